@@ -1,0 +1,1 @@
+"""Clearhead: a Vision Transformer you can see through."""

@@ -1,0 +1,27 @@
+"""Ground floor: the mathematics of attention. Tensors in, tensors out.
+
+- `stages`: scores → scaled → masked → weights → context, each a function, and all at once
+- `functional`: `scaled_dot_product_attention`, the fast way to the same context
+- `masks`: causal, padding, band
+- `multihead`: the layer with its heads
+"""
+
+from clearhead.attention.functional import scaled_dot_product_attention
+from clearhead.attention.masks import band_mask, causal_mask, padding_mask
+from clearhead.attention.multihead import MultiHeadAttention
+from clearhead.attention.stages import Stages, context, masked, scaled, scores, stages, weights
+
+__all__ = [
+    "MultiHeadAttention",
+    "Stages",
+    "band_mask",
+    "causal_mask",
+    "context",
+    "masked",
+    "padding_mask",
+    "scaled",
+    "scaled_dot_product_attention",
+    "scores",
+    "stages",
+    "weights",
+]

@@ -1,0 +1,83 @@
+"""Scaled dot-product attention with torch's signature and semantics, the fast way."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
+
+from clearhead.attention.stages import check_inputs, stages
+
+# Up to this many cells of one attention matrix the explicit formula beat torch's fused CPU
+# kernel, which is blocked for long sequences: benchmarks/attention_paths.py.
+SMALL_MATRIX = 64 * 64
+
+# Fused CUDA kernels fail from this product of batch and heads on (pytorch#142228, #146704).
+CUDA_BATCH_LIMIT = 65_535
+
+
+def scaled_dot_product_attention(
+    query: Float[Tensor, "*#batch queries head_dim"],
+    key: Float[Tensor, "*#kv_batch keys head_dim"],
+    value: Float[Tensor, "*#kv_batch keys value_dim"],
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Float[Tensor, "*_ queries value_dim"]:
+    """softmax(Q Kᵀ · scale + mask) · V, for any leading dimensions.
+
+    (Vaswani et al. 2017, eq. 1; semantics of `torch.nn.functional.scaled_dot_product_attention`.)
+
+    `scale=None` means 1/√d_k, `scale=1.0` no scaling. A boolean mask says True = attend; a row
+    with nothing to attend gives zeros. Watchers of torch's functions see this one as well.
+    """
+    arguments = (query, key, value)
+    if has_torch_function(arguments):
+        seen: Tensor = handle_torch_function(
+            scaled_dot_product_attention,
+            arguments,
+            *arguments,
+            attn_mask=attn_mask,
+            dropout_p=dropout_p,
+            is_causal=is_causal,
+            scale=scale,
+            enable_gqa=enable_gqa,
+        )
+        return seen
+    check_inputs(query, key, value, attn_mask, is_causal, enable_gqa)
+    options = (dropout_p, is_causal, scale, enable_gqa)
+    if _explicit_is_faster(query, key):
+        return stages(query, key, value, attn_mask, *options).context.to(query.dtype)
+    return _fused(query, key, value, attn_mask, *options)
+
+
+def _explicit_is_faster(query: Tensor, key: Tensor) -> bool:
+    if query.device.type == "cuda":
+        return query.shape[:-2].numel() > CUDA_BATCH_LIMIT
+    return query.shape[-2] * key.shape[-2] <= SMALL_MATRIX
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Tensor:
+    if attn_mask is not None and attn_mask.dtype != torch.bool:
+        attn_mask = attn_mask.to(query.dtype)
+    return F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attn_mask,
+        dropout_p=dropout_p,
+        is_causal=is_causal,
+        scale=scale,
+        enable_gqa=enable_gqa,
+    )

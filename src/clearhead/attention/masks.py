@@ -1,0 +1,36 @@
+"""Masks with one polarity: True = attend.
+
+`nn.MultiheadAttention` has it the other way round (True = ignore); negate with `~` there.
+"""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from clearhead.errors import InputError
+
+
+def causal_mask(
+    queries: int, keys: int, *, device: torch.device | None = None
+) -> Bool[Tensor, "queries keys"]:
+    """Query i attends keys 0 … i: the lower triangle, aligned to the top left as in torch."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
+
+
+def padding_mask(lengths: Int[Tensor, " batch"], keys: int) -> Bool[Tensor, "batch 1 1 keys"]:
+    """Each sequence attends its own first `length` keys; broadcasts over heads and queries."""
+    if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= keys:
+        raise InputError(f"lengths must lie in 0 … {keys}, got {lengths.tolist()}")
+    positions = torch.arange(keys, device=lengths.device)
+    return (positions < lengths[:, None])[:, None, None, :]
+
+
+def band_mask(
+    queries: int, keys: int, width: int, *, device: torch.device | None = None
+) -> Bool[Tensor, "queries keys"]:
+    """Query i attends the keys at most `width` positions away from i."""
+    if width < 0:
+        raise InputError(f"width must be 0 or more, got {width}")
+    rows = torch.arange(queries, device=device)[:, None]
+    columns = torch.arange(keys, device=device)
+    return (rows - columns).abs() <= width

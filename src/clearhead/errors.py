@@ -1,0 +1,60 @@
+"""Every error that Clearhead raises on purpose.
+
+```
+ClearheadError
+├── ConfigError          a setting that cannot work, or an unknown key in a saved one
+├── InputError           tensors of the wrong shape, type or content
+├── ImageError           a picture that cannot be read as an image
+├── DataError            a data set that cannot be used
+│   ├── FetchError       no source gave it
+│   └── CorruptDataError its bytes are not what they should be
+├── StorageError         a file could not be written or read (disk full, no permission)
+├── CheckpointError      saved weights or training state that are missing or damaged
+└── DivergenceError      training ran into NaN or infinity
+```
+
+Each message is one line: what was expected, what came, what to do.
+"""
+
+
+class ClearheadError(Exception):
+    """The root: `except ClearheadError` catches all of them and nothing else."""
+
+
+class ConfigError(ClearheadError, ValueError):
+    """A setting that cannot work."""
+
+
+class InputError(ClearheadError, ValueError, RuntimeError):
+    """Tensors of the wrong shape, type or content.
+
+    Also a `RuntimeError`, because torch raises that one where our functions stand in for torch's.
+    """
+
+
+class ImageError(ClearheadError, ValueError):
+    """A picture that cannot be read as an image."""
+
+
+class DataError(ClearheadError):
+    """A data set that cannot be used."""
+
+
+class FetchError(DataError):
+    """No source gave the data set; the message names all that was tried."""
+
+
+class CorruptDataError(DataError, ValueError):
+    """The bytes of a data file are not what they should be."""
+
+
+class StorageError(ClearheadError, OSError):
+    """A file could not be written or read."""
+
+
+class CheckpointError(ClearheadError):
+    """Saved weights or a saved training state that are missing or damaged."""
+
+
+class DivergenceError(ClearheadError, ArithmeticError):
+    """The loss became NaN or infinite."""

@@ -1,0 +1,1 @@
+"""First floor: the models. A forward returns its output and nothing else."""

@@ -1,0 +1,193 @@
+"""What a model is made of: frozen settings, checked when they are made.
+
+Torch is not imported here, so that the command line can show these settings at once.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clearhead.errors import ConfigError
+
+PosEmbed = Literal["learned", "sincos", "none"]
+Pool = Literal["mean", "class"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageModelConfig:
+    """What every image classifier knows: what comes in, and what its answers are called.
+
+    Pixels (0 … 1) enter as (pixel - mean) / std; the defaults are MNIST's own. `class_names`
+    empty means that classes are called by their numbers.
+    """
+
+    image_size: int | tuple[int, int] = 28
+    in_channels: int = 1
+    num_classes: int = 10
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.1307,)
+    std: tuple[float, ...] = (0.3081,)
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "num_classes"):
+            _at_least_one(name, getattr(self, name))
+        if isinstance(self.image_size, list):  # as JSON gives it back
+            object.__setattr__(self, "image_size", tuple(self.image_size))
+        for name in ("class_names", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _at_least_one("image_size", min(self.image_shape))
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ConfigError(
+                f"class_names has {len(self.class_names)} names for num_classes "
+                f"{self.num_classes}; give one name a class, or none"
+            )
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, self.in_channels):
+                raise ConfigError(
+                    f"{name} needs 1 or {self.in_channels} numbers (one a channel), "
+                    f"got {len(getattr(self, name))}"
+                )
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be above 0, got {self.std}")
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the classes are called."""
+        return self.class_names or tuple(str(index) for index in range(self.num_classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig(ImageModelConfig):
+    """The Vision Transformer; the default is the digit reader: 16 patches of 7 × 7 pixels."""
+
+    patch_size: int | tuple[int, int] = 7
+    embed_dim: int = 64
+    depth: int = 6
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+    pos_embed: PosEmbed = "learned"
+    pool: Pool = "mean"
+    dropout: float = 0.0
+    attention_scale: str | float = "sqrt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_patches(self)
+        for name in ("embed_dim", "depth", "num_heads"):
+            _at_least_one(name, getattr(self, name))
+        if self.embed_dim % self.num_heads:
+            raise ConfigError(
+                f"embed_dim ({self.embed_dim}) must be divisible by num_heads ({self.num_heads})"
+            )
+        if self.pos_embed not in ("learned", "sincos", "none"):
+            raise ConfigError(
+                f'pos_embed must be "learned", "sincos" or "none", got {self.pos_embed!r}'
+            )
+        if self.pos_embed == "sincos" and self.embed_dim % 4:
+            raise ConfigError(
+                f'pos_embed "sincos" needs an embed_dim divisible by 4, got {self.embed_dim}'
+            )
+        if self.pool not in ("mean", "class"):
+            raise ConfigError(f'pool must be "mean" or "class", got {self.pool!r}')
+        _check_mlp_ratio(self.mlp_ratio)
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        size = self.patch_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return _grid(self.image_shape, self.patch_shape)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the first patch: the class token, if there is one."""
+        return 1 if self.pool == "class" else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig(ImageModelConfig):
+    """The Transformer's shape without its attention: patches, blocks of MLPs alone, mean.
+
+    The default mlp_ratio 6 gives a block the parameters of an attention block of ratio 4.
+    """
+
+    patch_size: int | tuple[int, int] = 7
+    embed_dim: int = 64
+    depth: int = 6
+    mlp_ratio: float = 6.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_patches(self)
+        for name in ("embed_dim", "depth"):
+            _at_least_one(name, getattr(self, name))
+        _check_mlp_ratio(self.mlp_ratio)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        size = self.patch_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return _grid(self.image_shape, self.patch_shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNNConfig(ImageModelConfig):
+    """A plain convolutional network: stages of two 3 × 3 convolutions, halved between them.
+
+    The default widths give about as many parameters as the default Vision Transformer.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 134)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if not self.widths or min(self.widths) < 1:
+            raise ConfigError(f"widths needs one positive number a stage, got {self.widths}")
+        smallest = 2 ** (len(self.widths) - 1)
+        if min(self.image_shape) < smallest:
+            raise ConfigError(
+                f"{len(self.widths)} stages need images of at least {smallest} × {smallest} "
+                f"pixels, got {self.image_shape}"
+            )
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{name} must be at least 1, got {value}")
+
+
+def _check_mlp_ratio(ratio: float) -> None:
+    if not ratio > 0:
+        raise ConfigError(f"mlp_ratio must be above 0, got {ratio}")
+
+
+def _check_patches(config: "ViTConfig | MLPConfig") -> None:
+    if isinstance(config.patch_size, list):  # as JSON gives it back
+        object.__setattr__(config, "patch_size", tuple(config.patch_size))
+    _at_least_one("patch_size", min(config.patch_shape))
+    for side, image, patch in zip(
+        ("height", "width"), config.image_shape, config.patch_shape, strict=True
+    ):
+        if image % patch:
+            raise ConfigError(f"image {side} ({image}) must be divisible by patch {side} ({patch})")
+
+
+def _grid(image: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    return image[0] // patch[0], image[1] // patch[1]

@@ -1,0 +1,176 @@
+"""Saving a model and finding it again: `save_pretrained`, `from_pretrained`.
+
+A saved model is a folder (or a repository on the Hugging Face hub) with `model.safetensors` and
+`config.json`. The configuration carries the SHA-256 of the weights, because safetensors does not
+check its own data. Pickle is never read.
+"""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import safetensors
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor, nn
+
+from clearhead.durable import sha256, sweep_temporaries, write_durably
+from clearhead.errors import CheckpointError, ConfigError
+from clearhead.models.config import ImageModelConfig
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+ConfigT = TypeVar("ConfigT", bound=ImageModelConfig)
+
+
+class Pretrained(PyTorchModelHubMixin):
+    """Gives a model `save_pretrained`, `from_pretrained` and `push_to_hub`."""
+
+    config_class: ClassVar[type[ImageModelConfig]]
+    config: ImageModelConfig
+
+    def save_pretrained(  # type: ignore[override]  # what the hub's own version calls its options
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **push_options: Any,
+    ) -> str | None:
+        """Write the folder; each file is replaced whole, the weights first."""
+        folder = Path(save_directory)
+        self._save_pretrained(folder)
+        if not (folder / "README.md").exists():
+            card = self.generate_model_card(**(model_card_kwargs or {}))
+            write_durably(folder / "README.md", str(card).encode())
+        if not push_to_hub:
+            return None
+        push_options.pop("config", None)
+        return self.push_to_hub(
+            repo_id or folder.name, model_card_kwargs=model_card_kwargs, **push_options
+        )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # strict, and with errors of our own
+        cls, pretrained_model_name_or_path: str | Path, **download: Any
+    ) -> Self:
+        """The model saved in a folder or in a hub repository, in evaluation mode.
+
+        Raises `CheckpointError` if it is missing or damaged. `download` goes to the hub
+        (`revision`, `token`, `cache_dir`, `local_files_only`, …).
+        """
+        source = str(pretrained_model_name_or_path)
+        saved = read_config(source, **download)
+        _check_architecture(saved, cls.__name__, source)
+        model = cls(config_from_dict(cls.config_class, saved["model"], source))  # type: ignore[call-arg]
+        load_weights(model, saved_file(source, WEIGHTS, **download), saved["sha256"])
+        return model.eval()  # type: ignore[attr-defined, no-any-return]
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        weights = write_tensors(
+            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}  # type: ignore[attr-defined]
+        )
+        saved = {
+            "architecture": type(self).__name__,
+            "model": asdict(self.config),
+            "sha256": sha256(weights),
+        }
+        sweep_temporaries(save_directory)
+        write_durably(save_directory / WEIGHTS, weights)
+        write_durably(save_directory / CONFIG, (json.dumps(saved, indent=2) + "\n").encode())
+
+
+def read_config(source: str, **download: Any) -> dict[str, Any]:
+    """The saved configuration: architecture, model settings, SHA-256 of the weights."""
+    path = saved_file(source, CONFIG, **download)
+    try:
+        saved = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); restore the file") from error
+    expected = {"architecture", "model", "sha256"}
+    if not isinstance(saved, dict) or set(saved) != expected:
+        found = sorted(saved) if isinstance(saved, dict) else type(saved).__name__
+        raise CheckpointError(f"{path} must hold {sorted(expected)}, got {found}")
+    return saved
+
+
+def config_from_dict(
+    config_class: type[ConfigT], values: dict[str, Any], source: str
+) -> ConfigT:
+    """A saved configuration as the dataclass; unknown keys are an error."""
+    known = {field.name for field in fields(config_class)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise CheckpointError(f"{source}: unknown settings {unknown}; known are {sorted(known)}")
+    try:
+        return config_class(**values)
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
+def load_weights(model: nn.Module, path: Path, digest: str) -> None:
+    """Copy the weights of `path` into `model`, after checking every byte of them."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if sha256(content) != digest:
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 is not the one in {CONFIG}; restore or train again"
+        )
+    try:
+        tensors = read_tensors(content)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    _check_tensors(tensors, model.state_dict(), path)
+    model.load_state_dict(tensors)
+
+
+def saved_file(source: str, name: str, **download: Any) -> Path:
+    """The path of one file of a saved model, fetched from the hub unless `source` is a folder."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        if not path.is_file():
+            raise CheckpointError(f"{source} holds no {name}; is it a saved model?")
+        return path
+    if source.count("/") != 1 or Path(source).exists():
+        raise CheckpointError(
+            f"no model at {source!r}: give a folder with {CONFIG} and {WEIGHTS}, or OWNER/NAME on "
+            "the Hugging Face hub"
+        )
+    try:
+        return Path(hf_hub_download(source, name, **download))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{source!r} is no folder, and the Hugging Face hub did not give it: {reason}"
+        ) from error
+
+
+def _check_architecture(saved: dict[str, Any], expected: str, source: str) -> None:
+    if saved["architecture"] != expected:
+        raise CheckpointError(
+            f"{source} holds a {saved['architecture']}, not a {expected}; use clearhead.load()"
+        )
+    if not isinstance(saved["model"], dict) or not isinstance(saved["sha256"], str):
+        raise CheckpointError(f"{source}: {CONFIG} is not one of Clearhead's")
+
+
+def _check_tensors(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found or name not in expected:
+            where = "missing from" if name not in found else "not known to the model, but in"
+            raise CheckpointError(f"{name} is {where} {path}")
+        if found[name].shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(found[name].shape)}, "
+                f"the configuration needs {tuple(expected[name].shape)}"
+            )
+        if found[name].is_floating_point() and not torch.isfinite(found[name]).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity")

@@ -1,0 +1,102 @@
+"""The Vision Transformer: an image read as a sequence of patches."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearhead.models.block import LAYER_NORM_EPS, Block
+from clearhead.models.config import ViTConfig
+from clearhead.models.initial import init_linear
+from clearhead.models.inputs import check_images
+from clearhead.models.patches import PatchEmbed
+from clearhead.models.positions import sincos_positions
+from clearhead.models.pretrained import Pretrained
+
+
+class VisionTransformer(nn.Module, Pretrained):
+    """Patches → tokens + positions → blocks → norm → mean (or class token) → one linear head.
+
+    (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929.) Parameters are
+    named as in timm's `VisionTransformer`; with mean pooling that is `global_pool="avg",
+    fc_norm=False, class_token=False` there.
+    """
+
+    config_class = ViTConfig
+    config: ViTConfig
+
+    def __init__(self, config: ViTConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ViTConfig()
+        self.patch_embed = PatchEmbed(config.patch_shape, config.in_channels, config.embed_dim)
+        self.cls_token = (
+            nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if config.pool == "class" else None
+        )
+        self._make_positions(config)
+        self.blocks = nn.Sequential(
+            *(
+                Block(
+                    config.embed_dim,
+                    config.num_heads,
+                    mlp_ratio=config.mlp_ratio,
+                    dropout=config.dropout,
+                    scale=config.attention_scale,
+                )
+                for _ in range(config.depth)
+            )
+        )
+        self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        self._initialise()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.config.grid
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the first patch."""
+        return self.config.num_prefix_tokens
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images."""
+        check_images(images, self.config)
+        logits: Tensor = self.head(self.pooled(self.norm(self.blocks(self.embedded(images)))))
+        return logits
+
+    def embedded(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """The tokens that enter the first block: patches, class token if any, and positions."""
+        tokens: Tensor = self.patch_embed(images)
+        if self.cls_token is not None:
+            tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return tokens if self.pos_embed is None else tokens + self.pos_embed
+
+    def pooled(
+        self, tokens: Float[Tensor, "batch tokens embed_dim"]
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """One vector an image: the mean of the tokens, or the class token."""
+        return tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
+
+    def _make_positions(self, config: ViTConfig) -> None:
+        self.pos_embed: Tensor | None
+        if config.pos_embed == "learned":
+            tokens = config.num_prefix_tokens + config.grid[0] * config.grid[1]
+            self.pos_embed = nn.Parameter(torch.zeros(1, tokens, config.embed_dim))
+        elif config.pos_embed == "sincos":
+            patches = sincos_positions(config.embed_dim, config.grid)
+            prefix = torch.zeros(1, config.num_prefix_tokens, config.embed_dim)
+            self.register_buffer("pos_embed", torch.cat([prefix, patches], dim=1))
+        else:
+            self.pos_embed = None
+
+    def _initialise(self) -> None:
+        self.apply(init_linear)
+        nn.init.trunc_normal_(self.patch_embed.proj.weight.flatten(1), std=0.02)
+        if isinstance(self.pos_embed, nn.Parameter):
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=1e-6)
