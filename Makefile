@@ -1,0 +1,80 @@
+# Everything this project's people and machines run. `make` alone lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# What `make test` checks, in this order. All of them run, even after one has failed.
+CHECKS := check-format lint types imports shapes suite docs
+
+# Rooms whose tests also run with every tensor shape checked (jaxtyping and beartype).
+SHAPED := tests/attention tests/models
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup digits test $(CHECKS) format artifacts benchmarks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/dev.stamp ## make the environment .venv, for development
+
+digits: .venv/run.stamp ## fetch MNIST, train the digit reader in minutes, evaluate it: runs/quick
+	$(BIN)/clearhead train quick --out runs/quick
+
+test: .venv/dev.stamp ## every check: format, lint, types, imports, shapes, tests, docs
+	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
+
+check-format: .venv/dev.stamp ## is every file formatted?
+	$(BIN)/ruff format --check --diff .
+
+lint: .venv/dev.stamp ## ruff's rules
+	$(BIN)/ruff check .
+
+types: .venv/dev.stamp ## mypy, strict
+	$(BIN)/mypy
+
+imports: .venv/dev.stamp ## does each file import from lower floors and its own room only?
+	$(BIN)/lint-imports
+
+shapes: .venv/dev.stamp ## the tests of attention and models, with tensor shapes checked
+	$(BIN)/python -m pytest -p tests.checked_shapes -m "not unchecked" $(SHAPED)
+
+suite: .venv/dev.stamp ## the tests
+	$(BIN)/pytest
+
+docs: .venv/dev.stamp ## build the documentation into site/, warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
+
+format: .venv/dev.stamp ## format every file and mend what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+artifacts: .venv/run.stamp ## train the model that ships with the package again
+	$(BIN)/clearhead train digits --out runs/digits
+	cp runs/digits/config.json runs/digits/model.safetensors src/clearhead/models/shipped/digits/
+
+benchmarks: .venv/run.stamp ## run every benchmark
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+clean: ## remove caches and built documentation; keeps .venv and runs
+	rm -rf site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says which dependencies .venv has: those that the program needs, or all of them.
+.venv/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Clearhead into .venv (about a minute) ..."
+	@$(PIP) -e .
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Clearhead and its development tools into .venv (about a minute) ..."
+	@$(PIP) -e '.[dev]'
+	@touch .venv/run.stamp $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Clearhead needs Python 3.11 or newer; $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>/dev/null || echo missing). Name another: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }

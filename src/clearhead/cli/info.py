@@ -1,0 +1,159 @@
+"""`clearhead info`: a model, and the versions in use."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clearhead.cli.options import AsJson, ModelSource
+
+if TYPE_CHECKING:
+    from clearhead.models.build import ImageModel
+
+
+def info(model: ModelSource = "digits", json: AsJson = False) -> None:
+    """Show a model, and the versions in use.
+
+    Architecture, settings, parameters by part, size, SHA-256 and place of the file, and the
+    accuracy that its training recorded; then the versions of what runs it.
+    """
+    from clearhead.cli.output import print_json
+
+    facts = {"model": describe_model(model), "versions": versions()}
+    if json:
+        print_json(facts)
+    else:
+        _print_info(model, facts)
+
+
+def describe_model(source: str) -> dict[str, Any]:
+    """What a saved model is, as plain data."""
+    from clearhead.durable import sha256
+    from clearhead.models.build import SHIPPED, load, shipped_folder
+    from clearhead.models.pretrained import WEIGHTS, saved_file
+
+    network = load(source)
+    path = saved_file(str(shipped_folder(source) if source in SHIPPED else source), WEIGHTS)
+    parts = parameters_by_part(network)
+    return {
+        "architecture": type(network).__name__,
+        "settings": asdict(network.config),
+        "parameters": sum(parts.values()),
+        "parameters_by_part": parts,
+        "file": str(path.absolute()),
+        "bytes": path.stat().st_size,
+        "sha256": sha256(path.read_bytes()),
+        "recorded": recorded_accuracy(path.parent),
+    }
+
+
+def parameters_by_part(network: "ImageModel") -> dict[str, int]:
+    """How many numbers are trained in each part that stands directly in the model."""
+    parts: dict[str, int] = {}
+    for name, parameter in network.named_parameters():
+        part = name.split(".", 1)[0]
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    return parts
+
+
+def recorded_accuracy(folder: Path) -> dict[str, Any] | None:
+    """What the folder's metrics.json says, or else its model card; None if neither does."""
+    return _from_metrics(folder / "metrics.json") or _from_card(folder / "README.md")
+
+
+def versions() -> dict[str, str | int]:
+    """Clearhead, Python, torch, and where the model would run."""
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    return {
+        "clearhead": version("clearhead"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "device": _device(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _from_metrics(path: Path) -> dict[str, Any] | None:
+    import json
+
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    for metrics in _dicts(found):
+        if isinstance(metrics.get("accuracy"), float | int):
+            known = ("accuracy", "correct", "total", "interval")
+            return {"from": path.name} | {key: metrics[key] for key in known if key in metrics}
+    return None
+
+
+def _dicts(data: Any) -> Iterable[dict[str, Any]]:
+    """The outer dict first, then those inside it."""
+    if isinstance(data, dict):
+        yield data
+        for inner in data.values():
+            yield from _dicts(inner)
+
+
+def _from_card(path: Path) -> dict[str, Any] | None:
+    from huggingface_hub import ModelCard
+
+    if not path.is_file():
+        return None
+    try:
+        results = ModelCard.load(path).data.eval_results or []
+    except (OSError, ValueError):
+        return None
+    for result in results:
+        if result.metric_type == "accuracy":
+            return {"from": path.name, "accuracy": result.metric_value}
+    return None
+
+
+def _device() -> str:
+    import torch
+
+    if not torch.accelerator.is_available():
+        return "cpu"
+    if torch.cuda.is_available():
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return str(torch.accelerator.current_accelerator())
+
+
+def _print_info(source: str, facts: dict[str, Any]) -> None:
+    from clearhead.cli.output import print_facts, print_line
+
+    model = facts["model"]
+    print_facts(
+        f"{source}: {model['architecture']}",
+        [
+            ("parameters", f"{model['parameters']:,}"),
+            ("accuracy", _accuracy_line(model["recorded"])),
+            ("file", model["file"]),
+            ("size", f"{model['bytes']:,} bytes"),
+            ("SHA-256", model["sha256"]),
+        ],
+    )
+    print_line()
+    parts = model["parameters_by_part"].items()
+    print_facts("Parameters by part", ((name, f"{count:>9,}") for name, count in parts))
+    print_line()
+    print_facts("Settings", ((name, str(value)) for name, value in model["settings"].items()))
+    print_line()
+    print_facts("Versions", ((name, str(value)) for name, value in facts["versions"].items()))
+
+
+def _accuracy_line(recorded: dict[str, Any] | None) -> str:
+    from clearhead.cli.output import percent, percent_range
+
+    if recorded is None:
+        return "not recorded; measure it with clearhead evaluate"
+    line = f"{percent(recorded['accuracy'])} %"
+    if "interval" in recorded:
+        line += f"  (95 % interval {percent_range(tuple(recorded['interval']))} %)"
+    return f"{line}  from {recorded['from']}"

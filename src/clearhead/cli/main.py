@@ -1,0 +1,139 @@
+"""The command `clearhead`: finds the command's own file, runs it, and turns errors into lines.
+
+Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted, 141 the reader of the
+output went away. Only the chosen command's module is imported, so that help answers at once.
+"""
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from clearhead.errors import ClearheadError
+
+FAILED, WRONG_USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+
+
+class Command(NamedTuple):
+    """Where a command's function is, and what it does, in one line."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("clearhead.cli.train", "train", "Train a model on images."),
+    "evaluate": Command(
+        "clearhead.cli.evaluate", "evaluate", "Measure how well a model reads a data set."
+    ),
+    "predict": Command("clearhead.cli.predict", "predict", "Read pictures of digits."),
+    "data": Command("clearhead.cli.data", "data", "Fetch a data set and say what it holds."),
+    "info": Command("clearhead.cli.info", "info", "Show a model, and the versions in use."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` if none is given) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_what_the_terminal_can()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except ClearheadError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return PIPE_CLOSED
+    except OSError as error:
+        return _fail(_reason(error))
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    match arguments:
+        case []:
+            sys.stderr.write(_help() + "\n")
+            return WRONG_USAGE
+        case ["-h" | "--help", *_]:
+            sys.stdout.write(_help() + "\n")
+            return 0
+        case ["--version", *_]:
+            from importlib.metadata import version
+
+            sys.stdout.write(f"clearhead {version('clearhead')}\n")
+            return 0
+        case [name, *rest] if name in COMMANDS:
+            return _run_command(name, rest)
+    _fail(_unknown(arguments[0]))
+    return WRONG_USAGE
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    import tyro
+
+    command = COMMANDS[name]
+    function = getattr(importlib.import_module(command.module), command.function)
+    try:
+        code = tyro.cli(
+            function,
+            prog=f"clearhead {name}",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except SystemExit as leaving:  # tyro's, after help (0) or wrong usage (2)
+        code = leaving.code
+    return code if isinstance(code, int) else 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: clearhead [--help] [--version] COMMAND ...",
+            "",
+            "A Vision Transformer you can see through.",
+            "",
+            "commands:",
+            *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()),
+            "",
+            "`clearhead COMMAND --help` shows a command's options.",
+        ]
+    )
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    kind = "option" if name.startswith("-") else "command"
+    known = ["--help", "--version"] if kind == "option" else list(COMMANDS)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+    return f"there is no {kind} {name!r}; {hint}"
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"clearhead: {message}\n")
+    return FAILED
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def _print_what_the_terminal_can() -> None:
+    """Signs that the output's encoding lacks appear as '?', they do not stop the program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _discard_output() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,17 @@
+"""Options that several commands share, with the words that explain them."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
+DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images for each class'
+ROOT_HELP = "the folder that keeps, or already holds, the data set's files"
+
+ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
+DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
+DataRoot = Annotated[
+    Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="(default: a cache)")
+]
+AsJson = Annotated[bool, arg(help="print the same as JSON", help_behavior_hint="")]

@@ -1,0 +1,117 @@
+"""Where a picture has ink, and how much: 0 is paper, 1 is the darkest (or lightest) of the stroke.
+
+Paper is never even: light falls off, a hand throws a shadow. So the paper is estimated first, as a
+morphological opening (Serra 1982) wider than any stroke but narrower than the light, and ink is
+what differs from it. Dark ink takes away a share of the light that falls on it, so it is measured
+as a share; light ink on a dark ground is measured as a difference.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from scipy import ndimage
+
+Grey = Float[ndarray, "height width"]
+Mask = Bool[ndarray, "height width"]
+
+LIGHT_SIDE, PAPER_SIDE = 64, 192  # pixels at which light and paper are estimated
+STROKE = 0.35  # strokes are narrower than this share of the longer side
+SMOOTH = 1 / 400  # of the longer side: far finer than a stroke, much coarser than a camera's noise
+LEAST_CONTRAST = 0.08
+LEAST_SIGNAL = 6.0  # ink differs from paper by so many standard deviations of the noise
+
+
+def find_ink(grey: Grey) -> Grey | None:
+    """Ink of every pixel from 0 to 1, anti-aliased; None where there is nothing but paper."""
+    light = falling_light(grey)
+    dark = is_dark_on_light(grey, light)
+    signal = 1 - grey / np.maximum(light, 0.05) if dark else grey - light
+    return _scaled(signal - _shadow(signal))
+
+
+def falling_light(grey: Grey) -> Grey:
+    """The light on the paper: a quadratic surface through the border and all that agrees with it.
+
+    Least squares, again and again over the pixels that were near the last surface.
+    """
+    small = fit(grey, LIGHT_SIDE)
+    terms = _quadratic_terms(small.shape)
+    agrees = _border(small.shape)
+    for _ in range(6):
+        weights, *_ = np.linalg.lstsq(terms[agrees], small[agrees], rcond=None)
+        distance = np.abs(terms @ weights - small)
+        spread = 1.4826 * float(np.median(distance[agrees]))
+        agrees = distance < max(3 * spread, 0.02)
+        if agrees.sum() < 12:
+            break
+    surface = _quadratic_terms(grey.shape) @ weights
+    return np.clip(surface, grey.min(), grey.max())
+
+
+def is_dark_on_light(grey: Grey, light: Grey) -> bool:
+    """Whether the ink is darker than the paper; the paper is what runs along the border.
+
+    Where the border is not even (a shadow falls over it), what is nearby decides: the median of a
+    large window is paper.
+    """
+    residual = fit(grey - light, LIGHT_SIDE)
+    at_border = residual[_border(residual.shape)]
+    if float(np.median(np.abs(at_border))) > 0.1 * float(np.ptp(residual)):
+        window = max(3, max(residual.shape) // 2)
+        residual = residual - ndimage.median_filter(residual, size=window, mode="reflect")
+    return float((residual * np.abs(residual)).sum()) < 0
+
+
+def _shadow(signal: Grey) -> Grey:
+    """What is left of the signal when everything narrower than a stroke is cut off."""
+    small = fit(signal, PAPER_SIDE)
+    window = max(3, round(STROKE * max(small.shape)) | 1)
+    opened = ndimage.grey_opening(small, size=window, mode="reflect")
+    if opened.shape == signal.shape:
+        return opened
+    ratio = [new / old for new, old in zip(signal.shape, opened.shape, strict=True)]
+    return np.asarray(ndimage.zoom(opened, ratio, order=1, mode="nearest", grid_mode=True))
+
+
+def _scaled(signal: Grey) -> Grey | None:
+    """From a difference to ink: paper and its noise to 0, the inside of the stroke to 1."""
+    sigma = SMOOTH * max(signal.shape)
+    if sigma > 0.3:
+        signal = ndimage.gaussian_filter(signal, sigma)
+    paper = float(np.median(signal))
+    noise = 1.4826 * float(np.median(paper - signal[signal <= paper]))
+    stroke = signal[signal > paper + 4 * noise]
+    if not stroke.size:
+        return None
+    half = (paper + float(np.quantile(stroke, 0.9))) / 2
+    inside = float(np.quantile(stroke[stroke >= half], 0.8))
+    if inside - paper < max(LEAST_CONTRAST, LEAST_SIGNAL * noise):
+        return None
+    paper += 3 * noise
+    return np.clip((signal - paper) / (inside - paper), 0, 1).astype(np.float32)
+
+
+def _border(shape: tuple[int, ...]) -> Mask:
+    """A frame of a sixteenth of the longer side."""
+    band = max(1, round(max(shape) / 16))
+    mask = np.ones(shape, dtype=bool)
+    mask[band:-band, band:-band] = False
+    return mask
+
+
+def _quadratic_terms(shape: tuple[int, ...]) -> Float[ndarray, "height width 6"]:
+    """1, x, y, x², xy, y² of every pixel, x and y from -1 to 1 over the pixels' outer edges."""
+    y, x = (((2 * np.arange(length) + 1) / length - 1) for length in shape)
+    x, y = np.broadcast_arrays(x[None, :], y[:, None])
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+
+
+def fit(values: Grey, side: int) -> Grey:
+    """Averages over squares of pixels, so that the longer side is `side` to twice that."""
+    factor = max(values.shape) // side
+    if factor <= 1:
+        return values
+    pad = [(0, -length % factor) for length in values.shape]
+    padded = np.pad(values, pad, mode="edge")
+    high, wide = (length // factor for length in padded.shape)
+    return np.asarray(padded.reshape(high, factor, wide, factor).mean(axis=(1, 3)))

@@ -1,0 +1,61 @@
+"""Settings of a training. Torch is not imported here: the command line shows them at once."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from clearhead.data.config import AugmentConfig
+from clearhead.errors import ConfigError
+from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+
+Optimizer = Literal["adamw", "muon"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides the result of a training.
+
+    `batch_size` counts over all processes. `warmup` is the share of all steps in which the
+    learning rate rises; then it falls along a cosine to 0. `matrix_learning_rate` is Muon's, for
+    the matrices inside the blocks; the rest takes `learning_rate` with AdamW. `average` is the
+    decay per step of the averaged weights, which are the ones that are kept (0: the last weights
+    themselves). `precision` "auto" takes bfloat16 where the processor has instructions for it.
+    """
+
+    model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
+    data: str = "mnist"
+    epochs: int = 10
+    batch_size: int = 512
+    optimizer: Optimizer = "muon"
+    learning_rate: float = 3e-3
+    matrix_learning_rate: float = 1e-2
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0
+    average: float = 0.0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    precision: Precision = "auto"
+    compile: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "matrix_learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("warmup", "label_smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} must be at least 0 and below 1, got {getattr(self, name)}"
+                )
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+        for name, choices in (
+            ("optimizer", ("adamw", "muon")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")

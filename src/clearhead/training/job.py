@@ -1,0 +1,73 @@
+"""A whole training job: data, training, evaluation, and all of it in one folder."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from clearhead.data.datasets import ImageDataset, load_dataset
+from clearhead.durable import write_durably
+from clearhead.evaluation.evaluate import Evaluation, predict_dataset
+from clearhead.evaluation.figure import draw_digits
+from clearhead.models.build import ImageModel
+from clearhead.training.config import TrainConfig
+from clearhead.training.distributed import World, join_world
+from clearhead.training.loop import Trained, train
+
+METRICS = "metrics.json"
+PICTURE = "digits.png"
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What came of it; `evaluation` is None if the training was stopped before its end."""
+
+    trained: Trained
+    evaluation: Evaluation | None
+    is_first: bool
+
+
+def run_job(
+    config: TrainConfig,
+    out: Path,
+    *,
+    root: Path | None = None,
+    device: str = "auto",
+    restart: bool = False,
+    tensorboard: bool = False,
+) -> JobResult:
+    """Train (or go on training), then evaluate on the test images, and write both into `out`.
+
+    Nothing is chosen on the test images: they are read once, after the last step.
+    """
+    with join_world(device) as world:
+        dataset = load_dataset(config.data, "train", root=root)
+        config = replace(config, model=fitted(config.model, dataset))
+        trained = train(
+            config, dataset, out, world=world, restart=restart, tensorboard=tensorboard
+        )
+        if not trained.finished:
+            return JobResult(trained, None, world.is_first)
+        test = load_dataset(config.data, "test", root=root)
+        evaluation = evaluate_together(trained.model, test, world)
+        if world.is_first:
+            metrics = {"config": asdict(config), "test": evaluation.to_dict()}
+            write_durably(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+            draw_digits(evaluation, test, out / PICTURE)
+        return JobResult(trained, evaluation, world.is_first)
+
+
+def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) -> Evaluation:
+    """Evaluate with the work shared out, and the same result to the last bit.
+
+    Each process takes every n-th batch; batches are the same for any number of processes.
+    """
+    batches = torch.split(dataset.images, EVALUATION_BATCH)
+    mine = [predict_dataset(model, batch) for batch in batches[world.rank :: world.size]]
+    shape = (0, dataset.num_classes)
+    shares = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
+    parts = [iter(torch.split(share, EVALUATION_BATCH)) for share in shares]
+    joined = [next(parts[number % world.size]) for number in range(len(batches))]
+    return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)

@@ -1,0 +1,40 @@
+"""Trainings with a name: what to type, what it costs, what to expect."""
+
+from collections.abc import Callable
+
+from clearhead.data.config import AugmentConfig
+from clearhead.models.config import ViTConfig
+from clearhead.training.config import TrainConfig
+
+
+def quick() -> TrainConfig:
+    """A digit reader in about a minute.
+
+    Command: `clearhead train quick --out runs/quick`
+    """
+    return TrainConfig(
+        model=ViTConfig(depth=4),
+        epochs=6,
+        batch_size=256,
+        matrix_learning_rate=1e-2,
+        average=0.99,
+        augment=AugmentConfig(rotate=5, scale=0.05, shear=4, shift=0.75, elastic=0.4),
+    )
+
+
+def digits() -> TrainConfig:
+    """The digit reader that ships with Clearhead.
+
+    Command: `clearhead train digits --out runs/digits`
+    """
+    return TrainConfig(
+        epochs=180,
+        batch_size=256,
+        matrix_learning_rate=1e-2,
+        warmup=0.03,
+        average=0.999,
+        augment=AugmentConfig(rotate=12, scale=0.12, shear=10, shift=1.5, elastic=0.8),
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {"quick": quick, "digits": digits}

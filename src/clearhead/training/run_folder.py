@@ -1,0 +1,66 @@
+"""The folder of a training: whose it is, and what may go on in it."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clearhead.data.datasets import ImageDataset
+from clearhead.durable import write_durably
+from clearhead.errors import CheckpointError, ConfigError
+from clearhead.training.config import TrainConfig
+
+RUN = "run.json"
+CHECKPOINTS = "checkpoints"
+
+
+def open_run(out: Path, config: TrainConfig, dataset: ImageDataset, *, restart: bool) -> None:
+    """Make `out` the folder of this training, or check that it already is.
+
+    `restart` removes what a training had left there. Raises `ConfigError` if `out` belongs to a
+    training with other settings or other images.
+    """
+    path = out / RUN
+    settings = {"config": asdict(config), "images": fingerprint(dataset)}
+    described = json.loads(json.dumps(settings))
+    if restart:
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        path.unlink(missing_ok=True)
+    if path.exists():
+        differing = sorted(_differences(_read(path), described))
+        if differing:
+            raise ConfigError(
+                f"{out} holds a training with other settings ({', '.join(differing)}); choose "
+                "another --out, or --restart to begin again there"
+            )
+        return
+    write_durably(path, (json.dumps(described, indent=2) + "\n").encode())
+
+
+def fingerprint(dataset: ImageDataset) -> str:
+    """SHA-256 over the images and labels of a data set."""
+    digest = hashlib.sha256()
+    for tensor in (dataset.images, dataset.labels):
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); restore it, or begin again with --restart"
+        ) from error
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            place
+            for key in old.keys() | new.keys()
+            for place in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [name]

@@ -1,0 +1,176 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clearhead.cli.main import main
+from clearhead.data.datasets import load_dataset
+from clearhead.evaluation.evaluate import evaluate
+from clearhead.models.build import build, load
+from clearhead.models.config import ViTConfig
+
+NAMES = ("[red]ant", "bee", "cow")
+PICTURES = {"train": 2, "test": 5}
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Colour pictures of three classes, in train and test folders."""
+    folder = tmp_path_factory.mktemp("animals")
+    random = np.random.default_rng(0)
+    for split, count in PICTURES.items():
+        for name in NAMES:
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(0, 256, (14, 21, 3), dtype=np.uint8)
+                path = folder / split / name / f"{index}.png"
+                Image.fromarray(pixels).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    config = ViTConfig(
+        image_size=(14, 21),
+        in_channels=3,
+        num_classes=3,
+        mean=(0.5,),
+        std=(0.3,),
+        embed_dim=12,
+        num_heads=3,
+        depth=1,
+    )
+    torch.manual_seed(1)
+    network = build(config)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    folder = tmp_path_factory.mktemp("model")
+    network.save_pretrained(folder)
+    return str(folder)
+
+
+def call(model: str, data: Path, *options: str) -> int:
+    return main(["evaluate", "--model", model, "--data", str(data), *options])
+
+
+def test_json_is_the_evaluation_as_data(
+    model: str, animals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, animals, "--json") == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    dataset = load_dataset(animals, "test", image_size=(14, 21), in_channels=3)
+    expected = evaluate(load(model), dataset).to_dict()
+    heading = {"model": model, "data": dataset.name, "split": "test"}
+    assert shown.err == ""
+    assert found["total"] == 15
+    assert found == heading | expected
+
+
+def test_the_split_is_the_chosen_one(
+    model: str, animals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, animals, "--json", "--split", "train") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["split"], found["total"]) == ("train", 6)
+
+
+def test_the_tables_show_the_numbers_of_the_json(
+    model: str, animals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, animals, "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert call(model, animals) == 0
+    shown = capsys.readouterr()
+    lines = [line.split() for line in shown.out.splitlines()]
+    assert shown.err == ""
+    percent = f"{100 * data['correct'] / 15:.2f}"
+    assert ["accuracy", percent, "%", f"({data['correct']}", "of", "15)"] in lines
+    low, high = (f"{100 * bound:.2f}" for bound in data["interval"])
+    assert ["95", "%", "interval", low, "–", high, "%"] in lines
+    assert [
+        "calibration",
+        "error",
+        f"{100 * data['ece']:.2f}",
+        "%",
+        "(ECE,",
+        "15",
+        "bins)",
+    ] in lines
+    for name, counts in zip(data["class_names"], data["confusion"], strict=True):
+        assert [name, *(str(count) if count else "·" for count in counts)] in lines
+        (row,) = [line for line in lines if line[:2] == [name, "5"] and len(line) > 5]
+        assert row[2] == f"{100 * counts[data['class_names'].index(name)] / 5:.2f}"
+
+
+def test_nothing_is_cut_off_where_the_output_is_no_terminal(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    names = [f"{letter * 40} end" for letter in "abc"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for index in range(5):
+            Image.new("RGB", (21, 14)).save(tmp_path / name / f"{index}.png")
+    assert call(model, tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert all(shown.count(name) == 3 for name in names)
+    assert "…" not in shown
+
+
+def test_the_picture_is_drawn_and_the_result_still_shown(
+    model: str, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out" / "animals.png"
+    assert call(model, animals, "--json", "--picture", str(path)) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["total"] == 15
+    assert shown.err == f"clearhead: wrote {path}\n"
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_picture_of_another_kind_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 1
+    expected = f"clearhead: the picture is a PNG; name it {tmp_path / 'a.png'}\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_data_set_with_other_classes_is_one_line(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(5):
+            Image.new("L", (30, 20)).save(tmp_path / name / f"{index}.png")
+    assert call(model, tmp_path) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"clearhead: the model knows 3 classes, {tmp_path.name} has 2;")
+    assert shown.err.count("\n") == 1
+
+
+def test_many_classes_are_shown_as_their_most_frequent_confusions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    names = tuple(f"class{index:02}" for index in range(13))
+    config = ViTConfig(num_classes=13, class_names=names, embed_dim=12, num_heads=3, depth=1)
+    build(config).save_pretrained(tmp_path / "model")
+    for name in names:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(5):
+            Image.new("L", (28, 28)).save(tmp_path / "data" / name / f"{index}.png")
+    assert call(str(tmp_path / "model"), tmp_path / "data") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    start = lines.index(["true", "answered", "images"])
+    confusions = [line for line in lines[start + 2 :] if len(line) == 3][:12]
+    # all images are alike and so are all answers: every class but one is taken for that one
+    assert len({true for true, _, _ in confusions}) == 12
+    assert len({answered for _, answered, _ in confusions}) == 1
+    assert {count for _, _, count in confusions} == {"1"}
