@@ -1,6 +1,6 @@
-"""A pytest plugin: every function of Clearhead checks the shapes and types in its signature.
+"""A pytest plugin: attention and models check the shapes and types in their signatures.
 
-    python -m pytest -p tests.checked_shapes tests/attention
+    python -m pytest -p tests.checked_shapes tests/attention tests/models
 
 Off in normal use. A test that compiles, or that gives wrong shapes on purpose to see the error,
 carries the mark `unchecked` and is left out (`-m "not unchecked"`).
@@ -16,6 +16,7 @@ CONF = BeartypeConf(
     hint_overrides=FrozenDict({Self: Any}),  # jaxtyping decorates methods, which know no class
 )
 
+ROOMS = ("clearhead.attention", "clearhead.models")
 
 check = beartype(conf=CONF)
-install_import_hook("clearhead", f"{__name__}.check")
+install_import_hook(ROOMS, f"{__name__}.check")

@@ -51,9 +51,9 @@ class Server:
             "endless": self.endless,
             "bomb": lambda handler, body: self.send(handler, gzip.compress(bytes(10**7))),
             "stall": lambda handler, body: self.wait(20),
-            "stall midway": self.stall_midway,
+            "stall_midway": self.stall_midway,
             "trickle": self.trickle,
-            "trickle headers": self.trickle_headers,
+            "trickle_headers": self.trickle_headers,
             "steady": self.steady,
             "missing": lambda handler, body: handler.send_error(404),
             "broken": lambda handler, body: handler.send_error(500),
@@ -63,7 +63,7 @@ class Server:
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def url(self, misdeed: str, scheme: str = "http") -> str:
-        return f"{scheme}://127.0.0.1:{self.http.server_address[1]}/{misdeed}".replace(" ", "%20")
+        return f"{scheme}://127.0.0.1:{self.http.server_address[1]}/{misdeed}"
 
     def close(self) -> None:
         self.stopped.set()
@@ -106,9 +106,9 @@ class Server:
             self.wait(0.02)
 
     def steady(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        """Slow, but not too slow: 20 parts in about a second."""
+        """Slow, but not too slow: 10 parts in half a second."""
         self.send(handler, b"", announced=len(body))
-        step = -(-len(body) // 20)
+        step = -(-len(body) // 10)
         for start in range(0, len(body), step):
             self.wait(0.05)
             handler.wfile.write(body[start : start + step])
@@ -128,8 +128,6 @@ def flipped(content: bytes, place: int = -30) -> bytes:
     changed = bytearray(content)
     changed[place] ^= 0x10
     return bytes(changed)
-
-
 
 
 @pytest.fixture

@@ -113,7 +113,8 @@ class MultiHeadAttention(nn.Module):
         return q, *kv.split([inner, self.num_heads * self.value_dim], dim=-1)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.num_heads, -1))
+        return heads.transpose(1, 2)
 
     def _check(self, query: Tensor, context: Tensor | None) -> None:
         for name, x in (("query", query), ("context", query if context is None else context)):

@@ -10,8 +10,8 @@ from tyro.conf import Positional, arg
 from clearhead.cli.options import DATA_HELP, AsJson, DataRoot
 
 if TYPE_CHECKING:
-    from clearhead.data.images import ImageDataset
     from clearhead.data.fetch import Fetched
+    from clearhead.data.images import ImageDataset
 
 
 def data(

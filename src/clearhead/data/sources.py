@@ -29,13 +29,19 @@ class DataFile:
         dotted = self.name.replace("-idx", ".idx")
         return (self.name, f"{self.name}.gz", dotted, f"{dotted}.gz")
 
-    def check(self, content: bytes) -> bytes:
-        """The file's verified bytes, unpacked if need be; raises `UnavailableError`."""
-        plain = unpack(content, self.size)
-        if len(plain) != self.size:
-            raise UnavailableError(f"{self.name} has {len(plain)} bytes instead of {self.size}")
-        if sha256(plain) != self.sha256:
-            raise UnavailableError(f"{self.name} has other bytes (its SHA-256 differs)")
+    def check(self, content: bytes, path: Path | None = None) -> bytes:
+        """The file's verified bytes, unpacked if need be; raises `UnavailableError`.
+
+        The error names the file as it is called at `path`, if that is where it lies.
+        """
+        try:
+            plain = unpack(content, self.size)
+            if len(plain) != self.size:
+                raise UnavailableError(f"{len(plain)} bytes instead of {self.size}")
+            if sha256(plain) != self.sha256:
+                raise UnavailableError("other bytes than it should have (SHA-256 differs)")
+        except UnavailableError as error:
+            raise UnavailableError(f"{path.name if path else self.name}: {error}") from error
         return plain
 
 

@@ -22,7 +22,8 @@ class Mlp(nn.Module):
         self, x: Float[Tensor, "batch tokens embed_dim"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
         """fc2(GELU(fc1(x)))."""
-        return self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+        thought: Tensor = self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+        return thought
 
 
 class Block(nn.Module):
@@ -56,4 +57,5 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch tokens embed_dim"]:
         """One layer of the encoder."""
         x = x + self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out

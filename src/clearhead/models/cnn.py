@@ -20,7 +20,7 @@ def conv_stage(in_channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class ConvNet(nn.Module, Pretrained):
+class ConvNet(Pretrained):
     """Stages of two convolutions, maximum over 2 × 2 between them, mean over the rest, head."""
 
     config_class = CNNConfig

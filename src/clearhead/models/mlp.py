@@ -28,7 +28,7 @@ class MLPBlock(nn.Module):
         return mixed
 
 
-class PatchMLP(nn.Module, Pretrained):
+class PatchMLP(Pretrained):
     """Patches → tokens + positions → blocks of MLPs → norm → mean → head.
 
     What is left of the Vision Transformer when its tokens may not look at one another.

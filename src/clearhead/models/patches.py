@@ -10,7 +10,7 @@ def cut_patches(
 ) -> Float[Tensor, "batch tokens pixels"]:
     """Non-overlapping patches row by row, each flattened as (channel, row, column)."""
     rows, columns = (size // side for size, side in zip(images.shape[-2:], patch, strict=True))
-    cut = images.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
+    cut: Tensor = images.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
@@ -30,6 +30,5 @@ class PatchEmbed(nn.Module):
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
         """One token a patch. As a matrix product: faster than the convolution on a CPU."""
-        return F.linear(
-            cut_patches(images, self.patch), self.proj.weight.flatten(1), self.proj.bias
-        )
+        weight: Tensor = self.proj.weight
+        return F.linear(cut_patches(images, self.patch), weight.flatten(1), self.proj.bias)

@@ -28,13 +28,13 @@ CONFIG = "config.json"
 ConfigT = TypeVar("ConfigT", bound=ImageModelConfig)
 
 
-class Pretrained(PyTorchModelHubMixin):
-    """Gives a model `save_pretrained`, `from_pretrained` and `push_to_hub`."""
+class Pretrained(nn.Module, PyTorchModelHubMixin):
+    """A module with `save_pretrained`, `from_pretrained` and `push_to_hub`."""
 
     config_class: ClassVar[type[ImageModelConfig]]
     config: ImageModelConfig
 
-    def save_pretrained(  # type: ignore[override]  # what the hub's own version calls its options
+    def save_pretrained(
         self,
         save_directory: str | Path,
         *,
@@ -57,9 +57,7 @@ class Pretrained(PyTorchModelHubMixin):
         )
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # strict, and with errors of our own
-        cls, pretrained_model_name_or_path: str | Path, **download: Any
-    ) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> Self:
         """The model saved in a folder or in a hub repository, in evaluation mode.
 
         Raises `CheckpointError` if it is missing or damaged. `download` goes to the hub
@@ -68,13 +66,13 @@ class Pretrained(PyTorchModelHubMixin):
         source = str(pretrained_model_name_or_path)
         saved = read_config(source, **download)
         _check_architecture(saved, cls.__name__, source)
-        model = cls(config_from_dict(cls.config_class, saved["model"], source))  # type: ignore[call-arg]
+        model = cls(config_from_dict(cls.config_class, saved["model"], source))
         load_weights(model, saved_file(source, WEIGHTS, **download), saved["sha256"])
-        return model.eval()  # type: ignore[attr-defined, no-any-return]
+        return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         weights = write_tensors(
-            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}  # type: ignore[attr-defined]
+            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         )
         saved = {
             "architecture": type(self).__name__,
@@ -100,9 +98,7 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
     return saved
 
 
-def config_from_dict(
-    config_class: type[ConfigT], values: dict[str, Any], source: str
-) -> ConfigT:
+def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source: str) -> ConfigT:
     """A saved configuration as the dataclass; unknown keys are an error."""
     known = {field.name for field in fields(config_class)}
     unknown = sorted(set(values) - known)

@@ -13,7 +13,7 @@ from clearhead.models.positions import sincos_positions
 from clearhead.models.pretrained import Pretrained
 
 
-class VisionTransformer(nn.Module, Pretrained):
+class VisionTransformer(Pretrained):
     """Patches → tokens + positions → blocks → norm → mean (or class token) → one linear head.
 
     (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929.) Parameters are

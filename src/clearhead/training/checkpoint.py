@@ -34,7 +34,9 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     """Write `folder`/`name`.safetensors, name it in latest.json, and drop all but the last two."""
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in checkpoint.tensors.items()}
+    tensors = {
+        key: tensor.detach().cpu().contiguous() for key, tensor in checkpoint.tensors.items()
+    }
     content = write_tensors(tensors, metadata={_KEY: json.dumps(checkpoint.state)})
     kept = [entry for entry in _read_latest(folder) if entry["file"] != f"{name}.safetensors"][:1]
     newest = {"file": f"{name}.safetensors", "sha256": sha256(content)}

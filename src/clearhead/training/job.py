@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from clearhead.data.datasets import ImageDataset, load_dataset
+from clearhead.data.datasets import ImageDataset, Split, load_dataset
 from clearhead.durable import write_durably
 from clearhead.evaluation.evaluate import Evaluation, predict_dataset
 from clearhead.evaluation.figure import draw_digits
 from clearhead.models.build import ImageModel
+from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World, join_world
 from clearhead.training.loop import Trained, train
@@ -18,6 +19,8 @@ from clearhead.training.loop import Trained, train
 METRICS = "metrics.json"
 PICTURE = "digits.png"
 EVALUATION_BATCH = 1000
+
+AnyConfig = ViTConfig | MLPConfig | CNNConfig
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,40 @@ def run_job(
     Nothing is chosen on the test images: they are read once, after the last step.
     """
     with join_world(device) as world:
-        dataset = load_dataset(config.data, "train", root=root)
+        dataset = load_part(config, "train", root)
         config = replace(config, model=fitted(config.model, dataset))
-        trained = train(
-            config, dataset, out, world=world, restart=restart, tensorboard=tensorboard
-        )
+        trained = train(config, dataset, out, world=world, restart=restart, tensorboard=tensorboard)
         if not trained.finished:
             return JobResult(trained, None, world.is_first)
-        test = load_dataset(config.data, "test", root=root)
+        test = load_part(config, "test", root)
         evaluation = evaluate_together(trained.model, test, world)
         if world.is_first:
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_durably(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
             draw_digits(evaluation, test, out / PICTURE)
         return JobResult(trained, evaluation, world.is_first)
+
+
+def load_part(config: TrainConfig, split: Split, root: Path | None) -> ImageDataset:
+    """One part of the data set, in the size and the channels of the model."""
+    model = config.model
+    return load_dataset(
+        config.data, split, root=root, image_size=model.image_size, in_channels=model.in_channels
+    )
+
+
+def fitted(model: AnyConfig, dataset: ImageDataset) -> AnyConfig:
+    """The model's settings, with the classes and the pixel statistics of the data set."""
+    if dataset.name == "mnist":
+        return model
+    pixels = dataset.images.transpose(0, 1).flatten(1).double() / 255
+    return replace(
+        model,
+        num_classes=len(dataset.class_names),
+        class_names=dataset.class_names,
+        mean=tuple(round(value, 4) for value in pixels.mean(dim=1).tolist()),
+        std=tuple(max(round(value, 4), 1e-4) for value in pixels.std(dim=1).tolist()),
+    )
 
 
 def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) -> Evaluation:
@@ -66,7 +89,7 @@ def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) ->
     """
     batches = torch.split(dataset.images, EVALUATION_BATCH)
     mine = [predict_dataset(model, batch) for batch in batches[world.rank :: world.size]]
-    shape = (0, dataset.num_classes)
+    shape = (0, len(dataset.class_names))
     shares = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
     parts = [iter(torch.split(share, EVALUATION_BATCH)) for share in shares]
     joined = [next(parts[number % world.size]) for number in range(len(batches))]

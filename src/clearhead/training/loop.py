@@ -173,7 +173,11 @@ def _stop_signals(*, enabled: bool) -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         stop.requested = True
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if enabled and threading.current_thread() is threading.main_thread() else ()
+    numbers = (
+        (signal.SIGINT, signal.SIGTERM)
+        if enabled and threading.current_thread() is threading.main_thread()
+        else ()
+    )
     before = {number: signal.signal(number, request) for number in numbers}
     try:
         yield stop

@@ -90,7 +90,10 @@ class Reporter:
         if self.silent or not self.console.is_terminal:
             return None, None
         bar = Progress(
-            TextColumn("{task.fields[text]}"), BarColumn(), TimeRemainingColumn(), console=self.console
+            TextColumn("{task.fields[text]}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
         )
         return bar, bar.add_task(
             "train", total=self.total_steps, completed=first_step, text="starting"
@@ -118,4 +121,4 @@ def _open_board(folder: Path) -> Any:
         raise ConfigError(
             "TensorBoard is not installed; pip install 'clearhead[tensorboard]'"
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"))

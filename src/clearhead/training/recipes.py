@@ -28,8 +28,8 @@ def digits() -> TrainConfig:
     Command: `clearhead train digits --out runs/digits`
     """
     return TrainConfig(
-        epochs=180,
-        batch_size=256,
+        epochs=150,
+        batch_size=512,
         matrix_learning_rate=1e-2,
         warmup=0.03,
         average=0.999,

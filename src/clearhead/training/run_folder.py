@@ -43,7 +43,7 @@ def fingerprint(dataset: ImageDataset) -> str:
     """SHA-256 over the images and labels of a data set."""
     digest = hashlib.sha256()
     for tensor in (dataset.images, dataset.labels):
-        digest.update(tensor.cpu().contiguous().numpy())
+        digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
     if config.precision != "auto":
         return config.precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -36,7 +36,7 @@ def compile_blocks(model: nn.Module, batch: torch.Tensor, *, bfloat16: bool) -> 
         raise
     except Exception as error:  # noqa: BLE001  # compilers fail in many ways; none may stop us
         for block in blocks:
-            block._compiled_call_impl = None  # noqa: SLF001  # the inverse of nn.Module.compile
+            block._compiled_call_impl = None  # the inverse of nn.Module.compile
         return f"blocks are not compiled ({type(error).__name__}); training goes on, slower"
     finally:
         model.zero_grad(set_to_none=True)

@@ -38,7 +38,7 @@ class Batches:
     def batch(
         self, step: int, order: Int[Tensor, " images"]
     ) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
-        """This process's share of the batch of `step`: normalised images and their labels."""
+        """The share of this process in the batch of `step`: normalised images and labels."""
         start = step % self.per_epoch * self.config.batch_size
         whole = order[start : start + self.config.batch_size]
         share = self.world.part(len(whole))
@@ -83,7 +83,7 @@ def train_step(
     ):
         logits = network(images)
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
     if not math.isfinite(sums.loss) or not torch.isfinite(norm):

@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearhead.data.folder import list_pictures, load_folder
+from clearhead.errors import DataError
+
+
+def paint(path: Path, colour: object = (255, 0, 0), size: tuple[int, int] = (11, 13)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)  # type: ignore[arg-type]
+    return path
+
+
+def animals(folder: Path, count: int = 10) -> Path:
+    for number in range(count):
+        paint(folder / "cat" / f"{number}.png", (number, 0, 0))
+        paint(folder / "ant" / f"{number}.png", (0, number, 0))
+    return folder
+
+
+def test_classes_are_the_folders_by_name_and_pictures_come_by_class_and_name(
+    tmp_path: Path,
+) -> None:
+    for part in ("train", "test"):
+        for name, level in (("b", 20), ("a", 10)):
+            for picture in ("2.png", "1.jpg", "3.BMP"):
+                paint(tmp_path / part / name / picture, (level + int(picture[0]),) * 3)
+    dataset = load_folder(tmp_path, "train", image_size=(5, 7))
+    assert dataset.class_names == ("a", "b")
+    assert tuple(dataset.images.shape) == (6, 1, 5, 7)
+    assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.images[:, 0, 2, 3].tolist() == [11, 12, 13, 21, 22, 23]
+    assert dataset.name == tmp_path.name
+
+
+def test_without_train_and_test_folders_a_fifth_of_each_class_is_the_test_part(
+    tmp_path: Path,
+) -> None:
+    train = list_pictures(animals(tmp_path), "train")[1]
+    test = list_pictures(tmp_path, "test")[1]
+    assert [sum(p.label == label for p in train) for label in (0, 1)] == [8, 8]
+    assert [sum(p.label == label for p in test) for label in (0, 1)] == [2, 2]
+    assert len({p.path for p in train + test}) == 20
+    moved = [p.path.relative_to(tmp_path) for p in test]
+    other = animals(tmp_path / "elsewhere" / "again")
+    assert [p.path.relative_to(other) for p in list_pictures(other, "test")[1]] == moved
+
+
+def test_train_and_test_folders_are_the_parts_and_labels_agree(tmp_path: Path) -> None:
+    for name in "abc":
+        paint(tmp_path / "train" / name / "x.png")
+    paint(tmp_path / "test" / "a" / "x.png")
+    paint(tmp_path / "test" / "c" / "y.png")
+    names, pictures = list_pictures(tmp_path, "test")
+    assert names == ("a", "b", "c")
+    assert [(p.path.name, p.label) for p in pictures] == [("x.png", 0), ("y.png", 2)]
+
+
+def test_a_test_class_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
+    for name in "ab":
+        paint(tmp_path / "train" / name / "x.png")
+        paint(tmp_path / "test" / f"{name}z" / "x.png")
+    with pytest.raises(DataError, match=r"classes that .*train lacks: az, bz"):
+        list_pictures(tmp_path, "train")
+
+
+def test_a_long_picture_is_cut_at_its_centre_and_not_squeezed(tmp_path: Path) -> None:
+    wide = np.zeros((20, 60, 3), dtype=np.uint8)
+    wide[:, 20:40] = (0, 0, 250)
+    (tmp_path / "b").mkdir()
+    Image.fromarray(wide).save(tmp_path / "b" / "1.png")
+    paint(tmp_path / "b" / "2.png", size=(3, 90))
+    animals(tmp_path)
+    dataset = load_folder(tmp_path, "train", image_size=(10, 10), in_channels=3)
+    test = load_folder(tmp_path, "test", image_size=(10, 10), in_channels=3)
+    blues = [p for d in (dataset, test) for p in d.images[d.labels == 1] if p[2, 5, 5] > 200]
+    (blue,) = blues
+    assert blue[2, :, 2:8].min() >= 249
+    assert blue[:2].max() == 0
+
+
+def test_colour_is_kept_with_three_channels_and_weighed_with_one(tmp_path: Path) -> None:
+    paint(tmp_path / "train" / "a" / "1.png", (200, 100, 50))
+    paint(tmp_path / "train" / "b" / "1.png", (0, 0, 255))
+    animals(tmp_path / "test")
+    (tmp_path / "test" / "ant").rename(tmp_path / "test" / "a")
+    (tmp_path / "test" / "cat").rename(tmp_path / "test" / "b")
+    coloured = load_folder(tmp_path, "train", image_size=(3, 5), in_channels=3)
+    assert coloured.images[:, :, 1, 2].tolist() == [[200, 100, 50], [0, 0, 255]]
+    grey = load_folder(tmp_path, "train", image_size=(3, 5))
+    assert grey.images[:, 0, 1, 2].tolist() == [124, 29]  # 0.299 R + 0.587 G + 0.114 B
+
+
+def test_sixteen_bits_grey_and_transparency_are_not_clipped_or_lost(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / part / name).mkdir(parents=True)
+        deep = np.full((5, 5), 30_000, dtype=np.uint16)
+        Image.fromarray(deep).save(tmp_path / part / "a" / "deep.png")
+        Image.new("RGBA", (5, 5), (250, 0, 0, 0)).save(tmp_path / part / "b" / "clear.png")
+    coloured = load_folder(tmp_path, "train", image_size=(3, 3), in_channels=3)
+    assert coloured.images[:, :, 1, 1].tolist() == [[117] * 3, [255] * 3]
+    grey = load_folder(tmp_path, "train", image_size=(3, 3))
+    assert grey.images[:, 0, 1, 1].tolist() == [117, 255]
+
+
+def test_what_is_no_picture_by_its_name_and_hidden_folders_are_left_aside(tmp_path: Path) -> None:
+    animals(tmp_path, count=3)
+    (tmp_path / "cat" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "cat" / ".hidden.png").write_bytes(b"x")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "README.txt").write_text("about ants and cats")
+    assert len(load_folder(tmp_path, "train")) + len(load_folder(tmp_path, "test")) == 6
+
+
+def test_what_cannot_be_used_is_said_in_one_line_that_names_it(tmp_path: Path) -> None:
+    def refusal(folder: Path, split: str = "train", **settings: int) -> str:
+        with pytest.raises(DataError) as caught:
+            load_folder(folder, "test" if split == "test" else "train", **settings)  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "is not a folder" in refusal(tmp_path / "absent")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in refusal(empty)
+    assert "found none" in refusal(empty)
+    paint(tmp_path / "one" / "only" / "1.png")
+    assert "found only only" in refusal(tmp_path / "one")
+    assert "3 (colour), got 2" in refusal(animals(tmp_path / "pets"), in_channels=2)
+    (tmp_path / "pets" / "bee").mkdir()
+    assert f"{tmp_path / 'pets' / 'bee'} has no pictures" in refusal(tmp_path / "pets")
+    few = animals(tmp_path / "few", count=1)
+    assert "no test part" in refusal(few, "test")
+    assert len(load_folder(few, "train")) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n half"])
+def test_a_picture_that_cannot_be_read_is_named_once(tmp_path: Path, content: bytes) -> None:
+    bad = animals(tmp_path, count=1) / "cat" / "0.png"
+    bad.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load_folder(tmp_path, "train")
+    assert str(caught.value).count(str(bad)) == 1
+    assert "\n" not in str(caught.value)
