@@ -7,6 +7,9 @@ file or the new one, never a part.
 
 import hashlib
 import os
+from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from clearhead.errors import StorageError
@@ -16,17 +19,31 @@ TEMPORARY_PREFIX = ".clearhead-tmp-"
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace `path` by `content` atomically; raises `StorageError` and keeps the old file."""
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Replace several files; not one of them, unless all could be written to the disk first.
+
+    Each file is replaced atomically; between two of them lies the moment of a renaming.
+    """
+    temporaries = {
+        path: path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}" for path in contents
+    }
+    path = next(iter(contents))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_to_disk(temporaries[path], content)
+        for path in contents:
+            temporaries[path].replace(path)
+        for folder in {path.parent for path in contents}:
+            _flush_folder(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                with suppress(OSError):
+            temporary.unlink()
         reason = error.strerror or str(error)
         raise StorageError(
             f"cannot write {path}: {reason}; free some space or choose another folder"
@@ -42,6 +59,13 @@ def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left behind in `folder`."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
+
+
+def _write_to_disk(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

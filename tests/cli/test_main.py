@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from clearhead.cli.main import COMMANDS, Command, main
 
 HEAVY = ("torch", "scipy", "matplotlib", "huggingface_hub", "numpy", "PIL")
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 CLEARHEAD = Path(sys.executable).with_name("clearhead")
 
 
@@ -18,7 +20,7 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
         list(command),
         capture_output=True,
         encoding="utf-8",
-        env=os.environ | environment,
+        env=BUFFERED | environment,
         timeout=60,
         check=False,
     )
@@ -159,6 +161,7 @@ def test_output_that_nobody_reads_ends_the_program_quietly() -> None:
             [sys.executable, "-m", "clearhead", "--help"],
             stdout=writer,
             stderr=subprocess.PIPE,
+            env=BUFFERED,
             timeout=60,
             check=False,
         )
@@ -167,10 +170,14 @@ def test_output_that_nobody_reads_ends_the_program_quietly() -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
-def test_a_terminal_without_the_signs_still_gets_the_help() -> None:
-    ended = run(sys.executable, "-m", "clearhead", "info", "--help", PYTHONIOENCODING="ascii")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "--model MODEL" in ended.stdout
+@pytest.mark.usefixtures("attempt")
+def test_signs_that_the_output_cannot_show_do_not_stop_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["attempt", "--how", "print('9 \\u2192 4')"]) == 0
+    assert written.getvalue() == b"9 ? 4\n"
 
 
 def test_the_installed_command_and_the_module_are_the_same() -> None:

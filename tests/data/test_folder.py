@@ -82,6 +82,17 @@ def test_a_long_picture_is_cut_at_its_centre_and_not_squeezed(tmp_path: Path) ->
     assert blue[:2].max() == 0
 
 
+def test_height_and_width_are_not_confused(tmp_path: Path) -> None:
+    upper = np.zeros((50, 70), dtype=np.uint8)
+    upper[:20] = 250
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(upper).save(tmp_path / name / "1.png")
+    image = load_folder(tmp_path, "train", image_size=(5, 7)).images[0, 0]
+    assert image[:2].min() > 200
+    assert image[2:].max() < 50
+
+
 def test_colour_is_kept_with_three_channels_and_weighed_with_one(tmp_path: Path) -> None:
     paint(tmp_path / "train" / "a" / "1.png", (200, 100, 50))
     paint(tmp_path / "train" / "b" / "1.png", (0, 0, 255))

@@ -64,6 +64,11 @@ def test_with_names_as_keys_the_order_of_the_files_does_not_matter() -> None:
     assert {names[place] for place in held_out} == {names[22 - place] for place in backwards}
 
 
+def test_the_places_are_in_ascending_order() -> None:
+    for part in split_indices([0] * 1009, 0.01, 0):
+        assert part.tolist() == sorted(part.tolist())
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_a_fraction_that_leaves_a_part_empty_is_refused(fraction: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):

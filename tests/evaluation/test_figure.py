@@ -94,7 +94,7 @@ def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
 
 
 def test_colour_images_and_any_names_are_drawn(tmp_path: Path) -> None:
-    names = ("$dog$", "a cat with a long name", "馬", "[bold]", "x_1^2", "\\frac{")
+    names = ("$dog$", "a cat with a long name", "馬", "[bold]", "x_1^2", "$\\frac{$")
     evaluation, dataset = random_case(names, shape=(3, 11, 23))
     draw_digits(evaluation, dataset, tmp_path / "animals.png")
     samples = panels(evaluation, dataset)["samples"]

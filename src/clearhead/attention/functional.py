@@ -6,11 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
-from clearhead.attention.stages import check_inputs, stages
+from clearhead.attention.inputs import check_inputs
+from clearhead.attention.stages import stages
 
 # Up to this many cells of one attention matrix the explicit formula beat torch's fused CPU
 # kernel, which is blocked for long sequences: benchmarks/attention_paths.py.
 SMALL_MATRIX = 64 * 64
+
+HALF = (torch.float16, torch.bfloat16)
 
 # Fused CUDA kernels fail from this product of batch and heads on (pytorch#142228, #146704).
 CUDA_BATCH_LIMIT = 65_535
@@ -46,10 +49,12 @@ def scaled_dot_product_attention(
             enable_gqa=enable_gqa,
         )
         return seen
-    check_inputs(query, key, value, attn_mask, is_causal, enable_gqa)
+    check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     options = (dropout_p, is_causal, scale, enable_gqa)
     if _explicit_is_faster(query, key):
-        return stages(query, key, value, attn_mask, *options).context.to(query.dtype)
+        context = stages(query, key, value, attn_mask, *options).context
+        # under autocast a float32 query gives a context of half precision, as in torch
+        return context.to(query.dtype) if query.dtype in HALF else context
     return _fused(query, key, value, attn_mask, *options)
 
 

@@ -60,7 +60,7 @@ class MultiHeadAttention(nn.Module):
         self._check(query, context)
         q, k, v = (self._split_heads(x) for x in self._project(query, context))
         if self.learned_scale is not None:
-            q = q * self.learned_scale
+            q = q * self.learned_scale.to(q.dtype)  # they differ under autocast
         attended = scaled_dot_product_attention(
             q,
             k,

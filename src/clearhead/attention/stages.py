@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from clearhead.attention.inputs import check_inputs
 from clearhead.attention.masks import causal_mask
-from clearhead.errors import InputError
 
 Mask = Bool[Tensor, "*#mask queries keys"] | Float[Tensor, "*#mask queries keys"]
 
@@ -70,7 +70,9 @@ def weights(
     The zeros follow PyTorch since 2.5; a plain softmax would give NaN there.
     """
     nothing_to_attend = (masked == -math.inf).all(dim=-1, keepdim=True)
-    return torch.softmax(masked, dim=-1).masked_fill(nothing_to_attend, 0.0)
+    # filled before as well as after: a NaN inside the softmax would come back in the gradients
+    rows = torch.softmax(masked.masked_fill(nothing_to_attend, 0.0), dim=-1)
+    return rows.masked_fill(nothing_to_attend, 0.0)
 
 
 def context(
@@ -96,7 +98,7 @@ def stages(
     Half-precision inputs are computed in float32. `dropout_p` thins out the weights on their
     way into the context; the weights given back are those before dropout.
     """
-    check_inputs(query, key, value, attn_mask, is_causal, enable_gqa)
+    check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     if enable_gqa:
         key, value = share_heads(key, value, query.shape[-3])
     if is_causal:
@@ -120,48 +122,6 @@ def share_heads(key: Tensor, value: Tensor, num_query_heads: int) -> tuple[Tenso
     key = key.repeat_interleave(num_query_heads // key.shape[-3], dim=-3)
     value = value.repeat_interleave(num_query_heads // value.shape[-3], dim=-3)
     return key, value
-
-
-def check_inputs(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    enable_gqa: bool,
-) -> None:
-    """Raise `InputError` for what the formula has no meaning for."""
-    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
-    if min(query.dim(), key.dim(), value.dim()) < 2:
-        raise InputError(f"query, key and value need at least 2 dimensions, got {shapes}")
-    if not (query.dtype == key.dtype == value.dtype and query.is_floating_point()):
-        raise InputError(
-            "query, key and value must share one floating-point dtype, "
-            f"got {query.dtype}, {key.dtype} and {value.dtype}"
-        )
-    if query.shape[-1] != key.shape[-1]:
-        raise InputError(f"query and key must have the same head_dim (last axis), got {shapes}")
-    if key.shape[-2] != value.shape[-2]:
-        raise InputError(f"key and value must have the same length (axis -2), got {shapes}")
-    if attn_mask is not None and is_causal:
-        raise InputError("give attn_mask or is_causal=True, not both")
-    if attn_mask is not None and attn_mask.dtype not in (torch.bool, query.dtype, torch.float32):
-        raise InputError(
-            f"attn_mask must be bool (True = attend) or {query.dtype}, got {attn_mask.dtype}"
-        )
-    if enable_gqa:
-        _check_groups(query, key, value)
-
-
-def _check_groups(query: Tensor, key: Tensor, value: Tensor) -> None:
-    if min(query.dim(), key.dim(), value.dim()) < 3:
-        raise InputError("enable_gqa needs a head axis (-3) on query, key and value")
-    heads, key_heads, value_heads = (x.shape[-3] for x in (query, key, value))
-    if not key_heads or not value_heads or heads % key_heads or heads % value_heads:
-        raise InputError(
-            f"with enable_gqa the query heads ({heads}) must be a multiple of the key heads "
-            f"({key_heads}) and of the value heads ({value_heads})"
-        )
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -1,43 +1,63 @@
 """`clearhead train`: a recipe, any of its settings changed, and a folder for what comes out."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot
+from clearhead.training.config import TrainConfig
 from clearhead.training.recipes import RECIPES
 
-Recipe = Annotated[
-    tyro.extras.subcommand_type_from_defaults(  # type: ignore[valid-type]
-        {name: recipe() for name, recipe in RECIPES.items()},
-        {name: (recipe.__doc__ or "").strip() for name, recipe in RECIPES.items()},
-    ),
-    tyro.conf.arg(name=""),
-]
+INTERRUPTED = 130
+
+if TYPE_CHECKING:
+    Recipe = TrainConfig
+else:
+    Recipe = Annotated[
+        tyro.extras.subcommand_type_from_defaults(
+            {name: recipe() for name, recipe in RECIPES.items()},
+            {name: recipe.__doc__ for name, recipe in RECIPES.items()},
+        ),
+        arg(name=""),
+        tyro.conf.AvoidSubcommands,
+    ]
 
 
 def train(
     recipe: Recipe,
     *,
-    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
     root: DataRoot = None,
-    device: str = "auto",
-    restart: bool = False,
-    tensorboard: bool = False,
+    device: Annotated[str, arg(help='"auto", "cpu" or "cuda"')] = "auto",
+    restart: Annotated[bool, arg(help="begin again where a training has been")] = False,
+    tensorboard: Annotated[bool, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
     """Train a model, evaluate it, and leave both in a folder.
 
     A training that was stopped goes on from its last checkpoint when the same command is given
     again.
-
-    Args:
-        out: where the model, its metrics, the log, the picture and the checkpoints go
-        device: "auto", "cpu" or "cuda"
-        restart: begin again, although the folder holds a training
-        tensorboard: write a log for TensorBoard as well
-
     """
-    from clearhead.training.job import run_job
+    from clearhead.cli.output import percent, percent_range, print_line, print_remark
+    from clearhead.training.job import PICTURE, run_job
 
-    return run_job(recipe, out, root=root, device=device, restart=restart, tensorboard=tensorboard)
+    job = run_job(recipe, out, root=root, device=device, restart=restart, tensorboard=tensorboard)
+    if not job.is_first:
+        return 0
+    if job.evaluation is None:
+        trained = job.trained
+        print_remark(
+            f"stopped after step {trained.step} of {trained.total_steps}; a checkpoint is in {out}. "
+            f"Go on with: clearhead {' '.join(sys.argv[1:])}"
+        )
+        return INTERRUPTED
+    evaluation = job.evaluation
+    print_line(
+        f"accuracy {percent(evaluation.accuracy)} %, 95 % interval "
+        f"{percent_range(evaluation.interval)} % ({evaluation.correct:,} of {evaluation.total:,} "
+        "test images)"
+    )
+    print_line(f"model: {out}, picture: {out / PICTURE}")
+    return 0

@@ -5,6 +5,7 @@ moved by whole pixels until its centre of mass is in the middle, at 14.0 in pixe
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -60,7 +61,7 @@ def _find_ink_closely(grey: Grey) -> Grey | None:
     if ink is None or small.shape == grey.shape:
         return ink
     rows, columns = _box(_parts(ink > 0.5) > 0)
-    reach = max(rows.stop - rows.start, columns.stop - columns.start)
+    reach = max(_length(rows), _length(columns))
     if 2 * reach > max(small.shape):
         return ink
     factor = max(grey.shape) // WORK_SIDE
@@ -73,23 +74,25 @@ def _find_ink_closely(grey: Grey) -> Grey | None:
 
 
 def _parts(mask: Mask) -> ndarray:
-    """Connected parts of the ink, numbered from 1; specks and the picture's own edges are 0.
+    """Connected parts of the ink, numbered from 1; specks and what surrounds the sheet are 0.
 
-    An edge of the sheet or of the table touches the border; so does a digit in a tight crop, which
-    is then the largest thing to be seen.
+    The table beside a sheet touches the border, but so does a digit in a tight crop: what touches
+    it is left out only if something of comparable length does not.
     """
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = 0
+    lengths = np.array([0, *(max(map(_length, box)) for box in ndimage.find_objects(labels))])
     rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    inside = np.delete(areas, rim).max(initial=0)
-    largest = areas.max(initial=0)
-    if inside >= 0.2 * largest:
+    if np.delete(lengths, rim).max(initial=0) >= 0.4 * lengths.max():
         areas[rim] = 0
-        largest = inside
-    numbers = np.where(areas >= 0.03 * largest, np.arange(count + 1), 0)
+    numbers = np.where(areas >= 0.03 * areas.max(), np.arange(count + 1), 0)
     numbers[0] = 0
     return np.asarray(numbers[labels])
+
+
+def _length(side: slice) -> int:
+    return int(side.stop - side.start)
 
 
 def _around(ink: Grey, core: Mask) -> Mask:
@@ -106,13 +109,11 @@ def _around(ink: Grey, core: Mask) -> Mask:
 def _side_by_side(parts: ndarray) -> bool:
     """Whether two parts of about the same height stand next to each other."""
     boxes = [box for box in ndimage.find_objects(parts) if box is not None]
-    tallest = max((rows.stop - rows.start for rows, _ in boxes), default=0)
+    tallest = max((_length(rows) for rows, _ in boxes), default=0)
     columns = sorted(
-        (columns.start, columns.stop)
-        for rows, columns in boxes
-        if rows.stop - rows.start >= 0.7 * tallest
+        (columns.start, columns.stop) for rows, columns in boxes if _length(rows) >= 0.7 * tallest
     )
-    return any(after[0] >= before[1] for before, after in zip(columns, columns[1:], strict=False))
+    return any(after[0] >= before[1] for before, after in pairwise(columns))
 
 
 def _crop(values: ndarray) -> ndarray:

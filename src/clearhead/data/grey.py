@@ -1,7 +1,5 @@
 """Any decoded picture as one number a pixel: luminance from 0 (black) to 1 (white)."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -22,17 +20,18 @@ def to_grey(image: Image.Image) -> Grey:
     Transparent pictures are laid on paper that their ink can be seen on.
     """
     if image.mode in _BIT_DEPTH_16:
-        return _reduced(_array(image) / np.float32(65535))
+        return np.asarray(_reduced(image) / 65535, dtype=np.float32)
     if image.mode == "I":
-        return _reduced(_stretched(_array(image) / np.float32(65535)))
+        return _stretched(_reduced(image) / 65535)
     if image.mode == "F":
-        return _reduced(_stretched(_array(image)))
+        return _stretched(_reduced(image))
     if image.has_transparency_data:
-        grey, alpha = _array(_shrunk(image.convert("RGBA")).convert("LA")).transpose(2, 0, 1) / 255
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        grey, alpha = _array(_shrunk(image).convert("LA")).transpose(2, 0, 1) / 255
         return _on_paper(grey, alpha)
     if image.mode in ("1", "P", "PA"):  # averaging indices would make no sense
         image = image.convert("RGB" if image.mode == "P" else "L")
-    return _array(_shrunk(image).convert("L")) / np.float32(255)
+    return np.asarray(_array(_shrunk(image).convert("L")) / np.float32(255))
 
 
 def _on_paper(grey: Grey, alpha: Grey) -> Grey:
@@ -49,7 +48,7 @@ def _on_paper(grey: Grey, alpha: Grey) -> Grey:
         paper = 1.0 if shown.mean() < 0.5 else 0.0
     else:
         paper = float(np.median(shown))
-    return (grey * alpha + paper * (1 - alpha)).astype(np.float32)
+    return np.asarray(grey * alpha + paper * (1 - alpha), dtype=np.float32)
 
 
 def _stretched(values: Grey) -> Grey:
@@ -58,7 +57,7 @@ def _stretched(values: Grey) -> Grey:
         raise ImageError("this picture has pixels that are not numbers (NaN or infinite)")
     low = min(0.0, float(values.min()))
     high = max(1.0, float(np.quantile(values, 0.995)))
-    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), dtype=np.float32)
 
 
 def _shrunk(image: Image.Image) -> Image.Image:
@@ -66,17 +65,15 @@ def _shrunk(image: Image.Image) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def _reduced(values: Grey) -> Grey:
-    """The same for arrays: averages of squares of pixels."""
-    factor = max(values.shape) // WORK_SIDE
-    if factor <= 1:
-        return values
+def _reduced(image: Image.Image) -> Grey:
+    """The same for the modes that Pillow cannot shrink: averages of squares of pixels."""
+    values: ndarray = np.asarray(image)
+    factor = max(1, min(max(values.shape) // WORK_SIDE, *values.shape))
     high, wide = (side // factor for side in values.shape)
-    if not (high and wide):
-        return values
     blocks = values[: high * factor, : wide * factor].reshape(high, factor, wide, factor)
-    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # told by `_stretched`
+        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64))
 
 
-def _array(image: Image.Image) -> Any:
+def _array(image: Image.Image) -> ndarray:
     return np.asarray(image).astype(np.float32)

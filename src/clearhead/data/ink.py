@@ -15,8 +15,9 @@ Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
 
 LIGHT_SIDE, PAPER_SIDE = 64, 192  # pixels at which light and paper are estimated
-STROKE, THIN = 0.35, 0.1  # of the longer side: wider than any stroke, wider than most
+STROKE, THIN = 0.35, 0.06  # of the longer side: wider than any stroke, wider than most
 SMOOTH = 1 / 400  # of the longer side: far finer than a stroke, much coarser than a camera's noise
+ONE_SIDED = 0.8  # of the squared differences from the light, lighter minus darker
 LEAST_CONTRAST = 0.08
 EVEN = 0.04  # how far paper may be from the light on it
 ONE_STEP = 1 / 255
@@ -56,29 +57,30 @@ def falling_light(grey: Grey) -> Grey:
     uneven = np.abs(small - terms @ weights) < EVEN
     if uneven.sum() < 1.1 * even.sum():  # a digit in a tight crop bends the surface, light does not
         return np.full_like(grey, level)
-    return np.clip(_quadratic_terms(grey.shape) @ weights, grey.min(), grey.max())
+    return np.asarray(np.clip(_quadratic_terms(grey.shape) @ weights, grey.min(), grey.max()))
 
 
 def _least_squares(
-    terms: Float[ndarray, "pixels 6"], values: Float[ndarray, "pixels"]
+    terms: Float[ndarray, "pixels 6"], values: Float[ndarray, " pixels"]
 ) -> Float[ndarray, "6"]:
     return np.asarray(np.linalg.lstsq(terms, values, rcond=None)[0])
 
 
 def is_dark_on_light(grey: Grey, light: Grey) -> bool:
-    """Whether the ink is darker than the paper; the paper is what runs along the border.
+    """Whether the ink is darker than the paper.
 
-    Where the border is not even (a shadow falls over it), what is thin decides: strokes are,
-    shadows and the paper within a 0 are not.
+    It is if nearly all that differs from the light is darker. If there is much of both (a shadow's
+    edge, a strip of table), what is thin decides: strokes are, shadows and the paper inside a 0
+    are not.
     """
     residual = fit(grey - light, LIGHT_SIDE)
-    at_border = residual[_border(residual.shape)]
-    if float(np.quantile(np.abs(at_border), 0.75)) > 0.1 * float(np.ptp(residual)):
+    lighter = float((residual * np.abs(residual)).sum())
+    if abs(lighter) < ONE_SIDED * float((residual**2).sum()):
         window = max(3, round(THIN * max(residual.shape)) | 1)
         thin_light = residual - ndimage.grey_opening(residual, size=window)
         thin_dark = ndimage.grey_closing(residual, size=window) - residual
-        return float((thin_dark**2).sum()) > float((thin_light**2).sum())
-    return float((residual * np.abs(residual)).sum()) < 0
+        lighter = float((thin_light**2).sum() - (thin_dark**2).sum())
+    return lighter < 0
 
 
 def _shadow(signal: Grey) -> Grey:
@@ -87,7 +89,7 @@ def _shadow(signal: Grey) -> Grey:
     window = max(3, round(STROKE * max(small.shape)) | 1)
     opened = ndimage.grey_opening(small, size=window, mode="reflect")
     if opened.shape == signal.shape:
-        return opened
+        return np.asarray(opened)
     ratio = [new / old for new, old in zip(signal.shape, opened.shape, strict=True)]
     return np.asarray(ndimage.zoom(opened, ratio, order=1, mode="nearest", grid_mode=True))
 
@@ -109,7 +111,7 @@ def _scaled(signal: Grey) -> Grey | None:
     if inside - paper < max(LEAST_CONTRAST, LEAST_SIGNAL * noise):
         return None
     paper += max(3 * noise, ONE_STEP)
-    return np.clip((signal - paper) / (inside - paper), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((signal - paper) / (inside - paper), 0, 1), dtype=np.float32)
 
 
 def _border(shape: tuple[int, ...]) -> Mask:

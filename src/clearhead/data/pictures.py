@@ -20,8 +20,9 @@ SUFFIXES = (
 )
 MAX_BYTES = 2**25
 MAX_PIXELS = 16_000_000
+MAX_PIXELS_OF = {"WEBP": 8_000_000}  # its decoder holds three copies
 MAX_SIDE = 20_000
-MAX_PASSES_PIXELS = 120_000_000  # progressive JPEGs go over all pixels several times
+MAX_PASSES_PIXELS = 200_000_000  # progressive JPEGs go over all pixels several times
 DRAFT_PIXELS = 4_000_000
 
 _Turn = Image.Transpose
@@ -40,7 +41,8 @@ def open_picture(source: Path | bytes) -> Image.Image:
     """The picture in a file or in bytes, decoded and upright; an animation gives its first frame.
 
     JPEGs of more than 4 megapixels come at half their size or less, which the format can do fast.
-    Raises `ImageError` for anything but a whole picture of at most 16 megapixels and 32 MiB.
+    Raises `ImageError` for anything but a whole picture of at most 16 megapixels (WebP: 8) and
+    32 MiB.
     """
     try:
         return _decode(_check(read_container(_read(source))))
@@ -72,10 +74,11 @@ def _check(container: Container) -> Container:
     width, height = container.width, container.height
     if min(width, height) < 1:
         raise ImageError(f"this {container.format} is {width} × {height} pixels: nothing to see")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    most = MAX_PIXELS_OF.get(container.format, MAX_PIXELS)
+    if width * height > most or max(width, height) > MAX_SIDE:
         raise ImageError(
             f"this {container.format} is {width} × {height} pixels; at most "
-            f"{MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE} a side are read: make it smaller"
+            f"{most // 1_000_000} megapixels and {MAX_SIDE} a side are read: make it smaller"
         )
     if width * height * container.passes > MAX_PASSES_PIXELS:
         raise ImageError(
@@ -91,11 +94,11 @@ def _decode(container: Container) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError("its parts disagree about its size")
         if container.width * container.height > DRAFT_PIXELS:
-            image.draft(None, (image.width // 2, image.height // 2))  # type: ignore[arg-type]
+            image.draft(None, (image.width // 2, image.height // 2))
         image.load()
         turn = _UPRIGHT.get(container.orientation)
         # Not the decoder's own object, which keeps the whole file.
         return image.transpose(turn) if turn is not None else image.copy()
-    except Exception as error:  # noqa: BLE001 (decoders raise what they like, MemoryError too)
+    except Exception as error:  # decoders raise what they like, MemoryError too
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(f"this {container.format} is damaged ({reason})") from error

@@ -16,9 +16,9 @@ def resize_area(
     if height > values.shape[0] or width > values.shape[1]:
         picture = Image.fromarray(values.astype(np.float32))
         larger = picture.resize((width, height), Image.Resampling.BICUBIC)
-        return np.clip(np.asarray(larger), 0, 1)
+        return np.asarray(np.clip(np.asarray(larger), 0, 1))
     down, right = area_weights(values.shape[0], height), area_weights(values.shape[1], width)
-    return (down @ values @ right.T).astype(np.float32)
+    return np.asarray(down @ values @ right.T, dtype=np.float32)
 
 
 def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
@@ -26,4 +26,4 @@ def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
     edges = np.linspace(0, inputs, outputs + 1)[:, None]
     pixels = np.arange(inputs)[None]
     overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    return np.maximum(overlap, 0) * (outputs / inputs)
+    return np.asarray(np.maximum(overlap, 0) * (outputs / inputs))

@@ -30,11 +30,9 @@ class ImageModelConfig:
     def __post_init__(self) -> None:
         for name in ("in_channels", "num_classes"):
             _at_least_one(name, getattr(self, name))
-        if isinstance(self.image_size, list):  # as JSON gives it back
-            object.__setattr__(self, "image_size", tuple(self.image_size))
+        _check_size(self, "image_size")
         for name in ("class_names", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        _at_least_one("image_size", min(self.image_shape))
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(
                 f"class_names has {len(self.class_names)} names for num_classes "
@@ -46,7 +44,7 @@ class ImageModelConfig:
                     f"{name} needs 1 or {self.in_channels} numbers (one a channel), "
                     f"got {len(getattr(self, name))}"
                 )
-        if min(self.std) <= 0:
+        if not all(deviation > 0 for deviation in self.std):
             raise ConfigError(f"std must be above 0, got {self.std}")
 
     @property
@@ -95,6 +93,7 @@ class ViTConfig(ImageModelConfig):
         if self.pool not in ("mean", "class"):
             raise ConfigError(f'pool must be "mean" or "class", got {self.pool!r}')
         _check_mlp_ratio(self.mlp_ratio)
+        _check_scale(self.attention_scale)
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
@@ -178,10 +177,25 @@ def _check_mlp_ratio(ratio: float) -> None:
         raise ConfigError(f"mlp_ratio must be above 0, got {ratio}")
 
 
+def _check_scale(scale: str | float) -> None:
+    if isinstance(scale, str) and scale not in ("sqrt", "none", "learned"):
+        raise ConfigError(
+            f'attention_scale must be "sqrt", "none", "learned" or a number, got {scale!r}'
+        )
+
+
+def _check_size(config: ImageModelConfig, name: str) -> None:
+    size = getattr(config, name)
+    if isinstance(size, list):  # as JSON gives it back
+        size = tuple(size)
+        object.__setattr__(config, name, size)
+    if isinstance(size, tuple) and len(size) != 2:
+        raise ConfigError(f"{name} must be one number or (height, width), got {size}")
+    _at_least_one(name, min(size) if isinstance(size, tuple) else size)
+
+
 def _check_patches(config: "ViTConfig | MLPConfig") -> None:
-    if isinstance(config.patch_size, list):  # as JSON gives it back
-        object.__setattr__(config, "patch_size", tuple(config.patch_size))
-    _at_least_one("patch_size", min(config.patch_shape))
+    _check_size(config, "patch_size")
     for side, image, patch in zip(
         ("height", "width"), config.image_shape, config.patch_shape, strict=True
     ):

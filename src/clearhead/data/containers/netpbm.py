@@ -19,7 +19,10 @@ def read_netpbm(data: bytes) -> Container:
     header = _header.match(data[:MAX_HEADER])
     if header is None:
         raise cut_short("Netpbm picture")
-    width, height = (int(one or other) for one, other in zip(header.groups()[:2], header.groups()[2:4], strict=True))
+    width, height = (
+        int(one or other)
+        for one, other in zip(header.groups()[:2], header.groups()[2:4], strict=True)
+    )
     row = _row_bytes(data[:2], width, header[5])
     if header.end() + row * height > len(data):
         raise cut_short("Netpbm picture")

@@ -11,11 +11,12 @@ MAX_PAGES, MAX_TAGS, MAX_PIECES, MAX_VALUE_BYTES = 1_000, 500, 20_000, 500_000
 WIDTH, HEIGHT, COMPRESSION = 256, 257, 259
 PIECES = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)  # none, fax, LZW, JPEG, deflate, PackBits
-NEEDED = frozenset(
-    # Sizes, colours and samples; orientation (274); strips and tiles; fax, JPEG and YCbCr settings
-    [254, *range(256, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320]
-    + [*range(322, 326), 338, 339, 347, 529, 530, 531, 532]
-)
+NEEDED = {
+    *(254, WIDTH, HEIGHT, 258, COMPRESSION, 262, 277, 284, 317, 320, 338, 339),  # samples, colours
+    *(273, 278, 279, 322, 323, 324, 325),  # strips and tiles
+    *(266, 274),  # order of bits, orientation
+    *(292, 293, 347, 529, 530, 531, 532),  # settings of fax, JPEG and YCbCr
+}
 
 
 Values = tuple[int, ...]

@@ -1,0 +1,152 @@
+"""`clearhead predict`: what pictures show."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from clearhead.cli.options import AsJson, ModelSource
+
+if TYPE_CHECKING:
+    from clearhead.models.build import ImageModel
+
+IMAGES_HELP = "picture files, folders (all pictures in them), or - for a picture on stdin"
+Images = Annotated[
+    Positional[tuple[str, ...]],
+    arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
+]
+STDIN = "-"
+CHUNK = 64
+
+
+def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = False) -> int:
+    """Read pictures of digits, or of whatever the model was trained on.
+
+    A picture that cannot be read is reported, the others are answered all the same, and the exit
+    code is 1. With --json, one line of JSON for each picture.
+    """
+    from clearhead.cli.output import print_remark
+    from clearhead.models.build import load
+
+    if not images:
+        sys.stderr.write("usage: clearhead predict [--model MODEL] [--json] IMAGE [IMAGE ...]\n")
+        return 2
+    rows, failed = [], False
+    for row in _answers(load(model), images):
+        if "error" in row:
+            failed = True
+            print_remark(f"{row['image']}: {row['error']}")
+        if json:
+            _print_json_line(row)
+        else:
+            rows.append(row)
+    if not json:
+        _print_rows(rows)
+    return int(failed)
+
+
+def _answers(model: "ImageModel", images: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """One row for each picture, in order; decoded and answered a few at a time."""
+    from itertools import islice
+
+    names = _files(images)
+    while chunk := list(islice(names, CHUNK)):
+        yield from _answer_chunk(model, chunk)
+
+
+def _answer_chunk(model: "ImageModel", names: list[str | Path]) -> Iterator[dict[str, Any]]:
+    from clearhead.errors import ImageError
+    from clearhead.prediction.predict import answer
+    from clearhead.prediction.prepare import prepare
+
+    prepared, errors = {}, {}
+    for place, name in enumerate(names):
+        try:
+            prepared[place] = prepare(_picture(name), model.config)
+        except ImageError as error:
+            errors[place] = str(error).removeprefix(f"{name}: ")
+    predictions = dict(zip(prepared, answer(model, list(prepared.values())), strict=True))
+    for place, name in enumerate(names):
+        if place in errors:
+            yield {"image": str(name), "error": errors[place]}
+            continue
+        prediction = predictions[place]
+        yield {
+            "image": str(name),
+            "label": prediction.label,
+            "probability": prediction.probability,
+            "runner_up": prediction.runner_up,
+            "runner_up_probability": prediction.runner_up_probability,
+            "warnings": list(prediction.warnings),
+        }
+
+
+def _picture(name: str | Path) -> Path | bytes:
+    from clearhead.data.pictures import MAX_BYTES
+    from clearhead.errors import ImageError
+
+    if name == STDIN:
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    if Path(name).is_dir():  # `_files` leaves a folder as it is if no picture is in it
+        raise ImageError("this folder has no pictures in it; give another, or picture files")
+    return Path(name)
+
+
+def _files(images: Iterable[str]) -> Iterator[str | Path]:
+    """The names as given, folders replaced by the pictures in them and in their subfolders."""
+    for name in images:
+        path = Path(name)
+        if name == STDIN or not path.is_dir():
+            yield name if name == STDIN else path
+        else:
+            yield from _pictures(path) or [path]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    from clearhead.data.pictures import SUFFIXES
+
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _print_json_line(row: dict[str, Any]) -> None:
+    import json
+
+    from clearhead.cli.output import print_line
+
+    print_line(json.dumps(row, ensure_ascii=False, allow_nan=False))
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from clearhead.cli.output import print_table
+
+    print_table(
+        "Answers, probabilities in per cent",
+        ("image", "answer", "probability", "runner-up", "probability", "remarks"),
+        map(_cells, rows),
+    )
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    from clearhead.cli.output import percent
+
+    if "error" in row:
+        return (row["image"], "", "", "", "", row["error"])
+    remarks = "; ".join(row["warnings"])
+    if row["label"] is None:
+        return (row["image"], "–", "", "", "", remarks)
+    return (
+        row["image"],
+        row["label"],
+        percent(row["probability"]),
+        row["runner_up"] or "",
+        percent(row["runner_up_probability"]) if row["runner_up"] else "",
+        remarks,
+    )

@@ -1,0 +1,110 @@
+"""What a picture shows, how sure the model is, and what speaks against believing it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clearhead.data.any_picture import Picture
+from clearhead.data.pixels import normalize
+from clearhead.errors import ImageError, InputError
+from clearhead.models.build import ImageModel
+from clearhead.prediction.prepare import Prepared, prepare
+
+BATCH = 128
+SURE = 0.6  # below it the runner-up may have two thirds as much, and mistakes are common
+UNSURE = "unsure answer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The answer to one picture.
+
+    `label` is None, and there are no probabilities, if there was nothing to answer: `warnings`
+    then says "no digit found". Probabilities are in the order of the model's answers.
+    """
+
+    label: str | None = None
+    probability: float = 0.0
+    runner_up: str | None = None
+    runner_up_probability: float = 0.0
+    probabilities: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def predict(model: ImageModel, image: Picture) -> Prediction:
+    """The answer to a path, bytes, a Pillow image, a numpy array or a tensor.
+
+    Raises `ImageError` if it cannot be read.
+    """
+    return answer(model, [prepare(image, model.config)])[0]
+
+
+def predict_many(model: ImageModel, images: Iterable[Picture]) -> list[Prediction]:
+    """The same answers as one by one, in less time; an `ImageError` tells which image it was."""
+    numbered = enumerate(images)
+    predictions: list[Prediction] = []
+    while batch := list(islice(numbered, BATCH)):
+        predictions += answer(model, [_prepare_numbered(model, *pair) for pair in batch])
+    return predictions
+
+
+def answer(model: ImageModel, prepared: Sequence[Prepared]) -> list[Prediction]:
+    """The model's answers to pictures that are ready for it, in one batch."""
+    if not prepared:
+        return []
+    pixels = torch.stack([picture.pixels for picture in prepared])
+    rows = _probabilities(model, pixels)
+    names = model.config.answers
+    return [_prediction(names, row, picture) for row, picture in zip(rows, prepared, strict=True)]
+
+
+def _prepare_numbered(model: ImageModel, number: int, image: Picture) -> Prepared:
+    try:
+        return prepare(image, model.config)
+    except ImageError as error:
+        raise ImageError(f"image {number}: {error}") from error
+
+
+def _probabilities(model: ImageModel, pixels: Tensor) -> Float[Tensor, "batch classes"]:
+    weight = next(model.parameters())
+    with _evaluating(model), torch.inference_mode():
+        images = normalize(pixels.to(weight.device), model.config).to(weight.dtype)
+        logits: Tensor = model(images)
+        probabilities = logits.double().softmax(dim=1).cpu()
+    if not probabilities.isfinite().all():
+        raise InputError("the model answers NaN: its weights are damaged, load or train another")
+    return probabilities
+
+
+@contextmanager
+def _evaluating(model: ImageModel) -> Iterator[None]:
+    """Dropout off and batch norm's averages fixed, as long as it takes."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _prediction(
+    names: tuple[str, ...], probabilities: Float[Tensor, " classes"], picture: Prepared
+) -> Prediction:
+    if not picture.found:
+        return Prediction(warnings=picture.warnings)
+    best, *others = probabilities.argsort(descending=True, stable=True).tolist()
+    values = tuple(probabilities.tolist())
+    unsure = () if values[best] >= SURE else (UNSURE,)
+    return Prediction(
+        label=names[best],
+        probability=values[best],
+        runner_up=names[others[0]] if others else None,
+        runner_up_probability=values[others[0]] if others else 0.0,
+        probabilities=values,
+        warnings=(*picture.warnings, *unsure),
+    )

@@ -1,0 +1,30 @@
+import math
+
+import torch
+
+from clearhead.models.positions import sincos_positions
+
+
+def test_each_number_is_the_sine_or_cosine_of_its_formula() -> None:
+    """Quarters: sin and cos of the column, then sin and cos of the row; w_k = 10000^(-k / 5)."""
+    found = sincos_positions(20, (3, 7))
+    assert found.shape == (1, 21, 20)
+    for row in range(3):
+        for column in range(7):
+            for k in range(5):
+                frequency = 10_000 ** (-k / 5)
+                expected = [
+                    wave(place * frequency)
+                    for place in (column, row)
+                    for wave in (math.sin, math.cos)
+                ]
+                quarters = found[0, 7 * row + column, k::5].double()
+                torch.testing.assert_close(
+                    quarters, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
+                )
+
+
+def test_no_two_places_are_alike() -> None:
+    places = sincos_positions(8, (5, 3))[0]
+    distances = torch.cdist(places, places) + torch.eye(15)
+    assert distances.min() > 0.1

@@ -1,0 +1,212 @@
+"""The Vision Transformer: timm's, number for number, and what order means to it."""
+
+from typing import Any
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer as TimmTransformer
+from torch import Tensor
+
+from clearhead.errors import InputError
+from clearhead.models.config import ViTConfig
+from clearhead.models.vit import VisionTransformer
+
+OBLONG: dict[str, Any] = {
+    "image_size": (35, 33),
+    "patch_size": (7, 11),
+    "in_channels": 2,
+    "embed_dim": 20,
+    "num_heads": 5,
+    "mlp_ratio": 2.2,
+    "depth": 3,
+    "num_classes": 13,
+}
+
+
+def build(seed: int = 0, **settings: Any) -> VisionTransformer:
+    """In float64, and every parameter away from its start: biases and norms too."""
+    torch.manual_seed(seed)
+    model = VisionTransformer(ViTConfig(**(OBLONG | settings))).double()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def images_for(model: VisionTransformer, batch: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    shape = (batch, model.config.in_channels, *model.config.image_shape)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def timms(model: VisionTransformer) -> TimmTransformer:
+    config = model.config
+    theirs = TimmTransformer(
+        img_size=config.image_shape,
+        patch_size=config.patch_shape,
+        in_chans=config.in_channels,
+        num_classes=config.num_classes,
+        embed_dim=config.embed_dim,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        mlp_ratio=config.mlp_ratio,
+        class_token=config.pool == "class",
+        global_pool="token" if config.pool == "class" else "avg",
+        fc_norm=False,
+        pos_embed="none" if config.pos_embed == "none" else "learn",
+    ).double()
+    theirs.load_state_dict(model.state_dict(), strict=True)
+    return theirs
+
+
+@pytest.mark.parametrize("pool", ["mean", "class"])
+@pytest.mark.parametrize("pos_embed", ["learned", "sincos", "none"])
+@pytest.mark.parametrize("geometry", ["digits", "oblong"])
+def test_the_same_weights_in_timm_give_the_same_logits_and_gradients(
+    pool: str, pos_embed: str, geometry: str
+) -> None:
+    digits = {"image_size": 28, "patch_size": 7, "in_channels": 1, "embed_dim": 28, "num_heads": 7}
+    ours = build(pool=pool, pos_embed=pos_embed, **(digits if geometry == "digits" else {}))
+    theirs, images = timms(ours), images_for(ours)
+    found, expected = ours(images), theirs(images)
+    assert found.shape == (3, 13)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    direction = torch.arange(39.0, dtype=torch.float64).reshape(3, 13).sin()
+    (found * direction).sum().backward()
+    (expected * direction).sum().backward()
+    same = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, same[name].grad, atol=1e-9, rtol=1e-9)
+
+
+def test_weights_of_timm_fit_as_well() -> None:
+    ours = build(pool="class")
+    other = VisionTransformer(ours.config).double()
+    other.load_state_dict(timms(ours).state_dict(), strict=True)
+    assert other(images_for(ours)).equal(ours(images_for(ours)))
+
+
+def test_the_default_has_the_parameters_that_its_shapes_say() -> None:
+    # patches 49 · 64 + 64; positions 16 · 64; norm 2 · 64; head 64 · 10 + 10; and six blocks of
+    # two norms 4 · 64, query, key, value and output 4 · (64 · 64 + 64), MLP 2 · 64 · 256 + 320
+    expected = 3200 + 1024 + 128 + 650 + 6 * (256 + 16640 + 33088)
+    assert sum(x.numel() for x in VisionTransformer().parameters()) == expected == 304_906
+
+
+def shuffled(images: Tensor, patch: tuple[int, int]) -> Tensor:
+    """The images with their patches in another order, each patch as it is."""
+    height, width = patch
+    rows, columns = images.shape[2] // height, images.shape[3] // width
+    order = torch.randperm(rows * columns, generator=torch.Generator().manual_seed(0)).tolist()
+    moved = torch.zeros_like(images)
+    for place, source in enumerate(order):
+        y, x = divmod(place, columns)
+        v, u = divmod(source, columns)
+        moved[:, :, y * height : (y + 1) * height, x * width : (x + 1) * width] = images[
+            :, :, v * height : (v + 1) * height, u * width : (u + 1) * width
+        ]
+    return moved
+
+
+@pytest.mark.parametrize("pool", ["mean", "class"])
+@pytest.mark.parametrize("pos_embed", ["none", "learned", "sincos"])
+def test_without_positions_the_order_of_the_patches_does_not_matter_and_with_them_it_does(
+    pool: str, pos_embed: str
+) -> None:
+    model = build(pool=pool, pos_embed=pos_embed)
+    images = images_for(model)
+    one, other = model(images), model(shuffled(images, (7, 11)))
+    if pos_embed == "none":
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=0)
+    else:
+        assert not one.isclose(other, atol=1e-4).all()
+
+
+def test_the_grid_and_the_prefix_are_carried_as_data() -> None:
+    model = build(pool="class")
+    assert (model.grid, model.num_prefix_tokens) == ((5, 3), 1)
+    assert model.embedded(images_for(model)).shape == (3, 16, 20)
+    assert (build().grid, build().num_prefix_tokens) == ((5, 3), 0)
+
+
+def test_fixed_positions_are_saved_but_not_trained_and_the_class_token_has_none() -> None:
+    model = build(pos_embed="sincos", pool="class")
+    assert "pos_embed" in model.state_dict()
+    assert "pos_embed" not in dict(model.named_parameters())
+    assert model.pos_embed is not None
+    assert not model.pos_embed[:, 0].any()
+    assert model.pos_embed[:, 1:].any(-1).all()
+
+
+@pytest.mark.parametrize("scale", ["none", "learned", 0.37])
+def test_the_scale_of_attention_reaches_every_block(scale: str | float) -> None:
+    plain, other = build(), build(attention_scale=scale)
+    missing = other.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert len(missing) == (3 if scale == "learned" else 0)
+    assert not other(images_for(plain)).isclose(plain(images_for(plain)), atol=1e-6).all()
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model = build(dropout=0.3)
+    images = images_for(model)
+    assert not model(images).isclose(model(images)).all()
+    model.eval()
+    plain = build()
+    plain.load_state_dict(model.state_dict())
+    assert model(images).equal(plain(images))
+
+
+def test_an_untrained_model_starts_small_and_the_same_seed_gives_the_same_model() -> None:
+    torch.manual_seed(3)
+    one = VisionTransformer()
+    torch.manual_seed(3)
+    other = VisionTransformer()
+    for (name, x), y in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert x.equal(y), name
+        if name.endswith("weight") and x.dim() > 1:
+            assert 0.015 < x.std() < 0.025, name
+        elif name.endswith("bias") and name != "patch_embed.proj.bias":
+            assert not x.any(), name
+
+
+def test_an_image_alone_and_among_others_gives_the_same_logits() -> None:
+    model = build()
+    images = images_for(model, 7)
+    whole = model(images)
+    for index in range(7):
+        alone = model(images[index : index + 1])
+        torch.testing.assert_close(alone, whole[index : index + 1], atol=1e-12, rtol=0)
+    assert model(images[:0]).shape == (0, 13)
+
+
+@pytest.mark.unchecked
+def test_compiles_to_one_graph() -> None:
+    model = build().eval()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    images = images_for(model)
+    torch.testing.assert_close(compiled(images), model(images), atol=1e-12, rtol=0)
+
+
+def test_runs_under_autocast_with_a_learned_scale() -> None:
+    model = build(attention_scale="learned").float().eval()
+    images = images_for(model).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(images)
+    assert (found - model(images)).abs().max() < 0.1 * model(images).abs().max()
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(3, 2, 33, 35), r"images must be \(batch, 2, 35, 33\), got \(3, 2, 33, 35\)"),
+        (torch.zeros(2, 35, 33), r"images must be \(batch, 2, 35, 33\), got \(2, 35, 33\)"),
+        (torch.zeros(3, 1, 35, 33), r"images must be \(batch, 2, 35, 33\), got \(3, 1, 35, 33\)"),
+        (
+            torch.zeros(3, 2, 35, 33, dtype=torch.uint8),
+            r"images must be floating point \(normalised pixels\), got torch.uint8",
+        ),
+    ],
+)
+def test_images_of_another_shape_or_type_are_refused(images: Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        build()(images)

@@ -1,0 +1,42 @@
+import inspect
+
+import pytest
+
+from clearhead import errors
+from clearhead.errors import ClearheadError
+
+KINDS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if kind.__module__ == errors.__name__
+]
+
+
+def test_every_error_is_a_clearhead_error_and_stands_in_the_tree() -> None:
+    assert len(KINDS) > 8
+    assert errors.__doc__ is not None
+    for kind in KINDS:
+        assert issubclass(kind, ClearheadError)
+        assert f"{kind.__name__}" in errors.__doc__
+        assert kind.__doc__
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.ConfigError, ValueError),
+        (errors.InputError, ValueError),
+        (errors.InputError, RuntimeError),
+        (errors.ImageError, ValueError),
+        (errors.FetchError, errors.DataError),
+        (errors.CorruptDataError, errors.DataError),
+        (errors.CorruptDataError, ValueError),
+        (errors.StorageError, OSError),
+        (errors.DivergenceError, ArithmeticError),
+    ],
+)
+def test_errors_are_also_what_people_expect_to_catch(
+    kind: type[ClearheadError], builtin: type[Exception]
+) -> None:
+    with pytest.raises(builtin, match=r"^one line$"):
+        raise kind("one line")
