@@ -7,7 +7,6 @@ file or the new one, never a part.
 
 import hashlib
 import os
-from contextlib import suppress
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -42,8 +41,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     except OSError as error:
         for temporary in temporaries.values():
             with suppress(OSError):
-                with suppress(OSError):
-            temporary.unlink()
+                temporary.unlink()
         reason = error.strerror or str(error)
         raise StorageError(
             f"cannot write {path}: {reason}; free some space or choose another folder"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clearhead.errors import CheckpointError
+from clearhead.models.build import build
 from clearhead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -17,7 +18,6 @@ from clearhead.training.checkpoint import (
 from clearhead.training.optimizer import make_optimizers
 
 from .small_run import MODEL, small_config
-from clearhead.models.build import build
 
 
 def sample(value: float) -> Checkpoint:

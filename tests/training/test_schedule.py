@@ -1,6 +1,7 @@
 """The learning rate rises in a line and falls along a cosine."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -13,8 +14,8 @@ def test_the_rate_rises_to_one_and_falls_to_almost_nothing() -> None:
     assert factors[20] == 1.0
     assert factors[110] == pytest.approx(0.5)
     assert factors.index(max(factors)) == 20
-    assert all(a < b for a, b in zip(factors[:20], factors[1:21], strict=True))
-    assert all(a > b for a, b in zip(factors[20:], factors[21:], strict=False))
+    assert all(a < b for a, b in pairwise(factors[:21]))
+    assert all(a > b for a, b in pairwise(factors[20:]))
     assert 0 < factors[-1] < 1e-3
 
 

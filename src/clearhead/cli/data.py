@@ -1,7 +1,5 @@
 """`clearhead data`: fetch a data set and say what it holds."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +33,7 @@ def data(
 
 def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
     """What a data set is, as plain data."""
+    from clearhead.cli.output import fetching
     from clearhead.data.datasets import KNOWN, load_dataset, read_files
     from clearhead.data.fetch import fetch
 
@@ -42,7 +41,7 @@ def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
     if known is None:
         train, test = load_dataset(source, "train"), load_dataset(source, "test")
         return _describe(train, test) | {"folder": str(Path(source).expanduser().absolute())}
-    with _progress() as report:
+    with fetching() as report:
         files = fetch(known.collection, root=root, report=report)
     train, test = read_files(known, files[:2]), read_files(known, files[2:])
     return _describe(train, test) | {"files": [_describe_file(found) for found in files]}
@@ -98,17 +97,3 @@ def _print_data(facts: dict[str, Any]) -> None:
     print_line()
     rows = ((row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in facts["classes"])
     print_table("Images of each class", ("class", "train", "test"), rows)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], None]]:
-    """A line on a terminal's stderr that says what is being fetched; nothing elsewhere."""
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status("looking for the data set") as status:
-
-        def report(what: str, count: int) -> None:
-            status.update(Text(f"{what}: {count / 1e6:.1f} MB"))
-
-        yield report

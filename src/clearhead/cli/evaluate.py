@@ -8,9 +8,7 @@ from tyro.conf import arg
 from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource
 
 if TYPE_CHECKING:
-    from clearhead.data.images import ImageDataset
     from clearhead.evaluation.evaluate import Evaluation
-    from clearhead.models.config import ImageModelConfig
 
 MOST_CLASSES_AS_MATRIX = 12
 MOST_CONFUSIONS = 20
@@ -34,14 +32,16 @@ def evaluate(
     """
     import torch
 
-    from clearhead.cli.output import print_json, print_remark
+    from clearhead.cli.output import fetching, print_json, print_remark
     from clearhead.evaluation.evaluate import evaluate as measure
+    from clearhead.evaluation.matching import load_for
     from clearhead.models.build import load
 
     _check_picture(picture)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     reader = load(model)
-    dataset = load_for(reader.config, data, split, root)
+    with fetching() as report:
+        dataset = load_for(reader.config, data, split, root=root, report=report)
     evaluation = measure(reader, dataset, device=device)
     heading = {"model": model, "data": dataset.name, "split": split}
     if json:
@@ -53,19 +53,6 @@ def evaluate(
 
         draw_digits(evaluation, dataset, picture)
         print_remark(f"wrote {picture}")
-
-
-def load_for(
-    config: "ImageModelConfig", data: str, split: Literal["train", "test"], root: Path | None
-) -> "ImageDataset":
-    """A named data set as it is, or the pictures of a folder in the size the model reads."""
-    from clearhead.cli.output import fetching
-    from clearhead.data.datasets import KNOWN, load_dataset
-
-    if data in KNOWN:
-        with fetching() as report:
-            return load_dataset(data, split, root=root, report=report)
-    return load_dataset(data, split, image_size=config.image_shape, in_channels=config.in_channels)
 
 
 def print_evaluation(evaluation: "Evaluation", heading: str) -> None:

@@ -7,7 +7,7 @@ from tyro.conf import arg
 
 MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
 DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images for each class'
-ROOT_HELP = "the folder that keeps, or already holds, the data set's files"
+ROOT_HELP = "a folder that already holds the data set's files"
 
 ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
 DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]

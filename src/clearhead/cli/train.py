@@ -1,5 +1,6 @@
 """`clearhead train`: a recipe, any of its settings changed, and a folder for what comes out."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,18 +41,25 @@ def train(
     A training that was stopped goes on from its last checkpoint when the same command is given
     again.
     """
-    from clearhead.cli.output import percent, percent_range, print_line, print_remark
+    from clearhead.cli.output import fetching, percent, percent_range, print_line, print_remark
     from clearhead.training.job import PICTURE, run_job
 
-    job = run_job(recipe, out, root=root, device=device, restart=restart, tensorboard=tensorboard)
+    with fetching() as report:
+        job = run_job(
+            recipe,
+            out,
+            root=root,
+            device=device,
+            restart=restart,
+            tensorboard=tensorboard,
+            report=report,
+        )
     if not job.is_first:
         return 0
     if job.evaluation is None:
-        trained = job.trained
-        print_remark(
-            f"stopped after step {trained.step} of {trained.total_steps}; a checkpoint is in {out}. "
-            f"Go on with: clearhead {' '.join(sys.argv[1:])}"
-        )
+        step, total = job.trained.step, job.trained.total_steps
+        again = shlex.join(["clearhead", *sys.argv[1:]])
+        print_remark(f"stopped after step {step} of {total}, checkpoint kept; go on with: {again}")
         return INTERRUPTED
     evaluation = job.evaluation
     print_line(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.errors import ConfigError, InputError
+from clearhead.evaluation.matching import check_dataset
 from clearhead.evaluation.metrics import (
     ClassScores,
     ReliabilityBin,
@@ -28,7 +29,6 @@ from clearhead.evaluation.metrics import (
     wilson_interval,
 )
 from clearhead.models.build import ImageModel
-from clearhead.models.config import ImageModelConfig
 
 NUM_SAMPLES = 32
 NUM_MISTAKES = 32
@@ -146,28 +146,6 @@ def predict_dataset(
     return logits.softmax(dim=1)
 
 
-def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:
-    """Raise `ConfigError` unless the data set's images and classes are the model's."""
-    expected, found = (config.in_channels, *config.image_shape), tuple(dataset.images.shape[1:])
-    if found != expected:
-        raise ConfigError(
-            f"the model reads {_size(expected)} images, {dataset.name} has {_size(found)}; choose "
-            "another data set or train a model for this one"
-        )
-    names = dataset.class_names
-    if len(names) != config.num_classes:
-        raise ConfigError(
-            f"the model knows {config.num_classes} classes, {dataset.name} has {len(names)}; "
-            "choose another data set or train a model for this one"
-        )
-    if config.class_names and config.class_names != names:
-        place = next(i for i, name in enumerate(names) if name != config.class_names[i])
-        raise ConfigError(
-            f"class {place} is {config.class_names[place]!r} to the model and {names[place]!r} in "
-            f"{dataset.name}; choose another data set or train a model for this one"
-        )
-
-
 @contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
@@ -203,8 +181,3 @@ def _answers(
             *(column.tolist() for column in columns), strict=True
         )
     )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    channels, *sides = shape
-    return f"{' × '.join(map(str, sides))} {'grey' if channels == 1 else f'{channels}-channel'}"

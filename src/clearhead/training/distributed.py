@@ -32,7 +32,7 @@ class World:
         return self.rank == 0
 
     def part(self, total: int) -> slice:
-        """The share of this process in `total` neighbouring things; shares differ by one at most."""
+        """The share of `total` neighbouring things that is this process's; they differ by one."""
         return slice(total * self.rank // self.size, total * (self.rank + 1) // self.size)
 
     def any(self, flag: bool) -> bool:
@@ -77,7 +77,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """ "auto": a GPU if there is one, else the CPU."""
+    """The device of that name; "auto" is a GPU if there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
-from clearhead.data.datasets import ImageDataset, Split, load_dataset
+from clearhead.data.download import Report
+from clearhead.data.images import ImageDataset
 from clearhead.durable import write_durably
 from clearhead.evaluation.evaluate import Evaluation, predict_dataset
 from clearhead.evaluation.figure import draw_digits
+from clearhead.evaluation.matching import load_for
 from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.training.config import TrainConfig
@@ -40,32 +42,25 @@ def run_job(
     device: str = "auto",
     restart: bool = False,
     tensorboard: bool = False,
+    report: Report | None = None,
 ) -> JobResult:
     """Train (or go on training), then evaluate on the test images, and write both into `out`.
 
     Nothing is chosen on the test images: they are read once, after the last step.
     """
     with join_world(device) as world:
-        dataset = load_part(config, "train", root)
+        dataset = load_for(config.model, config.data, "train", root=root, report=report)
         config = replace(config, model=fitted(config.model, dataset))
         trained = train(config, dataset, out, world=world, restart=restart, tensorboard=tensorboard)
         if not trained.finished:
             return JobResult(trained, None, world.is_first)
-        test = load_part(config, "test", root)
+        test = load_for(config.model, config.data, "test", root=root)
         evaluation = evaluate_together(trained.model, test, world)
         if world.is_first:
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_durably(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
             draw_digits(evaluation, test, out / PICTURE)
         return JobResult(trained, evaluation, world.is_first)
-
-
-def load_part(config: TrainConfig, split: Split, root: Path | None) -> ImageDataset:
-    """One part of the data set, in the size and the channels of the model."""
-    model = config.model
-    return load_dataset(
-        config.data, split, root=root, image_size=model.image_size, in_channels=model.in_channels
-    )
 
 
 def fitted(model: AnyConfig, dataset: ImageDataset) -> AnyConfig:

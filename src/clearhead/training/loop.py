@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clearhead.data.datasets import ImageDataset
 from clearhead.errors import DivergenceError
-from clearhead.evaluation.evaluate import check_dataset
+from clearhead.evaluation.matching import check_dataset
 from clearhead.models.build import ImageModel
 from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
 from clearhead.training.config import TrainConfig
@@ -68,8 +68,7 @@ def train(
     checkpoint = load_checkpoint(out / CHECKPOINTS)
     if checkpoint is not None:
         state.restore(checkpoint)
-    on_device = {name: getattr(dataset, name).to(world.device) for name in ("images", "labels")}
-    batches = Batches(replace(dataset, **on_device), config, world)
+    batches = Batches(dataset.to(world.device), config, world)
     total_steps = config.epochs * batches.per_epoch
     with (
         _stop_signals(enabled=state.step < total_steps) as stop,

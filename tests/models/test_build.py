@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from clearhead.errors import CheckpointError
+from clearhead.models.build import SHIPPED, build, load, shipped_folder
+from clearhead.models.cnn import ConvNet
+from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
+from clearhead.models.mlp import PatchMLP
+from clearhead.models.vit import VisionTransformer
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [(ViTConfig(), VisionTransformer), (MLPConfig(), PatchMLP), (CNNConfig(), ConvNet)],
+)
+def test_each_configuration_has_its_model(config: ImageModelConfig, kind: type) -> None:
+    model = build(config)
+    assert type(model) is kind
+    assert model.config is config
+    logits = model(torch.zeros(2, 1, 28, 28))
+    assert logits.shape == (2, 10)
+    assert isinstance(logits, torch.Tensor)
+
+
+def test_the_same_seed_builds_the_same_model() -> None:
+    models = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        models.append(build(ViTConfig(depth=1)))
+    one, two, other = (model.head.weight for model in models)
+    assert one.equal(two)
+    assert not one.equal(other)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_with_the_package_loads_by_its_name(name: str) -> None:
+    if not shipped_folder(name).exists():
+        pytest.skip(f"the weights of {name!r} are not in this checkout")
+    model = load(name)
+    assert not model.training
+    assert model(
+        torch.zeros(2, *([model.config.in_channels, *model.config.image_shape]))
+    ).shape == (
+        2,
+        model.config.num_classes,
+    )
+
+
+def test_a_name_that_does_not_ship_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="no model at 'letters'"):
+        load("letters")

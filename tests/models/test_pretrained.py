@@ -1,0 +1,350 @@
+"""Saved models come back bit for bit, or not at all."""
+
+import json
+import pickle
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from clearhead.durable import TEMPORARY_PREFIX, sha256
+from clearhead.errors import CheckpointError, ClearheadError, StorageError
+from clearhead.models.build import ImageModel, build, load
+from clearhead.models.cnn import ConvNet
+from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import CONFIG, WEIGHTS
+from clearhead.models.vit import VisionTransformer
+
+SMALL: dict[str, Any] = {"image_size": (6, 9), "num_classes": 3, "class_names": ("a", "b", "ç")}
+VIT = ViTConfig(**SMALL, patch_size=3, embed_dim=4, depth=1, num_heads=2, mlp_ratio=1.0)
+CONFIGS = [
+    VIT,
+    ViTConfig(
+        **SMALL,
+        patch_size=(2, 3),
+        embed_dim=8,
+        depth=2,
+        pool="class",
+        pos_embed="sincos",
+        attention_scale="learned",
+        in_channels=3,
+        mean=(0.1, 0.2, 0.7),
+        std=(0.3, 1 / 3, 2.0),
+    ),
+    ViTConfig(patch_size=14, embed_dim=4, depth=1, pos_embed="none", attention_scale=0.37),
+    MLPConfig(**SMALL, patch_size=3, embed_dim=5, depth=2),
+    CNNConfig(**SMALL, widths=(3, 5)),
+]
+
+
+def trained(config: ImageModelConfig = VIT, seed: int = 0) -> ImageModel:
+    """Every number away from its start, statistics of batch norm too."""
+    torch.manual_seed(seed)
+    model = build(config)
+    for tensor in model.state_dict().values():
+        tensor.copy_(torch.rand(tensor.shape) + 0.5)
+    return model
+
+
+def same(one: ImageModel, other: ImageModel) -> bool:
+    mine, yours = one.state_dict(), other.state_dict()
+    return (
+        type(one) is type(other)
+        and one.config == other.config
+        and mine.keys() == yours.keys()
+        and all(x.equal(yours[name]) for name, x in mine.items())
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    trained().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refusal(folder: Path) -> str:
+    """The one line with which a damaged folder is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """A change by hand: the line that vouches for the settings goes."""
+    saved = json.loads((folder / CONFIG).read_bytes())
+    del saved["config_sha256"]
+    change(saved)
+    (folder / CONFIG).write_text(json.dumps(saved))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_saved_model_comes_back_bit_for_bit(config: ImageModelConfig, tmp_path: Path) -> None:
+    model = trained(config)
+    model.save_pretrained(tmp_path)
+    for found in (load(tmp_path), load(str(tmp_path)), type(model).from_pretrained(tmp_path)):
+        assert same(found, model)
+        assert not found.training
+    images = torch.randn(2, config.in_channels, *config.image_shape)
+    with torch.no_grad():
+        assert load(tmp_path)(images).equal(model.eval()(images))
+
+
+def test_the_folder_holds_weights_settings_and_a_card(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG, WEIGHTS]
+    saved = json.loads((folder / CONFIG).read_bytes())
+    assert saved["architecture"] == "VisionTransformer"
+    assert saved["model"]["embed_dim"] == 4
+    assert saved["sha256"] == sha256((folder / WEIGHTS).read_bytes())
+
+
+def test_saving_twice_gives_the_same_bytes_and_keeps_a_card_written_by_hand(folder: Path) -> None:
+    before = {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+    (folder / "README.md").write_text("mine")
+    (folder / f"{TEMPORARY_PREFIX}7-{WEIGHTS}").write_bytes(b"left by a kill")
+    trained().save_pretrained(folder)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert (folder / "README.md").read_text() == "mine"
+    assert not list(folder.glob(f"{TEMPORARY_PREFIX}*"))
+
+
+def test_weights_saved_in_half_precision_are_read_as_they_are(tmp_path: Path) -> None:
+    model = trained().half()
+    model.save_pretrained(tmp_path)
+    found = load(tmp_path)
+    assert same(found.half(), model)
+    assert all(x.dtype == torch.float32 for x in load(tmp_path).state_dict().values())
+    assert (tmp_path / WEIGHTS).stat().st_size < 3000
+
+
+def test_weights_that_share_memory_or_lie_transposed_are_saved_as_they_are(tmp_path: Path) -> None:
+    model = trained()
+    assert isinstance(model, VisionTransformer)
+    model.head.weight.data = torch.rand(4, 3).T
+    model.save_pretrained(tmp_path)
+    assert same(load(tmp_path), model)
+
+
+def test_every_flipped_byte_of_the_weights_is_noticed(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    places = {*range(0, len(content), 17), *range(16), len(content) - 1}
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        (folder / WEIGHTS).write_bytes(damaged)
+        assert "model.safetensors is damaged" in refusal(folder)
+
+
+def test_every_cut_of_the_weights_and_every_addition_is_noticed(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    for length in {*range(0, len(content), 19), 1, 7, 8, len(content) - 1}:
+        (folder / WEIGHTS).write_bytes(content[:length])
+        assert "model.safetensors is damaged" in refusal(folder)
+    (folder / WEIGHTS).write_bytes(content + b"\0")
+    assert "model.safetensors is damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x02, 0x04, 0x10, 0x20, 0x80, 0xFF])
+def test_every_flipped_byte_of_the_settings_is_noticed_or_changes_nothing(
+    folder: Path, bits: int
+) -> None:
+    content = (folder / CONFIG).read_bytes()
+    model, harmless = trained(), 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= bits
+        (folder / CONFIG).write_bytes(damaged)
+        try:
+            found = load(folder)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+        else:
+            assert same(found, model)
+            harmless += 1
+    assert harmless < len(content) / 3
+
+
+def test_every_cut_of_the_settings_is_noticed(folder: Path) -> None:
+    content = (folder / CONFIG).read_bytes()
+    assert content.endswith(b"}\n")
+    for length in range(len(content) - 1):
+        (folder / CONFIG).write_bytes(content[:length])
+        assert "config.json" in refusal(folder)
+
+
+def test_settings_exchanged_with_those_of_another_model_are_noticed(
+    folder: Path, tmp_path: Path
+) -> None:
+    trained(seed=1).save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / CONFIG, folder / CONFIG)
+    assert "model.safetensors is damaged" in refusal(folder)
+
+
+def test_settings_changed_by_hand_need_the_line_that_vouches_for_them_removed(
+    folder: Path,
+) -> None:
+    saved = json.loads((folder / CONFIG).read_bytes())
+    saved["model"]["class_names"] = ["x", "y", "z"]
+    (folder / CONFIG).write_text(json.dumps(saved))
+    assert "changed since it was saved" in refusal(folder)
+    assert 'remove the line "config_sha256"' in refusal(folder)
+    edited(folder, lambda saved: None)
+    assert load(folder).config.class_names == ("x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda saved: saved["model"].update(patches=7, sise=3), r"unknown settings \['patches', 'sise'\]; known are \['attention_scale', .+\]"),
+        (lambda saved: saved.update(extra=1), r"config.json must hold \['architecture', 'model', 'sha256'\], got .+'extra'.+"),
+        (lambda saved: saved.pop("sha256"), "config.json must hold"),
+        (lambda saved: saved.update(architecture="Oracle"), r"unknown architecture 'Oracle'; known are \['ConvNet', 'PatchMLP', 'VisionTransformer'\]"),
+        (lambda saved: saved.update(architecture=["Oracle"]), "architecture"),
+        (lambda saved: saved.update(model=[1]), "is not one of Clearhead's"),
+        (lambda saved: saved.update(sha256=7), "is not one of Clearhead's"),
+        (lambda saved: saved["model"].update(num_heads=3), r"embed_dim \(4\) must be divisible by num_heads \(3\)"),
+        (lambda saved: saved["model"].update(depth="six"), "'<' not supported"),
+        (lambda saved: saved["model"].update(depth=1.0), "float"),
+        (lambda saved: saved["model"].update(image_size=[6, 9, 9]), "image_size must be one number or"),
+        (lambda saved: saved["model"].update(attention_scale="root"), "attention_scale must be"),
+        (lambda saved: saved["model"].update(attention_scale=None), "scale must be"),
+        (lambda saved: saved["model"].update(depth=2), "blocks.1.attn.proj.bias is missing from"),
+        (lambda saved: saved["model"].update(pos_embed="none"), "pos_embed is not known to the model, but in"),
+        (lambda saved: saved["model"].update(num_classes=5, class_names=[]), r"head.bias has shape \(3,\), the configuration needs \(5,\)"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edited(folder, change)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"7", b"null", b"\xff\xfe{}", b'{"model": NaN}', b"\0" * 64, b"[" * 100_000],
+)
+def test_settings_that_are_none_are_refused(folder: Path, content: bytes) -> None:
+    (folder / CONFIG).write_bytes(content)
+    assert "config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert refusal(folder) == f"{folder} holds no {name}; is it a saved model?"
+    (folder / name).mkdir()
+    assert refusal(folder) == f"{folder} holds no {name}; is it a saved model?"
+
+
+def test_nan_among_the_weights_is_refused(tmp_path: Path) -> None:
+    model = trained()
+    model.state_dict()["head.weight"][1, 2] = float("nan")
+    model.save_pretrained(tmp_path)
+    assert "head.weight holds NaN or infinity" in refusal(tmp_path)
+
+
+class Bomb:
+    """When it is unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_no_pickle_is_ever_read(folder: Path, tmp_path: Path) -> None:
+    bomb = pickle.dumps({"head.weight": Bomb(tmp_path / "boom")})
+    names = ("pytorch_model.bin", "model.pt", "model.pkl", "model.ckpt", "model.bin")
+    for name in names:
+        (folder / name).write_bytes(bomb)
+    assert same(load(folder), trained())
+    (folder / WEIGHTS).write_bytes(bomb)
+    assert "damaged" in refusal(folder)
+    edited(folder, lambda saved: saved.update(sha256=sha256(bomb)))
+    assert "is not a safetensors file" in refusal(folder)
+    (folder / WEIGHTS).unlink()
+    assert "holds no model.safetensors" in refusal(folder)
+    assert not (tmp_path / "boom").exists()
+    pickle.loads(bomb)
+    assert (tmp_path / "boom").exists()  # it would have shown
+
+
+def test_a_safetensors_file_of_something_else_is_refused(folder: Path) -> None:
+    other = save({"weight": torch.zeros(3)})
+    (folder / WEIGHTS).write_bytes(other)
+    edited(folder, lambda saved: saved.update(sha256=sha256(other)))
+    assert "blocks.0.attn.proj.bias is missing from" in refusal(folder)
+
+
+def test_one_kind_of_model_does_not_read_another(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds a VisionTransformer, not a ConvNet; use"):
+        ConvNet.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "source", ["no-such-folder", "a/b/c", "/no/such/folder", "", "nul\0byte", "a\nb"]
+)
+def test_a_source_that_is_nothing_is_refused(source: str) -> None:
+    with pytest.raises(CheckpointError, match=r"^no model at '.*': give a folder with") as caught:
+        load(source)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "download",
+    [{"local_files_only": True}, {"endpoint": "http://127.0.0.1:9"}, {"revision": "\n"}],
+    ids=["offline", "unreachable", "nonsense"],
+)
+@pytest.mark.parametrize("source", ["nobody/nothing", "not valid/--"])
+def test_a_hub_that_gives_nothing_is_one_line_and_fast(
+    source: str, download: dict[str, Any], tmp_path: Path
+) -> None:
+    download = {"endpoint": "http://127.0.0.1:9", "cache_dir": tmp_path} | download
+    started = time.perf_counter()
+    with pytest.raises(CheckpointError, match=f"^'{source}' is no folder, and the ") as caught:
+        load(source, **download)
+    assert time.perf_counter() - started < 5
+    assert "\n" not in str(caught.value)
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """As on a full disk, no write goes beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("limit", [0, 409, 1009, 20_011])
+def test_a_full_disk_keeps_the_old_model(limit: int, tmp_path: Path) -> None:
+    """At 409 bytes the disk is full during the weights, at 20,011 only during the settings."""
+    long = ViTConfig(**(vars(VIT) | {"class_names": ("a" * 10_007, "b" * 10_009, "c")}))
+    old, new = trained(seed=1), trained(long, seed=2)
+    old.save_pretrained(tmp_path)
+    with files_limited_to(limit), pytest.raises(StorageError, match="File too large"):
+        new.save_pretrained(tmp_path)
+    assert same(load(tmp_path), old)
+    assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
+    new.save_pretrained(tmp_path)
+    assert same(load(tmp_path), new)
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"^cannot write ") as caught:
+        trained().save_pretrained(tmp_path / "file" / "model")
+    assert isinstance(caught.value, ClearheadError)
