@@ -40,37 +40,81 @@ def test_settings_are_frozen() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (ViTConfig, {"embed_dim": 10, "num_heads": 3}, "embed_dim (10) must be divisible by num_heads (3)"),
+        (
+            ViTConfig,
+            {"embed_dim": 10, "num_heads": 3},
+            "embed_dim (10) must be divisible by num_heads (3)",
+        ),
         (ViTConfig, {"num_heads": 0}, "num_heads must be at least 1, got 0"),
         (ViTConfig, {"embed_dim": 0}, "embed_dim must be at least 1, got 0"),
         (ViTConfig, {"depth": -1}, "depth must be at least 1, got -1"),
         (ViTConfig, {"patch_size": 5}, "image height (28) must be divisible by patch height (5)"),
-        (ViTConfig, {"patch_size": (7, 3)}, "image width (28) must be divisible by patch width (3)"),
+        (
+            ViTConfig,
+            {"patch_size": (7, 3)},
+            "image width (28) must be divisible by patch width (3)",
+        ),
         (ViTConfig, {"patch_size": 0}, "patch_size must be at least 1, got 0"),
-        (ViTConfig, {"patch_size": (7, 7, 7)}, "patch_size must be one number or (height, width), got (7, 7, 7)"),
-        (ViTConfig, {"pos_embed": "learnt"}, "pos_embed must be \"learned\", \"sincos\" or \"none\", got 'learnt'"),
-        (ViTConfig, {"pos_embed": "sincos", "embed_dim": 6, "num_heads": 2}, 'pos_embed "sincos" needs an embed_dim divisible by 4, got 6'),
-        (ViTConfig, {"pool": "max"}, "pool must be \"mean\" or \"class\", got 'max'"),
+        (
+            ViTConfig,
+            {"patch_size": (7, 7, 7)},
+            "patch_size must be one number or (height, width), got (7, 7, 7)",
+        ),
+        (
+            ViTConfig,
+            {"pos_embed": "learnt"},
+            'pos_embed must be "learned", "sincos" or "none", got \'learnt\'',
+        ),
+        (
+            ViTConfig,
+            {"pos_embed": "sincos", "embed_dim": 6, "num_heads": 2},
+            'pos_embed "sincos" needs an embed_dim divisible by 4, got 6',
+        ),
+        (ViTConfig, {"pool": "max"}, 'pool must be "mean" or "class", got \'max\''),
         (ViTConfig, {"mlp_ratio": 0}, "mlp_ratio must be above 0, got 0"),
         (ViTConfig, {"mlp_ratio": float("nan")}, "mlp_ratio must be above 0, got nan"),
         (ViTConfig, {"dropout": 1}, "dropout must be at least 0 and below 1, got 1"),
-        (ViTConfig, {"attention_scale": "root"}, "attention_scale must be \"sqrt\", \"none\", \"learned\" or a number, got 'root'"),
+        (
+            ViTConfig,
+            {"attention_scale": "root"},
+            'attention_scale must be "sqrt", "none", "learned" or a number, got \'root\'',
+        ),
         (MLPConfig, {"depth": 0}, "depth must be at least 1, got 0"),
         (MLPConfig, {"patch_size": 3}, "image height (28) must be divisible by patch height (3)"),
         (CNNConfig, {"widths": ()}, "widths needs one positive number a stage, got ()"),
         (CNNConfig, {"widths": (3, 0)}, "widths needs one positive number a stage, got (3, 0)"),
-        (CNNConfig, {"image_size": (28, 3)}, "3 stages need images of at least 4 × 4 pixels, got (28, 3)"),
-        (ImageModelConfig, {"image_size": (28, 28, 28)}, "image_size must be one number or (height, width), got (28, 28, 28)"),
+        (
+            CNNConfig,
+            {"image_size": (28, 3)},
+            "3 stages need images of at least 4 × 4 pixels, got (28, 3)",
+        ),
+        (
+            ImageModelConfig,
+            {"image_size": (28, 28, 28)},
+            "image_size must be one number or (height, width), got (28, 28, 28)",
+        ),
         (ImageModelConfig, {"image_size": 0}, "image_size must be at least 1, got 0"),
         (ImageModelConfig, {"in_channels": 0}, "in_channels must be at least 1, got 0"),
         (ImageModelConfig, {"num_classes": 0}, "num_classes must be at least 1, got 0"),
-        (ImageModelConfig, {"class_names": ("a", "b")}, "class_names has 2 names for num_classes 10; give one name a class, or none"),
-        (ImageModelConfig, {"mean": (0.1, 0.2)}, "mean needs 1 or 1 numbers (one a channel), got 2"),
-        (ImageModelConfig, {"in_channels": 3, "std": (0.1, 0.2)}, "std needs 1 or 3 numbers (one a channel), got 2"),
+        (
+            ImageModelConfig,
+            {"class_names": ("a", "b")},
+            "class_names has 2 names for num_classes 10; give one name a class, or none",
+        ),
+        (
+            ImageModelConfig,
+            {"mean": (0.1, 0.2)},
+            "mean needs 1 or 1 numbers (one a channel), got 2",
+        ),
+        (
+            ImageModelConfig,
+            {"in_channels": 3, "std": (0.1, 0.2)},
+            "std needs 1 or 3 numbers (one a channel), got 2",
+        ),
         (ImageModelConfig, {"std": (0.0,)}, "std must be above 0, got (0.0,)"),
         (ImageModelConfig, {"std": (float("nan"),)}, "std must be above 0, got (nan,)"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_work_are_refused(
     kind: type[ImageModelConfig], settings: dict[str, Any], message: str
 ) -> None:

@@ -39,7 +39,8 @@ def test_the_embedding_is_its_own_convolution_in_values_and_gradients() -> None:
     images = randn(3, 2, 35, 33).requires_grad_()
     found, expected = embed(images), embed.proj(images).flatten(2).transpose(1, 2)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-    inputs = (images, embed.proj.weight, embed.proj.bias)
+    inputs = (images, *embed.parameters())
+    assert len(inputs) == 3
     direction = randn(*found.shape, seed=1)
     one = torch.autograd.grad((found * direction).sum(), inputs)
     other = torch.autograd.grad((expected * direction).sum(), inputs)

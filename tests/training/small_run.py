@@ -1,8 +1,12 @@
-"""A small training in a process of its own, for tests that kill it.
+"""A small training or evaluation in processes of its own, for tests that need them.
 
-python small_run.py OUT EPOCHS [SECONDS between checkpoints]; under torchrun it joins the others.
+python small_run.py train OUT EPOCHS [SECONDS between checkpoints]
+python small_run.py evaluate MODEL OUT
+
+Under torchrun it joins the others.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,10 +14,12 @@ import torch
 
 from clearhead.data.config import AugmentConfig
 from clearhead.data.datasets import ImageDataset
+from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.training import loop
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import join_world
+from clearhead.training.job import evaluate_together
 
 MODEL = ViTConfig(
     image_size=6, patch_size=3, embed_dim=20, depth=2, num_heads=5, num_classes=3, dropout=0.1
@@ -44,14 +50,22 @@ def small_config(epochs: int = 3, **changes: object) -> TrainConfig:
     return TrainConfig(**(settings | changes))  # type: ignore[arg-type]
 
 
-def main(out: str, epochs: str, seconds: str = "60") -> None:
-    """Train, on as many processes as torchrun has started."""
-    torch.set_num_threads(1)
+def train_here(out: str, epochs: str, seconds: str = "60") -> None:
+    """Train, with a checkpoint every so many seconds."""
     loop.CHECKPOINT_SECONDS = float(seconds)
     with join_world("cpu") as world:
         trained = loop.train(small_config(int(epochs)), small_dataset(), Path(out), world=world)
     sys.exit(0 if trained.finished else 130)
 
 
+def evaluate_here(model: str, out: str) -> None:
+    """Evaluate a saved model, and write down what came of it."""
+    with join_world("cpu") as world:
+        evaluation = evaluate_together(load(model), small_dataset(2357), world)
+        if world.is_first:
+            Path(out).write_text(json.dumps(evaluation.to_dict()))
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    torch.set_num_threads(1)
+    {"train": train_here, "evaluate": evaluate_here}[sys.argv[1]](*sys.argv[2:])

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.training import loop
 from clearhead.training.checkpoint import load_checkpoint
 from clearhead.training.loop import train
+from clearhead.training.step import train_step
 
 from .small_run import small_config, small_dataset
 
@@ -36,7 +36,7 @@ def epochs_logged(out: Path) -> list[tuple[int, float]]:
 
 
 def command(out: Path, epochs: int, processes: int = 1) -> list[str]:
-    child = [str(SCRIPT), str(out), str(epochs), "0"]
+    child = [str(SCRIPT), "train", str(out), str(epochs), "0"]
     if processes == 1:
         return [sys.executable, *child]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -81,7 +81,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
 ) -> None:
     epochs = 20
     run_until_done(tmp_path / "calm", epochs, processes, kills=0, seed=0)
-    run_until_done(tmp_path / "killed", epochs, processes, kills=2, seed=processes)
+    run_until_done(tmp_path / "killed", epochs, processes, kills=3 - processes, seed=processes)
     assert digest_of(tmp_path / "calm") == digest_of(tmp_path / "killed")
     assert epochs_logged(tmp_path / "calm") == epochs_logged(tmp_path / "killed")
     assert not list((tmp_path / "killed" / "checkpoints").glob(".clearhead-tmp-*"))
@@ -92,15 +92,15 @@ def test_ctrl_c_leaves_a_checkpoint_in_the_middle_of_an_epoch(
 ) -> None:
     config, dataset = small_config(), small_dataset()
     whole = train(config, dataset, tmp_path / "whole")
-    real_step, steps = loop.train_step, []
+    steps = []
 
     def interrupted_step(*args: object, **options: object) -> float:
         steps.append(1)
         if len(steps) == 10:
             signal.raise_signal(signal.SIGINT)
-        return real_step(*args, **options)  # type: ignore[arg-type]
+        return train_step(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "train_step", interrupted_step)
+    monkeypatch.setattr("clearhead.training.loop.train_step", interrupted_step)
     first = train(config, dataset, tmp_path / "stopped")
     assert (first.finished, first.step) == (False, 10)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()

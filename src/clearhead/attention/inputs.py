@@ -1,6 +1,7 @@
 """What attention accepts."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -37,19 +38,23 @@ def _check_types(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> None:
-    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if min(query.dim(), key.dim(), value.dim()) < 2:
-        raise InputError(f"query, key and value need at least 2 dimensions, got {shapes}")
+        _refuse("query, key and value need at least 2 dimensions", query, key, value)
     if query.shape[-1] != key.shape[-1]:
-        raise InputError(f"query and key must have the same head_dim (last axis), got {shapes}")
+        _refuse("query and key must have the same head_dim (last axis)", query, key, value)
     if key.shape[-2] != value.shape[-2]:
-        raise InputError(f"key and value must have the same length (axis -2), got {shapes}")
+        _refuse("key and value must have the same length (axis -2)", query, key, value)
     if enable_gqa:
         _check_groups(query, key, value)
     end = -3 if enable_gqa else -2
-    q, k, v = (x.shape[:end] for x in (query, key, value))
-    if not (_fit(q, k) and _fit(q, v) and _fit(k, v)):
-        raise InputError(f"leading axes must be equal, or 1 to broadcast, got {shapes}")
+    q, k, v = query.shape[:end], key.shape[:end], value.shape[:end]
+    if not (q == k == v or (_fit(q, k) and _fit(q, v) and _fit(k, v))):
+        _refuse("leading axes must be equal, or 1 to broadcast", query, key, value)
+
+
+def _refuse(expected: str, query: Tensor, key: Tensor, value: Tensor) -> NoReturn:
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    raise InputError(f"{expected}, got {shapes}")
 
 
 def _check_groups(query: Tensor, key: Tensor, value: Tensor) -> None:

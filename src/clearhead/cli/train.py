@@ -42,18 +42,11 @@ def train(
     again.
     """
     from clearhead.cli.output import fetching, percent, percent_range, print_line, print_remark
-    from clearhead.training.job import PICTURE, run_job
+    from clearhead.training.job import PICTURE, load_parts, run_job
 
     with fetching() as report:
-        job = run_job(
-            recipe,
-            out,
-            root=root,
-            device=device,
-            restart=restart,
-            tensorboard=tensorboard,
-            report=report,
-        )
+        data = load_parts(recipe, root=root, report=report)
+    job = run_job(recipe, data, out, device=device, restart=restart, tensorboard=tensorboard)
     if not job.is_first:
         return 0
     if job.evaluation is None:

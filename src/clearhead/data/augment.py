@@ -42,9 +42,10 @@ def draw_distortion(
     stretch_x, stretch_y = 1 + uniform(config.scale), 1 + uniform(config.scale)
     shift_x, shift_y = (uniform(config.shift) * 2 / side for side in (size[1], size[0]))
     cos, sin = angle.cos(), angle.sin()
+    tall = size[0] / size[1]  # both axes of the map run from -1 to 1, whatever their pixels
     rows = [
-        torch.stack([cos / stretch_x, (shear.tan() * cos - sin) / stretch_y, shift_x], dim=1),
-        torch.stack([sin / stretch_x, (shear.tan() * sin + cos) / stretch_y, shift_y], dim=1),
+        torch.stack([cos / stretch_x, (shear.tan() * cos - sin) / stretch_y * tall, shift_x], 1),
+        torch.stack([sin / stretch_x / tall, (shear.tan() * sin + cos) / stretch_y, shift_y], 1),
     ]
     elastic = None
     if config.elastic > 0:
@@ -58,6 +59,8 @@ def distort(
     images: Float[Tensor, "batch channels height width"], distortion: Distortion
 ) -> Float[Tensor, "batch channels height width"]:
     """Resample the images; what comes from outside is 0, which is the paper of a digit."""
+    if not len(images):  # a process may have no part in the last batch
+        return images
     grid = F.affine_grid(
         distortion.affine.to(images.device, images.dtype), list(images.shape), align_corners=False
     )

@@ -27,6 +27,8 @@ class AugmentConfig:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.scale >= 1:
             raise ConfigError(f"scale must be below 1, got {self.scale}")
+        if self.shear >= 90:
+            raise ConfigError(f"shear must be below 90, got {self.shear}")
         if self.elastic_knots < 2:
             raise ConfigError(f"elastic_knots must be at least 2, got {self.elastic_knots}")
 

@@ -150,7 +150,21 @@ def _dilated(ink: Grey, radius: float) -> Grey:
     return np.asarray(ndimage.grey_dilation(np.pad(ink, reach), footprint=disc, mode="constant"))
 
 
+import os
+
+BT = float(os.environ.get("BT", "0"))
+
+
 def _scaled_to(ink: Grey, side: int) -> Grey:
+    box = max(map(_length, _box(ink > BT)))
+    if 0.9 * side <= box <= side:
+        return ink
+    scale = min(side / box, SIDE / max(ink.shape))
+    high, wide = (max(1, round(length * scale)) for length in ink.shape)
+    return resize_area(ink, high, wide)
+
+
+def _old_scaled_to(ink: Grey, side: int) -> Grey:
     if 0.9 * side <= max(ink.shape) <= side:
         return ink
     scale = side / max(ink.shape)

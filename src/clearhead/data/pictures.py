@@ -25,6 +25,12 @@ MAX_SIDE = 20_000
 MAX_PASSES_PIXELS = 200_000_000  # progressive JPEGs go over all pixels several times
 DRAFT_PIXELS = 4_000_000
 
+MODES = {
+    *("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK"),
+    *("F", "I", "I;16", "I;16L", "I;16B", "I;16N"),
+}
+_PLAINER = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+
 _Turn = Image.Transpose
 _UPRIGHT = {
     2: _Turn.FLIP_LEFT_RIGHT,
@@ -96,9 +102,19 @@ def _decode(container: Container) -> Image.Image:
         if container.width * container.height > DRAFT_PIXELS:
             image.draft(None, (image.width // 2, image.height // 2))
         image.load()
+        image = _in_plain_mode(image)
         turn = _UPRIGHT.get(container.orientation)
         # Not the decoder's own object, which keeps the whole file.
         return image.transpose(turn) if turn is not None else image.copy()
     except Exception as error:  # decoders raise what they like, MemoryError too
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(f"this {container.format} is damaged ({reason})") from error
+
+
+def _in_plain_mode(image: Image.Image) -> Image.Image:
+    """One of `MODES`, which all can be made grey or coloured."""
+    if image.mode in _PLAINER:
+        image = image.convert(_PLAINER[image.mode])
+    if image.mode not in MODES:
+        raise ImageError(f"its colours are {image.mode}: save it again as an ordinary PNG")
+    return image

@@ -2,7 +2,8 @@
 
 A saved model is a folder (or a repository on the Hugging Face hub) with `model.safetensors` and
 `config.json`. The configuration carries the SHA-256 of the weights, because safetensors does not
-check its own data. Pickle is never read.
+check its own data, and its own, because one wrong digit of a mean is a wrong model too. Pickle is
+never read.
 """
 
 import json
@@ -18,12 +19,13 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
-from clearhead.durable import sha256, sweep_temporaries, write_durably
+from clearhead.durable import sha256, sweep_temporaries, write_durably, write_together
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models.config import ImageModelConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
 
 ConfigT = TypeVar("ConfigT", bound=ImageModelConfig)
 
@@ -43,7 +45,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         model_card_kwargs: dict[str, Any] | None = None,
         **push_options: Any,
     ) -> str | None:
-        """Write the folder; each file is replaced whole, the weights first."""
+        """Write the folder; weights and configuration are replaced together."""
         folder = Path(save_directory)
         self._save_pretrained(folder)
         if not (folder / "README.md").exists():
@@ -66,7 +68,11 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         source = str(pretrained_model_name_or_path)
         saved = read_config(source, **download)
         _check_architecture(saved, cls.__name__, source)
-        model = cls(config_from_dict(cls.config_class, saved["model"], source))
+        config = config_from_dict(cls.config_class, saved["model"], source)
+        try:
+            model = cls(config)
+        except (ConfigError, TypeError) as error:
+            raise CheckpointError(f"{source}: {_first_line(error)}") from error
         load_weights(model, saved_file(source, WEIGHTS, **download), saved["sha256"])
         return model.eval()
 
@@ -79,9 +85,10 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             "model": asdict(self.config),
             "sha256": sha256(weights),
         }
+        saved["config_sha256"] = _digest(saved)
+        config = (json.dumps(saved, indent=2) + "\n").encode()
         sweep_temporaries(save_directory)
-        write_durably(save_directory / WEIGHTS, weights)
-        write_durably(save_directory / CONFIG, (json.dumps(saved, indent=2) + "\n").encode())
+        write_together({save_directory / WEIGHTS: weights, save_directory / CONFIG: config})
 
 
 def read_config(source: str, **download: Any) -> dict[str, Any]:
@@ -89,12 +96,19 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
     path = saved_file(source, CONFIG, **download)
     try:
         saved = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); restore the file") from error
-    expected = {"architecture", "model", "sha256"}
-    if not isinstance(saved, dict) or set(saved) != expected:
+    if not isinstance(saved, dict) or set(saved) - {"config_sha256"} != set(SETTINGS):
         found = sorted(saved) if isinstance(saved, dict) else type(saved).__name__
-        raise CheckpointError(f"{path} must hold {sorted(expected)}, got {found}")
+        raise CheckpointError(f"{path} must hold {list(SETTINGS)}, got {found}")
+    if "config_sha256" in saved and saved["config_sha256"] != _digest(saved):
+        raise CheckpointError(
+            f"{path} was changed since it was saved; restore it, or if you changed it on purpose, "
+            'remove the line "config_sha256"'
+        )
+    kinds = {"architecture": str, "model": dict, "sha256": str}
+    if not all(isinstance(saved[name], kind) for name, kind in kinds.items()):
+        raise CheckpointError(f"{path} is not one of Clearhead's")
     return saved
 
 
@@ -107,7 +121,7 @@ def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source
     try:
         return config_class(**values)
     except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"{source}: {error}") from error
+        raise CheckpointError(f"{source}: {_first_line(error)}") from error
 
 
 def load_weights(model: nn.Module, path: Path, digest: str) -> None:
@@ -143,10 +157,20 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
     try:
         return Path(hf_hub_download(source, name, **download))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{source!r} is no folder, and the Hugging Face hub did not give it: {reason}"
+            f"{source!r} is no folder, and the Hugging Face hub did not give it: "
+            f"{_first_line(error)}"
         ) from error
+
+
+def _digest(saved: dict[str, Any]) -> str:
+    """SHA-256 of what is said, however it is spaced: a formatter may touch the file."""
+    said = {name: saved[name] for name in SETTINGS}
+    return sha256(json.dumps(said, sort_keys=True).encode())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check_architecture(saved: dict[str, Any], expected: str, source: str) -> None:
@@ -154,8 +178,6 @@ def _check_architecture(saved: dict[str, Any], expected: str, source: str) -> No
         raise CheckpointError(
             f"{source} holds a {saved['architecture']}, not a {expected}; use clearhead.load()"
         )
-    if not isinstance(saved["model"], dict) or not isinstance(saved["sha256"], str):
-        raise CheckpointError(f"{source}: {CONFIG} is not one of Clearhead's")
 
 
 def _check_tensors(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

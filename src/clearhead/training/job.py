@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -34,32 +35,48 @@ class JobResult:
     is_first: bool
 
 
+class Parts(NamedTuple):
+    """A data set's two parts."""
+
+    train: ImageDataset
+    test: ImageDataset
+
+
+def load_parts(
+    config: TrainConfig, *, root: Path | None = None, report: Report | None = None
+) -> Parts:
+    """Both parts of the data set, so that what is wrong with one shows before hours of training."""
+    return Parts(
+        load_for(config.model, config.data, "train", root=root, report=report),
+        load_for(config.model, config.data, "test", root=root, report=report),
+    )
+
+
 def run_job(
     config: TrainConfig,
+    data: Parts,
     out: Path,
     *,
-    root: Path | None = None,
     device: str = "auto",
     restart: bool = False,
     tensorboard: bool = False,
-    report: Report | None = None,
 ) -> JobResult:
     """Train (or go on training), then evaluate on the test images, and write both into `out`.
 
     Nothing is chosen on the test images: they are read once, after the last step.
     """
+    config = replace(config, model=fitted(config.model, data.train))
     with join_world(device) as world:
-        dataset = load_for(config.model, config.data, "train", root=root, report=report)
-        config = replace(config, model=fitted(config.model, dataset))
-        trained = train(config, dataset, out, world=world, restart=restart, tensorboard=tensorboard)
+        trained = train(
+            config, data.train, out, world=world, restart=restart, tensorboard=tensorboard
+        )
         if not trained.finished:
             return JobResult(trained, None, world.is_first)
-        test = load_for(config.model, config.data, "test", root=root)
-        evaluation = evaluate_together(trained.model, test, world)
+        evaluation = evaluate_together(trained.model, data.test, world)
         if world.is_first:
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_durably(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
-            draw_digits(evaluation, test, out / PICTURE)
+            draw_digits(evaluation, data.test, out / PICTURE)
         return JobResult(trained, evaluation, world.is_first)
 
 
