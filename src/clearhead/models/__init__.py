@@ -1,1 +1,12 @@
-"""First floor: the models. A forward returns its output and nothing else."""
+"""First floor: the models. A forward returns its output and nothing else.
+
+- `config`: what a model is made of (imports no torch)
+- `patches`, `positions`, `block`: the parts; `vit`: the whole
+- `cnn`, `mlp`: baselines with as many parameters
+- `pretrained`: saving and loading; `build`: from a configuration or a name to a model
+- `shipped/`: the weights that come with the package
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .build import ImageModel as ImageModel
+from .build import build as build
+from .build import load as load
+from .cnn import ConvNet as ConvNet
+from .config import CNNConfig as CNNConfig
+from .config import ImageModelConfig as ImageModelConfig
+from .config import MLPConfig as MLPConfig
+from .config import ViTConfig as ViTConfig
+from .mlp import PatchMLP as PatchMLP
+from .vit import VisionTransformer as VisionTransformer

@@ -1,0 +1,40 @@
+"""The names that users see: all there, all lazy, all documented."""
+
+import subprocess
+import sys
+
+import pytest
+
+import clearhead
+
+ROOMS = ("attention", "data", "evaluation", "models", "prediction", "training")
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    assert len(dir(clearhead)) > 30
+    for name in dir(clearhead):
+        thing = getattr(clearhead, name)
+        assert name == "RECIPES" or (thing.__doc__ or "").strip(), name
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_gives_the_names_it_promises(room: str) -> None:
+    module = getattr(clearhead, room)
+    assert dir(module)
+    for name in dir(module):
+        assert getattr(module, name) is not None
+
+
+def test_importing_clearhead_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, clearhead, clearhead.training.recipes; "
+        "print(sorted({'torch', 'numpy', 'scipy', 'PIL', 'matplotlib', 'huggingface_hub'}"
+        " & sys.modules.keys()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(clearhead, "no_such_" + "name")
