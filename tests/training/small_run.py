@@ -68,4 +68,7 @@ def evaluate_here(model: str, out: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"train": train_here, "evaluate": evaluate_here}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "train":
+        train_here(*sys.argv[2:])
+    else:
+        evaluate_here(*sys.argv[2:])

@@ -18,7 +18,7 @@ from clearhead.data.scale import resize_area
 WORK_SIDE = 256  # pixels of the longer side (up to twice that) at which ink is looked for
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 LEAST_SIDE = 6  # pixels of the picture; below that no digit can be told
-LEAST_STROKE, STROKE = 1.3, 2.0  # pixels of 28: thinner strokes than the first become the second
+LEAST_STROKE, STROKE = 1.6, 2.2  # pixels of 28: thinner strokes than the first become the second
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"

@@ -56,7 +56,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line to people."""
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)
 
     def step(self, step: int, epoch: int, epochs: int, loss: float) -> None:
         """After a step."""
