@@ -3,11 +3,15 @@
 Torch is imported only where a test asks for one of them.
 """
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from clearhead.errors import FetchError
+
+# The tests' tensors are tiny: a second thread only waits for the first. Children inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from clearhead.data.datasets import ImageDataset

@@ -24,6 +24,7 @@ def test_the_grid_of_an_oblong_image_has_rows_first() -> None:
     assert MLPConfig(image_size=(35, 33), patch_size=(7, 11)).grid == (5, 3)
 
 
+@pytest.mark.unchecked
 def test_lists_as_json_gives_them_become_tuples() -> None:
     lists: dict[str, Any] = {"image_size": [35, 33], "patch_size": [7, 11], "class_names": ["a"]}
     tuples = ViTConfig(
@@ -37,6 +38,7 @@ def test_settings_are_frozen() -> None:
         ViTConfig().depth = 7  # type: ignore[misc]
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [

@@ -198,6 +198,7 @@ def test_settings_changed_by_hand_need_the_line_that_vouches_for_them_removed(
     assert load(folder).config.class_names == ("x", "y", "z")
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -84,7 +84,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
             function,
             prog=f"clearhead {name}",
             args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.ConsolidateSubcommandArgs),
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
         )
     except SystemExit as leaving:  # tyro's, after help (0) or wrong usage (2)
         code = leaving.code

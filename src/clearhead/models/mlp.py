@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from clearhead.models.block import LAYER_NORM_EPS, Mlp
 from clearhead.models.config import MLPConfig
-from clearhead.models.initial import init_linear
+from clearhead.models.initial import init_weights
 from clearhead.models.inputs import check_images
 from clearhead.models.patches import PatchEmbed
 from clearhead.models.pretrained import Pretrained
@@ -48,7 +48,7 @@ class PatchMLP(Pretrained):
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
-        self.apply(init_linear)
+        self.apply(init_weights)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(

@@ -118,8 +118,11 @@ def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source
     unknown = sorted(set(values) - known)
     if unknown:
         raise CheckpointError(f"{source}: unknown settings {unknown}; known are {sorted(known)}")
+    settings: dict[str, Any] = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in values.items()
+    }
     try:
-        return config_class(**values)
+        return config_class(**settings)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{source}: {_first_line(error)}") from error
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from clearhead.models.block import LAYER_NORM_EPS, Block
 from clearhead.models.config import ViTConfig
-from clearhead.models.initial import init_linear
+from clearhead.models.initial import init_weights
 from clearhead.models.inputs import check_images
 from clearhead.models.patches import PatchEmbed
 from clearhead.models.positions import sincos_positions
@@ -94,8 +94,7 @@ class VisionTransformer(Pretrained):
             self.pos_embed = None
 
     def _initialise(self) -> None:
-        self.apply(init_linear)
-        nn.init.trunc_normal_(self.patch_embed.proj.weight.flatten(1), std=0.02)
+        self.apply(init_weights)
         if isinstance(self.pos_embed, nn.Parameter):
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
