@@ -1,7 +1,6 @@
 """What a picture shows, how sure the model is, and what speaks against believing it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.data.any_picture import Picture
-from clearhead.data.pixels import normalize
-from clearhead.errors import ImageError, InputError
+from clearhead.errors import ImageError
+from clearhead.evaluation.evaluate import predict_dataset
 from clearhead.models.build import ImageModel
 from clearhead.prediction.prepare import Prepared, prepare
 
@@ -58,7 +57,7 @@ def answer(model: ImageModel, prepared: Sequence[Prepared]) -> list[Prediction]:
     if not prepared:
         return []
     pixels = torch.stack([picture.pixels for picture in prepared])
-    rows = _probabilities(model, pixels)
+    rows = predict_dataset(model, pixels, BATCH)
     names = model.config.answers
     return [_prediction(names, row, picture) for row, picture in zip(rows, prepared, strict=True)]
 
@@ -68,28 +67,6 @@ def _prepare_numbered(model: ImageModel, number: int, image: Picture) -> Prepare
         return prepare(image, model.config)
     except ImageError as error:
         raise ImageError(f"image {number}: {error}") from error
-
-
-def _probabilities(model: ImageModel, pixels: Tensor) -> Float[Tensor, "batch classes"]:
-    weight = next(model.parameters())
-    with _evaluating(model), torch.inference_mode():
-        images = normalize(pixels.to(weight.device), model.config).to(weight.dtype)
-        logits: Tensor = model(images)
-        probabilities = logits.double().softmax(dim=1).cpu()
-    if not probabilities.isfinite().all():
-        raise InputError("the model answers NaN: its weights are damaged, load or train another")
-    return probabilities
-
-
-@contextmanager
-def _evaluating(model: ImageModel) -> Iterator[None]:
-    """Dropout off and batch norm's averages fixed, as long as it takes."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _prediction(
