@@ -35,18 +35,17 @@ def find_ink(grey: Grey) -> Grey | None:
 def falling_light(grey: Grey) -> Grey:
     """The light on the paper: a quadratic surface through the border and all that agrees with it.
 
-    A plane of least absolute deviations over the border first (by reweighted least squares), so
-    that a digit or a strip of table that touches it does not count; then least squares, again and
-    again, over the pixels of the whole picture that were near the last surface.
+    Least absolute deviations over the border first (by reweighted least squares), so that a digit
+    that touches it does not count; then least squares, again and again, over the pixels of the
+    whole picture that were near the last surface.
     """
     small = fit(grey, LIGHT_SIDE)
     terms, border = _quadratic_terms(small.shape), _border(small.shape)
     level = float(np.median(small[border]))
-    plane = np.array([level, 0.0, 0.0])
+    weights = np.array([level, 0.0, 0.0, 0.0, 0.0, 0.0])
     for _ in range(8):
-        trust = 1 / np.sqrt(np.maximum(np.abs(small - terms[..., :3] @ plane)[border], 0.002))
-        plane = _least_squares(terms[border][:, :3] * trust[:, None], small[border] * trust)
-    weights = np.array([*plane, 0.0, 0.0, 0.0])
+        trust = 1 / np.sqrt(np.maximum(np.abs(small - terms @ weights)[border], 0.002))
+        weights = _least_squares(terms[border] * trust[:, None], small[border] * trust)
     agrees = border
     for _ in range(5):
         distance = np.abs(small - terms @ weights)

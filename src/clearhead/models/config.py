@@ -60,14 +60,46 @@ class ImageModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTConfig(ImageModelConfig):
-    """The Vision Transformer; the default is the digit reader: 16 patches of 7 × 7 pixels."""
+class PatchModelConfig(ImageModelConfig):
+    """What a model knows that reads an image as patches and has blocks of one width."""
 
     patch_size: int | tuple[int, int] = 7
     embed_dim: int = 64
     depth: int = 6
-    num_heads: int = 4
     mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_size(self, "patch_size")
+        sizes = zip(("height", "width"), self.image_shape, self.patch_shape, strict=True)
+        for side, image, patch in sizes:
+            if image % patch:
+                raise ConfigError(
+                    f"image {side} ({image}) must be divisible by patch {side} ({patch})"
+                )
+        for name in ("embed_dim", "depth"):
+            _at_least_one(name, getattr(self, name))
+        if not self.mlp_ratio > 0:
+            raise ConfigError(f"mlp_ratio must be above 0, got {self.mlp_ratio}")
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        size = self.patch_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        (height, width), (rows, columns) = self.image_shape, self.patch_shape
+        return height // rows, width // columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig(PatchModelConfig):
+    """The Vision Transformer; the default is the digit reader: 16 patches of 7 × 7 pixels."""
+
+    num_heads: int = 4
     pos_embed: PosEmbed = "learned"
     pool: Pool = "mean"
     dropout: float = 0.0
@@ -75,9 +107,7 @@ class ViTConfig(ImageModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_patches(self)
-        for name in ("embed_dim", "depth", "num_heads"):
-            _at_least_one(name, getattr(self, name))
+        _at_least_one("num_heads", self.num_heads)
         if self.embed_dim % self.num_heads:
             raise ConfigError(
                 f"embed_dim ({self.embed_dim}) must be divisible by num_heads ({self.num_heads})"
@@ -92,21 +122,9 @@ class ViTConfig(ImageModelConfig):
             )
         if self.pool not in ("mean", "class"):
             raise ConfigError(f'pool must be "mean" or "class", got {self.pool!r}')
-        _check_mlp_ratio(self.mlp_ratio)
         _check_scale(self.attention_scale)
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
-
-    @property
-    def patch_shape(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        size = self.patch_size
-        return (size, size) if isinstance(size, int) else size
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return _grid(self.image_shape, self.patch_shape)
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -115,34 +133,13 @@ class ViTConfig(ImageModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig(ImageModelConfig):
+class MLPConfig(PatchModelConfig):
     """The Transformer's shape without its attention: patches, blocks of MLPs alone, mean.
 
     The default mlp_ratio 6 gives a block the parameters of an attention block of ratio 4.
     """
 
-    patch_size: int | tuple[int, int] = 7
-    embed_dim: int = 64
-    depth: int = 6
     mlp_ratio: float = 6.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_patches(self)
-        for name in ("embed_dim", "depth"):
-            _at_least_one(name, getattr(self, name))
-        _check_mlp_ratio(self.mlp_ratio)
-
-    @property
-    def patch_shape(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        size = self.patch_size
-        return (size, size) if isinstance(size, int) else size
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return _grid(self.image_shape, self.patch_shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +169,6 @@ def _at_least_one(name: str, value: int) -> None:
         raise ConfigError(f"{name} must be at least 1, got {value}")
 
 
-def _check_mlp_ratio(ratio: float) -> None:
-    if not ratio > 0:
-        raise ConfigError(f"mlp_ratio must be above 0, got {ratio}")
-
-
 def _check_scale(scale: str | float) -> None:
     if isinstance(scale, str) and scale not in ("sqrt", "none", "learned"):
         raise ConfigError(
@@ -192,16 +184,3 @@ def _check_size(config: ImageModelConfig, name: str) -> None:
     if isinstance(size, tuple) and len(size) != 2:
         raise ConfigError(f"{name} must be one number or (height, width), got {size}")
     _at_least_one(name, min(size) if isinstance(size, tuple) else size)
-
-
-def _check_patches(config: "ViTConfig | MLPConfig") -> None:
-    _check_size(config, "patch_size")
-    for side, image, patch in zip(
-        ("height", "width"), config.image_shape, config.patch_shape, strict=True
-    ):
-        if image % patch:
-            raise ConfigError(f"image {side} ({image}) must be divisible by patch {side} ({patch})")
-
-
-def _grid(image: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    return image[0] // patch[0], image[1] // patch[1]
