@@ -71,7 +71,8 @@ def _find_ink_closely(grey: Grey) -> Grey | None:
         slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
         for side in (rows, columns)
     )
-    return find_ink(fit(grey[near], WORK_SIDE))
+    closer = find_ink(fit(grey[near], WORK_SIDE))
+    return ink if closer is None else closer
 
 
 def _parts(mask: Mask) -> ndarray:
