@@ -50,9 +50,11 @@ format: .venv/dev.stamp ## format every file and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-artifacts: .venv/run.stamp ## train the model that ships with the package again
+SHIPPED := src/clearhead/models/shipped/digits
+artifacts: .venv/run.stamp ## train the model that ships with the package again: about an hour
 	$(BIN)/clearhead train digits --out runs/digits
-	cp runs/digits/config.json runs/digits/model.safetensors src/clearhead/models/shipped/digits/
+	cp runs/digits/config.json runs/digits/model.safetensors runs/digits/metrics.json $(SHIPPED)/
+	cp runs/digits/digits.png docs/digits.png
 
 benchmarks: .venv/run.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

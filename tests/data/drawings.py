@@ -20,8 +20,10 @@ LINES = {
     5: ((0.85, 0), (0.2, 0), (0.15, 0.45), (0.6, 0.4), (0.9, 0.7), (0.6, 1), (0.1, 0.92)),
     6: ((0.75, 0), (0.25, 0.45), (0.15, 0.8), (0.5, 1), (0.85, 0.8), (0.6, 0.55), (0.2, 0.7)),
     7: ((0.08, 0.02), (0.92, 0.02), (0.4, 1)),
-    8: ((0.5, 0.5), (0.15, 0.25), (0.5, 0), (0.85, 0.25), (0.1, 0.78), (0.5, 1), (0.9, 0.78))
-    + ((0.5, 0.5),),
+    8: (
+        *((0.5, 0.5), (0.15, 0.25), (0.5, 0), (0.85, 0.25)),
+        *((0.1, 0.78), (0.5, 1), (0.9, 0.78), (0.5, 0.5)),
+    ),
     9: ((0.85, 0.3), (0.5, 0.52), (0.15, 0.28), (0.5, 0), (0.85, 0.3), (0.7, 1)),
 }
 
@@ -40,7 +42,9 @@ def printed(text: str, *, font: str = FONTS[0], size: int = 90, side: int = 130)
     return image
 
 
-def stroke(digit: int, width: int = 7, height: int = 180, size: tuple[int, int] = (240, 320)) -> ndarray:
+def stroke(
+    digit: int, width: int = 7, height: int = 180, size: tuple[int, int] = (240, 320)
+) -> ndarray:
     """How much of each pixel a round pen covers, 0 … 1; the digit is in the middle."""
     wide, high = size
     image = Image.new("L", (2 * wide, 2 * high))

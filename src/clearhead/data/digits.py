@@ -167,13 +167,16 @@ def _scaled_to(ink: Grey, side: int) -> Grey:
 
 
 def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
-    """On 28 × 28, the centre of mass as near to 14.0 as whole pixels and the margins allow."""
-    canvas = np.zeros((SIDE, SIDE), dtype=np.float32)
+    """On 28 × 28, the centre of mass as near to 14.0 as whole pixels allow.
+
+    Only the faintest ink may be cut off for that.
+    """
+    canvas = np.zeros((3 * SIDE, 3 * SIDE), dtype=np.float32)
     place = []
-    for axis, length in enumerate(ink.shape):
+    for axis, solid in enumerate(_box(ink > RIM)):
         mass = ink.sum(axis=1 - axis)
-        middle = float((mass * np.arange(length)).sum() / mass.sum())
-        place.append(min(max(round(CENTRE - middle), 0), SIDE - length))
-    top, left = place
+        middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
+        place.append(min(max(round(CENTRE - middle), -solid.start), SIDE - solid.stop))
+    top, left = (SIDE + shift for shift in place)
     canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return canvas
+    return canvas[SIDE:-SIDE, SIDE:-SIDE]

@@ -15,6 +15,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class TrainConfig:
     """Everything that decides the result of a training.
 
+    `start` is a saved model whose weights are the first ones (none: random weights).
     `batch_size` counts over all processes. `warmup` is the share of all steps in which the
     learning rate rises; then it falls along a cosine to 0. `matrix_learning_rate` is Muon's, for
     the matrices inside the blocks; the rest takes `learning_rate` with AdamW. `average` is the
@@ -23,6 +24,7 @@ class TrainConfig:
     """
 
     model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
+    start: str = ""
     data: str = "mnist"
     epochs: int = 10
     batch_size: int = 512

@@ -65,7 +65,8 @@ def run_job(
 
     Nothing is chosen on the test images: they are read once, after the last step.
     """
-    config = replace(config, model=fitted(config.model, data.train))
+    if config.data != "mnist":  # whose statistics and classes are the settings' own
+        config = replace(config, model=fitted(config.model, data.train))
     with join_world(device) as world:
         trained = train(
             config, data.train, out, world=world, restart=restart, tensorboard=tensorboard
@@ -82,8 +83,6 @@ def run_job(
 
 def fitted(model: AnyConfig, dataset: ImageDataset) -> AnyConfig:
     """The model's settings, with the classes and the pixel statistics of the data set."""
-    if dataset.name == "mnist":
-        return model
     pixels = dataset.images.transpose(0, 1).flatten(1).double() / 255
     return replace(
         model,

@@ -37,4 +37,24 @@ def digits() -> TrainConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {"quick": quick, "digits": digits}
+def digits_finish() -> TrainConfig:
+    """The second part of the digit reader's training: half the distortion, a lower rate.
+
+    Command: `clearhead train digits_finish --start runs/digits --out runs/digits_finish`
+    """
+    return TrainConfig(
+        epochs=28,
+        batch_size=512,
+        matrix_learning_rate=4e-3,
+        learning_rate=1.5e-3,
+        warmup=0.03,
+        average=0.999,
+        augment=AugmentConfig(rotate=7, scale=0.07, shear=6, shift=0.8, elastic=0.5),
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "quick": quick,
+    "digits": digits,
+    "digits_finish": digits_finish,
+}

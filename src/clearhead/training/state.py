@@ -1,14 +1,14 @@
 """Everything that changes while a model trains, and its way to disk and back."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from clearhead.errors import CheckpointError
-from clearhead.models.build import ImageModel, build
+from clearhead.errors import CheckpointError, ConfigError
+from clearhead.models.build import ImageModel, build, load
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from clearhead.training.config import TrainConfig
 from clearhead.training.optimizer import make_optimizers
@@ -46,7 +46,10 @@ class TrainingState:
         """New weights, drawn with the seed of `config`; torch's own generator is left alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model = build(config.model).to(device)
+            model = build(config.model)
+        if config.start:
+            model.load_state_dict(_weights_of(config.start, config))
+        model.to(device)
         average = None
         if config.average > 0:
             average = AveragedModel(
@@ -75,6 +78,13 @@ class TrainingState:
         restore_optimizers(self.optimizers, checkpoint.tensors)
         self.step = checkpoint.state["step"]
         self.sums = EpochSums(**checkpoint.state["sums"])
+
+
+def _weights_of(source: str, config: TrainConfig) -> dict[str, Tensor]:
+    source_model = load(source)
+    if asdict(source_model.config) != asdict(config.model):
+        raise ConfigError(f"{source} has other model settings than this training; give it the same")
+    return source_model.state_dict()
 
 
 def _restore_module(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:

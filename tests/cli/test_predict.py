@@ -1,0 +1,170 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from clearhead.cli.main import main
+from clearhead.models.build import build
+from clearhead.models.config import CNNConfig
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Always answers 7 with 90 %, and 1 with the rest."""
+    network = build(CNNConfig(widths=(2,)))
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.fill_(-100)
+        network.head.bias[7] = np.log(0.9)
+        network.head.bias[1] = np.log(0.1)
+    folder = tmp_path_factory.mktemp("model")
+    network.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    image = Image.new("L", (40, 50), 255)
+    image.save(folder / "a blank.png")
+    ImageDraw.Draw(image).line([(10, 10), (30, 10), (18, 40)], fill=0, width=4)
+    image.save(folder / "b.JPG", "JPEG")
+    image.save(folder / "more" / "c.webp")
+    image.save(folder / ".hidden.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def call(model: str, *arguments: str | Path) -> int:
+    return main(["predict", *map(str, arguments), "--model", model])
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_has_one_line_for_each_picture(
+    model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, pictures / "b.JPG", pictures / "a blank.png", "--json") == 0
+    output = capsys.readouterr()
+    seven, blank = lines(output.out)
+    assert seven == {
+        "image": str(pictures / "b.JPG"),
+        "label": "7",
+        "probability": pytest.approx(0.9),
+        "runner_up": "1",
+        "runner_up_probability": pytest.approx(0.1),
+        "warnings": [],
+    }
+    assert blank == {
+        "image": str(pictures / "a blank.png"),
+        "label": None,
+        "probability": 0.0,
+        "runner_up": None,
+        "runner_up_probability": 0.0,
+        "warnings": ["no digit found"],
+    }
+    assert output.err == ""
+
+
+def test_a_folder_stands_for_all_pictures_in_it_sorted(
+    model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, pictures, "--json") == 0
+    found = [line["image"] for line in lines(capsys.readouterr().out)]
+    assert found == [str(pictures / name) for name in ("a blank.png", "b.JPG", "more/c.webp")]
+
+
+def test_a_table_shows_answers_and_remarks(
+    model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, pictures) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert table[3] == [*f"{pictures / 'a blank.png'}".split(), "–", "no", "digit", "found"]
+    assert table[4] == [str(pictures / "b.JPG"), "7", "90.00", "1", "10.00"]
+
+
+def test_one_unreadable_file_does_not_stop_the_others(
+    model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = pictures / "[b]ad.png"
+    bad.write_bytes((pictures / "a blank.png").read_bytes()[:-1])
+    names = [bad, pictures / "b.JPG", pictures / "missing.png"]
+    assert call(model, *names, "--json") == 1
+    output = capsys.readouterr()
+    first, second, third = lines(output.out)
+    assert (first["image"], second["label"], third["image"]) == (str(bad), "7", str(names[2]))
+    assert set(first) == set(third) == {"image", "error"}
+    assert "cut short" in str(first["error"])
+    assert output.err.splitlines() == [
+        f"clearhead: {bad}: {first['error']}",
+        f"clearhead: {names[2]}: {third['error']}",
+    ]
+    assert call(model, *names) == 1
+    output = capsys.readouterr()
+    assert f"{bad}" in output.out
+    assert "90.00" in output.out
+    assert output.err.count("\n") == 2
+
+
+def test_a_folder_without_pictures_is_an_error(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, tmp_path, "--json") == 1
+    output = capsys.readouterr()
+    assert "no pictures" in output.err
+    assert lines(output.out)[0].keys() == {"image", "error"}
+
+
+def test_a_dash_is_a_picture_on_stdin(
+    model: str,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = io.BytesIO((pictures / "b.JPG").read_bytes())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(data))
+    assert call(model, "-", "--json") == 0
+    (line,) = lines(capsys.readouterr().out)
+    assert (line["image"], line["label"]) == ("-", "7")
+
+
+def test_more_pictures_than_fit_in_one_batch_come_in_order(
+    model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [pictures / "b.JPG", pictures / "a blank.png", pictures / "no.png"] * 47
+    assert call(model, *names, "--json") == 1
+    assert [line["image"] for line in lines(capsys.readouterr().out)] == [str(n) for n in names]
+
+
+def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict"]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_fails_before_any_picture(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(str(tmp_path / "none"), pictures) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("clearhead: ")
+    assert output.err.count("\n") == 1
+
+
+def test_help_needs_neither_torch_nor_pillow() -> None:
+    code = (
+        "import sys; from clearhead.cli.main import main; code = main(['predict', '--help']); "
+        "sys.exit(code or any(name in sys.modules for name in ('torch', 'PIL', 'scipy')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "IMAGE" in done.stdout
