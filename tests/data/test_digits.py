@@ -14,7 +14,7 @@ from clearhead.data.digits import NO_DIGIT, SEVERAL, TOO_SMALL, Digit, read_digi
 from clearhead.data.grey import to_grey
 from clearhead.data.pictures import open_picture
 from clearhead.data.pixels import normalize
-from clearhead.models.build import ImageModel, load, shipped_folder
+from clearhead.models.build import ImageModel, load
 
 from .drawings import FONTS, photographed, printed, stroke
 
@@ -129,8 +129,7 @@ def test_a_digit_comes_out_the_same_however_it_is_stored(digits: ndarray, name: 
     share = (distance.argmin(axis=1) == np.arange(COMPARED)).mean()
     assert share >= least_share
     assert distance.diagonal().mean() <= most
-    if (shipped_folder("digits") / "config.json").exists():
-        assert agreement(load("digits"), digits, out) >= (0.98 if name in LOSSY else 0.995)
+    assert agreement(load("digits"), digits, out) >= (0.98 if name in LOSSY else 0.995)
 
 
 def stored_and_read(digits: ndarray, store: Callable[[Image.Image, int], bytes]) -> ndarray:

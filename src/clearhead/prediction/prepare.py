@@ -12,8 +12,6 @@ from clearhead.data.folder import to_image
 from clearhead.data.grey import to_grey
 from clearhead.models.config import ImageModelConfig
 
-DIGITS = tuple("0123456789")
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -27,10 +25,12 @@ class Prepared:
 def reads_digits(config: ImageModelConfig) -> bool:
     """Whether pictures are made into MNIST's digits first.
 
-    They are for models of one channel and 28 × 28 pixels whose answers are 0 … 9 in this order.
-    Any other model gets the whole picture in its own size, as in training on a folder.
+    They are for models of MNIST itself: one channel, 28 × 28 pixels, ten classes without names.
+    A model of a folder has named classes, even if these are digits; it gets the whole picture in
+    its own size, as in its training.
     """
-    return (config.in_channels, config.image_shape, config.answers) == (1, (SIDE, SIDE), DIGITS)
+    shape = (config.in_channels, config.image_shape, config.num_classes)
+    return shape == (1, (SIDE, SIDE), 10) and not config.class_names
 
 
 def prepare(image: Picture, config: ImageModelConfig) -> Prepared:
