@@ -38,6 +38,7 @@ def train(
 ) -> int:
     """Train a model, evaluate it, and leave both in a folder.
 
+    `clearhead train RECIPE --help` shows the recipe's settings; each can be changed there.
     A training that was stopped goes on from its last checkpoint when the same command is given
     again.
     """

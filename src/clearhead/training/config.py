@@ -26,6 +26,7 @@ class TrainConfig:
     model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
     start: str = ""
     data: str = "mnist"
+    """Either "mnist", "fashion-mnist", or a folder with one folder of images for each class"""
     epochs: int = 10
     batch_size: int = 512
     optimizer: Optimizer = "muon"
