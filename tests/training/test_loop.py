@@ -15,6 +15,7 @@ from clearhead.models.build import load
 from clearhead.models.config import CNNConfig, MLPConfig
 from clearhead.training.checkpoint import load_checkpoint
 from clearhead.training.loop import train
+from clearhead.training.state import TrainingState
 from clearhead.training.step import Batches
 
 from .small_run import MODEL, small_config, small_dataset
@@ -113,3 +114,18 @@ def test_compiled_blocks_train_like_plain_ones(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     # Muon rounds to bfloat16 inside, so that the last bits of a gradient can move a weight
     torch.testing.assert_close(plain.state_dict(), fast.state_dict(), rtol=0, atol=1e-2)
+
+
+def test_a_training_starts_from_the_weights_of_a_saved_model(tmp_path: Path) -> None:
+    first = train(small_config(1, average=0.0), small_dataset(), tmp_path / "first").model
+    config = small_config(1, start=str(tmp_path / "first"), seed=5)
+    started = TrainingState.start(config, torch.device("cpu")).model
+    assert all(map(torch.equal, first.state_dict().values(), started.state_dict().values()))
+
+
+def test_a_start_with_other_settings_is_refused(tmp_path: Path) -> None:
+    train(small_config(1), small_dataset(), tmp_path / "first")
+    other = replace(MODEL, depth=1)
+    config = small_config(1, start=str(tmp_path / "first"), model=other)
+    with pytest.raises(ConfigError, match="other model settings"):
+        train(config, small_dataset(), tmp_path / "second")

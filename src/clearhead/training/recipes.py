@@ -12,8 +12,8 @@ def quick() -> TrainConfig:
 
     Command: `clearhead train quick --out runs/quick`
     Hardware: two cores with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
-    Time: 82 s for 8 epochs, of which these are 7.
-    Accuracy: above 99.0 % (8 epochs: 99.14 and 99.23 %).
+    Time: 79 s, the compilation of the blocks included.
+    Accuracy: 99.22 %, one seed.
     """
     return TrainConfig(
         model=ViTConfig(depth=3),
