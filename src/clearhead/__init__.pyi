@@ -12,6 +12,9 @@ from .attention import causal_mask as causal_mask
 from .attention import padding_mask as padding_mask
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .attention import stages as stages
+from .capture.captured import Captured as Captured
+from .capture.intervene import intervene as intervene
+from .capture.session import capture as capture
 from .data.config import AugmentConfig as AugmentConfig
 from .data.datasets import load_dataset as load_dataset
 from .data.images import ImageDataset as ImageDataset

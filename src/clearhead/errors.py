@@ -10,6 +10,9 @@ ClearheadError
 │   └── CorruptDataError its bytes are not what they should be
 ├── StorageError         a file could not be written or read (disk full, no permission)
 ├── CheckpointError      saved weights or training state that are missing or damaged
+├── CaptureError         attention that cannot be looked into
+│   ├── NothingCapturedError    no attention ran where one was expected
+│   └── UnfaithfulCaptureError  what was captured is not what the model computed
 └── DivergenceError      training ran into NaN or infinity
 ```
 
@@ -54,6 +57,18 @@ class StorageError(ClearheadError, OSError):
 
 class CheckpointError(ClearheadError):
     """Saved weights or a saved training state that are missing or damaged."""
+
+
+class CaptureError(ClearheadError, RuntimeError):
+    """Attention that cannot be looked into; the message names the way out."""
+
+
+class NothingCapturedError(CaptureError):
+    """No attention ran where one was expected."""
+
+
+class UnfaithfulCaptureError(CaptureError):
+    """What was captured is not what the model computed; the message gives figures."""
 
 
 class DivergenceError(ClearheadError, ArithmeticError):

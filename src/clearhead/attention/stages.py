@@ -37,9 +37,9 @@ def scores(
 
 
 def scaled(
-    scores: Float[Tensor, "*batch queries keys"], scale: float
+    scores: Float[Tensor, "*batch queries keys"], scale: float | Tensor
 ) -> Float[Tensor, "*batch queries keys"]:
-    """Scores times `scale`, by default 1/√d_k.
+    """Scores times `scale`: 1/√d_k, or one factor for each matrix.
 
     With unit-variance inputs q·k has variance d_k; the factor keeps it near 1 whatever d_k is.
     """

@@ -1,0 +1,92 @@
+"""From a call of `scaled_dot_product_attention` to a record."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clearhead.attention.stages import default_scale
+from clearhead.capture.layout import Heads, Layout, mask_apart
+from clearhead.capture.places import Place, find_heads
+from clearhead.capture.record import Attention
+from clearhead.capture.scaling import Factor, divided
+from clearhead.capture.steps import (
+    HOLE,
+    Step,
+    autocast_dtype,
+    coarsest,
+    random_state,
+    with_random_state,
+)
+
+
+class FusedCall(NamedTuple):
+    """The arguments of one call, by the names they have in torch."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+
+def read_call(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[FusedCall, Tensor | None]:
+    """The arguments, and the random state that dropout will start from, where there is any."""
+    call = FusedCall(*args, **kwargs)
+    return call, random_state(call.query) if call.dropout_p > 0.0 else None
+
+
+def fused_record(
+    call: FusedCall,
+    state: Tensor | None,
+    function: Callable[..., Tensor],
+    output: Tensor,
+    place: Place,
+    factors: tuple[Factor, Factor],
+) -> Attention:
+    """The record of a call; `factors` is what query and key were already multiplied by."""
+    heads = find_heads(place.module, call.query)
+    scale = default_scale(call.query.shape[-1]) if call.scale is None else call.scale
+    mask = call.attn_mask
+    return Attention(
+        name=place.path,
+        query=heads.apart(divided(call.query, factors[0])),
+        key=heads.apart(divided(call.key, factors[1])),
+        value=heads.apart(call.value),
+        attn_mask=None if mask is None else mask_apart(heads, mask, call.query.dim()),
+        is_causal=call.is_causal,
+        scale=scale * factors[0] * factors[1],
+        enable_gqa=call.enable_gqa,
+        dropout_p=call.dropout_p,
+        after=() if state is None else (_dropout_again(call, state, function, heads),),
+        produced=output,
+        layout=Layout(heads=heads),
+        precision=coarsest(
+            call.query.dtype, output.dtype, autocast_dtype(call.query) or output.dtype
+        ),
+    )
+
+
+def _dropout_again(
+    call: FusedCall, state: Tensor, function: Callable[..., Tensor], heads: Heads
+) -> Step:
+    """Drop the weights that this call dropped.
+
+    The call is made again from the same random state, with unit vectors for values: where its
+    output is zero, the weight was dropped.
+    """
+
+    def drop(weights: Tensor) -> Tensor:
+        keys = call.key.shape[-2]
+        units = torch.eye(keys, dtype=call.value.dtype, device=call.value.device)
+        value = units.expand(*call.value.shape[:-2], keys, keys)
+        again = call._replace(value=value)._asdict()
+        with torch.no_grad():
+            dropped = with_random_state(state, call.query, function, **again)
+        return weights * (heads.apart(dropped) != 0) / (1.0 - call.dropout_p)
+
+    return Step("dropout", drop, (HOLE,))

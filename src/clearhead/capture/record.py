@@ -1,0 +1,194 @@
+"""One attention as a model computed it: what went in, what came out, and the stages between."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clearhead import attention
+from clearhead.attention.masks import causal_mask
+from clearhead.attention.stages import Stages, share_heads
+from clearhead.capture.layout import Layout
+from clearhead.capture.steps import Step, run
+from clearhead.errors import UnfaithfulCaptureError
+
+# Which heads, queries or images: one, some, or (None) all.
+Choice = int | slice | Sequence[int] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attention:
+    """What one call of attention was given and gave; every stage is computed when it is asked for.
+
+    So a layer takes memory for its tokens (n · d), not for its matrix (n²), until someone looks.
+    The weights are those before dropout. `before` and `after` hold what a model does between
+    scaled scores and softmax beyond one mask (position bias in windows, caps, sinks), and between
+    softmax and values (dropout, mixing of heads): empty in most models.
+    """
+
+    name: str
+    query: Float[Tensor, "*batch heads queries head_dim"]
+    key: Float[Tensor, "*batch heads keys head_dim"]
+    value: Float[Tensor, "*batch heads keys value_dim"]
+    attn_mask: Tensor | None
+    is_causal: bool
+    scale: float | Tensor
+    enable_gqa: bool = False
+    dropout_p: float = 0.0
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    produced: Tensor = field(repr=False)
+    layout: Layout = field(repr=False, default_factory=Layout)
+    precision: torch.dtype = torch.float32
+    versions: tuple[int | None, ...] | None = field(repr=False, default=None)
+
+    @property
+    def output(self) -> Float[Tensor, "*batch heads queries value_dim"]:
+        """What the model really produced: the context by its own arithmetic."""
+        return self.layout.canonical(self.produced)
+
+    @property
+    def scores(self) -> Float[Tensor, "*batch heads queries keys"]:
+        """Q Kᵀ, before any scaling."""
+        return self.stages().scores
+
+    @property
+    def scaled(self) -> Float[Tensor, "*batch heads queries keys"]:
+        """Scores times the scale."""
+        return self.stages().scaled
+
+    @property
+    def masked(self) -> Float[Tensor, "*batch heads queries keys"]:
+        """What the softmax was given."""
+        return self.stages().masked
+
+    @property
+    def weights(self) -> Float[Tensor, "*batch heads queries keys"]:
+        """The softmax of each row: sums to one, or to zero where every key is masked."""
+        return self.stages().weights
+
+    @property
+    def context(self) -> Float[Tensor, "*batch heads queries value_dim"]:
+        """Weights · V, computed anew: equal to `output` up to rounding, as `verify` proves."""
+        return self.stages().context
+
+    @property
+    def applied(self) -> Float[Tensor, "*batch heads queries keys"]:
+        """The weights as they met the values: after dropout or mixing, where the model has any."""
+        return run(self.after, self.weights)
+
+    def stages(
+        self, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+    ) -> Stages:
+        """All stages, for chosen images, heads and queries only; an int keeps its axis, of size 1.
+
+        Half-precision inputs are computed in float32. Raises `UnfaithfulCaptureError` if the model
+        has overwritten what was kept.
+        """
+        self.check_unchanged()
+        if self.before or self.after:  # steps are taken on the whole
+            whole = self._stages(self.attn_mask)
+            return Stages(*(_choose(x, images, heads, queries) for x in whole))
+        if images is None and heads is None and queries is None:
+            return self._stages(self.attn_mask)
+        return self._chosen(images, heads, queries)._stages(
+            self._chosen_mask(images, heads, queries)
+        )
+
+    def context_of(self, applied: Tensor) -> Tensor:
+        """Those weights · V, in the type of the model's output: for trying other weights."""
+        _, value = self._shared()
+        return attention.context(applied, _at_least_float32(value)).to(self.produced.dtype)
+
+    def check_unchanged(self) -> None:
+        """Raise `UnfaithfulCaptureError` if a kept tensor was changed in place since."""
+        if self.versions is not None and self.versions != tensor_versions(self):
+            raise UnfaithfulCaptureError(
+                f"{self.name}: the model changed a tensor in place after its attention had used "
+                "it; keep copies: capture(copies=True)"
+            )
+
+    def _stages(self, attn_mask: Tensor | None) -> Stages:
+        key, value = self._shared()
+        query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
+        if self.is_causal:
+            attn_mask = causal_mask(query.shape[-2], key.shape[-2], device=query.device)
+        raw = attention.scores(query, key)
+        small = attention.scaled(raw, self.scale)
+        allowed = run(self.before, attention.masked(small, attn_mask))
+        rows = attention.weights(_at_least_float32(allowed))
+        applied = _at_least_float32(run(self.after, rows))
+        moves = [step for step in self.before if step.moves_only]
+        return Stages(
+            run(moves, raw), run(moves, small), allowed, rows, attention.context(applied, value)
+        )
+
+    def _shared(self) -> tuple[Tensor, Tensor]:
+        if self.enable_gqa:
+            return share_heads(self.key, self.value, self.query.shape[-3])
+        return self.key, self.value
+
+    def _chosen(self, images: Choice, heads: Choice, queries: Choice) -> "Attention":
+        key, value = self._shared()
+        scale = self.scale
+        if isinstance(scale, Tensor) and scale.dim() >= 3:
+            scale = _choose(scale.expand(*self.query.shape[:-2], 1, 1), images, heads, None)
+        return replace(
+            self,
+            query=_choose(self.query, images, heads, queries),
+            key=_choose(key, images, heads, None),
+            value=_choose(value, images, heads, None),
+            scale=scale,
+            attn_mask=None,
+            is_causal=False,
+            enable_gqa=False,
+            versions=None,
+        )
+
+    def _chosen_mask(self, images: Choice, heads: Choice, queries: Choice) -> Tensor | None:
+        mask = self.attn_mask
+        shape = (*self.query.shape[:-1], self.key.shape[-2])
+        if self.is_causal:
+            mask = causal_mask(shape[-2], shape[-1], device=self.query.device)
+        return None if mask is None else _choose(mask.expand(shape), images, heads, queries)
+
+
+def tensor_versions(record: Attention) -> tuple[int | None, ...]:
+    """How often each kept tensor was changed in place; None where torch does not count."""
+    steps = (x for step in (*record.before, *record.after) for x in step.tensors())
+    fixed = (record.query, record.key, record.value, record.attn_mask, record.produced)
+    return tuple(
+        None if x.is_inference() else x._version for x in (*fixed, *steps) if x is not None
+    )
+
+
+def map_tensors(record: Attention, change: Callable[[Tensor], Tensor]) -> Attention:
+    """The same record with each tensor it holds changed: detached, copied."""
+    fields: dict[str, Any] = {
+        name: change(x)
+        for name in ("query", "key", "value", "attn_mask", "scale", "produced")
+        if isinstance(x := getattr(record, name), Tensor)
+    }
+    changed = replace(record, **fields)
+    return replace(changed, versions=tensor_versions(changed))
+
+
+def _choose(x: Tensor, images: Choice, heads: Choice, rows: Choice) -> Tensor:
+    if images is not None:
+        x = x[_keep_axis(images)]
+    if heads is not None:
+        x = x[..., _keep_axis(heads), :, :]
+    if rows is not None:
+        x = x[..., _keep_axis(rows), :]
+    return x
+
+
+def _keep_axis(choice: Choice) -> Any:
+    return [choice] if isinstance(choice, int) else choice
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

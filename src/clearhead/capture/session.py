@@ -1,0 +1,93 @@
+"""The context manager that captures attention."""
+
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import TracebackType
+
+from torch import Tensor
+
+from clearhead.capture.captured import Captured
+from clearhead.capture.layers import Layers, Selection
+from clearhead.capture.record import Attention, map_tensors
+from clearhead.capture.watch import Watch
+from clearhead.errors import NothingCapturedError
+
+
+class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a function
+    """Capture every attention that is computed inside the block, in any PyTorch model.
+
+        with clearhead.capture() as seen:
+            logits = model(images)
+        seen["blocks.3.attn"].weights
+        seen.verify()
+
+    The model stays as it is. `layers` picks what is kept: names, shell patterns ("blocks.*.attn"),
+    indices in the order of the calls, or several of these. With `gradients` the records hang on the
+    autograd graph, which then lives as long as they do. With `copies` they keep copies, for models
+    that overwrite queries, keys or values in place, as caches do.
+
+    Raises `CaptureError` at once where attention cannot be seen (compiled graphs, TorchScript,
+    kernels of other libraries), and `NothingCapturedError` at the end of a block without any.
+    """
+
+    def __init__(
+        self, layers: Layers = None, *, gradients: bool = False, copies: bool = False
+    ) -> None:
+        self._layers = layers
+        self._gradients = gradients
+        self._copies = copies
+
+    def __enter__(self) -> Captured:
+        self._selection = Selection(self._layers)
+        self._records: dict[str, Attention] = {}
+        self._calls: dict[str, int] = {}
+        self._seen = Captured()
+        self._watch = Watch(self._keep, sys._getframe(1))
+        self._watch.__enter__()  # type: ignore[no-untyped-call]
+        return self._seen
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        softmaxes = self._watch.explicit.softmaxes
+        self._watch.explicit.forget()
+        self._watch.places.forget()
+        records = {n: r for n, r in self._records.items() if self._selection.keeps(n)}
+        self._seen._records = records
+        del self._records
+        self._watch.__exit__(kind, error, trace)
+        if error is None:
+            if not self._calls:
+                raise NothingCapturedError(_why_nothing(softmaxes))
+            self._selection.check()
+
+    def _keep(self, record: Attention) -> Tensor | None:
+        count = self._calls[record.name] = self._calls.get(record.name, 0) + 1
+        if count > 1:
+            record = replace(record, name=f"{record.name}#{count}")
+        if self._selection.wants(record.name):
+            self._records[record.name] = map_tensors(record, self._kept)
+        return None
+
+    def _kept(self, x: Tensor) -> Tensor:
+        if not self._gradients:
+            x = x.detach()
+        return x.clone() if self._copies else x
+
+
+def _why_nothing(softmaxes: int) -> str:
+    if softmaxes:
+        found = (
+            f"{softmaxes} softmax calls passed, but none between a product of queries and keys and "
+            "a product with values"
+        )
+    else:
+        found = "no softmax and no attention function passed"
+    return (
+        f"nothing was captured: {found}. Run the model inside the block, in this thread, in eager "
+        "mode: TorchScript and other processes cannot be looked into"
+    )

@@ -1,0 +1,96 @@
+"""The interception: every function call of torch in this thread passes here."""
+
+import sys
+import types
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from clearhead.capture.explicit import Explicit
+from clearhead.capture.fused import fused_record, read_call
+from clearhead.capture.places import Places
+from clearhead.capture.record import Attention
+from clearhead.capture.refusals import COMPILED, refuse_compiled, refuse_hidden
+from clearhead.capture.written import written_record
+from clearhead.errors import CaptureError
+
+# Told of each attention; what it gives, if anything, takes the place of the attention's output.
+Found = Callable[[Attention], Tensor | None]
+
+
+class Watch(TorchFunctionMode):
+    """Calls `found` for every attention computed inside its block, in this thread.
+
+    Fused attention is one call and is read from its arguments. Attention written out is followed
+    from product to softmax to product. torch's own functions and `clearhead.attention` pass here
+    alike, since both ask `torch.overrides` first.
+    """
+
+    def __init__(self, found: Found, outside: types.FrameType | None = None) -> None:
+        super().__init__()
+        self._found = found
+        self.places = Places(outside or sys._getframe(1))
+        self.explicit = Explicit()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Make the call, and see whether it computes attention."""
+        if torch.compiler.is_compiling():
+            refuse_compiled()
+        kwargs = kwargs or {}
+        name = _name(func)
+        if name == "multi_head_attention_forward":
+            with self:
+                return _opened(func)(*args, **kwargs)
+        if name == "scaled_dot_product_attention":
+            return self._fused(func, args, kwargs)
+        refuse_hidden(name, func)
+        result, written = self.explicit.call(name, func, args, kwargs)
+        if written is not None:
+            return self._tell(written_record(written, result, self.places.here()), result)
+        return result
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
+            raise CaptureError(COMPILED) from None  # the compiler wraps it in a page of its own
+
+    def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        call, state = read_call(args, kwargs)
+        output = func(*args, **kwargs)
+        factors = self.explicit.factor(call.query), self.explicit.factor(call.key)
+        record = fused_record(call, state, func, output, self.places.here(), factors)
+        return self._tell(record, output)
+
+    def _tell(self, record: Attention, output: Tensor) -> Tensor:
+        instead = self._found(record)
+        return output if instead is None else record.layout.original(instead, output)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """A function's name, without the overload that operators carry."""
+    name = getattr(function, "__name__", "")
+    return name.partition(".")[0] if isinstance(function, torch._ops.OpOverload) else name
+
+
+@lru_cache
+def _opened(function: types.FunctionType) -> Callable[..., Any]:
+    """The same Python function, without its question whether someone overrides it.
+
+    So the calls that it makes pass by the watch one by one, instead of the function as a whole.
+    """
+    names = dict(function.__globals__, has_torch_function=lambda _: False)
+    opened = types.FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    opened.__kwdefaults__ = function.__kwdefaults__
+    return opened
