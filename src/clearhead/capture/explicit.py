@@ -246,6 +246,8 @@ class Explicit:
                 if now is not None:
                     before = before * now
                 elif not moves or (isinstance(before, Tensor) and before.dim()):
+                    if result is x:  # changed in place
+                        self._factors.pop(id(x), None)
                     continue
                 if isinstance(before, Tensor) or before != 1.0:
                     drop = self._drop(self._factors, id(result))

@@ -74,19 +74,22 @@ def fused_record(
 def _dropout_again(
     call: FusedCall, state: Tensor, function: Callable[..., Tensor], heads: Heads
 ) -> Step:
-    """Drop the weights that this call dropped.
+    """Drop the weights that this call dropped."""
+    return Step("dropout", _drop_alike, (HOLE, function, state, heads), call._asdict())
+
+
+def _drop_alike(
+    weights: Tensor, function: Callable[..., Tensor], state: Tensor, heads: Heads, **call: Any
+) -> Tensor:
+    """Zero where the call dropped a weight, and the rest larger by 1 / (1 - p).
 
     The call is made again from the same random state, with unit vectors for values: where its
     output is zero, the weight was dropped.
     """
-
-    def drop(weights: Tensor) -> Tensor:
-        keys = call.key.shape[-2]
-        units = torch.eye(keys, dtype=call.value.dtype, device=call.value.device)
-        value = units.expand(*call.value.shape[:-2], keys, keys)
-        again = call._replace(value=value)._asdict()
-        with torch.no_grad():
-            dropped = with_random_state(state, call.query, function, **again)
-        return weights * (heads.apart(dropped) != 0) / (1.0 - call.dropout_p)
-
-    return Step("dropout", drop, (HOLE,))
+    value, keys = call["value"], call["key"].shape[-2]
+    units = torch.eye(keys, dtype=value.dtype, device=value.device)
+    call["value"] = units.expand(*value.shape[:-2], keys, keys)
+    with torch.no_grad():
+        dropped: Tensor = with_random_state(state, value, function, **call)
+    kept = heads.apart(dropped) != 0
+    return weights * kept / (1.0 - float(call["dropout_p"]))

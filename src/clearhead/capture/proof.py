@@ -109,18 +109,20 @@ def _figures(record: Attention, images: slice | None) -> tuple[float, float, flo
         output = record.output if images is None else record.output[images]
         difference = (seen.context - output.to(seen.context)).abs()
         size = _term_size(record, seen.weights, images)
-        matters = seen.masked.masked_fill(seen.weights < torch.finfo(seen.weights.dtype).eps, 0.0)
+        negligible = (seen.weights < torch.finfo(seen.weights.dtype).eps) | forbidden
         return (
             _max(((sums - 1.0) * attends).abs()),
             _max((seen.weights * (forbidden & attends)).sum(dim=-1)),
             _max(difference / size.clamp_min(torch.finfo(size.dtype).tiny)),
-            _max(matters.abs()),
+            _max(seen.masked.masked_fill(negligible, 0.0).abs()),
         )
 
 
 def _forbidden(record: Attention, seen: attention.Stages, images: slice | None) -> Tensor:
     """Which keys a query must not attend to, read from the mask and not from the weights."""
-    forbidden = (seen.masked == -math.inf) | (seen.masked - seen.scaled <= FORBIDDEN)
+    forbidden = seen.masked == -math.inf
+    if seen.masked.shape == seen.scaled.shape:  # unless keys were added, as attention sinks are
+        forbidden = forbidden | (seen.masked - seen.scaled <= FORBIDDEN)
     mask = record.attn_mask
     if record.is_causal:
         mask = causal_mask(*seen.masked.shape[-2:], device=seen.masked.device)

@@ -1,6 +1,7 @@
 """One attention as a model computed it: what went in, what came out, and the stages between."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from clearhead.errors import UnfaithfulCaptureError
 Choice = int | slice | Sequence[int] | None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Attention:
     """What one call of attention was given and gave; every stage is computed when it is asked for.
 
@@ -40,10 +41,14 @@ class Attention:
     dropout_p: float = 0.0
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
-    produced: Tensor = field(repr=False)
-    layout: Layout = field(repr=False, default_factory=Layout)
+    produced: Tensor
+    layout: Layout = field(default_factory=Layout)
     precision: torch.dtype = torch.float32
-    versions: tuple[int | None, ...] | None = field(repr=False, default=None)
+    versions: tuple[int | None, ...] | None = None
+
+    def __repr__(self) -> str:
+        heads, queries = self.query.shape[-3:-1]
+        return f"Attention({self.name}: {heads} heads, {queries} × {self.key.shape[-2]})"
 
     @property
     def output(self) -> Float[Tensor, "*batch heads queries value_dim"]:
@@ -78,7 +83,9 @@ class Attention:
     @property
     def applied(self) -> Float[Tensor, "*batch heads queries keys"]:
         """The weights as they met the values: after dropout or mixing, where the model has any."""
-        return run(self.after, self.weights)
+        weights = self.weights
+        with unwatched(weights):
+            return run(self.after, weights)
 
     def stages(
         self, *, images: Choice = None, heads: Choice = None, queries: Choice = None
@@ -100,8 +107,9 @@ class Attention:
 
     def context_of(self, applied: Tensor) -> Tensor:
         """Those weights · V, in the type of the model's output: for trying other weights."""
-        _, value = self._shared()
-        return attention.context(applied, _at_least_float32(value)).to(self.produced.dtype)
+        with unwatched(applied):
+            _, value = self._shared()
+            return attention.context(applied, _at_least_float32(value)).to(self.produced.dtype)
 
     def check_unchanged(self) -> None:
         """Raise `UnfaithfulCaptureError` if a kept tensor was changed in place since."""
@@ -112,6 +120,10 @@ class Attention:
             )
 
     def _stages(self, attn_mask: Tensor | None) -> Stages:
+        with unwatched(self.query):
+            return self._computed(attn_mask)
+
+    def _computed(self, attn_mask: Tensor | None) -> Stages:
         key, value = self._shared()
         query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
         if self.is_causal:
@@ -156,6 +168,13 @@ class Attention:
         return None if mask is None else _choose(mask.expand(shape), images, heads, queries)
 
 
+@contextmanager
+def unwatched(x: Tensor) -> Iterator[None]:
+    """Compute for ourselves: unseen by any capture around us, and in full precision."""
+    with torch._C.DisableTorchFunction(), torch.autocast(x.device.type, enabled=False):
+        yield
+
+
 def tensor_versions(record: Attention) -> tuple[int | None, ...]:
     """How often each kept tensor was changed in place; None where torch does not count."""
     steps = (x for step in (*record.before, *record.after) for x in step.tensors())
@@ -172,6 +191,8 @@ def map_tensors(record: Attention, change: Callable[[Tensor], Tensor]) -> Attent
         for name in ("query", "key", "value", "attn_mask", "scale", "produced")
         if isinstance(x := getattr(record, name), Tensor)
     }
+    for name in ("before", "after"):
+        fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
     return replace(changed, versions=tensor_versions(changed))
 

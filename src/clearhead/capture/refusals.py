@@ -19,6 +19,11 @@ COMPILED = (
     "scaled_dot_product_attention with a mask"
 )
 
+NESTED = (
+    "this attention runs on nested tensors, whose rows differ in length; pad them and give a mask "
+    "(in nn.TransformerEncoder: enable_nested_tensor=False)"
+)
+
 SCRIPTED = (
     "part of this model is TorchScript ({}), which nothing can look into; capture the model it was "
     "scripted from"

@@ -1,7 +1,7 @@
 """What a model does to its scores or weights, as steps that can be taken again."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class Hole:
 HOLE = Hole()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """One function call with a hole where the scores or weights go in.
 
@@ -40,6 +40,9 @@ class Step:
     random_state: Tensor | None = None
     autocast: torch.dtype | None = None
 
+    def __repr__(self) -> str:
+        return f"Step({self.name})"
+
     @property
     def moves_only(self) -> bool:
         """Whether it rearranges its numbers and leaves them as they are."""
@@ -50,8 +53,8 @@ class Step:
         x = x if self.dtype is None else x.to(self.dtype)
         if _in_place(self.name):
             x = x.clone()
-        args = tuple(_fill(arg, x) for arg in self.args)
-        kwargs = {name: _fill(arg, x) for name, arg in (self.kwargs or {}).items()}
+        args = tuple(_each(arg, Hole, lambda _: x) for arg in self.args)
+        kwargs = {name: _each(arg, Hole, lambda _: x) for name, arg in (self.kwargs or {}).items()}
         if self.random_state is None:
             with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
                 result = self.function(*args, **kwargs)
@@ -61,10 +64,17 @@ class Step:
 
     def tensors(self) -> Iterable[Tensor]:
         """The tensors it holds."""
-        for arg in (*self.args, *(self.kwargs or {}).values()):
-            for x in arg if isinstance(arg, list | tuple) else (arg,):
-                if isinstance(x, Tensor):
-                    yield x
+        found: list[Tensor] = []
+        self.changed(lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
+        return found
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
+        """The same step with each tensor it holds changed: detached, copied."""
+        return replace(
+            self,
+            args=tuple(_each(arg, Tensor, change) for arg in self.args),
+            kwargs={name: _each(arg, Tensor, change) for name, arg in (self.kwargs or {}).items()},
+        )
 
 
 def run(steps: Iterable[Step], x: Tensor) -> Tensor:
@@ -110,11 +120,12 @@ def _in_place(name: str) -> bool:
     )
 
 
-def _fill(arg: Any, x: Tensor) -> Any:
-    if arg is HOLE:
-        return x
-    if isinstance(arg, list | tuple):
-        return type(arg)(x if part is HOLE else part for part in arg)
+def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """`arg`, or the parts of a list, with those of a kind changed."""
+    if isinstance(arg, kind):
+        return change(arg)
+    if type(arg) in (list, tuple):
+        return type(arg)(change(part) if isinstance(part, kind) else part for part in arg)
     return arg
 
 

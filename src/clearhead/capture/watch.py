@@ -14,7 +14,7 @@ from clearhead.capture.explicit import Explicit
 from clearhead.capture.fused import fused_record, read_call
 from clearhead.capture.places import Places
 from clearhead.capture.record import Attention
-from clearhead.capture.refusals import COMPILED, refuse_compiled, refuse_hidden
+from clearhead.capture.refusals import COMPILED, NESTED, refuse_compiled, refuse_hidden
 from clearhead.capture.written import written_record
 from clearhead.errors import CaptureError
 
@@ -66,13 +66,16 @@ class Watch(TorchFunctionMode):
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)
+        if call.query.is_nested:
+            raise CaptureError(NESTED)
         output = func(*args, **kwargs)
         factors = self.explicit.factor(call.query), self.explicit.factor(call.key)
         record = fused_record(call, state, func, output, self.places.here(), factors)
         return self._tell(record, output)
 
     def _tell(self, record: Attention, output: Tensor) -> Tensor:
-        instead = self._found(record)
+        with torch._C.DisableTorchFunction():
+            instead = self._found(record)
         return output if instead is None else record.layout.original(instead, output)
 
 
