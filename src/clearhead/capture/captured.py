@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clearhead.capture.proof import Proof, verify
 from clearhead.capture.record import Attention
-from clearhead.errors import CaptureError
+from clearhead.errors import CaptureError, NothingCapturedError
 
 T = TypeVar("T")
 
@@ -64,17 +64,25 @@ class Captured(Mapping[str, Attention]):
         Gives the figures of each; raises `UnfaithfulCaptureError` with figures if one is beyond
         what rounding explains.
         """
-        return verify(self.records)
+        return verify(self._some())
+
+    def _some(self) -> tuple[Attention, ...]:
+        if not self._records:
+            raise NothingCapturedError(
+                "there is nothing to give: ask after the capturing block, and only if it ended "
+                "without an exception before any attention"
+            )
+        return self.records
 
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """As transformers gives `outputs.attentions`: one tensor of weights per call."""
-        return tuple(record.weights for record in self.records)
+        return tuple(record.weights for record in self._some())
 
     def to_bertviz(
         self, tokens: Sequence[str], image: int = 0
     ) -> tuple[tuple[Float[Tensor, "1 heads queries keys"], ...], list[str]]:
         """As BertViz's views expect it: (attention, tokens), for one member of the batch."""
-        attention = tuple(record.stages(images=image).weights for record in self.records)
+        attention = tuple(record.stages(images=image).weights for record in self._some())
         for name, weights in zip(self, attention, strict=True):
             if weights.shape[-2:] != (len(tokens), len(tokens)):
                 raise CaptureError(

@@ -25,7 +25,7 @@ from clearhead.capture.steps import (
     random_state,
 )
 
-SOFTMAX = frozenset(["softmax", "_softmax", "_safe_softmax", "softmax_"])
+SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "softmax_"])
 DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
 
 # Steps that may change how many numbers there are, and still lead to a softmax or to values.
@@ -54,10 +54,15 @@ class History:
         """Whether the softmax has been taken."""
         return self.dims > 0
 
-    def meets(self, size: int) -> bool:
-        """Whether a product over so many entries is one over the keys."""
+    def meets(self, product: Product) -> bool:
+        """Whether this product, whose first operand the weights are, sums over the keys."""
+        if not self.is_weights:
+            return False
+        if not any(step.moves_only for step in self.after):  # then the axes are where they were
+            order = product.first_order
+            return (product.dims - 1 if order is None else order[-1]) == self.dim
         resized = any(step.name in RESIZING for step in self.after)
-        return self.is_weights and (resized or size == self.keys)
+        return resized or product.left.shape[-1] == self.keys
 
     def then(self, step: Step) -> "History":
         """With one more step."""
@@ -132,11 +137,15 @@ class Explicit:
         return drop
 
     def _is_mixing(self, product: Product) -> bool:
-        """Weights times a parameter: heads are mixed, values come later."""
-        for one, other in ((product.first, product.second), (product.second, product.first)):
-            history = self._history(one)
-            if history is not None and history.is_weights and isinstance(other, nn.Parameter):
+        """Whether scores or weights are mixed among heads by it; the values come later."""
+        for turn in (product, product.turned()):
+            history = self._history(turn.first)
+            if history is None:
+                continue
+            if history.is_weights and not history.meets(turn):
                 return True
+            if isinstance(turn.second, nn.Parameter):
+                return not any(isinstance(x, nn.Parameter) for x in history.product[:2])
         return False
 
     def _multiplied(
@@ -149,7 +158,7 @@ class Explicit:
     ) -> Written | None:
         for values, operand in ((product, product.first), (product.turned(), product.second)):
             history = self._history(operand)
-            if history is not None and history.meets(values.left.shape[-1]):
+            if history is not None and history.meets(values):
                 history = replace(history, precision=coarsest(history.precision, result.dtype))
                 return Written(history=history, values=values)
         history = History(

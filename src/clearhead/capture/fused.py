@@ -10,7 +10,6 @@ from clearhead.attention.stages import default_scale
 from clearhead.capture.layout import Heads, Layout, mask_apart
 from clearhead.capture.places import Place, find_heads
 from clearhead.capture.record import Attention
-from clearhead.capture.scaling import Factor, divided
 from clearhead.capture.steps import (
     HOLE,
     Step,
@@ -46,20 +45,19 @@ def fused_record(
     function: Callable[..., Tensor],
     output: Tensor,
     place: Place,
-    factors: tuple[Factor, Factor],
 ) -> Attention:
-    """The record of a call; `factors` is what query and key were already multiplied by."""
+    """The record of a call, with its arguments as they were given."""
     heads = find_heads(place.module, call.query)
     scale = default_scale(call.query.shape[-1]) if call.scale is None else call.scale
     mask = call.attn_mask
     return Attention(
         name=place.path,
-        query=heads.apart(divided(call.query, factors[0])),
-        key=heads.apart(divided(call.key, factors[1])),
+        query=heads.apart(call.query),
+        key=heads.apart(call.key),
         value=heads.apart(call.value),
         attn_mask=None if mask is None else mask_apart(heads, mask, call.query.dim()),
         is_causal=call.is_causal,
-        scale=scale * factors[0] * factors[1],
+        scale=scale,
         enable_gqa=call.enable_gqa,
         dropout_p=call.dropout_p,
         after=() if state is None else (_dropout_again(call, state, function, heads),),

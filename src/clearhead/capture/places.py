@@ -81,10 +81,10 @@ def find_heads(module: nn.Module | None, x: Tensor) -> Heads:
     It says so by its number of heads; where they share an axis with the batch, also by its widths:
     the last axis must then be one head's share.
     """
-    count = next((n for n in (_number(module, name) for name in HEADS) if n), 1)
-    if x.dim() == 5:
+    count = next((n for n in (_number(module, name) for name in HEADS) if n), None)
+    if count is not None and x.dim() == 5:
         return Heads(before_windows=x.shape[-3] != count == x.shape[1])
-    if x.dim() != 3 or x.shape[0] % count:
+    if count is None or x.dim() != 3 or x.shape[0] % count:
         return Heads()
     width = _number(module, "embed_dim") or _number(module, "hidden_size")
     head_dim = _number(module, "head_dim") or (width and width // count)

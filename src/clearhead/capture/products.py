@@ -1,14 +1,15 @@
 """Matrix products, however a model writes them, as left · rightᵀ."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-Order = tuple[int, ...] | None
+Order = tuple[int | None, ...] | None
+Axis = TypeVar("Axis", int, int | None)
 
-FUNCTIONS = frozenset(["matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum"])
+FUNCTIONS = frozenset(["mm", "matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum"])
 
 
 class Product(NamedTuple):
@@ -22,17 +23,17 @@ class Product(NamedTuple):
     second: Tensor
     first_order: Order = None
     second_order: Order = None
-    order: Order = None
+    order: tuple[int, ...] | None = None
 
     @property
     def left(self) -> Tensor:
         """(*batch, rows, inner)."""
-        return self.first if self.first_order is None else self.first.permute(self.first_order)
+        return permuted(self.first, self.first_order)
 
     @property
     def right(self) -> Tensor:
         """(*batch, columns, inner)."""
-        return self.second if self.second_order is None else self.second.permute(self.second_order)
+        return permuted(self.second, self.second_order)
 
     @property
     def dims(self) -> int:
@@ -48,7 +49,7 @@ class Product(NamedTuple):
         )
 
 
-def _or_none(order: Sequence[int]) -> Order:
+def _or_none(order: Sequence[Axis]) -> tuple[Axis, ...] | None:
     return None if list(order) == list(range(len(order))) else tuple(order)
 
 
@@ -108,18 +109,34 @@ def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, st
 
 def _arrange(left: Tensor, right: Tensor, one: str, two: str, out: str) -> Product | None:
     inner = [x for x in one if x in two and x not in out]
-    batch = [x for x in out if x in one and x in two]
     rows = [x for x in out if x in one and x not in two]
     columns = [x for x in out if x in two and x not in one]
-    if len(inner) != 1 or len(rows) != 1 or len(columns) != 1 or len(one) != len(two):
+    if len(inner) != 1 or not rows or not columns or set(one + two) != {*out, *inner}:
         return None
+    row, column = rows[-1], columns[-1]
+    batch = [x for x in out if x not in (row, column)]  # one operand may lack some of them
     return Product(
         left,
         right,
-        _or_none([one.index(x) for x in [*batch, *rows, *inner]]),
-        _or_none([two.index(x) for x in [*batch, *columns, *inner]]),
-        _or_none([out.index(x) for x in [*batch, *rows, *columns]]),
+        _or_none([_place(x, one) for x in [*batch, row, *inner]]),
+        _or_none([_place(x, two) for x in [*batch, column, *inner]]),
+        _or_none([out.index(x) for x in [*batch, row, column]]),
     )
+
+
+def _place(letter: str, axes: str) -> int | None:
+    return axes.index(letter) if letter in axes else None
+
+
+def permuted(x: Tensor, order: "Order") -> Tensor:
+    """`x` with its axes in that order; None in it is a new axis of size 1."""
+    if order is None:
+        return x
+    x = x.permute([axis for axis in order if axis is not None])
+    for place, axis in enumerate(order):
+        if axis is None:
+            x = x.unsqueeze(place)
+    return x
 
 
 def affine_of_baddbmm(

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.attention.masks import causal_mask
 from clearhead.capture.record import Attention
 from clearhead.capture.steps import run
 from clearhead.errors import UnfaithfulCaptureError
@@ -85,15 +84,17 @@ def tolerance(record: Attention, largest_score: float) -> float:
     eps = torch.finfo(record.precision).eps
     if record.produced.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         eps = max(eps, 2.0**-11)
-    half = record.precision in (torch.float16, torch.bfloat16)
     size = min(largest_score, 1e4) if math.isfinite(largest_score) else 0.0
     terms = math.sqrt(max(record.query.shape[-1], record.key.shape[-2], 1))
-    return eps * (2.0 + size) if half else eps * (16.0 + terms + 4.0 * size)
+    return eps * (2.0 + size) if _is_half(record.precision) else eps * (16.0 + terms + 4.0 * size)
+
+
+def _is_half(dtype: torch.dtype) -> bool:
+    return dtype in (torch.float16, torch.bfloat16)
 
 
 def _portions(record: Attention) -> list[slice | None]:
-    cells = math.prod(record.query.shape[:-1]) * record.key.shape[-2]
-    count = record.query.shape[0]
+    cells, count = math.prod(record.shape), record.shape[0]
     if record.before or record.after or cells <= CELLS or count < 2:
         return [None]
     step = max(1, count * CELLS // cells)
@@ -108,6 +109,10 @@ def _figures(record: Attention, images: slice | None) -> tuple[float, float, flo
         sums = seen.weights.sum(dim=-1, keepdim=True)
         output = record.output if images is None else record.output[images]
         difference = (seen.context - output.to(seen.context)).abs()
+        if _is_half(record.precision):
+            # A finite mask over a whole row leaves what rounding left of the scores: no answer
+            # that anyone reads, and none that can be told from the inputs.
+            difference = difference * (attends | (seen.weights == 0.0).all(-1, keepdim=True))
         size = _term_size(record, seen.weights, images)
         negligible = (seen.weights < torch.finfo(seen.weights.dtype).eps) | forbidden
         return (
@@ -123,22 +128,20 @@ def _forbidden(record: Attention, seen: attention.Stages, images: slice | None) 
     forbidden = seen.masked == -math.inf
     if seen.masked.shape == seen.scaled.shape:  # unless keys were added, as attention sinks are
         forbidden = forbidden | (seen.masked - seen.scaled <= FORBIDDEN)
-    mask = record.attn_mask
-    if record.is_causal:
-        mask = causal_mask(*seen.masked.shape[-2:], device=seen.masked.device)
+    mask = record.full_mask()
     if mask is None or record.before:
         return forbidden
     asked = ~mask if mask.dtype == torch.bool else mask <= FORBIDDEN
-    asked = asked.expand(*record.query.shape[:-1], record.key.shape[-2])
+    asked = asked.expand(record.shape)
     return forbidden | (asked if images is None else asked[images])
 
 
 def _term_size(record: Attention, weights: Tensor, images: slice | None) -> Tensor:
     """Weights · |V|, plus the least that rounding of the largest value leaves."""
-    value = (record.value if images is None else record.value[images]).abs()
-    sizes = replace(record, value=value, key=record.key if images is None else record.key[images])
+    part = record if images is None else record.part(images)
+    sizes = replace(part, value=part.value.abs())
     size = sizes.context_of(run(record.after, weights).abs()).to(weights)
-    return size + 1e-3 * value.amax().to(size) if value.numel() else size
+    return size + 1e-3 * sizes.value.amax().to(size) if sizes.value.numel() else size
 
 
 def _max(x: Tensor) -> float:

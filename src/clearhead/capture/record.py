@@ -47,8 +47,7 @@ class Attention:
     versions: tuple[int | None, ...] | None = None
 
     def __repr__(self) -> str:
-        heads, queries = self.query.shape[-3:-1]
-        return f"Attention({self.name}: {heads} heads, {queries} × {self.key.shape[-2]})"
+        return f"Attention({self.name}: {' × '.join(map(str, self.shape))})"
 
     @property
     def output(self) -> Float[Tensor, "*batch heads queries value_dim"]:
@@ -97,13 +96,48 @@ class Attention:
         """
         self.check_unchanged()
         if self.before or self.after:  # steps are taken on the whole
-            whole = self._stages(self.attn_mask)
+            whole = self._stages(self.full_mask())
             return Stages(*(_choose(x, images, heads, queries) for x in whole))
         if images is None and heads is None and queries is None:
-            return self._stages(self.attn_mask)
-        return self._chosen(images, heads, queries)._stages(
-            self._chosen_mask(images, heads, queries)
+            return self._stages(self.full_mask())
+        part = self.part(images, heads, queries)
+        return part._stages(part.attn_mask)
+
+    def part(
+        self, images: Choice = None, heads: Choice = None, queries: Choice = None
+    ) -> "Attention":
+        """The record of those images, heads and queries alone; steps are not taken with it."""
+        mask, lead = self.full_mask(), self.shape[:-2]
+
+        def choose(x: Tensor, rows: Choice = None) -> Tensor:
+            return _choose(x.expand(*lead, *x.shape[-2:]), images, heads, rows)
+
+        key, value = self._shared()
+        scale = self.scale
+        return replace(
+            self,
+            query=choose(self.query, queries),
+            key=choose(key),
+            value=choose(value),
+            scale=choose(scale) if isinstance(scale, Tensor) and scale.dim() >= 2 else scale,
+            attn_mask=None if mask is None else choose(mask.expand(self.shape), queries),
+            is_causal=False,
+            enable_gqa=False,
+            produced=choose(self.output, queries),
+            layout=Layout(),
+            versions=None,
         )
+
+    @property
+    def shape(self) -> torch.Size:
+        """(*batch, heads, queries, keys): what operands that are shared broadcast to."""
+        return torch.Size((*self.output.shape[:-1], self.value.shape[-2]))
+
+    def full_mask(self) -> Tensor | None:
+        """The mask, the causal one spelt out."""
+        if self.is_causal:
+            return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
+        return self.attn_mask
 
     def context_of(self, applied: Tensor) -> Tensor:
         """Those weights · V, in the type of the model's output: for trying other weights."""
@@ -126,8 +160,6 @@ class Attention:
     def _computed(self, attn_mask: Tensor | None) -> Stages:
         key, value = self._shared()
         query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
-        if self.is_causal:
-            attn_mask = causal_mask(query.shape[-2], key.shape[-2], device=query.device)
         raw = attention.scores(query, key)
         small = attention.scaled(raw, self.scale)
         allowed = run(self.before, attention.masked(small, attn_mask))
@@ -142,30 +174,6 @@ class Attention:
         if self.enable_gqa:
             return share_heads(self.key, self.value, self.query.shape[-3])
         return self.key, self.value
-
-    def _chosen(self, images: Choice, heads: Choice, queries: Choice) -> "Attention":
-        key, value = self._shared()
-        scale = self.scale
-        if isinstance(scale, Tensor) and scale.dim() >= 3:
-            scale = _choose(scale.expand(*self.query.shape[:-2], 1, 1), images, heads, None)
-        return replace(
-            self,
-            query=_choose(self.query, images, heads, queries),
-            key=_choose(key, images, heads, None),
-            value=_choose(value, images, heads, None),
-            scale=scale,
-            attn_mask=None,
-            is_causal=False,
-            enable_gqa=False,
-            versions=None,
-        )
-
-    def _chosen_mask(self, images: Choice, heads: Choice, queries: Choice) -> Tensor | None:
-        mask = self.attn_mask
-        shape = (*self.query.shape[:-1], self.key.shape[-2])
-        if self.is_causal:
-            mask = causal_mask(shape[-2], shape[-1], device=self.query.device)
-        return None if mask is None else _choose(mask.expand(shape), images, heads, queries)
 
 
 @contextmanager

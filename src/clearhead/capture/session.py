@@ -34,6 +34,7 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
     def __init__(
         self, layers: Layers = None, *, gradients: bool = False, copies: bool = False
     ) -> None:
+        Selection(layers)  # raises at once what is wrong with it
         self._layers = layers
         self._gradients = gradients
         self._copies = copies
@@ -76,7 +77,13 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
     def _kept(self, x: Tensor) -> Tensor:
         if not self._gradients:
             x = x.detach()
-        return x.clone() if self._copies else x
+        return _copy(x) if self._copies else x
+
+
+def _copy(x: Tensor) -> Tensor:
+    """A copy that is no larger than what lies behind an expanded tensor."""
+    once = x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]
+    return once.clone().expand(x.shape)
 
 
 def _why_nothing(softmaxes: int) -> str:

@@ -1,9 +1,9 @@
 """The interception: every function call of torch in this thread passes here."""
 
 import sys
-import types
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -18,6 +18,10 @@ from clearhead.capture.refusals import COMPILED, NESTED, refuse_compiled, refuse
 from clearhead.capture.written import written_record
 from clearhead.errors import CaptureError
 
+# Functions of torch in Python that run others which are to be seen: attention, and what a backward
+# pass computes again (checkpointing).
+OPENED = frozenset(["multi_head_attention_forward", "backward", "grad"])
+
 # Told of each attention; what it gives, if anything, takes the place of the attention's output.
 Found = Callable[[Attention], Tensor | None]
 
@@ -30,7 +34,7 @@ class Watch(TorchFunctionMode):
     alike, since both ask `torch.overrides` first.
     """
 
-    def __init__(self, found: Found, outside: types.FrameType | None = None) -> None:
+    def __init__(self, found: Found, outside: FrameType | None = None) -> None:
         super().__init__()
         self._found = found
         self.places = Places(outside or sys._getframe(1))
@@ -48,7 +52,7 @@ class Watch(TorchFunctionMode):
             refuse_compiled()
         kwargs = kwargs or {}
         name = _name(func)
-        if name == "multi_head_attention_forward":
+        if name in OPENED and isinstance(func, FunctionType):
             with self:
                 return _opened(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
@@ -63,14 +67,15 @@ class Watch(TorchFunctionMode):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a page of its own
+        if isinstance(error, AssertionError) and "NestedTensor" in str(error):
+            raise CaptureError(NESTED) from None
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)
         if call.query.is_nested:
             raise CaptureError(NESTED)
         output = func(*args, **kwargs)
-        factors = self.explicit.factor(call.query), self.explicit.factor(call.key)
-        record = fused_record(call, state, func, output, self.places.here(), factors)
+        record = fused_record(call, state, func, output, self.places.here())
         return self._tell(record, output)
 
     def _tell(self, record: Attention, output: Tensor) -> Tensor:
@@ -86,13 +91,14 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 @lru_cache
-def _opened(function: types.FunctionType) -> Callable[..., Any]:
+def _opened(function: FunctionType) -> Callable[..., Any]:
     """The same Python function, without its question whether someone overrides it.
 
     So the calls that it makes pass by the watch one by one, instead of the function as a whole.
     """
-    names = dict(function.__globals__, has_torch_function=lambda _: False)
-    opened = types.FunctionType(
+    questions = [name for name in function.__globals__ if name.startswith("has_torch_function")]
+    names = {**function.__globals__, **dict.fromkeys(questions, lambda *_: False)}
+    opened = FunctionType(
         function.__code__, names, function.__name__, function.__defaults__, function.__closure__
     )
     opened.__kwdefaults__ = function.__kwdefaults__

@@ -9,7 +9,7 @@ from torch import Tensor
 from clearhead.capture.explicit import History, Written
 from clearhead.capture.layout import Heads, Layout, mask_apart
 from clearhead.capture.places import Place, find_heads
-from clearhead.capture.products import Order, Product
+from clearhead.capture.products import Order, Product, permuted
 from clearhead.capture.record import Attention
 from clearhead.capture.scaling import Factor, divided, factor_of_call
 from clearhead.capture.steps import CASTS, HOLE, Hole, Step
@@ -38,7 +38,7 @@ def written_record(found: Written, produced: Tensor, place: Place) -> Attention:
         is_causal=False,
         scale=scale * factors[0] * factors[1],
         before=() if mask is not None else _before_softmax(steps, product, history, heads),
-        after=_after_softmax(found, heads),
+        after=_after_softmax(found, product, heads),
         produced=produced,
         layout=Layout(found.values.order, heads),
         precision=history.precision,
@@ -64,18 +64,25 @@ def _rearranges(steps: Iterable[Step]) -> bool:
 
 
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
-    """The constants that come first, and the steps that follow."""
+    """The constants that come before anything but rearrangement, and the steps that are left."""
     scale: Factor = 1.0
-    steps = [step for step in history.before if step.name not in IDLE]
-    while steps and (factor := _factor(steps[0], product, history)) is not None:
-        scale = scale * factor
-        steps.pop(0)
-    return scale, steps
+    left = []
+    steps = iter(step for step in history.before if step.name not in IDLE)
+    for step in steps:
+        factor = _factor(step, product, history)
+        if factor is not None:
+            scale = scale * factor
+            continue
+        left.append(step)
+        if not step.moves_only:
+            break
+    return scale, [*left, *steps]
 
 
 def _factor(step: Step, product: Product, history: History) -> Factor | None:
-    args = tuple(product.left if arg is HOLE else arg for arg in step.args)
-    factor = None if step.kwargs else factor_of_call(step.name, args, product.left)
+    x = product.left
+    args = tuple(x if arg is HOLE else arg for arg in step.args)
+    factor = None if step.kwargs else factor_of_call(step.name, args, x)
     if isinstance(factor, Tensor) and factor.dim():
         per_head = _is_plain(product, history) and product.dims > 3
         return factor if per_head else None
@@ -100,25 +107,23 @@ def _before_softmax(
     steps: list[Step], product: Product, history: History, heads: Heads
 ) -> tuple[Step, ...]:
     """From canonical scaled scores to what the softmax was given, canonical again."""
-    return _in_layout_of_model(
-        _inverse(product.order),
-        steps,
-        _last(history.dim, history.dims),
-        product.dims,
-        heads,
-    )
+    last = _order_of_weights(product, history)
+    return _in_layout_of_model(_inverse(product.order), steps, last, product.dims, heads)
 
 
-def _after_softmax(found: Written, heads: Heads) -> tuple[Step, ...]:
+def _after_softmax(found: Written, product: Product, heads: Heads) -> tuple[Step, ...]:
     """From canonical weights to what met the values, canonical again."""
     history = found.history
-    return _in_layout_of_model(
-        _inverse(_last(history.dim, history.dims)),
-        [step for step in history.after if step.name not in IDLE],
-        found.values.first_order,
-        history.dims,
-        heads,
-    )
+    first = _inverse(_order_of_weights(product, history))
+    steps = [step for step in history.after if step.name not in IDLE]
+    return _in_layout_of_model(first, steps, found.values.first_order, history.dims, heads)
+
+
+def _order_of_weights(product: Product, history: History) -> Order:
+    """The permutation that makes the softmax's result canonical, its axis the last."""
+    if not _rearranges(history.before):
+        return product.order
+    return _last(history.dim, history.dims)
 
 
 def _in_layout_of_model(
@@ -129,9 +134,9 @@ def _in_layout_of_model(
         return ()
     return (
         _move(lambda x: heads.joined(x, dims)),
-        *([_move(lambda x: x.permute(first))] if first is not None else []),
+        *([_move(lambda x: permuted(x, first))] if first is not None else []),
         *steps,
-        *([_move(lambda x: x.permute(last))] if last is not None else []),
+        *([_move(lambda x: permuted(x, last))] if last is not None else []),
         _move(heads.apart),
     )
 
@@ -153,5 +158,5 @@ def _composed(first: Order, last: Order) -> Order:
     """One permutation after another; None where they cancel."""
     if first is None or last is None:
         return first or last
-    both = tuple(first[axis] for axis in last)
+    both = tuple(None if axis is None else first[axis] for axis in last)
     return None if both == tuple(range(len(both))) else both

@@ -1,0 +1,214 @@
+"""What it costs to see attention: Clearhead's capture beside the ways in use, on ViT-B/16.
+
+    python benchmarks/capture_cost.py [--batch 8] [--rounds 9] [--threads 2]
+
+Each way is set beside the plain forward pass of the same model in the same library (random
+weights, 224 × 224, float32, no gradients). Time: all take turns in one process; the figure is the
+median over the rounds of way divided by plain. Memory: each runs in a process of its own; the
+figure is its peak resident memory divided by plain's. Needs timm, transformers and vit-pytorch.
+
+| way | what one has afterwards |
+|---|---|
+| clearhead | q, k, v, output of every layer; weights when asked for |
+| clearhead + all weights | the same, and every layer's weights computed one after another |
+| clearhead + verify | the same, and the proof of every layer |
+| timm AttentionExtract | every layer's weights; needs fused attention switched off |
+| hooks + recomputation | every layer's weights, computed again from the layer's input |
+| HF output_attentions | every layer's weights; needs the eager implementation |
+| vit-pytorch Recorder | every layer's weights; its own models only |
+"""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from tests.torchvision_operators import TORCHVISION  # before timm and transformers
+
+assert TORCHVISION is None or TORCHVISION.ns == "torchvision"
+from timm import create_model
+from timm.layers import set_fused_attn
+from timm.utils import AttentionExtract
+from transformers import ViTConfig, ViTModel
+from vit_pytorch import ViT
+from vit_pytorch.recorder import Recorder
+
+import clearhead as ch
+
+Way = Callable[[Tensor], Any]
+
+
+def plain(model: Way) -> Way:
+    return model
+
+
+def captured(model: Way) -> Way:
+    def run(images: Tensor) -> ch.Captured:
+        with ch.capture() as seen:
+            model(images)
+        return seen
+
+    return run
+
+
+def with_weights(model: Way) -> Way:
+    run = captured(model)
+    return lambda images: [record.weights.shape for record in run(images).records]
+
+
+def verified(model: Way) -> Way:
+    run = captured(model)
+    return lambda images: run(images).verify()
+
+
+def timm_model(fused: bool = True) -> Any:
+    set_fused_attn(enable=fused)
+    model = create_model("vit_base_patch16_224").eval()
+    set_fused_attn(enable=True)
+    return model
+
+
+def hooked(model: Any) -> Way:
+    def run(images: Tensor) -> list[Tensor]:
+        weights: list[Tensor] = []
+
+        def recompute(module: Any, inputs: tuple[Tensor, ...], _: Any) -> None:
+            (x,) = inputs[:1]
+            qkv = module.qkv(x).reshape(*x.shape[:2], 3, module.num_heads, -1)
+            query, key, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+            weights.append((query * module.scale @ key.transpose(-2, -1)).softmax(-1))
+
+        hooks = [block.attn.register_forward_hook(recompute) for block in model.blocks]
+        model(images)
+        for hook in hooks:
+            hook.remove()
+        return weights
+
+    return run
+
+
+def transformers_model(implementation: str = "sdpa") -> Any:
+    config = ViTConfig(attn_implementation=implementation)
+    return ViTModel(config, add_pooling_layer=False).eval()
+
+
+def vit_pytorch_model() -> Any:
+    sizes = {"dim": 768, "depth": 12, "heads": 12, "mlp_dim": 3072}
+    return ViT(image_size=224, patch_size=16, num_classes=1000, **sizes).eval()
+
+
+def recorded(model: Any) -> Way:
+    recorder = Recorder(model)
+
+    def run(images: Tensor) -> Any:
+        seen = recorder(images)
+        recorder.clear()
+        return seen
+
+    return run
+
+
+# For each library its ways, each made when it is needed: memory is measured one by one.
+WAYS: dict[str, dict[str, Callable[[], Way]]] = {
+    "timm": {
+        "plain": lambda: plain(timm_model()),
+        "clearhead": lambda: captured(timm_model()),
+        "clearhead + all weights": lambda: with_weights(timm_model()),
+        "clearhead + verify": lambda: verified(timm_model()),
+        "timm AttentionExtract": lambda: AttentionExtract(timm_model(fused=False), method="hook"),
+        "hooks + recomputation": lambda: hooked(timm_model()),
+    },
+    "transformers": {
+        "plain": lambda: plain(transformers_model()),
+        "clearhead": lambda: captured(transformers_model()),
+        "HF output_attentions": lambda: partial(
+            transformers_model("eager"), output_attentions=True
+        ),
+    },
+    "vit-pytorch": {
+        "plain": lambda: plain(vit_pytorch_model()),
+        "clearhead": lambda: captured(vit_pytorch_model()),
+        "vit-pytorch Recorder": lambda: recorded(vit_pytorch_model()),
+    },
+}
+
+
+def time_ratios(library: str, images: Tensor, rounds: int) -> dict[str, float]:
+    """Median over the rounds of each way's time divided by plain's in the same round."""
+    ways = {name: make() for name, make in WAYS[library].items()}
+    for way in ways.values():
+        way(images)
+    ratios: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        seconds = {}
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way(images)
+            seconds[name] = time.perf_counter() - start
+        for name in ways:
+            ratios[name].append(seconds[name] / seconds["plain"])
+    return {name: median(values) for name, values in ratios.items()}
+
+
+def peak_memory(library: str, way: str, options: argparse.Namespace) -> float:
+    """Peak resident memory of a process that does this alone, in MB."""
+    command = [sys.executable, __file__, "--only", library, way, "--batch", str(options.batch)]
+    ran = subprocess.run(
+        [*command, "--threads", str(options.threads)], capture_output=True, text=True, check=True
+    )
+    return float(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def run_alone(library: str, way: str, images: Tensor) -> None:
+    chosen = WAYS[library][way]()
+    for _ in range(2):
+        result = chosen(images)
+    del result
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs=2, metavar=("LIBRARY", "WAY"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    images = torch.randn(options.batch, 3, 224, 224)
+    with torch.no_grad():
+        if options.only:
+            run_alone(*options.only, images)
+            return
+        table = Table(
+            title=f"ViT-B/16, batch {options.batch}, {options.threads} threads, "
+            f"torch {torch.__version__}, {platform.processor() or platform.machine()}"
+        )
+        for column in ("library", "way", "time / plain", "peak memory / plain"):
+            table.add_column(column, justify="left" if column in ("library", "way") else "right")
+        for library in WAYS:
+            times = time_ratios(library, images, options.rounds)
+            least = peak_memory(library, "plain", options)
+            for name, ratio in times.items():
+                memory = peak_memory(library, name, options) / least
+                table.add_row(library, name, f"{ratio:.2f}", f"{memory:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
