@@ -9,7 +9,9 @@ from torch import Tensor
 
 from clearhead.capture.layers import Layers, Selection
 from clearhead.capture.record import Attention
+from clearhead.capture.refusals import why_nothing
 from clearhead.capture.watch import Watch
+from clearhead.errors import CaptureError, NothingCapturedError
 
 Change = Callable[[Attention], Float[Tensor, "*batch heads queries value_dim"] | None]
 
@@ -31,15 +33,19 @@ def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
             logits = model(images)
     """
     selection = Selection(layers)
-
-    def found(record: Attention) -> Tensor | None:
-        return change(record) if selection.wants(record.name) else None
-
-    watch = Watch(found, sys._getframe(2))
+    if selection.waits:
+        raise CaptureError(
+            f"layers={layers!r} has negative indices, which are known only after the last layer; "
+            "count from the first, or give names"
+        )
+    caller = sys._getframe(2)  # behind this generator and contextlib
+    watch = Watch(lambda seen: change(seen) if selection.wants(seen.name) else None, caller)
     try:
         with watch:
             yield
     finally:
-        watch.explicit.forget()
-        watch.places.forget()
+        softmaxes = watch.explicit.softmaxes
+        watch.forget()
+    if not selection.names:
+        raise NothingCapturedError(why_nothing("changed", softmaxes))
     selection.check()

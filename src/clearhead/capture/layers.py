@@ -12,7 +12,7 @@ class Selection:
     """Names, shell patterns and indices; None keeps everything.
 
     Indices count calls, in their order; negative ones count from the last, which is known only at
-    the end, so that until then all are kept.
+    the end, so that until then all are kept. `names` are those of the calls so far.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -21,26 +21,26 @@ class Selection:
         self._everything = chosen is None
         self._patterns = [x for x in chosen or () if isinstance(x, str)]
         self._indices = [x for x in chosen or () if isinstance(x, int)]
-        self._waits = any(index < 0 for index in self._indices)
-        self._names: list[str] = []
+        self.waits = any(index < 0 for index in self._indices)
+        self.names: list[str] = []
 
     def wants(self, name: str) -> bool:
         """Whether to keep the call that comes now, as far as is known."""
-        self._names.append(name)
-        return self._everything or self._waits or self._chooses(name, len(self._names) - 1)
+        self.names.append(name)
+        return self._everything or self.waits or self._chooses(name, len(self.names) - 1)
 
     def keeps(self, name: str) -> bool:
         """Whether to keep a call, now that all are known."""
-        place = self._names.index(name)
+        place = self.names.index(name)
         return self._everything or any(
-            self._chooses(name, number) for number in (place, place - len(self._names))
+            self._chooses(name, number) for number in (place, place - len(self.names))
         )
 
     def check(self) -> None:
         """Raise `CaptureError` for a choice that chose nothing."""
-        count, names = len(self._names), ", ".join(self._names)
+        count, names = len(self.names), ", ".join(self.names)
         for pattern in self._patterns:
-            if not any(_fits(name, pattern) for name in self._names):
+            if not any(_fits(name, pattern) for name in self.names):
                 raise CaptureError(f"layers={pattern!r} fits no attention; there were {names}")
         for index in self._indices:
             if not -count <= index < count:

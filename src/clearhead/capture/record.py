@@ -16,6 +16,10 @@ from clearhead.capture.layout import Layout
 from clearhead.capture.steps import Step, run
 from clearhead.errors import UnfaithfulCaptureError
 
+# Tensors that are kept, and how often each had been changed in place; torch does not count for
+# those of inference mode.
+Versions = tuple[tuple[Tensor, int], ...]
+
 # Which heads, queries or images: one, some, or (None) all.
 Choice = int | slice | Sequence[int] | None
 
@@ -44,7 +48,7 @@ class Attention:
     produced: Tensor
     layout: Layout = field(default_factory=Layout)
     precision: torch.dtype = torch.float32
-    versions: tuple[int | None, ...] | None = None
+    versions: Versions = ()
 
     def __repr__(self) -> str:
         return f"Attention({self.name}: {' × '.join(map(str, self.shape))})"
@@ -125,7 +129,7 @@ class Attention:
             enable_gqa=False,
             produced=choose(self.output, queries),
             layout=Layout(),
-            versions=None,
+            versions=(),
         )
 
     @property
@@ -147,7 +151,7 @@ class Attention:
 
     def check_unchanged(self) -> None:
         """Raise `UnfaithfulCaptureError` if a kept tensor was changed in place since."""
-        if self.versions is not None and self.versions != tensor_versions(self):
+        if any(x._version != version for x, version in self.versions):
             raise UnfaithfulCaptureError(
                 f"{self.name}: the model changed a tensor in place after its attention had used "
                 "it; keep copies: capture(copies=True)"
@@ -183,17 +187,15 @@ def unwatched(x: Tensor) -> Iterator[None]:
         yield
 
 
-def tensor_versions(record: Attention) -> tuple[int | None, ...]:
-    """How often each kept tensor was changed in place; None where torch does not count."""
+def _versions_now(record: Attention) -> Versions:
     steps = (x for step in (*record.before, *record.after) for x in step.tensors())
     fixed = (record.query, record.key, record.value, record.attn_mask, record.produced)
-    return tuple(
-        None if x.is_inference() else x._version for x in (*fixed, *steps) if x is not None
-    )
+    kept = (x for x in (*fixed, *steps) if x is not None)
+    return tuple((x, x._version) for x in kept if not x.is_inference())
 
 
 def map_tensors(record: Attention, change: Callable[[Tensor], Tensor]) -> Attention:
-    """The same record with each tensor it holds changed: detached, copied."""
+    """The same record with each tensor it holds changed: detached, copied; now it is kept."""
     fields: dict[str, Any] = {
         name: change(x)
         for name in ("query", "key", "value", "attn_mask", "scale", "produced")
@@ -202,7 +204,7 @@ def map_tensors(record: Attention, change: Callable[[Tensor], Tensor]) -> Attent
     for name in ("before", "after"):
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
-    return replace(changed, versions=tensor_versions(changed))
+    return replace(changed, versions=_versions_now(changed))
 
 
 def _choose(x: Tensor, images: Choice, heads: Choice, rows: Choice) -> Tensor:

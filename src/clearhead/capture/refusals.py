@@ -58,4 +58,19 @@ def refuse_hidden(name: str, function: Any) -> None:
         )
 
 
+def why_nothing(done: str, softmaxes: int) -> str:
+    """Why nothing was captured, or changed, in a block with so many calls of softmax."""
+    if softmaxes:
+        found = (
+            f"{softmaxes} calls of softmax passed, but none between a product of queries and keys "
+            "and a product with values"
+        )
+    else:
+        found = "no softmax and no attention function passed"
+    return (
+        f"nothing was {done}: {found}. Run the model inside the block, in this thread, in eager "
+        "mode: TorchScript and other processes cannot be looked into"
+    )
+
+
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)

@@ -10,6 +10,7 @@ from torch import Tensor
 from clearhead.capture.captured import Captured
 from clearhead.capture.layers import Layers, Selection
 from clearhead.capture.record import Attention, map_tensors
+from clearhead.capture.refusals import why_nothing
 from clearhead.capture.watch import Watch
 from clearhead.errors import NothingCapturedError
 
@@ -55,15 +56,14 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
         trace: TracebackType | None,
     ) -> None:
         softmaxes = self._watch.explicit.softmaxes
-        self._watch.explicit.forget()
-        self._watch.places.forget()
+        self._watch.forget()
         records = {n: r for n, r in self._records.items() if self._selection.keeps(n)}
         self._seen._records = records
         del self._records
         self._watch.__exit__(kind, error, trace)
         if error is None:
             if not self._calls:
-                raise NothingCapturedError(_why_nothing(softmaxes))
+                raise NothingCapturedError(why_nothing("captured", softmaxes))
             self._selection.check()
 
     def _keep(self, record: Attention) -> Tensor | None:
@@ -84,17 +84,3 @@ def _copy(x: Tensor) -> Tensor:
     """A copy that is no larger than what lies behind an expanded tensor."""
     once = x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]
     return once.clone().expand(x.shape)
-
-
-def _why_nothing(softmaxes: int) -> str:
-    if softmaxes:
-        found = (
-            f"{softmaxes} softmax calls passed, but none between a product of queries and keys and "
-            "a product with values"
-        )
-    else:
-        found = "no softmax and no attention function passed"
-    return (
-        f"nothing was captured: {found}. Run the model inside the block, in this thread, in eager "
-        "mode: TorchScript and other processes cannot be looked into"
-    )

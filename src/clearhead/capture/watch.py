@@ -16,7 +16,7 @@ from clearhead.capture.places import Places
 from clearhead.capture.record import Attention
 from clearhead.capture.refusals import COMPILED, NESTED, refuse_compiled, refuse_hidden
 from clearhead.capture.written import written_record
-from clearhead.errors import CaptureError
+from clearhead.errors import CaptureError, InputError
 
 # Functions of torch in Python that run others which are to be seen: attention, and what a backward
 # pass computes again (checkpointing).
@@ -70,6 +70,11 @@ class Watch(TorchFunctionMode):
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):
             raise CaptureError(NESTED) from None
 
+    def forget(self) -> None:
+        """Let go of models and tensors."""
+        self.explicit.forget()
+        self.places.forget()
+
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)
         if call.query.is_nested:
@@ -81,7 +86,20 @@ class Watch(TorchFunctionMode):
     def _tell(self, record: Attention, output: Tensor) -> Tensor:
         with torch._C.DisableTorchFunction():
             instead = self._found(record)
-        return output if instead is None else record.layout.original(instead, output)
+        if instead is None:
+            return output
+        _check_answer(instead, record)
+        return record.layout.original(instead, output)
+
+
+def _check_answer(instead: Any, record: Attention) -> None:
+    expected, found = tuple(record.output.shape), getattr(instead, "shape", None)
+    if not isinstance(instead, Tensor) or tuple(instead.shape) != expected:
+        given = type(instead).__name__ if found is None else tuple(found)
+        raise InputError(
+            f"{record.name}: what takes the place of attention's output must have its shape "
+            f"{expected}, got {given}"
+        )
 
 
 def _name(function: Callable[..., Any]) -> str:
