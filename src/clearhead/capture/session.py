@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from types import TracebackType
 
 from torch import Tensor
@@ -43,7 +42,6 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
     def __enter__(self) -> Captured:
         self._selection = Selection(self._layers)
         self._records: dict[str, Attention] = {}
-        self._calls: dict[str, int] = {}
         self._seen = Captured()
         self._watch = Watch(self._keep, sys._getframe(1))
         self._watch.__enter__()  # type: ignore[no-untyped-call]
@@ -62,14 +60,11 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
         del self._records
         self._watch.__exit__(kind, error, trace)
         if error is None:
-            if not self._calls:
+            if not self._selection.names:
                 raise NothingCapturedError(why_nothing("captured", softmaxes))
             self._selection.check()
 
     def _keep(self, record: Attention) -> Tensor | None:
-        count = self._calls[record.name] = self._calls.get(record.name, 0) + 1
-        if count > 1:
-            record = replace(record, name=f"{record.name}#{count}")
         if self._selection.wants(record.name):
             self._records[record.name] = map_tensors(record, self._kept)
         return None

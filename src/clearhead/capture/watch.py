@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import FrameType, FunctionType
 from typing import Any
@@ -29,6 +30,7 @@ Found = Callable[[Attention], Tensor | None]
 class Watch(TorchFunctionMode):
     """Calls `found` for every attention computed inside its block, in this thread.
 
+    Records are named by the paths of their modules, further calls of a module with "#2", "#3" ….
     Fused attention is one call and is read from its arguments. Attention written out is followed
     from product to softmax to product. torch's own functions and `clearhead.attention` pass here
     alike, since both ask `torch.overrides` first.
@@ -39,6 +41,7 @@ class Watch(TorchFunctionMode):
         self._found = found
         self.places = Places(outside or sys._getframe(1))
         self.explicit = Explicit()
+        self._calls: dict[str, int] = {}
 
     def __torch_function__(
         self,
@@ -84,6 +87,9 @@ class Watch(TorchFunctionMode):
         return self._tell(record, output)
 
     def _tell(self, record: Attention, output: Tensor) -> Tensor:
+        count = self._calls[record.name] = self._calls.get(record.name, 0) + 1
+        if count > 1:
+            record = replace(record, name=f"{record.name}#{count}")
         with torch._C.DisableTorchFunction():
             instead = self._found(record)
         if instead is None:
