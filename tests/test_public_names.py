@@ -8,7 +8,7 @@ import pytest
 
 import clearhead
 
-ROOMS = ("attention", "capture", "data", "evaluation", "models", "prediction", "training")
+ROOMS = ("attention", "capture", "data", "evaluation", "insight", "models", "prediction", "report", "training")
 
 
 def test_every_public_name_exists_and_is_documented() -> None:

@@ -51,7 +51,7 @@ def attention(
     scaled = scores * (q.shape[-1] ** -0.5 if scale is None else scale)
     masked = scaled
     if causal:
-        masked = np.where(np.tri(*scores.shape[-2:], dtype=bool), masked, -np.inf)
+        masked = np.where(np.tri(*scores.shape[-2:]) > 0, masked, -np.inf)
     if mask is not None and mask.dtype == torch.bool:
         masked = np.where(mask.numpy(), masked, -np.inf)
     elif mask is not None:

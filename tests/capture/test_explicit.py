@@ -396,10 +396,13 @@ def test_heads_mixed_before_and_after_the_softmax() -> None:
 
 
 def test_a_product_without_softmax_and_a_softmax_without_product_are_no_attention() -> None:
-    with pytest.raises(ch.errors.NothingCapturedError, match="softmax"), ch.capture():
-        (Q @ K.mT) @ V
-        Q.softmax(-1) @ K.mT
-        (Q @ K.mT).softmax(-1).sum()
+    for code in (
+        lambda: (Q @ K.mT) @ V,
+        lambda: Q.softmax(-1) @ K.mT,
+        lambda: (Q @ K.mT).softmax(-1).sum(),
+    ):
+        with pytest.raises(ch.errors.NothingCapturedError, match="softmax"), ch.capture():
+            code()
 
 
 def test_a_softmax_over_classes_between_linear_layers_is_no_attention() -> None:

@@ -52,7 +52,8 @@ def by_autograd() -> tuple[Tensor, Tensor]:
     q, k, v = inputs(grad=False)
     weights = (q @ k.mT * 11**-0.5).masked_fill(~MASK, -torch.inf).softmax(-1).requires_grad_()
     output = weights @ v
-    return torch.autograd.grad(logit(output), (weights, output))
+    by_weights, by_output = torch.autograd.grad(logit(output), (weights, output))
+    return by_weights, by_output
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -101,9 +102,9 @@ def test_the_gradient_in_a_layer_of_torch(needed: bool) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_training_goes_on_as_if_nobody_looked(way: Callable[..., Tensor], gradients: bool) -> None:
     plain, watched = inputs(), inputs()
-    logit(way(*plain)).backward()  # type: ignore[no-untyped-call]
+    logit(way(*plain)).backward()
     with ch.capture(gradients=gradients) as seen:
-        logit(way(*watched)).backward()  # type: ignore[no-untyped-call]
+        logit(way(*watched)).backward()
     assert len(seen.verify()) == 1
     for one, other in zip(plain, watched, strict=True):
         assert one.grad is not None
@@ -145,6 +146,11 @@ class Witness(torch.autograd.Function):
         return gradients[0]
 
 
+def witnessed(x: Tensor) -> Tensor:
+    result: Tensor = Witness.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
 class Token:
     pass
 
@@ -166,18 +172,18 @@ HELD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "fused dropout": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=0.2),
     "explicit dropout": lambda q, k, v: F.dropout((q @ k.mT).softmax(-1), 0.2) @ v,
     "fused bias": lambda q, k, v: F.scaled_dot_product_attention(
-        q, k, v, attn_mask=Witness.apply(BIAS)
+        q, k, v, attn_mask=witnessed(BIAS)
     ),
-    "a bias in steps": lambda q, k, v: ((q @ k.mT).tanh() + Witness.apply(BIAS)).softmax(-1) @ v,
-    "a learned scale": lambda q, k, v: (q @ k.mT * Witness.apply(BIAS[:, :1, :1])).softmax(-1) @ v,
+    "a bias in steps": lambda q, k, v: ((q @ k.mT).tanh() + witnessed(BIAS)).softmax(-1) @ v,
+    "a learned scale": lambda q, k, v: (q @ k.mT * witnessed(BIAS[:, :1, :1])).softmax(-1) @ v,
     "a learned scale on queries": lambda q, k, v: F.scaled_dot_product_attention(
-        q * Witness.apply(BIAS[:, :1, :1]), k, v, scale=1.0
+        q * witnessed(BIAS[:, :1, :1]), k, v, scale=1.0
     ),
     "the largest taken away": lambda q, k, v: (
         (lambda s: (s - s.amax(-1, keepdim=True)).softmax(-1))(q @ k.mT) @ v
     ),
     "heads mixed": lambda q, k, v: (
-        torch.einsum("bhqk,hg->bgqk", (q @ k.mT).softmax(-1), Witness.apply(BIAS[:, :3, 0])) @ v
+        torch.einsum("bhqk,hg->bgqk", (q @ k.mT).softmax(-1), witnessed(BIAS[:, :3, 0])) @ v
     ),
 }
 
@@ -187,7 +193,7 @@ HELD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 def test_without_gradients_no_graph_stays_alive(way: str, copies: bool) -> None:
     TOKENS.clear()
     with ch.capture(copies=copies) as seen:
-        output = HELD[way](*(Witness.apply(x) for x in inputs()))
+        output = HELD[way](*(witnessed(x) for x in inputs()))
         assert all(token() is not None for token in TOKENS)
         del output
     assert len(TOKENS) >= 3
@@ -224,7 +230,7 @@ def test_what_passes_through_the_block_is_freed_while_the_block_is_open() -> Non
 def test_a_graph_that_is_wanted_lives_as_long_as_the_records() -> None:
     TOKENS.clear()
     with ch.capture(gradients=True) as seen:
-        fused(*(Witness.apply(x) for x in inputs()))
+        fused(*(witnessed(x) for x in inputs()))
     assert all(token() is not None for token in TOKENS)
     del seen
     assert not alive(TOKENS)

@@ -1,12 +1,14 @@
 """Changing attention on its way equals changing it by hand."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import timm
 import torch
-import transformers
+import transformers as library
+from timm.layers.config import set_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode_stack
@@ -16,6 +18,8 @@ from clearhead.capture import Attention
 from clearhead.errors import CaptureError, UnfaithfulCaptureError
 
 from .independent import generator, normal
+
+hf: Any = library  # its configurations take more than their types say
 
 HEAD = 1
 
@@ -46,19 +50,19 @@ def our_model() -> tuple[nn.Module, dict[str, Any], str, str, int]:
 
 def timm_model(fused: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]:
     torch.manual_seed(0)
-    timm.layers.set_fused_attn(fused)
+    set_fused_attn(fused)
     try:
         model = timm.create_model(
             "vit_tiny_patch16_224", img_size=32, embed_dim=24, depth=2, num_heads=3, num_classes=5
         )
     finally:
-        timm.layers.set_fused_attn(True)
+        set_fused_attn(True)
     return model, {"x": normal(2, 3, 32, 32)}, "blocks.1.attn", "blocks.1.attn.proj", 8
 
 
 def hf_model(implementation: str) -> tuple[nn.Module, dict[str, Any], str, str, int]:
     torch.manual_seed(0)
-    config = transformers.GPT2Config(
+    config = hf.GPT2Config(
         vocab_size=99,
         n_embd=24,
         n_layer=2,
@@ -70,7 +74,7 @@ def hf_model(implementation: str) -> tuple[nn.Module, dict[str, Any], str, str, 
     )
     config._attn_implementation = implementation
     ids = torch.randint(5, 90, (2, 7), generator=generator())
-    model = transformers.GPT2LMHeadModel(config)
+    model = hf.GPT2LMHeadModel(config)
     name = "transformer.h.1.attn"
     return model, {"input_ids": ids}, name, f"{name}.c_proj", 8
 
@@ -89,7 +93,7 @@ def torch_layer(needed: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]
     return Model(), {"x": normal(2, 5, 24)}, "attn", "attn.out_proj", 8
 
 
-MODELS = {
+MODELS: dict[str, Callable[[], tuple[nn.Module, dict[str, Any], str, str, int]]] = {
     "ours": our_model,
     "timm fused": lambda: timm_model(True),
     "timm": lambda: timm_model(False),

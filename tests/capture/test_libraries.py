@@ -7,7 +7,8 @@ import pytest
 import timm
 import torch
 import torchvision
-import transformers
+import transformers as library
+from timm.layers.config import set_fused_attn
 from torch import Tensor, nn
 
 import clearhead as ch
@@ -15,11 +16,13 @@ from clearhead.capture import Captured
 
 from .independent import array, attention, close, generator, normal, same_stages
 
+hf: Any = library  # its configurations take more than their types say
+
 IDS = torch.randint(5, 90, (2, 11), generator=generator())
 PADDING = torch.ones(2, 11, dtype=torch.long)
 PADDING[1, 8:] = 0
-TEXT = {"input_ids": IDS, "attention_mask": PADDING}
-SIZES = {
+TEXT: dict[str, Any] = {"input_ids": IDS, "attention_mask": PADDING}
+SIZES: dict[str, Any] = {
     "hidden_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 6,
@@ -66,7 +69,7 @@ def same_weights(seen: Captured, own: tuple[Tensor, ...], *, atol: float = 1e-12
 
 def test_an_encoder_with_padding() -> None:
     torch.manual_seed(0)
-    model = transformers.BertModel(transformers.BertConfig(vocab_size=99, **SIZES))
+    model = hf.BertModel(hf.BertConfig(vocab_size=99, **SIZES))
     seen, own = both_ways(model, "attentions", **TEXT)
     assert seen.names == tuple(f"encoder.layer.{i}.attention.self" for i in (0, 1))
     same_weights(seen, own)
@@ -75,8 +78,9 @@ def test_an_encoder_with_padding() -> None:
 
 def llama() -> nn.Module:
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(vocab_size=99, num_key_value_heads=2, **SIZES)
-    return transformers.LlamaForCausalLM(config).eval()
+    config = hf.LlamaConfig(vocab_size=99, num_key_value_heads=2, **SIZES)
+    model: nn.Module = hf.LlamaForCausalLM(config)
+    return model.eval()
 
 
 def test_grouped_queries_causal_with_padding() -> None:
@@ -117,7 +121,7 @@ def test_half_precision_with_padding_on_the_left(implementation: str, dtype: tor
 
 def test_an_encoder_and_a_decoder_with_cross_attention() -> None:
     torch.manual_seed(0)
-    config = transformers.BartConfig(
+    config = hf.BartConfig(
         vocab_size=99,
         d_model=48,
         encoder_layers=1,
@@ -129,7 +133,7 @@ def test_an_encoder_and_a_decoder_with_cross_attention() -> None:
         init_std=0.3,
         **ENDS,
     )
-    model = transformers.BartModel(config)
+    model = hf.BartModel(config)
     inputs = {**TEXT, "decoder_input_ids": IDS[:, :7]}
     for field, part in (
         ("encoder_attentions", "encoder.layers.*"),
@@ -145,10 +149,10 @@ def test_an_encoder_and_a_decoder_with_cross_attention() -> None:
 
 def test_position_bias_and_no_scale() -> None:
     torch.manual_seed(0)
-    config = transformers.T5Config(
+    config = hf.T5Config(
         vocab_size=99, d_model=48, num_layers=2, num_heads=3, d_kv=7, d_ff=16, **ENDS
     )
-    model = transformers.T5EncoderModel(config).double().eval()
+    model = hf.T5EncoderModel(config).double().eval()
     model.set_attn_implementation("eager")
     seen = see(model, **TEXT)
     with torch.no_grad():
@@ -158,7 +162,7 @@ def test_position_bias_and_no_scale() -> None:
 
 def test_sinks_beside_the_keys_take_part_of_every_row() -> None:
     torch.manual_seed(0)
-    config = transformers.GptOssConfig(
+    config = hf.GptOssConfig(
         vocab_size=99,
         num_key_value_heads=2,
         head_dim=8,
@@ -167,7 +171,7 @@ def test_sinks_beside_the_keys_take_part_of_every_row() -> None:
         **SIZES,
     )
     config._attn_implementation = "eager"
-    model = transformers.GptOssModel(config).eval()
+    model = hf.GptOssModel(config).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
     seen = see(model, **TEXT)
@@ -180,10 +184,8 @@ def test_sinks_beside_the_keys_take_part_of_every_row() -> None:
 
 def test_one_record_for_each_step_of_writing_a_text() -> None:
     torch.manual_seed(0)
-    config = transformers.GPT2Config(
-        vocab_size=99, n_embd=24, n_layer=2, n_head=3, n_positions=32, **ENDS
-    )
-    model = transformers.GPT2LMHeadModel(config).eval()
+    config = hf.GPT2Config(vocab_size=99, n_embd=24, n_layer=2, n_head=3, n_positions=32, **ENDS)
+    model = hf.GPT2LMHeadModel(config).eval()
     with ch.capture() as seen:
         model.generate(IDS[:1], max_new_tokens=3, min_new_tokens=3, do_sample=False)
     seen.verify()
@@ -198,8 +200,8 @@ def test_one_record_for_each_step_of_writing_a_text() -> None:
 
 def test_a_layer_that_a_model_uses_again_and_again() -> None:
     torch.manual_seed(0)
-    config = transformers.AlbertConfig(vocab_size=99, embedding_size=16, **SIZES)
-    seen, own = both_ways(transformers.AlbertModel(config), "attentions", **TEXT)
+    config = hf.AlbertConfig(vocab_size=99, embedding_size=16, **SIZES)
+    seen, own = both_ways(hf.AlbertModel(config), "attentions", **TEXT)
     name = "encoder.albert_layer_groups.0.albert_layers.0.attention"
     assert seen.names == (name, f"{name}#2")
     same_weights(seen, own)
@@ -207,11 +209,11 @@ def test_a_layer_that_a_model_uses_again_and_again() -> None:
 
 def timm_model(name: str, fused: bool, **options: Any) -> nn.Module:
     torch.manual_seed(0)
-    timm.layers.set_fused_attn(fused)
+    set_fused_attn(fused)
     try:
         model: nn.Module = timm.create_model(name, num_classes=5, **options)
     finally:
-        timm.layers.set_fused_attn(True)
+        set_fused_attn(True)
     return model.double().eval()
 
 
@@ -237,7 +239,9 @@ def test_a_vision_transformer_of_timm(fused: bool) -> None:
 
 def test_timm_gives_the_same_stages_fused_or_not() -> None:
     images = normal(2, 3, 32, 32)
-    fused, explicit = (see(timm_model("vit_tiny_patch16_224", f, **VIT), x=images) for f in (1, 0))
+    fused, explicit = (
+        see(timm_model("vit_tiny_patch16_224", f, **VIT), x=images) for f in (True, False)
+    )
     for one, other in zip(fused.records, explicit.records, strict=True):
         for stage in ("scores", "scaled", "masked", "weights", "context", "output"):
             close(getattr(one, stage), array(getattr(other, stage)))

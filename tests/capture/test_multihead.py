@@ -31,7 +31,8 @@ def layer(**options: Any) -> nn.MultiheadAttention:
 
 
 def heads(x: Tensor) -> Tensor:
-    return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+    apart: Tensor = x.unflatten(-1, (HEADS, -1))
+    return apart.transpose(1, 2)
 
 
 def expected(

@@ -183,10 +183,14 @@ def test_kernels_of_torch_called_by_hand() -> None:
 def test_the_refusal_comes_at_once_also_where_something_was_seen_before() -> None:
     compiled = torch.compile(Attend(), backend="eager")
     reached = []
-    with pytest.raises(CaptureError, match="compile") as caught, ch.capture() as seen:
+
+    def run() -> None:
         Attend()(Q)
         compiled(Q)
         reached.append(True)
+
+    with pytest.raises(CaptureError, match="compile") as caught, ch.capture() as seen:
+        run()
     assert not reached
     assert not isinstance(caught.value, NothingCapturedError)
     assert seen.names == ("Attend",)

@@ -49,8 +49,8 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(12)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm(x))
-        return x
+        attended: Tensor = self.attn(self.norm(x))
+        return x + attended
 
 
 class Model(nn.Module):

@@ -34,11 +34,14 @@ def encoder(layers: int = 2, *, nested: bool = True, **options: Any) -> nn.Trans
     return nn.TransformerEncoder(one, layers, enable_nested_tensor=nested).double().eval()
 
 
-def projected(module: nn.MultiheadAttention, x: torch.Tensor, y: torch.Tensor) -> Any:
+def projected(
+    module: nn.MultiheadAttention, x: torch.Tensor, y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     pairs = zip(
         (x, y, y), module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3), strict=True
     )
-    return (F.linear(z, w, b).unflatten(-1, (HEADS, -1)).transpose(1, 2) for z, w, b in pairs)
+    q, k, v = (F.linear(z, w, b).unflatten(-1, (HEADS, -1)).transpose(1, 2) for z, w, b in pairs)
+    return q, k, v
 
 
 @pytest.mark.parametrize("name", ["grad", "no_grad", "inference"])
