@@ -3,21 +3,13 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, arg
-
-from clearhead.cli.options import AsJson, ModelSource
+from clearhead.cli.options import AsJson, Images, ModelSource
 
 if TYPE_CHECKING:
     from clearhead.models.build import ImageModel
 
-IMAGES_HELP = "picture files, folders (all pictures in them), or - for a picture on stdin"
-Images = Annotated[
-    Positional[tuple[str, ...]],
-    arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
-]
-STDIN = "-"
 CHUNK = 64
 
 
@@ -51,12 +43,15 @@ def _answers(model: "ImageModel", images: Iterable[str]) -> Iterator[dict[str, A
     """One row for each picture, in order; decoded and answered a few at a time."""
     from itertools import islice
 
-    names = _files(images)
+    from clearhead.cli.pictures import named_pictures
+
+    names = named_pictures(images)
     while chunk := list(islice(names, CHUNK)):
         yield from _answer_chunk(model, chunk)
 
 
 def _answer_chunk(model: "ImageModel", names: list[str | Path]) -> Iterator[dict[str, Any]]:
+    from clearhead.cli.pictures import read_picture
     from clearhead.errors import ImageError
     from clearhead.prediction.predict import answer
     from clearhead.prediction.prepare import prepare
@@ -64,7 +59,7 @@ def _answer_chunk(model: "ImageModel", names: list[str | Path]) -> Iterator[dict
     prepared, errors = {}, {}
     for place, name in enumerate(names):
         try:
-            prepared[place] = prepare(_picture(name), model.config)
+            prepared[place] = prepare(read_picture(name), model.config)
         except ImageError as error:
             errors[place] = str(error).removeprefix(f"{name}: ")
     predictions = dict(zip(prepared, answer(model, list(prepared.values())), strict=True))
@@ -81,39 +76,6 @@ def _answer_chunk(model: "ImageModel", names: list[str | Path]) -> Iterator[dict
             "runner_up_probability": prediction.runner_up_probability,
             "warnings": list(prediction.warnings),
         }
-
-
-def _picture(name: str | Path) -> Path | bytes:
-    from clearhead.data.pictures import MAX_BYTES
-    from clearhead.errors import ImageError
-
-    if name == STDIN:
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
-    if Path(name).is_dir():  # `_files` leaves a folder as it is if no picture is in it
-        raise ImageError("this folder has no pictures in it; give another, or picture files")
-    return Path(name)
-
-
-def _files(images: Iterable[str]) -> Iterator[str | Path]:
-    """The names as given, folders replaced by the pictures in them and in their subfolders."""
-    for name in images:
-        path = Path(name)
-        if name == STDIN or not path.is_dir():
-            yield name if name == STDIN else path
-        else:
-            yield from _pictures(path) or [path]
-
-
-def _pictures(folder: Path) -> list[Path]:
-    from clearhead.data.pictures import SUFFIXES
-
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
 
 
 def _print_json_line(row: dict[str, Any]) -> None:

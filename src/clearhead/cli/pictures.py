@@ -1,0 +1,41 @@
+"""Pictures as a person names them: files, folders, and - for stdin."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+STDIN = "-"
+
+
+def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
+    """The names as given, folders replaced by the pictures in them and in their subfolders."""
+    for name in images:
+        path = Path(name)
+        if name == STDIN or not path.is_dir():
+            yield name if name == STDIN else path
+        else:
+            yield from _pictures(path) or [path]
+
+
+def read_picture(name: str | Path) -> Path | bytes:
+    """A file's path, or what stands on stdin; `ImageError` for a folder without pictures."""
+    from clearhead.data.pictures import MAX_BYTES
+    from clearhead.errors import ImageError
+
+    if name == STDIN:
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    if Path(name).is_dir():  # `named_pictures` leaves a folder as it is if no picture is in it
+        raise ImageError("this folder has no pictures in it; give another, or picture files")
+    return Path(name)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    from clearhead.data.pictures import SUFFIXES
+
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

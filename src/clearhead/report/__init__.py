@@ -1,0 +1,13 @@
+"""Fourth floor: one picture's attention, explained in one file that opens anywhere.
+
+- `reader`, `readers`: a model with all that is needed to show it a picture, and to say what it saw
+- `own`, `timm_models`, `hf_models`, `libraries`: readers of ours and of two libraries' models
+- `explanation`: `explain`, a picture's explanation as plain data; `kept`: how much of it is kept
+- `photos`: pictures in colour, in and out; `influence`: what the answer rests on, in three ways
+- `html`, `payload`, `page/`: that data as one HTML file without requests; `static`: its plain parts
+- `figure`, `tables`: the same as PNG or SVG, as JSON, as CSV; `write`: all of them to disk
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,93 @@
+// The same numbers as tables. Each is made when it is opened, since some have many rows.
+
+const MOST_ROWS = 64;
+const MOST_COLUMNS = 32;
+
+function table(caption, head, rows) {
+  const made = document.createElement("table");
+  const title = made.createCaption();
+  title.textContent = caption;
+  const top = made.createTHead().insertRow();
+  head.forEach((text) => top.append(cellOf("th", text, "col")));
+  const body = made.createTBody();
+  rows.forEach(([name, ...rest]) => {
+    const line = body.insertRow();
+    line.append(cellOf("th", name, "row"), ...rest.map((text) => cellOf("td", text)));
+  });
+  return made;
+}
+
+function cellOf(kind, text, scope) {
+  const cell = document.createElement(kind);
+  if (scope) cell.scope = scope;
+  cell.textContent = text;
+  return cell;
+}
+
+/** One query's weights on every key, or on the largest ones and on the rest together. */
+function mapTable(layer, weights, asker) {
+  const even = evenShare(layer);
+  let order = range(weights.length);
+  let rest = [];
+  if (weights.length > MOST_ROWS) {
+    order = order.sort((a, b) => weights[b] - weights[a] || a - b);
+    [order, rest] = [order.slice(0, MOST_ROWS), order.slice(MOST_ROWS)];
+  }
+  const silencing = layer.onGrid ? facts.influence.silencing.values : null;
+  const prefix = layer.onGrid ? facts.grid.prefix.length : 0;
+  const rows = order.map((token) => [
+    keyName(layer, token),
+    percent(weights[token], 2),
+    times(weights[token] / even),
+    ...(silencing ? [token < prefix ? "" : points(silencing[token - prefix])] : []),
+  ]);
+  if (rest.length) {
+    const sum = rest.reduce((total, token) => total + weights[token], 0);
+    rows.push([`${rest.length} others, together`, percent(sum, 2), "", ...(silencing ? [""] : [])]);
+  }
+  return table(
+    `Whom ${asker} looks at, ${chosenHead(layer)}`,
+    ["token", "weight", "× even share", ...(silencing ? ["silencing, points"] : [])],
+    rows,
+  );
+}
+
+/** The whole matrix; where it is too wide, the three largest weights of every query. */
+function matrixTable(layer, rows) {
+  const caption = `Who looks at whom, ${chosenHead(layer)}`;
+  const named = rows.map((weights, place) => [queryName(layer, layer.queries[place]), weights]);
+  if (layer.keys <= MOST_COLUMNS) {
+    const head = ["asks ↓ · is asked →", ...range(layer.keys).map((key) => keyName(layer, key))];
+    return table(caption, head, named.map(([name, w]) => [name, ...w.map((x) => percent(x))]));
+  }
+  const most = named.map(([name, weights]) => [
+    name,
+    ...range(weights.length)
+      .sort((a, b) => weights[b] - weights[a] || a - b)
+      .slice(0, 3)
+      .map((token) => `${keyName(layer, token)}: ${percent(weights[token])}`),
+  ]);
+  return table(caption, ["asks", "most", "second", "third"], most);
+}
+
+/** Where the picked query looks most, in every layer and head. */
+function headsTable() {
+  const rows = facts.layers.flatMap((layer) => {
+    const place = placeIn(layer);
+    return range(layer.heads).map((head) => {
+      const weights = weightsOf(layer, windowIn(layer), head, place);
+      const best = largestPlace(weights);
+      return [
+        `${layerName(layer)}, head ${head + 1}`,
+        keyName(layer, best),
+        percent(weights[best]),
+        times(weights[best] / evenShare(layer)),
+      ];
+    });
+  });
+  return table(
+    `Where every head looks most, ${inWords(queryName(state.layer, chosenQuery()))} asking`,
+    ["head", "looks most at", "weight", "× even share"],
+    rows,
+  );
+}
