@@ -1,0 +1,29 @@
+"""How the server and its decoders talk: a line of JSON's length, a payload's length, both."""
+
+import asyncio
+import json
+import struct
+from typing import Any, BinaryIO
+
+_LENGTHS = struct.Struct(">II")
+
+
+def frame(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One message."""
+    text = json.dumps(header).encode()
+    return b"".join([_LENGTHS.pack(len(text), len(payload)), text, payload])
+
+
+def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """The next message, or None at the end."""
+    lengths = stream.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    header, payload = _LENGTHS.unpack(lengths)
+    return json.loads(stream.read(header)), stream.read(payload)
+
+
+async def receive_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+    """The next message; raises `IncompleteReadError` at the end."""
+    header, payload = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
+    return json.loads(await stream.readexactly(header)), await stream.readexactly(payload)
