@@ -1,18 +1,18 @@
 """Requests that arrive together run as one batch, in one compute thread.
 
-While a batch computes, the next one gathers by itself; so nobody waits for a full batch, and the
-busier the server, the larger the batches. All but the forward pass happens on the event loop,
-which is why there are no locks here.
+While a batch computes, the next one gathers by itself; so the busier the server, the larger the
+batches. Everything but the forward pass happens on the event loop, so nothing here needs a lock,
+and by plain calls, so that a request goes round the loop as seldom as possible.
 """
 
 import asyncio
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from clearhead.serve.metrics import Metrics
@@ -38,90 +38,86 @@ class Batcher:
         gather: float = 0.0,
         on_the_way: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`on_the_way` says how many requests are about to come; they are waited for a little."""
+        """`on_the_way` says how many requests are about to come: a batch waits for them.
+
+        At most until it is as large as what it waits for, and at most `gather` seconds.
+        """
         self.run = run
         self.metrics = metrics
         self.max_batch = max_batch
         self.gather = gather
         self.on_the_way = on_the_way
-        self.waiting: deque[_Waiting] = deque()
-        self.changed = asyncio.Event()
-        self.inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.waiting: dict[_Waiting, None] = {}  # in order; any of them can leave at once
+        self.is_computing = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.inbox: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
 
     async def __aenter__(self) -> Self:
+        self.loop = asyncio.get_running_loop()
         # A daemon: a forward pass that hangs must not hold up the end of the program.
         threading.Thread(target=self._compute, name="compute", daemon=True).start()
-        self.task = asyncio.create_task(self._dispatch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.task
+        self._stop_timer()
         self.inbox.put(None)
 
     async def submit(self, work: Work) -> Done:
         """The answer to some work; if the caller is cancelled while it waits, it is never done."""
-        waiting = _Waiting(work, asyncio.get_running_loop().create_future())
-        self.waiting.append(waiting)
-        self.metrics.queue_depth.set(len(self.waiting))
-        self.changed.set()
+        waiting = _Waiting(work, self.loop.create_future())
+        self.waiting[waiting] = None
+        self.consider()
         try:
             return await waiting.answered
         finally:
-            with suppress(ValueError):
-                self.waiting.remove(waiting)
-                self.metrics.queue_depth.set(len(self.waiting))
+            self.waiting.pop(waiting, None)
+            self.metrics.queue_depth.set(len(self.waiting))
 
-    def expect_less(self) -> None:
-        """Say that a request on the way will not come after all."""
-        self.changed.set()
-
-    async def _dispatch(self) -> None:
-        while True:
-            await self._gathered()
-            batch = self._take()
-            if batch:
-                await self._run_batch(batch)
-
-    async def _gathered(self) -> None:
-        """Until there is work, and no more of it is worth waiting for."""
-        while not self.waiting:
-            self.changed.clear()
-            await self.changed.wait()
-        until = self.waiting[0].since + self.gather
-        while 0 < self._rows() < self.max_batch and self.on_the_way():
-            left = until - time.monotonic()
-            if left <= 0:
-                break
-            self.changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self.changed.wait()
-
-    def _rows(self) -> int:
-        return sum(len(waiting.work.pictures) for waiting in self.waiting)
+    def consider(self) -> None:
+        """Start a batch, unless one is computing or more is worth waiting for."""
+        if self.is_computing or not self.waiting:
+            return
+        enough = min(self.max_batch, self.on_the_way() + 1)
+        left = next(iter(self.waiting)).since + self.gather - time.monotonic()
+        self._stop_timer()
+        if left > 0 and sum(len(waiting.work.pictures) for waiting in self.waiting) < enough:
+            self.timer = self.loop.call_later(left, self.consider)
+        else:
+            self._start(self._take())
 
     def _take(self) -> list[_Waiting]:
         """As many as fit, at least one, oldest first."""
         batch: list[_Waiting] = []
         rows = 0
-        while self.waiting:
-            more = len(self.waiting[0].work.pictures)
-            if batch and rows + more > self.max_batch:
+        for waiting in self.waiting:
+            rows += len(waiting.work.pictures)
+            if batch and rows > self.max_batch:
                 break
-            batch.append(self.waiting.popleft())
-            rows += more
-        self.metrics.queue_depth.set(len(self.waiting))
+            batch.append(waiting)
+        for waiting in batch:
+            del self.waiting[waiting]
         return batch
 
-    async def _run_batch(self, batch: list[_Waiting]) -> None:
+    def _start(self, batch: list[_Waiting]) -> None:
         started = time.monotonic()
         for waiting in batch:
             self.metrics.queue_seconds.observe(started - waiting.since)
         self.metrics.batch_size.observe(sum(len(waiting.work.pictures) for waiting in batch))
-        results = await self._in_thread([waiting.work for waiting in batch])
-        self.metrics.compute_seconds.observe(time.monotonic() - started)
+        self.metrics.queue_depth.set(len(self.waiting))
+        self.is_computing = True
+        self.inbox.put(batch)
+
+    def _compute(self) -> None:
+        """In the thread: batch after batch, until there is None."""
+        while (batch := self.inbox.get()) is not None:
+            started = time.monotonic()
+            results = self.run([waiting.work for waiting in batch])
+            self.metrics.compute_seconds.observe(time.monotonic() - started)
+            with suppress(RuntimeError):  # the loop has ended
+                self.loop.call_soon_threadsafe(partial(self._finish, batch, results))
+
+    def _finish(self, batch: list[_Waiting], results: list[Done | Exception]) -> None:
+        self.is_computing = False
         for waiting, result in zip(batch, results, strict=True):
             if waiting.answered.done():
                 continue
@@ -129,23 +125,9 @@ class Batcher:
                 waiting.answered.set_exception(result)
             else:
                 waiting.answered.set_result(result)
+        self.consider()
 
-    async def _in_thread(self, work: list[Work]) -> list[Done | Exception]:
-        loop = asyncio.get_running_loop()
-        finished: asyncio.Future[list[Done | Exception]] = loop.create_future()
-
-        def set_result(results: list[Done | Exception]) -> None:
-            if not finished.done():
-                finished.set_result(results)
-
-        def compute() -> None:
-            results = self.run(work)
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(set_result, results)
-
-        self.inbox.put(compute)
-        return await finished
-
-    def _compute(self) -> None:
-        while (job := self.inbox.get()) is not None:
-            job()
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None

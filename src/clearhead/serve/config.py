@@ -30,7 +30,7 @@ class ServeConfig:
     """Requests that may be at work or waiting at once; more get status 429."""
     max_batch: int = 32
     """Images in one forward pass."""
-    gather: float = 0.02
+    gather: float = 0.05
     """How long a picture waits for others that are being decoded, to share a forward pass."""
     deadline: float = 5.0
     """Time from a whole request to its answer; past it, status 504."""

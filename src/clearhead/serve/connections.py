@@ -6,23 +6,23 @@ is watched by `bodies`, which can still answer 408.
 """
 
 import asyncio
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from clearhead.serve.door import Door
 
 ARRIVING = 1.0  # seconds, while draining, for requests that are on their way
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with limits; `on_bad_request` hears of what is not HTTP at all."""
+    """uvicorn's protocol with limits."""
 
-    def __init__(
-        self, *, patience: float, on_bad_request: Callable[[], None], **settings: Any
-    ) -> None:
+    def __init__(self, *, patience: float, door: Door, **settings: Any) -> None:
         super().__init__(**settings)
         self.patience = patience
-        self.on_bad_request = on_bad_request
+        self.door = door
         self.receiving: asyncio.TimerHandle | None = None
         self.writing: asyncio.TimerHandle | None = None
 
@@ -65,8 +65,18 @@ class PatientProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is counted too."""
-        self.on_bad_request()
+        self.door.count_bad_request()
         super().send_400_response(msg)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Refusals are sent at once, without a task: a flood of them must leave time for work."""
+        if self.flow.write_paused or self.door.refusal(cycle.scope) is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        refusing = cycle.run_asgi(app)
+        with suppress(StopIteration):
+            refusing.send(None)
+            self.transport.abort()  # never: it has nothing to wait for
 
     def shutdown(self) -> None:
         """Stop after the requests that are here or on their way; half-sent ones are cut."""

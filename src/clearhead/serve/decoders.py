@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-import sys
+import queue
+import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -14,17 +16,16 @@ from fastapi import HTTPException
 from clearhead.models.config import ImageModelConfig
 from clearhead.prediction.prepare import Prepared
 from clearhead.serve.decoder import settings_of
-from clearhead.serve.frames import frame, receive_frame
+from clearhead.serve.decoder_process import DecoderProcess
+from clearhead.serve.frames import frame
 from clearhead.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["picture", "tensor"]
 
-# -P: a file in the current folder must not stand in for a module.
-COMMAND = (sys.executable, "-P", "-m", "clearhead.serve.decoder")
-START_SECONDS = 120.0
 UNREADABLE = "this picture cannot be decoded"
+WATCH_SECONDS = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,21 @@ class _Job:
     decoded: asyncio.Future[Decoded]
 
 
+@dataclass(eq=False)
+class _Seat:
+    """One decoder: its process, if it has one now, and since when that has been busy."""
+
+    started: asyncio.Future[None]
+    process: DecoderProcess | None = None
+    busy_since: float = field(default=float("inf"))
+
+
 class Decoders:
-    """`async with Decoders(...) as decoders`: started, and warm."""
+    """`async with Decoders(...) as decoders`: started, and warm.
+
+    Each process has a thread that feeds it. Were it the event loop, the processes would idle
+    while that is busy with turning others away.
+    """
 
     def __init__(
         self,
@@ -60,18 +74,27 @@ class Decoders:
         self.processes = processes
         self.seconds = seconds
         self.pending = 0
-        self.jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        self.tasks: list[asyncio.Task[None]] = []
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.seats: list[_Seat] = []
 
     async def __aenter__(self) -> Self:
-        started = await asyncio.gather(*(self._start() for _ in range(self.processes)))
-        self.tasks = [asyncio.create_task(self._serve(process)) for process in started]
+        self.loop = asyncio.get_running_loop()
+        self.seats = [_Seat(self.loop.create_future()) for _ in range(self.processes)]
+        for seat in self.seats:
+            threading.Thread(target=self._feed, args=(seat,), name="decoder", daemon=True).start()
+        try:
+            await asyncio.gather(*(seat.started for seat in self.seats))
+        except BaseException:
+            self._end()
+            raise
+        self.watch = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.watch
+        self._end()
 
     async def decode(self, kind: Kind, body: bytes, content_type: str) -> Decoded:
         """The pictures in a body; if the caller is cancelled before its turn, nothing is done.
@@ -80,85 +103,76 @@ class Decoders:
         """
         started = time.monotonic()
         message = frame({"kind": kind, "content_type": content_type}, body)
-        job = _Job(message, asyncio.get_running_loop().create_future())
+        job = _Job(message, self.loop.create_future())
         self.pending += 1
         try:
-            self.jobs.put_nowait(job)
+            self.jobs.put(job)
             return await job.decoded
         finally:
             self.pending -= 1
             self.metrics.decode_seconds.observe(time.monotonic() - started)
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the server, which tells its decoders
-        )
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await _exchange(process, self.setup)
-        except BaseException:
-            await _end(process)
-            raise
-        return process
+    def _end(self) -> None:
+        for seat in self.seats:
+            self.jobs.put(None)
+            if seat.process is not None:
+                seat.process.kill()
 
-    async def _serve(self, process: asyncio.subprocess.Process) -> None:
-        """Job after job; a process that dies or hangs is replaced."""
-        try:
-            while True:
-                job = await self._next_job()
-                if not await self._do(process, job):
-                    await _end(process)
-                    process = await self._start_again()
-        finally:
-            await _end(process)
-
-    async def _start_again(self) -> asyncio.subprocess.Process:
+    async def _watch(self) -> None:
+        """Kill what hangs; its thread then starts another."""
         while True:
-            try:
-                return await self._start()
-            except (OSError, EOFError, TimeoutError) as error:  # no memory, say: it may come back
-                logger.error("a decoder did not start: %r", error)
-                await asyncio.sleep(1)
+            await asyncio.sleep(WATCH_SECONDS)
+            for seat in self.seats:
+                if time.monotonic() - seat.busy_since > self.seconds and seat.process is not None:
+                    seat.process.kill()
 
-    async def _next_job(self) -> _Job:
-        while (job := await self.jobs.get()).decoded.done():
-            pass
-        return job
-
-    async def _do(self, process: asyncio.subprocess.Process, job: _Job) -> bool:
-        """Whether the process can go on."""
+    def _feed(self, seat: _Seat) -> None:
+        """In a thread: job after job, until there is None; a process that dies is replaced."""
         try:
-            async with asyncio.timeout(self.seconds):
-                header, pixels = await _exchange(process, job.message)
-        except (OSError, EOFError, TimeoutError):  # also BrokenPipeError, IncompleteReadError
+            seat.process = DecoderProcess(self.setup)
+        except (OSError, EOFError) as error:
+            self._tell(_fail, seat.started, error)
+            return
+        self._tell(_succeed, seat.started, None)
+        while (job := self.jobs.get()) is not None:
             if not job.decoded.done():
-                job.decoded.set_exception(HTTPException(422, UNREADABLE))
-            return False
-        if not job.decoded.done():
-            if "error" in header:
-                job.decoded.set_exception(HTTPException(header["status"], header["error"]))
-            else:
-                job.decoded.set_result(_decoded(header, pixels))
-        return True
+                self._do(seat, job)
+        if seat.process is not None:
+            seat.process.kill()
+
+    def _do(self, seat: _Seat, job: _Job) -> None:
+        try:
+            if seat.process is None:
+                seat.process = DecoderProcess(self.setup)
+            seat.busy_since = time.monotonic()
+            header, pixels = seat.process.ask(job.message)
+        except (OSError, EOFError) as error:  # it died over this picture, or was killed
+            logger.warning("a decoder ended: %r", error)
+            if seat.process is not None:
+                seat.process.kill()
+            seat.process = None
+            self._tell(_fail, job.decoded, HTTPException(422, UNREADABLE))
+            return
+        finally:
+            seat.busy_since = float("inf")
+        if "error" in header:
+            self._tell(_fail, job.decoded, HTTPException(header["status"], header["error"]))
+        else:
+            self._tell(_succeed, job.decoded, _decoded(header, pixels))
+
+    def _tell(self, settle: Any, future: asyncio.Future[Any], outcome: Any) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(partial(settle, future, outcome))
 
 
-async def _exchange(
-    process: asyncio.subprocess.Process, message: bytes
-) -> tuple[dict[str, Any], bytes]:
-    if process.stdin is None or process.stdout is None:  # never: both are pipes
-        raise EOFError
-    process.stdin.write(message)
-    await process.stdin.drain()
-    return await receive_frame(process.stdout)
+def _succeed(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _decoded(header: dict[str, Any], pixels: bytes) -> Decoded:

@@ -3,15 +3,18 @@
 Plain ASGI, before any framework: a refusal must cost next to nothing when there are thousands.
 """
 
-import json
 from collections.abc import Collection
+from functools import lru_cache
 
-from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clearhead.serve.admission import BUSY
 from clearhead.serve.service import Service
 
+Headers = list[tuple[bytes, bytes]]
+
 OTHER = "other"
+WRONG_HOST = "this server does not answer to that Host; start it with --allow-host"
 SAFE = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
 
@@ -41,7 +44,7 @@ class Door:
 
     def count_bad_request(self) -> None:
         """Count what was not HTTP, and so never came to the door."""
-        self.service.metrics.requests.labels(OTHER, 400).inc()
+        self.service.metrics.count(OTHER, 400)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -53,32 +56,37 @@ class Door:
 
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.service.metrics.requests.labels(route, message["status"]).inc()
-                headers = [*message.get("headers", ()), *SAFE]
+                self.service.metrics.count(route, message["status"])
+                message["headers"] = [*message["headers"], *SAFE]
                 if self.draining:
-                    headers.append((b"connection", b"close"))
-                message["headers"] = headers
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        refusal = self._refusal(scope)
+        refusal = self.refusal(scope)
         if refusal is None:
             await self.app(scope, receive, count_and_send)
         else:
-            await _answer(refusal, count_and_send)
+            await _refuse(count_and_send, *refusal)
 
-    def _refusal(self, scope: Scope) -> HTTPException | None:
-        named = [value for name, value in scope["headers"] if name == b"host"]
-        if len(named) != 1 or _without_port(named[0]) not in self.hosts:
-            return HTTPException(400, "this server is not called so; see --allow-host")
-        if (
-            scope["path"] in self.limited
-            and scope["method"] == "POST"
-            and self.service.admission.is_full
-        ):
-            return self.service.admission.refusal()
+    def refusal(self, scope: Scope) -> tuple[int, str, Headers] | None:
+        """Status, text and headers for who is turned away before anything else is looked at."""
+        admission = self.service.admission
+        if not self._is_called_so(scope):
+            return 400, WRONG_HOST, []
+        if admission.is_full and scope["path"] in self.limited and scope["method"] == "POST":
+            return 429, BUSY, [(b"retry-after", str(admission.retry_after).encode())]
         return None
 
+    def _is_called_so(self, scope: Scope) -> bool:
+        """Whether the Host header names this server: a page elsewhere must not reach it.
 
+        (DNS rebinding: a foreign name that suddenly points here.)
+        """
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        return len(named) == 1 and _without_port(named[0]) in self.hosts
+
+
+@lru_cache(maxsize=64)
 def _without_port(host: bytes) -> str:
     """The name in a Host header: `[::1]:8000` is `::1`."""
     name = host.decode("latin-1").strip().lower()
@@ -87,12 +95,9 @@ def _without_port(host: bytes) -> str:
     return name.partition(":")[0]
 
 
-async def _answer(refusal: HTTPException, send: Send) -> None:
-    body = json.dumps({"error": refusal.detail}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *((name.encode(), value.encode()) for name, value in (refusal.headers or {}).items()),
-    ]
-    await send({"type": "http.response.start", "status": refusal.status_code, "headers": headers})
+async def _refuse(send: Send, status: int, text: str, headers: Headers) -> None:
+    body = b'{"error":"%s"}' % text.encode()
+    length = (b"content-length", str(len(body)).encode())
+    start = [(b"content-type", b"application/json"), length, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

@@ -1,6 +1,5 @@
 """How the server and its decoders talk: a line of JSON's length, a payload's length, both."""
 
-import asyncio
 import json
 import struct
 from typing import Any, BinaryIO
@@ -19,11 +18,5 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     lengths = stream.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:
         return None
-    header, payload = _LENGTHS.unpack(lengths)
-    return json.loads(stream.read(header)), stream.read(payload)
-
-
-async def receive_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-    """The next message; raises `IncompleteReadError` at the end."""
-    header, payload = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
-    return json.loads(await stream.readexactly(header)), await stream.readexactly(payload)
+    text, payload = (stream.read(length) for length in _LENGTHS.unpack(lengths))
+    return json.loads(text), payload

@@ -26,6 +26,7 @@ class Metrics:
             ("route", "status"),
             registry=registry,
         )
+        self._counted: dict[tuple[str, int], Counter] = {}
         self.in_progress = Gauge(
             "clearhead_requests_in_progress",
             "Requests that are admitted and not yet answered.",
@@ -44,6 +45,13 @@ class Metrics:
         self.compute_seconds = self._seconds("compute", "One batch in the compute thread.")
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+
+    def count(self, route: str, status: int) -> None:
+        """One more request that got this status."""
+        child = self._counted.get((route, status))
+        if child is None:
+            child = self._counted[route, status] = self.requests.labels(route, status)
+        child.inc()
 
     def text(self) -> bytes:
         """All of it, as of now."""

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from clearhead.serve.config import ServeConfig
 from clearhead.serve.connections import PatientProtocol
 from clearhead.serve.door import Door
 
+SWITCH_INTERVAL = 1e-4
 KEEP_ALIVE = 10  # seconds between two requests of one connection
 
 
@@ -65,7 +67,7 @@ def run(
         uvicorn.Config(
             door,
             http=partial(  # type: ignore[arg-type]
-                PatientProtocol, patience=config.patience, on_bad_request=door.count_bad_request
+                PatientProtocol, patience=config.patience, door=door
             ),
             ws="none",
             lifespan="on",
@@ -80,6 +82,9 @@ def run(
         drain=config.drain,
         on_start=lambda: announce(address),
     )
+    # The compute thread asks for the interpreter after every operation of the model; by default a
+    # busy event loop would keep it waiting 5 ms each time, and a forward pass take seconds.
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with listener:
         server.run(sockets=[listener])
     return server.interrupted

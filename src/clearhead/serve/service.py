@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from fastapi import HTTPException, Request
 
@@ -17,8 +16,6 @@ from clearhead.serve.config import ServeConfig
 from clearhead.serve.decoders import Decoded, Decoders, Kind
 from clearhead.serve.metrics import Metrics
 from clearhead.serve.work import Done, Work, worker
-
-T = TypeVar("T")
 
 BODIES_HELD = 16  # as many of the largest allowed may be in memory at once
 
@@ -74,38 +71,40 @@ class Service:
         async with whole_body(request, self.admission, limit=limit, seconds=seconds) as body:
             with self.admission.place():
                 started = time.monotonic()
-                content_type = request.headers.get("content-type", "")
-                answer = self._answer(kind, body, content_type, explain=explain)
                 try:
-                    async with asyncio.timeout(self.config.deadline):
-                        return await _unless_gone(request, answer)
-                except TimeoutError as error:
-                    text = f"no answer within {self.config.deadline:g} seconds; try again later"
-                    raise HTTPException(504, text) from error
+                    return await self._answer_in_time(request, kind, body, explain=explain)
                 finally:
                     self.admission.last_seconds = time.monotonic() - started
+
+    async def _answer_in_time(
+        self, request: Request, kind: Kind, body: bytes, *, explain: bool
+    ) -> tuple[Decoded, Done]:
+        """The answer, given up at the deadline, or as soon as the client leaves."""
+        leaving = asyncio.ensure_future(gone(request))
+        try:
+            async with asyncio.timeout(self.config.deadline) as limit:
+                leaving.add_done_callback(lambda _: _end_now(limit))
+                content_type = request.headers.get("content-type", "")
+                return await self._answer(kind, body, content_type, explain=explain)
+        except TimeoutError as error:
+            if leaving.done():
+                raise ClientGoneError from error
+            text = f"no answer within {self.config.deadline:g} seconds; try again later"
+            raise HTTPException(504, text) from error
+        finally:
+            leaving.cancel()
 
     async def _answer(
         self, kind: Kind, body: bytes, content_type: str, *, explain: bool
     ) -> tuple[Decoded, Done]:
         try:
             decoded = await self.decoders.decode(kind, body, content_type)
-        finally:
-            self.batcher.expect_less()
+        except BaseException:
+            self.batcher.consider()  # it need not wait for this one
+            raise
         return decoded, await self.batcher.submit(Work(pictures=decoded.pictures, explain=explain))
 
 
-async def _unless_gone(request: Request, answer: Coroutine[Any, Any, T]) -> T:
-    """The answer, given up as soon as the client leaves."""
-    answering = asyncio.ensure_future(answer)
-    leaving = asyncio.ensure_future(gone(request))
-    try:
-        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            raise ClientGoneError
-        return answering.result()
-    finally:
-        for task in (answering, leaving):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+def _end_now(limit: asyncio.Timeout) -> None:
+    with suppress(RuntimeError):  # it has ended by itself
+        limit.reschedule(0)
