@@ -69,7 +69,7 @@ def make_app(
         app,
         service=service,
         routes=frozenset(route.path for route in routes),
-        limited=frozenset(route.path for route in routes if "POST" in route.methods),
+        limited=frozenset(route.path for route in routes if "POST" in (route.methods or ())),
     )
 
 

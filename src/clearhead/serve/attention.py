@@ -1,6 +1,6 @@
 """The attention of a Vision Transformer on a batch, from its own blocks."""
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from clearhead.attention import MultiHeadAttention, stages
 from clearhead.data.pixels import normalize
+from clearhead.errors import InputError
+from clearhead.models.block import Block
 from clearhead.models.build import ImageModel
 from clearhead.models.vit import VisionTransformer
 
@@ -23,20 +25,17 @@ class AttentionOf(Protocol):
         """All layers and heads."""
 
 
-def has_attention(model: ImageModel) -> bool:
-    """Whether there is anything to explain."""
-    return isinstance(model, VisionTransformer)
-
-
 def attention_of(
     model: ImageModel, images: UInt8[Tensor, "batch channels height width"]
 ) -> Weights:
     """softmax(scale · Q Kᵀ) of every block, computed as the model does, in evaluation mode."""
+    if not isinstance(model, VisionTransformer):
+        raise InputError(f"a {type(model).__name__} has no attention to explain")
     like = next(model.parameters())
     layers = []
     with torch.inference_mode():
         tokens = model.embedded(normalize(images, model.config).to(like))
-        for block in model.blocks:
+        for block in cast("list[Block]", list(model.blocks)):
             layers.append(_weights(block.attn, block.norm1(tokens)).double().cpu())
             tokens = block(tokens)
     return torch.stack(layers)

@@ -70,7 +70,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Refusals are sent at once, without a task: a flood of them must leave time for work."""
-        if self.flow.write_paused or self.door.refusal(cycle.scope) is None:
+        if self.flow.write_paused or self.door.refusal(dict(cycle.scope)) is None:
             super()._start_asgi_task(cycle, app)
             return
         refusing = cycle.run_asgi(app)

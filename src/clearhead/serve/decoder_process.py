@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from clearhead.serve.frames import read_frame
@@ -41,3 +42,7 @@ class DecoderProcess:
         """End it now, whatever it does."""
         self.process.kill()
         self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # what was still to be written
+                if stream is not None:
+                    stream.close()

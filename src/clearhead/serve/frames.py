@@ -2,7 +2,7 @@
 
 import json
 import struct
-from typing import Any, BinaryIO
+from typing import Any, IO
 
 _LENGTHS = struct.Struct(">II")
 
@@ -13,7 +13,7 @@ def frame(header: dict[str, Any], payload: bytes = b"") -> bytes:
     return b"".join([_LENGTHS.pack(len(text), len(payload)), text, payload])
 
 
-def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def read_frame(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, or None at the end."""
     lengths = stream.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:

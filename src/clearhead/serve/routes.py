@@ -6,7 +6,6 @@ from fastapi import APIRouter, HTTPException, Query, Request
 
 from clearhead.models.vit import VisionTransformer
 from clearhead.prediction.predict import Prediction
-from clearhead.serve.attention import has_attention
 from clearhead.serve.openapi import PICTURE_BODY, refusals
 from clearhead.serve.schemas import Answer, Explanation, HeadWeights
 from clearhead.serve.service import Service
@@ -30,7 +29,7 @@ def explain_routes(service: Service) -> APIRouter:
     """POST /v1/explain."""
     model = service.model
     router = APIRouter(tags=["pictures"])
-    if not isinstance(model, VisionTransformer) or not has_attention(model):
+    if not isinstance(model, VisionTransformer):
         name = type(model).__name__
 
         @router.post("/v1/explain", include_in_schema=False)
@@ -46,8 +45,8 @@ def explain_routes(service: Service) -> APIRouter:
     @router.post("/v1/explain", openapi_extra=PICTURE_BODY, responses=refusals(*WITH_PICTURE))
     async def explain(
         request: Request,
-        layers: Annotated[list[layer_numbers] | None, Query(max_length=depth)] = None,  # type: ignore[valid-type]
-        heads: Annotated[list[head_numbers] | None, Query(max_length=num_heads)] = None,  # type: ignore[valid-type]
+        layers: Annotated[list[layer_numbers] | None, Query(max_length=depth)] = None,
+        heads: Annotated[list[head_numbers] | None, Query(max_length=num_heads)] = None,
     ) -> Explanation:
         """The answer to a picture and the attention weights of chosen layers and heads.
 

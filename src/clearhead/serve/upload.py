@@ -36,7 +36,7 @@ def _file_in_form(body: bytes, content_type: str) -> bytes:
         parser: FormParser = create_form_parser(
             headers,
             fields.append,
-            files.append,  # type: ignore[arg-type]
+            files.append,
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},  # never on a disk
         )
         parser.write(body)
