@@ -16,8 +16,8 @@ HASTY = {
     "max_batch": 5,
     "allow_host": ["digits.example"],
 }
-BUSY = {"capacity": 8, "max_batch": 2, "deadline": 1.0, "gather": 0.0, "grace": 8.0}
-BUSY_SECONDS = 0.25
+BUSY = {"capacity": 8, "max_batch": 2, "deadline": 1.8, "gather": 0.0, "grace": 8.0}
+BUSY_SECONDS = 0.3
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def server(servers: tuple[Served, Served, Served]) -> Served:
 
 @pytest.fixture(scope="session")
 def busy(servers: tuple[Served, Served, Served]) -> Served:
-    """Room for 8, batches of 2 in a quarter of a second, deadline of 1 s."""
+    """Room for 8, batches of 2 in 0.3 s, deadline of 1.8 s."""
     return servers[1]
 
 

@@ -138,6 +138,13 @@ def tensor(rows: int, seed: int = 0) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     return random.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8)
 
 
+def tensor_request(rows: int, seed: int = 0, **more: Any) -> bytes:
+    """An inference request for random pixels."""
+    pixels = tensor(rows, seed)
+    images = {"name": "images", "shape": pixels.shape, "datatype": "UINT8"}
+    return json.dumps({"inputs": [images | {"data": pixels.ravel().tolist()}], **more}).encode()
+
+
 def _serve() -> None:
     from clearhead.models.build import load
     from clearhead.serve.app import make_app

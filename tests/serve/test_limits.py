@@ -85,11 +85,11 @@ def test_an_endless_body_in_chunks_is_cut_and_costs_no_memory(server: Served) ->
 def test_more_bytes_than_content_length_says_are_not_part_of_the_body(server: Served) -> None:
     with server.connect() as connection:
         connection.sendall(post(png(0)) + bytes(300_000))
-        assert status_of(connection) == 200
-        end = connection.recv(1 << 16)
+        answers = b""
         while more := _received(connection):
-            end += more
-        assert b"200 OK" not in end
+            answers += more
+    assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200") + 1  # no more than those
+    assert b"HTTP/1.1 400" in answers
 
 
 def _received(connection: socket.socket) -> bytes:
@@ -122,6 +122,7 @@ HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\
         (HEAD.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked"), b"5\r\nab", 408),
         (HEAD.replace(b"POST /v1/predict", b"GET /nowhere"), bytes(99), 404),
     ],
+    ids=["nothing", "head", "lines", "half head", "no body", "body", "chunk", "unread body"],
 )
 def test_slow_clients_are_cut_while_others_are_served(
     server: Served, start: bytes, rest: bytes, status: int | None
@@ -138,21 +139,14 @@ def test_slow_clients_are_cut_while_others_are_served(
 
 
 def test_a_client_that_does_not_read_is_cut(server: Served) -> None:
-    request = post(png(0), "/v1/explain")
     with server.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        count = 300
-        sender = threading.Thread(target=dribble, args=(connection, b""))
-        sender.start()
-        with contextlib.suppress(OSError):
-            connection.settimeout(3)
-            for _ in range(count):
-                connection.sendall(request)
-        connection.settimeout(20)
+        connection.sendall(post(png(0), "/v1/explain") * 100)
+        time.sleep(2.5)
         received = b""
         while more := _received(connection):
             received += more
-        assert received.count(b"HTTP/1.1 200") < count
+    assert 1 <= received.count(b"HTTP/1.1 200") < 100
     assert server.ask("GET", "/v2/health/live").status == 200
 
 
