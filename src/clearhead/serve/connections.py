@@ -6,6 +6,8 @@ is watched by `bodies`, which can still answer 408.
 """
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +25,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().__init__(**settings)
         self.patience = patience
         self.door = door
+        self.running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one read
         self.receiving: asyncio.TimerHandle | None = None
         self.writing: asyncio.TimerHandle | None = None
 
@@ -35,6 +38,9 @@ class PatientProtocol(HttpToolsProtocol):
         """No timer outlives the connection."""
         self._stop(self.receiving)
         self._stop(self.writing)
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.message_event.set()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -56,7 +62,7 @@ class PatientProtocol(HttpToolsProtocol):
         """The client does not read."""
         super().pause_writing()
         self._stop(self.writing)
-        self.writing = self.loop.call_later(self.patience, self.transport.abort)
+        self.writing = self.loop.call_later(self.patience, self._abort)
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -70,43 +76,46 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Refusals are sent at once, without a task: a flood of them must leave time for work."""
+        self.running = cycle
         if self.flow.write_paused or self.door.refusal(dict(cycle.scope)) is None:
             super()._start_asgi_task(cycle, app)
             return
         refusing = cycle.run_asgi(app)
         with suppress(StopIteration):
             refusing.send(None)
-            self.transport.abort()  # never: it has nothing to wait for
+            self._abort()  # never: it has nothing to wait for
 
     def shutdown(self) -> None:
         """Stop after the requests that are here or on their way; half-sent ones are cut."""
         self.loop.call_later(ARRIVING, self._end)
-        if self._is_answering():
-            self.cycle.keep_alive = False
+        if self.running is not None:
+            self.running.keep_alive = False
 
     def _end(self) -> None:
-        if self._is_answering():
-            self.cycle.keep_alive = False
-        else:
+        running = self.running
+        if running is None or running.response_complete or running.more_body:
             self._close()
-
-    def _is_answering(self) -> bool:
-        """Whether a whole request is here that has no whole answer yet."""
-        cycle = self.cycle
-        return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     def _expect_request(self) -> None:
         self._stop(self.receiving)
         self.receiving = self.loop.call_later(self.patience, self._lose_patience)
 
     def _lose_patience(self) -> None:
-        if self.cycle is None or self.cycle.response_complete or self.transport.is_closing():
+        """If a request's body is what is slow, `bodies` answers; all else ends here."""
+        if self.running is None or self.running.response_complete or self.transport.is_closing():
             self._close()
 
     def _close(self) -> None:
         self.transport.close()
         # Bytes that nobody takes would keep a closed connection for ever.
-        self.loop.call_later(self.patience, self.transport.abort)
+        self.loop.call_later(self.patience, self._abort)
+
+    def _abort(self) -> None:
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            with suppress(OSError):  # no lingering: the system must not go on sending either
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     @staticmethod
     def _stop(timer: asyncio.TimerHandle | None) -> None:
