@@ -5,9 +5,11 @@ import time
 from contextlib import AsyncExitStack, suppress
 from typing import Self
 
+import torch
 from fastapi import HTTPException, Request
 
 from clearhead.models.build import ImageModel
+from clearhead.prediction.prepare import Prepared
 from clearhead.serve.admission import Admission
 from clearhead.serve.attention import AttentionOf
 from clearhead.serve.batcher import Batcher
@@ -52,6 +54,7 @@ class Service:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.decoders)
             await stack.enter_async_context(self.batcher)
+            await self._warm_up()
             self._stack = stack.pop_all()
         self.is_ready = True
         return self
@@ -59,6 +62,12 @@ class Service:
     async def __aexit__(self, *_: object) -> None:
         self.is_ready = False
         await self._stack.aclose()
+
+    async def _warm_up(self) -> None:
+        """The first forward pass is much the slowest, so nobody shall wait for it."""
+        config = self.model.config
+        blank = Prepared(torch.zeros(config.in_channels, *config.image_shape, dtype=torch.uint8))
+        await asyncio.to_thread(self.batcher.run, [Work(pictures=(blank,))])
 
     async def ask(
         self, request: Request, kind: Kind, *, explain: bool = False
