@@ -155,7 +155,11 @@ def _serve() -> None:
     config = ServeConfig(**{"port": 0, "decoders": 1, **json.loads(settings)})
     model = load(folder)
     model.register_forward_pre_hook(lambda *_: time.sleep(float(seconds)))
-    run(make_app(model, config), config, announce=lambda address: os.write(1, address.encode()))
+
+    def say(address: str) -> None:
+        os.write(1, address.encode())
+
+    run(make_app(model, config), config, announce=say)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,12 @@ def test_who_leaves_before_its_turn_is_not_decoded() -> None:
         assert seat.process is not None
         asked: list[bytes] = []
         ask = seat.process.ask
-        seat.process.ask = lambda message: (asked.append(message), ask(message))[1]  # type: ignore[method-assign]
+
+        def note(message: bytes) -> tuple[dict[str, Any], bytes]:
+            asked.append(message)
+            return ask(message)
+
+        seat.process.ask = note  # type: ignore[method-assign]
         os.kill(seat.process.process.pid, signal.SIGSTOP)
         first = asyncio.create_task(decoders.decode("picture", png(1), ""))
         while not asked:

@@ -38,7 +38,7 @@ def test_no_host_and_two_hosts_are_refused(server: Served) -> None:
 def test_other_origins_are_given_no_leave(server: Served) -> None:
     asked = {"origin": "http://evil.example", "access_control_request_method": "POST"}
     replies = [
-        server.ask("OPTIONS", "/v1/predict", **asked),
+        server.ask("OPTIONS", "/v1/predict", None, **asked),
         server.ask("POST", "/v1/predict", png(0), **asked),
     ]
     assert [reply.status for reply in replies] == [405, 200]

@@ -73,6 +73,18 @@ def test_outputs_can_be_chosen_and_no_id_comes_back_if_none_was_given(server: Se
     assert [output["name"] for output in said["outputs"]] == ["label"]
 
 
+@pytest.mark.parametrize("given", ["", "é"])
+def test_the_id_comes_back_as_it_was(server: Served, given: str) -> None:
+    assert infer(server, tensor_request(1, id=given)).json()["id"] == given
+
+
+def test_a_whole_number_may_be_written_with_a_point(server: Served) -> None:
+    expected = infer(server, tensor_request(1)).json()
+    body: dict[str, Any] = json.loads(tensor_request(1))
+    body["inputs"][0]["data"] = [float(value) for value in body["inputs"][0]["data"]]
+    assert infer(server, body).json() == expected
+
+
 def changed(**tensor_changes: Any) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(tensor_request(1))
     body["inputs"][0] |= tensor_changes
@@ -109,6 +121,9 @@ ZEROS = [0] * 784
         (changed(data=[*ZEROS[:-1], "0"]), "255"),
         (changed(data=[*ZEROS[:-1], None]), "255"),
         (changed(data=[True] * 784), "255"),
+        (changed(data=[*ZEROS[:-1], True]), "255"),
+        (changed() | {"outputs": None}, "outputs"),
+        (changed() | {"id": None}, "id"),
         (changed(data=[*ZEROS[:-1], 10**30]), "255"),
         (changed(data=[]), ""),
         (changed() | {"id": 5}, "id"),

@@ -1,8 +1,12 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 
+from clearhead.data.pixels import normalize
 from clearhead.errors import InputError
+from clearhead.models.block import Block
 from clearhead.models.build import ImageModel, build
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -72,14 +76,15 @@ def test_attention_follows_the_models_scale_and_leaves_its_mode(scale: str | flo
     torch.manual_seed(3)
     network = build(config)
     assert isinstance(network, VisionTransformer)
+    blocks = cast("list[Block]", list(network.blocks))
     seen = []
-    for block in network.blocks:
+    for block in blocks:
         block.attn.proj.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         if block.attn.learned_scale is not None:
             torch.nn.init.uniform_(block.attn.learned_scale, 0.1, 2)
     network.eval()
     weights = attention_of(network, torch.from_numpy(tensor(3)))
-    for layer, block in enumerate(network.blocks):
+    for layer, block in enumerate(blocks):
         tokens = block.norm1(_before(network, layer)).detach()
         value = block.attn.qkv(tokens)[..., 40:].unflatten(-1, (5, 4)).transpose(1, 2)
         context = (weights[layer].float() @ value).transpose(1, 2).flatten(2)
@@ -87,10 +92,8 @@ def test_attention_follows_the_models_scale_and_leaves_its_mode(scale: str | flo
 
 
 def _before(network: VisionTransformer, layer: int) -> torch.Tensor:
-    from clearhead.data.pixels import normalize
-
     tokens = network.embedded(normalize(torch.from_numpy(tensor(3)), network.config))
-    for block in network.blocks[:layer]:
+    for block in list(network.blocks)[:layer]:
         tokens = block(tokens)
     return tokens
 

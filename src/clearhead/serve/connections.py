@@ -28,6 +28,7 @@ class PatientProtocol(HttpToolsProtocol):
         self.running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one read
         self.receiving: asyncio.TimerHandle | None = None
         self.writing: asyncio.TimerHandle | None = None
+        self.closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request must come soon."""
@@ -38,6 +39,7 @@ class PatientProtocol(HttpToolsProtocol):
         """No timer outlives the connection."""
         self._stop(self.receiving)
         self._stop(self.writing)
+        self._stop(self.closing)
         if self.running is not None and not self.running.response_complete:
             self.running.disconnected = True
             self.running.message_event.set()
@@ -108,12 +110,15 @@ class PatientProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         self.transport.close()
         # Bytes that nobody takes would keep a closed connection for ever.
-        self.loop.call_later(self.patience, self._abort)
+        self._stop(self.closing)
+        self.closing = self.loop.call_later(self.patience, self._abort)
 
     def _abort(self) -> None:
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
-            with suppress(OSError):  # no lingering: the system must not go on sending either
+            with suppress(
+                OSError, ValueError
+            ):  # no lingering: the system must not go on sending either
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 

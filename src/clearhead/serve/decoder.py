@@ -4,6 +4,7 @@ Started by `decoders`, never by hand. A picture that crashes its decoder, or kee
 ever, costs this process and not the server; when the server is gone, stdin ends, and so does this.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -29,6 +30,7 @@ def settings_of(config: ImageModelConfig) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until stdin ends."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it reports bad forms
     stdin, stdout = _private_streams()
     first = read_frame(stdin)
     if first is None:
@@ -49,7 +51,10 @@ def decode(header: dict[str, Any], body: bytes, config: ImageModelConfig, most: 
         request: dict[str, Any] = {}
         if header["kind"] == "tensor":
             read = read_request(body)
-            request = {"id": read.id, "outputs": [wanted.name for wanted in read.outputs or []]}
+            request = {
+                "id": read.id if "id" in read.model_fields_set else None,
+                "outputs": [wanted.name for wanted in read.outputs],
+            }
             pictures = pictures_from(read, config, most)
         else:
             pictures = [picture_from(body, header["content_type"], config)]

@@ -21,18 +21,9 @@ _FILE = {"type": "string", "format": "binary"}
 PICTURE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "PNG, JPEG, GIF, BMP, TIFF, WebP or PBM; or a form with one such file.",
-        "content": {
-            **{kind: {"schema": _FILE} for kind in IMAGE_TYPES},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": _FILE},
-                },
-                "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
-            },
-        },
+        "description": "PNG, JPEG, GIF, BMP, TIFF, WebP or PBM, by whatever content type; or a "
+        "form (multipart/form-data) that holds one such file, under any name.",
+        "content": {kind: {"schema": _FILE} for kind in IMAGE_TYPES},
     }
 }
 

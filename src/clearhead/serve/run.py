@@ -71,7 +71,7 @@ def run(
             ),
             ws="none",
             lifespan="on",
-            log_level="warning",
+            log_level="error",  # what clients do wrong is no news
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -52,7 +52,7 @@ class Tensor(BaseModel):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] = {}
     data: list[Any]
 
 
@@ -60,7 +60,7 @@ class RequestedOutput(BaseModel):
     """The name of an output that is wanted."""
 
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] = {}
 
 
 class InferRequest(BaseModel):
@@ -68,10 +68,10 @@ class InferRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
+    id: str = ""
+    parameters: dict[str, Any] = {}
     inputs: list[Tensor]
-    outputs: list[RequestedOutput] | None = None
+    outputs: list[RequestedOutput] = []
 
 
 class OutputTensor(BaseModel):

@@ -43,11 +43,17 @@ def _pixels(tensor: Tensor, config: ImageModelConfig, most: int) -> np.ndarray:
     if shape[1:] != expected or not 1 <= shape[0] <= most:
         raise InputError(f"{INPUT} has shape {[f'1 to {most}', *expected]}, got {list(shape)}")
     try:
-        values = np.asarray(tensor.data)
+        np.asarray(tensor.data)
     except ValueError as error:
         raise InputError("data has rows of different lengths") from error
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+    values = np.asarray(tensor.data, dtype=object)
+    if not all(map(_is_byte, values.flat)):
         raise InputError("data holds whole numbers from 0 to 255")
     if values.size != prod(shape) or (values.ndim > 1 and values.shape != shape):
         raise InputError(f"data has shape {list(values.shape)}, the tensor {list(shape)}")
     return values.astype(np.uint8).reshape(shape)
+
+
+def _is_byte(value: object) -> bool:
+    """Whether JSON Schema calls it an integer, which 81.0 is and `true` is not, from 0 to 255."""
+    return type(value) in (int, float) and 0 <= value <= 255 and value == int(value)  # type: ignore[operator, call-overload]
