@@ -43,7 +43,7 @@ from rich.table import Table
 
 PORT = 8790
 ROUNDS = 3
-SERVERS = Path(__file__).with_name("serving_peers.py")
+SERVERS = Path(__file__).parent / "peers" / "servers.py"
 PATHS = {
     "plain": "/predict",
     "litserve": "/predict",

@@ -1,4 +1,4 @@
-"""The same model behind other servers, for `serving.py`: serving_peers.py SERVER PORT."""
+"""The same model behind other servers, for `serving.py`: servers.py SERVER PORT."""
 
 import sys
 from typing import Any
@@ -27,7 +27,7 @@ def plain(port: int) -> None:
     app, model = FastAPI(), _model()
 
     @app.post("/predict")
-    def answer(picture: bytes = Body(media_type="image/png")) -> dict[str, Any]:  # noqa: B008
+    def answer(picture: bytes = Body(media_type="image/png")) -> dict[str, Any]:
         return _said(predict(model, picture))
 
     uvicorn.run(app, port=port, log_level="warning", access_log=False)
@@ -41,7 +41,7 @@ def litserve(port: int) -> None:
     from clearhead.prediction.predict import answer
     from clearhead.prediction.prepare import prepare
 
-    class Digits(ls.LitAPI):  # type: ignore[misc, name-defined]
+    class Digits(ls.LitAPI):  # type: ignore[misc]
         def setup(self, device: str) -> None:
             self.model = _model()
 
