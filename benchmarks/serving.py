@@ -43,7 +43,7 @@ from rich.table import Table
 
 PORT = 8790
 ROUNDS = 3
-SERVERS = Path(__file__).parent / "peers" / "servers.py"
+PEERS = Path(__file__).parent / "peers"
 PATHS = {
     "plain": "/predict",
     "litserve": "/predict",
@@ -166,7 +166,7 @@ def running(server: str, python: str) -> Iterator[int]:
     """A server, ready; its process id."""
     command = [sys.executable, "-m", "clearhead", "serve", "--port", str(PORT)]
     if server != "clearhead":
-        command = [python, str(SERVERS), server, str(PORT)]
+        command = [python, str(PEERS / f"with_{server}.py"), str(PORT)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
