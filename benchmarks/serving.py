@@ -18,6 +18,7 @@ environment that has them, and Clearhead.
 """
 
 import asyncio
+import base64
 import json
 import os
 import statistics
@@ -85,6 +86,9 @@ def digits(count: int = 64) -> list[bytes]:
 
 def body_for(server: str, picture: bytes) -> tuple[bytes, str]:
     """The same picture in the form that the server takes."""
+    if server == "litserve":
+        text = base64.b64encode(picture).decode()
+        return json.dumps({"image": text}).encode(), "application/json"
     if server != "mlserver":
         return picture, "image/png"
     data = {"name": "image", "shape": [len(picture)], "datatype": "UINT8", "data": list(picture)}
