@@ -57,7 +57,7 @@ artifacts: .venv/run.stamp ## train the model that ships with the package again:
 	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/
 	cp runs/digits_finish/digits.png docs/digits.png
 
-benchmarks: .venv/run.stamp ## run every benchmark
+benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs

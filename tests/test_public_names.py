@@ -8,7 +8,18 @@ import pytest
 
 import clearhead
 
-ROOMS = ("attention", "capture", "data", "evaluation", "insight", "models", "prediction", "report", "training")
+ROOMS = (
+    "attention",
+    "capture",
+    "data",
+    "evaluation",
+    "insight",
+    "models",
+    "prediction",
+    "report",
+    "serve",
+    "training",
+)
 
 
 def test_every_public_name_exists_and_is_documented() -> None:

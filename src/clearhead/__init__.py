@@ -12,6 +12,7 @@ insight/         third floor: what attention says: maps, flow, heads, ablation, 
 training/        third floor: recipes, loop, optimisers, checkpoints, many processes
 prediction/      third floor: one picture, one answer
 report/          fourth floor: one picture explained, as one HTML file
+serve/           fourth floor: a model over HTTP
 cli/             roof: one short file for each command
 ```
 

@@ -5,6 +5,7 @@ from . import errors as errors
 from . import evaluation as evaluation
 from . import models as models
 from . import prediction as prediction
+from . import serve as serve
 from . import training as training
 from .attention import MultiHeadAttention as MultiHeadAttention
 from .attention import band_mask as band_mask

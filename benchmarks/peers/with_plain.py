@@ -1,0 +1,24 @@
+"""The digit reader behind FastAPI as its manual has it: one forward pass a request, in threads."""
+
+import sys
+from typing import Any
+
+import torch
+import uvicorn
+from fastapi import Body, FastAPI
+
+from clearhead.models.build import load
+from clearhead.prediction.predict import predict
+
+torch.set_num_threads(1)
+app, model = FastAPI(), load()
+
+
+@app.post("/predict")
+def answer(picture: bytes = Body(media_type="image/png")) -> dict[str, Any]:
+    prediction = predict(model, picture)
+    return {"label": prediction.label, "probabilities": prediction.probabilities}
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)

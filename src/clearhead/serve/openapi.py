@@ -1,0 +1,95 @@
+"""What the description of the interface says beyond the Python types: bodies and refusals."""
+
+from math import prod
+from typing import Any
+
+from clearhead.serve.schemas import Error
+
+REFUSALS = {
+    400: "The request makes no sense, or asks for another host.",
+    408: "The request was not there in whole in time.",
+    413: "The body is too large.",
+    422: "The picture, or a parameter, cannot be read.",
+    429: "The server is busy; Retry-After says when to come again.",
+    500: "A defect of the server or of its model.",
+    503: "The server is about to stop.",
+    504: "No answer within the deadline.",
+}
+
+IMAGE_TYPES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp"))
+_FILE = {"type": "string", "format": "binary"}
+PICTURE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "PNG, JPEG, GIF, BMP, TIFF, WebP or PBM, by whatever content type; or a "
+        "form (multipart/form-data) that holds one such file, under any name.",
+        "content": {kind: {"schema": _FILE} for kind in IMAGE_TYPES},
+    }
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The statuses besides 200 that a route answers with, all as an `Error`."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        described[status] = {"model": Error, "description": REFUSALS[status]}
+        if status == 429:
+            schema = {"type": "integer", "minimum": 1}
+            described[status]["headers"] = {"Retry-After": {"schema": schema, "required": True}}
+    return described
+
+
+def infer_body(
+    name: str, datatype: str, shape: tuple[int, ...], outputs: tuple[str, ...], most: int
+) -> dict[str, Any]:
+    """The body of an inference request, with the one tensor that this model takes.
+
+    How long `data` is depends on `shape`, which JSON Schema can only say case by case: here for
+    one image and for two, and in words for more.
+    """
+    parameters = {"type": "object"}
+    tensor = {
+        "anyOf": [_tensor(name, datatype, (images, *shape)) for images in (1, 2) if images <= most]
+    }
+    output = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"enum": list(outputs)}, "parameters": parameters},
+    }
+    schema = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": parameters,
+            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1},
+            "outputs": {"type": "array", "items": output},
+        },
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "description": f"At most {most} images, {datatype}; data row by row, flat or nested.",
+            "content": {"application/json": {"schema": schema}},
+        }
+    }
+
+
+def _tensor(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    pixel = {"type": "integer", "minimum": 0, "maximum": 255}
+    return {
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"const": name},
+            "shape": {"const": list(shape)},
+            "datatype": {"const": datatype},
+            "parameters": {"type": "object"},
+            "data": {
+                "type": "array",
+                "items": pixel,
+                "minItems": prod(shape),
+                "maxItems": prod(shape),
+            },
+        },
+    }

@@ -1,0 +1,91 @@
+"""The project's own routes: a picture's answer, and the attention that led to it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+
+from clearhead.models.vit import VisionTransformer
+from clearhead.prediction.predict import Prediction
+from clearhead.serve.openapi import PICTURE_BODY, refusals
+from clearhead.serve.schemas import Answer, Explanation, HeadWeights
+from clearhead.serve.service import Service
+from clearhead.serve.work import Attention
+
+
+def predict_routes(service: Service) -> APIRouter:
+    """POST /v1/predict."""
+    router = APIRouter(tags=["pictures"])
+
+    @router.post("/v1/predict", openapi_extra=PICTURE_BODY, responses=refusals(*WITH_PICTURE))
+    async def predict(request: Request) -> Answer:
+        """What a picture shows. The body is the picture, or a form with one file in it."""
+        _, done = await service.ask(request, "picture")
+        return Answer(**_answer(service, done.predictions[0]))
+
+    return router
+
+
+def explain_routes(service: Service) -> APIRouter:
+    """POST /v1/explain."""
+    model = service.model
+    router = APIRouter(tags=["pictures"])
+    if not isinstance(model, VisionTransformer):
+        name = type(model).__name__
+
+        @router.post("/v1/explain", include_in_schema=False)
+        async def nothing_to_explain() -> None:
+            raise HTTPException(404, f"a {name} has no attention to explain")
+
+        return router
+
+    depth, num_heads = model.config.depth, model.config.num_heads
+    layer_numbers = Annotated[int, Query(ge=0, lt=depth)]
+    head_numbers = Annotated[int, Query(ge=0, lt=num_heads)]
+
+    @router.post("/v1/explain", openapi_extra=PICTURE_BODY, responses=refusals(*WITH_PICTURE))
+    async def explain(
+        request: Request,
+        layers: Annotated[list[layer_numbers] | None, Query(max_length=depth)] = None,
+        heads: Annotated[list[head_numbers] | None, Query(max_length=num_heads)] = None,
+    ) -> Explanation:
+        """The answer to a picture and the attention weights of chosen layers and heads.
+
+        `?layers=0&layers=5&heads=2` chooses two layers and one head; default: all.
+        """
+        decoded, done = await service.ask(request, "picture", explain=True)
+        if done.attention is None:  # never: it was asked for
+            raise HTTPException(500, "the attention is missing")
+        return Explanation(
+            **_answer(service, done.predictions[0]),
+            grid=model.grid,
+            num_prefix_tokens=model.num_prefix_tokens,
+            pixels=decoded.pictures[0].pixels.tolist(),
+            attention=_chosen(
+                done.attention, layers or list(range(depth)), heads or list(range(num_heads))
+            ),
+        )
+
+    return router
+
+
+def _answer(service: Service, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "runner_up": prediction.runner_up,
+        "runner_up_probability": prediction.runner_up_probability,
+        "probabilities": list(prediction.probabilities),
+        "classes": list(service.model.config.answers),
+        "warnings": list(prediction.warnings),
+    }
+
+
+def _chosen(attention: Attention, layers: list[int], heads: list[int]) -> list[HeadWeights]:
+    return [
+        HeadWeights(layer=layer, head=head, weights=attention[layer, 0, head].tolist())
+        for layer in dict.fromkeys(layers)
+        for head in dict.fromkeys(heads)
+    ]
+
+
+WITH_PICTURE = (400, 408, 413, 422, 429, 500, 504)

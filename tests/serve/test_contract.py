@@ -1,0 +1,37 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from .served import Served
+
+
+def test_schemathesis_finds_nothing_with_all_its_checks(server: Served, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run"),
+            *(f"http://127.0.0.1:{server.port}/openapi.json", "--checks", "all", "--no-color"),
+            *("--max-examples", "4", "--phases", "coverage,fuzzing", "--seed", "1"),
+            *("--generation-database", "none"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=200,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
+    assert "12 selected" in ran.stdout
+    assert "No issues found" in ran.stdout
+
+
+def test_every_status_in_use_is_declared(server: Served) -> None:
+    described = server.ask("GET", "/openapi.json").json()["paths"]
+    for path in ("/v1/predict", "/v1/explain", "/v2/models/digits/infer"):
+        declared = set(described[path]["post"]["responses"])
+        assert {"200", "400", "408", "413", "429", "500", "504"} <= declared
+        too_many = described[path]["post"]["responses"]["429"]
+        assert too_many["headers"]["Retry-After"]["schema"] == {"type": "integer", "minimum": 1}
+    for path, methods in described.items():
+        for operation in methods.values():
+            assert {"200", "400"} <= set(operation["responses"]), path
+    assert "503" in described["/v2/health/ready"]["get"]["responses"]
