@@ -1,17 +1,15 @@
-"""The attention of a Vision Transformer on a batch, from its own blocks."""
+"""The attention of a model on a batch, captured as it reads."""
 
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.attention import MultiHeadAttention, stages
+from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
-from clearhead.errors import InputError
-from clearhead.models.block import Block
+from clearhead.errors import InputError, NothingCapturedError
 from clearhead.models.build import ImageModel
-from clearhead.models.vit import VisionTransformer
 
 Weights = Float[Tensor, "layers batch heads queries keys"]
 
@@ -28,27 +26,11 @@ class AttentionOf(Protocol):
 def attention_of(
     model: ImageModel, images: UInt8[Tensor, "batch channels height width"]
 ) -> Weights:
-    """softmax(scale · Q Kᵀ) of every block, computed as the model does, in evaluation mode."""
-    if not isinstance(model, VisionTransformer):
-        raise InputError(f"a {type(model).__name__} has no attention to explain")
+    """The weights of every layer while the model reads these pictures."""
     like = next(model.parameters())
-    layers = []
-    with torch.inference_mode():
-        tokens = model.embedded(normalize(images, model.config).to(like))
-        for block in cast("list[Block]", list(model.blocks)):
-            layers.append(_weights(block.attn, block.norm1(tokens)).double().cpu())
-            tokens = block(tokens)
-    return torch.stack(layers)
-
-
-def _weights(
-    attn: MultiHeadAttention, tokens: Float[Tensor, "batch tokens embed_dim"]
-) -> Float[Tensor, "batch heads queries keys"]:
-    inner = attn.num_heads * attn.head_dim
-    query, key, value = (
-        part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
-        for part in attn.qkv(tokens).split([inner, inner, attn.num_heads * attn.value_dim], dim=-1)
-    )
-    if attn.learned_scale is not None:
-        query = query * attn.learned_scale
-    return stages(query, key, value, scale=attn.scale).weights
+    try:
+        with torch.inference_mode(), capture() as seen:
+            model(normalize(images, model.config).to(like))
+    except NothingCapturedError as error:
+        raise InputError(f"a {type(model).__name__} has no attention to explain") from error
+    return torch.stack([weights.double().cpu() for weights in seen.to_hf()])
