@@ -6,6 +6,7 @@ from .drawing import figure_bytes as figure_bytes
 from .drawing import save_figure as save_figure
 from .faithfulness import Faithfulness as Faithfulness
 from .faithfulness import faithfulness as faithfulness
+from .faithfulness import visible_change as visible_change
 from .figures import maps_figure as maps_figure
 from .figures import matrices_figure as matrices_figure
 from .figures import query_figure as query_figure

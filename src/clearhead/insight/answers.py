@@ -46,7 +46,8 @@ def batches(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
     """The images (or what there is one of for each) in parts of at most that many."""
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    return images.split(batch_size)
+    parts: tuple[Tensor, ...] = images.split(batch_size)
+    return parts
 
 
 @contextmanager

@@ -38,6 +38,7 @@ ROLES: Mapping[str, str] = MappingProxyType(
 
 LEAST_SHARE = 0.1
 MOST_WORDS = 2
+FEWEST_MODELS = 3  # whose spread can be told without each one
 STANDARD_ERRORS = 1.96
 MOST_PIXELS_MOVED = 4
 
@@ -155,10 +156,12 @@ def move(
 def _thresholds(
     baseline: Sequence[HeadMeasures], measures: HeadMeasures, chosen: list[str], level: float
 ) -> dict[str, float]:
-    if not 0.0 < level < 1.0 or len(baseline) + 1 < 1.0 / level - 1e-9:
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"level must lie between 0 and 1, got {level}")
+    needed = max(math.ceil(1.0 / level - 1e-9) - 1, FEWEST_MODELS)
+    if len(baseline) < needed:
         raise ConfigError(
-            f"level {level} needs at least {math.ceil(1 / level) - 1 if level > 0 else 'many'} "
-            f"untrained models, got {len(baseline)}"
+            f"level {level} needs at least {needed} untrained models, got {len(baseline)}"
         )
     for one in baseline:
         if _sizes(one) != _sizes(measures) or any(name not in one.figures for name in chosen):
@@ -181,12 +184,12 @@ def _sizes(measures: HeadMeasures) -> tuple[int, int, int]:
 
 def _joint(largest: Float[Tensor, "models measures"]) -> Float[Tensor, " models"]:
     """How far each model's most unusual measure lies from those of the other models, in z."""
-    found = []
-    for one in range(len(largest)):
-        others = torch.cat([largest[:one], largest[one + 1 :]])
-        deviation = others.std(dim=0).clamp_min(torch.finfo(largest.dtype).tiny)
-        found.append(((largest[one] - others.mean(dim=0)) / deviation).max())
-    return torch.stack(found)
+    count = len(largest)
+    away = largest - largest.mean(dim=0)
+    squares = (away**2).sum(dim=0) - away**2 * count / (count - 1)
+    deviation = (squares.clamp_min(0.0) / (count - 2)).sqrt()
+    z = away * count / (count - 1) / deviation.clamp_min(torch.finfo(deviation.dtype).tiny)
+    return z.amax(dim=1)
 
 
 def _evidence(
