@@ -31,6 +31,7 @@ COMMANDS = {
         "clearhead.cli.evaluate", "evaluate", "Measure how well a model reads a data set."
     ),
     "predict": Command("clearhead.cli.predict", "predict", "Read pictures of digits."),
+    "page": Command("clearhead.cli.page", "page", "Write the microscope, one HTML file."),
     "data": Command("clearhead.cli.data", "data", "Fetch a data set and say what it holds."),
     "info": Command("clearhead.cli.info", "info", "Show a model, and the versions in use."),
 }
