@@ -1,12 +1,77 @@
-import { readPayload } from "./payload.js";
-import { readConfig } from "./config.js";
-import { readTensors } from "./weights.js";
+// The page itself: reads what the builder put in, makes the views, and shows the chosen one.
+
+import { el, fill, setAttribute } from "./element.js";
 import { buildModel, forward, lens } from "./model.js";
-import { rasterise } from "./raster.js";
+import { readConfig } from "./config.js";
 import { normalize } from "./pixels.js";
-import { trainedSwitches } from "./experiments.js";
+import { rasterise } from "./raster.js";
+import { readPayload } from "./payload.js";
+import { readTensors } from "./weights.js";
+import { toCsv, toSvg } from "./save.js";
+import { createStore } from "./store.js";
+import { switchesOf } from "./state.js";
+import { STRINGS } from "./strings.js";
+import { pictureOf } from "./views/pictures.js";
+import { createAbout } from "./views/about.js";
+import { createAnswer, createLens } from "./views/answer.js";
+import { createCompare } from "./views/compare.js";
+import { createDraw, createSees } from "./views/digit.js";
+import { createExplore } from "./views/explore.js";
+import { createHeader, createNotices } from "./views/header.js";
+import { createHeadsView } from "./views/heads.js";
+import { createWalk } from "./views/walk.js";
+
+/** @typedef {import("./store.js").App} App */
+
+/** What is on the screen: made with the first frame. @type {((app: App) => void) | null} */
+let show = null;
 
 const payload = readPayload(document);
 const config = readConfig(payload.settings);
 const model = buildModel(config, readTensors(payload.weights, payload.tensors));
-Object.assign(globalThis, { clearhead: { payload, config, model, forward, lens, rasterise, normalize, trainedSwitches } });
+const app = createStore(model, payload, (current) => {
+  show ??= createPage(current);
+  show(current);
+});
+
+// The page's own functions, for the browser's console and for tests.
+Object.assign(globalThis, {
+  clearhead: { app, model, config, forward, lens, normalize, rasterise, switchesOf, pictureOf, toSvg, toCsv },
+});
+
+/**
+ * @param {App} current
+ * @returns {(app: App) => void}
+ */
+function createPage(current) {
+  const header = createHeader(current);
+  const notices = createNotices(current);
+  const rail = [createDraw(current), createSees(current), createAnswer(current), createLens(current)];
+  const views = {
+    walk: createWalk(current),
+    explore: createExplore(current),
+    heads: createHeadsView(current),
+    compare: createCompare(current),
+    about: createAbout(current),
+  };
+  const panel = el("main", { id: "view", role: "tabpanel", tabindex: -1 });
+  const side = el("aside", { class: "rail", "aria-label": STRINGS.draw.heading }, ...rail.map((part) => part.element));
+  const root = document.getElementById("app");
+  if (root) {
+    fill(root, header.element, notices.strip, notices.element, el("div", { class: "desk" }, side, panel));
+  }
+  let shown = "";
+  return ({ state, drawing, settled, examples }) => {
+    if (shown !== state.tab) {
+      shown = state.tab;
+      fill(panel, views[state.tab].element);
+      setAttribute(panel, "aria-labelledby", `tab-${state.tab}`);
+    }
+    header.update();
+    notices.update();
+    for (const part of rail) part.update();
+    views[state.tab].update();
+    setAttribute(document.documentElement, "data-drawing", drawing || null);
+    setAttribute(document.documentElement, "data-settled", (settled && examples.done) || null);
+  };
+}

@@ -109,6 +109,7 @@ export function forward(model, pixels, switches) {
   );
   /** @type {LayerRun[]} */
   const layers = [];
+  /** @type {Float64Array} */
   let tokens = embedded(model, patchTokens, switches);
   model.blocks.forEach((block, layer) => {
     layers.push(runBlock(block, tokens, config, layer, switches));

@@ -24,7 +24,7 @@
  * @property {string} version of Clearhead
  * @property {Settings} settings
  * @property {import("./weights.js").TensorName[]} tensors
- * @property {{label: string, strokes: string}[]} examples drawings, as in a link
+ * @property {{label: string, strokes: import("./strokes.js").Stroke[]}[]} examples drawings that come with the page
  * @property {number[][]} logits of the examples, by PyTorch in double precision
  * @property {{correct: number, total: number, full: number} | null} accuracy with rounded weights
  */
