@@ -33,13 +33,14 @@ export function fill(element, ...children) {
 }
 
 /**
- * Sets an attribute, or takes it away: null, undefined and false.
+ * Sets an attribute, or takes it away: null, undefined and false (which aria-* attributes spell out).
  * @param {Element} element
  * @param {string} name
  * @param {any} value
  */
 export function setAttribute(element, name, value) {
-  if (value === null || value === undefined || value === false) element.removeAttribute(name);
+  const gone = value === false && !name.startsWith("aria-");
+  if (value === null || value === undefined || gone) element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
 }
 

@@ -10,12 +10,13 @@ import { placeOf } from "./patches.js";
  * @property {number} distance between patches, in patches, weighted by attention
  * @property {number} itself share of attention on the asker
  * @property {number} blank share of attention on blank patches
+ * @property {number} shared the largest share of all attention that one token gets
  */
 
-/** @typedef {"itself" | "blank" | "near" | "even" | "none"} Role */
+/** @typedef {"itself" | "blank" | "shared" | "near" | "even" | "none"} Role */
 
 /** What a head must reach, on the mean of the example drawings, to be named. */
-export const THRESHOLDS = { itself: 0.5, blankAbove: 0.3, near: 1, even: 0.95 };
+export const THRESHOLDS = { itself: 0.5, blankAbove: 0.3, shared: 0.5, near: 1, even: 0.95 };
 
 /**
  * @param {Float64Array} weights tokens × tokens
@@ -25,11 +26,13 @@ export const THRESHOLDS = { itself: 0.5, blankAbove: 0.3, near: 1, even: 0.95 };
  */
 export function measureHead(weights, config, blank) {
   const { tokens, numPrefixTokens } = config;
+  const received = new Float64Array(tokens);
   const sums = { entropy: 0, distance: 0, itself: 0, blank: 0 };
   for (let asker = 0; asker < tokens; asker++) {
     for (let answerer = 0; answerer < tokens; answerer++) {
       const weight = weights[asker * tokens + answerer];
       if (weight > 0) sums.entropy -= weight * Math.log2(weight);
+      received[answerer] += weight / tokens;
       if (answerer === asker) sums.itself += weight;
       if (blank[answerer - numPrefixTokens]) sums.blank += weight;
       sums.distance += weight * distanceBetween(asker, answerer, config);
@@ -40,6 +43,7 @@ export function measureHead(weights, config, blank) {
     distance: sums.distance / config.patches,
     itself: sums.itself / tokens,
     blank: sums.blank / tokens,
+    shared: Math.max(...received),
   };
 }
 
@@ -56,6 +60,7 @@ export function meanMeasures(list) {
     distance: mean("distance"),
     itself: mean("itself"),
     blank: mean("blank"),
+    shared: mean("shared"),
   };
 }
 
@@ -69,6 +74,7 @@ export function meanMeasures(list) {
 export function roleOf(measures, config, blankShare) {
   if (measures.itself >= THRESHOLDS.itself) return "itself";
   if (measures.blank - blankShare >= THRESHOLDS.blankAbove) return "blank";
+  if (measures.shared >= THRESHOLDS.shared) return "shared";
   if (measures.distance <= THRESHOLDS.near) return "near";
   if (measures.entropy >= THRESHOLDS.even * Math.log2(config.tokens)) return "even";
   return "none";

@@ -16,10 +16,21 @@ function percentDigits(share) {
   return hundredths < 0.0005 ? hundredths.toExponential(0).replace("-", MINUS) : hundredths.toFixed(3);
 }
 
+/** A share in per cent, with one digit more than `percent`. @param {number} share */
+export function finePercent(share) {
+  return `${(share * 100).toFixed(share >= 0.0995 ? 1 : 2)}${NARROW_SPACE}%`;
+}
+
+/** A share in per cent with at most two digits: 6.25 %, 20 %. @param {number} share */
+export function exactPercent(share) {
+  return `${Number((share * 100).toFixed(2))}${NARROW_SPACE}%`;
+}
+
 /** A difference of two shares in percentage points, signed. @param {number} difference */
 export function points(difference) {
   const value = difference * 100;
-  return `${value > 0 ? "+" : ""}${decimal(value, 1)}`;
+  const text = decimal(value, Math.abs(value) < 0.95 ? 2 : 1);
+  return value > 0 && Number(text) > 0 ? `+${text}` : text;
 }
 
 /**

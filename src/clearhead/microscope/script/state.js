@@ -51,14 +51,15 @@ export const TEMPERATURES = { least: 0.1, most: 4 };
  * @returns {State}
  */
 export function firstState(config, examples) {
+  const asker = config.numPrefixTokens + Math.floor((config.patches * 2) / 3);
   return {
     tab: "walk",
     step: 0,
     focus: "answered",
     layer: Math.min(2, config.depth - 1),
     head: 0,
-    asker: Math.min(config.tokens - 1, config.numPrefixTokens + 5),
-    answerer: Math.min(config.tokens - 1, config.numPrefixTokens + 9),
+    asker,
+    answerer: Math.min(config.tokens - 1, asker + config.grid[1]),
     stage: "weights",
     scale: "fixed",
     listeners: false,

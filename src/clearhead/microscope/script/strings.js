@@ -1,6 +1,6 @@
 // Every word that the page shows: translate this file, and the page is translated.
 
-import { decimal, multiple, percent, points, scientific } from "./numbers.js";
+import { decimal, exactPercent, finePercent, multiple, percent, points, scientific } from "./numbers.js";
 
 /** Layers are numbered, heads lettered. @param {number} head */
 export function headName(head) {
@@ -66,8 +66,8 @@ export const STRINGS = {
       "Keyboard pen: arrow keys move, with Shift four times as far; Space puts the pen down or lifts it; Backspace takes a stroke back; Escape leaves.",
     undo: "Undo",
     clear: "Clear",
-    keys: "Use keys",
-    tap: "Tap points",
+    keys: "Keys",
+    tap: "Tap",
     tapHelp: "Tap or click point after point; they are joined. Press again to end the line.",
     centre: "Centre it for me",
     examples: "Examples",
@@ -137,6 +137,8 @@ export const STRINGS = {
   asker: {
     heading: "Asker",
     note: "Pick the patch that asks. Each cell is coloured by how much it answers.",
+    plainHeading: "Patches",
+    plainNote: "Pick a patch.",
     grid: "Patches of the digit: choose who asks",
     /** @param {string} name @param {string} state */
     cell: (name, state) => `${name}${state ? `, ${state}` : ""}`,
@@ -159,11 +161,11 @@ export const STRINGS = {
     /** @param {string} asker @param {string} answerer @param {number} score */
     score: (asker, answerer, score) => `${asker} asks ${answerer}: ${decimal(score).replace("\u2212", "minus ")}`,
     /** @param {number} share */
-    even: (share) => `even share ${percent(share)}`,
+    even: (share) => `even share ${exactPercent(share)}`,
     /** @param {number} largest */
     stretched: (largest) => `Stretched: brightest is ${percent(largest)}`,
     /** @param {number} domain */
-    domain: (domain) => `from ${decimal(-domain, 0)} to ${decimal(domain, 0)}, the same before and after ÷ √d`,
+    domain: (domain) => `this head: ${decimal(-domain, domain < 1 ? 1 : 0)} to ${decimal(domain, domain < 1 ? 1 : 0)}, the same before and after ÷ √d`,
     legend: "Colours",
   },
   cell: {
@@ -183,7 +185,7 @@ export const STRINGS = {
     power: "e^",
     share: "÷ row sum",
     weight: "weight",
-    masked: "silenced: −∞",
+    masked: "silenced",
   },
   sentence: {
     /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
@@ -191,7 +193,7 @@ export const STRINGS = {
       `${asker} asked. ${answerer} answered most: ${percent(weight)}, ${multiple(times)} an even share`,
     /** @param {string} answer @param {number} before @param {number} after */
     silencing: (answer, before, after) =>
-      `; silencing it moves ${answer} from ${percent(before)} to ${percent(after)}.`,
+      `; silencing it moves ${answer} from ${finePercent(before)} to ${finePercent(after)}.`,
     waiting: "; what silencing it does is being computed …",
   },
   table: { show: "Show table", hide: "Hide table" },
@@ -234,6 +236,8 @@ export const STRINGS = {
     rollout: "Rollout",
     rolloutNote: "Attention multiplied through all layers, half of it kept by each patch.",
     silencing: "Silencing",
+    /** @param {number} share */
+    even: (share) => `In per cent; ${exactPercent(share)} would be an even share.`,
     silencingNote: "Change of the answer when nobody can listen to the patch, in points.",
     /** @param {string} name @param {string} value */
     cell: (name, value) => `${name}: ${value}`,
@@ -282,10 +286,11 @@ export const STRINGS = {
     silenceNote: "Nobody can listen to a silenced patch.",
     silenceGrid: "Silenced patches",
     where: "Where",
+    scopeNames: { head: "this head", layer: "this layer", model: "every layer" },
     scopes: { head: "in this head", layer: "in this layer", model: "in every layer" },
     /** @param {string} answer @param {number} before @param {string} now @param {number} after */
     answerProof: (answer, before, now, after) =>
-      `Trained model: ${answer} ${percent(before)}. Now: ${now} ${percent(after)}.`,
+      `Trained model: ${answer} ${finePercent(before)}. Now: ${now} ${finePercent(after)}.`,
   },
   walk: {
     label: "Ten steps",
@@ -319,7 +324,7 @@ export const STRINGS = {
       {
         name: "Scores",
         text: "Each query meets each key: multiply component by component, and add up. A large sum is a good match.",
-        attempt: "Find the best match in this row.",
+        attempt: "Let another patch ask, and find its best match.",
       },
       {
         name: "÷ √d",
@@ -360,7 +365,7 @@ export const STRINGS = {
       /** @param {string} sum */
       scores: (sum) => `q · k = Σ qᵢkᵢ = ${sum}`,
       /** @param {string} score @param {string} factor @param {string} result */
-      scaled: (score, factor, result) => `${score} × ${factor} = ${result}`,
+      scaled: (score, factor, result) => `${score} ${factor} = ${result}`,
       /** @param {string} scaled @param {string} power @param {string} sum @param {string} weight */
       softmax: (scaled, power, sum, weight) => `e^${scaled} = ${power} · ${power} ÷ ${sum} = ${weight}`,
       /** @param {string} terms */
@@ -401,18 +406,20 @@ export const STRINGS = {
     distance: "Mean distance",
     itself: "On itself",
     blank: "On blank",
+    shared: "On one patch",
     change: "Removed",
     role: "Role",
     roles: {
       itself: "looks at itself",
       blank: "looks at blank paper",
       near: "looks nearby",
+      shared: "all ask one patch",
       even: "spreads evenly",
       none: "no clear role",
     },
-    /** @param {{itself: number, blankAbove: number, near: number, even: number}} limits @param {number} count */
+    /** @param {{itself: number, blankAbove: number, shared: number, near: number, even: number}} limits @param {number} count */
     thresholds: (limits, count) =>
-      `Names come from the mean over ${count} example drawings: itself, at least ${percent(limits.itself)} on the asker; blank paper, ${decimal(limits.blankAbove * 100, 0)} points more than its share of the image; nearby, at most ${decimal(limits.near, 0)} patch away; evenly, at least ${percent(limits.even)} of the largest entropy. Anything else: no clear role.`,
+      `Names come from the mean over ${count} example drawings: itself, at least ${percent(limits.itself)} on the asker; blank paper, ${decimal(limits.blankAbove * 100, 0)} points more than its share of the image; one patch, at least ${percent(limits.shared)} of all attention on the same one; nearby, at most ${decimal(limits.near, 0)} patch away; evenly, at least ${percent(limits.even)} of the largest entropy. Anything else: no clear role.`,
     changeNote: "Removed: change of the answer's probability in points when this head hands over nothing.",
     look: "Look closer",
     remove: "Remove this head",
@@ -428,7 +435,7 @@ export const STRINGS = {
     second: "Second digit",
     difference: "Difference",
     /** @param {string} a @param {string} b @param {number} points */
-    sentence: (a, b, points) => `${a} and ${b}: the weights differ by at most ${decimal(points, 0)} points.`,
+    sentence: (a, b, points) => `First: ${a}. Second: ${b}. Their weights differ by at most ${decimal(points, 0)} points.`,
     /** @param {string} asker @param {string} answerer @param {number} difference */
     cell: (asker, answerer, difference) =>
       `${asker} asks ${answerer}: difference ${points(difference).replace("\u2212", "minus ")} points`,

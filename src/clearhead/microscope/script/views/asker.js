@@ -10,8 +10,11 @@ import { chosenHead, rowOf, tokenName } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 
-/** @param {App} app */
-export function createAsker(app) {
+/**
+ * @param {App} app
+ * @param {boolean} plain without attention: the patches alone
+ */
+export function createAsker(app, plain = false) {
   const { numPrefixTokens, tokens } = app.config;
   const map = createPatchMap(app, { move: (patch) => app.set({ asker: patch + numPrefixTokens }) });
   const classToken = el(
@@ -23,15 +26,15 @@ export function createAsker(app) {
   const element = el(
     "section",
     { class: "asker" },
-    el("h3", {}, STRINGS.asker.heading),
-    el("p", { class: "small" }, STRINGS.asker.note),
+    el("h3", {}, plain ? STRINGS.asker.plainHeading : STRINGS.asker.heading),
+    el("p", { class: "small" }, plain ? STRINGS.asker.plainNote : STRINGS.asker.note),
     map.element,
     classToken,
   );
   function update() {
     const { run } = app.reading;
     const { asker, scale } = app.state;
-    const weights = run && rowOf(app, chosenHead(app, run).weights, asker);
+    const weights = !plain && run && rowOf(app, chosenHead(app, run).weights, asker);
     const largest = weights ? Math.max(...weights) : 0;
     const blank = blankTokens(app);
     const patches = Array.from({ length: app.config.patches }, (_, patch) => patch + numPrefixTokens);

@@ -24,7 +24,7 @@ export const attempts = [
   (app, start) => {
     const { run } = app.reading;
     const { asker, answerer } = app.state;
-    if (run === null || answerer === start.answerer) return false;
+    if (run === null || asker === start.asker) return false;
     return argmax(rowOf(app, chosenHead(app, run).scores, asker)) === answerer;
   },
   ({ state }, start) => state.temperature !== 1 && state.temperature !== start.temperature,

@@ -76,7 +76,7 @@ function sumLines({ config }, facts) {
     line(words.sum, decimal(facts.score), "score"),
     line(divide, decimal(before), "divided"),
     facts.temperature === 1 ? null : line(`${words.temperature} (${decimal(facts.temperature)})`, decimal(facts.scaled), "scaled"),
-    facts.masked === -Infinity ? line(words.masked, "0", "masked") : null,
+    facts.masked === -Infinity ? line(words.masked, decimal(facts.masked), "masked") : null,
     line(`${words.power}${decimal(facts.masked)}`, decimal(facts.power), "power"),
     line(`${words.share} ${decimal(facts.powers, facts.powers < 100 ? 2 : 0)}`, percent(facts.weight), "weight"),
   ];

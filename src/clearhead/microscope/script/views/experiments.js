@@ -186,7 +186,7 @@ export function createSilence(app) {
   const scope = createChoice({
     label: words.where,
     visibleLabel: false,
-    options: SCOPES.map((value) => ({ value, text: words.scopes[value] })),
+    options: SCOPES.map((value) => ({ value, text: words.scopeNames[value], label: words.scopes[value] })),
     choose: (value) => app.set({ scope: value }),
   });
   const names = Array.from({ length: patches }, (_, patch) => STRINGS.token.name(patch));

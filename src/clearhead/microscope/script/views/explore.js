@@ -10,14 +10,14 @@ import { createChoice } from "./choice.js";
 import { createExperiments } from "./experiments.js";
 import { createMattered } from "./mattered.js";
 import { createMatrix } from "./matrix.js";
-import { createLayerAndHead, createScale, createStage } from "./pickers.js";
+import { createLayerAndHead, createStage } from "./pickers.js";
 import { createSentence } from "./sentence.js";
 
 /** @typedef {import("../store.js").App} App */
 
 /** @param {App} app */
 export function createExplore(app) {
-  const pickers = [createLayerAndHead(app), createStage(app), createScale(app)];
+  const pickers = [createLayerAndHead(app), createStage(app)];
   const main = [createAsker(app), createMatrix(app, () => app.state.stage), createCell(app)];
   const sentence = createSentence(app);
   const focus = createChoice({

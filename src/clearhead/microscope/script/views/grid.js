@@ -25,6 +25,7 @@ import { css, isLight } from "../colours.js";
  * @property {(row: number, column: number) => void} [move] the place was chosen
  * @property {(row: number, column: number) => void} [press] the cell was switched
  * @property {boolean} [brush] dragging presses as well
+ * @property {boolean} [floating] texts lie above what is drawn over the grid
  */
 
 /** @param {GridOptions} options */
@@ -122,7 +123,8 @@ export function createGrid(options) {
       if (chosen && chosen[0] === row && chosen[1] === column) classes.push("chosen");
       if (selected) classes.push("selected");
       if (cell.className !== classes.join(" ")) cell.className = classes.join(" ");
-      setText(cell, text);
+      if (options.floating) setAttribute(cell, "data-text", text || null);
+      else setText(cell, text);
       if (!settled) return;
       setAttribute(cell, "aria-label", name);
       const on = selected ?? (chosen !== null && chosen[0] === row && chosen[1] === column);

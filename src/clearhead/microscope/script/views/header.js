@@ -92,6 +92,7 @@ async function copyLink(app) {
 /** Badges, the warning of a failed check, and the live region. @param {App} app */
 export function createNotices(app) {
   const badges = el("div", { class: "badges" });
+  badges.hidden = true;
   const failed = el("p", { class: "failed", role: "alert" });
   const live = el("p", { class: "live", "aria-live": "polite", role: "status" });
   const strip = el("p", { class: "strip-answer", "aria-hidden": "true" });
@@ -100,6 +101,7 @@ export function createNotices(app) {
   let said = "";
   app.say = (message) => {
     live.textContent = message;
+    live.classList.toggle("hidden", message === said); // the answer stands elsewhere
   };
   return {
     element,

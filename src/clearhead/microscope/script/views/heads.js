@@ -27,7 +27,7 @@ export function createHeadsView(app) {
   wall.style.setProperty("--columns", String(numHeads));
   const details = createDetails(app);
   const thresholds = el("p", { class: "small" });
-  const holder = el("div", { class: "table-holder", tabindex: 0, role: "region", "aria-label": words.table });
+  const holder = el("div", { class: "table-holder tall", tabindex: 0, role: "region", "aria-label": words.table });
   const element = el(
     "div",
     { class: "view heads" },
@@ -145,6 +145,7 @@ function createDetails(app) {
       [words.distance, decimal(measures.distance)],
       [words.itself, percent(measures.itself)],
       [words.blank, percent(measures.blank)],
+      [words.shared, percent(measures.shared)],
       [words.change, change === null ? "…" : points(change)],
     ];
     fill(facts, ...lines.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
@@ -154,7 +155,7 @@ function createDetails(app) {
 
 /** @param {HeadFact[]} facts */
 export function headsTable(facts) {
-  const columns = [words.head, words.entropy, words.distance, words.itself, words.blank, words.change, words.role];
+  const columns = [words.head, words.entropy, words.distance, words.itself, words.blank, words.shared, words.change, words.role];
   return {
     caption: words.table,
     columns,
@@ -164,6 +165,7 @@ export function headsTable(facts) {
       decimal(measures.distance),
       percent(measures.itself),
       percent(measures.blank),
+      percent(measures.shared),
       change === null ? "…" : points(change),
       role ? words.roles[role] : "…",
     ]),

@@ -63,17 +63,13 @@ export function createLegend() {
 }
 
 /**
- * One domain for scores before and after scaling, in every layer and head of a run.
- * @param {import("../model.js").Run} run
+ * One domain for the scores of a head, before and after scaling.
+ * @param {import("../stages.js").Stages} head
  */
-export function scoreDomain(run) {
+export function scoreDomain({ scores, scaled }) {
   let largest = 0;
-  for (const { heads } of run.layers) {
-    for (const { scores, scaled } of heads) {
-      for (const values of [scores, scaled]) {
-        for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]));
-      }
-    }
+  for (const values of [scores, scaled]) {
+    for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]));
   }
   return roundDomain(largest);
 }

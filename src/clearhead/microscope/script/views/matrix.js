@@ -6,6 +6,7 @@ import { decimal, percent } from "../numbers.js";
 import { STRINGS } from "../strings.js";
 import { createGrid } from "./grid.js";
 import { createLegend, scoreDomain } from "./legend.js";
+import { createScale } from "./pickers.js";
 import { withTable } from "./tabled.js";
 import { chosenHead, rowOf, tokenName, tokenShort } from "./tokens.js";
 
@@ -33,10 +34,11 @@ export function createMatrix(app, stageOf) {
     move: (asker, answerer) => app.set({ asker, answerer }),
   });
   const legend = createLegend();
+  const scale = createScale(app);
   const heading = el("h3", {});
   const note = el("p", { class: "small" });
   const tabled = withTable(grid.element, () => matrixTable(app, stageOf()));
-  const element = el("section", { class: "matrix-holder" }, heading, note, legend.element, tabled.element);
+  const element = el("section", { class: "matrix-holder" }, heading, note, legend.element, tabled.element, scale.element);
 
   function update() {
     const stage = stageOf();
@@ -44,12 +46,14 @@ export function createMatrix(app, stageOf) {
     setText(heading, STRINGS.matrix.heading[stage]);
     setText(note, STRINGS.matrix.note[stage]);
     element.classList.toggle("nothing", run === null);
+    scale.element.hidden = stage !== "weights";
+    scale.update();
     if (run === null) return;
     const { state, config } = app;
     const values = chosenHead(app, run)[stage];
     const largest = values.reduce((most, value) => Math.max(most, value), 0);
     const even = 1 / tokens;
-    const domain = stage === "weights" ? 1 : scoreDomain(run);
+    const domain = stage === "weights" ? 1 : scoreDomain(chosenHead(app, run));
     if (stage === "weights") legend.showWeights(state.scale, even, largest);
     else legend.showSigned(domain, STRINGS.matrix.domain(domain));
     element.classList.toggle("stretched", stage === "weights" && state.scale === "stretched");

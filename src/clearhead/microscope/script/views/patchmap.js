@@ -19,6 +19,7 @@ export function createPatchMap(app, { move, press, brush, className = "" }) {
     columns,
     brush,
     className: "patches",
+    floating: true,
     move: move && ((row, column) => move(row * columns + column)),
     press: press && ((row, column) => press(row * columns + column)),
   });

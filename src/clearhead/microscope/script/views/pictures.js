@@ -63,7 +63,7 @@ function factsOf(app, run) {
   const { state, config } = app;
   const changes = changesOf(app);
   const stage = state.tab === "heads" || state.tab === "compare" ? "weights" : stageOf(app);
-  const domain = scoreDomain(run);
+  const domain = scoreDomain(chosenHead(app, run));
   const scale = stage === "weights" ? STRINGS.pick.scales[state.scale] : STRINGS.matrix.domain(domain);
   const even = STRINGS.matrix.even(1 / config.tokens);
   return [
@@ -108,7 +108,7 @@ function largestShown(app, run) {
  */
 function stagePanel(app, run, stage) {
   const { state } = app;
-  const domain = scoreDomain(run);
+  const domain = scoreDomain(chosenHead(app, run));
   return {
     name: STRINGS.matrix.label(STRINGS.pick.stages[stage], state.layer, state.head),
     names: names(app),

@@ -1,5 +1,6 @@
 // What each step of the walk shows, and its formula with live numbers.
 
+import { trainedScale } from "../config.js";
 import { el } from "../element.js";
 import { decimal, percent } from "../numbers.js";
 import { STRINGS } from "../strings.js";
@@ -25,17 +26,17 @@ const { caption, formula } = STRINGS.walk;
 export function createStations(app) {
   return [
     station([createPixels(app)], () => digitFormula(app)),
-    station([createAsker(app), createPatchNumbers(app)], () => {
+    station([createAsker(app, true), createPatchNumbers(app)], () => {
       const { imageShape, patchShape, patches } = app.config;
       return formula.patches(imageShape[0] * imageShape[1], patches, patchShape[0] * patchShape[1]);
     }),
-    station([createAsker(app), tokenStrips(app), createPositions(app)], (run) => {
+    station([createAsker(app, true), tokenStrips(app), createPositions(app)], (run) => {
       const { imageShape, patches, embedDim } = app.config;
       const x = vectorOf(run.layers[0].input, app.state.asker, embedDim);
       const pixels = (imageShape[0] * imageShape[1]) / patches;
       return formula.tokens(tokenName(app, app.state.asker), pixels, embedDim, decimal(norm(x)));
     }),
-    station([createAsker(app), queryKeyValue(app)], (run) => {
+    station([createAsker(app, true), queryKeyValue(app)], (run) => {
       const [q, k, v] = vectorsOf(app, run).map((vector) => decimal(norm(vector)));
       return formula.qkv(q, k, v);
     }),
@@ -44,7 +45,7 @@ export function createStations(app) {
     ),
     station([createScalingPair(app)], (run) => {
       const { score, scaled } = cellFacts(app, run);
-      return formula.scaled(decimal(score), decimal(scaled / (score || 1), 3), decimal(scaled));
+      return formula.scaled(decimal(score), factorWords(app), decimal(scaled));
     }),
     station([createAsker(app), createMatrix(app, () => "weights"), createTemperature(app)], (run) => {
       const { masked, power, powers, weight } = cellFacts(app, run);
@@ -89,6 +90,16 @@ function createScalingPair(app) {
       scaling.update();
     },
   };
+}
+
+/** What the scores are divided by, or times what. @param {App} app */
+function factorWords({ config, state }) {
+  const { divide, temperature } = STRINGS.cell;
+  const first =
+    config.attentionScale === "sqrt"
+      ? divide(config.headDim)
+      : `× ${decimal(trainedScale(config), 3)}`;
+  return state.temperature === 1 ? first : `${first} ${temperature} ${decimal(state.temperature)}`;
 }
 
 /** @param {App} app */
