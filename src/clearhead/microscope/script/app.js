@@ -1,6 +1,7 @@
 // The page itself: reads what the builder put in, makes the views, and shows the chosen one.
 
 import { el, fill, setAttribute } from "./element.js";
+import { trainedSwitches } from "./experiments.js";
 import { buildModel, forward, lens } from "./model.js";
 import { readConfig } from "./config.js";
 import { normalize } from "./pixels.js";
@@ -9,7 +10,6 @@ import { readPayload } from "./payload.js";
 import { readTensors } from "./weights.js";
 import { toCsv, toSvg } from "./save.js";
 import { createStore } from "./store.js";
-import { switchesOf } from "./state.js";
 import { STRINGS } from "./strings.js";
 import { pictureOf } from "./views/pictures.js";
 import { createAbout } from "./views/about.js";
@@ -36,7 +36,7 @@ const app = createStore(model, payload, (current) => {
 
 // The page's own functions, for the browser's console and for tests.
 Object.assign(globalThis, {
-  clearhead: { app, model, config, forward, lens, normalize, rasterise, switchesOf, pictureOf, toSvg, toCsv },
+  clearhead: { app, model, forward, lens, normalize, rasterise, trainedSwitches, pictureOf, toSvg, toCsv },
 });
 
 /**
