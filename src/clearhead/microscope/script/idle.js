@@ -1,6 +1,8 @@
 // Work that waits until the browser has nothing else to do.
 
-const SLICE = 12; // milliseconds at a time, so that a frame is not missed
+const ROOM = 8; // milliseconds that must be left for another piece
+
+/** @typedef {{timeRemaining: () => number}} Deadline */
 
 /**
  * Runs the pieces one after the other in idle slices; calls `rest` after each slice.
@@ -11,11 +13,11 @@ const SLICE = 12; // milliseconds at a time, so that a frame is not missed
 export function whenIdle(pieces, rest) {
   let next = 0;
   let stopped = false;
-  const slice = () => {
+  /** @param {Deadline} deadline */
+  const slice = (deadline) => {
     if (stopped) return;
-    const start = performance.now();
     do pieces[next++]();
-    while (next < pieces.length && performance.now() - start < SLICE);
+    while (next < pieces.length && deadline.timeRemaining() > ROOM);
     rest(next >= pieces.length);
     if (next < pieces.length) later(slice);
   };
@@ -25,8 +27,8 @@ export function whenIdle(pieces, rest) {
   };
 }
 
-/** @param {() => void} work */
+/** @param {(deadline: Deadline) => void} work */
 function later(work) {
-  if ("requestIdleCallback" in globalThis) requestIdleCallback(work, { timeout: 500 });
-  else setTimeout(work, 16);
+  if ("requestIdleCallback" in globalThis) requestIdleCallback(work, { timeout: 200 });
+  else setTimeout(() => work({ timeRemaining: () => 0 }), 16);
 }
