@@ -36,20 +36,26 @@ class Microscope:
         self.settle()
 
     def show(self, **state: object) -> "Microscope":
-        """The page in this state, everything else as at first; waits until all is computed."""
+        """The page in this state, everything else as at first, as soon as it is drawn.
+
+        What runs in idle slices (silencings, removals) may not be there yet: see `settle`.
+        """
         told = "&".join(f"{name}={value}" for name, value in state.items())
         self.page.evaluate(
-            """(hash) => {
-              document.documentElement.removeAttribute("data-settled");
+            """async (hash) => {
               if (location.hash.slice(1) === hash) clearhead.app.set({});
-              else location.hash = hash;
+              else await new Promise((done) => {
+                addEventListener("hashchange", done, { once: true });
+                location.hash = hash;
+              });
+              for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
             }""",
             told,
         )
-        return self.settle()
+        return self
 
     def settle(self) -> "Microscope":
-        """Waits until the page has computed everything."""
+        """Waits until nothing is left to compute."""
         self.page.wait_for_selector("html[data-settled]", timeout=20_000, state="attached")
         return self
 

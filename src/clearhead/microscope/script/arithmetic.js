@@ -6,8 +6,8 @@ const LAYER_NORM_EPS = 1e-6; // timm's, and so the models'
 const FAR = 2.5; // beyond it, erf's continued fraction is the shorter way
 
 /**
- * x Wᵀ + b for every row of x. Four rows at a time: each weight is read once for all of them, which
- * takes half the time.
+ * x Wᵀ + b for every row of x. Blocks of four rows and two outputs: a number that was read serves
+ * several products, which takes a third of the time of one product after the other.
  * @param {Float64Array} x
  * @param {number} rows
  * @param {Linear} layer
@@ -15,12 +15,23 @@ const FAR = 2.5; // beyond it, erf's continued fraction is the shorter way
  * @returns {Float64Array} rows × outputs
  */
 export function linear(x, rows, { weight, bias }, outputs) {
-  const inputs = x.length / rows;
   const result = new Float64Array(rows * outputs);
-  let row = 0;
-  for (; row + 4 <= rows; row += 4) fourRows(x, row, inputs, weight, outputs, result);
-  for (; row < rows; row++) oneRow(x, row, inputs, weight, outputs, result);
-  if (bias !== null) for (let i = 0; i < result.length; i++) result[i] += bias[i % outputs];
+  const [wholeRows, wholeOutputs] = [rows - (rows % 4), outputs - (outputs % 2)];
+  for (let row = 0; row < wholeRows; row += 4) {
+    for (let output = 0; output < wholeOutputs; output += 2) {
+      eightProducts(x, row, x.length / rows, weight, output, outputs, result);
+    }
+  }
+  for (let row = 0; row < rows; row++) {
+    for (let output = row < wholeRows ? wholeOutputs : 0; output < outputs; output++) {
+      oneProduct(x, row, x.length / rows, weight, output, outputs, result);
+    }
+  }
+  if (bias !== null) {
+    for (let start = 0; start < result.length; start += outputs) {
+      for (let i = 0; i < outputs; i++) result[start + i] += bias[i];
+    }
+  }
   return result;
 }
 
@@ -29,27 +40,39 @@ export function linear(x, rows, { weight, bias }, outputs) {
  * @param {number} row
  * @param {number} inputs
  * @param {Float64Array} weight
+ * @param {number} output
  * @param {number} outputs
  * @param {Float64Array} result
  */
-function fourRows(x, row, inputs, weight, outputs, result) {
-  const [x0, x1, x2, x3] = [0, 1, 2, 3].map((i) => (row + i) * inputs);
-  const start = row * outputs;
-  for (let output = 0; output < outputs; output++) {
-    const from = output * inputs;
-    let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0];
-    for (let i = 0; i < inputs; i++) {
-      const w = weight[from + i];
-      sum0 += x[x0 + i] * w;
-      sum1 += x[x1 + i] * w;
-      sum2 += x[x2 + i] * w;
-      sum3 += x[x3 + i] * w;
-    }
-    result[start + output] = sum0;
-    result[start + outputs + output] = sum1;
-    result[start + 2 * outputs + output] = sum2;
-    result[start + 3 * outputs + output] = sum3;
+function eightProducts(x, row, inputs, weight, output, outputs, result) {
+  const x0 = row * inputs;
+  const x1 = x0 + inputs;
+  const x2 = x1 + inputs;
+  const x3 = x2 + inputs;
+  const w0 = output * inputs;
+  const w1 = w0 + inputs;
+  let [a0, a1, a2, a3, b0, b1, b2, b3] = [0, 0, 0, 0, 0, 0, 0, 0];
+  for (let i = 0; i < inputs; i++) {
+    const a = weight[w0 + i];
+    const b = weight[w1 + i];
+    a0 += x[x0 + i] * a;
+    a1 += x[x1 + i] * a;
+    a2 += x[x2 + i] * a;
+    a3 += x[x3 + i] * a;
+    b0 += x[x0 + i] * b;
+    b1 += x[x1 + i] * b;
+    b2 += x[x2 + i] * b;
+    b3 += x[x3 + i] * b;
   }
+  const to = row * outputs + output;
+  result[to] = a0;
+  result[to + 1] = b0;
+  result[to + outputs] = a1;
+  result[to + outputs + 1] = b1;
+  result[to + 2 * outputs] = a2;
+  result[to + 2 * outputs + 1] = b2;
+  result[to + 3 * outputs] = a3;
+  result[to + 3 * outputs + 1] = b3;
 }
 
 /**
@@ -57,17 +80,14 @@ function fourRows(x, row, inputs, weight, outputs, result) {
  * @param {number} row
  * @param {number} inputs
  * @param {Float64Array} weight
+ * @param {number} output
  * @param {number} outputs
  * @param {Float64Array} result
  */
-function oneRow(x, row, inputs, weight, outputs, result) {
-  const start = row * inputs;
-  for (let output = 0; output < outputs; output++) {
-    const from = output * inputs;
-    let sum = 0;
-    for (let i = 0; i < inputs; i++) sum += x[start + i] * weight[from + i];
-    result[row * outputs + output] = sum;
-  }
+function oneProduct(x, row, inputs, weight, output, outputs, result) {
+  let sum = 0;
+  for (let i = 0; i < inputs; i++) sum += x[row * inputs + i] * weight[output * inputs + i];
+  result[row * outputs + output] = sum;
 }
 
 /**
@@ -98,7 +118,9 @@ export function layerNorm(x, rows, { weight, bias }) {
  * @param {Float64Array} y
  */
 export function added(x, y) {
-  return x.map((value, i) => value + y[i]);
+  const result = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) result[i] = x[i] + y[i];
+  return result;
 }
 
 /**
@@ -106,7 +128,9 @@ export function added(x, y) {
  * @param {Float64Array} x
  */
 export function gelu(x) {
-  return x.map((value) => 0.5 * value * (1 + erf(value / Math.SQRT2)));
+  const result = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) result[i] = 0.5 * x[i] * (1 + erf(x[i] / Math.SQRT2));
+  return result;
 }
 
 /**

@@ -101,20 +101,38 @@ export function buildModel(config, tensors) {
  */
 export function forward(model, pixels, switches) {
   const { config } = model;
-  const patchTokens = linear(
-    cutPatches(pixels, config),
-    config.patches,
-    model.patchEmbed,
-    config.embedDim,
-  );
-  /** @type {LayerRun[]} */
-  const layers = [];
-  /** @type {Float64Array} */
-  let tokens = embedded(model, patchTokens, switches);
-  model.blocks.forEach((block, layer) => {
-    layers.push(runBlock(block, tokens, config, layer, switches));
+  const cut = cutPatches(pixels, config);
+  const patchTokens = linear(cut, config.patches, model.patchEmbed, config.embedDim);
+  const tokens = embedded(model, patchTokens, switches);
+  return onwards(model, { pixels, patchTokens }, [], tokens, switches);
+}
+
+/**
+ * The same where nothing changes before a layer: the layers before it are those of `run`.
+ * @param {Model} model
+ * @param {Run} run
+ * @param {number} layer
+ * @param {Switches} switches
+ * @returns {Run}
+ */
+export function forwardFrom(model, run, layer, switches) {
+  return onwards(model, run, run.layers.slice(0, layer), run.layers[layer].input, switches);
+}
+
+/**
+ * @param {Model} model
+ * @param {Pick<Run, "pixels" | "patchTokens">} start
+ * @param {LayerRun[]} layers those that are known, to which the others are added
+ * @param {Float64Array} tokens that enter the next one
+ * @param {Switches} switches
+ * @returns {Run}
+ */
+function onwards(model, { pixels, patchTokens }, layers, tokens, switches) {
+  const { config } = model;
+  for (let layer = layers.length; layer < config.depth; layer++) {
+    layers.push(runBlock(model.blocks[layer], tokens, config, layer, switches));
     tokens = layers[layer].output;
-  });
+  }
   const pooled = pool(layerNorm(tokens, config.tokens, model.norm), config);
   const logits = Array.from(linear(pooled, 1, model.head, config.numClasses));
   return { pixels, patchTokens, layers, pooled, logits, probabilities: softmax(logits) };

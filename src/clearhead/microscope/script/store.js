@@ -97,7 +97,7 @@ export function createStore(model, payload, show) {
     const { run } = app.reading;
     app.settled = run === null;
     if (run === null) return;
-    const plan = planInfluence(model, run.pixels, switchesOf(app.state, config));
+    const plan = planInfluence(model, run, switchesOf(app.state, config));
     app.influence = plan.influence;
     stop = whenIdle(plan.pieces, (done) => {
       if (!done) return;
