@@ -54,14 +54,16 @@ function createPage(current) {
     compare: createCompare(current),
     about: createAbout(current),
   };
-  const panel = el("main", { id: "view", role: "tabpanel", tabindex: -1 });
+  const nothing = el("p", { class: "sentence" }, STRINGS.nothing);
+  const panel = el("div", { id: "view", role: "tabpanel" });
+  header.element.append(notices.element);
   const side = el("aside", { class: "rail", "aria-label": STRINGS.draw.heading }, ...rail.map((part) => part.element));
   const root = document.getElementById("app");
   if (root) {
-    fill(root, header.element, notices.strip, notices.element, el("div", { class: "desk" }, side, panel));
+    fill(root, header.element, notices.strip, el("div", { class: "desk" }, side, el("main", {}, nothing, panel)));
   }
   let shown = "";
-  return ({ state, drawing, settled, examples }) => {
+  return ({ state, drawing, settled, examples, reading }) => {
     if (shown !== state.tab) {
       shown = state.tab;
       fill(panel, views[state.tab].element);
@@ -71,6 +73,7 @@ function createPage(current) {
     notices.update();
     for (const part of rail) part.update();
     views[state.tab].update();
+    nothing.hidden = reading.run !== null || state.tab === "about";
     setAttribute(document.documentElement, "data-drawing", drawing || null);
     setAttribute(document.documentElement, "data-settled", (settled && examples.done) || null);
   };

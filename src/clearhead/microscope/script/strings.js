@@ -110,8 +110,6 @@ export const STRINGS = {
     answer: "answer",
     probability: "probability",
     table: "Lens: the head applied after every layer",
-    /** @param {number} layer @param {string} name @param {number} share */
-    cell: (layer, name, share) => `After layer ${layer}: ${name}, ${percent(share)}`,
   },
   pick: {
     layer: "Layer",
@@ -261,7 +259,7 @@ export const STRINGS = {
     heads: "Heads",
     headsNote: "A removed head hands over nothing.",
     /** @param {number} layer @param {number} head */
-    remove: (layer, head) => `Layer ${layer + 1}, head ${headName(head)}`,
+    remove: (layer, head) => `${layer + 1}${headName(head)}: layer ${layer + 1}, head ${headName(head)}`,
     positions: "Positions",
     positionsNote: "Without them, attention knows no order.",
     shuffle: "Shuffle patches",

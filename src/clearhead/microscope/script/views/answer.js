@@ -2,7 +2,7 @@
 
 import { argmax } from "../arithmetic.js";
 import { css, isLight, shareColour } from "../colours.js";
-import { el, setAttribute, setText } from "../element.js";
+import { el, setText } from "../element.js";
 import { percent } from "../numbers.js";
 import { STRINGS } from "../strings.js";
 import { withTable } from "./tabled.js";
@@ -105,7 +105,7 @@ export function createLens(app) {
         class: "lens-cell",
         on: { click: () => app.set({ layer: Math.max(0, layer - 1) }) },
       },
-      el("span", { class: "lens-layer" }, String(layer)),
+      el("span", { class: "lens-layer" }, el("span", { class: "hidden" }, `${STRINGS.lens.layer} `), String(layer)),
       el("b", {}),
       el("span", { class: "lens-share" }),
     ),
@@ -138,8 +138,6 @@ export function createLens(app) {
         button.classList.toggle("light", Boolean(row) && isLight(colour));
         button.classList.toggle("dark", Boolean(row) && !isLight(colour));
         button.disabled = !row;
-        const label = row && STRINGS.lens.cell(layer, answers[best], row[best]);
-        setAttribute(button, "aria-label", label ?? null);
       });
       tabled.update();
     },

@@ -62,7 +62,7 @@ export function createCompare(app) {
     const facts = compareFacts(app);
     row.classList.toggle("nothing", facts === null);
     if (facts === null) {
-      setText(sentence, STRINGS.nothing);
+      setText(sentence, app.reading.run === null ? "" : STRINGS.nothing);
       return;
     }
     const { tokens } = app.config;
@@ -114,6 +114,7 @@ function createMap(app, name) {
     rows: tokens,
     columns: tokens,
     className: "matrix compact",
+    corner: STRINGS.matrix.corner,
     rowHeads: heads,
     columnHeads: heads,
     move: (asker, answerer) => app.set({ asker, answerer }),

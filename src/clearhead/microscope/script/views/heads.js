@@ -97,13 +97,14 @@ function createCard(app, layer, head) {
   const canvas = createCanvas(tokens, tokens, "thumb");
   canvas.setAttribute("aria-hidden", "true");
   const name = el("b", {}, `${layer + 1}${headName(head)}`);
+  const removing = el("span", { class: "hidden" }, ` ${words.change} `);
   const role = el("span", { class: "role" });
   const change = el("span", { class: "change" });
   const element = el(
     "button",
     { type: "button", class: "card", on: { click: () => app.set({ layer, head }) } },
     canvas,
-    el("span", { class: "card-line" }, name, change),
+    el("span", { class: "card-line" }, name, removing, change),
     role,
   );
   /** @param {HeadFact} fact @param {number} largest */
@@ -113,7 +114,6 @@ function createCard(app, layer, head) {
     const gone = removed.includes(layer * numHeads + head);
     setText(role, fact.role ? words.roles[fact.role] : "…");
     setText(change, gone ? words.removed : fact.change === null ? "…" : points(fact.change));
-    setAttribute(element, "aria-label", `${words.name(layer, head)}: ${role.textContent}, ${words.change} ${change.textContent}`);
     setAttribute(element, "aria-pressed", app.state.layer === layer && app.state.head === head);
   };
   return { element, update };

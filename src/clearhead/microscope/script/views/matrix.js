@@ -29,6 +29,7 @@ export function createMatrix(app, stageOf) {
     rows: tokens,
     columns: tokens,
     className: "matrix",
+    corner: STRINGS.matrix.corner,
     rowHeads: heads,
     columnHeads: heads,
     move: (asker, answerer) => app.set({ asker, answerer }),

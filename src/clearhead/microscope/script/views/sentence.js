@@ -10,7 +10,13 @@ import { answerOf, chosenHead, rowOf, tokenName } from "./tokens.js";
 /** @param {App} app */
 export function createSentence(app) {
   const element = el("p", { class: "sentence" });
-  return { element, update: () => setText(element, sentenceOf(app)) };
+  return {
+    element,
+    update: () => {
+      element.hidden = app.reading.run === null;
+      setText(element, sentenceOf(app));
+    },
+  };
 }
 
 /** @param {App} app */

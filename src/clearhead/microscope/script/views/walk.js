@@ -80,7 +80,8 @@ export function createWalk(app) {
     pickers.element.hidden = step < FIRST_WITH_HEADS || step === STEPS - 1;
     pickers.update();
     const { run } = app.reading;
-    setText(formula, run === null ? STRINGS.nothing : station.formula(run));
+    formula.hidden = run === null;
+    if (run !== null) setText(formula, station.formula(run));
     body.classList.toggle("nothing", run === null && step > 1);
     if (run !== null || step <= 1) station.update();
   }
