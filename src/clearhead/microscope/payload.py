@@ -63,7 +63,7 @@ def check_config(config: ViTConfig) -> None:
 
 
 def rounded(tensors: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    """The weights in half precision; raises `ConfigError` if they do not fit into it."""
+    """The weights in half precision, by name; `ConfigError` if they do not fit into it."""
     count = sum(tensor.size for tensor in tensors.values())
     if count > MOST_NUMBERS:
         raise ConfigError(
@@ -71,7 +71,7 @@ def rounded(tensors: Mapping[str, ndarray]) -> dict[str, ndarray]:
             "choose a smaller model"
         )
     with np.errstate(over="ignore"):
-        halves = {name: np.asarray(tensor, np.float16) for name, tensor in tensors.items()}
+        halves = {name: np.asarray(tensors[name], np.float16) for name in sorted(tensors)}
     for name, tensor in halves.items():
         if not np.isfinite(tensor).all():
             raise ConfigError(f"{name} holds numbers beyond ±65,504, which half precision lacks")
