@@ -7,7 +7,7 @@ import pytest
 
 import clearhead
 
-ROOMS = ("attention", "data", "evaluation", "models", "prediction", "training")
+ROOMS = ("attention", "data", "evaluation", "microscope", "models", "prediction", "training")
 
 
 def test_every_public_name_exists_and_is_documented() -> None:

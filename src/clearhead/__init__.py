@@ -9,6 +9,7 @@ data/            first floor: data sets with checksums, any picture to 28 × 28,
 evaluation/      second floor: accuracy with intervals, calibration, the picture of the mistakes
 training/        third floor: recipes, loop, optimisers, checkpoints, many processes
 prediction/      third floor: one picture, one answer
+microscope/      fourth floor: one HTML page to look through a model's attention
 cli/             roof: one short file for each command
 ```
 

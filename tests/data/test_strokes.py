@@ -13,7 +13,9 @@ drawings = st.lists(
     st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=7), min_size=1, max_size=3
 ).filter(lambda strokes: not is_too_small(strokes))
 
-SEVEN = [[(86, 76), (136, 74), (194, 70)], [(194, 70), (164, 132), (138, 220)]]
+Drawing = list[list[tuple[float, float]]]
+
+SEVEN: Drawing = [[(86, 76), (136, 74), (194, 70)], [(194, 70), (164, 132), (138, 220)]]
 
 
 def mass_centre(ink: np.ndarray) -> tuple[float, float]:
@@ -43,7 +45,7 @@ def test_the_mass_centre_is_in_the_middle_by_whole_pixels() -> None:
 
 
 @given(drawings)
-def test_values_are_shares_and_the_long_side_is_20_pixels(strokes: list) -> None:
+def test_values_are_shares_and_the_long_side_is_20_pixels(strokes: Drawing) -> None:
     ink = rasterise(strokes)
     assert ink.shape == (28, 28)
     assert ink.min() >= 0.0
@@ -54,19 +56,19 @@ def test_values_are_shares_and_the_long_side_is_20_pixels(strokes: list) -> None
 
 
 @given(drawings, st.integers(-500, 500), st.integers(-500, 500))
-def test_where_it_was_drawn_does_not_matter(strokes: list, right: int, down: int) -> None:
+def test_where_it_was_drawn_does_not_matter(strokes: Drawing, right: int, down: int) -> None:
     moved = [[(x + right, y + down) for x, y in stroke] for stroke in strokes]
     assert (rasterise(moved) == rasterise(strokes)).all()
 
 
 @given(drawings, st.sampled_from([0.25, 0.5, 2.0, 16.0]))
-def test_how_large_it_was_drawn_does_not_matter(strokes: list, factor: float) -> None:
+def test_how_large_it_was_drawn_does_not_matter(strokes: Drawing, factor: float) -> None:
     scaled = [[(x * factor, y * factor) for x, y in stroke] for stroke in strokes]
     assert (rasterise(scaled) == rasterise(strokes)).all()
 
 
 @given(drawings)
-def test_the_middle_is_met_unless_ink_would_be_cut_off(strokes: list) -> None:
+def test_the_middle_is_met_unless_ink_would_be_cut_off(strokes: Drawing) -> None:
     ink = rasterise(strokes)
     for middle, axis in zip(mass_centre(ink), (1, 0), strict=True):
         filled = np.flatnonzero(ink.any(axis=axis))
@@ -100,6 +102,6 @@ def test_little_ink_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[[(1, 2, 3)]], [[(1, math.nan)]], [[(math.inf, 1), (2, 2)]]])
-def test_what_is_no_stroke_is_refused(wrong: list) -> None:
+def test_what_is_no_stroke_is_refused(wrong: Drawing) -> None:
     with pytest.raises(InputError, match="strokes are lists of points"):
         rasterise(wrong)

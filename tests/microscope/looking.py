@@ -74,7 +74,8 @@ class Microscope:
     def numbers(self, script: str, numbers: ndarray, argument: Any = None) -> ndarray:
         """The numbers that a JavaScript function `(numbers, argument) => […]` makes of others."""
         sent = base64.b64encode(np.ascontiguousarray(numbers, np.float64).tobytes()).decode()
-        source = f"([sent, argument]) => {{ {_TO_BASE64} return toBase64(({script})(fromBase64(sent), argument)); }}"
+        called = f"return toBase64(({script})(fromBase64(sent), argument));"
+        source = f"([sent, argument]) => {{ {_TO_BASE64} {called} }}"
         return np.frombuffer(base64.b64decode(self.page.evaluate(source, [sent, argument])))
 
     def _note_request(self, request: Request) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.microscope.looking import Microscope
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-STATES = {
+STATES: dict[str, dict[str, object]] = {
     "walk, digit": {"tab": "walk"},
     "walk, patches": {"tab": "walk", "step": 2},
     "walk, vectors": {"tab": "walk", "step": 4},
@@ -16,12 +16,22 @@ STATES = {
     "walk, join": {"tab": "walk", "step": 9},
     "explore": {"tab": "explore"},
     "explore, what mattered": {"tab": "explore", "focus": "mattered", "stage": "scores"},
-    "explore, experiments": {"tab": "explore", "focus": "experiments", "removed": "1", "scale": "even"},
+    "explore, experiments": {
+        "tab": "explore",
+        "focus": "experiments",
+        "removed": "1",
+        "scale": "even",
+    },
     "heads": {"tab": "heads", "scale": "stretched"},
     "compare": {"tab": "compare"},
     "about": {"tab": "about"},
     "empty": {"tab": "explore", "strokes": ""},
-    "unsure": {"tab": "walk", "step": 10, "temperature": 4, "removed": "5.6.7.8.9.10.11.12.13.14.15.16"},
+    "unsure": {
+        "tab": "walk",
+        "step": 10,
+        "temperature": 4,
+        "removed": "5.6.7.8.9.10.11.12.13.14.15.16",
+    },
 }
 
 
@@ -37,13 +47,14 @@ def axe(opened: Microscope) -> Microscope:
 
 
 def violations(page: Microscope) -> list[str]:
-    return page.ask(
+    found: list[str] = page.ask(
         """async () => {
           const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-          return violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(
-            ({ html, any, all, none }) => `${id}: ${html.slice(0, 160)} ${[...any, ...all, ...none].map(({ message }) => message).join("; ").slice(0, 200)}`));
+          return violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html, any, all }) =>
+            `${id}: ${html.slice(0, 160)} ${[...any, ...all].map(({ message }) => message)}`));
         }"""
     )
+    return found
 
 
 DARK = ("walk, digit", "explore", "explore, experiments", "heads", "compare", "about")
@@ -51,9 +62,7 @@ LOOKS = [(name, "light") for name in STATES] + [(name, "dark") for name in DARK]
 
 
 @pytest.mark.parametrize(("name", "theme"), LOOKS)
-def test_axe_finds_nothing(
-    name: str, theme: str, axe: Microscope, microscope: Microscope
-) -> None:
+def test_axe_finds_nothing(name: str, theme: str, axe: Microscope, microscope: Microscope) -> None:
     microscope.show(**STATES[name], theme=theme).settle()
     assert violations(axe) == []
 
@@ -90,7 +99,7 @@ def test_the_theme_follows_the_system_unless_it_is_chosen(
         microscope.show(theme=other)
         assert microscope.ask(background) == shown[other]
     finally:
-        microscope.page.emulate_media(color_scheme="null")  # type: ignore[arg-type]
+        microscope.page.emulate_media(color_scheme="null")
 
 
 def test_nothing_moves_where_motion_is_unwanted(microscope: Microscope) -> None:
@@ -106,8 +115,8 @@ def test_nothing_moves_where_motion_is_unwanted(microscope: Microscope) -> None:
 
 
 def test_data_keep_their_colours_where_colours_are_forced(microscope: Microscope) -> None:
-    colours = """() => ["rgb(0, 0, 0)"].concat([...document.querySelectorAll(".explore .matrix .cell")]
-      .map((cell) => getComputedStyle(cell).backgroundColor))"""
+    colours = """() => [...document.querySelectorAll(".explore .matrix .cell")].map(
+      (cell) => getComputedStyle(cell).backgroundColor)"""
     microscope.show(tab="explore")
     before = microscope.ask(colours)
     microscope.page.emulate_media(forced_colors="active")

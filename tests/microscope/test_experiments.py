@@ -7,7 +7,8 @@ import pytest
 
 from tests.microscope.looking import Microscope
 
-RUN = "() => { const { run } = clearhead.app.reading; return run.layers.flatMap(l => l.heads.flatMap(h => [...h.weights])) }"
+RUN = """() => clearhead.app.reading.run.layers.flatMap(
+  ({ heads }) => heads.flatMap(({ weights }) => [...weights]))"""
 LOGITS = "() => clearhead.app.reading.run.logits"
 
 
@@ -21,7 +22,7 @@ def power(text: str) -> float:
 
 
 @pytest.mark.parametrize("state", [{}, {"temperature": 0.1}, {"silenced": "3.4"}, {"positions": 0}])
-def test_every_row_of_weights_sums_to_one(state: dict, microscope: Microscope) -> None:
+def test_every_row_of_weights_sums_to_one(state: dict[str, object], microscope: Microscope) -> None:
     microscope.show(**state)
     weights = np.array(microscope.ask(RUN)).reshape(6, 4, 16, 16)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=0, atol=1e-12)
@@ -74,7 +75,10 @@ def test_scaling_off_is_temperature_one_over_root_d(microscope: Microscope) -> N
     button.click()
     microscope.page.get_by_role("button", name="Divide by √d: off").wait_for()
     assert microscope.ask("() => clearhead.app.state.temperature") == 0.25
-    head = "() => { const h = clearhead.app.reading.run.layers[0].heads[0]; return [...h.scores, ...h.scaled] }"
+    head = """() => {
+      const { scores, scaled } = clearhead.app.reading.run.layers[0].heads[0];
+      return [...scores, ...scaled];
+    }"""
     scores, scaled = np.array(microscope.ask(head)).reshape(2, -1)
     np.testing.assert_allclose(scores, scaled, rtol=1e-12)
     assert "÷√d off" in microscope.text(".badges")

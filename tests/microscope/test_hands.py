@@ -6,7 +6,9 @@ from tests.microscope.looking import Microscope
 
 FOCUSED = """() => {
   const at = document.activeElement;
-  return at === document.body ? "" : `${at.tagName} ${at.getAttribute("role") ?? ""} ${at.getAttribute("aria-label") ?? at.textContent.trim()}`;
+  if (at === document.body) return "";
+  const name = at.getAttribute("aria-label") ?? at.textContent.trim();
+  return `${at.tagName} ${at.getAttribute("role") ?? ""} ${name}`;
 }"""
 NUMBERED = """() => {
   const at = document.activeElement;
@@ -117,7 +119,7 @@ def test_arrows_move_in_the_matrix_and_in_the_tabs(microscope: Microscope) -> No
 
 
 def test_every_attempt_of_the_walk_can_be_done(microscope: Microscope) -> None:
-    ticks = {
+    ticks: dict[int, dict[str, object]] = {
         1: {"strokes": "2s1t4k1q5e1q.5e1q3s5c"},
         2: {"asker": 10},
         3: {"positions": 0},

@@ -99,7 +99,14 @@ def test_the_csv_holds_every_number_and_what_it_means(microscope: Microscope) ->
     assert name == "clearhead-explore-2C.csv"
     lines = content.decode("utf-8").splitlines()
     head = "\n".join(line for line in lines if line.startswith("#"))
-    for said in ("Explore", "reads: Reads 7", "Layer: 2", "Head: C", "scale: this head", "1 head removed"):
+    for said in (
+        "Explore",
+        "reads: Reads 7",
+        "Layer: 2",
+        "Head: C",
+        "scale: this head",
+        "1 head removed",
+    ):
         assert said in head
     rows = list(csv.reader(line for line in lines if not line.startswith("#")))
     values = np.array([float(row[3]) for row in rows[1:]])
@@ -134,7 +141,8 @@ def test_the_png_shows_the_cells_in_their_colours(microscope: Microscope) -> Non
     assert picture.width > 2000
     svg = microscope.ask("() => clearhead.toSvg(clearhead.pictureOf(clearhead.app))")
     cell = re.search(
-        r'<rect x="([\d.]+)" y="([\d.]+)" width="22" height="22" fill="rgb\((\d+), (\d+), (\d+)\)"', svg
+        r'<rect x="([\d.]+)" y="([\d.]+)" width="22" height="22" fill="rgb\((\d+), (\d+), (\d+)\)"',
+        svg,
     )
     assert cell
     x, y, *colour = map(float, cell.groups())

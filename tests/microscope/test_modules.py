@@ -53,7 +53,12 @@ def test_what_is_used_stands_before_what_uses_it() -> None:
 
 @pytest.mark.parametrize(
     "form",
-    ['import * as all from "./b.js";\n', "export default 1;\n", 'export { x } from "./b.js";\n', "export let x = 1;\n"],
+    [
+        'import * as all from "./b.js";\n',
+        "export default 1;\n",
+        'export { x } from "./b.js";\n',
+        "export let x = 1;\n",
+    ],
 )
 def test_a_form_that_is_not_known_is_refused(form: str) -> None:
     with pytest.raises(ConfigError, match=r"a\.js: this form cannot be joined"):
@@ -73,13 +78,18 @@ def test_a_missing_module_and_a_circle_are_told(tmp_path: Path) -> None:
 
 
 def test_modules_are_short() -> None:
-    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in SCRIPT.rglob("*.js")}
+    lengths = {
+        path.name: len(path.read_text("utf-8").splitlines()) for path in SCRIPT.rglob("*.js")
+    }
     assert len(lengths) > 40
-    assert {name for name, length in lengths.items() if length > 400} <= {"strings.js", "experiments.js"}
+    assert {name for name, length in lengths.items() if length > 400} <= {
+        "strings.js",
+        "experiments.js",
+    }
 
 
 def test_every_visible_word_is_in_the_table_of_strings() -> None:
-    """No view holds a sentence of its own: text with a space in it, outside comments and classes."""
+    """No view holds a sentence of its own: text with a space in it that begins with a capital."""
     for path in (SCRIPT / "views").glob("*.js"):
         for line in path.read_text("utf-8").splitlines():
             code = line.split("//")[0].strip()

@@ -24,9 +24,7 @@ def test_the_page_names_no_address_and_carries_no_event_attribute() -> None:
     assert re.search(r"<[^>]+\son\w+=", page[: page.index("<script")]) is None
 
 
-def test_nothing_is_requested_while_every_view_is_used(
-    browser: "Browser", page_file: Path
-) -> None:
+def test_nothing_is_requested_while_every_view_is_used(browser: "Browser", page_file: Path) -> None:
     with browser.new_context(offline=True, accept_downloads=True) as context:
         page = context.new_page()
         asked: list[str] = []
@@ -41,7 +39,9 @@ def test_nothing_is_requested_while_every_view_is_used(
         for name in ("SVG", "PNG", "CSV"):
             with page.expect_download():
                 page.get_by_role("button", name=name, exact=True).click()
-        outside = [url for url in asked if not url.startswith((page_file.as_uri(), "data:", "blob:"))]
+        outside = [
+            url for url in asked if not url.startswith((page_file.as_uri(), "data:", "blob:"))
+        ]
         assert asked
         assert outside == []
         assert heard == []

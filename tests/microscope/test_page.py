@@ -120,7 +120,9 @@ def test_weights_that_half_precision_cannot_hold_are_refused() -> None:
 
 
 def test_names_that_look_like_html_stay_names() -> None:
-    config = ViTConfig(depth=1, embed_dim=8, num_heads=2, num_classes=2, class_names=("</script>", "b"))
+    config = ViTConfig(
+        depth=1, embed_dim=8, num_heads=2, num_classes=2, class_names=("</script>", "b")
+    )
     page = build_page(build(config), name="<b>&")
     assert "<b>&" not in page
     assert json.loads(block(page, "payload"))["settings"]["class_names"] == ["</script>", "b"]

@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ RASTERISE = """(_, drawings) => drawings.flatMap(({ strokes, size, centred }) =>
   [...clearhead.rasterise(strokes, size, centred)])"""
 
 
-def wild_drawings(count: int) -> list[dict]:
+def wild_drawings(count: int) -> list[dict[str, Any]]:
     """Random walks of every kind: long, short, of one point, in other sizes, not centred."""
     draw = random.Random(20261121)
     drawings = []

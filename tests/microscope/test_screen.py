@@ -10,6 +10,7 @@ import torch
 from clearhead.attention import Stages, stages
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
+from clearhead.models.block import Block
 from clearhead.models.build import load
 from clearhead.models.vit import VisionTransformer
 from tests.microscope.looking import Microscope
@@ -36,6 +37,7 @@ def head_stages(twin: VisionTransformer, layer: int, head: int) -> Stages:
     tokens = twin.embedded(example_pixels(twin)[SEVEN : SEVEN + 1])
     tokens = twin.blocks[:layer](tokens)
     block = twin.blocks[layer]
+    assert isinstance(block, Block)
     qkv = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 4, 16))
     query, key, value = qkv[0].permute(1, 2, 0, 3)
     return stages(query[head], key[head], value[head])
@@ -43,7 +45,12 @@ def head_stages(twin: VisionTransformer, layer: int, head: int) -> Stages:
 
 @pytest.mark.parametrize(("layer", "head", "asker", "answerer"), [(3, 1, 11, 15), (5, 4, 2, 7)])
 def test_one_cell_in_full_adds_up_to_what_pytorch_computes(
-    layer: int, head: int, asker: int, answerer: int, microscope: Microscope, twin: VisionTransformer
+    layer: int,
+    head: int,
+    asker: int,
+    answerer: int,
+    microscope: Microscope,
+    twin: VisionTransformer,
 ) -> None:
     microscope.show(tab="explore", layer=layer, head=head, asker=asker, answerer=answerer)
     s = head_stages(twin, layer - 1, head - 1)
@@ -73,7 +80,9 @@ def test_every_cell_of_the_matrix_says_its_weight(
     expected = head_stages(twin, 3, 2).weights
     assert len(labels) == 256
     for i, label in enumerate(labels):
-        said = re.fullmatch(r"Patch (\d+) asks patch (\d+): (\S+) percent, (\S+) times even share", label)
+        said = re.fullmatch(
+            r"Patch (\d+) asks patch (\d+): (\S+) percent, (\S+) times even share", label
+        )
         assert said, label
         place = (int(said[1]) - 1, int(said[2]) - 1)
         assert place == (i // 16, i % 16)
@@ -144,7 +153,9 @@ def test_the_columns_of_asked_and_answered_are_listeners(microscope: Microscope)
 
 def test_every_stretched_scale_carries_its_badge(microscope: Microscope) -> None:
     microscope.show(tab="explore", scale="stretched")
-    largest = microscope.ask("() => Math.max(...clearhead.app.reading.run.layers[2].heads[0].weights)")
+    largest = microscope.ask(
+        "() => Math.max(...clearhead.app.reading.run.layers[2].heads[0].weights)"
+    )
     badge = microscope.text(".legend-note.warning")
     assert badge.startswith("Stretched: brightest is")
     assert number(badge) / 100 == pytest.approx(largest, abs=0.00501)

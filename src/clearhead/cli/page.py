@@ -12,9 +12,9 @@ OUT_HELP = "the file to write"
 
 def page(
     model: ModelSource = "digits",
-    out: Annotated[
-        Path, arg(aliases=["-o"], metavar="FILE", help=OUT_HELP)
-    ] = Path("microscope.html"),
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help=OUT_HELP)] = Path(
+        "microscope.html"
+    ),
 ) -> None:
     """Write the microscope: one HTML file to look through a model's attention.
 

@@ -61,7 +61,9 @@ def _in_order(modules: dict[str, Module]) -> list[str]:
                 raise ConfigError(f"{module.path} imports {path}, which does not exist")
     try:
         return list(
-            TopologicalSorter({path: module.needs for path, module in modules.items()}).static_order()
+            TopologicalSorter(
+                {path: module.needs for path, module in modules.items()}
+            ).static_order()
         )
     except CycleError as error:
         raise ConfigError(f"modules import each other: {' → '.join(error.args[1])}") from error

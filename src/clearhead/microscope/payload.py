@@ -108,4 +108,6 @@ def weights_block(tensors: Mapping[str, ndarray]) -> str:
 
 
 def _shipped(name: str) -> str:
-    return (Path(str(resources.files("clearhead.microscope"))) / "shipped" / name).read_text("utf-8")
+    return (Path(str(resources.files("clearhead.microscope"))) / "shipped" / name).read_text(
+        "utf-8"
+    )

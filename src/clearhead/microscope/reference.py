@@ -14,7 +14,9 @@ from clearhead.models.vit import VisionTransformer
 
 def rounded_model(model: VisionTransformer) -> VisionTransformer:
     """A copy with weights rounded to half precision, that computes in double precision."""
-    halves = rounded({name: tensor.numpy(force=True) for name, tensor in model.state_dict().items()})
+    halves = rounded(
+        {name: tensor.numpy(force=True) for name, tensor in model.state_dict().items()}
+    )
     twin = copy.deepcopy(model).cpu().double().eval()
     twin.load_state_dict(
         {name: torch.from_numpy(half.astype(np.float64)) for name, half in halves.items()}

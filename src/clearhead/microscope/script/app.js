@@ -63,7 +63,12 @@ function createPage(current) {
     fill(root, header.element, notices.strip, el("div", { class: "desk" }, side, el("main", {}, nothing, panel)));
   }
   let shown = "";
-  return ({ state, drawing, settled, examples, reading }) => {
+  return ({ state, drawing, late, settled, examples, reading }) => {
+    if (late) {
+      rail[0].update();
+      views.compare.updatePad();
+      return;
+    }
     if (shown !== state.tab) {
       shown = state.tab;
       fill(panel, views[state.tab].element);

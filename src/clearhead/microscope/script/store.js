@@ -23,12 +23,18 @@ import { firstState, switchesOf } from "./state.js";
  * @property {import("./influence.js").Influence | null} influence null until the pen is up
  * @property {import("./examples.js").Examples} examples
  * @property {boolean} drawing whether a stroke is being drawn now
+ * @property {boolean} late whether there is time for the ink alone, in this frame
  * @property {boolean} settled whether nothing is left to compute
  * @property {(changes: Partial<State>) => void} set
  * @property {(drawing: boolean) => void} setDrawing
  * @property {(message: string) => void} say to the live region
  * @property {() => string} link
  */
+
+// Where reading takes so long that it would be felt, the pen goes first: while it draws, most
+// frames show the new ink alone, and about three a second everything.
+const SLOW = 30; // milliseconds of work in a frame
+const PAUSE = 330; // milliseconds without such work
 
 /**
  * @param {Model} model
@@ -42,6 +48,7 @@ export function createStore(model, payload, show) {
   const { examples, pieces } = planExamples(model, payload);
   const read = rememberingReader(model);
   const state = stateFromHash(location.hash, first, config);
+  const pace = { work: 0, end: 0 };
   let waiting = false;
   let stop = () => {};
 
@@ -57,6 +64,7 @@ export function createStore(model, payload, show) {
     influence: null,
     examples,
     drawing: false,
+    late: false,
     settled: false,
     set: (changes) => change({ ...app.state, ...changes }),
     setDrawing: (drawing) => {
@@ -82,6 +90,13 @@ export function createStore(model, payload, show) {
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
+      const start = performance.now();
+      app.late = app.drawing && pace.work > SLOW && start - pace.end < PAUSE;
+      if (app.late) {
+        show(app);
+        setTimeout(frame, PAUSE);
+        return;
+      }
       const reading = read(app.state, app.state.strokes);
       if (reading !== app.reading || app.drawing) {
         stop();
@@ -89,6 +104,8 @@ export function createStore(model, payload, show) {
       }
       if (!app.drawing && app.influence === null) startInfluence();
       show(app);
+      pace.end = performance.now();
+      pace.work = pace.end - start;
       if (!app.drawing) history.replaceState(null, "", app.link());
     });
   }

@@ -78,7 +78,7 @@ export function createCompare(app) {
     setText(sentence, words.sentence(facts.answers[0], facts.answers[1], facts.most * 100));
     if (!app.drawing) tabled.update();
   }
-  return { element, update };
+  return { element, update, updatePad: pad.update };
 }
 
 /**
