@@ -147,4 +147,4 @@ def test_about_shows_the_check_on_twenty_drawings(microscope: Microscope) -> Non
     said = microscope.text("[data-number=self-check]")
     assert said.startswith("Passed: on 20 drawings")
     assert 0 < power(said) < 1e-5
-    assert "99.52 % of 10000 test digits" in microscope.text(".about .facts")
+    assert "99.52 % of 10,000 test digits" in microscope.text(".about .facts")

@@ -191,7 +191,9 @@ export const STRINGS = {
       `${asker} asked. ${answerer} answered most: ${percent(weight)}, ${multiple(times)} an even share`,
     /** @param {string} answer @param {number} before @param {number} after */
     silencing: (answer, before, after) =>
-      `; silencing it moves ${answer} from ${finePercent(before)} to ${finePercent(after)}.`,
+      finePercent(before) === finePercent(after)
+        ? `; silencing it leaves ${answer} at ${finePercent(after)}.`
+        : `; silencing it moves ${answer} from ${finePercent(before)} to ${finePercent(after)}.`,
     waiting: "; what silencing it does is being computed …",
   },
   table: { show: "Show table", hide: "Hide table" },
@@ -470,7 +472,7 @@ export const STRINGS = {
     weights: (count) => `${count}, rounded to half precision`,
     /** @param {number} correct @param {number} total @param {number} full */
     accuracy: (correct, total, full) =>
-      `${decimal((correct / total) * 100)} % of ${total} test digits with the rounded weights (${decimal((full / total) * 100)} % with the full ones)`,
+      `${decimal((correct / total) * 100)} % of ${total.toLocaleString("en-GB")} test digits with the rounded weights (${decimal((full / total) * 100)} % with the full ones)`,
     unknown: "not measured for this model",
     /** @param {number} time */
     time: (time) => `${decimal(time, 1)} ms`,
