@@ -48,7 +48,7 @@ export function createStore(model, payload, show) {
   const { examples, pieces } = planExamples(model, payload);
   const read = rememberingReader(model);
   const state = stateFromHash(location.hash, first, config);
-  const pace = { work: 0, end: 0 };
+  const pace = { work: 0, end: 0, waking: false };
   let waiting = false;
   let stop = () => {};
 
@@ -94,7 +94,7 @@ export function createStore(model, payload, show) {
       app.late = app.drawing && pace.work > SLOW && start - pace.end < PAUSE;
       if (app.late) {
         show(app);
-        setTimeout(frame, PAUSE);
+        wakeLater();
         return;
       }
       const reading = read(app.state, app.state.strokes);
@@ -108,6 +108,16 @@ export function createStore(model, payload, show) {
       pace.work = pace.end - start;
       if (!app.drawing) history.replaceState(null, "", app.link());
     });
+  }
+
+  /** The pen may rest: what was left out is shown all the same. */
+  function wakeLater() {
+    if (pace.waking) return;
+    pace.waking = true;
+    setTimeout(() => {
+      pace.waking = false;
+      frame();
+    }, PAUSE);
   }
 
   function startInfluence() {
