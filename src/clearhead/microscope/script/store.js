@@ -36,6 +36,16 @@ import { firstState, switchesOf } from "./state.js";
 const SLOW = 30; // milliseconds of work in a frame
 const PAUSE = 330; // milliseconds without such work
 
+/** @param {string} link */
+function writeAddress(link) {
+  if (link === location.href) return;
+  try {
+    history.replaceState(null, "", link);
+  } catch {
+    // Some browsers refuse this when it comes too often; the next change tries again.
+  }
+}
+
 /**
  * @param {Model} model
  * @param {import("./payload.js").Payload} payload
@@ -106,7 +116,7 @@ export function createStore(model, payload, show) {
       show(app);
       pace.end = performance.now();
       pace.work = pace.end - start;
-      if (!app.drawing) history.replaceState(null, "", app.link());
+      if (!app.drawing) writeAddress(app.link());
     });
   }
 
