@@ -55,7 +55,7 @@ def table(microscope: Microscope, selector: str) -> list[list[str]]:
 
 def distances() -> ndarray:
     places = np.array([(row, column) for row in range(4) for column in range(4)], dtype=float)
-    return np.linalg.norm(places[:, None] - places[None], axis=-1)
+    return np.asarray(np.linalg.norm(places[:, None] - places[None], axis=-1))
 
 
 def test_the_measures_of_every_head_are_those_of_its_weights(
