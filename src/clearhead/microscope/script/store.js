@@ -85,6 +85,7 @@ export function createStore(model, payload, show) {
     link: () => `${location.href.split("#")[0]}#${stateToHash(app.state, first, config)}`,
   };
   addEventListener("hashchange", () => change(stateFromHash(location.hash, first, config)));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // ink is drawn anew
   whenIdle(pieces, (done) => done && frame());
   frame();
   return app;
