@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # What `make test` checks, in this order. All of them run, even after one has failed.
-CHECKS := check-format lint types imports shapes suite docs
+CHECKS := check-format lint types imports script-types shapes suite docs
 
 # Rooms whose tests also run with every tensor shape checked (jaxtyping and beartype).
 SHAPED := tests/attention tests/models
@@ -37,10 +37,14 @@ types: .venv/dev.stamp ## mypy, strict
 imports: .venv/dev.stamp ## does each file import from lower floors and its own room only?
 	$(BIN)/lint-imports
 
+script-types: node_modules/.stamp ## are the types of the microscope's modules right? (tsc)
+	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --project .; \
+	else echo "no npm here: the microscope's modules are not type-checked"; test -z "$$CI"; fi
+
 shapes: .venv/dev.stamp ## the tests of attention and models, with tensor shapes checked
 	$(BIN)/python -m pytest -p tests.checked_shapes -m "not unchecked" $(SHAPED)
 
-suite: .venv/dev.stamp ## the tests
+suite: .venv/dev.stamp node_modules/.stamp ## the tests; those of the page need Chromium
 	$(BIN)/pytest
 
 docs: .venv/dev.stamp ## build the documentation into site/, warnings are errors
@@ -56,6 +60,7 @@ artifacts: .venv/run.stamp ## train the model that ships with the package again:
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
 	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/
 	cp runs/digits_finish/digits.png docs/digits.png
+	$(BIN)/python -m clearhead.microscope.shipped
 
 benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -74,6 +79,11 @@ clean: ## remove caches and built documentation; keeps .venv and runs
 	@echo "Installing Clearhead and its development tools into .venv (about a minute) ..."
 	@$(PIP) -e '.[dev]'
 	@touch .venv/run.stamp $@
+
+# Checks of the page's modules; the page itself needs neither npm nor a package.
+node_modules/.stamp: package.json
+	@if command -v npm >/dev/null; then npm install --no-audit --no-fund --silent || test -z "$$CI"; fi
+	@mkdir -p node_modules && touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -14,6 +14,7 @@ ROOMS = (
     "data",
     "evaluation",
     "insight",
+    "microscope",
     "models",
     "prediction",
     "report",

@@ -13,6 +13,7 @@ training/        third floor: recipes, loop, optimisers, checkpoints, many proce
 prediction/      third floor: one picture, one answer
 report/          fourth floor: one picture explained, as one HTML file
 serve/           fourth floor: a model over HTTP
+microscope/      fourth floor: one HTML page to look through a model's attention
 cli/             roof: one short file for each command
 ```
 

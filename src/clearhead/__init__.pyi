@@ -3,6 +3,7 @@ from . import data as data
 from . import durable as durable
 from . import errors as errors
 from . import evaluation as evaluation
+from . import microscope as microscope
 from . import models as models
 from . import prediction as prediction
 from . import serve as serve
@@ -23,6 +24,7 @@ from .errors import ClearheadError as ClearheadError
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.figure import draw_digits as draw_digits
+from .microscope.page import build_page as build_page
 from .models.build import build as build
 from .models.build import load as load
 from .models.cnn import ConvNet as ConvNet

@@ -67,7 +67,11 @@ def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> Non
         ("evalute", "there is no command 'evalute'; did you mean evaluate?"),
         ("Train", "there is no command 'Train'; did you mean train?"),
         ("--verson", "there is no option '--verson'; did you mean --version?"),
-        ("zzz", "there is no command 'zzz'; known are train, evaluate, predict, serve, data, info"),
+        (
+            "zzz",
+            "there is no command 'zzz'; known are train, evaluate, predict, explain, page, serve, "
+            "data, info",
+        ),
     ],
 )
 def test_an_unknown_command_is_one_line_with_the_nearest_name(

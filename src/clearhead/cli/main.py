@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": Command(
         "clearhead.cli.explain", "explain", "Show what a model looked at in a picture."
     ),
+    "page": Command("clearhead.cli.page", "page", "Write the microscope, one HTML file."),
     "serve": Command("clearhead.cli.serve", "serve", "Serve a model over HTTP."),
     "data": Command("clearhead.cli.data", "data", "Fetch a data set and say what it holds."),
     "info": Command("clearhead.cli.info", "info", "Show a model, and the versions in use."),

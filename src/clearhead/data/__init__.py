@@ -4,6 +4,7 @@
   by `fetch`, `sources`, `download`, `npm`, read by `idx` and `folder`, divided by `splits`
 - `pictures`: any bytes to a picture (`containers` knows where a format ends); `grey`, `ink`,
   `scale`, `digits`: a picture of a digit to 28 × 28, as in MNIST
+- `strokes`: a drawing to 28 × 28, as in the microscope
 - `pixels`: bytes to what a model sees; `augment`: images moved and bent (`config`: how far)
 """
 

@@ -1,0 +1,41 @@
+"""`clearhead page`: the microscope for a model, as one HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from clearhead.cli.options import ModelSource
+
+OUT_HELP = "the file to write"
+
+
+def page(
+    model: ModelSource = "digits",
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help=OUT_HELP)] = Path(
+        "microscope.html"
+    ),
+) -> None:
+    """Write the microscope: one HTML file to look through a model's attention.
+
+    It opens from disk, holds the weights (in half precision), computes everything itself and asks
+    the network for nothing. It shows Vision Transformers of few tokens.
+    """
+    from clearhead.cli.output import print_line
+    from clearhead.durable import write_durably
+
+    content = build(model).encode()
+    write_durably(out, content)
+    print_line(f"wrote {out} ({len(content) / 1e6:.2f} MB); open it in a browser")
+
+
+def build(model: str) -> str:
+    """The page for the shipped model, which needs no torch, or for any other."""
+    from clearhead.microscope.shipped import NAME, ready_page
+
+    if model == NAME:
+        return ready_page()
+    from clearhead.microscope.page import build_page
+    from clearhead.models.build import load
+
+    return build_page(load(model), name=Path(model).name)

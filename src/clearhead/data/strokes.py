@@ -1,0 +1,103 @@
+"""Drawn strokes as a digit of MNIST: polylines to 28 × 28, the same numbers as in the microscope.
+
+MNIST's rule (LeCun et al. 1998): the long side of the ink's box is 20 pixels, and whole pixels move
+it until its centre of mass is in the middle, at 14.0 in pixel indices. A round pen, 8 × 8 samples a
+pixel. Every step is exact or in a fixed order, so that another language gives the same bits.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from clearhead.errors import InputError
+
+SAMPLES = 8  # a pixel, along each axis
+CANVAS = 280  # the square that strokes are drawn on, in their own unit
+LEAST_SIDE = 28  # of the canvas: less ink than that is no digit
+INK_SHARE, PEN_SHARE = 20 / 28, 2.6 / 28  # of the shorter side; the pen gives MNIST's mean ink
+
+Point = tuple[float, float]
+Stroke = Sequence[Point]
+
+
+def rasterise(
+    strokes: Sequence[Stroke], size: tuple[int, int] = (28, 28), *, centred: bool = True
+) -> Float[ndarray, "height width"]:
+    """Ink from 0 to 1 in every pixel; nothing but zeros without strokes.
+
+    `centred` False leaves the drawing where it stands on its canvas, which models that have learnt
+    centred digits misread.
+    """
+    points = np.array([point for stroke in strokes for point in stroke], dtype=np.float64)
+    if points.size == 0:
+        return np.zeros(size)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise InputError("strokes are lists of points (x, y), all of them finite numbers")
+    pen = PEN_SHARE * min(size)
+    if not centred:
+        scale = min(size) / CANVAS
+        return _ink([_moved(stroke, (0.0, 0.0), scale, 0.0) for stroke in strokes], pen, size)
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = max(high[0] - low[0], high[1] - low[1])
+    scale = (INK_SHARE * min(size) - pen) / side if side > 0 else 1.0
+    ink = _ink([_moved(stroke, tuple(low), scale, pen / 2) for stroke in strokes], pen, size)
+    return _centred(ink)
+
+
+def is_too_small(strokes: Sequence[Stroke]) -> bool:
+    """Whether there is too little ink to read: its longer side is below a tenth of the canvas."""
+    points = [point for stroke in strokes for point in stroke]
+    sides = [max(axis) - min(axis) for axis in zip(*points, strict=True)]
+    return max(sides, default=0) < LEAST_SIDE
+
+
+def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[Point]:
+    return [((x - origin[0]) * scale + margin, (y - origin[1]) * scale + margin) for x, y in stroke]
+
+
+def _ink(strokes: Sequence[Stroke], pen: float, size: tuple[int, int]) -> ndarray:
+    """The share of each pixel's samples that lie under the pen."""
+    high, wide = size
+    inked = np.zeros((high * SAMPLES, wide * SAMPLES), dtype=bool)
+    for stroke in strokes:
+        ends = stroke[1:] or stroke
+        for start, end in zip(stroke, ends, strict=False):
+            _draw(inked, start, end, pen / 2)
+    counts = inked.reshape(high, SAMPLES, wide, SAMPLES).sum(axis=(1, 3))
+    return np.asarray(counts / SAMPLES**2)
+
+
+def _draw(inked: Bool[ndarray, "rows columns"], start: Point, end: Point, radius: float) -> None:
+    """Mark the samples within `radius` of the line from `start` to `end`."""
+    rows = _samples_near(start[1], end[1], radius, inked.shape[0])
+    columns = _samples_near(start[0], end[0], radius, inked.shape[1])
+    y = ((np.arange(rows.start, rows.stop) + 0.5) / SAMPLES)[:, None]
+    x = ((np.arange(columns.start, columns.stop) + 0.5) / SAMPLES)[None, :]
+    across, down = end[0] - start[0], end[1] - start[1]
+    length = across * across + down * down
+    along = ((x - start[0]) * across + (y - start[1]) * down) / (length or 1.0)
+    along = np.clip(along, 0.0, 1.0)
+    to_x, to_y = x - (start[0] + along * across), y - (start[1] + along * down)
+    inked[rows, columns] |= to_x * to_x + to_y * to_y <= radius * radius
+
+
+def _samples_near(start: float, end: float, radius: float, count: int) -> slice:
+    first = math.floor((min(start, end) - radius) * SAMPLES) - 1
+    last = math.ceil((max(start, end) + radius) * SAMPLES) + 1
+    return slice(min(max(first, 0), count), min(max(last, 0), count))
+
+
+def _centred(ink: ndarray) -> ndarray:
+    """Moved by whole pixels to the middle, as far as all the ink stays on the image."""
+    moved = ink
+    for axis, length in enumerate(ink.shape):
+        mass = ink.sum(axis=1 - axis)
+        filled = np.flatnonzero(mass)
+        middle = float((mass * np.arange(length)).sum()) / float(mass.sum())
+        shift = math.floor(length / 2 - middle + 0.5)
+        shift = min(max(shift, -int(filled[0])), length - 1 - int(filled[-1]))
+        moved = np.roll(moved, shift, axis=axis)
+    return np.asarray(moved)

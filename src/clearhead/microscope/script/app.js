@@ -1,0 +1,85 @@
+// The page itself: reads what the builder put in, makes the views, and shows the chosen one.
+
+import { el, fill, setAttribute } from "./element.js";
+import { trainedSwitches } from "./experiments.js";
+import { buildModel, forward, lens } from "./model.js";
+import { readConfig } from "./config.js";
+import { normalize } from "./pixels.js";
+import { rasterise } from "./raster.js";
+import { readPayload } from "./payload.js";
+import { readTensors } from "./weights.js";
+import { toCsv, toSvg } from "./save.js";
+import { createStore } from "./store.js";
+import { STRINGS } from "./strings.js";
+import { pictureOf } from "./views/pictures.js";
+import { createAbout } from "./views/about.js";
+import { createAnswer, createLens } from "./views/answer.js";
+import { createCompare } from "./views/compare.js";
+import { createDraw, createSees } from "./views/digit.js";
+import { createExplore } from "./views/explore.js";
+import { createHeader, createNotices } from "./views/header.js";
+import { createHeadsView } from "./views/heads.js";
+import { createWalk } from "./views/walk.js";
+
+/** @typedef {import("./store.js").App} App */
+
+/** What is on the screen: made with the first frame. @type {((app: App) => void) | null} */
+let show = null;
+
+const payload = readPayload(document);
+const config = readConfig(payload.settings);
+const model = buildModel(config, readTensors(payload.weights, payload.tensors));
+const app = createStore(model, payload, (current) => {
+  show ??= createPage(current);
+  show(current);
+});
+
+// The page's own functions, for the browser's console and for tests.
+Object.assign(globalThis, {
+  clearhead: { app, model, forward, lens, normalize, rasterise, trainedSwitches, pictureOf, toSvg, toCsv },
+});
+
+/**
+ * @param {App} current
+ * @returns {(app: App) => void}
+ */
+function createPage(current) {
+  const header = createHeader(current);
+  const notices = createNotices(current);
+  const rail = [createDraw(current), createSees(current), createAnswer(current), createLens(current)];
+  const views = {
+    walk: createWalk(current),
+    explore: createExplore(current),
+    heads: createHeadsView(current),
+    compare: createCompare(current),
+    about: createAbout(current),
+  };
+  const nothing = el("p", { class: "sentence" }, STRINGS.nothing);
+  const panel = el("div", { id: "view", role: "tabpanel" });
+  header.element.append(notices.element);
+  const side = el("aside", { class: "rail", "aria-label": STRINGS.draw.heading }, ...rail.map((part) => part.element));
+  const root = document.getElementById("app");
+  if (root) {
+    fill(root, header.element, notices.strip, el("div", { class: "desk" }, side, el("main", {}, nothing, panel)));
+  }
+  let shown = "";
+  return ({ state, drawing, late, settled, examples, reading }) => {
+    if (late) {
+      rail[0].update();
+      views.compare.updatePad();
+      return;
+    }
+    if (shown !== state.tab) {
+      shown = state.tab;
+      fill(panel, views[state.tab].element);
+      setAttribute(panel, "aria-labelledby", `tab-${state.tab}`);
+    }
+    header.update();
+    notices.update();
+    for (const part of rail) part.update();
+    views[state.tab].update();
+    nothing.hidden = reading.run !== null || state.tab === "about";
+    setAttribute(document.documentElement, "data-drawing", drawing || null);
+    setAttribute(document.documentElement, "data-settled", (settled && examples.done) || null);
+  };
+}

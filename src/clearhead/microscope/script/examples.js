@@ -1,0 +1,89 @@
+// The example drawings, read once: the page's check of itself, and what heads do on the mean.
+
+import { largestDifference } from "./arithmetic.js";
+import { measureHead, meanMeasures } from "./measures.js";
+import { forward } from "./model.js";
+import { blankPatches } from "./patches.js";
+import { normalize } from "./pixels.js";
+import { rasterise } from "./raster.js";
+import { trainedSwitches } from "./experiments.js";
+
+/** @typedef {import("./model.js").Model} Model */
+/** @typedef {import("./model.js").Run} Run */
+/** @typedef {import("./measures.js").Measures} Measures */
+/** @typedef {{label: string, ink: Float64Array, blank: boolean[], run: Run}} ReadExample */
+
+const ALLOWED = 1e-5; // difference of a logit from PyTorch's
+
+/**
+ * @typedef {Object} Examples
+ * @property {ReadExample[]} read
+ * @property {number} difference the largest of a logit from PyTorch's, so far
+ * @property {boolean} done
+ * @property {boolean} failed
+ */
+
+/**
+ * The work in pieces, one example each.
+ * @param {Model} model
+ * @param {import("./payload.js").Payload} payload
+ * @returns {{examples: Examples, pieces: (() => void)[]}}
+ */
+export function planExamples(model, payload) {
+  /** @type {Examples} */
+  const examples = { read: [], difference: 0, done: false, failed: false };
+  const pieces = payload.examples.map(({ label, strokes }, i) => () => {
+    const ink = rasterise(strokes, model.config.imageShape, true);
+    const run = forward(model, normalize(ink, model.config), trainedSwitches(model.config));
+    examples.read.push({ label, ink, blank: blankPatches(ink, model.config), run });
+    const difference = largestDifference(run.logits, payload.logits[i]);
+    examples.difference = Math.max(examples.difference, difference); // NaN stays
+    examples.failed ||= !(difference <= ALLOWED);
+    examples.done = examples.read.length === payload.examples.length;
+  });
+  return { examples, pieces };
+}
+
+/**
+ * What one head does on the mean of the examples.
+ * @param {Examples} examples
+ * @param {Model} model
+ * @param {number} layer
+ * @param {number} head
+ * @returns {Measures}
+ */
+export function usualMeasures(examples, model, layer, head) {
+  return meanMeasures(
+    examples.read.map(({ run, blank }) =>
+      measureHead(run.layers[layer].heads[head].weights, model.config, blank),
+    ),
+  );
+}
+
+/** The mean share of patches without ink. @param {Examples} examples */
+export function usualBlankShare({ read }) {
+  const shares = read.map(({ blank }) => blank.filter(Boolean).length / blank.length);
+  return shares.reduce((sum, share) => sum + share, 0) / shares.length;
+}
+
+/**
+ * The example patches whose keys match a query best: the largest q·k.
+ * @param {Examples} examples
+ * @param {Model} model
+ * @param {number} layer
+ * @param {number} head
+ * @param {Float64Array} query
+ * @param {number} count
+ */
+export function bestMatches(examples, model, layer, head, query, count) {
+  const { config } = model;
+  const matches = examples.read.flatMap(({ label, ink, run }) => {
+    const { key } = run.layers[layer].heads[head];
+    return Array.from({ length: config.patches }, (_, patch) => {
+      const start = (patch + config.numPrefixTokens) * config.headDim;
+      const score = query.reduce((sum, component, i) => sum + component * key[start + i], 0);
+      return { label, ink, patch, score };
+    });
+  });
+  return matches.sort((a, b) => b.score - a.score).slice(0, count);
+}

@@ -1,0 +1,40 @@
+// What the builder put into the page, beside the script: one block of JSON, one of base64.
+
+/**
+ * @typedef {Object} Settings a ViTConfig as Python saves it
+ * @property {number | [number, number]} image_size
+ * @property {number | [number, number]} patch_size
+ * @property {number} in_channels
+ * @property {number} embed_dim
+ * @property {number} depth
+ * @property {number} mlp_ratio
+ * @property {number} num_heads
+ * @property {number} num_classes
+ * @property {string[]} class_names
+ * @property {number[]} mean
+ * @property {number[]} std
+ * @property {"learned" | "sincos" | "none"} pos_embed
+ * @property {"mean" | "class"} pool
+ * @property {"sqrt" | "none" | "learned" | number} attention_scale
+ */
+
+/**
+ * @typedef {Object} Payload
+ * @property {string} name what the model is called
+ * @property {string} version of Clearhead
+ * @property {Settings} settings
+ * @property {import("./weights.js").TensorName[]} tensors
+ * @property {{label: string, strokes: import("./strokes.js").Stroke[]}[]} examples drawings that come with the page
+ * @property {number[][]} logits of the examples, by PyTorch in double precision
+ * @property {{correct: number, total: number, full: number} | null} accuracy with rounded weights
+ */
+
+/**
+ * @param {Document} page
+ * @returns {Payload & {weights: string}}
+ */
+export function readPayload(page) {
+  const settings = page.getElementById("payload")?.textContent ?? "";
+  const weights = page.getElementById("weights")?.textContent ?? "";
+  return { ...JSON.parse(settings), weights };
+}

@@ -1,0 +1,155 @@
+// Strokes to pixels as in MNIST; the same function as clearhead.data.strokes in Python.
+//
+// The long side of the ink's box becomes 20 of 28 pixels, and whole pixels move it until its centre
+// of mass is in the middle. A round pen, 8 × 8 samples a pixel. The browser's own drawing is not
+// used: its filters differ.
+
+import { CANVAS, boxOf } from "./strokes.js";
+
+/** @typedef {import("./strokes.js").Stroke} Stroke */
+/** @typedef {import("./strokes.js").Point} Point */
+/** @typedef {[number, number]} Size height and width in pixels */
+
+const SAMPLES = 8; // a pixel, along each axis
+const INK_SHARE = 20 / 28;
+const PEN_SHARE = 2.6 / 28; // gives MNIST's mean ink
+
+/**
+ * Ink from 0 to 1 in every pixel, row by row.
+ * @param {Stroke[]} strokes
+ * @param {Size} size
+ * @param {boolean} centred
+ * @returns {Float64Array}
+ */
+export function rasterise(strokes, size, centred) {
+  const box = boxOf(strokes);
+  if (box === null) return new Float64Array(size[0] * size[1]);
+  const shorter = Math.min(...size);
+  const pen = PEN_SHARE * shorter;
+  if (!centred) {
+    return inkOf(moved(strokes, [0, 0], shorter / CANVAS, 0), pen, size);
+  }
+  const side = Math.max(box.high[0] - box.low[0], box.high[1] - box.low[1]);
+  const scale = side > 0 ? (INK_SHARE * shorter - pen) / side : 1;
+  return toMiddle(inkOf(moved(strokes, box.low, scale, pen / 2), pen, size), size);
+}
+
+/**
+ * @param {Stroke[]} strokes
+ * @param {Point} origin
+ * @param {number} scale
+ * @param {number} margin
+ * @returns {Stroke[]}
+ */
+function moved(strokes, origin, scale, margin) {
+  return strokes.map((stroke) =>
+    stroke.map(([x, y]) => [(x - origin[0]) * scale + margin, (y - origin[1]) * scale + margin]),
+  );
+}
+
+/**
+ * The share of each pixel's samples that lie under the pen.
+ * @param {Stroke[]} strokes
+ * @param {number} pen
+ * @param {Size} size
+ */
+function inkOf(strokes, pen, [high, wide]) {
+  const inked = new Uint8Array(high * SAMPLES * wide * SAMPLES);
+  for (const stroke of strokes) {
+    if (stroke.length === 1) markLine(inked, [high, wide], stroke[0], stroke[0], pen / 2);
+    for (let i = 1; i < stroke.length; i++) {
+      markLine(inked, [high, wide], stroke[i - 1], stroke[i], pen / 2);
+    }
+  }
+  const ink = new Float64Array(high * wide);
+  for (let sample = 0; sample < inked.length; sample++) {
+    const row = Math.floor(sample / (wide * SAMPLES) / SAMPLES);
+    const column = Math.floor((sample % (wide * SAMPLES)) / SAMPLES);
+    ink[row * wide + column] += inked[sample];
+  }
+  return ink.map((count) => count / SAMPLES ** 2);
+}
+
+/**
+ * Marks the samples within `radius` of the line from `start` to `end`.
+ * @param {Uint8Array} inked
+ * @param {Size} size
+ * @param {Point} start
+ * @param {Point} end
+ * @param {number} radius
+ */
+function markLine(inked, [high, wide], start, end, radius) {
+  const across = end[0] - start[0];
+  const down = end[1] - start[1];
+  const length = across * across + down * down || 1;
+  const rows = samplesNear(start[1], end[1], radius, high * SAMPLES);
+  const columns = samplesNear(start[0], end[0], radius, wide * SAMPLES);
+  for (let row = rows[0]; row < rows[1]; row++) {
+    const y = (row + 0.5) / SAMPLES;
+    for (let column = columns[0]; column < columns[1]; column++) {
+      const x = (column + 0.5) / SAMPLES;
+      const along = ((x - start[0]) * across + (y - start[1]) * down) / length;
+      const nearest = Math.min(Math.max(along, 0), 1);
+      const toX = x - (start[0] + nearest * across);
+      const toY = y - (start[1] + nearest * down);
+      if (toX * toX + toY * toY <= radius * radius) inked[row * wide * SAMPLES + column] = 1;
+    }
+  }
+}
+
+/**
+ * @param {number} start
+ * @param {number} end
+ * @param {number} radius
+ * @param {number} count
+ * @returns {[number, number]}
+ */
+function samplesNear(start, end, radius, count) {
+  const first = Math.floor((Math.min(start, end) - radius) * SAMPLES) - 1;
+  const last = Math.ceil((Math.max(start, end) + radius) * SAMPLES) + 1;
+  return [Math.min(Math.max(first, 0), count), Math.min(Math.max(last, 0), count)];
+}
+
+/**
+ * Moved by whole pixels to the middle, as far as all the ink stays on the image.
+ * @param {Float64Array} ink
+ * @param {Size} size
+ */
+function toMiddle(ink, [high, wide]) {
+  const down = shiftToMiddle(sums(ink, high, wide, wide, 1));
+  const right = shiftToMiddle(sums(ink, wide, high, 1, wide));
+  const centred = new Float64Array(ink.length);
+  for (let row = 0; row < high; row++) {
+    for (let column = 0; column < wide; column++) {
+      const value = ink[row * wide + column];
+      if (value > 0) centred[(row + down) * wide + column + right] = value;
+    }
+  }
+  return centred;
+}
+
+/**
+ * Ink in each row (or column): `count` sums of `length` values.
+ * @param {Float64Array} ink
+ * @param {number} count
+ * @param {number} length
+ * @param {number} stride from one sum to the next
+ * @param {number} step from one value to the next
+ */
+function sums(ink, count, length, stride, step) {
+  return Array.from({ length: count }, (_, i) => {
+    let sum = 0;
+    for (let j = 0; j < length; j++) sum += ink[i * stride + j * step];
+    return sum;
+  });
+}
+
+/** @param {number[]} mass */
+function shiftToMiddle(mass) {
+  const total = mass.reduce((sum, value) => sum + value, 0);
+  const moment = mass.reduce((sum, value, i) => sum + value * i, 0);
+  const first = mass.findIndex((value) => value > 0);
+  const last = mass.length - 1 - [...mass].reverse().findIndex((value) => value > 0);
+  const shift = Math.floor(mass.length / 2 - moment / total + 0.5);
+  return Math.min(Math.max(shift, -first), mass.length - 1 - last);
+}

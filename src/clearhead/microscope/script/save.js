@@ -1,0 +1,141 @@
+// Pictures and tables as files: SVG, PNG and CSV, each with all that is needed to read it.
+
+import { css } from "./colours.js";
+import { STRINGS } from "./strings.js";
+
+/** @typedef {import("./views/pictures.js").Picture} Picture */
+/** @typedef {import("./views/pictures.js").Panel} Panel */
+
+const CELL = 22;
+const MARGIN = 24;
+const LINE = 18;
+const SMALL_CELL = 9; // where there are many panels
+const SHARPNESS = 2; // pixels of the PNG for one of the SVG
+
+/**
+ * @param {Picture} picture
+ * @returns {string}
+ */
+export function toSvg({ title, facts, panels, columns }) {
+  const cell = panels.length > 3 ? SMALL_CELL : CELL;
+  const side = panels[0].names.length * cell;
+  const [wide, high] = [side + 2 * MARGIN, side + 2 * MARGIN + LINE];
+  const top = MARGIN + LINE * (facts.length + 1);
+  const width = Math.max(columns * wide + MARGIN, 720);
+  const height = top + Math.ceil(panels.length / columns) * high + MARGIN;
+  const lines = [
+    text(MARGIN, MARGIN, title, "bold 15px"),
+    ...facts.map(([name, value], i) => text(MARGIN, MARGIN + LINE * (i + 1), `${name}: ${value}`, "12px")),
+  ];
+  const drawn = panels.map((panel, i) =>
+    panelSvg(panel, MARGIN + (i % columns) * wide, top + Math.floor(i / columns) * high, cell),
+  );
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif">`,
+    `<title>${escaped(title)}</title>`,
+    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    ...lines,
+    ...drawn,
+    "</svg>",
+  ].join("\n");
+}
+
+/**
+ * One line for each number: panel, asker, answerer, value; the facts as comments before.
+ * @param {Picture} picture
+ */
+export function toCsv({ title, facts, panels }) {
+  const words = STRINGS.export;
+  const head = [title, ...facts.map(([name, value]) => `${name}: ${value}`)].map((line) => `# ${line}`);
+  const rows = panels.flatMap(({ name, names, values }) =>
+    Array.from(values, (value, i) => {
+      const [asker, answerer] = [names[Math.floor(i / names.length)], names[i % names.length]];
+      return [quoted(name), asker, answerer, String(value)].join(",");
+    }),
+  );
+  return [...head, `panel,${words.asker},${words.answerer},${words.value}`, ...rows, ""].join("\r\n");
+}
+
+/** @param {Picture} picture */
+export async function saveSvg(picture) {
+  return save(`${picture.file}.svg`, new Blob([toSvg(picture)], { type: "image/svg+xml" }));
+}
+
+/** @param {Picture} picture */
+export async function saveCsv(picture) {
+  return save(`${picture.file}.csv`, new Blob([toCsv(picture)], { type: "text/csv;charset=utf-8" }));
+}
+
+/** @param {Picture} picture */
+export async function savePng(picture) {
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(toSvg(picture))}`;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = image.width * SHARPNESS;
+  canvas.height = image.height * SHARPNESS;
+  canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+  /** @type {Blob} */
+  const blob = await new Promise((give, fail) => {
+    canvas.toBlob((made) => (made ? give(made) : fail(new Error("no PNG could be made"))));
+  });
+  return save(`${picture.file}.png`, blob);
+}
+
+/**
+ * @param {string} name
+ * @param {Blob} content
+ */
+function save(name, content) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  return name;
+}
+
+/**
+ * @param {Panel} panel
+ * @param {number} left
+ * @param {number} top
+ * @param {number} cell
+ */
+function panelSvg({ name, names, values, colourOf }, left, top, cell) {
+  const count = names.length;
+  const start = [left + MARGIN, top + LINE + MARGIN / 2];
+  const cells = Array.from(values, (value, i) => {
+    const [x, y] = [start[0] + (i % count) * cell, start[1] + Math.floor(i / count) * cell];
+    return `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colourOf(value))}"><title>${escaped(`${names[Math.floor(i / count)]} → ${names[i % count]}: ${value}`)}</title></rect>`;
+  });
+  const marks =
+    cell < CELL
+      ? []
+      : names.flatMap((mark, i) => [
+          text(start[0] + (i + 0.5) * cell, start[1] - 4, mark, "10px", "middle"),
+          text(start[0] - 5, start[1] + (i + 0.65) * cell, mark, "10px", "end"),
+        ]);
+  return [`<g>`, text(left, top + 8, name, "12px"), ...cells, ...marks, "</g>"].join("");
+}
+
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {string} words
+ * @param {string} font
+ * @param {string} anchor
+ */
+function text(x, y, words, font, anchor = "start") {
+  const [weight, size] = font.includes(" ") ? font.split(" ") : ["normal", font];
+  return `<text x="${x}" y="${y}" font-size="${size}" font-weight="${weight}" text-anchor="${anchor}" fill="#14181f">${escaped(words)}</text>`;
+}
+
+/** @param {string} words */
+function escaped(words) {
+  return words.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+/** @param {string} words */
+function quoted(words) {
+  return `"${words.replace(/"/g, '""')}"`;
+}

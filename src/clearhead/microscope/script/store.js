@@ -1,0 +1,146 @@
+// One place for state and results: changes come in, at most one computation a frame goes out.
+
+import { planExamples } from "./examples.js";
+import { stateFromHash, stateToHash } from "./hash.js";
+import { whenIdle } from "./idle.js";
+import { planInfluence } from "./influence.js";
+import { rememberingReader } from "./reading.js";
+import { firstState, switchesOf } from "./state.js";
+
+/** @typedef {import("./state.js").State} State */
+/** @typedef {import("./reading.js").Reading} Reading */
+/** @typedef {import("./model.js").Model} Model */
+
+/**
+ * @typedef {Object} App what every view is given
+ * @property {Model} model
+ * @property {import("./config.js").Config} config
+ * @property {import("./payload.js").Payload} payload
+ * @property {State} state
+ * @property {State} first the state that a page without # starts with
+ * @property {Reading} reading
+ * @property {(state: State, strokes: import("./strokes.js").Stroke[]) => Reading} read any other
+ * @property {import("./influence.js").Influence | null} influence null until the pen is up
+ * @property {import("./examples.js").Examples} examples
+ * @property {boolean} drawing whether a stroke is being drawn now
+ * @property {boolean} late whether there is time for the ink alone, in this frame
+ * @property {boolean} settled whether nothing is left to compute
+ * @property {(changes: Partial<State>) => void} set
+ * @property {(drawing: boolean) => void} setDrawing
+ * @property {(message: string) => void} say to the live region
+ * @property {() => string} link
+ */
+
+// Where reading takes so long that it would be felt, the pen goes first: while it draws, most
+// frames show the new ink alone, and about three a second everything.
+const SLOW = 30; // milliseconds of work in a frame
+const PAUSE = 330; // milliseconds without such work
+
+/** @param {string} link */
+function writeAddress(link) {
+  if (link === location.href) return;
+  try {
+    history.replaceState(null, "", link);
+  } catch {
+    // Some browsers refuse this when it comes too often; the next change tries again.
+  }
+}
+
+/**
+ * @param {Model} model
+ * @param {import("./payload.js").Payload} payload
+ * @param {(app: App) => void} show
+ * @returns {App}
+ */
+export function createStore(model, payload, show) {
+  const { config } = model;
+  const first = firstState(config, payload.examples);
+  const { examples, pieces } = planExamples(model, payload);
+  const read = rememberingReader(model);
+  const state = stateFromHash(location.hash, first, config);
+  const pace = { work: 0, end: 0, waking: false };
+  let waiting = false;
+  let stop = () => {};
+
+  /** @type {App} */
+  const app = {
+    model,
+    config,
+    payload,
+    first,
+    state,
+    reading: read(state, state.strokes),
+    read,
+    influence: null,
+    examples,
+    drawing: false,
+    late: false,
+    settled: false,
+    set: (changes) => change({ ...app.state, ...changes }),
+    setDrawing: (drawing) => {
+      app.drawing = drawing;
+      frame();
+    },
+    say: () => {},
+    link: () => `${location.href.split("#")[0]}#${stateToHash(app.state, first, config)}`,
+  };
+  addEventListener("hashchange", () => change(stateFromHash(location.hash, first, config)));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // ink is drawn anew
+  whenIdle(pieces, (done) => done && frame());
+  frame();
+  return app;
+
+  /** @param {State} next */
+  function change(next) {
+    app.state = next;
+    frame();
+  }
+
+  function frame() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      const start = performance.now();
+      app.late = app.drawing && pace.work > SLOW && start - pace.end < PAUSE;
+      if (app.late) {
+        show(app);
+        wakeLater();
+        return;
+      }
+      const reading = read(app.state, app.state.strokes);
+      if (reading !== app.reading || app.drawing) {
+        stop();
+        Object.assign(app, { reading, influence: null, settled: false });
+      }
+      if (!app.drawing && app.influence === null) startInfluence();
+      show(app);
+      pace.end = performance.now();
+      pace.work = pace.end - start;
+      if (!app.drawing) writeAddress(app.link());
+    });
+  }
+
+  /** The pen may rest: what was left out is shown all the same. */
+  function wakeLater() {
+    if (pace.waking) return;
+    pace.waking = true;
+    setTimeout(() => {
+      pace.waking = false;
+      frame();
+    }, PAUSE);
+  }
+
+  function startInfluence() {
+    const { run } = app.reading;
+    app.settled = run === null;
+    if (run === null) return;
+    const plan = planInfluence(model, run, switchesOf(app.state, config));
+    app.influence = plan.influence;
+    stop = whenIdle(plan.pieces, (done) => {
+      if (!done) return;
+      app.settled = true;
+      frame();
+    });
+  }
+}

@@ -1,0 +1,89 @@
+// Strokes: what was drawn, as polylines on a canvas of 280 × 280 units.
+
+/** @typedef {[number, number]} Point */
+/** @typedef {Point[]} Stroke */
+
+export const CANVAS = 280;
+const LEAST_SIDE = 28; // less ink than a tenth of the canvas is no digit
+const APART = 2; // units: nearer points would only make the drawing larger
+const DIGITS = 36;
+
+/**
+ * The corners of the box around all points, or null if there are none.
+ * @param {Stroke[]} strokes
+ * @returns {{low: Point, high: Point} | null}
+ */
+export function boxOf(strokes) {
+  const points = strokes.flat();
+  if (points.length === 0) return null;
+  /** @type {Point} */
+  const low = [Infinity, Infinity];
+  /** @type {Point} */
+  const high = [-Infinity, -Infinity];
+  for (const [x, y] of points) {
+    low[0] = Math.min(low[0], x);
+    low[1] = Math.min(low[1], y);
+    high[0] = Math.max(high[0], x);
+    high[1] = Math.max(high[1], y);
+  }
+  return { low, high };
+}
+
+/**
+ * Whether there is too little ink to read.
+ * @param {Stroke[]} strokes
+ */
+export function isTooSmall(strokes) {
+  const box = boxOf(strokes);
+  if (box === null) return true;
+  return Math.max(box.high[0] - box.low[0], box.high[1] - box.low[1]) < LEAST_SIDE;
+}
+
+/**
+ * The stroke with one more point, unless that is too near to its last one.
+ * @param {Stroke} stroke
+ * @param {Point} point
+ * @returns {Stroke}
+ */
+export function extended(stroke, point) {
+  const [x, y] = onCanvas(point);
+  const last = stroke[stroke.length - 1];
+  if (last && Math.hypot(last[0] - x, last[1] - y) < APART) return stroke;
+  return [...stroke, [x, y]];
+}
+
+/**
+ * The nearest whole unit on the canvas.
+ * @param {Point} point
+ * @returns {Point}
+ */
+export function onCanvas([x, y]) {
+  /** @param {number} value */
+  const clamped = (value) => Math.min(CANVAS - 1, Math.max(0, Math.round(value)));
+  return [clamped(x), clamped(y)];
+}
+
+/**
+ * Strokes as text for a link: two characters a coordinate, a dot between strokes.
+ * @param {Stroke[]} strokes
+ */
+export function strokesToText(strokes) {
+  /** @param {number} value */
+  const two = (value) => value.toString(DIGITS).padStart(2, "0");
+  return strokes.map((stroke) => stroke.map(([x, y]) => two(x) + two(y)).join("")).join(".");
+}
+
+/**
+ * The strokes in a text, or null if it holds anything else.
+ * @param {string} text
+ * @returns {Stroke[] | null}
+ */
+export function strokesFromText(text) {
+  if (text === "") return [];
+  if (!/^([0-9a-z]{4})+(\.([0-9a-z]{4})+)*$/.test(text)) return null;
+  return text.split(".").map((part) =>
+    (part.match(/..../g) ?? []).map((four) =>
+      onCanvas([parseInt(four.slice(0, 2), DIGITS), parseInt(four.slice(2), DIGITS)]),
+    ),
+  );
+}

@@ -1,0 +1,118 @@
+// The matrix of the chosen stage: rows ask, columns answer.
+
+import { signedColour, weightColour } from "../colours.js";
+import { el, setText } from "../element.js";
+import { decimal, percent } from "../numbers.js";
+import { STRINGS } from "../strings.js";
+import { createGrid } from "./grid.js";
+import { createLegend, scoreDomain } from "./legend.js";
+import { createScale } from "./pickers.js";
+import { withTable } from "./tabled.js";
+import { chosenHead, rowOf, tokenName, tokenShort } from "./tokens.js";
+
+/** @typedef {import("../store.js").App} App */
+/** @typedef {import("../stages.js").StageName} StageName */
+
+const WRITTEN = 1.6; // weights of so many even shares are written into their cells
+
+/**
+ * @param {App} app
+ * @param {() => StageName} stageOf
+ */
+export function createMatrix(app, stageOf) {
+  const { tokens } = app.config;
+  const heads = Array.from({ length: tokens }, (_, token) => ({
+    text: tokenShort(app, token),
+    label: tokenName(app, token),
+  }));
+  const grid = createGrid({
+    rows: tokens,
+    columns: tokens,
+    className: "matrix",
+    corner: STRINGS.matrix.corner,
+    rowHeads: heads,
+    columnHeads: heads,
+    move: (asker, answerer) => app.set({ asker, answerer }),
+  });
+  const legend = createLegend();
+  const scale = createScale(app);
+  const heading = el("h3", {});
+  const note = el("p", { class: "small" });
+  const tabled = withTable(grid.element, () => matrixTable(app, stageOf()));
+  const element = el("section", { class: "matrix-holder" }, heading, note, legend.element, tabled.element, scale.element);
+
+  function update() {
+    const stage = stageOf();
+    const { run } = app.reading;
+    setText(heading, STRINGS.matrix.heading[stage]);
+    setText(note, STRINGS.matrix.note[stage]);
+    element.classList.toggle("nothing", run === null);
+    scale.element.hidden = stage !== "weights";
+    scale.update();
+    if (run === null) return;
+    const { state, config } = app;
+    const values = chosenHead(app, run)[stage];
+    const largest = values.reduce((most, value) => Math.max(most, value), 0);
+    const even = 1 / tokens;
+    const domain = stage === "weights" ? 1 : scoreDomain(chosenHead(app, run));
+    if (stage === "weights") legend.showWeights(state.scale, even, largest);
+    else legend.showSigned(domain, STRINGS.matrix.domain(domain));
+    element.classList.toggle("stretched", stage === "weights" && state.scale === "stretched");
+    const dense = config.tokens > 20;
+    grid.update({
+      label: STRINGS.matrix.label(STRINGS.pick.stages[stage], state.layer, state.head),
+      chosen: [state.asker, state.answerer],
+      settled: !app.drawing,
+      blankColumns: blankTokens(app),
+      cells: Array.from(values, (value, i) => {
+        const [asker, answerer] = [tokenName(app, Math.floor(i / tokens)), tokenName(app, i % tokens)];
+        const low = answerer.toLowerCase();
+        if (stage !== "weights") {
+          return {
+            colour: value === -Infinity ? null : signedColour(value, domain),
+            label: app.drawing ? "" : STRINGS.matrix.score(asker, low, value),
+          };
+        }
+        const written = !dense && value >= WRITTEN * even;
+        return {
+          colour: weightColour(value, state.scale, even, largest),
+          text: written ? decimal(value * 100, 0) : "",
+          label: app.drawing ? "" : STRINGS.matrix.weight(asker, low, value, value / even),
+        };
+      }),
+    });
+    if (!app.drawing) tabled.update();
+  }
+  return { element, update };
+}
+
+/**
+ * Which tokens are patches without ink.
+ * @param {App} app
+ */
+export function blankTokens({ config, reading }) {
+  return Array.from({ length: config.tokens }, (_, token) =>
+    Boolean(reading.blank[token - config.numPrefixTokens]),
+  );
+}
+
+/**
+ * The matrix in numbers.
+ * @param {App} app
+ * @param {StageName} stage
+ */
+export function matrixTable(app, stage) {
+  const { config, reading, state } = app;
+  const names = Array.from({ length: config.tokens }, (_, token) => tokenShort(app, token));
+  const values = reading.run ? chosenHead(app, reading.run)[stage] : new Float64Array(0);
+  return {
+    caption: STRINGS.matrix.label(STRINGS.pick.stages[stage], state.layer, state.head),
+    columns: [STRINGS.matrix.corner, ...names],
+    rows: names.map((name, token) => [
+      name,
+      ...Array.from(rowOf(app, values, token), (value) =>
+        stage === "weights" ? percent(value) : decimal(value),
+      ),
+    ]),
+  };
+}

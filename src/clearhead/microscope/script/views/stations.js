@@ -1,0 +1,225 @@
+// What each step of the walk shows, and its formula with live numbers.
+
+import { trainedScale } from "../config.js";
+import { el } from "../element.js";
+import { decimal, percent } from "../numbers.js";
+import { STRINGS } from "../strings.js";
+import { createAsker } from "./asker.js";
+import { createLens } from "./answer.js";
+import { createBars, largestSize } from "./bars.js";
+import { cellFacts, createCell } from "./cell.js";
+import { createHeads, createPositions, createScaling, createSilence, createTemperature } from "./experiments.js";
+import { createMatrix } from "./matrix.js";
+import { createPatchNumbers } from "./patchnumbers.js";
+import { createPixels } from "./pixelview.js";
+import { createStrips } from "./strips.js";
+import { createTaken } from "./taken.js";
+import { answerOf, chosenHead, norm, rowOf, tokenName, tokenShort, vectorOf } from "./tokens.js";
+
+/** @typedef {import("../store.js").App} App */
+/** @typedef {import("../model.js").Run} Run */
+/** @typedef {{element: HTMLElement, update: () => void, formula: (run: Run) => string}} Station */
+
+const { caption, formula } = STRINGS.walk;
+
+/** @param {App} app @returns {Station[]} */
+export function createStations(app) {
+  return [
+    station([createPixels(app)], () => digitFormula(app)),
+    station([createAsker(app, true), createPatchNumbers(app)], () => {
+      const { imageShape, patchShape, patches } = app.config;
+      return formula.patches(imageShape[0] * imageShape[1], patches, patchShape[0] * patchShape[1]);
+    }),
+    station([createAsker(app, true), tokenStrips(app), createPositions(app)], (run) => {
+      const { imageShape, patches, embedDim } = app.config;
+      const x = vectorOf(run.layers[0].input, app.state.asker, embedDim);
+      const pixels = (imageShape[0] * imageShape[1]) / patches;
+      return formula.tokens(tokenName(app, app.state.asker), pixels, embedDim, decimal(norm(x)));
+    }),
+    station([createAsker(app, true), queryKeyValue(app)], (run) => {
+      const [q, k, v] = vectorsOf(app, run).map((vector) => decimal(norm(vector)));
+      return formula.qkv(q, k, v);
+    }),
+    station([createAsker(app), createMatrix(app, () => "scores"), createCell(app)], (run) =>
+      formula.scores(decimal(cellFacts(app, run).score)),
+    ),
+    station([createScalingPair(app)], (run) => {
+      const { score, scaled } = cellFacts(app, run);
+      return formula.scaled(decimal(score), factorWords(app), decimal(scaled));
+    }),
+    station([createAsker(app), createMatrix(app, () => "weights"), createTemperature(app)], (run) => {
+      const { masked, power, powers, weight } = cellFacts(app, run);
+      return formula.softmax(decimal(masked), decimal(power), decimal(powers), percent(weight));
+    }),
+    station([createAsker(app), createTaken(app), createSilence(app)], (run) => contextFormula(app, run)),
+    station([joinStrips(app), createHeads(app)], (run) => joinFormula(app, run)),
+    station([createLens(app), createLogits(app)], (run) => {
+      const answer = answerOf(run);
+      const { answers } = app.config;
+      return formula.answer(decimal(run.logits[answer]), answers[answer], percent(run.probabilities[answer]));
+    }),
+  ];
+}
+
+/**
+ * @param {{element: HTMLElement, update: () => void}[]} parts
+ * @param {(run: Run) => string} formulaOf
+ * @returns {Station}
+ */
+function station(parts, formulaOf) {
+  return {
+    element: el("div", { class: `bench parts-${parts.length}` }, ...parts.map((part) => part.element)),
+    update: () => {
+      for (const part of parts) part.update();
+    },
+    formula: formulaOf,
+  };
+}
+
+/** Two matrices on one colour scale, and the switch between them. @param {App} app */
+function createScalingPair(app) {
+  const before = createMatrix(app, () => "scores");
+  const after = createMatrix(app, () => "scaled");
+  const scaling = createScaling(app);
+  const has = app.config.attentionScale === "sqrt";
+  return {
+    element: el("div", { class: "pair" }, before.element, after.element, has && scaling.element),
+    update: () => {
+      before.update();
+      after.update();
+      scaling.update();
+    },
+  };
+}
+
+/** What the scores are divided by, or times what. @param {App} app */
+function factorWords({ config, state }) {
+  const { divide, temperature } = STRINGS.cell;
+  const first =
+    config.attentionScale === "sqrt"
+      ? divide(config.headDim)
+      : `× ${decimal(trainedScale(config), 3)}`;
+  return state.temperature === 1 ? first : `${first} ${temperature} ${decimal(state.temperature)}`;
+}
+
+/** @param {App} app */
+function tokenStrips(app) {
+  const { embedDim, numPrefixTokens } = app.config;
+  return createStrips(app, (run) => {
+    const { asker } = app.state;
+    const token = vectorOf(run.layers[0].input, asker, embedDim);
+    const content =
+      asker < numPrefixTokens
+        ? (app.model.classToken ?? token)
+        : vectorOf(run.patchTokens, asker - numPrefixTokens, embedDim);
+    const position = token.map((value, i) => value - content[i]);
+    return [
+      { name: caption.content, values: content },
+      { name: caption.position, values: position },
+      { name: caption.token, values: token },
+    ];
+  });
+}
+
+/** @param {App} app */
+function joinStrips(app) {
+  const { embedDim } = app.config;
+  return createStrips(app, (run) => {
+    const { asker, layer } = app.state;
+    const { heads, projected, attended, thought, output } = run.layers[layer];
+    return [
+      ...heads.map(({ context }, head) => ({
+        name: caption.headContext(head),
+        values: vectorOf(context, asker, app.config.headDim),
+      })),
+      ...[
+        { name: caption.projected, values: projected },
+        { name: caption.attended, values: attended },
+        { name: caption.thought, values: thought },
+        { name: caption.output, values: output },
+      ].map(({ name, values }) => ({ name, values: vectorOf(values, asker, embedDim) })),
+    ];
+  });
+}
+
+/** @param {App} app */
+function queryKeyValue(app) {
+  const bars = createBars(
+    STRINGS.walk.steps[3].name,
+    caption.component,
+    [caption.query, caption.key, caption.value],
+    ["q", "k", "v"],
+    app.config.headDim,
+  );
+  return {
+    element: el("section", { class: "one-cell wide" }, el("div", { class: "vectors-holder" }, bars.element)),
+    update: () => {
+      const { run } = app.reading;
+      if (run === null) return;
+      const vectors = vectorsOf(app, run);
+      const largest = largestSize(...vectors);
+      bars.update(vectors, [largest, largest, largest]);
+    },
+  };
+}
+
+/** Query, key and value of the asker. @param {App} app @param {Run} run */
+function vectorsOf(app, run) {
+  const { query, key, value } = chosenHead(app, run);
+  return [query, key, value].map((all) => vectorOf(all, app.state.asker, app.config.headDim));
+}
+
+/** @param {App} app */
+function createLogits(app) {
+  const bars = createBars(
+    STRINGS.answer.label,
+    STRINGS.answer.answer,
+    [STRINGS.answer.logit],
+    ["p"],
+    app.config.numClasses,
+  );
+  bars.element.querySelectorAll("tbody th").forEach((head, i) => {
+    head.textContent = app.config.answers[i];
+  });
+  return {
+    element: el("section", { class: "one-cell" }, bars.element),
+    update: () => {
+      const { run } = app.reading;
+      if (run !== null) bars.update([run.logits], [largestSize(run.logits)]);
+    },
+  };
+}
+
+/** @param {App} app */
+function digitFormula(app) {
+  const { imageShape } = app.config;
+  const { ink } = app.reading;
+  const sum = ink.reduce((total, value) => total + value, 0);
+  /** @param {(i: number) => number} place */
+  const middle = (place) => ink.reduce((total, value, i) => total + value * place(i), 0) / (sum || 1);
+  const x = middle((i) => i % imageShape[1]);
+  const y = middle((i) => Math.floor(i / imageShape[1]));
+  return formula.digit(...imageShape, decimal(sum, 1), decimal(x, 1), decimal(y, 1));
+}
+
+/** The three largest terms of the weighted sum. @param {App} app @param {Run} run */
+function contextFormula(app, run) {
+  const weights = Array.from(rowOf(app, chosenHead(app, run).weights, app.state.asker));
+  const largest = weights
+    .map((weight, token) => ({ weight, token }))
+    .sort((a, b) => b.weight - a.weight)
+    .slice(0, 3);
+  return formula.context(
+    largest.map(({ weight, token }) => `${decimal(weight)} · v(${tokenShort(app, token)})`).join(" + "),
+  );
+}
+
+/** @param {App} app @param {Run} run */
+function joinFormula(app, run) {
+  const { layer, asker } = app.state;
+  const { input, projected, thought } = run.layers[layer];
+  const [x, attention, mlp] = [input, projected, thought].map((values) =>
+    decimal(norm(vectorOf(values, asker, app.config.embedDim))),
+  );
+  return formula.join(x, attention, mlp);
+}

@@ -1,0 +1,57 @@
+// A map with its numbers behind a button: every map has a real table.
+
+import { el, fill, setAttribute, setText } from "../element.js";
+import { STRINGS } from "../strings.js";
+
+/** @typedef {{caption: string, columns: string[], rows: (string | number)[][]}} Table */
+
+/**
+ * @param {HTMLElement} map
+ * @param {() => Table} tableOf
+ */
+export function withTable(map, tableOf) {
+  const button = el("button", { type: "button", class: "quiet" }, STRINGS.table.show);
+  const holder = el("div", { class: "table-holder", tabindex: 0, role: "region" });
+  holder.hidden = true;
+  button.addEventListener("click", () => {
+    holder.hidden = !holder.hidden;
+    update();
+  });
+  const element = el("div", { class: "tabled" }, map, button, holder);
+
+  function update() {
+    setText(button, holder.hidden ? STRINGS.table.show : STRINGS.table.hide);
+    setAttribute(button, "aria-expanded", !holder.hidden);
+    if (holder.hidden) {
+      fill(holder);
+      return;
+    }
+    const table = tableOf();
+    setAttribute(holder, "aria-label", table.caption);
+    fill(holder, tableElement(table));
+  }
+  setAttribute(button, "aria-expanded", false);
+  return { element, update };
+}
+
+/** @param {Table} table */
+export function tableElement({ caption, columns, rows }) {
+  return el(
+    "table",
+    { class: "numbers" },
+    el("caption", {}, caption),
+    el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
+    el(
+      "tbody",
+      {},
+      ...rows.map(([name, ...values]) =>
+        el(
+          "tr",
+          {},
+          el("th", { scope: "row" }, String(name)),
+          ...values.map((value) => el("td", {}, String(value))),
+        ),
+      ),
+    ),
+  );
+}

@@ -1,0 +1,68 @@
+// The weighted sum: how much the asker takes from each patch, and what it has heard.
+
+import { el, fill } from "../element.js";
+import { decimal, percent } from "../numbers.js";
+import { STRINGS } from "../strings.js";
+import { largestSize } from "./bars.js";
+import { createCanvas, drawStrip } from "./canvas.js";
+import { createLegend } from "./legend.js";
+import { roundDomain } from "../colours.js";
+import { withTable } from "./tabled.js";
+import { chosenHead, rowOf, tokenName, vectorOf } from "./tokens.js";
+
+/** @typedef {import("../store.js").App} App */
+
+/** @param {App} app */
+export function createTaken(app) {
+  const { headDim, tokens } = app.config;
+  const { caption } = STRINGS.walk;
+  const list = el("div", { class: "strips taken" });
+  const legend = createLegend();
+  const tabled = withTable(list, () => {
+    const { run } = app.reading;
+    if (run === null) return { caption: caption.taken, columns: [], rows: [] };
+    const { value, context } = chosenHead(app, run);
+    const components = Array.from({ length: headDim }, (_, i) => String(i + 1));
+    /** @param {string} name @param {Float64Array} vector */
+    const row = (name, vector) => [name, ...Array.from(vector, (component) => decimal(component))];
+    return {
+      caption: caption.taken,
+      columns: [STRINGS.answered.patch, ...components],
+      rows: [
+        ...Array.from({ length: tokens }, (_, token) => row(tokenName(app, token), vectorOf(value, token, headDim))),
+        row(caption.context, vectorOf(context, app.state.asker, headDim)),
+      ],
+    };
+  });
+  const element = el("section", { class: "strip-panel" }, legend.element, tabled.element);
+  function update() {
+    const { run } = app.reading;
+    if (run === null) return;
+    const { value, weights, context } = chosenHead(app, run);
+    const row = rowOf(app, weights, app.state.asker);
+    const domain = roundDomain(largestSize(value));
+    const order = Array.from(row, (_, token) => token).sort((a, b) => row[b] - row[a]);
+    fill(
+      list,
+      ...order.slice(0, 8).map((token) =>
+        line(`${percent(row[token])} × v, ${tokenName(app, token).toLowerCase()}`, vectorOf(value, token, headDim), domain),
+      ),
+      line(`= ${caption.context}`, vectorOf(context, app.state.asker, headDim), domain),
+    );
+    legend.showSigned(domain, caption.strips);
+    if (!app.drawing) tabled.update();
+  }
+  return { element, update };
+}
+
+/**
+ * @param {string} name
+ * @param {Float64Array} values
+ * @param {number} domain
+ */
+function line(name, values, domain) {
+  const canvas = createCanvas(1, 1, "strip");
+  canvas.setAttribute("aria-hidden", "true");
+  drawStrip(canvas, values, domain);
+  return el("div", { class: "strip-line" }, el("span", { class: "strip-name" }, name), canvas);
+}

@@ -1,0 +1,71 @@
+"""The page of the model that ships with the package, built without torch.
+
+`shipped/digits.json` keeps what PyTorch computed for it once. `python -m
+clearhead.microscope.shipped` writes that file again: after new weights or new examples.
+"""
+
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.numpy import load as read_tensors
+
+from clearhead.durable import sha256, write_durably
+from clearhead.errors import CheckpointError
+from clearhead.microscope.page import assemble
+from clearhead.microscope.payload import Accuracy, rounded
+from clearhead.models.config import ViTConfig
+
+if TYPE_CHECKING:
+    from clearhead.models.vit import VisionTransformer
+
+NAME = "digits"
+MODEL = Path(str(resources.files("clearhead.models"))) / "shipped" / NAME
+FACTS = Path(str(resources.files("clearhead.microscope"))) / "shipped" / f"{NAME}.json"
+
+
+def ready_page() -> str:
+    """The microscope for the shipped digit reader, as HTML.
+
+    Raises `CheckpointError` if the package's files do not belong together.
+    """
+    content = (MODEL / "model.safetensors").read_bytes()
+    facts = json.loads(FACTS.read_bytes())
+    saved = json.loads((MODEL / "config.json").read_bytes())
+    if not sha256(content) == facts["sha256"] == saved["sha256"]:
+        raise CheckpointError(
+            f"{FACTS} does not belong to the weights in {MODEL}; install the package again, or "
+            "make the file again: python -m clearhead.microscope.shipped"
+        )
+    return assemble(
+        ViTConfig(**saved["model"]),
+        rounded(read_tensors(content)),
+        name=NAME,
+        logits=facts["logits"],
+        accuracy=Accuracy(**facts["accuracy"]),
+    )
+
+
+def measure() -> dict[str, object]:
+    """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
+    from clearhead.data.datasets import load_dataset
+    from clearhead.evaluation.evaluate import evaluate
+    from clearhead.microscope.reference import example_logits, rounded_model
+    from clearhead.models.build import load
+
+    model: VisionTransformer = load(NAME)  # type: ignore[assignment]
+    digits = load_dataset("mnist", "test")
+    small = evaluate(rounded_model(model).float(), digits)
+    full = evaluate(model, digits)
+    return {
+        "sha256": sha256((MODEL / "model.safetensors").read_bytes()),
+        "accuracy": {"correct": small.correct, "total": small.total, "full": full.correct},
+        "logits": example_logits(model),
+    }
+
+
+if __name__ == "__main__":
+    write_durably(FACTS, (json.dumps(measure(), separators=(",", ":")) + "\n").encode())
+    sys.stdout.write(f"wrote {FACTS}\n")

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from clearhead.cli.main import main
+from clearhead.models.build import build
+from clearhead.models.config import CNNConfig, ViTConfig
+
+
+def test_the_page_is_written_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "deep" / "look.html"
+    assert main(["page", "-o", str(file)]) == 0
+    page = file.read_text("utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    shown = capsys.readouterr()
+    assert shown.out == f"wrote {file} ({len(page.encode()) / 1e6:.2f} MB); open it in a browser\n"
+    assert shown.err == ""
+
+
+def test_without_a_name_it_lies_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["page"]) == 0
+    assert (tmp_path / "microscope.html").is_file()
+
+
+def test_a_model_of_ones_own_has_its_page(tmp_path: Path) -> None:
+    model = build(ViTConfig(depth=1, embed_dim=12, num_heads=3))
+    model.save_pretrained(tmp_path / "mine")
+    assert main(["page", "--model", str(tmp_path / "mine"), "--out", str(tmp_path / "p.html")]) == 0
+    assert '"name":"mine"' in (tmp_path / "p.html").read_text("utf-8")
+
+
+def test_a_model_that_cannot_be_shown_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(CNNConfig(widths=(3,))).save_pretrained(tmp_path / "cnn")
+    assert main(["page", "--model", str(tmp_path / "cnn"), "-o", str(tmp_path / "p.html")]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("clearhead: the microscope looks through attention")
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "p.html").exists()

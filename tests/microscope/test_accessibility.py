@@ -1,0 +1,137 @@
+"""axe finds nothing on any tab, in any theme and state; the page obeys what people have set."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.microscope.looking import Microscope
+
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+STATES: dict[str, dict[str, object]] = {
+    "walk, digit": {"tab": "walk"},
+    "walk, patches": {"tab": "walk", "step": 2},
+    "walk, vectors": {"tab": "walk", "step": 4},
+    "walk, scaling": {"tab": "walk", "step": 6},
+    "walk, join": {"tab": "walk", "step": 9},
+    "explore": {"tab": "explore"},
+    "explore, what mattered": {"tab": "explore", "focus": "mattered", "stage": "scores"},
+    "explore, experiments": {
+        "tab": "explore",
+        "focus": "experiments",
+        "removed": "1",
+        "scale": "even",
+    },
+    "heads": {"tab": "heads", "scale": "stretched"},
+    "compare": {"tab": "compare"},
+    "about": {"tab": "about"},
+    "empty": {"tab": "explore", "strokes": ""},
+    "unsure": {
+        "tab": "walk",
+        "step": 10,
+        "temperature": 4,
+        "removed": "5.6.7.8.9.10.11.12.13.14.15.16",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def axe(opened: Microscope) -> Microscope:
+    if not AXE.is_file():
+        message = "axe-core is not here; npm install --no-package-lock brings it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    opened.ask(f"() => {{ {AXE.read_text('utf-8')} }}")
+    return opened
+
+
+def violations(page: Microscope) -> list[str]:
+    found: list[str] = page.ask(
+        """async () => {
+          const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+          return violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html, any, all }) =>
+            `${id}: ${html.slice(0, 160)} ${[...any, ...all].map(({ message }) => message)}`));
+        }"""
+    )
+    return found
+
+
+DARK = ("walk, digit", "explore", "explore, experiments", "heads", "compare", "about")
+LOOKS = [(name, "light") for name in STATES] + [(name, "dark") for name in DARK]
+
+
+@pytest.mark.parametrize(("name", "theme"), LOOKS)
+def test_axe_finds_nothing(name: str, theme: str, axe: Microscope, microscope: Microscope) -> None:
+    microscope.show(**STATES[name], theme=theme).settle()
+    assert violations(axe) == []
+
+
+def test_axe_finds_nothing_with_every_table_open(axe: Microscope, microscope: Microscope) -> None:
+    microscope.show(tab="explore", focus="mattered").settle()
+    for button in microscope.page.locator(".quiet").all():
+        button.click()
+    try:
+        assert microscope.page.locator("table.numbers").count() >= 3
+        assert violations(axe) == []
+    finally:
+        for button in microscope.page.locator(".quiet").all():
+            button.click()
+
+
+def test_axe_notices_a_button_without_a_name(axe: Microscope, microscope: Microscope) -> None:
+    microscope.ask("() => document.body.append(document.createElement('button'))")
+    assert any(found.startswith("button-name") for found in violations(axe))
+    microscope.ask("() => document.body.lastChild.remove()")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_theme_follows_the_system_unless_it_is_chosen(
+    scheme: str, microscope: Microscope
+) -> None:
+    background = "() => getComputedStyle(document.documentElement).backgroundColor"
+    shown = {"light": "rgb(250, 249, 246)", "dark": "rgb(20, 24, 31)"}
+    microscope.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    try:
+        microscope.show()
+        assert microscope.ask(background) == shown[scheme]
+        other = "dark" if scheme == "light" else "light"
+        microscope.show(theme=other)
+        assert microscope.ask(background) == shown[other]
+    finally:
+        microscope.page.emulate_media(color_scheme="null")
+
+
+def test_nothing_moves_where_motion_is_unwanted(microscope: Microscope) -> None:
+    moving = """() => [...document.querySelectorAll("*")].filter((one) => {
+      const { transitionDuration, animationName } = getComputedStyle(one);
+      return transitionDuration !== "0s" || animationName !== "none";
+    }).length"""
+    microscope.page.emulate_media(reduced_motion="no-preference")
+    assert microscope.ask(moving) == 10
+    microscope.page.emulate_media(reduced_motion="reduce")
+    assert microscope.ask(moving) == 0
+    microscope.page.emulate_media(reduced_motion="null")
+
+
+def test_data_keep_their_colours_where_colours_are_forced(microscope: Microscope) -> None:
+    colours = """() => [...document.querySelectorAll(".explore .matrix .cell")].map(
+      (cell) => getComputedStyle(cell).backgroundColor)"""
+    microscope.show(tab="explore")
+    before = microscope.ask(colours)
+    microscope.page.emulate_media(forced_colors="active")
+    try:
+        assert microscope.ask(colours) == before
+        assert len(set(before)) > 40
+    finally:
+        microscope.page.emulate_media(forced_colors="null")
+
+
+def test_tools_are_left_out_of_print(microscope: Microscope) -> None:
+    microscope.show(tab="explore")
+    microscope.page.emulate_media(media="print")
+    try:
+        assert not microscope.page.locator(".tools").is_visible()
+        assert microscope.page.locator(".explore .matrix").is_visible()
+    finally:
+        microscope.page.emulate_media(media="screen")

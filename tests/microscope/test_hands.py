@@ -1,0 +1,157 @@
+"""Drawing by mouse, by taps and by keys; reaching and leaving every control."""
+
+import pytest
+
+from tests.microscope.looking import Microscope
+
+FOCUSED = """() => {
+  const at = document.activeElement;
+  if (at === document.body) return "";
+  const name = at.getAttribute("aria-label") ?? at.textContent.trim();
+  return `${at.tagName} ${at.getAttribute("role") ?? ""} ${name}`;
+}"""
+NUMBERED = """() => {
+  const at = document.activeElement;
+  globalThis.numbered = (globalThis.numbered ?? 0) + 1;
+  at.dataset.stop ??= String(globalThis.numbered);
+  return at === document.body ? "" : at.dataset.stop;
+}"""
+TAB_STOPS = """() => [...document.querySelectorAll("button, input, [tabindex]")].filter((one) =>
+  one.tabIndex >= 0 && !one.disabled && one.getClientRects().length > 0).length"""
+
+
+def press(microscope: Microscope, *keys: str) -> None:
+    for key in keys:
+        microscope.page.keyboard.press(key)
+
+
+def tab_to(microscope: Microscope, wanted: str) -> None:
+    for _ in range(80):
+        press(microscope, "Tab")
+        if wanted in microscope.ask(FOCUSED):
+            return
+    pytest.fail(f"Tab never came to {wanted}")
+
+
+def test_a_seven_is_drawn_and_read_by_keys_alone(microscope: Microscope) -> None:
+    tab_to(microscope, "Clear")
+    press(microscope, "Enter")
+    assert microscope.text(".answer-words") in ("Nothing to read yet.", "Reads 7, 91\u202f%")
+    tab_to(microscope, "Keys")
+    press(microscope, "Enter")
+    assert "Drawing canvas" in microscope.ask(FOCUSED)
+    press(microscope, *["ArrowLeft"] * 6, " ", *["ArrowRight"] * 11)
+    for _ in range(5):
+        press(microscope, "ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft")
+    assert "Pen down" in microscope.text(".live")
+    press(microscope, " ")
+    microscope.settle()
+    assert microscope.text(".answer-words").startswith("Reads 7")
+    press(microscope, "Backspace")
+    microscope.page.locator(".answer-words.none").first.wait_for()
+    press(microscope, "Escape")
+    assert "Undo" in microscope.ask(FOCUSED)
+
+
+def test_a_stroke_of_the_mouse_is_drawn_and_read(microscope: Microscope) -> None:
+    microscope.show(strokes="")
+    box = microscope.page.locator("canvas.pad").bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + 40
+    mouse = microscope.page.mouse
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x - 4, y + box["height"] - 80, steps=12)
+    mouse.up()
+    microscope.settle()
+    assert len(microscope.ask("() => clearhead.app.state.strokes")) == 1
+    assert microscope.text(".answer-words").startswith("Reads 1")
+    microscope.page.locator(".draw").get_by_role("button", name="Undo").click()
+    microscope.page.locator(".answer-words.none").first.wait_for()
+
+
+def test_taps_are_joined_to_a_line(microscope: Microscope) -> None:
+    microscope.show(strokes="")
+    tap = microscope.page.locator(".draw").get_by_role("button", name="Tap")
+    tap.click()
+    canvas = microscope.page.locator("canvas.pad")
+    for place in ((60, 60), (200, 60), (120, 220)):
+        canvas.click(position={"x": place[0], "y": place[1]})
+    microscope.settle()
+    strokes = microscope.ask("() => clearhead.app.state.strokes")
+    assert [len(stroke) for stroke in strokes] == [3]
+    assert microscope.text(".answer-words").startswith("Reads 7")
+    tap.click()
+
+
+def test_only_the_canvas_keeps_touches_from_scrolling(microscope: Microscope) -> None:
+    kept = microscope.ask(
+        """() => [...document.querySelectorAll("*")].filter(
+          (one) => getComputedStyle(one).touchAction === "none").map((one) => one.className)"""
+    )
+    assert kept == ["pad"]
+
+
+@pytest.mark.parametrize("tab", ["walk", "explore", "heads", "compare", "about"])
+def test_tab_reaches_every_control_and_leaves_again(tab: str, microscope: Microscope) -> None:
+    microscope.show(tab=tab, focus="experiments", step=7).settle()
+    expected = microscope.ask(TAB_STOPS)
+    seen: list[str] = []
+    for _ in range(expected + 5):
+        press(microscope, "Tab")
+        now = microscope.ask(NUMBERED)
+        if seen and now == seen[0]:
+            break
+        seen += [now] if now else []  # at the end of the page the browser itself may have the focus
+    assert len(set(seen)) == len(seen) == expected
+
+
+def test_arrows_move_in_the_matrix_and_in_the_tabs(microscope: Microscope) -> None:
+    microscope.show(tab="explore", asker=1, answerer=1)
+    microscope.page.locator(".explore .matrix .cell[tabindex='0']").focus()
+    press(microscope, "ArrowDown", "ArrowRight", "ArrowRight", "Control+End", "ArrowUp", "Home")
+    state = microscope.ask("() => [clearhead.app.state.asker, clearhead.app.state.answerer]")
+    assert state == [14, 0]
+    assert microscope.ask(FOCUSED).startswith("DIV gridcell Patch 15 asks patch 1:")
+    microscope.page.locator("#tab-explore").focus()
+    press(microscope, "ArrowRight", "ArrowRight", "End", "Home", "ArrowLeft")
+    assert microscope.ask("() => clearhead.app.state.tab") == "about"
+
+
+def test_every_attempt_of_the_walk_can_be_done(microscope: Microscope) -> None:
+    ticks: dict[int, dict[str, object]] = {
+        1: {"strokes": "2s1t4k1q5e1q.5e1q3s5c"},
+        2: {"asker": 10},
+        3: {"positions": 0},
+        4: {"head": 3},
+        5: {"asker": 7, "answerer": 3},
+        6: {"temperature": 0.25},
+        7: {"temperature": 0.1, "asker": 7},
+        8: {"silenced": 15},
+        9: {"removed": 3},
+        10: {"layer": 2},
+    }
+    for step, change in ticks.items():
+        microscope.show(tab="walk", step=step)
+        if step == 10:  # the lens answers 7 first after layer 2
+            assert microscope.text(".lens-cell:nth-child(3) b") == "7"
+        microscope.show(tab="walk", step=step, **change)
+        assert microscope.page.locator(".tick-box.ticked").count() == 1, step
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_nothing_is_wider_than_a_narrow_screen(width: int, microscope: Microscope) -> None:
+    microscope.page.set_viewport_size({"width": width, "height": 800})
+    try:
+        for tab in ("walk", "explore", "heads", "compare", "about"):
+            microscope.show(tab=tab, step=6, focus="experiments")
+            wide = microscope.ask("() => document.documentElement.scrollWidth")
+            assert wide <= width, tab
+        assert microscope.page.locator(".strip-answer").is_visible()
+        microscope.show(tab="explore")
+        sizes = microscope.page.locator(".asker .patches .cell").evaluate_all(
+            "(cells) => cells.map((cell) => cell.getBoundingClientRect().width)"
+        )
+        assert min(sizes) >= 44
+    finally:
+        microscope.page.set_viewport_size({"width": 1280, "height": 900})

@@ -1,0 +1,155 @@
+"""A link shows the same thing again; saved files hold what the screen showed."""
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clearhead.microscope.payload import examples
+from tests.microscope.looking import Microscope
+
+STATE = {
+    "tab": "explore",
+    "step": 7,
+    "focus": "mattered",
+    "layer": 5,
+    "head": 2,
+    "asker": 7,
+    "answerer": 3,
+    "stage": "scaled",
+    "scale": "even",
+    "listeners": 1,
+    "strokes": "2s1t4k1q5e1q.5e1q3s5c",
+    "second": "",
+    "centred": 0,
+    "temperature": 0.37,
+    "positions": 0,
+    "seed": 12,
+    "removed": "3.24",
+    "values": "reversed",
+    "silenced": "1.16",
+    "scope": "head",
+    "noisyPatches": "2.5",
+    "noise": 0.85,
+    "theme": "dark",
+}
+READ = "() => clearhead.app.reading.run.logits"
+
+
+def test_a_link_holds_the_whole_state(microscope: Microscope) -> None:
+    microscope.show(**STATE).settle()
+    link = microscope.ask("() => clearhead.app.link()")
+    told = dict(part.split("=") for part in link.split("#")[1].split("&"))
+    assert told == {name: str(value) for name, value in STATE.items()}
+    assert microscope.page.url == link
+    logits, text = microscope.ask(READ), microscope.page.inner_text(".explore")
+    other = microscope.page.context.new_page()
+    try:
+        other.goto(link)
+        other.wait_for_selector("html[data-settled]", state="attached")
+        assert other.evaluate(READ) == logits
+        assert other.inner_text(".explore") == text
+    finally:
+        other.close()
+
+
+def test_a_drawing_survives_the_link(microscope: Microscope) -> None:
+    drawing = [list(map(list, stroke)) for stroke in examples()[9].strokes]
+    microscope.fresh()
+    microscope.ask("(strokes) => clearhead.app.set({ strokes })", drawing)
+    microscope.settle()
+    text = re.search(r"strokes=([^&]*)", microscope.page.url)
+    assert text
+    microscope.show()
+    microscope.show(strokes=text[1])
+    assert microscope.ask("() => clearhead.app.state.strokes") == drawing
+
+
+def test_nonsense_in_a_link_is_left_out(microscope: Microscope) -> None:
+    first = microscope.ask("() => JSON.stringify(clearhead.app.first)")
+    microscope.show(
+        tab="nowhere",
+        layer=99,
+        head=0,
+        asker="x",
+        strokes="zz!",
+        temperature="1e9",
+        removed="1.2.999",
+        noise=-1,
+        theme="<script>",
+        unknown=1,
+    )
+    assert microscope.ask("() => JSON.stringify(clearhead.app.state)") == first
+
+
+def save(microscope: Microscope, name: str) -> tuple[str, bytes]:
+    with microscope.page.expect_download() as waiting:
+        microscope.page.get_by_role("button", name=name, exact=True).click()
+    download = waiting.value
+    return download.suggested_filename, Path(download.path()).read_bytes()
+
+
+def test_the_csv_holds_every_number_and_what_it_means(microscope: Microscope) -> None:
+    microscope.show(tab="explore", layer=2, head=3, removed="1", stage="scores")
+    name, content = save(microscope, "CSV")
+    assert name == "clearhead-explore-2C.csv"
+    lines = content.decode("utf-8").splitlines()
+    head = "\n".join(line for line in lines if line.startswith("#"))
+    for said in (
+        "Explore",
+        "reads: Reads 7",
+        "Layer: 2",
+        "Head: C",
+        "scale: this head",
+        "1 head removed",
+    ):
+        assert said in head
+    rows = list(csv.reader(line for line in lines if not line.startswith("#")))
+    values = np.array([float(row[3]) for row in rows[1:]])
+    assert [row[1:3] for row in rows[1:4]] == [["1", "1"], ["1", "2"], ["1", "3"]]
+    shown = microscope.numbers(
+        "() => clearhead.app.reading.run.layers[1].heads[2].scores", np.zeros(1)
+    )
+    assert (values == shown).all()
+
+
+def test_the_svg_is_whole_and_carries_title_layer_head_scale_and_switches(
+    microscope: Microscope,
+) -> None:
+    microscope.show(tab="heads", scale="stretched", positions=0)
+    name, content = save(microscope, "SVG")
+    assert name == "clearhead-heads-3A.svg"
+    root = ET.fromstring(content)
+    ns = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f".//{ns}g")) == 24
+    assert len(root.findall(f".//{ns}g/{ns}rect")) == 24 * 256
+    texts = [text.text or "" for text in root.iter(f"{ns}text")]
+    for said in ("Clearhead microscope: Heads", "Layer: 1–6", "Head: A–D", "positions off"):
+        assert any(said in text for text in texts), said
+    assert any("Stretched: brightest is" in text for text in texts)
+
+
+def test_the_png_shows_the_cells_in_their_colours(microscope: Microscope) -> None:
+    microscope.show(tab="compare")
+    name, content = save(microscope, "PNG")
+    assert name == "clearhead-compare-3A.png"
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    assert picture.width > 2000
+    svg = microscope.ask("() => clearhead.toSvg(clearhead.pictureOf(clearhead.app))")
+    cell = re.search(
+        r'<rect x="([\d.]+)" y="([\d.]+)" width="22" height="22" fill="rgb\((\d+), (\d+), (\d+)\)"',
+        svg,
+    )
+    assert cell
+    x, y, *colour = map(float, cell.groups())
+    assert picture.getpixel((int(2 * x + 22), int(2 * y + 22))) == tuple(map(int, colour))
+
+
+def test_there_is_nothing_to_save_without_a_digit(microscope: Microscope) -> None:
+    microscope.show(strokes="")
+    microscope.page.get_by_role("button", name="CSV", exact=True).click()
+    microscope.page.get_by_text("There is nothing to save here yet.").wait_for()

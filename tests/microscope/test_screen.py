@@ -1,0 +1,201 @@
+"""The numbers that stand on the screen, read there and computed again from the weights."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from clearhead.attention import Stages, stages
+from clearhead.microscope.payload import examples
+from clearhead.microscope.reference import example_pixels, rounded_model
+from clearhead.models.block import Block
+from clearhead.models.build import load
+from clearhead.models.vit import VisionTransformer
+from tests.microscope.looking import Microscope
+
+SEVEN = 14  # the example that the page starts with
+
+
+def number(text: str) -> float:
+    """The first number in a text as people read it."""
+    found = re.search(r"−?\d+(\.\d+)?(e−?\d+)?", text)
+    assert found, text
+    return float(found[0].replace("−", "-"))
+
+
+@pytest.fixture(scope="module")
+def twin() -> VisionTransformer:
+    model = load()
+    assert isinstance(model, VisionTransformer)
+    return rounded_model(model)
+
+
+@torch.no_grad()
+def head_stages(twin: VisionTransformer, layer: int, head: int) -> Stages:
+    tokens = twin.embedded(example_pixels(twin)[SEVEN : SEVEN + 1])
+    tokens = twin.blocks[:layer](tokens)
+    block = twin.blocks[layer]
+    assert isinstance(block, Block)
+    qkv = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 4, 16))
+    query, key, value = qkv[0].permute(1, 2, 0, 3)
+    return stages(query[head], key[head], value[head])
+
+
+@pytest.mark.parametrize(("layer", "head", "asker", "answerer"), [(3, 1, 11, 15), (5, 4, 2, 7)])
+def test_one_cell_in_full_adds_up_to_what_pytorch_computes(
+    layer: int,
+    head: int,
+    asker: int,
+    answerer: int,
+    microscope: Microscope,
+    twin: VisionTransformer,
+) -> None:
+    microscope.show(tab="explore", layer=layer, head=head, asker=asker, answerer=answerer)
+    s = head_stages(twin, layer - 1, head - 1)
+    place = (asker - 1, answerer - 1)
+    shown = {
+        name: number(microscope.text(f".explore dd[data-number={name}]"))
+        for name in ("score", "divided", "power", "weight")
+    }
+    assert shown["score"] == pytest.approx(float(s.scores[place]), abs=0.00501)
+    assert shown["divided"] == pytest.approx(float(s.scaled[place]), abs=0.00501)
+    assert shown["power"] == pytest.approx(math.exp(float(s.scaled[place])), abs=0.00501)
+    assert shown["weight"] / 100 == pytest.approx(float(s.weights[place]), abs=0.00501)
+    columns = microscope.page.locator(".explore .vectors tbody tr").all_text_contents()
+    rows = [re.findall(r"−?\d+\.\d\d", line[len(str(i + 1)) :]) for i, line in enumerate(columns)]
+    products = [float(row[2].replace("−", "-")) for row in rows]
+    assert len(products) == 16
+    assert sum(products) == pytest.approx(shown["score"], abs=16 * 0.005 + 0.01)
+
+
+def test_every_cell_of_the_matrix_says_its_weight(
+    microscope: Microscope, twin: VisionTransformer
+) -> None:
+    microscope.show(tab="explore", layer=4, head=3)
+    labels = microscope.page.locator(".explore .matrix .cell").evaluate_all(
+        "(cells) => cells.map((cell) => cell.getAttribute('aria-label'))"
+    )
+    expected = head_stages(twin, 3, 2).weights
+    assert len(labels) == 256
+    for i, label in enumerate(labels):
+        said = re.fullmatch(
+            r"Patch (\d+) asks patch (\d+): (\S+) percent, (\S+) times even share", label
+        )
+        assert said, label
+        place = (int(said[1]) - 1, int(said[2]) - 1)
+        assert place == (i // 16, i % 16)
+        assert number(said[3]) / 100 == pytest.approx(float(expected[place]), abs=0.00501)
+        assert float(said[4]) == pytest.approx(16 * float(expected[place]), abs=0.0501)
+
+
+def test_the_table_behind_the_matrix_holds_the_same_numbers(
+    microscope: Microscope, twin: VisionTransformer
+) -> None:
+    microscope.show(tab="explore", layer=2, head=1, stage="scores")
+    button = microscope.page.locator(".explore .matrix-holder .quiet")
+    button.click()
+    cells = microscope.page.locator(".explore .matrix-holder td").all_text_contents()
+    found = np.array([number(cell) for cell in cells]).reshape(16, 16)
+    np.testing.assert_allclose(found, head_stages(twin, 1, 0).scores, rtol=0, atol=0.00501)
+    button.click()
+    assert microscope.page.locator(".explore .matrix-holder td").count() == 0
+
+
+def test_answer_and_lens_are_the_models(microscope: Microscope, twin: VisionTransformer) -> None:
+    with torch.no_grad():
+        expected = twin(example_pixels(twin)[SEVEN : SEVEN + 1]).softmax(-1)[0]
+    shown = microscope.page.locator(".answer .value").all_text_contents()
+    found = [number(text) / 100 for text in shown]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.00501)
+    assert microscope.text(".answer-words").startswith("Reads 7")
+    assert examples()[SEVEN].label == "7"
+    assert microscope.text(".lens-cell:last-child b") == "7"
+
+
+def test_asked_and_answered_is_sorted_and_measures_silencing(
+    microscope: Microscope, twin: VisionTransformer
+) -> None:
+    microscope.show(tab="explore", layer=3, head=1, asker=6).settle()
+    rows = microscope.page.locator(".answered tbody tr")
+    texts = [
+        [cell.replace("\u202f", " ") for cell in rows.nth(i).locator("th, td").all_text_contents()]
+        for i in range(rows.count())
+    ]
+    weights = [number(row[1]) for row in texts]
+    assert weights == sorted(weights, reverse=True)
+    assert sum(weights) == pytest.approx(100, abs=1.0)
+    s = head_stages(twin, 2, 0)
+    best = int(s.weights[5].argmax())
+    assert texts[0][0] == f"Patch {best + 1}"
+    with torch.no_grad():
+        tokens = twin.embedded(example_pixels(twin)[SEVEN : SEVEN + 1])
+        allowed = torch.ones(16, 16, dtype=torch.bool)
+        allowed[:, best] = False
+        before = twin.head(twin.norm(twin.blocks(tokens)).mean(1)).softmax(-1)
+        for block in twin.blocks:
+            tokens = block(tokens, attn_mask=allowed)
+        after = twin.head(twin.norm(tokens).mean(1)).softmax(-1)
+    change = float(after[0, 7] - before[0, 7]) * 100
+    assert number(texts[0][4].replace("+", "")) == pytest.approx(change, abs=0.0501)
+
+
+def test_the_columns_of_asked_and_answered_are_listeners(microscope: Microscope) -> None:
+    microscope.show(tab="explore", listeners=1, asker=6, layer=2, head=1)
+    shown = microscope.page.locator(".answered td[data-number=weight]").all_text_contents()
+    column = microscope.ask(
+        "() => clearhead.app.reading.run.layers[1].heads[0].weights.filter((_, i) => i % 16 === 5)"
+    )
+    expected = sorted(column.values() if isinstance(column, dict) else column, reverse=True)
+    np.testing.assert_allclose([number(x) / 100 for x in shown], expected, rtol=0, atol=0.00501)
+
+
+def test_every_stretched_scale_carries_its_badge(microscope: Microscope) -> None:
+    microscope.show(tab="explore", scale="stretched")
+    largest = microscope.ask(
+        "() => Math.max(...clearhead.app.reading.run.layers[2].heads[0].weights)"
+    )
+    badge = microscope.text(".legend-note.warning")
+    assert badge.startswith("Stretched: brightest is")
+    assert number(badge) / 100 == pytest.approx(largest, abs=0.00501)
+    microscope.show(tab="explore")
+    assert microscope.page.locator(".legend-note.warning").count() == 0
+
+
+def test_scores_keep_their_colours_when_they_are_scaled(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=6)
+    ends = microscope.page.locator(".pair .legend-ticks").all_text_contents()
+    assert len(ends) == 2
+    assert ends[0] == ends[1]
+
+
+def test_no_step_of_the_walk_has_more_than_sixty_words(microscope: Microscope) -> None:
+    for step in range(1, 11):
+        microscope.show(tab="walk", step=step)
+        words = microscope.text(".lead") + " " + microscope.text(".attempt")
+        assert 10 < len(words.split()) <= 60, step
+
+
+def test_a_head_is_named_only_above_its_threshold(microscope: Microscope) -> None:
+    microscope.show(tab="heads").settle()
+    roles = microscope.page.locator(".card .role").all_text_contents()
+    assert len(roles) == 24
+    rows = microscope.page.locator(".heads .numbers tbody tr")
+    assert rows.count() == 24
+    assert set(roles) <= {
+        "looks at itself",
+        "looks at blank paper",
+        "all ask one patch",
+        "looks nearby",
+        "spreads evenly",
+        "no clear role",
+    }
+    entropies = microscope.ask(
+        """() => clearhead.app.examples.read.map(({ run }) => {
+          const { weights } = run.layers[0].heads[0];
+          return -weights.reduce((sum, w) => sum + w * Math.log2(w), 0) / 16;
+        })"""
+    )
+    even = np.mean(entropies) >= 0.95 * 4
+    assert (roles[0] == "spreads evenly") == even

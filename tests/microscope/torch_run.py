@@ -1,0 +1,124 @@
+"""What the page must compute, stage by stage, by PyTorch in double precision.
+
+Built on the model's own modules and on `clearhead.attention.stages`; the switches are applied from
+outside, each by its definition.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from clearhead.attention import stages
+from clearhead.models.block import Block
+from clearhead.models.vit import VisionTransformer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switches:
+    """The page's switches, by the names that its forward pass knows them by."""
+
+    temperature: float = 1.0
+    positions: bool = True
+    removed: tuple[int, ...] = ()
+    values: tuple[int, str] = (0, "trained")
+    silenced: tuple[int, ...] = ()
+    where: tuple[int | None, int | None] = (None, None)
+    changes: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        layer, head = self.where
+        told = {
+            "temperature": self.temperature,
+            "positions": self.positions,
+            "removed": list(self.removed),
+            "values": {"layer": self.values[0], "mode": self.values[1]},
+            "silence": {"tokens": list(self.silenced), "layer": layer, "head": head},
+        }
+        object.__setattr__(self, "changes", told)
+
+
+@torch.no_grad()
+def every_stage(
+    model: VisionTransformer, images: Float[Tensor, "batch channels height width"], use: Switches
+) -> ndarray:
+    """All numbers of the forward pass, one row an image, in the order of `EVERY_STAGE` below."""
+    tokens = model.patch_embed(images)
+    if model.pos_embed is not None and use.positions:
+        tokens = tokens + model.pos_embed
+    rows = []
+    for layer, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        numbers, tokens = _block(block, tokens, layer, use)
+        rows += numbers
+    pooled = model.norm(tokens).mean(dim=1)
+    rows += [pooled, model.head(pooled)]
+    return np.concatenate([row.flatten(1).numpy() for row in rows], axis=1)
+
+
+def _block(block: Block, x: Tensor, layer: int, use: Switches) -> tuple[list[Tensor], Tensor]:
+    heads = block.attn.num_heads
+    qkv = block.attn.qkv(block.norm1(x)).unflatten(-1, (3, heads, -1))
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    if use.values == (layer, "zero"):
+        value = torch.zeros_like(value)
+    if use.values == (layer, "reversed"):
+        value = value.flip(dims=(2,))
+    keys = key.shape[2]
+    allowed = torch.ones(heads, keys, keys, dtype=torch.bool)
+    for head in range(heads):
+        if use.where[0] in (None, layer) and use.where[1] in (None, head):
+            allowed[head][:, list(use.silenced)] = False
+    scale = query.shape[-1] ** -0.5 / use.temperature
+    s = stages(query, key, value, attn_mask=allowed, scale=scale)
+    context = s.context.clone()
+    for removed in use.removed:
+        if removed // heads == layer:
+            context[:, removed % heads] = 0.0
+    concatenated = context.transpose(1, 2).flatten(2)
+    projected = block.attn.proj(concatenated)
+    attended = x + projected
+    thought = block.mlp(block.norm2(attended))
+    output = attended + thought
+    parts = (query, key, value, s.scores, s.scaled, s.masked, s.weights, s.context)
+    by_head = torch.cat([part.flatten(2) for part in parts], dim=2)
+    return [by_head, concatenated, projected, attended, thought, output], output
+
+
+# The same numbers out of the page's forward pass, for a function of (pixels of all images, use).
+EVERY_STAGE = """
+(pixels, { changes, length }) => {
+  const { model, forward, trainedSwitches } = clearhead;
+  const switches = { ...trainedSwitches(model.config), ...changes };
+  const rows = [];
+  for (let start = 0; start < pixels.length; start += length) {
+    const run = forward(model, pixels.slice(start, start + length), switches);
+    for (const layer of run.layers) {
+      for (const head of layer.heads)
+        rows.push(head.query, head.key, head.value, head.scores, head.scaled, head.masked,
+          head.weights, head.context);
+      rows.push(layer.concatenated, layer.projected, layer.attended, layer.thought, layer.output);
+    }
+    rows.push(run.pooled, run.logits);
+  }
+  const all = new Float64Array(rows.reduce((sum, row) => sum + row.length, 0));
+  let place = 0;
+  for (const row of rows) { all.set(row, place); place += row.length; }
+  return all;
+}
+"""
+
+LOGITS = """
+(pixels, { changes, length }) => {
+  const { model, forward, trainedSwitches } = clearhead;
+  const switches = { ...trainedSwitches(model.config), ...changes };
+  const rows = [];
+  for (let start = 0; start < pixels.length; start += length)
+    rows.push(...forward(model, pixels.slice(start, start + length), switches).logits);
+  return rows;
+}
+"""
