@@ -1,9 +1,11 @@
-"""Fixtures for every room: the real data sets, where they can be had.
+"""Fixtures for every room: the real data sets, where they can be had, and one browser.
 
 Torch is imported only where a test asks for one of them.
 """
 
 import os
+import shutil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -14,7 +16,20 @@ from clearhead.errors import FetchError
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from clearhead.data.datasets import ImageDataset
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 def _or_skip(name: str, split: Literal["train", "test"]) -> "ImageDataset":
@@ -34,3 +49,20 @@ def mnist_train() -> "ImageDataset":
 @pytest.fixture(scope="session")
 def mnist_test() -> "ImageDataset":
     return _or_skip("mnist", "test")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Debian's Chromium, driven by Playwright, for all tests of pages."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        message = "no Chromium here: install Debian's package chromium, or name one in CHROMIUM"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()

@@ -320,7 +320,8 @@ def test_grouped_queries_on_an_axis_of_their_own() -> None:
     expected = attention(q, k, v)
 
     def broadcast(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return (q.unflatten(1, (3, 2)) @ k.unsqueeze(2).mT * SCALE).softmax(-1) @ v.unsqueeze(2)
+        apart: Tensor = q.unflatten(1, (3, 2))
+        return (apart @ k.unsqueeze(2).mT * SCALE).softmax(-1) @ v.unsqueeze(2)
 
     def einsum(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = torch.einsum("bgrqd,bgkd->bgrqk", q.unflatten(1, (3, 2)), k) * SCALE
@@ -396,11 +397,12 @@ def test_heads_mixed_before_and_after_the_softmax() -> None:
 
 
 def test_a_product_without_softmax_and_a_softmax_without_product_are_no_attention() -> None:
-    for code in (
+    codes: tuple[Callable[[], Tensor], ...] = (
         lambda: (Q @ K.mT) @ V,
         lambda: Q.softmax(-1) @ K.mT,
         lambda: (Q @ K.mT).softmax(-1).sum(),
-    ):
+    )
+    for code in codes:
         with pytest.raises(ch.errors.NothingCapturedError, match="softmax"), ch.capture():
             code()
 

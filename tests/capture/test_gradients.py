@@ -236,6 +236,20 @@ def test_a_graph_that_is_wanted_lives_as_long_as_the_records() -> None:
     assert not alive(TOKENS)
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_records_are_freed_as_soon_as_nobody_holds_them(gradients: bool) -> None:
+    gc.disable()  # without waiting for the search for cycles
+    try:
+        for way in WAYS:
+            with ch.capture(gradients=gradients) as seen:
+                way(*inputs())
+            record = weakref.ref(seen[0])
+            del seen
+            assert record() is None
+    finally:
+        gc.enable()
+
+
 def test_layers_that_are_computed_again_for_their_gradients() -> None:
     q, k, v = inputs()
     with ch.capture() as seen:

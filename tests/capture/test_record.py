@@ -89,7 +89,7 @@ def test_a_part_of_grouped_queries_has_the_right_keys() -> None:
 def test_heads_images_and_queries_that_are_not_there() -> None:
     for choice in ({"images": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
         with pytest.raises(IndexError):
-            fused().stages(**choice)  # type: ignore[arg-type]
+            fused().stages(**choice)
 
 
 def test_weights_that_were_tried_give_their_context() -> None:

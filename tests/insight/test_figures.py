@@ -107,6 +107,13 @@ def test_maps_side_by_side_are_shares_of_their_own_sum() -> None:
     assert drawn[2].get_xlabel() == "class token 6 %"
 
 
+def test_many_prefix_tokens_are_told_in_sum() -> None:
+    grid = Grid(2, 3, 3, ("class token", "register 1", "register 2"))
+    numbers = torch.tensor([0.3, 0.2, 0.1, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0])
+    axes = panels(tokens_figure({"rollout": numbers}, grid))[0]
+    assert axes.get_xlabel() == "class token 30 %, 2 more 30 %"
+
+
 def test_a_map_of_nothing_stays_empty() -> None:
     axes = panels(tokens_figure({"relevance": torch.zeros(16)}, GRID))[0]
     assert shown(axes).sum() == 0

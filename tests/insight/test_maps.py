@@ -129,6 +129,7 @@ def test_no_layers_are_refused(layers: list[Tensor]) -> None:
         records_of(layers)
 
 
+@pytest.mark.unchecked
 def test_one_layer_is_not_taken_for_a_sequence_of_images() -> None:
     with pytest.raises(InputError, match="put it in a list"):
         records_of(torch.rand(2, 3, 5, 5))  # type: ignore[arg-type]

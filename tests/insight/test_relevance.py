@@ -207,6 +207,7 @@ def test_a_capture_without_a_graph_is_refused() -> None:
         relevance_of(logits[:, 0], seen)
 
 
+@pytest.mark.unchecked
 def test_a_score_that_does_not_depend_on_a_layer_is_refused() -> None:
     images = oblong_images(2)
     _, seen = captured(oblong_model(), images)
@@ -217,6 +218,7 @@ def test_a_score_that_does_not_depend_on_a_layer_is_refused() -> None:
         relevance_of(other, seen)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("target", [11, -1, [1, 2, 3], [0.5, 0.5]])
 def test_a_class_that_is_not_there_is_refused(target: int | list[int]) -> None:
     with pytest.raises(InputError, match="target must"):

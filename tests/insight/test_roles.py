@@ -99,13 +99,27 @@ def test_a_head_that_asks_one_place_near_everything_is_not_called_local() -> Non
     assert [one.measure for one in role.evidence] == ["fixed_place"]
 
 
-def test_an_untrained_model_earns_a_word_no_more_often_than_the_level_says() -> None:
-    baseline = untrained(19)
-    earned = [
-        any(role.evidence for role in describe_heads(measured(noise(seed)), baseline, least=0.0))
-        for seed in range(1000, 1060)
-    ]
-    assert sum(earned) <= 9  # 60 · 0.05 = 3; more than 9 has probability 0.001
+SPREAD = {"row_lift": 0.01, "ink_lift": 0.2, "blank_lift": 0.03, "prefix": 1.0}
+
+
+def drawn(generator: torch.Generator, like: HeadMeasures) -> HeadMeasures:
+    """Measures of a model that are pure chance, with tails of several weights and no errors."""
+    figures = {}
+    for name, spread in SPREAD.items():
+        x = torch.randn(LAYERS, HEADS, generator=generator, dtype=torch.float64)
+        figures[name] = Figures(2.0 + spread * x * x.abs() ** 0.5, None)
+    return replace(like, figures=figures)
+
+
+def test_an_untrained_model_earns_a_word_as_often_as_the_level_says() -> None:
+    generator, like = torch.Generator().manual_seed(0), measured(noise(0))
+    earned = []
+    for _ in range(60):
+        baseline = [drawn(generator, like) for _ in range(19)]
+        for _ in range(20):
+            roles = describe_heads(drawn(generator, like), baseline, level=0.1)
+            earned.append(any(role.evidence for role in roles))
+    assert sum(earned) / len(earned) == pytest.approx(0.1, abs=0.03)
 
 
 def test_what_is_beyond_chance_but_tiny_is_no_role() -> None:
@@ -143,6 +157,11 @@ def test_too_few_untrained_models_are_refused() -> None:
     trained = measured(noise(100))
     with pytest.raises(ConfigError, match=r"needs at least 19 untrained models, got 18"):
         describe_heads(trained, untrained(18))
+    with pytest.raises(ConfigError, match=r"level 0\.5 needs at least 3 untrained models, got 2"):
+        describe_heads(trained, untrained(2), level=0.5)
+    for level in (0.0, 1.0, -0.1):
+        with pytest.raises(ConfigError, match="level must lie between 0 and 1"):
+            describe_heads(trained, untrained(3), level=level)
     with pytest.raises(InputError, match="needs measures of untrained models"):
         describe_heads(trained)
 

@@ -131,6 +131,7 @@ def test_tokens_that_are_not_there_are_not_read(readout: int | list[int]) -> Non
         read_out(rollout(random_layers()), readout)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

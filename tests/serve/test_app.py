@@ -5,6 +5,7 @@ import httpx
 import pydantic
 import pytest
 
+from clearhead.errors import ConfigError
 from clearhead.models.build import ImageModel, build
 from clearhead.models.config import CNNConfig
 from clearhead.serve.app import make_app
@@ -41,6 +42,14 @@ def test_the_page_is_made_once_for_the_model_that_is_served(model: ImageModel) -
         assert (reply.status_code, reply.text) == (200, "<!doctype html><title>é</title>")
         assert reply.headers["content-type"] == "text/html; charset=utf-8"
     assert made == [model]
+
+
+def test_a_model_that_fits_on_no_page_is_served_without_one(model: ImageModel) -> None:
+    def page_of(_: ImageModel) -> str:
+        raise ConfigError("too many tokens")
+
+    reply = get(make_app(model, page_of=page_of), "GET", "/")
+    assert (reply.status_code, reply.json()) == (404, {"error": "too many tokens"})
 
 
 def test_before_it_is_started_it_is_live_and_not_ready(model: ImageModel) -> None:

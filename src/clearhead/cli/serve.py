@@ -24,13 +24,14 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
     need_extra()
     import torch
 
+    from clearhead.cli.page import build
     from clearhead.models.build import load
     from clearhead.serve.app import make_app
     from clearhead.serve.run import run
 
     torch.set_num_threads(1)  # the model is small, and decoding needs the other cores
     interrupted = run(
-        make_app(load(model), settings),
+        make_app(load(model), settings, page_of=lambda _: build(model)),
         settings,
         announce=lambda address: print_remark(f"serving {model} on {address}"),
     )

@@ -176,8 +176,9 @@ def _write_largest(axes: Axes, grid: Grid, weights: Tensor) -> None:
 def _write_prefix(axes: Axes, grid: Grid, shares: Tensor, fontsize: float) -> None:
     if not grid.num_prefix_tokens:
         return
-    pairs = zip(grid.names(), shares.tolist(), strict=False)
-    told = ", ".join(f"{name} {percent(share)}" for name, share in pairs)
+    told = f"{grid.names()[0]} {percent(float(shares[0]))}"
+    if len(shares) > 1:  # more names than stand below a map
+        told += f", {len(shares) - 1} more {percent(float(shares[1:].sum()))}"
     before = axes.get_xlabel()
     axes.set_xlabel(f"{before}\n{told}" if before else told, fontsize=fontsize)
 

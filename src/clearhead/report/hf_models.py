@@ -39,6 +39,8 @@ def open_hf(name: str) -> Reader:
     source = f"hf:{name}"
     transformers: Any = import_library("transformers", source)
     is_here = Path(name).is_dir()
+    if not is_here and (name.count("/") > 1 or name.startswith(("/", ".", "~"))):
+        raise CheckpointError(f"there is no folder {name}; give {ELSEWHERE}, or hf:OWNER/NAME")
     with fetching_weights(source, ELSEWHERE, is_here=is_here), _no_bars(transformers):
         model, loading = transformers.AutoModelForImageClassification.from_pretrained(
             name, output_loading_info=True

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from clearhead.errors import ConfigError
 from clearhead.models.build import ImageModel
 from clearhead.serve.attention import AttentionOf, attention_of
 from clearhead.serve.bodies import ClientGoneError, LastResponse
@@ -95,7 +96,10 @@ def _page_route(model: ImageModel, page_of: PageOf | None) -> APIRouter:
         if page_of is None:
             raise HTTPException(404, "this server has no page; its interface is at /openapi.json")
         if not pages:
-            pages.append(await run_in_threadpool(page_of, model))
+            try:
+                pages.append(await run_in_threadpool(page_of, model))
+            except ConfigError as error:  # not every model fits on a page
+                raise HTTPException(404, str(error)) from error
         return HTMLResponse(pages[0])
 
     return router

@@ -1,0 +1,189 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+import clearhead as ch
+from clearhead.cli.main import main
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A seven, a blank sheet and a text file; the current folder is another one."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    image = Image.new("L", (40, 50), 255)
+    image.save(folder / "more" / "seven.png")
+    ImageDraw.Draw(image).line([(10, 10), (30, 10), (18, 40)], fill=0, width=4)
+    image.save(folder / "seven.png")
+    (folder / "notes.txt").write_text("no picture")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return folder
+
+
+def call(*arguments: str | Path) -> int:
+    return main(["explain", *map(str, arguments)])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_page_is_written_here_and_the_answer_told(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(pictures / "seven.png") == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    title, answer, wrote = shown.out.splitlines()
+    predicted = ch.predict(ch.load(), pictures / "seven.png")
+    assert title == str(pictures / "seven.png")
+    assert answer.split() == [
+        *("answer", f"{predicted.label},", f"{100 * predicted.probability:.2f}", "%;"),
+        *("then", f"{predicted.runner_up},", f"{100 * predicted.runner_up_probability:.2f}", "%"),
+    ]
+    assert wrote.split() == ["wrote", "seven-explained.html"]
+    assert names(Path.cwd()) == ["seven-explained.html"]
+
+
+def test_out_names_the_page_and_what_stands_beside_it(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--out", "a/report.html", "--csv", "--json", "--layers", "5")
+    assert call(pictures / "seven.png", *options) == 0
+    assert names(Path("a")) == ["report.csv", "report.html", "report.json"]
+    (line,) = capsys.readouterr().out.splitlines()
+    row = json.loads(line)
+    assert row["files"] == ["a/report.html", "a/report.json", "a/report.csv"]
+    data = json.loads(Path("a/report.json").read_text())
+    assert (row["label"], row["probability"]) == (data["label"], data["probability"])
+    assert [layer["name"] for layer in data["layers"]] == ["blocks.5.attn"]
+
+
+def test_figures_are_drawn_when_they_are_wanted(pictures: Path) -> None:
+    assert call(pictures / "seven.png", "--png", "--svg", "--layers", "0", "--out", "x.html") == 0
+    assert names(Path.cwd()) == ["x.html", "x.png", "x.svg"]
+
+
+def test_several_pictures_get_a_page_each_and_a_bad_one_fails_alone(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(pictures / "notes.txt", pictures, "nowhere.png", "--out", "pages", "--json") == 1
+    assert names(Path("pages")) == [
+        f"{stem}-explained.{x}" for stem in ("seven-2", "seven") for x in ("html", "json")
+    ]
+    shown = capsys.readouterr()
+    rows = [json.loads(line) for line in shown.out.splitlines()]
+    given = ["notes.txt", "more/seven.png", "seven.png"]
+    assert [row["image"] for row in rows] == [*(str(pictures / x) for x in given), "nowhere.png"]
+    assert [set(row) == {"image", "error"} for row in rows] == [True, False, False, True]
+    assert rows[1]["warnings"] == ["no digit found"]
+    assert rows[2]["files"] == [
+        f"pages/seven-2-explained.{x}" for x in ("html", "json")
+    ]  # fmt: skip
+    assert shown.err.splitlines() == [
+        f"clearhead: {row['image']}: {row['error']}" for row in (rows[0], rows[3])
+    ]
+
+
+def test_several_pictures_add_their_names_to_the_page(pictures: Path) -> None:
+    assert call(pictures, "--out", "report.html") == 0
+    assert names(Path.cwd()) == ["report-seven-2.html", "report-seven.html"]
+
+
+def test_a_dash_is_a_picture_on_stdin(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = io.BytesIO((pictures / "seven.png").read_bytes())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(data))
+    assert call("-") == 0
+    assert names(Path.cwd()) == ["stdin-explained.html"]
+    assert capsys.readouterr().out.startswith("-\n")
+
+
+def test_layers_are_numbers_names_and_patterns(pictures: Path) -> None:
+    layers = ("--layers", "0,-2", "blocks.2.*")
+    assert call(pictures / "seven.png", *layers, "--json", "--out", "x.html") == 0
+    kept = [layer["name"] for layer in json.loads(Path("x.json").read_text())["layers"]]
+    assert kept == ["blocks.0.attn", "blocks.2.attn", "blocks.4.attn"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--layers", "head*"], "layers='head*' fits no attention; there were blocks.0.attn"),
+        (["--out", "x.pdf"], "--out names an HTML file or a folder, got 'x.pdf'"),
+        (["--model", "hf:"], "hf: names no model"),
+        (["--model", "nowhere"], "no model at 'nowhere'"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    pictures: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(pictures / "seven.png", *options) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"clearhead: {told}")
+    assert shown.err.count("\n") == 1
+    assert names(Path.cwd()) == []
+
+
+def test_a_picture_is_never_written_over(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (pictures / "seven.png").read_bytes()
+    assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 1
+    assert "would be written over itself; give another --out" in capsys.readouterr().err
+    assert (pictures / "seven.png").read_bytes() == before
+    assert not (pictures / "seven.html").exists()
+
+
+def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call() == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("usage: clearhead explain IMAGE")
+
+
+def test_an_interrupt_ends_it_with_its_own_code(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clearhead.report.write.write_report", interrupt)
+    assert call(pictures / "seven.png") == 130
+    assert names(Path.cwd()) == []
+
+
+def test_help_needs_neither_torch_nor_pillow() -> None:
+    code = (
+        "import sys; from clearhead.cli.main import main; code = main(['explain', '--help']); "
+        "sys.exit(code or any(name in sys.modules for name in ('torch', 'PIL', 'scipy')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+    assert done.returncode == 0
+    for option in (
+        "--model",
+        "--out",
+        "--layers",
+        "--png",
+        "--svg",
+        "--json",
+        "--csv",
+        "timm:NAME",
+    ):
+        assert option in done.stdout
