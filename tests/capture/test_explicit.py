@@ -62,6 +62,9 @@ PRODUCTS: dict[str, Code] = {
         "bhqk,bhkd->bhqd",
         [(torch.einsum("b h i d, b h j d -> b h i j", [q, k]) * SCALE).softmax(-1), v],
     ),
+    "einsum without an arrow": lambda q, k, v: torch.einsum(
+        "...aj,...jb", (torch.einsum("...id,...jd", q, k) * SCALE).softmax(-1), v
+    ),
     "einsum by numbers": lambda q, k, v: (
         (torch.einsum(q, [0, 1, 2, 4], k, [0, 1, 3, 4], [0, 1, 2, 3]) * SCALE).softmax(-1) @ v
     ),

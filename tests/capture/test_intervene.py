@@ -204,7 +204,7 @@ def test_one_key_can_be_hidden() -> None:
     torch.testing.assert_close(found, expected, atol=1e-14, rtol=0)
 
 
-@pytest.mark.parametrize("code", ["turned", "flat", "five axes"])
+@pytest.mark.parametrize("code", ["turned", "heads last", "flat", "five axes"])
 def test_the_answer_is_put_back_into_the_layout_of_the_model(code: str) -> None:
     x = normal(2, 5, 3, 4)  # batch, tokens, heads, dim
 
@@ -212,6 +212,10 @@ def test_the_answer_is_put_back_into_the_layout_of_the_model(code: str) -> None:
         if code == "turned":
             scores = torch.einsum("bqhd,bkhd->bhqk", x, x)
             return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), x)
+        if code == "heads last":
+            y = x.permute(0, 2, 1, 3)
+            scores = torch.einsum("bhqd,bhkd->qkbh", y, y)
+            return torch.einsum("qkbh,bhkd->qbhd", scores.softmax(1), y)
         if code == "flat":
             y = x.transpose(1, 2).flatten(0, 1)
             return torch.bmm(torch.bmm(y, y.mT).softmax(-1), y)

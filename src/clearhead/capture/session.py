@@ -53,16 +53,16 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        softmaxes = self._watch.explicit.softmaxes
-        self._watch.forget()
-        records = {n: r for n, r in self._records.items() if self._selection.keeps(n)}
-        self._seen._records = records
-        del self._records
-        self._watch.__exit__(kind, error, trace)
+        watch, selection = self._watch, self._selection
+        softmaxes = watch.explicit.softmaxes
+        watch.forget()
+        self._seen._records = {n: r for n, r in self._records.items() if selection.keeps(n)}
+        del self._watch, self._seen, self._records  # records live as long as someone holds them
+        watch.__exit__(kind, error, trace)
         if error is None:
-            if not self._selection.names:
+            if not selection.names:
                 raise NothingCapturedError(why_nothing("captured", softmaxes))
-            self._selection.check()
+            selection.check()
 
     def _keep(self, record: Attention) -> Tensor | None:
         if self._selection.wants(record.name):
