@@ -128,7 +128,7 @@ def test_every_attention_is_proved_and_nothing_is_left_of_the_graph(nine: Explan
 
 
 def test_the_model_is_left_as_it_was(digits: list[Path]) -> None:
-    model = ch.load().train()
+    model: Any = ch.load().train()
     model.blocks[0].eval()
     before = {name: x.clone() for name, x in model.state_dict().items()}
     reader = Reader(name="mine", model=model, class_names=tuple("0123456789"), look=look_at_noise)

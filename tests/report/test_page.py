@@ -1,5 +1,6 @@
 """The page in a browser, from file://, as a reader opens it."""
 
+import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROUNDING = 0.0005 + 0.5 / 65535 + 2e-6  # one digit after the point of a per cent, and 16 bits
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 Open = Callable[..., "Page"]
 
 
@@ -216,7 +218,9 @@ def test_the_other_scale_shows_multiples_of_an_even_share(
     assert ticks == ["0", "1", "5", "10", "25", "50", "100", "even share 6.3\u00a0%"]
     page.get_by_label("× even share").check()
     assert page.locator("#bar-words").inner_text() != before
-    assert page.locator("#bar .ticks span").all_inner_texts()[2:4] == ["1\u00a0×", "4\u00a0×"]
+    assert page.locator("#bar .ticks span").all_inner_texts() == [
+        *("1/16", "1/4", "4\u00a0×", "16\u00a0×", "1\u00a0× even share 6.3\u00a0%")
+    ]
     shown = pixels(page, "#matrix canvas")
     side = shown.shape[1] / 16
     colour = shown[int(2.5 * side), int(3.5 * side)].tolist()
@@ -309,3 +313,25 @@ def test_everything_is_reached_with_the_tab_key(open_page: Open, nine: Explanati
         ))  # fmt: skip
     wanted = ["theme", "heads", "map", "matrix", "map-table", "matrix-table", "heads-table"]
     assert [name for name in reached if name in wanted][: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 320])
+def test_axe_finds_nothing_with_every_table_open(
+    open_page: Open, nine: Explanation, scheme: str, width: int
+) -> None:
+    if not AXE.is_file():
+        message = "axe-core is not here; npm install --no-package-lock brings it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    page = open_page(nine, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    page.wait_for_selector("#heads-table td")
+    page.evaluate(f"() => {{ {AXE.read_text('utf-8')} }}")
+    found = page.evaluate(
+        """axe.run(document, { resultTypes: ["violations"] }).then(({ violations, passes }) =>
+          [passes.length, violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)])"""
+    )
+    assert found[0] > 20
+    assert found[1] == []

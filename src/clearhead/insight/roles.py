@@ -20,13 +20,14 @@ from clearhead.models.vit import VisionTransformer
 
 NO_CLEAR_ROLE = "no clear role"
 
-# The measures that earn words, and the words. All are shares, so that the largest is the clearest.
+# The measures that earn words, and the words, which say no more than was measured. All are shares,
+# so that the largest is the clearest.
 ROLES: Mapping[str, str] = MappingProxyType(
     {
         "itself_lift": "each patch itself",
-        "neighbours_lift": "local: the patches around, as along a curve",
-        "row_lift": "its own row: horizontal lines",
-        "column_lift": "its own column: vertical lines",
+        "neighbours_lift": "local: the patches around",
+        "row_lift": "along its own row",
+        "column_lift": "along its own column",
         "top_bottom_lift": "links between top and bottom patches",
         "ink_lift": "patches with ink, wherever they lie",
         "blank_lift": "blank patches, wherever they lie",
@@ -69,7 +70,7 @@ class HeadRole:
 
     def __str__(self) -> str:
         figures = ", ".join(
-            f"{one.measure} {one.value:.0%} (untrained at most {one.threshold:.0%})"
+            f"{one.measure} {one.value:.0%} (threshold {one.threshold:.0%})"
             for one in self.evidence[:MOST_WORDS]
         )
         return f"{self.layer}, head {self.head + 1}: {self.words}" + (figures and f" [{figures}]")

@@ -12,6 +12,7 @@ from clearhead.report.payload import share_of_sum
 
 MOST_CLASSES = 10
 MOST_PROOFS_AT_ONCE = 12
+SCROLL = '<div class="scroll" role="group" tabindex="0" aria-label="Table">'
 SPACE = "\u00a0"  # never at the end of a line
 
 MEASURES = {
@@ -138,7 +139,7 @@ def influence_table(explanation: Explanation) -> str:
     ]
     return (
         '<details id="influence-table"><summary>Show these maps as a table</summary>'
-        f'<div class="scroll">{_table("What the answer rests on", ["token", *head], rows)}</div>'
+        f"{SCROLL}{_table('What the answer rests on', ['token', *head], rows)}</div>"
         "</details>"
     )
 
@@ -160,7 +161,7 @@ def proof(explanation: Explanation) -> str:
     opened = " open" if len(rows) <= MOST_PROOFS_AT_ONCE else ""
     return (
         f'<details id="proof-table"{opened}><summary>The figures</summary>'
-        f'<div class="scroll">{table}</div></details>'
+        f"{SCROLL}{table}</div></details>"
     )
 
 

@@ -40,14 +40,14 @@ function scaleBar(even, words, steps = [0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]) {
       even: [Math.sqrt(even), words],
     };
   }
-  const ratios = [1 / 16, 1 / 4, 1, 4, 16];
+  const ratios = [1 / 16, 1 / 4, 4, 16];
   return {
     colour: (place) => signedColour(2 * place - 1),
     marks: ratios.map((ratio) => [
       Math.log2(ratio * 16) / 8,
       ratio < 1 ? `1/${1 / ratio}` : `${ratio}${SPACE}×`,
     ]),
-    even: [0.5, words],
+    even: [0.5, `1${SPACE}× ${words}`],
   };
 }
 
