@@ -41,8 +41,8 @@ from tests.torchvision_operators import TORCHVISION  # before timm and transform
 
 assert TORCHVISION is None or TORCHVISION.ns == "torchvision"
 from timm import create_model
-from timm.layers import set_fused_attn
-from timm.utils import AttentionExtract
+from timm.layers.config import set_fused_attn
+from timm.utils.attention_extract import AttentionExtract
 from transformers import ViTConfig, ViTModel
 from vit_pytorch import ViT
 from vit_pytorch.recorder import Recorder
@@ -102,8 +102,10 @@ def hooked(model: Any) -> Way:
 
 
 def transformers_model(implementation: str = "sdpa") -> Any:
-    config = ViTConfig(attn_implementation=implementation)
-    return ViTModel(config, add_pooling_layer=False).eval()
+    config = ViTConfig()
+    config._attn_implementation = implementation
+    model: Any = ViTModel(config, add_pooling_layer=False)
+    return model.eval()
 
 
 def vit_pytorch_model() -> Any:
@@ -193,7 +195,8 @@ def main() -> None:
     images = torch.randn(options.batch, 3, 224, 224)
     with torch.no_grad():
         if options.only:
-            run_alone(*options.only, images)
+            library, way = options.only
+            run_alone(library, way, images)
             return
         table = Table(
             title=f"ViT-B/16, batch {options.batch}, {options.threads} threads, "

@@ -1,4 +1,3 @@
-import asyncio
 from typing import Any
 
 import httpx
@@ -12,6 +11,8 @@ from clearhead.serve.app import make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.schemas import Answer, HeadWeights
 
+from .loops import run_alone
+
 
 def get(app: Any, method: str, path: str) -> httpx.Response:
     """From an application that was not started: it has no decoders and no compute thread."""
@@ -21,7 +22,8 @@ def get(app: Any, method: str, path: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path)
 
-    return asyncio.run(ask())
+    reply: httpx.Response = run_alone(ask())
+    return reply
 
 
 def test_without_a_page_the_root_says_so(model: ImageModel) -> None:
@@ -77,7 +79,7 @@ def test_a_defect_is_one_line_and_tells_nothing(model: ImageModel) -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get("/")
 
-    reply = asyncio.run(ask())
+    reply = run_alone(ask())
     assert (reply.status_code, list(reply.json())) == (500, ["error"])
     assert "secret" not in reply.text
 

@@ -12,6 +12,8 @@ from clearhead.serve.batcher import Batcher
 from clearhead.serve.metrics import Metrics
 from clearhead.serve.work import Done, Work
 
+from .loops import run_alone
+
 
 def work(name: int, rows: int = 1) -> Work:
     pixels = torch.full((1, 3, 5), name, dtype=torch.uint8)
@@ -52,7 +54,7 @@ def run(
         async with Batcher(model, metrics, **{"max_batch": 4, **settings}) as batcher:
             await asyncio.wait_for(scenario(model, batcher), 20)
 
-    asyncio.run(main())
+    run_alone(main())
     return model, metrics
 
 

@@ -20,6 +20,7 @@ from clearhead.serve.metrics import Metrics
 from clearhead.serve.upload import picture_from
 
 from .drawings import BLANK, png
+from .loops import run_alone
 from .served import tensor, tensor_request
 
 
@@ -33,7 +34,7 @@ def run(
         async with decoders:
             await asyncio.wait_for(scenario(decoders), 60)
 
-    asyncio.run(main())
+    run_alone(main())
     return metrics
 
 
