@@ -196,7 +196,9 @@ def test_class_token_and_grid_are_data(photo: Path) -> None:
 
 
 def test_a_model_without_attention_is_named(digits: list[Path]) -> None:
-    with pytest.raises(NothingCapturedError, match="ConvNet, and no attention ran in it"):
+    with pytest.raises(
+        NothingCapturedError, match="no attention was seen in ConvNet, a ConvNet; only"
+    ):
         explain(digits[1], build(CNNConfig(widths=(2,))))
 
 

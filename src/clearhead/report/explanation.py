@@ -19,7 +19,7 @@ from clearhead.insight.answers import evaluation_mode
 from clearhead.insight.relevance import Relevance, logits_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
-from clearhead.prediction.predict import SURE, UNSURE
+from clearhead.prediction.predict import SURE, UNSURE, Prediction
 from clearhead.report.influence import (
     Influence,
     measure_relevance,
@@ -31,6 +31,8 @@ from clearhead.report.kept import Size, choose
 from clearhead.report.own import read_with
 from clearhead.report.reader import Reader, View
 from clearhead.report.readers import open_reader
+
+NO_ANSWER = "nothing was answered"
 
 Model = str | Path | Reader | ImageModel
 
@@ -103,63 +105,66 @@ def explain(
     """
     reader = _reader(model)
     view = reader.look(image)
-    inputs = view.inputs.clone().requires_grad_()
     with evaluation_mode(reader.model), torch.enable_grad():
-        try:
-            with capture(gradients=True) as seen:
-                logits = logits_of(reader.model(inputs))[0]
-        except NothingCapturedError as error:
-            raise NothingCapturedError(
-                f"{reader.name} is a {type(reader.model).__name__}, and no attention ran in it: "
-                "there is nothing to show; choose another model"
-            ) from error
-        answers = bool(reader.class_names) and view.found
-        relevance = (
-            measure_relevance(logits.max()[None], seen) if answers else "nothing was answered"
-        )
-    return _explanation(
-        reader, view, seen, logits.detach(), relevance, layers, name or _called(image)
-    )
-
-
-def _explanation(
-    reader: Reader,
-    view: View,
-    seen: Captured,
-    logits: Tensor,
-    relevance: Relevance | str,
-    layers: Layers,
-    image: str,
-) -> Explanation:
-    sizes = {record.name: _size(record) for record in seen.records}
-    grid = _grid(reader, view, sizes)
-    proofs = seen.verify()
-    no_flow = why_no_flow(list(sizes.values()), grid)
-    probabilities = logits.double().softmax(0).tolist() if reader.class_names else []
-    best, *others = logits.argsort(descending=True, stable=True).tolist()
-    answered = bool(probabilities) and view.found
-    known = dict(enumerate(reader.class_names))
-    unsure = (UNSURE,) if answered and probabilities[best] < SURE else ()
+        seen, logits = _watched(reader, view)
+        sizes = {record.name: _size(record) for record in seen.records}
+        grid = _grid(reader, view, sizes)
+        no_flow = why_no_flow(list(sizes.values()), grid)
+        answer = _answer(reader, view, logits.detach())
+        if no_flow or answer.label is None:
+            relevance: Relevance | str = no_flow or NO_ANSWER
+        else:
+            relevance = measure_relevance(logits.max()[None], seen)
     kept = choose(sizes, layers, grid)
     return Explanation(
-        image=image,
+        image=name or _called(image),
         model=reader.name,
         pixels=view.pixels,
         is_ink=view.is_ink,
         class_names=reader.class_names,
-        label=known[best] if answered else None,
-        probability=probabilities[best] if answered else 0.0,
-        runner_up=known[others[0]] if answered and others else None,
-        runner_up_probability=probabilities[others[0]] if answered and others else 0.0,
-        probabilities=tuple(probabilities) if answered else (),
-        warnings=(*reader.warnings, *view.warnings, *_no_classes(reader), *unsure),
+        label=answer.label,
+        probability=answer.probability,
+        runner_up=answer.runner_up,
+        runner_up_probability=answer.runner_up_probability,
+        probabilities=answer.probabilities,
+        warnings=(*reader.warnings, *_no_classes(reader), *answer.warnings),
         grid=grid,
         names=seen.names,
         layers=tuple(_layer(seen[layer], queries, grid) for layer, queries in kept.items()),
-        proofs=proofs,
+        proofs=seen.verify(),
         rollout=_missing(no_flow) or measure_rollout(seen, _readout(relevance, grid)),
-        relevance=_missing(no_flow) or _relevance(relevance),
-        silencing=_missing(no_flow) or _silencing(reader, view, grid, best, answered),
+        relevance=_relevance(relevance),
+        silencing=_missing(no_flow) or _silencing(reader, view, grid, answer),
+    )
+
+
+def _watched(reader: Reader, view: View) -> tuple[Captured, Float[Tensor, " classes"]]:
+    """One forward pass under a capture whose records hang on the autograd graph."""
+    try:
+        with capture(gradients=True) as seen:
+            output = reader.model(view.inputs.clone().requires_grad_())
+    except NothingCapturedError as error:
+        raise NothingCapturedError(
+            f"no attention was seen in {reader.name}, a {type(reader.model).__name__}; only "
+            "softmax attention between queries, keys and values can be shown: choose another model"
+        ) from error
+    return seen, logits_of(output)[0]
+
+
+def _answer(reader: Reader, view: View, logits: Float[Tensor, " classes"]) -> Prediction:
+    """The answer as `predict` gives it; none where there are no classes, or nothing to answer."""
+    if not reader.class_names or not view.found:
+        return Prediction(warnings=view.warnings)
+    probabilities = logits.double().softmax(0).tolist()
+    best, *others = logits.argsort(descending=True, stable=True).tolist()
+    unsure = () if probabilities[best] >= SURE else (UNSURE,)
+    return Prediction(
+        label=reader.class_names[best],
+        probability=probabilities[best],
+        runner_up=reader.class_names[others[0]] if others else None,
+        runner_up_probability=probabilities[others[0]] if others else 0.0,
+        probabilities=tuple(probabilities),
+        warnings=(*view.warnings, *unsure),
     )
 
 
@@ -217,12 +222,11 @@ def _relevance(relevance: Relevance | str) -> Influence:
     return Influence(values=relevance.tokens[0].detach().double().cpu())
 
 
-def _silencing(
-    reader: Reader, view: View, grid: Grid | None, answer: int, answered: bool
-) -> Influence:
-    if grid is None or not answered:
-        return Influence(missing="nothing was answered")
-    return measure_silencing(reader.model, view.inputs, grid, answer)
+def _silencing(reader: Reader, view: View, grid: Grid | None, answer: Prediction) -> Influence:
+    if grid is None or not answer.probabilities:
+        return Influence(missing=NO_ANSWER)
+    place = max(range(len(answer.probabilities)), key=answer.probabilities.__getitem__)
+    return measure_silencing(reader.model, view.inputs, grid, place)
 
 
 def _missing(reason: str) -> Influence | None:

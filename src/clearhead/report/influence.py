@@ -66,7 +66,7 @@ def why_no_flow(sizes: Sequence[Sized], grid: Grid | None) -> str:
     if not others:
         return ""
     return (
-        f"{others} of {len(sizes)} layers do not attend from all {grid.num_tokens} tokens to all "
+        f"{others} of {len(sizes)} layers {'does' if others == 1 else 'do'} not attend from all {grid.num_tokens} tokens to all "
         "of them (as windows and pooling do), so attention cannot be followed through the layers"
     )
 
