@@ -153,3 +153,18 @@ def test_there_is_nothing_to_save_without_a_digit(microscope: Microscope) -> Non
     microscope.show(strokes="")
     microscope.page.get_by_role("button", name="CSV", exact=True).click()
     microscope.page.get_by_text("There is nothing to save here yet.").wait_for()
+
+
+def test_a_link_is_followed_even_where_the_address_is_written_meanwhile(
+    microscope: Microscope,
+) -> None:
+    microscope.show(tab="walk", step=2)
+    microscope.page.evaluate(
+        """async () => {
+          const was = location.href;
+          location.hash = "tab=explore&layer=5&head=4";
+          history.replaceState(null, "", was);  // as the page itself does after an idle slice
+          await new Promise((done) => setTimeout(done, 100));
+        }"""
+    )
+    microscope.page.wait_for_selector(".explore", timeout=5_000)

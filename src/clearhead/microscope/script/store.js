@@ -84,7 +84,10 @@ export function createStore(model, payload, show) {
     say: () => {},
     link: () => `${location.href.split("#")[0]}#${stateToHash(app.state, first, config)}`,
   };
-  addEventListener("hashchange", () => change(stateFromHash(location.hash, first, config)));
+  // The address may have been written over since: the event knows where it went.
+  addEventListener("hashchange", ({ newURL }) =>
+    change(stateFromHash(new URL(newURL).hash, first, config)),
+  );
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // ink is drawn anew
   whenIdle(pieces, (done) => done && frame());
   frame();
