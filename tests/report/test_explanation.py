@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,32 @@ def test_a_model_that_does_not_say_its_grid_still_has_its_matrices() -> None:
     for influence in (explanation.rollout, explanation.relevance, explanation.silencing):
         assert influence.values is None
         assert "does not say where its patches lie" in influence.missing
+
+
+def test_windows_are_not_taken_for_the_grid_because_they_have_as_many_tokens() -> None:
+    class Windows(nn.Module):
+        """Two windows of six tokens, on a grid that has six patches as well."""
+
+        grid, num_prefix_tokens = (2, 3), 0
+        config = SimpleNamespace(image_shape=(4, 3))
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(5, 1, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.reshape(2, 6, 1).expand(-1, -1, 5)
+            logits: Tensor = self.attention(tokens, tokens, tokens)[0].mean((0, 1))[None]
+            return logits
+
+    def look(image: object) -> View:
+        return View(inputs=torch.ones(1, 1, 4, 3), pixels=torch.zeros(1, 4, 3, dtype=torch.uint8))
+
+    reader = Reader(name="odd", model=Windows(), class_names=tuple("abcde"), look=look)
+    explanation = explain(np.zeros((3, 3), dtype=np.uint8), reader)
+    assert explanation.layers[0].weights.shape == (2, 1, 6, 6)
+    assert not explanation.layers[0].on_grid
+    assert "attends inside windows" in explanation.silencing.missing
 
 
 def test_no_picture_and_no_model_are_said_plainly(tmp_path: Path) -> None:

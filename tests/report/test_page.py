@@ -146,6 +146,8 @@ def test_the_tables_hold_every_number(open_page: Open, nine: Explanation) -> Non
     found = [shares(line)[0] for line in cells]
     assert found == pytest.approx(weights(nine, 4, 3, 1).tolist(), abs=0.00006)
     assert sum(found) == pytest.approx(1, abs=0.001)
+    multiples = [float(re.findall(r"([\d.]+)\s×", line)[0]) for line in cells]
+    assert multiples == pytest.approx([16 * share for share in found], abs=0.06)
     rows = page.locator("#matrix-table tbody tr").all_inner_texts()
     matrix = torch.tensor([shares(line) for line in rows], dtype=torch.float64)
     expected = nine.layers[4].weights[0, 3].double()
@@ -196,17 +198,57 @@ def test_colours_are_on_one_fixed_scale_and_ink_stands_above_them(
         torch.testing.assert_close(colour, expected, atol=3, rtol=0)
     shown = pixels(page, "#map canvas")
     side = shown.shape[1] / 4
-    for patch in (5, 6, 9):  # neither asks (10) nor without ink
-        row, column = divmod(patch, 4)
-        ink = nine.pixels[0, 7 * row : 7 * row + 7, 7 * column : 7 * column + 7].double() / 255
+    for patch in (5, 6, 9):  # neither the one that asks (10) nor without ink
         tint = fixed_colour(float(weights(nine, 3, 2, 10)[patch]))
-        middles = [int((i + 0.5) * side / 7) for i in range(7)]
-        cell = shown[int(row * side) :, int(column * side) :][middles][:, middles]
-        inks = [torch.tensor(x, dtype=torch.float64) for x in ((255, 255, 255), (11, 15, 20))]
-        errors = [(tint + ink[..., None] * (one - tint) - cell).abs().amax() for one in inks]
-        assert float(ink.max()) > 0.5
-        if patch != int(weights(nine, 3, 2, 10).argmax()):  # that one has a frame
-            assert min(errors) < 5
+        check_cell(shown, nine, patch, tint)
+
+
+def test_ink_is_dark_on_light_cells(open_page: Open, nine: Explanation) -> None:
+    page = open_page(nine)
+    pick_head(page, 3, 3)  # which looks at one patch nearly alone
+    page.locator("#map").click(position={"x": 230, "y": 130})
+    row = weights(nine, 3, 3, 6)
+    assert (int(row.argmax()), float(row.max()) > 0.9) == (5, True)
+    check_cell(pixels(page, "#map canvas"), nine, 5, fixed_colour(float(row[5])))
+
+
+def check_cell(shown: Tensor, explanation: Explanation, patch: int, tint: Tensor) -> None:
+    """Each pixel within the frame is the tint, and as much of the ink as there is over it."""
+    row, column = divmod(patch, 4)
+    side = shown.shape[1] / 4
+    ink = explanation.pixels[0, 7 * row : 7 * row + 7, 7 * column : 7 * column + 7].double() / 255
+    middles = [int((i + 0.5) * side / 7) for i in range(1, 6)]
+    cell = shown[int(row * side) :, int(column * side) :][middles][:, middles]
+    linear = torch.where(tint <= 10.3, tint / 255 / 12.92, ((tint / 255 + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64))
+    is_light = (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05)
+    colour = [11, 15, 20] if is_light else [255, 255, 255]
+    ink = ink[1:6, 1:6, None]
+    assert float(ink.max()) > 0.5
+    expected = tint + ink * (torch.tensor(colour, dtype=torch.float64) - tint)
+    torch.testing.assert_close(cell, expected, atol=5, rtol=0)
+
+
+def test_what_the_answer_rests_on_is_drawn(open_page: Open, nine: Explanation) -> None:
+    page = open_page(nine)
+    assert nine.rollout.values is not None
+    assert nine.relevance.values is not None
+    assert nine.silencing.values is not None
+    shares = nine.relevance.values / nine.relevance.values.sum()
+    rollout, relevance, silencing = (
+        pixels(page, f"#{name}-map") for name in ("rollout", "relevance", "silencing")
+    )
+    for patch in (5, 6, 9, 10):
+        check_cell(rollout, nine, patch, fixed_colour(float(nine.rollout.values[patch])))
+        check_cell(relevance, nine, patch, fixed_colour(float(shares[patch])))
+        fall = float(nine.silencing.values[patch] / nine.silencing.values.abs().max())
+        end = (0xB3, 0x47, 0x00) if fall < 0 else (0x00, 0x63, 0xA6)
+        middle = torch.tensor((0xF7, 0xF4, 0xEF), dtype=torch.float64)
+        tint = middle + abs(fall) * (torch.tensor(end, dtype=torch.float64) - middle)
+        check_cell(silencing, nine, patch, tint)
+    ends = page.locator("#silencing-bar .ticks span").all_inner_texts()
+    most = 100 * float(nine.silencing.values.abs().max())
+    assert ends == [f"−{most:.2f}", "0", f"+{most:.2f}"]
 
 
 def test_the_other_scale_shows_multiples_of_an_even_share(

@@ -182,6 +182,25 @@ def test_without_a_network_the_error_is_one_line_and_says_what_to_do(
 
 
 @pytest.mark.usefixtures("out_of_reach")
+def test_a_hub_out_of_reach_is_not_asked_again() -> None:
+    with libraries.fetching_weights("it", "a folder", is_here=False):
+        assert constants.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
+    with libraries.fetching_weights("it", "a folder", is_here=True):
+        assert constants.HF_HUB_OFFLINE  # a folder's own files refer to nothing elsewhere
+
+
+def test_a_hub_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class There:
+        def head(self, *_: Any, **__: Any) -> None:
+            return None
+
+    monkeypatch.setattr("huggingface_hub.get_session", There)
+    with libraries.fetching_weights("it", "a folder", is_here=False):
+        assert not constants.HF_HUB_OFFLINE
+
+
+@pytest.mark.usefixtures("out_of_reach")
 def test_a_folder_needs_no_network(timm_folder: Path, hf_folder: Path) -> None:
     assert open_reader(f"timm:{timm_folder}").class_names
     assert open_reader(f"hf:{hf_folder}").class_names

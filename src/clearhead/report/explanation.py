@@ -26,6 +26,7 @@ from clearhead.report.influence import (
     measure_rollout,
     measure_silencing,
     why_no_flow,
+    why_no_silence,
 )
 from clearhead.report.kept import Size, choose
 from clearhead.report.own import read_with
@@ -134,7 +135,9 @@ def explain(
         proofs=seen.verify(),
         rollout=_missing(no_flow) or measure_rollout(seen, _readout(relevance, grid)),
         relevance=_relevance(relevance),
-        silencing=_missing(no_flow) or _silencing(reader, view, grid, answer),
+        silencing=_silencing(
+            reader, view, grid, answer, why_no_silence(list(sizes.values()), grid)
+        ),
     )
 
 
@@ -222,9 +225,11 @@ def _relevance(relevance: Relevance | str) -> Influence:
     return Influence(values=relevance.tokens[0].detach().double().cpu())
 
 
-def _silencing(reader: Reader, view: View, grid: Grid | None, answer: Prediction) -> Influence:
-    if grid is None or not answer.probabilities:
-        return Influence(missing=NO_ANSWER)
+def _silencing(
+    reader: Reader, view: View, grid: Grid | None, answer: Prediction, missing: str
+) -> Influence:
+    if grid is None or missing or not answer.probabilities:
+        return Influence(missing=missing or NO_ANSWER)
     place = max(range(len(answer.probabilities)), key=answer.probabilities.__getitem__)
     return measure_silencing(reader.model, view.inputs, grid, place)
 

@@ -50,11 +50,11 @@ def open_hf(name: str) -> Reader:
     warnings = [NEW_WEIGHTS + ", ".join(missing)] if missing else []
     if processor is None:
         warnings.append(NO_PROCESSOR)
-    names: dict[int, str] = model.config.id2label
+    names: dict[int, str] = model.config.id2label or {}
     return Reader(
         name=source,
         model=model.eval(),
-        class_names=tuple(str(names[index]) for index in range(model.config.num_labels)),
+        class_names=tuple(str(names.get(index, index)) for index in range(model.config.num_labels)),
         look=_plain_looking(model) if processor is None else _looking(processor, model),
         warnings=tuple(warnings),
     )

@@ -62,13 +62,33 @@ def why_no_flow(sizes: Sequence[Sized], grid: Grid | None) -> str:
         )
     if grid is None:
         return "the model does not say where its patches lie"
-    others = sum((size.queries, size.keys) != (grid.num_tokens, grid.num_tokens) for size in sizes)
+    tokens = grid.num_tokens
+    others = sum((size.queries, size.keys) != (tokens, tokens) for size in sizes)
     if not others:
         return ""
+    verb = "does" if others == 1 else "do"
     return (
-        f"{others} of {len(sizes)} layers {'does' if others == 1 else 'do'} not attend from all {grid.num_tokens} tokens to all "
-        "of them (as windows and pooling do), so attention cannot be followed through the layers"
+        f"{others} of {len(sizes)} layers {verb} not attend from all {tokens} tokens to all of "
+        "them (pooling does not), so attention cannot be followed through the layers"
     )
+
+
+def why_no_silence(sizes: Sequence[Sized], grid: Grid | None) -> str:
+    """Why a patch cannot be silenced in every layer; empty if it can.
+
+    It takes less than flow: each layer's keys are the tokens of the grid, whoever asks.
+    """
+    if grid is None or any(size.windows > 1 for size in sizes):
+        return why_no_flow(sizes, grid)
+    others = sum(size.keys != grid.num_tokens for size in sizes)
+    if others:
+        return f"in {others} of {len(sizes)} layers other tokens are asked than those of the grid"
+    if grid.num_patches > MOST_SILENCED:
+        return (
+            f"it takes one forward pass a patch, and {grid.num_patches} are too many "
+            f"(at most {MOST_SILENCED})"
+        )
+    return ""
 
 
 def measure_relevance(score: Float[Tensor, " 1"], seen: Captured) -> Relevance | str:
@@ -99,11 +119,6 @@ def measure_silencing(
     In every layer and head the softmax then shares that patch's weight among the other keys; its
     token still goes on by itself. Above 0: the patch spoke for the answer.
     """
-    if grid.num_patches > MOST_SILENCED:
-        return Influence(
-            missing=f"it takes one forward pass a patch, and {grid.num_patches} are too many "
-            f"(at most {MOST_SILENCED})"
-        )
     before = probabilities(model, inputs)[0, answer]
     falls = torch.zeros(grid.num_patches, dtype=torch.float64)
     for patch in range(grid.num_patches):

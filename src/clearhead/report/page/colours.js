@@ -53,13 +53,13 @@ function scaleBar(even, words, steps = [0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]) {
 
 const css = (colour) => `rgb(${colour.join(" ")})`;
 
-/** Whether dark ink is the better seen on a colour (relative luminance, WCAG 2). */
+/** Whether black is the better seen on a colour: contrast by relative luminance, as in WCAG 2. */
 function isLight(colour) {
   const [red, green, blue] = colour.map((part) => {
     const share = part / 255;
     return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
   });
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.2;
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > Math.sqrt(1.05 * 0.05) - 0.05;
 }
 
 /** A bar of the scale with its marks, and the even share where there is one. */
