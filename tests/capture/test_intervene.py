@@ -318,3 +318,15 @@ def test_half_precision_keeps_its_type(dtype: torch.dtype) -> None:
     with ch.intervene(lambda seen: seen.context_of(seen.weights)):
         assert F.scaled_dot_product_attention(q, q, q).dtype == dtype
         assert ((q @ q.mT).softmax(-1) @ q).dtype == dtype
+
+
+def test_a_type_error_of_ones_own_is_told_also_where_the_model_writes_an_operator() -> None:
+    q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
+
+    def broken(seen: Attention) -> Tensor:
+        return len(3)  # type: ignore[arg-type, return-value]
+
+    with pytest.raises(ch.ClearheadError, match="int"), ch.intervene(broken):
+        (q @ k.mT).softmax(-1) @ v
+    with pytest.raises(ch.ClearheadError, match="function"), ch.intervene(3):  # type: ignore[arg-type]
+        (q @ k.mT).softmax(-1) @ v

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import clearhead as ch
 from clearhead.capture import capture
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.rollout import HeadFusion, read_out, rollout, rollout_by_layer
@@ -151,3 +152,13 @@ def test_layers_over_other_tokens_are_refused() -> None:
         rollout([torch.rand(5, 2, 1, 7)])
     with pytest.raises(InputError, match="choose layers over the same tokens"):
         rollout([torch.rand(5, 2, 7, 7), torch.rand(5, 2, 3, 3)])
+
+
+def test_several_forward_passes_are_no_one_flow() -> None:
+    model, images = ch.load(), torch.zeros(2, 1, 28, 28)
+    with torch.no_grad(), ch.capture() as seen:
+        model(images)
+        model(images)
+    with pytest.raises(InputError, match="2 forward passes of 6 layers"):
+        rollout(seen)
+    assert rollout(list(seen.records)[:6]).shape == (2, 16, 16)

@@ -203,3 +203,8 @@ def test_sources_of_every_kind_get_one_answer(model: ImageModel, tmp_path: Path)
     ]
     answers = {predict(model, kind()).label for kind in kinds}
     assert answers == {predict(model, drawn(2)).label}
+
+
+def test_a_model_of_others_is_refused_with_a_way_out() -> None:
+    with pytest.raises(InputError, match=r"torch\.nn\.modules\.linear\.Linear; .*report\.explain"):
+        predict(torch.nn.Linear(2, 3), b"")  # type: ignore[arg-type]

@@ -114,9 +114,12 @@ def test_names_cannot_break_out_of_the_page(hf_folder: Path, photo: Path) -> Non
 
 def test_folders_stay_private(nine: Explanation, digits: list[Path]) -> None:
     assert nine.image == str(digits[9])
-    text = to_html(nine)
+    text = to_html(replace(nine, model="timm:/my/own/models/tiny"))
     assert "digit 9.png" in text
     assert str(digits[9].parent) not in text
+    assert "read by timm:tiny<" in text
+    assert "/my/own" not in text
+    assert "read by OWNER/NAME<" in to_html(replace(nine, model="OWNER/NAME"))
 
 
 def test_the_same_explanation_gives_the_same_page(nine: Explanation) -> None:

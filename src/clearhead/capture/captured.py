@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Captured(Mapping[str, Attention]):
     """The attentions of one block, in the order in which they were computed.
 
-    `seen["blocks.3.attn"]` or `seen[3]`. Names are module paths; a module that attends more than
-    once has "#2", "#3" … on its later calls.
+    `seen["blocks.3.attn"]` or `seen[3]`; `seen.records` are all of them. Names are module paths; a
+    module that attends more than once has "#2", "#3" … on its later calls.
     """
 
     def __init__(self, records: Mapping[str, Attention] | None = None) -> None:
@@ -31,6 +31,7 @@ class Captured(Mapping[str, Attention]):
     def __getitem__(self, name: str | int) -> Attention:
         """By name or by place; raises `KeyError` or `IndexError` with what there is."""
         if isinstance(name, int):
+            self._some()
             if not -len(self) <= name < len(self):
                 raise IndexError(f"there are {len(self)} captured attentions, not a number {name}")
             return list(self._records.values())[name]
@@ -69,8 +70,8 @@ class Captured(Mapping[str, Attention]):
     def _some(self) -> tuple[Attention, ...]:
         if not self._records:
             raise NothingCapturedError(
-                "there is nothing to give: ask after the capturing block, and only if it ended "
-                "without an exception before any attention"
+                "there is nothing to give: ask after the capturing block has ended, and only if no "
+                "exception ended it before any attention"
             )
         return self.records
 

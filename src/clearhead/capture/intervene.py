@@ -11,7 +11,7 @@ from clearhead.capture.layers import Layers, Selection
 from clearhead.capture.record import Attention
 from clearhead.capture.refusals import why_nothing
 from clearhead.capture.watch import Watch
-from clearhead.errors import CaptureError, NothingCapturedError
+from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
 
 Change = Callable[[Attention], Float[Tensor, "*batch heads queries value_dim"] | None]
 
@@ -32,6 +32,8 @@ def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
         with clearhead.intervene(remove, layers="blocks.3.attn"):
             logits = model(images)
     """
+    if not callable(change):
+        raise ConfigError(f"intervene takes a function of a record, got {change!r}")
     selection = Selection(layers)
     if selection.waits:
         raise CaptureError(
@@ -39,7 +41,14 @@ def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
             "count from the first, or give names"
         )
     caller = sys._getframe(2)  # behind this generator and contextlib
-    watch = Watch(lambda seen: change(seen) if selection.wants(seen.name) else None, caller)
+
+    def found(seen: Attention) -> Tensor | None:
+        try:
+            return change(seen) if selection.wants(seen.name) else None
+        except TypeError as error:  # Python's @ would take it for its own, and say something else
+            raise InputError(f"{seen.name}: the intervening function failed: {error}") from error
+
+    watch = Watch(found, caller)
     try:
         with watch:
             yield

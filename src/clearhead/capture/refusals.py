@@ -68,8 +68,9 @@ def why_nothing(done: str, softmaxes: int) -> str:
     else:
         found = "no softmax and no attention function passed"
     return (
-        f"nothing was {done}: {found}. Run the model inside the block, in this thread, in eager "
-        "mode: TorchScript and other processes cannot be looked into"
+        f"nothing was {done}: {found}. Either this model has no attention, or it did not run "
+        "inside the block, in this thread, in eager mode: TorchScript and other processes cannot "
+        "be looked into"
     )
 
 

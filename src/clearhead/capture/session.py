@@ -3,6 +3,7 @@
 import sys
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -38,6 +39,10 @@ class capture(AbstractContextManager[Captured]):  # noqa: N801, used like a func
         self._layers = layers
         self._gradients = gradients
         self._copies = copies
+
+    def __getattr__(self, name: str) -> NoReturn:
+        hint = "" if name.startswith("_") else "; use it as: with clearhead.capture() as seen: ..."
+        raise AttributeError(f"a capture has no attribute {name!r}{hint}")
 
     def __enter__(self) -> Captured:
         self._selection = Selection(self._layers)

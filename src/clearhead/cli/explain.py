@@ -52,7 +52,7 @@ def explain(
     if not images:
         sys.stderr.write(USAGE)
         return 2
-    names = list(named_pictures(images))
+    names = [name for name in named_pictures(images) if not _is_ours(name, images)]
     wanted = {"png": png, "svg": svg, "json": json, "csv": csv}
     formats = [name for name, is_wanted in wanted.items() if is_wanted]
     pages = _pages(names, out, formats)
@@ -67,6 +67,11 @@ def explain(
             print_remark(f"{name}: {row['error']}")
         _print_row(row, json)
     return int(failed)
+
+
+def _is_ours(name: str | Path, images: tuple[str, ...]) -> bool:
+    """Whether a picture found in a folder is a figure that an earlier call has drawn."""
+    return Path(name).stem.endswith("-explained") and str(name) not in images
 
 
 def _open(model: str) -> Any:

@@ -39,6 +39,11 @@ class Baseline:
     @classmethod
     def black(cls, normalization: Normalization) -> Self:
         """Pixels of value 0, the paper of MNIST's digits, as a model so normalised sees them."""
+        if not hasattr(normalization, "mean"):
+            raise ConfigError(
+                "expected a configuration with mean and std, as clearhead's models have, got a "
+                f"{type(normalization).__name__}; for others: Baseline(value=(-mean / std, ...))"
+            )
         pairs = zip(normalization.mean, normalization.std, strict=True)
         return cls(value=tuple(-mean / std for mean, std in pairs))
 

@@ -58,6 +58,8 @@ def class_relevance(
     model's output where that is no tensor of logits and has no `.logits`. `readout` says which
     tokens the answer is read from; by default those whose output in the last layer moves y.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
     with evaluation_mode(model), _graph(model), capture(layers, gradients=True) as seen:
         output = model(**inputs) if isinstance(inputs, Mapping) else model(_plain(inputs))
         chosen = None if score is not None else _target(logits_of(output), target)

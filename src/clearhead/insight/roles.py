@@ -124,7 +124,11 @@ def head_roles(
     that always asks that patch.
     """
     if not isinstance(model, VisionTransformer):
-        raise ConfigError(f"a {type(model).__name__} has no attention heads to describe")
+        raise ConfigError(
+            "head_roles compares with untrained models of the same configuration, which it makes "
+            f"of clearhead's VisionTransformer alone, got {type(model).__module__}."
+            f"{type(model).__name__}; for others: describe_heads(measures, *baselines)"
+        )
     images = move(images, moved)
     ink = ink_of(images, grid_of(model))
     pixels = normalize(images, model.config)

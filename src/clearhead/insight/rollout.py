@@ -1,6 +1,6 @@
 """Attention rollout: where information could have come from, through all layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -51,6 +51,7 @@ def rollout_by_layer(
         raise ConfigError(f'head_fusion must be "mean", "max" or "min", got {head_fusion!r}')
     if not 0.0 <= discard_ratio < 1.0:
         raise ConfigError(f"discard_ratio must be at least 0 and below 1, got {discard_ratio}")
+    check_one_pass(layers)
     reached: list[Tensor] = []
     for layer in records_of(layers):
         kept = keep_strongest(fuse_heads(square_weights(layer), head_fusion), discard_ratio)
@@ -58,6 +59,19 @@ def rollout_by_layer(
         check_same_tokens(flow, reached[-1] if reached else flow, name_of(layer))
         reached.append(flow @ reached[-1] if reached else flow)
     return torch.stack(reached, dim=1)
+
+
+def check_one_pass(layers: Records) -> None:
+    """Raise `InputError` for a capture of several forward passes, which follow no one flow."""
+    if not isinstance(layers, Mapping):
+        return
+    modules = [name.partition("#")[0] for name in layers]
+    once = len(set(modules))
+    if 1 < once < len(modules) and modules == modules[:once] * (len(modules) // once):
+        raise InputError(
+            f"these are {len(modules) // once} forward passes of {once} layers; capture one. Where "
+            "one pass calls the same layers again, give list(seen.records)"
+        )
 
 
 def read_out(
@@ -82,7 +96,8 @@ def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]
     if weights.dim() != 4 or weights.shape[-1] != weights.shape[-2]:
         raise InputError(
             f"{name_of(layer)}: expected weights (batch, heads, tokens, tokens), got "
-            f"{tuple(weights.shape)}; choose layers that attend from all tokens to all tokens"
+            f"{tuple(weights.shape)}; choose layers that attend from all tokens to all tokens: "
+            'capture(layers="blocks.*")'
         )
     return weights
 

@@ -42,8 +42,8 @@ def build_page(model: "ImageModel", *, name: str = "model") -> str:
 
     if not isinstance(model, VisionTransformer):
         raise ConfigError(
-            f"the microscope looks through attention, and a {type(model).__name__} has none; "
-            "choose a VisionTransformer"
+            "the microscope shows clearhead's own VisionTransformer, got "
+            f"{type(model).__module__}.{type(model).__name__}"
         )
     check_config(model.config)
     tensors = {key: tensor.numpy(force=True) for key, tensor in model.state_dict().items()}

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.data.any_picture import Picture
-from clearhead.errors import ImageError
+from clearhead.errors import ImageError, InputError
 from clearhead.evaluation.evaluate import predict_dataset
 from clearhead.models.build import ImageModel
+from clearhead.models.config import ImageModelConfig
 from clearhead.prediction.prepare import Prepared, prepare
 
 BATCH = 128
@@ -41,6 +42,11 @@ def predict(model: ImageModel, image: Picture) -> Prediction:
 
     Raises `ImageError` if it cannot be read.
     """
+    if not isinstance(getattr(model, "config", None), ImageModelConfig):
+        raise InputError(
+            f"predict reads with clearhead's models, got {type(model).__module__}."
+            f"{type(model).__name__}; those of timm and transformers: clearhead.report.explain"
+        )
     return answer(model, [prepare(image, model.config)])[0]
 
 

@@ -21,7 +21,7 @@ from clearhead.insight.drawing import (
 from clearhead.insight.tokens import Grid
 from clearhead.report.explanation import Explanation, Layer
 from clearhead.report.influence import Influence
-from clearhead.report.payload import share_of_sum, start, title
+from clearhead.report.payload import model_title, share_of_sum, start, title
 from clearhead.report.static import percent, points
 
 THUMBNAIL, TOP = 1.1, 3.3  # inches
@@ -63,7 +63,7 @@ def _draw_answer(figure: SubFigure, explanation: Explanation) -> None:
     said = explanation.label if explanation.label is not None else "no answer"
     if explanation.probabilities:
         said += f", {percent(explanation.probability)}"
-    figure.suptitle(f"{title(explanation)}, {explanation.model}: {said}", parse_math=False)
+    figure.suptitle(f"{title(explanation)}, {model_title(explanation)}: {said}", parse_math=False)
     ink = explanation.pixels if explanation.is_ink else None
     for axes, name in zip(panels, ("rollout", "relevance", "silencing"), strict=True):
         axes.set_title(name, fontsize=9)
@@ -132,7 +132,8 @@ def _draw_head(axes: Axes, explanation: Explanation, layer: Layer, head: int, qu
         asked_from=divmod(patch, grid.columns) if square and patch >= 0 else None,
     )
     if grid.num_prefix_tokens:
-        axes.set_xlabel(f"before: {percent(float(grid.prefix(row).sum()))}", fontsize=6)
+        before = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]
+        axes.set_xlabel(f"{before}: {percent(float(grid.prefix(row).sum()))}", fontsize=6)
 
 
 def _asker(explanation: Explanation, query: int) -> str:

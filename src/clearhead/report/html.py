@@ -27,7 +27,7 @@ def to_html(explanation: Explanation) -> str:
         script=script,
         title=escape(_heading(explanation)),
         image=escape(payload.title(explanation)),
-        model=escape(explanation.model),
+        model=escape(payload.model_title(explanation)),
         seen=payload.picture(explanation),
         size=_size(explanation),
         kind=_kind(explanation),

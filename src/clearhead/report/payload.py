@@ -103,6 +103,14 @@ def title(explanation: Explanation) -> str:
     return Path(explanation.image).name or explanation.image
 
 
+def model_title(explanation: Explanation) -> str:
+    """What the model is called on the page: a folder by its own name, without those above it."""
+    maker, colon, name = explanation.model.rpartition(":")
+    if name.count("/") > 1 or name.startswith(("/", ".", "~")):
+        name = Path(name).name
+    return f"{maker}{colon}{name}"
+
+
 def _picture(explanation: Explanation) -> dict[str, Any]:
     _, height, width = explanation.pixels.shape
     return {
