@@ -234,3 +234,19 @@ def test_a_damaged_import_is_not_taken_for_a_missing_network(tmp_path: Path) -> 
         libraries.fetching_weights("it", "a folder", is_here=True),
     ):
         raise FileNotFoundError("broken")
+
+
+def test_a_torchvision_that_does_not_fit_torch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    from clearhead.report.libraries import import_library
+
+    def fails(name: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist\nand a page more")
+
+    monkeypatch.setattr(importlib, "import_module", fails)
+    with pytest.raises(
+        ConfigError, match=r"does not fit this torch \(.*nms does not exist\)"
+    ) as told:
+        import_library("timm", "timm:vit")
+    assert "\n" not in str(told.value)

@@ -4,29 +4,27 @@ import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from types import ModuleType
 from typing import Any
 
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
 
-# What torchvision expects its compiled part to have declared; it is for object detection.
-OPERATORS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
 PROBE_SECONDS = 5.0
 
 
 def import_library(name: str, wanted_by: str) -> ModuleType:
     """A library such as timm; `ConfigError` says what to install where it is missing."""
     try:
-        _let_torchvision_in()
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
             f"{wanted_by} needs the library {name}, which cannot be imported "
             f"({first_line(error)}); install it: pip install {name}"
+        ) from error
+    except RuntimeError as error:  # torchvision's, where its compiled part does not load
+        raise ConfigError(
+            f"{wanted_by} needs the library {name}, which imports torchvision, and that one does "
+            f"not fit this torch ({first_line(error)}); install the two as a pair"
         ) from error
 
 
@@ -59,28 +57,6 @@ def fetching_weights(source: str, elsewhere: str, *, is_here: bool) -> Iterator[
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or else its kind."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-@cache
-def _let_torchvision_in() -> Any:
-    """Declare the operators that torchvision lacks beside a torch of another build.
-
-    The torchvision of package indexes is built for CUDA; beside a CPU-only torch its compiled part
-    does not load, and importing it, as both libraries do, fails. A declaration without a body is
-    enough for that. Gives the declarations, which live as long as this object.
-    """
-    from torch.library import Library
-
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = Library("torchvision", "DEF")
-        for schema in OPERATORS:
-            library.define(schema)
-        return library
-    except ImportError:
-        return None
-    return None
 
 
 def _hub_answers() -> bool:
