@@ -198,19 +198,24 @@ def main() -> None:
             library, way = options.only
             run_alone(library, way, images)
             return
-        table = Table(
-            title=f"ViT-B/16, batch {options.batch}, {options.threads} threads, "
+        print(
+            f"ViT-B/16, batch {options.batch}, {options.threads} threads, "
             f"torch {torch.__version__}, {platform.processor() or platform.machine()}"
         )
-        for column in ("library", "way", "time / plain", "peak memory / plain"):
-            table.add_column(column, justify="left" if column in ("library", "way") else "right")
         for library in WAYS:
-            times = time_ratios(library, images, options.rounds)
-            least = peak_memory(library, "plain", options)
-            for name, ratio in times.items():
-                memory = peak_memory(library, name, options) / least
-                table.add_row(library, name, f"{ratio:.2f}", f"{memory:.2f}")
-    Console().print(table)
+            Console().print(table_of(library, images, options))
+
+
+def table_of(library: str, images: Tensor, options: argparse.Namespace) -> Table:
+    table = Table("way", title=library)
+    table.add_column("time / plain", justify="right")
+    table.add_column("peak memory / plain", justify="right")
+    times = time_ratios(library, images, options.rounds)
+    least = peak_memory(library, "plain", options)
+    for name, ratio in times.items():
+        memory = peak_memory(library, name, options) / least
+        table.add_row(name, f"{ratio:.2f}", f"{memory:.2f}")
+    return table
 
 
 if __name__ == "__main__":
