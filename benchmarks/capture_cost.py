@@ -178,8 +178,7 @@ def peak_memory(library: str, way: str, options: argparse.Namespace) -> float:
 def run_alone(library: str, way: str, images: Tensor) -> None:
     chosen = WAYS[library][way]()
     for _ in range(2):
-        result = chosen(images)
-    del result
+        chosen(images)  # what it gives goes at once: two captures are never held together
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
