@@ -40,6 +40,8 @@ def test_a_model_that_cannot_be_shown_is_one_line(
     build(CNNConfig(widths=(3,))).save_pretrained(tmp_path / "cnn")
     assert main(["page", "--model", str(tmp_path / "cnn"), "-o", str(tmp_path / "p.html")]) == 1
     shown = capsys.readouterr()
-    assert shown.err.startswith("clearhead: the microscope looks through attention")
+    assert shown.err.startswith(
+        "clearhead: the microscope shows clearhead's own VisionTransformer, got "
+    )
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "p.html").exists()
