@@ -7,6 +7,7 @@ from . import microscope as microscope
 from . import models as models
 from . import prediction as prediction
 from . import serve as serve
+from . import studies as studies
 from . import training as training
 from .attention import MultiHeadAttention as MultiHeadAttention
 from .attention import band_mask as band_mask

@@ -1,0 +1,10 @@
+"""Fourth floor: the claims people make about attention, each put to the test.
+
+- `study`: what a study is; `selection`: picking from its outcomes
+- `fit`, `digits`: models trained in memory, and what they are trained on
+- `c01_…` to `c17_…`: one claim a file, each with a `STUDY`
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
