@@ -43,9 +43,10 @@ def falling_light(grey: Grey) -> Grey:
     terms, border = _quadratic_terms(small.shape), _border(small.shape)
     level = float(np.median(small[border]))
     weights = np.array([level, 0.0, 0.0, 0.0, 0.0, 0.0])
+    rim, rim_terms = small[border], terms[border]
     for _ in range(8):
-        trust = 1 / np.sqrt(np.maximum(np.abs(small - terms @ weights)[border], 0.002))
-        weights = _least_squares(terms[border] * trust[:, None], small[border] * trust)
+        trust = 1 / np.maximum(np.abs(rim - rim_terms @ weights), 0.002)
+        weights = _least_squares(rim_terms, rim, trust)
     agrees = border
     for _ in range(5):
         distance = np.abs(small - terms @ weights)
@@ -61,9 +62,17 @@ def falling_light(grey: Grey) -> Grey:
 
 
 def _least_squares(
-    terms: Float[ndarray, "pixels terms"], values: Float[ndarray, " pixels"]
+    terms: Float[ndarray, "pixels terms"],
+    values: Float[ndarray, " pixels"],
+    trust: Float[ndarray, " pixels"] | float = 1.0,
 ) -> Float[ndarray, " terms"]:
-    return np.asarray(np.linalg.lstsq(terms, values, rcond=None)[0])
+    """The weights with the least Σ trust · (values - terms · weights)², by the normal equations.
+
+    Six terms that are far from alike on -1 … 1 lose nothing by them, and they are ten times
+    faster; of equally good weights (a picture one pixel wide has many) these are the smallest.
+    """
+    trusted = terms.T * trust
+    return np.asarray(np.linalg.lstsq(trusted @ terms, trusted @ values, rcond=1e-12)[0])
 
 
 def is_dark_on_light(grey: Grey, light: Grey) -> bool:

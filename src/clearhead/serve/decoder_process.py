@@ -1,5 +1,6 @@
 """One decoder, seen from the server: a process that answers one message at a time."""
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -9,6 +10,8 @@ from clearhead.serve.frames import read_frame
 
 # -P: a file in the current folder must not stand in for a module.
 COMMAND = (sys.executable, "-P", "-m", "clearhead.serve.decoder")
+# There are as many decoders as cores: threads of their own would only take them from each other.
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 class DecoderProcess:
@@ -19,6 +22,7 @@ class DecoderProcess:
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=os.environ | ONE_THREAD,
             start_new_session=True,  # Ctrl-C is for the server, which tells its decoders
         )
         try:
