@@ -11,9 +11,13 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
-from clearhead.serve.door import Door
+from clearhead.serve.door import Door, Refusal
 
 ARRIVING = 1.0  # seconds, while draining, for requests that are on their way
 
@@ -26,6 +30,7 @@ class PatientProtocol(HttpToolsProtocol):
         self.patience = patience
         self.door = door
         self.running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one read
+        self.expected_by: float | None = None  # when the request must be there, if one is due
         self.receiving: asyncio.TimerHandle | None = None
         self.writing: asyncio.TimerHandle | None = None
         self.closing: asyncio.TimerHandle | None = None
@@ -52,7 +57,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
-        self._stop(self.receiving)
+        self.expected_by = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -79,13 +84,27 @@ class PatientProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Refusals are sent at once, without a task: a flood of them must leave time for work."""
         self.running = cycle
-        if self.flow.write_paused or self.door.refusal(dict(cycle.scope)) is None:
+        refusal = None if self.flow.write_paused else self.door.refusal(dict(cycle.scope))
+        if refusal is None:
             super()._start_asgi_task(cycle, app)
-            return
-        refusing = cycle.run_asgi(app)
-        with suppress(StopIteration):
-            refusing.send(None)
-            self._abort()  # never: it has nothing to wait for
+        else:
+            self._refuse(cycle, refusal)
+
+    def _refuse(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
+        """The whole answer in one write."""
+        closes = not cycle.keep_alive or self.door.draining
+        headers = [*self.server_state.default_headers, *refusal.headers, *self.door.headers]
+        if closes and not self.door.draining:
+            headers.append((b"connection", b"close"))
+        lines = (b"%s: %s\r\n" % header for header in headers)
+        body = b"" if cycle.scope["method"] == "HEAD" else refusal.body
+        self.transport.write(b"".join((STATUS_LINE[refusal.status], *lines, b"\r\n", body)))
+        self.door.count(cycle.scope["path"], refusal.status)
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if closes:
+            self.transport.close()
+        cycle.on_response()
 
     def shutdown(self) -> None:
         """Stop after the requests that are here or on their way; half-sent ones are cut."""
@@ -99,8 +118,19 @@ class PatientProtocol(HttpToolsProtocol):
             self._close()
 
     def _expect_request(self) -> None:
-        self._stop(self.receiving)
-        self.receiving = self.loop.call_later(self.patience, self._lose_patience)
+        self.expected_by = self.loop.time() + self.patience
+        if self.receiving is None:  # one timer a connection: making one for each request costs more
+            self.receiving = self.loop.call_later(self.patience, self._look_for_request)
+
+    def _look_for_request(self) -> None:
+        self.receiving = None
+        if self.expected_by is None:
+            return
+        left = self.expected_by - self.loop.time()
+        if left > 0:
+            self.receiving = self.loop.call_later(left, self._look_for_request)
+        else:
+            self._lose_patience()
 
     def _lose_patience(self) -> None:
         """If a request's body is what is slow, `bodies` answers; all else ends here."""

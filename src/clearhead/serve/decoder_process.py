@@ -11,7 +11,7 @@ from clearhead.serve.frames import read_frame
 # -P: a file in the current folder must not stand in for a module.
 COMMAND = (sys.executable, "-P", "-m", "clearhead.serve.decoder")
 # There are as many decoders as cores: threads of their own would only take them from each other.
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class DecoderProcess:

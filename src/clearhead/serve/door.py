@@ -4,6 +4,7 @@ Plain ASGI, before any framework: a refusal must cost next to nothing when there
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,29 @@ Headers = list[tuple[bytes, bytes]]
 OTHER = "other"
 WRONG_HOST = "this server does not answer to that Host; start it with --allow-host"
 SAFE = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer to those who are turned away before anything of theirs is looked at."""
+
+    status: int
+    text: str
+    retry_after: int | None = None
+
+    @property
+    def body(self) -> bytes:
+        """As every error of this server."""
+        return b'{"error":"%s"}' % self.text.encode()
+
+    @property
+    def headers(self) -> Headers:
+        """What this answer has besides the headers of all answers."""
+        length = (b"content-length", b"%d" % len(self.body))
+        headers = [(b"content-type", b"application/json"), length]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % self.retry_after))
+        return headers
 
 
 class Door:
@@ -51,31 +75,38 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"]
-        route = path if path in self.routes else OTHER
+        refusal = self.refusal(scope)
 
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.service.metrics.count(route, message["status"])
-                message["headers"] = [*message["headers"], *SAFE]
-                if self.draining:
-                    message["headers"].append((b"connection", b"close"))
+                self.count(scope["path"], message["status"])
+                message["headers"] = [*message["headers"], *self.headers]
             await send(message)
 
-        refusal = self.refusal(scope)
         if refusal is None:
             await self.app(scope, receive, count_and_send)
-        else:
-            await _refuse(count_and_send, *refusal)
+            return
+        start = {"status": refusal.status, "headers": refusal.headers}
+        await count_and_send({"type": "http.response.start", **start})
+        await count_and_send({"type": "http.response.body", "body": refusal.body})
 
-    def refusal(self, scope: Scope) -> tuple[int, str, Headers] | None:
-        """Status, text and headers for who is turned away before anything else is looked at."""
+    def count(self, path: str, status: int) -> None:
+        """One more request to `path` that got this status."""
+        self.service.metrics.count(path if path in self.routes else OTHER, status)
+
+    def refusal(self, scope: Scope) -> Refusal | None:
+        """What to answer to those who are turned away; None for all others."""
         admission = self.service.admission
         if not self._is_called_so(scope):
-            return 400, WRONG_HOST, []
+            return Refusal(400, WRONG_HOST)
         if admission.is_full and scope["path"] in self.limited and scope["method"] == "POST":
-            return 429, BUSY, [(b"retry-after", str(admission.retry_after).encode())]
+            return Refusal(429, BUSY, admission.retry_after)
         return None
+
+    @property
+    def headers(self) -> Headers:
+        """What every answer has."""
+        return [*SAFE, (b"connection", b"close")] if self.draining else SAFE
 
     def _is_called_so(self, scope: Scope) -> bool:
         """Whether the Host header names this server: a page elsewhere must not reach it.
@@ -93,11 +124,3 @@ def _without_port(host: bytes) -> str:
     if name.startswith("["):
         return name[1:].partition("]")[0]
     return name.partition(":")[0]
-
-
-async def _refuse(send: Send, status: int, text: str, headers: Headers) -> None:
-    body = b'{"error":"%s"}' % text.encode()
-    length = (b"content-length", str(len(body)).encode())
-    start = [(b"content-type", b"application/json"), length, *headers]
-    await send({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": body})
