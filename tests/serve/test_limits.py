@@ -28,6 +28,21 @@ def test_another_host_is_refused(server: Served, host: str) -> None:
         assert (reply.status, "allow-host" in reply.json()["error"]) == (400, True)
 
 
+def test_a_refusal_of_a_head_request_has_no_body_and_the_connection_goes_on(
+    server: Served,
+) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"HEAD /v2 HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        time.sleep(0.2)
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answers = b""
+        while part := connection.recv(1 << 16):
+            answers += part
+    head, _, rest = answers.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert rest.startswith(b"HTTP/1.1 200")
+
+
 def test_no_host_and_two_hosts_are_refused(server: Served) -> None:
     ours, theirs = "Host: localhost", "Host: evil.example"
     for hosts in ([], [ours, theirs], [theirs, ours], [ours, ours]):

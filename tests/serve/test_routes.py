@@ -119,11 +119,23 @@ def test_layers_and_heads_can_be_chosen(server: Served) -> None:
     assert some["attention"] == [every[2 * 5 + 4], every[4]]
 
 
-@pytest.mark.parametrize("query", ["layers=3", "heads=5", "layers=-1", "heads=x", "layers="])
-def test_layers_and_heads_that_are_not_there_are_told(server: Served, query: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("layers=3", "layers are numbers from 0 to 2, got 3"),
+        ("layers=0&heads=5", "heads are numbers from 0 to 4, got 5"),
+        ("layers=-1", "layers are numbers from 0, got -1"),
+        ("heads=x", "heads are whole numbers, got 'x'"),
+        ("layers=", "layers are whole numbers, got ''"),
+        ("layers=0&layers=1&layers=2&layers=0", "layers are at most 3, got 4"),
+        ("layer=1", "there is no parameter 'layer'; known are layers, heads"),
+    ],
+)
+def test_layers_and_heads_that_are_not_there_are_told(
+    server: Served, query: str, said: str
+) -> None:
     reply = server.ask("POST", f"/v1/explain?{query}", png(5))
-    assert reply.status == 422
-    assert query.split("=")[0] in reply.json()["error"]
+    assert (reply.status, reply.json()) == (422, {"error": said})
 
 
 def test_blank_paper_can_be_explained_too(server: Served) -> None:

@@ -18,7 +18,7 @@ from clearhead.serve.bodies import ClientGoneError, LastResponse
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.door import Door
 from clearhead.serve.metrics import CONTENT_TYPE
-from clearhead.serve.openapi import refusals
+from clearhead.serve.openapi import in_our_words, refusals
 from clearhead.serve.protocol import health_routes, infer_routes, model_routes
 from clearhead.serve.routes import explain_routes, predict_routes
 from clearhead.serve.service import Service
@@ -115,10 +115,11 @@ def _answer_errors_as_json(app: FastAPI) -> None:
         return response({"error": error.detail}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        described = app.openapi()["paths"][request.url.path][request.method.lower()]
+        known = [parameter["name"] for parameter in described["parameters"]]
+        words = in_our_words(error.errors()[0], known)
+        return JSONResponse({"error": words}, 422)
 
     @app.exception_handler(ClientGoneError)
     async def gone(_: Request, __: ClientGoneError) -> Response:

@@ -1,5 +1,6 @@
 """What the description of the interface says beyond the Python types: bodies and refusals."""
 
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -37,6 +38,26 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
             schema = {"type": "integer", "minimum": 1}
             described[status]["headers"] = {"Retry-After": {"schema": schema, "required": True}}
     return described
+
+
+def in_our_words(error: Mapping[str, Any], known: Sequence[str]) -> str:
+    """What pydantic says about a parameter of the address, as one of our own errors.
+
+    `known` are the parameters that there are.
+    """
+    name, got = error["loc"][1], error["input"]
+    match error["type"], error.get("ctx", {}):
+        case "extra_forbidden", _:
+            return f"there is no parameter {name!r}; known are {', '.join(known)}"
+        case "less_than", {"lt": most}:
+            return f"{name} are numbers from 0 to {most - 1}, got {got}"
+        case "greater_than_equal", {"ge": least}:
+            return f"{name} are numbers from {least}, got {got}"
+        case "too_long", {"max_length": most}:
+            return f"{name} are at most {most}, got {len(got)}"
+        case "int_parsing", _:
+            return f"{name} are whole numbers, got {got!r}"
+    return f"{name}: {error['msg']}"
 
 
 def infer_body(

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
+from pydantic import BaseModel, Field
 
 from clearhead.models.vit import VisionTransformer
 from clearhead.prediction.predict import Prediction
@@ -39,15 +40,15 @@ def explain_routes(service: Service) -> APIRouter:
         return router
 
     depth, num_heads = model.config.depth, model.config.num_heads
-    layer_numbers = Annotated[int, Query(ge=0, lt=depth)]
-    head_numbers = Annotated[int, Query(ge=0, lt=num_heads)]
+    layer_numbers = Annotated[int, Field(ge=0, lt=depth)]
+    head_numbers = Annotated[int, Field(ge=0, lt=num_heads)]
+
+    class Chosen(BaseModel, extra="forbid"):
+        layers: Annotated[list[layer_numbers], Field(max_length=depth)] = list(range(depth))
+        heads: Annotated[list[head_numbers], Field(max_length=num_heads)] = list(range(num_heads))
 
     @router.post("/v1/explain", openapi_extra=PICTURE_BODY, responses=refusals(*WITH_PICTURE))
-    async def explain(
-        request: Request,
-        layers: Annotated[list[layer_numbers] | None, Query(max_length=depth)] = None,
-        heads: Annotated[list[head_numbers] | None, Query(max_length=num_heads)] = None,
-    ) -> Explanation:
+    async def explain(request: Request, chosen: Annotated[Chosen, Query()]) -> Explanation:
         """The answer to a picture and the attention weights of chosen layers and heads.
 
         `?layers=0&layers=5&heads=2` chooses two layers and one head; default: all.
@@ -60,9 +61,7 @@ def explain_routes(service: Service) -> APIRouter:
             grid=model.grid,
             num_prefix_tokens=model.num_prefix_tokens,
             pixels=decoded.pictures[0].pixels.tolist(),
-            attention=_chosen(
-                done.attention, layers or list(range(depth)), heads or list(range(num_heads))
-            ),
+            attention=_parts(done.attention, chosen.layers, chosen.heads),
         )
 
     return router
@@ -80,7 +79,7 @@ def _answer(service: Service, prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _chosen(attention: Attention, layers: list[int], heads: list[int]) -> list[HeadWeights]:
+def _parts(attention: Attention, layers: list[int], heads: list[int]) -> list[HeadWeights]:
     return [
         HeadWeights(layer=layer, head=head, weights=attention[layer, 0, head].tolist())
         for layer in dict.fromkeys(layers)
