@@ -42,7 +42,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-PORT = 8790
+PORT = int(os.environ.get("PORT", "8790"))
 ROUNDS = 3
 # Two cores, several processes: with threads of its own, NumPy is three times slower in all of them.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -19,12 +19,18 @@ REFUSALS = {
 
 IMAGE_TYPES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp"))
 _FILE = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": _FILE},
+}
 PICTURE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "PNG, JPEG, GIF, BMP, TIFF, WebP or PBM, by whatever content type; or a "
         "form (multipart/form-data) that holds one such file, under any name.",
-        "content": {kind: {"schema": _FILE} for kind in IMAGE_TYPES},
+        "content": {kind: {"schema": _FILE} for kind in IMAGE_TYPES}
+        | {"multipart/form-data": {"schema": _FORM}},
     }
 }
 
