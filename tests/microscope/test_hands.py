@@ -1,8 +1,15 @@
 """Drawing by mouse, by taps and by keys; reaching and leaving every control."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.microscope.looking import Microscope
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession
 
 FOCUSED = """() => {
   const at = document.activeElement;
@@ -82,6 +89,48 @@ def test_taps_are_joined_to_a_line(microscope: Microscope) -> None:
     assert [len(stroke) for stroke in strokes] == [3]
     assert microscope.text(".answer-words").startswith("Reads 7")
     tap.click()
+
+
+def drag_finger(session: "CDPSession", places: Sequence[tuple[float, float]]) -> None:
+    """A real finger, as the browser's own input: down, along the places, up."""
+    kinds = ["touchStart"] + ["touchMove"] * (len(places) - 1)
+    for kind, (x, y) in zip(kinds, places, strict=True):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def between(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+    return [
+        (start[0] + (end[0] - start[0]) * t / 10, start[1] + (end[1] - start[1]) * t / 10)
+        for t in range(11)
+    ]
+
+
+def test_a_finger_draws_on_the_canvas_and_scrolls_beside_it(
+    browser: "Browser", page_file: Path
+) -> None:
+    with browser.new_context(
+        viewport={"width": 320, "height": 640}, has_touch=True, is_mobile=True
+    ) as context:
+        page = context.new_page()
+        microscope = Microscope(page, page_file).show(strokes="")
+        session = context.new_cdp_session(page)
+        page.locator("canvas.pad").scroll_into_view_if_needed()
+        box = page.locator("canvas.pad").bounding_box()
+        assert box
+        left, top, size = box["x"], box["y"], box["width"]
+        corner = (left + 0.7 * size, top + 0.2 * size)
+        at_first = page.evaluate("scrollY")
+        stroke = between((left + 0.25 * size, top + 0.2 * size), corner)
+        drag_finger(session, [*stroke, *between(corner, (left + 0.45 * size, top + 0.85 * size))])
+        microscope.settle()
+        assert len(microscope.ask("() => clearhead.app.state.strokes")) == 1
+        assert microscope.text(".answer-words").startswith("Reads 7")
+        assert page.evaluate("scrollY") == at_first
+        drag_finger(session, between((3, 600), (3, 200)))
+        page.wait_for_function("(before) => scrollY > before", arg=at_first)
+        assert len(microscope.ask("() => clearhead.app.state.strokes")) == 1
+        assert (microscope.complaints, microscope.requests) == ([], [])
 
 
 def test_only_the_canvas_keeps_touches_from_scrolling(microscope: Microscope) -> None:
