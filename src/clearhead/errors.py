@@ -10,6 +10,7 @@ ClearheadError
 │   └── CorruptDataError its bytes are not what they should be
 ├── StorageError         a file could not be written or read (disk full, no permission)
 ├── CheckpointError      saved weights or training state that are missing or damaged
+├── ChoiceError          the number of an image, head or query that is not there
 ├── CaptureError         attention that cannot be looked into
 │   ├── NothingCapturedError    no attention ran where one was expected
 │   └── UnfaithfulCaptureError  what was captured is not what the model computed
@@ -57,6 +58,10 @@ class StorageError(ClearheadError, OSError):
 
 class CheckpointError(ClearheadError):
     """Saved weights or a saved training state that are missing or damaged."""
+
+
+class ChoiceError(ClearheadError, IndexError):
+    """The number of an image, a head or a query that is not there."""
 
 
 class CaptureError(ClearheadError, RuntimeError):

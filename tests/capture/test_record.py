@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import clearhead as ch
 from clearhead.capture import Attention
-from clearhead.errors import UnfaithfulCaptureError
+from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 
 from .independent import attention, normal, same_stages, triple
 
@@ -88,7 +88,7 @@ def test_a_part_of_grouped_queries_has_the_right_keys() -> None:
 
 def test_heads_images_and_queries_that_are_not_there() -> None:
     for choice in ({"images": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
-        with pytest.raises(IndexError):
+        with pytest.raises(ChoiceError, match=r"^there are \d+ \w+, numbered 0 … \d+; got -?\d+$"):
             fused().stages(**choice)
 
 

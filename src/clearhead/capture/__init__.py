@@ -1,6 +1,6 @@
 """First floor: watch attention inside any PyTorch model, and prove what was seen.
 
-- `session`: `capture`, the context manager; `layers` picks what it keeps
+- `session`: `capture`, the context manager; `layers` picks what it keeps; `choice`: parts by number
 - `captured`: what it gives: records by name, proofs, and the shapes other tools expect
 - `record`: one attention: query, key, value, mask, scale, output, and the stages between
 - `proof`: the stages computed anew, beside what the model really produced

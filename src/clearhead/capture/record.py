@@ -1,6 +1,6 @@
 """One attention as a model computed it: what went in, what came out, and the stages between."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from clearhead import attention
 from clearhead.attention.masks import causal_mask
 from clearhead.attention.stages import Stages, share_heads
+from clearhead.capture.choice import Choice, chosen
 from clearhead.capture.layout import Layout
 from clearhead.capture.steps import Step, run
 from clearhead.errors import UnfaithfulCaptureError
@@ -21,7 +22,6 @@ from clearhead.errors import UnfaithfulCaptureError
 Versions = tuple[tuple[Tensor, int], ...]
 
 # Which heads, queries or images: one, some, or (None) all.
-Choice = int | slice | Sequence[int] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -101,7 +101,7 @@ class Attention:
         self.check_unchanged()
         if self.before or self.after:  # steps are taken on the whole
             whole = self._stages(self.full_mask())
-            return Stages(*(_choose(x, images, heads, queries) for x in whole))
+            return Stages(*(chosen(x, images=images, heads=heads, queries=queries) for x in whole))
         if images is None and heads is None and queries is None:
             return self._stages(self.full_mask())
         part = self.part(images, heads, queries)
@@ -114,7 +114,8 @@ class Attention:
         mask, lead = self.full_mask(), self.shape[:-2]
 
         def choose(x: Tensor, rows: Choice = None) -> Tensor:
-            return _choose(x.expand(*lead, *x.shape[-2:]), images, heads, rows)
+            whole = x.expand(*lead, *x.shape[-2:])
+            return chosen(whole, images=images, heads=heads, queries=rows)
 
         key, value = self._shared()
         scale = self.scale
@@ -205,20 +206,6 @@ def map_tensors(record: Attention, change: Callable[[Tensor], Tensor]) -> Attent
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
     return replace(changed, versions=_versions_now(changed))
-
-
-def _choose(x: Tensor, images: Choice, heads: Choice, rows: Choice) -> Tensor:
-    if images is not None:
-        x = x[_keep_axis(images)]
-    if heads is not None:
-        x = x[..., _keep_axis(heads), :, :]
-    if rows is not None:
-        x = x[..., _keep_axis(rows), :]
-    return x
-
-
-def _keep_axis(choice: Choice) -> Any:
-    return [choice] if isinstance(choice, int) else choice
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -32,9 +32,9 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
             print_remark(f"{row['image']}: {row['error']}")
         if json:
             _print_json_line(row)
-        else:
+        elif "error" not in row:
             rows.append(row)
-    if not json:
+    if rows:
         _print_rows(rows)
     return int(failed)
 
@@ -99,8 +99,6 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     from clearhead.cli.output import percent
 
-    if "error" in row:
-        return (row["image"], "", "", "", "", row["error"])
     remarks = "; ".join(row["warnings"])
     if row["label"] is None:
         return (row["image"], "–", "", "", "", remarks)

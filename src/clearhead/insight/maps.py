@@ -11,7 +11,8 @@ from typing import TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.capture.record import Attention, Choice
+from clearhead.capture.choice import Choice, chosen
+from clearhead.capture.record import Attention
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
 
@@ -143,14 +144,7 @@ def weights_of(
             "weights must be (batch, heads, queries, keys) or (heads, queries, keys), "
             f"got {tuple(attention.shape)}"
         )
-    x = attention
-    if queries is not None:
-        x = x[..., [queries] if isinstance(queries, int) else queries, :]
-    if heads is not None:
-        x = x[..., [heads] if isinstance(heads, int) else heads, :, :]
-    if images is not None:
-        x = x[[images] if isinstance(images, int) else images]
-    return x
+    return chosen(attention, images=images, heads=heads, queries=queries)
 
 
 def records_of(layers: Records) -> tuple[Weights, ...]:
