@@ -18,7 +18,8 @@ RANDOM_FLIPS = 99_999
 FEWEST_FOR_BOOTSTRAP = 5
 """Below, there are too few different resamples: 10 of three pairs, 35 of four"""
 
-BLOCK = 4_096
+SUMS_AT_ONCE = 2**21
+DRAWN_AT_ONCE = 4_096  # not for memory's sake: it decides which flips are drawn
 ROUNDING = 1e-12
 
 
@@ -54,7 +55,7 @@ def paired_interval(
 def sign_flip_p(
     differences: ArrayLike, *, flips: int = RANDOM_FLIPS, seed: int = 0
 ) -> Float[Array, "*batch"]:
-    """P of the two-sided sign-flip test that the differences are symmetric about 0.
+    """The p of the two-sided sign-flip test that the differences are symmetric about 0.
 
     Fisher 1935; under the hypothesis every difference could as well have had the other sign. The
     statistic is the mean; Student's t would give the same p, because flips leave the sum of squares
@@ -67,7 +68,7 @@ def sign_flip_p(
 def above_p(
     differences: ArrayLike, threshold: float, *, flips: int = RANDOM_FLIPS, seed: int = 0
 ) -> Float[Array, "*batch"]:
-    """P of the one-sided sign-flip test: small if the differences lie above `threshold`."""
+    """The p of the one-sided sign-flip test: small if the differences lie above `threshold`."""
     shifted = np.asarray(differences, dtype=np.float64) - threshold
     return _flipped(shifted, flips, seed, two_sided=False)
 
@@ -75,18 +76,19 @@ def above_p(
 def equivalence_p(
     differences: ArrayLike, margin: float, *, flips: int = RANDOM_FLIPS, seed: int = 0
 ) -> Float[Array, "*batch"]:
-    """P of two one-sided tests: small if the mean difference lies within ± `margin`.
+    """The p of two one-sided tests: small if the mean difference lies within ± `margin`.
 
     The larger of the p against −margin from above and against margin from below (Schuirmann 1987).
     """
     differences = np.asarray(differences, dtype=np.float64)
     above = above_p(differences, -margin, flips=flips, seed=seed)
     below = above_p(-differences, -margin, flips=flips, seed=seed)
-    return np.maximum(above, below)
+    larger: Array = np.maximum(above, below)
+    return larger
 
 
 def holm(p_values: ArrayLike) -> Float[Array, "*batch tests"]:
-    """P values adjusted for their number, so that one false alarm in all stays below α.
+    """The p values adjusted for their number, so that one false alarm in all stays below α.
 
     Holm 1979: sorted upwards, the k-th of m (from 0) times m − k, never below the one before.
     """
@@ -153,8 +155,9 @@ def _flipped(
     total = 2**pairs if exact else flips
     generator = np.random.default_rng(seed)
     hits = np.zeros(differences.shape[:-1])
-    for start in range(0, total, BLOCK):
-        size = min(BLOCK, total - start)
+    block = max(1, SUMS_AT_ONCE // max(1, hits.size)) if exact else DRAWN_AT_ONCE
+    for start in range(0, total, block):
+        size = min(block, total - start)
         signs = _all_signs(start, size, pairs) if exact else _drawn_signs(generator, size, pairs)
         sums = differences @ signs.T
         sums = np.abs(sums) if two_sided else sums

@@ -10,6 +10,7 @@ printed.txt          what trials printed
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -84,8 +85,9 @@ def log(folder: Path, event: str, **facts: Any) -> None:
     path = folder / LOG
     line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
     with path.open("a+b") as file:
-        if file.tell() and not path.read_bytes()[-1:] == b"\n":
-            line = "\n" + line
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else f"\n{line}"
         file.write(line.encode())
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from clearhead.durable import sha256
 
 LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
-ROOMS = ("attention", "capture", "data", "evaluation", "insight", "models", "prediction")
-ROOMS += ("training", "studies")
+ROOMS = (
+    *("attention", "capture", "data", "models"),
+    *("evaluation", "insight", "prediction", "training"),
+    "studies",
+)
 JUDGING = ("statistics.py", "verdict.py", "registry.py")
 
 

@@ -83,7 +83,9 @@ def _measure_missing(
 
 def _missing(folder: Path, planned: Sequence[Planned]) -> tuple[list[Task], int, list[str]]:
     """What is to be measured, how much is recorded, and what is wrong with damaged records."""
-    tasks, damaged_lines, recorded = [], [], 0
+    tasks: list[Task] = []
+    damaged_lines: list[str] = []
+    recorded = 0
     for one in planned:
         outcomes, damaged = read_outcomes(folder, one.trials)
         known = {outcome.trial.name for outcome in outcomes}
