@@ -7,7 +7,7 @@ drawn at random is drawn with a fixed seed: the same numbers give the same resul
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 Array = np.ndarray
 
@@ -43,7 +43,7 @@ def paired_interval(
     error = differences.std(axis=-1, ddof=1) / np.sqrt(pairs)
     error = np.where(np.ptp(differences, axis=-1) == 0, 0.0, error)
     tail = (1 - confidence) / 2
-    high = np.full(mean.shape, stats.t.ppf(1 - tail, pairs - 1))
+    high = np.full(mean.shape, stdtrit(pairs - 1, 1 - tail))
     low = -high
     if pairs >= FEWEST_FOR_BOOTSTRAP:
         ratios = _studentised(differences, resamples, seed)
