@@ -28,7 +28,7 @@ SETS = 2_000
 
 def shares_that_hold_zero(rows: np.ndarray) -> float:
     low, high = paired_interval(rows, resamples=999)
-    return float(((low <= 0) & (high >= 0)).mean())
+    return float(np.mean(np.logical_and(low <= 0, high >= 0)))
 
 
 @pytest.mark.parametrize("pairs", [3, 6, 12, 30])
@@ -42,7 +42,7 @@ def test_intervals_cover_the_truth_about_95_times_in_100(shape: str, pairs: int)
 def test_the_interval_covers_skewed_differences_better_than_students() -> None:
     rows = DRAWS["skewed"](np.random.default_rng(5), (SETS, 12))
     t = stats.ttest_1samp(rows, 0.0, axis=-1).confidence_interval(0.95)
-    students = float(((t.low <= 0) & (t.high >= 0)).mean())
+    students = float(np.mean(np.logical_and(t.low <= 0, t.high >= 0)))
     assert shares_that_hold_zero(rows) > students + 0.02
 
 
@@ -80,11 +80,11 @@ def test_the_interval_moves_and_grows_with_its_numbers() -> None:
 @pytest.mark.parametrize("pairs", [2, 3, 6, 30])
 def test_differences_that_are_all_the_same_have_an_interval_of_no_width(pairs: int) -> None:
     assert paired_interval(np.full(pairs, 0.1)) == pytest.approx((0.1, 0.1), abs=1e-15)
-    assert paired_interval(np.zeros(pairs)) == (0.0, 0.0)
+    assert [float(end) for end in paired_interval(np.zeros(pairs))] == [0.0, 0.0]
 
 
 def test_one_pair_says_nothing() -> None:
-    assert paired_interval([3.0]) == (-np.inf, np.inf)
+    assert [float(end) for end in paired_interval([3.0])] == [-np.inf, np.inf]
 
 
 @pytest.mark.parametrize("pairs", [6, 12, 20])
@@ -154,8 +154,8 @@ def test_holm_follows_the_book() -> None:
 def test_holm_keeps_one_false_alarm_in_a_whole_family_below_alpha() -> None:
     generator = np.random.default_rng(11)
     families = sign_flip_p(generator.normal(size=(SETS, 20, 10)))
-    assert (families.min(axis=-1) <= 0.05).mean() > 0.5
-    wrong = (holm(families).min(axis=-1) <= 0.05).mean()
+    assert np.mean(families.min(axis=-1) <= 0.05) > 0.5
+    wrong = np.mean(holm(families).min(axis=-1) <= 0.05)
     assert wrong == pytest.approx(20 * 2 / 2**10, abs=0.014)
 
 

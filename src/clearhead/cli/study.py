@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -11,11 +11,9 @@ from tyro.conf import Positional, arg
 from clearhead.cli.options import AsJson
 
 INTERRUPTED, FAILED = 130, 1
-FIGURES = 3  # significant
 
 if TYPE_CHECKING:
-    from clearhead.studies.running.results import Judged, Results
-    from clearhead.studies.verdict import Finding
+    from clearhead.studies.running.results import Results
 
 Names = Annotated[
     Positional[tuple[str, ...]],
@@ -70,8 +68,36 @@ class Run:
     )
 
 
+@dataclass(frozen=True)
+class Report:
+    """Write what was found as one HTML page, with figures, methods and raw data."""
+
+    results: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="of the results",
+            help_behavior_hint="(default: runs/studies/full, or else …/quick)",
+        ),
+    ] = None
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="the page")] = Path("report.html")
+    markdown: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help="the same as Markdown, with its figures in a folder of this name",
+            help_behavior_hint="",
+        ),
+    ] = None
+    json: Annotated[
+        bool, arg(help="print everything as JSON too, raw values included", help_behavior_hint="")
+    ] = False
+
+
 Command = Annotated[
-    Annotated[List, tyro.conf.subcommand("list")] | Annotated[Run, tyro.conf.subcommand("run")],
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Report, tyro.conf.subcommand("report")],
     arg(name=""),
 ]
 
@@ -86,6 +112,8 @@ def study(command: Command) -> int:
             return _list(command)
         case Run():
             return _run(command)
+        case Report():
+            return _report(command)
 
 
 def _list(options: List) -> int:
@@ -136,45 +164,54 @@ def _run(options: Run) -> int:
 
 
 def _print_verdicts(results: "Results", wanted: set[str]) -> None:
-    from clearhead.cli.output import print_line, print_table
+    """A line a study, and its main effect below: names and effects are long."""
+    from clearhead.cli.output import print_line
+    from clearhead.report import study_words as words
     from clearhead.studies.running.results import judge
 
     judged = judge(results)
-    family = next((one.verdict.family for one in judged if one.verdict), 0)
+    shown = [one for one in judged if one.result.source in wanted]
     heading = f"Verdicts, budget {results.budget}"
     if results.budget == "quick":
         heading += ": few seeds, for a first look"
-    print_table(
-        heading,
-        ("claim", "study", "verdict", "main effect, 95 % interval"),
-        [
-            (one.result.study.claim, one.result.study.name, _verdict(one), _main(one))
-            for one in judged
-            if one.result.source in wanted
-        ],
+    print_line(heading)
+    width = max((len(one.result.study.name) for one in shown), default=0)
+    for one in shown:
+        study = one.result.study
+        print_line(f"  {study.claim:<4} {study.name:<{width}}  {words.answer(one)}")
+        if words.main_effect(one):
+            print_line(f"       {words.main_effect(one)}")
+    family = next((one.verdict.family for one in judged if one.verdict), 0)
+    print_line(
+        f"p values are adjusted (Holm) over all comparisons in {results.folder}: {family}; "
+        "`clearhead study report` shows the evidence"
     )
-    if family:
-        print_line(f"p values are adjusted (Holm) over {family} comparisons in {results.folder}")
 
 
-def _verdict(one: "Judged") -> str:
-    return one.verdict.answer if one.verdict else one.unjudged
+def _report(options: Report) -> int:
+    from clearhead.cli.output import print_line, print_remark
+    from clearhead.report.study_data import to_json
+    from clearhead.report.study_report import report_studies
+    from clearhead.report.study_write import write_study_report
+    from clearhead.studies.running.results import read_results
+
+    results = read_results(options.results or _default_results())
+    report = report_studies(results)
+    for section in report.sections:
+        for told in (section.judged.unjudged, *section.problems):
+            if told:
+                print_remark(f"study {section.name}: {told}")
+    written = write_study_report(report, options.out, markdown=options.markdown)
+    if options.json:
+        print_line(to_json(report).rstrip())
+    else:
+        for path in written:
+            print_line(f"wrote {path}")
+    return 0
 
 
-def _main(one: "Judged") -> str:
-    return effect(one.verdict.findings[0]) if one.verdict and one.verdict.findings else ""
+def _default_results() -> Path:
+    from clearhead.studies.running.folder import default_folder
 
-
-def effect(finding: "Finding") -> str:
-    """The first finding in one line: what, how much, from where to where."""
-    if finding.estimate is None:
-        return f"{finding.name}: none"
-    told = f"{finding.name}: {_number(finding.estimate)}"
-    if finding.interval is not None:
-        low, high = finding.interval
-        told += f" ({_number(low)} to {_number(high)})"
-    return f"{told} {finding.unit}".rstrip()
-
-
-def _number(value: Any) -> str:
-    return f"{value:.{FIGURES}g}".replace("-", "−")
+    full = default_folder("full", 0)
+    return full if full.is_dir() else default_folder("quick", 0)

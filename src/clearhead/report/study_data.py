@@ -29,9 +29,13 @@ def study_data(section: Section) -> dict[str, Any]:
     result, verdict = section.judged.result, section.judged.verdict
     study = result.study
     return {
-        **{"name": study.name, "claim": study.claim, "statement": study.statement},
-        **{"hypothesis": study.hypothesis, "conditions": study.conditions},
-        **{"measure": study.measure, "references": study.references},
+        "name": study.name,
+        "claim": study.claim,
+        "statement": study.statement,
+        "hypothesis": study.hypothesis,
+        "conditions": study.conditions,
+        "measure": study.measure,
+        "references": study.references,
         "verdict": verdict.to_dict() if verdict else None,
         "unjudged": section.judged.unjudged,
         "sentences": section.sentences,

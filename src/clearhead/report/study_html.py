@@ -84,6 +84,7 @@ def _section(section: Section) -> str:
             f"<dl>{fixed}</dl>",
             _evidence_table(section),
             _figure(section),
+            *(["<h3>References</h3>"] if study.references else []),
             _list("references", study.references),
             _raw(section),
             "</section>",
@@ -100,6 +101,7 @@ def _evidence_table(section: Section) -> str:
 
 
 def evidence_row(finding: Finding) -> list[str]:
+    """One finding under `EVIDENCE_HEAD`."""
     return [
         finding.name,
         f"{finding.n}",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from clearhead.report import study_words as words
 from clearhead.report.study_html import EVIDENCE_HEAD, evidence_row
 from clearhead.report.study_report import Section, StudyReport
+from clearhead.studies.running.records import file_name
 
 SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|[]<>#"})
 
@@ -22,8 +23,7 @@ def to_markdown(report: StudyReport, figures: str) -> str:
         for section in report.sections
     ]
     methods = [
-        f"**{name}.** {plain(text)}"
-        for name, text in words.methods(report.results, report.family)
+        f"**{name}.** {plain(text)}" for name, text in words.methods(report.results, report.family)
     ]
     parts = [
         "# Claims about attention, put to the test",
@@ -35,6 +35,11 @@ def to_markdown(report: StudyReport, figures: str) -> str:
         *methods,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def figure_name(section: Section) -> str:
+    """The file of a section's figure."""
+    return f"{file_name(section.name)}.svg"
 
 
 def plain(text: str) -> str:
@@ -62,9 +67,9 @@ def _section(section: Section, figures: str) -> str:
         rows = [evidence_row(finding) for finding in section.judged.verdict.findings]
         parts.append(_table(EVIDENCE_HEAD, rows))
     if section.svg:
-        parts.append(f"![{plain(section.alt)}]({figures}/{section.name}.svg)")
+        parts.append(f"![{plain(section.alt)}]({figures}/{figure_name(section)})")
     if study.references:
-        parts.append(_bullets(study.references))
+        parts += ["References:", _bullets(study.references)]
     return "\n\n".join(parts)
 
 

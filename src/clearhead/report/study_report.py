@@ -56,9 +56,7 @@ def _section(judged: Judged) -> Section:
         svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         problems.append(f"not all could be shown ({type(error).__name__}: {error})")
-    return Section(
-        judged=judged, sentences=sentences, svg=svg, alt=alt, problems=tuple(problems)
-    )
+    return Section(judged=judged, sentences=sentences, svg=svg, alt=alt, problems=tuple(problems))
 
 
 def _in_words(figure: "object") -> str:

@@ -46,7 +46,7 @@ def probability(p: float | None) -> str:
     """A p value."""
     if p is None:
         return ""
-    return f"<{LEAST_P:.4f}" if p < LEAST_P else f"{p:.{2 if p >= 0.01 else 4}f}"
+    return f"<{LEAST_P:.4f}" if p < LEAST_P else f"{p:.2g}"
 
 
 def predicted(finding: Finding) -> str:
@@ -97,7 +97,7 @@ def budget_note(results: Results) -> str:
 def methods(results: Results, family: int) -> tuple[tuple[str, str], ...]:
     """How it was done: heading and text, in the order to be read."""
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
-    seeds = f"from {results.first_seed} on, as many as each study says for this budget"
+    seeds = f"Seeds from {results.first_seed} on, as many as each study says for this budget"
     return (
         ("Rule", " ".join(RULE)),
         ("Statistics", STATISTICS),
@@ -134,8 +134,9 @@ def _run(one: dict[str, object]) -> str:
     machine = one.get("machine")
     facts = machine if isinstance(machine, dict) else {}
     told = f"{facts.get('processor')}, {facts.get('cores')} cores, {facts.get('memory_gib')} GiB"
+    duration = minutes(float(str(one["elapsed"])))
     return (
-        f"`{one.get('command')}`: {one['measured']} trials in {minutes(float(str(one['elapsed'])))}"
+        f"{one.get('command')} measured {one['measured']} trials in {duration}"
         f" with {one.get('workers')} at once ({one.get('engine')}), on {told}, "
         f"{facts.get('system')}"
     )
@@ -146,6 +147,6 @@ def _other_code(results: Results) -> list[str]:
     if not changed:
         return []
     return [
-        f"measured by another state of the code than the one that wrote this report: "
+        "Measured by another state of the code than the one that wrote this report: "
         f"{', '.join(changed)}"
     ]

@@ -39,7 +39,8 @@ def run_on_ray(tasks: Sequence[Task], workers: int | None) -> Generator[Measured
 def _measure_all(ray: Any, tasks: Sequence[Task], workers: int | None) -> Generator[Measured]:
     remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(measure)
     at_once = workers or IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting, flying = list(reversed(tasks)), {}
+    waiting = list(reversed(tasks))
+    flying: dict[Any, Task] = {}
     while waiting or flying:
         while waiting and len(flying) < at_once:
             task = waiting.pop()
