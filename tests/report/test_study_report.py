@@ -24,7 +24,7 @@ from clearhead.studies.running.results import read_results
 from clearhead.studies.running.run import run_studies
 from clearhead.studies.study import Check
 from clearhead.studies.verdict import judge_evidence
-from tests.studies.toy_studies import write_toys
+from tests.studies.toy_studies import forget_toys, write_toys
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -53,6 +53,7 @@ class Page(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("studies")
     write_toys(folder)
+    forget_toys()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
@@ -112,9 +113,8 @@ def test_a_figure_that_fails_is_named_and_costs_nothing_else(report: StudyReport
 
 def test_the_raw_data_lie_in_the_page(report: StudyReport, page: Page) -> None:
     links = {link["download"]: link["href"] or "" for link in page.all("a") if "download" in link}
-    assert links.keys() == {
-        f"{n}.{kind}" for n in ("toy", "null", "alone") for kind in ("json", "csv")
-    }
+    kinds = ("json", "csv")
+    assert links.keys() == {f"{name}.{kind}" for name in ("toy", "null", "alone") for kind in kinds}
     data = json.loads(b64decode(links["toy.json"].partition(",")[2]))
     outcomes = report.sections[1].judged.result.outcomes
     assert [trial["values"] for trial in data["trials"]] == [one.values for one in outcomes]
@@ -155,9 +155,8 @@ def test_texts_are_shown_as_they_are(folder: Path) -> None:
 
     results: Results = read_results(folder / "r")
     toy = results.studies[1]
-    wild: Any = replace(
-        toy.study, statement="<b>*a* | b & `c`</b>", hypothesis="<script>1</script>"
-    )
+    study: Any = toy.study
+    wild = replace(study, statement="<b>*a* | b & `c`</b>", hypothesis="<script>1</script>")
     made = report_studies(replace(results, studies=(replace(toy, study=wild),)))
     page = Page(to_html(made))
     assert "<b>*a* | b & `c`</b>" in page.text
@@ -183,11 +182,11 @@ def test_markdown_has_the_same_verdicts_and_its_figures_beside_it(folder: Path) 
 
 
 def test_csv_keeps_lists_as_json(report: StudyReport) -> None:
-    rows = list(csv.DictReader(StringIO(to_csv(report.sections[1]))))
-    assert (
-        json.loads(rows[1]["value"]) == report.sections[1].judged.result.outcomes[0].values["all"]
-    )
-    assert rows[0]["settings"] == '{"size": 3}'
+    first, second, *_ = csv.DictReader(StringIO(to_csv(report.sections[1])))
+    assert (first["measure"], second["measure"]) == ("all", "score")
+    values = report.sections[1].judged.result.outcomes[0].values
+    assert json.loads(first["value"]) == values["all"]
+    assert first["settings"] == '{"size": 3}'
 
 
 def test_the_full_budget_carries_no_warning(report: StudyReport) -> None:

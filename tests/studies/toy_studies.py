@@ -1,5 +1,6 @@
 """Studies of a few milliseconds a trial, written to a folder as a user would write theirs."""
 
+import sys
 from pathlib import Path
 
 TOY = """
@@ -160,6 +161,12 @@ STUDY = replace(
     evidence=lambda outcomes: (),
 )
 """
+
+
+def forget_toys() -> None:
+    """What another test imported under these names lay in another folder."""
+    for name in ("toy", "null", "faulty", "alone", "hidden"):
+        sys.modules.pop(name, None)
 
 
 def write_toys(folder: Path) -> None:
