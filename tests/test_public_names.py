@@ -19,6 +19,7 @@ ROOMS = (
     "prediction",
     "report",
     "serve",
+    "studies",
     "training",
 )
 

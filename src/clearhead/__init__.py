@@ -11,7 +11,8 @@ evaluation/      second floor: accuracy with intervals, calibration, the picture
 insight/         third floor: what attention says: maps, flow, heads, ablation, faithfulness
 training/        third floor: recipes, loop, optimisers, checkpoints, many processes
 prediction/      third floor: one picture, one answer
-report/          fourth floor: one picture explained, as one HTML file
+studies/         above the third floor: claims about attention, tested
+report/          fourth floor: a picture explained, studies reported, as one HTML file
 serve/           fourth floor: a model over HTTP
 microscope/      fourth floor: one HTML page to look through a model's attention
 cli/             roof: one short file for each command

@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "page": Command("clearhead.cli.page", "page", "Write the microscope, one HTML file."),
     "serve": Command("clearhead.cli.serve", "serve", "Serve a model over HTTP."),
+    "study": Command("clearhead.cli.study", "study", "Test claims about attention."),
     "data": Command("clearhead.cli.data", "data", "Fetch a data set and say what it holds."),
     "info": Command("clearhead.cli.info", "info", "Show a model, and the versions in use."),
 }

@@ -1,11 +1,15 @@
-"""Fourth floor: one picture's attention, explained in one file that opens anywhere.
+"""Fourth floor: one picture's attention, or what studies found, in one file that opens anywhere.
 
 - `reader`, `readers`: a model with all that is needed to show it a picture, and to say what it saw
 - `own`, `timm_models`, `hf_models`, `libraries`: readers of ours and of two libraries' models
 - `explanation`: `explain`, a picture's explanation as plain data; `kept`: how much of it is kept
 - `photos`: pictures in colour, in and out; `influence`: what the answer rests on, in three ways
 - `html`, `payload`, `page/`: that data as one HTML file without requests; `static`: its plain parts
+- `sealed`: what all pages are made of
 - `figure`, `tables`: the same as PNG or SVG, as JSON, as CSV; `write`: all of them to disk
+- `study_report`: what studies found, as plain data; `study_words`: its words and numbers
+- `study_html`, `study_markdown`, `study_data`: that as a page, as text, as JSON and CSV;
+  `study_write`: all of them to disk
 """
 
 import lazy_loader

@@ -5,4 +5,7 @@ from .influence import Influence as Influence
 from .reader import Reader as Reader
 from .reader import View as View
 from .readers import open_reader as open_reader
+from .study_report import StudyReport as StudyReport
+from .study_report import report_studies as report_studies
+from .study_write import write_study_report as write_study_report
 from .write import write_report as write_report

@@ -1,13 +1,11 @@
 """One explanation as one HTML file that opens anywhere and asks nobody for anything."""
 
-from base64 import b64encode
-from hashlib import sha256
 from html import escape
-from importlib import resources
 from string import Template
 
 from clearhead.report import payload, static
 from clearhead.report.explanation import Explanation
+from clearhead.report.sealed import part, policy
 
 # In this order they make one script; each file says what it is for.
 SCRIPTS = (
@@ -20,9 +18,9 @@ FEW_HEADS = 4
 
 def to_html(explanation: Explanation) -> str:
     """The whole page: style, script and data stand in it, and its policy lets nothing else in."""
-    style, script = _file("style.css"), _script()
-    return Template(_file("page.html")).substitute(
-        policy=_policy(style, script),
+    style, script = part("base.css") + part("style.css"), _script()
+    return Template(part("page.html")).substitute(
+        policy=policy(style, script),
         style=style,
         script=script,
         title=escape(_heading(explanation)),
@@ -72,22 +70,5 @@ def _note(text: str) -> str:
 
 
 def _script() -> str:
-    parts = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
+    parts = "\n".join(part(f"{name}.js") for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
-
-
-def _policy(style: str, script: str) -> str:
-    """Only this very style and script, pictures inside the page, and no connection at all."""
-    return (
-        "default-src 'none'; connect-src 'none'; img-src data:; "
-        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}"
-
-
-def _file(name: str) -> str:
-    return (resources.files("clearhead.report") / "page" / name).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """The parts of a page that need no script: answer, what the answer rests on, proof."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 
 import torch
@@ -9,10 +9,10 @@ from torch import Tensor
 from clearhead.report.explanation import Explanation
 from clearhead.report.influence import Influence
 from clearhead.report.payload import share_of_sum
+from clearhead.report.sealed import SCROLL, table
 
 MOST_CLASSES = 10
 MOST_PROOFS_AT_ONCE = 12
-SCROLL = '<div class="scroll" role="group" tabindex="0" aria-label="Table">'
 SPACE = "\u00a0"  # never at the end of a line
 
 MEASURES = {
@@ -139,7 +139,7 @@ def influence_table(explanation: Explanation) -> str:
     ]
     return (
         '<details id="influence-table"><summary>Show these maps as a table</summary>'
-        f"{SCROLL}{_table('What the answer rests on', ['token', *head], rows)}</div>"
+        f"{SCROLL}{table('What the answer rests on', ['token', *head], rows)}</div>"
         "</details>"
     )
 
@@ -157,11 +157,11 @@ def proof(explanation: Explanation) -> str:
         for proof in explanation.proofs
     ]
     head = ["attention", "rows sum to one", "on masked keys", "weights · V", "rounding explains"]
-    table = _table("Largest errors of each layer", head, rows)
+    figures = table("Largest errors of each layer", head, rows)
     opened = " open" if len(rows) <= MOST_PROOFS_AT_ONCE else ""
     return (
         f'<details id="proof-table"{opened}><summary>The figures</summary>'
-        f"{SCROLL}{table}</div></details>"
+        f"{SCROLL}{figures}</div></details>"
     )
 
 
@@ -235,17 +235,3 @@ def _spearman(a: Tensor, b: Tensor) -> float | None:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{escape(text)}</td>" for text in rest)
-        + "</tr>"
-        for name, *rest in rows
-    )
-    return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )

@@ -1,6 +1,8 @@
 """Fourth floor: the claims people make about attention, each put to the test.
 
 - `study`: what a study is; `selection`: picking from its outcomes
+- `statistics`, `verdict`: how sure a difference is; the one rule from evidence to a verdict
+- `registry`: which studies there are; `running/`: every trial measured once, here or on Ray
 - `fit`, `digits`: models trained in memory, and what they are trained on
 - `c01_…` to `c17_…`: one claim a file, each with a `STUDY`
 """

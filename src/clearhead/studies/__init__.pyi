@@ -1,4 +1,10 @@
 from .fit import fit as fit
+from .running.results import Judged as Judged
+from .running.results import Results as Results
+from .running.results import StudyResult as StudyResult
+from .running.results import judge as judge
+from .running.results import read_results as read_results
+from .running.run import run_studies as run_studies
 from .study import Budget as Budget
 from .study import Check as Check
 from .study import Comparison as Comparison
@@ -6,3 +12,6 @@ from .study import Evidence as Evidence
 from .study import Outcome as Outcome
 from .study import Study as Study
 from .study import Trial as Trial
+from .verdict import Finding as Finding
+from .verdict import Verdict as Verdict
+from .verdict import judge_evidence as judge_evidence

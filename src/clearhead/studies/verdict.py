@@ -1,0 +1,203 @@
+"""The one rule by which evidence becomes a verdict; no study has a rule of its own.
+
+A comparison gets its mean difference with a 95 % interval, a p value, and that p adjusted (Holm)
+for all comparisons that are judged together. It comes out
+
+- as claimed: expecting "more", if the adjusted p is below 0.05 and the mean at least the margin;
+  expecting "equal", if the interval lies within ± margin
+- not as claimed: expecting "more", if the interval lies wholly below the margin; expecting "equal",
+  if it lies wholly outside ± margin
+- undecided otherwise, and always with fewer than three pairs
+
+A check comes out as claimed if every value lies in its range, undecided with fewer than two values.
+All evidence of a study as claimed: "holds"; all not: "does not hold"; both: "depends"; else
+"undecided".
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from clearhead.studies.statistics import equivalence_p, holm, paired_interval, sign_flip_p
+from clearhead.studies.statistics import standardised as in_standard_deviations
+from clearhead.studies.study import Check, Comparison, Evidence
+
+LEVEL = 0.05
+FEWEST_PAIRS = 3
+FEWEST_VALUES = 2
+
+OutcomeOf = Literal["as claimed", "not as claimed", "undecided"]
+Answer = Literal["holds", "does not hold", "depends", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One piece of evidence, judged. Numbers that cannot be had are None."""
+
+    kind: Literal["comparison", "check"]
+    name: str
+    unit: str
+    expects: Literal["more", "equal", "within"]
+    n: int
+    """Pairs of a comparison, values of a check"""
+    estimate: float | None
+    """Mean difference; of a check the median"""
+    interval: tuple[float, float] | None
+    """95 % interval of the mean difference; of a check the smallest and largest value"""
+    p: float | None
+    adjusted_p: float | None
+    """p after Holm, over all comparisons judged together"""
+    effect_size: float | None
+    """Mean difference in standard deviations of the differences"""
+    low: float | None
+    """What was claimed lies from here; None: no bound"""
+    high: float | None
+    outcome: OutcomeOf
+    seen: str
+    """"more", "less", "no difference" or "unclear"; of a check "within" or how many are outside"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the findings of one study say together."""
+
+    answer: Answer
+    findings: tuple[Finding, ...]
+    family: int
+    """How many comparisons the p values were adjusted for"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return asdict(self)
+
+
+def judge_evidence(evidence: Mapping[str, Sequence[Evidence]]) -> dict[str, Verdict]:
+    """The verdict of each study, from the evidence of all that are judged together."""
+    comparisons = [
+        (study, place, one)
+        for study, parts in evidence.items()
+        for place, one in enumerate(parts)
+        if isinstance(one, Comparison)
+    ]
+    p_values = [_p(one) for _, _, one in comparisons]
+    adjusted = holm(p_values).tolist() if p_values else []
+    pairs = {
+        (study, place): both
+        for (study, place, _), *both in zip(comparisons, p_values, adjusted, strict=True)
+    }
+    verdicts = {}
+    for study, parts in evidence.items():
+        findings = tuple(
+            _compared(one, *pairs[study, place]) if isinstance(one, Comparison) else _checked(one)
+            for place, one in enumerate(parts)
+        )
+        verdicts[study] = Verdict(
+            answer=_answer(findings), findings=findings, family=len(comparisons)
+        )
+    return verdicts
+
+
+def _answer(findings: Sequence[Finding]) -> Answer:
+    outcomes = {finding.outcome for finding in findings}
+    if outcomes == {"as claimed"}:
+        return "holds"
+    if outcomes == {"not as claimed"}:
+        return "does not hold"
+    if {"as claimed", "not as claimed"} <= outcomes:
+        return "depends"
+    return "undecided"
+
+
+def _p(comparison: Comparison) -> float:
+    differences = comparison.differences
+    if not differences or not np.isfinite(differences).all():
+        return 1.0
+    if comparison.expects == "equal":
+        return float(equivalence_p(differences, comparison.margin))
+    return float(sign_flip_p(differences))
+
+
+def _compared(comparison: Comparison, p: float, adjusted: float) -> Finding:
+    differences = comparison.differences
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    if differences and np.isfinite(differences).all():
+        estimate = float(np.mean(differences))
+        if len(differences) > 1:
+            low, high = paired_interval(differences)
+            interval = float(low), float(high)
+    margin = comparison.margin
+    return Finding(
+        kind="comparison",
+        name=comparison.name,
+        unit=comparison.unit,
+        expects=comparison.expects,
+        n=len(differences),
+        estimate=estimate,
+        interval=interval,
+        p=p,
+        adjusted_p=adjusted,
+        effect_size=None if estimate is None else in_standard_deviations(differences),
+        low=-margin if comparison.expects == "equal" else margin,
+        high=margin if comparison.expects == "equal" else None,
+        outcome=_outcome(comparison, estimate, interval, adjusted),
+        seen=_seen(margin, interval),
+    )
+
+
+def _outcome(
+    comparison: Comparison,
+    estimate: float | None,
+    interval: tuple[float, float] | None,
+    adjusted: float,
+) -> OutcomeOf:
+    if estimate is None or interval is None or len(comparison.first) < FEWEST_PAIRS:
+        return "undecided"
+    low, high = interval
+    margin = comparison.margin
+    if comparison.expects == "equal":
+        if -margin <= low and high <= margin:
+            return "as claimed"
+        return "not as claimed" if low > margin or high < -margin else "undecided"
+    if adjusted < LEVEL and estimate >= margin:
+        return "as claimed"
+    return "not as claimed" if high < margin else "undecided"
+
+
+def _seen(margin: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return "unclear"
+    low, high = interval
+    if -margin <= low and high <= margin:
+        return "no difference"
+    if low > 0:
+        return "more"
+    return "less" if high < 0 else "unclear"
+
+
+def _checked(check: Check) -> Finding:
+    values = check.values
+    outside = sum(not check.low <= value <= check.high for value in values)  # NaN is outside
+    whole = bool(values) and bool(np.isfinite(values).all())
+    outcome: OutcomeOf = "undecided"
+    if len(values) >= FEWEST_VALUES:
+        outcome = "not as claimed" if outside else "as claimed"
+    return Finding(
+        kind="check",
+        name=check.name,
+        unit=check.unit,
+        expects="within",
+        n=len(values),
+        estimate=float(np.median(values)) if whole else None,
+        interval=(min(values), max(values)) if whole else None,
+        p=None,
+        adjusted_p=None,
+        effect_size=None,
+        low=check.low if math.isfinite(check.low) else None,
+        high=check.high if math.isfinite(check.high) else None,
+        outcome=outcome,
+        seen=f"{outside} of {len(values)} outside" if outside else "within",
+    )

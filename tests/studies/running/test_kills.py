@@ -1,0 +1,114 @@
+"""Processes killed at any moment: what is recorded equals an undisturbed run, to the byte."""
+
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clearhead.studies.running.run import run_studies
+from tests.studies.running.test_run import begun, records
+
+TRIALS = 24
+RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
+PATIENCE = 60.0
+
+
+def start(out: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*RUN, "--out", out],
+        env=os.environ | {"TOY_SECONDS": "0.15"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def count(out: str) -> int:
+    return len(list(Path(out).glob("toy/w*.json")) + list(Path(out).glob("toy/1*.json")))
+
+
+def children(pid: int) -> list[int]:
+    told = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(one) for one in told.read_text().split()] if told.exists() else []
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@pytest.fixture
+def undisturbed(toys: Path) -> dict[str, bytes]:
+    run_studies(["toy:STUDY"], workers=1, out="whole")
+    (toys / "begun.txt").unlink()
+    return records(Path("whole"))
+
+
+def test_a_killed_driver_leaves_no_process_and_goes_on(undisturbed: dict[str, bytes]) -> None:
+    generator = random.Random(5)
+    for stop in (3, 9, 16):
+        driver = start("r")
+        until(lambda stop=stop: count("r") >= stop)  # type: ignore[misc]
+        time.sleep(generator.uniform(0, 0.1))
+        workers = children(driver.pid)
+        driver.kill()
+        driver.wait()
+        assert driver.stdout is not None
+        assert driver.stderr is not None
+        driver.stdout.close()
+        driver.stderr.close()
+        assert workers
+        until(lambda workers=workers: not any(map(is_running, workers)))  # type: ignore[misc]
+        assert count("r") < TRIALS
+    before = len(begun())
+    last = start("r")
+    _, told = last.communicate(timeout=PATIENCE)
+    assert last.returncode == 0, told
+    assert records(Path("r")) == undisturbed
+    assert TRIALS <= len(begun()) <= TRIALS + 3 * 3
+    assert len(begun()) - before < TRIALS
+
+
+def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
+    generator = random.Random(7)
+    driver = start("r")
+    for stop in (1, 5, 10, 14, 18):
+        until(lambda stop=stop: count("r") >= stop and bool(children(driver.pid)))  # type: ignore[misc]
+        time.sleep(generator.uniform(0, 0.15))
+        os.kill(generator.choice(children(driver.pid)), signal.SIGKILL)
+    _, told = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, told
+    assert records(Path("r")) == undisturbed
+    assert TRIALS < len(begun()) <= TRIALS + 5
+
+
+def test_ctrl_c_says_in_one_line_how_to_go_on(undisturbed: dict[str, bytes]) -> None:
+    driver = start("r")
+    until(lambda: count("r") >= 4)
+    workers = children(driver.pid)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, told = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 130
+    again = shlex.join(["clearhead", *RUN[3:], "--out", "r"])
+    assert told.decode().splitlines()[-1] == (
+        f"clearhead: stopped; what is measured is kept; go on with: {again}"
+    )
+    assert b"Traceback" not in told
+    until(lambda: not any(map(is_running, workers)))
+    last = start("r")
+    last.communicate(timeout=PATIENCE)
+    assert records(Path("r")) == undisturbed

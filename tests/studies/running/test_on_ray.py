@@ -1,0 +1,55 @@
+"""Ray gives the same bytes as processes here; run apart, because Ray warns of much."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clearhead.studies.running.run import run_studies
+from tests.studies.running.test_run import begun, records
+
+TRIALS = 24
+LOOK = """
+import json
+import ray, ray.dashboard
+from clearhead.studies.running import on_ray
+connect = on_ray._connect
+def look(*given):
+    connect(*given)
+    print(json.dumps({"dashboard": ray._private.worker._global_node.webui_url or ""}))
+on_ray._connect = look
+from clearhead.cli.main import main
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None and not os.environ.get("CI"), reason="no Ray here"
+)
+@pytest.mark.usefixtures("toys")
+def test_ray_measures_the_same_bytes_as_processes_here() -> None:
+    run_studies(["toy:STUDY", "faulty:STUDY"], workers=2, out="here")
+    Path("begun.txt").unlink()
+    Path("died").unlink()
+    command = ["study", "run", "toy:STUDY", "faulty:STUDY", "--engine", "ray", "--out", "there"]
+    environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOK, *command, "--workers", "2"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=environment,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[0]) == {"dashboard": ""}
+    assert records(Path("there")) == records(Path("here"))
+    assert len([line for line in begun() if line.startswith(("w", "1"))]) == TRIALS
+    assert "trial raises-0-" in ended.stderr
+    assert "its process died 3 times (WorkerCrashedError)" in ended.stderr
+    assert begun().count("dies") == 3
+    assert "Traceback" not in ended.stderr

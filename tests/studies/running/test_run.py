@@ -1,0 +1,216 @@
+"""Every trial once, whatever happens: resumed, damaged, failing, alone."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clearhead.errors import ConfigError
+from clearhead.studies.running.results import judge, read_results
+from clearhead.studies.running.run import run_studies
+
+TRIALS = 24
+
+
+def records(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder of results but its log."""
+    apart = ("log.jsonl", "printed.txt", ".lock")
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in apart
+    }
+
+
+def begun() -> list[str]:
+    path = Path("begun.txt")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.usefixtures("toys")
+def test_all_trials_are_measured_recorded_and_judged() -> None:
+    results = run_studies(["toy:STUDY"], workers=2, out="r")
+    toy: Any = importlib.import_module("toy")
+    (result,) = results.studies
+    assert result.is_complete
+    assert results.failures == ()
+    assert len(set(begun())) == len(begun()) == TRIALS
+    for outcome in result.outcomes:
+        assert outcome.values == toy.run(outcome.trial)
+    (judged,) = judge(results)
+    assert judged.verdict is not None
+    assert judged.verdict.answer == "holds"
+    finding = judged.verdict.findings[0]
+    assert finding.n == 8
+    assert finding.p == finding.adjusted_p == 2 / 2**8
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_is_recorded_is_not_measured_again() -> None:
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    whole = records(Path("r"))
+    gone = sorted(Path("r/toy").glob("with*.json"))[:3]
+    for path in gone:
+        path.unlink()
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    assert records(Path("r")) == whole
+    assert len(begun()) == TRIALS + 3
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    assert len(begun()) == TRIALS + 3
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_null_study_comes_out_as_no_difference() -> None:
+    judged = judge(run_studies(["toy:STUDY", "null:STUDY"], workers=1, out="r"))
+    verdicts = {one.result.study.name: one.verdict for one in judged}
+    assert verdicts["null"] is not None
+    assert verdicts["null"].family == 2
+    assert verdicts["null"].findings[0].seen == "no difference"
+    assert verdicts["null"].answer == "does not hold"
+
+
+@pytest.mark.usefixtures("toys")
+def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixture[str]) -> None:
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    whole = records(Path("r"))
+    harmed = sorted(Path("r/toy").glob("with-*.json"))[:6]
+    content = harmed[0].read_bytes()
+    place = content.index(b"score") + 10
+    harms = (
+        content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
+        content[:-7],
+        b"",
+        (whole["toy/" + harmed[5].name]),
+        b'{"record": {"values": 3}}',
+    )
+    for path, harm in zip(harmed, harms, strict=False):
+        path.write_bytes(harm)
+    read = read_results("r")
+    assert len(read.studies[0].damaged) == 5
+    for path, told in zip(harmed, read.studies[0].damaged, strict=False):
+        assert told.startswith(f"{path} is damaged")
+    assert judge(read)[0].verdict is None
+    assert judge(read)[0].unjudged == "unfinished: 19 of 24 trials are measured"
+    capfd.readouterr()
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    told = capfd.readouterr().err
+    assert all(f"clearhead: {path} is damaged" in told for path in harmed[:5])
+    assert records(Path("r")) == whole
+    assert len(begun()) == TRIALS + 5
+
+
+@pytest.mark.usefixtures("toys")
+def test_failures_name_study_trial_and_error_and_the_others_go_on(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    results = run_studies(["faulty:STUDY", "toy:STUDY"], workers=2, out="r")
+    told = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
+    assert set(told) == {"raises", "dies", "NaN", "no dict"}
+    assert told["raises"].startswith("study faulty, trial raises-0-")
+    assert told["raises"].endswith("ValueError: two lines")
+    assert told["dies"].endswith("its process was killed by SIGKILL 3 times")
+    assert "ValueError" in told["NaN"]
+    assert told["no dict"].endswith("TypeError: a trial gives a dict of values, got list")
+    faulty, toy = results.studies
+    assert len(faulty.outcomes) == 4
+    assert toy.is_complete
+    assert begun().count("dies") == 3
+    assert begun().count("dies once") == 2
+    assert begun().count("raises") == 1
+    assert "from below" in Path("r/printed.txt").read_text()
+    assert "from below" not in capfd.readouterr().out
+    log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
+    traces = [event["trace"] for event in log if event["event"] == "error"]
+    assert any("in run" in trace for trace in traces)
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_measures_time_runs_alone_after_all_others() -> None:
+    run_studies(["alone:STUDY", "toy:STUDY"], workers=2, out="r")
+    lines = begun()
+    first = lines.index("alone begins")
+    assert first == TRIALS
+    assert lines[first:] == ["alone begins", "alone ends"] * 8
+
+
+@pytest.mark.usefixtures("toys")
+def test_another_first_seed_measures_other_trials_and_needs_another_folder() -> None:
+    first = run_studies(["toy:STUDY"], workers=1, out="r")
+    with pytest.raises(ConfigError, match=r"other settings \(first seed 0, not 100\)"):
+        run_studies(["toy:STUDY"], workers=1, out="r", first_seed=100)
+    second = run_studies(["toy:STUDY"], workers=1, out="s", first_seed=100)
+    seeds = {outcome.trial.seed for outcome in second.studies[0].outcomes}
+    assert seeds == set(range(100, 108))
+    assert first.studies[0].outcomes[0].values != second.studies[0].outcomes[0].values
+    with pytest.raises(ConfigError, match=r"budget quick, not full"):
+        run_studies(["toy:STUDY"], workers=1, out="r", budget="full")
+
+
+@pytest.mark.usefixtures("toys")
+def test_results_of_other_versions_are_refused() -> None:
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    path = Path("r/settings.json")
+    settings = json.loads(path.read_text())
+    settings["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"torch 1\.0, not .*; choose --out") as caught:
+        run_studies(["toy:STUDY"], workers=1, out="r")
+    assert "\n" not in str(caught.value)
+
+
+def test_results_of_other_code_are_refused_until_restart(toys: Path) -> None:
+    from clearhead.studies.running.provenance import code_digest
+
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    whole = records(Path("r"))
+    module = toys / "toy.py"
+    module.write_text(module.read_text().replace("0.5)", "0.6)"), encoding="utf-8")
+    code_digest.cache_clear()
+    with pytest.raises(ConfigError, match=r"toy in r were measured with other code; --restart"):
+        run_studies(["toy:STUDY"], workers=1, out="r")
+    assert records(Path("r")) == whole
+    assert not read_results("r").studies[0].same_code
+    run_studies(["toy:STUDY"], workers=1, out="r", restart=True)
+    assert records(Path("r")).keys() == whole.keys()
+    assert records(Path("r")) != whole
+    code_digest.cache_clear()
+
+
+@pytest.mark.usefixtures("toys")
+def test_two_runs_at_one_folder_do_not_meet() -> None:
+    from filelock import FileLock
+
+    Path("r").mkdir()
+    with FileLock("r/.lock"), pytest.raises(ConfigError, match="another run is at r"):
+        run_studies(["toy:STUDY"], workers=1, out="r")
+
+
+@pytest.mark.usefixtures("toys")
+def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        run_studies(["toy:STUDY"], workers=0)
+    with pytest.raises(ConfigError, match="first_seed must be at least 0"):
+        run_studies(["toy:STUDY"], first_seed=-1)
+    with pytest.raises(ConfigError, match="there is no module 'nowhere'"):
+        run_studies(["nowhere:STUDY"])
+    with pytest.raises(ConfigError, match="'toy:trials' names no Study"):
+        run_studies(["toy:trials"])
+    with pytest.raises(ConfigError, match="there are no results in void"):
+        read_results("void")
+
+
+@pytest.mark.usefixtures("toys")
+def test_the_order_of_trials_does_not_show_in_their_values() -> None:
+    """A study that draws from hidden random state: with two workers, and some trials by one."""
+    drawn = "random.random() + float(numpy.random.random()) + float(torch.rand(()))"
+    source = Path("toy.py").read_text().replace("generator.gauss(level, 0.5)", drawn)
+    Path("hidden.py").write_text(f"import numpy\nimport torch\n{source}", encoding="utf-8")
+    run_studies(["hidden:STUDY"], workers=2, out="r")
+    whole = records(Path("r"))
+    for path in sorted(Path("r/toy").glob("w*.json"))[3:6]:
+        path.unlink()
+    run_studies(["hidden:STUDY"], workers=1, out="r")
+    assert records(Path("r")) == whole
+    assert len(begun()) == TRIALS + 3
