@@ -192,9 +192,7 @@ def zigzag(images: Images, generator: torch.Generator, *, size: float = 2.0) -> 
     count = len(images)
     left, right = 2.0, 25.0
     start = torch.randint(0, SIDE - 1, (count,), generator=generator).float()
-    angles = (
-        torch.randint(-5, 5, (count,), generator=generator).float() / (right - left)
-    ).arctan()
+    angles = (torch.randint(-5, 5, (count,), generator=generator).float() / (right - left)).arctan()
     length = (right - left) / angles.cos()
     along, away = [torch.zeros(count)], [torch.zeros(count)]
     for peak in range(int(((right - left) - size) // (2 * size)) + 1):
@@ -255,9 +253,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
 
 def gaussian_blur(images: Images, sigma: float) -> Images:
     """Each image under a Gaussian of `sigma` pixels; the edge goes on outside."""
-    blurred = ndimage.gaussian_filter(
-        images.double().numpy(), (0, 0, sigma, sigma), mode="nearest"
-    )
+    blurred = ndimage.gaussian_filter(images.double().numpy(), (0, 0, sigma, sigma), mode="nearest")
     return torch.from_numpy(blurred).to(images)
 
 

@@ -1,13 +1,15 @@
 """Trials and a picture that several claims share: contenders against the number of digits."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from matplotlib.axes import Axes
 
 from clearhead.studies.contenders import CONTENDERS, reading, train_contender
 from clearhead.studies.study import Outcome, Trial, Values
 
-STEPS = 300
+# Steps of 100 digits, by training digits: more digits, more steps, or nobody could use them.
+STEPS = MappingProxyType({100: 200, 1_000: 300, 10_000: 500, 60_000: 600})
 UNSEEN = 4_000
 
 # What an accuracy of 100 % is drawn as, on an axis that has no zero.
@@ -20,11 +22,10 @@ def learning_trials(
     seeds: range,
     *,
     digits: int,
-    steps: int = STEPS,
-    unseen: int = UNSEEN,
+    steps: int | None = None,
 ) -> tuple[Trial, ...]:
-    """One trial for each arm and seed; so many steps, however many digits there are."""
-    settings = {"digits": digits, "steps": steps, "unseen": unseen}
+    """One trial for each arm and seed; `steps` by default as long as `STEPS` has it."""
+    settings = {"digits": digits, "steps": steps or STEPS[digits], "unseen": UNSEEN}
     return tuple(
         Trial(study=study, arm=arm, seed=seed, settings=settings) for seed in seeds for arm in arms
     )
