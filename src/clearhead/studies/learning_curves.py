@@ -1,0 +1,95 @@
+"""Trials and a picture that several claims share: contenders against the number of digits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from matplotlib.axes import Axes
+
+from clearhead.studies.contenders import CONTENDERS, reading, train_contender
+from clearhead.studies.study import Outcome, Trial, Values
+
+# Steps of 100 digits, by training digits: more digits, more steps, or nobody could use them.
+STEPS = MappingProxyType({100: 200, 1_000: 300, 10_000: 500, 60_000: 600})
+UNSEEN = 4_000
+
+# What an accuracy of 100 % is drawn as, on an axis that has no zero.
+LEAST_ERROR = 0.01
+
+
+def learning_trials(
+    study: str,
+    arms: Iterable[str],
+    seeds: range,
+    *,
+    digits: int,
+    steps: int | None = None,
+) -> tuple[Trial, ...]:
+    """One trial for each arm and seed; `steps` by default as long as `STEPS` has it."""
+    settings = {"digits": digits, "steps": steps or STEPS[digits], "unseen": UNSEEN}
+    return tuple(
+        Trial(study=study, arm=arm, seed=seed, settings=settings) for seed in seeds for arm in arms
+    )
+
+
+def run_learning(trial: Trial) -> Values:
+    """Train the contender that the arm names, and let it read digits it has not seen."""
+    settings = trial.settings
+    model = train_contender(
+        trial.arm, digits=settings["digits"], steps=settings["steps"], seed=trial.seed
+    )
+    return reading(model, unseen=settings["unseen"], seed=trial.seed)
+
+
+def mean_accuracies(outcomes: Sequence[Outcome], arm: str) -> Mapping[int, float]:
+    """Mean accuracy over seeds, in per cent, by number of training digits."""
+    found: dict[int, list[float]] = {}
+    for outcome in outcomes:
+        if outcome.trial.arm == arm:
+            found.setdefault(outcome.trial.settings["digits"], []).append(
+                float(outcome.values["accuracy"])
+            )
+    return {digits: sum(x) / len(x) for digits, x in sorted(found.items())}
+
+
+def draw_learning_curves(axes: Axes, outcomes: Sequence[Outcome]) -> None:
+    """Share of unseen digits read wrongly against training digits: each trial, and the means."""
+    for arm, contender in CONTENDERS.items():
+        means = mean_accuracies(outcomes, arm)
+        if not means:
+            continue
+        own = [outcome for outcome in outcomes if outcome.trial.arm == arm]
+        axes.plot(
+            [outcome.trial.settings["digits"] for outcome in own],
+            [_error(outcome.values["accuracy"]) for outcome in own],
+            contender.marker,
+            color=contender.colour,
+            markersize=4,
+            alpha=0.35,
+        )
+        axes.plot(
+            list(means),
+            [_error(mean) for mean in means.values()],
+            marker=contender.marker,
+            color=contender.colour,
+            label=contender.words,
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if _shows(axes, tick)]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+    places = sorted({outcome.trial.settings["digits"] for outcome in outcomes})
+    axes.set_xticks(places, [f"{place:,}" for place in places])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("training digits")
+    axes.set_ylabel("unseen digits read wrongly (%)")
+    axes.legend(fontsize=8)
+
+
+def _error(accuracy: float) -> float:
+    return max(100.0 - accuracy, LEAST_ERROR)
+
+
+def _shows(axes: Axes, tick: float) -> bool:
+    low, high = axes.get_ylim()
+    return low <= tick <= high

@@ -1,0 +1,26 @@
+"""A picture that several claims share: a paired difference, seed by seed, beside its margin."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from clearhead.insight.colours import MUTED, OUTLINE, QUERY
+from clearhead.studies.study import Comparison
+
+
+def draw_differences(axes: Axes, comparisons: Sequence[Comparison], unit: str) -> None:
+    """One row for each comparison: a point for each seed, a bar at the mean, the margin dotted."""
+    axes.axvline(0.0, color=MUTED, linewidth=0.8)
+    for place, comparison in enumerate(comparisons):
+        differences = comparison.differences
+        axes.plot(differences, [place] * len(differences), "o", color=QUERY, ms=5, alpha=0.45)
+        mean = sum(differences) / len(differences)
+        axes.plot([mean, mean], [place - 0.25, place + 0.25], color=OUTLINE, linewidth=2.2)
+        bounds = [comparison.margin]
+        if comparison.expects == "equal":
+            bounds.append(-comparison.margin)
+        for bound in bounds:
+            axes.plot([bound, bound], [place - 0.35, place + 0.35], ":", color=OUTLINE, lw=1.2)
+    axes.set_yticks(range(len(comparisons)), [one.name for one in comparisons], fontsize=7)
+    axes.set_ylim(len(comparisons) - 0.5, -0.5)
+    axes.set_xlabel(f"difference, seed by seed ({unit}; dotted: margin)")
