@@ -59,7 +59,9 @@ def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
     return torch.stack(rows)
 
 
-def head_variances(seen: Captured, factors: Float[Tensor, "layers heads"]) -> dict[str, list[float]]:
+def head_variances(
+    seen: Captured, factors: Float[Tensor, "layers heads"]
+) -> dict[str, list[float]]:
     """One number for each head of each layer.
 
     `scaled`: variance of the scores as the softmax gets them; `unscaled`: without the factor;
