@@ -2,10 +2,11 @@
 
 Vaswani et al. 2017 (arXiv 1706.03762, footnote 4) say so of components that are independent, with
 mean 0 and variance 1: q·k is then a sum of d_k terms of variance 1. Retold, the condition shrinks
-to "unit variance", and the conclusion is carried over to trained models. Both readings are measured: components drawn
-independently (normal, uniform, ±1), and the queries and keys of trained readers, each component
-brought to mean 0 and variance 1, so that independence alone is missing. The scores of the readers
-as they are, and the factor that a reader learns when it may, are described beside them.
+to "unit variance", and the conclusion is carried over to trained models. Both readings are
+measured: components drawn independently (normal, uniform, ±1), and the queries and keys of trained
+readers, each component brought to mean 0 and variance 1, so that independence alone is missing. The
+scores of the readers as they are, and the factor that a reader learns when it may, are described
+beside them.
 
 It cannot say what large models do: the readers are small, and have d_k 4 to 64.
 

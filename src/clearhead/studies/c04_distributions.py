@@ -8,9 +8,9 @@ forbidden, the weights are zeros by definition.
 "Interpretable" has no agreed test. Jain and Wallace (2019, arXiv 1902.10186) ask whether other
 weights would have given another answer; Wiegreffe and Pinter (2019, arXiv 1908.04626) hold that
 this is too much to ask. Here the least of it is tested, on the map that is most often shown: in
-the last layer every row's weights are dealt out anew to the patches, and the answer ought to move. To
-pass would not make weights an explanation; whether stronger attention goes with stronger influence is
-C17's matter.
+the last layer every row's weights are dealt out anew to the patches, and the answer ought to move.
+To pass would not make weights an explanation; whether stronger attention goes with stronger
+influence is C17's matter.
 
 Cost: quick 60, full 300 seconds of one core.
 """
@@ -159,8 +159,8 @@ def _allowed(kind: str, generator: torch.Generator) -> Tensor | None:
 def reader_rows(model: VisionTransformer, trial: Trial) -> Values:
     """Figures of all rows, and how far answers move: total variation of their probabilities.
 
-    `moved`: rows of the last layer dealt out anew; `moved_all`: of all layers; `moved_none`: the same
-    weights put back, the control.
+    `moved`: rows of the last layer dealt out anew; `moved_all`: of all layers; `moved_none`: the
+    same weights put back, the control.
     """
     digits = unseen_digits(trial.settings["images"], trial.seed)
     images = normalize(digits.images, model.config)
