@@ -1,0 +1,29 @@
+"""Small digit readers that a study trains for itself, in a few seconds each."""
+
+from clearhead.data.images import ImageDataset
+from clearhead.models.build import ImageModel
+from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.studies.fit import fit
+from clearhead.training.config import TrainConfig
+
+BATCH_SIZE = 100
+
+
+def small_reader(
+    model: ViTConfig | CNNConfig | MLPConfig, dataset: ImageDataset, *, epochs: int, seed: int
+) -> ImageModel:
+    """Trained on all of `dataset`, which is not augmented; weights and order drawn with `seed`.
+
+    Muon, because it gets furthest in few steps (LOG.md, 2026-11-21).
+    """
+    config = TrainConfig(
+        model=model,
+        epochs=epochs,
+        batch_size=min(BATCH_SIZE, len(dataset)),
+        optimizer="muon",
+        learning_rate=6e-3,
+        matrix_learning_rate=2e-2,
+        label_smoothing=0.0,
+        seed=seed,
+    )
+    return fit(config, dataset)
