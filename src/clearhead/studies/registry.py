@@ -33,7 +33,71 @@ class Entry:
 
 
 # One line a study, in the order of the claims; a test compares each with its STUDY.
-ENTRIES: tuple[Entry, ...] = ()
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "c01_score_variance",
+        "score-variance",
+        "With unit-variance inputs, q·k has variance d_k; dividing by √d_k keeps it near "
+        "1 whatever d_k is.",
+    ),
+    Entry(
+        "c02_saturation",
+        "saturation",
+        "Without scaling, softmax saturates as d_k grows (almost one-hot), and its "
+        "gradient vanishes.",
+    ),
+    Entry(
+        "c03_scaling_in_training",
+        "scaling-in-training",
+        "Without scaling, training is unstable or less effective.",
+    ),
+    Entry(
+        "c04_distributions",
+        "distributions",
+        "Softmax rows are probability distributions, and interpretable ones.",
+    ),
+    Entry(
+        "c05_queries_keys_values",
+        "queries-keys-values",
+        "Values take no part in the weights; a key is the same for every query; each "
+        "query has its own weights.",
+    ),
+    Entry(
+        "c07_specialised_heads",
+        "specialised-heads",
+        "Heads specialise: different heads look at different things, beyond what "
+        "untrained heads do.",
+    ),
+    Entry(
+        "c08_number_of_heads",
+        "number-of-heads",
+        "More heads give better features, up to a saturation point.",
+    ),
+    Entry(
+        "c10_convolution",
+        "convolution",
+        "Global reasoning beats convolution alone on these digits.",
+    ),
+    Entry(
+        "c11_without_attention",
+        "without-attention",
+        "Without attention a Transformer is no better than a plain MLP.",
+    ),
+    Entry(
+        "c12_noisy_pixels",
+        "noisy-pixels",
+        "Patches attend to relevant neighbours and so cope with noisy pixels.",
+    ),
+    Entry(
+        "c14_tiny_models", "tiny-models", "Even tiny ViTs do well on MNIST with the right set-up."
+    ),
+    Entry(
+        "c17_weights_and_influence",
+        "weights-and-influence",
+        "Attention weights show what mattered: stronger attention, stronger influence on "
+        "the output.",
+    ),
+)
 
 
 def find_source(name: str) -> str:
