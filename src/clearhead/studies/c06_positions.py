@@ -1,0 +1,290 @@
+"""C6: attention does not depend on position; encodings restore order, and digits need them.
+
+The first part is a property of the formula: permute the tokens, and the outputs permute. It is
+checked to machine precision. The rest is measured: small readers with learned, sine-cosine (Vaswani
+et al. 2017; two axes as in arXiv 2104.02057) and no positions, all else equal; on whole digits, and
+with the patches of every test digit shuffled. A reader that is trained and tested on one fixed
+shuffle shows whether it is places or neighbourhoods that matter to it (as Naseer et al. 2021, arXiv
+2105.10497, and Xu et al. 2023, arXiv 2304.07735, ask of larger models).
+
+A reader without positions is not without hints: a patch of 7 × 7 pixels shows which part of a digit
+it may be. It cannot say how much larger or longer-trained readers need positions.
+
+Cost: quick 60, full 480 seconds of one core.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from clearhead.attention import MultiHeadAttention
+from clearhead.data.images import ImageDataset
+from clearhead.data.pixels import normalize
+from clearhead.insight.answers import probabilities
+from clearhead.insight.colours import KEY, MUTED, QUERY
+from clearhead.insight.drawing import new_figure
+from clearhead.models.config import PosEmbed, ViTConfig
+from clearhead.models.patches import cut_patches
+from clearhead.models.vit import VisionTransformer
+from clearhead.studies.digits import training_digits, unseen_digits
+from clearhead.studies.selection import outcomes_of, values_of
+from clearhead.studies.small_reader import small_reader
+from clearhead.studies.study import (
+    Budget,
+    Check,
+    Comparison,
+    Evidence,
+    Outcome,
+    Study,
+    Trial,
+    Values,
+)
+
+CONFIG = ViTConfig(embed_dim=32, depth=2)
+ARMS: dict[str, PosEmbed] = {
+    "learned": "learned",
+    "sine-cosine": "sincos",
+    "none": "none",
+    "learned, one shuffle": "learned",
+}
+ONE_SHUFFLE = "learned, one shuffle"
+LAYERS = 30  # random layers of a trial
+
+ROUNDING = 1e-12  # of the largest output, in float64
+NEEDED = 0.02  # of accuracy: two digits in a hundred
+
+
+def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
+    """Random layers; and one reader for each kind of positions, on the same digits."""
+    quick = budget == "quick"
+    settings = {"digits": 5_000 if quick else 8_000, "epochs": 2 if quick else 3, "unseen": 2_000}
+    return tuple(
+        trial
+        for seed in seeds
+        for trial in (
+            Trial(study=STUDY.name, arm="layers", seed=seed, settings={"layers": LAYERS}),
+            *(Trial(study=STUDY.name, arm=arm, seed=seed, settings=settings) for arm in ARMS),
+        )
+    )
+
+
+def run(trial: Trial) -> Values:
+    """How far outputs are from permuting with their tokens; or a reader's accuracies."""
+    return layer_errors(trial) if trial.arm == "layers" else reader_accuracies(trial)
+
+
+def layer_errors(trial: Trial) -> Values:
+    """Of attention alone, and (the control) with positions added to its tokens."""
+    generator = torch.Generator().manual_seed(trial.seed)
+    alone, placed = [], []
+    for _ in range(trial.settings["layers"]):
+        heads, head_dim, tokens = torch.randint(2, 20, (3,), generator=generator).tolist()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(1 << 40, (), generator=generator)))
+            layer = MultiHeadAttention(heads * head_dim, heads).double().eval()
+        for weight in layer.parameters():
+            nn.init.normal_(weight, generator=generator)
+        shape = (3, tokens, heads * head_dim)
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        positions = torch.randn(shape[1:], generator=generator, dtype=torch.float64)
+        order = _all_moved(tokens, generator)
+        alone.append(equivariance_error(layer, x, order))
+        placed.append(equivariance_error(_Placed(layer, positions), x, order))
+    return {"error": max(alone), "error_with_positions": min(placed)}
+
+
+def _all_moved(tokens: int, generator: torch.Generator) -> Int[Tensor, " tokens"]:
+    """A random order in which nothing stays where it was."""
+    round_trip = torch.randperm(tokens, generator=generator)
+    order = torch.empty_like(round_trip)
+    order[round_trip] = round_trip.roll(1)
+    return order
+
+
+def equivariance_error(
+    layer: nn.Module, x: Float[Tensor, "batch tokens embed_dim"], order: Int[Tensor, " tokens"]
+) -> float:
+    """The largest |layer(x)[order] - layer(x[order])|, over the largest output."""
+    with torch.no_grad():
+        expected, found = layer(x)[:, order], layer(x[:, order])
+    return float((expected - found).abs().max() / expected.abs().max())
+
+
+class _Placed(nn.Module):
+    def __init__(self, layer: nn.Module, positions: Tensor) -> None:
+        super().__init__()
+        self.layer, self.positions = layer, positions
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output, of tokens with positions."""
+        found: Tensor = self.layer(x + self.positions)
+        return found
+
+
+def reader_accuracies(trial: Trial) -> Values:
+    """On unseen digits: as they are (as trained, for one shuffle), and each shuffled anew."""
+    settings = trial.settings
+    generator = torch.Generator().manual_seed(trial.seed)
+    patches = CONFIG.grid[0] * CONFIG.grid[1]
+    fixed = torch.randperm(patches, generator=generator)
+    training, unseen = training_digits(settings["digits"], trial.seed), _unseen(settings["unseen"])
+    if trial.arm == ONE_SHUFFLE:
+        training, unseen = _shuffled(training, fixed), _shuffled(unseen, fixed)
+    config = replace(CONFIG, pos_embed=ARMS[trial.arm])
+    model = small_reader(config, training, epochs=settings["epochs"], seed=trial.seed)
+    orders = torch.rand(len(unseen), patches, generator=generator).argsort(dim=1)
+    tokens = torch.randn(5, patches, CONFIG.embed_dim, generator=generator, dtype=torch.float64)
+    blocks = cast("VisionTransformer", model).blocks
+    return {
+        "accuracy": _accuracy(model, unseen),
+        "shuffled": _accuracy(model, _shuffled(unseen, orders)),
+        "error": equivariance_error(blocks.double(), tokens, fixed),
+    }
+
+
+def shuffle_patches(
+    images: UInt8[Tensor, "batch channels height width"],
+    order: Int[Tensor, "*batch patches"],
+    patch: tuple[int, int] = CONFIG.patch_shape,
+) -> UInt8[Tensor, "batch channels height width"]:
+    """Patch i of the result is patch order[i], of one order for all or of one for each image."""
+    cut = cut_patches(images, patch)
+    moved = cut.gather(1, order.expand(len(images), -1)[..., None].expand(cut.shape))
+    channels, height, width = images.shape[1:]
+    rows, columns = height // patch[0], width // patch[1]
+    grid = moved.reshape(len(images), rows, columns, channels, *patch)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+def _shuffled(dataset: ImageDataset, order: Tensor) -> ImageDataset:
+    return replace(dataset, images=shuffle_patches(dataset.images, order))
+
+
+def _unseen(count: int) -> ImageDataset:
+    return unseen_digits(count)
+
+
+def _accuracy(model: nn.Module, dataset: ImageDataset) -> float:
+    answers = probabilities(model, normalize(dataset.images, CONFIG)).argmax(dim=1)
+    return float((answers == dataset.labels).double().mean())
+
+
+def evidence(outcomes: Sequence[Outcome]) -> tuple[Evidence, ...]:
+    """The formula; both encodings against none; and that a reader with positions heeds order."""
+    without = values_of(outcomes, "none", "accuracy")
+    return (
+        Check(
+            name="outputs of attention against permuted outputs, without positions",
+            unit="of the largest output",
+            values=values_of(outcomes, "layers", "error"),
+            high=ROUNDING,
+        ),
+        Comparison(
+            name="accuracy with learned positions against none",
+            unit="share",
+            first=values_of(outcomes, "learned", "accuracy"),
+            second=without,
+            margin=NEEDED,
+        ),
+        Comparison(
+            name="accuracy with sine-cosine positions against none",
+            unit="share",
+            first=values_of(outcomes, "sine-cosine", "accuracy"),
+            second=without,
+            margin=NEEDED,
+        ),
+        Comparison(
+            name="learned positions: accuracy on whole digits against shuffled patches",
+            unit="share",
+            first=values_of(outcomes, "learned", "accuracy"),
+            second=values_of(outcomes, "learned", "shuffled"),
+            margin=NEEDED,
+        ),
+    )
+
+
+def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """The formula; accuracies; shuffles."""
+    errors = values_of(outcomes, "layers", "error")
+    blocks = [x for arm in ARMS for x in values_of(outcomes, arm, "error")]
+    placed = min(values_of(outcomes, "layers", "error_with_positions"))
+    right = {arm: statistics.fmean(values_of(outcomes, arm, "accuracy")) for arm in ARMS}
+    shuffled = {arm: statistics.fmean(values_of(outcomes, arm, "shuffled")) for arm in ARMS}
+    settings = outcomes_of(outcomes, "none")[0].trial.settings
+    return (
+        f"Permuted tokens give permuted outputs within {max(*errors, *blocks):.0e} in float64, in "
+        f"random layers and in trained blocks; with positions added they differ by {placed:.0%} "
+        "of the largest output or more.",
+        f"Small readers trained on {settings['digits']:,} digits reach {right['learned']:.1%} with "
+        f"learned positions, {right['sine-cosine']:.1%} with sine-cosine and {right['none']:.1%} "
+        "with none.",
+        f"With the patches of every test digit shuffled these fall to {shuffled['learned']:.1%} "
+        f"and {shuffled['sine-cosine']:.1%}, and without positions stay at {shuffled['none']:.1%}; "
+        f"trained and tested on one fixed shuffle a reader reaches {right[ONE_SHUFFLE]:.1%}.",
+    )
+
+
+def figure(outcomes: Sequence[Outcome]) -> Figure:
+    """Accuracy of every reader, on digits as it was trained on and with patches shuffled."""
+    drawing = new_figure(8.0, 4.2)
+    axes = drawing.subplots()
+    for place, arm in enumerate(ARMS):
+        kinds = (("accuracy", QUERY, -0.1), ("shuffled", KEY, 0.1))
+        for measure, colour, aside in kinds:
+            numbers = [100 * x for x in values_of(outcomes, arm, measure)]
+            axes.plot([place + aside] * len(numbers), numbers, "o", color=colour, ms=4, alpha=0.6)
+            mean = statistics.fmean(numbers)
+            axes.plot([place + aside - 0.08, place + aside + 0.08], [mean] * 2, color=colour)
+            axes.annotate(
+                f"{mean:.1f}", (place + aside + 0.1, mean), fontsize=8, va="center", color=colour
+            )
+    axes.plot([], [], "o", color=QUERY, ms=4, label="digits as in training")
+    axes.plot([], [], "o", color=KEY, ms=4, label="patches of each test digit shuffled")
+    axes.axhline(10, color=MUTED, lw=1, ls=":")
+    axes.text(-0.3, 10, "guessing", fontsize=8, color=MUTED, va="bottom")
+    axes.set_xticks(range(len(ARMS)), list(ARMS))
+    axes.set_xlim(-0.4, len(ARMS) - 0.4)
+    axes.set_xlabel("positions")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_ylim(0, 100)
+    axes.legend(fontsize=8)
+    axes.set_title("Small readers with and without positions, one dot a seed", fontsize=10)
+    return drawing
+
+
+STUDY = Study(
+    name="positions",
+    claim="C6",
+    statement=(
+        "Self-attention does not depend on position: permute the tokens and the outputs permute; "
+        "positional encodings restore order, and the digit model needs them."
+    ),
+    hypothesis=(
+        "Permuted tokens give permuted outputs up to rounding; learned and sine-cosine positions "
+        f"each add {NEEDED:.0%} of accuracy or more; a reader with positions loses as much or more "
+        "when patches are shuffled."
+    ),
+    conditions=(
+        "Random layers of attention in float64; readers (width 32, two layers) trained on the "
+        "same MNIST digits with learned, sine-cosine, no positions, and on one fixed shuffle."
+    ),
+    measure="Largest difference over the largest output; accuracy on 2,000 unseen digits.",
+    seeds={"quick": 3, "full": 12},
+    trials=trials,
+    run=run,
+    evidence=evidence,
+    sentences=sentences,
+    figure=figure,
+    references=(
+        "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.5",
+        "Naseer et al. 2021, Intriguing Properties of Vision Transformers, arXiv 2105.10497",
+        "Xu et al. 2023, Permutation Equivariance of Transformers and Its Applications, "
+        "arXiv 2304.07735",
+    ),
+)

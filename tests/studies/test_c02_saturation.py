@@ -1,0 +1,135 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clearhead.data.datasets import ImageDataset
+from clearhead.studies import c02_saturation as c02
+from clearhead.studies.study import Check, Comparison, Outcome, Trial
+
+
+def drawn_trial(seed: int, **changes: Any) -> Trial:
+    told = {"rows": 100, "keys": c02.KEYS, "head_dims": c02.HEAD_DIMS, **changes}
+    return Trial(study="saturation", arm="drawn", seed=seed, settings=told)
+
+
+def trained(seed: int) -> list[Outcome]:
+    return [
+        Outcome(
+            trial=Trial(
+                study="saturation",
+                arm="trained",
+                seed=seed,
+                settings={"head_dim": 64, "scale": scale},
+            ),
+            values={
+                "relative_entropy": 0.9,
+                "largest": largest,
+                "jacobian": 0.2,
+                "jacobian_median": 0.2,
+                "accuracy": 0.9,
+            },
+        )
+        for scale, largest in (("none", 0.31), ("sqrt", 0.12), ("learned", 0.14))
+    ]
+
+
+def measured(seeds: range) -> list[Outcome]:
+    trials = [drawn_trial(seed) for seed in seeds]
+    return [Outcome(trial=trial, values=c02.run(trial)) for trial in trials]
+
+
+@given(st.integers(0, 2**32), st.integers(2, 9), st.floats(0.1, 8))
+@settings(deadline=None, max_examples=25)
+def test_the_jacobian_is_that_of_autograd(seed: int, keys: int, size: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(keys, generator=generator, dtype=torch.float64) * size
+    jacobian = torch.autograd.functional.jacobian(lambda x: torch.softmax(x, dim=0), scores)
+    found = c02.jacobian_norm(torch.softmax(scores, dim=0))
+    assert float(found) == pytest.approx(float(jacobian.norm()), abs=1e-7)  # type: ignore[attr-defined]
+
+
+def test_what_reaches_the_query_is_that_of_autograd() -> None:
+    generator = torch.Generator().manual_seed(3)
+    query = torch.randn(5, generator=generator, dtype=torch.float64)
+    key = torch.randn(7, 5, generator=generator, dtype=torch.float64)
+
+    def weights(x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(key @ x * 0.3, dim=0)
+
+    jacobian = torch.autograd.functional.jacobian(weights, query)
+    found = c02.query_gradient_norm(weights(query)[None], key[None], 0.3)
+    assert float(found) == pytest.approx(float(jacobian.norm()))  # type: ignore[attr-defined]
+
+
+def test_the_density_of_a_zero_gap() -> None:
+    assert c02.zero_gap_density(2) == pytest.approx(1 / math.sqrt(math.pi))
+    x = torch.randn(200_000, 16, generator=torch.Generator().manual_seed(4)).topk(2).values
+    near = ((x[:, 0] - x[:, 1]) < 0.05).double().mean() / 0.05
+    assert c02.zero_gap_density(16) == pytest.approx(float(near), rel=0.08)
+
+
+def test_measurement_agrees_with_theory_where_d_k_is_large() -> None:
+    found = c02.run(drawn_trial(5, rows=2_000, head_dims=(256,)))["measured"]
+    for scale in c02.SCALES:
+        for measure in ("relative_entropy", "largest", "jacobian"):
+            assert found[scale][measure] == pytest.approx(
+                found[f"theory {scale}"][measure], abs=0.02
+            )
+
+
+def test_evidence_both_ways() -> None:
+    one_hot, gradient, steady = c02.evidence(measured(range(2)))
+    assert isinstance(one_hot, Check)
+    assert isinstance(gradient, Comparison)
+    assert isinstance(steady, Comparison)
+    assert all(x >= one_hot.low for x in one_hot.values)
+    assert all(x > gradient.margin for x in gradient.differences)
+    assert all(abs(x) < steady.margin for x in steady.differences)
+
+
+def test_a_scale_that_is_none_would_be_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c02, "SCALES", {"unscaled": 0.0, "1/√d_k": 0.0, "1/d_k": -1.0})
+    _, gradient, steady = c02.evidence(measured(range(2)))
+    assert isinstance(gradient, Comparison)
+    assert isinstance(steady, Comparison)
+    assert gradient.differences == (0.0, 0.0)
+    assert all(x > 5 * steady.margin for x in steady.differences)
+
+
+def test_scaled_scores_beside_scaled_ones_do_not_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c02, "SCALES", {"unscaled": -0.5, "1/√d_k": -0.5, "1/d_k": -1.0})
+    one_hot, gradient, _ = c02.evidence(measured(range(2)))
+    assert isinstance(one_hot, Check)
+    assert isinstance(gradient, Comparison)
+    assert all(x < one_hot.low for x in one_hot.values)
+    assert gradient.differences == (0.0, 0.0)
+
+
+def test_a_small_reader_is_trained_and_read(
+    mnist_train: ImageDataset, mnist_test: ImageDataset
+) -> None:
+    told = {"digits": 60, "epochs": 1, "images": 7, "head_dim": 32, "scale": "none"}
+    found = c02.run(Trial(study="saturation", arm="trained", seed=5, settings=told))
+    assert 0 < found["relative_entropy"] <= 1
+    assert 1 / 16 <= found["largest"] <= 1
+
+
+def test_sentences_and_figure_tell_what_was_measured() -> None:
+    outcomes = [*measured(range(2)), *trained(0), *trained(1)]
+    told = c02.sentences(outcomes)
+    assert "0.31 without scaling" in told[2]
+    assert len(c02.figure(outcomes).axes) == 4
+
+
+def test_trained_readers_get_fewer_seeds() -> None:
+    for budget in ("quick", "full"):
+        trials = c02.trials(budget, range(100, 112))
+        arms = [trial.arm for trial in trials]
+        assert arms.count("drawn") == 12
+        seeds = {trial.seed for trial in trials if trial.arm == "trained"}
+        assert len(seeds) == c02.TRAINED_SEEDS[budget]
+        assert len({trial.name for trial in trials}) == len(trials)

@@ -1,0 +1,81 @@
+import pytest
+
+from clearhead.data.datasets import ImageDataset
+from clearhead.insight.tokens import Grid
+from clearhead.studies import c09_receptive_fields as c09
+from clearhead.studies.study import Check, Outcome, Trial, Values
+
+
+def made_up(vit_first: float = 0.7, reached: float = 1.0, cnn_last: float = 0.9) -> list[Outcome]:
+    rising = [0.01, 0.03, 0.1, 0.2, 0.6]
+    vit: Values = {
+        "reached": [reached, 1, 1, 1, 1, 1],
+        "seen": [vit_first, 0.9, 1, 1, 1, 1],
+        "first_field": [[0.1, 1.0]],
+        "distance": [1.2, 1.4, 1.6, 1.8, 1.9, 1.7],
+        "even_distance": 2.01,
+    }
+    cnn: Values = {"reached": [*rising, 1], "seen": [*rising, cnn_last], "first_field": [[1.0, 0]]}
+    arms = {
+        "ViT trained": vit,
+        "ViT untrained": vit,
+        "CNN trained": cnn,
+        "CNN untrained": cnn,
+        "shipped trained": {**vit, "seen": [0.06, 0.4, 0.6, 0.8, 0.9, 1]},
+    }
+    return [
+        Outcome(trial=Trial(study="receptive-fields", arm=arm, seed=seed), values=values)
+        for seed in (1, 2, 3)
+        for arm, values in arms.items()
+    ]
+
+
+def as_claimed(outcomes: list[Outcome]) -> list[bool]:
+    return [
+        all(one.low <= x <= one.high for x in one.values)
+        if isinstance(one, Check)
+        else all(x >= one.margin for x in one.differences)
+        for one in c09.evidence(outcomes)
+    ]
+
+
+def test_even_attention_reaches_the_mean_distance_of_two_patches() -> None:
+    assert c09.even_distance(Grid(1, 3)) == pytest.approx((0 + 1 + 2 + 1 + 0 + 1 + 2 + 1 + 0) / 9)
+
+
+@pytest.mark.parametrize("name", c09.CONFIGS)
+def test_an_untrained_model_is_measured(name: str, mnist_test: ImageDataset) -> None:
+    trial = Trial(
+        study="receptive-fields",
+        arm=f"{name} untrained",
+        seed=3,
+        settings={"images": 3, "unseen": 5},
+    )
+    found = c09.run(trial)
+    assert len(found["reached"]) == len(found["seen"]) == c09.LAYERS
+    assert ("distance" in found) == (name == "ViT")
+    assert found["reached"][0] == (1.0 if name == "ViT" else 9 / 784)
+
+
+def test_a_small_model_is_trained_and_measured(
+    mnist_train: ImageDataset, mnist_test: ImageDataset
+) -> None:
+    told = {"images": 3, "unseen": 5, "digits": 60, "epochs": 1}
+    trained = c09.run(Trial(study="receptive-fields", arm="ViT trained", seed=3, settings=told))
+    fresh = c09.run(Trial(study="receptive-fields", arm="ViT untrained", seed=3, settings=told))
+    assert trained["first_field"] != fresh["first_field"]
+
+
+def test_evidence_both_ways() -> None:
+    assert as_claimed(made_up()) == [True] * 4
+    assert as_claimed(made_up(vit_first=0.06)) == [True, False, False, True]
+    assert as_claimed(made_up(reached=0.99)) == [False, True, True, True]
+    assert as_claimed(made_up(cnn_last=0.1)) == [True, True, True, False]
+
+
+def test_sentences_and_figure_tell_what_was_measured() -> None:
+    told = c09.sentences(made_up())
+    assert "the trained ViT sees 70%, 90%, 100%" in told[1]
+    assert "sees 6%, 40%, 60%" in told[1]
+    assert "1.20 patches" in told[2]
+    assert len(c09.figure(made_up()).axes) == 4
