@@ -28,11 +28,14 @@ from .evaluation.figure import draw_digits as draw_digits
 from .microscope.page import build_page as build_page
 from .models.build import build as build
 from .models.build import load as load
+from .models.build import load_text as load_text
 from .models.cnn import ConvNet as ConvNet
 from .models.config import CNNConfig as CNNConfig
 from .models.config import MLPConfig as MLPConfig
+from .models.config import TextConfig as TextConfig
 from .models.config import ViTConfig as ViTConfig
 from .models.mlp import PatchMLP as PatchMLP
+from .models.text import TextTransformer as TextTransformer
 from .models.vit import VisionTransformer as VisionTransformer
 from .prediction.predict import Prediction as Prediction
 from .prediction.predict import predict as predict
