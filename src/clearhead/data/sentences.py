@@ -43,7 +43,7 @@ class Thing:
 
     @property
     def phrase(self) -> str:
-        """ "the red dog" """
+        """As it stands in a sentence: the red dog."""
         return f"the {self.noun}" if self.colour is None else f"the {self.colour} {self.noun}"
 
     @property
@@ -54,7 +54,7 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class PronounSentence:
-    """One sentence with "it": who did what to whom, the property, and who has it.
+    """One sentence with "it": who did what to whom, the quality that decides, and who has it.
 
     `referent` is None where the property fits both.
     """
@@ -62,13 +62,14 @@ class PronounSentence:
     subject: Thing
     verb: str
     object: Thing
-    property: str
+    quality: str
     referent: Thing | None
 
     @property
     def sentence(self) -> str:
-        """ "the dog chased the ball because it was hungry ." """
-        return f"{self.subject.phrase} {self.verb} {self.object.phrase} because it was {self.property} ."
+        """As it is written: the dog chased the ball because it was hungry."""
+        clause = f"{self.subject.phrase} {self.verb} {self.object.phrase}"
+        return f"{clause} because it was {self.quality} ."
 
     @property
     def other(self) -> Thing | None:
@@ -101,7 +102,7 @@ def four_of(
 ) -> tuple[PronounSentence, ...]:
     """Both properties (one for each thing), each with the things in both places."""
     straight = [
-        PronounSentence(subject=first, verb=verb, object=second, property=told, referent=meant)
+        PronounSentence(subject=first, verb=verb, object=second, quality=told, referent=meant)
         for told, meant in zip(properties, (first, second), strict=True)
     ]
     return (*straight, *(one.swapped for one in straight))
@@ -131,14 +132,14 @@ def sentences(
     pairs: Pairs, fours: int, seed: int, *, coloured: bool = False
 ) -> tuple[PronounSentence, ...]:
     """So many fours of sentences whose property decides, for measuring."""
-    draw = random.Random(f"{pairs} {seed}")
+    draw = random.Random(f"{pairs} {seed}")  # noqa: S311, no secret
     choice = noun_pairs(pairs)
     return tuple(one for _ in range(fours) for one in _decided_four(draw, choice, coloured))
 
 
 def training_texts(count: int, seed: int) -> tuple[Text, ...]:
     """`count` texts: two thirds of them with a pronoun, the others to learn the words from."""
-    draw = random.Random(f"training {seed}")
+    draw = random.Random(f"training {seed}")  # noqa: S311, no secret
     texts = _texts(draw)
     return tuple(next(texts) for _ in range(count))
 
@@ -202,7 +203,7 @@ def _open_two(
 ) -> tuple[PronounSentence, ...]:
     first, second = _two_things(draw, choice, coloured)
     verb, told = draw.choice(VERBS), draw.choice(OPEN_PROPERTIES)
-    one = PronounSentence(subject=first, verb=verb, object=second, property=told, referent=None)
+    one = PronounSentence(subject=first, verb=verb, object=second, quality=told, referent=None)
     return one, one.swapped
 
 
