@@ -98,7 +98,7 @@ def _train_text(
         (
             (
                 NOUNS[score.pairs],
-                "colour" if score.coloured else "noun",
+                score.asked,
                 percent(score.accuracy),
                 percent(score.fours),
                 percent(score.best),

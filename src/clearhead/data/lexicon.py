@@ -8,41 +8,39 @@ from dataclasses import dataclass
 class Kind:
     """Things that are alike: `nouns` stand in any sentence, `unseen_nouns` never with a pronoun.
 
-    `properties` fit this kind and no other.
+    `qualities` fit this kind and no other.
     """
 
     nouns: tuple[str, ...]
     unseen_nouns: tuple[str, ...]
-    properties: tuple[str, ...]
+    qualities: tuple[str, ...]
 
 
 KINDS: Mapping[str, Kind] = {
     "animal": Kind(
         nouns=("dog", "cat", "horse", "fox", "wolf", "rabbit", "mouse", "cow"),
         unseen_nouns=("lamb", "goat"),
-        properties=("hungry", "thirsty", "tired", "scared"),
+        qualities=("hungry", "thirsty", "tired", "scared"),
     ),
     "toy": Kind(
         nouns=("ball", "balloon", "marble", "hoop", "bead", "top", "ring", "puck"),
         unseen_nouns=("disc", "globe"),
-        properties=("round", "shiny", "plastic", "smooth"),
+        qualities=("round", "shiny", "plastic", "smooth"),
     ),
     "food": Kind(
         nouns=("apple", "cake", "pear", "bun", "carrot", "cookie", "plum", "pie"),
         unseen_nouns=("peach", "melon"),
-        properties=("sweet", "tasty", "fresh", "ripe"),
+        qualities=("sweet", "tasty", "fresh", "ripe"),
     ),
     "vehicle": Kind(
         nouns=("car", "truck", "bus", "train", "tractor", "van", "bike", "tram"),
         unseen_nouns=("taxi", "jeep"),
-        properties=("rusty", "parked", "noisy", "electric"),
+        qualities=("rusty", "parked", "noisy", "electric"),
     ),
 }
 
 # These fit every kind: nothing in the sentence says which of the two is meant.
-OPEN_PROPERTIES = ("fast", "slow", "small", "old")
-
-COLOURS = ("red", "blue", "green", "yellow", "white", "black", "brown", "grey")
+OPEN_QUALITIES = ("fast", "slow", "small", "old")
 
 VERBS = ("chased", "followed", "passed", "hit", "touched", "found", "missed", "pushed")
 PLAIN_VERBS = ("sat", "slept", "fell", "stopped", "moved", "waited")

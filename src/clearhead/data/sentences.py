@@ -1,7 +1,7 @@
 """Sentences whose pronoun is decided by their last word, and others to learn the words from.
 
 "The dog chased the ball because it was hungry." The grammar makes them all; no file is read. Each
-choice of words is met in four sentences that differ in the property and in who did it, so that
+choice of words is met in four sentences that differ in the last word and in who did it, so that
 neither the place of a word nor how often it comes says which thing is meant:
 
     the dog chased the ball because it was hungry . which one ? the dog .
@@ -9,101 +9,88 @@ neither the place of a word nor how often it comes says which thing is meant:
     the ball chased the dog because it was hungry . which one ? the dog .
     the ball chased the dog because it was round .  which one ? the ball .
 
-Half of them name things by colour, "the red dog chased the blue ball … which one ? the red one .":
-a noun that fits the property can be told by counting words, but which colour it has cannot.
+The noun can be told by adding up: it is in the sentence, and of the kind that can be hungry. So
+half of the questions are "first or second ? the first .": which of the two nouns it is by its
+place cannot be added up, it must be looked up.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 from clearhead.data.lexicon import (
     BANKS,
-    COLOURS,
     KINDS,
-    OPEN_PROPERTIES,
+    OPEN_QUALITIES,
     PEOPLE,
     PLAIN_VERBS,
     VERBS,
 )
 from clearhead.data.words import SPECIAL, split_words
 
-QUESTION = "which one ? the"
+Asked = Literal["noun", "place"]
+QUESTIONS: Mapping[Asked, str] = {"noun": "which one ? the", "place": "first or second ? the"}
+PLACES = ("first", "second")
 Pairs = Literal["seen", "unseen", "unseen nouns"]
-
-
-@dataclass(frozen=True)
-class Thing:
-    """A noun, and its colour if it is told."""
-
-    noun: str
-    colour: str | None = None
-
-    @property
-    def phrase(self) -> str:
-        """As it stands in a sentence: the red dog."""
-        return f"the {self.noun}" if self.colour is None else f"the {self.colour} {self.noun}"
-
-    @property
-    def answer(self) -> str:
-        """What it is called when it is asked for: its colour if it has one, else its noun."""
-        return self.colour or self.noun
 
 
 @dataclass(frozen=True, kw_only=True)
 class PronounSentence:
     """One sentence with "it": who did what to whom, the quality that decides, and who has it.
 
-    `referent` is None where the property fits both.
+    `referent` is None where the quality fits both.
     """
 
-    subject: Thing
+    subject: str
     verb: str
-    object: Thing
+    object: str
     quality: str
-    referent: Thing | None
+    referent: str | None
 
     @property
     def sentence(self) -> str:
         """As it is written: the dog chased the ball because it was hungry."""
-        clause = f"{self.subject.phrase} {self.verb} {self.object.phrase}"
+        clause = f"the {self.subject} {self.verb} the {self.object}"
         return f"{clause} because it was {self.quality} ."
 
     @property
-    def other(self) -> Thing | None:
-        """The thing that is not meant."""
+    def other(self) -> str | None:
+        """The noun that is not meant."""
         if self.referent is None:
             return None
         return self.object if self.referent == self.subject else self.subject
 
-    def told(self, answer: str) -> str:
-        """The sentence, the question and an answer."""
-        end = "one ." if self.subject.colour else "."
-        return f"{self.sentence} {QUESTION} {answer} {end}"
-
     @property
     def swapped(self) -> "PronounSentence":
-        """The same with the two things in each other's place."""
+        """The same with the two nouns in each other's place."""
         return replace(self, subject=self.object, object=self.subject)
+
+    def told(self, asked: Asked, answer: str) -> str:
+        """The sentence, a question and an answer."""
+        return f"{self.sentence} {QUESTIONS[asked]} {answer} ."
+
+    def called(self, noun: str, asked: Asked) -> str:
+        """The answer that means this noun."""
+        return noun if asked == "noun" else PLACES[noun == self.object]
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text to learn from, and the words that its "it" may stand for, if it is decided."""
+    """A text to learn from, and what its "it" stands for: as asked, else by noun and by place."""
 
     words: str
     meant: tuple[str, ...] = ()
 
 
 def four_of(
-    first: Thing, second: Thing, verb: str, properties: tuple[str, str]
+    first: str, second: str, verb: str, qualities: tuple[str, str]
 ) -> tuple[PronounSentence, ...]:
-    """Both properties (one for each thing), each with the things in both places."""
+    """Both qualities (one for each noun), each with the nouns in both places."""
     straight = [
         PronounSentence(subject=first, verb=verb, object=second, quality=told, referent=meant)
-        for told, meant in zip(properties, (first, second), strict=True)
+        for told, meant in zip(qualities, (first, second), strict=True)
     ]
     return (*straight, *(one.swapped for one in straight))
 
@@ -128,13 +115,11 @@ def noun_pairs(pairs: Pairs = "seen") -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def sentences(
-    pairs: Pairs, fours: int, seed: int, *, coloured: bool = False
-) -> tuple[PronounSentence, ...]:
-    """So many fours of sentences whose property decides, for measuring."""
+def sentences(pairs: Pairs, fours: int, seed: int) -> tuple[PronounSentence, ...]:
+    """So many fours of sentences whose last word decides, for measuring."""
     draw = random.Random(f"{pairs} {seed}")  # noqa: S311, no secret
     choice = noun_pairs(pairs)
-    return tuple(one for _ in range(fours) for one in _decided_four(draw, choice, coloured))
+    return tuple(one for _ in range(fours) for one in _decided_four(draw, choice))
 
 
 def training_texts(count: int, seed: int) -> tuple[Text, ...]:
@@ -148,10 +133,11 @@ def vocabulary() -> tuple[str, ...]:
     """Every word that a sentence can have, after the special ones."""
     kinds = KINDS.values()
     words = {
-        *(word for kind in kinds for word in (*kind.nouns, *kind.unseen_nouns, *kind.properties)),
-        *(*OPEN_PROPERTIES, *COLOURS, *VERBS, *PLAIN_VERBS, *PEOPLE, *BANKS),
+        *(word for kind in kinds for word in (*kind.nouns, *kind.unseen_nouns, *kind.qualities)),
+        *(*OPEN_QUALITIES, *VERBS, *PLAIN_VERBS, *PEOPLE, *BANKS, *PLACES),
         *(word for clues in BANKS.values() for word in clues),
-        *split_words("the because it was . which one bank ? near with"),
+        *(word for question in QUESTIONS.values() for word in split_words(question)),
+        *split_words("the because it was . bank near with"),
     }
     return (*SPECIAL, *sorted(words))
 
@@ -161,70 +147,59 @@ def _texts(draw: random.Random) -> Iterator[Text]:
     while True:
         lot = draw.random()
         if lot < 0.35:  # four texts each
-            fours = _decided_four(draw, seen, draw.random() < 0.5)
-            yield from _told(draw, [(one, one.referent) for one in fours if one.referent])
+            fours = _decided_four(draw, seen)
+            yield from _told(draw, [(one, one.referent or "") for one in fours])
         elif lot < 0.40:
-            two = _open_two(draw, seen, draw.random() < 0.5)
+            two = _open_two(draw, seen)
             yield from _told(
-                draw, [(one, meant) for one in two for meant in (one.subject, one.object)]
+                draw, [(one, noun) for one in two for noun in (one.subject, one.object)]
             )
         elif lot < 0.65:
-            yield Text(_property_text(draw))
+            yield Text(_quality_text(draw))
         elif lot < 0.80:
-            coloured = draw.random() < 0.5
-            subject, found = (_thing(draw, draw.choice(_NOUNS), coloured) for _ in range(2))
-            yield Text(f"{subject.phrase} {draw.choice(VERBS)} {found.phrase} .")
+            yield Text(
+                f"the {draw.choice(_NOUNS)} {draw.choice(VERBS)} the {draw.choice(_NOUNS)} ."
+            )
         elif lot < 0.90:
             yield Text(_plain(draw))
         else:
             yield Text(_bank_text(draw))
 
 
-def _told(draw: random.Random, answered: Sequence[tuple[PronounSentence, Thing]]) -> Iterator[Text]:
+def _told(draw: random.Random, answered: Sequence[tuple[PronounSentence, str]]) -> Iterator[Text]:
     """The four texts of one choice of words; some after another sentence, some unasked."""
     before = f"{_plain(draw)} " if draw.random() < 0.3 else ""
-    asked = draw.random() < 0.8
-    for one, meant in answered:
-        words = one.told(meant.answer) if asked else one.sentence
-        colour = () if meant.colour is None else (meant.colour,)
-        yield Text(before + words, (meant.noun, *colour) if one.referent or asked else ())
+    asked = draw.choice((*QUESTIONS, *QUESTIONS, None))
+    for one, noun in answered:
+        words = one.sentence if asked is None else one.told(asked, one.called(noun, asked))
+        decided = one.referent is not None or asked is not None
+        kinds = QUESTIONS if asked is None else (asked,)
+        meant = tuple(one.called(noun, kind) for kind in kinds) if decided else ()
+        yield Text(before + words, meant)
 
 
 def _decided_four(
-    draw: random.Random, choice: Sequence[tuple[str, str]], coloured: bool
+    draw: random.Random, choice: Sequence[tuple[str, str]]
 ) -> tuple[PronounSentence, ...]:
-    first, second = _two_things(draw, choice, coloured)
-    told = draw.choice(_PROPERTIES[first.noun]), draw.choice(_PROPERTIES[second.noun])
+    first, second = draw.choice(choice)
+    told = draw.choice(_QUALITIES[first]), draw.choice(_QUALITIES[second])
     return four_of(first, second, draw.choice(VERBS), told)
 
 
 def _open_two(
-    draw: random.Random, choice: Sequence[tuple[str, str]], coloured: bool
+    draw: random.Random, choice: Sequence[tuple[str, str]]
 ) -> tuple[PronounSentence, ...]:
-    first, second = _two_things(draw, choice, coloured)
-    verb, told = draw.choice(VERBS), draw.choice(OPEN_PROPERTIES)
+    first, second = draw.choice(choice)
+    verb, told = draw.choice(VERBS), draw.choice(OPEN_QUALITIES)
     one = PronounSentence(subject=first, verb=verb, object=second, quality=told, referent=None)
     return one, one.swapped
 
 
-def _two_things(
-    draw: random.Random, choice: Sequence[tuple[str, str]], coloured: bool
-) -> tuple[Thing, Thing]:
-    first, second = draw.choice(choice)
-    colours = draw.sample(COLOURS, 2) if coloured else (None, None)
-    return Thing(first, colours[0]), Thing(second, colours[1])
-
-
-def _thing(draw: random.Random, noun: str, coloured: bool) -> Thing:
-    return Thing(noun, draw.choice(COLOURS) if coloured else None)
-
-
-def _property_text(draw: random.Random) -> str:
-    thing = _thing(draw, draw.choice(_NOUNS), draw.random() < 0.5)
-    told = draw.choice((*_PROPERTIES[thing.noun], *OPEN_PROPERTIES))
-    sentence = f"{thing.phrase} was {told} ."
-    end = "one ." if thing.colour else "."
-    return f"{sentence} {QUESTION} {thing.answer} {end}" if draw.random() < 0.5 else sentence
+def _quality_text(draw: random.Random) -> str:
+    noun = draw.choice(_NOUNS)
+    fitting = _QUALITIES[noun] if draw.random() < 0.8 else OPEN_QUALITIES
+    sentence = f"the {noun} was {draw.choice(fitting)} ."
+    return f"{sentence} {QUESTIONS['noun']} {noun} ." if draw.random() < 0.5 else sentence
 
 
 def _plain(draw: random.Random) -> str:
@@ -238,6 +213,6 @@ def _bank_text(draw: random.Random) -> str:
 
 
 _NOUNS = tuple(noun for kind in KINDS.values() for noun in (*kind.nouns, *kind.unseen_nouns))
-_PROPERTIES = {
-    noun: kind.properties for kind in KINDS.values() for noun in (*kind.nouns, *kind.unseen_nouns)
+_QUALITIES = {
+    noun: kind.qualities for kind in KINDS.values() for noun in (*kind.nouns, *kind.unseen_nouns)
 }

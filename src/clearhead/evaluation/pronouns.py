@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data.sentences import Pairs, PronounSentence, sentences
+from clearhead.data.sentences import QUESTIONS, Asked, Pairs, PronounSentence, sentences
 from clearhead.data.words import MASK, WordTokenizer
 from clearhead.errors import InputError
 from clearhead.models.text import TextTransformer
@@ -30,7 +30,7 @@ class PronounScore:
     """
 
     pairs: Pairs
-    coloured: bool
+    asked: Asked
     total: int
     correct: int
     accuracy: float
@@ -45,24 +45,24 @@ class PronounScore:
 def pronoun_scores(
     model: TextTransformer, *, fours: int = FOURS, seed: int = 0
 ) -> tuple[PronounScore, ...]:
-    """Known pairs of nouns, unseen pairs, unseen nouns; each named by noun and by colour."""
+    """Known pairs of nouns, unseen pairs, unseen nouns; each asked for by noun and by place."""
     return tuple(
-        pronoun_score(model, sentences(pairs, fours, seed, coloured=coloured), pairs)
-        for coloured in (False, True)
+        pronoun_score(model, sentences(pairs, fours, seed), pairs, asked)
+        for asked in QUESTIONS
         for pairs in PAIRS
     )
 
 
 def pronoun_score(
-    model: TextTransformer, asked: Sequence[PronounSentence], pairs: Pairs
+    model: TextTransformer, about: Sequence[PronounSentence], pairs: Pairs, asked: Asked
 ) -> PronounScore:
     """The score over whole fours of sentences."""
-    logits, (right, other) = answer_logits(model, asked), referents(model, asked)
+    logits, (right, other) = answer_logits(model, about, asked), referents(model, about, asked)
     preferred = _at(logits, right) > _at(logits, other)
-    correct, total = int(preferred.sum()), len(asked)
+    correct, total = int(preferred.sum()), len(about)
     return PronounScore(
         pairs=pairs,
-        coloured=asked[0].subject.colour is not None,
+        asked=asked,
         total=total,
         correct=correct,
         accuracy=correct / total,
@@ -73,38 +73,40 @@ def pronoun_score(
 
 @torch.no_grad()
 def answer_logits(
-    model: TextTransformer, asked: Sequence[PronounSentence]
+    model: TextTransformer, about: Sequence[PronounSentence], asked: Asked
 ) -> Float[Tensor, "sentences words"]:
-    """What the model gives every word as the answer to "which one ?".
+    """What the model gives every word as the answer to a question about each sentence.
 
     A bidirectional model fills in a hidden answer; a causal one goes on after the question.
     """
-    ids, padding_mask, places = question_ids(model, asked)
+    ids, padding_mask, places = question_ids(model, about, asked)
     logits: Tensor = model(ids, padding_mask)
     return logits[torch.arange(len(ids)), places]
 
 
 def question_ids(
-    model: TextTransformer, asked: Sequence[PronounSentence]
+    model: TextTransformer, about: Sequence[PronounSentence], asked: Asked
 ) -> tuple[Int[Tensor, "sentences tokens"], Tensor, Int[Tensor, " sentences"]]:
     """Sentences and questions with a hidden answer; where words are; where the model answers."""
     tokenizer = WordTokenizer(model.config.vocabulary)
-    ids, padding_mask = tokenizer.pad([tokenizer.encode(one.told(MASK)).ids for one in asked])
+    ids, padding_mask = tokenizer.pad(
+        [tokenizer.encode(one.told(asked, MASK)).ids for one in about]
+    )
     places = (ids == tokenizer.mask).int().argmax(dim=1)
     return ids, padding_mask, places - 1 if model.config.causal else places
 
 
 def referents(
-    model: TextTransformer, asked: Sequence[PronounSentence]
+    model: TextTransformer, about: Sequence[PronounSentence], asked: Asked
 ) -> tuple[Int[Tensor, " sentences"], Int[Tensor, " sentences"]]:
     """The answers for the thing that is meant and for the other, as places in the vocabulary."""
     place_of = WordTokenizer(model.config.vocabulary).place_of
     right, other = [], []
-    for one in asked:
+    for one in about:
         if one.referent is None or one.other is None:
             raise InputError(f"nothing decides what is meant in {one.sentence!r}")
-        right.append(place_of[one.referent.answer])
-        other.append(place_of[one.other.answer])
+        right.append(place_of[one.called(one.referent, asked)])
+        other.append(place_of[one.called(one.other, asked)])
     return torch.tensor(right), torch.tensor(other)
 
 

@@ -1,4 +1,4 @@
-"""Fourth floor: one picture's attention, explained in one file that opens anywhere.
+"""Fourth floor: one picture's attention, explained in one file; whom the words of a text attend to.
 
 - `reader`, `readers`: a model with all that is needed to show it a picture, and to say what it saw
 - `own`, `timm_models`, `hf_models`, `libraries`: readers of ours and of two libraries' models
@@ -6,6 +6,8 @@
 - `photos`: pictures in colour, in and out; `influence`: what the answer rests on, in three ways
 - `html`, `payload`, `page/`: that data as one HTML file without requests; `static`: its plain parts
 - `figure`, `tables`: the same as PNG or SVG, as JSON, as CSV; `write`: all of them to disk
+- `attend`, `attend_files`: whom words attend to, as plain data; that as JSON, CSV or a picture
+- `text_reader`, `own_text`, `hf_text`: text models of ours and of transformers
 """
 
 import lazy_loader

@@ -1,3 +1,6 @@
+from .attend import Attended as Attended
+from .attend import attend as attend
+from .attend import open_text_reader as open_text_reader
 from .explanation import Explanation as Explanation
 from .explanation import Layer as Layer
 from .explanation import explain as explain
@@ -5,4 +8,5 @@ from .influence import Influence as Influence
 from .reader import Reader as Reader
 from .reader import View as View
 from .readers import open_reader as open_reader
+from .text_reader import TextReader as TextReader
 from .write import write_report as write_report

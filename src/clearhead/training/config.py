@@ -76,15 +76,16 @@ class TrainConfig(LearningConfig):
 class TextTrainConfig(LearningConfig):
     """Everything that decides the result of a training on generated sentences.
 
-    A causal model learns to say each next word; the other one to fill in hidden words: `hidden` is
-    the share of all words, `hidden_answers` that of answers to questions. Besides, it is asked at
-    the pronoun what that stands for: in the share `asked_pronouns` of the texts that decide it.
+    A causal model learns to say each next word; the other one to fill in hidden words. In the
+    share `asked` of the texts that have an answer only that is hidden, in the others any word with
+    probability `hidden`. In the share `asked_pronouns` of those with a pronoun, it is also asked at
+    the pronoun itself what that stands for.
     """
 
     model: TextConfig = field(default_factory=TextConfig)
     texts: int = 20_000
-    hidden: float = 0.12
-    hidden_answers: float = 0.7
+    hidden: float = 0.15
+    asked: float = 0.7
     asked_pronouns: float = 0.5
     label_smoothing: float = 0.0
     precision: Precision = "float32"
@@ -94,6 +95,6 @@ class TextTrainConfig(LearningConfig):
         super().__post_init__()
         if self.texts < 1:
             raise ConfigError(f"texts must be at least 1, got {self.texts}")
-        for name in ("hidden", "hidden_answers", "asked_pronouns"):
+        for name in ("hidden", "asked", "asked_pronouns"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in 0 … 1, got {getattr(self, name)}")

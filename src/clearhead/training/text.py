@@ -1,14 +1,14 @@
 """Learning from sentences: hidden words, next words, and what a pronoun stands for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from clearhead.data.sentences import QUESTION, Text, training_texts, vocabulary
-from clearhead.data.words import WordTokenizer, split_words
+from clearhead.data.sentences import Text, training_texts, vocabulary
+from clearhead.data.words import MASK, WordTokenizer, split_words
 from clearhead.errors import ConfigError
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import World
@@ -22,8 +22,9 @@ PRONOUN = "it"
 class TextData:
     """Texts as tensors: words, where words are, where answers are, what each pronoun stands for.
 
-    `meant` has two columns, noun and colour (the noun again where no colour is told), or `NO_LABEL`
-    where nothing decides; `pronoun` is the place of "it".
+    `pronoun` is the place of "it". `meant` has two columns, by which the pronoun may be asked for:
+    noun and place (where there is a question, the column of its kind twice), or `NO_LABEL` where
+    nothing decides.
     """
 
     ids: Int[Tensor, "texts tokens"]
@@ -56,7 +57,7 @@ def encode_texts(texts: Sequence[Text], config: TextTrainConfig) -> TextData:
             f"longest of which has {ids.shape[1]} words"
         )
     meant = [
-        [tokenizer.place_of[word] for word in (text.meant[0], text.meant[-1])]
+        [tokenizer.place_of[word] for word in (text.meant[0], text.meant[-1])]  # one or two
         if text.meant
         else [NO_LABEL, NO_LABEL]
         for text in texts
@@ -74,8 +75,6 @@ def encode_texts(texts: Sequence[Text], config: TextTrainConfig) -> TextData:
 
 def fitted(config: TextTrainConfig) -> TextTrainConfig:
     """The settings, with the vocabulary of the sentences where none is given."""
-    from dataclasses import replace
-
     if config.model.vocabulary:
         return config
     return replace(config, model=replace(config.model, vocabulary=vocabulary()))
@@ -110,33 +109,44 @@ class TextBatches:
         if self.config.model.causal:
             return (ids, padding_mask), next_words(ids, padding_mask)
         generator = generator_for("hidden words", self.config.seed, step)
-        lots = torch.rand(3, len(whole), ids.shape[1], generator=generator)[:, share]
+        tokens = self.data.ids.shape[1]
+        lots = torch.rand(3, len(whole), tokens, generator=generator)[:, share]
         inputs, labels = self._hidden(mine, lots.to(self.world.device))
         return (inputs, padding_mask), labels
 
     def _hidden(self, mine: Tensor, lots: Tensor) -> tuple[Tensor, Tensor]:
+        """Some texts are asked: their answer is hidden, nothing else. In the others, any words."""
         config, data = self.config, self.data
-        ids, mask = data.ids[mine], config.model.vocabulary.index("[mask]")
-        share = torch.where(data.answers[mine], config.hidden_answers, config.hidden)
-        hidden = (lots[0] < share) & data.padding_mask[mine]
-        inputs = torch.where(hidden, mask, ids)
+        ids, answers, meant = data.ids[mine], data.answers[mine], data.meant[mine]
+        can_be_asked = answers.any(dim=1) | (meant[:, 0] != NO_LABEL)
+        asked = can_be_asked & (lots[2, :, 0] < config.asked)
+        anywhere = (lots[0] < config.hidden) & data.padding_mask[mine]
+        hidden = torch.where(asked[:, None], answers, anywhere)
+        inputs = torch.where(hidden, self._mask, ids)
         labels = torch.where(hidden, ids, NO_LABEL)
-        return self._with_pronouns(mine, inputs, labels, lots)
+        return self._with_pronouns(mine, asked, inputs, labels, lots)
 
     def _with_pronouns(
-        self, mine: Tensor, inputs: Tensor, labels: Tensor, lots: Tensor
+        self, mine: Tensor, asked: Tensor, inputs: Tensor, labels: Tensor, lots: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """At some pronouns the label is what is meant; half of these pronouns are hidden."""
-        places = self.data.pronoun[mine][:, None]
-        lot, which = (part.gather(1, places) for part in lots[1:])
-        meant = self.data.meant[mine].gather(1, (which < 0.5).long())
-        asked = (lot < self.config.asked_pronouns) & (meant != NO_LABEL)
-        shown = self.data.ids[mine].gather(1, places)
-        mask = self.config.model.vocabulary.index("[mask]")
-        shown = torch.where(lot < self.config.asked_pronouns / 2, mask, shown)
+        """In some asked texts, the pronoun's label is what it stands for; half of them are hidden.
+
+        In the words of the question; where there is none, by noun or by place.
+        """
+        places, meant = self.data.pronoun[mine][:, None], self.data.meant[mine]
+        lot = lots[1].gather(1, places)
+        label = meant.gather(1, (lots[2, :, 1:2] < 0.5).long())
+        asked = asked[:, None] & (lot < self.config.asked_pronouns) & (label != NO_LABEL)
+        shown = torch.where(
+            lot < self.config.asked_pronouns / 2, self._mask, inputs.gather(1, places)
+        )
         inputs = inputs.scatter(1, places, torch.where(asked, shown, inputs.gather(1, places)))
-        labels = labels.scatter(1, places, torch.where(asked, meant, labels.gather(1, places)))
+        labels = labels.scatter(1, places, torch.where(asked, label, labels.gather(1, places)))
         return inputs, labels
+
+    @property
+    def _mask(self) -> int:
+        return self.config.model.vocabulary.index(MASK)
 
 
 def next_words(
@@ -151,9 +161,8 @@ def next_words(
 def _answers(words: Sequence[Sequence[str]], ids: Tensor) -> Tensor:
     """True at the first word after a question: "which one ? the" dog."""
     answers = torch.zeros(ids.shape, dtype=torch.bool)
-    question = split_words(QUESTION)[-2:]
     for row, text in enumerate(words):
         for place in range(len(text) - 2):
-            if text[place : place + 2] == question:
+            if text[place : place + 2] == ("?", "the"):
                 answers[row, place + 2] = True
     return answers

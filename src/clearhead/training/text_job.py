@@ -51,7 +51,7 @@ def run_text_job(
 
 
 def _write_metrics(config: TextTrainConfig, scores: tuple[PronounScore, ...], path: Path) -> None:
-    unseen = next(score for score in scores if score.pairs == "unseen" and score.coloured)
+    unseen = next(score for score in scores if score.pairs == "unseen" and score.asked == "place")
     metrics = {
         "config": asdict(config),
         "test": unseen.to_dict(),
