@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from clearhead.models.positions import sincos_positions
+from clearhead.models.positions import sincos_places, sincos_positions
 
 
 def test_each_number_is_the_sine_or_cosine_of_its_formula() -> None:
@@ -28,3 +28,13 @@ def test_no_two_places_are_alike() -> None:
     places = sincos_positions(8, (5, 3))[0]
     distances = torch.cdist(places, places) + torch.eye(15)
     assert distances.min() > 0.1
+
+
+def test_places_in_a_text_are_sines_and_then_cosines() -> None:
+    found = sincos_places(10, 7)
+    assert found.shape == (1, 7, 10)
+    for place in range(7):
+        for k in range(5):
+            angle = place * 10_000 ** (-k / 5)
+            assert abs(float(found[0, place, k]) - math.sin(angle)) < 1e-6
+            assert abs(float(found[0, place, 5 + k]) - math.cos(angle)) < 1e-6

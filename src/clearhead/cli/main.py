@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("clearhead.cli.train", "train", "Train a model on images."),
+    "train": Command("clearhead.cli.train", "train", "Train a model on images, or on sentences."),
     "evaluate": Command(
         "clearhead.cli.evaluate", "evaluate", "Measure how well a model reads a data set."
     ),
@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": Command(
         "clearhead.cli.explain", "explain", "Show what a model looked at in a picture."
     ),
+    "attend": Command("clearhead.cli.attend", "attend", "Show whom the words of a text attend to."),
     "page": Command("clearhead.cli.page", "page", "Write the microscope, one HTML file."),
     "serve": Command("clearhead.cli.serve", "serve", "Serve a model over HTTP."),
     "study": Command("clearhead.cli.study", "study", "Test claims about attention."),

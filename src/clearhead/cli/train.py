@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,18 +10,25 @@ import tyro
 from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot
-from clearhead.training.config import TrainConfig
-from clearhead.training.recipes import RECIPES
+from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.recipes import RECIPES, TEXT_RECIPES
 
 INTERRUPTED = 130
+ALL: dict[str, Callable[[], TrainConfig | TextTrainConfig]] = {**RECIPES, **TEXT_RECIPES}
+
+NOUNS = {
+    "seen": "met together",
+    "unseen": "never met together",
+    "unseen nouns": "never met with a pronoun",
+}
 
 if TYPE_CHECKING:
-    Recipe = TrainConfig
+    Recipe = TrainConfig | TextTrainConfig
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            {name: recipe() for name, recipe in RECIPES.items()},
-            {name: recipe.__doc__ for name, recipe in RECIPES.items()},
+            {name: recipe() for name, recipe in ALL.items()},
+            {name: recipe.__doc__ for name, recipe in ALL.items()},
         ),
         arg(name=""),
         tyro.conf.AvoidSubcommands,
@@ -42,7 +50,9 @@ def train(
     A training that was stopped goes on from its last checkpoint when the same command is given
     again.
     """
-    from clearhead.cli.output import fetching, percent, percent_range, print_line, print_remark
+    if isinstance(recipe, TextTrainConfig):
+        return _train_text(recipe, out, root, device, restart=restart, tensorboard=tensorboard)
+    from clearhead.cli.output import fetching, percent, percent_range, print_line
     from clearhead.training.job import PICTURE, load_parts, run_job
 
     with fetching() as report:
@@ -51,10 +61,7 @@ def train(
     if not job.is_first:
         return 0
     if job.evaluation is None:
-        step, total = job.trained.step, job.trained.total_steps
-        again = shlex.join(["clearhead", *sys.argv[1:]])
-        print_remark(f"stopped after step {step} of {total}, checkpoint kept; go on with: {again}")
-        return INTERRUPTED
+        return _stopped(job.trained.step, job.trained.total_steps)
     evaluation = job.evaluation
     print_line(
         f"accuracy {percent(evaluation.accuracy)} %, 95 % interval "
@@ -63,3 +70,50 @@ def train(
     )
     print_line(f"model: {out}, picture: {out / PICTURE}")
     return 0
+
+
+def _train_text(
+    recipe: TextTrainConfig,
+    out: Path,
+    root: Path | None,
+    device: str,
+    *,
+    restart: bool,
+    tensorboard: bool,
+) -> int:
+    from clearhead.cli.output import percent, print_line, print_table
+    from clearhead.errors import ConfigError
+    from clearhead.training.text_job import run_text_job
+
+    if root is not None:
+        raise ConfigError("these sentences are generated, no file is read; leave out --root")
+    job = run_text_job(recipe, out, device=device, restart=restart, tensorboard=tensorboard)
+    if not job.is_first:
+        return 0
+    if job.scores is None:
+        return _stopped(job.trained.step, job.trained.total_steps)
+    print_table(
+        "Which thing is meant, asked about sentences not trained on, in per cent",
+        ("nouns", "asked for", "right of the two", "right in all four", "best of all words"),
+        (
+            (
+                NOUNS[score.pairs],
+                score.asked,
+                percent(score.accuracy),
+                percent(score.fours),
+                percent(score.best),
+            )
+            for score in job.scores
+        ),
+    )
+    print_line("whoever goes by a word's place has 50 % of the two right, and 0 % of the fours")
+    print_line(f"model: {out}")
+    return 0
+
+
+def _stopped(step: int, total: int) -> int:
+    from clearhead.cli.output import print_remark
+
+    again = shlex.join(["clearhead", *sys.argv[1:]])
+    print_remark(f"stopped after step {step} of {total}, checkpoint kept; go on with: {again}")
+    return INTERRUPTED

@@ -1,7 +1,7 @@
 """First floor: the models. A forward returns its output and nothing else.
 
 - `config`: what a model is made of (imports no torch)
-- `patches`, `positions`, `block`: the parts; `vit`: the whole
+- `patches`, `positions`, `block`, `encoder`: the parts; `vit`: images; `text`: words
 - `cnn`, `mlp`: baselines with as many parameters
 - `pretrained`: saving and loading; `build`: from a configuration or a name to a model
 - `shipped/`: the weights that come with the package

@@ -1,10 +1,15 @@
 from .build import ImageModel as ImageModel
 from .build import build as build
 from .build import load as load
+from .build import load_text as load_text
 from .cnn import ConvNet as ConvNet
 from .config import CNNConfig as CNNConfig
 from .config import ImageModelConfig as ImageModelConfig
 from .config import MLPConfig as MLPConfig
+from .config import ModelConfig as ModelConfig
+from .config import TextConfig as TextConfig
 from .config import ViTConfig as ViTConfig
+from .encoder import Encoder as Encoder
 from .mlp import PatchMLP as PatchMLP
+from .text import TextTransformer as TextTransformer
 from .vit import VisionTransformer as VisionTransformer

@@ -13,7 +13,12 @@ Pool = Literal["mean", "class"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageModelConfig:
+class ModelConfig:
+    """The settings of any model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageModelConfig(ModelConfig):
     """What every image classifier knows: what comes in, and what its answers are called.
 
     Pixels (0 … 1) enter as (pixel - mean) / std; the defaults are MNIST's own. `class_names`
@@ -107,24 +112,13 @@ class ViTConfig(PatchModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one("num_heads", self.num_heads)
-        if self.embed_dim % self.num_heads:
-            raise ConfigError(
-                f"embed_dim ({self.embed_dim}) must be divisible by num_heads ({self.num_heads})"
-            )
-        if self.pos_embed not in ("learned", "sincos", "none"):
-            raise ConfigError(
-                f'pos_embed must be "learned", "sincos" or "none", got {self.pos_embed!r}'
-            )
+        _check_encoder(self)
         if self.pos_embed == "sincos" and self.embed_dim % 4:
             raise ConfigError(
                 f'pos_embed "sincos" needs an embed_dim divisible by 4, got {self.embed_dim}'
             )
         if self.pool not in ("mean", "class"):
             raise ConfigError(f'pool must be "mean" or "class", got {self.pool!r}')
-        _check_scale(self.attention_scale)
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -162,6 +156,55 @@ class CNNConfig(ImageModelConfig):
                 f"{len(self.widths)} stages need images of at least {smallest} × {smallest} "
                 f"pixels, got {self.image_shape}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(ModelConfig):
+    """The text Transformer: the same encoder, with words instead of patches.
+
+    `vocabulary` holds the words that it knows, each known by its place. `context_length` is the
+    longest text in words. `causal` lets every word attend to itself and the words before it, as in
+    GPT; else to all words, as in BERT.
+    """
+
+    vocabulary: tuple[str, ...] = ()
+    context_length: int = 32
+    embed_dim: int = 48
+    depth: int = 3
+    num_heads: int = 4
+    mlp_ratio: float = 2.0
+    pos_embed: PosEmbed = "learned"
+    dropout: float = 0.0
+    attention_scale: str | float = "sqrt"
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+        twice = sorted({word for word in self.vocabulary if self.vocabulary.count(word) > 1})
+        if twice:
+            raise ConfigError(f"vocabulary has words that come twice: {', '.join(twice)}")
+        for name in ("context_length", "embed_dim", "depth"):
+            _at_least_one(name, getattr(self, name))
+        if not self.mlp_ratio > 0:
+            raise ConfigError(f"mlp_ratio must be above 0, got {self.mlp_ratio}")
+        _check_encoder(self)
+        if self.pos_embed == "sincos" and self.embed_dim % 2:
+            raise ConfigError(f'pos_embed "sincos" needs an even embed_dim, got {self.embed_dim}')
+
+
+def _check_encoder(config: ViTConfig | TextConfig) -> None:
+    _at_least_one("num_heads", config.num_heads)
+    if config.embed_dim % config.num_heads:
+        raise ConfigError(
+            f"embed_dim ({config.embed_dim}) must be divisible by num_heads ({config.num_heads})"
+        )
+    if config.pos_embed not in ("learned", "sincos", "none"):
+        raise ConfigError(
+            f'pos_embed must be "learned", "sincos" or "none", got {config.pos_embed!r}'
+        )
+    _check_scale(config.attention_scale)
+    if not 0.0 <= config.dropout < 1.0:
+        raise ConfigError(f"dropout must be at least 0 and below 1, got {config.dropout}")
 
 
 def _at_least_one(name: str, value: int) -> None:

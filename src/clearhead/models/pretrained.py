@@ -21,20 +21,20 @@ from torch import Tensor, nn
 
 from clearhead.durable import sha256, sweep_temporaries, write_durably, write_together
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.models.config import ImageModelConfig
+from clearhead.models.config import ModelConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
 
-ConfigT = TypeVar("ConfigT", bound=ImageModelConfig)
+ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
 class Pretrained(nn.Module, PyTorchModelHubMixin):
     """A module with `save_pretrained`, `from_pretrained` and `push_to_hub`."""
 
-    config_class: ClassVar[type[ImageModelConfig]]
-    config: ImageModelConfig
+    config_class: ClassVar[type[ModelConfig]]
+    config: ModelConfig
 
     def save_pretrained(
         self,

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.models.block import LAYER_NORM_EPS, Block
+from clearhead.models.block import LAYER_NORM_EPS
 from clearhead.models.config import ViTConfig
+from clearhead.models.encoder import Encoder
 from clearhead.models.initial import init_weights
 from clearhead.models.inputs import check_images
 from clearhead.models.patches import PatchEmbed
@@ -32,17 +33,13 @@ class VisionTransformer(Pretrained):
             nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if config.pool == "class" else None
         )
         self._make_positions(config)
-        self.blocks = nn.Sequential(
-            *(
-                Block(
-                    config.embed_dim,
-                    config.num_heads,
-                    mlp_ratio=config.mlp_ratio,
-                    dropout=config.dropout,
-                    scale=config.attention_scale,
-                )
-                for _ in range(config.depth)
-            )
+        self.blocks = Encoder(
+            config.embed_dim,
+            config.num_heads,
+            config.depth,
+            mlp_ratio=config.mlp_ratio,
+            dropout=config.dropout,
+            scale=config.attention_scale,
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.embed_dim, config.num_classes)

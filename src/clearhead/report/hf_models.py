@@ -41,7 +41,7 @@ def open_hf(name: str) -> Reader:
     is_here = Path(name).is_dir()
     if not is_here and (name.count("/") > 1 or name.startswith(("/", ".", "~"))):
         raise CheckpointError(f"there is no folder {name}; give {ELSEWHERE}, or hf:OWNER/NAME")
-    with fetching_weights(source, ELSEWHERE, is_here=is_here), _no_bars(transformers):
+    with fetching_weights(source, ELSEWHERE, is_here=is_here), quiet_bars(transformers):
         model, loading = transformers.AutoModelForImageClassification.from_pretrained(
             name, output_loading_info=True
         )
@@ -61,7 +61,7 @@ def open_hf(name: str) -> Reader:
 
 
 @contextmanager
-def _no_bars(transformers: Any) -> Iterator[None]:
+def quiet_bars(transformers: Any) -> Iterator[None]:
     """Without the library's progress bars on stderr."""
     bars = transformers.utils.logging
     were_on = bars.is_progress_bar_enabled()

@@ -7,10 +7,14 @@ import torch
 
 from clearhead.data.images import ImageDataset
 from clearhead.models.build import ImageModel
-from clearhead.training.config import TrainConfig
+from clearhead.models.text import TextTransformer
+from clearhead.training.config import LearningConfig, TextTrainConfig, TrainConfig
 from clearhead.training.distributed import World
-from clearhead.training.state import TrainingState
-from clearhead.training.step import Batches, train_step
+from clearhead.training.state import ModelT, TrainingState
+from clearhead.training.step import AnyBatches, Batches, train_step
+from clearhead.training.text import TextBatches, fitted, text_data
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 Watch = Callable[[TrainingState], None]
 
@@ -27,9 +31,27 @@ def fit(
     is no longer a number.
     """
     config = replace(config, precision="float32", compile=False)
-    world = World(rank=0, size=1, device=torch.device("cpu"))
-    state = TrainingState.start(config, world.device)
-    batches = Batches(dataset, config, world)
+    state = TrainingState.start(config, ALONE.device)
+    return _run_steps(config, state, Batches(dataset, config, ALONE), watch)
+
+
+def fit_text(
+    config: TextTrainConfig,
+    *,
+    watch: Callable[[TrainingState[TextTransformer]], None] | None = None,
+) -> TextTransformer:
+    """The same on the sentences that `config` generates."""
+    config = fitted(replace(config, precision="float32", compile=False))
+    state = TrainingState.start(config, ALONE.device)
+    return _run_steps(config, state, TextBatches(text_data(config), config, ALONE), watch)
+
+
+def _run_steps(
+    config: LearningConfig,
+    state: TrainingState[ModelT],
+    batches: AnyBatches,
+    watch: Callable[[TrainingState[ModelT]], None] | None,
+) -> ModelT:
     total_steps = config.epochs * batches.per_epoch
     order = batches.order(0)
     state.model.train()
@@ -38,7 +60,7 @@ def fit(
             order = batches.order(state.step // batches.per_epoch)
         batch = batches.batch(state.step, order)
         train_step(
-            state.model, state, batch, config, world, total_steps=total_steps, bfloat16=False
+            state.model, state, batch, config, ALONE, total_steps=total_steps, bfloat16=False
         )
         if watch is not None:
             watch(state)

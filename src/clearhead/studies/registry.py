@@ -63,6 +63,12 @@ ENTRIES: tuple[Entry, ...] = (
         "query has its own weights.",
     ),
     Entry(
+        "c06_positions",
+        "positions",
+        "Self-attention does not depend on position: permute the tokens and the outputs "
+        "permute; positional encodings restore order, and the digit model needs them.",
+    ),
+    Entry(
         "c07_specialised_heads",
         "specialised-heads",
         "Heads specialise: different heads look at different things, beyond what "
@@ -72,6 +78,12 @@ ENTRIES: tuple[Entry, ...] = (
         "c08_number_of_heads",
         "number-of-heads",
         "More heads give better features, up to a saturation point.",
+    ),
+    Entry(
+        "c09_receptive_fields",
+        "receptive-fields",
+        "A ViT sees globally from the first layer; a CNN widens its receptive field "
+        "slowly, layer by layer.",
     ),
     Entry(
         "c10_convolution",
@@ -89,7 +101,17 @@ ENTRIES: tuple[Entry, ...] = (
         "Patches attend to relevant neighbours and so cope with noisy pixels.",
     ),
     Entry(
+        "c13_depth",
+        "depth",
+        "Higher layers combine global clues: attention or information spreads with depth.",
+    ),
+    Entry(
         "c14_tiny_models", "tiny-models", "Even tiny ViTs do well on MNIST with the right set-up."
+    ),
+    Entry(
+        "c15_long_sequences",
+        "long-sequences",
+        "Attention works in parallel and efficiently for long sequences.",
     ),
     Entry(
         "c17_weights_and_influence",

@@ -5,17 +5,16 @@ from typing import Literal
 
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError
-from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides the result of a training.
+class LearningConfig:
+    """What decides how weights move, whatever the model reads.
 
-    `start` is a saved model whose weights are the first ones (none: random weights).
     `batch_size` counts over all processes. `warmup` is the share of all steps in which the
     learning rate rises; then it falls along a cosine to 0. `matrix_learning_rate` is Muon's, for
     the matrices inside the blocks; the rest takes `learning_rate` with AdamW. `average` is the
@@ -23,10 +22,6 @@ class TrainConfig:
     themselves). `precision` "auto" takes bfloat16 where the processor has instructions for it.
     """
 
-    model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
-    start: str = ""
-    data: str = "mnist"
-    """Either "mnist", "fashion-mnist", or a folder with one folder of images for each class"""
     epochs: int = 10
     batch_size: int = 512
     optimizer: Optimizer = "muon"
@@ -37,7 +32,6 @@ class TrainConfig:
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     average: float = 0.0
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
     precision: Precision = "auto"
     compile: bool = True
     seed: int = 0
@@ -62,3 +56,45 @@ class TrainConfig:
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LearningConfig):
+    """Everything that decides the result of a training on images.
+
+    `start` is a saved model whose weights are the first ones (none: random weights).
+    """
+
+    model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
+    start: str = ""
+    data: str = "mnist"
+    """Either "mnist", "fashion-mnist", or a folder with one folder of images for each class"""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTrainConfig(LearningConfig):
+    """Everything that decides the result of a training on generated sentences.
+
+    A causal model learns to say each next word; the other one to fill in hidden words. In the
+    share `asked` of the texts that have an answer only that is hidden, in the others any word with
+    probability `hidden`. In the share `asked_pronouns` of those with a pronoun, it is also asked at
+    the pronoun itself what that stands for.
+    """
+
+    model: TextConfig = field(default_factory=TextConfig)
+    texts: int = 20_000
+    hidden: float = 0.15
+    asked: float = 0.7
+    asked_pronouns: float = 0.5
+    label_smoothing: float = 0.0
+    precision: Precision = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.texts < 1:
+            raise ConfigError(f"texts must be at least 1, got {self.texts}")
+        for name in ("hidden", "asked", "asked_pronouns"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in 0 … 1, got {getattr(self, name)}")

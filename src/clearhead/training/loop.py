@@ -8,11 +8,12 @@ last checkpoint and ends with the same bits as one that was not.
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Generic
 
 import torch
 from torch import nn
@@ -21,25 +22,24 @@ from torch.nn.parallel import DistributedDataParallel
 from clearhead.data.datasets import ImageDataset
 from clearhead.errors import DivergenceError
 from clearhead.evaluation.matching import check_dataset
-from clearhead.models.build import ImageModel
 from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
-from clearhead.training.config import TrainConfig
+from clearhead.training.config import LearningConfig, TrainConfig
 from clearhead.training.distributed import World
 from clearhead.training.progress import Reporter
-from clearhead.training.run_folder import CHECKPOINTS, open_run
+from clearhead.training.run_folder import CHECKPOINTS, fingerprint, open_run
 from clearhead.training.schedule import warmup_cosine
 from clearhead.training.speed import compile_blocks, uses_bfloat16
-from clearhead.training.state import EpochSums, TrainingState
-from clearhead.training.step import Batches, train_step
+from clearhead.training.state import EpochSums, ModelT, TrainingState
+from clearhead.training.step import AnyBatches, Batches, train_step
 
 CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Generic[ModelT]):
     """What a training came to. `finished` is False if it was asked to stop before the end."""
 
-    model: ImageModel
+    model: ModelT
     finished: bool
     step: int
     total_steps: int
@@ -61,14 +61,40 @@ def train(
     """
     world = world or World(rank=0, size=1, device=torch.device("cpu"))
     check_dataset(dataset, config.model)
-    if world.is_first:
-        open_run(out, config, dataset, restart=restart)
-    world.any(False)  # all wait until the folder is ready
+    images = fingerprint(dataset.images, dataset.labels)
+    prepare_run(out, config, {"images": images}, world, restart=restart)
     state = TrainingState.start(config, world.device)
+    batches = Batches(dataset.to(world.device), config, world)
+    return run(config, state, batches, out, tensorboard=tensorboard)
+
+
+def prepare_run(
+    out: Path,
+    config: LearningConfig,
+    learnt_from: Mapping[str, str],
+    world: World,
+    *,
+    restart: bool,
+) -> None:
+    """The folder of the run, made or checked by the first process; the others wait for it."""
+    if world.is_first:
+        open_run(out, config, learnt_from, restart=restart)
+    world.any(False)  # all wait until the folder is ready
+
+
+def run(
+    config: LearningConfig,
+    state: TrainingState[ModelT],
+    batches: AnyBatches,
+    out: Path,
+    *,
+    tensorboard: bool = False,
+) -> Trained[ModelT]:
+    """From a new state, or from the checkpoint in `out`, until the end or Ctrl-C."""
+    world = batches.world
     checkpoint = load_checkpoint(out / CHECKPOINTS)
     if checkpoint is not None:
         state.restore(checkpoint)
-    batches = Batches(dataset.to(world.device), config, world)
     total_steps = config.epochs * batches.per_epoch
     with (
         _stop_signals(enabled=state.step < total_steps) as stop,
@@ -85,9 +111,9 @@ def train(
 
 
 def _run_steps(
-    config: TrainConfig,
-    state: TrainingState,
-    batches: Batches,
+    config: LearningConfig,
+    state: TrainingState[ModelT],
+    batches: AnyBatches,
     out: Path,
     reporter: Reporter,
     stop: "StopRequest",
@@ -124,16 +150,16 @@ def _run_steps(
 
 
 def _prepare(
-    config: TrainConfig,
-    state: TrainingState,
-    batches: Batches,
+    config: LearningConfig,
+    state: TrainingState[ModelT],
+    batches: AnyBatches,
     reporter: Reporter,
     *,
     bfloat16: bool,
 ) -> nn.Module:
     if config.compile:
-        images, _ = batches.batch(state.step, batches.order(state.step // batches.per_epoch))
-        complaint = compile_blocks(state.model.train(), images, bfloat16=bfloat16)
+        inputs, _ = batches.batch(state.step, batches.order(state.step // batches.per_epoch))
+        complaint = compile_blocks(state.model.train(), inputs, bfloat16=bfloat16)
         if complaint is not None:
             reporter.say(complaint)
     if batches.world.size == 1:
@@ -143,14 +169,14 @@ def _prepare(
 
 
 def _epoch_record(
-    config: TrainConfig, state: TrainingState, epoch: int, total_steps: int
+    config: LearningConfig, state: TrainingState[ModelT], epoch: int, total_steps: int
 ) -> dict[str, float]:
     rate = config.learning_rate * warmup_cosine(state.step - 1, total_steps, config.warmup)
     return {
         "epoch": epoch + 1,
         "epochs": config.epochs,
-        "loss": state.sums.loss / state.sums.images,
-        "accuracy": state.sums.correct / state.sums.images,
+        "loss": state.sums.loss / state.sums.answers,
+        "accuracy": state.sums.correct / state.sums.answers,
         "learning_rate": rate,
     }
 

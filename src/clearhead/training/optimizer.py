@@ -4,12 +4,12 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from clearhead.training.config import TrainConfig
+from clearhead.training.config import LearningConfig
 
 ADAM_BETAS = (0.9, 0.99)  # a shorter memory than 0.999: these trainings have few steps
 
 
-def make_optimizers(model: nn.Module, config: TrainConfig) -> list[Optimizer]:
+def make_optimizers(model: nn.Module, config: LearningConfig) -> list[Optimizer]:
     """AdamW for all weights, or Muon for the matrices inside the blocks and AdamW for the rest.
 
     AdamW: Loshchilov and Hutter 2019, arXiv 1711.05101. Muon: Jordan et al. 2024, with the step

@@ -73,7 +73,7 @@ class Reporter:
         left = elapsed / done * (self.total_steps - step)
         self.say(
             f"epoch {record['epoch']:>3}/{record['epochs']}  loss {record['loss']:.4f}  "
-            f"training accuracy {record['accuracy']:.2%}  {rate:,.0f} images/s  "
+            f"training accuracy {record['accuracy']:.2%}  {rate:,.0f} examples/s  "
             f"{left / 60:.0f}:{left % 60:02.0f} left"
         )
         line = {"step": step, **record, "images_per_second": round(rate, 1)}

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from clearhead.data.config import AugmentConfig
-from clearhead.models.config import ViTConfig
-from clearhead.training.config import TrainConfig
+from clearhead.models.config import TextConfig, ViTConfig
+from clearhead.training.config import TextTrainConfig, TrainConfig
 
 
 def quick() -> TrainConfig:
@@ -63,8 +63,29 @@ def digits_finish() -> TrainConfig:
     )
 
 
+def sentences() -> TextTrainConfig:
+    """The tiny text model that ships with Clearhead: both directions, hidden words, as in BERT.
+
+    Command: `clearhead train sentences --out runs/sentences`
+    """
+    return TextTrainConfig(model=TextConfig(), epochs=8, batch_size=64)
+
+
+def sentences_causal() -> TextTrainConfig:
+    """The other one that ships: each word sees those before it alone, as in GPT.
+
+    Command: `clearhead train sentences_causal --out runs/sentences_causal`
+    """
+    return TextTrainConfig(model=TextConfig(causal=True), epochs=8, batch_size=64)
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "quick": quick,
     "digits": digits,
     "digits_finish": digits_finish,
+}
+
+TEXT_RECIPES: dict[str, Callable[[], TextTrainConfig]] = {
+    "sentences": sentences,
+    "sentences_causal": sentences_causal,
 }

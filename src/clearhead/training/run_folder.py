@@ -3,27 +3,32 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clearhead.data.datasets import ImageDataset
+from torch import Tensor
+
 from clearhead.durable import write_durably
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.training.config import TrainConfig
+from clearhead.training.config import LearningConfig
 
 RUN = "run.json"
 CHECKPOINTS = "checkpoints"
 
 
-def open_run(out: Path, config: TrainConfig, dataset: ImageDataset, *, restart: bool) -> None:
+def open_run(
+    out: Path, config: LearningConfig, learnt_from: Mapping[str, str], *, restart: bool
+) -> None:
     """Make `out` the folder of this training, or check that it already is.
 
-    `restart` removes what a training had left there. Raises `ConfigError` if `out` belongs to a
-    training with other settings or other images.
+    `learnt_from` names what is learnt from, and gives its fingerprint. `restart` removes what a
+    training had left there. Raises `ConfigError` if `out` belongs to a training with other
+    settings, or on other images or texts.
     """
     path = out / RUN
-    settings = {"config": asdict(config), "images": fingerprint(dataset)}
+    settings = {"config": asdict(config), **learnt_from}
     described = json.loads(json.dumps(settings))
     if restart:
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
@@ -39,10 +44,10 @@ def open_run(out: Path, config: TrainConfig, dataset: ImageDataset, *, restart: 
     write_durably(path, (json.dumps(described, indent=2) + "\n").encode())
 
 
-def fingerprint(dataset: ImageDataset) -> str:
-    """SHA-256 over the images and labels of a data set."""
+def fingerprint(*tensors: Tensor) -> str:
+    """SHA-256 over tensors."""
     digest = hashlib.sha256()
-    for tensor in (dataset.images, dataset.labels):
+    for tensor in tensors:
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from clearhead.errors import ClearheadError
-from clearhead.training.config import TrainConfig
+from clearhead.training.config import LearningConfig
+from clearhead.training.step import Inputs
 
 
-def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
+def uses_bfloat16(config: LearningConfig, device: torch.device) -> bool:
     """Whether the forward pass runs under bfloat16 autocast."""
     if config.precision != "auto":
         return config.precision == "bfloat16"
@@ -19,7 +20,7 @@ def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def compile_blocks(model: nn.Module, batch: torch.Tensor, *, bfloat16: bool) -> str | None:
+def compile_blocks(model: nn.Module, batch: Inputs, *, bfloat16: bool) -> str | None:
     """Compile the model's blocks in place, and try them on a batch; says why it could not.
 
     All blocks share their code, so one compilation serves them all: a few seconds instead of a
@@ -33,8 +34,9 @@ def compile_blocks(model: nn.Module, batch: torch.Tensor, *, bfloat16: bool) -> 
             warnings.simplefilter("ignore")  # what the compiler says of itself
             for block in blocks:
                 block.compile(dynamic=False)
-            with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
-                logits = model(batch)
+            inputs = batch if isinstance(batch, tuple) else (batch,)
+            with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=bfloat16):
+                logits = model(*inputs)
             logits.float().sum().backward()
     except ClearheadError:
         raise

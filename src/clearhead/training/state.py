@@ -1,16 +1,19 @@
 """Everything that changes while a model trains, and its way to disk and back."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, cast, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from typing_extensions import TypeVar
 
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.models.build import ImageModel, build, load
+from clearhead.models.build import ImageModel, Model, build, load
+from clearhead.models.text import TextTransformer
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
-from clearhead.training.config import TrainConfig
+from clearhead.training.config import TextTrainConfig, TrainConfig
 from clearhead.training.optimizer import make_optimizers
 
 
@@ -20,34 +23,47 @@ class EpochSums:
 
     loss: float = 0.0
     correct: int = 0
-    images: int = 0
+    answers: int = 0
 
     def __add__(self, other: "EpochSums") -> "EpochSums":
         return EpochSums(
-            self.loss + other.loss, self.correct + other.correct, self.images + other.images
+            self.loss + other.loss, self.correct + other.correct, self.answers + other.answers
         )
 
 
+ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
+
+
 @dataclass
-class TrainingState:
+class TrainingState(Generic[ModelT]):
     """The weights, their average, what the optimisers remember, and how far the training is.
 
     There is no random state in it: every random number is a function of (seed, epoch, step).
     """
 
-    model: ImageModel
+    model: ModelT
     average: AveragedModel | None
     optimizers: list[Optimizer]
     step: int = 0
     sums: EpochSums = field(default_factory=EpochSums)
 
+    @overload
     @classmethod
-    def start(cls, config: TrainConfig, device: torch.device) -> "TrainingState":
+    def start(cls, config: TrainConfig, device: torch.device) -> "TrainingState[ImageModel]": ...
+    @overload
+    @classmethod
+    def start(
+        cls, config: TextTrainConfig, device: torch.device
+    ) -> "TrainingState[TextTransformer]": ...
+    @classmethod
+    def start(
+        cls, config: TrainConfig | TextTrainConfig, device: torch.device
+    ) -> "TrainingState[Any]":
         """New weights, drawn with the seed of `config`; torch's own generator is left alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model = build(config.model)
-        if config.start:
+            model: Model = build(config.model)
+        if isinstance(config, TrainConfig) and config.start:
             model.load_state_dict(_weights_of(config.start, config))
         model.to(device)
         average = None
@@ -58,9 +74,9 @@ class TrainingState:
         return cls(model, average, make_optimizers(model, config))
 
     @property
-    def result(self) -> ImageModel:
+    def result(self) -> ModelT:
         """The model that is kept: the averaged one if there is an average."""
-        return self.model if self.average is None else self.average.module  # type: ignore[return-value]
+        return self.model if self.average is None else cast(ModelT, self.average.module)
 
     def checkpoint(self) -> Checkpoint:
         """All of it, as tensors by name and plain numbers."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -14,17 +15,40 @@ from clearhead.data.augment import distort, draw_distortion
 from clearhead.data.datasets import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.errors import DivergenceError
-from clearhead.training.config import TrainConfig
+from clearhead.training.config import LearningConfig, TrainConfig
 from clearhead.training.distributed import World
 from clearhead.training.optimizer import set_learning_rate
 from clearhead.training.order import epoch_order, generator_for, seed_of, steps_per_epoch
 from clearhead.training.schedule import warmup_cosine
 from clearhead.training.state import EpochSums, TrainingState
 
+NO_LABEL = -100  # torch's own word for a label that counts for nothing
+
+Inputs = Tensor | tuple[Tensor, ...]
+"""What a model is given: one tensor, or several"""
+
+
+class AnyBatches(Protocol):
+    """The batches of a training, whatever they are made of."""
+
+    @property
+    def world(self) -> World:
+        """The processes that share them."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+
+    def batch(self, step: int, order: Tensor) -> tuple[Inputs, Tensor]:
+        """What the model is given at `step`, and what it should answer."""
+
+    def order(self, epoch: int) -> Tensor:
+        """The order of the examples in `epoch`."""
+
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a training, each made from (seed, epoch, step) alone, on the device."""
+    """Batches of images, each made from (seed, epoch, step) alone, on the device."""
 
     dataset: ImageDataset
     config: TrainConfig
@@ -62,9 +86,9 @@ class Batches:
 
 def train_step(
     network: nn.Module,
-    state: TrainingState,
-    batch: tuple[Tensor, Tensor],
-    config: TrainConfig,
+    state: TrainingState[Any],
+    batch: tuple[Inputs, Tensor],
+    config: LearningConfig,
     world: World,
     *,
     total_steps: int,
@@ -72,23 +96,26 @@ def train_step(
 ) -> float:
     """Move the weights by one step, and tell the loss of the whole batch.
 
-    `network` is the model, or its distributed wrapper.
+    `network` is the model, or its distributed wrapper. A label `NO_LABEL` counts for nothing.
 
     Raises `DivergenceError` before a loss or gradient that is not finite can touch the weights.
     """
-    images, labels = batch
+    inputs, labels = batch
     with (
-        seeded_dropout(config, state.step, world),
-        torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16),
+        seeded_dropout(state.model, config.seed, state.step, world),
+        torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
-        logits = network(images)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+    logits, labels = logits.flatten(0, -2), labels.flatten()
+    loss = F.cross_entropy(
+        logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
+    )
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
     if not math.isfinite(sums.loss) or not torch.isfinite(norm):
         raise DivergenceError(
-            f"step {state.step}: the loss is {sums.loss / sums.images:.3g} and the gradient norm "
+            f"step {state.step}: the loss is {sums.loss / sums.answers:.3g} and the gradient norm "
             f"{float(norm):.3g}; try a lower learning rate or float32"
         )
     set_learning_rate(state.optimizers, warmup_cosine(state.step, total_steps, config.warmup))
@@ -99,24 +126,24 @@ def train_step(
         state.average.update_parameters(state.model)
     state.step += 1
     state.sums = state.sums + sums
-    return sums.loss / sums.images
+    return sums.loss / sums.answers
 
 
 @contextmanager
-def seeded_dropout(config: TrainConfig, step: int, world: World) -> Iterator[None]:
+def seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Iterator[None]:
     """Dropout draws from torch's own generator: seed it for the step, and put it back after."""
-    if getattr(config.model, "dropout", 0.0) == 0.0:
+    if getattr(model.config, "dropout", 0.0) == 0.0:
         yield
         return
     devices = [world.device] if world.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed_of("dropout", config.seed, step, world.rank))
+        torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:
+    asked = (labels != NO_LABEL).sum()
     correct = (logits.argmax(dim=1) == labels).sum()
-    images = torch.tensor(len(labels), device=loss.device)
-    total = world.total(torch.stack([loss.double() * len(labels), correct, images]))
-    loss_sum, correct_sum, image_sum = total.tolist()
-    return EpochSums(loss_sum, int(correct_sum), int(image_sum))
+    total = world.total(torch.stack([loss.double() * asked, correct, asked]))
+    loss_sum, correct_sum, asked_sum = total.tolist()
+    return EpochSums(loss_sum, int(correct_sum), int(asked_sum))

@@ -1,0 +1,144 @@
+"""`clearhead attend`: whom the words of a text attend to."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from clearhead.report.attend import Attended, Heads
+
+MODEL_HELP = (
+    '"sentences" (sees both directions), "sentences-causal" (sees the words before alone), a '
+    'folder with a saved text model, or "hf:FOLDER" for a BERT, a GPT-2 or another one of '
+    "transformers"
+)
+WORD_HELP = "the word that asks"
+LAYER_HELP = "one layer, from 1, with all its heads"
+HEAD_HELP = "one head, from 1, instead of the mean over all heads of a layer"
+JSON_HELP = "print the same as JSON, layers, heads and places from 0"
+
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+
+
+def attend(
+    text: Positional[Annotated[str, arg(metavar="TEXT", help="a sentence, in quotes")]],
+    *,
+    model: Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)] = "sentences",
+    word: Annotated[
+        str | None,
+        arg(help=WORD_HELP, help_behavior_hint="(default: the pronoun, or else every word)"),
+    ] = None,
+    layer: Annotated[
+        int | None, arg(help=LAYER_HELP, help_behavior_hint="(default: every layer)")
+    ] = None,
+    head: Annotated[
+        int | None, arg(help=HEAD_HELP, help_behavior_hint="(default: the mean)")
+    ] = None,
+    json: Annotated[bool, arg(help=JSON_HELP, help_behavior_hint="")] = False,
+    csv: Annotated[File, arg(help="write the same as CSV")] = None,
+    png: Annotated[File, arg(help="draw it as PNG")] = None,
+    svg: Annotated[File, arg(help="draw it as SVG")] = None,
+) -> None:
+    """Show whom the words of a text attend to, in per cent.
+
+    The weights are captured while the model reads the text, and proved to be what it computed. One
+    word's row in every layer, by default the pronoun's; without a pronoun a table for each layer.
+    """
+    from clearhead.cli.output import print_json, print_remark
+    from clearhead.report.attend import attend as attend_to
+    from clearhead.report.attend_files import attended_dict
+
+    _check_names(csv=csv, png=png, svg=svg)
+    one_layer, one_head = _from_zero(layer, "layer"), _from_zero(head, "head")
+    heads: Heads = "mean" if layer is None else "each"
+    found = attend_to(
+        text, model, word=word, layer=one_layer, head=heads if one_head is None else one_head
+    )
+    for remark in found.remarks:
+        print_remark(remark)
+    if json:
+        print_json(attended_dict(found))
+    else:
+        _print_attended(found)
+    _write_files(found, csv, [path for path in (png, svg) if path is not None])
+
+
+def _check_names(**files: Path | None) -> None:
+    from clearhead.errors import ConfigError
+
+    for kind, path in files.items():
+        if path is not None and path.suffix.lower() != f".{kind}":
+            raise ConfigError(
+                f"--{kind} writes a .{kind} file; name it {path.with_suffix('.' + kind)}"
+            )
+
+
+def _from_zero(number: int | None, what: str) -> int | None:
+    from clearhead.errors import ConfigError
+
+    if number is not None and number < 1:
+        raise ConfigError(f"{what}s are counted from 1 here, got {number}")
+    return None if number is None else number - 1
+
+
+def _print_attended(found: "Attended") -> None:
+    from clearhead.cli.output import print_line, print_table
+    from clearhead.report.attend_files import column_name, heads_said
+
+    print_line(f"{found.model}: {found.about}")
+    names = [column_name(found, number) for number in range(len(found.tables))]
+    tables = range(len(names))
+    if len(found.asking) < len(found.tokens):
+        for row, place in enumerate(found.asking):
+            print_table(
+                f"Whom “{found.tokens[place]}” (word {place + 1}) asks, in per cent: {heads_said(found)}",
+                ("word", *names),
+                zip(found.tokens, *(map(_cell, found.shares(t, row)) for t in tables), strict=True),
+            )
+    else:
+        for number, name in enumerate(names):
+            print_table(
+                f"{name}: whom each word asks, a row a word, in per cent: {heads_said(found)}",
+                ("asks", *found.tokens),
+                (
+                    (token, *map(_cell, found.shares(number, row)))
+                    for row, token in enumerate(found.tokens)
+                ),
+            )
+    print_line(f"\nan even share is {_cell(1 / len(found.tokens))}; proved: {_proved(found)}")
+    _print_answer(found)
+
+
+def _print_answer(found: "Attended") -> None:
+    from clearhead.cli.output import print_line
+
+    if found.answer is not None:
+        words = ", ".join(f"{word} {_cell(share)}" for word, share in found.answer.words)
+        print_line(f"asked “{found.answer.question}” it answers, in per cent: {words}")
+
+
+def _proved(found: "Attended") -> str:
+    return f"the weights of all {found.verified} layers are what the model computed"
+
+
+def _cell(weight: float) -> str:
+    """A share in per cent, without the sign."""
+    from clearhead.insight.tables import percent
+
+    return percent(weight).removesuffix(" %")
+
+
+def _write_files(found: "Attended", csv: Path | None, pictures: list[Path]) -> None:
+    from clearhead.cli.output import print_remark
+    from clearhead.durable import write_durably
+    from clearhead.report.attend_files import attended_csv, attended_figure
+
+    if csv is not None:
+        write_durably(csv, attended_csv(found).encode())
+        print_remark(f"wrote {csv}")
+    for path in pictures:
+        from clearhead.insight.drawing import save_figure
+
+        save_figure(attended_figure(found), path)
+        print_remark(f"wrote {path}")

@@ -1,0 +1,113 @@
+"""The text Transformer: the Vision Transformer's encoder, with words instead of patches."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clearhead.attention import causal_mask
+from clearhead.errors import ConfigError, InputError
+from clearhead.models.block import LAYER_NORM_EPS
+from clearhead.models.config import TextConfig
+from clearhead.models.encoder import Encoder
+from clearhead.models.initial import init_weights
+from clearhead.models.positions import sincos_places
+from clearhead.models.pretrained import Pretrained
+
+
+class TextTransformer(Pretrained):
+    """Words → tokens + positions → blocks → norm → for each place, a logit for each word.
+
+    Bidirectional it learns to fill in words that are masked (Devlin et al. 2019, BERT, arXiv
+    1810.04805); causal, to say the next word (Radford et al. 2018, GPT). Block and attention are
+    those of `VisionTransformer`.
+    """
+
+    config_class = TextConfig
+    config: TextConfig
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        if not config.vocabulary:
+            raise ConfigError("a text model needs a vocabulary, got no word")
+        self.config = config
+        words, embed_dim = len(config.vocabulary), config.embed_dim
+        self.token_embed = nn.Embedding(words, embed_dim)
+        self._make_positions(config)
+        self.blocks = Encoder(
+            embed_dim,
+            config.num_heads,
+            config.depth,
+            mlp_ratio=config.mlp_ratio,
+            dropout=config.dropout,
+            scale=config.attention_scale,
+        )
+        self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(embed_dim, words)
+        self._initialise()
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch tokens"],
+        padding_mask: Bool[Tensor, "batch tokens"] | None = None,
+    ) -> Float[Tensor, "batch tokens words"]:
+        """Logits over the vocabulary, for every place.
+
+        `padding_mask` is True where a word is and False at padding, which nobody attends to.
+        """
+        self._check(ids, padding_mask)
+        mask = None if padding_mask is None else self._joined_mask(padding_mask)
+        causal = self.config.causal and mask is None
+        tokens = self.blocks(self.embedded(ids), attn_mask=mask, is_causal=causal)
+        logits: Tensor = self.head(self.norm(tokens))
+        return logits
+
+    def embedded(self, ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens embed_dim"]:
+        """The tokens that enter the first block: words and their places."""
+        tokens: Tensor = self.token_embed(ids)
+        return tokens if self.pos_embed is None else tokens + self.pos_embed[:, : ids.shape[1]]
+
+    def _joined_mask(self, padding_mask: Tensor) -> Tensor:
+        """Who may attend to whom: words, and in a causal model those that stand no later."""
+        keys = padding_mask[:, None, None, :]
+        if not self.config.causal:
+            return keys
+        tokens = padding_mask.shape[1]
+        return keys & causal_mask(tokens, tokens, device=keys.device)
+
+    def _check(self, ids: Tensor, padding_mask: Tensor | None) -> None:
+        longest, words = self.config.context_length, len(self.config.vocabulary)
+        if ids.dim() != 2 or not 1 <= ids.shape[1] <= longest:
+            raise InputError(
+                f"ids must be (batch, tokens) with 1 … {longest} tokens, got {tuple(ids.shape)}"
+            )
+        if ids.dtype not in (torch.int64, torch.int32):
+            raise InputError(
+                f"ids must be int64 or int32 (places in the vocabulary), got {ids.dtype}"
+            )
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < words:
+            raise InputError(
+                f"ids must lie in 0 … {words - 1}, got {int(ids.min())} … {int(ids.max())}"
+            )
+        if padding_mask is None:
+            return
+        if padding_mask.shape != ids.shape or padding_mask.dtype != torch.bool:
+            raise InputError(
+                f"padding_mask must be bool of shape {tuple(ids.shape)} (True = a word), got "
+                f"{padding_mask.dtype} of shape {tuple(padding_mask.shape)}"
+            )
+
+    def _make_positions(self, config: TextConfig) -> None:
+        self.pos_embed: Tensor | None
+        if config.pos_embed == "learned":
+            places = torch.zeros(1, config.context_length, config.embed_dim)
+            self.pos_embed = nn.Parameter(places)
+        elif config.pos_embed == "sincos":
+            places = sincos_places(config.embed_dim, config.context_length)
+            self.register_buffer("pos_embed", places)
+        else:
+            self.pos_embed = None
+
+    def _initialise(self) -> None:
+        self.apply(init_weights)
+        if isinstance(self.pos_embed, nn.Parameter):
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)

@@ -1,0 +1,198 @@
+"""The text Transformer: its formula, what padding and later words may do, and its settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import clearhead as ch
+from clearhead.errors import CheckpointError, ConfigError, InputError
+from clearhead.models.build import build, load, load_text
+from clearhead.models.config import TextConfig, ViTConfig
+from clearhead.models.text import TextTransformer
+
+WORDS = tuple("abcdefghijklm")
+SMALL: dict[str, Any] = {
+    "vocabulary": WORDS,
+    "context_length": 11,
+    "embed_dim": 14,
+    "num_heads": 7,
+    "depth": 3,
+}
+
+
+def made(seed: int = 0, **settings: Any) -> TextTransformer:
+    """In float64, and every parameter away from its start."""
+    torch.manual_seed(seed)
+    model = TextTransformer(TextConfig(**(SMALL | settings))).double()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def some_ids(batch: int = 2, tokens: int = 5, seed: int = 0) -> Tensor:
+    return torch.randint(len(WORDS), (batch, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("pos_embed", ["learned", "sincos", "none"])
+def test_logits_are_those_of_the_formula(causal: bool, pos_embed: str) -> None:
+    """The same network, written out with torch's own Transformer layer."""
+    model, ids = made(causal=causal, pos_embed=pos_embed), some_ids()
+    state = model.state_dict()
+    x = F.one_hot(ids, 13).double() @ state["token_embed.weight"]
+    if pos_embed != "none":
+        x = x + state["pos_embed"][:, :5]
+    for number in range(3):
+        layer = torch.nn.TransformerEncoderLayer(
+            14, 7, 28, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True, dtype=torch.float64
+        )
+        named = {
+            "self_attn.in_proj_": "attn.qkv.",
+            "self_attn.out_proj.": "attn.proj.",
+            "linear1.": "mlp.fc1.",
+            "linear2.": "mlp.fc2.",
+            "norm1.": "norm1.",
+            "norm2.": "norm2.",
+        }
+        layer.load_state_dict(
+            {
+                theirs + part: state[f"blocks.{number}.{ours}{part}"]
+                for theirs, ours in named.items()
+                for part in ("weight", "bias")
+            }
+        )
+        hidden = torch.ones(5, 5).triu(1).bool() if causal else None
+        x = layer(x, src_mask=hidden)
+    x = F.layer_norm(x, (14,), state["norm.weight"], state["norm.bias"], 1e-6)
+    expected = x @ state["head.weight"].T + state["head.bias"]
+    assert expected.shape == (2, 5, 13)
+    torch.testing.assert_close(model(ids), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_changes_nothing_for_the_words(causal: bool) -> None:
+    model, ids = made(causal=causal), some_ids(tokens=5)
+    padded = torch.cat([ids, some_ids(tokens=3, seed=7)], dim=1)
+    mask = torch.arange(8).expand(2, 8) < 5
+    found = model(padded, mask)
+    torch.testing.assert_close(found[:, :5], model(ids), rtol=0, atol=1e-12)
+    if not causal:  # there padding stands later, and is not seen anyway
+        assert not torch.allclose(model(padded)[:, :5], model(ids))
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_before_the_words_or_alone_gives_no_nan(causal: bool) -> None:
+    model = made(causal=causal)
+    mask = torch.tensor([[False, False, True, True, True], [False] * 5])
+    assert torch.isfinite(model(some_ids(), mask)).all()
+    with ch.capture() as seen:
+        model(some_ids(), mask)
+    for record in seen.records:
+        assert float(record.weights[0, :, :, :2].abs().max()) == 0.0
+        assert float(record.weights[1].abs().max()) == 0.0
+    seen.verify()
+
+
+def test_only_a_causal_model_is_blind_to_later_words() -> None:
+    ids = some_ids()
+    later = ids.clone()
+    later[:, 3:] = (later[:, 3:] + 1) % 13
+    for mask in (None, torch.ones(2, 5, dtype=torch.bool)):
+        causal, both = made(causal=True), made()
+        torch.testing.assert_close(
+            causal(ids, mask)[:, :3], causal(later, mask)[:, :3], rtol=0, atol=1e-12
+        )
+        assert not torch.allclose(both(ids, mask)[:, :3], both(later, mask)[:, :3])
+
+
+def test_without_positions_the_order_of_words_says_nothing() -> None:
+    ids, order = some_ids(), torch.tensor([3, 0, 4, 1, 2])
+    free = made(pos_embed="none")
+    torch.testing.assert_close(free(ids)[:, order], free(ids[:, order]), rtol=0, atol=1e-12)
+    placed = made(pos_embed="learned")
+    assert not torch.allclose(placed(ids)[:, order], placed(ids[:, order]))
+
+
+def test_attention_is_captured_under_the_same_names_as_in_the_image_model() -> None:
+    model = made()
+    with ch.capture() as seen:
+        model(some_ids())
+    assert seen.names == ("blocks.0.attn", "blocks.1.attn", "blocks.2.attn")
+    assert seen["blocks.1.attn"].weights.shape == (2, 7, 5, 5)
+    seen.verify()
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("ids", "mask", "said"),
+    [
+        (torch.zeros(5, dtype=torch.int64), None, r"ids must be \(batch, tokens\)"),
+        (torch.zeros(2, 12, dtype=torch.int64), None, "with 1 … 11 tokens"),
+        (torch.zeros(2, 0, dtype=torch.int64), None, "with 1 … 11 tokens"),
+        (torch.zeros(2, 5), None, "int64 or int32"),
+        (torch.full((2, 5), 13), None, "0 … 12, got 13 … 13"),
+        (torch.full((2, 5), -1), None, "0 … 12, got -1 … -1"),
+        (torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 4).bool(), "padding_mask"),
+        (torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 5), "padding_mask must be bool"),
+    ],
+)
+def test_wrong_input_is_refused(ids: Tensor, mask: Tensor | None, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        made()(ids, mask)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"vocabulary": ("a", "b", "a")}, "words that come twice: a"),
+        ({"context_length": 0}, "context_length must be at least 1"),
+        ({"depth": 0}, "depth"),
+        ({"num_heads": 0}, "num_heads"),
+        ({"num_heads": 5}, "divisible by num_heads"),
+        ({"mlp_ratio": 0.0}, "mlp_ratio"),
+        ({"pos_embed": "rotary"}, "pos_embed"),
+        ({"embed_dim": 7, "pos_embed": "sincos"}, "even embed_dim"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"attention_scale": "half"}, "attention_scale"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        TextConfig(**(SMALL | settings))
+
+
+def test_a_model_without_words_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a vocabulary"):
+        TextTransformer(TextConfig())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_saved_model_comes_back_with_its_words(causal: bool, tmp_path: Path) -> None:
+    model = made(causal=causal, pos_embed="sincos", attention_scale="learned").float()
+    model.save_pretrained(tmp_path / "words")
+    again = load_text(tmp_path / "words")
+    assert again.config == model.config
+    assert again.config.vocabulary == WORDS
+    assert not again.training
+    assert again(some_ids()).equal(model(some_ids()))
+
+
+def test_text_and_image_models_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    build(TextConfig(**SMALL)).save_pretrained(tmp_path / "words")
+    build(ViTConfig(depth=1)).save_pretrained(tmp_path / "image")
+    with pytest.raises(CheckpointError, match="reads text and no images"):
+        load(tmp_path / "words")
+    with pytest.raises(CheckpointError, match="reads images and no text"):
+        load_text(tmp_path / "image")
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model, ids = made(dropout=0.5), some_ids()
+    assert model(ids).equal(model(ids))
+    model.train()
+    assert not model(ids).equal(model(ids))
