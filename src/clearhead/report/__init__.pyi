@@ -8,11 +8,8 @@ from .influence import Influence as Influence
 from .reader import Reader as Reader
 from .reader import View as View
 from .readers import open_reader as open_reader
-<<<<<<< HEAD
 from .study_report import StudyReport as StudyReport
 from .study_report import report_studies as report_studies
 from .study_write import write_study_report as write_study_report
-=======
 from .text_reader import TextReader as TextReader
->>>>>>> fd4b539c3fce5c6e2582226453c95ff2829182f6
 from .write import write_report as write_report
