@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Fourth floor: one picture's attention, or what studies found, in one file that opens anywhere.
-=======
-"""Fourth floor: one picture's attention, explained in one file; whom the words of a text attend to.
->>>>>>> fd4b539c3fce5c6e2582226453c95ff2829182f6
+"""Fifth floor: what attention, or a study, showed, in files that open anywhere.
 
 - `reader`, `readers`: a model with all that is needed to show it a picture, and to say what it saw
 - `own`, `timm_models`, `hf_models`, `libraries`: readers of ours and of two libraries' models
@@ -11,14 +7,11 @@
 - `html`, `payload`, `page/`: that data as one HTML file without requests; `static`: its plain parts
 - `sealed`: what all pages are made of
 - `figure`, `tables`: the same as PNG or SVG, as JSON, as CSV; `write`: all of them to disk
-<<<<<<< HEAD
 - `study_report`: what studies found, as plain data; `study_words`: its words and numbers
 - `study_html`, `study_markdown`, `study_data`: that as a page, as text, as JSON and CSV;
   `study_write`: all of them to disk
-=======
 - `attend`, `attend_files`: whom words attend to, as plain data; that as JSON, CSV or a picture
 - `text_reader`, `own_text`, `hf_text`: text models of ours and of transformers
->>>>>>> fd4b539c3fce5c6e2582226453c95ff2829182f6
 """
 
 import lazy_loader
