@@ -86,6 +86,18 @@ def test_the_page_says_what_was_found(page: Page) -> None:
     assert "Nobody (2020), A paper" in told
 
 
+def test_the_table_of_verdicts_has_one_row_a_study(report: StudyReport) -> None:
+    table = to_html(report).split('<table class="verdicts">')[1].split("</table>")[0]
+    assert re.findall(r'<span class="answer">(.*?)</span></td></tr>', table) == [
+        "unfinished: 7 of 8 trials are measured",
+        "holds",
+        "does not hold",
+    ]
+    assert [link["href"] for link in Page(table).all("a")] == [
+        *("#study-alone", "#study-toy", "#study-null"),
+    ]
+
+
 def test_an_unfinished_study_is_named_and_not_judged(report: StudyReport, page: Page) -> None:
     assert report.sections[0].name == "alone"
     assert report.sections[0].judged.verdict is None

@@ -3,12 +3,15 @@
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from clearhead.errors import ConfigError
+from clearhead.studies.running.on_ray import _check_that_it_answers
 from clearhead.studies.running.run import run_studies
 from tests.studies.running.test_run import begun, records
 
@@ -53,3 +56,13 @@ def test_ray_measures_the_same_bytes_as_processes_here() -> None:
     assert "its process died 3 times (WorkerCrashedError)" in ended.stderr
     assert begun().count("dies") == 3
     assert "Traceback" not in ended.stderr
+
+
+def test_an_address_where_no_cluster_answers_is_one_line() -> None:
+    with socket.socket() as nobody:  # bound, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"no Ray cluster answers at RAY_ADDRESS={address}"):
+            _check_that_it_answers(address)
+    for understood_by_ray in ("auto", "local"):
+        _check_that_it_answers(understood_by_ray)

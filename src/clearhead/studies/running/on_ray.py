@@ -7,6 +7,7 @@ Clearhead and, for a study of your own, its module on Python's path; one with ot
 
 import json
 import os
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ QUIET = {
 }
 IN_FLIGHT = 4  # trials a core that are told to the cluster at once
 SECONDS_PER_LOOK = 1.0
+SECONDS_TO_ANSWER = 10.0
 
 
 def run_on_ray(tasks: Sequence[Task], workers: int | None) -> Generator[Measured]:
@@ -70,16 +72,33 @@ def _import_ray() -> Any:
 def _connect(ray: Any, workers: int | None) -> None:
     """To a cluster that there is, or else to one that is made here."""
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address:
+        _check_that_it_answers(address)
         try:
-            ray.init(address="auto", **settings)
-        except ConnectionError:
-            cores = workers or available_cores()
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, **settings)
+            ray.init(**settings)
+        except ConnectionError as error:
+            raise ConfigError(
+                f"the Ray cluster at RAY_ADDRESS={address} lets nobody in; if it asks for a token, "
+                "set RAY_AUTH_MODE=token"
+            ) from error
         return
     try:
-        ray.init(**settings)
-    except (ConnectionError, ValueError) as error:
-        address = os.environ["RAY_ADDRESS"]
-        told = str(error).splitlines()[0]
-        raise ConfigError(f"no Ray cluster answers at RAY_ADDRESS={address}: {told}") from error
+        ray.init(address="auto", **settings)
+    except ConnectionError:
+        cores = workers or available_cores()
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, **settings)
+
+
+def _check_that_it_answers(address: str) -> None:
+    """Ray itself tries for more than ten minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", "local", or what only Ray understands
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({error.strerror or error}); start "
+            "it, or unset RAY_ADDRESS"
+        ) from error
