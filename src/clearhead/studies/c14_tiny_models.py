@@ -11,7 +11,8 @@ often. Vision Transformers are known to want much data or careful training (Touv
 "DeiT", arXiv 2012.12877; Steiner et al. 2022, arXiv 2106.10270). Only this much training was
 tried; that a size fails here does not mean that it cannot.
 
-Cost, one thread of a shared EPYC (Zen 4): COST
+Cost, one thread of a shared EPYC (Zen 4): a tiny training of five epochs takes 32 s, in the plain
+set-up 23 s; one epoch 7 s. Quick about 50 s, full about 14 minutes.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,6 @@ SIZES = {
     "10 k": ViTConfig(depth=2, embed_dim=18, num_heads=2),
     "30 k": ViTConfig(depth=2, embed_dim=32),
     "100 k": ViTConfig(depth=2, embed_dim=64),
-    "300 k": ViTConfig(depth=3, embed_dim=88),
     "1 M": ViTConfig(depth=4, embed_dim=144),
 }
 TINY = "10 k"
@@ -46,8 +46,8 @@ PLAIN_RATE = 1e-3
 WELL = 96.9
 MARGIN = 0.1
 DIGITS = 60_000
-EPOCHS = 4
-LARGE = ("100 k", "300 k", "1 M")  # see every digit once: they would take hours of the full budget
+EPOCHS = 5
+LARGE = ("100 k", "1 M")  # see every digit once: they would take hours of the full budget
 
 
 def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
@@ -60,7 +60,7 @@ def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
         )
     return (
         *_trials(seeds, "right", TINY, epochs=EPOCHS),
-        *_trials(seeds[:3], "plain", TINY, epochs=EPOCHS),
+        *_trials(seeds[:2], "plain", TINY, epochs=EPOCHS),
         *(
             trial
             for size in SIZES

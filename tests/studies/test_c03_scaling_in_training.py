@@ -1,0 +1,113 @@
+import math
+from typing import Any, cast
+
+import pytest
+import torch
+
+from clearhead.data.pixels import normalize
+from clearhead.errors import DivergenceError
+from clearhead.models.config import ViTConfig
+from clearhead.models.vit import VisionTransformer
+from clearhead.studies import c03_scaling_in_training as c03
+from clearhead.studies.c03_scaling_in_training import STUDY, probed
+from clearhead.studies.digits import training_digits
+from clearhead.studies.study import Budget, Trial, Values
+from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
+
+TINY = {"digits": 100, "unseen": 60, "epochs": 3}
+
+
+def trial(arm: str, seed: int = 3, **changed: Any) -> Trial:
+    settings = {"head_dim": 64, "optimizer": "adamw", "rate": "usual", "first": "unit"}
+    return Trial(study=STUDY.name, arm=arm, seed=seed, settings=settings | TINY | changed)
+
+
+def values(accuracies: dict[str, float], lost: dict[str, float]) -> Any:
+    def of(trial: Trial) -> Values:
+        probe = {
+            "query_gradient": [0.2, 0.1],
+            "key_gradient": [0.2, 0.1],
+            "entropy": [[2.0], [1.0]],
+        }
+        return {
+            "accuracy": accuracies[trial.arm] + trial.seed % 3,
+            "lost": lost[trial.arm],
+            "not_a_number_after": -1,
+            "probes": [{"step": step, **probe} for step in (0, 5, 10)],
+        }
+
+    return of
+
+
+def test_trials_are_whole() -> None:
+    check_trials(STUDY)
+
+
+@pytest.mark.parametrize("budget", ["quick", "full"])
+@pytest.mark.parametrize(
+    ("unscaled", "lost", "claimed"), [(80.0, 50.0, True), (90.0, 0.0, False), (95.0, 0.0, False)]
+)
+def test_it_holds_where_unscaled_readers_read_less_and_are_lost_more_often(
+    budget: Budget, unscaled: float, lost: float, claimed: bool
+) -> None:
+    made = values({"sqrt": 90.0, "none": unscaled}, {"sqrt": 0.0, "none": lost})
+
+    outcomes = made_up(STUDY, made, budget=budget)
+
+    found = comparisons_of(STUDY, outcomes)
+    assert [as_claimed(comparison) for comparison in found] == [claimed] * 4
+    assert all(len(comparison.first) == STUDY.seeds[budget] for comparison in found)
+    check_study(STUDY, outcomes)
+
+
+def test_gradients_and_entropies_are_those_of_the_loss_and_the_weights(mnist_train: object) -> None:
+    torch.manual_seed(4)
+    model = VisionTransformer(ViTConfig(depth=2, num_heads=2))
+    digits = training_digits(40, 1)
+
+    found = probed(model, digits)
+
+    loss = torch.nn.functional.cross_entropy(
+        model(normalize(digits.images, model.config)), digits.labels
+    )
+    assert all(parameter.grad is None for parameter in model.parameters())
+    loss.backward()
+    for layer in range(2):
+        gradient = cast("Any", model.blocks[layer]).attn.qkv.weight.grad
+        assert found["query_gradient"][layer] == pytest.approx(
+            float(gradient[:64].norm()), rel=1e-4
+        )
+        assert found["key_gradient"][layer] == pytest.approx(
+            float(gradient[64:128].norm()), rel=1e-4
+        )
+    nats = torch.tensor(found["entropy"])
+    assert nats.shape == (2, 2)  # layers, heads
+    assert bool((nats > 0.9 * math.log(16)).all())  # fresh attention is almost even
+    assert bool((nats <= math.log(16) + 1e-5).all())
+
+
+def test_a_trial_watches_and_reads_and_is_the_same_again(mnist_train: object) -> None:
+    scaled, unscaled = STUDY.run(trial("sqrt")), STUDY.run(trial("none"))
+
+    assert scaled == STUDY.run(trial("sqrt"))
+    assert [probe["step"] for probe in scaled["probes"]] == [5]
+    assert scaled["not_a_number_after"] == -1
+    assert scaled["lost"] == 100.0 * (scaled["accuracy"] < 50)
+    # Scores of variance 64 instead of 1: the softmax is far sharper.
+    first = [x["probes"][0]["entropy"][0][0] for x in (scaled, unscaled)]
+    assert first[1] < first[0] - 0.5
+
+
+def test_a_training_that_runs_into_nan_is_lost_and_said_so(
+    monkeypatch: pytest.MonkeyPatch, mnist_train: object
+) -> None:
+    def diverge(*args: object, watch: Any, **kwargs: object) -> None:
+        watch.steps = 7
+        raise DivergenceError("planted")
+
+    monkeypatch.setattr(c03, "fit", diverge)
+
+    measured = STUDY.run(trial("none", first="small"))
+
+    assert (measured["accuracy"], measured["lost"]) == (0.0, 100.0)
+    assert measured["not_a_number_after"] == 7

@@ -1,0 +1,36 @@
+import pytest
+
+from clearhead.studies.c10_convolution import STUDY
+from clearhead.studies.study import Trial, Values
+from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
+
+
+def test_trials_are_whole() -> None:
+    check_trials(STUDY)
+
+
+@pytest.mark.parametrize(("lead", "claimed"), [(2.0, True), (0.0, False), (-2.0, False)])
+@pytest.mark.parametrize("budget", ["quick", "full"])
+def test_the_vit_is_held_against_the_cnn_seed_by_seed(
+    budget: object, lead: float, claimed: bool
+) -> None:
+    def values(trial: Trial) -> Values:
+        return {"accuracy": 80.0 + trial.seed % 7 + (lead if trial.arm == "vit" else 0.0)}
+
+    outcomes = made_up(STUDY, values, budget=budget)  # type: ignore[arg-type]
+
+    for comparison in comparisons_of(STUDY, outcomes):
+        assert comparison.differences == pytest.approx((lead,) * len(comparison.first))
+        assert as_claimed(comparison) == claimed
+    check_study(STUDY, outcomes)
+
+
+def test_few_and_many_digits_are_told_apart() -> None:
+    def values(trial: Trial) -> Values:
+        few = trial.settings["digits"] == 1_000
+        return {"accuracy": 90.0 + (3.0 if few == (trial.arm == "vit") else 0.0)}
+
+    few, many = comparisons_of(STUDY, made_up(STUDY, values))
+
+    assert (as_claimed(few), as_claimed(many)) == (True, False)
+    assert "1,000" in few.name

@@ -1,0 +1,26 @@
+from matplotlib.figure import Figure
+
+from clearhead.studies.paired_points import draw_differences
+from clearhead.studies.study import Comparison
+
+
+def test_every_seed_has_a_point_at_its_difference_and_margins_stand_where_they_are() -> None:
+    more = Comparison(name="more", unit="points", first=(3.0, 5.0), second=(1.0, 1.0), margin=0.5)
+    equal = Comparison(
+        name="equal", unit="points", first=(1.0,), second=(2.0,), margin=0.25, expects="equal"
+    )
+    axes = Figure().subplots()
+
+    draw_differences(axes, [more, equal], "points")
+
+    lines = [list(line.get_xdata()) for line in axes.get_lines()]  # type: ignore[arg-type]
+    assert lines[1:] == [
+        [2.0, 4.0],
+        [3.0, 3.0],
+        [0.5, 0.5],
+        [-1.0],
+        [-1.0, -1.0],
+        [0.25, 0.25],
+        [-0.25, -0.25],
+    ]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["more", "equal"]
