@@ -54,11 +54,16 @@ format: .venv/dev.stamp ## format every file and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-SHIPPED := src/clearhead/models/shipped/digits
-artifacts: .venv/run.stamp ## train the model that ships with the package again: about an hour
+SHIPPED := src/clearhead/models/shipped
+KEPT := config.json model.safetensors metrics.json
+artifacts: .venv/run.stamp ## train the models that ship with the package again: about an hour
 	$(BIN)/clearhead train digits --out runs/digits
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
-	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/
+	$(BIN)/clearhead train sentences --out runs/sentences
+	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal
+	cp $(addprefix runs/digits_finish/,$(KEPT)) $(SHIPPED)/digits/
+	cp $(addprefix runs/sentences/,$(KEPT)) $(SHIPPED)/sentences/
+	cp $(addprefix runs/sentences_causal/,$(KEPT)) $(SHIPPED)/sentences-causal/
 	cp runs/digits_finish/digits.png docs/digits.png
 	$(BIN)/python -m clearhead.microscope.shipped
 
