@@ -209,7 +209,7 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     shares.set_ylim(0, 104)
     shares.set_xlabel("layer (block or convolution)")
     shares.set_ylabel("share of the picture (%)")
-    shares.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    shares.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     shares.set_title("Receptive field of the middle unit", fontsize=10)
     _draw_distances(distances, outcomes)
     for axes, name in ((first, "ViT"), (second, "CNN")):
