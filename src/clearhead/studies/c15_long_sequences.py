@@ -114,12 +114,14 @@ def cores() -> int:
 
 def _layer(arm: str, width: int) -> Layer:
     if arm == "recurrent":
-        return nn.LSTM(width, width, batch_first=True).eval()
-    attend = {
+        layer: nn.Module = nn.LSTM(width, width, batch_first=True)
+        return layer
+    attends: dict[str, Callable[..., Any]] = {
         "explicit": lambda q, k, v: attention.stages(q, k, v).context,
         "fused": nn.functional.scaled_dot_product_attention,
         "streamed": streamed_attention,
-    }[arm]
+    }
+    attend = attends[arm]
     # with an axis of heads: without one torch falls back on the explicit formula
     return lambda x: attend(x[:, None], x[:, None], x[:, None])
 
@@ -282,9 +284,8 @@ def _told(outcomes: Sequence[Outcome], arm: str, measure: str) -> str:
 
 
 def _median_seconds(outcomes: Sequence[Outcome], arm: str, length: int) -> float:
-    return statistics.median(
-        x.values["seconds"][x.values["lengths"].index(length)] for x in outcomes_of(outcomes, arm)
-    )
+    of_arm = [x.values for x in outcomes_of(outcomes, arm)]
+    return statistics.median(float(x["seconds"][x["lengths"].index(length)]) for x in of_arm)
 
 
 def _megabytes(outcomes: Sequence[Outcome], arm: str) -> float:
