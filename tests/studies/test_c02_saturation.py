@@ -49,7 +49,7 @@ def test_the_jacobian_is_that_of_autograd(seed: int, keys: int, size: float) -> 
     scores = torch.randn(keys, generator=generator, dtype=torch.float64) * size
     jacobian = torch.autograd.functional.jacobian(lambda x: torch.softmax(x, dim=0), scores)
     found = c02.jacobian_norm(torch.softmax(scores, dim=0))
-    assert float(found) == pytest.approx(float(jacobian.norm()), abs=1e-7)  # type: ignore[attr-defined]
+    assert float(found) == pytest.approx(float(jacobian.norm()), abs=1e-7)
 
 
 def test_what_reaches_the_query_is_that_of_autograd() -> None:
@@ -62,7 +62,7 @@ def test_what_reaches_the_query_is_that_of_autograd() -> None:
 
     jacobian = torch.autograd.functional.jacobian(weights, query)
     found = c02.query_gradient_norm(weights(query)[None], key[None], 0.3)
-    assert float(found) == pytest.approx(float(jacobian.norm()))  # type: ignore[attr-defined]
+    assert float(found) == pytest.approx(float(jacobian.norm()))
 
 
 def test_the_density_of_a_zero_gap() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearhead import attention
+from clearhead.attention import MultiHeadAttention
 from clearhead.data.datasets import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -15,14 +16,18 @@ from clearhead.studies.study import Check, Comparison, Outcome, Trial
 GOOD = {"sum_error": 0.1, "outside": 0.0, "forbidden": 0.0, "not_numbers": 0.0, "rows": 100.0}
 
 
-def made_up(moved: float = 0.1, **changes: float) -> list[Outcome]:
+def made_up(moved: float = 0.1, shipped: float = 0.1, **changes: float) -> list[Outcome]:
     figures: dict[str, Any] = {**GOOD, **changes}
     drawn = {**figures, "sum_error_by_type": dict.fromkeys(c04.TYPES, 0.1)}
     read = {**figures, "moved": moved, "moved_all": 0.6, "moved_none": 0.0}
     return [
         Outcome(trial=Trial(study="distributions", arm=arm, seed=seed), values=values)
         for seed in (1, 2, 3)
-        for arm, values in (("random", drawn), ("shipped", read), ("trained", read))
+        for arm, values in (
+            ("random", drawn),
+            ("shipped", {**read, "moved": shipped}),
+            ("trained", read),
+        )
     ]
 
 
@@ -96,9 +101,10 @@ def test_random_rows_are_counted_and_kept_by_type() -> None:
 def test_dealing_anew_moves_answers_and_putting_back_does_not(mnist_test: ImageDataset) -> None:
     torch.manual_seed(3)
     model = VisionTransformer(ViTConfig(embed_dim=16, num_heads=2, depth=2)).eval()
-    for block in model.blocks:
-        torch.nn.init.normal_(block.attn.qkv.weight, std=1.0)
-        torch.nn.init.normal_(block.attn.proj.weight, std=1.0)
+    for layer in model.modules():
+        if isinstance(layer, MultiHeadAttention):
+            torch.nn.init.normal_(layer.qkv.weight, std=1.0)
+            torch.nn.init.normal_(layer.proj.weight, std=1.0)
     torch.nn.init.normal_(model.head.weight, std=1.0)
     trial = Trial(study="distributions", arm="trained", seed=1, settings={"images": 20})
     found = c04.reader_rows(model, trial)
@@ -111,19 +117,21 @@ def test_dealing_anew_moves_answers_and_putting_back_does_not(mnist_test: ImageD
 def test_even_weights_dealt_out_anew_move_nothing(mnist_test: ImageDataset) -> None:
     torch.manual_seed(3)
     model = VisionTransformer(ViTConfig(embed_dim=16, num_heads=2, depth=2)).eval()
-    for block in model.blocks:
-        torch.nn.init.zeros_(block.attn.qkv.weight[:32])
+    for layer in model.modules():
+        if isinstance(layer, MultiHeadAttention):
+            torch.nn.init.zeros_(layer.qkv.weight[:32])
     trial = Trial(study="distributions", arm="trained", seed=1, settings={"images": 20})
     found = c04.reader_rows(model, trial)
     assert found["moved"] < 1e-6
 
 
 def test_evidence_both_ways() -> None:
-    assert as_claimed(made_up()) == [True, True, True]
-    assert as_claimed(made_up(moved=0.004)) == [True, True, False]
-    assert as_claimed(made_up(sum_error=2.0)) == [False, True, True]
-    assert as_claimed(made_up(forbidden=1e-9)) == [True, False, True]
-    assert as_claimed(made_up(not_numbers=1.0)) == [False, True, True]
+    assert as_claimed(made_up()) == [True, True, True, True]
+    assert as_claimed(made_up(moved=0.004)) == [True, True, False, True]
+    assert as_claimed(made_up(shipped=0.004)) == [True, True, True, False]
+    assert as_claimed(made_up(sum_error=2.0)) == [False, True, True, True]
+    assert as_claimed(made_up(forbidden=1e-9)) == [True, False, True, True]
+    assert as_claimed(made_up(not_numbers=1.0)) == [False, True, True, True]
     assert isinstance(c04.evidence(made_up())[2], Comparison)
 
 

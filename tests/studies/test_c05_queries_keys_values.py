@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearhead import attention
+from clearhead.attention import MultiHeadAttention
 from clearhead.data.datasets import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -76,9 +77,10 @@ def test_planted_faults_are_caught(
 def test_in_a_reader_values_move_the_layers_above_only(mnist_test: ImageDataset) -> None:
     torch.manual_seed(3)
     model = VisionTransformer(ViTConfig(embed_dim=16, num_heads=2, depth=3)).eval()
-    for block in model.blocks:
-        torch.nn.init.normal_(block.attn.qkv.weight, std=0.5)
-        torch.nn.init.normal_(block.attn.proj.weight, std=0.5)
+    for layer in model.modules():
+        if isinstance(layer, MultiHeadAttention):
+            torch.nn.init.normal_(layer.qkv.weight, std=0.5)
+            torch.nn.init.normal_(layer.proj.weight, std=0.5)
     trial = Trial(study="queries-keys-values", arm="trained", seed=1, settings={"images": 6})
     found = c05.reader_changes(model, trial)
     assert found["values"] == 0
@@ -93,7 +95,8 @@ def test_a_layer_that_takes_its_values_for_keys_is_caught(mnist_test: ImageDatas
     """Queries and keys get their numbers from where values are: swapped projections."""
     torch.manual_seed(3)
     model = VisionTransformer(ViTConfig(embed_dim=16, num_heads=2, depth=2)).eval()
-    torch.nn.init.normal_(model.blocks[0].attn.qkv.weight, std=0.5)
+    first = next(x for x in model.modules() if isinstance(x, MultiHeadAttention))
+    torch.nn.init.normal_(first.qkv.weight, std=0.5)
 
     def swap(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         query, key, value = output.chunk(3, dim=-1)
@@ -110,7 +113,7 @@ def test_a_layer_that_takes_its_values_for_keys_is_caught(mnist_test: ImageDatas
         honest = c05._captured(model, images)
     assert torch.equal(before[0].weights, honest[0].weights)
     with c05._changed(model, 0, values):
-        handle = model.blocks[0].attn.qkv.register_forward_hook(swap)
+        handle = first.qkv.register_forward_hook(swap)
         wrong = c05._captured(model, images)
         handle.remove()
     assert not torch.allclose(before[0].weights, wrong[0].weights)

@@ -6,7 +6,9 @@ from clearhead.studies import c09_receptive_fields as c09
 from clearhead.studies.study import Check, Outcome, Trial, Values
 
 
-def made_up(vit_first: float = 0.7, reached: float = 1.0, cnn_last: float = 0.9) -> list[Outcome]:
+def made_up(
+    vit_first: float = 0.7, reached: float = 1.0, cnn_last: float = 0.9, shipped: float = 0.8
+) -> list[Outcome]:
     rising = [0.01, 0.03, 0.1, 0.2, 0.6]
     vit: Values = {
         "reached": [reached, 1, 1, 1, 1, 1],
@@ -21,7 +23,7 @@ def made_up(vit_first: float = 0.7, reached: float = 1.0, cnn_last: float = 0.9)
         "ViT untrained": vit,
         "CNN trained": cnn,
         "CNN untrained": cnn,
-        "shipped trained": {**vit, "seen": [0.06, 0.4, 0.6, 0.8, 0.9, 1]},
+        "shipped trained": {**vit, "seen": [shipped, 0.9, 0.9, 0.9, 0.9, 1]},
     }
     return [
         Outcome(trial=Trial(study="receptive-fields", arm=arm, seed=seed), values=values)
@@ -67,15 +69,16 @@ def test_a_small_model_is_trained_and_measured(
 
 
 def test_evidence_both_ways() -> None:
-    assert as_claimed(made_up()) == [True] * 4
-    assert as_claimed(made_up(vit_first=0.06)) == [True, False, False, True]
-    assert as_claimed(made_up(reached=0.99)) == [False, True, True, True]
-    assert as_claimed(made_up(cnn_last=0.1)) == [True, True, True, False]
+    assert as_claimed(made_up()) == [True] * 5
+    assert as_claimed(made_up(vit_first=0.06)) == [True, False, True, False, True]
+    assert as_claimed(made_up(reached=0.99)) == [False, True, True, True, True]
+    assert as_claimed(made_up(cnn_last=0.1)) == [True, True, True, True, False]
+    assert as_claimed(made_up(shipped=0.06)) == [True, True, False, True, True]
 
 
 def test_sentences_and_figure_tell_what_was_measured() -> None:
-    told = c09.sentences(made_up())
+    told = c09.sentences(made_up(shipped=0.06))
     assert "the trained ViT sees 70%, 90%, 100%" in told[1]
-    assert "sees 6%, 40%, 60%" in told[1]
+    assert "sees 6%, 90%, 90%" in told[1]
     assert "1.20 patches" in told[2]
     assert len(c09.figure(made_up()).axes) == 4

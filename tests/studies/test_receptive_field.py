@@ -1,6 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
+from clearhead.attention import MultiHeadAttention
+from clearhead.models.block import Mlp
 from clearhead.models.cnn import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -24,6 +27,14 @@ def vit() -> VisionTransformer:
     return VisionTransformer(ViTConfig(embed_dim=8, num_heads=2, depth=2)).eval()
 
 
+def silence(model: VisionTransformer, *kinds: type[nn.Module]) -> None:
+    """Their last linear maps give zeros, so that the residual path alone is left."""
+    for layer in model.modules():
+        if isinstance(layer, kinds):
+            *_, last = (x for x in layer.modules() if isinstance(x, nn.Linear))
+            nn.init.zeros_(last.weight)
+
+
 def test_convolutions_reach_what_their_kernels_can() -> None:
     torch.manual_seed(2)
     found = fields(ConvNet(CNNConfig(widths=(3, 4))).eval())
@@ -40,8 +51,7 @@ def test_a_block_of_attention_reaches_every_pixel_at_once() -> None:
 
 def test_without_attention_a_token_sees_its_own_patch_alone() -> None:
     model = vit()
-    for block in model.blocks:
-        torch.nn.init.zeros_(block.attn.proj.weight)
+    silence(model, MultiHeadAttention)
     for field in fields(model):
         assert reached_share(field) == pytest.approx(1 / 16)
         assert reached_share(field[14:21, 14:21]) == 1
@@ -50,9 +60,7 @@ def test_without_attention_a_token_sees_its_own_patch_alone() -> None:
 
 def test_fields_are_root_mean_square_gradients() -> None:
     model = vit()
-    for block in model.blocks:
-        torch.nn.init.zeros_(block.attn.proj.weight)
-        torch.nn.init.zeros_(block.mlp.fc2.weight)
+    silence(model, MultiHeadAttention, Mlp)
     weight = model.patch_embed.proj.weight.detach()
     found = fields(model)[0][14:21, 14:21]
     # a random direction r of the token w · pixels: the gradient is r · w, of variance |w|²

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.capture import capture
+from clearhead.attention import MultiHeadAttention
+from clearhead.capture import Captured, capture
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.score_variance import (
@@ -74,14 +75,14 @@ def test_a_learned_factor_is_taken_out_of_the_queries() -> None:
     assert found["scaled"][2] == pytest.approx(found["unscaled"][2] * 0.7**2)
 
 
-def seen_in_model(scale: str | float):  # type: ignore[no-untyped-def]
+def seen_in_model(scale: str | float) -> tuple[VisionTransformer, Captured]:
     torch.manual_seed(5)
     config = ViTConfig(embed_dim=12, num_heads=2, depth=2, attention_scale=scale)
     model = VisionTransformer(config).eval()
-    learned = model.blocks[1].attn.learned_scale
-    if learned is not None:
+    *_, last = (x for x in model.modules() if isinstance(x, MultiHeadAttention))
+    if last.learned_scale is not None:
         with torch.no_grad():
-            learned.copy_(torch.tensor([0.7, 2.0]).view(2, 1, 1))  # type: ignore[operator]
+            last.learned_scale.copy_(torch.tensor([0.7, 2.0]).view(2, 1, 1))
     images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(6))
     with torch.no_grad(), capture() as seen:
         model(images)

@@ -144,7 +144,8 @@ def query_gradient_norm(
 ) -> Float[Tensor, " rows"]:
     """‖scale · (diag(w) - w wᵀ) K‖: the derivative of a row of weights by its query."""
     centred = key - (weights[:, None] @ key)
-    return scale * (weights[..., None] * centred).flatten(1).norm(dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weights[..., None] * centred, dim=(1, 2))
+    return scale * norms
 
 
 def zero_gap_density(keys: int) -> float:

@@ -230,6 +230,12 @@ def evidence(outcomes: Sequence[Outcome]) -> tuple[Evidence, ...]:
             second=values_of(outcomes, "trained", "moved_none"),
             margin=MOVES,
         ),
+        Check(
+            name="shipped reader, last layer's weights dealt out anew: how far answers move",
+            unit="total variation",
+            values=values_of(outcomes, "shipped", "moved"),
+            low=MOVES,
+        ),
     )
 
 
@@ -300,8 +306,8 @@ STUDY = Study(
     statement="Softmax rows are probability distributions, and interpretable ones.",
     hypothesis=(
         "Every row with a key to attend has weights in 0 … 1 that sum to 1 within rounding; and in "
-        "trained readers other weights in the last layer would give other answers: dealt out anew "
-        f"to the patches, they move the probabilities by {MOVES} or more."
+        "small readers and in the shipped one other weights in the last layer would give other "
+        f"answers: dealt out anew to the patches, they move the probabilities by {MOVES} or more."
     ),
     conditions=(
         "Random tensors in four types of float, scores up to 10⁴, five kinds of masks; the shipped "

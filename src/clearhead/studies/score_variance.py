@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clearhead.attention import MultiHeadAttention
 from clearhead.capture.captured import Captured
 from clearhead.capture.record import Attention
 from clearhead.models.vit import VisionTransformer
@@ -15,7 +16,8 @@ def score_variance(
 ) -> Float[Tensor, " heads"]:
     """Over all pairs of a query and a key of one image, in float64."""
     scores = query.double() @ key.double().transpose(-2, -1)
-    return scores.transpose(0, 1).flatten(1).var(dim=1, correction=0)
+    variances: Tensor = scores.transpose(0, 1).flatten(1).var(dim=1, correction=0)
+    return variances
 
 
 def variance_if_unrelated(
@@ -28,8 +30,8 @@ def variance_if_unrelated(
     have to do with each other. It is d_k only where both M are the identity and a mean is 0.
     """
     moments, means = zip(*(_moments(x) for x in (query, key)), strict=True)
-    total = (moments[0] * moments[1]).sum(dim=(-2, -1))
-    centre = (means[0] * means[1]).sum(dim=-1)
+    total: Tensor = (moments[0] * moments[1]).sum(dim=(-2, -1))
+    centre: Tensor = (means[0] * means[1]).sum(dim=-1)
     return total - centre**2
 
 
@@ -49,8 +51,9 @@ def standardised(
 def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
     """What each head multiplies its scores with: 1/√d_k, 1, or what it has learned."""
     rows = []
-    for block in model.blocks:
-        layer = block.attn
+    for layer in model.modules():
+        if not isinstance(layer, MultiHeadAttention):
+            continue
         if layer.learned_scale is not None:
             rows.append(layer.learned_scale.detach().flatten().double())
         else:

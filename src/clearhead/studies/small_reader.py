@@ -10,7 +10,12 @@ BATCH_SIZE = 32
 
 
 def small_reader(
-    model: ViTConfig | CNNConfig | MLPConfig, dataset: ImageDataset, *, epochs: int, seed: int
+    model: ViTConfig | CNNConfig | MLPConfig,
+    dataset: ImageDataset,
+    *,
+    epochs: int,
+    seed: int,
+    learning_rate: float = 2e-2,
 ) -> ImageModel:
     """Trained on all of `dataset`, which is not augmented; weights and order drawn with `seed`.
 
@@ -22,7 +27,7 @@ def small_reader(
         epochs=epochs,
         batch_size=min(BATCH_SIZE, len(dataset)),
         optimizer="muon",
-        learning_rate=2e-2,
+        learning_rate=learning_rate,
         matrix_learning_rate=4e-2,
         warmup=0.05,
         label_smoothing=0.0,
