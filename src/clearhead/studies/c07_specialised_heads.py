@@ -246,8 +246,6 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     panels[0][2].set_ylabel("fall in accuracy (percentage points)")
     for axes, comparison in zip(panels[1], evidence(outcomes), strict=True):
         draw_differences(axes, [comparison], comparison.unit)
-        axes.set_yticks([])
-        axes.set_title(comparison.name, fontsize=8)
     drawing.suptitle("Heads of trained readers beside heads of untrained ones")
     return drawing
 
