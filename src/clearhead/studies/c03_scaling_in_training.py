@@ -359,7 +359,8 @@ STUDY = Study(
     ),
     measure=(
         "Accuracy on 2,000 test digits drawn with the seed, in per cent; lost trainings (fewer "
-        f"than {LOST_BELOW:g} % read, or no number) in per cent; norms of gradients of W_Q and W_K, and entropy by head, over time."
+        f"than {LOST_BELOW:g} % read, or no number) in per cent; norms of gradients of W_Q "
+        "and W_K, and entropy by head, over time."
     ),
     seeds={"quick": 3, "full": 12},
     trials=trials,

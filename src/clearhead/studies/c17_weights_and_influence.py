@@ -159,8 +159,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"{correlation[ROLLOUT]:.2f}, weights times gradients {correlation[RELEVANCE]:.2f}, ink "
         f"alone {correlation[INK]:.2f} and random numbers {correlation[RANDOM]:.2f}.",
         f"Under insertion less deletion (halved) weights reached {area[RAW]:.2f}, value-weighted "
-        f"norms {area[VALUES]:.2f}, rollout {area[ROLLOUT]:.2f}, weights times gradients {area[RELEVANCE]:.2f}, ink "
-        f"{area[INK]:.2f} and random orders {area[RANDOM]:.2f}.",
+        f"norms {area[VALUES]:.2f}, rollout {area[ROLLOUT]:.2f}, weights times gradients "
+        f"{area[RELEVANCE]:.2f}, ink {area[INK]:.2f} and random orders {area[RANDOM]:.2f}.",
         f"In the shipped reader the correlations were {shipped[RAW]:.2f} (weights), "
         f"{shipped[VALUES]:.2f} (value-weighted), {shipped[ROLLOUT]:.2f} (rollout), "
         f"{shipped[RELEVANCE]:.2f} (with gradients) and "
