@@ -92,7 +92,7 @@ def test_a_trial_watches_and_reads_and_is_the_same_again(mnist_train: object) ->
     assert scaled == STUDY.run(trial("sqrt"))
     assert [probe["step"] for probe in scaled["probes"]] == [5]
     assert scaled["not_a_number_after"] == -1
-    assert scaled["lost"] == 100.0 * (scaled["accuracy"] < 50)
+    assert scaled["lost"] == 100.0 * (scaled["accuracy"] < 30)
     # Scores of variance 64 instead of 1: the softmax is far sharper.
     first = [x["probes"][0]["entropy"][0][0] for x in (scaled, unscaled)]
     assert first[1] < first[0] - 0.5

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clearhead.insight.standard_maps import RAW
+from clearhead.insight.standard_maps import RAW, ROLLOUT
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.c17_weights_and_influence import INK, MAPS, RANDOM, STUDY, influence
@@ -9,9 +9,10 @@ from clearhead.studies.study import Budget, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
-def values(raw: float, ink: float, area: float) -> Values:
+def values(raw: float, ink: float, area: float, rollout: float = 0.1) -> Values:
     return {
-        "correlation": dict.fromkeys(MAPS, 0.1) | {RAW: raw, INK: ink, RANDOM: 0.0},
+        "correlation": dict.fromkeys(MAPS, 0.1)
+        | {RAW: raw, INK: ink, RANDOM: 0.0, ROLLOUT: rollout},
         "area": dict.fromkeys(MAPS, 0.1) | {RAW: area, RANDOM: 0.0},
         "effect": 0.1,
         "largest_effect": 0.2,
@@ -26,10 +27,11 @@ def test_trials_are_whole() -> None:
 @pytest.mark.parametrize(
     ("measured", "claimed"),
     [
-        (values(0.6, 0.4, 0.2), [True, True, True]),
-        (values(0.6, 0.6, 0.2), [True, False, True]),  # no more than the ink says
-        (values(0.0, 0.0, 0.0), [False, False, False]),
-        (values(-0.5, 0.4, -0.2), [False, False, False]),
+        (values(0.6, 0.4, 0.2, 0.6), [True, True, True, True]),
+        (values(0.6, 0.4, 0.2), [True, True, False, True]),
+        (values(0.6, 0.6, 0.2), [True, False, False, True]),  # no more than the ink says
+        (values(0.0, 0.0, 0.0, 0.0), [False, False, False, False]),
+        (values(-0.5, 0.4, -0.2), [False, False, False, False]),
     ],
 )
 def test_weights_are_held_against_chance_ink_and_random_orders(

@@ -23,4 +23,4 @@ def test_every_seed_has_a_point_at_its_difference_and_margins_stand_where_they_a
         [0.25, 0.25],
         [-0.25, -0.25],
     ]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["more", "equal"]
+    assert [text.get_text() for text in axes.texts] == ["more", "equal"]

@@ -107,8 +107,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return (
         f"Unseen digits read by number of heads: {told} (means of {seeds} trainings for {ONE}, "
         f"{ENOUGH} and {MANY} heads{', of two for the others' if len(means) > 3 else ''}).",
-        f"The best mean was that of {best} head{'s' if best > 1 else ''} of {WIDTH // best} "
-        "dimensions each; the number of parameters was the same for all.",
+        f"The best mean was that with {best} head{'s' if best > 1 else ''} (d_k {WIDTH // best}); "
+        "the number of parameters was the same for all.",
         "Digits, one width, two layers and one training: where saturation lies in other models was "
         "not measured.",
     )

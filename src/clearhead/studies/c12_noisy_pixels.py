@@ -15,7 +15,8 @@ helps.
 
 A fall depends on where it starts, and the three do not start alike; the accuracies are shown.
 
-Cost, one thread of a shared EPYC (Zen 4): COST
+Cost, one thread of a shared EPYC (Zen 4): 14 s for a model, 5 of them reading spoilt digits;
+quick about 55 s, full about 8 minutes.
 """
 
 import math
@@ -227,17 +228,30 @@ def _draw_accuracies(axes: Axes, outcomes: Sequence[Outcome]) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("unseen digits read rightly (%)")
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
 
 def _draw_drift(axes: Axes, outcomes: Sequence[Outcome]) -> None:
     found = outcomes_of(outcomes, "vit")
     contender = CONTENDERS["vit"]
-    for name in (*CORRUPTIONS, BLANK):
-        drift = _mean([_mean(x.values["drift"][name]) for x in found])
-        lost = _mean([fall(x, (name,)) for x in found])
-        axes.plot(drift, lost, contender.marker, color=contender.colour, markersize=5)
-        axes.annotate(name, (drift, lost), fontsize=7, xytext=(4, 2), textcoords="offset points")
+    points = {
+        name: (
+            _mean([_mean(x.values["drift"][name]) for x in found]),
+            _mean([fall(x, (name,)) for x in found]),
+        )
+        for name in (*CORRUPTIONS, BLANK)
+    }
+    for place, name in enumerate(sorted(points, key=lambda name: points[name][1])):
+        axes.plot(*points[name], contender.marker, color=contender.colour, markersize=5)
+        right = bool(place % 2)
+        axes.annotate(
+            name,
+            points[name],
+            fontsize=7,
+            textcoords="offset points",
+            xytext=(5 if right else -5, -2),
+            ha="left" if right else "right",
+        )
     axes.set_xlabel("drift of the ViT's attention (Jensen-Shannon divergence, bits)")
     axes.set_ylabel("fall in its accuracy (percentage points)")
     axes.margins(x=0.2)

@@ -164,8 +164,6 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     left.set_ylabel("unseen digits read wrongly (%)")
     left.legend(fontsize=8)
     draw_differences(right, evidence(outcomes), "percentage points")
-    right.set_yticks([])
-    right.set_title(evidence(outcomes)[0].name, fontsize=9)
     drawing.suptitle("How small a ViT can be")
     return drawing
 

@@ -14,6 +14,7 @@ UNSEEN = 4_000
 
 # What an accuracy of 100 % is drawn as, on an axis that has no zero.
 LEAST_ERROR = 0.01
+ERRORS_SHOWN = (0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 
 
 def learning_trials(
@@ -75,7 +76,7 @@ def draw_learning_curves(axes: Axes, outcomes: Sequence[Outcome]) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if _shows(axes, tick)]
+    ticks = [tick for tick in ERRORS_SHOWN if _shows(axes, tick)]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks([], minor=True)
     places = sorted({outcome.trial.settings["digits"] for outcome in outcomes})

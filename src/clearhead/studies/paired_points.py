@@ -21,6 +21,15 @@ def draw_differences(axes: Axes, comparisons: Sequence[Comparison], unit: str) -
             bounds.append(-comparison.margin)
         for bound in bounds:
             axes.plot([bound, bound], [place - 0.35, place + 0.35], ":", color=OUTLINE, lw=1.2)
-    axes.set_yticks(range(len(comparisons)), [one.name for one in comparisons], fontsize=7)
-    axes.set_ylim(len(comparisons) - 0.5, -0.5)
-    axes.set_xlabel(f"difference, seed by seed ({unit}; dotted: margin)")
+        axes.text(
+            0.02,
+            place - 0.38,
+            comparison.name,
+            fontsize=7.5,
+            va="bottom",
+            transform=axes.get_yaxis_transform(),
+        )
+    axes.set_yticks([])
+    axes.set_ylim(len(comparisons) - 0.5, -0.65)
+    axes.set_xlabel(f"difference, seed by seed ({unit})")
+    axes.set_title("point: a seed; bar: the mean; dotted: the margin", fontsize=9)
