@@ -24,6 +24,9 @@ STATES: dict[str, dict[str, object]] = {
     },
     "heads": {"tab": "heads", "scale": "stretched"},
     "compare": {"tab": "compare"},
+    "text": {"tab": "text"},
+    "text, unknown": {"tab": "text", "sentence": "The+zebra+slept.", "scale": "even"},
+    "text, empty": {"tab": "text", "sentence": "+"},
     "about": {"tab": "about"},
     "empty": {"tab": "explore", "strokes": ""},
     "unsure": {
@@ -57,7 +60,7 @@ def violations(page: Microscope) -> list[str]:
     return found
 
 
-DARK = ("walk, digit", "explore", "explore, experiments", "heads", "compare", "about")
+DARK = ("walk, digit", "explore", "explore, experiments", "heads", "compare", "text", "about")
 LOOKS = [(name, "light") for name in STATES] + [(name, "dark") for name in DARK]
 
 

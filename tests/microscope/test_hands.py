@@ -141,7 +141,7 @@ def test_only_the_canvas_keeps_touches_from_scrolling(microscope: Microscope) ->
     assert kept == ["pad"]
 
 
-@pytest.mark.parametrize("tab", ["walk", "explore", "heads", "compare", "about"])
+@pytest.mark.parametrize("tab", ["walk", "explore", "heads", "compare", "text", "about"])
 def test_tab_reaches_every_control_and_leaves_again(tab: str, microscope: Microscope) -> None:
     microscope.show(tab=tab, focus="experiments", step=7).settle()
     expected = microscope.ask(TAB_STOPS)
@@ -192,7 +192,7 @@ def test_every_attempt_of_the_walk_can_be_done(microscope: Microscope) -> None:
 def test_nothing_is_wider_than_a_narrow_screen(width: int, microscope: Microscope) -> None:
     microscope.page.set_viewport_size({"width": width, "height": 800})
     try:
-        for tab in ("walk", "explore", "heads", "compare", "about"):
+        for tab in ("walk", "explore", "heads", "compare", "text", "about"):
             microscope.show(tab=tab, step=6, focus="experiments")
             wide = microscope.ask("() => document.documentElement.scrollWidth")
             assert wide <= width, tab

@@ -167,7 +167,7 @@ def test_the_page_of_another_model_checks_itself_and_shows_every_tab(
         logits = other.ask("() => clearhead.app.examples.read.map(({ run }) => run.logits)")
         assert np.std(logits) > 0.1
         assert np.isfinite(logits).all()
-        for tab in ("walk", "explore", "heads", "compare", "about"):
+        for tab in ("walk", "explore", "heads", "compare", "text", "about"):
             other.show(tab=tab)
         for step in range(1, 11):
             other.show(tab="walk", step=step)

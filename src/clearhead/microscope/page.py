@@ -19,6 +19,7 @@ from clearhead.microscope.payload import (
     settings_block,
     weights_block,
 )
+from clearhead.microscope.sentences import shipped_text
 from clearhead.models.config import ViTConfig
 
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ def assemble(
     style = "\n".join(path.read_text("utf-8") for path in sorted((room / "style").glob("*.css")))
     if "</script" in script or "</style" in style:
         raise ConfigError("a script that holds </script, or a style </style, cannot be built in")
+    words = shipped_text()
     parts = {
         "policy": _POLICY.format(script=_digest(script), style=_digest(style)),
         "name": escape(name),
         "style": style,
-        "payload": settings_block(config, tensors, name=name, logits=logits, accuracy=accuracy),
+        "payload": settings_block(
+            config, tensors, name=name, logits=logits, accuracy=accuracy, text=words.settings
+        ),
         "weights": weights_block(tensors),
+        "text_weights": weights_block(words.tensors),
         "script": script,
     }
     page = (room / "microscope.html").read_text("utf-8")

@@ -85,19 +85,26 @@ def settings_block(
     name: str,
     logits: Sequence[Sequence[float]],
     accuracy: Accuracy | None,
+    text: Mapping[str, Any],
 ) -> str:
     """Everything but the weights, as JSON that may stand in HTML."""
     carried: dict[str, Any] = {
         "name": name,
         "version": version("clearhead"),
         "settings": asdict(config),
-        "tensors": [{"name": key, "shape": value.shape} for key, value in tensors.items()],
+        "tensors": shapes_of(tensors),
         "examples": [asdict(example) for example in examples()],
         "logits": logits,
         "accuracy": accuracy and asdict(accuracy),
+        "text": text,
     }
-    text = json.dumps(carried, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    written = json.dumps(carried, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return written.replace("<", "\\u003c")
+
+
+def shapes_of(tensors: Mapping[str, ndarray]) -> list[dict[str, Any]]:
+    """Names and shapes, in the order of the weights."""
+    return [{"name": name, "shape": tensor.shape} for name, tensor in tensors.items()]
 
 
 def weights_block(tensors: Mapping[str, ndarray]) -> str:

@@ -1,18 +1,21 @@
 """What the page must compute, by PyTorch in double precision with the page's rounded weights."""
 
 import copy
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from clearhead.data.strokes import rasterise
 from clearhead.microscope.payload import examples, rounded
 from clearhead.models.vit import VisionTransformer
 
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
-def rounded_model(model: VisionTransformer) -> VisionTransformer:
+
+def rounded_model(model: ModelT) -> ModelT:
     """A copy with weights rounded to half precision, that computes in double precision."""
     halves = rounded(
         {name: tensor.numpy(force=True) for name, tensor in model.state_dict().items()}

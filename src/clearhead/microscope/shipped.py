@@ -1,7 +1,8 @@
 """The page of the model that ships with the package, built without torch.
 
 `shipped/digits.json` keeps what PyTorch computed for it once. `python -m
-clearhead.microscope.shipped` writes that file again: after new weights or new examples.
+clearhead.microscope.shipped` writes that file again, and that of the text model (`sentences`):
+after new weights or new examples.
 """
 
 import json
@@ -14,6 +15,7 @@ from safetensors.numpy import load as read_tensors
 
 from clearhead.durable import sha256, write_durably
 from clearhead.errors import CheckpointError
+from clearhead.microscope import sentences
 from clearhead.microscope.page import assemble
 from clearhead.microscope.payload import Accuracy, rounded
 from clearhead.models.config import ViTConfig
@@ -67,5 +69,6 @@ def measure() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    write_durably(FACTS, (json.dumps(measure(), separators=(",", ":")) + "\n").encode())
-    sys.stdout.write(f"wrote {FACTS}\n")
+    for file, facts in ((FACTS, measure()), (sentences.FACTS, sentences.measure_text())):
+        write_durably(file, (json.dumps(facts, separators=(",", ":")) + "\n").encode())
+        sys.stdout.write(f"wrote {file}\n")

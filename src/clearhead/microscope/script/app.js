@@ -3,6 +3,8 @@
 import { el, fill, setAttribute } from "./element.js";
 import { trainedSwitches } from "./experiments.js";
 import { buildModel, forward, lens } from "./model.js";
+import { buildTextModel, likeliest, readText, readTextConfig, wordLogits } from "./text.js";
+import { encode } from "./words.js";
 import { readConfig } from "./config.js";
 import { normalize } from "./pixels.js";
 import { rasterise } from "./raster.js";
@@ -19,6 +21,7 @@ import { createDraw, createSees } from "./views/digit.js";
 import { createExplore } from "./views/explore.js";
 import { createHeader, createNotices } from "./views/header.js";
 import { createHeadsView } from "./views/heads.js";
+import { createText } from "./views/text.js";
 import { createWalk } from "./views/walk.js";
 
 /** @typedef {import("./store.js").App} App */
@@ -27,16 +30,21 @@ import { createWalk } from "./views/walk.js";
 let show = null;
 
 const payload = readPayload(document);
-const config = readConfig(payload.settings);
+const { text } = payload;
+const config = readConfig(payload.settings, readTextConfig(text.settings));
 const model = buildModel(config, readTensors(payload.weights, payload.tensors));
-const app = createStore(model, payload, (current) => {
+const textModel = buildTextModel(config.text, readTensors(payload.textWeights, text.tensors));
+const app = createStore(model, textModel, payload, (current) => {
   show ??= createPage(current);
   show(current);
 });
 
 // The page's own functions, for the browser's console and for tests.
 Object.assign(globalThis, {
-  clearhead: { app, model, forward, lens, normalize, rasterise, trainedSwitches, pictureOf, toSvg, toCsv },
+  clearhead: {
+    ...{ app, model, forward, lens, normalize, rasterise, trainedSwitches, pictureOf, toSvg, toCsv },
+    ...{ textModel, readText, wordLogits, likeliest, encode },
+  },
 });
 
 /**
@@ -52,16 +60,16 @@ function createPage(current) {
     explore: createExplore(current),
     heads: createHeadsView(current),
     compare: createCompare(current),
+    text: createText(current),
     about: createAbout(current),
   };
   const nothing = el("p", { class: "sentence" }, STRINGS.nothing);
   const panel = el("div", { id: "view", role: "tabpanel" });
   header.element.append(notices.element);
   const side = el("aside", { class: "rail", "aria-label": STRINGS.draw.heading }, ...rail.map((part) => part.element));
+  const desk = el("div", { class: "desk" }, side, el("main", {}, nothing, panel));
   const root = document.getElementById("app");
-  if (root) {
-    fill(root, header.element, notices.strip, el("div", { class: "desk" }, side, el("main", {}, nothing, panel)));
-  }
+  if (root) fill(root, header.element, notices.strip, desk);
   let shown = "";
   return ({ state, drawing, late, settled, examples, reading }) => {
     if (late) {
@@ -78,7 +86,9 @@ function createPage(current) {
     notices.update();
     for (const part of rail) part.update();
     views[state.tab].update();
-    nothing.hidden = reading.run !== null || state.tab === "about";
+    side.hidden = state.tab === "text";
+    root?.classList.toggle("alone", side.hidden);
+    nothing.hidden = reading.run !== null || state.tab === "about" || state.tab === "text";
     setAttribute(document.documentElement, "data-drawing", drawing || null);
     setAttribute(document.documentElement, "data-settled", (settled && examples.done) || null);
   };

@@ -20,14 +20,16 @@
  * @property {string[]} answers what the classes are called
  * @property {number[]} mean
  * @property {number[]} std
+ * @property {import("./text.js").TextConfig} text the text model beside this one
  */
 
 /**
  * The settings in the payload, with what follows from them.
  * @param {import("./payload.js").Settings} settings
+ * @param {import("./text.js").TextConfig} text
  * @returns {Config}
  */
-export function readConfig(settings) {
+export function readConfig(settings, text) {
   const imageShape = pair(settings.image_size);
   const patchShape = pair(settings.patch_size);
   /** @type {[number, number]} */
@@ -55,12 +57,13 @@ export function readConfig(settings) {
       : Array.from({ length: settings.num_classes }, (_, i) => String(i)),
     mean: settings.mean,
     std: settings.std,
+    text,
   };
 }
 
 /**
  * The factor on the scores before any experiment (a learnt one is already in the queries).
- * @param {Config} config
+ * @param {Pick<Config, "attentionScale" | "headDim">} config
  */
 export function trainedScale({ attentionScale, headDim }) {
   if (attentionScale === "sqrt") return 1 / Math.sqrt(headDim);

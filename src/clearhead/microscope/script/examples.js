@@ -3,6 +3,8 @@
 import { largestDifference } from "./arithmetic.js";
 import { measureHead, meanMeasures } from "./measures.js";
 import { forward } from "./model.js";
+import { readText, wordLogits } from "./text.js";
+import { encode } from "./words.js";
 import { blankPatches } from "./patches.js";
 import { normalize } from "./pixels.js";
 import { rasterise } from "./raster.js";
@@ -18,30 +20,39 @@ const ALLOWED = 1e-5; // difference of a logit from PyTorch's
 /**
  * @typedef {Object} Examples
  * @property {ReadExample[]} read
- * @property {number} difference the largest of a logit from PyTorch's, so far
+ * @property {number} difference the largest of a logit from PyTorch's, so far; texts count too
  * @property {boolean} done
  * @property {boolean} failed
  */
 
 /**
- * The work in pieces, one example each.
+ * The work in pieces, one example or text each.
  * @param {Model} model
+ * @param {import("./text.js").TextModel} textModel
  * @param {import("./payload.js").Payload} payload
  * @returns {{examples: Examples, pieces: (() => void)[]}}
  */
-export function planExamples(model, payload) {
+export function planExamples(model, textModel, payload) {
   /** @type {Examples} */
   const examples = { read: [], difference: 0, done: false, failed: false };
-  const pieces = payload.examples.map(({ label, strokes }, i) => () => {
+  /** @param {ArrayLike<number>} logits @param {number[]} expected */
+  const check = (logits, expected) => {
+    const difference = largestDifference(logits, expected);
+    examples.difference = Math.max(examples.difference, difference); // NaN stays
+    examples.failed ||= !(difference <= ALLOWED);
+  };
+  const texts = payload.text.checks.map(({ text, logits }) => () => {
+    const { ids } = encode(text, textModel.placeOf);
+    check(wordLogits(textModel, readText(textModel, ids), ids.length - 1), logits);
+  });
+  const drawings = payload.examples.map(({ label, strokes }, i) => () => {
     const ink = rasterise(strokes, model.config.imageShape, true);
     const run = forward(model, normalize(ink, model.config), trainedSwitches(model.config));
     examples.read.push({ label, ink, blank: blankPatches(ink, model.config), run });
-    const difference = largestDifference(run.logits, payload.logits[i]);
-    examples.difference = Math.max(examples.difference, difference); // NaN stays
-    examples.failed ||= !(difference <= ALLOWED);
+    check(run.logits, payload.logits[i]);
     examples.done = examples.read.length === payload.examples.length;
   });
-  return { examples, pieces };
+  return { examples, pieces: [...texts, ...drawings] };
 }
 
 /**

@@ -23,7 +23,7 @@
 
 /**
  * The trained model, as it is.
- * @param {Config} config
+ * @param {{numHeads: number}} config
  * @returns {Switches}
  */
 export function trainedSwitches(config) {

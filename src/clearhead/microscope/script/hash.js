@@ -3,6 +3,7 @@
 import { strokesFromText, strokesToText } from "./strokes.js";
 import {
   FOCUSES,
+  LONGEST,
   SCALE_MODES,
   SCOPES,
   STEPS,
@@ -47,6 +48,10 @@ function fieldsOf(config) {
     scope: oneOf(SCOPES),
     noisyPatches: several(config.patches),
     noise: number(0, 1),
+    sentence: words,
+    word: whole(1, config.text.contextLength),
+    textLayer: whole(1, config.text.depth),
+    textHead: whole(0, config.text.numHeads),
     theme: oneOf(THEMES),
   };
 }
@@ -82,6 +87,13 @@ export function stateFromHash(hash, first, config) {
     .filter(([, value]) => value !== null);
   return { ...first, ...Object.fromEntries(changes) };
 }
+
+const words = {
+  /** @param {string} value */
+  write: (value) => value,
+  /** @param {string} text */
+  read: (text) => (text.length <= LONGEST ? text : null),
+};
 
 const truth = {
   /** @param {boolean} value */

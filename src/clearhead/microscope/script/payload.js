@@ -19,6 +19,26 @@
  */
 
 /**
+ * @typedef {Object} TextSettings a TextConfig as Python saves it
+ * @property {string[]} vocabulary
+ * @property {number} context_length
+ * @property {number} embed_dim
+ * @property {number} depth
+ * @property {number} mlp_ratio
+ * @property {number} num_heads
+ * @property {"sqrt" | "none" | "learned" | number} attention_scale
+ * @property {boolean} causal
+ */
+
+/**
+ * @typedef {Object} TextPart the text model that comes with the page
+ * @property {string} name
+ * @property {TextSettings} settings
+ * @property {import("./weights.js").TensorName[]} tensors
+ * @property {{text: string, logits: number[]}[]} checks logits of the last word, by PyTorch in double precision
+ */
+
+/**
  * @typedef {Object} Payload
  * @property {string} name what the model is called
  * @property {string} version of Clearhead
@@ -26,15 +46,17 @@
  * @property {import("./weights.js").TensorName[]} tensors
  * @property {{label: string, strokes: import("./strokes.js").Stroke[]}[]} examples drawings that come with the page
  * @property {number[][]} logits of the examples, by PyTorch in double precision
+ * @property {TextPart} text
  * @property {{correct: number, total: number, full: number} | null} accuracy with rounded weights
  */
 
 /**
  * @param {Document} page
- * @returns {Payload & {weights: string}}
+ * @returns {Payload & {weights: string, textWeights: string}}
  */
 export function readPayload(page) {
   const settings = page.getElementById("payload")?.textContent ?? "";
   const weights = page.getElementById("weights")?.textContent ?? "";
-  return { ...JSON.parse(settings), weights };
+  const textWeights = page.getElementById("text-weights")?.textContent ?? "";
+  return { ...JSON.parse(settings), weights, textWeights };
 }

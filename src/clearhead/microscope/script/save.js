@@ -8,6 +8,7 @@ import { STRINGS } from "./strings.js";
 
 const CELL = 22;
 const MARGIN = 24;
+const LETTER = 6; // pixels of a letter beside a panel
 const LINE = 18;
 const SMALL_CELL = 9; // where there are many panels
 const SHARPNESS = 2; // pixels of the PNG for one of the SVG
@@ -19,7 +20,8 @@ const SHARPNESS = 2; // pixels of the PNG for one of the SVG
 export function toSvg({ title, facts, panels, columns }) {
   const cell = panels.length > 3 ? SMALL_CELL : CELL;
   const side = panels[0].names.length * cell;
-  const [wide, high] = [side + 2 * MARGIN, side + 2 * MARGIN + LINE];
+  const beside = roomFor(panels[0].names);
+  const [wide, high] = [side + beside + MARGIN, side + beside + MARGIN + LINE];
   const top = MARGIN + LINE * (facts.length + 1);
   const width = Math.max(columns * wide + MARGIN, 720);
   const height = top + Math.ceil(panels.length / columns) * high + MARGIN;
@@ -103,7 +105,8 @@ function save(name, content) {
  */
 function panelSvg({ name, names, values, colourOf }, left, top, cell) {
   const count = names.length;
-  const start = [left + MARGIN, top + LINE + MARGIN / 2];
+  const beside = roomFor(names);
+  const start = [left + beside, top + LINE + beside - MARGIN / 2];
   const cells = Array.from(values, (value, i) => {
     const [x, y] = [start[0] + (i % count) * cell, start[1] + Math.floor(i / count) * cell];
     return `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colourOf(value))}"><title>${escaped(`${names[Math.floor(i / count)]} → ${names[i % count]}: ${value}`)}</title></rect>`;
@@ -112,10 +115,26 @@ function panelSvg({ name, names, values, colourOf }, left, top, cell) {
     cell < CELL
       ? []
       : names.flatMap((mark, i) => [
-          text(start[0] + (i + 0.5) * cell, start[1] - 4, mark, "10px", "middle"),
+          columnMark(start[0] + (i + 0.5) * cell, start[1] - 4, mark),
           text(start[0] - 5, start[1] + (i + 0.65) * cell, mark, "10px", "end"),
         ]);
   return [`<g>`, text(left, top + 8, name, "12px"), ...cells, ...marks, "</g>"].join("");
+}
+
+/** How much room the names of rows and columns need. @param {readonly string[]} names */
+function roomFor(names) {
+  return Math.max(MARGIN, LETTER * Math.max(...names.map((name) => name.length)) + 10);
+}
+
+/**
+ * The name of a column; a long one stands upright.
+ * @param {number} x
+ * @param {number} y
+ * @param {string} mark
+ */
+function columnMark(x, y, mark) {
+  if (mark.length <= 2) return text(x, y, mark, "10px", "middle");
+  return `<g transform="translate(${x + 3} ${y}) rotate(-90)">${text(0, 0, mark, "10px")}</g>`;
 }
 
 /**

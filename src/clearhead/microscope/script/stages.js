@@ -54,10 +54,14 @@ export function scaled(scores, scale) {
  * @param {Float64Array} scaled
  * @param {number} tokens
  * @param {ReadonlySet<number>} silenced
+ * @param {boolean} causal whether those after the asker may not answer either
  */
-export function masked(scaled, tokens, silenced) {
-  if (silenced.size === 0) return scaled;
-  return scaled.map((score, i) => (silenced.has(i % tokens) ? -Infinity : score));
+export function masked(scaled, tokens, silenced, causal = false) {
+  if (silenced.size === 0 && !causal) return scaled;
+  return scaled.map((score, i) => {
+    const [asker, answerer] = [Math.floor(i / tokens), i % tokens];
+    return silenced.has(answerer) || (causal && answerer > asker) ? -Infinity : score;
+  });
 }
 
 /**
@@ -109,12 +113,13 @@ export function context(weights, value, tokens) {
  * @param {number} tokens
  * @param {number} scale
  * @param {ReadonlySet<number>} silenced
+ * @param {boolean} causal
  * @returns {Stages}
  */
-export function stages(query, key, value, tokens, scale, silenced) {
+export function stages(query, key, value, tokens, scale, silenced, causal = false) {
   const raw = scores(query, key, tokens);
   const small = scaled(raw, scale);
-  const allowed = masked(small, tokens, silenced);
+  const allowed = masked(small, tokens, silenced, causal);
   const rows = weights(allowed, tokens);
   return {
     query,

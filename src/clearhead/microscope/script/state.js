@@ -5,17 +5,19 @@ import { unscaledTemperature } from "./experiments.js";
 /** @typedef {import("./config.js").Config} Config */
 /** @typedef {import("./experiments.js").Switches} Switches */
 /** @typedef {import("./strokes.js").Stroke} Stroke */
-/** @typedef {"walk" | "explore" | "heads" | "compare" | "about"} Tab */
+/** @typedef {"walk" | "explore" | "heads" | "compare" | "text" | "about"} Tab */
 /** @typedef {"answered" | "mattered" | "experiments"} Focus */
 /** @typedef {"auto" | "light" | "dark"} Theme */
 
-export const TABS = /** @type {const} */ (["walk", "explore", "heads", "compare", "about"]);
+export const TABS = /** @type {const} */ (["walk", "explore", "heads", "compare", "text", "about"]);
 export const FOCUSES = /** @type {const} */ (["answered", "mattered", "experiments"]);
 export const SCALE_MODES = /** @type {const} */ (["fixed", "even", "stretched"]);
 export const SCOPES = /** @type {const} */ (["head", "layer", "model"]);
 export const VALUE_MODES = /** @type {const} */ (["trained", "zero", "reversed"]);
 export const THEMES = /** @type {const} */ (["auto", "light", "dark"]);
 export const STEPS = 10;
+export const MEAN = -1; // in place of a head: the mean of all
+export const LONGEST = 200; // characters of a sentence
 export const TEMPERATURES = { least: 0.1, most: 4 };
 
 /**
@@ -42,6 +44,10 @@ export const TEMPERATURES = { least: 0.1, most: 4 };
  * @property {typeof SCOPES[number]} scope of the silence
  * @property {number[]} noisyPatches
  * @property {number} noise deviation
+ * @property {string} sentence what the text model reads
+ * @property {number} word of the sentence that asks, from 0
+ * @property {number} textLayer from 0
+ * @property {number} textHead from 0; -1 is the mean of all
  * @property {Theme} theme
  */
 
@@ -66,6 +72,10 @@ export function firstState(config, examples) {
     strokes: examples[14]?.strokes ?? [],
     second: examples[2]?.strokes ?? [],
     centred: true,
+    sentence: "The dog chased the ball because it was hungry.",
+    word: 6,
+    textLayer: 1,
+    textHead: MEAN,
     theme: "auto",
     ...untouched(),
   };

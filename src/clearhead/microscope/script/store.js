@@ -14,6 +14,7 @@ import { firstState, switchesOf } from "./state.js";
 /**
  * @typedef {Object} App what every view is given
  * @property {Model} model
+ * @property {import("./text.js").TextModel} textModel
  * @property {import("./config.js").Config} config
  * @property {import("./payload.js").Payload} payload
  * @property {State} state
@@ -48,14 +49,15 @@ function writeAddress(link) {
 
 /**
  * @param {Model} model
+ * @param {import("./text.js").TextModel} textModel
  * @param {import("./payload.js").Payload} payload
  * @param {(app: App) => void} show
  * @returns {App}
  */
-export function createStore(model, payload, show) {
+export function createStore(model, textModel, payload, show) {
   const { config } = model;
   const first = firstState(config, payload.examples);
-  const { examples, pieces } = planExamples(model, payload);
+  const { examples, pieces } = planExamples(model, textModel, payload);
   const read = rememberingReader(model);
   const state = stateFromHash(location.hash, first, config);
   const pace = { work: 0, end: 0, waking: false };
@@ -65,6 +67,7 @@ export function createStore(model, payload, show) {
   /** @type {App} */
   const app = {
     model,
+    textModel,
     config,
     payload,
     first,

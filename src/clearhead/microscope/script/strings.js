@@ -32,6 +32,7 @@ export const STRINGS = {
     explore: "Explore",
     heads: "Heads",
     compare: "Compare",
+    text: "Text",
     about: "About",
   },
   tabList: "Views",
@@ -441,6 +442,42 @@ export const STRINGS = {
       `${asker} asks ${answerer}: difference ${points(difference).replace("\u2212", "minus ")} points`,
     domain: "−100 to +100 points",
     swap: "Swap the two",
+  },
+  text: {
+    heading: "A sentence through the same attention",
+    label: "Sentence",
+    ending: "Last word",
+    swap: "Swap the two things",
+    words: "Words: choose who asks",
+    head: "Head",
+    mean: "Mean",
+    meanLabel: "Mean of all heads",
+    /** @param {string} name */
+    asker: (name) => `“${name}” asks`,
+    empty: "Write a sentence.",
+    /** @param {number} found @param {number} most */
+    long: (found, most) => `${found} words; this model reads at most ${most}. Shorten the sentence.`,
+    /** @param {readonly string[]} words */
+    unknown: (words) => `It has never met: ${words.join(", ")}. It reads [unknown] there.`,
+    /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
+    sentence: (asker, answerer, weight, times) =>
+      `“${asker}” asked. “${answerer}” answered most: ${percent(weight)}, ${multiple(times)} an even share.`,
+    /** @param {{word: string, probability: number}[]} answers */
+    answers: (answers) =>
+      `Asked “which one?”, the model says: ${answers.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
+    /** @param {number} layer @param {string} head */
+    caption: (layer, head) => `Attention of each word, layer ${layer + 1}, ${head}`,
+    /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
+    cell: (asker, answerer, weight, times) =>
+      `${asker} asks ${answerer}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
+    /** @param {string} asker */
+    table: (asker) => `Whom “${asker}” asks`,
+    answerer: "Word",
+    weight: "Weight",
+    times: "× even",
+    /** @param {string} count @param {number} words @param {number} layers */
+    tiny: (count, words, layers) =>
+      `This is a tiny model: ${count} weights, ${layers} layers, ${words} words, taught by sentences that a small grammar made. It knows nothing of the world, and where its attention goes need not be what decides its answer.`,
   },
   about: {
     heading: "About this page",

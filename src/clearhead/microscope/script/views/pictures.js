@@ -6,6 +6,9 @@ import { answerWords } from "./answer.js";
 import { compareFacts } from "./compare.js";
 import { changesOf } from "./experiments.js";
 import { scoreDomain } from "./legend.js";
+import { askerOf, captionOf } from "./text.js";
+import { readSentence, weightsOf } from "../sentences.js";
+import { MEAN } from "../state.js";
 import { chosenHead, tokenName, tokenShort } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
@@ -34,6 +37,7 @@ import { chosenHead, tokenName, tokenShort } from "./tokens.js";
  * @returns {Picture | null} null where there is nothing to save
  */
 export function pictureOf(app) {
+  if (app.state.tab === "text") return textPicture(app);
   const { run } = app.reading;
   const { tab, layer, head } = app.state;
   if (run === null || tab === "about") return null;
@@ -45,6 +49,28 @@ export function pictureOf(app) {
     facts: factsOf(app, run),
     panels,
     columns: tab === "heads" ? app.config.numHeads : panels.length,
+  };
+}
+
+/** @param {App} app @returns {Picture | null} */
+function textPicture(app) {
+  const { sentence, textLayer, textHead, scale } = app.state;
+  const { run, words } = readSentence(app.textModel, sentence);
+  if (run === null) return null;
+  const values = weightsOf(run, textLayer, textHead);
+  const largest = values.reduce((most, value) => Math.max(most, value), 0);
+  const even = 1 / words.length;
+  const stretched = scale === "stretched" ? `, ${STRINGS.matrix.stretched(largest)}` : "";
+  return {
+    file: `clearhead-text-${textLayer + 1}${textHead === MEAN ? "-mean" : headName(textHead)}`,
+    title: STRINGS.export.title(STRINGS.tabs.text),
+    facts: [
+      [STRINGS.text.label, sentence],
+      [STRINGS.export.scale, `${STRINGS.pick.scales[scale]}, ${STRINGS.matrix.even(even)}${stretched}`],
+      [STRINGS.export.asker, words[askerOf(app, words)]],
+    ],
+    panels: [{ name: captionOf(app), names: words, values, colourOf: (value) => weightColour(value, scale, even, largest) }],
+    columns: 1,
   };
 }
 

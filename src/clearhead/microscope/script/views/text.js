@@ -1,0 +1,277 @@
+// Text: a sentence, whom each of its words asks, and what the model makes of "it".
+
+import { argmax } from "../arithmetic.js";
+import { weightColour } from "../colours.js";
+import { el, fill, setAttribute, setText } from "../element.js";
+import { decimal, multiple, percent } from "../numbers.js";
+import {
+  ENDINGS,
+  ending,
+  lastWord,
+  pronounIn,
+  rememberingSentence,
+  swapped,
+  weightsOf,
+} from "../sentences.js";
+import { LONGEST, MEAN } from "../state.js";
+import { STRINGS, headName } from "../strings.js";
+import { splitWords } from "../words.js";
+import { createArcs } from "./arcs.js";
+import { createChoice } from "./choice.js";
+import { createGrid } from "./grid.js";
+import { createLegend } from "./legend.js";
+import { createScale } from "./pickers.js";
+import { tableElement, withTable } from "./tabled.js";
+
+/** @typedef {import("../store.js").App} App */
+/** @typedef {ReturnType<typeof createGrid>} Grid */
+
+const words = STRINGS.text;
+const WRITTEN = 1.6; // weights of so many even shares are written into their cells
+
+/** @param {App} app */
+export function createText(app) {
+  const reader = rememberingSentence(app.textModel);
+  const field = createField(app);
+  const head = createHeadChoice(app);
+  const row = el("div", { class: "words" });
+  const arcs = createArcs(row);
+  const legend = createLegend();
+  const scale = createScale(app);
+  const notes = [el("p", { class: "small" }), el("p", { class: "sentence" }), el("p", { class: "small" })];
+  const table = el("div", { class: "table-holder", tabindex: 0, role: "region" });
+  const matrix = el("div", {});
+  const tabled = withTable(matrix, () => matrixTable(app, reader(app.state.sentence)));
+  const element = el(
+    "div",
+    { class: "view text" },
+    el("div", { class: "toolbar" }, field.element, head.element),
+    el("div", { class: "panel" }, el("h2", {}, words.heading), notes[0], el("div", { class: "arcs-holder" }, arcs.element, row), notes[1], notes[2]),
+    el("div", { class: "panel text-maps" }, el("section", {}, legend.element, tabled.element, scale.element), table),
+    el("p", { class: "small" }, tiny(app)),
+  );
+  let shown = "";
+  /** The cell that was gone to in the matrix: asker and answerer. */
+  let gone = [-1, -1];
+  /** @type {Grid | null} */
+  let grid = null;
+  /** @type {ReturnType<typeof createChoice<number>> | null} */
+  let choice = null;
+
+  return {
+    element,
+    update: () => {
+      field.update();
+      head.update();
+      scale.update();
+      const reading = reader(app.state.sentence);
+      setText(notes[0], remark(app, reading));
+      notes[0].hidden = notes[0].textContent === "";
+      setAttribute(element, "data-status", reading.status);
+      if (reading.run === null) return;
+      if (shown !== reading.words.join(" ")) {
+        shown = reading.words.join(" ");
+        choice = createWords(app, reading.words);
+        grid = createMatrix(reading.words, (word, answerer) => {
+          gone = [word, answerer];
+          app.set({ word });
+        });
+        fill(row, ...choice.buttons);
+        setAttribute(row, "role", "radiogroup");
+        setAttribute(row, "aria-label", words.words);
+        fill(matrix, grid.element);
+      }
+      const asker = askerOf(app, reading.words);
+      const weights = weightsOf(reading.run, app.state.textLayer, app.state.textHead);
+      const count = reading.words.length;
+      const asked = weights.subarray(asker * count, (asker + 1) * count);
+      choice?.update(asker);
+      arcs.update(asker, asked);
+      const largest = weights.reduce((most, weight) => Math.max(most, weight), 0);
+      legend.showWeights(app.state.scale, 1 / count, largest);
+      const best = argmax(asked);
+      const chosen = gone[0] === asker ? gone[1] : best;
+      updateMatrix(app, grid, reading.words, weights, [asker, Math.min(chosen, count - 1)]);
+      setText(notes[1], words.sentence(reading.words[asker], reading.words[best], asked[best], asked[best] * count));
+      setText(notes[2], reading.answers.length ? words.answers(reading.answers) : "");
+      const rows = rowTable(reading.words, asker, asked);
+      setAttribute(table, "aria-label", rows.caption);
+      fill(table, tableElement(rows));
+      tabled.update();
+    },
+  };
+}
+
+/** The sentence, its last word, its two things. @param {App} app */
+function createField(app) {
+  /** @param {string | null} sentence */
+  const say = (sentence) => {
+    if (sentence !== null) app.set({ sentence, word: pronounIn(splitWords(sentence)) });
+  };
+  const input = el("input", {
+    type: "text",
+    id: "sentence",
+    maxlength: LONGEST,
+    spellcheck: "false",
+    autocomplete: "off",
+    on: { input: () => say(input.value) },
+  });
+  const last = createChoice({
+    label: words.ending,
+    options: ENDINGS.map((value) => ({ value, text: value })),
+    choose: (value) => say(ending(app.state.sentence, value)),
+  });
+  const swap = el("button", { type: "button", on: { click: () => say(swapped(app.state.sentence)) } }, words.swap);
+  const label = el("label", { for: "sentence", class: "label" }, words.label);
+  const element = el("div", { class: "sentence-field" }, label, input, el("div", { class: "buttons" }, last.element, swap));
+  return {
+    element,
+    update: () => {
+      if (input.value !== app.state.sentence) input.value = app.state.sentence;
+      const other = swapped(app.state.sentence) === null;
+      swap.disabled = other;
+      for (const button of last.buttons) button.disabled = other;
+      last.update(lastWord(app.state.sentence));
+      const chosen = ENDINGS.includes(lastWord(app.state.sentence));
+      if (!chosen) setAttribute(last.buttons[0], "tabindex", 0);
+    },
+  };
+}
+
+/** @param {App} app */
+function createHeadChoice(app) {
+  const { depth, numHeads } = app.textModel.config;
+  const layer = createChoice({
+    label: STRINGS.pick.layer,
+    options: Array.from({ length: depth }, (_, i) => ({ value: i, text: String(i + 1), label: STRINGS.pick.layerName(i) })),
+    choose: (value) => app.set({ textLayer: value }),
+  });
+  const heads = Array.from({ length: numHeads }, (_, i) => ({ value: i, text: headName(i), label: STRINGS.pick.headName(i) }));
+  const head = createChoice({
+    label: words.head,
+    options: [{ value: MEAN, text: words.mean, label: words.meanLabel }, ...heads],
+    choose: (value) => app.set({ textHead: value }),
+  });
+  return {
+    element: el("div", { class: "pickers" }, layer.element, head.element),
+    update: () => {
+      layer.update(app.state.textLayer);
+      head.update(app.state.textHead);
+    },
+  };
+}
+
+/**
+ * @param {App} app
+ * @param {readonly string[]} sentence
+ */
+function createWords(app, sentence) {
+  return createChoice({
+    label: words.words,
+    options: sentence.map((word, value) => ({ value, text: word, label: words.asker(word) })),
+    choose: (word) => app.set({ word }),
+  });
+}
+
+/**
+ * @param {readonly string[]} sentence
+ * @param {(word: number, answerer: number) => void} move
+ */
+function createMatrix(sentence, move) {
+  const heads = sentence.map((word) => ({ text: word, label: word }));
+  return createGrid({
+    rows: sentence.length,
+    columns: sentence.length,
+    className: "matrix of-words",
+    corner: STRINGS.matrix.corner,
+    rowHeads: heads,
+    columnHeads: heads,
+    move,
+  });
+}
+
+/**
+ * @param {App} app
+ * @param {Grid | null} map
+ * @param {readonly string[]} sentence
+ * @param {Float64Array} weights
+ * @param {[number, number]} chosen asker and answerer
+ */
+function updateMatrix(app, map, sentence, weights, chosen) {
+  const even = 1 / sentence.length;
+  const largest = weights.reduce((most, weight) => Math.max(most, weight), 0);
+  map?.update({
+    label: captionOf(app),
+    chosen,
+    cells: Array.from(weights, (weight, i) => ({
+      colour: weightColour(weight, app.state.scale, even, largest),
+      text: weight >= WRITTEN * even ? decimal(weight * 100, 0) : "",
+      label: words.cell(sentence[Math.floor(i / sentence.length)], sentence[i % sentence.length], weight, weight / even),
+    })),
+  });
+}
+
+/**
+ * The word that asks: the chosen one, or the last if the sentence has become shorter.
+ * @param {App} app
+ * @param {readonly string[]} sentence
+ */
+export function askerOf({ state }, sentence) {
+  return Math.min(state.word, sentence.length - 1);
+}
+
+/** Which layer and head are shown. @param {App} app */
+export function captionOf({ state }) {
+  const head = state.textHead === MEAN ? words.meanLabel : STRINGS.pick.headName(state.textHead);
+  return words.caption(state.textLayer, head.toLowerCase());
+}
+
+/**
+ * @param {readonly string[]} sentence
+ * @param {number} asker
+ * @param {Float64Array} asked
+ */
+function rowTable(sentence, asker, asked) {
+  return {
+    caption: words.table(sentence[asker]),
+    columns: [words.answerer, words.weight, words.times],
+    rows: sentence.map((word, i) => [word, percent(asked[i]), multiple(asked[i] * sentence.length)]),
+  };
+}
+
+/**
+ * @param {App} app
+ * @param {import("../sentences.js").TextReading} reading
+ */
+function matrixTable(app, reading) {
+  const { run, words: sentence } = reading;
+  const weights = run ? weightsOf(run, app.state.textLayer, app.state.textHead) : new Float64Array(0);
+  return {
+    caption: captionOf(app),
+    columns: [STRINGS.matrix.corner, ...sentence],
+    rows: sentence.map((word, i) => [
+      word,
+      ...Array.from(weights.subarray(i * sentence.length, (i + 1) * sentence.length), percent),
+    ]),
+  };
+}
+
+/**
+ * @param {App} app
+ * @param {import("../sentences.js").TextReading} reading
+ */
+function remark({ textModel }, { status, words: sentence, unknown }) {
+  if (status === "empty") return words.empty;
+  if (status === "long") return words.long(sentence.length, textModel.config.contextLength);
+  return unknown.length ? words.unknown(unknown) : "";
+}
+
+/** @param {App} app */
+function tiny({ payload, textModel }) {
+  const count = payload.text.tensors.reduce(
+    (sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1),
+    0,
+  );
+  const { vocabulary, depth } = textModel.config;
+  return words.tiny(count.toLocaleString("en-GB"), vocabulary.length, depth);
+}
