@@ -52,7 +52,7 @@ def test_the_lens_reads_each_patch_by_itself() -> None:
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.weight[:, :10] = torch.eye(10)
-    model.blocks = nn.Sequential(_Fixed(tokens))
+    model.blocks = nn.Sequential(_Fixed(tokens))  # type: ignore[assignment]
     single, _ = c13.lens_accuracies(model, torch.zeros(4, 1, 28, 28), torch.full((4,), 7))
     assert single == pytest.approx([2 / 16])
 

@@ -1,11 +1,12 @@
 """How weights start."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def init_weights(module: nn.Module) -> None:
     """Normal with standard deviation 0.02, cut at two of them; biases zero (as in ViT and BERT)."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-        if getattr(module, "bias", None) is not None:
-            nn.init.zeros_(module.bias)
+        bias = getattr(module, "bias", None)  # an embedding has none
+        if isinstance(bias, Tensor):
+            nn.init.zeros_(bias)
