@@ -91,8 +91,9 @@ def _print_attended(found: "Attended") -> None:
     tables = range(len(names))
     if len(found.asking) < len(found.tokens):
         for row, place in enumerate(found.asking):
+            asking = f"“{found.tokens[place]}” (word {place + 1})"
             print_table(
-                f"Whom “{found.tokens[place]}” (word {place + 1}) asks, in per cent: {heads_said(found)}",
+                f"Whom {asking} asks, in per cent: {heads_said(found)}",
                 ("word", *names),
                 zip(found.tokens, *(map(_cell, found.shares(t, row)) for t in tables), strict=True),
             )

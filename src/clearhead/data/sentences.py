@@ -146,17 +146,17 @@ def _texts(draw: random.Random) -> Iterator[Text]:
     seen = noun_pairs("seen")
     while True:
         lot = draw.random()
-        if lot < 0.35:  # four texts each
+        if lot < 0.5:  # four texts each
             fours = _decided_four(draw, seen)
             yield from _told(draw, [(one, one.referent or "") for one in fours])
-        elif lot < 0.40:
+        elif lot < 0.55:
             two = _open_two(draw, seen)
             yield from _told(
                 draw, [(one, noun) for one in two for noun in (one.subject, one.object)]
             )
-        elif lot < 0.65:
+        elif lot < 0.75:
             yield Text(_quality_text(draw))
-        elif lot < 0.80:
+        elif lot < 0.85:
             yield Text(
                 f"the {draw.choice(_NOUNS)} {draw.choice(VERBS)} the {draw.choice(_NOUNS)} ."
             )

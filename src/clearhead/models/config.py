@@ -169,8 +169,8 @@ class TextConfig(ModelConfig):
 
     vocabulary: tuple[str, ...] = ()
     context_length: int = 32
-    embed_dim: int = 48
-    depth: int = 3
+    embed_dim: int = 32
+    depth: int = 2
     num_heads: int = 4
     mlp_ratio: float = 2.0
     pos_embed: PosEmbed = "learned"

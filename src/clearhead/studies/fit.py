@@ -38,11 +38,14 @@ def fit(
 def fit_text(
     config: TextTrainConfig,
     *,
+    start: TextTransformer | None = None,
     watch: Callable[[TrainingState[TextTransformer]], None] | None = None,
 ) -> TextTransformer:
-    """The same on the sentences that `config` generates."""
+    """The same on the sentences that `config` generates, from the weights of `start` if given."""
     config = fitted(replace(config, precision="float32", compile=False))
     state = TrainingState.start(config, ALONE.device)
+    if start is not None:
+        state.model.load_state_dict(start.state_dict())
     return _run_steps(config, state, TextBatches(text_data(config), config, ALONE), watch)
 
 

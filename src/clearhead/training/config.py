@@ -19,9 +19,11 @@ class LearningConfig:
     learning rate rises; then it falls along a cosine to 0. `matrix_learning_rate` is Muon's, for
     the matrices inside the blocks; the rest takes `learning_rate` with AdamW. `average` is the
     decay per step of the averaged weights, which are the ones that are kept (0: the last weights
-    themselves). `precision` "auto" takes bfloat16 where the processor has instructions for it.
+    themselves). `start` is a saved model whose weights are the first ones (none: random weights).
+    `precision` "auto" takes bfloat16 where the processor has instructions for it.
     """
 
+    start: str = ""
     epochs: int = 10
     batch_size: int = 512
     optimizer: Optimizer = "muon"
@@ -60,13 +62,9 @@ class LearningConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(LearningConfig):
-    """Everything that decides the result of a training on images.
-
-    `start` is a saved model whose weights are the first ones (none: random weights).
-    """
+    """Everything that decides the result of a training on images."""
 
     model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
-    start: str = ""
     data: str = "mnist"
     """Either "mnist", "fashion-mnist", or a folder with one folder of images for each class"""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -76,17 +74,25 @@ class TrainConfig(LearningConfig):
 class TextTrainConfig(LearningConfig):
     """Everything that decides the result of a training on generated sentences.
 
+    It may `start` from a causal model too, whose words and sizes are the same.
+
     A causal model learns to say each next word; the other one to fill in hidden words. In the
-    share `asked` of the texts that have an answer only that is hidden, in the others any word with
-    probability `hidden`. In the share `asked_pronouns` of those with a pronoun, it is also asked at
-    the pronoun itself what that stands for.
+    share `asked` of the texts that decide something, one word is hidden: the answer, or in the
+    share `hidden_ends` the one that decides; and in the share `asked_pronouns` it is asked at the
+    pronoun itself what that stands for. In all other texts, each word with probability `hidden`.
     """
 
     model: TextConfig = field(default_factory=TextConfig)
     texts: int = 20_000
     hidden: float = 0.15
-    asked: float = 0.7
-    asked_pronouns: float = 0.5
+    asked: float = 0.8
+    hidden_ends: float = 0.2
+    asked_pronouns: float = 0.7
+    epochs: int = 6
+    batch_size: int = 64
+    learning_rate: float = 6e-3
+    matrix_learning_rate: float = 2e-2
+    weight_decay: float = 0.01
     label_smoothing: float = 0.0
     precision: Precision = "float32"
     compile: bool = False
@@ -95,6 +101,6 @@ class TextTrainConfig(LearningConfig):
         super().__post_init__()
         if self.texts < 1:
             raise ConfigError(f"texts must be at least 1, got {self.texts}")
-        for name in ("hidden", "asked", "asked_pronouns"):
+        for name in ("hidden", "asked", "hidden_ends", "asked_pronouns"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in 0 … 1, got {getattr(self, name)}")

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import TypeVar
 
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.models.build import ImageModel, Model, build, load
+from clearhead.models.build import ImageModel, Model, build, load, load_text
 from clearhead.models.text import TextTransformer
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from clearhead.training.config import TextTrainConfig, TrainConfig
@@ -63,8 +63,8 @@ class TrainingState(Generic[ModelT]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model: Model = build(config.model)
-        if isinstance(config, TrainConfig) and config.start:
-            model.load_state_dict(_weights_of(config.start, config))
+        if config.start:
+            model.load_state_dict(_weights_of(config.start, model))
         model.to(device)
         average = None
         if config.average > 0:
@@ -96,9 +96,14 @@ class TrainingState(Generic[ModelT]):
         self.sums = EpochSums(**checkpoint.state["sums"])
 
 
-def _weights_of(source: str, config: TrainConfig) -> dict[str, Tensor]:
-    source_model = load(source)
-    if asdict(source_model.config) != asdict(config.model):
+def _weights_of(source: str, model: Model) -> dict[str, Tensor]:
+    """The weights of `source`, which may see other words than the model, but is like it else."""
+    is_text = isinstance(model, TextTransformer)
+    source_model = load_text(source) if is_text else load(source)
+    theirs, ours = asdict(source_model.config), asdict(model.config)
+    if is_text:
+        theirs["causal"] = ours["causal"]
+    if theirs != ours:
         raise ConfigError(f"{source} has other model settings than this training; give it the same")
     return source_model.state_dict()
 

@@ -16,6 +16,7 @@ from clearhead.training.order import epoch_order, generator_for, steps_per_epoch
 from clearhead.training.step import NO_LABEL
 
 PRONOUN = "it"
+DECIDING = 2  # words after the pronoun: it was hungry
 
 
 @dataclass(frozen=True)
@@ -115,34 +116,39 @@ class TextBatches:
         return (inputs, padding_mask), labels
 
     def _hidden(self, mine: Tensor, lots: Tensor) -> tuple[Tensor, Tensor]:
-        """Some texts are asked: their answer is hidden, nothing else. In the others, any words."""
+        """Some texts are asked: one word of theirs is hidden. In the others, any words are."""
         config, data = self.config, self.data
-        ids, answers, meant = data.ids[mine], data.answers[mine], data.meant[mine]
-        can_be_asked = answers.any(dim=1) | (meant[:, 0] != NO_LABEL)
-        asked = can_be_asked & (lots[2, :, 0] < config.asked)
+        ids, answers, decided = data.ids[mine], data.answers[mine], data.meant[mine, 0] != NO_LABEL
+        has_answer = answers.any(dim=1)
+        asked = (has_answer | decided) & (lots[2, :, 0] < config.asked)
+        by_end = asked & has_answer & decided & (lots[2, :, 1] < config.hidden_ends)
         anywhere = (lots[0] < config.hidden) & data.padding_mask[mine]
         hidden = torch.where(asked[:, None], answers, anywhere)
+        hidden = torch.where(by_end[:, None], self._ends(mine), hidden)
         inputs = torch.where(hidden, self._mask, ids)
         labels = torch.where(hidden, ids, NO_LABEL)
-        return self._with_pronouns(mine, asked, inputs, labels, lots)
+        return self._with_pronouns(mine, asked & decided & ~by_end, inputs, labels, lots)
 
     def _with_pronouns(
         self, mine: Tensor, asked: Tensor, inputs: Tensor, labels: Tensor, lots: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """In some asked texts, the pronoun's label is what it stands for; half of them are hidden.
+        """At some pronouns the label is what they stand for; half of these are hidden.
 
         In the words of the question; where there is none, by noun or by place.
         """
         places, meant = self.data.pronoun[mine][:, None], self.data.meant[mine]
-        lot = lots[1].gather(1, places)
-        label = meant.gather(1, (lots[2, :, 1:2] < 0.5).long())
-        asked = asked[:, None] & (lot < self.config.asked_pronouns) & (label != NO_LABEL)
-        shown = torch.where(
-            lot < self.config.asked_pronouns / 2, self._mask, inputs.gather(1, places)
-        )
-        inputs = inputs.scatter(1, places, torch.where(asked, shown, inputs.gather(1, places)))
-        labels = labels.scatter(1, places, torch.where(asked, label, labels.gather(1, places)))
-        return inputs, labels
+        lot, asked_pronouns = lots[1, :, :1], self.config.asked_pronouns
+        asked = asked[:, None] & (lot < asked_pronouns)
+        shown, label = inputs.gather(1, places), labels.gather(1, places)
+        shown = torch.where(asked & (lot < asked_pronouns / 2), self._mask, shown)
+        which = (lots[2, :, 2:3] < 0.5).long()
+        label = torch.where(asked, meant.gather(1, which), label)
+        return inputs.scatter(1, places, shown), labels.scatter(1, places, label)
+
+    def _ends(self, mine: Tensor) -> Tensor:
+        """True at the word that decides what the pronoun stands for."""
+        tokens = torch.arange(self.data.ids.shape[1], device=mine.device)
+        return tokens == self.data.pronoun[mine][:, None] + DECIDING
 
     @property
     def _mask(self) -> int:
