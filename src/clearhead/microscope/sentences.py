@@ -25,7 +25,7 @@ FACTS = Path(str(resources.files("clearhead.microscope"))) / "shipped" / f"{NAME
 CHECKED = (
     "The dog chased the ball because it was hungry.",
     "the cat sat",
-    "the red ball hit the blue car because it was round . which one ? the [mask]",
+    "the ball hit the car because it was round . which one ? the [mask] .",
 )
 
 

@@ -8,7 +8,8 @@ import { MASK, encode, splitWords } from "./words.js";
 
 export const PRONOUN = "it";
 export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];
-const FRAME = /^(the (?:\w+ )?\w+) (\w+) (the (?:\w+ )?\w+) because it was (\w+) \.$/;
+const FRAME = /^(the \w+) (\w+) (the \w+) because it was (\w+) \.$/;
+const QUESTION = `which one ? the ${MASK} .`;
 const COUNT = 3; // answers that are shown
 
 /**
@@ -32,7 +33,7 @@ export function readSentence(model, sentence) {
     return { status: long ? "long" : "empty", words, unknown, run: null, answers: [] };
   }
   const asked = words.includes(PRONOUN) && !model.config.causal;
-  const answers = asked ? likeliest(model, question(sentence), COUNT) : [];
+  const answers = asked ? likeliest(model, `${sentence} ${QUESTION}`, COUNT) : [];
   return { status: "read", words, unknown, run: readText(model, ids), answers };
 }
 
@@ -81,12 +82,6 @@ export function lastWord(sentence) {
 /** Where the pronoun stands; the first word if there is none. @param {readonly string[]} words */
 export function pronounIn(words) {
   return Math.max(0, words.indexOf(PRONOUN));
-}
-
-/** @param {string} sentence */
-function question(sentence) {
-  const end = /^the \w+ \w+ \w+ the \w+ \w+ /.test(splitWords(sentence).join(" ")) ? "one ." : ".";
-  return `${sentence} which one ? the ${MASK} ${end}`;
 }
 
 /** @param {string} words */
