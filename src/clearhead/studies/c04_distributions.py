@@ -12,7 +12,7 @@ the last layer every row's weights are dealt out anew to the patches, and the an
 To pass would not make weights an explanation; whether stronger attention goes with stronger
 influence is C17's matter.
 
-Cost: quick 60, full 300 seconds of one core.
+Cost: quick 75, full about 400 seconds of one core, on two busy ones.
 """
 
 import statistics

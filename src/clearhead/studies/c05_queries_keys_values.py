@@ -7,7 +7,7 @@ them. Values of one layer do move the weights of the layers above, which read wh
 how much is measured. And weights of one's own need not be different weights: how far the rows of
 two queries lie apart in trained heads is measured too.
 
-Cost: quick 25, full 120 seconds of one core.
+Cost: quick 45, full about 280 seconds of one core, on two busy ones.
 """
 
 import statistics
@@ -40,8 +40,8 @@ MOST_TOKENS, MOST_DIMS = 70, 40
 
 # In float64; matrix products may round otherwise when another row of them is changed.
 ROUNDING = 1e-12
-# Far above rounding. Asked of random tensors only: a trained head may have keys so alike that no
-# query moves its weights.
+# Far above rounding. Asked of random tensors only: in a trained head keys may be so alike, or a row
+# so sharp, that another query leaves it where it was.
 CHANGED = 1e-9
 
 Projection = Float[Tensor, "images tokens heads head_dim"]
@@ -326,7 +326,7 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     left.set_xticks(range(len(kinds)), list(kinds.values()), fontsize=7)
     left.set_xlabel("what was changed: what was looked at")
     left.set_ylabel(f"change ({floor:.0e} stands for none)")
-    left.set_title("Blue: must not change. Orange: must.", fontsize=10)
+    left.set_title("Blue must not change; orange must, in random tensors", fontsize=10)
     for arm, colour, told in (("trained", VALUE, "small readers"), ("shipped", QUERY, "shipped")):
         for place, outcome in enumerate(outcomes_of(outcomes, arm)):
             for layer, heads in enumerate(outcome.values["rows_apart"], start=1):

@@ -10,7 +10,7 @@ shuffle shows whether it is places or neighbourhoods that matter to it (as Nasee
 A reader without positions is not without hints: a patch of 7 × 7 pixels shows which part of a digit
 it may be. It cannot say how much larger or longer-trained readers need positions.
 
-Cost: quick 60, full 480 seconds of one core.
+Cost: quick 90, full about 820 seconds of one core, on two busy ones.
 """
 
 import statistics

@@ -10,7 +10,7 @@ all tokens (as in the logit lens, nostalgebraist 2020) is drawn beside it.
 The lens favours the last layer, for which the head was trained; a layer may know more than it
 shows. It cannot say what deeper and larger models do.
 
-Cost: quick 45, full 320 seconds of one core.
+Cost: quick 60, full about 620 seconds of one core, on two busy ones.
 """
 
 import statistics

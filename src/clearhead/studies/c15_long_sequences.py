@@ -17,7 +17,8 @@ two threads.
 "Efficiently" is read as: twice the sequence costs about twice as much, an exponent of at most 1.2.
 It cannot say where attention pays on other hardware.
 
-Cost: quick 60, full 400 seconds of one core. Measured time differs from run to run; `exclusive`.
+Cost: quick 60, full about 360 seconds, in which nothing else may run (`exclusive`). Times differ
+from run to run.
 """
 
 import os
