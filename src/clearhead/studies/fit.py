@@ -67,4 +67,6 @@ def _run_steps(
         )
         if watch is not None:
             watch(state)
-    return state.result.eval()
+    model = state.result
+    model.eval()
+    return model

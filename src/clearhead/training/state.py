@@ -62,7 +62,7 @@ class TrainingState(Generic[ModelT]):
         """New weights, drawn with the seed of `config`; torch's own generator is left alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model: Model = build(config.model)
+            model: Any = build(config.model)
         if config.start:
             model.load_state_dict(_weights_of(config.start, model))
         model.to(device)
