@@ -122,6 +122,13 @@ def sentences(pairs: Pairs, fours: int, seed: int) -> tuple[PronounSentence, ...
     return tuple(one for _ in range(fours) for one in _decided_four(draw, choice))
 
 
+def open_sentences(pairs: Pairs, twos: int, seed: int) -> tuple[PronounSentence, ...]:
+    """So many sentences whose last word fits both nouns, each followed by its swapped one."""
+    draw = random.Random(f"open {pairs} {seed}")  # noqa: S311, no secret
+    choice = noun_pairs(pairs)
+    return tuple(one for _ in range(twos) for one in _open_two(draw, choice))
+
+
 def training_texts(count: int, seed: int) -> tuple[Text, ...]:
     """`count` texts: two thirds of them with a pronoun, the others to learn the words from."""
     draw = random.Random(f"training {seed}")  # noqa: S311, no secret

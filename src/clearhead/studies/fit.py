@@ -67,6 +67,6 @@ def _run_steps(
         )
         if watch is not None:
             watch(state)
-    result = state.result
-    result.eval()
-    return result
+    model = state.result
+    model.eval()
+    return model

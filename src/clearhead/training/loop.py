@@ -107,9 +107,9 @@ def run(
     finished = state.step == total_steps
     if finished and world.is_first:
         state.result.save_pretrained(out)
-    result = state.result
-    result.eval()
-    return Trained(result, finished, state.step, total_steps)
+    model = state.result
+    model.eval()
+    return Trained(model, finished, state.step, total_steps)
 
 
 def _run_steps(

@@ -1,0 +1,159 @@
+"""How a text model reads "it": what it attends to there, what is known there, what cuts do.
+
+All sentences have the same shape, so that each word's place is the same in all: only which of the
+two nouns is meant differs. They come in fours in which each noun is meant once in each place:
+whatever goes by place, by noun or by verb alone is right in half of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from clearhead.capture.intervene import intervene
+from clearhead.capture.record import Attention
+from clearhead.capture.session import capture
+from clearhead.data.sentences import PLACES, PronounSentence
+from clearhead.data.words import MASK, WordTokenizer
+from clearhead.models.text import TextTransformer
+
+FIRST, SECOND, PRONOUN, DECIDING = 1, 4, 6, 8  # the dog chased the ball because it was hungry .
+RIDGE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Sentences as a model is given them: alone, or with a question after each.
+
+    `asked` is the place of the word that is watched: "it", or where the model answers. `right` and
+    `other` are the places of the noun that is meant, and of the other one.
+    """
+
+    ids: Int[Tensor, "sentences tokens"]
+    asked: int
+    right: Int[Tensor, " sentences"]
+    other: Int[Tensor, " sentences"]
+
+    @property
+    def is_first(self) -> Bool[Tensor, " sentences"]:
+        """Whether the noun that is meant is the first."""
+        return self.right == FIRST
+
+
+def at_pronoun(model: TextTransformer, about: Sequence[PronounSentence]) -> Reading:
+    """The sentences alone, watched at "it"."""
+    return _reading(model, about, [one.sentence for one in about], PRONOUN)
+
+
+def at_answer(model: TextTransformer, about: Sequence[PronounSentence]) -> Reading:
+    """The sentences, each with "first or second ?", watched where the model answers.
+
+    That is the hidden answer itself, and in a causal model the word before it.
+    """
+    texts = [one.told("place", MASK) for one in about]
+    place = len(texts[0].split()) - 2 - model.config.causal
+    return _reading(model, about, texts, place)
+
+
+@torch.no_grad()
+def noun_weights(
+    model: TextTransformer, reading: Reading
+) -> tuple[Float[Tensor, "layers heads sentences"], Float[Tensor, "layers heads sentences"]]:
+    """What the watched word gives to the noun that is meant, and to the other one."""
+    with capture() as seen:
+        model(reading.ids)
+    rows = torch.stack([x.stages(queries=reading.asked).weights[:, :, 0] for x in seen.records])
+    rows = rows.permute(0, 2, 1, 3)  # layers, heads, sentences, keys
+    return _at(rows, reading.right), _at(rows, reading.other)
+
+
+def named(
+    right: Float[Tensor, "layers heads sentences"], other: Float[Tensor, "layers heads sentences"]
+) -> Float[Tensor, "layers heads"]:
+    """How often who follows a head's larger weight comes to the noun that is meant.
+
+    Equal weights count one half.
+    """
+    return ((right > other).double() + (right == other).double() / 2).mean(dim=2)
+
+
+@torch.no_grad()
+def place_preferred(
+    model: TextTransformer,
+    reading: Reading,
+    cut: Int[Tensor, " sentences"] | None = None,
+    at: int | None = None,
+) -> Bool[Tensor, " sentences"]:
+    """Whether the model holds the first noun for the one that is meant, at the watched word.
+
+    With `cut`, in all layers the word at `at` (the watched one by default) cannot attend to these
+    places; the rest of its weights is made to sum to one again.
+    """
+    first, second = (model.config.vocabulary.index(word) for word in PLACES)
+    if cut is None:
+        logits = model(reading.ids)[:, reading.asked]
+    else:
+        with intervene(_without(cut, reading.asked if at is None else at)):
+            logits = model(reading.ids)[:, reading.asked]
+    preferred: Tensor = logits[:, first] > logits[:, second]
+    return preferred
+
+
+@torch.no_grad()
+def certainty(model: TextTransformer, reading: Reading) -> float:
+    """What the likelier of "first" and "second" has of both: from one half, undecided, to one."""
+    words = [model.config.vocabulary.index(word) for word in PLACES]
+    shares = model(reading.ids)[:, reading.asked, words].softmax(dim=-1)
+    return float(shares.amax(dim=-1).double().mean())
+
+
+@torch.no_grad()
+def states_at(model: TextTransformer, reading: Reading) -> Float[Tensor, "sentences embed_dim"]:
+    """The watched word's token after the last block."""
+    kept: list[Tensor] = []
+    with model.norm.register_forward_hook(lambda *call: kept.append(call[2][:, reading.asked])):
+        model(reading.ids)
+    return kept[0].double()
+
+
+def probe_accuracy(
+    seen: tuple[Tensor, Bool[Tensor, " n"]], unseen: tuple[Tensor, Bool[Tensor, " m"]]
+) -> float:
+    """How well a straight cut through the tokens of one set tells yes from no in another.
+
+    Ridge regression on ± 1.
+    """
+    (x, yes), (new, expected) = seen, unseen
+    mean, ones = x.mean(dim=0), torch.eye(x.shape[1], dtype=x.dtype)
+    sign = yes.double() * 2 - 1
+    centred = x - mean
+    direction = torch.linalg.solve(centred.T @ centred + RIDGE * ones, centred.T @ sign)
+    told = (new - mean) @ direction + sign.mean() > 0
+    return float((told == expected).double().mean())
+
+
+def _reading(
+    model: TextTransformer, about: Sequence[PronounSentence], texts: Sequence[str], asked: int
+) -> Reading:
+    tokenizer = WordTokenizer(model.config.vocabulary)
+    ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
+    right = [SECOND if one.referent == one.object else FIRST for one in about]
+    places = torch.tensor(right)
+    return Reading(ids=ids, asked=asked, right=places, other=FIRST + SECOND - places)
+
+
+def _without(cut: Tensor, at: int) -> Callable[[Attention], Tensor]:
+    def change(record: Attention) -> Tensor:
+        weights = record.weights.clone()
+        weights[torch.arange(len(cut)), :, at, cut] = 0.0
+        left = weights[:, :, at].sum(dim=-1, keepdim=True)
+        weights[:, :, at] = weights[:, :, at] / left.clamp_min(torch.finfo(left.dtype).tiny)
+        return record.context_of(weights)
+
+    return change
+
+
+def _at(rows: Tensor, places: Tensor) -> Tensor:
+    return rows[:, :, torch.arange(len(places)), places]
