@@ -59,8 +59,8 @@ KEPT := config.json model.safetensors metrics.json
 artifacts: .venv/run.stamp ## train the models that ship with the package again: about an hour
 	$(BIN)/clearhead train digits --out runs/digits
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
-	$(BIN)/clearhead train sentences --out runs/sentences
 	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal
+	$(BIN)/clearhead train sentences --start runs/sentences_causal --out runs/sentences
 	cp $(addprefix runs/digits_finish/,$(KEPT)) $(SHIPPED)/digits/
 	cp $(addprefix runs/sentences/,$(KEPT)) $(SHIPPED)/sentences/
 	cp $(addprefix runs/sentences_causal/,$(KEPT)) $(SHIPPED)/sentences-causal/

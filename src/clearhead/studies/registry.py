@@ -114,6 +114,11 @@ ENTRIES: tuple[Entry, ...] = (
         "Attention works in parallel and efficiently for long sequences.",
     ),
     Entry(
+        "c16_pronoun",
+        "pronoun",
+        "In “The dog chased the ball because it was fast”, attention can resolve “it”.",
+    ),
+    Entry(
         "c17_weights_and_influence",
         "weights-and-influence",
         "Attention weights show what mattered: stronger attention, stronger influence on "
