@@ -1,6 +1,6 @@
 """How weights start."""
 
-from torch import Tensor, nn
+from torch import nn
 
 
 def init_weights(module: nn.Module) -> None:
