@@ -120,8 +120,8 @@ def test_the_table_says_what_the_chosen_word_asks(
     assert abs(sum(shown) - 1) < 0.05
     best = split_words(DOG)[int(expected.argmax())]
     assert microscope.text(".text .sentence").startswith(f"“it” asked. “{best}” answered most:")
-    microscope.show(tab="text", word=2, textLayer=3, textHead=4)
-    one = weights_of(twin, DOG)[2][3][1]
+    microscope.show(tab="text", word=2, textLayer=1, textHead=4)
+    one = weights_of(twin, DOG)[0][3][1]
     shown = microscope.ask(
         """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map((cell) => {
           const [, said] = /: ([\\d.e−-]+) percent/.exec(cell.getAttribute("aria-label"));
