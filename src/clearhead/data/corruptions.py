@@ -300,7 +300,7 @@ def _is_ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.
     for direction, (row, column) in enumerate(((0, 1), (1, 1), (1, 0), (1, -1))):
         ahead = ndimage.shift(strength, (0, -row, -column), order=0, mode="constant")
         behind = ndimage.shift(strength, (0, row, column), order=0, mode="constant")
-        ridge |= (eighth == direction) & (True) & (strength >= behind)
+        ridge |= (eighth == direction) & (strength >= ahead) & (strength >= behind)
     return ridge
 
 
