@@ -213,7 +213,7 @@ def test_settings_changed_by_hand_need_the_line_that_vouches_for_them_removed(
         (lambda saved: saved.pop("sha256"), "config.json must hold"),
         (
             lambda saved: saved.update(architecture="Oracle"),
-            r"unknown architecture 'Oracle'; known are \['ConvNet', 'PatchMLP', 'Vision",
+            r"unknown architecture 'Oracle'; known are \['ConvNet', 'PatchMLP', 'Text",
         ),
         (
             lambda saved: saved.update(architecture=["VisionTransformer"]),
