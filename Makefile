@@ -54,13 +54,17 @@ format: .venv/dev.stamp ## format every file and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-SHIPPED := src/clearhead/models/shipped/digits
-artifacts: .venv/run.stamp ## train the model that ships with the package again: about an hour
+SHIPPED := src/clearhead/models/shipped
+artifacts: .venv/run.stamp ## train the models that ship with the package again: about an hour
 	$(BIN)/clearhead train digits --out runs/digits
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
-	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/
+	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
 	cp runs/digits_finish/digits.png docs/digits.png
 	$(BIN)/python -m clearhead.microscope.shipped
+	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal
+	$(BIN)/clearhead train sentences --start runs/sentences_causal --out runs/sentences
+	cp $(addprefix runs/sentences_causal/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences-causal/
+	cp $(addprefix runs/sentences/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences/
 
 benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
