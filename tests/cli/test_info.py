@@ -109,3 +109,13 @@ def test_a_damaged_model_is_one_line(folder: Path, capsys: pytest.CaptureFixture
     assert shown.err.startswith("clearhead: ")
     assert "is damaged" in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_text_models_are_told_too_without_all_their_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["info", "--model", "sentences-causal"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("sentences-causal: TextTransformer")
+    assert "vocabulary       105: [padding], [unknown], [mask], …" in shown
+    assert "causal           True" in shown

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from clearhead.cli.options import AsJson, ModelSource
 
+MANY = 16
+
 if TYPE_CHECKING:
-    from clearhead.models.build import ImageModel
+    from clearhead.models.build import Model
 
 
 def info(model: ModelSource = "digits", json: AsJson = False) -> None:
@@ -29,11 +31,12 @@ def info(model: ModelSource = "digits", json: AsJson = False) -> None:
 def describe_model(source: str) -> dict[str, Any]:
     """What a saved model is, as plain data."""
     from clearhead.durable import sha256
-    from clearhead.models.build import SHIPPED, load, shipped_folder
+    from clearhead.models.build import SHIPPED, SHIPPED_TEXT, load_any, shipped_folder
     from clearhead.models.pretrained import WEIGHTS, saved_file
 
-    network = load(source)
-    path = saved_file(str(shipped_folder(source) if source in SHIPPED else source), WEIGHTS)
+    network = load_any(source)
+    shipped = source in (*SHIPPED, *SHIPPED_TEXT)
+    path = saved_file(str(shipped_folder(source) if shipped else source), WEIGHTS)
     parts = parameters_by_part(network)
     return {
         "architecture": type(network).__name__,
@@ -47,7 +50,7 @@ def describe_model(source: str) -> dict[str, Any]:
     }
 
 
-def parameters_by_part(network: "ImageModel") -> dict[str, int]:
+def parameters_by_part(network: "Model") -> dict[str, int]:
     """How many numbers are trained in each part that stands directly in the model."""
     parts: dict[str, int] = {}
     for name, parameter in network.named_parameters():
@@ -143,9 +146,16 @@ def _print_info(source: str, facts: dict[str, Any]) -> None:
     parts = model["parameters_by_part"].items()
     print_facts("Parameters by part", ((name, f"{count:>9,}") for name, count in parts))
     print_line()
-    print_facts("Settings", ((name, str(value)) for name, value in model["settings"].items()))
+    print_facts("Settings", ((name, _shown(value)) for name, value in model["settings"].items()))
     print_line()
     print_facts("Versions", ((name, str(value)) for name, value in facts["versions"].items()))
+
+
+def _shown(value: Any) -> str:
+    """A setting on one line: of many words, how many."""
+    if isinstance(value, tuple) and len(value) > MANY:
+        return f"{len(value)}: {', '.join(value[:3])}, …"
+    return str(value)
 
 
 def _accuracy_line(recorded: dict[str, Any] | None) -> str:

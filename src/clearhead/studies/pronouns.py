@@ -6,6 +6,7 @@ whatever goes by place, by noun or by verb alone is right in half of them.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +16,13 @@ from torch import Tensor
 from clearhead.capture.intervene import intervene
 from clearhead.capture.record import Attention
 from clearhead.capture.session import capture
-from clearhead.data.sentences import PLACES, PronounSentence
+from clearhead.data.sentences import PLACES, Asked, PronounSentence
 from clearhead.data.words import MASK, WordTokenizer
 from clearhead.models.text import TextTransformer
 
-FIRST, SECOND, PRONOUN, DECIDING = 1, 4, 6, 8  # the dog chased the ball because it was hungry .
+FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
 RIDGE = 1.0
+TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,25 +82,23 @@ def named(
 
 
 @torch.no_grad()
-def place_preferred(
+def read_rightly(
     model: TextTransformer,
     reading: Reading,
+    asked: Asked,
     cut: Int[Tensor, " sentences"] | None = None,
-    at: int | None = None,
-) -> Bool[Tensor, " sentences"]:
-    """Whether the model holds the first noun for the one that is meant, at the watched word.
+) -> float:
+    """How often the watched word has more for the noun that is meant than for the other one.
 
-    With `cut`, in all layers the word at `at` (the watched one by default) cannot attend to these
-    places; the rest of its weights is made to sum to one again.
+    By noun or by place. With `cut`, in all layers "it" cannot attend to these places; the rest of
+    its weights is made to sum to one again.
     """
-    first, second = (model.config.vocabulary.index(word) for word in PLACES)
-    if cut is None:
+    with nullcontext() if cut is None else intervene(_without(cut)):
         logits = model(reading.ids)[:, reading.asked]
-    else:
-        with intervene(_without(cut, reading.asked if at is None else at)):
-            logits = model(reading.ids)[:, reading.asked]
-    preferred: Tensor = logits[:, first] > logits[:, second]
-    return preferred
+    words = torch.tensor([model.config.vocabulary.index(word) for word in PLACES])
+    pairs = reading.ids[:, [FIRST, SECOND]] if asked == "noun" else words.expand(len(logits), 2)
+    first, second = logits.gather(1, pairs).unbind(dim=1)
+    return float(((first > second) == reading.is_first).double().mean())
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def certainty(model: TextTransformer, reading: Reading) -> float:
 def states_at(model: TextTransformer, reading: Reading) -> Float[Tensor, "sentences embed_dim"]:
     """The watched word's token after the last block."""
     kept: list[Tensor] = []
-    with model.norm.register_forward_hook(lambda *call: kept.append(call[2][:, reading.asked])):
+    with model.norm.register_forward_pre_hook(lambda _, x: kept.append(x[0][:, reading.asked])):
         model(reading.ids)
     return kept[0].double()
 
@@ -144,12 +144,12 @@ def _reading(
     return Reading(ids=ids, asked=asked, right=places, other=FIRST + SECOND - places)
 
 
-def _without(cut: Tensor, at: int) -> Callable[[Attention], Tensor]:
+def _without(cut: Tensor) -> Callable[[Attention], Tensor]:
     def change(record: Attention) -> Tensor:
         weights = record.weights.clone()
-        weights[torch.arange(len(cut)), :, at, cut] = 0.0
-        left = weights[:, :, at].sum(dim=-1, keepdim=True)
-        weights[:, :, at] = weights[:, :, at] / left.clamp_min(torch.finfo(left.dtype).tiny)
+        weights[torch.arange(len(cut)), :, PRONOUN, cut] = 0.0
+        left = weights[:, :, PRONOUN].sum(dim=-1, keepdim=True)
+        weights[:, :, PRONOUN] = weights[:, :, PRONOUN] / left.clamp_min(TINY)
         return record.context_of(weights)
 
     return change

@@ -90,8 +90,8 @@ class TextTrainConfig(LearningConfig):
     asked_pronouns: float = 0.7
     epochs: int = 6
     batch_size: int = 64
-    learning_rate: float = 6e-3
-    matrix_learning_rate: float = 2e-2
+    optimizer: Optimizer = "adamw"
+    learning_rate: float = 1e-2
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
     precision: Precision = "float32"

@@ -64,22 +64,28 @@ def digits_finish() -> TrainConfig:
 
 
 def sentences_causal() -> TextTrainConfig:
-    """The tiny text model that sees the words before alone, as in GPT.
+    """The tiny text model that ships with Clearhead, in which a word sees those before it alone.
 
     Command: `clearhead train sentences_causal --out runs/sentences_causal`
+    Hardware: one core of a busy machine (AMD EPYC, Zen 4), no GPU.
+    Time: 50 s of processor time.
+    Right of the two nouns: 100 % for pairs never met, by noun and by place, one seed.
     """
     return TextTrainConfig(model=TextConfig(causal=True))
 
 
 def sentences() -> TextTrainConfig:
-    """The tiny text model that sees both directions, as in BERT.
+    """The tiny text model that ships with Clearhead, which sees both directions.
 
     Its first weights are those of the causal model that ships, or of another one: from random ones
-    it learns which noun is meant, but not the place of that noun (LOG.md).
+    it learns which noun is meant, but not to look up its place (LOG.md).
 
     Command: `clearhead train sentences --start runs/sentences_causal --out runs/sentences`
+    Hardware: one core of a busy machine (AMD EPYC, Zen 4), no GPU.
+    Time: 48 s of processor time.
+    Right of the two nouns: 100 % for pairs never met, by noun and by place, one seed.
     """
-    return TextTrainConfig(start="sentences-causal", learning_rate=3e-3, matrix_learning_rate=1e-2)
+    return TextTrainConfig(start="sentences-causal", learning_rate=3e-3)
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
