@@ -74,7 +74,7 @@ export function firstState(config, examples) {
     centred: true,
     sentence: "The dog chased the ball because it was hungry.",
     word: 6,
-    textLayer: 0,
+    textLayer: 1,
     textHead: MEAN,
     theme: "auto",
     ...untouched(),
