@@ -60,11 +60,11 @@ artifacts: .venv/run.stamp ## train the models that ship with the package again:
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
 	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
 	cp runs/digits_finish/digits.png docs/digits.png
-	$(BIN)/python -m clearhead.microscope.shipped
 	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal
 	$(BIN)/clearhead train sentences --start runs/sentences_causal --out runs/sentences
 	cp $(addprefix runs/sentences_causal/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences-causal/
 	cp $(addprefix runs/sentences/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences/
+	$(BIN)/python -m clearhead.microscope.shipped
 
 benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
