@@ -4,14 +4,14 @@
 errors.py        the exception tree
 durable.py       files that are written whole or not at all
 attention/       ground floor: the mathematics. Tensors in, tensors out
-models/          first floor: blocks, Vision Transformer, CNN and MLP baselines, the shipped weights
-data/            first floor: data sets with checksums, any picture to 28 × 28, augmentation
+models/          first floor: Vision and text Transformer, CNN and MLP baselines, shipped weights
+data/            first floor: data sets with checksums, any picture to 28 × 28, sentences
 capture/         first floor: watch attention inside any PyTorch model, and prove what was seen
 evaluation/      second floor: accuracy with intervals, calibration, the picture of the mistakes
 insight/         third floor: what attention says: maps, flow, heads, ablation, faithfulness
 training/        third floor: recipes, loop, optimisers, checkpoints, many processes
 prediction/      third floor: one picture, one answer
-report/          fourth floor: one picture explained, as one HTML file
+report/          fourth floor: one picture explained, one sentence's attention
 serve/           fourth floor: a model over HTTP
 microscope/      fourth floor: one HTML page to look through a model's attention
 cli/             roof: one short file for each command

@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 
+from clearhead.data.sentences import vocabulary
+from clearhead.models.config import TextConfig
 from clearhead.studies import c16_pronoun as c16
 from clearhead.studies.study import Comparison, Outcome, Trial, Values
 
@@ -80,7 +82,7 @@ def test_the_head_is_chosen_where_it_is_not_measured() -> None:
 
 def test_trials_are_one_a_seed() -> None:
     for budget in ("quick", "full"):
-        found = c16.trials(budget, range(100, 112))  # type: ignore[arg-type]
+        found = c16.trials(budget, range(100, 112))
         assert [trial.seed for trial in found] == list(range(100, 112))
         assert len({trial.name for trial in found}) == 12
         assert {trial.study for trial in found} == {c16.STUDY.name}
@@ -125,13 +127,11 @@ def test_both_directions_go_on_from_the_causal_model_and_differ_in_the_question_
 def test_a_null_study_finds_no_difference() -> None:
     """Untrained models in the trained ones' place: no evidence comes near its margin."""
     outcomes = []
+    config = TextConfig(vocabulary=vocabulary())
     for seed in range(3):
         trial = Trial(study="pronoun", arm=c16.ARM, seed=seed, settings={**TINY, "fours": 25})
-        fresh = c16.measured(
-            c16._untrained(c16.TextConfig(vocabulary=c16.vocabulary()), seed), 25, seed
-        )
-        other = c16.measured(
-            c16._untrained(c16.TextConfig(vocabulary=c16.vocabulary()), 50 + seed), 25, seed
+        fresh, other = (
+            c16.measured(c16._untrained(config, start), 25, seed) for start in (seed, 50 + seed)
         )
         values = dict.fromkeys(("causal", "asked at it", "asked afterwards"), other)
         values |= dict.fromkeys(("untrained", "untrained causal"), fresh)
