@@ -4,15 +4,15 @@
 errors.py        the exception tree
 durable.py       files that are written whole or not at all
 attention/       ground floor: the mathematics. Tensors in, tensors out
-models/          first floor: blocks, Vision Transformer, CNN and MLP baselines, the shipped weights
-data/            first floor: data sets with checksums, any picture to 28 × 28, augmentation
+models/          first floor: Vision and text Transformer, CNN and MLP baselines, shipped weights
+data/            first floor: data sets with checksums, any picture to 28 × 28, sentences
 capture/         first floor: watch attention inside any PyTorch model, and prove what was seen
 evaluation/      second floor: accuracy with intervals, calibration, the picture of the mistakes
 insight/         third floor: what attention says: maps, flow, heads, ablation, faithfulness
 training/        third floor: recipes, loop, optimisers, checkpoints, many processes
 prediction/      third floor: one picture, one answer
 studies/         above the third floor: claims about attention, tested
-report/          fourth floor: a picture explained, studies reported, as one HTML file
+report/          fourth floor: a picture, a sentence or a study, in files that open anywhere
 serve/           fourth floor: a model over HTTP
 microscope/      fourth floor: one HTML page to look through a model's attention
 cli/             roof: one short file for each command

@@ -146,6 +146,7 @@ def test_wrong_input_is_refused(ids: Tensor, mask: Tensor | None, said: str) -> 
         made()(ids, mask)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

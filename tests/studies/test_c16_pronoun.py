@@ -127,11 +127,11 @@ def test_both_directions_go_on_from_the_causal_model_and_differ_in_the_question_
 def test_a_null_study_finds_no_difference() -> None:
     """Untrained models in the trained ones' place: no evidence comes near its margin."""
     outcomes = []
+    config = TextConfig(vocabulary=vocabulary())
     for seed in range(3):
         trial = Trial(study="pronoun", arm=c16.ARM, seed=seed, settings={**TINY, "fours": 25})
-        fresh = c16.measured(c16._untrained(TextConfig(vocabulary=vocabulary()), seed), 25, seed)
-        other = c16.measured(
-            c16._untrained(TextConfig(vocabulary=vocabulary()), 50 + seed), 25, seed
+        fresh, other = (
+            c16.measured(c16._untrained(config, start), 25, seed) for start in (seed, 50 + seed)
         )
         values = dict.fromkeys(("causal", "asked at it", "asked afterwards"), other)
         values |= dict.fromkeys(("untrained", "untrained causal"), fresh)
