@@ -199,3 +199,19 @@ def test_a_head_is_named_only_above_its_threshold(microscope: Microscope) -> Non
     )
     even = np.mean(entropies) >= 0.95 * 4
     assert (roles[0] == "spreads evenly") == even
+
+
+def test_what_is_taken_from_all_patches_adds_up_to_the_context(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=8)
+    microscope.page.locator(".walk .tabled", has=microscope.page.locator(".taken")).get_by_role(
+        "button", name="Show table"
+    ).click()
+    rows = microscope.ask(
+        """() => [...document.querySelectorAll(".walk .table-holder tbody tr")].map((row) =>
+          [...row.children].slice(1).map(({ textContent }) =>
+            Number(textContent.replace("\u2212", "-"))))"""
+    )
+    taken, context = np.array(rows[:-1]), np.array(rows[-1])
+    assert taken.shape == (16, 16)
+    np.testing.assert_allclose(taken.sum(axis=0), context, atol=16 * 0.005)
+    assert np.abs(context).max() > 0.3

@@ -7,7 +7,7 @@ from clearhead.models.encoder import Encoder
 
 def make_encoder() -> Encoder:
     torch.manual_seed(0)
-    return Encoder(14, 7, 3, mlp_ratio=2.5).double()
+    return Encoder.of_blocks(14, 7, 3, mlp_ratio=2.5).double()
 
 
 def test_the_encoder_is_its_blocks_one_after_the_other() -> None:
@@ -46,9 +46,18 @@ def test_weights_are_named_as_in_a_plain_sequence_of_blocks() -> None:
 
 
 def test_settings_reach_every_block() -> None:
-    encoder = Encoder(14, 7, 3, dropout=0.25, scale="learned")
+    encoder = Encoder.of_blocks(14, 7, 3, dropout=0.25, scale="learned")
     assert len(encoder) == 3
     for block in encoder:
         assert isinstance(block, Block)
         assert block.attn.dropout == block.mlp.dropout.p == 0.25
         assert block.attn.learned_scale is not None
+
+
+def test_a_slice_is_an_encoder_of_those_blocks() -> None:
+    encoder, tokens = make_encoder(), torch.randn(2, 5, 14, dtype=torch.float64)
+    first, rest = encoder[:1], encoder[1:]
+    assert isinstance(first, Encoder)
+    assert isinstance(rest, Encoder)
+    assert [*first, *rest] == [*encoder]
+    torch.testing.assert_close(rest(first(tokens)), encoder(tokens), rtol=0, atol=0)

@@ -10,11 +10,12 @@ class Encoder(nn.Sequential):
     """Blocks in a row, which all attend under one mask: tokens in, as many tokens out.
 
     Image patches and words go through the same one. It is an `nn.Sequential`, so that weights are
-    named by the place of their block alone: `blocks.3.attn.qkv.weight`.
+    named by the place of their block alone: `blocks.3.attn.qkv.weight`; a slice is one, too.
     """
 
-    def __init__(
-        self,
+    @classmethod
+    def of_blocks(
+        cls,
         embed_dim: int,
         num_heads: int,
         depth: int,
@@ -22,8 +23,9 @@ class Encoder(nn.Sequential):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
         scale: str | float = "sqrt",
-    ) -> None:
-        super().__init__(
+    ) -> "Encoder":
+        """So many new blocks, all of one width."""
+        return cls(
             *(
                 Block(embed_dim, num_heads, mlp_ratio=mlp_ratio, dropout=dropout, scale=scale)
                 for _ in range(depth)

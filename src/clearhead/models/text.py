@@ -33,7 +33,7 @@ class TextTransformer(Pretrained):
         words, embed_dim = len(config.vocabulary), config.embed_dim
         self.token_embed = nn.Embedding(words, embed_dim)
         self._make_positions(config)
-        self.blocks = Encoder(
+        self.blocks = Encoder.of_blocks(
             embed_dim,
             config.num_heads,
             config.depth,

@@ -33,7 +33,7 @@ class VisionTransformer(Pretrained):
             nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if config.pool == "class" else None
         )
         self._make_positions(config)
-        self.blocks = Encoder(
+        self.blocks = Encoder.of_blocks(
             config.embed_dim,
             config.num_heads,
             config.depth,

@@ -21,7 +21,8 @@ export function createTaken(app) {
   const tabled = withTable(list, () => {
     const { run } = app.reading;
     if (run === null) return { caption: caption.taken, columns: [], rows: [] };
-    const { value, context } = chosenHead(app, run);
+    const { value, weights, context } = chosenHead(app, run);
+    const shares = rowOf(app, weights, app.state.asker);
     const components = Array.from({ length: headDim }, (_, i) => String(i + 1));
     /** @param {string} name @param {Float64Array} vector */
     const row = (name, vector) => [name, ...Array.from(vector, (component) => decimal(component))];
@@ -29,7 +30,9 @@ export function createTaken(app) {
       caption: caption.taken,
       columns: [STRINGS.answered.patch, ...components],
       rows: [
-        ...Array.from({ length: tokens }, (_, token) => row(tokenName(app, token), vectorOf(value, token, headDim))),
+        ...Array.from({ length: tokens }, (_, token) =>
+          row(`${tokenName(app, token)}, ${percent(shares[token])} × v`, handed(value, token, headDim, shares[token])),
+        ),
         row(caption.context, vectorOf(context, app.state.asker, headDim)),
       ],
     };
@@ -45,7 +48,11 @@ export function createTaken(app) {
     fill(
       list,
       ...order.slice(0, 8).map((token) =>
-        line(`${percent(row[token])} × v, ${tokenName(app, token).toLowerCase()}`, vectorOf(value, token, headDim), domain),
+        line(
+          `${percent(row[token])} × v, ${tokenName(app, token).toLowerCase()}`,
+          handed(value, token, headDim, row[token]),
+          domain,
+        ),
       ),
       line(`= ${caption.context}`, vectorOf(context, app.state.asker, headDim), domain),
     );
@@ -53,6 +60,17 @@ export function createTaken(app) {
     if (!app.drawing) tabled.update();
   }
   return { element, update };
+}
+
+/**
+ * What a token hands over: its value times its weight.
+ * @param {Float64Array} value
+ * @param {number} token
+ * @param {number} headDim
+ * @param {number} weight
+ */
+function handed(value, token, headDim, weight) {
+  return vectorOf(value, token, headDim).map((component) => weight * component);
 }
 
 /**
