@@ -155,6 +155,8 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     left.set_yscale("log")
     ticks = (0.5, 1, 2, 3, 5, 10, 20, 50)
     low, high = left.get_ylim()
+    low, high = min(low, 0.9), max(high, 22.0)  # even where there are few points
+    left.set_ylim(low, high)
     left.set_yticks([x for x in ticks if low <= x <= high], minor=False)
     left.set_yticklabels([f"{x:g}" for x in ticks if low <= x <= high])
     left.set_yticks([], minor=True)

@@ -76,6 +76,8 @@ def draw_learning_curves(axes: Axes, outcomes: Sequence[Outcome]) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.9), max(high, 22.0))  # even where there are few points
     ticks = [tick for tick in ERRORS_SHOWN if _shows(axes, tick)]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks([], minor=True)
