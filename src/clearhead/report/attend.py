@@ -132,7 +132,9 @@ def _layers(seen: Captured, layer: int | None) -> tuple[Attention, ...]:
     if layer is None:
         return seen.records
     if not 0 <= layer < len(seen):
-        raise InputError(f"there are {len(seen)} layers, counted from 0; there is no layer {layer}")
+        raise InputError(
+            f"there are {len(seen)} layers; layer {layer + 1}, counted from 1, is not there"
+        )
     return (seen[layer],)
 
 
@@ -143,7 +145,7 @@ def _numbers(record: Attention, head: Heads) -> tuple[int | None, ...]:
         return tuple(range(_heads(record)))
     if not 0 <= head < _heads(record):
         raise InputError(
-            f"{record.name} has {_heads(record)} heads, counted from 0; there is no head {head}"
+            f"{record.name} has {_heads(record)} heads; head {head + 1}, counted from 1, is not there"
         )
     return (head,)
 
