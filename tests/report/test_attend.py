@@ -142,9 +142,9 @@ def test_no_question_is_asked_where_none_can_be() -> None:
         ("  \n", {}, "at least one word"),
         ("dog " * 33, {}, "33 words and signs, this model reads at most 32"),
         (SENTENCE, {"word": "cat"}, "no word 'cat' in this text; there are: the, dog, chased"),
-        (SENTENCE, {"layer": 2}, "there are 2 layers; layer 3, counted from 1, is not there"),
-        (SENTENCE, {"layer": -1}, "no layer -1"),
-        (SENTENCE, {"head": 4}, "4 heads; head 5, counted from 1, is not there"),
+        (SENTENCE, {"layer": 2}, "there are 2 layers; got number 3, counting from 1"),
+        (SENTENCE, {"layer": -1}, "got number 0, counting from 1"),
+        (SENTENCE, {"head": 4}, "4 heads; got number 5, counting from 1"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line(

@@ -132,9 +132,7 @@ def _layers(seen: Captured, layer: int | None) -> tuple[Attention, ...]:
     if layer is None:
         return seen.records
     if not 0 <= layer < len(seen):
-        raise InputError(
-            f"there are {len(seen)} layers; layer {layer + 1}, counted from 1, is not there"
-        )
+        raise InputError(f"there are {len(seen)} layers; got number {layer + 1}, counting from 1")
     return (seen[layer],)
 
 
@@ -145,7 +143,7 @@ def _numbers(record: Attention, head: Heads) -> tuple[int | None, ...]:
         return tuple(range(_heads(record)))
     if not 0 <= head < _heads(record):
         raise InputError(
-            f"{record.name} has {_heads(record)} heads; head {head + 1}, counted from 1, is not there"
+            f"{record.name} has {_heads(record)} heads; got number {head + 1}, counting from 1"
         )
     return (head,)
 
