@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,15 @@ RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--worker
 PATIENCE = 60.0
 
 
-def start(out: str) -> subprocess.Popen[bytes]:
+def start(out: str, seconds: float = 0.15) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*RUN, "--out", out],
-        env=os.environ | {"TOY_SECONDS": "0.15"},
+        env=os.environ | {"TOY_SECONDS": str(seconds)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # Who runs the tests in the background may have Ctrl-C ignored, which children inherit.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -97,7 +100,7 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
 
 
 def test_ctrl_c_says_in_one_line_how_to_go_on(undisturbed: dict[str, bytes]) -> None:
-    driver = start("r")
+    driver = start("r", seconds=1.0)  # far from its end when it is stopped
     until(lambda: count("r") >= 1)
     workers = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
