@@ -69,7 +69,7 @@ def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> Non
         ("--verson", "there is no option '--verson'; did you mean --version?"),
         (
             "zzz",
-            "there is no command 'zzz'; known are train, evaluate, predict, explain, page, serve, "
+            "there is no command 'zzz'; known are train, evaluate, predict, explain, attend, page, "
             "data, info",
         ),
     ],
