@@ -70,7 +70,7 @@ def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> Non
         (
             "zzz",
             "there is no command 'zzz'; known are train, evaluate, predict, explain, attend, page, "
-            "data, info",
+            "serve, data, info",
         ),
     ],
 )
