@@ -14,6 +14,7 @@ from clearhead.studies.pronouns import (
     FIRST,
     PRONOUN,
     SECOND,
+    _without,
     at_answer,
     at_pronoun,
     certainty,
@@ -76,8 +77,14 @@ def test_who_goes_by_place_names_the_noun_in_exactly_half() -> None:
     first, second = torch.tensor([0.9, 0.2, 0.5]), torch.tensor([0.1, 0.3, 0.5])
     right = torch.where(reading.is_first, first[:, None], second[:, None])[None]
     other = torch.where(reading.is_first, second[:, None], first[:, None])[None]
-    assert named(right, other).tolist() == [[0.5, 0.5, 0.5]]
-    assert named(other + 0.7, other).tolist() == [[1.0, 1.0, 1.0]]
+    assert named(right, other).tolist() == [[0.5, 0.5, 0.5, 0.5]]
+    assert named(other + 0.7, other).tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_two_heads_for_one_half_each_name_the_noun_together() -> None:
+    right = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])
+    other = torch.tensor([[[0.0, 0.2], [0.3, 0.0]]])
+    assert named(right, other).tolist() == [[0.5, 0.5, 1.0]]
 
 
 class Copier(TextTransformer):
@@ -111,7 +118,7 @@ def test_a_cut_takes_away_what_attention_brought_and_nothing_else() -> None:
     model = Copier(TextConfig(vocabulary=WORDS)).eval()
     reading = at_pronoun(model, ABOUT)
     right, other = noun_weights(model, reading)
-    assert named(right, other).tolist() == [[1.0]]
+    assert named(right, other).tolist() == [[1.0, 1.0]]
     assert read_rightly(model, reading, "noun") == 1.0
     assert read_rightly(model, reading, "noun", reading.other) == 1.0
     assert read_rightly(model, reading, "noun", reading.right) == 0.0
@@ -132,8 +139,12 @@ def test_a_cut_equals_a_mask_on_the_scores() -> None:
     ) == reading.is_first
     expected = float(prefers.double().mean())
     assert read_rightly(model, reading, "noun", reading.right) == expected
-    uncut = model.head(model.norm(model.blocks(model.embedded(reading.ids))))[:, PRONOUN]
-    assert not uncut.allclose(logits)
+    with torch.no_grad():
+        uncut = model(reading.ids)[:, PRONOUN]
+        with ch.intervene(_without(reading.right)):
+            cut = model(reading.ids)[:, PRONOUN]
+    assert not uncut.allclose(logits, rtol=0, atol=1e-6)
+    torch.testing.assert_close(cut, logits, rtol=0, atol=1e-6)
 
 
 def test_who_always_says_first_is_right_in_half_and_sure() -> None:

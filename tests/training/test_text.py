@@ -19,6 +19,7 @@ from clearhead.training import loop
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import World
 from clearhead.training.run_folder import RUN
+from clearhead.training.state import TrainingState
 from clearhead.training.step import NO_LABEL, train_step
 from clearhead.training.text import TextBatches, encode_texts, fitted, next_words, text_data
 from clearhead.training.text_job import run_text_job
@@ -94,6 +95,30 @@ def test_what_nothing_decides_is_not_asked_at_the_pronoun() -> None:
     for row in asked(settings, [Text("the dog hit the ball because it was old .")] * 50):
         assert row[6] != ("it", "it")
         assert row[6][1] in ("", "it")  # hidden as any other word at most
+
+
+def test_without_a_pronoun_the_answer_alone_is_hidden() -> None:
+    settings = config(batch_size=50, asked=1.0, hidden_ends=1.0, asked_pronouns=1.0)
+    for row in asked(settings, [Text("the dog was old . which one ? the dog .")] * 50):
+        assert [word for word, _ in row] == "the dog was old . which one ? the [mask] .".split()
+        assert [label for _, label in row if label] == ["dog"]
+
+
+def test_loss_and_accuracy_count_what_was_asked_and_no_other_word() -> None:
+    settings = config(batch_size=101)
+    state = TrainingState.start(settings, ALONE.device)
+    inputs, labels = TextBatches(text_data(settings), settings, ALONE).batch(0, torch.arange(301))
+    with torch.no_grad():
+        logits = state.model(*inputs)
+    there = labels != NO_LABEL
+    expected = torch.nn.functional.cross_entropy(logits[there], labels[there])
+    told = train_step(
+        state.model, state, (inputs, labels), settings, ALONE, total_steps=9, bfloat16=False
+    )
+    assert told == pytest.approx(float(expected), abs=1e-6)
+    assert state.sums.answers == int(there.sum()) < int(inputs[1].sum())
+    assert state.sums.correct == int((logits.argmax(dim=-1) == labels)[there].sum())
+    assert state.sums.loss == pytest.approx(float(expected) * int(there.sum()), rel=1e-5)
 
 
 def test_in_other_texts_words_are_hidden_by_chance_and_padding_never() -> None:

@@ -73,11 +73,13 @@ def noun_weights(
 
 def named(
     right: Float[Tensor, "layers heads sentences"], other: Float[Tensor, "layers heads sentences"]
-) -> Float[Tensor, "layers heads"]:
-    """How often who follows a head's larger weight comes to the noun that is meant.
+) -> Float[Tensor, "layers columns"]:
+    """How often who follows the larger weight comes to the noun that is meant.
 
-    Equal weights count one half.
+    A column for each head, and a last one for the mean of a layer's heads: heads may share the
+    work. Equal weights count one half.
     """
+    right, other = (torch.cat([x, x.mean(dim=1, keepdim=True)], dim=1) for x in (right, other))
     return ((right > other).double() + (right == other).double() / 2).mean(dim=2)
 
 
