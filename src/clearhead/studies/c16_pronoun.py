@@ -305,7 +305,8 @@ STUDY = Study(
     statement="In “The dog chased the ball because it was fast”, attention can resolve “it”.",
     hypothesis=(
         "In a model that knows which noun is meant, a head (or the mean of a layer's heads) chosen "
-        f"on other sentences gives from “it” more to that noun than to the other one, {A_FIFTH:.0%} of the sentences more often "
+        "on other sentences gives from “it” more to that noun than to the other one, "
+        f"{A_FIFTH:.0%} of the sentences more often "
         "than an untrained model's: asked at “it” or only afterwards; so does, in a causal model, "
         "the word before the answer; and cut off from the noun that is meant “it” is read rightly "
         f"in {A_TENTH:.0%} of the sentences less than cut off from the other one."
