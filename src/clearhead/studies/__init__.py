@@ -2,6 +2,7 @@
 
 - `study`: what a study is; `selection`: picking from its outcomes
 - `fit`, `digits`: models trained in memory, and what they are trained on
+- `sentence_models`, `pronouns`: text models trained in memory, and how they read "it"
 - `c01_…` to `c17_…`: one claim a file, each with a `STUDY`
 """
 
