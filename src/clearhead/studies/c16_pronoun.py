@@ -203,8 +203,8 @@ def sentences_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return (
         "Tiny models (25,000 numbers, 105 words), the one asked at “it”, the one asked afterwards "
         "alone and the causal one, answer which of two nouns never met together is meant in "
-        f"{nouns} of the sentences, its place in {places}, and with nouns that no pronoun ever stood for "
-        f"in {new}; going by place or noun gives 50%.",
+        f"{nouns} of the sentences, its place in {places}, and with nouns that no pronoun ever "
+        f"stood for which it is in {new}; going by place or noun gives 50%.",
         "From “it”, the head or layer chosen on other sentences gives more to the noun that is "
         f"meant in {shown(asked)} of the sentences in the model asked there, {shown(later)} in the "
         f"one asked afterwards and {shown('untrained')} in an untrained one ({shown_new(asked)}, "

@@ -1,4 +1,4 @@
-"""Models of sentences, trained for a study: three that share their first training, two untrained."""
+"""Models of sentences for a study: three that share their first training, and two untrained."""
 
 from dataclasses import replace
 
