@@ -6,6 +6,7 @@ import torch
 from clearhead.data.sentences import vocabulary
 from clearhead.models.config import TextConfig
 from clearhead.studies import c16_pronoun as c16
+from clearhead.studies.sentence_models import _untrained, sentence_models
 from clearhead.studies.study import Comparison, Outcome, Trial, Values
 
 TINY = {"texts": 200, "epochs": 1, "epochs_on": 1, "fours": 3}
@@ -116,7 +117,7 @@ def test_what_a_causal_model_cannot_know_at_it_comes_out_as_half(measured: Value
 
 def test_both_directions_go_on_from_the_causal_model_and_differ_in_the_question_alone() -> None:
     trial = Trial(study="pronoun", arm=c16.ARM, seed=3, settings=TINY)
-    models = c16.models(trial)
+    models = sentence_models(trial)
     assert [models[name].config.causal for name in c16.MODELS] == [True, False, False, False, True]
     weights = {name: models[name].head.weight for name in c16.MODELS}
     assert not weights["asked at it"].equal(weights["asked afterwards"])
@@ -131,7 +132,7 @@ def test_a_null_study_finds_no_difference() -> None:
     for seed in range(3):
         trial = Trial(study="pronoun", arm=c16.ARM, seed=seed, settings={**TINY, "fours": 25})
         fresh, other = (
-            c16.measured(c16._untrained(config, start), 25, seed) for start in (seed, 50 + seed)
+            c16.measured(_untrained(config, start), 25, seed) for start in (seed, 50 + seed)
         )
         values = dict.fromkeys(("causal", "asked at it", "asked afterwards"), other)
         values |= dict.fromkeys(("untrained", "untrained causal"), fresh)
@@ -146,8 +147,9 @@ def test_sentences_and_figure_say_what_was_measured() -> None:
     first, second, third = c16.sentences_of(outcomes)
     assert "105 words" in first
     assert "90%" in first
-    assert "87% of the sentences in the first, 62% in the second, and 51% in untrained" in second
-    assert "read rightly in 41% instead of 100% (95% cut off from the other one)" in third
+    assert "87% of the sentences in the model asked there, 62% in the one asked after" in second
+    assert "51% in an untrained one" in second
+    assert "right in 41% instead of 100% (95% cut off from the other one)" in third
     drawn = c16.figure(outcomes)
     assert [axes.get_ylabel() for axes in drawn.axes] == ["share of the sentences (%)"] * 3
 

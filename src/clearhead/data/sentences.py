@@ -130,7 +130,7 @@ def open_sentences(pairs: Pairs, twos: int, seed: int) -> tuple[PronounSentence,
 
 
 def training_texts(count: int, seed: int) -> tuple[Text, ...]:
-    """`count` texts: two thirds of them with a pronoun, the others to learn the words from."""
+    """`count` texts: four in five of them with a pronoun, the others to learn the words from."""
     draw = random.Random(f"training {seed}")  # noqa: S311, no secret
     texts = _texts(draw)
     return tuple(next(texts) for _ in range(count))

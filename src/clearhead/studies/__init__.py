@@ -4,6 +4,7 @@
 - `statistics`, `verdict`: how sure a difference is; the one rule from evidence to a verdict
 - `registry`: which studies there are; `running/`: every trial measured once, here or on Ray
 - `fit`, `digits`: models trained in memory, and what they are trained on
+- `sentence_models`, `pronouns`: text models trained in memory, and how they read "it"
 - `c01_…` to `c17_…`: one claim a file, each with a `STUDY`
 """
 
