@@ -111,4 +111,4 @@ def test_image_commands_refuse_text_models_in_one_line(
 def test_unknown_words_are_a_remark(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("The zebra sat.") == 0
     said = capsys.readouterr().err
-    assert said == "clearhead: this model does not know zebra: read as [unknown]\n"
+    assert said == "clearhead: this model does not know “zebra”: it reads [unknown] there\n"

@@ -101,7 +101,7 @@ def test_a_causal_model_hears_nothing_that_comes_later(
 def test_words_are_split_as_in_python(text: str, microscope: Microscope) -> None:
     found = microscope.ask("(text) => clearhead.encode(text, new Map())", text)
     words = split_words(text)
-    assert len(found["words"]) == len(words)
+    assert found["words"] == list(words)
     assert found["unknown"] == list(dict.fromkeys(words))
 
 

@@ -73,9 +73,9 @@ class Served:
         pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """A signal, and the exit code."""
+        self.process.send_signal(by)
         return self.process.wait(30)
 
     def kill(self) -> None:
@@ -156,10 +156,10 @@ def _serve() -> None:
     model = load(folder)
     model.register_forward_pre_hook(lambda *_: time.sleep(float(seconds)))
 
-    def say(address: str) -> None:
-        os.write(1, address.encode())
+    def say(text: str) -> None:
+        os.write(1, text.encode())
 
-    run(make_app(model, config), config, announce=say)
+    run(make_app(model, config), config, announce=say, on_stop=lambda: say("stopping"))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,30 @@ def test_a_model_that_fits_on_no_page_is_served_without_one(model: ImageModel) -
     assert (reply.status_code, reply.json()) == (404, {"error": "too many tokens"})
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("GET", "/nowhere", 404, "there is nothing at /nowhere; /openapi.json says what there is"),
+        ("GET", "/v1/predict", 405, "/v1/predict does not answer GET; use POST"),
+        ("DELETE", "/metrics", 405, "/metrics does not answer DELETE; use GET"),
+    ],
+)
+def test_a_wrong_address_or_method_is_told_what_to_do(
+    model: ImageModel, method: str, path: str, status: int, told: str
+) -> None:
+    reply = get(make_app(model), method, path)
+    assert (reply.status_code, reply.json()) == (status, {"error": told})
+
+
+def test_the_description_is_counted_by_its_name(model: ImageModel) -> None:
+    app = make_app(model)
+    get(app, "GET", "/openapi.json")
+    get(app, "GET", "/nowhere")
+    counted = get(app, "GET", "/metrics").text
+    assert 'path="/openapi.json",status="200"} 1.0' in counted
+    assert 'path="other",status="404"} 1.0' in counted
+
+
 def test_before_it_is_started_it_is_live_and_not_ready(model: ImageModel) -> None:
     app = make_app(model, ServeConfig(name="other"))
     assert get(app, "GET", "/v2/health/live").status_code == 200

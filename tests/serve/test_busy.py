@@ -1,5 +1,6 @@
 """More than it can do: a server whose model takes 0.3 s for two images."""
 
+import signal
 import socket
 import threading
 import time
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from .drawings import png
-from .served import Reply, Served, post, status_of, tensor_request
+from .served import Reply, Served, post, served, status_of, tensor_request
 
 
 def in_progress(busy: Served) -> float:
@@ -147,3 +148,16 @@ def test_sigterm_loses_no_request_and_half_sent_bodies_do_not_hold_it(doomed: Se
     for connection in half_sent:
         assert status_of(connection) is None
         connection.close()
+
+
+def test_ctrl_c_waits_for_answers_and_not_for_those_who_might_still_come(folder: str) -> None:
+    hours = {"drain": 9_000.0, "grace": 10_000.0}
+    with (
+        served(folder, hours, seconds=0.3) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        asked = [pool.submit(server.ask, "POST", "/v1/predict", png(n)) for n in range(4)]
+        wait_until(server, 4)
+        server.stop(signal.SIGINT)  # raises if it does not end
+        assert [one.result().status for one in asked] == [200] * 4
+        assert "stopping" in server.said()

@@ -101,7 +101,7 @@ ZEROS = [0] * 784
         (b"{", "JSON"),
         (b"[" * 100_000, "JSON"),
         (b"\xff", "JSON"),
-        ({}, "inputs"),
+        ({}, 'the request has no "inputs"'),
         ({"inputs": []}, "one input"),
         ({"inputs": [changed()["inputs"][0]] * 2}, "one input"),
         (changed(name="pictures"), "images"),

@@ -34,6 +34,9 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
         make_app(load(model), settings, page_of=lambda _: build(model)),
         settings,
         announce=lambda address: print_remark(f"serving {model} on {address}"),
+        on_stop=lambda: print_remark(
+            "stopping as soon as the requests that came in are answered; Ctrl-C ends at once"
+        ),
     )
     return INTERRUPTED if interrupted else 0
 

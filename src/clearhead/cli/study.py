@@ -182,10 +182,11 @@ def _print_verdicts(results: "Results", wanted: set[str]) -> None:
         if words.main_effect(one):
             print_line(f"       {words.main_effect(one)}")
     family = next((one.verdict.family for one in judged if one.verdict), 0)
-    print_line(
-        f"p values are adjusted (Holm) over all comparisons in {results.folder}: {family}; "
-        "`clearhead study report` shows the evidence"
-    )
+    if family:
+        print_line(
+            f"p values are adjusted (Holm) over all comparisons in {results.folder}: {family}"
+        )
+    print_line("`clearhead study report` shows the evidence")
 
 
 def _report(options: Report) -> int:

@@ -25,9 +25,9 @@ def split_words(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text as places in a vocabulary, and the words that stand for them.
+    """A text as places in a vocabulary, and its words.
 
-    `unknown` are the words of the text that the vocabulary lacks, each once.
+    `unknown` are those of them that the vocabulary lacks, each once.
     """
 
     ids: tuple[int, ...]
@@ -63,18 +63,17 @@ class WordTokenizer:
         return self.place_of[MASK]
 
     def encode(self, text: str) -> Encoded:
-        """The text's words; what the vocabulary lacks becomes [unknown].
+        """The text's words; what the vocabulary lacks gets the place of [unknown].
 
         Raises `InputError` if there is no word in it.
         """
         words = split_words(text)
         if not words:
             raise InputError(f"expected a text with at least one word, got {text!r}")
-        known = [word if word in self.place_of else UNKNOWN for word in words]
         unknown = dict.fromkeys(word for word in words if word not in self.place_of)
         return Encoded(
-            ids=tuple(self.place_of[word] for word in known),
-            tokens=tuple(known),
+            ids=tuple(self.place_of.get(word, self.place_of[UNKNOWN]) for word in words),
+            tokens=words,
             unknown=tuple(unknown),
         )
 

@@ -29,6 +29,7 @@ from clearhead.insight.colours import (
 from clearhead.insight.ink import BLANK
 
 TICKS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+BAR_WIDTH, SHORT_BAR = 0.13, 1.6  # inches; below the second, ticks would lie on each other
 FORMATS = ("png", "svg")
 
 # A picture as it is drawn: bytes, or 0 to 1.
@@ -112,12 +113,18 @@ def draw_picture(axes: Axes, picture: Picture) -> None:
     bare(axes)
 
 
-def weight_bar(figure: Figure, axes: list[Axes], even_share: float | None) -> Colorbar:
-    """The scale, always from 0 to 100 %, with the even share marked."""
+def weight_bar(
+    figure: Figure, axes: list[Axes], even_share: float | None, *, height: float = 4.0
+) -> Colorbar:
+    """The scale, always from 0 to 100 %, with the even share marked; `height` in inches."""
     bar = figure.colorbar(
-        ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS), ax=axes, shrink=0.9, aspect=30
+        ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS),
+        ax=axes,
+        shrink=0.9,
+        aspect=height / BAR_WIDTH,
     )
-    bar.set_ticks(list(TICKS), labels=[f"{100 * tick:.0f} %" for tick in TICKS])
+    ticks = TICKS if height > SHORT_BAR else TICKS[::2]
+    bar.set_ticks(list(ticks), labels=[f"{100 * tick:.0f} %" for tick in ticks])
     bar.ax.tick_params(labelsize=8)
     bar.set_label("share of attention, square-root scale", fontsize=8)
     if even_share is not None:

@@ -45,7 +45,7 @@ def words_figure(
         axes.tick_params(labelsize=8, length=0)
         _write_numbers(axes, weights)
     figure.suptitle(title, fontsize=11)
-    weight_bar(figure, places, 1.0 / len(columns))
+    weight_bar(figure, places, 1.0 / len(columns), height=CELL * len(rows))
     return figure
 
 

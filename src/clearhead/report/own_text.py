@@ -42,12 +42,12 @@ def open_own_text(source: str | Path) -> TextReader:
 def answer_of(model: TextTransformer, text: str) -> Answer | None:
     """What the model answers to "which one ?" after the text; None where that cannot be asked.
 
-    That is: where there is no "it", no room for the question, or no word for it.
+    That is: where there is no "it", a word that it does not know, or no room for the question.
     """
     tokenizer = WordTokenizer(model.config.vocabulary)
     question = QUESTIONS["noun"]
     encoded = tokenizer.encode(f"{text} {question} {MASK} .")
-    asked = PRONOUN in encoded.tokens and tokenizer.encode(question).unknown == ()
+    asked = PRONOUN in encoded.tokens and encoded.unknown == ()
     if not asked or len(encoded.ids) > model.config.context_length:
         return None
     place = len(encoded.ids) - (3 if model.config.causal else 2)
@@ -82,5 +82,5 @@ def _check_length(encoded: Encoded, model: TextTransformer) -> None:
 def _remarks(encoded: Encoded, model: TextTransformer) -> tuple[str, ...]:
     if not encoded.unknown:
         return ()
-    words = ", ".join(encoded.unknown)
-    return (f"this model does not know {words}: read as [unknown]",)
+    words = " and ".join(f"“{word}”" for word in encoded.unknown)
+    return (f"this model does not know {words}: it reads [unknown] there",)

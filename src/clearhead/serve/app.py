@@ -18,7 +18,7 @@ from clearhead.serve.bodies import ClientGoneError, LastResponse
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.door import Door
 from clearhead.serve.metrics import CONTENT_TYPE
-from clearhead.serve.openapi import in_our_words, refusals
+from clearhead.serve.openapi import in_our_words, refusals, refused_in_our_words
 from clearhead.serve.protocol import health_routes, infer_routes, model_routes
 from clearhead.serve.routes import explain_routes, predict_routes
 from clearhead.serve.service import Service
@@ -66,10 +66,11 @@ def make_app(
     for router in routers:
         app.include_router(router)
     routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
+    described = (app.openapi_url,) if app.openapi_url else ()
     return Door(
         app,
         service=service,
-        routes=frozenset(route.path for route in routes),
+        routes=frozenset((*(route.path for route in routes), *described)),
         limited=frozenset(route.path for route in routes if "POST" in (route.methods or ())),
     )
 
@@ -109,10 +110,11 @@ def _answer_errors_as_json(app: FastAPI) -> None:
     """{"error": "..."} for all of them, which is the Open Inference Protocol's way."""
 
     @app.exception_handler(StarletteHTTPException)
-    async def refused(_: Request, error: StarletteHTTPException) -> Response:
+    async def refused(request: Request, error: StarletteHTTPException) -> Response:
         closes = error.status_code == 413
         response = LastResponse if closes else JSONResponse
-        return response({"error": error.detail}, error.status_code, error.headers)
+        words = refused_in_our_words(request.method, request.url.path, error)
+        return response({"error": words}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -3,6 +3,7 @@
 Plain ASGI, before any framework: a refusal must cost next to nothing when there are thousands.
 """
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from clearhead.serve.service import Service
 Headers = list[tuple[bytes, bytes]]
 
 OTHER = "other"
-WRONG_HOST = "this server does not answer to that Host; start it with --allow-host"
+MOST_OF_HOST = 100  # characters of a wrong one that are said again
 SAFE = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
 
@@ -30,7 +31,7 @@ class Refusal:
     @property
     def body(self) -> bytes:
         """As every error of this server."""
-        return b'{"error":"%s"}' % self.text.encode()
+        return json.dumps({"error": self.text}, separators=(",", ":")).encode()
 
     @property
     def headers(self) -> Headers:
@@ -97,8 +98,9 @@ class Door:
     def refusal(self, scope: Scope) -> Refusal | None:
         """What to answer to those who are turned away; None for all others."""
         admission = self.service.admission
-        if not self._is_called_so(scope):
-            return Refusal(400, WRONG_HOST)
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        if not self._is_called(named):
+            return Refusal(400, _wrong_host(named))
         if admission.is_full and scope["path"] in self.limited and scope["method"] == "POST":
             return Refusal(429, BUSY, admission.retry_after)
         return None
@@ -108,13 +110,19 @@ class Door:
         """What every answer has."""
         return [*SAFE, (b"connection", b"close")] if self.draining else SAFE
 
-    def _is_called_so(self, scope: Scope) -> bool:
+    def _is_called(self, named: list[bytes]) -> bool:
         """Whether the Host header names this server: a page elsewhere must not reach it.
 
         (DNS rebinding: a foreign name that suddenly points here.)
         """
-        named = [value for name, value in scope["headers"] if name == b"host"]
         return len(named) == 1 and _without_port(named[0]) in self.hosts
+
+
+def _wrong_host(named: list[bytes]) -> str:
+    if len(named) != 1:
+        return f"a request has one Host header, got {len(named)}"
+    name = _without_port(named[0])[:MOST_OF_HOST]
+    return f"this server does not answer to the Host {name!r}; start it with --allow-host {name}"
 
 
 @lru_cache(maxsize=64)

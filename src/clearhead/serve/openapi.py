@@ -1,8 +1,11 @@
 """What the description of the interface says beyond the Python types: bodies and refusals."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from math import prod
 from typing import Any
+
+from starlette.exceptions import HTTPException
 
 from clearhead.serve.schemas import Error
 
@@ -64,6 +67,16 @@ def in_our_words(error: Mapping[str, Any], known: Sequence[str]) -> str:
         case "int_parsing", _:
             return f"{name} are whole numbers, got {got!r}"
     return f"{name}: {error['msg']}"
+
+
+def refused_in_our_words(method: str, path: str, error: HTTPException) -> str:
+    """What the framework says of an address or a method that it does not know; or what we said."""
+    if error.detail != HTTPStatus(error.status_code).phrase:
+        return error.detail
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        known = (error.headers or {}).get("Allow", "another method")
+        return f"{path} does not answer {method}; use {known}"
+    return f"there is nothing at {path}; /openapi.json says what there is"
 
 
 def infer_body(

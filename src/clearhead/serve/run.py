@@ -1,5 +1,6 @@
 """The server: listens, answers, and when told to stop, stops without losing a request."""
 
+import os
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ from types import FrameType
 
 import uvicorn
 
+from clearhead.errors import ConfigError
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.connections import PatientProtocol
 from clearhead.serve.door import Door
@@ -22,21 +24,33 @@ class DrainingServer(uvicorn.Server):
     """On SIGTERM: not ready at once, still listening for `drain` seconds, then the rest."""
 
     def __init__(
-        self, config: uvicorn.Config, door: Door, *, drain: float, on_start: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        door: Door,
+        *,
+        drain: float,
+        on_start: Callable[[], None],
+        on_stop: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self.door = door
         self.drain = drain
         self.on_start = on_start
+        self.on_stop = on_stop
         self.stop_at: float | None = None
         self.interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second ends at once."""
-        self.interrupted = self.interrupted or sig == signal.SIGINT
+        """The first signal drains, the second ends at once.
+
+        After Ctrl-C nobody is waited for that might still be sent here.
+        """
+        by_hand = sig == signal.SIGINT
+        self.interrupted = self.interrupted or by_hand
         if self.stop_at is None:
+            self.on_stop()
             self.door.drain()
-            self.stop_at = time.monotonic() + self.drain
+            self.stop_at = time.monotonic() + (0.0 if by_hand else self.drain)
         else:
             self.should_exit = self.force_exit = True
 
@@ -53,14 +67,17 @@ class DrainingServer(uvicorn.Server):
 
 
 def run(
-    door: Door, config: ServeConfig, *, announce: Callable[[str], None] = lambda _: None
+    door: Door,
+    config: ServeConfig,
+    *,
+    announce: Callable[[str], None] = lambda _: None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> bool:
     """Serve until a signal says stop; whether that was Ctrl-C. `announce` is given the address.
 
-    Raises `OSError` if the address cannot be had.
+    Raises `ConfigError` if the address cannot be had.
     """
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listener = socket.create_server((config.host, config.port), family=family, backlog=2048)
+    listener = _listener(config)
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"http://{host}:{listener.getsockname()[1]}"
     server = DrainingServer(
@@ -81,6 +98,7 @@ def run(
         door,
         drain=config.drain,
         on_start=lambda: announce(address),
+        on_stop=on_stop,
     )
     # The compute thread asks for the interpreter after every operation of the model; by default a
     # busy event loop would keep it waiting 5 ms each time, and a forward pass take seconds.
@@ -88,3 +106,15 @@ def run(
     with listener:
         server.run(sockets=[listener])
     return server.interrupted
+
+
+def _listener(config: ServeConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error  # Python's own repeats the port
+        raise ConfigError(
+            f"cannot listen on {config.host}, port {config.port}: {reason}; "
+            "choose another with --port (0 takes a free one) or --host"
+        ) from error

@@ -24,6 +24,8 @@ def read_request(body: bytes) -> InferRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
+        if first["type"] == "missing":
+            raise InputError(f'the request has no "{where}"; see /openapi.json') from error
         raise InputError(f"{where}: {first['msg']}") from error
 
 

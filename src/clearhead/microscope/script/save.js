@@ -1,42 +1,48 @@
 // Pictures and tables as files: SVG, PNG and CSV, each with all that is needed to read it.
 
-import { css } from "./colours.js";
+import { css, isLight } from "./colours.js";
 import { STRINGS } from "./strings.js";
 
 /** @typedef {import("./views/pictures.js").Picture} Picture */
 /** @typedef {import("./views/pictures.js").Panel} Panel */
 
+const [INK, PAPER] = ["#14181f", "#ffffff"];
 const CELL = 22;
 const MARGIN = 24;
 const LETTER = 6; // pixels of a letter beside a panel
 const LINE = 18;
 const SMALL_CELL = 9; // where there are many panels
+const BAR = { width: 240, height: 12, above: 14, whole: 56, apart: 80 }; // of a scale: pixels
+const STOPS = 16; // of a scale's ramp
 const SHARPNESS = 2; // pixels of the PNG for one of the SVG
 
 /**
  * @param {Picture} picture
  * @returns {string}
  */
-export function toSvg({ title, facts, panels, columns }) {
+export function toSvg({ title, facts, panels, columns, scales }) {
   const cell = panels.length > 3 ? SMALL_CELL : CELL;
   const side = panels[0].names.length * cell;
   const beside = roomFor(panels[0].names);
   const [wide, high] = [side + beside + MARGIN, side + beside + MARGIN + LINE];
-  const top = MARGIN + LINE * (facts.length + 1);
+  const under = MARGIN + LINE * (facts.length + 1);
+  const top = under + BAR.whole;
   const width = Math.max(columns * wide + MARGIN, 720);
   const height = top + Math.ceil(panels.length / columns) * high + MARGIN;
   const lines = [
     text(MARGIN, MARGIN, title, "bold 15px"),
     ...facts.map(([name, value], i) => text(MARGIN, MARGIN + LINE * (i + 1), `${name}: ${value}`, "12px")),
   ];
+  const bars = scales.map((scale, i) => scaleSvg(scale, `scale-${i}`, MARGIN + i * (BAR.width + BAR.apart), under));
   const drawn = panels.map((panel, i) =>
     panelSvg(panel, MARGIN + (i % columns) * wide, top + Math.floor(i / columns) * high, cell),
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif">`,
     `<title>${escaped(title)}</title>`,
-    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<rect width="${width}" height="${height}" fill="${PAPER}"/>`,
     ...lines,
+    ...bars,
     ...drawn,
     "</svg>",
   ].join("\n");
@@ -103,13 +109,19 @@ function save(name, content) {
  * @param {number} top
  * @param {number} cell
  */
-function panelSvg({ name, names, values, colourOf }, left, top, cell) {
+function panelSvg({ name, names, values, colourOf, textOf }, left, top, cell) {
   const count = names.length;
   const beside = roomFor(names);
   const start = [left + beside, top + LINE + beside - MARGIN / 2];
   const cells = Array.from(values, (value, i) => {
     const [x, y] = [start[0] + (i % count) * cell, start[1] + Math.floor(i / count) * cell];
     return `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colourOf(value))}"><title>${escaped(`${names[Math.floor(i / count)]} → ${names[i % count]}: ${value}`)}</title></rect>`;
+  });
+  const written = Array.from(values, (value, i) => {
+    const words = cell < CELL ? "" : (textOf?.(value) ?? "");
+    if (words === "") return "";
+    const [x, y] = [start[0] + ((i % count) + 0.5) * cell, start[1] + (Math.floor(i / count) + 0.68) * cell];
+    return text(x, y, words, "9px", "middle", isLight(colourOf(value)) ? INK : PAPER);
   });
   const marks =
     cell < CELL
@@ -118,7 +130,28 @@ function panelSvg({ name, names, values, colourOf }, left, top, cell) {
           columnMark(start[0] + (i + 0.5) * cell, start[1] - 4, mark),
           text(start[0] - 5, start[1] + (i + 0.65) * cell, mark, "10px", "end"),
         ]);
-  return [`<g>`, text(left, top + 8, name, "12px"), ...cells, ...marks, "</g>"].join("");
+  return [`<g>`, text(left, top + 8, name, "12px"), ...cells, ...written, ...marks, "</g>"].join("");
+}
+
+/**
+ * The ramp, its marks under it, its note beside them.
+ * @param {import("./scales.js").Scale} scale
+ * @param {string} id
+ * @param {number} left
+ * @param {number} top
+ */
+function scaleSvg({ colourAt, marks, note }, id, left, top) {
+  const stops = Array.from(
+    { length: STOPS + 1 },
+    (_, i) => `<stop offset="${i / STOPS}" stop-color="${css(colourAt(i / STOPS))}"/>`,
+  );
+  const under = top + BAR.height + BAR.above;
+  return [
+    `<linearGradient id="${id}">${stops.join("")}</linearGradient>`,
+    `<rect x="${left}" y="${top}" width="${BAR.width}" height="${BAR.height}" fill="url(#${id})"/>`,
+    ...marks.map(({ place, text: words }) => text(left + place * BAR.width, under, words, "10px", "middle")),
+    text(left, under + BAR.above, note, "10px"),
+  ].join("");
 }
 
 /** How much room the names of rows and columns need. @param {readonly string[]} names */
@@ -143,10 +176,11 @@ function columnMark(x, y, mark) {
  * @param {string} words
  * @param {string} font
  * @param {string} anchor
+ * @param {string} colour
  */
-function text(x, y, words, font, anchor = "start") {
+function text(x, y, words, font, anchor = "start", colour = INK) {
   const [weight, size] = font.includes(" ") ? font.split(" ") : ["normal", font];
-  return `<text x="${x}" y="${y}" font-size="${size}" font-weight="${weight}" text-anchor="${anchor}" fill="#14181f">${escaped(words)}</text>`;
+  return `<text x="${x}" y="${y}" font-size="${size}" font-weight="${weight}" text-anchor="${anchor}" fill="${colour}">${escaped(words)}</text>`;
 }
 
 /** @param {string} words */

@@ -15,7 +15,7 @@ const COUNT = 3; // answers that are shown
 /**
  * @typedef {Object} TextReading
  * @property {"empty" | "long" | "read"} status
- * @property {string[]} words as the model knows them
+ * @property {string[]} words
  * @property {string[]} unknown
  * @property {import("./text.js").TextRun | null} run
  * @property {{word: string, probability: number}[]} answers to "which one?"
@@ -32,7 +32,7 @@ export function readSentence(model, sentence) {
   if (ids.length === 0 || long) {
     return { status: long ? "long" : "empty", words, unknown, run: null, answers: [] };
   }
-  const asked = words.includes(PRONOUN) && !model.config.causal;
+  const asked = words.includes(PRONOUN) && unknown.length === 0 && !model.config.causal;
   const answers = asked ? likeliest(model, `${sentence} ${QUESTION}`, COUNT) : [];
   return { status: "read", words, unknown, run: readText(model, ids), answers };
 }

@@ -49,6 +49,7 @@ export const STRINGS = {
     /** @param {string} name */
     saved: (name) => `Saved ${name}.`,
     nothing: "There is nothing to save here yet.",
+    nothingInAbout: "This tab has no picture. Open another one to save what it shows.",
   },
   badges,
   modified: {
@@ -410,6 +411,11 @@ export const STRINGS = {
     shared: "On one patch",
     change: "Removed",
     role: "Role",
+    /** @param {number} layer @param {number} head */
+    measures: (layer, head) => `Measures of layer ${layer + 1}, head ${headName(head)}`,
+    measure: "Measure",
+    here: "This drawing",
+    usual: "Mean of the examples",
     roles: {
       itself: "looks at itself",
       blank: "looks at blank paper",

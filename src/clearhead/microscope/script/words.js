@@ -5,7 +5,7 @@ export const MASK = "[mask]";
 
 const WORD = /\[[a-z]+\]|[\p{L}\p{N}_]+(?:['’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu;
 
-/** @typedef {{ids: number[], words: string[], unknown: string[]}} Encoded words that are not known stand as [unknown] */
+/** @typedef {{ids: number[], words: string[], unknown: string[]}} Encoded what is not known has the place of [unknown] */
 
 /** @param {string} text */
 export function splitWords(text) {
@@ -18,11 +18,10 @@ export function splitWords(text) {
  * @returns {Encoded}
  */
 export function encode(text, placeOf) {
-  const said = splitWords(text);
-  const words = said.map((word) => (placeOf.has(word) ? word : UNKNOWN));
+  const words = splitWords(text);
   return {
-    ids: words.map((word) => placeOf.get(word) ?? 0),
+    ids: words.map((word) => placeOf.get(word) ?? placeOf.get(UNKNOWN) ?? 0),
     words,
-    unknown: [...new Set(said.filter((word) => !placeOf.has(word)))],
+    unknown: [...new Set(words.filter((word) => !placeOf.has(word)))],
   };
 }

@@ -3,6 +3,7 @@
 import { signedColour, weightColour } from "../colours.js";
 import { el, setText } from "../element.js";
 import { decimal } from "../numbers.js";
+import { signedScale, weightScale } from "../scales.js";
 import { STRINGS } from "../strings.js";
 import { answerWords } from "./answer.js";
 import { createExamples } from "./digit.js";
@@ -68,8 +69,8 @@ export function createCompare(app) {
     const { tokens } = app.config;
     const { scale } = app.state;
     const largest = Math.max(...facts.first, ...facts.second);
-    legend.showWeights(scale, 1 / tokens, largest);
-    apart.showSigned(100, words.domain);
+    legend.show(weightScale(scale, 1 / tokens, largest));
+    apart.show(signedScale(100, words.domain));
     /** @param {number} weight */
     const colour = (weight) => weightColour(weight, scale, 1 / tokens, largest);
     maps[0].update(facts.first, colour, facts.answers[0], STRINGS.matrix.weight);

@@ -11,6 +11,8 @@ import { moveBetween } from "./roving.js";
 
 /** @typedef {import("../store.js").App} App */
 
+const MESSAGE_SECONDS = 10; // after which it would only be stale
+
 /** @param {App} app */
 export function createHeader(app) {
   const tabs = TABS.map((tab) =>
@@ -60,7 +62,7 @@ function createTools(app) {
         on: {
           click: async () => {
             const picture = pictureOf(app);
-            app.say(picture ? STRINGS.tools.saved(await save(picture)) : STRINGS.tools.nothing);
+            app.say(picture ? STRINGS.tools.saved(await save(picture)) : nothingToSave(app));
           },
         },
       },
@@ -77,6 +79,11 @@ function createTools(app) {
       setAttribute(document.documentElement, "data-theme", app.state.theme);
     },
   };
+}
+
+/** @param {App} app */
+function nothingToSave({ state }) {
+  return state.tab === "about" ? STRINGS.tools.nothingInAbout : STRINGS.tools.nothing;
 }
 
 /** @param {App} app */
@@ -99,9 +106,12 @@ export function createNotices(app) {
   const element = el("div", { class: "notices" }, failed, badges, live);
   let shown = "";
   let said = "";
+  let ending = 0;
   app.say = (message) => {
     live.textContent = message;
     live.classList.toggle("hidden", message === said); // the answer stands elsewhere
+    clearTimeout(ending);
+    ending = setTimeout(() => setText(live, ""), MESSAGE_SECONDS * 1000);
   };
   return {
     element,

@@ -5,6 +5,7 @@ import { el, fill, setAttribute, setText } from "../element.js";
 import { usualBlankShare, usualMeasures } from "../examples.js";
 import { measureHead, roleOf, THRESHOLDS } from "../measures.js";
 import { decimal, percent, points } from "../numbers.js";
+import { weightScale } from "../scales.js";
 import { toggled } from "../state.js";
 import { STRINGS, headName } from "../strings.js";
 import { createCanvas, drawMatrix } from "./canvas.js";
@@ -49,7 +50,7 @@ export function createHeadsView(app) {
       if (run === null || app.drawing) return;
       const facts = headFacts(app);
       const largest = Math.max(...facts.map((fact) => fact.largest));
-      legend.showWeights(app.state.scale, 1 / app.config.tokens, largest);
+      legend.show(weightScale(app.state.scale, 1 / app.config.tokens, largest));
       cards.forEach((card, i) => card.update(facts[i], largest));
       details.update(facts[app.state.layer * numHeads + app.state.head]);
       setText(thresholds, words.thresholds(THRESHOLDS, app.examples.read.length));
@@ -70,15 +71,15 @@ export function headFacts(app) {
   return run.layers.flatMap(({ heads }, layer) =>
     heads.map(({ weights }, head) => {
       const after = app.influence?.removed[layer * config.numHeads + head];
+      const usual = examples.done ? usualMeasures(examples, model, layer, head) : null;
       return {
         layer,
         head,
         weights,
         largest: weights.reduce((most, weight) => Math.max(most, weight), 0),
         measures: measureHead(weights, config, blank),
-        role: examples.done
-          ? roleOf(usualMeasures(examples, model, layer, head), config, usualBlankShare(examples))
-          : null,
+        usual,
+        role: usual ? roleOf(usual, config, usualBlankShare(examples)) : null,
         change: after ? after[answer] - run.probabilities[answer] : null,
       };
     }),
@@ -123,6 +124,7 @@ function createCard(app, layer, head) {
 function createDetails(app) {
   const title = el("h4", {});
   const facts = el("dl", { class: "facts" });
+  const table = el("div", {});
   const look = el("button", { type: "button", on: { click: () => app.set({ tab: "explore", stage: "weights" }) } }, words.look);
   const remove = el("button", {
     type: "button",
@@ -133,24 +135,36 @@ function createDetails(app) {
       },
     },
   });
-  const element = el("aside", { class: "details", "aria-label": words.heading }, title, facts, el("div", { class: "buttons" }, look, remove));
+  const element = el("aside", { class: "details", "aria-label": words.heading }, title, facts, table, el("div", { class: "buttons" }, look, remove));
   /** @param {HeadFact} fact */
   const update = (fact) => {
-    const { layer, head, measures, role, change } = fact;
+    const { layer, head, role, change } = fact;
     setText(title, words.name(layer, head));
     setText(remove, app.state.removed.includes(layer * app.config.numHeads + head) ? words.putBack : words.remove);
     const lines = [
       [words.role, role ? words.roles[role] : "…"],
-      [words.entropy, decimal(measures.entropy)],
-      [words.distance, decimal(measures.distance)],
-      [words.itself, percent(measures.itself)],
-      [words.blank, percent(measures.blank)],
-      [words.shared, percent(measures.shared)],
       [words.change, change === null ? "…" : points(change)],
     ];
     fill(facts, ...lines.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+    fill(table, tableElement(measuresTable(fact)));
   };
   return { element, update };
+}
+
+/** The drawing beside the mean over the examples, on which the name rests. @param {HeadFact} fact */
+function measuresTable({ layer, head, measures, usual }) {
+  const here = measureTexts(measures);
+  const mean = usual ? measureTexts(usual) : here.map(() => "…");
+  return {
+    caption: words.measures(layer, head),
+    columns: [words.measure, words.here, words.usual],
+    rows: [words.entropy, words.distance, words.itself, words.blank, words.shared].map((name, i) => [name, here[i], mean[i]]),
+  };
+}
+
+/** @param {import("../measures.js").Measures} measures */
+function measureTexts({ entropy, distance, itself, blank, shared }) {
+  return [decimal(entropy), decimal(distance), percent(itself), percent(blank), percent(shared)];
 }
 
 /** @param {HeadFact[]} facts */
@@ -161,11 +175,7 @@ export function headsTable(facts) {
     columns,
     rows: facts.map(({ layer, head, measures, change, role }) => [
       `${layer + 1}${headName(head)}`,
-      decimal(measures.entropy),
-      decimal(measures.distance),
-      percent(measures.itself),
-      percent(measures.blank),
-      percent(measures.shared),
+      ...measureTexts(measures),
       change === null ? "…" : points(change),
       role ? words.roles[role] : "…",
     ]),

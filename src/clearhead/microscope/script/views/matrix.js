@@ -3,17 +3,16 @@
 import { signedColour, weightColour } from "../colours.js";
 import { el, setText } from "../element.js";
 import { decimal, percent } from "../numbers.js";
+import { scoreDomain, signedScale, weightScale, writtenWeight } from "../scales.js";
 import { STRINGS } from "../strings.js";
 import { createGrid } from "./grid.js";
-import { createLegend, scoreDomain } from "./legend.js";
+import { createLegend } from "./legend.js";
 import { createScale } from "./pickers.js";
 import { withTable } from "./tabled.js";
 import { chosenHead, rowOf, tokenName, tokenShort } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../stages.js").StageName} StageName */
-
-const WRITTEN = 1.6; // weights of so many even shares are written into their cells
 
 /**
  * @param {App} app
@@ -55,8 +54,8 @@ export function createMatrix(app, stageOf) {
     const largest = values.reduce((most, value) => Math.max(most, value), 0);
     const even = 1 / tokens;
     const domain = stage === "weights" ? 1 : scoreDomain(chosenHead(app, run));
-    if (stage === "weights") legend.showWeights(state.scale, even, largest);
-    else legend.showSigned(domain, STRINGS.matrix.domain(domain));
+    if (stage === "weights") legend.show(weightScale(state.scale, even, largest));
+    else legend.show(signedScale(domain, STRINGS.matrix.domain(domain)));
     element.classList.toggle("stretched", stage === "weights" && state.scale === "stretched");
     const dense = config.tokens > 20;
     grid.update({
@@ -73,10 +72,9 @@ export function createMatrix(app, stageOf) {
             label: app.drawing ? "" : STRINGS.matrix.score(asker, low, value),
           };
         }
-        const written = !dense && value >= WRITTEN * even;
         return {
           colour: weightColour(value, state.scale, even, largest),
-          text: written ? decimal(value * 100, 0) : "",
+          text: dense ? "" : writtenWeight(value, even),
           label: app.drawing ? "" : STRINGS.matrix.weight(asker, low, value, value / even),
         };
       }),

@@ -1,11 +1,11 @@
 // The current view as plain data, ready to be saved: panels of numbers with all that is needed to read them.
 
 import { signedColour, weightColour } from "../colours.js";
+import { scoreDomain, signedScale, weightScale, writtenWeight } from "../scales.js";
 import { STRINGS, headName } from "../strings.js";
 import { answerWords } from "./answer.js";
 import { compareFacts } from "./compare.js";
 import { changesOf } from "./experiments.js";
-import { scoreDomain } from "./legend.js";
 import { askerOf, captionOf } from "./text.js";
 import { readSentence, weightsOf } from "../sentences.js";
 import { MEAN } from "../state.js";
@@ -21,6 +21,7 @@ import { chosenHead, tokenName, tokenShort } from "./tokens.js";
  * @property {string[]} names of rows and columns
  * @property {ArrayLike<number>} values
  * @property {(value: number) => Colour} colourOf
+ * @property {(value: number) => string} [textOf] what is written into a cell
  */
 
 /**
@@ -30,6 +31,7 @@ import { chosenHead, tokenName, tokenShort } from "./tokens.js";
  * @property {[string, string][]} facts
  * @property {Panel[]} panels
  * @property {number} columns panels side by side
+ * @property {import("../scales.js").Scale[]} scales what the panels' colours mean
  */
 
 /**
@@ -49,6 +51,7 @@ export function pictureOf(app) {
     facts: factsOf(app, run),
     panels,
     columns: tab === "heads" ? app.config.numHeads : panels.length,
+    scales: scalesOf(app, run),
   };
 }
 
@@ -69,9 +72,32 @@ function textPicture(app) {
       [STRINGS.export.scale, `${STRINGS.pick.scales[scale]}, ${STRINGS.matrix.even(even)}${stretched}`],
       [STRINGS.export.asker, words[askerOf(app, words)]],
     ],
-    panels: [{ name: captionOf(app), names: words, values, colourOf: (value) => weightColour(value, scale, even, largest) }],
+    panels: [
+      {
+        name: captionOf(app),
+        names: words,
+        values,
+        colourOf: (value) => weightColour(value, scale, even, largest),
+        textOf: (value) => writtenWeight(value, even),
+      },
+    ],
     columns: 1,
+    scales: [weightScale(scale, even, largest)],
   };
+}
+
+/**
+ * @param {App} app
+ * @param {import("../model.js").Run} run
+ */
+function scalesOf(app, run) {
+  const { tab } = app.state;
+  if (tab !== "heads" && tab !== "compare" && stageOf(app) !== "weights") {
+    const domain = scoreDomain(chosenHead(app, run));
+    return [signedScale(domain, STRINGS.matrix.domain(domain))];
+  }
+  const weights = weightScale(app.state.scale, 1 / app.config.tokens, largestShown(app, run));
+  return tab === "compare" ? [weights, signedScale(100, STRINGS.compare.domain)] : [weights];
 }
 
 /** @param {App} app @returns {StageName} */
@@ -139,7 +165,8 @@ function stagePanel(app, run, stage) {
     name: STRINGS.matrix.label(STRINGS.pick.stages[stage], state.layer, state.head),
     names: names(app),
     values: chosenHead(app, run)[stage],
-    colourOf: stage === "weights" ? weightScale(app, run) : (value) => signedColour(value, domain),
+    colourOf: stage === "weights" ? colourOfWeight(app, run) : (value) => signedColour(value, domain),
+    textOf: stage === "weights" ? (value) => writtenWeight(value, 1 / app.config.tokens) : undefined,
   };
 }
 
@@ -149,7 +176,7 @@ function stagePanel(app, run, stage) {
  * @returns {Panel[]}
  */
 function headPanels(app, run) {
-  const colourOf = weightScale(app, run);
+  const colourOf = colourOfWeight(app, run);
   return run.layers.flatMap(({ heads }, layer) =>
     heads.map(({ weights }, head) => ({
       name: STRINGS.heads.name(layer, head),
@@ -165,7 +192,7 @@ function comparePanels(app) {
   const facts = compareFacts(app);
   const { run } = app.reading;
   if (facts === null || run === null) return [];
-  const colourOf = weightScale(app, run);
+  const colourOf = colourOfWeight(app, run);
   const [first, second] = facts.answers;
   return [
     { name: `${STRINGS.compare.first}: ${first}`, names: names(app), values: facts.first, colourOf },
@@ -184,7 +211,7 @@ function comparePanels(app) {
  * @param {import("../model.js").Run} run
  * @returns {(weight: number) => Colour}
  */
-function weightScale(app, run) {
+function colourOfWeight(app, run) {
   const largest = largestShown(app, run);
   return (weight) => weightColour(weight, app.state.scale, 1 / app.config.tokens, largest);
 }

@@ -3,6 +3,7 @@
 import { roundDomain } from "../colours.js";
 import { el, setText } from "../element.js";
 import { decimal } from "../numbers.js";
+import { signedScale } from "../scales.js";
 import { STRINGS } from "../strings.js";
 import { largestSize } from "./bars.js";
 import { createCanvas, drawStrip } from "./canvas.js";
@@ -49,7 +50,7 @@ export function createStrips(app, stripsOf) {
       lines[i].canvas.setAttribute("aria-hidden", "true");
       drawStrip(lines[i].canvas, values, domain);
     });
-    legend.showSigned(domain, caption.strips);
+    legend.show(signedScale(domain, caption.strips));
     if (!app.drawing) tabled.update();
   }
   return { element, update };

@@ -2,6 +2,7 @@
 
 import { el, fill } from "../element.js";
 import { decimal, percent } from "../numbers.js";
+import { signedScale } from "../scales.js";
 import { STRINGS } from "../strings.js";
 import { largestSize } from "./bars.js";
 import { createCanvas, drawStrip } from "./canvas.js";
@@ -56,7 +57,7 @@ export function createTaken(app) {
       ),
       line(`= ${caption.context}`, vectorOf(context, app.state.asker, headDim), domain),
     );
-    legend.showSigned(domain, caption.strips);
+    legend.show(signedScale(domain, caption.strips));
     if (!app.drawing) tabled.update();
   }
   return { element, update };

@@ -3,7 +3,7 @@
 import { argmax } from "../arithmetic.js";
 import { weightColour } from "../colours.js";
 import { el, fill, setAttribute, setText } from "../element.js";
-import { decimal, multiple, percent } from "../numbers.js";
+import { multiple, percent } from "../numbers.js";
 import {
   ENDINGS,
   ending,
@@ -14,6 +14,7 @@ import {
   weightsOf,
 } from "../sentences.js";
 import { LONGEST, MEAN } from "../state.js";
+import { weightScale, writtenWeight } from "../scales.js";
 import { STRINGS, headName } from "../strings.js";
 import { splitWords } from "../words.js";
 import { createArcs } from "./arcs.js";
@@ -27,7 +28,6 @@ import { tableElement, withTable } from "./tabled.js";
 /** @typedef {ReturnType<typeof createGrid>} Grid */
 
 const words = STRINGS.text;
-const WRITTEN = 1.6; // weights of so many even shares are written into their cells
 
 /** @param {App} app */
 export function createText(app) {
@@ -86,9 +86,10 @@ export function createText(app) {
       const count = reading.words.length;
       const asked = weights.subarray(asker * count, (asker + 1) * count);
       choice?.update(asker);
+      choice?.buttons.forEach((button, i) => button.style.setProperty("--weight", String(asked[i])));
       arcs.update(asker, asked);
       const largest = weights.reduce((most, weight) => Math.max(most, weight), 0);
-      legend.showWeights(app.state.scale, 1 / count, largest);
+      legend.show(weightScale(app.state.scale, 1 / count, largest));
       const best = argmax(asked);
       const chosen = gone[0] === asker ? gone[1] : best;
       updateMatrix(app, grid, reading.words, weights, [asker, Math.min(chosen, count - 1)]);
@@ -108,8 +109,8 @@ function createField(app) {
   const say = (sentence) => {
     if (sentence !== null) app.set({ sentence, word: pronounIn(splitWords(sentence)) });
   };
-  const input = el("input", {
-    type: "text",
+  const input = el("textarea", {
+    rows: 1,
     id: "sentence",
     maxlength: LONGEST,
     spellcheck: "false",
@@ -205,7 +206,7 @@ function updateMatrix(app, map, sentence, weights, chosen) {
     chosen,
     cells: Array.from(weights, (weight, i) => ({
       colour: weightColour(weight, app.state.scale, even, largest),
-      text: weight >= WRITTEN * even ? decimal(weight * 100, 0) : "",
+      text: writtenWeight(weight, even),
       label: words.cell(sentence[Math.floor(i / sentence.length)], sentence[i % sentence.length], weight, weight / even),
     })),
   });
