@@ -10,7 +10,10 @@ from clearhead.microscope.shipped import ready_page
 from tests.microscope.looking import Microscope
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
+
+
+USUAL: "ViewportSize" = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +27,14 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def opened(browser: "Browser", page_file: Path) -> Iterator[Microscope]:
     """The page, opened once; `microscope` gives it to each test as new."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+    with browser.new_context(viewport=USUAL) as context:
         yield Microscope(context.new_page(), page_file)
 
 
 @pytest.fixture
 def microscope(opened: Microscope) -> Iterator[Microscope]:
     """The page in its first state; whatever it complains about fails the test."""
+    opened.page.set_viewport_size(USUAL)
     opened.show()
     yield opened
     assert opened.complaints == []

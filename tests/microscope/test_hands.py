@@ -23,8 +23,8 @@ NUMBERED = """() => {
   at.dataset.stop ??= String(globalThis.numbered);
   return at === document.body ? "" : at.dataset.stop;
 }"""
-TAB_STOPS = """() => [...document.querySelectorAll("button, input, [tabindex]")].filter((one) =>
-  one.tabIndex >= 0 && !one.disabled && one.getClientRects().length > 0).length"""
+TAB_STOPS = """() => [...document.querySelectorAll("button, input, textarea, [tabindex]")]
+  .filter((one) => one.tabIndex >= 0 && !one.disabled && one.getClientRects().length > 0).length"""
 
 
 def press(microscope: Microscope, *keys: str) -> None:

@@ -101,7 +101,7 @@ def test_the_csv_holds_every_number_and_what_it_means(microscope: Microscope) ->
     head = "\n".join(line for line in lines if line.startswith("#"))
     for said in (
         "Explore",
-        "reads: Reads 7",
+        "answer: Reads 7",
         "Layer: 2",
         "Head: C",
         "scale: this head",
@@ -146,7 +146,34 @@ def test_the_png_shows_the_cells_in_their_colours(microscope: Microscope) -> Non
     )
     assert cell
     x, y, *colour = map(float, cell.groups())
-    assert picture.getpixel((int(2 * x + 22), int(2 * y + 22))) == tuple(map(int, colour))
+    assert picture.getpixel((int(2 * x + 3), int(2 * y + 3))) == tuple(map(int, colour))
+
+
+def test_a_saved_picture_says_what_its_colours_mean_and_writes_the_large_weights(
+    microscope: Microscope,
+) -> None:
+    microscope.show(tab="compare")
+    root = ET.fromstring(save(microscope, "SVG")[1])
+    ns = "{http://www.w3.org/2000/svg}"
+    weights, signed = root.findall(f".//{ns}linearGradient")
+    ends = [[stop.get("stop-color") for stop in x][:: len(x) - 1] for x in (weights, signed)]
+    assert ends == [
+        ["rgb(0, 34, 78)", "rgb(254, 232, 56)"],
+        ["rgb(179, 71, 0)", "rgb(0, 99, 166)"],
+    ]
+    texts = [text.text or "" for text in root.iter(f"{ns}text")]
+    assert {"25 %", "100 %", "▲", "-100", "100"} <= {
+        text.replace("\u202f", " ").replace("\u2212", "-") for text in texts
+    }
+    microscope.show(tab="explore", stage="weights")
+    root = ET.fromstring(save(microscope, "SVG")[1])
+    written = [text.text for text in root.iter(f"{ns}text") if text.get("font-size") == "9px"]
+    shown = microscope.ask(
+        "() => [...document.querySelectorAll('.matrix [role=gridcell]')]"
+        ".map((cell) => cell.textContent).filter(Boolean)"
+    )
+    assert written == shown
+    assert len(written) > 10
 
 
 def test_there_is_nothing_to_save_without_a_digit(microscope: Microscope) -> None:

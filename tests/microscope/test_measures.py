@@ -62,7 +62,7 @@ def test_the_measures_of_every_head_are_those_of_its_weights(
     microscope: Microscope, twin: VisionTransformer
 ) -> None:
     microscope.show(tab="heads").settle()
-    rows = table(microscope, ".heads .numbers")
+    rows = table(microscope, ".heads .table-holder .numbers")
     weights = queries_keys_weights(twin)[2][:, SEVEN].flatten(0, 1).numpy()
     ink = rasterise(examples()[SEVEN].strokes).reshape(4, 7, 4, 7).mean(axis=(1, 3)).ravel()
     for row, weight in zip(rows, weights, strict=True):
@@ -82,7 +82,7 @@ def test_names_follow_the_thresholds_on_the_mean_of_the_examples(
     microscope: Microscope, twin: VisionTransformer
 ) -> None:
     microscope.show(tab="heads").settle()
-    names = [row[7] for row in table(microscope, ".heads .numbers")]
+    names = [row[7] for row in table(microscope, ".heads .table-holder .numbers")]
     weights = queries_keys_weights(twin)[2].numpy()  # layers, examples, heads, askers, answerers
     shared = weights.mean(axis=3).max(axis=-1).mean(axis=1).ravel()
     entropy = -(weights * np.log2(weights)).sum(-1).mean(axis=(1, 3)).ravel()

@@ -181,7 +181,7 @@ def test_a_head_is_named_only_above_its_threshold(microscope: Microscope) -> Non
     microscope.show(tab="heads").settle()
     roles = microscope.page.locator(".card .role").all_text_contents()
     assert len(roles) == 24
-    rows = microscope.page.locator(".heads .numbers tbody tr")
+    rows = microscope.page.locator(".heads .table-holder tbody tr")
     assert rows.count() == 24
     assert set(roles) <= {
         "looks at itself",
@@ -215,3 +215,84 @@ def test_what_is_taken_from_all_patches_adds_up_to_the_context(microscope: Micro
     assert taken.shape == (16, 16)
     np.testing.assert_allclose(taken.sum(axis=0), context, atol=16 * 0.005)
     assert np.abs(context).max() > 0.3
+
+
+TOPS = """() => [...document.querySelectorAll(".walk-head button, .walk-title h3")]
+  .map((one) => one.getBoundingClientRect().toJSON())"""
+
+
+def test_neither_a_tick_nor_a_message_moves_the_page(microscope: Microscope) -> None:
+    microscope.page.set_viewport_size({"width": 1280, "height": 720})
+    microscope.page.reload()  # no step is done
+    microscope.settle().show(tab="walk", step=2)
+    before = microscope.ask(TOPS)
+    microscope.ask("() => clearhead.app.set({ asker: 5 })")
+    microscope.page.locator(".step.done").wait_for()
+    assert "done" in microscope.text(".live")
+    assert microscope.page.locator(".live").is_visible()
+    assert microscope.ask(TOPS) == before
+
+
+def test_a_message_goes_away(microscope: Microscope) -> None:
+    waited = microscope.ask(
+        """() => {
+          const later = globalThis.setTimeout;
+          const calls = [];
+          globalThis.setTimeout = (call, wait) => (calls.push([call, wait]), calls.length);
+          clearhead.app.say("Saved.");
+          globalThis.setTimeout = later;
+          calls[0][0]();
+          return calls[0][1];
+        }"""
+    )
+    assert 5_000 <= waited <= 30_000  # read in peace, and not stale
+    assert microscope.text(".live") == ""
+
+
+def test_about_says_that_it_has_no_picture(microscope: Microscope) -> None:
+    microscope.show(tab="about")
+    microscope.page.get_by_role("button", name="PNG", exact=True).click()
+    microscope.page.get_by_text("This tab has no picture.").wait_for()
+
+
+def test_a_heads_name_stands_beside_the_mean_that_decides_it(
+    microscope: Microscope, twin: VisionTransformer
+) -> None:
+    microscope.settle().show(tab="heads", layer=2, head=3)
+    rows = microscope.page.locator(".details tbody tr").all_text_contents()
+    itself = next(row for row in rows if row.startswith("On itself"))
+    here, usual = (float(x) for x in re.findall(r"[\d.]+(?=\s*%)", itself))
+    weights = head_stages(twin, 1, 2).weights
+    assert here == pytest.approx(100 * float(weights.diagonal().mean()), rel=0.02)
+    with torch.no_grad():
+        block = twin.blocks[1]
+        assert isinstance(block, Block)
+        tokens = twin.blocks[:1](twin.embedded(example_pixels(twin)))
+        qkv = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 4, 16))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        every = stages(query, key, value).weights[:, 2]
+    mean = float(every.diagonal(dim1=-2, dim2=-1).mean())
+    assert usual == pytest.approx(100 * mean, rel=0.02)
+    assert here != usual
+
+
+def test_on_a_small_screen_all_words_and_their_shares_are_seen(microscope: Microscope) -> None:
+    microscope.page.set_viewport_size({"width": 320, "height": 700})
+    microscope.show(tab="text")
+    seen = microscope.ask(
+        """() => [...document.querySelectorAll(".words button")].map((word) => ({
+          right: word.getBoundingClientRect().right,
+          bar: parseFloat(getComputedStyle(word, "::after").width),
+          room: word.clientWidth,
+          share: Number(word.style.getPropertyValue("--weight")),
+        }))"""
+    )
+    field = microscope.ask(
+        "() => { const it = document.querySelector('#sentence');"
+        " return [it.scrollHeight, it.clientHeight]; }"
+    )
+    assert field[0] <= field[1]
+    assert max(word["right"] for word in seen) <= 320
+    assert sum(word["share"] for word in seen) == pytest.approx(1)
+    for word in seen:
+        assert word["bar"] == pytest.approx((word["room"] - 4) * word["share"], abs=1)

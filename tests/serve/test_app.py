@@ -74,8 +74,8 @@ def test_the_description_is_counted_by_its_name(model: ImageModel) -> None:
     get(app, "GET", "/openapi.json")
     get(app, "GET", "/nowhere")
     counted = get(app, "GET", "/metrics").text
-    assert 'path="/openapi.json",status="200"} 1.0' in counted
-    assert 'path="other",status="404"} 1.0' in counted
+    assert 'route="/openapi.json",status="200"} 1.0' in counted
+    assert 'route="other",status="404"} 1.0' in counted
 
 
 def test_before_it_is_started_it_is_live_and_not_ready(model: ImageModel) -> None:

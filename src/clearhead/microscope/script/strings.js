@@ -412,10 +412,10 @@ export const STRINGS = {
     change: "Removed",
     role: "Role",
     /** @param {number} layer @param {number} head */
-    measures: (layer, head) => `Measures of layer ${layer + 1}, head ${headName(head)}`,
+    measures: (layer, head) => `Layer ${layer + 1}, head ${headName(head)}, on this drawing, and the mean on the examples, from which the name comes`,
     measure: "Measure",
-    here: "This drawing",
-    usual: "Mean of the examples",
+    here: "Here",
+    usual: "Mean",
     roles: {
       itself: "looks at itself",
       blank: "looks at blank paper",
@@ -536,7 +536,7 @@ export const STRINGS = {
   export: {
     /** @param {string} view */
     title: (view) => `Clearhead microscope: ${view}`,
-    reads: "reads",
+    reads: "answer",
     switches: "switches",
     trained: "none: the trained model",
     scale: "scale",

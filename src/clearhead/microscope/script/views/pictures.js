@@ -166,7 +166,7 @@ function stagePanel(app, run, stage) {
     names: names(app),
     values: chosenHead(app, run)[stage],
     colourOf: stage === "weights" ? colourOfWeight(app, run) : (value) => signedColour(value, domain),
-    textOf: stage === "weights" ? (value) => writtenWeight(value, 1 / app.config.tokens) : undefined,
+    textOf: stage === "weights" ? textOfWeight(app) : undefined,
   };
 }
 
@@ -192,11 +192,11 @@ function comparePanels(app) {
   const facts = compareFacts(app);
   const { run } = app.reading;
   if (facts === null || run === null) return [];
-  const colourOf = colourOfWeight(app, run);
+  const shown = { names: names(app), colourOf: colourOfWeight(app, run), textOf: textOfWeight(app) };
   const [first, second] = facts.answers;
   return [
-    { name: `${STRINGS.compare.first}: ${first}`, names: names(app), values: facts.first, colourOf },
-    { name: `${STRINGS.compare.second}: ${second}`, names: names(app), values: facts.second, colourOf },
+    { ...shown, name: `${STRINGS.compare.first}: ${first}`, values: facts.first },
+    { ...shown, name: `${STRINGS.compare.second}: ${second}`, values: facts.second },
     {
       name: `${STRINGS.compare.difference}, ${STRINGS.compare.domain}`,
       names: names(app),
@@ -214,6 +214,11 @@ function comparePanels(app) {
 function colourOfWeight(app, run) {
   const largest = largestShown(app, run);
   return (weight) => weightColour(weight, app.state.scale, 1 / app.config.tokens, largest);
+}
+
+/** @param {App} app @returns {(weight: number) => string} */
+function textOfWeight({ config }) {
+  return (weight) => writtenWeight(weight, 1 / config.tokens);
 }
 
 /** @param {App} app */
