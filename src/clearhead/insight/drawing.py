@@ -123,10 +123,12 @@ def weight_bar(
         shrink=0.9,
         aspect=height / BAR_WIDTH,
     )
-    ticks = TICKS if height > SHORT_BAR else TICKS[::2]
+    is_short = height < SHORT_BAR
+    ticks = TICKS[::2] if is_short else TICKS
     bar.set_ticks(list(ticks), labels=[f"{100 * tick:.0f} %" for tick in ticks])
     bar.ax.tick_params(labelsize=8)
-    bar.set_label("share of attention, square-root scale", fontsize=8)
+    label = "share of attention, square-root scale"
+    bar.set_label(label.replace(", ", ",\n") if is_short else label, fontsize=8)
     if even_share is not None:
         bar.ax.axhline(even_share, color=INK, lw=2.4)
         bar.ax.axhline(even_share, color=OUTLINE, lw=1.0)

@@ -106,7 +106,7 @@ def evidence_row(finding: Finding) -> list[str]:
         finding.name,
         f"{finding.n}",
         words.predicted(finding),
-        f"{words.number(finding.estimate)} {finding.unit}".strip(),
+        words.with_unit(words.number(finding.estimate), finding),
         words.interval(finding.interval),
         words.number(finding.effect_size),
         words.probability(finding.p),

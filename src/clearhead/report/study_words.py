@@ -7,6 +7,7 @@ from clearhead.studies.verdict import LEVEL, Finding
 
 DIGITS = 3  # significant
 LEAST_P = 1e-4
+PURE = "1"
 
 RULE = (
     "A comparison is paired: the same seed on both sides, first minus second. Expecting more, it "
@@ -60,7 +61,12 @@ def predicted(finding: Finding) -> str:
         told = told or f"at least {number(finding.low)}"
     else:
         told = interval((finding.low, finding.high))
-    return f"{told} {finding.unit}".rstrip()
+    return with_unit(told, finding)
+
+
+def with_unit(told: str, finding: Finding) -> str:
+    """Numbers and their unit, which for pure numbers is "1" and not said."""
+    return told if finding.unit in ("", PURE) else f"{told} {finding.unit}"
 
 
 def effect(finding: Finding) -> str:
@@ -68,7 +74,7 @@ def effect(finding: Finding) -> str:
     if finding.estimate is None:
         return f"{finding.name}: no number"
     kind = "95 % interval" if finding.kind == "comparison" else "all values"
-    told = f"{finding.name}: {number(finding.estimate)} {finding.unit}".rstrip()
+    told = f"{finding.name}: {with_unit(number(finding.estimate), finding)}"
     return told if finding.interval is None else f"{told} ({kind} {interval(finding.interval)})"
 
 
