@@ -1,13 +1,10 @@
 """axe finds nothing on any tab, in any theme and state; the page obeys what people have set."""
 
-import os
-from pathlib import Path
-
 import pytest
 
+from tests.accessible import violations
 from tests.microscope.looking import Microscope
 
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 STATES: dict[str, dict[str, object]] = {
     "walk, digit": {"tab": "walk"},
     "walk, patches": {"tab": "walk", "step": 2},
@@ -38,53 +35,31 @@ STATES: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def axe(opened: Microscope) -> Microscope:
-    if not AXE.is_file():
-        message = "axe-core is not here; npm install --no-package-lock brings it"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    opened.ask(f"() => {{ {AXE.read_text('utf-8')} }}")
-    return opened
-
-
-def violations(page: Microscope) -> list[str]:
-    found: list[str] = page.ask(
-        """async () => {
-          const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-          return violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html, any, all }) =>
-            `${id}: ${html.slice(0, 160)} ${[...any, ...all].map(({ message }) => message)}`));
-        }"""
-    )
-    return found
-
-
 DARK = ("walk, digit", "explore", "explore, experiments", "heads", "compare", "text", "about")
 LOOKS = [(name, "light") for name in STATES] + [(name, "dark") for name in DARK]
 
 
 @pytest.mark.parametrize(("name", "theme"), LOOKS)
-def test_axe_finds_nothing(name: str, theme: str, axe: Microscope, microscope: Microscope) -> None:
+def test_axe_finds_nothing(name: str, theme: str, microscope: Microscope) -> None:
     microscope.show(**STATES[name], theme=theme).settle()
-    assert violations(axe) == []
+    assert violations(microscope.page) == []
 
 
-def test_axe_finds_nothing_with_every_table_open(axe: Microscope, microscope: Microscope) -> None:
+def test_axe_finds_nothing_with_every_table_open(microscope: Microscope) -> None:
     microscope.show(tab="explore", focus="mattered").settle()
     for button in microscope.page.locator(".quiet").all():
         button.click()
     try:
         assert microscope.page.locator("table.numbers").count() >= 3
-        assert violations(axe) == []
+        assert violations(microscope.page) == []
     finally:
         for button in microscope.page.locator(".quiet").all():
             button.click()
 
 
-def test_axe_notices_a_button_without_a_name(axe: Microscope, microscope: Microscope) -> None:
+def test_axe_notices_a_button_without_a_name(microscope: Microscope) -> None:
     microscope.ask("() => document.body.append(document.createElement('button'))")
-    assert any(found.startswith("button-name") for found in violations(axe))
+    assert any(found.startswith("button-name") for found in violations(microscope.page))
     microscope.ask("() => document.body.lastChild.remove()")
 
 

@@ -1,6 +1,5 @@
 """The page in a browser, from file://, as a reader opens it."""
 
-import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -16,12 +15,12 @@ from torch import Tensor
 
 from clearhead.report.explanation import Explanation, explain
 from clearhead.report.write import write_report
+from tests.accessible import violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROUNDING = 0.0005 + 0.5 / 65535 + 2e-6  # one digit after the point of a per cent, and 16 bits
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 Open = Callable[..., "Page"]
 
 
@@ -362,18 +361,7 @@ def test_everything_is_reached_with_the_tab_key(open_page: Open, nine: Explanati
 def test_axe_finds_nothing_with_every_table_open(
     open_page: Open, nine: Explanation, scheme: str, width: int
 ) -> None:
-    if not AXE.is_file():
-        message = "axe-core is not here; npm install --no-package-lock brings it"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
     page = open_page(nine, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     page.wait_for_selector("#heads-table td")
-    page.evaluate(f"() => {{ {AXE.read_text('utf-8')} }}")
-    found = page.evaluate(
-        """axe.run(document, { resultTypes: ["violations"] }).then(({ violations, passes }) =>
-          [passes.length, violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)])"""
-    )
-    assert found[0] > 20
-    assert found[1] == []
+    assert violations(page) == []

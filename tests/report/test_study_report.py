@@ -24,10 +24,11 @@ from clearhead.studies.running.results import read_results
 from clearhead.studies.running.run import run_studies
 from clearhead.studies.study import Check
 from clearhead.studies.verdict import judge_evidence
+from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
 
 class Page(HTMLParser):
@@ -237,7 +238,8 @@ def test_the_page_fits_the_screen_and_says_nothing_wrong(
 ) -> None:
     file = folder / "page.html"
     file.write_text(to_html(report), "utf-8")
-    tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    size: ViewportSize = {"width": width, "height": 800}
+    tab = browser.new_page(viewport=size, color_scheme=scheme, bypass_csp=True)  # axe is a script
     asked: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("console", lambda message: asked.append(message.text))
@@ -248,6 +250,7 @@ def test_the_page_fits_the_screen_and_says_nothing_wrong(
     paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(20, 24, 31)") == (scheme == "dark")
     assert [one for one in asked if not one.startswith(("file:", "data:"))] == []
+    assert violations(tab) == []
     with tab.expect_download() as kept:
         tab.get_by_text("toy.csv").click()
     assert kept.value.path().read_text() == to_csv(report.sections[1])
