@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from clearhead.serve.connections import AGAIN_AT_ONCE
+
 from .drawings import png
 from .served import Reply, Served, post, served, status_of, tensor_request
 
@@ -76,6 +78,43 @@ def _read(connection: socket.socket) -> bytes:
     while not reply.endswith(b"}"):
         reply += connection.recv(1 << 16)
     return reply
+
+
+def test_a_refusal_is_the_same_however_its_request_was_read(busy: Served) -> None:
+    plain, parsed = post(png(1)), post(png(1), "/v1/predict", "Connection: keep-alive, a")
+    with ThreadPoolExecutor(8) as pool, busy.connect() as one, busy.connect() as other:
+        asked = [pool.submit(busy.ask, "POST", "/v1/predict", png(0)) for _ in range(8)]
+        wait_until(busy, 8)
+        one.sendall(plain)
+        other.sendall(parsed)
+        answers = [_undated(_read(connection)) for connection in (one, other)]
+        foreign = plain.replace(b"Host: localhost", b"Host: evil.example")
+        one.sendall(foreign)
+        assert _read(one).startswith(b"HTTP/1.1 400")
+        assert [one.result().status for one in asked] == [200] * 8
+    assert answers[0] == answers[1]
+    assert answers[0][0] == b"HTTP/1.1 429 Too Many Requests"
+
+
+def _undated(answer: bytes) -> list[bytes]:
+    return [line for line in answer.split(b"\r\n") if not line.startswith(b"date:")]
+
+
+def test_who_does_not_wait_as_told_is_refused_a_little_later(busy: Served) -> None:
+    """The first refusal is for free; who comes again at once waits, in either way of reading."""
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(busy.ask, "POST", "/v1/predict", png(0)) for _ in range(8)]
+        wait_until(busy, 8)
+        for more in ((), ("Connection: keep-alive, a",)):
+            with busy.connect() as connection:
+                request = post(png(1), "/v1/predict", *more)
+                connection.sendall(request)
+                assert _read(connection).startswith(b"HTTP/1.1 429")
+                began = time.monotonic()
+                connection.sendall(request)
+                assert _read(connection).startswith(b"HTTP/1.1 429")
+                assert time.monotonic() - began >= AGAIN_AT_ONCE
+        assert [one.result().status for one in asked] == [200] * 8
 
 
 def test_half_sent_bodies_take_no_places(busy: Served) -> None:

@@ -8,7 +8,9 @@ is watched by `bodies`, which can still answer 408.
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -18,8 +20,12 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from clearhead.serve.door import Door, Refusal
+from clearhead.serve.plain import plain_post
 
 ARRIVING = 1.0  # seconds, while draining, for requests that are on their way
+# Seconds that a refusal waits if its client did not wait as the last one told it to: who comes
+# again at once shall not take the processor from those whose requests are at work.
+AGAIN_AT_ONCE = 0.025
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -34,6 +40,9 @@ class PatientProtocol(HttpToolsProtocol):
         self.receiving: asyncio.TimerHandle | None = None
         self.writing: asyncio.TimerHandle | None = None
         self.closing: asyncio.TimerHandle | None = None
+        self.refusing: asyncio.TimerHandle | None = None
+        self.is_arriving = False  # between the first and the last byte of a request
+        self.welcome_at = 0.0  # when the last refusal said to come again
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request must come soon."""
@@ -45,18 +54,40 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop(self.receiving)
         self._stop(self.writing)
         self._stop(self.closing)
+        self._stop(self.refusing)
         if self.running is not None and not self.running.response_complete:
             self.running.disconnected = True
             self.running.message_event.set()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests; one that is refused as it stands is not parsed.
+
+        When there are thousands of those, parsing them would take most of the time there is.
+        """
+        scope = plain_post(data) if self.door.is_full and self._is_between() else None
+        refusal = None if scope is None else self.door.refusal(scope)
+        if scope is None or refusal is None:
+            super().data_received(data)
+            return
+        self._unset_keepalive_if_required()
+        self.expected_by = None
+        self._turn_away(refusal, partial(self._refuse_unread, scope["path"], refusal))
+
+    def _is_between(self) -> bool:
+        """Whether the next byte is the first of a request, and nobody else's answer is due."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not (self.is_arriving or self.pipeline or self.flow.write_paused)
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self.is_arriving = True
         super().on_message_begin()
         self._expect_request()
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
+        self.is_arriving = False
         self.expected_by = None
         super().on_message_complete()
 
@@ -88,23 +119,46 @@ class PatientProtocol(HttpToolsProtocol):
         if refusal is None:
             super()._start_asgi_task(cycle, app)
         else:
-            self._refuse(cycle, refusal)
+            self._turn_away(refusal, partial(self._refuse, cycle, refusal))
+
+    def _turn_away(self, refusal: Refusal, refuse: Callable[[], None]) -> None:
+        """Refuse now; or a little later, if the client was told to wait and did not."""
+        now = self.loop.time()
+        too_early = now < self.welcome_at
+        self.welcome_at = now + (refusal.retry_after or 0)
+        if too_early:
+            self.flow.pause_reading()
+            self.refusing = self.loop.call_later(AGAIN_AT_ONCE, refuse)
+        else:
+            refuse()
 
     def _refuse(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
-        """The whole answer in one write."""
+        """The answer to a request that was parsed."""
         closes = not cycle.keep_alive or self.door.draining
-        headers = [*self.server_state.default_headers, *refusal.headers, *self.door.headers]
-        if closes and not self.door.draining:
-            headers.append((b"connection", b"close"))
-        lines = (b"%s: %s\r\n" % header for header in headers)
-        body = b"" if cycle.scope["method"] == "HEAD" else refusal.body
-        self.transport.write(b"".join((STATUS_LINE[refusal.status], *lines, b"\r\n", body)))
+        self._write_refusal(refusal, closes=closes, is_head=cycle.scope["method"] == "HEAD")
         self.door.count(cycle.scope["path"], refusal.status)
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if closes:
             self.transport.close()
         cycle.on_response()
+
+    def _refuse_unread(self, path: str, refusal: Refusal) -> None:
+        """The answer to one that was not."""
+        self._write_refusal(refusal, closes=self.door.draining)
+        self.door.count(path, refusal.status)
+        if self.door.draining:
+            self.transport.close()
+            return
+        self.flow.resume_reading()
+        self._expect_request()
+
+    def _write_refusal(self, refusal: Refusal, *, closes: bool, is_head: bool = False) -> None:
+        headers = [*self.server_state.default_headers, *refusal.headers, *self.door.headers]
+        if closes and not self.door.draining:
+            headers.append((b"connection", b"close"))
+        body = b"" if is_head else refusal.body
+        self.transport.write(_head(refusal.status, tuple(headers)) + body)
 
     def shutdown(self) -> None:
         """Stop after the requests that are here or on their way; half-sent ones are cut."""
@@ -156,3 +210,10 @@ class PatientProtocol(HttpToolsProtocol):
     def _stop(timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:
             timer.cancel()
+
+
+@lru_cache(maxsize=8)
+def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Status line and headers, which are the same for all refusals of a second."""
+    lines = (b"%s: %s\r\n" % header for header in headers)
+    return b"".join((STATUS_LINE[status], *lines, b"\r\n"))

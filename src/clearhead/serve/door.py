@@ -6,11 +6,11 @@ Plain ASGI, before any framework: a refusal must cost next to nothing when there
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clearhead.serve.admission import BUSY
+from clearhead.serve.admission import BUSY, MAX_RETRY_AFTER
 from clearhead.serve.service import Service
 
 Headers = list[tuple[bytes, bytes]]
@@ -28,12 +28,12 @@ class Refusal:
     text: str
     retry_after: int | None = None
 
-    @property
+    @cached_property
     def body(self) -> bytes:
         """As every error of this server."""
         return json.dumps({"error": self.text}, separators=(",", ":")).encode()
 
-    @property
+    @cached_property
     def headers(self) -> Headers:
         """What this answer has besides the headers of all answers."""
         length = (b"content-length", b"%d" % len(self.body))
@@ -61,6 +61,11 @@ class Door:
         self.limited = limited
         self.hosts = service.config.allowed_hosts
         self.draining = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether requests that cost a forward pass are refused now."""
+        return self.service.admission.is_full
 
     def drain(self) -> None:
         """From now on not ready, and every answer is the last one of its connection."""
@@ -97,12 +102,11 @@ class Door:
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """What to answer to those who are turned away; None for all others."""
-        admission = self.service.admission
         named = [value for name, value in scope["headers"] if name == b"host"]
         if not self._is_called(named):
             return Refusal(400, _wrong_host(named))
-        if admission.is_full and scope["path"] in self.limited and scope["method"] == "POST":
-            return Refusal(429, BUSY, admission.retry_after)
+        if self.is_full and scope["path"] in self.limited and scope["method"] == "POST":
+            return _busy(self.service.admission.retry_after)
         return None
 
     @property
@@ -116,6 +120,12 @@ class Door:
         (DNS rebinding: a foreign name that suddenly points here.)
         """
         return len(named) == 1 and _without_port(named[0]) in self.hosts
+
+
+@lru_cache(maxsize=MAX_RETRY_AFTER)
+def _busy(retry_after: int) -> Refusal:
+    """One for each number of seconds, with body and headers made once."""
+    return Refusal(429, BUSY, retry_after)
 
 
 def _wrong_host(named: list[bytes]) -> str:
