@@ -108,7 +108,22 @@ def test_wrong_usage_of_a_command_exits_2_and_tells_what_is_known(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert told in shown.err
-    assert "Traceback" not in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith("clearhead: ")
+    assert shown.err.endswith("--help` shows what there is\n")
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_value_that_cannot_be_is_one_line_whatever_the_terminal_can_draw(
+    draws: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tyro._fmtlib._should_use_utf8_drawing_chars", lambda: draws)
+    assert main(["serve", "--port", "abc"]) == 2
+    assert capsys.readouterr().err == (
+        "clearhead: Error parsing --port: invalid literal for int() with base 10: 'abc'; Argument "
+        "helptext: --port INT Port to listen on; 0 takes a free one. (default: 8000); "
+        "`clearhead serve --help` shows what there is\n"
+    )
 
 
 def test_a_failed_job_is_one_line_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:

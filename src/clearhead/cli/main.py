@@ -7,14 +7,18 @@ output went away. Only the chosen command's module is imported, so that help ans
 import importlib
 import io
 import os
+import re
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, suppress
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 from clearhead.errors import ClearheadError
 
 FAILED, WRONG_USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+# Of the boxes that tyro draws, with letters alone where the terminal has no others.
+COLOUR, SIDES, RULES = re.compile(r"\x1b\[[\d;]*m"), "│╰╯ ", "─-"
 
 
 class Command(NamedTuple):
@@ -82,20 +86,55 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
-    import tyro
-
     command = COMMANDS[name]
     function = getattr(importlib.import_module(command.module), command.function)
+    program, said = f"clearhead {name}", io.StringIO()
     try:
-        code = tyro.cli(
-            function,
-            prog=f"clearhead {name}",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
-        )
+        with redirect_stderr(said):
+            call = _parsed(function, program, arguments)
     except SystemExit as leaving:  # tyro's, after help (0) or wrong usage (2)
+        if not leaving.code:
+            return 0
+        _fail(f"{_one_line(said.getvalue())}; `{program} --help` shows what there is")
+        return WRONG_USAGE
+    try:
+        code = call()
+    except SystemExit as leaving:
         code = leaving.code
     return code if isinstance(code, int) else 0
+
+
+def _parsed(
+    function: Callable[..., object], program: str, arguments: list[str]
+) -> Callable[[], object]:
+    """The call that these arguments ask for, not made yet."""
+    import tyro
+
+    call: Callable[[], object] = tyro.cli(
+        _later(function),
+        prog=program,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
+    )
+    return call
+
+
+def _later(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:
+    """The same parameters; gives the call instead of making it."""
+
+    @wraps(function)
+    def keep(*arguments: Any, **named: Any) -> Callable[[], object]:
+        return partial(function, *arguments, **named)
+
+    return keep
+
+
+def _one_line(said: str) -> str:
+    """What tyro draws in a box, without that, its title, and its own hint at --help."""
+    _, *lines = (line.strip(SIDES) for line in COLOUR.sub("", said).splitlines())
+    parts = "\n".join(line if line.strip(RULES) else "" for line in lines).split("\n\n")
+    told = [" ".join(part.split()).rstrip(":.") for part in parts]
+    return "; ".join(part for part in told if part and not part.startswith("For full helptext"))
 
 
 def _help() -> str:
