@@ -164,7 +164,7 @@ def _run(options: Run) -> int:
 
 
 def _print_verdicts(results: "Results", wanted: set[str]) -> None:
-    """A line a study, and its main effect below: names and effects are long."""
+    """A line a study, and what decided below: names and effects are long."""
     from clearhead.cli.output import print_line
     from clearhead.report import study_words as words
     from clearhead.studies.running.results import judge
@@ -179,8 +179,8 @@ def _print_verdicts(results: "Results", wanted: set[str]) -> None:
     for one in shown:
         study = one.result.study
         print_line(f"  {study.claim:<4} {study.name:<{width}}  {words.answer(one)}")
-        if words.main_effect(one):
-            print_line(f"       {words.main_effect(one)}")
+        if words.decisive(one):
+            print_line(f"       {words.decisive(one)}")
     family = next((one.verdict.family for one in judged if one.verdict), 0)
     if family:
         print_line(

@@ -14,7 +14,8 @@ from clearhead.studies.study import Comparison, Evidence
 from clearhead.studies.verdict import Finding
 
 EVIDENCE_HEAD = (
-    *("evidence", "n", "predicted", "estimate", "95 % interval", "effect size"),
+    *("evidence", "n", "predicted", "mean (check: median)", "95 % interval (check: range)"),
+    "effect size",
     *("p", "adjusted p", "seen", "outcome"),
 )
 MOST_ROWS = 100
@@ -38,7 +39,7 @@ def to_html(report: StudyReport) -> str:
 def _lead(report: StudyReport) -> str:
     judged = [section.judged.verdict for section in report.sections if section.judged.verdict]
     told = f"{len(judged)} of {len(report.sections)} studies are finished and judged together"
-    return f"{told}, by one rule that was fixed before (Methods). Budget: {report.results.budget}."
+    return f"{told}, by one rule (Methods). Budget: {report.results.budget}."
 
 
 def _budget(note: str) -> str:
@@ -51,12 +52,12 @@ def _budget(note: str) -> str:
 def _verdicts(sections: Iterable[Section]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><a href="#{_anchor(section)}">{escape(_claim(section))}</a>'
-        f"<small>{escape(words.main_effect(section.judged))}</small></th>"
+        f"<small>{escape(words.decisive(section.judged))}</small></th>"
         f'<td><span class="answer">{escape(words.answer(section.judged))}</span></td></tr>'
         for section in sections
     )
     return (
-        '<table class="verdicts"><caption>Verdicts, with the main effect of each</caption>'
+        '<table class="verdicts"><caption>Verdicts, and what decided each</caption>'
         '<thead><tr><th scope="col">claim</th><th scope="col">verdict</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )

@@ -18,7 +18,7 @@ def to_markdown(report: StudyReport, figures: str) -> str:
             section.judged.result.study.claim,
             section.judged.result.study.statement,
             f"**{plain(words.answer(section.judged))}**",
-            words.main_effect(section.judged),
+            words.decisive(section.judged),
         ]
         for section in report.sections
     ]
@@ -29,7 +29,7 @@ def to_markdown(report: StudyReport, figures: str) -> str:
         "# Claims about attention, put to the test",
         *([f"**{plain(note)}**"] if note else []),
         f"Budget: {report.results.budget}.",
-        _table(("claim", "statement", "verdict", "main effect"), rows, keep=(2,)),
+        _table(("claim", "statement", "verdict", "what decided"), rows, keep=(2,)),
         *(_section(section, figures) for section in report.sections),
         "## Methods",
         *methods,

@@ -17,8 +17,13 @@ RULE = (
     "claimed if it lies wholly outside. With fewer than three pairs it stays undecided. A check "
     "comes out as claimed if every single value lies in the range that was predicted.",
     "A claim holds if all of its evidence came out as claimed, does not hold if all of it came out "
-    "as not claimed, depends if there is both, and is undecided otherwise. Margins, conditions and "
-    "numbers of seeds were fixed in the study's code.",
+    "as not claimed, depends if there is both, and is undecided otherwise. So all parts of a "
+    "hypothesis are asked for, even where the statement says “or” or “can”. Margins, conditions "
+    "and numbers of seeds stand in the study's code.",
+    "A p is about a difference from zero, not from the margin; adjusted for many comparisons are "
+    "the p that can make “more” come out as claimed, and no intervals. A check of the shipped "
+    "reader is about one set of weights: its n counts samples of digits. Designs were changed "
+    "after pilots; the project's log says how, and with which seeds.",
 )
 STATISTICS = (
     "Intervals: on each side the wider of bootstrap-t (9,999 resamples; Efron & Tibshirani 1993) "
@@ -83,11 +88,13 @@ def answer(judged: Judged) -> str:
     return judged.verdict.answer if judged.verdict else judged.unjudged
 
 
-def main_effect(judged: Judged) -> str:
-    """The first finding, which a study puts first because it matters most."""
+def decisive(judged: Judged) -> str:
+    """What decided: the first finding, or the first that did not come out as claimed."""
     if judged.verdict is None or not judged.verdict.findings:
         return ""
-    return effect(judged.verdict.findings[0])
+    findings = judged.verdict.findings
+    wanted = "undecided" if judged.verdict.answer == "undecided" else "not as claimed"
+    return effect(next((x for x in findings if x.outcome == wanted), findings[0]))
 
 
 def budget_note(results: Results) -> str:

@@ -180,12 +180,12 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"{miss:.1%}; without the factor it is d_k, and with 1/d_k it falls to {smallest:.4f}.",
         f"With queries and keys of trained small readers, each component brought to mean 0 and "
         f"variance 1, the variance of q·k is {statistics.median(even):.2f} d_k in the median head "
-        f"({min(even):.2f} to {max(even):.2f}): unit variance without independence is not enough.",
+        f"({min(even):.2f} to {max(even):.2f}); independent components would give 1.",
         f"As they are, the scaled scores of the shipped reader's {len(scaled)} heads have "
         f"variances from {min(scaled):.2g} to {max(scaled):.2g}; the means and covariances of its "
         f"queries and keys foretell them within {statistics.median(off):.1%} in the median head "
-        f"({max(off):.0%} at worst), d_k does not, and small readers that learn the factor end at "
-        f"{min(factors):.2f} to {max(factors):.2f} times 1/√d_k.",
+        f"({max(off):.0%} at worst); small readers that learn the factor end at "
+        f"{min(factors):.2f} to {max(factors):.2f} times 1/√d_k, which W_Q can make up for.",
     )
 
 
@@ -237,7 +237,7 @@ def _draw_trained(axes: Axes, outcomes: Sequence[Outcome]) -> None:
     axes.axhline(1.0, color=MUTED, lw=1)
     _both_logarithmic(axes, sorted({outcome.values["head_dim"] for outcome in trained} | {16}))
     axes.set_ylabel("variance")
-    axes.set_title("Heads of trained readers: theory says 1", fontsize=10)
+    axes.set_title("Heads of trained readers; line: independent unit components", fontsize=9)
     axes.legend(fontsize=7)
 
 

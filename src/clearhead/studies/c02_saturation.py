@@ -223,6 +223,7 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     median = _curve(drawn, "unscaled", "jacobian_median")[-1]
     reach = _curve(drawn, "unscaled", "query_gradient")
     usual = _curve(drawn, "unscaled", "query_gradient_median")
+    reach_scaled = _curve(drawn, "1/√d_k", "query_gradient")[-1]
     foretold = zero_gap_density(KEYS) / HEAD_DIMS[-1] ** 0.5
     head_dim = max(x.trial.settings["head_dim"] for x in outcomes if x.trial.arm == "trained")
     ended = {
@@ -237,7 +238,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"The mean norm of the softmax's Jacobian falls from {left[0]:.3f} to {left[-1]:.3f} "
         f"(theory for large d_k: {foretold:.3f}; scaled: {kept[-1]:.3f}) and that of the median "
         f"row to {median:.1e}; yet what reaches the query in the mean is {reach[0]:.2f} and then "
-        f"{reach[-1]:.2f}, carried by few rows (median row {usual[0]:.2f} and {usual[-1]:.3f}).",
+        f"{reach[-1]:.2f} (scaled: {reach_scaled:.2f}), carried by few rows (median row "
+        f"{usual[0]:.2f} and {usual[-1]:.3f}).",
         f"Small readers trained with d_k {head_dim} end with a mean largest weight of "
         f"{ended['none']:.2f} without scaling, {ended['sqrt']:.2f} with 1/√d_k and "
         f"{ended['learned']:.2f} with a learned factor; even weights would have {1 / KEYS:.3f}.",

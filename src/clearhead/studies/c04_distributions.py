@@ -55,7 +55,7 @@ TYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-SIZES = (0.0, 1.0, 1e2, 1e4)  # standard deviation of the scores before scaling
+SIZES = (0.0, 1.0, 1e2, 1e4)  # standard deviation of the scaled scores
 MASKS = ("none", "causal", "padding", "random", "additive")
 QUERIES, KEYS, HEAD_DIM = 37, 61, 16
 
@@ -249,13 +249,14 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     last, all_layers = (_mean(trained, name) for name in ("moved", "moved_all"))
     return (
         f"All {rows:,.0f} rows with a key to attend, in {len(TYPES)} types of float and with "
-        f"scores up to {SIZES[-1]:.0e}, lie in 0 … 1 and sum to 1 within {off:.2f} machine "
-        "epsilons a key, with nothing on forbidden keys; a row with no key at all gives zeros.",
+        f"scores of standard deviation up to {SIZES[-1]:.0e}, lie in 0 … 1 within rounding and sum "
+        f"to 1 within {off:.2f} machine epsilons a key, with nothing on forbidden keys; a row with "
+        "no key at all gives zeros.",
         f"Dealing the last layer's weights out anew to the patches moves the answers' "
         f"probabilities by {last:.3f} in small readers and {_mean(shipped, 'moved'):.4f} in the "
         f"shipped one; in all layers at once, by {all_layers:.2f} and "
         f"{_mean(shipped, 'moved_all'):.2f} (1 would be an entirely other answer).",
-        "That answers do or do not hang on a map is the least one could ask of an interpretation; "
+        "That answers hang on a map is one thing that could be asked of an interpretation; "
         "whether stronger attention means stronger influence is measured under C17.",
     )
 
@@ -310,8 +311,9 @@ STUDY = Study(
         f"answers: dealt out anew to the patches, they move the probabilities by {MOVES} or more."
     ),
     conditions=(
-        "Random tensors in four types of float, scores up to 10⁴, five kinds of masks; the shipped "
-        "reader and small readers (width 32, four layers) trained on MNIST, on unseen digits."
+        "Random tensors in four types of float, scores of deviation up to 10⁴, five kinds of "
+        "masks; the shipped reader (one set of weights, other digits for each seed) and small "
+        "readers (width 32, four layers) trained on MNIST, on unseen digits."
     ),
     measure=(
         "Distance of a row's sum from 1 in machine epsilons a key; total variation between answers "

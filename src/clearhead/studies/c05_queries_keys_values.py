@@ -292,12 +292,12 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     above = [x for outcome in shipped for x in outcome.values["weights_above"]]
     apart = _rows_apart(shipped)
     return (
-        f"Other values moved no weight of their layer (largest change {_told(values)}); another "
-        "query moved its own row and another key its own column of the scores, and nothing else by "
-        f"more than {_told(rest)}.",
+        f"Other values moved the weights of their layer by at most {_told(values)}; another "
+        "query or key moved what is not its own (other rows of weights, other columns of scores) "
+        f"by at most {_told(rest)}.",
         f"That ends with the layer: other values in one layer of the shipped reader moved the "
         f"weights of the layers above by {min(above):.2f} to {max(above):.2f} (total variation).",
-        f"Each query has a row of its own, but not a different one: in the shipped reader two "
+        f"Rows of their own need not be different ones: in the shipped reader two "
         f"queries of a head lie {min(apart):.2f} apart in layer {apart.index(min(apart)) + 1}, "
         f"and {max(apart):.2f} in layer {apart.index(max(apart)) + 1} (0 the same, 1 nothing in "
         "common).",

@@ -155,7 +155,7 @@ def evidence(outcomes: Sequence[Outcome]) -> tuple[Comparison, ...]:
     return (
         Comparison(
             name="heads apart: trained, against untrained as sharp",
-            unit="JS distance, hundredths",
+            unit="hundredths of the JS distance",
             first=values_of(outcomes, "small", "apart"),
             second=values_of(outcomes, "small", "apart_sharp"),
             margin=APART_MARGIN,
@@ -194,7 +194,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"{mean('apart_sharp'):.0f}; {roles:.0f} % of heads earned a role, of untrained ones "
         f"{none:.0f} %.",
         f"They read {mean('accuracy'):.1f} % of unseen digits, {mean('exchanged'):.1f} % when "
-        f"every head got another one's weights and {mean('shared'):.1f} % when all got the mean; "
+        f"every head got another one's weights (which would harm any heads with ways of their own, "
+        f"useful or not) and {mean('shared'):.1f} % when all got the mean; "
         f"without a single head accuracy fell by {_mean([_mean(x) for x in falls]):.1f} points in "
         f"the mean and {_mean([max(x) for x in falls]):.1f} for the head that mattered most.",
         f"In the shipped reader, for description, heads lie "

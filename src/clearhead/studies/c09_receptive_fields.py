@@ -263,12 +263,13 @@ STUDY = Study(
         "After the first layer every pixel can move a trained ViT's unit; its effective field is "
         f"{MOST:.0%} of the picture or more, in small readers and in the shipped one, and in "
         f"small ones {A_QUARTER:.0%} of the picture larger than a CNN's; the CNN's own grows by "
-        f"{A_QUARTER:.0%} of the picture or more to its last layer."
+        f"{A_QUARTER:.0%} of the picture or more to its last layer (how steadily is shown)."
     ),
     conditions=(
-        "A ViT (width 32, six blocks) and a CNN (widths 8, 16, 32, six convolutions), fresh and "
-        "trained on the same MNIST digits; the shipped reader (width 64, six blocks, trained far "
-        "longer; a single set of weights); gradients on 50 unseen digits, others for each seed."
+        "A ViT (width 32, six blocks, patches of 7 × 7) and a CNN (widths 8, 16, 32, six "
+        "convolutions of 3 × 3; a block is more than a convolution), fresh and trained on the same "
+        "MNIST digits; the shipped reader (width 64, six blocks, trained far longer; a single set "
+        "of weights); gradients on 50 unseen digits, others for each seed."
     ),
     measure=(
         "Share of pixels with any gradient, and with 4.55 % of the largest or more (root mean "

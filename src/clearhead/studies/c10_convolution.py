@@ -77,8 +77,9 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"After {FEW:,} training digits the ViT read {vit[FEW]:.1f} % of unseen digits and the CNN "
         f"{cnn[FEW]:.1f} %, after {MANY:,} it was {vit[MANY]:.1f} and {cnn[MANY]:.1f} % (means of "
         f"{few} and {many} trainings).",
-        "Parameters, images and steps were equal, arithmetic was not; a longer training, "
-        "augmentation or pretraining would help the two unequally and was not tried.",
+        "Parameters (within 5 %), images and steps were equal; arithmetic and optimiser (Muon, and "
+        "AdamW for the CNN) were not, and longer training, augmentation or pretraining was not "
+        "tried.",
     )
     return told if not seen else (told[0], f"With two trainings each, {seen}.", told[1])
 

@@ -3,8 +3,9 @@
 Two claims in one sentence: that the ViT copes, and that attention is why. Naseer et al. (2021,
 "Intriguing Properties of Vision Transformers", arXiv 2105.10497) and Paul & Chen (2022, arXiv
 2105.07581) find ViTs robust against noise and occlusion; Bai et al. (2021, arXiv 2111.05464) find
-the lead over CNNs gone once both are trained alike; Mu & Gilmer (2019, arXiv 1906.02337) find
-plain CNNs hard to beat on MNIST-C.
+CNNs as robust against adversarial attacks once both are trained alike, and Transformers still
+ahead on data unlike the training's, which they put down to attention; Mu & Gilmer (2019, arXiv
+1906.02337) find plain CNNs hard to beat on MNIST-C.
 
 So the fall in accuracy under noise is compared with that of a CNN trained alike, and with that of
 the same ViT with uniform attention, whose patches attend to everybody: if attending to relevant
@@ -189,7 +190,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"means of {seeds} trainings.",
         f"With noise on blank patches only they lost {blank['vit']:.1f}, {blank['uniform']:.1f} "
         f"and {blank['cnn']:.1f} points; the ViT's attention on those patches went from "
-        f"{_mean([x['clean'] for x in shares]):.0%} to {_mean([x['noisy'] for x in shares]):.0%}.",
+        f"{_mean([x['clean'] for x in shares]):.0%} to {_mean([x['noisy'] for x in shares]):.0%} "
+        "(where it looks is described here, and not judged).",
         f"Over all {len(CORRUPTIONS)} corruptions the falls were {every['vit']:.1f}, "
         f"{every['uniform']:.1f} and {every['cnn']:.1f} points.",
     )
@@ -273,7 +275,7 @@ STUDY = Study(
     conditions=(
         "Models of about 28,000 parameters, trained on 3,000 clean digits of MNIST for 300 steps; "
         "fifteen corruptions in the manner of MNIST-C, and impulse noise on the "
-        "patches without ink."
+        "patches without ink. The three do not start at the same accuracy."
     ),
     measure=(
         "Accuracy on 1,000 unseen digits, clean less spoilt; Jensen-Shannon "

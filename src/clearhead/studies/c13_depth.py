@@ -133,7 +133,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"readers and {_numbers(shipped['distance'])} in the shipped one.",
         f"What moves a patch's token in effect is {_shares(trained['seen'])} of the picture in "
         f"small readers and {_shares(shipped['seen'])} in the shipped one.",
-        f"From one patch's token the head names {_shares(trained['single'])} of the digits in "
+        f"Through the head, which was trained for the last layer, one patch's token names "
+        f"{_shares(trained['single'])} of the digits in "
         f"small readers and {_shares(shipped['single'])} in the shipped one, from all tokens of "
         f"the latter {_shares(pooled)}.",
     )

@@ -164,7 +164,9 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     left.set_ylabel("unseen digits read wrongly (%)")
     left.legend(fontsize=8)
     draw_differences(right, evidence(outcomes), "percentage points")
-    drawing.suptitle("How small a ViT can be")
+    drawing.suptitle(
+        f"Errors by size; {LARGE[0]} and more saw every digit once, the others {EPOCHS} times"
+    )
     return drawing
 
 

@@ -304,7 +304,8 @@ STUDY = Study(
     ),
     conditions=(
         f"One head of {WIDTH} components, batch 1, float32, forward only, one thread; explicit, "
-        "fused (torch) and streamed in plain PyTorch; beside them an LSTM of the same width."
+        "fused (torch) and streamed in plain PyTorch, without projections; beside them an LSTM of "
+        "the same width with its own. A sum over all keys counts as one operation."
     ),
     measure=(
         "Processor seconds (least of several runs), peak bytes of torch's allocator by its "

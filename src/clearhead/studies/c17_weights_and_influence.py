@@ -50,7 +50,7 @@ RANDOM, INK = "random", "ink"
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, INK, RANDOM)
 CURVE_STEPS = 8
 
-# Rank correlation; 0.3 is what Cohen (1988, "Statistical Power Analysis") calls medium.
+# Rank correlation; borrowed from Cohen (1988, "Statistical Power Analysis"), who calls 0.3 medium.
 MARGIN = 0.3
 # Beyond the ink, less would do: what he calls small.
 INK_MARGIN = 0.1
@@ -112,7 +112,8 @@ def evidence(outcomes: Sequence[Outcome]) -> tuple[Evidence, ...]:
     """Weights go with influence, more than chance and more than ink; and rank patches well."""
     return (
         Comparison(
-            name="raw attention, against random numbers: correlation with silencing",
+            name="raw attention, against random numbers (ink not taken off): correlation with "
+            "silencing",
             unit="rank correlation",
             first=_small(outcomes, "correlation", RAW),
             second=_small(outcomes, "correlation", RANDOM),
@@ -133,7 +134,7 @@ def evidence(outcomes: Sequence[Outcome]) -> tuple[Evidence, ...]:
             margin=INK_MARGIN,
         ),
         Comparison(
-            name="raw attention, against random orders: insertion and deletion",
+            name="raw attention, against random orders (ink not taken off): insertion and deletion",
             unit="mean probability",
             first=_small(outcomes, "area", RAW),
             second=_small(outcomes, "area", RANDOM),
