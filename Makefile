@@ -12,7 +12,7 @@ SHAPED := tests/attention tests/models
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test $(CHECKS) format artifacts benchmarks clean
+.PHONY: help setup digits test $(CHECKS) format artifacts results benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,12 @@ artifacts: .venv/run.stamp ## train the models that ship with the package again:
 	cp $(addprefix runs/sentences_causal/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences-causal/
 	cp $(addprefix runs/sentences/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences/
 	$(BIN)/python -m clearhead.microscope.shipped
+
+PUBLISHED := runs/published
+results: .venv/run.stamp ## run every study with its full budget again, and write docs/results.md: over an hour
+	$(BIN)/clearhead study run --all --budget full --first-seed 1000 --out $(PUBLISHED)
+	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED)/report.html \
+		--markdown docs/results.md --json | gzip -9n > docs/results/trials.json.gz
 
 benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
