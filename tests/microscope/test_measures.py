@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from clearhead.attention import stages
-from clearhead.data.strokes import rasterise
+from clearhead.data.pictures.strokes import rasterise
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
 from clearhead.models.block import Block

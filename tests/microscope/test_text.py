@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from torch import Tensor
 
 from clearhead.capture import capture
-from clearhead.data.words import WordTokenizer, split_words
+from clearhead.data.text.words import WordTokenizer, split_words
 from clearhead.microscope.reference import rounded_model
 from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
 from clearhead.models.build import load_text

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from clearhead.data.digits import NO_DIGIT
+from clearhead.data.pictures.digits import NO_DIGIT
 from clearhead.data.pixels import normalize
 from clearhead.errors import ImageError, InputError
 from clearhead.models.build import ImageModel, build

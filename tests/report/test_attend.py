@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import clearhead as ch
-from clearhead.data.words import WordTokenizer
+from clearhead.data.text.words import WordTokenizer
 from clearhead.errors import CheckpointError, ConfigError, InputError
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fastapi import HTTPException
 
-from clearhead.data.digits import NO_DIGIT
+from clearhead.data.pictures.digits import NO_DIGIT
 from clearhead.errors import ImageError, InputError
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
 from clearhead.prediction.prepare import prepare

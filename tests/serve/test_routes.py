@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.data.digits import NO_DIGIT
+from clearhead.data.pictures.digits import NO_DIGIT
 from clearhead.models.build import ImageModel
 from clearhead.prediction.predict import predict
 from clearhead.prediction.prepare import prepare

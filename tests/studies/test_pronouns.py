@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 import clearhead as ch
-from clearhead.data.sentences import four_of, open_sentences, sentences, vocabulary
-from clearhead.data.words import WordTokenizer
+from clearhead.data.text.sentences import four_of, open_sentences, sentences, vocabulary
+from clearhead.data.text.words import WordTokenizer
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer

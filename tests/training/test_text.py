@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.sentences import Text, training_texts
-from clearhead.data.words import split_words
+from clearhead.data.text.sentences import Text, training_texts
+from clearhead.data.text.words import split_words
 from clearhead.errors import ConfigError
 from clearhead.models.build import load_text
 from clearhead.models.config import TextConfig

@@ -2,12 +2,10 @@
 
 - `datasets`: MNIST, Fashion-MNIST and folders as an `ImageDataset` (`images`); fetched and verified
   by `fetch`, `sources`, `download`, `npm`, read by `idx` and `folder`, divided by `splits`
-- `pictures`: any bytes to a picture (`containers` knows where a format ends); `grey`, `ink`,
-  `scale`, `digits`: a picture of a digit to 28 × 28, as in MNIST
-- `strokes`: a drawing to 28 × 28, as in the microscope
-- `pixels`: bytes to what a model sees; `augment`: images moved and bent (`config`: how far)
-- `words`: a text as words, and these as places in a vocabulary; `sentences`, of the words in
-  `lexicon`: generated ones, in which the last word decides what "it" is
+- `pictures`: any picture, or drawing, to 28 × 28 as in MNIST
+- `pixels`: bytes to what a model sees; `augment`: images moved and bent (`config`: how far);
+  `corruptions`: spoilt, by `noise_maps` among others
+- `text`: a text as words, and sentences to learn from
 """
 
 import lazy_loader

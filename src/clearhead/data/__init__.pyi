@@ -4,8 +4,8 @@ from .config import AugmentConfig as AugmentConfig
 from .datasets import load_dataset as load_dataset
 from .images import ImageDataset as ImageDataset
 from .pixels import normalize as normalize
-from .sentences import PronounSentence as PronounSentence
-from .sentences import four_of as four_of
-from .sentences import sentences as sentences
-from .sentences import training_texts as training_texts
-from .words import WordTokenizer as WordTokenizer
+from .text.sentences import PronounSentence as PronounSentence
+from .text.sentences import four_of as four_of
+from .text.sentences import sentences as sentences
+from .text.sentences import training_texts as training_texts
+from .text.words import WordTokenizer as WordTokenizer

@@ -18,6 +18,7 @@ CONNECT_SECONDS = 3.0
 SLOWEST = 32 * 1024  # bytes a second; slower than this for long counts as a stall
 MAX_REDIRECTS = 5
 GZIP = b"\x1f\x8b"
+TOO_SLOW = "no answer, or too slow"
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError)
 
 Report = Callable[[str, int], None]
@@ -91,7 +92,7 @@ def _arriving(
         try:
             chunk = chunks.get(timeout=patience.left())
         except Empty:
-            raise UnavailableError("no answer, or too slow") from None
+            raise UnavailableError(TOO_SLOW) from None
         if chunk is None:
             return
         if isinstance(chunk, UnavailableError):
@@ -117,6 +118,8 @@ def _transfer(
         chunks.put(None)
     except UnavailableError as error:
         chunks.put(error)
+    except httpx.TimeoutException:  # whose clock is first is chance
+        chunks.put(UnavailableError(TOO_SLOW))
     except FAILURES as error:
         chunks.put(UnavailableError(_in_one_line(error)))
 

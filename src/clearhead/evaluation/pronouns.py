@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data.sentences import QUESTIONS, Asked, Pairs, PronounSentence, sentences
-from clearhead.data.words import MASK, WordTokenizer
+from clearhead.data.text.sentences import QUESTIONS, Asked, Pairs, PronounSentence, sentences
+from clearhead.data.text.words import MASK, WordTokenizer
 from clearhead.errors import InputError
 from clearhead.models.text import TextTransformer
 

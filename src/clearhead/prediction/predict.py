@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.data.any_picture import Picture
+from clearhead.data.pictures.any_picture import Picture
 from clearhead.errors import ImageError, InputError
 from clearhead.evaluation.evaluate import predict_dataset
 from clearhead.models.build import ImageModel

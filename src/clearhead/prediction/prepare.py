@@ -6,10 +6,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from clearhead.data.any_picture import Picture, as_picture
-from clearhead.data.digits import SIDE, read_digit
 from clearhead.data.folder import to_image
-from clearhead.data.grey import to_grey
+from clearhead.data.pictures.any_picture import Picture, as_picture
+from clearhead.data.pictures.digits import SIDE, read_digit
+from clearhead.data.pictures.grey import to_grey
 from clearhead.models.config import ImageModelConfig
 
 

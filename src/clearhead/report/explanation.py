@@ -13,7 +13,7 @@ from clearhead.capture.layers import Layers
 from clearhead.capture.proof import Proof
 from clearhead.capture.record import Attention
 from clearhead.capture.session import capture
-from clearhead.data.any_picture import Picture
+from clearhead.data.pictures.any_picture import Picture
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.insight.answers import evaluation_mode
 from clearhead.insight.relevance import Relevance, logits_of

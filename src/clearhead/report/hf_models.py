@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clearhead.data.any_picture import Picture, as_picture
 from clearhead.data.folder import to_image
+from clearhead.data.pictures.any_picture import Picture, as_picture
 from clearhead.data.pixels import normalize
 from clearhead.errors import CheckpointError
 from clearhead.report.libraries import fetching_weights, import_library

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clearhead.data.any_picture import Picture
+from clearhead.data.pictures.any_picture import Picture
 from clearhead.data.pixels import normalize
 from clearhead.models.build import SHIPPED, ImageModel, load
 from clearhead.prediction.prepare import prepare, reads_digits

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clearhead.data.sentences import QUESTIONS
-from clearhead.data.words import MASK, Encoded, WordTokenizer
+from clearhead.data.text.sentences import QUESTIONS
+from clearhead.data.text.words import MASK, Encoded, WordTokenizer
 from clearhead.errors import InputError
 from clearhead.models.build import load_text
 from clearhead.models.text import TextTransformer

@@ -5,8 +5,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clearhead.data.any_picture import Picture, as_picture
 from clearhead.data.folder import to_image
+from clearhead.data.pictures.any_picture import Picture, as_picture
 
 
 def open_photo(image: Picture, channels: int) -> Image.Image:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from clearhead.data.any_picture import Picture
+from clearhead.data.pictures.any_picture import Picture
 from clearhead.errors import ConfigError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.tokens import Grid

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from clearhead.data.any_picture import Picture
+from clearhead.data.pictures.any_picture import Picture
 from clearhead.errors import ConfigError
 from clearhead.report.libraries import fetching_weights, import_library
 from clearhead.report.photos import denormalised, open_photo

@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clearhead.data.sentences import Asked, Pairs, open_sentences, sentences
+from clearhead.data.text.sentences import Asked, Pairs, open_sentences, sentences
 from clearhead.evaluation.pronouns import pronoun_score
 from clearhead.insight.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.insight.drawing import new_figure

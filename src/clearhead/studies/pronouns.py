@@ -16,8 +16,8 @@ from torch import Tensor
 from clearhead.capture.intervene import intervene
 from clearhead.capture.record import Attention
 from clearhead.capture.session import capture
-from clearhead.data.sentences import PLACES, Asked, PronounSentence
-from clearhead.data.words import MASK, WordTokenizer
+from clearhead.data.text.sentences import PLACES, Asked, PronounSentence
+from clearhead.data.text.words import MASK, WordTokenizer
 from clearhead.models.text import TextTransformer
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from clearhead.data.sentences import Text, training_texts, vocabulary
-from clearhead.data.words import MASK, WordTokenizer, split_words
+from clearhead.data.text.sentences import Text, training_texts, vocabulary
+from clearhead.data.text.words import MASK, WordTokenizer, split_words
 from clearhead.errors import ConfigError
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import World

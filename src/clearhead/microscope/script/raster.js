@@ -1,4 +1,4 @@
-// Strokes to pixels as in MNIST; the same function as clearhead.data.strokes in Python.
+// Strokes to pixels as in MNIST; the same function as clearhead.data.pictures.strokes in Python.
 //
 // The long side of the ink's box becomes 20 of 28 pixels, and whole pixels move it until its centre
 // of mass is in the middle. A round pen, 8 × 8 samples a pixel. The browser's own drawing is not

@@ -10,9 +10,9 @@ from numpy import ndarray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from clearhead.data.digits import NO_DIGIT, SEVERAL, TOO_SMALL, Digit, read_digit
-from clearhead.data.grey import to_grey
-from clearhead.data.pictures import open_picture
+from clearhead.data.pictures.decode import open_picture
+from clearhead.data.pictures.digits import NO_DIGIT, SEVERAL, TOO_SMALL, Digit, read_digit
+from clearhead.data.pictures.grey import to_grey
 from clearhead.data.pixels import normalize
 from clearhead.models.build import ImageModel, load
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.data.grey import to_grey
+from clearhead.data.pictures.grey import to_grey
 from clearhead.errors import ImageError
 
 HEIGHT, WIDTH = 7, 11

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
-from clearhead.data.ink import Grey, Mask, find_ink, fit
-from clearhead.data.scale import resize_area
+from clearhead.data.pictures.ink import Grey, Mask, find_ink, fit
+from clearhead.data.pictures.scale import resize_area
 
 WORK_SIDE = 256  # pixels of the longer side (up to twice that) at which ink is looked for
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0

@@ -2,7 +2,7 @@
 
 import re
 
-from clearhead.data.containers.container import Container, cut_short, unsupported
+from clearhead.data.pictures.containers.container import Container, cut_short, unsupported
 
 SIGNATURES = (b"P4", b"P5", b"P6", b"Pf")
 MAX_HEADER = 1_000

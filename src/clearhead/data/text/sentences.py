@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-from clearhead.data.lexicon import (
+from clearhead.data.text.lexicon import (
     BANKS,
     KINDS,
     OPEN_QUALITIES,
@@ -28,7 +28,7 @@ from clearhead.data.lexicon import (
     PLAIN_VERBS,
     VERBS,
 )
-from clearhead.data.words import SPECIAL, split_words
+from clearhead.data.text.words import SPECIAL, split_words
 
 Asked = Literal["noun", "place"]
 QUESTIONS: Mapping[Asked, str] = {"noun": "which one ? the", "place": "first or second ? the"}

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearhead.data.words import MASK, PADDING, UNKNOWN, WordTokenizer, join_words, split_words
+from clearhead.data.text.words import MASK, PADDING, UNKNOWN, WordTokenizer, join_words, split_words
 from clearhead.errors import ConfigError, InputError
 
 KNOWN = ("cat", "sat", "the", ".", ",", "don't")

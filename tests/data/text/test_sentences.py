@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from clearhead.data.lexicon import KINDS, OPEN_QUALITIES
-from clearhead.data.sentences import (
+from clearhead.data.text.lexicon import KINDS, OPEN_QUALITIES
+from clearhead.data.text.sentences import (
     PLACES,
     PronounSentence,
     Text,
@@ -15,7 +15,7 @@ from clearhead.data.sentences import (
     training_texts,
     vocabulary,
 )
-from clearhead.data.words import SPECIAL, WordTokenizer, split_words
+from clearhead.data.text.words import SPECIAL, WordTokenizer, split_words
 
 KIND_OF = {noun: name for name, kind in KINDS.items() for noun in (*kind.nouns, *kind.unseen_nouns)}
 FITS = {quality: name for name, kind in KINDS.items() for quality in kind.qualities}

@@ -2,7 +2,7 @@
 
 import struct
 
-from clearhead.data.containers.container import Container, cut_short, unsupported
+from clearhead.data.pictures.containers.container import Container, cut_short, unsupported
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 TRAILER, EXTENSION, IMAGE = 0x3B, 0x21, 0x2C

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearhead.data.strokes import CANVAS, LEAST_SIDE, is_too_small, rasterise
+from clearhead.data.pictures.strokes import CANVAS, LEAST_SIDE, is_too_small, rasterise
 from clearhead.errors import InputError
 
 coordinates = st.integers(0, CANVAS - 1)

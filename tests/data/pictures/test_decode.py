@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clearhead.data.pictures import MAX_BYTES, MODES, open_picture
+from clearhead.data.pictures.decode import MAX_BYTES, MODES, open_picture
 from clearhead.errors import ImageError
 
 HEIGHT, WIDTH = 11, 13

@@ -2,7 +2,7 @@
 
 import struct
 
-from clearhead.data.containers.container import Container, cut_short, unsupported
+from clearhead.data.pictures.containers.container import Container, cut_short, unsupported
 
 SIGNATURE = b"BM"
 PLAIN = (0, 3, 6)  # BI_RGB, BI_BITFIELDS, BI_ALPHABITFIELDS: no run lengths

@@ -3,8 +3,8 @@
 import re
 import struct
 
-from clearhead.data.containers.container import Container, cut_short, unsupported
-from clearhead.data.containers.exif import exif_orientation
+from clearhead.data.pictures.containers.container import Container, cut_short, unsupported
+from clearhead.data.pictures.containers.exif import exif_orientation
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SEGMENTS = 2_000

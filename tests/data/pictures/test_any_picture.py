@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from clearhead.data.any_picture import as_picture
-from clearhead.data.grey import to_grey
+from clearhead.data.pictures.any_picture import as_picture
+from clearhead.data.pictures.grey import to_grey
 from clearhead.errors import ImageError
 
 HEIGHT, WIDTH = 5, 7

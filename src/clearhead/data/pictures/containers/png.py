@@ -2,8 +2,8 @@
 
 import struct
 
-from clearhead.data.containers.container import Container, cut_short, unsupported
-from clearhead.data.containers.exif import exif_orientation
+from clearhead.data.pictures.containers.container import Container, cut_short, unsupported
+from clearhead.data.pictures.containers.exif import exif_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from clearhead.data.containers.container import Container
-from clearhead.data.containers.read import read_container
+from clearhead.data.pictures.containers.container import Container
+from clearhead.data.pictures.containers.read import read_container
 from clearhead.errors import ImageError
 
 SUFFIXES = (

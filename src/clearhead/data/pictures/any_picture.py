@@ -8,7 +8,7 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
-from clearhead.data.pictures import MAX_PIXELS, open_picture
+from clearhead.data.pictures.decode import MAX_PIXELS, open_picture
 from clearhead.errors import ImageError
 
 Picture = str | Path | bytes | Image.Image | ndarray | Tensor

@@ -2,7 +2,7 @@
 
 import struct
 
-from clearhead.data.containers.container import Container, cut_short, unsupported
+from clearhead.data.pictures.containers.container import Container, cut_short, unsupported
 
 SIGNATURES = {b"II*\0": "<", b"MM\0*": ">"}
 VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clearhead.data.scale import area_weights, resize_area
+from clearhead.data.pictures.scale import area_weights, resize_area
 
 
 def test_a_new_pixel_is_the_mean_of_what_it_covers() -> None:
