@@ -149,7 +149,7 @@ def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) ->
     assert call() == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("usage: clearhead explain IMAGE")
+    assert shown.err.startswith("clearhead: expected a picture's file")
 
 
 def test_an_interrupt_ends_it_with_its_own_code(

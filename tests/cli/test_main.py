@@ -113,6 +113,25 @@ def test_wrong_usage_of_a_command_exits_2_and_tells_what_is_known(
     assert shown.err.endswith("--help` shows what there is\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["attend", "It.", "--layer", "x"], "--layer takes INT, got 'x': one layer, from 1"),
+        (["serve", "--gather", "a b"], "--gather takes FLOAT, got 'a b': How long"),
+        (["study", "run", "--budget", "slow"], "`clearhead study run --help` shows"),
+        (["page", "extra"], "not understood: extra; `clearhead page --help` shows"),
+        (["train", "nosuch"], "--out FOLDER for model"),
+    ],
+)
+def test_wrong_usage_is_told_in_our_words(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("draws", [True, False])
 def test_a_value_that_cannot_be_is_one_line_whatever_the_terminal_can_draw(
     draws: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -120,9 +139,8 @@ def test_a_value_that_cannot_be_is_one_line_whatever_the_terminal_can_draw(
     monkeypatch.setattr("tyro._fmtlib._should_use_utf8_drawing_chars", lambda: draws)
     assert main(["serve", "--port", "abc"]) == 2
     assert capsys.readouterr().err == (
-        "clearhead: Error parsing --port: invalid literal for int() with base 10: 'abc'; Argument "
-        "helptext: --port INT Port to listen on; 0 takes a free one. (default: 8000); "
-        "`clearhead serve --help` shows what there is\n"
+        "clearhead: --port takes INT, got 'abc': Port to listen on; 0 takes a free one. "
+        "(default: 8000); `clearhead serve --help` shows what there is\n"
     )
 
 

@@ -147,7 +147,7 @@ def test_more_pictures_than_fit_in_one_batch_come_in_order(
 
 def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict"]) == 2
-    assert "usage" in capsys.readouterr().err
+    assert "expected a picture's file" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_there_fails_before_any_picture(

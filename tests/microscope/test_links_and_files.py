@@ -176,6 +176,26 @@ def test_a_saved_picture_says_what_its_colours_mean_and_writes_the_large_weights
     assert len(written) > 10
 
 
+def test_the_walk_saves_the_step_that_is_shown(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=5)
+    name, content = save(microscope, "CSV")
+    assert name == "clearhead-walk-step-5-3A.csv"
+    assert "Stage: Scores" in content.decode()
+    microscope.show(tab="walk", step=2)
+    microscope.page.get_by_role("button", name="CSV", exact=True).click()
+    microscope.page.get_by_text("This step shows no matrix to save.").wait_for()
+
+
+def test_words_that_stand_twice_are_told_apart_in_the_csv(microscope: Microscope) -> None:
+    microscope.show(tab="text", sentence="The dog, the cat.")
+    _, content = save(microscope, "CSV")
+    rows = list(
+        csv.reader(line for line in content.decode().splitlines() if not line.startswith("#"))
+    )
+    words = ["the (1)", "dog (2)", ", (3)", "the (4)", "cat (5)", ". (6)"]
+    assert [row[1:3] for row in rows[1:]] == [[one, other] for one in words for other in words]
+
+
 def test_there_is_nothing_to_save_without_a_digit(microscope: Microscope) -> None:
     microscope.show(strokes="")
     microscope.page.get_by_role("button", name="CSV", exact=True).click()

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import clearhead as ch
-from clearhead.data.text.words import WordTokenizer
+from clearhead.data.text.words import WordTokenizer, split_words
 from clearhead.errors import CheckpointError, ConfigError, InputError
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
@@ -134,9 +135,12 @@ def test_no_question_is_asked_where_none_can_be() -> None:
     assert answer_of(model, "it.") is None  # it has no words for the question
     shipped = ch.load_text()
     assert answer_of(shipped, "The cat sat.") is None
-    longest = shipped.config.context_length
-    assert answer_of(shipped, "it " * (longest - 6)) is not None
-    assert answer_of(shipped, "it " * (longest - 5)) is None
+    assert answer_of(shipped, "The cat sat. The dog sat because it was tired.") is None
+    assert answer_of(shipped, SENTENCE) is not None
+    asked = len(split_words(f"{SENTENCE} which one ? the [mask] ."))
+    for room in (asked, asked - 1):
+        config = replace(shipped.config, context_length=room)
+        assert (answer_of(build(config).eval(), SENTENCE) is None) == (room < asked)
 
 
 @pytest.mark.parametrize(

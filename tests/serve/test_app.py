@@ -69,6 +69,13 @@ def test_a_wrong_address_or_method_is_told_what_to_do(
     assert (reply.status_code, reply.json()) == (status, {"error": told})
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v2/health/live", 200), ("/nowhere", 404), ("/v1/predict", 405)]
+)
+def test_head_is_get(model: ImageModel, path: str, status: int) -> None:
+    assert get(make_app(model), "HEAD", path).status_code == status
+
+
 def test_the_description_is_counted_by_its_name(model: ImageModel) -> None:
     app = make_app(model)
     get(app, "GET", "/openapi.json")

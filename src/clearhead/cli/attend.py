@@ -13,6 +13,7 @@ MODEL_HELP = (
     'folder with a saved text model, or "hf:FOLDER" for a BERT, a GPT-2 or another one of '
     "transformers"
 )
+TEXT_HELP = "a sentence; in quotes where it has signs that the shell reads"
 WORD_HELP = "the word that asks"
 LAYER_HELP = "one layer, from 1, with all its heads"
 HEAD_HELP = "one head, from 1, instead of the mean over all heads of a layer"
@@ -22,7 +23,9 @@ File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 
 
 def attend(
-    text: Positional[Annotated[str, arg(metavar="TEXT", help="a sentence, in quotes")]],
+    text: Positional[
+        Annotated[tuple[str, ...], arg(metavar="TEXT ...", help=TEXT_HELP, help_behavior_hint="")]
+    ],
     *,
     model: Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)] = "sentences",
     word: Annotated[
@@ -36,24 +39,30 @@ def attend(
         int | None, arg(help=HEAD_HELP, help_behavior_hint="(default: the mean)")
     ] = None,
     json: Annotated[bool, arg(help=JSON_HELP, help_behavior_hint="")] = False,
-    csv: Annotated[File, arg(help="write the same as CSV")] = None,
+    csv: Annotated[File, arg(help="write the same as CSV, layers, heads and places from 0")] = None,
     png: Annotated[File, arg(help="draw it as PNG")] = None,
     svg: Annotated[File, arg(help="draw it as SVG")] = None,
-) -> None:
+) -> int:
     """Show whom the words of a text attend to, in per cent.
 
     The weights are captured while the model reads the text, and proved to be what it computed. One
     word's row in every layer, by default the pronoun's; without a pronoun a table for each layer.
     """
-    from clearhead.cli.output import print_json, print_remark
+    from clearhead.cli.output import ask_for, print_json, print_remark
     from clearhead.report.attend import attend as attend_to
     from clearhead.report.attend_files import attended_dict
 
+    if not text:
+        return ask_for("a sentence", "attend")
     _check_names(csv=csv, png=png, svg=svg)
     one_layer, one_head = _from_zero(layer, "layer"), _from_zero(head, "head")
     heads: Heads = "mean" if layer is None else "each"
     found = attend_to(
-        text, model, word=word, layer=one_layer, head=heads if one_head is None else one_head
+        " ".join(text),
+        model,
+        word=word,
+        layer=one_layer,
+        head=heads if one_head is None else one_head,
     )
     for remark in found.remarks:
         print_remark(remark)
@@ -62,6 +71,7 @@ def attend(
     else:
         _print_attended(found)
     _write_files(found, csv, [path for path in (png, svg) if path is not None])
+    return 0
 
 
 def _check_names(**files: Path | None) -> None:

@@ -1,6 +1,5 @@
 """`clearhead explain`: what a model looked at in pictures, one file for each."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,10 +8,6 @@ from tyro.conf import arg
 
 from clearhead.cli.options import Images, ReaderSource
 
-USAGE = (
-    "usage: clearhead explain IMAGE [IMAGE ...] [--model MODEL] [--out FILE.html|FOLDER] "
-    "[--layers LAYER ...] [--png] [--svg] [--json] [--csv]\n"
-)
 OUT_HELP = "the page; for several pictures a folder, or a name that each picture's is added to"
 LAYERS_HELP = 'whose weights the files hold: names, patterns ("blocks.*"), numbers from 0'
 JSON_HELP = "write the data as JSON too, and print one line of JSON for each picture"
@@ -45,13 +40,12 @@ def explain(
     ending. A picture that cannot be read is reported, the others are explained all the same, and
     the exit code is 1.
     """
-    from clearhead.cli.output import print_remark
+    from clearhead.cli.output import ask_for, print_remark
     from clearhead.cli.pictures import named_pictures
     from clearhead.errors import ImageError
 
     if not images:
-        sys.stderr.write(USAGE)
-        return 2
+        return ask_for("a picture's file, a folder, or - for stdin", "explain")
     names = [name for name in named_pictures(images) if not _is_ours(name, images)]
     wanted = {"png": png, "svg": svg, "json": json, "csv": csv}
     formats = [name for name, is_wanted in wanted.items() if is_wanted]

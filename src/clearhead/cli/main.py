@@ -19,6 +19,11 @@ from clearhead.errors import ClearheadError
 FAILED, WRONG_USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 # Of the boxes that tyro draws, with letters alone where the terminal has no others.
 COLOUR, SIDES, RULES = re.compile(r"\x1b\[[\d;]*m"), "│╰╯ ", "─-"
+HELP_OF = re.compile(r"clearhead [\w -]*--help")
+WRONG_VALUE = re.compile(
+    r"Error parsing (?P<option>--[\w-]+):.*?(?:base 10: |float: |from \[)'(?P<value>.*?)'.*; "
+    r"Argument helptext: .*?(?P<kind>INT|FLOAT)\S* (?P<help>.*)"
+)
 
 
 class Command(NamedTuple):
@@ -95,7 +100,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     except SystemExit as leaving:  # tyro's, after help (0) or wrong usage (2)
         if not leaving.code:
             return 0
-        _fail(f"{_one_line(said.getvalue())}; `{program} --help` shows what there is")
+        _fail(_one_line(said.getvalue()))
         return WRONG_USAGE
     try:
         code = call()
@@ -130,11 +135,15 @@ def _later(function: Callable[..., object]) -> Callable[..., Callable[[], object
 
 
 def _one_line(said: str) -> str:
-    """What tyro draws in a box, without that, its title, and its own hint at --help."""
+    """What tyro draws in a box, in our words, without its title; and where to read more."""
     _, *lines = (line.strip(SIDES) for line in COLOUR.sub("", said).splitlines())
     parts = "\n".join(line if line.strip(RULES) else "" for line in lines).split("\n\n")
-    told = [" ".join(part.split()).rstrip(":.") for part in parts]
-    return "; ".join(part for part in told if part and not part.startswith("For full helptext"))
+    *told, hint = [found for part in parts if (found := " ".join(part.split()).rstrip(":."))]
+    help_of = HELP_OF.search(hint)
+    if wrong := WRONG_VALUE.match("; ".join(told)):
+        told = ["{option} takes {kind}, got {value!r}: {help}".format(**wrong.groupdict())]
+    words = "; ".join(told).replace("Unrecognized options:", "not understood:")
+    return f"{words}; `{help_of[0] if help_of else 'clearhead --help'}` shows what there is"
 
 
 def _help() -> str:

@@ -71,3 +71,9 @@ def percent(fraction: float | None) -> str:
 def percent_range(interval: tuple[float, float] | None) -> str:
     """An interval in per cent, without the sign; empty where there is none."""
     return "" if interval is None else f"{percent(interval[0])} – {percent(interval[1])}"
+
+
+def ask_for(what: str, command: str) -> int:
+    """Say what is missing from a command line; its exit code."""
+    print_remark(f"expected {what}, got none; `clearhead {command} --help` shows what there is")
+    return 2

@@ -1,6 +1,5 @@
 """`clearhead predict`: what pictures show."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,11 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
     A picture that cannot be read is reported, the others are answered all the same, and the exit
     code is 1. With --json, one line of JSON for each picture.
     """
-    from clearhead.cli.output import print_remark
+    from clearhead.cli.output import ask_for, print_remark
     from clearhead.models.build import load
 
     if not images:
-        sys.stderr.write("usage: clearhead predict [--model MODEL] [--json] IMAGE [IMAGE ...]\n")
-        return 2
+        return ask_for("a picture's file, a folder, or - for stdin", "predict")
     rows, failed = [], False
     for row in _answers(load(model), images):
         if "error" in row:

@@ -29,7 +29,6 @@ from clearhead.insight.colours import (
 from clearhead.insight.ink import BLANK
 
 TICKS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-BAR_WIDTH, SHORT_BAR = 0.13, 1.6  # inches; below the second, ticks would lie on each other
 FORMATS = ("png", "svg")
 
 # A picture as it is drawn: bytes, or 0 to 1.
@@ -114,31 +113,29 @@ def draw_picture(axes: Axes, picture: Picture) -> None:
 
 
 def weight_bar(
-    figure: Figure, axes: list[Axes], even_share: float | None, *, height: float = 4.0
+    figure: Figure, axes: list[Axes], even_share: float | None, *, lies: bool = False
 ) -> Colorbar:
-    """The scale, always from 0 to 100 %, with the even share marked; `height` in inches."""
+    """The scale, always from 0 to 100 %, with the even share marked: beside, or lying below."""
     bar = figure.colorbar(
         ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS),
         ax=axes,
-        shrink=0.9,
-        aspect=height / BAR_WIDTH,
+        location="bottom" if lies else "right",
+        shrink=0.7 if lies else 0.9,
+        aspect=30,
     )
-    is_short = height < SHORT_BAR
-    ticks = TICKS[::2] if is_short else TICKS
-    bar.set_ticks(list(ticks), labels=[f"{100 * tick:.0f} %" for tick in ticks])
+    bar.set_ticks(list(TICKS), labels=[f"{100 * tick:.0f} %" for tick in TICKS])
     bar.ax.tick_params(labelsize=8)
-    label = "share of attention, square-root scale"
-    bar.set_label(label.replace(", ", ",\n") if is_short else label, fontsize=8)
+    bar.set_label("share of attention, square-root scale", fontsize=8)
     if even_share is not None:
-        bar.ax.axhline(even_share, color=INK, lw=2.4)
-        bar.ax.axhline(even_share, color=OUTLINE, lw=1.0)
-        bar.ax.text(
-            -0.25,
-            even_share,
-            f"even share\n{100 * even_share:.3g} %",
-            transform=bar.ax.get_yaxis_transform(),
-            ha="right",
-            va="center",
+        line = bar.ax.axvline if lies else bar.ax.axhline
+        line(even_share, color=INK, lw=2.4)
+        line(even_share, color=OUTLINE, lw=1.0)
+        bar.ax.annotate(
+            f"even share{' ' if lies else chr(10)}{100 * even_share:.3g} %",
+            (even_share, 1.1) if lies else (-0.25, even_share),
+            xycoords=bar.ax.get_xaxis_transform() if lies else bar.ax.get_yaxis_transform(),
+            ha="center" if lies else "right",
+            va="bottom" if lies else "center",
             fontsize=7,
         )
     return bar

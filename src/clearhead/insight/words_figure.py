@@ -14,6 +14,7 @@ from clearhead.insight.drawing import draw_weights, new_figure, weight_bar
 from clearhead.insight.tables import percent
 
 CELL = 0.42  # inches
+FEW_ROWS = 3  # beside so few there is no height for a scale
 MOST_CELLS_WITH_NUMBERS = 400
 
 
@@ -33,7 +34,7 @@ def words_figure(
             f"each panel must have a number for each of {len(rows)} rows and {len(columns)} columns"
         )
     width = CELL * len(columns) * len(panels) + 0.9 * len(panels) + 1.6
-    figure = new_figure(width, CELL * len(rows) + 2.0)
+    figure = new_figure(width, CELL * len(rows) + 2.6)
     places = list(figure.subplots(1, len(panels), squeeze=False)[0])
     for number, (axes, (name, weights)) in enumerate(zip(places, panels, strict=True)):
         draw_weights(axes, weights)
@@ -45,7 +46,7 @@ def words_figure(
         axes.tick_params(labelsize=8, length=0)
         _write_numbers(axes, weights)
     figure.suptitle(title, fontsize=11)
-    weight_bar(figure, places, 1.0 / len(columns), height=CELL * len(rows))
+    weight_bar(figure, places, 1.0 / len(columns), lies=len(rows) <= FEW_ROWS)
     return figure
 
 

@@ -143,7 +143,7 @@ def _numbers(record: Attention, head: Heads) -> tuple[int | None, ...]:
         return tuple(range(_heads(record)))
     if not 0 <= head < _heads(record):
         raise InputError(
-            f"{record.name} has {_heads(record)} heads; got number {head + 1}, counting from 1"
+            f"its layers have {_heads(record)} heads; got number {head + 1}, counting from 1"
         )
     return (head,)
 

@@ -5,14 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clearhead.data.text.sentences import QUESTIONS
+from clearhead.data.text.sentences import QUESTIONS, is_decided_by_its_last_word
 from clearhead.data.text.words import MASK, Encoded, WordTokenizer
 from clearhead.errors import InputError
 from clearhead.models.build import load_text
 from clearhead.models.text import TextTransformer
 from clearhead.report.text_reader import Answer, TextReader, TextView
 
-PRONOUN = "it"
 MOST_ANSWERS = 3
 
 
@@ -40,14 +39,15 @@ def open_own_text(source: str | Path) -> TextReader:
 
 @torch.no_grad()
 def answer_of(model: TextTransformer, text: str) -> Answer | None:
-    """What the model answers to "which one ?" after the text; None where that cannot be asked.
+    """What the model answers to "which one ?" after the text; None where that makes no sense.
 
-    That is: where there is no "it", a word that it does not know, or no room for the question.
+    It has learnt to answer after sentences of one shape, "the … … the … because it was …", of words
+    that it knows; and there must be room for the question.
     """
     tokenizer = WordTokenizer(model.config.vocabulary)
     question = QUESTIONS["noun"]
     encoded = tokenizer.encode(f"{text} {question} {MASK} .")
-    asked = PRONOUN in encoded.tokens and encoded.unknown == ()
+    asked = is_decided_by_its_last_word(text) and encoded.unknown == ()
     if not asked or len(encoded.ids) > model.config.context_length:
         return None
     place = len(encoded.ids) - (3 if model.config.causal else 2)

@@ -1,9 +1,9 @@
 """A report on studies as one HTML file: no script, no request, the raw data in it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from string import Template
 
 from clearhead.report import study_words as words
@@ -96,14 +96,19 @@ def _section(section: Section) -> str:
 def _evidence_table(section: Section) -> str:
     if section.judged.verdict is None:
         return ""
-    rows = [evidence_row(finding) for finding in section.judged.verdict.findings]
-    unit = "Evidence; of a check, the median and the range of all values"
-    return f"{SCROLL}{table(unit, EVIDENCE_HEAD, rows)}</div>"
+    head, *rows = evidence_rows(section.judged.verdict.findings)
+    return f"{SCROLL}{table('Evidence', head, rows)}</div>"
 
 
-def evidence_row(finding: Finding) -> list[str]:
-    """One finding under `EVIDENCE_HEAD`."""
-    return [
+def evidence_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    """Headings, then a row a finding, without the columns that would be empty."""
+    rows = [EVIDENCE_HEAD, *map(_evidence_row, findings)]
+    said = [any(row[place] for row in rows[1:]) for place in range(len(EVIDENCE_HEAD))]
+    return [tuple(compress(row, said)) for row in rows]
+
+
+def _evidence_row(finding: Finding) -> tuple[str, ...]:
+    return (
         finding.name,
         f"{finding.n}",
         words.predicted(finding),
@@ -114,7 +119,7 @@ def evidence_row(finding: Finding) -> list[str]:
         words.probability(finding.adjusted_p),
         finding.seen,
         finding.outcome,
-    ]
+    )
 
 
 def _figure(section: Section) -> str:

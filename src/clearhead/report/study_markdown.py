@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from clearhead.report import study_words as words
-from clearhead.report.study_html import EVIDENCE_HEAD, evidence_row
+from clearhead.report.study_html import evidence_rows
 from clearhead.report.study_report import Section, StudyReport
 from clearhead.studies.running.records import file_name
 
@@ -64,8 +64,8 @@ def _section(section: Section, figures: str) -> str:
         ),
     ]
     if section.judged.verdict is not None:
-        rows = [evidence_row(finding) for finding in section.judged.verdict.findings]
-        parts.append(_table(EVIDENCE_HEAD, rows))
+        head, *rows = evidence_rows(section.judged.verdict.findings)
+        parts.append(_table(head, rows))
     if section.svg:
         parts.append(f"![{plain(section.alt)}]({figures}/{figure_name(section)})")
     if study.references:

@@ -117,7 +117,9 @@ def methods(results: Results, family: int) -> tuple[tuple[str, str], ...]:
         (
             "Many comparisons",
             f"The p values are adjusted by Holm's method (1979) over all {family} comparisons of "
-            "this report; checks, which have no p, are not counted.",
+            "this report; checks, which have no p, are not counted."
+            if family
+            else "There is no comparison in this report, so no p value.",
         ),
         ("Seeds", f"{seeds}; a trial follows from its condition and its seed alone."),
         ("Versions", versions),

@@ -82,6 +82,8 @@ class Door:
             await self.app(scope, receive, send)
             return
         refusal = self.refusal(scope)
+        if scope["method"] == "HEAD":  # as GET; the server sends no body
+            scope = {**scope, "method": "GET"}
 
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":

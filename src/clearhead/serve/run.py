@@ -113,7 +113,9 @@ def _listener(config: ServeConfig) -> socket.socket:
     try:
         return socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error  # Python's own repeats the port
+        # Python's own words for most of these repeat the port.
+        by_name = isinstance(error, socket.gaierror) or not error.errno
+        reason = error.strerror or error if by_name else os.strerror(error.errno or 0)
         raise ConfigError(
             f"cannot listen on {config.host}, port {config.port}: {reason}; "
             "choose another with --port (0 takes a free one) or --host"

@@ -317,16 +317,17 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     }
     floor = 1e-18
     for place, kind in enumerate(kinds):
-        numbers = [max(x.values[kind], floor) for x in _every(outcomes)]
-        colour = KEY if kind.startswith("own") else QUERY
-        left.plot([place] * len(numbers), numbers, "o", color=colour, ms=4, alpha=0.6)
+        for x in _every(outcomes):
+            must_change = kind.startswith("own") and x.trial.arm == "random"
+            colour = KEY if must_change else MUTED if kind.startswith("own") else QUERY
+            left.plot(place, max(x.values[kind], floor), "o", color=colour, ms=4, alpha=0.6)
     left.axhline(ROUNDING, color=MUTED, lw=1)
     left.text(2.6, ROUNDING, "rounding", va="bottom", fontsize=8, color=MUTED)
     left.set_yscale("log")
     left.set_xticks(range(len(kinds)), list(kinds.values()), fontsize=7)
     left.set_xlabel("what was changed: what was looked at")
     left.set_ylabel(f"change ({floor:.0e} stands for none)")
-    left.set_title("Blue must not change; orange must, in random tensors", fontsize=10)
+    left.set_title("Blue must not change, orange must; grey: readers", fontsize=10)
     for arm, colour, told in (("trained", VALUE, "small readers"), ("shipped", QUERY, "shipped")):
         for place, outcome in enumerate(outcomes_of(outcomes, arm)):
             for layer, heads in enumerate(outcome.values["rows_apart"], start=1):

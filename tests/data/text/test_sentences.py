@@ -10,6 +10,7 @@ from clearhead.data.text.sentences import (
     PronounSentence,
     Text,
     four_of,
+    is_decided_by_its_last_word,
     noun_pairs,
     sentences,
     training_texts,
@@ -194,3 +195,11 @@ def test_kinds_share_no_word() -> None:
     ]
     assert len(set(words)) == len(words)
     assert not set(OPEN_QUALITIES) & set(words)
+
+
+def test_the_shape_of_a_sentence_is_seen_whatever_its_words() -> None:
+    assert all(is_decided_by_its_last_word(one.sentence) for one in sentences("seen", 20, 0))
+    assert not is_decided_by_its_last_word("The zebra chased the ball, because it was hungry.")
+    assert is_decided_by_its_last_word("The zebra chased the ball because it was hungry.")
+    for other in ("The cat sat.", "", "The cat sat. The dog sat because it was tired."):
+        assert not is_decided_by_its_last_word(other)

@@ -15,6 +15,7 @@ place cannot be added up, it must be looked up.
 """
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -31,6 +32,7 @@ from clearhead.data.text.lexicon import (
 from clearhead.data.text.words import SPECIAL, split_words
 
 Asked = Literal["noun", "place"]
+_DECIDED = re.compile(r"the \w+ \w+ the \w+ because it was \w+ \.")
 QUESTIONS: Mapping[Asked, str] = {"noun": "which one ? the", "place": "first or second ? the"}
 PLACES = ("first", "second")
 Pairs = Literal["seen", "unseen", "unseen nouns"]
@@ -134,6 +136,11 @@ def training_texts(count: int, seed: int) -> tuple[Text, ...]:
     draw = random.Random(f"training {seed}")  # noqa: S311, no secret
     texts = _texts(draw)
     return tuple(next(texts) for _ in range(count))
+
+
+def is_decided_by_its_last_word(text: str) -> bool:
+    """Whether a text has the shape of `PronounSentence`, whatever its words."""
+    return _DECIDED.fullmatch(" ".join(split_words(text))) is not None
 
 
 def vocabulary() -> tuple[str, ...]:

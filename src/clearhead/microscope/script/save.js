@@ -55,12 +55,13 @@ export function toSvg({ title, facts, panels, columns, scales }) {
 export function toCsv({ title, facts, panels }) {
   const words = STRINGS.export;
   const head = [title, ...facts.map(([name, value]) => `${name}: ${value}`)].map((line) => `# ${line}`);
-  const rows = panels.flatMap(({ name, names, values }) =>
-    Array.from(values, (value, i) => {
-      const [asker, answerer] = [names[Math.floor(i / names.length)], names[i % names.length]];
-      return [quoted(name), asker, answerer, String(value)].join(",");
-    }),
-  );
+  const rows = panels.flatMap(({ name, names, values }) => {
+    const told = new Set(names).size < names.length ? names.map((one, i) => `${one} (${i + 1})`) : names;
+    return Array.from(values, (value, i) => {
+      const [asker, answerer] = [told[Math.floor(i / told.length)], told[i % told.length]];
+      return [quoted(name), inCell(asker), inCell(answerer), String(value)].join(",");
+    });
+  });
   return [...head, `panel,${words.asker},${words.answerer},${words.value}`, ...rows, ""].join("\r\n");
 }
 
@@ -186,6 +187,11 @@ function text(x, y, words, font, anchor = "start", colour = INK) {
 /** @param {string} words */
 function escaped(words) {
   return words.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+/** As it is, unless a comma or a quote would be taken for CSV's own. @param {string} words */
+function inCell(words) {
+  return /[",]/.test(words) ? quoted(words) : words;
 }
 
 /** @param {string} words */

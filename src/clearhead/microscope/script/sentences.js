@@ -32,7 +32,7 @@ export function readSentence(model, sentence) {
   if (ids.length === 0 || long) {
     return { status: long ? "long" : "empty", words, unknown, run: null, answers: [] };
   }
-  const asked = words.includes(PRONOUN) && unknown.length === 0 && !model.config.causal;
+  const asked = FRAME.test(words.join(" ")) && unknown.length === 0 && !model.config.causal;
   const answers = asked ? likeliest(model, `${sentence} ${QUESTION}`, COUNT) : [];
   return { status: "read", words, unknown, run: readText(model, ids), answers };
 }

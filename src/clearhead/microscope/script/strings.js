@@ -49,6 +49,7 @@ export const STRINGS = {
     /** @param {string} name */
     saved: (name) => `Saved ${name}.`,
     nothing: "There is nothing to save here yet.",
+    nothingInStep: "This step shows no matrix to save. Steps 5 to 8 do, and the other tabs.",
     nothingInAbout: "This tab has no picture. Open another one to save what it shows.",
   },
   badges,

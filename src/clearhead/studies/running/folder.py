@@ -52,9 +52,13 @@ def opened(
         lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise ConfigError(f"another run is at {folder}; wait for it, or choose --out") from error
+        raise ConfigError(
+            f"another run is at {folder}; wait for it, or choose another folder with --out"
+        ) from error
     except OSError as error:
-        raise StorageError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
+        raise StorageError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
     try:
         _clear(folder, planned if restart else ())
         _claim(folder, planned, {"budget": budget, "first_seed": first_seed})
@@ -118,7 +122,10 @@ def _claim(folder: Path, planned: Sequence[Planned], settings: dict[str, Any]) -
     old = _read(folder / SETTINGS)
     if old is not None and old != settings and any(folder.glob(f"*/{STUDY}")):
         differing = ", ".join(_differences(old, settings))
-        raise ConfigError(f"{folder} holds results with other settings ({differing}); choose --out")
+        raise ConfigError(
+            f"{folder} holds results with other settings ({differing}); choose another folder with "
+            "--out"
+        )
     for one in planned:
         place = folder / file_name(one.study.name) / STUDY
         known = _read(place)
@@ -157,10 +164,12 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise CorruptDataError(
-            f"{path} is damaged ({error}); restore it or choose --out"
+            f"{path} is damaged ({error}); restore it or choose another folder with --out"
         ) from error
     if not isinstance(content, dict):
-        raise CorruptDataError(f"{path} is damaged (no JSON object); restore it or choose --out")
+        raise CorruptDataError(
+            f"{path} is damaged (no JSON object); restore it or choose another folder with --out"
+        )
     return content
 
 

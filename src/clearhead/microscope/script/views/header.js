@@ -82,8 +82,10 @@ function createTools(app) {
 }
 
 /** @param {App} app */
-function nothingToSave({ state }) {
-  return state.tab === "about" ? STRINGS.tools.nothingInAbout : STRINGS.tools.nothing;
+function nothingToSave({ state, reading }) {
+  const { nothing, nothingInAbout, nothingInStep } = STRINGS.tools;
+  if (reading.run === null) return nothing;
+  return state.tab === "about" ? nothingInAbout : nothingInStep;
 }
 
 /** @param {App} app */

@@ -34,6 +34,9 @@ import { chosenHead, tokenName, tokenShort } from "./tokens.js";
  * @property {import("../scales.js").Scale[]} scales what the panels' colours mean
  */
 
+/** What a step of the walk shows as a matrix; the other steps have none. @type {Record<number, StageName>} */
+const STEP_STAGES = { 4: "scores", 5: "scaled", 6: "weights", 7: "weights" };
+
 /**
  * @param {App} app
  * @returns {Picture | null} null where there is nothing to save
@@ -41,12 +44,12 @@ import { chosenHead, tokenName, tokenShort } from "./tokens.js";
 export function pictureOf(app) {
   if (app.state.tab === "text") return textPicture(app);
   const { run } = app.reading;
-  const { tab, layer, head } = app.state;
-  if (run === null || tab === "about") return null;
+  const { tab, layer, head, step } = app.state;
+  if (run === null || tab === "about" || (tab === "walk" && !(step in STEP_STAGES))) return null;
   const panels = tab === "heads" ? headPanels(app, run) : tab === "compare" ? comparePanels(app) : [stagePanel(app, run, stageOf(app))];
   if (panels.length === 0) return null;
   return {
-    file: `clearhead-${tab}-${layer + 1}${headName(head)}`,
+    file: `clearhead-${tab}${tab === "walk" ? `-step-${step + 1}` : ""}-${layer + 1}${headName(head)}`,
     title: STRINGS.export.title(STRINGS.tabs[tab]),
     facts: factsOf(app, run),
     panels,
@@ -102,8 +105,7 @@ function scalesOf(app, run) {
 
 /** @param {App} app @returns {StageName} */
 function stageOf({ state }) {
-  if (state.tab !== "walk") return state.stage;
-  return state.step === 4 ? "scores" : state.step === 5 ? "scaled" : "weights";
+  return state.tab === "walk" ? STEP_STAGES[state.step] : state.stage;
 }
 
 /**
