@@ -14,9 +14,9 @@ from clearhead.studies.study import Comparison, Evidence
 from clearhead.studies.verdict import Finding
 
 EVIDENCE_HEAD = (
-    *("evidence", "n", "predicted", "mean (check: median)", "95 % interval (check: range)"),
-    "effect size",
-    *("p", "adjusted p", "seen", "outcome"),
+    *("evidence", "outcome", "n", "predicted"),
+    *("mean (check: median)", "95 % interval (check: range)"),
+    *("effect size", "p", "adjusted p", "seen"),
 )
 MOST_ROWS = 100
 
@@ -110,6 +110,7 @@ def evidence_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
 def _evidence_row(finding: Finding) -> tuple[str, ...]:
     return (
         finding.name,
+        finding.outcome,
         f"{finding.n}",
         words.predicted(finding),
         words.with_unit(words.number(finding.estimate), finding),
@@ -118,7 +119,6 @@ def _evidence_row(finding: Finding) -> tuple[str, ...]:
         words.probability(finding.p),
         words.probability(finding.adjusted_p),
         finding.seen,
-        finding.outcome,
     )
 
 
