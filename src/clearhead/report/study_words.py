@@ -161,7 +161,5 @@ def _other_code(results: Results) -> list[str]:
     changed = [one.study.name for one in results.studies if not one.same_code]
     if not changed:
         return []
-    return [
-        "Measured by another state of the code than the one that wrote this report: "
-        f"{', '.join(changed)}"
-    ]
+    which = "all studies" if len(changed) == len(results.studies) else ", ".join(changed)
+    return [f"Measured by another state of the code than the one that wrote this report: {which}"]
