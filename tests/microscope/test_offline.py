@@ -33,7 +33,7 @@ def test_nothing_is_requested_while_every_view_is_used(browser: "Browser", page_
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.goto(page_file.as_uri())
-        for name in ("Explore", "Heads", "Compare", "About", "Walk"):
+        for name in ("Walk", "Heads", "Compare", "Text", "About", "Explore"):
             page.get_by_role("tab", name=name).click()
             page.wait_for_selector("html[data-settled]", state="attached")
         for name in ("SVG", "PNG", "CSV"):

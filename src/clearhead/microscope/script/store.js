@@ -33,9 +33,10 @@ import { firstState, switchesOf } from "./state.js";
  */
 
 // Where reading takes so long that it would be felt, the pen goes first: while it draws, most
-// frames show the new ink alone, and about three a second everything.
+// frames show the new ink alone, and so few everything that those are one in twenty at most.
 const SLOW = 30; // milliseconds of work in a frame
-const PAUSE = 330; // milliseconds without such work
+const APART = 20; // times the work of such a frame, until the next
+const LOOK = 330; // milliseconds after which it is seen whether that is over
 
 /** @param {string} link */
 function writeAddress(link) {
@@ -108,7 +109,7 @@ export function createStore(model, textModel, payload, show) {
     requestAnimationFrame(() => {
       waiting = false;
       const start = performance.now();
-      app.late = app.drawing && pace.work > SLOW && start - pace.end < PAUSE;
+      app.late = app.drawing && pace.work > SLOW && start - pace.end < APART * pace.work;
       if (app.late) {
         show(app);
         wakeLater();
@@ -134,7 +135,7 @@ export function createStore(model, textModel, payload, show) {
     setTimeout(() => {
       pace.waking = false;
       frame();
-    }, PAUSE);
+    }, LOOK);
   }
 
   function startInfluence() {
