@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from clearhead.microscope.payload import examples
@@ -165,6 +166,10 @@ def test_a_saved_picture_says_what_its_colours_mean_and_writes_the_large_weights
     assert {"25 %", "100 %", "▲", "-100", "100"} <= {
         text.replace("\u202f", " ").replace("\u2212", "-") for text in texts
     }
+    bars = [one for one in root.findall(f"{ns}rect") if (one.get("fill") or "").startswith("url")]
+    left, wide = (float(bars[0].get(name) or 0) for name in ("x", "width"))
+    (even,) = (text for text in root.iter(f"{ns}text") if text.text == "▲")
+    assert float(even.get("x") or 0) == pytest.approx(left + wide * (1 / 16) ** 0.5)
     microscope.show(tab="explore", stage="weights")
     root = ET.fromstring(save(microscope, "SVG")[1])
     written = [text.text for text in root.iter(f"{ns}text") if text.get("font-size") == "9px"]
@@ -181,6 +186,8 @@ def test_the_walk_saves_the_step_that_is_shown(microscope: Microscope) -> None:
     name, content = save(microscope, "CSV")
     assert name == "clearhead-walk-step-5-3A.csv"
     assert "Stage: Scores" in content.decode()
+    microscope.show(tab="walk", step=6)
+    assert "Stage: ÷ √d" in save(microscope, "CSV")[1].decode()
     microscope.show(tab="walk", step=2)
     microscope.page.get_by_role("button", name="CSV", exact=True).click()
     microscope.page.get_by_text("This step shows no matrix to save.").wait_for()

@@ -15,12 +15,12 @@ import pytest
 from clearhead.errors import ConfigError
 from clearhead.report.sealed import policy
 from clearhead.report.study_data import to_csv, to_json
-from clearhead.report.study_html import to_html
+from clearhead.report.study_html import evidence_rows, to_html
 from clearhead.report.study_markdown import to_markdown
 from clearhead.report.study_report import StudyReport, report_studies
-from clearhead.report.study_words import number, predicted, probability
+from clearhead.report.study_words import decisive, number, predicted, probability
 from clearhead.report.study_write import write_study_report
-from clearhead.studies.running.results import read_results
+from clearhead.studies.running.results import Judged, read_results
 from clearhead.studies.running.run import run_studies
 from clearhead.studies.study import Check
 from clearhead.studies.verdict import judge_evidence
@@ -259,3 +259,34 @@ def test_the_page_fits_the_screen_and_says_nothing_wrong(
         tab.get_by_text("toy.csv").click()
     assert kept.value.path().read_text() == to_csv(report.sections[1])
     tab.close()
+
+
+def test_each_finding_stands_under_its_headings_and_empty_columns_are_left_out(
+    report: StudyReport,
+) -> None:
+    for section in report.sections:
+        if section.judged.verdict is None:
+            continue
+        findings = section.judged.verdict.findings
+        head, *rows = evidence_rows(findings)
+        told = [dict(zip(head, row, strict=True)) for row in rows]
+        for one, finding in zip(told, findings, strict=True):
+            assert (one["evidence"], one["outcome"]) == (finding.name, finding.outcome)
+            assert (one["n"], one["seen"]) == (str(finding.n), finding.seen)
+        assert ("p" in head) == any(finding.p is not None for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((1.0, 1.0), "first"), ((1.0, 5.0), "second"), ((5.0, 5.0), "first")],
+)
+def test_what_decided_is_the_part_that_failed(
+    report: StudyReport, values: tuple[float, float], expected: str
+) -> None:
+    checks = [
+        Check(name=name, unit="1", values=(value, value), high=2.0)
+        for name, value in zip(("first", "second"), values, strict=True)
+    ]
+    verdict = judge_evidence({"s": checks})["s"]
+    judged = Judged(result=report.sections[0].judged.result, verdict=verdict)
+    assert decisive(judged).startswith(f"{expected}: ")

@@ -110,10 +110,11 @@ def test_who_does_not_wait_as_told_is_refused_a_little_later(busy: Served) -> No
                 request = post(png(1), "/v1/predict", *more)
                 connection.sendall(request)
                 assert _read(connection).startswith(b"HTTP/1.1 429")
-                began = time.monotonic()
-                connection.sendall(request)
-                assert _read(connection).startswith(b"HTTP/1.1 429")
-                assert time.monotonic() - began >= AGAIN_AT_ONCE
+                for _ in range(3):
+                    began = time.monotonic()
+                    connection.sendall(request)
+                    assert _read(connection).startswith(b"HTTP/1.1 429")
+                    assert time.monotonic() - began > 0.8 * AGAIN_AT_ONCE  # timers are coarse
         assert [one.result().status for one in asked] == [200] * 8
 
 

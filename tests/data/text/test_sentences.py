@@ -201,5 +201,10 @@ def test_the_shape_of_a_sentence_is_seen_whatever_its_words() -> None:
     assert all(is_decided_by_its_last_word(one.sentence) for one in sentences("seen", 20, 0))
     assert not is_decided_by_its_last_word("The zebra chased the ball, because it was hungry.")
     assert is_decided_by_its_last_word("The zebra chased the ball because it was hungry.")
-    for other in ("The cat sat.", "", "The cat sat. The dog sat because it was tired."):
+    for other in (
+        "The cat sat.",
+        "",
+        "The dog chased a ball because it was round.",
+        "The cat sat. The dog sat because it was tired.",
+    ):
         assert not is_decided_by_its_last_word(other)

@@ -155,7 +155,9 @@ def test_results_of_other_versions_are_refused() -> None:
     settings = json.loads(path.read_text())
     settings["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=r"torch 1\.0, not .*; choose another folder with --out") as caught:
+    with pytest.raises(
+        ConfigError, match=r"torch 1\.0, not .*; choose another folder with --out"
+    ) as caught:
         run_studies(["toy:STUDY"], workers=1, out="r")
     assert "\n" not in str(caught.value)
 
