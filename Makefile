@@ -69,8 +69,9 @@ artifacts: .venv/run.stamp ## train the models that ship with the package again:
 PUBLISHED := runs/published
 results: .venv/run.stamp ## run every study with its full budget again, and write docs/results.md: over an hour
 	$(BIN)/clearhead study run --all --budget full --first-seed 1000 --out $(PUBLISHED)
-	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED)/report.html \
-		--markdown docs/results.md --json | gzip -9n > docs/results/trials.json.gz
+	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED).html \
+		--markdown docs/results.md --json > docs/results/trials.json
+	gzip -9nf docs/results/trials.json
 
 benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
