@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clearhead.serve.connections import AGAIN_AT_ONCE
+from clearhead.serve.waiting import MOMENT
 
 from .drawings import png
 from .served import Reply, Served, post, served, status_of, tensor_request
@@ -100,22 +100,39 @@ def _undated(answer: bytes) -> list[bytes]:
     return [line for line in answer.split(b"\r\n") if not line.startswith(b"date:")]
 
 
-def test_who_does_not_wait_as_told_is_refused_a_little_later(busy: Served) -> None:
-    """The first refusal is for free; who comes again at once waits, in either way of reading."""
-    with ThreadPoolExecutor(8) as pool:
+@pytest.mark.parametrize("more", [(), ("Connection: keep-alive, a",)], ids=["plain", "parsed"])
+def test_who_finds_no_place_waits_a_moment_and_is_then_refused(
+    busy: Served, more: tuple[str, ...]
+) -> None:
+    with ThreadPoolExecutor(8) as pool, busy.connect() as connection:
         asked = [pool.submit(busy.ask, "POST", "/v1/predict", png(0)) for _ in range(8)]
         wait_until(busy, 8)
-        for more in ((), ("Connection: keep-alive, a",)):
-            with busy.connect() as connection:
-                request = post(png(1), "/v1/predict", *more)
-                connection.sendall(request)
-                assert _read(connection).startswith(b"HTTP/1.1 429")
-                for _ in range(3):
-                    began = time.monotonic()
-                    connection.sendall(request)
-                    assert _read(connection).startswith(b"HTTP/1.1 429")
-                    assert time.monotonic() - began > 0.8 * AGAIN_AT_ONCE  # timers are coarse
+        began = time.monotonic()
+        connection.sendall(post(png(1), "/v1/predict", *more))
+        assert _read(connection).startswith(b"HTTP/1.1 429")
+        assert time.monotonic() - began > 0.8 * MOMENT  # timers are coarse
         assert [one.result().status for one in asked] == [200] * 8
+
+
+@pytest.mark.parametrize("more", [(), ("Connection: keep-alive, a",)], ids=["plain", "parsed"])
+def test_places_that_become_free_go_to_those_who_wait(busy: Served, more: tuple[str, ...]) -> None:
+    """Twelve clients that come again at once: whenever two answers are given, some are waiting."""
+
+    def ask_until_answered(number: int) -> bytes:
+        with busy.connect() as connection:
+            for _ in range(200):
+                connection.sendall(post(png(number), "/v1/predict", *more))
+                if not (reply := _read(connection)).startswith(b"HTTP/1.1 429"):
+                    break
+        return reply
+
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(busy.ask, "POST", "/v1/predict", png(0)) for _ in range(8)]
+        wait_until(busy, 8)
+        replies = list(pool.map(ask_until_answered, range(12)))
+        assert [one.result().status for one in asked] == [200] * 8
+    assert all(reply.startswith(b"HTTP/1.1 200") for reply in replies)
+    assert all(b"probabilities" in reply for reply in replies)
 
 
 def test_half_sent_bodies_take_no_places(busy: Served) -> None:

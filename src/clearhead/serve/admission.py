@@ -1,6 +1,6 @@
 """How much may be at work at once: a count of requests, and the bytes they hold."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 
@@ -25,6 +25,7 @@ class Admission:
         self.taken = 0
         self.bytes = 0
         self.last_seconds = 0.0
+        self.when_free: Callable[[], None] = lambda: None
 
     @property
     def is_full(self) -> bool:
@@ -46,6 +47,7 @@ class Admission:
             yield
         finally:
             self._take(-1)
+            self.when_free()
 
     def hold(self, count: int) -> None:
         """Count bytes that are in memory now (negative: no longer); raises 429 if too many."""

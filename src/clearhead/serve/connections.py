@@ -21,11 +21,9 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from clearhead.serve.door import Door, Refusal
 from clearhead.serve.plain import plain_post
+from clearhead.serve.waiting import Waiting
 
 ARRIVING = 1.0  # seconds, while draining, for requests that are on their way
-# Seconds that a refusal waits if its client did not wait as the last one told it to: who comes
-# again at once shall not take the processor from those whose requests are at work.
-AGAIN_AT_ONCE = 0.025
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -40,9 +38,8 @@ class PatientProtocol(HttpToolsProtocol):
         self.receiving: asyncio.TimerHandle | None = None
         self.writing: asyncio.TimerHandle | None = None
         self.closing: asyncio.TimerHandle | None = None
-        self.refusing: asyncio.TimerHandle | None = None
+        self.waiting: Waiting | None = None  # in the door's room
         self.is_arriving = False  # between the first and the last byte of a request
-        self.welcome_at = 0.0  # when the last refusal said to come again
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request must come soon."""
@@ -54,14 +51,15 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop(self.receiving)
         self._stop(self.writing)
         self._stop(self.closing)
-        self._stop(self.refusing)
+        if self.waiting is not None:
+            self.door.room.leave(self.waiting)
         if self.running is not None and not self.running.response_complete:
             self.running.disconnected = True
             self.running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of requests; one that is refused as it stands is not parsed.
+        """Bytes of requests; one that there is no place for is not parsed before there is.
 
         When there are thousands of those, parsing them would take most of the time there is.
         """
@@ -72,7 +70,17 @@ class PatientProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self.expected_by = None
-        self._turn_away(refusal, partial(self._refuse_unread, scope["path"], refusal))
+        self.flow.pause_reading()
+        self._turn_away(
+            refusal,
+            partial(self._read_now, data),
+            partial(self._refuse_unread, scope["path"], refusal),
+        )
+
+    def _read_now(self, data: bytes) -> None:
+        """There is a place for what was not parsed."""
+        self.flow.resume_reading()
+        super().data_received(data)
 
     def _is_between(self) -> bool:
         """Whether the next byte is the first of a request, and nobody else's answer is due."""
@@ -113,24 +121,23 @@ class PatientProtocol(HttpToolsProtocol):
         super().send_400_response(msg)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Refusals are sent at once, without a task: a flood of them must leave time for work."""
+        """Refusals get no task: a flood of them must leave time for work."""
         self.running = cycle
         refusal = None if self.flow.write_paused else self.door.refusal(dict(cycle.scope))
         if refusal is None:
             super()._start_asgi_task(cycle, app)
         else:
-            self._turn_away(refusal, partial(self._refuse, cycle, refusal))
+            start = partial(super()._start_asgi_task, cycle, app)
+            self._turn_away(refusal, start, partial(self._refuse, cycle, refusal))
 
-    def _turn_away(self, refusal: Refusal, refuse: Callable[[], None]) -> None:
-        """Refuse now; or a little later, if the client was told to wait and did not."""
-        now = self.loop.time()
-        too_early = now < self.welcome_at
-        self.welcome_at = now + (refusal.retry_after or 0)
-        if too_early:
-            self.flow.pause_reading()
-            self.refusing = self.loop.call_later(AGAIN_AT_ONCE, refuse)
-        else:
+    def _turn_away(
+        self, refusal: Refusal, admit: Callable[[], None], refuse: Callable[[], None]
+    ) -> None:
+        """Refuse; for want of a place, only if none becomes free in a moment."""
+        if refusal.retry_after is None:
             refuse()
+        else:
+            self.waiting = self.door.room.enter(admit, refuse)
 
     def _refuse(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
         """The answer to a request that was parsed."""

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearhead.serve.admission import BUSY, MAX_RETRY_AFTER
 from clearhead.serve.service import Service
+from clearhead.serve.waiting import WaitingRoom
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -60,6 +61,7 @@ class Door:
         self.routes = routes
         self.limited = limited
         self.hosts = service.config.allowed_hosts
+        self.room = WaitingRoom(service.admission)
         self.draining = False
 
     @property

@@ -2,26 +2,35 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from clearhead.models.vit import VisionTransformer
 from clearhead.prediction.predict import Prediction
+from clearhead.serve.direct import DirectRoute
 from clearhead.serve.openapi import PICTURE_BODY, refusals
 from clearhead.serve.schemas import Answer, Explanation, HeadWeights
 from clearhead.serve.service import Service
 from clearhead.serve.work import Attention
 
+JSON = "application/json"
+
 
 def predict_routes(service: Service) -> APIRouter:
     """POST /v1/predict."""
-    router = APIRouter(tags=["pictures"])
+    router = APIRouter(tags=["pictures"], route_class=DirectRoute)
 
-    @router.post("/v1/predict", openapi_extra=PICTURE_BODY, responses=refusals(*WITH_PICTURE))
-    async def predict(request: Request) -> Answer:
+    @router.post(
+        "/v1/predict",
+        response_model=Answer,
+        openapi_extra=PICTURE_BODY,
+        responses=refusals(*WITH_PICTURE),
+    )
+    async def predict(request: Request) -> Response:
         """What a picture shows. The body is the picture, or a form with one file in it."""
         _, done = await service.ask(request, "picture")
-        return Answer(**_answer(service, done.predictions[0]))
+        answer = Answer(**_answer(service, done.predictions[0]))
+        return Response(answer.model_dump_json(), media_type=JSON)
 
     return router
 

@@ -6,6 +6,8 @@ what differs from it. Dark ink takes away a share of the light that falls on it,
 as a share; light ink on a dark ground is measured as a difference.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
@@ -22,6 +24,7 @@ LEAST_CONTRAST = 0.08
 SETTLED, RIDGE = 1e-4, 1e-11  # of white; of the sum of all squares
 EVEN = 0.04  # how far paper may be from the light on it
 ONE_STEP = 1 / 255
+KEPT = 8  # shapes, of at most twice `LIGHT_SIDE`, whose terms are kept for the next picture
 LEAST_SIGNAL = 6.0  # ink differs from paper by so many standard deviations of the noise
 
 
@@ -61,7 +64,7 @@ def falling_light(grey: Grey) -> Grey:
     uneven = np.abs(small - terms @ weights) < EVEN
     if uneven.sum() < 1.1 * even.sum():  # a digit in a tight crop bends the surface, light does not
         return np.full_like(grey, level)
-    return np.asarray(np.clip(_quadratic_terms(grey.shape) @ weights, grey.min(), grey.max()))
+    return np.asarray(np.clip(_surface(grey.shape, weights), grey.min(), grey.max()))
 
 
 def _least_squares(
@@ -134,6 +137,7 @@ def _scaled(signal: Grey) -> Grey | None:
     return np.asarray(np.clip((signal - paper) / (inside - paper), 0, 1), dtype=np.float32)
 
 
+@lru_cache(maxsize=KEPT)
 def _border(shape: tuple[int, ...]) -> Mask:
     """A frame of a sixteenth of the longer side."""
     band = max(1, round(max(shape) / 16))
@@ -142,11 +146,26 @@ def _border(shape: tuple[int, ...]) -> Mask:
     return mask
 
 
+@lru_cache(maxsize=KEPT)
 def _quadratic_terms(shape: tuple[int, ...]) -> Float[ndarray, "height width 6"]:
-    """1, x, y, x², xy, y² of every pixel, x and y from -1 to 1 over the pixels' outer edges."""
-    y, x = (((2 * np.arange(length) + 1) / length - 1) for length in shape)
-    x, y = np.broadcast_arrays(x[None, :], y[:, None])
+    """1, x, y, x², xy, y² of every pixel."""
+    x, y = np.broadcast_arrays(*_coordinates(shape))
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+
+
+def _surface(shape: tuple[int, ...], weights: Float[ndarray, " 6"]) -> Grey:
+    """The sum of these terms, each times its weight."""
+    x, y = _coordinates(shape)
+    level, right, down, bent_right, twisted, bent_down = weights
+    return level + x * (right + bent_right * x + twisted * y) + y * (down + bent_down * y)
+
+
+def _coordinates(
+    shape: tuple[int, ...],
+) -> tuple[Float[ndarray, "1 width"], Float[ndarray, "height 1"]]:
+    """Where columns (x) and rows (y) are, from -1 to 1 over the pixels' outer edges."""
+    y, x = (((2 * np.arange(length) + 1) / length - 1) for length in shape)
+    return x[None, :], y[:, None]
 
 
 def fit(values: Grey, side: int) -> Grey:
