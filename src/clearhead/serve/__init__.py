@@ -1,8 +1,10 @@
 """Fourth floor: a model over HTTP.
 
 - `config`: address and limits; `run`: listens, and stops without losing a request
-- `app`: the application; `routes`, `protocol`: what it answers; `schemas`, `openapi`: in what form
-- `door`, `connections`, `bodies`, `admission`: who comes in, how slowly, how much, how many
+- `app`: the application; `routes` (`direct`), `protocol`: what it answers; `schemas`, `openapi`: in
+  what form
+- `door`, `connections` (`plain`), `bodies`, `admission`, `waiting`: who comes in, how slowly, how
+  much, how many, and who waits for a place
 - `service`: from a body to its answer, through
 - `decoders` (`decoder`, `frames`, `upload`, `tensors`): processes that make pixels of bodies
 - `batcher` (`work`, `attention`): the thread in which requests share a forward pass

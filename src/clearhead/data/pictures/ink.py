@@ -157,7 +157,8 @@ def _surface(shape: tuple[int, ...], weights: Float[ndarray, " 6"]) -> Grey:
     """The sum of these terms, each times its weight."""
     x, y = _coordinates(shape)
     level, right, down, bent_right, twisted, bent_down = weights
-    return level + x * (right + bent_right * x + twisted * y) + y * (down + bent_down * y)
+    bent = x * (right + bent_right * x + twisted * y) + y * (down + bent_down * y)
+    return np.asarray(level + bent)
 
 
 def _coordinates(
