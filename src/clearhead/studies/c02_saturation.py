@@ -10,8 +10,9 @@ scale · J · K, where the keys' length √d_k works against the loss.
 
 So "its gradient vanishes" has two readings, and both are asked for: that the softmax's own
 derivative does, and that what is left for the query does. The verdict is about the softmax at d_k =
-512 against scaled scores, in the mean over rows; the median row is told beside it. It cannot say what training
-makes of it (C3); the trained readers here have d_k 4 to 64 and show what they end with.
+512 against scaled scores, in the mean over rows; the median row is told beside it. It cannot say
+what training makes of it (C3); the trained readers here have d_k 4 to 64 and show what they end
+with.
 
 Cost: quick 90, full about 410 seconds of one core, on two busy ones.
 """
@@ -341,8 +342,8 @@ STUDY = Study(
         "to 512; beside them readers (width 64, two layers) trained on MNIST with each scale."
     ),
     measure=(
-        "Entropy, largest weight, Frobenius norms of the softmax's Jacobian and of ∂weights/∂query; "
-        "mean of rows."
+        "Entropy, largest weight, Frobenius norms of the softmax's Jacobian and of "
+        "∂weights/∂query; mean of rows."
     ),
     seeds={"quick": 12, "full": 12},
     trials=trials,
