@@ -152,7 +152,7 @@ def test_every_sample_of_the_shipped_reader_is_told() -> None:
 
     told = c01.sentences([changed if x is second else x for x in outcomes])[2]
 
-    assert "3 heads have variances from 0.5 to 77 (over 2 samples of digits)" in told
+    assert "3 heads have variances from 0.5 to 77 over 2 samples of digits;" in told
 
 
 def test_budgets_cost_what_they_say_and_trials_differ() -> None:

@@ -187,9 +187,10 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"{_departures_by_head_dim(outcomes)} (means over seeds; above d_k in {above} of "
         f"{len(even)} heads); independent components would give 1.",
         f"As they are, the scaled scores of the shipped reader's {heads} heads have variances from "
-        f"{min(scaled):.2g} to {max(scaled):.2g} (over {len(shipped)} samples of digits); the means "
-        f"and covariances of its queries and keys foretell them within {statistics.median(off):.1%} "
-        f"in the median head ({max(off):.0%} at worst); small readers that learn the factor end at "
+        f"{min(scaled):.2g} to {max(scaled):.2g} over {len(shipped)} samples of digits; the means "
+        "and covariances of its queries and keys foretell them within "
+        f"{statistics.median(off):.1%} in the median head ({max(off):.0%} at worst); small readers "
+        "that learn the factor end at "
         f"{min(factors):.2f} to {max(factors):.2f} times 1/√d_k, which W_Q can make up for.",
     )
 
