@@ -219,8 +219,7 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 def figure(outcomes: Sequence[Outcome]) -> Figure:
     """Above: heads by entropy and distance, and falls. Below: what decides, each on its scale."""
     drawing = new_figure(13, 7)
-    rows = drawing.subfigures(2, 1)
-    panels = (rows[0].subplots(1, 3), rows[1].subplots(1, len(evidence(outcomes))))
+    panels = drawing.subplots(2, 3)
     small = outcomes_of(outcomes, "small")
     for name, colour, words in (
         ("heads_untrained", MUTED, "untrained, as sharp"),
@@ -259,8 +258,9 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
             panels[0][2].axhline(0.0, color=OUTLINE, linewidth=0.6)
     panels[0][2].set_xlabel("heads of a small reader, by what is lost without each")
     panels[0][2].set_ylabel("fall in accuracy (percentage points)")
-    for axes, comparison in zip(panels[1], evidence(outcomes), strict=True):
-        draw_differences(axes, [comparison], comparison.unit)
+    *apart_from, roles, answers = evidence(outcomes)
+    for axes, group in zip(panels[1], (apart_from, [roles], [answers]), strict=True):
+        draw_differences(axes, group, group[0].unit)
     drawing.suptitle("Heads of trained readers beside heads of untrained ones")
     return drawing
 
