@@ -270,7 +270,7 @@ def _largest_miss(outcome: Outcome) -> float:
 
 def _median_departure(outcome: Outcome) -> float:
     """How many times larger or smaller than d_k the variance of q·k is, in the median head."""
-    return statistics.median(max(x, 1 / x) for x in outcome.values["heads"]["per_component"])
+    return float(statistics.median(max(x, 1 / x) for x in outcome.values["heads"]["per_component"]))
 
 
 def _departures_by_head_dim(outcomes: Sequence[Outcome]) -> str:
