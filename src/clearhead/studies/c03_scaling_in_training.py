@@ -17,13 +17,13 @@ flatters both arms, and alike. (In a pilot with seeds 0 and 1 both read most at 
 rate, less at 0.1 and 1, and less again at 3, which is therefore left out.)
 
 The claim says "unstable or less effective". Only the second half is judged: with a dozen trainings
-an arm, a share that is lost would have to be two in three to be told from none, and none lost does
-not say that none would be. Stability is described: counts with their exact intervals at the
-ten-fold rate (where a training is lost if it reads fewer than 30 % of unseen digits, which is low
-accuracy and no more), and how many of all trainings ended in a loss that is no number. In a first
-run of three seeds the line was 50 % and the optimiser AdamW, where so short a training at the
-ten-fold rate stayed below it with the factor and without; Muon's stays above 30 % with the factor
-(46 % on training digits put aside).
+an arm, two in three or more would have to be lost to be told from none, and none lost does not say
+that none would be. Stability is described: counts with their exact intervals at the ten-fold rate
+(where a training is lost if it reads fewer than 30 % of unseen digits, which is low accuracy and no
+more), and how many of all trainings ended in a loss that is no number. In a first run of three
+seeds the line was 50 % and the optimiser AdamW, where so short a training at the ten-fold rate
+stayed below it with the factor and without; Muon's stays above 30 % with the factor (46 % on
+training digits put aside).
 
 Cost, one thread of a shared EPYC (Zen 4): a training of 200 steps of 50 takes 4 s (AdamW) or 5.5
 s (Muon); quick about 130 s, full about 15 minutes.

@@ -276,7 +276,7 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     axes.set_xlabel("positions and rate of learning")
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, 100)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 0.12))
     axes.set_title("Small readers with and without positions, one dot a seed", fontsize=10)
     return drawing
 
