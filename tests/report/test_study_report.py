@@ -79,12 +79,20 @@ def test_the_page_says_what_was_found(page: Page) -> None:
     assert "X1. With it, the score is higher" in told
     assert "Verdict: holds" in told
     assert "Verdict: does not hold" in told
-    assert "no difference" in told
+    assert "Seen is what the interval shows, whatever was expected" in told
     assert "With it, the score is 2.88 points." in told
     assert "at least 1 points" in told
     assert "over all 2 comparisons" in told
     assert re.search(r"at once \(local\), on .* cores", told)
     assert "Nobody (2020), A paper" in told
+
+
+def test_the_last_column_says_what_was_seen(report: StudyReport) -> None:
+    tables = to_html(report).split("<caption>Evidence</caption>")[1:]
+    seen = [
+        re.findall(r"<td[^>]*>([^<]*)</td></tr>", table.split("</table>")[0]) for table in tables
+    ]
+    assert seen == [["more"], ["no difference"]]
 
 
 def test_the_table_of_verdicts_has_one_row_a_study(report: StudyReport) -> None:

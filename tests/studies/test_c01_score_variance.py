@@ -116,10 +116,43 @@ def test_sentences_and_figure_tell_what_was_measured() -> None:
     outcomes = made_up(miss=0.021, median_head=1.7)
     told = " ".join(c01.sentences(outcomes))
     assert "2.1%" in told
-    assert "1.70 d_k" in told
+    assert "1.7 times at d_k 4 (means over seeds; above d_k in 6 of 6 heads)" in told
     assert "0.90 to 1.25" in told
     axes = c01.figure(outcomes).axes
     assert [x.get_ylabel() for x in axes] == ["variance of the scores", "variance"]
+
+
+def test_departures_are_told_by_d_k_and_the_many_heads_of_small_d_k_do_not_drown_others() -> None:
+    def readers(head_dim: int, per_component: list[float], seed: int) -> Outcome:
+        heads = {"per_component": per_component, "scaled": [1.0], "unscaled": [1.0]}
+        values = {"head_dim": head_dim, "heads": {**heads, "if_unrelated": [1.0]}}
+        return outcome("trained sqrt", seed, values, head_dim=head_dim)
+
+    others = [x for x in made_up(0.0, 1.0) if x.trial.arm != "trained sqrt"]
+    trained = [
+        readers(4, [2.0] * 15 + [1.0], 3),
+        readers(4, [0.25] * 15 + [1.0], 4),  # a fourth departs as far as four times
+        readers(64, [12.0], 3),
+        readers(64, [9.0], 4),
+    ]
+
+    told = c01.sentences([*others, *trained])[1]
+
+    assert "3.0 times at d_k 4, 10.5 times at d_k 64 (means over seeds; above d_k in 17 of" in told
+    _, departure = c01.evidence([*others, *trained])
+    assert isinstance(departure, Check)
+    assert departure.values == (2.0, 4.0, 12.0, 9.0)
+
+
+def test_every_sample_of_the_shipped_reader_is_told() -> None:
+    outcomes = made_up(0.0, 1.0)
+    second = next(x for x in outcomes if (x.trial.arm, x.trial.seed) == ("shipped", 4))
+    heads = {**second.values["heads"], "scaled": [0.5, 2.0, 77.0]}
+    changed = outcome("shipped", 4, {**second.values, "heads": heads})
+
+    told = c01.sentences([changed if x is second else x for x in outcomes])[2]
+
+    assert "3 heads have variances from 0.5 to 77 over 2 samples of digits;" in told
 
 
 def test_budgets_cost_what_they_say_and_trials_differ() -> None:

@@ -82,31 +82,76 @@ def test_measurement_agrees_with_theory_where_d_k_is_large() -> None:
 
 
 def test_evidence_both_ways() -> None:
-    one_hot, gradient, steady = c02.evidence(measured(range(2)))
+    one_hot, gradient, reaching, steady = c02.evidence(measured(range(2)))
     assert isinstance(one_hot, Check)
     assert isinstance(gradient, Comparison)
+    assert isinstance(reaching, Comparison)
     assert isinstance(steady, Comparison)
     assert all(x >= one_hot.low for x in one_hot.values)
     assert all(x > gradient.margin for x in gradient.differences)
+    assert all(x < 0 for x in reaching.differences)  # in the mean it grows, whatever rows lose
     assert all(abs(x) < steady.margin for x in steady.differences)
 
 
 def test_a_scale_that_is_none_would_be_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c02, "SCALES", {"unscaled": 0.0, "1/√d_k": 0.0, "1/d_k": -1.0})
-    _, gradient, steady = c02.evidence(measured(range(2)))
+    _, gradient, reaching, steady = c02.evidence(measured(range(2)))
     assert isinstance(gradient, Comparison)
+    assert isinstance(reaching, Comparison)
     assert isinstance(steady, Comparison)
-    assert gradient.differences == (0.0, 0.0)
+    assert gradient.differences == reaching.differences == (0.0, 0.0)
     assert all(x > 5 * steady.margin for x in steady.differences)
 
 
 def test_scaled_scores_beside_scaled_ones_do_not_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c02, "SCALES", {"unscaled": -0.5, "1/√d_k": -0.5, "1/d_k": -1.0})
-    one_hot, gradient, _ = c02.evidence(measured(range(2)))
+    one_hot, gradient, _, _ = c02.evidence(measured(range(2)))
     assert isinstance(one_hot, Check)
     assert isinstance(gradient, Comparison)
     assert all(x < one_hot.low for x in one_hot.values)
     assert gradient.differences == (0.0, 0.0)
+
+
+def made_up(changed: dict[tuple[str, str], float]) -> list[Outcome]:
+    """Drawn rows whose every measure is 0.5 but those that are changed, by scale and measure."""
+    measures = ("relative_entropy", "largest", "jacobian", "query_gradient")
+    names = [*measures, "jacobian_median", "query_gradient_median"]
+    numbers = {
+        scale: {name: [0.5] * 7 + [changed.get((scale, name), 0.5)] for name in names}
+        for scale in c02.SCALES
+    }
+    values = {"head_dims": list(c02.HEAD_DIMS), "keys": c02.KEYS, "measured": numbers}
+    return [Outcome(trial=drawn_trial(seed), values=values) for seed in (0, 1, 2)]
+
+
+@pytest.mark.parametrize("measure", ["jacobian", "query_gradient"])
+def test_both_gradients_are_asked_for_each_by_itself(measure: str) -> None:
+    halved_twice = {("unscaled", measure): 0.125}
+
+    gradients = c02.evidence(made_up(halved_twice))[1:3]
+
+    for one, name in zip(gradients, ("jacobian", "query_gradient"), strict=True):
+        assert isinstance(one, Comparison)
+        assert one.differences == ((2.0,) * 3 if name == measure else (0.0,) * 3)
+        assert (min(one.differences) >= one.margin) == (name == measure)
+
+
+def test_a_mean_that_few_rows_carry_is_told_beside_the_median_row() -> None:
+    changed = {
+        ("1/√d_k", "jacobian"): 0.305,
+        ("unscaled", "jacobian"): 0.073,
+        ("unscaled", "jacobian_median"): 5.9e-4,
+        ("1/√d_k", "query_gradient"): 0.31,
+        ("unscaled", "query_gradient"): 1.64,
+        ("1/√d_k", "query_gradient_median"): 0.30,
+        ("unscaled", "query_gradient_median"): 0.013,
+    }
+
+    told = c02.sentences([*made_up(changed), *trained(0)])[1]
+
+    assert "a mean norm of 0.305 with 1/√d_k and 0.073 without" in told
+    assert "in the median row 0.500 and 5.9e-04" in told
+    assert "what reaches the query has 0.31 and 1.64 in the mean, 0.30 and 0.013 in" in told
 
 
 def test_a_small_reader_is_trained_and_read(

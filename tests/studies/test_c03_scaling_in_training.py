@@ -44,13 +44,11 @@ def test_trials_are_whole() -> None:
 
 
 @pytest.mark.parametrize("budget", ["quick", "full"])
-@pytest.mark.parametrize(
-    ("unscaled", "lost", "claimed"), [(80.0, 50.0, True), (90.0, 0.0, False), (95.0, 0.0, False)]
-)
-def test_it_holds_where_unscaled_readers_read_less_and_are_lost_more_often(
-    budget: Budget, unscaled: float, lost: float, claimed: bool
+@pytest.mark.parametrize(("unscaled", "claimed"), [(80.0, True), (90.0, False), (95.0, False)])
+def test_it_holds_where_unscaled_readers_read_less(
+    budget: Budget, unscaled: float, claimed: bool
 ) -> None:
-    made = values({"sqrt": 90.0, "none": unscaled}, {"sqrt": 0.0, "none": lost})
+    made = values({"sqrt": 90.0, "none": unscaled}, {"sqrt": 0.0, "none": 0.0})
 
     outcomes = made_up(STUDY, made, budget=budget)
 
@@ -58,6 +56,57 @@ def test_it_holds_where_unscaled_readers_read_less_and_are_lost_more_often(
     assert [as_claimed(comparison) for comparison in found] == [claimed] * 4
     assert all(len(comparison.first) == STUDY.seeds[budget] for comparison in found)
     check_study(STUDY, outcomes)
+
+
+def test_each_arm_is_taken_at_the_rate_that_is_best_for_it() -> None:
+    by_rate = {
+        "sqrt": {"low": 80.0, "usual": 90.0, "high": 60.0},
+        "none": {"low": 89.5, "usual": 75.0, "high": 60.0},
+    }
+
+    def made(trial: Trial) -> Values:
+        accuracy = by_rate[trial.arm].get(trial.settings["rate"], 50.0)
+        return {**values({trial.arm: accuracy}, {trial.arm: 0.0})(trial)}
+
+    outcomes = made_up(STUDY, made)
+
+    *_, best = comparisons_of(STUDY, outcomes)
+    assert best.differences == pytest.approx((0.5,) * 12)
+    assert not as_claimed(best)  # although at the usual rate 15 points lie between them
+    assert as_claimed(comparisons_of(STUDY, outcomes)[1])
+    told = STUDY.sentences(outcomes)[0]
+    assert "rates 91.0 % (1 times the usual) and 90.5 % (0.3 times the usual)" in told
+
+
+def test_lost_trainings_are_counted_with_exact_intervals_and_judge_nothing() -> None:
+    def made(trial: Trial) -> Values:
+        found: Values = values({"sqrt": 90.0, "none": 80.0}, {"sqrt": 0.0, "none": 0.0})(trial)
+        if (trial.arm, trial.settings["rate"], trial.seed) == ("none", "high", 103):
+            found |= {"lost": 100.0, "not_a_number_after": 5}
+        return found
+
+    outcomes = made_up(STUDY, made)
+
+    told = STUDY.sentences(outcomes)[1]
+    assert f"Of all {len(outcomes)} trainings 1 ended in a loss that is no number" in told
+    assert "0 of 12 (95 % interval 0 to 26 %) were lost with the factor" in told
+    assert "1 of 12 (95 % interval 0 to 38 %) without it" in told
+    assert not any("lost" in comparison.name for comparison in comparisons_of(STUDY, outcomes))
+
+
+def test_what_became_of_the_gradient_is_told_from_the_first_probe_to_the_last() -> None:
+    norms = {"sqrt": (0.012, 0.05, 0.09), "none": (0.031, 0.04, 0.46)}
+
+    def made(trial: Trial) -> Values:
+        found: Values = values({"sqrt": 90.0, "none": 80.0}, {"sqrt": 0.0, "none": 0.0})(trial)
+        for probe, norm in zip(found["probes"], norms[trial.arm], strict=True):
+            probe["query_gradient"] = [norm / 2, norm * 3 / 2]
+        return found
+
+    told = STUDY.sentences(made_up(STUDY, made))[2]
+    assert "larger without the factor than with it at 2 of 3 times" in told
+    assert "0.012 with it and 0.031 without after 0 steps" in told
+    assert "0.09 with it and 0.46 without after 10 steps" in told
 
 
 def test_gradients_and_entropies_are_those_of_the_loss_and_the_weights(mnist_train: object) -> None:

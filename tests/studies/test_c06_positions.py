@@ -8,19 +8,29 @@ from clearhead.studies import c06_positions as c06
 from clearhead.studies.study import Check, Comparison, Outcome, Trial
 
 
-def made_up(
-    error: float = 1e-15, learned: float = 0.95, none: float = 0.8, shuffled: float = 0.4
-) -> list[Outcome]:
+def made_up(error: float = 1e-15, **changed: float) -> list[Outcome]:
+    """What is `changed` is named arm_measure_rate, with _ for what is not a letter."""
+    measured = {"accuracy": 0.95, "shuffled": 0.4}
+
+    def number(arm: str, measure: str, rate: str) -> float:
+        usual = 0.8 if arm == "none" else measured[measure]
+        name = f"{arm}_{measure}_{rate}".replace("-", "_").replace(" ", "_").replace(",", "")
+        return changed.get(name, usual)
+
     outcomes = []
     for seed in (1, 2, 3):
         trial = Trial(study="positions", arm="layers", seed=seed)
         values = {"error": error, "error_with_positions": 0.4}
         outcomes.append(Outcome(trial=trial, values=values))
-        for arm in c06.ARMS:
-            right = none if arm == "none" else learned
-            fell = none if arm == "none" else shuffled
-            reader = Trial(study="positions", arm=arm, seed=seed, settings={"digits": 6_000})
-            values = {"accuracy": right + seed / 1000, "shuffled": fell, "error": 1e-15}
+        readers = [(arm, rate) for arm in c06.ARMS for rate in c06.RATES]
+        for arm, rate in [*readers, (c06.ONE_SHUFFLE, "low rate")]:
+            told = {"digits": 6_000, "rate": rate}
+            reader = Trial(study="positions", arm=arm, seed=seed, settings=told)
+            values = {
+                "accuracy": number(arm, "accuracy", rate) + seed / 1000,
+                "shuffled": number(arm, "shuffled", rate),
+                "error": 1e-15,
+            }
             outcomes.append(Outcome(trial=reader, values=values))
     return outcomes
 
@@ -80,7 +90,7 @@ def test_patches_are_shuffled_whole() -> None:
 def test_a_reader_without_positions_answers_shuffled_digits_alike(
     mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
-    told = {"digits": 60, "epochs": 1, "unseen": 50}
+    told = {"digits": 60, "epochs": 1, "unseen": 50, "rate": "usual rate"}
     found = c06.run(Trial(study="positions", arm="none", seed=3, settings=told))
     assert found["accuracy"] == found["shuffled"]
     assert found["error"] <= c06.ROUNDING
@@ -88,21 +98,79 @@ def test_a_reader_without_positions_answers_shuffled_digits_alike(
     assert 0 <= c06.run(shuffled)["accuracy"] <= 1
 
 
-def test_evidence_both_ways() -> None:
-    assert as_claimed(made_up()) == [True] * 4
-    assert as_claimed(made_up(error=1e-9)) == [False, True, True, True]
-    assert as_claimed(made_up(none=0.949)) == [True, False, False, True]
-    assert as_claimed(made_up(shuffled=0.95)) == [True, True, True, False]
+def test_the_rate_is_the_one_that_the_trial_names(
+    mnist_train: ImageDataset, mnist_test: ImageDataset
+) -> None:
+    told = {"digits": 60, "epochs": 2, "unseen": 200}
+    usual, low = (
+        c06.run(Trial(study="positions", arm="learned", seed=3, settings={**told, "rate": rate}))
+        for rate in c06.RATES
+    )
+    assert usual != low
+
+
+def test_every_reader_that_decides_has_all_seeds_at_both_rates() -> None:
+    for budget in ("quick", "full"):
+        trials = c06.trials(budget, range(7, 7 + c06.STUDY.seeds[budget]))
+        assert len({trial.name for trial in trials}) == len(trials)
+        for arm in c06.ARMS:
+            for rate in c06.RATES:
+                seeds = [x.seed for x in trials if (x.arm, x.settings.get("rate")) == (arm, rate)]
+                assert len(seeds) == c06.STUDY.seeds[budget]
+        shuffled = [x for x in trials if x.arm == c06.ONE_SHUFFLE]
+        assert len(shuffled) == c06.SHUFFLE_SEEDS[budget]
+
+
+ROWS = (  # after the check of the formula
+    *("usual, learned", "usual, learned, order", "usual, sine", "usual, sine, order"),
+    *("low, learned", "low, learned, order", "low, sine", "low, sine, order"),
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fails"),
+    [
+        ({}, ()),
+        ({"none_accuracy_usual_rate": 0.949}, ("usual, learned", "usual, sine")),
+        ({"none_accuracy_low_rate": 0.949}, ("low, learned", "low, sine")),
+        ({"learned_shuffled_usual_rate": 0.95}, ("usual, learned, order",)),
+        ({"learned_shuffled_low_rate": 0.95}, ("low, learned, order",)),
+        ({"sine_cosine_shuffled_usual_rate": 0.95}, ("usual, sine, order",)),
+        ({"sine_cosine_shuffled_low_rate": 0.95}, ("low, sine, order",)),
+        ({"sine_cosine_accuracy_low_rate": 0.81}, ("low, sine",)),
+    ],
+)
+def test_each_row_of_evidence_can_fail(changed: dict[str, float], fails: tuple[str, ...]) -> None:
+    assert as_claimed(made_up(**changed)) == [True, *(row not in fails for row in ROWS)]
+
+
+def test_outputs_that_do_not_permute_are_caught() -> None:
+    assert as_claimed(made_up(error=1e-9)) == [False] + [True] * 8
 
 
 def test_equal_arms_show_no_difference() -> None:
-    for one in c06.evidence(made_up(learned=0.9, none=0.9, shuffled=0.9)):
-        if isinstance(one, Comparison):
-            assert all(abs(x) < one.margin / 4 for x in one.differences)
+    same = {
+        f"{arm}_{measure}_{rate}": 0.9
+        for arm in ("learned", "sine_cosine", "none")
+        for measure in ("accuracy", "shuffled")
+        for rate in ("usual_rate", "low_rate")
+    }
+    comparisons = [x for x in c06.evidence(made_up(**same)) if isinstance(x, Comparison)]
+    assert len(comparisons) == 8
+    for one in comparisons:
+        assert all(abs(x) < one.margin / 4 for x in one.differences)
 
 
 def test_sentences_and_figure_tell_what_was_measured() -> None:
-    told = c06.sentences(made_up())
-    assert "95.2% with learned positions, 95.2% with sine-cosine and 80.2% with none" in told[1]
-    assert "40.0%" in told[2]
-    assert len(c06.figure(made_up()).axes) == 1
+    made = made_up(
+        sine_cosine_accuracy_low_rate=0.86,
+        sine_cosine_shuffled_usual_rate=0.79,
+        learned_one_shuffle_accuracy_low_rate=0.9,
+    )
+    told = c06.sentences(made)
+    assert "of 0.02 read 95.2% (learned positions), 95.2% (sine-cosine) and 80.2% (none)" in told[1]
+    assert "at 0.006, 95.2% (learned positions), 86.2% (sine-cosine) and 80.2% (none)." in told[1]
+    assert "they read 40.0% (learned positions), 79.0% (sine-cosine) and 80.0% (none)" in told[2]
+    assert "and 40.0% (learned positions), 40.0% (sine-cosine) and 80.0% (none) at" in told[2]
+    assert "one fixed shuffle a reader reaches 90.2%" in told[2]
+    assert len(c06.figure(made).axes) == 1

@@ -30,11 +30,11 @@ def reader(seed: int = 1) -> VisionTransformer:
     return model
 
 
-def values(apart: float, roles: list[str], exchanged: float) -> Values:
+def values(apart: float, roles: list[str], exchanged: float, fresh: float = 5.0) -> Values:
     places = {"entropy": [1.0, 2.0], "distance": [1.0, 1.5]}
     return {
         "apart": apart,
-        "apart_fresh": 5.0,
+        "apart_fresh": fresh,
         "apart_sharp": 30.0,
         "roles": roles,
         "roles_untrained": [NO_CLEAR_ROLE] * 4,
@@ -55,9 +55,13 @@ def test_trials_are_whole() -> None:
 @pytest.mark.parametrize(
     ("measured", "claimed"),
     [
-        (values(40.0, ["along its own row"] * 4, 60.0), [True, True, True]),
-        (values(30.0, [NO_CLEAR_ROLE] * 4, 92.0), [False, False, False]),
-        (values(20.0, ["local", NO_CLEAR_ROLE, NO_CLEAR_ROLE, "x"], 91.5), [False, True, False]),
+        (values(40.0, ["along its own row"] * 4, 60.0), [True, True, True, True]),
+        (values(30.0, [NO_CLEAR_ROLE] * 4, 92.0), [True, False, False, False]),
+        (
+            values(20.0, ["local", NO_CLEAR_ROLE, NO_CLEAR_ROLE, "x"], 91.5),
+            [True, False, True, False],
+        ),
+        (values(20.0, ["local"] * 4, 60.0, fresh=16.0), [False, False, True, True]),
     ],
 )
 def test_heads_are_held_against_untrained_and_exchanged_ones(
@@ -70,6 +74,19 @@ def test_heads_are_held_against_untrained_and_exchanged_ones(
 
     assert [as_claimed(x) for x in comparisons_of(STUDY, outcomes)] == claimed
     check_study(STUDY, outcomes)
+
+
+def test_both_kinds_of_untrained_heads_are_told() -> None:
+    measured = values(81.0, ["local", NO_CLEAR_ROLE, NO_CLEAR_ROLE, NO_CLEAR_ROLE], 25.4, fresh=0.5)
+
+    told = STUDY.sentences(made_up(STUDY, lambda _: measured))
+
+    assert "untrained ones as they are 0.5 and as sharp as the trained 30" in told[0]
+    assert "25 % of heads earned a role, of untrained ones as sharp 0 %" in told[0]
+    assert (
+        "25.4 % when every head got another one's weights (which shows that heads diff" in told[1]
+    )
+    assert "(untrained 0.5, as sharp 30)" in told[2]
 
 
 def test_equal_heads_are_not_apart_and_heads_without_a_common_key_wholly() -> None:

@@ -3,7 +3,7 @@ import pytest
 from clearhead.data.datasets import ImageDataset
 from clearhead.insight.tokens import Grid
 from clearhead.studies import c09_receptive_fields as c09
-from clearhead.studies.study import Check, Outcome, Trial, Values
+from clearhead.studies.study import Check, Comparison, Outcome, Trial, Values
 
 
 def made_up(
@@ -25,11 +25,20 @@ def made_up(
         "CNN untrained": cnn,
         "shipped trained": {**vit, "seen": [shipped, 0.9, 0.9, 0.9, 0.9, 1]},
     }
+    arms["shipped trained"]["first_field"] = first_field(elsewhere=0.041)
     return [
         Outcome(trial=Trial(study="receptive-fields", arm=arm, seed=seed), values=values)
         for seed in (1, 2, 3)
         for arm, values in arms.items()
     ]
+
+
+def first_field(elsewhere: float) -> list[list[float]]:
+    """Gradients of the third patch of four in either direction, and less of every other."""
+    field = [[elsewhere] * 28 for _ in range(28)]
+    for row in range(14, 21):
+        field[row][14:21] = [1.0] * 7
+    return field
 
 
 def as_claimed(outcomes: list[Outcome]) -> list[bool]:
@@ -76,9 +85,45 @@ def test_evidence_both_ways() -> None:
     assert as_claimed(made_up(shipped=0.06)) == [True, True, False, True, True]
 
 
+def test_one_training_below_the_line_does_not_make_a_mean() -> None:
+    outcomes = made_up(vit_first=0.7)
+    first = next(x for x in outcomes if x.trial.arm == "ViT trained")
+    changed = {**first.values, "seen": [0.49, *first.values["seen"][1:]]}
+    again = [Outcome(trial=x.trial, values=changed) if x is first else x for x in outcomes]
+
+    field = c09.evidence(again)[1]
+
+    assert isinstance(field, Comparison)
+    assert field.differences == (0.49, 0.7, 0.7)
+    assert field.margin == 0.5
+
+
 def test_sentences_and_figure_tell_what_was_measured() -> None:
     told = c09.sentences(made_up(shipped=0.06))
     assert "the trained ViT sees 70%, 90%, 100%" in told[1]
     assert "sees 6%, 90%, 90%" in told[1]
+    assert "its own patch (6.25% of the picture)" in told[2]
+    assert "there lies 100% of what the shipped reader sees in its first layer" in told[2]
+    assert "no pixel elsewhere has more than 4.1% of the largest gradient" in told[2]
     assert "1.20 patches" in told[2]
     assert len(c09.figure(made_up()).axes) == 4
+
+
+def test_the_shipped_readers_numbers_are_means_over_all_samples() -> None:
+    outcomes = made_up(shipped=0.0625)
+    last = next(x for x in outcomes if (x.trial.arm, x.trial.seed) == ("shipped trained", 3))
+    changed = {
+        **last.values,
+        "seen": [0.0625, 0.3, 0.9, 0.9, 0.9, 1],
+        "distance": [2.7, 1.4, 1.6, 1.8, 1.9, 1.7],
+        "first_field": first_field(elsewhere=0.5),
+    }
+    again = [Outcome(trial=x.trial, values=changed) if x is last else x for x in outcomes]
+
+    told = c09.sentences(again)
+
+    assert "trained far longer, sees 6%, 70%, 90%" in told[1]  # (0.9 + 0.9 + 0.3) / 3
+    assert "1.70 and 1.70 in the shipped reader's" in told[2]  # (1.2 + 1.2 + 2.7) / 3
+    # 49 of 49 pixels twice, and 49 of 784 once: 147 of 882.
+    assert "there lies 17% of what the shipped reader sees" in told[2]
+    assert "no pixel elsewhere has more than 50.0%" in told[2]

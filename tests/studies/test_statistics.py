@@ -12,6 +12,7 @@ from clearhead.studies.statistics import (
     equivalence_p,
     holm,
     paired_interval,
+    share_interval,
     sign_flip_p,
     standardised,
 )
@@ -182,3 +183,17 @@ def test_the_same_numbers_give_the_same_bits() -> None:
     for row, low, high in zip(rows, *paired_interval(rows), strict=True):
         assert paired_interval(row) == pytest.approx((low, high), rel=1e-9)
     assert np.array_equal(sign_flip_p(rows), [sign_flip_p(row) for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("count", "total"), [(0, 12), (1, 12), (7, 12), (12, 12), (0, 1), (3, 152)]
+)
+def test_the_interval_of_a_share_is_scipys_exact_one(count: int, total: int) -> None:
+    exact = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
+    assert share_interval(count, total) == pytest.approx((exact.low, exact.high))
+
+
+def test_nothing_in_twelve_allows_a_quarter() -> None:
+    assert share_interval(0, 12) == pytest.approx((0.0, 1 - 0.025 ** (1 / 12)))
+    assert share_interval(12, 12)[0] == pytest.approx(0.025 ** (1 / 12))
+    assert share_interval(0, 12, confidence=0.5)[1] == pytest.approx(1 - 0.25 ** (1 / 12))

@@ -43,15 +43,19 @@ def finding(evidence: Comparison | Check) -> Finding:
     ("mean", "outcome", "seen"),
     [
         (2.0, "as claimed", "more"),
-        (1.02, "as claimed", "more"),
+        (1.06, "as claimed", "more"),
+        (1.02, "undecided", "more"),  # the mean is above the margin, the interval's low end below
         (0.98, "undecided", "more"),
-        (0.4, "not as claimed", "no difference"),
+        (0.4, "not as claimed", "more, by less than the margin"),
+        (0.02, "not as claimed", "no difference"),
         (0.0, "not as claimed", "no difference"),
+        (-0.02, "not as claimed", "no difference"),
+        (-0.4, "not as claimed", "less, by less than the margin"),
         (-0.98, "not as claimed", "less"),
         (-3.0, "not as claimed", "less"),
     ],
 )
-def test_more_is_judged_by_mean_and_interval(mean: float, outcome: str, seen: str) -> None:
+def test_more_is_judged_by_the_interval(mean: float, outcome: str, seen: str) -> None:
     found = finding(comparison(mean))
     assert (found.outcome, found.seen) == (outcome, seen)
     assert found.estimate == pytest.approx(mean)
@@ -63,8 +67,9 @@ def test_more_is_judged_by_mean_and_interval(mean: float, outcome: str, seen: st
 @pytest.mark.parametrize(
     ("mean", "outcome", "seen"),
     [
-        (0.5, "as claimed", "no difference"),
-        (-0.5, "as claimed", "no difference"),
+        (0.02, "as claimed", "no difference"),
+        (0.5, "as claimed", "more, by less than the margin"),
+        (-0.5, "as claimed", "less, by less than the margin"),
         (1.0, "undecided", "more"),
         (1.5, "not as claimed", "more"),
         (-1.5, "not as claimed", "less"),
@@ -80,6 +85,15 @@ def test_noise_decides_nothing() -> None:
     found = finding(comparison(1.2, spread=9.0))
     assert (found.outcome, found.seen) == ("undecided", "unclear")
     assert finding(comparison(0.0, spread=9.0, expects="equal")).outcome == "undecided"
+
+
+def test_claimed_and_not_claimed_are_asked_for_alike() -> None:
+    above, below = (finding(comparison(1 + sign * 0.2, spread=0.1)) for sign in (1, -1))
+    assert (above.outcome, below.outcome) == ("as claimed", "not as claimed")
+    above, below = (finding(comparison(1 + sign * 0.2, spread=0.6)) for sign in (1, -1))
+    assert above.adjusted_p is not None
+    assert above.adjusted_p < 0.05  # and yet the interval has the margin in it
+    assert (above.outcome, below.outcome) == ("undecided", "undecided")
 
 
 def test_a_null_study_shows_no_difference() -> None:

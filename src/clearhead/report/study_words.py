@@ -11,8 +11,8 @@ PURE = "1"
 
 RULE = (
     "A comparison is paired: the same seed on both sides, first minus second. Expecting more, it "
-    f"comes out as claimed if the adjusted p is below {LEVEL} and the mean difference is at least "
-    "the margin, and as not claimed if its 95 % interval lies wholly below the margin. Expecting "
+    f"comes out as claimed if the adjusted p is below {LEVEL} and its 95 % interval lies wholly at "
+    "or above the margin, and as not claimed if that lies wholly below the margin. Expecting "
     "no difference, it comes out as claimed if the interval lies within ± margin, and as not "
     "claimed if it lies wholly outside. With fewer than three pairs it stays undecided. A check "
     "comes out as claimed if every single value lies in the range that was predicted.",
@@ -24,6 +24,9 @@ RULE = (
     "the p that can make “more” come out as claimed, and no intervals. A check of the shipped "
     "reader is about one set of weights: its n counts samples of digits. Designs were changed "
     "after pilots; the project's log says how, and with which seeds.",
+    "Seen is what the interval shows, whatever was expected: more or less than zero (by less than "
+    "the margin, where it lies within ± margin), no difference where it lies within ± margin and "
+    "has zero in it, else unclear; of a check, how many values are outside.",
 )
 STATISTICS = (
     "Intervals: on each side the wider of bootstrap-t (9,999 resamples; Efron & Tibshirani 1993) "

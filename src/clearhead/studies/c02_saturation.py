@@ -8,8 +8,11 @@ of a zero gap between standard normal numbers. So it vanishes, but slowly in the
 lose it wholly, a few keep all of it. Beside it stands what reaches the query, ∂weights/∂query =
 scale · J · K, where the keys' length √d_k works against the loss.
 
-The verdict is about the softmax at d_k = 512 against scaled scores. It cannot say what training
-makes of it (C3); the trained readers here have d_k 4 to 64 and show what they end with.
+So "its gradient vanishes" has two readings, and both are asked for: that the softmax's own
+derivative does, and that what is left for the query does. The verdict is about the softmax at d_k =
+512 against scaled scores, in the mean over rows; the median row is told beside it. It cannot say
+what training makes of it (C3); the trained readers here have d_k 4 to 64 and show what they end
+with.
 
 Cost: quick 90, full about 410 seconds of one core, on two busy ones.
 """
@@ -59,9 +62,14 @@ EMBED_DIM, DEPTH = 64, 2
 TRAINED_HEAD_DIMS = {"quick": (64,), "full": (4, 16, 64)}
 TRAINED_SEEDS = {"quick": 2, "full": 3}  # the first ones: these readers are described, not judged
 LEARNING = ("none", "sqrt", "learned")
+# The two readings of "its gradient".
+GRADIENTS = {
+    "jacobian": "the softmax's Jacobian",
+    "query_gradient": "what reaches the query (∂weights/∂query)",
+}
 
 ALMOST_ONE_HOT = 0.9  # mean largest weight
-HALVED = 1.0  # in halvings of the Jacobian's mean norm
+HALVED = 1.0  # in halvings of a mean norm
 STEADY = 0.05  # of the largest weight
 
 
@@ -185,7 +193,7 @@ def _append(found: dict[str, dict[str, list[float]]], scale: str, new: dict[str,
 
 
 def evidence(outcomes: Sequence[Outcome]) -> tuple[Evidence, ...]:
-    """All at the largest d_k, but the last, which is over all of them."""
+    """One-hot, and without gradient, at the largest d_k; scaled, as at the smallest."""
     drawn = outcomes_of(outcomes, "drawn")
     scaled = [x.values["measured"]["1/√d_k"] for x in drawn]
     unscaled = [x.values["measured"]["unscaled"] for x in drawn]
@@ -196,12 +204,15 @@ def evidence(outcomes: Sequence[Outcome]) -> tuple[Evidence, ...]:
             values=tuple(x["largest"][-1] for x in unscaled),
             low=ALMOST_ONE_HOT,
         ),
-        Comparison(
-            name=f"norm of the softmax's Jacobian at d_k {HEAD_DIMS[-1]}, scaled against unscaled",
-            unit="halvings",
-            first=tuple(math.log2(x["jacobian"][-1]) for x in scaled),
-            second=tuple(math.log2(x["jacobian"][-1]) for x in unscaled),
-            margin=HALVED,
+        *(
+            Comparison(
+                name=f"{words} at d_k {HEAD_DIMS[-1]}, mean norm, scaled against unscaled",
+                unit="halvings",
+                first=tuple(math.log2(x[measure][-1]) for x in scaled),
+                second=tuple(math.log2(x[measure][-1]) for x in unscaled),
+                margin=HALVED,
+            )
+            for measure, words in GRADIENTS.items()
         ),
         Comparison(
             name=f"scaled: largest weight at d_k {HEAD_DIMS[-1]} against d_k {HEAD_DIMS[0]}",
@@ -219,11 +230,9 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     drawn = outcomes_of(outcomes, "drawn")
     ends = f"d_k {HEAD_DIMS[0]} to {HEAD_DIMS[-1]}"
     big, even = _curve(drawn, "unscaled", "largest"), _curve(drawn, "1/√d_k", "largest")
-    left, kept = _curve(drawn, "unscaled", "jacobian"), _curve(drawn, "1/√d_k", "jacobian")
-    median = _curve(drawn, "unscaled", "jacobian_median")[-1]
-    reach = _curve(drawn, "unscaled", "query_gradient")
-    usual = _curve(drawn, "unscaled", "query_gradient_median")
-    reach_scaled = _curve(drawn, "1/√d_k", "query_gradient")[-1]
+    left, left_median = _at_the_end(drawn, "jacobian"), _at_the_end(drawn, "jacobian_median")
+    reach = _at_the_end(drawn, "query_gradient")
+    reach_median = _at_the_end(drawn, "query_gradient_median")
     foretold = zero_gap_density(KEYS) / HEAD_DIMS[-1] ** 0.5
     head_dim = max(x.trial.settings["head_dim"] for x in outcomes if x.trial.arm == "trained")
     ended = {
@@ -235,11 +244,11 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return (
         f"From {ends} the largest of {KEYS} weights goes from {big[0]:.2f} to {big[-1]:.2f} "
         f"without scaling and from {even[0]:.2f} to {even[-1]:.2f} with 1/√d_k.",
-        f"The mean norm of the softmax's Jacobian falls from {left[0]:.3f} to {left[-1]:.3f} "
-        f"(theory for large d_k: {foretold:.3f}; scaled: {kept[-1]:.3f}) and that of the median "
-        f"row to {median:.1e}; yet what reaches the query in the mean is {reach[0]:.2f} and then "
-        f"{reach[-1]:.2f} (scaled: {reach_scaled:.2f}), carried by few rows (median row "
-        f"{usual[0]:.2f} and {usual[-1]:.3f}).",
+        f"At d_k {HEAD_DIMS[-1]} the softmax's Jacobian has a mean norm of {left[0]:.3f} with "
+        f"1/√d_k and {left[1]:.3f} without (theory for large d_k: {foretold:.3f}), in the median "
+        f"row {left_median[0]:.3f} and {left_median[1]:.1e}; what reaches the query has "
+        f"{reach[0]:.2f} and {reach[1]:.2f} in the mean, {reach_median[0]:.2f} and "
+        f"{reach_median[1]:.3f} in the median row: without the factor few rows carry it.",
         f"Small readers trained with d_k {head_dim} end with a mean largest weight of "
         f"{ended['none']:.2f} without scaling, {ended['sqrt']:.2f} with 1/√d_k and "
         f"{ended['learned']:.2f} with a learned factor; even weights would have {1 / KEYS:.3f}.",
@@ -304,6 +313,11 @@ def _draw_trained(axes: Axes, outcomes: Sequence[Outcome], measure: str) -> None
         axes.plot([], [], marker, color=OUTLINE, mfc="none", label=f"trained reader, {told}")
 
 
+def _at_the_end(drawn: Sequence[Outcome], measure: str) -> list[float]:
+    """At the largest d_k: with 1/√d_k, and unscaled."""
+    return [_curve(drawn, scale, measure)[-1] for scale in ("1/√d_k", "unscaled")]
+
+
 def _curve(drawn: Sequence[Outcome], scale: str, measure: str) -> list[float]:
     """For each d_k, the mean over seeds."""
     rows = [x.values["measured"][scale][measure] for x in drawn]
@@ -319,14 +333,18 @@ STUDY = Study(
     ),
     hypothesis=(
         f"At d_k {HEAD_DIMS[-1]} the largest of {KEYS} unscaled weights is {ALMOST_ONE_HOT} or "
-        "more in the mean, the mean norm of the softmax's Jacobian is at most half that of scaled "
-        f"scores, and scaled the largest weight is that of d_k {HEAD_DIMS[0]} within {STEADY}."
+        "more in the mean; of the gradient, both the softmax's own (its Jacobian) and what reaches "
+        "the query have a mean norm of at most half that of scaled scores; and scaled the largest "
+        f"weight is that of d_k {HEAD_DIMS[0]} within {STEADY}."
     ),
     conditions=(
         f"{ROWS:,} queries with {KEYS} keys each, independent standard normal components, d_k 4 "
         "to 512; beside them readers (width 64, two layers) trained on MNIST with each scale."
     ),
-    measure="Entropy, largest weight, Frobenius norm of the Jacobian of the softmax; mean of rows.",
+    measure=(
+        "Entropy, largest weight, Frobenius norms of the softmax's Jacobian and of "
+        "∂weights/∂query; mean of rows."
+    ),
     seeds={"quick": 12, "full": 12},
     trials=trials,
     run=run,

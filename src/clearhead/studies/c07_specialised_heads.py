@@ -3,16 +3,18 @@
 Voita et al. (2019, "Analyzing Multi-Head Self-Attention", arXiv 1905.09418) find a few heads with
 plain roles in translation and can remove most others; Clark et al. (2019, "What Does BERT Look
 At?", arXiv 1906.04341) find heads for syntax. Michel et al. (2019, arXiv 1905.10650) find many
-redundant. Random heads differ too, so heads are held against those of untrained readers, whose
-attention is made as sharp as the trained one's: the harder control.
+redundant. Random heads differ too, so heads are held against those of untrained readers: as they
+are, whose attention is almost even, so that all their heads are almost alike; and with attention
+made as sharp as the trained one's, the harder control. The first tells what training changed, the
+second what of that is more than being sharp.
 
-Three things are asked: do the heads of a layer lie farther apart than untrained ones; do they
-earn a role (a measure beyond every untrained head, with a family level of 5 %); and does it
-matter to the answer which head has which weights, when in each layer every head is given another
-one's. How far the accuracy falls without a head is shown. That two heads look at different things
-does not say that they look at something that people have a word for. And that heads cannot be
-exchanged is necessary and not sufficient: heads whose weights are arbitrary, but always the same,
-could not be exchanged either.
+Three things are asked: do the heads of a layer lie farther apart than untrained ones, of either
+kind; do they earn a role (a measure beyond every untrained head, with a family level of 5 %); and
+does it matter to the answer which head has which weights, when in each layer every head is given
+another one's. How far the accuracy falls without a head is shown. That two heads look at different
+things does not say that they look at something that people have a word for. And that heads cannot
+be exchanged is necessary and not sufficient: heads whose weights are arbitrary, but always the
+same, could not be exchanged either.
 
 Cost, one thread of a shared EPYC (Zen 4): 17 s for a small reader (9 of them training), 25 s for
 the shipped one; quick about 55 s, full about 4 minutes.
@@ -154,6 +156,13 @@ def evidence(outcomes: Sequence[Outcome]) -> tuple[Comparison, ...]:
     small = outcomes_of(outcomes, "small")
     return (
         Comparison(
+            name="heads apart: trained, against untrained as they are",
+            unit="hundredths of the JS distance",
+            first=values_of(outcomes, "small", "apart"),
+            second=values_of(outcomes, "small", "apart_fresh"),
+            margin=APART_MARGIN,
+        ),
+        Comparison(
             name="heads apart: trained, against untrained as sharp",
             unit="hundredths of the JS distance",
             first=values_of(outcomes, "small", "apart"),
@@ -190,16 +199,17 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     falls = [x.values["falls"] for x in small]
     return (
         f"In {len(small)} small readers the heads of a layer lie {mean('apart'):.0f} hundredths "
-        f"of the Jensen-Shannon distance apart, untrained ones as sharp "
-        f"{mean('apart_sharp'):.0f}; {roles:.0f} % of heads earned a role, of untrained ones "
-        f"{none:.0f} %.",
+        f"of the Jensen-Shannon distance apart, untrained ones as they are "
+        f"{mean('apart_fresh'):.1f} and as sharp as the trained {mean('apart_sharp'):.0f}; "
+        f"{roles:.0f} % of heads earned a role, of untrained ones as sharp {none:.0f} %.",
         f"They read {mean('accuracy'):.1f} % of unseen digits, {mean('exchanged'):.1f} % when "
-        f"every head got another one's weights (which would harm any heads with ways of their own, "
-        f"useful or not) and {mean('shared'):.1f} % when all got the mean; "
+        f"every head got another one's weights (which shows that heads differ, not that they "
+        f"specialise: any difference would do) and {mean('shared'):.1f} % when all got the mean; "
         f"without a single head accuracy fell by {_mean([_mean(x) for x in falls]):.1f} points in "
         f"the mean and {_mean([max(x) for x in falls]):.1f} for the head that mattered most.",
         f"In the shipped reader, for description, heads lie "
-        f"{_mean([x.values['apart'] for x in shipped]):.0f} hundredths apart (untrained as sharp: "
+        f"{_mean([x.values['apart'] for x in shipped]):.0f} hundredths apart (untrained "
+        f"{_mean([x.values['apart_fresh'] for x in shipped]):.1f}, as sharp "
         f"{_mean([x.values['apart_sharp'] for x in shipped]):.0f}), "
         f"{_mean([_with_role(x.values['roles']) for x in shipped]):.0f} % have a role, and with "
         f"exchanged weights it reads {_mean([x.values['exchanged'] for x in shipped]):.1f} %.",
@@ -232,7 +242,7 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     kinds = (
         ("apart", "trained"),
         ("apart_sharp", "untrained,\nas sharp"),
-        ("apart_fresh", "fresh"),
+        ("apart_fresh", "untrained,\nas they are"),
     )
     for place, (name, _) in enumerate(kinds):
         for arm, colour in (("small", QUERY), ("shipped", KEY)):
@@ -248,8 +258,9 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
             panels[0][2].axhline(0.0, color=OUTLINE, linewidth=0.6)
     panels[0][2].set_xlabel("heads of a small reader, by what is lost without each")
     panels[0][2].set_ylabel("fall in accuracy (percentage points)")
-    for axes, comparison in zip(panels[1], evidence(outcomes), strict=True):
-        draw_differences(axes, [comparison], comparison.unit)
+    *apart_from, roles, answers = evidence(outcomes)
+    for axes, group in zip(panels[1], (apart_from, [roles], [answers]), strict=True):
+        draw_differences(axes, group, group[0].unit)
     drawing.suptitle("Heads of trained readers beside heads of untrained ones")
     return drawing
 
@@ -271,9 +282,9 @@ STUDY = Study(
     ),
     hypothesis=(
         f"Trained heads of a layer lie at least {APART_MARGIN:g} hundredths of the Jensen-Shannon "
-        f"distance farther apart than untrained ones as sharp, {ROLE_MARGIN:g} points more of them "
-        f"earn a role, and with another head's weights {ANSWER_MARGIN:g} point fewer digits are "
-        "read."
+        "distance farther apart than untrained ones, as those are and made as sharp; "
+        f"{ROLE_MARGIN:g} points more of them earn a role than of untrained ones as sharp; and "
+        f"with another head's weights {ANSWER_MARGIN:g} point fewer digits are read."
     ),
     conditions=(
         "ViTs of two layers and four heads, trained on 3,000 digits of MNIST for 300 steps, one "

@@ -3,13 +3,17 @@
 A comparison gets its mean difference with a 95 % interval, a p value, and that p adjusted (Holm)
 for all comparisons that are judged together. It comes out
 
-- as claimed: expecting "more", if the adjusted p is below 0.05 and the mean at least the margin;
-  expecting "equal", if the interval lies within ± margin
+- as claimed: expecting "more", if the adjusted p is below 0.05 and the interval lies wholly at or
+  above the margin; expecting "equal", if the interval lies within ± margin
 - not as claimed: expecting "more", if the interval lies wholly below the margin; expecting "equal",
   if it lies wholly outside ± margin
 - undecided otherwise, and always with fewer than three pairs
 
 A check comes out as claimed if every value lies in its range, undecided with fewer than two values.
+Beside it stands what was seen, whatever was expected: "more" or "less", if the interval lies on one
+side of 0; with "by less than the margin", if it also lies within ± margin; "no difference", if it
+lies within ± margin and has 0 in it; else "unclear".
+
 All evidence of a study as claimed: "holds"; all not: "does not hold"; both: "depends"; else
 "undecided".
 """
@@ -57,7 +61,7 @@ class Finding:
     high: float | None
     outcome: OutcomeOf
     seen: str
-    """"more", "less", "no difference" or "unclear"; of a check "within" or how many are outside"""
+    """The difference that was seen, in a few words; of a check "within" or how many are outside"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,18 +147,15 @@ def _compared(comparison: Comparison, p: float, adjusted: float) -> Finding:
         effect_size=None if estimate is None else in_standard_deviations(differences),
         low=-margin if comparison.expects == "equal" else margin,
         high=margin if comparison.expects == "equal" else None,
-        outcome=_outcome(comparison, estimate, interval, adjusted),
+        outcome=_outcome(comparison, interval, adjusted),
         seen=_seen(margin, interval),
     )
 
 
 def _outcome(
-    comparison: Comparison,
-    estimate: float | None,
-    interval: tuple[float, float] | None,
-    adjusted: float,
+    comparison: Comparison, interval: tuple[float, float] | None, adjusted: float
 ) -> OutcomeOf:
-    if estimate is None or interval is None or len(comparison.first) < FEWEST_PAIRS:
+    if interval is None or len(comparison.first) < FEWEST_PAIRS:
         return "undecided"
     low, high = interval
     margin = comparison.margin
@@ -162,7 +163,7 @@ def _outcome(
         if -margin <= low and high <= margin:
             return "as claimed"
         return "not as claimed" if low > margin or high < -margin else "undecided"
-    if adjusted < LEVEL and estimate >= margin:
+    if adjusted < LEVEL and low >= margin:
         return "as claimed"
     return "not as claimed" if high < margin else "undecided"
 
@@ -171,11 +172,11 @@ def _seen(margin: float, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return "unclear"
     low, high = interval
-    if -margin <= low and high <= margin:
-        return "no difference"
-    if low > 0:
-        return "more"
-    return "less" if high < 0 else "unclear"
+    small = -margin <= low and high <= margin
+    if low <= 0 <= high:
+        return "no difference" if small else "unclear"
+    side = "more" if low > 0 else "less"
+    return f"{side}, by less than the margin" if small else side
 
 
 def _checked(check: Check) -> Finding:
