@@ -152,7 +152,7 @@ def exponent(lengths: Sequence[float], costs: Sequence[float]) -> float:
 
 def local_slopes(lengths: Sequence[float], costs: Sequence[float]) -> list[float]:
     """The same from each length to the next."""
-    return (np.diff(np.log(costs)) / np.diff(np.log(lengths))).tolist()
+    return [float(x) for x in np.diff(np.log(costs)) / np.diff(np.log(lengths))]
 
 
 def interval(numbers: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:

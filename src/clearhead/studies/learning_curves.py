@@ -61,9 +61,7 @@ def mean_accuracies(
     return {digits: sum(x) / len(x) for digits, x in sorted(found.items())}
 
 
-def long_trainings(
-    outcomes: Sequence[Outcome], arms: Mapping[str, str], digits: int
-) -> str | None:
+def long_trainings(outcomes: Sequence[Outcome], arms: Mapping[str, str], digits: int) -> str | None:
     """What `arms`, by their words, read after `LONG` steps, beside the same seeds' usual ones.
 
     None where nobody was trained so long.
@@ -77,7 +75,9 @@ def long_trainings(
         {arm: mean_accuracies(some, arm, long=long)[digits] for arm in arms}
         for some, long in ((usual, False), (trained, True))
     )
-    told = ", ".join(f"{words} {before[arm]:.1f} to {after[arm]:.1f}" for arm, words in arms.items())
+    told = ", ".join(
+        f"{words} {before[arm]:.1f} to {after[arm]:.1f}" for arm, words in arms.items()
+    )
     return (
         f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits it went from {told} % "
         f"({len(seeds)} trainings each, not judged)"
