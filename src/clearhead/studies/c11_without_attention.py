@@ -105,9 +105,9 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         told.append(f"In the same order, two trainings each, after {seen}.")
     longer = long_trainings(outcomes, {arm: CONTENDERS[arm].words for arm in SHOWN}, MANY)
     told.append(
-        f"{f'{longer[0].upper()}{longer[1:]}' if longer else 'Longer trainings were not tried here'}"
-        "; with uniform attention 15 % of the parameters do nothing, and what larger models would "
-        "do was not measured."
+        (f"{longer[0].upper()}{longer[1:]}" if longer else "Longer trainings were not tried here")
+        + "; with uniform attention 15 % of the parameters do nothing, and what larger models "
+        "would do was not measured."
     )
     return tuple(told)
 

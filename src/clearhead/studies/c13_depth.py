@@ -219,7 +219,8 @@ STUDY = Study(
     ),
     measure=(
         "By layer: mean distance of attention in patches; share of pixels with 4.55 % of the "
-        "largest gradient or more, the residual path included; accuracy of the model's head on single tokens."
+        "largest gradient or more, the residual path included; accuracy of the model's head on "
+        "single tokens."
     ),
     seeds={"quick": 3, "full": 12},
     trials=trials,

@@ -123,15 +123,15 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     ]
     if plain := _accuracies(outcomes, TINY, "plain"):
         told.append(
-            f"As often under AdamW at {PLAIN_RATE}, without warm-up, they read {_mean(plain):.1f} % "
-            f"({len(plain)} trainings): optimiser, rate and warm-up differ at once, so none of them "
-            "is shown to be what helps."
+            f"As often under AdamW at {PLAIN_RATE}, without warm-up, they read "
+            f"{_mean(plain):.1f} % ({len(plain)} trainings): optimiser, rate and warm-up differ at "
+            "once, so none of them is shown to be what helps."
         )
     means = {size: _mean(x) for size in SIZES if (x := _accuracies(outcomes, size))}
     if others := "; ".join(f"{size}: {means[size]:.1f} %" for size in means if size != TINY):
         told.append(
-            f"Other sizes in the first set-up, two trainings each: {others}; {LARGE} saw every digit "
-            "once, and rates were tuned for 30 k, so this is no scaling law."
+            f"Other sizes in the first set-up, two trainings each: {others}; {LARGE} saw every "
+            "digit once, and rates were tuned for 30 k, so this is no scaling law."
         )
     return tuple(told)
 
@@ -197,8 +197,8 @@ STUDY = Study(
     ),
     conditions=(
         f"ViTs of 3 k to 1 M parameters; all {DIGITS:,} training digits of MNIST, {EPOCHS} times "
-        f"({LARGE}: once) in batches of {BATCH_SIZE}, no augmentation, at rates tuned for 30 k; one "
-        "plain set-up beside it, with another optimiser, rate and warm-up at once."
+        f"({LARGE}: once) in batches of {BATCH_SIZE}, no augmentation, at rates tuned for 30 k; "
+        "one plain set-up beside it, with another optimiser, rate and warm-up at once."
     ),
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
     seeds={"quick": 2, "full": 12},

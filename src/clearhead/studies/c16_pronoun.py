@@ -233,9 +233,10 @@ def sentences_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return (
         "Tiny models (25,000 numbers, 105 words), the one asked at “it”, the one asked afterwards "
         "alone and the causal one, answer which of two nouns never met together is meant in "
-        f"{nouns} of the sentences, its place in {places} ({knowing} of {len(TRAINED) * len(found)} "
-        f"models know it in {KNOWN:.0%} or more), and with nouns that no pronoun ever stood for "
-        f"which it is in {new}; going by place or noun gives 50%.",
+        f"{nouns} of the sentences, its place in {places} ({knowing} of "
+        f"{len(TRAINED) * len(found)} models know it in {KNOWN:.0%} or more), and with "
+        f"nouns that no pronoun ever stood for which it is in {new}; going by place or noun gives "
+        "50%.",
         "From “it”, the head or layer chosen on other sentences gives more to the noun that is "
         f"meant in {shown(asked)} of the sentences in the model asked there, {shown(later)} in the "
         f"one asked afterwards and {shown('untrained')} in an untrained one ({shown_new(asked)}, "
@@ -245,9 +246,10 @@ def sentences_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         "Asked at “it”, and cut off there from the noun that is meant, the model is right in "
         f"{cut['right']} instead of {cut['nothing']} ({cut['other']} cut off from the other one: "
         f"by {100 * min(lost):.0f} to {100 * max(lost):.0f} points more, median "
-        f"{100 * statistics.median(lost):.0f}); a question afterwards about the place is answered rightly in {later_cut} instead of "
-        f"{later_uncut}; where the last word fits both, as “fast” does, a causal model's likelier "
-        f"place has {mean(causal, 'certainty', 'undecided'):.0%} on average, where it decides "
+        f"{100 * statistics.median(lost):.0f}); a question afterwards about the place is answered "
+        f"rightly in {later_cut} instead of {later_uncut}; where the last word fits both, as "
+        "“fast” does, a causal model's likelier place has "
+        f"{mean(causal, 'certainty', 'undecided'):.0%} on average, where it decides "
         f"{mean(causal, 'certainty', 'decided'):.0%}.",
     )
 
@@ -318,8 +320,9 @@ STUDY = Study(
     statement="In “The dog chased the ball because it was fast”, attention can resolve “it”.",
     hypothesis=(
         "Models come to know which noun is meant and, of any trained one, its place in "
-        f"{HALF + KNOWS:.0%} of the sentences or more; in these a head (or the mean of a layer's heads) chosen "
-        "on other sentences gives from “it” more to that noun than to the other one, in "
+        f"{HALF + KNOWS:.0%} of the sentences or more; in these a head (or the mean of a layer's "
+        "heads) chosen on other sentences gives from “it” more to that noun than to the other one, "
+        "in "
         f"{A_FIFTH:.0%} of the sentences more than in an untrained model: asked at “it” or only "
         "afterwards; so does, in a causal model, the word before the answer; and cut off from the "
         f"noun that is meant “it” is read rightly in {A_TENTH:.0%} of the sentences less than cut "
@@ -328,10 +331,10 @@ STUDY = Study(
     conditions=(
         "Text Transformers of 25,000 numbers (width 32, two layers of four heads, 105 words), "
         "trained with AdamW (in a pilot under Muon attention did not name the noun) on 20,000 "
-        "generated sentences, until in pilots the place was known: causal, and two going on from it in both "
-        "directions, one of which is also asked at “it”; fours of sentences with two deciding "
-        "words and the nouns in both places, of pairs of nouns never met together, others for "
-        "each seed."
+        "generated sentences, until in pilots the place was known: causal, and two going on from "
+        "it in both directions, one of which is also asked at “it”; fours of sentences with two "
+        "deciding words and the nouns in both places, of pairs of nouns never met together, others "
+        "for each seed."
     ),
     measure=(
         "Share of sentences in which the chosen weight on the noun that is meant is the "

@@ -11,11 +11,10 @@ within the image against four maps made of weights, a plain gradient by the pixe
 controls, random numbers and the ink of a patch. A digit's ink is both attended to and needed, so a
 map can be right without knowing anything of the model: only what it says beyond the ink speaks for
 it, which is its partial correlation given the ink (by ranks, which take off most of what goes with
-ink and not all). Silencing takes a patch out of all attention, so
-by its making it favours maps of all layers' attention, rollout before all. Deletion and insertion
-change the pixels instead, and there the order by ink is a rival. Silencing leaves a patch its own token, which still enters
-the mean before the head; deletion does not, but shows the reader images that it was not trained
-on.
+ink and not all). Silencing takes a patch out of all attention, so by its making it favours maps of
+all layers' attention, rollout before all. It leaves a patch its own token, which still enters the
+mean before the head. Deletion and insertion change the pixels instead, and there the order by ink
+is a rival; but they show the reader images that it was not trained on.
 
 Silencing acts on all layers, so "weights" are taken in two ways: those of the last layer, which
 are shown most often, and all layers multiplied (rollout). The second was added after a first run
@@ -267,9 +266,9 @@ STUDY = Study(
         "for each seed; the shipped reader beside them. 200 unseen digits (quick: 100)."
     ),
     measure=(
-        "Spearman's correlation over 16 patches, mean over images, and partial, given the ink; area "
-        "under insertion less area under deletion, halved. Silencing takes a patch out of attention "
-        "in all layers, which favours rollout by its making."
+        "Spearman's correlation over 16 patches, mean over images, and partial, given the ink; "
+        "area under insertion less area under deletion, halved. Silencing takes a patch out of "
+        "attention in all layers, which favours rollout by its making."
     ),
     seeds={"quick": 3, "full": 12},
     trials=trials,

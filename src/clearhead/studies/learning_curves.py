@@ -79,8 +79,8 @@ def long_trainings(outcomes: Sequence[Outcome], arms: Mapping[str, str], digits:
         f"{words} {before[arm]:.1f} to {after[arm]:.1f}" for arm, words in arms.items()
     )
     return (
-        f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits it went from {told} % "
-        f"({len(seeds)} trainings each, not judged)"
+        f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits it went from "
+        f"{told} % ({len(seeds)} trainings each, not judged)"
     )
 
 
