@@ -96,6 +96,6 @@ def test_long_trainings_are_kept_apart_and_told_beside_the_usual_ones_of_their_s
     told = long_trainings(usual + long, {"vit": "ViT"}, 10_000)
     assert told is not None
     assert "with 2,000 steps instead of 500" in told
-    assert "ViT 91.0 to 97.5 % (2 trainings" in told
+    assert "accuracy went from 91.0 to 97.5 % (ViT), in 2 trainings" in told
     assert long_trainings(usual, {"vit": "ViT"}, 10_000) is None
     assert axes.get_lines()[-1].get_ydata() == pytest.approx([2.5])

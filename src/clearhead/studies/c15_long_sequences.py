@@ -234,7 +234,7 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"formula's n², and the fused kernel's gain is a factor ({longest:,} tokens in "
         f"{_median_seconds(outcomes, 'fused', longest) / explicit:.2f} times the explicit time).",
         f"Memory grows as n to the power of {memory}, and from one length to the next "
-        f"{slopes['bytes']}, since what a call always takes hides n "
+        f"{slopes['bytes']}: where these differ, no single power describes it "
         f"({_megabytes(outcomes, 'explicit'):.0f}, {_megabytes(outcomes, 'fused'):.1f} and "
         f"{_megabytes(outcomes, 'streamed'):.1f} MB at {longest:,} tokens).",
         f"From {least} to {most} tokens the longest chain of operations that wait for one another "

@@ -208,8 +208,8 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 
 def figure(outcomes: Sequence[Outcome]) -> Figure:
     """Left: correlations by map. Middle: areas by map. Right: what decides."""
-    drawing = new_figure(14, 4.6)
-    panels = drawing.subplots(1, 3)
+    drawing = new_figure(16, 5.4)
+    panels = drawing.subplots(1, 3, width_ratios=(1, 1, 1.5))
     labels = ("rank correlation with the effect of silencing", "(insertion - deletion) / 2")
     for axes, measure, label in zip(panels, ("correlation", "area"), labels, strict=False):
         for arm, colour, marker, shift in (

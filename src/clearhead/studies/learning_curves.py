@@ -76,11 +76,11 @@ def long_trainings(outcomes: Sequence[Outcome], arms: Mapping[str, str], digits:
         for some, long in ((usual, False), (trained, True))
     )
     told = ", ".join(
-        f"{words} {before[arm]:.1f} to {after[arm]:.1f}" for arm, words in arms.items()
+        f"{before[arm]:.1f} to {after[arm]:.1f} % ({words})" for arm, words in arms.items()
     )
     return (
-        f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits it went from "
-        f"{told} % ({len(seeds)} trainings each, not judged)"
+        f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits accuracy went from "
+        f"{told}, in {len(seeds)} trainings each, not judged"
     )
 
 
