@@ -5,8 +5,8 @@ Those with blocks get Muon for the matrices in them, which reads better after fe
 (LOG.md, 2026-11-21); a CNN has none, and gets AdamW. Each has the learning rates that read best of
 three pairs (0.003 and 0.01, 0.01 and 0.03, 0.03 and 0.06) on 3,000 training digits that were put
 aside, so all rates were tuned with the same effort and without test digits. The optimiser was not:
-Muon was taken for what it read of test digits in another, larger recipe (six layers at most, with
-augmentation), and no optimiser but AdamW was tried for the CNN.
+Muon was taken for what it read of test digits in another, larger recipe (four layers, augmented
+digits, one seed), and no optimiser but AdamW was tried for the CNN.
 """
 
 from collections.abc import Mapping
