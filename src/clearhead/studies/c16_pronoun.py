@@ -21,18 +21,19 @@ word before the answer is watched instead. "fast" itself fits both nouns: no mod
 what they make of such sentences is told beside the rest.
 
 The optimiser is AdamW because its attention can be read: in a pilot under Muon the answers were as
-right, and "it" attended to other words. The length of training is that of the models that ship, in
-half as large batches. In a first full run it was half of that, fixed after pilots that had looked
-at attention too; half of those models were at chance on the place, and three that were gave all of
-the effect of the cut. It was doubled after pilots with seeds 0 to 4 that looked at the share of
-right answers alone: PILOT. Pilots are no evidence; so
-that the verdict rests on models that know, that they do is part of the evidence now: of the three
-trained models of a seed, the one that knows the place least. All this says nothing about other
-lengths, nor about large models, real language, or pronouns with several clues. A weight that names the noun shows where a head
-looks, and the cut what comes of it; a model may know and look elsewhere, because other words have
-taken up the noun before.
+right, and "it" attended to other words. In a first full run the models were trained for half as
+many texts and fewer epochs, by pilots that had looked at attention too: 26 of the 36 trained ones
+named the place in less than 60 %, and three of these made most of the effect of the cut. The length
+was now fixed after pilots with seeds 0 to 4 that looked at the share of right answers alone. With
+20,000 texts, 6 epochs and 6 more in both directions, 14 of 15 models knew the place; with 12 more,
+PILOT. Pilots are no evidence. So that the verdict rests on models that know, that they do is part
+of the evidence now: of the three trained models of a seed, the one that knows the place least.
 
-Cost: quick 300, full 1,200 seconds of one core of a busy machine.
+All this says nothing about other lengths of training, nor about large models, real language, or
+pronouns with several clues. A weight that names the noun shows where a head looks, and the cut what
+comes of it; a model may know and look elsewhere, because other words have taken up the noun before.
+
+Cost: quick 350, full 2,100 seconds of one core of a busy machine.
 """
 
 import statistics
@@ -78,7 +79,7 @@ TRAINED = ("asked at it", "asked afterwards", "causal")
 
 def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
     """One a seed: the models share their first training."""
-    settings = {"texts": 20_000, "epochs": 6, "epochs_on": 6, "fours": 100}
+    settings = {"texts": 20_000, "epochs": 6, "epochs_on": 12, "fours": 100}
     return tuple(Trial(study=STUDY.name, arm=ARM, seed=seed, settings=settings) for seed in seeds)
 
 
@@ -341,7 +342,7 @@ STUDY = Study(
         "larger of the two (place alone gives exactly 50 %); share read rightly, by noun, when "
         "“it” cannot attend to one of the nouns in any layer."
     ),
-    seeds={"quick": 3, "full": 12},
+    seeds={"quick": 2, "full": 12},
     trials=trials,
     run=run,
     evidence=evidence,
