@@ -223,7 +223,10 @@ def sentences_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     knowing = sum(
         one.values[name]["known"]["place"]["unseen"] >= KNOWN for one in found for name in TRAINED
     )
-    lost = [a - b for a, b in zip(_cut_off(found, "other"), _cut_off(found, "right"), strict=True)]
+    lost = [
+        round(100 * (a - b))
+        for a, b in zip(_cut_off(found, "other"), _cut_off(found, "right"), strict=True)
+    ]
     nouns, places = (
         _listed([mean(name, "known", by, "unseen") for name in TRAINED]) for by in ("noun", "place")
     )
@@ -246,8 +249,8 @@ def sentences_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         f"the place in {probes}.",
         "Asked at “it”, and cut off there from the noun that is meant, the model is right in "
         f"{cut['right']} instead of {cut['nothing']} ({cut['other']} cut off from the other one: "
-        f"by {100 * min(lost):.0f} to {100 * max(lost):.0f} points more, median "
-        f"{100 * statistics.median(lost):.0f}); a question afterwards about the place is answered "
+        f"by {min(lost)} to {max(lost)} points more, median "
+        f"{statistics.median(lost):.0f}); a question afterwards about the place is answered "
         f"rightly in {later_cut} instead of {later_uncut}; where the last word fits both, as "
         "“fast” does, a causal model's likelier place has "
         f"{mean(causal, 'certainty', 'undecided'):.0%} on average, where it decides "
