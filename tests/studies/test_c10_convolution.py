@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 
 from clearhead.studies.c10_convolution import STUDY
+from clearhead.studies.learning_curves import LONG
 from clearhead.studies.study import Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
@@ -34,3 +37,28 @@ def test_few_and_many_digits_are_told_apart() -> None:
 
     assert (as_claimed(few), as_claimed(many)) == (True, False)
     assert "1,000" in few.name
+
+
+@pytest.mark.parametrize("leads_long", [5.0, -5.0])
+def test_long_trainings_decide_nothing_and_are_told(leads_long: float) -> None:
+    def values(trial: Trial) -> Values:
+        lead = leads_long if trial.settings["steps"] == LONG else 1.0
+        return {"accuracy": 90.0 + (lead if trial.arm == "vit" else 0.0)}
+
+    outcomes = made_up(STUDY, values)
+
+    assert all(as_claimed(x) and len(x.first) == 12 for x in comparisons_of(STUDY, outcomes))
+    told = STUDY.sentences(outcomes)[-1]
+    long = f"{90 + leads_long:.1f}"
+    assert f"went from 91.0 to {long} % (ViT), 90.0 to 90.0 % (CNN), in 3 trainings each" in told
+
+
+@pytest.mark.parametrize(("budget", "long"), [("quick", False), ("full", True)])
+def test_only_what_was_trained_longer_is_told_of(budget: Any, long: bool) -> None:
+    outcomes = made_up(STUDY, lambda trial: {"accuracy": 90.0}, budget=budget)
+
+    told = STUDY.sentences(outcomes)
+
+    assert (f"with {LONG:,} steps" in told[-1]) == long
+    assert ("longer training was not tried" in told[-1]) == (not long)
+    assert "300 steps on 1,000 training digits" in told[0]

@@ -16,10 +16,12 @@ from clearhead.studies.c12_noisy_pixels import (
 )
 from clearhead.studies.contenders import CONTENDERS
 from clearhead.studies.digits import unseen_digits
-from clearhead.studies.study import Budget, Trial, Values
+from clearhead.studies.study import Budget, Outcome, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 NAMES = (*CORRUPTIONS, BLANK)
+ON_BLANK = {"clean": 0.3, "noisy": 0.2}
+Outcomes = tuple[Outcome, ...]
 
 
 def test_trials_are_whole() -> None:
@@ -30,9 +32,9 @@ def test_trials_are_whole() -> None:
 @pytest.mark.parametrize(
     ("falls", "claimed"),
     [
-        ({"vit": 10.0, "uniform": 20.0, "cnn": 15.0}, [True, True, True]),
-        ({"vit": 10.0, "uniform": 10.0, "cnn": 10.0}, [False, False, False]),
-        ({"vit": 10.0, "uniform": 20.0, "cnn": 2.0}, [True, False, True]),
+        ({"vit": 10.0, "uniform": 20.0, "cnn": 15.0}, [True, True, True, True, True]),
+        ({"vit": 10.0, "uniform": 10.0, "cnn": 10.0}, [False, False, False, False, True]),
+        ({"vit": 10.0, "uniform": 20.0, "cnn": 2.0}, [True, False, True, False, True]),
     ],
 )
 def test_falls_and_not_accuracies_are_compared(
@@ -47,7 +49,7 @@ def test_falls_and_not_accuracies_are_compared(
             "clean": start[trial.arm],
             "accuracy": dict.fromkeys(NAMES, spoilt),
             "drift": {name: [0.1, 0.2] for name in NAMES} if vit else {},
-            "on_blank": {"clean": 0.3, "noisy": 0.2} if vit else {},
+            "on_blank": {"clean": 0.3, "noisy": 0.2} if vit else {"clean": 0.2, "noisy": 0.9},
         }
 
     outcomes = made_up(STUDY, values, budget=budget)
@@ -61,11 +63,48 @@ def test_only_the_two_noises_decide_beside_blank_patches() -> None:
         vit = trial.arm == "vit"
         spoilt = dict.fromkeys(NAMES, 10.0 if vit else 90.0)  # the ViT falls with everything else
         spoilt |= dict.fromkeys((*NOISES, BLANK), 90.0 if vit else 10.0)
-        return {"clean": 95.0, "accuracy": spoilt, "drift": {}, "on_blank": {}}
+        return {"clean": 95.0, "accuracy": spoilt, "drift": {}, "on_blank": ON_BLANK}
 
     found = comparisons_of(STUDY, made_up(STUDY, values))
 
     assert all(as_claimed(comparison) for comparison in found)
+
+
+def of_falls(noise: dict[str, float], blank: dict[str, float], on_blank: Values) -> Outcomes:
+    def values(trial: Trial) -> Values:
+        spoilt = dict.fromkeys(NAMES, 95.0 - noise[trial.arm])
+        spoilt[BLANK] = 95.0 - blank[trial.arm]
+        drift = {name: [0.1, 0.2] for name in NAMES}
+        return {"clean": 95.0, "accuracy": spoilt, "drift": drift, "on_blank": on_blank}
+
+    return made_up(STUDY, values)
+
+
+def test_the_cnn_is_held_against_the_vit_on_blank_patches_as_well() -> None:
+    noise = {"vit": 10.0, "uniform": 20.0, "cnn": 20.0}
+
+    worse, better = (
+        comparisons_of(STUDY, of_falls(noise, {**noise, "cnn": cnn}, ON_BLANK))
+        for cnn in (20.0, 8.0)
+    )
+
+    assert [as_claimed(x) for x in worse] == [True] * 5
+    assert [as_claimed(x) for x in better] == [True, True, True, False, True]
+    assert better[3].differences == pytest.approx((-2.0,) * 12)
+
+
+@pytest.mark.parametrize(("noisy", "claimed"), [(0.1, True), (0.16, False), (0.31, False)])
+def test_attention_leaves_noise_or_does_not(noisy: float, claimed: bool) -> None:
+    falls = {"vit": 10.0, "uniform": 20.0, "cnn": 20.0}
+
+    outcomes = of_falls(falls, falls, {"clean": 0.17, "noisy": noisy})
+
+    leaves = comparisons_of(STUDY, outcomes)[-1]
+    assert as_claimed(leaves) == claimed
+    assert leaves.differences == pytest.approx((17 - 100 * noisy,) * 12)
+    told = STUDY.sentences(outcomes)[1]
+    assert f"those patches had 17 % without the noise and {100 * noisy:.0f} % with it" in told
+    assert f"the share fell in {12 if noisy < 0.17 else 0} of 12 trainings" in told
 
 
 def test_drift_is_the_mean_jensen_shannon_divergence_in_bits() -> None:

@@ -84,6 +84,14 @@ def test_evidence_both_ways() -> None:
     assert as_claimed(made_up(single=-0.3)) == [True, True, False]
 
 
+def test_fields_that_stop_growing_after_the_second_layer_are_told() -> None:
+    seen = {"seen": [0.65, 0.82, 0.9, 0.89, 0.89, 0.891]}
+    flat = [Outcome(trial=x.trial, values={**x.values, **seen}) for x in made_up()]
+    told = c13.sentences(flat)
+    assert "from layer 1 to layer 3 it changes by +25 points" in told[1]
+    assert "from there to layer 6 by -1." in told[1]
+
+
 def test_equal_halves_show_no_difference() -> None:
     for one in c13.evidence(made_up(0.0, 0.0, 0.0)):
         assert isinstance(one, Comparison)
@@ -94,4 +102,7 @@ def test_sentences_and_figure_tell_what_was_measured() -> None:
     told = c13.sentences(made_up())
     assert "0.30, 0.40, 0.50, 0.60, 0.70, 0.80" in told[0]
     assert "30%, 40%, 50%" in told[1]
+    assert "from layer 1 to layer 3 it changes by +20 points in small readers" in told[1]
+    assert "from there to layer 6 by +30." in told[1]
+    assert "more with depth was to be expected" in told[2]
     assert len(c13.figure(made_up()).axes) == 3

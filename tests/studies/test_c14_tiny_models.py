@@ -45,3 +45,28 @@ def test_both_set_ups_train_the_same_size_on_the_same_digits(mnist_train: object
 
     assert right["parameters"] == plain["parameters"]
     assert right["nll"] != plain["nll"]
+
+
+def test_every_size_but_the_largest_sees_the_digits_as_often_as_the_tiny_one() -> None:
+    epochs = {x.settings["size"]: x.settings["epochs"] for x in STUDY.trials("full", range(3))}
+
+    assert epochs == {"3 k": 5, "10 k": 5, "30 k": 5, "100 k": 5, "1 M": 1}
+
+
+def test_sentences_say_what_differs_and_that_sizes_make_no_law() -> None:
+    read = {"3 k": 95.0, "10 k": 97.5, "30 k": 98.0, "100 k": 98.5, "1 M": 93.0}
+
+    def values(trial: Trial) -> Values:
+        plain = trial.arm == "plain"
+        return {
+            "accuracy": 61.25 if plain else read[trial.settings["size"]],
+            "parameters": 9_658,
+        }
+
+    first, plain, sizes = STUDY.sentences(made_up(STUDY, values))
+
+    assert "97.50 % of unseen digits (97.50 to 97.50 over 12 trainings)" in first
+    assert "61.2 % (2 trainings): optimiser, rate and warm-up differ at once" in plain
+    assert "3 k: 95.0 %; 30 k: 98.0 %; 100 k: 98.5 %; 1 M: 93.0 %; 1 M saw every" in sizes
+    assert "no scaling law" in sizes
+    assert len(STUDY.sentences(made_up(STUDY, values, budget="quick"))) == 1

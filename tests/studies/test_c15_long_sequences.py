@@ -86,8 +86,22 @@ def test_sentences_and_figure_tell_what_was_measured() -> None:
     told = c15.sentences(made_up(USUAL))
     assert "explicit 2.00 (2.00 to 2.00)" in told[0]
     assert "streamed 1.00" in told[1]
+    assert "explicit 2.0 to 2.0, fused 2.0 to 2.0, streamed 1.9 to 1.9 from one length" in told[0]
     assert "1.50 times" in told[2]
     assert len(c15.figure(made_up(USUAL)).axes) == 3
+
+
+def test_slopes_from_one_length_to_the_next_tell_what_a_line_through_all_hides() -> None:
+    lengths = [1, 2, 8]
+    assert c15.local_slopes(lengths, [3, 12, 12]) == pytest.approx([2, 0])
+    outcomes = made_up(USUAL)
+    for outcome in outcomes:
+        if outcome.trial.arm == "fused":
+            outcome.values["bytes"] = [100, 300, 450, 900]
+            outcome.values["seconds"] = [1e-4, 2e-4, 4e-4, 1e-6 * 4096**2 / 4]
+    told = c15.sentences(outcomes)
+    assert "fused 0.6 to 1.6, streamed 1.0 to 1.0" in told[1]
+    assert "in 0.25 times the explicit time" in told[0]
 
 
 def test_a_missing_arm_is_told() -> None:

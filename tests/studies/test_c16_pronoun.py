@@ -8,12 +8,18 @@ from clearhead.models.config import TextConfig
 from clearhead.studies import c16_pronoun as c16
 from clearhead.studies.sentence_models import _untrained, sentence_models
 from clearhead.studies.study import Comparison, Outcome, Trial, Values
+from clearhead.studies.verdict import judge_evidence
 
 TINY = {"texts": 200, "epochs": 1, "epochs_on": 1, "fours": 3}
 
 
 def made_up(
-    *, at_it: float = 0.9, afterwards: float = 0.9, answer: float = 0.9, cut: float = 0.4
+    *,
+    at_it: float = 0.9,
+    afterwards: float = 0.9,
+    answer: float = 0.9,
+    cut: float = 0.4,
+    place: float = 0.9,
 ) -> list[Outcome]:
     """Heads that name the noun so often; the second head of the second layer is the best one."""
 
@@ -26,9 +32,11 @@ def made_up(
 
     def model(at: float, answering: float) -> Values:
         shares = {"nothing": 1.0, "right": cut, "other": 0.95}
-        known = dict.fromkeys(("seen", "unseen", "unseen nouns"), 0.9)
+        known, placed = (
+            dict.fromkeys(("seen", "unseen", "unseen nouns"), share) for share in (0.9, place)
+        )
         return {
-            "known": {"noun": known, "place": known},
+            "known": {"noun": known, "place": placed},
             "probe": {"unseen": 0.8, "unseen nouns": 0.6},
             "at_it": attention(at),
             "at_answer": attention(answering),
@@ -61,12 +69,41 @@ def as_claimed(outcomes: list[Outcome]) -> list[bool]:
 
 
 def test_each_piece_of_evidence_stands_for_its_own_measure() -> None:
-    assert as_claimed(made_up()) == [True, True, True, True]
-    assert as_claimed(made_up(at_it=0.6)) == [False, True, True, True]
-    assert as_claimed(made_up(afterwards=0.5)) == [True, False, True, True]
-    assert as_claimed(made_up(cut=0.93)) == [True, True, False, True]
-    assert as_claimed(made_up(answer=0.55)) == [True, True, True, False]
-    assert as_claimed(made_up(at_it=0.5, afterwards=0.5, cut=0.95, answer=0.5)) == [False] * 4
+    assert as_claimed(made_up()) == [True, True, True, True, True]
+    assert as_claimed(made_up(place=0.6)) == [False, True, True, True, True]
+    assert as_claimed(made_up(at_it=0.6)) == [True, False, True, True, True]
+    assert as_claimed(made_up(afterwards=0.5)) == [True, True, False, True, True]
+    assert as_claimed(made_up(cut=0.93)) == [True, True, True, False, True]
+    assert as_claimed(made_up(answer=0.55)) == [True, True, True, True, False]
+    nothing = made_up(at_it=0.5, afterwards=0.5, cut=0.95, answer=0.5, place=0.5)
+    assert as_claimed(nothing) == [False] * 5
+
+
+@pytest.mark.parametrize("failing", ["causal", "asked at it", "asked afterwards"])
+def test_the_premise_is_about_that_trained_model_that_knows_least(failing: str) -> None:
+    outcomes = [
+        Outcome(trial=one.trial, values=json.loads(json.dumps(one.values))) for one in made_up()
+    ]
+    for one in outcomes:
+        one.values[failing]["known"]["place"]["unseen"] = 0.625
+        one.values["untrained"]["known"]["place"]["unseen"] = 0.25
+    premise = c16.evidence(outcomes)[0]
+    assert isinstance(premise, Comparison)
+    assert premise.differences == (0.125,) * 12
+    assert not as_claimed(outcomes)[0]
+
+
+@pytest.mark.parametrize(("unknowing", "outcome"), [(0, "as claimed"), (1, "as claimed")])
+def test_one_seed_in_twelve_may_stay_at_chance(unknowing: int, outcome: str) -> None:
+    outcomes = made_up(place=1.0)[unknowing:] + made_up(place=0.5)[:unknowing]
+    found = judge_evidence({"pronoun": c16.evidence(outcomes)})["pronoun"].findings[0]
+    assert found.outcome == outcome
+
+
+def test_models_half_of_which_are_at_chance_do_not_bear_the_premise() -> None:
+    outcomes = made_up(place=1.0)[6:] + made_up(place=0.5)[:6]
+    found = judge_evidence({"pronoun": c16.evidence(outcomes)})["pronoun"].findings[0]
+    assert found.outcome != "as claimed"
 
 
 def test_the_head_is_chosen_where_it_is_not_measured() -> None:
@@ -147,11 +184,19 @@ def test_sentences_and_figure_say_what_was_measured() -> None:
     first, second, third = c16.sentences_of(outcomes)
     assert "105 words" in first
     assert "90%" in first
+    assert "(0 of 36 models know it in 95% or more)" in first
     assert "87% of the sentences in the model asked there, 62% in the one asked after" in second
     assert "51% in an untrained one" in second
-    assert "right in 41% instead of 100% (95% cut off from the other one)" in third
+    assert "right in 41% instead of 100% (95% cut off from the other one: by 54 to 54" in third
     drawn = c16.figure(outcomes)
     assert [axes.get_ylabel() for axes in drawn.axes] == ["share of the sentences (%)"] * 3
+
+
+def test_cuts_that_matter_to_a_few_models_alone_are_told_by_their_range_and_median() -> None:
+    outcomes = made_up(cut=0.9, place=1.0)[2:] + made_up(cut=0.1, place=0.5)[:2]
+    first, _, third = c16.sentences_of(outcomes)
+    assert "(30 of 36 models know it in 95% or more)" in first
+    assert "by 5 to 85 points more, median 5)" in third
 
 
 def test_the_study_is_complete() -> None:

@@ -2,9 +2,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from clearhead.studies.learning_curves import (
+    LONG,
     STEPS,
     draw_learning_curves,
     learning_trials,
+    long_trainings,
     mean_accuracies,
     run_learning,
 )
@@ -27,7 +29,7 @@ def test_each_arm_and_seed_has_a_trial_of_the_usual_length() -> None:
 
 
 def test_steps_are_whole_epochs() -> None:
-    for digits, steps in STEPS.items():
+    for digits, steps in (*STEPS.items(), (10_000, LONG)):
         assert steps % (digits // 100) == 0
 
 
@@ -66,3 +68,34 @@ def test_a_trial_reads_as_many_digits_as_it_is_told(mnist_train: object) -> None
 
     assert values["accuracy"] * 40 / 100 == pytest.approx(round(values["accuracy"] * 40 / 100))
     assert values == run_learning(Trial(study="s", arm="mlp", seed=3, settings=settings))
+
+
+def test_long_trainings_are_kept_apart_and_told_beside_the_usual_ones_of_their_seeds() -> None:
+    usual = [
+        Outcome(
+            trial=Trial(study="s", arm="vit", seed=seed, settings={"digits": 10_000, "steps": 500}),
+            values={"accuracy": accuracy},
+        )
+        for seed, accuracy in ((0, 90.0), (1, 92.0), (2, 50.0))
+    ]
+    long = [
+        Outcome(
+            trial=Trial(
+                study="s", arm="vit", seed=seed, settings={"digits": 10_000, "steps": LONG}
+            ),
+            values={"accuracy": accuracy},
+        )
+        for seed, accuracy in ((0, 97.0), (1, 98.0))
+    ]
+    axes = Figure().subplots()
+
+    draw_learning_curves(axes, usual + long)
+
+    assert mean_accuracies(usual + long, "vit") == {10_000: pytest.approx(232 / 3)}
+    assert mean_accuracies(usual + long, "vit", long=True) == {10_000: 97.5}
+    told = long_trainings(usual + long, {"vit": "ViT"}, 10_000)
+    assert told is not None
+    assert "with 2,000 steps instead of 500" in told
+    assert "accuracy went from 91.0 to 97.5 % (ViT), in 2 trainings" in told
+    assert long_trainings(usual, {"vit": "ViT"}, 10_000) is None
+    assert axes.get_lines()[-1].get_ydata() == pytest.approx([2.5])

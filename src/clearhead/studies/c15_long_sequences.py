@@ -10,12 +10,17 @@ and memory against n for the explicit formula, torch's fused kernel and a stream
 PyTorch, beside an LSTM of the same width (with its projections, which attention here is spared).
 Memory is the peak of what torch's allocator held, by torch's profiler, the result included and the
 inputs not; buffers that oneDNN takes past the allocator are not seen, so the LSTM's is not judged.
-Exponents are slopes of log against log. "In parallel" is the longest chain of operations that wait
+Exponents are slopes of log against log over all lengths; they describe no power law. What a call
+always costs hides n where it is short, and a matrix that no longer fits the cache costs more than
+its size, so slopes from one length to the next are told as well (since a first full run, in which
+nothing of what decides was changed). "In parallel" is the longest chain of operations that wait
 for one another, and, described only, the gain from a second thread: for that alone a trial takes
 two threads.
 
 "Efficiently" is read as: twice the sequence costs about twice as much, an exponent of at most 1.2.
-It cannot say where attention pays on other hardware.
+That this fails for time, and for the explicit formula's memory, follows from n² before anything is
+measured; a fused kernel takes the same n² operations and gains by a factor, not by a power. It
+cannot say where attention pays on other hardware.
 
 Cost: quick 60, full about 360 seconds, in which nothing else may run (`exclusive`). Times differ
 from run to run.
@@ -145,6 +150,11 @@ def exponent(lengths: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(lengths), np.log(costs), 1)[0])
 
 
+def local_slopes(lengths: Sequence[float], costs: Sequence[float]) -> list[float]:
+    """The same from each length to the next."""
+    return [float(x) for x in np.diff(np.log(costs)) / np.diff(np.log(lengths))]
+
+
 def interval(numbers: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Student's t interval of a mean over seeds."""
     mean = statistics.fmean(numbers)
@@ -210,14 +220,23 @@ def sentences(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         if all(gains.values())
         else ""
     )
+    explicit = _median_seconds(outcomes, "explicit", longest)
+    slopes = {
+        measure: ", ".join(f"{arm} {_slopes(outcomes, arm, measure)}" for arm in arms)
+        for measure in ("seconds", "bytes")
+    }
     return (
         f"From {shortest:,} to {longest:,} tokens processor time grows as n to the power of "
-        f"{times}; an LSTM's of the same width, {_told(outcomes, 'recurrent', 'seconds')}: it "
-        f"takes {faster[shortest]:.2f} times the fused kernel's time at {shortest:,} tokens and "
-        f"{faster[longest]:.2f} times at {longest:,}, on one thread.",
-        f"Memory grows as n to the power of {memory} ({_megabytes(outcomes, 'explicit'):.0f}, "
-        f"{_megabytes(outcomes, 'fused'):.1f} and {_megabytes(outcomes, 'streamed'):.1f} MB at "
-        f"{longest:,} tokens).",
+        f"{times} in a line through all lengths ({slopes['seconds']} from one length to the next); "
+        f"an LSTM's of the same width, {_told(outcomes, 'recurrent', 'seconds')}: it takes "
+        f"{faster[shortest]:.2f} times the fused kernel's time at {shortest:,} tokens and "
+        f"{faster[longest]:.2f} times at {longest:,}, on one thread; more than n follows from the "
+        f"formula's n², and the fused kernel's gain is a factor ({longest:,} tokens in "
+        f"{_median_seconds(outcomes, 'fused', longest) / explicit:.2f} times the explicit time).",
+        f"Memory grows as n to the power of {memory}, and from one length to the next "
+        f"{slopes['bytes']}: where these differ, no single power describes it "
+        f"({_megabytes(outcomes, 'explicit'):.0f}, {_megabytes(outcomes, 'fused'):.1f} and "
+        f"{_megabytes(outcomes, 'streamed'):.1f} MB at {longest:,} tokens).",
         f"From {least} to {most} tokens the longest chain of operations that wait for one another "
         f"goes from {steps['explicit'][0]} to {steps['explicit'][1]} in attention and from "
         f"{steps['recurrent'][0]} to {steps['recurrent'][1]} in an LSTM{threads}.",
@@ -284,6 +303,15 @@ def _told(outcomes: Sequence[Outcome], arm: str, measure: str) -> str:
     return f"{statistics.fmean(numbers):.2f} ({low:.2f} to {high:.2f})"
 
 
+def _slopes(outcomes: Sequence[Outcome], arm: str, measure: str) -> str:
+    """The least and the largest slope between neighbouring lengths, of the medians over seeds."""
+    of_arm = [x.values for x in outcomes_of(outcomes, arm)]
+    lengths = of_arm[0]["lengths"]
+    costs = [statistics.median(x[measure][i] for x in of_arm) for i in range(len(lengths))]
+    slopes = local_slopes(lengths, costs)
+    return f"{min(slopes):.1f} to {max(slopes):.1f}"
+
+
 def _median_seconds(outcomes: Sequence[Outcome], arm: str, length: int) -> float:
     of_arm = [x.values for x in outcomes_of(outcomes, arm)]
     return statistics.median(float(x["seconds"][x["lengths"].index(length)]) for x in of_arm)
@@ -309,7 +337,8 @@ STUDY = Study(
     ),
     measure=(
         "Processor seconds (least of several runs), peak bytes of torch's allocator by its "
-        "profiler, length of the longest chain in the autograd graph; slopes of log against log."
+        "profiler, length of the longest chain in the autograd graph; slopes of log against log, "
+        "over all lengths and from each to the next."
     ),
     seeds={"quick": 4, "full": 12},
     trials=trials,

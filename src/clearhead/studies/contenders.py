@@ -4,7 +4,9 @@ Every one sees the same number of images in the same batches, under the same war
 Those with blocks get Muon for the matrices in them, which reads better after few steps than AdamW
 (LOG.md, 2026-11-21); a CNN has none, and gets AdamW. Each has the learning rates that read best of
 three pairs (0.003 and 0.01, 0.01 and 0.03, 0.03 and 0.06) on 3,000 training digits that were put
-aside; so all were tuned with the same effort, and none on test digits.
+aside, so all rates were tuned with the same effort and without test digits. The optimiser was not:
+Muon was taken for what it read of test digits in another, larger recipe (four layers, augmented
+digits, one seed), and no optimiser but AdamW was tried for the CNN.
 """
 
 from collections.abc import Mapping

@@ -10,6 +10,8 @@ from clearhead.studies.study import Outcome, Trial, Values
 
 # Steps of 100 digits, by training digits: more digits, more steps, or nobody could use them.
 STEPS = MappingProxyType({100: 200, 1_000: 300, 10_000: 500, 60_000: 600})
+# For 10,000 digits four times as long, to see whether a gap closes with training.
+LONG = 2_000
 UNSEEN = 4_000
 
 # What an accuracy of 100 % is drawn as, on an axis that has no zero.
@@ -41,10 +43,17 @@ def run_learning(trial: Trial) -> Values:
     return reading(model, unseen=settings["unseen"], seed=trial.seed)
 
 
-def mean_accuracies(outcomes: Sequence[Outcome], arm: str) -> Mapping[int, float]:
+def of_steps(outcomes: Sequence[Outcome], *, long: bool) -> list[Outcome]:
+    """Those trained for `LONG` steps, or those trained as long as `STEPS` has it."""
+    return [x for x in outcomes if (x.trial.settings.get("steps") == LONG) == long]
+
+
+def mean_accuracies(
+    outcomes: Sequence[Outcome], arm: str, *, long: bool = False
+) -> Mapping[int, float]:
     """Mean accuracy over seeds, in per cent, by number of training digits."""
     found: dict[int, list[float]] = {}
-    for outcome in outcomes:
+    for outcome in of_steps(outcomes, long=long):
         if outcome.trial.arm == arm:
             found.setdefault(outcome.trial.settings["digits"], []).append(
                 float(outcome.values["accuracy"])
@@ -52,8 +61,34 @@ def mean_accuracies(outcomes: Sequence[Outcome], arm: str) -> Mapping[int, float
     return {digits: sum(x) / len(x) for digits, x in sorted(found.items())}
 
 
+def long_trainings(outcomes: Sequence[Outcome], arms: Mapping[str, str], digits: int) -> str | None:
+    """What `arms`, by their words, read after `LONG` steps, beside the same seeds' usual ones.
+
+    None where nobody was trained so long.
+    """
+    trained = of_steps(outcomes, long=True)
+    if not trained:
+        return None
+    seeds = {x.trial.seed for x in trained}
+    usual = [x for x in outcomes if x.trial.seed in seeds]
+    before, after = (
+        {arm: mean_accuracies(some, arm, long=long)[digits] for arm in arms}
+        for some, long in ((usual, False), (trained, True))
+    )
+    told = ", ".join(
+        f"{before[arm]:.1f} to {after[arm]:.1f} % ({words})" for arm, words in arms.items()
+    )
+    return (
+        f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits accuracy went from "
+        f"{told}, in {len(seeds)} trainings each, not judged"
+    )
+
+
 def draw_learning_curves(axes: Axes, outcomes: Sequence[Outcome]) -> None:
-    """Share of unseen digits read wrongly against training digits: each trial, and the means."""
+    """Share of unseen digits read wrongly against training digits: each trial, and the means.
+
+    The means of long trainings are hollow.
+    """
     for arm, contender in CONTENDERS.items():
         means = mean_accuracies(outcomes, arm)
         if not means:
@@ -74,6 +109,17 @@ def draw_learning_curves(axes: Axes, outcomes: Sequence[Outcome]) -> None:
             color=contender.colour,
             label=contender.words,
         )
+        longer = mean_accuracies(outcomes, arm, long=True)
+        if longer:
+            axes.plot(
+                list(longer),
+                [_error(mean) for mean in longer.values()],
+                contender.marker,
+                color=contender.colour,
+                markerfacecolor="none",
+                markersize=9,
+                label=f"{contender.words}, {LONG:,} steps",
+            )
     axes.set_xscale("log")
     axes.set_yscale("log")
     low, high = axes.get_ylim()

@@ -14,6 +14,9 @@ from clearhead.insight.removal import removing
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
 
+# Of what is left of ranks: less than this share of them is nothing but rounding.
+ROUNDING = 1e-9
+
 
 def silencing_effects(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"], grid: Grid
@@ -36,10 +39,36 @@ def rank_correlations(
     one: Float[Tensor, "batch patches"], other: Float[Tensor, "batch patches"]
 ) -> Float[Tensor, " batch"]:
     """Spearman's correlation within each image; 0 where one of the two is the same everywhere."""
-    ranks = [
-        torch.from_numpy(rankdata(x.detach().cpu().double().numpy(), axis=1)) for x in (one, other)
-    ]
-    first, second = (x - x.mean(dim=1, keepdim=True) for x in ranks)
+    return _cosine(_centred_ranks(one), _centred_ranks(other))
+
+
+def partial_rank_correlations(
+    one: Float[Tensor, "batch patches"],
+    other: Float[Tensor, "batch patches"],
+    given: Float[Tensor, "batch patches"],
+) -> Float[Tensor, " batch"]:
+    """The same of what is left of both after `given`: Spearman's partial correlation.
+
+    (r_xy - r_xz r_yz) / sqrt((1 - r_xz²) (1 - r_yz²)), here as the correlation of what a straight
+    line through the ranks of `given` leaves over. 0 where nothing is left of one of them.
+    """
+    control = _centred_ranks(given)
+    return _cosine(*(_rest(_centred_ranks(x), control) for x in (one, other)))
+
+
+def _centred_ranks(numbers: Tensor) -> Tensor:
+    ranks = torch.from_numpy(rankdata(numbers.detach().cpu().double().numpy(), axis=1))
+    return ranks - ranks.mean(dim=1, keepdim=True)
+
+
+def _rest(ranks: Tensor, control: Tensor) -> Tensor:
+    slope = (ranks * control).sum(dim=1) / control.square().sum(dim=1).clamp_min(1e-12)
+    rest = ranks - slope[:, None] * control
+    nothing = rest.norm(dim=1, keepdim=True) < ROUNDING * ranks.norm(dim=1, keepdim=True)
+    return rest.masked_fill(nothing, 0.0)
+
+
+def _cosine(first: Tensor, second: Tensor) -> Tensor:
     size = first.norm(dim=1) * second.norm(dim=1)
     products = (first * second).sum(dim=1)
     return torch.where(size > 0, products / size.clamp_min(1e-12), torch.zeros_like(size))
