@@ -11,10 +11,10 @@ evaluation/      second floor: accuracy with intervals, calibration, the picture
 insight/         third floor: what attention says: maps, flow, heads, ablation, faithfulness
 training/        third floor: recipes, loop, optimisers, checkpoints, many processes
 prediction/      third floor: one picture, one answer
-studies/         above the third floor: claims about attention, tested
-report/          fourth floor: a picture, a sentence or a study, in files that open anywhere
-serve/           fourth floor: a model over HTTP
-microscope/      fourth floor: one HTML page to look through a model's attention
+studies/         fourth floor: claims about attention, tested
+report/          fifth floor: a picture, a sentence or a study, in files that open anywhere
+microscope/      fifth floor: one HTML page to look through a model's attention
+serve/           sixth floor: a model over HTTP
 cli/             roof: one short file for each command
 ```
 

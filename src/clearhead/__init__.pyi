@@ -40,8 +40,8 @@ from .models.vit import VisionTransformer as VisionTransformer
 from .prediction.predict import Prediction as Prediction
 from .prediction.predict import predict as predict
 from .prediction.predict import predict_many as predict_many
-from .report.attend import Attended as Attended
-from .report.attend import attend as attend
+from .report.text.attend import Attended as Attended
+from .report.text.attend import attend as attend
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import train as train
 from .training.recipes import RECIPES as RECIPES

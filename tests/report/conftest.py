@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clearhead.report.explanation import Explanation, explain
+from clearhead.report.picture.explanation import Explanation, explain
 from tests.torchvision_operators import TORCHVISION
 
 if TYPE_CHECKING:

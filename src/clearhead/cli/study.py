@@ -166,7 +166,7 @@ def _run(options: Run) -> int:
 def _print_verdicts(results: "Results", wanted: set[str]) -> None:
     """A line a study, and what decided below: names and effects are long."""
     from clearhead.cli.output import print_line
-    from clearhead.report import study_words as words
+    from clearhead.report.studies import words as words
     from clearhead.studies.running.results import judge
 
     judged = judge(results)
@@ -191,9 +191,9 @@ def _print_verdicts(results: "Results", wanted: set[str]) -> None:
 
 def _report(options: Report) -> int:
     from clearhead.cli.output import print_line, print_remark
-    from clearhead.report.study_data import to_json
-    from clearhead.report.study_report import report_studies
-    from clearhead.report.study_write import write_study_report
+    from clearhead.report.studies.data import to_json
+    from clearhead.report.studies.found import report_studies
+    from clearhead.report.studies.write import write_study_report
     from clearhead.studies.running.results import read_results
 
     results = read_results(options.results or _default_results())

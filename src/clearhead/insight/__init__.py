@@ -1,4 +1,4 @@
-"""Second floor: what attention means, as plain data; drawing is a step of its own.
+"""Third floor: what attention means, as plain data; drawing is a step of its own.
 
 - `tokens`, `grids`: what the tokens are, said and not guessed; the grid as a model says it
 - `maps`, `tables`: one query's weights over the patches, whole matrices, names and percentages

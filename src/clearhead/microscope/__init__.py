@@ -1,4 +1,4 @@
-"""Fourth floor: the microscope, one HTML file to look through attention; it opens from disk.
+"""Fifth floor: the microscope, one HTML file to look through attention; it opens from disk.
 
 - `page`: a model to the page; `shipped`: the page of the model that ships, without torch
 - `payload`: what the page carries, weights in half precision; `reference`: what it must compute

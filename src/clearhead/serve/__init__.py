@@ -1,4 +1,4 @@
-"""Fourth floor: a model over HTTP.
+"""Sixth floor: a model over HTTP.
 
 - `config`: address and limits; `run`: listens, and stops without losing a request
 - `app`: the application; `routes` (`direct`), `protocol`: what it answers; `schemas`, `openapi`: in

@@ -1,0 +1,97 @@
+"""What words attend to, as JSON, as CSV and as a picture."""
+
+import csv
+import io
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from clearhead.insight.words_figure import words_figure
+from clearhead.report.text.attend import Attended
+
+
+def attended_dict(attended: Attended) -> dict[str, Any]:
+    """All of it, as JSON has it; layers, heads and places from 0."""
+    answer = attended.answer
+    return {
+        "text": attended.text,
+        "model": attended.model,
+        "about": attended.about,
+        "tokens": list(attended.tokens),
+        "asking": [{"place": place, "word": attended.tokens[place]} for place in attended.asking],
+        "attention": [
+            {
+                "layer": table.layer,
+                "head": table.head,
+                "heads": heads,
+                "weights": [
+                    list(attended.shares(number, row)) for row in range(len(attended.asking))
+                ],
+            }
+            for number, (table, heads) in enumerate(
+                zip(attended.tables, attended.heads, strict=True)
+            )
+        ],
+        "verified": attended.verified,
+        "remarks": list(attended.remarks),
+        "answer": None
+        if answer is None
+        else {"question": answer.question, **dict_of(answer.words)},
+    }
+
+
+def attended_csv(attended: Attended) -> str:
+    """A line for each layer, asking word and answering word; places from 0."""
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(("layer", "head", "place", "asks", "key_place", "answers", "weight"))
+    for number, table in enumerate(attended.tables):
+        head = "mean" if table.head is None else table.head
+        for row, place in enumerate(attended.asking):
+            for key, weight in enumerate(attended.shares(number, row)):
+                asks, answers = attended.tokens[place], attended.tokens[key]
+                writer.writerow((table.layer, head, place, asks, key, answers, weight))
+    return content.getvalue()
+
+
+def attended_figure(attended: Attended) -> Figure:
+    """One word asks: a row for each layer. Several: a matrix for each layer."""
+    shares = [
+        torch.tensor([attended.shares(number, row) for row in range(len(attended.asking))])
+        for number in range(len(attended.tables))
+    ]
+    names = [column_name(attended, number) for number in range(len(attended.tables))]
+    asking = [attended.tokens[place] for place in attended.asking]
+    if len(asking) == 1:
+        return words_figure(
+            [(attended.model, torch.cat(shares))],
+            names,
+            attended.tokens,
+            title=f"Whom “{asking[0]}” asks: {heads_said(attended)}",
+        )
+    return words_figure(
+        list(zip(names, shares, strict=True)),
+        asking,
+        attended.tokens,
+        title=f"Whom each word asks, a row a word: {heads_said(attended)}",
+    )
+
+
+def column_name(attended: Attended, number: int) -> str:
+    """What a table is called where people read: "layer 2", or "layer 2, head 3", from 1."""
+    head, layer = attended.tables[number].head, f"layer {attended.layers[number] + 1}"
+    return layer if head is None else f"{layer}, head {head + 1}"
+
+
+def heads_said(attended: Attended) -> str:
+    """Which heads the tables show."""
+    if attended.tables[0].head is not None:
+        return "single heads"
+    counts = sorted(set(attended.heads))
+    return f"the mean of {' or '.join(map(str, counts))} heads in each layer"
+
+
+def dict_of(words: tuple[tuple[str, float], ...]) -> dict[str, Any]:
+    """Answers with their probabilities."""
+    return {"words": [{"word": word, "probability": share} for word, share in words]}
