@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.answers import evaluation_mode, probabilities
+from clearhead.insight.answers import probabilities
 
 from .plain_forward import oblong_images, oblong_model, plain_probabilities
 
@@ -44,13 +44,6 @@ def test_a_module_is_asked_in_evaluation_mode_and_gets_its_modes_back() -> None:
     probabilities(model, torch.randn(2, 5))
     assert model.modes == [False, False, False]
     assert (model.training, model.dropout.training, model.linear.training) == (True, True, False)
-
-
-def test_modes_come_back_after_an_error() -> None:
-    model = nn.Linear(3, 2)
-    with pytest.raises(ZeroDivisionError), evaluation_mode(model):
-        raise ZeroDivisionError
-    assert model.training
 
 
 def test_each_batch_is_answered_inside_what_was_given() -> None:

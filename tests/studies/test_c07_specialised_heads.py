@@ -5,8 +5,8 @@ import torch
 
 from clearhead.capture.intervene import intervene
 from clearhead.capture.session import capture
-from clearhead.insight.heads import measure_records
-from clearhead.insight.roles import NO_CLEAR_ROLE
+from clearhead.insight.heads.measured import measure_records
+from clearhead.insight.heads.roles import NO_CLEAR_ROLE
 from clearhead.insight.tokens import Grid
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer

@@ -135,7 +135,7 @@ def _proved(found: "Attended") -> str:
 
 def _cell(weight: float) -> str:
     """A share in per cent, without the sign."""
-    from clearhead.insight.tables import percent
+    from clearhead.insight.maps.tables import percent
 
     return percent(weight).removesuffix(" %")
 
@@ -149,7 +149,7 @@ def _write_files(found: "Attended", csv: Path | None, pictures: list[Path]) -> N
         write_durably(csv, attended_csv(found).encode())
         print_remark(f"wrote {csv}")
     for path in pictures:
-        from clearhead.insight.drawing import save_figure
+        from clearhead.insight.figures.drawing import save_figure
 
         save_figure(attended_figure(found), path)
         print_remark(f"wrote {path}")

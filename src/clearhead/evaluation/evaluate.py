@@ -5,14 +5,12 @@ distributed run can join the probabilities of its parts.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
@@ -28,6 +26,7 @@ from clearhead.evaluation.metrics import (
     reliability,
     wilson_interval,
 )
+from clearhead.evaluation.mode import evaluation_mode
 from clearhead.models.build import ImageModel
 
 NUM_SAMPLES = 32
@@ -130,7 +129,7 @@ def predict_dataset(
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
     like = next(model.parameters())
-    with _evaluation_mode(model), torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         parts = [
             model(normalize(batch.to(like.device), model.config).to(like.dtype)).cpu().double()
             for batch in torch.split(images, batch_size)
@@ -144,19 +143,6 @@ def predict_dataset(
             "settings are broken, so load another checkpoint"
         )
     return logits.softmax(dim=1)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    # Only those that train are touched: to set a module's mode takes longer than its layer.
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _evenly_spaced(total: int, wanted: int) -> Int[Tensor, " m"]:

@@ -1,7 +1,7 @@
 """What any image model answers: probabilities, batch by batch, one mode and no gradients."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
+from clearhead.evaluation.mode import evaluation_mode
 
 # Gives logits, or an object that has them as `.logits`.
 Model = Callable[..., Any]
@@ -48,20 +49,6 @@ def batches(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
     parts: tuple[Tensor, ...] = images.split(batch_size)
     return parts
-
-
-@contextmanager
-def evaluation_mode(model: Model) -> Iterator[None]:
-    """A module's evaluation mode; afterwards each of its parts is as it was."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [(module, module.training) for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def device_of(model: Model, images: Tensor) -> torch.device:

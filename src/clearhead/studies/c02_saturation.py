@@ -33,9 +33,9 @@ from torch import Tensor
 from clearhead import attention
 from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
-from clearhead.insight.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.insight.drawing import new_figure
-from clearhead.insight.measures import entropy
+from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
+from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.heads.measures import entropy
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.digits import training_digits, unseen_digits

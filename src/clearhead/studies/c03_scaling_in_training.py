@@ -43,9 +43,9 @@ from clearhead.capture.session import capture
 from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.errors import DivergenceError
-from clearhead.insight.colours import KEY, MUTED, QUERY
-from clearhead.insight.drawing import new_figure
-from clearhead.insight.measures import entropy
+from clearhead.insight.figures.colours import KEY, MUTED, QUERY
+from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.heads.measures import entropy
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.contenders import reading

@@ -30,16 +30,16 @@ from torch import Tensor
 from clearhead.capture.intervene import Change, intervene
 from clearhead.capture.record import Attention
 from clearhead.data.pixels import normalize
-from clearhead.insight.ablation import ablate
+from clearhead.insight.ablation.ablate import ablate
+from clearhead.insight.ablation.parts import every_head
 from clearhead.insight.answers import probabilities
-from clearhead.insight.colours import KEY, MUTED, OUTLINE, QUERY
-from clearhead.insight.drawing import new_figure
+from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY
+from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.grids import grid_of
-from clearhead.insight.heads import HeadMeasures, measure_heads
+from clearhead.insight.heads.measured import HeadMeasures, measure_heads
+from clearhead.insight.heads.roles import MOST_PIXELS_MOVED, NO_CLEAR_ROLE, describe_heads, move
+from clearhead.insight.heads.untrained import untrained_heads
 from clearhead.insight.ink import ink_of
-from clearhead.insight.parts import every_head
-from clearhead.insight.roles import MOST_PIXELS_MOVED, NO_CLEAR_ROLE, describe_heads, move
-from clearhead.insight.untrained import untrained_heads
 from clearhead.models.build import load
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.contenders import train_contender

@@ -27,10 +27,10 @@ from torch import Tensor
 
 from clearhead.data.pixels import normalize
 from clearhead.insight.answers import probabilities
-from clearhead.insight.colours import KEY, MUTED, OUTLINE, QUERY
-from clearhead.insight.drawing import new_figure
+from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY
+from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.grids import grid_of
-from clearhead.insight.heads import measure_heads
+from clearhead.insight.heads.measured import measure_heads
 from clearhead.insight.tokens import Grid, coordinates
 from clearhead.models.build import ImageModel, build, load
 from clearhead.models.config import CNNConfig, ViTConfig

@@ -37,9 +37,9 @@ from clearhead.capture.session import capture
 from clearhead.data.corruptions import CORRUPTIONS, corrupt
 from clearhead.data.pixels import normalize
 from clearhead.insight.answers import probabilities
-from clearhead.insight.drawing import new_figure
+from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.heads.measures import entropy
 from clearhead.insight.ink import ink_of
-from clearhead.insight.measures import entropy
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
 from clearhead.models.vit import VisionTransformer

@@ -34,12 +34,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.data.pixels import normalize
-from clearhead.insight.baselines import Baseline
-from clearhead.insight.colours import KEY, OUTLINE, QUERY
-from clearhead.insight.drawing import new_figure
-from clearhead.insight.faithfulness import faithfulness, visible_change
+from clearhead.insight.figures.colours import KEY, OUTLINE, QUERY
+from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.grids import grid_of
-from clearhead.insight.standard_maps import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
+from clearhead.insight.maps.standard import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
+from clearhead.insight.mattered.baselines import Baseline
+from clearhead.insight.mattered.faithfulness import faithfulness, visible_change
 from clearhead.models.build import load
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.contenders import train_contender

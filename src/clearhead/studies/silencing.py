@@ -8,9 +8,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from clearhead.capture.intervene import intervene
+from clearhead.insight.ablation.parts import Part
+from clearhead.insight.ablation.removal import removing
 from clearhead.insight.answers import Around, probabilities
-from clearhead.insight.parts import Part
-from clearhead.insight.removal import removing
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
 

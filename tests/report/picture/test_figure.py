@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.insight.colours import weight_norm
+from clearhead.insight.figures.colours import weight_norm
 from clearhead.report.picture.explanation import Explanation, explain
 from clearhead.report.picture.figure import to_figure, to_png, to_svg
 from clearhead.report.picture.payload import start

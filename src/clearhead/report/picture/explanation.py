@@ -15,8 +15,8 @@ from clearhead.capture.record import Attention
 from clearhead.capture.session import capture
 from clearhead.data.pictures.any_picture import Picture
 from clearhead.errors import InputError, NothingCapturedError
-from clearhead.insight.answers import evaluation_mode
-from clearhead.insight.relevance import Relevance, logits_of
+from clearhead.evaluation.mode import evaluation_mode
+from clearhead.insight.maps.relevance import Relevance, logits_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
 from clearhead.prediction.predict import SURE, UNSURE, Prediction

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from clearhead.insight.colours import OUTLINE
-from clearhead.insight.drawing import (
+from clearhead.insight.figures.colours import OUTLINE
+from clearhead.insight.figures.drawing import (
     bare,
     draw_picture,
     draw_signed,

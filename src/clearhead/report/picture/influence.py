@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from clearhead.capture.captured import Captured
 from clearhead.capture.intervene import intervene
 from clearhead.errors import CaptureError, InputError
+from clearhead.insight.ablation.parts import Part
+from clearhead.insight.ablation.removal import removing
 from clearhead.insight.answers import Around, probabilities
-from clearhead.insight.parts import Part
-from clearhead.insight.relevance import Relevance, relevance_of
-from clearhead.insight.removal import removing
-from clearhead.insight.rollout import read_out, rollout
+from clearhead.insight.maps.relevance import Relevance, relevance_of
+from clearhead.insight.maps.rollout import read_out, rollout
 from clearhead.insight.tokens import Grid
 
 MOST_SILENCED = 64

@@ -11,7 +11,7 @@ from clearhead.capture.captured import Captured
 from clearhead.capture.record import Attention
 from clearhead.capture.session import capture
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.tables import AttentionTable, attention_table
+from clearhead.insight.maps.tables import AttentionTable, attention_table
 from clearhead.insight.tokens import Words
 from clearhead.report.readers.named import HF, TIMM
 from clearhead.report.text.reader import Answer, TextReader

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from clearhead.insight.words_figure import words_figure
+from clearhead.insight.figures.words import words_figure
 from clearhead.report.text.attend import Attended
 
 
