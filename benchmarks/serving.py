@@ -44,6 +44,7 @@ from rich.table import Table
 
 PORT = int(os.environ.get("PORT", "8790"))
 ROUNDS = 3
+CAPACITIES = (8, 64)  # of the server under too much load; 64 is the default
 # Two cores, several processes: with threads of its own, NumPy is three times slower in all of them.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PEERS = Path(__file__).parent / "peers"
@@ -193,9 +194,9 @@ def drive(
 
 
 @contextmanager
-def running(server: str, python: str) -> Iterator[int]:
+def running(server: str, python: str, *options: str) -> Iterator[int]:
     """A server, ready; its process id."""
-    command = [sys.executable, "-m", "clearhead", "serve", "--port", str(PORT)]
+    command = [sys.executable, "-m", "clearhead", "serve", "--port", str(PORT), *options]
     if server != "clearhead":
         command = [python, str(PEERS / f"with_{server}.py"), str(PORT)]
     with tempfile.TemporaryFile() as log:
@@ -248,18 +249,19 @@ def compare(servers: list[str], python: str, connections: tuple[int, ...], secon
     Console().print(table)
 
 
-def overload(seconds: float) -> None:
-    """Ten times the capacity (64): clients that come again when told to, and at once."""
-    with running("clearhead", ""):
-        drive("clearhead", 60, 2.0)
+def overload(capacity: int, seconds: float) -> None:
+    """Ten times the capacity: clients that come again when told to, and at once."""
+    many = 10 * capacity
+    with running("clearhead", "", "--capacity", str(capacity)):
+        drive("clearhead", capacity, 2.0)
         loads = {
-            "60 connections": drive("clearhead", 60, seconds),
-            "640, as Retry-After says": drive("clearhead", 640, seconds, waits=True),
-            "640, at once again": drive("clearhead", 640, seconds),
-            "60 afterwards": drive("clearhead", 60, seconds),
+            f"{capacity} connections": drive("clearhead", capacity, seconds),
+            f"{many}, as Retry-After says": drive("clearhead", many, seconds, waits=True),
+            f"{many}, at once again": drive("clearhead", many, seconds),
+            f"{capacity} afterwards": drive("clearhead", capacity, seconds),
         }
     table = Table("clients", "answers/s", "of peak", "refusals/s", "p50 ms", "p99 ms", "statuses")
-    peak = loads["60 connections"].rate()
+    peak = loads[f"{capacity} connections"].rate()
     for name, load in loads.items():
         refused = 429 in load.taken
         table.add_row(
@@ -301,7 +303,8 @@ def main(
     """Measure all of it."""
     found = [name for name in servers if _is_there(name, peers_python)]
     compare(found, peers_python, connections, seconds)
-    overload(seconds)
+    for capacity in CAPACITIES:
+        overload(capacity, seconds)
     if requests:
         leaks(requests)
 
