@@ -31,7 +31,10 @@ export function createMatrix(app, stageOf) {
     corner: STRINGS.matrix.corner,
     rowHeads: heads,
     columnHeads: heads,
-    move: (asker, answerer) => app.set({ asker, answerer }),
+    move: (asker, answerer) => {
+      app.acts.answerer = true;
+      app.set({ asker, answerer });
+    },
   });
   const legend = createLegend();
   const scale = createScale(app);

@@ -114,7 +114,7 @@ export function createPad(app, which, name) {
     } else return;
     event.preventDefault();
     tool.shown = event.key !== "Escape";
-    if (event.key !== "Backspace" && event.key !== "Escape") app.say(placeWords());
+    if (event.key !== "Backspace" && event.key !== "Escape") app.say(placeWords(), "place");
     update();
   });
   canvas.addEventListener("focus", () => {
@@ -188,6 +188,23 @@ export function createPad(app, which, name) {
 }
 
 /**
+ * One stroke; one that never left its first point is a dot, which a line of no length would not show.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Stroke} stroke
+ */
+function drawStroke(context, stroke) {
+  const [[x, y]] = stroke;
+  context.beginPath();
+  if (stroke.every((point) => point[0] === x && point[1] === y)) {
+    context.arc(x, y, LINE / 2, 0, 2 * Math.PI);
+    context.fill();
+    return;
+  }
+  for (const point of stroke) context.lineTo(...point);
+  context.stroke();
+}
+
+/**
  * @param {HTMLCanvasElement} canvas
  * @param {Stroke[]} strokes
  * @param {{shown: boolean, down: boolean, at: Point}} tool
@@ -200,12 +217,8 @@ function drawStrokes(canvas, strokes, tool) {
   context.lineJoin = "round";
   context.lineWidth = LINE;
   context.strokeStyle = style.color;
-  for (const stroke of strokes) {
-    context.beginPath();
-    context.moveTo(...stroke[0]);
-    for (const point of stroke.length > 1 ? stroke : [stroke[0]]) context.lineTo(...point);
-    context.stroke();
-  }
+  context.fillStyle = style.color;
+  for (const stroke of strokes) drawStroke(context, stroke);
   if (!tool.shown) return;
   const [x, y] = tool.at;
   context.lineWidth = 3;

@@ -1,5 +1,6 @@
 // The weighted sum: how much the asker takes from each patch, and what it has heard.
 
+import { added } from "../arithmetic.js";
 import { el, fill } from "../element.js";
 import { decimal, percent } from "../numbers.js";
 import { signedScale } from "../scales.js";
@@ -12,6 +13,8 @@ import { withTable } from "./tabled.js";
 import { chosenHead, rowOf, tokenName, vectorOf } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
+
+const SHOWN = 8; // terms on lines of their own; the others share one
 
 /** @param {App} app */
 export function createTaken(app) {
@@ -46,15 +49,22 @@ export function createTaken(app) {
     const row = rowOf(app, weights, app.state.asker);
     const domain = roundDomain(largestSize(value));
     const order = Array.from(row, (_, token) => token).sort((a, b) => row[b] - row[a]);
+    const [first, rest] = [order.slice(0, SHOWN), order.slice(SHOWN)];
     fill(
       list,
-      ...order.slice(0, 8).map((token) =>
+      ...first.map((token) =>
         line(
           `${percent(row[token])} × v, ${tokenName(app, token).toLowerCase()}`,
           handed(value, token, headDim, row[token]),
           domain,
         ),
       ),
+      rest.length > 0 &&
+        line(
+          caption.rest(rest.length, rest.reduce((sum, token) => sum + row[token], 0)),
+          rest.map((token) => handed(value, token, headDim, row[token])).reduce(added),
+          domain,
+        ),
       line(`= ${caption.context}`, vectorOf(context, app.state.asker, headDim), domain),
     );
     legend.show(signedScale(domain, caption.strips));
