@@ -9,6 +9,11 @@ const SECONDS = 10; // after which a message would only be stale
 /** What is said first of all that waits. @type {Kind[]} */
 const ORDER = ["answer", "place", "note"];
 
+/** So that two messages are not read as one. @param {string} message */
+function sentence(message) {
+  return /[.!?…]$/.test(message) ? message : `${message}.`;
+}
+
 /**
  * The region that is read aloud, and copies for the eye in places that are kept free for them.
  * @param {number} count of copies
@@ -34,7 +39,7 @@ export function createLive(count) {
     const told = ORDER.flatMap((kind) => waiting.filter((one) => one.kind === kind));
     waiting = [];
     last = { time: performance.now(), place: told.every(({ kind }) => kind === "place") };
-    element.textContent = told.map(({ message }) => message).join(" ");
+    element.textContent = told.map(({ message }) => sentence(message)).join(" ");
     const shown = told.filter(({ kind }) => kind !== "answer"); // that one stands elsewhere
     if (shown.length) show(shown.map(({ message }) => message).join(" "));
     clearTimeout(ending);
