@@ -154,6 +154,8 @@ export const STRINGS = {
       scaled: "The same numbers on the same colours: see them shrink.",
       weights: "Rows ask, columns answer. Each row sums to 100 %.",
     },
+    /** In place of the heading and note of "÷ √d" where it is off. */
+    unscaled: { heading: "Not scaled  q·k", note: "÷ √d is off: the same numbers as the scores." },
     corner: "asks ↓ answers →",
     /** @param {string} stage @param {number} layer @param {number} head */
     label: (stage, layer, head) => `${stage}, layer ${layer + 1}, head ${headName(head)}`,
@@ -182,6 +184,7 @@ export const STRINGS = {
     sum: "Σ qᵢkᵢ",
     /** @param {number} dim */
     divide: (dim) => `÷ √${dim}`,
+    undivided: "not divided",
     factor: "× scale",
     temperature: "÷ T",
     power: "e^",
