@@ -200,3 +200,48 @@ def test_other_numbers_for_a_text_fail_the_self_check(microscope: Microscope) ->
     assert microscope.settle().ask("() => clearhead.app.examples.failed") is False
     difference = microscope.ask("() => clearhead.app.examples.difference")
     assert 0 <= difference < 1e-8
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_rows_of_colours_stand_beside_their_words_however_many(
+    width: int, microscope: Microscope
+) -> None:
+    microscope.page.set_viewport_size({"width": width, "height": 800})
+    sentence = "+".join(["cat", "dog", "the", "ball", "because"] * 6)
+    microscope.show(tab="text", sentence=sentence)
+    lines = microscope.ask(
+        """() => [...document.querySelectorAll(".of-words .line")].slice(1).map((line) =>
+          [...line.children].slice(0, 2).map((one) => {
+            const { top, height } = one.getBoundingClientRect();
+            return [top, height];
+          }))"""
+    )
+    assert len(lines) == 30
+    np.testing.assert_allclose([line[0] for line in lines], [line[1] for line in lines], atol=0.6)
+    assert min(line[0][1] for line in lines) >= 14
+    heads = microscope.ask(
+        """() => [...document.querySelectorAll(".of-words [role=columnheader]:not(.corner) span")]
+          .map((one) => one.getBoundingClientRect()).map(({ left, right }) => [left, right])"""
+    )
+    ends = np.array(heads)
+    assert (ends[:-1, 1] <= ends[1:, 0] + 0.5).all()
+    assert microscope.ask("() => document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_a_very_long_word_is_cut_and_can_still_be_read_whole(
+    width: int, microscope: Microscope
+) -> None:
+    microscope.page.set_viewport_size({"width": width, "height": 800})
+    long = "x" * 150
+    microscope.show(tab="text", sentence=f"The+{long}+chased+the+ball.")
+    assert microscope.ask("() => document.documentElement.scrollWidth") <= width
+    button = microscope.page.get_by_role("radio", name=f"“{long}” asks")
+    assert button.get_attribute("title") == long
+    head = microscope.page.get_by_role("rowheader", name=long).first
+    assert head.get_attribute("title") == long
+    for one in (button, head.locator("span")):
+        assert one.evaluate("(one) => one.scrollWidth > one.clientWidth")
+        assert one.evaluate("(one) => getComputedStyle(one).textOverflow") == "ellipsis"
+    table = microscope.page.locator(".text-maps > .table-holder")
+    assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")

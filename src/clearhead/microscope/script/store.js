@@ -41,6 +41,7 @@ import { firstState, switchesOf } from "./state.js";
  * @property {(message: string, kind?: Kind) => void} say to the live region
  * @property {Acts} acts
  * @property {number} links how often everything was set anew, by a link or by Reset
+ * @property {() => void} anew everything is about to be
  * @property {number} besides the temperature to which ÷√d returns when it is switched on again
  * @property {() => string} link
  */
@@ -101,12 +102,16 @@ export function createStore(model, textModel, payload, show) {
     say: () => {},
     acts: {},
     links: 0,
+    anew: () => {
+      app.links++;
+      app.besides = 1;
+    },
     besides: 1,
     link: () => `${location.href.split("#")[0]}#${stateToHash(app.state, first, config)}`,
   };
   // The address may have been written over since: the event knows where it went.
   addEventListener("hashchange", ({ newURL }) => {
-    app.links++;
+    app.anew();
     change(stateFromHash(new URL(newURL).hash, first, config));
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // ink is drawn anew

@@ -150,7 +150,7 @@ function badgeElements(app, changes) {
       type: "button",
       on: {
         click: () => {
-          app.links++;
+          app.anew();
           app.set({ ...untouched(), centred: true });
           app.say(done);
           document.getElementById(`tab-${app.state.tab}`)?.focus();

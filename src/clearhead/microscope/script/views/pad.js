@@ -13,6 +13,7 @@ import { createToggle } from "./choice.js";
 const STEP = CANVAS / 28; // a key moves the pen by a pixel of the model's
 const FAR = 4; // times as far with Shift
 const LINE = 22; // width of the drawn line in units
+const INK = "#14181f"; // on paper
 const ARROWS = /** @type {Record<string, Point>} */ ({
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -175,6 +176,10 @@ export function createPad(app, which, name) {
     help,
   );
 
+  // On paper the page is light, in whatever theme it was drawn.
+  addEventListener("beforeprint", () => drawStrokes(canvas, app.state[which], { ...tool, shown: false }, INK));
+  addEventListener("afterprint", update);
+
   function update() {
     const strokes = app.state[which];
     drawStrokes(canvas, strokes, tool);
@@ -208,16 +213,17 @@ function drawStroke(context, stroke) {
  * @param {HTMLCanvasElement} canvas
  * @param {Stroke[]} strokes
  * @param {{shown: boolean, down: boolean, at: Point}} tool
+ * @param {string} [ink] in place of the theme's
  */
-function drawStrokes(canvas, strokes, tool) {
+function drawStrokes(canvas, strokes, tool, ink) {
   const context = pen(canvas);
   const style = getComputedStyle(canvas);
   context.clearRect(0, 0, CANVAS, CANVAS);
   context.lineCap = "round";
   context.lineJoin = "round";
   context.lineWidth = LINE;
-  context.strokeStyle = style.color;
-  context.fillStyle = style.color;
+  context.strokeStyle = ink ?? style.color;
+  context.fillStyle = ink ?? style.color;
   for (const stroke of strokes) drawStroke(context, stroke);
   if (!tool.shown) return;
   const [x, y] = tool.at;

@@ -28,6 +28,7 @@ import { tableElement, withTable } from "./tabled.js";
 /** @typedef {ReturnType<typeof createGrid>} Grid */
 
 const words = STRINGS.text;
+const LONG = 16; // letters of a word that may be cut: the whole is in its title, and is read aloud
 
 /** @param {App} app */
 export function createText(app) {
@@ -40,7 +41,7 @@ export function createText(app) {
   const scale = createScale(app);
   const notes = [el("p", { class: "small" }), el("p", { class: "sentence" }), el("p", { class: "small" })];
   const table = el("div", { class: "table-holder", tabindex: 0, role: "region" });
-  const matrix = el("div", {});
+  const matrix = el("div", { class: "words-matrix" });
   const tabled = withTable(matrix, () => matrixTable(app, reader(app.state.sentence)));
   const element = el(
     "div",
@@ -167,11 +168,13 @@ function createHeadChoice(app) {
  * @param {readonly string[]} sentence
  */
 function createWords(app, sentence) {
-  return createChoice({
+  const choice = createChoice({
     label: words.words,
     options: sentence.map((word, value) => ({ value, text: word, label: words.asker(word) })),
     choose: (word) => app.set({ word }),
   });
+  choice.buttons.forEach((button, i) => setAttribute(button, "title", sentence[i].length > LONG ? sentence[i] : null));
+  return choice;
 }
 
 /**
