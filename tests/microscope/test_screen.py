@@ -255,7 +255,7 @@ def test_a_message_goes_away(microscope: Microscope) -> None:
 def test_about_says_that_it_has_no_picture(microscope: Microscope) -> None:
     microscope.show(tab="about")
     microscope.page.get_by_role("button", name="PNG", exact=True).click()
-    microscope.page.get_by_text("This tab has no picture.").wait_for()
+    expect(microscope.page.locator(".said:visible")).to_contain_text("This tab has no picture.")
 
 
 def test_a_heads_name_stands_beside_the_mean_that_decides_it(

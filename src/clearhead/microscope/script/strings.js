@@ -50,7 +50,7 @@ export const STRINGS = {
     /** @param {string} name */
     saved: (name) => `Saved ${name}.`,
     nothing: "There is nothing to save here yet.",
-    nothingInStep: "This step shows no matrix to save. Steps 5 to 8 do, and the other tabs.",
+    nothingInStep: "This step has no picture to save. Steps 5 to 8 have one, and the other tabs.",
     nothingInAbout: "This tab has no picture. Open another one to save what it shows.",
   },
   badges,
@@ -296,6 +296,7 @@ export const STRINGS = {
     where: "Where",
     scopeNames: { head: "this head", layer: "this layer", model: "every layer" },
     scopes: { head: "in this head", layer: "in this layer", model: "in every layer" },
+    models: { trained: "Trained model", now: "Now" },
     /** @param {string} answer @param {number} before @param {string} now @param {number} after */
     answerProof: (answer, before, now, after) =>
       `Trained model: ${answer} ${finePercent(before)}. Now: ${now} ${finePercent(after)}.`,
@@ -563,6 +564,14 @@ export const STRINGS = {
     switches: "switches",
     trained: "none: the trained model",
     scale: "scale",
+    matrices: "matrices",
+    directions: "rows ask, columns answer; the asker's row is framed",
+    component: "component",
+    term: "term",
+    row: "row of patches",
+    column: "column of patches",
+    who: "model",
+    axes: ["row", "column"],
     asker: "asks",
     answerer: "answers",
     value: "value",

@@ -18,27 +18,18 @@ const SHOWN = 8; // terms on lines of their own; the others share one
 
 /** @param {App} app */
 export function createTaken(app) {
-  const { headDim, tokens } = app.config;
+  const { headDim } = app.config;
   const { caption } = STRINGS.walk;
   const list = el("div", { class: "strips taken" });
   const legend = createLegend();
   const tabled = withTable(list, () => {
     const { run } = app.reading;
     if (run === null) return { caption: caption.taken, columns: [], rows: [] };
-    const { value, weights, context } = chosenHead(app, run);
-    const shares = rowOf(app, weights, app.state.asker);
     const components = Array.from({ length: headDim }, (_, i) => String(i + 1));
-    /** @param {string} name @param {Float64Array} vector */
-    const row = (name, vector) => [name, ...Array.from(vector, (component) => decimal(component))];
     return {
       caption: caption.taken,
       columns: [STRINGS.answered.patch, ...components],
-      rows: [
-        ...Array.from({ length: tokens }, (_, token) =>
-          row(`${tokenName(app, token)}, ${percent(shares[token])} × v`, handed(value, token, headDim, shares[token])),
-        ),
-        row(caption.context, vectorOf(context, app.state.asker, headDim)),
-      ],
+      rows: termsOf(app, run).map(({ name, values }) => [name, ...Array.from(values, (value) => decimal(value))]),
     };
   });
   const element = el("section", { class: "strip-panel" }, legend.element, tabled.element);
@@ -71,6 +62,23 @@ export function createTaken(app) {
     if (!app.drawing) tabled.update();
   }
   return { element, update };
+}
+
+/**
+ * Every term of the weighted sum, and last the sum.
+ * @param {App} app
+ * @param {import("../model.js").Run} run
+ */
+export function termsOf(app, run) {
+  const { headDim, tokens } = app.config;
+  const { value, weights, context } = chosenHead(app, run);
+  const shares = rowOf(app, weights, app.state.asker);
+  const terms = Array.from({ length: tokens }, (_, token) => ({
+    name: `${tokenName(app, token)}, ${percent(shares[token])} × v`,
+    values: handed(value, token, headDim, shares[token]),
+  }));
+  const sum = { name: STRINGS.walk.caption.context, values: vectorOf(context, app.state.asker, headDim) };
+  return [...terms, sum];
 }
 
 /**
