@@ -105,6 +105,22 @@ def test_data_keep_their_colours_where_colours_are_forced(microscope: Microscope
         microscope.page.emulate_media(forced_colors="null")
 
 
+def test_the_chosen_row_and_column_have_borders_where_colours_are_forced(
+    microscope: Microscope,
+) -> None:
+    borders = """() => [".head.now", ".cell.in-row", ".cell.in-column"].map((one) => {
+      const style = getComputedStyle(document.querySelector(`.explore .matrix ${one}`));
+      return parseFloat(style.borderTopWidth) + parseFloat(style.borderLeftWidth);
+    })"""
+    microscope.show(tab="explore")
+    assert microscope.ask(borders) == [0, 0, 0]
+    microscope.page.emulate_media(forced_colors="active")
+    try:
+        assert min(microscope.ask(borders)) >= 2
+    finally:
+        microscope.page.emulate_media(forced_colors="null")
+
+
 def test_tools_are_left_out_of_print(microscope: Microscope) -> None:
     microscope.show(tab="explore")
     microscope.page.emulate_media(media="print")

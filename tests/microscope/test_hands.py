@@ -209,3 +209,21 @@ def test_a_link_leads_past_everything_to_the_view(microscope: Microscope) -> Non
     press(microscope, "Tab")
     assert "Layer" in microscope.ask(FOCUSED)
     assert microscope.ask("() => clearhead.app.state.removed") == [2]
+
+
+def test_a_cleared_canvas_can_be_brought_back(microscope: Microscope) -> None:
+    draw = microscope.page.locator(".draw")
+    strokes = "() => clearhead.app.state.strokes"
+    before = microscope.ask(strokes)
+    draw.get_by_role("button", name="Clear").click()
+    expect(draw.locator(".pad-hint")).to_be_visible()
+    undo = draw.get_by_role("button", name="Undo")
+    expect(undo).to_have_attribute("aria-disabled", "false")
+    undo.click()
+    expect(draw.locator(".pad-hint")).to_be_hidden()
+    assert microscope.ask(strokes) == before
+    draw.get_by_role("button", name="Clear").click()
+    microscope.page.get_by_role("button", name="Example 3").click()
+    undo.click()  # a stroke of the new digit, not the old one
+    assert microscope.ask(strokes) == []
+    expect(undo).to_have_attribute("aria-disabled", "true")

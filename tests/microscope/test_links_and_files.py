@@ -231,7 +231,7 @@ def test_the_weighted_sum_saves_its_terms_and_their_sum(microscope: Microscope) 
 def test_what_mattered_saves_its_own_maps(microscope: Microscope) -> None:
     microscope.show(tab="explore", focus="mattered").settle()
     name, content = save(microscope, "CSV")
-    assert name == "clearhead-explore-mattered-3A.csv"
+    assert name == "clearhead-explore-mattered.csv"
     head, *rows = table_of(content)
     assert head[1:3] == ["row of patches", "column of patches"]
     shown = microscope.page.locator(".mattered .patches .cell").evaluate_all(

@@ -124,7 +124,7 @@ def test_the_table_says_what_the_chosen_word_asks(
     one = weights_of(twin, DOG)[0][3][1]
     shown = microscope.ask(
         """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map((cell) => {
-          const [, said] = /: ([\\d.e−-]+) percent/.exec(cell.getAttribute("aria-label"));
+          const [, said] = /: (.+) percent/.exec(cell.getAttribute("aria-label"));
           return Number(said.replace("−", "-"));
         })"""
     )
@@ -245,3 +245,35 @@ def test_a_very_long_word_is_cut_and_can_still_be_read_whole(
         assert one.evaluate("(one) => getComputedStyle(one).textOverflow") == "ellipsis"
     table = microscope.page.locator(".text-maps > .table-holder")
     assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
+def test_a_sentence_without_a_full_stop_is_asked_about_all_the_same(microscope: Microscope) -> None:
+    said = ".text .panel .small:last-child"
+    microscope.show(tab="text")
+    whole = microscope.text(said)
+    assert "full stop" not in whole
+    microscope.show(tab="text", sentence=DOG.removesuffix(".").replace(" ", "+"))
+    microscope.page.locator(".words button").nth(8).wait_for()
+    assert microscope.page.locator(".words button").count() == 9
+    shares = re.findall(r"\w+ [\d.]+\u202f%", whole)
+    assert len(shares) == 3
+    assert re.findall(r"\w+ [\d.]+\u202f%", microscope.text(said)) == shares
+    assert "read as if it ended with a full stop" in microscope.text(said)
+    expect(microscope.page.get_by_role("button", name="Swap the two things")).to_be_enabled()
+
+
+def test_where_which_one_is_not_asked_the_reason_is_said(microscope: Microscope) -> None:
+    said = ".text .panel .small:last-child"
+    microscope.show(tab="text", sentence="The+cat+sat.")
+    assert "is asked only of sentences like" in microscope.text(said)
+    microscope.show(tab="text", sentence="The+zebra+chased+the+ball+because+it+was+fast.")
+    assert "a word that the model has never met" in microscope.text(said)
+
+
+def test_an_answer_that_is_not_in_the_sentence_is_named_as_such(microscope: Microscope) -> None:
+    microscope.show(tab="text")
+    said = microscope.text(".text .panel .small:last-child")
+    answers = re.findall(r"(\w+) [\d.]+\u202f%", said)
+    absent = [word for word in answers if word not in DOG.lower()]
+    assert absent
+    assert said.endswith(f"A tiny model may name what is not in the sentence: {', '.join(absent)}.")

@@ -117,9 +117,10 @@ function save(name, content) {
 /**
  * The room of a panel with its names and the margin after it.
  * @param {Panel} panel
- * @param {number} cell
+ * @param {number} usual side of a cell
  */
-function sizeOf({ rows, columns }, cell) {
+function sizeOf({ rows, columns, cell: own }, usual) {
+  const cell = own ?? usual;
   return {
     wide: columns.length * cell + roomFor(rows) + MARGIN,
     high: rows.length * cell + roomFor(columns) + MARGIN + LINE,
@@ -130,9 +131,10 @@ function sizeOf({ rows, columns }, cell) {
  * @param {Panel} panel
  * @param {number} left
  * @param {number} top
- * @param {number} cell
+ * @param {number} usual side of a cell
  */
-function panelSvg({ name, rows, columns, values, colourOf, textOf, asker }, left, top, cell) {
+function panelSvg({ name, rows, columns, values, colourOf, textOf, asker, cell: own }, left, top, usual) {
+  const cell = own ?? usual;
   const count = columns.length;
   const start = [left + roomFor(rows), top + LINE + roomFor(columns) - MARGIN / 2];
   const drawn = Array.from(values, (value, i) => {

@@ -84,7 +84,8 @@ export const STRINGS = {
     place: (column, row, down) => `${down ? "Pen down" : "Pen up"}, column ${column}, row ${row} of 28`,
     left: "Left the canvas.",
     undone: "Stroke taken back.",
-    cleared: "Canvas cleared.",
+    cleared: "Canvas cleared. Undo brings the drawing back.",
+    back: "The drawing is back.",
   },
   sees: {
     heading: "The model sees",
@@ -245,7 +246,7 @@ export const STRINGS = {
     silencing: "Silencing",
     /** @param {number} share */
     even: (share) => `In per cent; ${exactPercent(share)} would be an even share.`,
-    silencingNote: "Change of the answer when nobody can listen to the patch, in points.",
+    silencingNote: "Change of the answer when nobody can listen to the patch, in points. The colours reach to ±100: small changes are not seen, but their numbers are in the cells.",
     /** @param {string} name @param {string} value */
     cell: (name, value) => `${name}: ${value}`,
     table: "Three measures for every patch",
@@ -495,6 +496,15 @@ export const STRINGS = {
     /** @param {{word: string, probability: number}[]} answers */
     answers: (answers) =>
       `Asked “which one?”, the model says: ${answers.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
+    ended: "For the question it was read as if it ended with a full stop.",
+    /** @param {string[]} absent */
+    absent: (absent) => `A tiny model may name what is not in the sentence: ${absent.join(", ")}.`,
+    notAsked: {
+      kind: "“Which one?” is asked only of sentences like “The dog chased the ball because it was hungry.”",
+      unknown: "“Which one?” is not asked: the sentence has a word that the model has never met.",
+      causal: "“Which one?” is not asked: this model does not look ahead.",
+      long: "“Which one?” is not asked: with the question, the sentence would be too long for this model.",
+    },
     /** @param {number} layer @param {string} head */
     caption: (layer, head) => `Attention of each word, layer ${layer + 1}, ${head}`,
     /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */

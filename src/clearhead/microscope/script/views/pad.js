@@ -39,8 +39,8 @@ export function createPad(app, which, name) {
     "aria-describedby": helpId,
   });
   const hint = el("p", { class: "pad-hint", "aria-hidden": "true" }, words.empty);
-  /** @type {{down: boolean, at: Point, shown: boolean, tapping: boolean, pointer: number | null, line: boolean}} */
-  const tool = { down: false, at: [140, 60], shown: false, tapping: false, pointer: null, line: false };
+  /** @type {{down: boolean, at: Point, shown: boolean, tapping: boolean, pointer: number | null, line: boolean, cleared: Stroke[]}} */
+  const tool = { down: false, at: [140, 60], shown: false, tapping: false, pointer: null, line: false, cleared: [] };
 
   /** @param {Stroke[]} strokes */
   const put = (strokes) => app.set(which === "strokes" ? { strokes } : { second: strokes });
@@ -64,9 +64,11 @@ export function createPad(app, which, name) {
   };
   const undo = () => {
     endLine();
-    if (app.state[which].length === 0) return;
-    put(app.state[which].slice(0, -1));
-    app.say(words.undone);
+    const strokes = app.state[which];
+    if (strokes.length === 0 && tool.cleared.length === 0) return;
+    app.say(strokes.length ? words.undone : words.back);
+    put(strokes.length ? strokes.slice(0, -1) : tool.cleared);
+    tool.cleared = [];
   };
 
   canvas.addEventListener("pointerdown", (event) => {
@@ -140,6 +142,7 @@ export function createPad(app, which, name) {
       on: {
         click: () => {
           endLine();
+          if (app.state[which].length) tool.cleared = app.state[which];
           put([]);
           app.say(words.cleared);
         },
@@ -184,7 +187,8 @@ export function createPad(app, which, name) {
     const strokes = app.state[which];
     drawStrokes(canvas, strokes, tool);
     hint.hidden = strokes.length > 0;
-    setAttribute(undoButton, "aria-disabled", strokes.length === 0);
+    if (strokes.length) tool.cleared = [];
+    setAttribute(undoButton, "aria-disabled", strokes.length === 0 && tool.cleared.length === 0);
     tap.update(tool.tapping);
     setText(help, tool.tapping ? words.tapHelp : words.help);
     help.classList.toggle("shown", tool.shown || tool.tapping);

@@ -11,6 +11,8 @@ import { matteredFacts } from "./mattered.js";
 import { termsOf } from "./taken.js";
 import { chosenHead, tokenShort } from "./tokens.js";
 
+const ROOMY = 48; // pixels: room for the longest number
+
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../colours.js").Colour} Colour */
 /** @typedef {import("../stages.js").StageName} StageName */
@@ -25,6 +27,7 @@ import { chosenHead, tokenShort } from "./tokens.js";
  * @property {(value: number) => Colour} colourOf
  * @property {(value: number) => string} [textOf] what is written into a cell
  * @property {number} [asker] the row that is framed
+ * @property {number} [cell] side of a cell in pixels, if not the usual one
  */
 
 /**
@@ -144,7 +147,7 @@ export function takenDomain(app, run) {
 export function matteredPanels(app) {
   const facts = matteredFacts(app);
   const [rows, columns] = app.config.grid.map((length) => Array.from({ length }, (_, i) => String(i + 1)));
-  const map = { rows, columns, axes: /** @type {[string, string]} */ ([STRINGS.export.row, STRINGS.export.column]) };
+  const map = { rows, columns, cell: ROOMY, axes: /** @type {[string, string]} */ ([STRINGS.export.row, STRINGS.export.column]) };
   const { last, rollout, silencing } = STRINGS.mattered;
   const shares = { colourOf: shareColour, textOf: (/** @type {number} */ share) => percent(share).replace("\u202f%", "") };
   const panels = [
@@ -171,6 +174,7 @@ export function answersPanel(app, run) {
     name: STRINGS.answer.label,
     rows: [trained, now],
     columns: app.config.answers,
+    cell: ROOMY,
     axes: [STRINGS.export.who, STRINGS.answer.answer],
     values: [...before.probabilities, ...run.probabilities],
     colourOf: shareColour,

@@ -56,9 +56,10 @@ export function pictureOf(app) {
   if (run === null || kind === null) return null;
   const panels = panelsOf(app, run, kind);
   if (panels.length === 0) return null;
-  const part = kind === "mattered" || kind === "experiments" ? `-${kind}` : tab === "walk" ? `-step-${step + 1}` : "";
+  const part = tab === "walk" ? `-step-${step + 1}` : tab === kind || kind === "stage" ? "" : `-${kind}`;
+  const where = kind === "mattered" ? "" : `-${layer + 1}${headName(head)}`;
   return {
-    file: `clearhead-${tab}${part}-${layer + 1}${headName(head)}`,
+    file: `clearhead-${tab}${part}${where}`,
     title: STRINGS.export.title(STRINGS.tabs[tab]),
     facts: factsOf(app, run, kind),
     panels,

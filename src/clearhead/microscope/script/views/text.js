@@ -95,7 +95,7 @@ export function createText(app) {
       const chosen = gone[0] === asker ? gone[1] : best;
       updateMatrix(app, grid, reading.words, weights, [asker, Math.min(chosen, count - 1)]);
       setText(notes[1], words.sentence(reading.words[asker], reading.words[best], asked[best], asked[best] * count));
-      setText(notes[2], reading.answers.length ? words.answers(reading.answers) : "");
+      setText(notes[2], answerLine(reading));
       const rows = rowTable(reading.words, asker, asked);
       setAttribute(table, "aria-label", rows.caption);
       fill(table, tableElement(rows));
@@ -268,6 +268,18 @@ function remark({ textModel }, { status, words: sentence, unknown }) {
   if (status === "empty") return words.empty;
   if (status === "long") return words.long(sentence.length, textModel.config.contextLength);
   return unknown.length ? words.unknown(unknown) : "";
+}
+
+/**
+ * What the model says to "which one?", or why it is not asked.
+ * @param {import("../sentences.js").TextReading} reading
+ */
+function answerLine({ question, answers, ended, words: sentence }) {
+  if (question !== "asked") return words.notAsked[question];
+  const absent = answers.map(({ word }) => word).filter((word) => !sentence.includes(word));
+  return [words.answers(answers), ended && words.ended, absent.length > 0 && words.absent(absent)]
+    .filter(Boolean)
+    .join(" ");
 }
 
 /** @param {App} app */
