@@ -224,6 +224,6 @@ def test_a_cleared_canvas_can_be_brought_back(microscope: Microscope) -> None:
     assert microscope.ask(strokes) == before
     draw.get_by_role("button", name="Clear").click()
     microscope.page.get_by_role("button", name="Example 3").click()
+    new = microscope.ask(strokes)
     undo.click()  # a stroke of the new digit, not the old one
-    assert microscope.ask(strokes) == []
-    expect(undo).to_have_attribute("aria-disabled", "true")
+    assert microscope.ask(strokes) == new[:-1]

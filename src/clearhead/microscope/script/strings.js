@@ -246,7 +246,8 @@ export const STRINGS = {
     silencing: "Silencing",
     /** @param {number} share */
     even: (share) => `In per cent; ${exactPercent(share)} would be an even share.`,
-    silencingNote: "Change of the answer when nobody can listen to the patch, in points. The colours reach to ±100: small changes are not seen, but their numbers are in the cells.",
+    silencingNote: "Change of the answer when nobody can listen to the patch, in points.",
+    silencingColours: "Small changes hardly colour a cell: read its number.",
     /** @param {string} name @param {string} value */
     cell: (name, value) => `${name}: ${value}`,
     table: "Three measures for every patch",
