@@ -41,13 +41,13 @@ def test_the_patches_of_an_experiment_stay_where_they_are(
     microscope.show(tab="explore", focus="experiments").settle()
     cells = microscope.page.get_by_role("grid", name=which).get_by_role("gridcell")
     before = places(microscope, ".experiment .patches .cell")
-    for patch in (4, 5, 9):
+    for patch in (4, 14, 9):  # 15 is the patch whose cell is shown in full
         microscope.fresh()
         cells.nth(patch).click()
         microscope.settle()
         assert places(microscope, ".experiment .patches .cell") == before
     state = microscope.ask("() => [clearhead.app.state.noisyPatches, clearhead.app.state.silenced]")
-    assert [4, 5, 9] in state
+    assert [4, 14, 9] in state
     assert microscope.page.locator(".badges").is_visible()
 
 
@@ -126,3 +126,17 @@ def test_what_is_said_soon_after_waits_until_the_first_was_begun(microscope: Mic
     )
     assert (first, second) == ("One.", "One.")
     expect(microscope.page.locator(".live")).to_have_text("Two. Three.")
+
+
+@pytest.mark.parametrize("width", [1280, 768, 320])
+def test_the_temperature_is_not_moved_by_what_it_changes(
+    width: int, microscope: Microscope
+) -> None:
+    microscope.page.set_viewport_size({"width": width, "height": 900})
+    microscope.show(tab="explore", focus="experiments").settle()
+    before = places(microscope, ".experiment input[type=range]")
+    for place in ("40", "150"):
+        microscope.fresh()
+        microscope.page.locator(".explore input[type=range]").first.fill(place)
+        microscope.settle()
+        assert places(microscope, ".experiment input[type=range]") == before
