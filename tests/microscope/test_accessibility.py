@@ -105,6 +105,22 @@ def test_data_keep_their_colours_where_colours_are_forced(microscope: Microscope
         microscope.page.emulate_media(forced_colors="null")
 
 
+def test_the_chosen_row_and_column_have_borders_where_colours_are_forced(
+    microscope: Microscope,
+) -> None:
+    borders = """() => [".head.now", ".cell.in-row", ".cell.in-column"].map((one) => {
+      const style = getComputedStyle(document.querySelector(`.explore .matrix ${one}`));
+      return parseFloat(style.borderTopWidth) + parseFloat(style.borderLeftWidth);
+    })"""
+    microscope.show(tab="explore")
+    assert microscope.ask(borders) == [0, 0, 0]
+    microscope.page.emulate_media(forced_colors="active")
+    try:
+        assert min(microscope.ask(borders)) >= 2
+    finally:
+        microscope.page.emulate_media(forced_colors="null")
+
+
 def test_tools_are_left_out_of_print(microscope: Microscope) -> None:
     microscope.show(tab="explore")
     microscope.page.emulate_media(media="print")
@@ -113,3 +129,50 @@ def test_tools_are_left_out_of_print(microscope: Microscope) -> None:
         assert microscope.page.locator(".explore .matrix").is_visible()
     finally:
         microscope.page.emulate_media(media="screen")
+
+
+A4 = 718  # CSS pixels between margins of a centimetre
+TABLES = """() => [...document.querySelectorAll("table")].filter((one) => one.offsetParent)
+  .map((one) => {
+    const holder = one.closest(".table-holder, .vectors-holder");
+    const style = holder && getComputedStyle(holder);
+    return [one.getBoundingClientRect().right, style ? style.overflowX : "visible",
+      style ? style.maxHeight : "none"];
+  })"""
+
+
+def test_paper_is_light_and_holds_whole_tables(microscope: Microscope) -> None:
+    microscope.show(tab="heads", theme="dark").settle()
+    microscope.page.set_viewport_size({"width": A4, "height": 1000})
+    microscope.page.emulate_media(media="print", color_scheme="dark")
+    try:
+        for state in ({"tab": "heads"}, {"tab": "explore"}, {"tab": "walk", "step": 1}):
+            microscope.show(**state, theme="dark").settle()
+            for button in microscope.page.locator("#view .quiet").all():
+                button.dispatch_event("click")
+            background = "() => getComputedStyle(document.documentElement).backgroundColor"
+            assert microscope.ask(background) == "rgb(250, 249, 246)"
+            tables = microscope.ask(TABLES)
+            assert len(tables) >= 2
+            for right, overflow, height in tables:
+                assert right <= A4
+                assert (overflow, height) == ("visible", "none")
+            for button in microscope.page.locator("#view .quiet").all():
+                button.dispatch_event("click")
+    finally:
+        microscope.page.emulate_media(media="screen", color_scheme="null")
+
+
+def test_ink_is_dark_on_paper_in_the_dark_theme_too(microscope: Microscope) -> None:
+    red = """() => {
+      const copy = new OffscreenCanvas(280, 280).getContext("2d", { willReadFrequently: true });
+      copy.drawImage(document.querySelector("canvas.pad"), 0, 0);
+      const { data } = copy.getImageData(0, 0, 280, 280);
+      return Math.max(...data.filter((_, i) => i % 4 === 0 && data[i + 3] === 255));
+    }"""
+    microscope.show(theme="dark")
+    assert microscope.ask(red) > 200
+    microscope.ask("() => dispatchEvent(new Event('beforeprint'))")
+    assert microscope.ask(red) < 60
+    microscope.ask("() => dispatchEvent(new Event('afterprint'))")
+    assert microscope.ask(red) > 200

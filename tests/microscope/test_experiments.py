@@ -84,6 +84,31 @@ def test_scaling_off_is_temperature_one_over_root_d(microscope: Microscope) -> N
     assert "÷√d off" in microscope.text(".badges")
 
 
+def test_where_nothing_is_divided_the_page_says_so(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=6, temperature=0.25)
+    assert "not divided: ÷ √d is off" in microscope.text(".formula")
+    holders = microscope.page.locator(".pair .matrix-holder")
+    assert holders.locator("h3").all_text_contents() == ["Scores  q·k", "Not scaled  q·k"]
+    assert "÷ √d is off" in str(holders.nth(1).locator(".small").first.text_content())
+    microscope.show(tab="explore", temperature=0.25)
+    sums = microscope.page.locator(".explore .sums dt").all_text_contents()
+    assert sums[1] == "not divided"
+    assert not any(line.startswith("÷ T") for line in sums)
+    microscope.show(tab="walk", step=6, temperature=0.5)
+    assert "÷ √16 ÷ T 0.50 =" in microscope.text(".formula")
+    assert holders.locator("h3").all_text_contents()[1] == "Scaled  q·k ÷ √d"
+
+
+def test_scaling_that_is_switched_on_again_brings_back_the_temperature(
+    microscope: Microscope,
+) -> None:
+    microscope.show(tab="explore", focus="experiments", temperature=2.5)
+    microscope.page.get_by_role("button", name="Divide by √d: on").click()
+    microscope.page.get_by_role("button", name="Divide by √d: off").click()
+    microscope.page.get_by_role("button", name="Divide by √d: on").wait_for()
+    assert microscope.ask("() => clearhead.app.state.temperature") == 2.5
+
+
 def test_everything_changed_is_named_and_reset_takes_it_back(microscope: Microscope) -> None:
     before = microscope.ask(LOGITS)
     microscope.show(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.microscope.looking import Microscope
 
@@ -23,7 +24,7 @@ NUMBERED = """() => {
   at.dataset.stop ??= String(globalThis.numbered);
   return at === document.body ? "" : at.dataset.stop;
 }"""
-TAB_STOPS = """() => [...document.querySelectorAll("button, input, textarea, [tabindex]")]
+TAB_STOPS = """() => [...document.querySelectorAll("a[href], button, input, textarea, [tabindex]")]
   .filter((one) => one.tabIndex >= 0 && !one.disabled && one.getClientRects().length > 0).length"""
 
 
@@ -50,7 +51,7 @@ def test_a_seven_is_drawn_and_read_by_keys_alone(microscope: Microscope) -> None
     press(microscope, *["ArrowLeft"] * 6, " ", *["ArrowRight"] * 11)
     for _ in range(5):
         press(microscope, "ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft")
-    assert "Pen down" in microscope.text(".live")
+    expect(microscope.page.locator(".live")).to_contain_text("Pen down")
     press(microscope, " ")
     microscope.settle()
     assert microscope.text(".answer-words").startswith("Reads 7")
@@ -167,27 +168,6 @@ def test_arrows_move_in_the_matrix_and_in_the_tabs(microscope: Microscope) -> No
     assert microscope.ask("() => clearhead.app.state.tab") == "about"
 
 
-def test_every_attempt_of_the_walk_can_be_done(microscope: Microscope) -> None:
-    ticks: dict[int, dict[str, object]] = {
-        1: {"strokes": "2s1t4k1q5e1q.5e1q3s5c"},
-        2: {"asker": 10},
-        3: {"positions": 0},
-        4: {"head": 3},
-        5: {"asker": 7, "answerer": 3},
-        6: {"temperature": 0.25},
-        7: {"temperature": 0.1, "asker": 7},
-        8: {"silenced": 15},
-        9: {"removed": 3},
-        10: {"layer": 2},
-    }
-    for step, change in ticks.items():
-        microscope.show(tab="walk", step=step)
-        if step == 10:  # the lens answers 7 first after layer 2
-            assert microscope.text(".lens-cell:nth-child(3) b") == "7"
-        microscope.show(tab="walk", step=step, **change)
-        assert microscope.page.locator(".tick-box.ticked").count() == 1, step
-
-
 @pytest.mark.parametrize("width", [320, 640])
 def test_nothing_is_wider_than_a_narrow_screen(width: int, microscope: Microscope) -> None:
     microscope.page.set_viewport_size({"width": width, "height": 800})
@@ -204,3 +184,46 @@ def test_nothing_is_wider_than_a_narrow_screen(width: int, microscope: Microscop
         assert min(sizes) >= 44
     finally:
         microscope.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_a_dot_is_seen(microscope: Microscope) -> None:
+    microscope.show(strokes="3w3w")  # one stroke of one point, in the middle
+    inked = microscope.ask(
+        """() => {
+          const canvas = document.querySelector("canvas.pad");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, 280, 280);
+          return data.filter((value, i) => i % 4 === 3 && value > 128).length;
+        }"""
+    )
+    assert inked == pytest.approx(3.14 * 11**2, rel=0.05)  # the pen is 22 units wide
+
+
+def test_a_link_leads_past_everything_to_the_view(microscope: Microscope) -> None:
+    microscope.page.reload()
+    microscope.settle().show(tab="explore", removed="3")
+    press(microscope, "Tab")
+    assert "Skip to the view" in microscope.ask(FOCUSED)
+    assert microscope.page.locator(".skip").bounding_box()["y"] >= 0  # type: ignore[index]
+    press(microscope, "Enter")
+    assert microscope.ask("() => document.activeElement.id") == "view"
+    press(microscope, "Tab")
+    assert "Layer" in microscope.ask(FOCUSED)
+    assert microscope.ask("() => clearhead.app.state.removed") == [2]
+
+
+def test_a_cleared_canvas_can_be_brought_back(microscope: Microscope) -> None:
+    draw = microscope.page.locator(".draw")
+    strokes = "() => clearhead.app.state.strokes"
+    before = microscope.ask(strokes)
+    draw.get_by_role("button", name="Clear").click()
+    expect(draw.locator(".pad-hint")).to_be_visible()
+    undo = draw.get_by_role("button", name="Undo")
+    expect(undo).to_have_attribute("aria-disabled", "false")
+    undo.click()
+    expect(draw.locator(".pad-hint")).to_be_hidden()
+    assert microscope.ask(strokes) == before
+    draw.get_by_role("button", name="Clear").click()
+    microscope.page.get_by_role("button", name="Example 3").click()
+    new = microscope.ask(strokes)
+    undo.click()  # a stroke of the new digit, not the old one
+    assert microscope.ask(strokes) == new[:-1]

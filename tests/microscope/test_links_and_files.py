@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from clearhead.microscope.payload import examples
 from tests.microscope.looking import Microscope
@@ -190,7 +191,105 @@ def test_the_walk_saves_the_step_that_is_shown(microscope: Microscope) -> None:
     assert "Stage: ÷ √d" in save(microscope, "CSV")[1].decode()
     microscope.show(tab="walk", step=2)
     microscope.page.get_by_role("button", name="CSV", exact=True).click()
-    microscope.page.get_by_text("This step shows no matrix to save.").wait_for()
+    expect(microscope.page.locator(".said:visible")).to_contain_text(
+        "This step has no picture to save."
+    )
+
+
+def table_of(content: bytes) -> list[list[str]]:
+    """The rows of a saved CSV, its head first."""
+    return list(
+        csv.reader(line for line in content.decode().splitlines() if not line.startswith("#"))
+    )
+
+
+def test_the_step_with_two_matrices_saves_both(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=6)
+    _, *rows = table_of(save(microscope, "CSV")[1])
+    values = {name: [float(row[3]) for row in rows if row[0] == name] for name, *_ in rows}
+    assert [len(one) for one in values.values()] == [256, 256]
+    scores, scaled = values.values()
+    np.testing.assert_allclose(np.array(scores) / 4, scaled, rtol=1e-12)
+
+
+def test_the_weighted_sum_saves_its_terms_and_their_sum(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=8)
+    name, content = save(microscope, "CSV")
+    assert name == "clearhead-walk-step-8-3A.csv"
+    head, *rows = table_of(content)
+    assert head == ["panel", "term", "component", "value"]
+    assert rows[0][1].startswith("Patch 1, ")
+    numbers = np.array([float(row[3]) for row in rows]).reshape(17, 16)
+    np.testing.assert_allclose(numbers[:16].sum(axis=0), numbers[16], atol=1e-12)
+    context = microscope.ask(
+        "() => [...clearhead.app.reading.run.layers[2].heads[0].context.slice(160, 176)]"
+    )
+    assert numbers[16].tolist() == context
+    assert save(microscope, "SVG")[1].count(b">Context</text>") == 1
+
+
+def test_what_mattered_saves_its_own_maps(microscope: Microscope) -> None:
+    microscope.show(tab="explore", focus="mattered").settle()
+    name, content = save(microscope, "CSV")
+    assert name == "clearhead-explore-mattered.csv"
+    head, *rows = table_of(content)
+    assert head[1:3] == ["row of patches", "column of patches"]
+    shown = microscope.page.locator(".mattered .patches .cell").evaluate_all(
+        "(cells) => cells.map((cell) => cell.dataset.text)"
+    )
+    assert [row[0] for row in rows[::16]] == ["Last layer", "Rollout", "Silencing"]
+    assert rows[5][1:3] == ["2", "2"]
+    values = np.array([float(row[3]) for row in rows]) * 100
+    assert len(shown) == len(values) == 48
+    written = [float(text.replace("\u2212", "-").replace("+", "")) for text in shown]
+    np.testing.assert_allclose(written, values, atol=0.501)
+
+
+def test_experiments_save_the_answers_before_and_after(microscope: Microscope) -> None:
+    before = microscope.ask("() => clearhead.app.reading.run.probabilities")
+    microscope.show(tab="explore", focus="experiments", temperature=0.1)
+    head, *rows = table_of(save(microscope, "CSV")[1])
+    assert head[1:3] == ["row", "column"]
+    told = {
+        who: [float(row[3]) for row in rows if row[1] == who] for who in ("Trained model", "Now")
+    }
+    assert told["Trained model"] == before
+    assert told["Now"] == microscope.ask("() => clearhead.app.reading.run.probabilities")
+    assert len(rows) == 256 + 20
+    ET.fromstring(save(microscope, "SVG")[1])
+
+
+@pytest.mark.parametrize("tab", ["explore", "heads", "compare", "text"])
+def test_a_saved_matrix_says_who_asks_and_frames_the_row(tab: str, microscope: Microscope) -> None:
+    microscope.show(tab=tab, asker=3, word=3)
+    content = save(microscope, "SVG")[1].decode()
+    assert "rows ask, columns answer" in content
+    root = ET.fromstring(content)
+    ns = "{http://www.w3.org/2000/svg}"
+    frames = root.findall(f"{ns}path")
+    panels = root.findall(f"{ns}g")
+    assert len(frames) == len(panels) > 0
+    for frame, panel in zip(frames, panels, strict=True):
+        rects = panel.findall(f"{ns}rect")
+        third = [
+            rect
+            for rect in rects
+            if rect.get("y") == sorted({r.get("y") for r in rects}, key=lambda y: float(y or 0))[2]
+        ]
+        start = re.match(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)", frame.get("d") or "")
+        assert start
+        assert start[1] == third[0].get("x")
+        assert start[2] == third[0].get("y")
+        assert float(start[3]) == len(third) * float(third[0].get("width") or 0)
+
+
+def test_a_very_long_word_is_cut_in_the_picture_and_whole_in_the_csv(
+    microscope: Microscope,
+) -> None:
+    microscope.show(tab="text", sentence=f"The+{'x' * 150}+sat.")
+    root = ET.fromstring(save(microscope, "SVG")[1])
+    assert float(root.get("width") or 0) < 900
+    assert table_of(save(microscope, "CSV")[1])[2][2] == "x" * 150
 
 
 def test_words_that_stand_twice_are_told_apart_in_the_csv(microscope: Microscope) -> None:
@@ -206,7 +305,9 @@ def test_words_that_stand_twice_are_told_apart_in_the_csv(microscope: Microscope
 def test_there_is_nothing_to_save_without_a_digit(microscope: Microscope) -> None:
     microscope.show(strokes="")
     microscope.page.get_by_role("button", name="CSV", exact=True).click()
-    microscope.page.get_by_text("There is nothing to save here yet.").wait_for()
+    expect(microscope.page.locator(".said:visible")).to_contain_text(
+        "There is nothing to save here yet."
+    )
 
 
 def test_a_link_is_followed_even_where_the_address_is_written_meanwhile(

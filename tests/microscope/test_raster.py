@@ -62,7 +62,7 @@ def test_an_empty_canvas_gives_no_answer_and_little_ink_asks_for_more(
     assert microscope.text(".answer-words") == "Nothing to read yet."
     assert microscope.text(".bars .value") == "–"
     microscope.show(strokes="2g2g2h2h")
-    assert microscope.text(".answer-words") == "Very little ink: draw larger."
+    assert microscope.text(".answer-words") == "Very small: draw larger."
     assert microscope.ask("() => clearhead.app.reading.run") is None
 
 

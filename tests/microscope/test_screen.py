@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import expect
 
 from clearhead.attention import Stages, stages
 from clearhead.microscope.payload import examples
@@ -20,9 +21,10 @@ SEVEN = 14  # the example that the page starts with
 
 def number(text: str) -> float:
     """The first number in a text as people read it."""
-    found = re.search(r"−?\d+(\.\d+)?(e−?\d+)?", text)
+    found = re.search(r"(−?\d+(?:\.\d+)?)(?: × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", text)
     assert found, text
-    return float(found[0].replace("−", "-"))
+    power = (found[2] or "⁰").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    return float(f"{found[1].replace('−', '-')}e{power}")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_every_cell_of_the_matrix_says_its_weight(
     assert len(labels) == 256
     for i, label in enumerate(labels):
         said = re.fullmatch(
-            r"Patch (\d+) asks patch (\d+): (\S+) percent, (\S+) times even share", label
+            r"Patch (\d+) asks patch (\d+): (.+) percent, (\S+) times even share", label
         )
         assert said, label
         place = (int(said[1]) - 1, int(said[2]) - 1)
@@ -228,8 +230,7 @@ def test_neither_a_tick_nor_a_message_moves_the_page(microscope: Microscope) -> 
     before = microscope.ask(TOPS)
     microscope.ask("() => clearhead.app.set({ asker: 5 })")
     microscope.page.locator(".step.done").wait_for()
-    assert "done" in microscope.text(".live")
-    assert microscope.page.locator(".live").is_visible()
+    expect(microscope.page.locator(".said:visible")).to_contain_text("done")
     assert microscope.ask(TOPS) == before
 
 
@@ -241,8 +242,11 @@ def test_a_message_goes_away(microscope: Microscope) -> None:
           globalThis.setTimeout = (call, wait) => (calls.push([call, wait]), calls.length);
           clearhead.app.say("Saved.");
           globalThis.setTimeout = later;
-          calls[0][0]();
-          return calls[0][1];
+          globalThis.setTimeout = (call, wait) => (calls.push([call, wait]), calls.length);
+          calls[0][0](); // it is told
+          globalThis.setTimeout = later;
+          calls[1][0](); // its time is over
+          return calls[1][1];
         }"""
     )
     assert 5_000 <= waited <= 30_000  # read in peace, and not stale
@@ -252,7 +256,7 @@ def test_a_message_goes_away(microscope: Microscope) -> None:
 def test_about_says_that_it_has_no_picture(microscope: Microscope) -> None:
     microscope.show(tab="about")
     microscope.page.get_by_role("button", name="PNG", exact=True).click()
-    microscope.page.get_by_text("This tab has no picture.").wait_for()
+    expect(microscope.page.locator(".said:visible")).to_contain_text("This tab has no picture.")
 
 
 def test_a_heads_name_stands_beside_the_mean_that_decides_it(
@@ -296,3 +300,88 @@ def test_on_a_small_screen_all_words_and_their_shares_are_seen(microscope: Micro
     assert sum(word["share"] for word in seen) == pytest.approx(1)
     for word in seen:
         assert word["bar"] == pytest.approx((word["room"] - 4) * word["share"], abs=1)
+
+
+def test_a_share_has_two_digits_that_count_and_one_notation(microscope: Microscope) -> None:
+    shares = [1, 0.907, 0.0995, 0.0623, 0.0062, 0.001, 0.00072, 0.0000951, 0.0000301, 3.2e-8, 0]
+    expected = "100 91 10 6.2 0.62 0.10 0.072 0.0095 0.0030 3×10⁻⁶ 0".split()
+    shown = []
+    for share in shares:
+        microscope.ask(
+            """(share) => {
+              const { app } = clearhead;
+              const { probabilities } = app.reading.run;
+              probabilities[0] = share;
+              app.set({});
+              const frame = () => new Promise(requestAnimationFrame);
+              return frame().then(frame);
+            }""",
+            share,
+        )
+        shown.append(microscope.text(".answer .value").replace(" × ", "×").replace("\u202f%", ""))
+    microscope.page.reload()  # the numbers as they were
+    microscope.settle()
+    assert shown == expected
+
+
+def test_no_bar_strikes_through_its_number(microscope: Microscope) -> None:
+    microscope.show(tab="explore", layer=3, head=1, asker=11)
+    ends = microscope.ask(
+        """() => [...document.querySelectorAll(".answered .bar-cell")].map((cell) => {
+          const [bar, number] = cell.children;
+          return [bar.getBoundingClientRect(), number.getBoundingClientRect(), cell.clientWidth]
+            .map((one) => one.width ?? one)
+            .concat(bar.getBoundingClientRect().right, number.getBoundingClientRect().left);
+        })"""
+    )
+    assert all(right < left for *_, right, left in ends)
+    shares = [
+        number(text) for text in microscope.page.locator(".answered .bar-cell").all_text_contents()
+    ]
+    assert ends[0][0] / ends[1][0] == pytest.approx(shares[0] / shares[1], rel=0.3)
+    assert ends[0][0] > 0.4 * ends[0][2]
+
+
+def test_without_a_digit_explore_has_no_headings_over_nothing(microscope: Microscope) -> None:
+    microscope.show(tab="explore", strokes="")
+    assert microscope.page.locator("#view :is(h3, h4):visible").count() == 0
+    assert microscope.page.get_by_text("Draw a digit, or choose an example.").first.is_visible()
+    microscope.show(tab="explore")
+    assert microscope.page.locator("#view :is(h3, h4):visible").count() >= 3
+
+
+def test_paper_in_the_patch_of_numbers_has_an_edge(microscope: Microscope) -> None:
+    microscope.show(step=2)
+    edges = microscope.page.locator(".patch-numbers td").evaluate_all(
+        "(cells) => cells.map((cell) => getComputedStyle(cell).borderTopWidth)"
+    )
+    assert set(edges) == {"1px"}
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_on_a_small_screen_the_step_comes_into_view(motion: str, microscope: Microscope) -> None:
+    top = "(selector) => document.querySelector(selector).getBoundingClientRect().top"
+    microscope.page.set_viewport_size({"width": 390, "height": 800})
+    microscope.page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+    try:
+        microscope.show(tab="walk", step=1)
+        microscope.page.evaluate("scrollTo(0, 0)")
+        assert microscope.ask(top, ".walk-title h3") > 700
+        for name in ("Next", "4 Q K V", "Back"):
+            button = microscope.page.locator(".walk-head").get_by_role("button", name=name)
+            button.dispatch_event("click")
+            microscope.page.wait_for_function(f"() => ({top})('.walk-title h3') < 300")
+            assert microscope.ask(top, ".walk-head") >= 48  # under the answer's strip
+            microscope.page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+        microscope.page.get_by_role("tab", name="Heads").click()
+        microscope.page.wait_for_function(f"() => ({top})('#view') < 100")
+    finally:
+        microscope.page.emulate_media(reduced_motion="null")
+
+
+def test_on_a_large_screen_nothing_is_scrolled(microscope: Microscope) -> None:
+    microscope.show(tab="walk", step=5)
+    microscope.page.evaluate("scrollTo(0, 30)")
+    microscope.page.locator(".walk-head").get_by_role("button", name="Next").click()
+    microscope.page.wait_for_timeout(200)
+    assert microscope.ask("() => scrollY") == 30

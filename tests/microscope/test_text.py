@@ -124,7 +124,7 @@ def test_the_table_says_what_the_chosen_word_asks(
     one = weights_of(twin, DOG)[0][3][1]
     shown = microscope.ask(
         """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map((cell) => {
-          const [, said] = /: ([\\d.e−-]+) percent/.exec(cell.getAttribute("aria-label"));
+          const [, said] = /: (.+) percent/.exec(cell.getAttribute("aria-label"));
           return Number(said.replace("−", "-"));
         })"""
     )
@@ -200,3 +200,80 @@ def test_other_numbers_for_a_text_fail_the_self_check(microscope: Microscope) ->
     assert microscope.settle().ask("() => clearhead.app.examples.failed") is False
     difference = microscope.ask("() => clearhead.app.examples.difference")
     assert 0 <= difference < 1e-8
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_rows_of_colours_stand_beside_their_words_however_many(
+    width: int, microscope: Microscope
+) -> None:
+    microscope.page.set_viewport_size({"width": width, "height": 800})
+    sentence = "+".join(["cat", "dog", "the", "ball", "because"] * 6)
+    microscope.show(tab="text", sentence=sentence)
+    lines = microscope.ask(
+        """() => [...document.querySelectorAll(".of-words .line")].slice(1).map((line) =>
+          [...line.children].slice(0, 2).map((one) => {
+            const { top, height } = one.getBoundingClientRect();
+            return [top, height];
+          }))"""
+    )
+    assert len(lines) == 30
+    np.testing.assert_allclose([line[0] for line in lines], [line[1] for line in lines], atol=0.6)
+    assert min(line[0][1] for line in lines) >= 14
+    heads = microscope.ask(
+        """() => [...document.querySelectorAll(".of-words [role=columnheader]:not(.corner) span")]
+          .map((one) => one.getBoundingClientRect()).map(({ left, right }) => [left, right])"""
+    )
+    ends = np.array(heads)
+    assert (ends[:-1, 1] <= ends[1:, 0] + 0.5).all()
+    assert microscope.ask("() => document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_a_very_long_word_is_cut_and_can_still_be_read_whole(
+    width: int, microscope: Microscope
+) -> None:
+    microscope.page.set_viewport_size({"width": width, "height": 800})
+    long = "x" * 150
+    microscope.show(tab="text", sentence=f"The+{long}+chased+the+ball.")
+    assert microscope.ask("() => document.documentElement.scrollWidth") <= width
+    button = microscope.page.get_by_role("radio", name=f"“{long}” asks")
+    assert button.get_attribute("title") == long
+    head = microscope.page.get_by_role("rowheader", name=long).first
+    assert head.get_attribute("title") == long
+    for one in (button, head.locator("span")):
+        assert one.evaluate("(one) => one.scrollWidth > one.clientWidth")
+        assert one.evaluate("(one) => getComputedStyle(one).textOverflow") == "ellipsis"
+    table = microscope.page.locator(".text-maps > .table-holder")
+    assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
+def test_a_sentence_without_a_full_stop_is_asked_about_all_the_same(microscope: Microscope) -> None:
+    said = ".text .panel .small:last-child"
+    microscope.show(tab="text")
+    whole = microscope.text(said)
+    assert "full stop" not in whole
+    microscope.show(tab="text", sentence=DOG.removesuffix(".").replace(" ", "+"))
+    microscope.page.locator(".words button").nth(8).wait_for()
+    assert microscope.page.locator(".words button").count() == 9
+    shares = re.findall(r"\w+ [\d.]+\u202f%", whole)
+    assert len(shares) == 3
+    assert re.findall(r"\w+ [\d.]+\u202f%", microscope.text(said)) == shares
+    assert "read as if it ended with a full stop" in microscope.text(said)
+    expect(microscope.page.get_by_role("button", name="Swap the two things")).to_be_enabled()
+
+
+def test_where_which_one_is_not_asked_the_reason_is_said(microscope: Microscope) -> None:
+    said = ".text .panel .small:last-child"
+    microscope.show(tab="text", sentence="The+cat+sat.")
+    assert "is asked only of sentences like" in microscope.text(said)
+    microscope.show(tab="text", sentence="The+zebra+chased+the+ball+because+it+was+fast.")
+    assert "a word that the model has never met" in microscope.text(said)
+
+
+def test_an_answer_that_is_not_in_the_sentence_is_named_as_such(microscope: Microscope) -> None:
+    microscope.show(tab="text")
+    said = microscope.text(".text .panel .small:last-child")
+    answers = re.findall(r"(\w+) [\d.]+\u202f%", said)
+    absent = [word for word in answers if word not in DOG.lower()]
+    assert absent
+    assert said.endswith(f"A tiny model may name what is not in the sentence: {', '.join(absent)}.")

@@ -47,6 +47,17 @@ Object.assign(globalThis, {
   },
 });
 
+/** The first stop of the Tab key: past tabs, tools and canvas. @param {HTMLElement} panel */
+function skipLink(panel) {
+  /** @param {Event} event the address holds the state: it is not for the link to change */
+  const skip = (event) => {
+    event.preventDefault();
+    panel.focus();
+    panel.scrollIntoView({ block: "start", behavior: "instant" });
+  };
+  return el("a", { class: "skip", href: "#view", on: { click: skip } }, STRINGS.skip);
+}
+
 /**
  * @param {App} current
  * @returns {(app: App) => void}
@@ -64,12 +75,12 @@ function createPage(current) {
     about: createAbout(current),
   };
   const nothing = el("p", { class: "sentence" }, STRINGS.nothing);
-  const panel = el("div", { id: "view", role: "tabpanel" });
+  const panel = el("div", { id: "view", role: "tabpanel", tabindex: -1 });
   header.element.append(notices.element);
   const side = el("aside", { class: "rail", "aria-label": STRINGS.draw.heading }, ...rail.map((part) => part.element));
   const desk = el("div", { class: "desk" }, side, el("main", {}, nothing, panel));
   const root = document.getElementById("app");
-  if (root) fill(root, header.element, notices.strip, desk);
+  if (root) fill(root, skipLink(panel), header.element, notices.strip, desk);
   let shown = "";
   return ({ state, drawing, late, settled, examples, reading }) => {
     if (late) {
@@ -81,6 +92,7 @@ function createPage(current) {
       shown = state.tab;
       fill(panel, views[state.tab].element);
       setAttribute(panel, "aria-labelledby", `tab-${state.tab}`);
+      if (state.tab === "walk") views.walk.opened();
     }
     header.update();
     notices.update();

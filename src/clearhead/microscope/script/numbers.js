@@ -2,8 +2,9 @@
 
 const NARROW_SPACE = "\u202f";
 const MINUS = "\u2212";
+const LEAST = 0.00095; // per cent: anything smaller is written by its power
 
-/** A share in per cent: 41 %, 6.2 %, 0.03 %. @param {number} share */
+/** A share in per cent, with two digits that count: 41 %, 6.2 %, 0.62 %, 0.062 %. @param {number} share */
 export function percent(share) {
   return `${percentDigits(share)}${NARROW_SPACE}%`;
 }
@@ -11,9 +12,10 @@ export function percent(share) {
 /** @param {number} share */
 function percentDigits(share) {
   const hundredths = share * 100;
-  if (hundredths >= 9.95) return hundredths.toFixed(0);
-  if (hundredths >= 0.095 || hundredths === 0) return hundredths.toFixed(1);
-  return hundredths < 0.0005 ? hundredths.toExponential(0).replace("-", MINUS) : hundredths.toFixed(3);
+  if (hundredths >= 9.95 || hundredths === 0) return hundredths.toFixed(0);
+  if (hundredths < LEAST) return scientific(hundredths, 0);
+  const digits = [0.995, 0.0995, 0.00995].findIndex((least) => hundredths >= least);
+  return hundredths.toFixed(digits < 0 ? 4 : digits + 1);
 }
 
 /** A share in per cent, with one digit more than `percent`. @param {number} share */
@@ -50,11 +52,11 @@ export function multiple(times) {
   return `${times.toFixed(times < 0.095 ? 2 : 1)}×`;
 }
 
-/** A tiny number by its power: 4 × 10⁻¹¹. @param {number} value */
-export function scientific(value) {
+/** A tiny number by its power: 4.0 × 10⁻¹¹. @param {number} value @param {number} digits after the point */
+export function scientific(value, digits = 1) {
   if (value === 0) return "0";
   if (!Number.isFinite(value)) return "not a number";
-  const [digits, power] = value.toExponential(1).split("e");
+  const [number, power] = value.toExponential(digits).split("e");
   const raised = String(Number(power)).replace(/./g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
-  return `${digits.replace("-", MINUS)} × 10${raised}`;
+  return `${number.replace("-", MINUS)} × 10${raised}`;
 }

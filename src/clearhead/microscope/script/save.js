@@ -4,11 +4,13 @@ import { css, isLight } from "./colours.js";
 import { STRINGS } from "./strings.js";
 
 /** @typedef {import("./views/pictures.js").Picture} Picture */
-/** @typedef {import("./views/pictures.js").Panel} Panel */
+/** @typedef {import("./views/panels.js").Panel} Panel */
 
 const [INK, PAPER] = ["#14181f", "#ffffff"];
 const CELL = 22;
 const MARGIN = 24;
+const ASKER = "#d0006f"; // of no scale: seen on every colour of a cell
+const LONGEST = 30; // letters of a name; the cell's title and the CSV hold all
 const LETTER = 6; // pixels of a letter beside a panel
 const LINE = 18;
 const SMALL_CELL = 9; // where there are many panels
@@ -22,20 +24,22 @@ const SHARPNESS = 2; // pixels of the PNG for one of the SVG
  */
 export function toSvg({ title, facts, panels, columns, scales }) {
   const cell = panels.length > 3 ? SMALL_CELL : CELL;
-  const side = panels[0].names.length * cell;
-  const beside = roomFor(panels[0].names);
-  const [wide, high] = [side + beside + MARGIN, side + beside + MARGIN + LINE];
+  const sizes = panels.map((panel) => sizeOf(panel, cell));
+  const wide = Math.max(...sizes.map((size) => size.wide));
+  const rows = Array.from({ length: Math.ceil(panels.length / columns) }, (_, row) =>
+    Math.max(...sizes.slice(row * columns, (row + 1) * columns).map((size) => size.high)),
+  );
   const under = MARGIN + LINE * (facts.length + 1);
   const top = under + BAR.whole;
   const width = Math.max(columns * wide + MARGIN, 720);
-  const height = top + Math.ceil(panels.length / columns) * high + MARGIN;
+  const height = top + sumOf(rows) + MARGIN;
   const lines = [
     text(MARGIN, MARGIN, title, "bold 15px"),
     ...facts.map(([name, value], i) => text(MARGIN, MARGIN + LINE * (i + 1), `${name}: ${value}`, "12px")),
   ];
   const bars = scales.map((scale, i) => scaleSvg(scale, `scale-${i}`, MARGIN + i * (BAR.width + BAR.apart), under));
   const drawn = panels.map((panel, i) =>
-    panelSvg(panel, MARGIN + (i % columns) * wide, top + Math.floor(i / columns) * high, cell),
+    panelSvg(panel, MARGIN + (i % columns) * wide, top + sumOf(rows.slice(0, Math.floor(i / columns))), cell),
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif">`,
@@ -53,16 +57,22 @@ export function toSvg({ title, facts, panels, columns, scales }) {
  * @param {Picture} picture
  */
 export function toCsv({ title, facts, panels }) {
-  const words = STRINGS.export;
+  const axes = panels.map((panel) => panel.axes ?? [STRINGS.export.asker, STRINGS.export.answerer]);
+  const [first, second] = new Set(axes.map(String)).size === 1 ? axes[0] : STRINGS.export.axes;
   const head = [title, ...facts.map(([name, value]) => `${name}: ${value}`)].map((line) => `# ${line}`);
-  const rows = panels.flatMap(({ name, names, values }) => {
-    const told = new Set(names).size < names.length ? names.map((one, i) => `${one} (${i + 1})`) : names;
+  const lines = panels.flatMap(({ name, rows, columns, values }) => {
+    const [down, across] = [rows, columns].map(toldApart);
     return Array.from(values, (value, i) => {
-      const [asker, answerer] = [told[Math.floor(i / told.length)], told[i % told.length]];
-      return [quoted(name), inCell(asker), inCell(answerer), String(value)].join(",");
+      const [row, column] = [down[Math.floor(i / across.length)], across[i % across.length]];
+      return [quoted(name), inCell(row), inCell(column), String(value)].join(",");
     });
   });
-  return [...head, `panel,${words.asker},${words.answerer},${words.value}`, ...rows, ""].join("\r\n");
+  return [...head, `panel,${first},${second},${STRINGS.export.value}`, ...lines, ""].join("\r\n");
+}
+
+/** Names that stand twice get their numbers. @param {string[]} names */
+function toldApart(names) {
+  return new Set(names).size < names.length ? names.map((one, i) => `${one} (${i + 1})`) : names;
 }
 
 /** @param {Picture} picture */
@@ -105,33 +115,63 @@ function save(name, content) {
 }
 
 /**
+ * The room of a panel with its names and the margin after it.
+ * @param {Panel} panel
+ * @param {number} usual side of a cell
+ */
+function sizeOf({ rows, columns, cell: own }, usual) {
+  const cell = own ?? usual;
+  return {
+    wide: columns.length * cell + roomFor(rows) + MARGIN,
+    high: rows.length * cell + roomFor(columns) + MARGIN + LINE,
+  };
+}
+
+/**
  * @param {Panel} panel
  * @param {number} left
  * @param {number} top
- * @param {number} cell
+ * @param {number} usual side of a cell
  */
-function panelSvg({ name, names, values, colourOf, textOf }, left, top, cell) {
-  const count = names.length;
-  const beside = roomFor(names);
-  const start = [left + beside, top + LINE + beside - MARGIN / 2];
-  const cells = Array.from(values, (value, i) => {
-    const [x, y] = [start[0] + (i % count) * cell, start[1] + Math.floor(i / count) * cell];
-    return `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colourOf(value))}"><title>${escaped(`${names[Math.floor(i / count)]} → ${names[i % count]}: ${value}`)}</title></rect>`;
-  });
-  const written = Array.from(values, (value, i) => {
+function panelSvg({ name, rows, columns, values, colourOf, textOf, asker, cell: own }, left, top, usual) {
+  const cell = own ?? usual;
+  const count = columns.length;
+  const start = [left + roomFor(rows), top + LINE + roomFor(columns) - MARGIN / 2];
+  const drawn = Array.from(values, (value, i) => {
+    const [row, column] = [Math.floor(i / count), i % count];
+    const [x, y] = [start[0] + column * cell, start[1] + row * cell];
+    const colour = colourOf(value);
+    const said = `<title>${escaped(`${rows[row]} → ${columns[column]}: ${value}`)}</title>`;
     const words = cell < CELL ? "" : (textOf?.(value) ?? "");
-    if (words === "") return "";
-    const [x, y] = [start[0] + ((i % count) + 0.5) * cell, start[1] + (Math.floor(i / count) + 0.68) * cell];
-    return text(x, y, words, "9px", "middle", isLight(colourOf(value)) ? INK : PAPER);
+    return {
+      rect: `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colour)}">${said}</rect>`,
+      words: words && text(x + 0.5 * cell, y + 0.68 * cell, words, "9px", "middle", isLight(colour) ? INK : PAPER),
+    };
   });
-  const marks =
-    cell < CELL
-      ? []
-      : names.flatMap((mark, i) => [
-          columnMark(start[0] + (i + 0.5) * cell, start[1] - 4, mark),
-          text(start[0] - 5, start[1] + (i + 0.65) * cell, mark, "10px", "end"),
-        ]);
-  return [`<g>`, text(left, top + 8, name, "12px"), ...cells, ...written, ...marks, "</g>"].join("");
+  const marks = [
+    ...columns.map((mark, i) => columnMark(start[0] + (i + 0.5) * cell, start[1] - 4, mark)),
+    ...rows.map((mark, i) => text(start[0] - 5, start[1] + (i + 0.65) * cell, shortened(mark), "10px", "end")),
+  ];
+  return [
+    "<g>",
+    text(left, top + 8, name, "12px"),
+    ...drawn.map(({ rect }) => rect),
+    ...drawn.map(({ words }) => words),
+    ...(cell < CELL ? [] : marks),
+    "</g>",
+    asker === undefined ? "" : askerSvg(start[0], start[1] + asker * cell, count * cell, cell),
+  ].join("");
+}
+
+/**
+ * A frame around the asker's row.
+ * @param {number} x
+ * @param {number} y
+ * @param {number} wide
+ * @param {number} high
+ */
+function askerSvg(x, y, wide, high) {
+  return `<path d="M${x} ${y}h${wide}v${high}h${-wide}z" fill="none" stroke="${ASKER}" stroke-width="2"/>`;
 }
 
 /**
@@ -157,7 +197,17 @@ function scaleSvg({ colourAt, marks, note }, id, left, top) {
 
 /** How much room the names of rows and columns need. @param {readonly string[]} names */
 function roomFor(names) {
-  return Math.max(MARGIN, LETTER * Math.max(...names.map((name) => name.length)) + 10);
+  return Math.max(MARGIN, LETTER * Math.max(...names.map((name) => shortened(name).length)) + 10);
+}
+
+/** @param {string} name */
+function shortened(name) {
+  return name.length > LONGEST ? `${name.slice(0, LONGEST - 1)}…` : name;
+}
+
+/** @param {number[]} numbers */
+function sumOf(numbers) {
+  return numbers.reduce((sum, number) => sum + number, 0);
 }
 
 /**
@@ -168,7 +218,7 @@ function roomFor(names) {
  */
 function columnMark(x, y, mark) {
   if (mark.length <= 2) return text(x, y, mark, "10px", "middle");
-  return `<g transform="translate(${x + 3} ${y}) rotate(-90)">${text(0, 0, mark, "10px")}</g>`;
+  return `<g transform="translate(${x + 3} ${y}) rotate(-90)">${text(0, 0, shortened(mark), "10px")}</g>`;
 }
 
 /**

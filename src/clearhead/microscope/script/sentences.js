@@ -9,6 +9,7 @@ import { MASK, encode, splitWords } from "./words.js";
 export const PRONOUN = "it";
 export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];
 const FRAME = /^(the \w+) (\w+) (the \w+) because it was (\w+) \.$/;
+const END = /[.?!]$/;
 const QUESTION = `which one ? the ${MASK} .`;
 const COUNT = 3; // answers that are shown
 
@@ -19,6 +20,8 @@ const COUNT = 3; // answers that are shown
  * @property {string[]} unknown
  * @property {import("./text.js").TextRun | null} run
  * @property {{word: string, probability: number}[]} answers to "which one?"
+ * @property {"asked" | "kind" | "unknown" | "causal" | "long"} question whether it was asked, or why not
+ * @property {boolean} ended whether a full stop was read that is not there
  */
 
 /**
@@ -30,11 +33,42 @@ export function readSentence(model, sentence) {
   const { ids, words, unknown } = encode(sentence, model.placeOf);
   const long = ids.length > model.config.contextLength;
   if (ids.length === 0 || long) {
-    return { status: long ? "long" : "empty", words, unknown, run: null, answers: [] };
+    return { status: long ? "long" : "empty", words, unknown, run: null, answers: [], question: "kind", ended: false };
   }
-  const asked = FRAME.test(words.join(" ")) && unknown.length === 0 && !model.config.causal;
-  const answers = asked ? likeliest(model, `${sentence} ${QUESTION}`, COUNT) : [];
-  return { status: "read", words, unknown, run: readText(model, ids), answers };
+  const question = questionOf(model, sentence, unknown);
+  const answers = question === "asked" ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
+  return {
+    status: "read",
+    words,
+    unknown,
+    run: readText(model, ids),
+    answers,
+    question: question === "asked" && answers.length === 0 ? "long" : question,
+    ended: answers.length > 0 && whole(sentence) !== sentence,
+  };
+}
+
+/**
+ * Whether "which one?" can be asked of the sentence.
+ * @param {TextModel} model
+ * @param {string} sentence
+ * @param {string[]} unknown
+ * @returns {TextReading["question"]}
+ */
+function questionOf({ config }, sentence, unknown) {
+  if (config.causal) return "causal";
+  if (partsOf(sentence) === null) return "kind";
+  return unknown.length ? "unknown" : "asked";
+}
+
+/** The sentence with a full stop, if it has no end. @param {string} sentence */
+function whole(sentence) {
+  return END.test(sentence.trim()) ? sentence : `${sentence.trimEnd()}.`;
+}
+
+/** The two things, what one does to the other, and the property that is "it"'s. @param {string} sentence */
+function partsOf(sentence) {
+  return FRAME.exec(splitWords(whole(sentence)).join(" "));
 }
 
 /** `readSentence` that remembers the last one. @param {TextModel} model */
@@ -62,7 +96,7 @@ export function weightsOf(run, layer, head) {
 
 /** The sentence with the two things in each other's place; null if it is not of that kind. @param {string} sentence */
 export function swapped(sentence) {
-  const parts = FRAME.exec(splitWords(sentence).join(" "));
+  const parts = partsOf(sentence);
   if (!parts) return null;
   const [, subject, verb, object, property] = parts;
   return written(`${object} ${verb} ${subject} because it was ${property}`);
@@ -70,7 +104,7 @@ export function swapped(sentence) {
 
 /** The sentence with another last word; null if it is not of that kind. @param {string} sentence @param {string} property */
 export function ending(sentence, property) {
-  const parts = FRAME.exec(splitWords(sentence).join(" "));
+  const parts = partsOf(sentence);
   return parts && written(`${parts[1]} ${parts[2]} ${parts[3]} because it was ${property}`);
 }
 

@@ -9,6 +9,16 @@ import { firstState, switchesOf } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 /** @typedef {import("./reading.js").Reading} Reading */
+/** @typedef {"answer" | "place" | "note"} Kind of message */
+
+/**
+ * @typedef {Object} Acts what was done by hand in the step of the walk that is open, where the state
+ *   does not show it: a choice of what was chosen already, a switch that was as it is
+ * @property {number} [lens] the layer chosen in the lens
+ * @property {boolean} [answerer] whether a cell of the matrix was chosen
+ * @property {boolean} [positions] to what they were switched
+ * @property {boolean} [scaling] to what it was switched
+ */
 /** @typedef {import("./model.js").Model} Model */
 
 /**
@@ -28,7 +38,11 @@ import { firstState, switchesOf } from "./state.js";
  * @property {boolean} settled whether nothing is left to compute
  * @property {(changes: Partial<State>) => void} set
  * @property {(drawing: boolean) => void} setDrawing
- * @property {(message: string) => void} say to the live region
+ * @property {(message: string, kind?: Kind) => void} say to the live region
+ * @property {Acts} acts
+ * @property {number} links how often everything was set anew, by a link or by Reset
+ * @property {() => void} anew everything is about to be
+ * @property {number} besides the temperature to which ÷√d returns when it is switched on again
  * @property {() => string} link
  */
 
@@ -86,12 +100,20 @@ export function createStore(model, textModel, payload, show) {
       frame();
     },
     say: () => {},
+    acts: {},
+    links: 0,
+    anew: () => {
+      app.links++;
+      app.besides = 1;
+    },
+    besides: 1,
     link: () => `${location.href.split("#")[0]}#${stateToHash(app.state, first, config)}`,
   };
   // The address may have been written over since: the event knows where it went.
-  addEventListener("hashchange", ({ newURL }) =>
-    change(stateFromHash(new URL(newURL).hash, first, config)),
-  );
+  addEventListener("hashchange", ({ newURL }) => {
+    app.anew();
+    change(stateFromHash(new URL(newURL).hash, first, config));
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // ink is drawn anew
   whenIdle(pieces, (done) => done && frame());
   frame();

@@ -18,11 +18,11 @@ const badges = {
   removed: (count) => (count === 1 ? "1 head removed" : `${count} heads removed`),
   /** @param {number} layer @param {string} mode */
   values: (layer, mode) => `values ${mode === "zero" ? "zero" : "reversed"} in layer ${layer + 1}`,
-  /** @param {string} names @param {string} where */
-  silenced: (names, where) => `${names} silenced ${where}`,
+  /** @param {string[]} names @param {string} where */
+  silenced: (names, where) => `${names.length > 3 ? `${names.length} patches` : names.join(", ")} silenced ${where}`,
   /** @param {number} count */
   noise: (count) => (count === 1 ? "noise on 1 patch" : `noise on ${count} patches`),
-  uncentred: "not centred",
+  uncentred: "not centred: drawn where you drew it",
 };
 
 export const STRINGS = {
@@ -36,6 +36,7 @@ export const STRINGS = {
     about: "About",
   },
   tabList: "Views",
+  skip: "Skip to the view",
   tools: {
     label: "Page tools",
     theme: { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" },
@@ -49,7 +50,7 @@ export const STRINGS = {
     /** @param {string} name */
     saved: (name) => `Saved ${name}.`,
     nothing: "There is nothing to save here yet.",
-    nothingInStep: "This step shows no matrix to save. Steps 5 to 8 do, and the other tabs.",
+    nothingInStep: "This step has no picture to save. Steps 5 to 8 have one, and the other tabs.",
     nothingInAbout: "This tab has no picture. Open another one to save what it shows.",
   },
   badges,
@@ -83,7 +84,8 @@ export const STRINGS = {
     place: (column, row, down) => `${down ? "Pen down" : "Pen up"}, column ${column}, row ${row} of 28`,
     left: "Left the canvas.",
     undone: "Stroke taken back.",
-    cleared: "Canvas cleared.",
+    cleared: "Canvas cleared. Undo brings the drawing back.",
+    back: "The drawing is back.",
   },
   sees: {
     heading: "The model sees",
@@ -95,7 +97,7 @@ export const STRINGS = {
   answer: {
     heading: "Answer",
     empty: "Nothing to read yet.",
-    small: "Very little ink: draw larger.",
+    small: "Very small: draw larger.",
     /** @param {string} name @param {number} share */
     sure: (name, share) => `Reads ${name}, ${percent(share)}`,
     /** @param {string} a @param {number} x @param {string} b @param {number} y */
@@ -153,6 +155,8 @@ export const STRINGS = {
       scaled: "The same numbers on the same colours: see them shrink.",
       weights: "Rows ask, columns answer. Each row sums to 100 %.",
     },
+    /** In place of the heading and note of "÷ √d" where it is off. */
+    unscaled: { heading: "Not scaled  q·k", note: "÷ √d is off: the same numbers as the scores." },
     corner: "asks ↓ answers →",
     /** @param {string} stage @param {number} layer @param {number} head */
     label: (stage, layer, head) => `${stage}, layer ${layer + 1}, head ${headName(head)}`,
@@ -181,6 +185,7 @@ export const STRINGS = {
     sum: "Σ qᵢkᵢ",
     /** @param {number} dim */
     divide: (dim) => `÷ √${dim}`,
+    undivided: "not divided",
     factor: "× scale",
     temperature: "÷ T",
     power: "e^",
@@ -242,6 +247,7 @@ export const STRINGS = {
     /** @param {number} share */
     even: (share) => `In per cent; ${exactPercent(share)} would be an even share.`,
     silencingNote: "Change of the answer when nobody can listen to the patch, in points.",
+    silencingColours: "Small changes hardly colour a cell: read its number.",
     /** @param {string} name @param {string} value */
     cell: (name, value) => `${name}: ${value}`,
     table: "Three measures for every patch",
@@ -251,7 +257,7 @@ export const STRINGS = {
   experiments: {
     heading: "Experiments",
     scaling: "Divide by √d",
-    scalingNote: "Off is the same as temperature 1/√d. The model was trained with it on.",
+    scalingNote: "Off is the same as temperature 1/√d: one control, so that moving T switches it on again. The model was trained with it on.",
     on: "on",
     off: "off",
     temperature: "Temperature T",
@@ -262,9 +268,10 @@ export const STRINGS = {
     temperatureProof: (row, trained) =>
       `Largest weight of this row: ${percent(row)} (trained model ${percent(trained)}).`,
     heads: "Heads",
-    headsNote: "A removed head hands over nothing.",
-    /** @param {number} layer @param {number} head */
-    remove: (layer, head) => `${layer + 1}${headName(head)}: layer ${layer + 1}, head ${headName(head)}`,
+    headsNote: "A removed head hands over nothing. The framed one is the head that is shown.",
+    /** @param {number} layer @param {number} head @param {boolean} shown */
+    remove: (layer, head, shown) =>
+      `${layer + 1}${headName(head)}: layer ${layer + 1}, head ${headName(head)}${shown ? ", shown now" : ""}`,
     positions: "Positions",
     positionsNote: "Without them, attention knows no order.",
     shuffle: "Shuffle patches",
@@ -291,6 +298,7 @@ export const STRINGS = {
     where: "Where",
     scopeNames: { head: "this head", layer: "this layer", model: "every layer" },
     scopes: { head: "in this head", layer: "in this layer", model: "in every layer" },
+    models: { trained: "Trained model", now: "Now" },
     /** @param {string} answer @param {number} before @param {string} now @param {number} after */
     answerProof: (answer, before, now, after) =>
       `Trained model: ${answer} ${finePercent(before)}. Now: ${now} ${finePercent(after)}.`,
@@ -303,6 +311,20 @@ export const STRINGS = {
     place: (step) => `Step ${step + 1} of 10`,
     tryThis: "Try this",
     done: "done",
+    /** @param {number} step */
+    stepDone: (step) => `Step ${step + 1}, try this: done.`,
+    undone: "Back as it was before this step.",
+    uncentred: "Centring is off: the drawing is taken as large as you drew it, and where you drew it. The training digits were scaled and moved to the middle, so the model may read this one worse.",
+    /** @param {number} share */
+    lowered: (share) => `Lower the temperature until one weight of this row passes ${exactPercent(share)}; if none does, let another patch ask.`,
+    /** @param {number} share */
+    raised: (share) => `Raise the temperature until no weight of this row passes ${exactPercent(share)}; if one does, let another patch ask.`,
+    /** @param {string} patch @param {number} layer */
+    inLayer: (patch, layer) => `${patch}, layer ${layer + 1}`,
+    /** @param {string} patch @param {number} layer @param {number} head */
+    inHead: (patch, layer, head) => `${patch}, layer ${layer + 1}, head ${headName(head)}`,
+    /** @param {string} asker @param {string} answerer */
+    asks: (asker, answerer) => `${asker} asks ${answerer}`,
     steps: [
       {
         name: "Digit",
@@ -337,7 +359,6 @@ export const STRINGS = {
       {
         name: "Softmax",
         text: "Softmax turns each row into shares that sum to 100 %. These are the attention weights. An even share is the yardstick.",
-        attempt: "Lower the temperature until one weight of this row passes 90 %.",
       },
       {
         name: "Weighted sum",
@@ -361,14 +382,16 @@ export const STRINGS = {
         `${high} × ${wide} = ${high * wide} numbers · ink ${ink} · centre of mass (${x}, ${y})`,
       /** @param {number} total @param {number} count @param {number} each */
       patches: (total, count, each) => `${total} = ${count} patches × ${each} pixels`,
-      /** @param {string} name @param {number} pixels @param {number} dim @param {string} norm */
-      tokens: (name, pixels, dim, norm) => `x = W p + b + position · ${pixels} → ${dim} numbers · ${name}: ‖x‖ = ${norm}`,
+      /** @param {number} pixels @param {number} dim @param {string} norm */
+      tokens: (pixels, dim, norm) => `x = W p + b + position · ${pixels} → ${dim} numbers · ‖x‖ = ${norm}`,
       /** @param {string} q @param {string} k @param {string} v */
       qkv: (q, k, v) => `‖q‖ = ${q} · ‖k‖ = ${k} · ‖v‖ = ${v}`,
       /** @param {string} sum */
       scores: (sum) => `q · k = Σ qᵢkᵢ = ${sum}`,
       /** @param {string} score @param {string} factor @param {string} result */
       scaled: (score, factor, result) => `${score} ${factor} = ${result}`,
+      /** @param {string} score */
+      unscaled: (score) => `${score}, not divided: ÷ √d is off`,
       /** @param {string} scaled @param {string} power @param {string} sum @param {string} weight */
       softmax: (scaled, power, sum, weight) => `e^${scaled} = ${power} · ${power} ÷ ${sum} = ${weight}`,
       /** @param {string} terms */
@@ -379,6 +402,8 @@ export const STRINGS = {
       answer: (logit, answer, probability) => `logit ${logit} → P(${answer}) = ${probability}`,
     },
     caption: {
+      /** @param {number} count @param {number} share */
+      rest: (count, share) => `+ ${count} more patches, together ${percent(share)}`,
       pixels: "Pixels of the chosen patch, 0 (paper) to 1 (ink)",
       content: "Patch W p + b",
       position: "+ position",
@@ -472,6 +497,15 @@ export const STRINGS = {
     /** @param {{word: string, probability: number}[]} answers */
     answers: (answers) =>
       `Asked “which one?”, the model says: ${answers.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
+    ended: "For the question it was read as if it ended with a full stop.",
+    /** @param {string[]} absent */
+    absent: (absent) => `A tiny model may name what is not in the sentence: ${absent.join(", ")}.`,
+    notAsked: {
+      kind: "“Which one?” is asked only of sentences like “The dog chased the ball because it was hungry.”",
+      unknown: "“Which one?” is not asked: the sentence has a word that the model has never met.",
+      causal: "“Which one?” is not asked: this model does not look ahead.",
+      long: "“Which one?” is not asked: with the question, the sentence would be too long for this model.",
+    },
     /** @param {number} layer @param {string} head */
     caption: (layer, head) => `Attention of each word, layer ${layer + 1}, ${head}`,
     /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
@@ -541,6 +575,14 @@ export const STRINGS = {
     switches: "switches",
     trained: "none: the trained model",
     scale: "scale",
+    matrices: "matrices",
+    directions: "rows ask, columns answer; the asker's row is framed",
+    component: "component",
+    term: "term",
+    row: "row of patches",
+    column: "column of patches",
+    who: "model",
+    axes: ["row", "column"],
     asker: "asks",
     answerer: "answers",
     value: "value",

@@ -97,13 +97,18 @@ export function createAnswer(app) {
 /** @param {App} app */
 export function createLens(app) {
   const { answers, depth } = app.config;
+  /** @param {number} layer */
+  const choose = (layer) => {
+    app.acts.lens = layer;
+    app.set({ layer: Math.max(0, layer - 1) });
+  };
   const buttons = Array.from({ length: depth + 1 }, (_, layer) =>
     el(
       "button",
       {
         type: "button",
         class: "lens-cell",
-        on: { click: () => app.set({ layer: Math.max(0, layer - 1) }) },
+        on: { click: () => choose(layer) },
       },
       el("span", { class: "lens-layer" }, el("span", { class: "hidden" }, `${STRINGS.lens.layer} `), String(layer)),
       el("b", {}),

@@ -88,7 +88,7 @@ export function rowsOf(app) {
 /** @param {ReturnType<typeof rowsOf>[number]} row */
 function rowElement({ name, weight, times, value, change }) {
   const bar = el("span", { class: "share-bar" });
-  bar.style.width = `${weight * 100}%`;
+  bar.style.setProperty("--share", String(weight));
   return el(
     "tr",
     {},

@@ -2,6 +2,7 @@
 
 import { el, fill, setText } from "../element.js";
 import { decimal, percent } from "../numbers.js";
+import { isUnscaled } from "../state.js";
 import { STRINGS } from "../strings.js";
 import { createBars, largestSize } from "./bars.js";
 import { chosenHead, rowOf, tokenName, vectorOf } from "./tokens.js";
@@ -68,14 +69,15 @@ export function cellFacts(app, run) {
  * @param {App} app
  * @param {ReturnType<typeof cellFacts>} facts
  */
-function sumLines({ config }, facts) {
+function sumLines({ config, state }, facts) {
   const words = STRINGS.cell;
-  const before = facts.scaled * facts.temperature;
+  const undivided = isUnscaled(state, config);
+  const before = undivided ? facts.score : facts.scaled * facts.temperature;
   const divide = config.attentionScale === "sqrt" ? words.divide(config.headDim) : words.factor;
   const lines = [
     line(words.sum, decimal(facts.score), "score"),
-    line(divide, decimal(before), "divided"),
-    facts.temperature === 1 ? null : line(`${words.temperature} (${decimal(facts.temperature)})`, decimal(facts.scaled), "scaled"),
+    line(undivided ? words.undivided : divide, decimal(before), "divided"),
+    facts.temperature === 1 || undivided ? null : line(`${words.temperature} (${decimal(facts.temperature)})`, decimal(facts.scaled), "scaled"),
     facts.masked === -Infinity ? line(words.masked, decimal(facts.masked), "masked") : null,
     line(`${words.power}${decimal(facts.masked)}`, decimal(facts.power), "power"),
     line(`${words.share} ${decimal(facts.powers, facts.powers < 100 ? 2 : 0)}`, percent(facts.weight), "weight"),

@@ -88,8 +88,10 @@ export function createTemperature(app) {
 /** ÷√d on or off: one with the temperature, so that both marks stand on one slider. @param {App} app */
 export function createScaling(app) {
   const toggle = createToggle(words.scaling, () => {
-    const temperature = isUnscaled(app.state, app.config) ? 1 : unscaledTemperature(app.config);
-    app.set({ temperature });
+    const on = isUnscaled(app.state, app.config);
+    app.acts.scaling = on;
+    if (!on) app.besides = app.state.temperature;
+    app.set({ temperature: on ? app.besides : unscaledTemperature(app.config) });
   });
   const note = el("p", { class: "small" }, words.scalingNote);
   return {
@@ -109,24 +111,29 @@ export function createHeads(app) {
       app.set({ removed: toggled(app.state.removed, i) }),
     ),
   );
-  buttons.forEach(({ element }, i) => {
-    setAttribute(element, "aria-label", words.remove(Math.floor(i / numHeads), i % numHeads));
-  });
   const table = el("div", { class: "head-toggles", role: "group", "aria-label": words.heads });
   table.style.setProperty("--columns", String(numHeads));
   table.append(...buttons.map(({ element }) => element));
   const element = experiment(words.heads, words.headsNote, table);
   return {
     element,
-    update: () => buttons.forEach((button, i) => button.update(!app.state.removed.includes(i))),
+    update: () =>
+      buttons.forEach((button, i) => {
+        const [layer, head] = [Math.floor(i / numHeads), i % numHeads];
+        const shown = layer === app.state.layer && head === app.state.head;
+        button.update(!app.state.removed.includes(i));
+        button.element.classList.toggle("shown-head", shown);
+        setAttribute(button.element, "aria-label", words.remove(layer, head, shown));
+      }),
   };
 }
 
 /** @param {App} app @returns {View} */
 export function createPositions(app) {
-  const positions = createToggle(words.positions, () =>
-    app.set({ positions: !app.state.positions }),
-  );
+  const positions = createToggle(words.positions, () => {
+    app.acts.positions = !app.state.positions;
+    app.set({ positions: !app.state.positions });
+  });
   const shuffle = el(
     "button",
     { type: "button", on: { click: () => app.set({ seed: (app.state.seed % 999) + 1 }) } },
@@ -344,7 +351,7 @@ export function changesOf(app) {
   const { state, config } = app;
   const { badges } = STRINGS;
   const where = words.scopes[state.scope];
-  const names = state.silenced.map((token) => tokenName(app, token).toLowerCase()).join(", ");
+  const silenced = state.silenced.map((token) => tokenName(app, token).toLowerCase());
   const changes = [
     isUnscaled(state, config) && badges.unscaled,
     state.temperature !== 1 && !isUnscaled(state, config) && badges.temperature(state.temperature),
@@ -352,7 +359,7 @@ export function changesOf(app) {
     state.seed > 0 && badges.shuffled,
     state.removed.length > 0 && badges.removed(state.removed.length),
     state.values !== "trained" && badges.values(state.layer, state.values),
-    state.silenced.length > 0 && badges.silenced(names, where),
+    state.silenced.length > 0 && badges.silenced(silenced, where),
     state.noisyPatches.length > 0 && state.noise > 0 && badges.noise(state.noisyPatches.length),
     !state.centred && badges.uncentred,
   ];

@@ -31,9 +31,7 @@ export function createExplore(app) {
     mattered: createMattered(app),
     experiments: createExperiments(app),
   };
-  const element = el(
-    "div",
-    { class: "view explore" },
+  const parts = [
     el("div", { class: "toolbar" }, ...pickers.map((picker) => picker.element)),
     el("div", { class: "bench panel" }, ...main.map((part) => part.element)),
     sentence.element,
@@ -43,10 +41,14 @@ export function createExplore(app) {
       focus.element,
       ...FOCUSES.map((name) => below[name].element),
     ),
-  );
+  ];
+  const element = el("div", { class: "view explore" }, ...parts);
   return {
     element,
     update: () => {
+      // Without a digit there would be headings over nothing.
+      for (const part of parts) part.hidden = app.reading.run === null;
+      if (app.reading.run === null) return;
       for (const part of [...pickers, ...main, sentence]) part.update();
       focus.update(app.state.focus);
       for (const name of FOCUSES) below[name].element.hidden = name !== app.state.focus;

@@ -28,6 +28,8 @@ import { css, isLight } from "../colours.js";
  * @property {boolean} [floating] texts lie above what is drawn over the grid
  */
 
+const LONG = 8; // letters of a head that may be cut: the whole is in its title, and is read aloud
+
 /** @param {GridOptions} options */
 export function createGrid(options) {
   const { rows, columns, className = "", corner = "", rowHeads, columnHeads } = options;
@@ -149,7 +151,8 @@ export function createGrid(options) {
  * @param {{text: string, label: string}} what
  */
 function head(role, { text, label }) {
-  return el("div", { role, class: "head", "aria-label": label }, text);
+  const cut = text.length > LONG;
+  return el("div", { role, class: "head", "aria-label": label, title: cut ? label : null }, el("span", {}, text));
 }
 
 /**

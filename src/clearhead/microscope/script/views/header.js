@@ -6,19 +6,25 @@ import { TABS, THEMES, untouched } from "../state.js";
 import { STRINGS } from "../strings.js";
 import { answerWords } from "./answer.js";
 import { changesOf } from "./experiments.js";
+import { createLive } from "./live.js";
 import { pictureOf } from "./pictures.js";
 import { moveBetween } from "./roving.js";
+import { intoView } from "./scroll.js";
 
 /** @typedef {import("../store.js").App} App */
 
-const MESSAGE_SECONDS = 10; // after which it would only be stale
-
 /** @param {App} app */
 export function createHeader(app) {
+  /** @param {import("../state.js").Tab} tab */
+  const open = (tab) => {
+    app.set({ tab });
+    const view = document.getElementById("view");
+    if (view) intoView(view);
+  };
   const tabs = TABS.map((tab) =>
     el(
       "button",
-      { type: "button", role: "tab", id: `tab-${tab}`, "aria-controls": "view", on: { click: () => app.set({ tab }) } },
+      { type: "button", role: "tab", id: `tab-${tab}`, "aria-controls": "view", on: { click: () => open(tab) } },
       STRINGS.tabs[tab],
     ),
   );
@@ -103,18 +109,14 @@ export function createNotices(app) {
   const badges = el("div", { class: "badges" });
   badges.hidden = true;
   const failed = el("p", { class: "failed", role: "alert" });
-  const live = el("p", { class: "live", "aria-live": "polite", role: "status" });
-  const strip = el("p", { class: "strip-answer", "aria-hidden": "true" });
-  const element = el("div", { class: "notices" }, failed, badges, live);
+  const live = createLive(2);
+  const answer = el("span", {});
+  const strip = el("div", { class: "strip-answer", "aria-hidden": "true" }, answer, live.copies[0]);
+  const line = el("div", { class: "notice-line" }, badges, live.copies[1]);
+  const element = el("div", { class: "notices" }, failed, line, live.element);
   let shown = "";
   let said = "";
-  let ending = 0;
-  app.say = (message) => {
-    live.textContent = message;
-    live.classList.toggle("hidden", message === said); // the answer stands elsewhere
-    clearTimeout(ending);
-    ending = setTimeout(() => setText(live, ""), MESSAGE_SECONDS * 1000);
-  };
+  app.say = live.say;
   return {
     element,
     strip,
@@ -123,10 +125,10 @@ export function createNotices(app) {
       setText(failed, app.examples.failed ? STRINGS.failed : "");
       failed.hidden = !app.examples.failed;
       const words = answerWords(app.reading, app.config.answers);
-      setText(strip, words);
+      setText(answer, words);
       if (!app.drawing && words !== said) {
         said = words;
-        app.say(words);
+        app.say(words, "answer");
       }
       if (changes.join() === shown) return;
       shown = changes.join();
@@ -148,6 +150,7 @@ function badgeElements(app, changes) {
       type: "button",
       on: {
         click: () => {
+          app.anew();
           app.set({ ...untouched(), centred: true });
           app.say(done);
           document.getElementById(`tab-${app.state.tab}`)?.focus();
@@ -158,8 +161,8 @@ function badgeElements(app, changes) {
   );
   return [
     el("b", {}, `${label}:`),
+    button,
     ...changes.map((change) => el("span", { class: "badge" }, change)),
     el("span", { class: "badge-end" }, end),
-    button,
   ];
 }

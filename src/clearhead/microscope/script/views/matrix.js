@@ -4,6 +4,7 @@ import { signedColour, weightColour } from "../colours.js";
 import { el, setText } from "../element.js";
 import { decimal, percent } from "../numbers.js";
 import { scoreDomain, signedScale, weightScale, writtenWeight } from "../scales.js";
+import { isUnscaled } from "../state.js";
 import { STRINGS } from "../strings.js";
 import { createGrid } from "./grid.js";
 import { createLegend } from "./legend.js";
@@ -31,7 +32,10 @@ export function createMatrix(app, stageOf) {
     corner: STRINGS.matrix.corner,
     rowHeads: heads,
     columnHeads: heads,
-    move: (asker, answerer) => app.set({ asker, answerer }),
+    move: (asker, answerer) => {
+      app.acts.answerer = true;
+      app.set({ asker, answerer });
+    },
   });
   const legend = createLegend();
   const scale = createScale(app);
@@ -43,8 +47,9 @@ export function createMatrix(app, stageOf) {
   function update() {
     const stage = stageOf();
     const { run } = app.reading;
-    setText(heading, STRINGS.matrix.heading[stage]);
-    setText(note, STRINGS.matrix.note[stage]);
+    const undivided = stage === "scaled" && isUnscaled(app.state, app.config);
+    setText(heading, undivided ? STRINGS.matrix.unscaled.heading : STRINGS.matrix.heading[stage]);
+    setText(note, undivided ? STRINGS.matrix.unscaled.note : STRINGS.matrix.note[stage]);
     element.classList.toggle("nothing", run === null);
     scale.element.hidden = stage !== "weights";
     scale.update();

@@ -20,7 +20,7 @@ export function createMattered(app) {
     const map = createPatchMap(app, {});
     const title = { last: words.last, rollout: words.rollout, silencing: words.silencing }[kind];
     const note = { last: words.lastNote, rollout: words.rolloutNote, silencing: words.silencingNote }[kind];
-    const legend = el("p", { class: "small" }, kind === "silencing" ? words.domain(100) : words.even(1 / app.config.tokens));
+    const legend = el("p", { class: "small" }, kind === "silencing" ? `${words.domain(100)}. ${words.silencingColours}` : words.even(1 / app.config.tokens));
     const element = el("figure", {}, el("figcaption", {}, el("b", {}, title), " ", el("span", { class: "small" }, note)), map.element, legend);
     return { kind, title, map, element };
   });

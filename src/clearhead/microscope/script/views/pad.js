@@ -13,6 +13,7 @@ import { createToggle } from "./choice.js";
 const STEP = CANVAS / 28; // a key moves the pen by a pixel of the model's
 const FAR = 4; // times as far with Shift
 const LINE = 22; // width of the drawn line in units
+const INK = "#14181f"; // on paper
 const ARROWS = /** @type {Record<string, Point>} */ ({
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -38,8 +39,8 @@ export function createPad(app, which, name) {
     "aria-describedby": helpId,
   });
   const hint = el("p", { class: "pad-hint", "aria-hidden": "true" }, words.empty);
-  /** @type {{down: boolean, at: Point, shown: boolean, tapping: boolean, pointer: number | null, line: boolean}} */
-  const tool = { down: false, at: [140, 60], shown: false, tapping: false, pointer: null, line: false };
+  /** @type {{down: boolean, at: Point, shown: boolean, tapping: boolean, pointer: number | null, line: boolean, cleared: Stroke[]}} */
+  const tool = { down: false, at: [140, 60], shown: false, tapping: false, pointer: null, line: false, cleared: [] };
 
   /** @param {Stroke[]} strokes */
   const put = (strokes) => app.set(which === "strokes" ? { strokes } : { second: strokes });
@@ -63,9 +64,11 @@ export function createPad(app, which, name) {
   };
   const undo = () => {
     endLine();
-    if (app.state[which].length === 0) return;
-    put(app.state[which].slice(0, -1));
-    app.say(words.undone);
+    const strokes = app.state[which];
+    if (strokes.length === 0 && tool.cleared.length === 0) return;
+    app.say(strokes.length ? words.undone : words.back);
+    put(strokes.length ? strokes.slice(0, -1) : tool.cleared);
+    tool.cleared = [];
   };
 
   canvas.addEventListener("pointerdown", (event) => {
@@ -114,7 +117,7 @@ export function createPad(app, which, name) {
     } else return;
     event.preventDefault();
     tool.shown = event.key !== "Escape";
-    if (event.key !== "Backspace" && event.key !== "Escape") app.say(placeWords());
+    if (event.key !== "Backspace" && event.key !== "Escape") app.say(placeWords(), "place");
     update();
   });
   canvas.addEventListener("focus", () => {
@@ -139,6 +142,7 @@ export function createPad(app, which, name) {
       on: {
         click: () => {
           endLine();
+          if (app.state[which].length) tool.cleared = app.state[which];
           put([]);
           app.say(words.cleared);
         },
@@ -175,11 +179,16 @@ export function createPad(app, which, name) {
     help,
   );
 
+  // On paper the page is light, in whatever theme it was drawn.
+  addEventListener("beforeprint", () => drawStrokes(canvas, app.state[which], { ...tool, shown: false }, INK));
+  addEventListener("afterprint", update);
+
   function update() {
     const strokes = app.state[which];
     drawStrokes(canvas, strokes, tool);
     hint.hidden = strokes.length > 0;
-    setAttribute(undoButton, "aria-disabled", strokes.length === 0);
+    if (strokes.length) tool.cleared = [];
+    setAttribute(undoButton, "aria-disabled", strokes.length === 0 && tool.cleared.length === 0);
     tap.update(tool.tapping);
     setText(help, tool.tapping ? words.tapHelp : words.help);
     help.classList.toggle("shown", tool.shown || tool.tapping);
@@ -188,24 +197,38 @@ export function createPad(app, which, name) {
 }
 
 /**
+ * One stroke; one that never left its first point is a dot, which a line of no length would not show.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Stroke} stroke
+ */
+function drawStroke(context, stroke) {
+  const [[x, y]] = stroke;
+  context.beginPath();
+  if (stroke.every((point) => point[0] === x && point[1] === y)) {
+    context.arc(x, y, LINE / 2, 0, 2 * Math.PI);
+    context.fill();
+    return;
+  }
+  for (const point of stroke) context.lineTo(...point);
+  context.stroke();
+}
+
+/**
  * @param {HTMLCanvasElement} canvas
  * @param {Stroke[]} strokes
  * @param {{shown: boolean, down: boolean, at: Point}} tool
+ * @param {string} [ink] in place of the theme's
  */
-function drawStrokes(canvas, strokes, tool) {
+function drawStrokes(canvas, strokes, tool, ink) {
   const context = pen(canvas);
   const style = getComputedStyle(canvas);
   context.clearRect(0, 0, CANVAS, CANVAS);
   context.lineCap = "round";
   context.lineJoin = "round";
   context.lineWidth = LINE;
-  context.strokeStyle = style.color;
-  for (const stroke of strokes) {
-    context.beginPath();
-    context.moveTo(...stroke[0]);
-    for (const point of stroke.length > 1 ? stroke : [stroke[0]]) context.lineTo(...point);
-    context.stroke();
-  }
+  context.strokeStyle = ink ?? style.color;
+  context.fillStyle = ink ?? style.color;
+  for (const stroke of strokes) drawStroke(context, stroke);
   if (!tool.shown) return;
   const [x, y] = tool.at;
   context.lineWidth = 3;

@@ -3,6 +3,7 @@
 import { trainedScale } from "../config.js";
 import { el } from "../element.js";
 import { decimal, percent } from "../numbers.js";
+import { isUnscaled } from "../state.js";
 import { STRINGS } from "../strings.js";
 import { createAsker } from "./asker.js";
 import { createLens } from "./answer.js";
@@ -18,9 +19,15 @@ import { answerOf, chosenHead, norm, rowOf, tokenName, tokenShort, vectorOf } fr
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../model.js").Run} Run */
-/** @typedef {{element: HTMLElement, update: () => void, formula: (run: Run) => string}} Station */
+/**
+ * @typedef {Object} Station
+ * @property {HTMLElement} element
+ * @property {() => void} update
+ * @property {(run: Run) => string} formula
+ * @property {() => string} [place] the patch, layer and head that the formula is about
+ */
 
-const { caption, formula } = STRINGS.walk;
+const { caption, formula, asks, inHead, inLayer } = STRINGS.walk;
 
 /** @param {App} app @returns {Station[]} */
 export function createStations(app) {
@@ -30,29 +37,48 @@ export function createStations(app) {
       const { imageShape, patchShape, patches } = app.config;
       return formula.patches(imageShape[0] * imageShape[1], patches, patchShape[0] * patchShape[1]);
     }),
-    station([createAsker(app, true), tokenStrips(app), createPositions(app)], (run) => {
-      const { imageShape, patches, embedDim } = app.config;
-      const x = vectorOf(run.layers[0].input, app.state.asker, embedDim);
-      const pixels = (imageShape[0] * imageShape[1]) / patches;
-      return formula.tokens(tokenName(app, app.state.asker), pixels, embedDim, decimal(norm(x)));
-    }),
-    station([createAsker(app, true), queryKeyValue(app)], (run) => {
-      const [q, k, v] = vectorsOf(app, run).map((vector) => decimal(norm(vector)));
-      return formula.qkv(q, k, v);
-    }),
-    station([createAsker(app), createMatrix(app, () => "scores"), createCell(app)], (run) =>
-      formula.scores(decimal(cellFacts(app, run).score)),
+    station(
+      [createAsker(app, true), tokenStrips(app), createPositions(app)],
+      (run) => {
+        const { imageShape, patches, embedDim } = app.config;
+        const x = vectorOf(run.layers[0].input, app.state.asker, embedDim);
+        const pixels = (imageShape[0] * imageShape[1]) / patches;
+        return formula.tokens(pixels, embedDim, decimal(norm(x)));
+      },
+      () => tokenName(app, app.state.asker),
     ),
-    station([createScalingPair(app)], (run) => {
-      const { score, scaled } = cellFacts(app, run);
-      return formula.scaled(decimal(score), factorWords(app), decimal(scaled));
-    }),
-    station([createAsker(app), createMatrix(app, () => "weights"), createTemperature(app)], (run) => {
-      const { masked, power, powers, weight } = cellFacts(app, run);
-      return formula.softmax(decimal(masked), decimal(power), decimal(powers), percent(weight));
-    }),
-    station([createAsker(app), createTaken(app), createSilence(app)], (run) => contextFormula(app, run)),
-    station([joinStrips(app), createHeads(app)], (run) => joinFormula(app, run)),
+    station(
+      [createAsker(app, true), queryKeyValue(app)],
+      (run) => {
+        const [q, k, v] = vectorsOf(app, run).map((vector) => decimal(norm(vector)));
+        return formula.qkv(q, k, v);
+      },
+      () => askerInHead(app),
+    ),
+    station(
+      [createAsker(app), createMatrix(app, () => "scores"), createCell(app)],
+      (run) => formula.scores(decimal(cellFacts(app, run).score)),
+      () => pairInHead(app),
+    ),
+    station([createScalingPair(app)], (run) => scaledFormula(app, run), () => pairInHead(app)),
+    station(
+      [createAsker(app), createMatrix(app, () => "weights"), createTemperature(app)],
+      (run) => {
+        const { masked, power, powers, weight } = cellFacts(app, run);
+        return formula.softmax(decimal(masked), decimal(power), decimal(powers), percent(weight));
+      },
+      () => pairInHead(app),
+    ),
+    station(
+      [createAsker(app), createTaken(app), createSilence(app)],
+      (run) => contextFormula(app, run),
+      () => askerInHead(app),
+    ),
+    station(
+      [createAsker(app, true), joinStrips(app), createHeads(app)],
+      (run) => joinFormula(app, run),
+      () => inLayer(tokenName(app, app.state.asker), app.state.layer),
+    ),
     station([createLens(app), createLogits(app)], (run) => {
       const answer = answerOf(run);
       const { answers } = app.config;
@@ -61,18 +87,32 @@ export function createStations(app) {
   ];
 }
 
+/** @param {App} app */
+function askerInHead(app) {
+  const { asker, layer, head } = app.state;
+  return inHead(tokenName(app, asker), layer, head);
+}
+
+/** @param {App} app */
+function pairInHead(app) {
+  const { asker, answerer, layer, head } = app.state;
+  return inHead(asks(tokenName(app, asker), tokenName(app, answerer).toLowerCase()), layer, head);
+}
+
 /**
  * @param {{element: HTMLElement, update: () => void}[]} parts
  * @param {(run: Run) => string} formulaOf
+ * @param {() => string} [place]
  * @returns {Station}
  */
-function station(parts, formulaOf) {
+function station(parts, formulaOf, place) {
   return {
     element: el("div", { class: `bench parts-${parts.length}` }, ...parts.map((part) => part.element)),
     update: () => {
       for (const part of parts) part.update();
     },
     formula: formulaOf,
+    place,
   };
 }
 
@@ -90,6 +130,13 @@ function createScalingPair(app) {
       scaling.update();
     },
   };
+}
+
+/** @param {App} app @param {Run} run */
+function scaledFormula(app, run) {
+  const { score, scaled } = cellFacts(app, run);
+  if (isUnscaled(app.state, app.config)) return formula.unscaled(decimal(score));
+  return formula.scaled(decimal(score), factorWords(app), decimal(scaled));
 }
 
 /** What the scores are divided by, or times what. @param {App} app */

@@ -3,6 +3,9 @@
 import { el, fill, setAttribute, setText } from "../element.js";
 import { STRINGS } from "../strings.js";
 
+const LONG = 20; // letters
+const WIDE = 12; // columns, more of which are printed small
+
 /** @typedef {{caption: string, columns: string[], rows: (string | number)[][]}} Table */
 
 /**
@@ -38,9 +41,9 @@ export function withTable(map, tableOf) {
 export function tableElement({ caption, columns, rows }) {
   return el(
     "table",
-    { class: "numbers" },
+    { class: columns.length > WIDE ? "numbers wide-table" : "numbers" },
     el("caption", {}, caption),
-    el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
+    el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col", title: titleOf(name) }, name)))),
     el(
       "tbody",
       {},
@@ -48,10 +51,15 @@ export function tableElement({ caption, columns, rows }) {
         el(
           "tr",
           {},
-          el("th", { scope: "row" }, String(name)),
+          el("th", { scope: "row", title: titleOf(name) }, String(name)),
           ...values.map((value) => el("td", {}, String(value))),
         ),
       ),
     ),
   );
+}
+
+/** A long name may be cut; the whole is there for a pointer that rests on it. @param {string | number} name */
+function titleOf(name) {
+  return String(name).length > LONG ? name : null;
 }

@@ -1,5 +1,6 @@
 // The weighted sum: how much the asker takes from each patch, and what it has heard.
 
+import { added } from "../arithmetic.js";
 import { el, fill } from "../element.js";
 import { decimal, percent } from "../numbers.js";
 import { signedScale } from "../scales.js";
@@ -13,29 +14,22 @@ import { chosenHead, rowOf, tokenName, vectorOf } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 
+const SHOWN = 8; // terms on lines of their own; the others share one
+
 /** @param {App} app */
 export function createTaken(app) {
-  const { headDim, tokens } = app.config;
+  const { headDim } = app.config;
   const { caption } = STRINGS.walk;
   const list = el("div", { class: "strips taken" });
   const legend = createLegend();
   const tabled = withTable(list, () => {
     const { run } = app.reading;
     if (run === null) return { caption: caption.taken, columns: [], rows: [] };
-    const { value, weights, context } = chosenHead(app, run);
-    const shares = rowOf(app, weights, app.state.asker);
     const components = Array.from({ length: headDim }, (_, i) => String(i + 1));
-    /** @param {string} name @param {Float64Array} vector */
-    const row = (name, vector) => [name, ...Array.from(vector, (component) => decimal(component))];
     return {
       caption: caption.taken,
       columns: [STRINGS.answered.patch, ...components],
-      rows: [
-        ...Array.from({ length: tokens }, (_, token) =>
-          row(`${tokenName(app, token)}, ${percent(shares[token])} × v`, handed(value, token, headDim, shares[token])),
-        ),
-        row(caption.context, vectorOf(context, app.state.asker, headDim)),
-      ],
+      rows: termsOf(app, run).map(({ name, values }) => [name, ...Array.from(values, (value) => decimal(value))]),
     };
   });
   const element = el("section", { class: "strip-panel" }, legend.element, tabled.element);
@@ -46,21 +40,45 @@ export function createTaken(app) {
     const row = rowOf(app, weights, app.state.asker);
     const domain = roundDomain(largestSize(value));
     const order = Array.from(row, (_, token) => token).sort((a, b) => row[b] - row[a]);
+    const [first, rest] = [order.slice(0, SHOWN), order.slice(SHOWN)];
     fill(
       list,
-      ...order.slice(0, 8).map((token) =>
+      ...first.map((token) =>
         line(
           `${percent(row[token])} × v, ${tokenName(app, token).toLowerCase()}`,
           handed(value, token, headDim, row[token]),
           domain,
         ),
       ),
+      rest.length > 0 &&
+        line(
+          caption.rest(rest.length, rest.reduce((sum, token) => sum + row[token], 0)),
+          rest.map((token) => handed(value, token, headDim, row[token])).reduce(added),
+          domain,
+        ),
       line(`= ${caption.context}`, vectorOf(context, app.state.asker, headDim), domain),
     );
     legend.show(signedScale(domain, caption.strips));
     if (!app.drawing) tabled.update();
   }
   return { element, update };
+}
+
+/**
+ * Every term of the weighted sum, and last the sum.
+ * @param {App} app
+ * @param {import("../model.js").Run} run
+ */
+export function termsOf(app, run) {
+  const { headDim, tokens } = app.config;
+  const { value, weights, context } = chosenHead(app, run);
+  const shares = rowOf(app, weights, app.state.asker);
+  const terms = Array.from({ length: tokens }, (_, token) => ({
+    name: `${tokenName(app, token)}, ${percent(shares[token])} × v`,
+    values: handed(value, token, headDim, shares[token]),
+  }));
+  const sum = { name: STRINGS.walk.caption.context, values: vectorOf(context, app.state.asker, headDim) };
+  return [...terms, sum];
 }
 
 /**

@@ -28,6 +28,7 @@ import { tableElement, withTable } from "./tabled.js";
 /** @typedef {ReturnType<typeof createGrid>} Grid */
 
 const words = STRINGS.text;
+const LONG = 16; // letters of a word that may be cut: the whole is in its title, and is read aloud
 
 /** @param {App} app */
 export function createText(app) {
@@ -40,7 +41,7 @@ export function createText(app) {
   const scale = createScale(app);
   const notes = [el("p", { class: "small" }), el("p", { class: "sentence" }), el("p", { class: "small" })];
   const table = el("div", { class: "table-holder", tabindex: 0, role: "region" });
-  const matrix = el("div", {});
+  const matrix = el("div", { class: "words-matrix" });
   const tabled = withTable(matrix, () => matrixTable(app, reader(app.state.sentence)));
   const element = el(
     "div",
@@ -94,7 +95,7 @@ export function createText(app) {
       const chosen = gone[0] === asker ? gone[1] : best;
       updateMatrix(app, grid, reading.words, weights, [asker, Math.min(chosen, count - 1)]);
       setText(notes[1], words.sentence(reading.words[asker], reading.words[best], asked[best], asked[best] * count));
-      setText(notes[2], reading.answers.length ? words.answers(reading.answers) : "");
+      setText(notes[2], answerLine(reading));
       const rows = rowTable(reading.words, asker, asked);
       setAttribute(table, "aria-label", rows.caption);
       fill(table, tableElement(rows));
@@ -167,11 +168,13 @@ function createHeadChoice(app) {
  * @param {readonly string[]} sentence
  */
 function createWords(app, sentence) {
-  return createChoice({
+  const choice = createChoice({
     label: words.words,
     options: sentence.map((word, value) => ({ value, text: word, label: words.asker(word) })),
     choose: (word) => app.set({ word }),
   });
+  choice.buttons.forEach((button, i) => setAttribute(button, "title", sentence[i].length > LONG ? sentence[i] : null));
+  return choice;
 }
 
 /**
@@ -265,6 +268,18 @@ function remark({ textModel }, { status, words: sentence, unknown }) {
   if (status === "empty") return words.empty;
   if (status === "long") return words.long(sentence.length, textModel.config.contextLength);
   return unknown.length ? words.unknown(unknown) : "";
+}
+
+/**
+ * What the model says to "which one?", or why it is not asked.
+ * @param {import("../sentences.js").TextReading} reading
+ */
+function answerLine({ question, answers, ended, words: sentence }) {
+  if (question !== "asked") return words.notAsked[question];
+  const absent = answers.map(({ word }) => word).filter((word) => !sentence.includes(word));
+  return [words.answers(answers), ended && words.ended, absent.length > 0 && words.absent(absent)]
+    .filter(Boolean)
+    .join(" ");
 }
 
 /** @param {App} app */

@@ -3,12 +3,15 @@
 import { el, fill, setAttribute, setText } from "../element.js";
 import { STEPS } from "../state.js";
 import { STRINGS } from "../strings.js";
-import { attempts } from "./attempts.js";
+import { attempts, attemptWords } from "./attempts.js";
 import { moveBetween } from "./roving.js";
+import { intoView } from "./scroll.js";
 import { createStations } from "./stations.js";
 import { createLayerAndHead } from "./pickers.js";
+import { changedElsewhere, isCarried, takenBack } from "./undo.js";
 
 /** @typedef {import("../store.js").App} App */
+/** @typedef {import("../state.js").State} State */
 
 const words = STRINGS.walk;
 const FIRST_WITH_HEADS = 3; // before it, there is no layer and no head to choose
@@ -16,18 +19,20 @@ const FIRST_WITH_HEADS = 3; // before it, there is no layer and no head to choos
 /** @param {App} app */
 export function createWalk(app) {
   const steps = words.steps.map(({ name }, i) =>
-    el("button", { type: "button", class: "step", on: { click: () => app.set({ step: i }) } }, el("span", { class: "step-number" }, String(i + 1)), ` ${name}`),
+    el("button", { type: "button", class: "step", on: { click: () => goByClick(i) } }, el("span", { class: "step-number" }, String(i + 1)), ` ${name}`),
   );
   const list = el("nav", { class: "steps", "aria-label": words.label }, ...steps);
-  moveBetween(list, steps, (step) => app.set({ step }));
-  const back = el("button", { type: "button", on: { click: () => go(-1) } }, `◀ ${words.back}`);
-  const next = el("button", { type: "button", class: "primary", on: { click: () => go(1) } }, `${words.next} ▶`);
+  moveBetween(list, steps, goTo);
+  const back = el("button", { type: "button", on: { click: () => goByClick(app.state.step - 1) } }, `◀ ${words.back}`);
+  const next = el("button", { type: "button", class: "primary", on: { click: () => goByClick(app.state.step + 1) } }, `${words.next} ▶`);
   const heading = el("h3", { tabindex: -1 });
   const text = el("p", { class: "lead" });
-  const formula = el("p", { class: "formula" });
+  const place = el("span", { class: "of-what" });
+  const numbers = el("span", {});
+  const formula = el("p", { class: "formula" }, place, " ", numbers);
   const tick = el("span", { class: "tick-box", "aria-hidden": "true" });
   const attempt = el("span", {});
-  const done = el("span", { class: "done-word" });
+  const done = el("span", { class: "done-word" }, words.done);
   const pickers = createLayerAndHead(app);
   const stations = createStations(app);
   const body = el("div", { class: "station" });
@@ -45,26 +50,57 @@ export function createWalk(app) {
       body,
     ),
   );
-  /** @type {{step: number, start: import("../state.js").State, done: boolean[]}} */
-  const memory = { step: -1, start: app.state, done: new Array(STEPS).fill(false) };
+  /**
+   * `start` is the state when the step was opened, `before` that to which its changes are taken back.
+   * @type {{step: number, start: State, before: State, last: State, links: number, away: boolean, done: boolean[]}}
+   */
+  const memory = { step: -1, start: app.state, before: app.state, last: app.state, links: 0, away: false, done: new Array(STEPS).fill(false) };
 
-  /** @param {number} by */
-  function go(by) {
-    const step = app.state.step + by;
-    if (step >= 0 && step < STEPS) app.set({ step });
+  /** @param {number} to */
+  function goTo(to) {
+    if (to < 0 || to >= STEPS || to === app.state.step) return;
+    const undone = takenBack(app.state, memory.before, to);
+    app.set({ ...undone, step: to });
+    if (Object.keys(undone).length) app.say(words.undone);
+  }
+
+  /** @param {number} to */
+  function goByClick(to) {
+    goTo(to);
+    intoView(element);
+  }
+
+  /** What was open, and what was there before, follows from where the state came from. */
+  function remember() {
+    const { state, links } = app;
+    const fresh = links !== memory.links; // a link or Reset: there is nothing to take back
+    if (memory.away && !fresh) {
+      const elsewhere = changedElsewhere(state, memory.last);
+      memory.start = { ...memory.start, ...elsewhere };
+      memory.before = { ...memory.before, ...elsewhere };
+    }
+    if (fresh || memory.step !== state.step) {
+      if (!fresh) tickOff(memory.step);
+      if (fresh || !isCarried(memory.step, state.step)) memory.before = state;
+      if (memory.step !== state.step) fill(body, stations[state.step].element);
+      Object.assign(memory, { step: state.step, start: state, links });
+      app.acts = {};
+    }
+    Object.assign(memory, { last: state, away: false });
+  }
+
+  /** @param {number} step */
+  function tickOff(step) {
+    if (memory.done[step] || !attempts[step]?.(app, memory.start)) return;
+    memory.done[step] = true;
+    app.say(words.stepDone(step));
   }
 
   function update() {
+    remember();
     const { step } = app.state;
     const station = stations[step];
-    if (memory.step !== step) {
-      Object.assign(memory, { step, start: app.state });
-      fill(body, station.element);
-    }
-    if (!memory.done[step] && attempts[step](app, memory.start)) {
-      memory.done[step] = true;
-      app.say(`${words.tryThis}: ${words.done}`);
-    }
+    tickOff(step);
     steps.forEach((button, i) => {
       setAttribute(button, "aria-current", i === step ? "step" : null);
       setAttribute(button, "tabindex", i === step ? 0 : -1);
@@ -73,17 +109,23 @@ export function createWalk(app) {
     setAttribute(back, "aria-disabled", step === 0);
     setAttribute(next, "aria-disabled", step === STEPS - 1);
     setText(heading, `${step + 1}  ${words.steps[step].name}`);
-    setText(text, words.steps[step].text);
-    setText(attempt, words.steps[step].attempt);
-    setText(done, memory.done[step] ? words.done : "");
+    setText(text, step === 0 && !app.state.centred ? words.uncentred : words.steps[step].text);
+    setText(attempt, attemptWords(app, memory.start));
+    setAttribute(done, "data-off", memory.done[step] ? null : "");
+    setAttribute(done, "aria-hidden", memory.done[step] ? null : true);
     tick.classList.toggle("ticked", memory.done[step]);
     pickers.element.hidden = step < FIRST_WITH_HEADS || step === STEPS - 1;
     pickers.update();
     const { run } = app.reading;
     formula.hidden = run === null;
-    if (run !== null) setText(formula, station.formula(run));
+    setText(place, station.place ? `${station.place()}:` : "");
+    if (run !== null) setText(numbers, station.formula(run));
     body.classList.toggle("nothing", run === null && step > 1);
     if (run !== null || step <= 1) station.update();
   }
-  return { element, update };
+  /** Another tab was open: what was changed there is not the step's. */
+  const opened = () => {
+    memory.away = true;
+  };
+  return { element, update, opened };
 }
