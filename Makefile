@@ -12,7 +12,7 @@ SHAPED := tests/attention tests/models
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test $(CHECKS) format artifacts results benchmarks clean
+.PHONY: help setup digits test $(CHECKS) format artifacts results picture benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,10 +68,13 @@ artifacts: .venv/run.stamp ## train the models that ship with the package again:
 
 PUBLISHED := runs/published
 results: .venv/run.stamp ## run every study with its full budget again, and write docs/results.md: over an hour
-	$(BIN)/clearhead study run --all --budget full --first-seed 1000 --out $(PUBLISHED)
+	$(BIN)/clearhead study run --all --budget full --first-seed 2000 --out $(PUBLISHED)
 	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED).html \
 		--markdown docs/results.md --json > docs/results/trials.json
 	gzip -9nf docs/results/trials.json
+
+picture: .venv/dev.stamp ## take the README's picture of the microscope again
+	$(BIN)/python docs/microscope_picture.py
 
 benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
