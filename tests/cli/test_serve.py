@@ -41,6 +41,16 @@ def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert sys.getswitchinterval() == interval
 
 
+def test_a_host_that_is_none_is_one_line_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--host", "no host", "--port", "0"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(
+        "clearhead: cannot listen on no host, port 0: Name or service not known"
+    )
+    assert "while attempting" not in said.err
+    assert said.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [(["--port", "70000"], "port"), (["--capacity", "0"], "capacity"), (["--prot", "1"], "--port")],

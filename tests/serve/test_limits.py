@@ -194,13 +194,36 @@ def test_a_client_that_does_not_read_is_cut(server: Served) -> None:
     assert server.ask("GET", "/v2/health/live").status == 200
 
 
-def test_what_is_not_http_is_refused_and_counted(server: Served) -> None:
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x16\x03\x01 hello\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        post(b"ab", "/v1/predict", "Content-Length: 3"),
+        post(b"ab", "/v1/predict", "Transfer-Encoding: chunked"),
+    ],
+    ids=["TLS", "negative length", "two lengths", "length and chunks"],
+)
+def test_what_is_not_http_is_refused_as_all_else_and_counted(server: Served, junk: bytes) -> None:
     name = 'clearhead_requests_total{route="other",status="400"}'
     before = server.metrics().get(name, 0)
     with server.connect() as connection:
-        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert status_of(connection) == 400
+        connection.sendall(junk)
+        head, _, body = _all_of(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"content-type: application/json" in head
+    assert b"connection: close" in head
+    assert json.loads(body) == {
+        "error": "this is not HTTP as it should be; the connection is closed"
+    }
     assert server.metrics()[name] - before == 1
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    reply = b""
+    while part := connection.recv(1 << 16):
+        reply += part
+    return reply
 
 
 def test_metrics_equal_the_clients_tally(server: Served) -> None:

@@ -138,6 +138,12 @@ def test_layers_and_heads_that_are_not_there_are_told(
     assert (reply.status, reply.json()) == (422, {"error": said})
 
 
+def test_a_parameter_that_is_not_there_is_told(server: Served) -> None:
+    reply = server.ask("POST", "/v1/predict?layers=1", png(5))
+    assert reply.status == 422
+    assert reply.json() == {"error": "/v1/predict has no parameters, got 'layers=1'"}
+
+
 def test_blank_paper_can_be_explained_too(server: Served) -> None:
     said = server.ask("POST", "/v1/explain", BLANK).json()
     assert (said["label"], len(said["attention"])) == (None, 15)

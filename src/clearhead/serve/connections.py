@@ -23,6 +23,7 @@ from clearhead.serve.door import Door, Refusal
 from clearhead.serve.plain import plain_post
 from clearhead.serve.waiting import Waiting
 
+NO_HTTP = Refusal(400, "this is not HTTP as it should be; the connection is closed")
 ARRIVING = 1.0  # seconds, while draining, for requests that are on their way
 
 
@@ -116,9 +117,10 @@ class PatientProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP is counted too."""
+        """What is not HTTP is refused as all else is, and counted."""
         self.door.count_bad_request()
-        super().send_400_response(msg)
+        self._write_refusal(NO_HTTP, closes=True)
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Refusals get no task: a flood of them must leave time for work."""

@@ -14,6 +14,7 @@ from clearhead.serve.service import Service
 from clearhead.serve.work import Attention
 
 JSON = "application/json"
+MOST_SAID = 100  # characters of a wrong address that are said again
 
 
 def predict_routes(service: Service) -> APIRouter:
@@ -28,6 +29,9 @@ def predict_routes(service: Service) -> APIRouter:
     )
     async def predict(request: Request) -> Response:
         """What a picture shows. The body is the picture, or a form with one file in it."""
+        if request.url.query:
+            said = f"/v1/predict has no parameters, got {request.url.query[:MOST_SAID]!r}"
+            raise HTTPException(422, said)
         _, done = await service.ask(request, "picture")
         answer = Answer(**_answer(service, done.predictions[0]))
         return Response(answer.model_dump_json(), media_type=JSON)

@@ -113,9 +113,10 @@ def _listener(config: ServeConfig) -> socket.socket:
     try:
         return socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as error:
-        # Python's own words for most of these repeat the port.
-        by_name = isinstance(error, socket.gaierror) or not error.errno
-        reason = error.strerror or error if by_name else os.strerror(error.errno or 0)
+        # Python's own words repeat the address; a name that is not found has a number below 0.
+        number = error.errno or 0
+        words = os.strerror(number) if number > 0 else str(error.strerror or error)
+        reason = words.partition(" (while")[0]
         raise ConfigError(
             f"cannot listen on {config.host}, port {config.port}: {reason}; "
             "choose another with --port (0 takes a free one) or --host"
