@@ -94,6 +94,7 @@ def _from_zero(number: int | None, what: str) -> int | None:
 
 def _print_attended(found: "Attended") -> None:
     from clearhead.cli.output import print_line, print_table
+    from clearhead.insight.maps.tables import shown
     from clearhead.report.text.files import column_name, heads_said
 
     print_line(f"{found.model}: {found.about}")
@@ -105,7 +106,7 @@ def _print_attended(found: "Attended") -> None:
             print_table(
                 f"Whom {asking} asks, in per cent: {heads_said(found)}",
                 ("word", *names),
-                zip(found.tokens, *(map(_cell, found.shares(t, row)) for t in tables), strict=True),
+                zip(found.tokens, *(map(shown, found.rows(t, row)) for t in tables), strict=True),
             )
     else:
         for number, name in enumerate(names):
@@ -113,12 +114,28 @@ def _print_attended(found: "Attended") -> None:
                 f"{name}: whom each word asks, a row a word, in per cent: {heads_said(found)}",
                 ("asks", *found.tokens),
                 (
-                    (token, *map(_cell, found.shares(number, row)))
+                    (token, *map(shown, found.rows(number, row)))
                     for row, token in enumerate(found.tokens)
                 ),
             )
-    print_line(f"\nan even share is {_cell(1 / len(found.tokens))}; proved: {_proved(found)}")
+    print_line(f"\n{_even_share(found)}; proved: {_proved(found)}")
     _print_answer(found)
+
+
+def _even_share(found: "Attended") -> str:
+    """What each word would get if all that can be seen got the same."""
+    counts = found.can_see()
+    if counts == (len(found.tokens),):
+        return f"an even share is {_cell(1 / counts[0])}"
+    if len(counts) == 1:
+        return (
+            f"an even share is {_cell(1 / counts[0])}, of the {counts[0]} words that it can see; "
+            "– cannot be seen"
+        )
+    return (
+        f"an even share is {_cell(1 / counts[-1])} to {_cell(1 / counts[0])}, as each word can see "
+        f"{counts[-1]} to {counts[0]}; – cannot be seen"
+    )
 
 
 def _print_answer(found: "Attended") -> None:

@@ -5,7 +5,9 @@ import io
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from clearhead.insight.figures.words import words_figure
 from clearhead.report.text.attend import Attended
@@ -28,6 +30,9 @@ def attended_dict(attended: Attended) -> dict[str, Any]:
                 "weights": [
                     list(attended.shares(number, row)) for row in range(len(attended.asking))
                 ],
+                "visible": [
+                    list(attended.visible(number, row)) for row in range(len(attended.asking))
+                ],
             }
             for number, (table, heads) in enumerate(
                 zip(attended.tables, attended.heads, strict=True)
@@ -42,25 +47,26 @@ def attended_dict(attended: Attended) -> dict[str, Any]:
 
 
 def attended_csv(attended: Attended) -> str:
-    """A line for each layer, asking word and answering word; places from 0."""
+    """A line for each layer, asking word and answering word; places from 0.
+
+    Without a weight where the one cannot see the other.
+    """
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow(("layer", "head", "place", "asks", "key_place", "answers", "weight"))
     for number, table in enumerate(attended.tables):
         head = "mean" if table.head is None else table.head
         for row, place in enumerate(attended.asking):
-            for key, weight in enumerate(attended.shares(number, row)):
+            for key, share in enumerate(attended.rows(number, row)):
                 asks, answers = attended.tokens[place], attended.tokens[key]
+                weight = share.weight if share.visible else ""
                 writer.writerow((table.layer, head, place, asks, key, answers, weight))
     return content.getvalue()
 
 
 def attended_figure(attended: Attended) -> Figure:
     """One word asks: a row for each layer. Several: a matrix for each layer."""
-    shares = [
-        torch.tensor([attended.shares(number, row) for row in range(len(attended.asking))])
-        for number in range(len(attended.tables))
-    ]
+    shares = [_matrix(attended, number) for number in range(len(attended.tables))]
     names = [column_name(attended, number) for number in range(len(attended.tables))]
     asking = [attended.tokens[place] for place in attended.asking]
     if len(asking) == 1:
@@ -76,6 +82,12 @@ def attended_figure(attended: Attended) -> Figure:
         attended.tokens,
         title=f"Whom each word asks, a row a word: {heads_said(attended)}",
     )
+
+
+def _matrix(attended: Attended, number: int) -> Float[Tensor, "asking tokens"]:
+    """One table's weights, NaN where a word cannot see."""
+    rows = [attended.rows(number, row) for row in range(len(attended.asking))]
+    return torch.tensor([[x.weight if x.visible else torch.nan for x in row] for row in rows])
 
 
 def column_name(attended: Attended, number: int) -> str:
