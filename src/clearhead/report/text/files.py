@@ -69,18 +69,21 @@ def attended_figure(attended: Attended) -> Figure:
     shares = [_matrix(attended, number) for number in range(len(attended.tables))]
     names = [column_name(attended, number) for number in range(len(attended.tables))]
     asking = [attended.tokens[place] for place in attended.asking]
+    said = heads_said(attended)
+    if any(x.isnan().any() for x in shares):
+        said += "; hatched: cannot be seen"
     if len(asking) == 1:
         return words_figure(
             [(attended.model, torch.cat(shares))],
             names,
             attended.tokens,
-            title=f"Whom “{asking[0]}” asks: {heads_said(attended)}",
+            title=f"Whom “{asking[0]}” asks: {said}",
         )
     return words_figure(
         list(zip(names, shares, strict=True)),
         asking,
         attended.tokens,
-        title=f"Whom each word asks, a row a word: {heads_said(attended)}",
+        title=f"Whom each word asks, a row a word: {said}",
     )
 
 
