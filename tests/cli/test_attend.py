@@ -77,6 +77,31 @@ def test_layers_and_heads_are_counted_from_one(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "clearhead: layers are counted from 1 here, got 0\n"
 
 
+def test_help_and_output_say_from_where_layers_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(SENTENCE, "--layer", "2") == 0
+    assert "\nlayers, heads and words are counted from 1, as on the page\n" in (
+        capsys.readouterr().out
+    )
+    assert call("--help") == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--layer INT one layer with all its heads; layers are counted from 1, as on the" in said
+    assert "--word STR the word that asks (optional; default: the pronoun, or else every" in said
+    assert "--head INT one head, from 1 too," in said
+    assert "None" not in said
+    assert main(["explain", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "numbers, which count from 0 as in Python; the page's layer 1 is number 0" in said
+
+
+def test_a_layer_that_is_no_number_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(SENTENCE, "--layer", "two") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("clearhead: --layer takes INT, got 'two': one layer with all its heads")
+    assert "None" not in said
+
+
 def test_json_and_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -250,3 +250,4 @@ def test_a_torchvision_that_does_not_fit_torch_is_one_line(monkeypatch: pytest.M
     ) as told:
         import_library("timm", "timm:vit")
     assert "\n" not in str(told.value)
+    assert str(told.value).endswith("pip install --force-reinstall torch torchvision")

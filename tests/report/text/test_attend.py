@@ -95,7 +95,8 @@ def test_a_causal_model_gives_nothing_to_later_words() -> None:
 def test_later_words_are_hatched_in_a_causal_models_picture() -> None:
     figure = attended_figure(attend(SENTENCE, "sentences-causal"))
     (panel,) = (axes for axes in figure.axes if axes.images)
-    hatched = [patch.get_xy() for patch in panel.patches if patch.get_hatch()]
+    patches: list[Any] = [patch for patch in panel.patches if patch.get_hatch()]
+    hatched = [patch.get_xy() for patch in patches]
     assert hatched == [(column, row) for row in (0, 1) for column in (7, 8, 9)]
     told = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert told.count("–") == 6
@@ -191,6 +192,7 @@ def test_models_that_read_no_text_are_refused() -> None:
 def test_the_same_as_json_csv_and_picture() -> None:
     found = attend(SENTENCE, word="the", head=1)
     data = attended_dict(found)
+    assert data["counted_from"] == 0
     assert data["asking"] == [{"place": 0, "word": "the"}, {"place": 3, "word": "the"}]
     assert [entry["layer"] for entry in data["attention"]] == ["blocks.0.attn", "blocks.1.attn"]
     assert data["attention"][1]["weights"][1] == list(found.shares(1, 1))

@@ -19,6 +19,7 @@ def attended_dict(attended: Attended) -> dict[str, Any]:
     return {
         "text": attended.text,
         "model": attended.model,
+        "counted_from": 0,
         "about": attended.about,
         "tokens": list(attended.tokens),
         "asking": [{"place": place, "word": attended.tokens[place]} for place in attended.asking],
