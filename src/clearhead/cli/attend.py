@@ -133,6 +133,8 @@ def _print_attended(found: "Attended") -> None:
 def _even_share(found: "Attended") -> str:
     """What each word would get if all that can be seen got the same."""
     counts = found.can_see()
+    if not counts:
+        return "no word can see any"
     if counts == (len(found.tokens),):
         return f"an even share is {_cell(1 / counts[0])}"
     if len(counts) == 1:
