@@ -56,7 +56,7 @@ def test_weights_too_small_for_the_fixed_scale_are_drawn_as_multiples_of_an_even
     np.testing.assert_allclose(drawn(panels[2 * 4 + 3]), expected, rtol=1e-6)
     norm = panels[0].images[0].norm
     assert [norm(1 / 16), norm(1.0), norm(16.0)] == pytest.approx([0.0, 0.5, 1.0])
-    assert f"no weight is above {100 * largest:.1f}\u00a0%" in below.get_suptitle()
+    assert f"the largest weight is {100 * largest:.1f}\u00a0%" in below.get_suptitle()
     assert "multiple of an even share of 6.25 %,\nlogarithmic scale" in [
         axes.get_ylabel() for axes in below.axes
     ]

@@ -143,7 +143,9 @@ def _heading(explanation: Explanation, query: int) -> str:
     if not is_dim(explanation):
         return heading
     largest = max(float(_drawn(explanation, x, query).max()) for x in explanation.layers)
-    return f"{heading}\nno weight is above {percent(largest)}: shown as multiples of an even share"
+    return (
+        f"{heading}\nthe largest weight is {percent(largest)}: shown as multiples of an even share"
+    )
 
 
 def _draw_head(axes: Axes, explanation: Explanation, layer: Layer, head: int, query: int) -> None:
