@@ -42,7 +42,26 @@ def test_without_a_pronoun_there_is_a_table_for_each_layer(
     tables = [line for line in shown.splitlines() if line.startswith("asks ")]
     assert [line.split() for line in tables] == [["asks", "the", "cat", "sat", "."]] * 2
     rows = [line.split() for line in shown.splitlines() if line.startswith("the ")]
-    assert rows == [["the", "100", "0", "0", "0"]] * 2  # the first word sees itself alone
+    assert rows == [["the", "100", "–", "–", "–"]] * 2  # the first word sees itself alone
+    assert "an even share is 25 to 100, as each word can see 4 to 1; – cannot be seen" in shown
+
+
+def test_what_cannot_be_seen_is_no_zero_and_no_part_of_an_even_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "it.csv"
+    assert call(SENTENCE, "--model", "sentences-causal", "--csv", file) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for word in ("was", "hungry", "."):  # they come after "it", the seventh word
+        assert [word, "–", "–"] in [line.split() for line in lines]
+    (said,) = (line for line in lines if line.startswith("an even share"))
+    assert said.startswith("an even share is 14, of the 7 words that it can see; – cannot be seen;")
+    weights = [line.rsplit(",", 1)[1] for line in file.read_text().splitlines()[1:]]
+    assert [weight == "" for weight in weights] == ([False] * 7 + [True] * 3) * 2
+    assert call(SENTENCE, "--model", "sentences-causal", "--json") == 0
+    first = json.loads(capsys.readouterr().out)["attention"][0]
+    assert first["visible"] == [[True] * 7 + [False] * 3]
+    assert first["weights"][0][7:] == [0.0] * 3
 
 
 def test_layers_and_heads_are_counted_from_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +75,31 @@ def test_layers_and_heads_are_counted_from_one(capsys: pytest.CaptureFixture[str
     assert "layer 1, head 3   layer 2, head 3" in shown
     assert call(SENTENCE, "--layer", "0") == 1
     assert capsys.readouterr().err == "clearhead: layers are counted from 1 here, got 0\n"
+
+
+def test_help_and_output_say_from_where_layers_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(SENTENCE, "--layer", "2") == 0
+    assert "\nlayers, heads and words are counted from 1, as on the page\n" in (
+        capsys.readouterr().out
+    )
+    assert call("--help") == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--layer INT one layer with all its heads; layers are counted from 1, as on the" in said
+    assert "--word STR the word that asks (optional; default: the pronoun, or else every" in said
+    assert "--head INT one head, from 1 too," in said
+    assert "None" not in said
+    assert main(["explain", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "numbers, which count from 0 as in Python; the page's layer 1 is number 0" in said
+
+
+def test_a_layer_that_is_no_number_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(SENTENCE, "--layer", "two") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("clearhead: --layer takes INT, got 'two': one layer with all its heads")
+    assert "None" not in said
 
 
 def test_json_and_files(

@@ -116,7 +116,7 @@ def test_wrong_usage_of_a_command_exits_2_and_tells_what_is_known(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["attend", "It.", "--layer", "x"], "--layer takes INT, got 'x': one layer, from 1"),
+        (["attend", "It.", "--layer", "x"], "--layer takes INT, got 'x': one layer with all"),
         (["serve", "--gather", "a b"], "--gather takes FLOAT, got 'a b': How long"),
         (["study", "run", "--budget", "slow"], "`clearhead study run --help` shows"),
         (["page", "extra"], "not understood: extra; `clearhead page --help` shows"),

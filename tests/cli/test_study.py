@@ -1,6 +1,7 @@
 """`clearhead study` as people type it."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_run_prints_verdicts_and_report_writes_the_page(
     assert lines[2].startswith("       score, with minus without: ")
     assert "95 % interval" in lines[2]
     assert lines[3].startswith("p values are adjusted (Holm) over all comparisons in runs/studies/")
+    assert lines[-1] == "`clearhead study report` shows the evidence"
     assert main(["study", "report", "--markdown", "out.md"]) == 0
     assert capsys.readouterr().out == "wrote report.html\nwrote out.md\n"
     assert Path("report.html").is_file()
@@ -47,6 +49,35 @@ def test_run_prints_verdicts_and_report_writes_the_page(
     data = json.loads(capsys.readouterr().out)
     assert data["studies"][0]["verdict"]["answer"] == "holds"
     assert len(data["studies"][0]["trials"]) == 24
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        (("--out", "my scans"), "my scans"),
+        (("--first-seed", "7"), "runs/studies/quick-from-seed-7"),
+    ],
+)
+@pytest.mark.usefixtures("toys")
+def test_the_last_line_is_the_command_that_shows_what_was_measured(
+    options: tuple[str, ...], folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "run", "toy:STUDY", "--workers", "1", *options]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    command = shlex.split(last.split("`")[1])
+    assert command == ["clearhead", "study", "report", "--results", folder]
+    assert main(command[1:]) == 0
+    assert Path("report.html").is_file()
+
+
+@pytest.mark.usefixtures("toys")
+def test_quick_results_are_named_where_report_would_read_full_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("runs/studies/full").mkdir(parents=True)
+    assert main(["study", "run", "toy:STUDY", "--workers", "1"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("`clearhead study report --results runs/studies/quick` shows")
 
 
 @pytest.mark.usefixtures("toys")

@@ -317,13 +317,67 @@ def test_one_kind_of_model_does_not_read_another(folder: Path) -> None:
         ConvNet.from_pretrained(folder)
 
 
-@pytest.mark.parametrize(
-    "source", ["no-such-folder", "a/b/c", "/no/such/folder", "nul\0byte", "a\nb"]
-)
+@pytest.mark.parametrize("source", ["no-such-folder", "nul\0byte", "a\nb"])
 def test_a_source_that_is_nothing_is_refused(source: str) -> None:
     with pytest.raises(CheckpointError, match=r"^no model at '.*': give a folder with") as caught:
         load(source)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source", ["a/b/c", "/nowhere", "./nowhere", "../nowhere", "~/nowhere", "a/b.safetensors", "a/"]
+)
+def test_a_path_that_leads_nowhere_is_told_and_not_asked_of_the_hub(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.models.pretrained.hf_hub_download", None)  # cannot be called
+    with pytest.raises(CheckpointError, match=f"^there is no folder {source}; give a folder with"):
+        load(source)
+    with pytest.raises(CheckpointError, match=r"^there is no folder '\./a\\nb'; give a folder"):
+        load("./a\nb")
+
+
+def test_a_file_is_told_from_a_folder(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json is a file; a model is a folder; give"):
+        load(folder / CONFIG)
+
+
+@pytest.mark.parametrize("source", ["timm:vit_tiny_patch16_224", "hf:google/vit", "hf:./vit"])
+def test_models_of_other_libraries_are_told_which_commands_read_them(source: str) -> None:
+    said = f"^{source}: only `clearhead explain` .* and `clearhead attend` .* read models of timm"
+    with pytest.raises(CheckpointError, match=said):
+        load(source)
+
+
+@pytest.mark.parametrize(
+    ("saved", "called"),
+    [
+        ({"model_type": "vit", "architectures": ["ViTModel"]}, "hf:"),
+        ({"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {}}, "timm:"),
+    ],
+)
+def test_a_folder_of_another_library_is_told_with_the_name_that_reads_it(
+    saved: dict[str, Any], called: str, tmp_path: Path
+) -> None:
+    (tmp_path / CONFIG).write_text(json.dumps(saved))
+    assert refusal(tmp_path).endswith(f"`clearhead attend` (text) read it as {called}{tmp_path}")
+
+
+def test_a_hub_out_of_reach_is_one_quiet_line_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The hub's own library tries for half a minute, with a line on stderr for each time."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    started = time.perf_counter()
+    with pytest.raises(CheckpointError) as caught:
+        load("nobody/nothing", endpoint="http://127.0.0.1:9")
+    assert time.perf_counter() - started < 5
+    assert str(caught.value) == (
+        "'nobody/nothing' is no folder, the Hugging Face hub is out of reach, and no copy is "
+        "in the cache; give a folder with config.json and model.safetensors"
+    )
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("source", ["nobody/nothing", "not valid/--"])
@@ -337,7 +391,7 @@ def test_a_hub_that_is_offline_is_one_line_and_fast(
     else:  # what the environment variable of this name sets
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     started = time.perf_counter()
-    with pytest.raises(CheckpointError, match=f"^'{source}' is no folder, and the ") as caught:
+    with pytest.raises(CheckpointError, match=f"^'{source}' is no folder, (and )?the") as caught:
         load(source, **download)
     assert time.perf_counter() - started < 5
     assert "\n" not in str(caught.value)

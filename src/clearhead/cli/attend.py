@@ -15,9 +15,10 @@ MODEL_HELP = (
 )
 TEXT_HELP = "a sentence; in quotes where it has signs that the shell reads"
 WORD_HELP = "the word that asks"
-LAYER_HELP = "one layer, from 1, with all its heads"
-HEAD_HELP = "one head, from 1, instead of the mean over all heads of a layer"
-JSON_HELP = "print the same as JSON, layers, heads and places from 0"
+LAYER_HELP = "one layer with all its heads; layers are counted from 1, as on the page"
+HEAD_HELP = "one head, from 1 too, instead of the mean over all heads of a layer"
+JSON_HELP = "print the same as JSON; there layers, heads and places count from 0, as in Python"
+CSV_HELP = "write the same as CSV; there too they count from 0"
 
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 
@@ -30,16 +31,22 @@ def attend(
     model: Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)] = "sentences",
     word: Annotated[
         str | None,
-        arg(help=WORD_HELP, help_behavior_hint="(default: the pronoun, or else every word)"),
+        arg(
+            metavar="STR",
+            help=WORD_HELP,
+            help_behavior_hint="(optional; default: the pronoun, or else every word)",
+        ),
     ] = None,
     layer: Annotated[
-        int | None, arg(help=LAYER_HELP, help_behavior_hint="(default: every layer)")
+        int | None,
+        arg(metavar="INT", help=LAYER_HELP, help_behavior_hint="(optional; default: every layer)"),
     ] = None,
     head: Annotated[
-        int | None, arg(help=HEAD_HELP, help_behavior_hint="(default: the mean)")
+        int | None,
+        arg(metavar="INT", help=HEAD_HELP, help_behavior_hint="(optional; default: the mean)"),
     ] = None,
     json: Annotated[bool, arg(help=JSON_HELP, help_behavior_hint="")] = False,
-    csv: Annotated[File, arg(help="write the same as CSV, layers, heads and places from 0")] = None,
+    csv: Annotated[File, arg(help=CSV_HELP)] = None,
     png: Annotated[File, arg(help="draw it as PNG")] = None,
     svg: Annotated[File, arg(help="draw it as SVG")] = None,
 ) -> int:
@@ -94,6 +101,7 @@ def _from_zero(number: int | None, what: str) -> int | None:
 
 def _print_attended(found: "Attended") -> None:
     from clearhead.cli.output import print_line, print_table
+    from clearhead.insight.maps.tables import shown
     from clearhead.report.text.files import column_name, heads_said
 
     print_line(f"{found.model}: {found.about}")
@@ -105,7 +113,7 @@ def _print_attended(found: "Attended") -> None:
             print_table(
                 f"Whom {asking} asks, in per cent: {heads_said(found)}",
                 ("word", *names),
-                zip(found.tokens, *(map(_cell, found.shares(t, row)) for t in tables), strict=True),
+                zip(found.tokens, *(map(shown, found.rows(t, row)) for t in tables), strict=True),
             )
     else:
         for number, name in enumerate(names):
@@ -113,12 +121,31 @@ def _print_attended(found: "Attended") -> None:
                 f"{name}: whom each word asks, a row a word, in per cent: {heads_said(found)}",
                 ("asks", *found.tokens),
                 (
-                    (token, *map(_cell, found.shares(number, row)))
+                    (token, *map(shown, found.rows(number, row)))
                     for row, token in enumerate(found.tokens)
                 ),
             )
-    print_line(f"\nan even share is {_cell(1 / len(found.tokens))}; proved: {_proved(found)}")
+    print_line(f"\n{_even_share(found)}; proved: {_proved(found)}")
+    print_line("layers, heads and words are counted from 1, as on the page")
     _print_answer(found)
+
+
+def _even_share(found: "Attended") -> str:
+    """What each word would get if all that can be seen got the same."""
+    counts = found.can_see()
+    if not counts:
+        return "no word can see any"
+    if counts == (len(found.tokens),):
+        return f"an even share is {_cell(1 / counts[0])}"
+    if len(counts) == 1:
+        return (
+            f"an even share is {_cell(1 / counts[0])}, of the {counts[0]} words that it can see; "
+            "– cannot be seen"
+        )
+    return (
+        f"an even share is {_cell(1 / counts[-1])} to {_cell(1 / counts[0])}, as each word can see "
+        f"{counts[-1]} to {counts[0]}; – cannot be seen"
+    )
 
 
 def _print_answer(found: "Attended") -> None:

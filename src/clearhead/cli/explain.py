@@ -9,7 +9,10 @@ from tyro.conf import arg
 from clearhead.cli.options import Images, ReaderSource
 
 OUT_HELP = "the page; for several pictures a folder, or a name that each picture's is added to"
-LAYERS_HELP = 'whose weights the files hold: names, patterns ("blocks.*"), numbers from 0'
+LAYERS_HELP = (
+    'whose weights the files hold: names, patterns ("blocks.*"), or numbers, which count from 0 '
+    "as in Python; the page's layer 1 is number 0"
+)
 JSON_HELP = "write the data as JSON too, and print one line of JSON for each picture"
 
 Out = Annotated[

@@ -28,7 +28,7 @@ Folder = Annotated[
     arg(
         metavar="FOLDER",
         help="where results are kept, and found again",
-        help_behavior_hint="(default: runs/studies/BUDGET)",
+        help_behavior_hint="(default: runs/studies/BUDGET, …/BUDGET-from-seed-N)",
     ),
 ]
 
@@ -77,7 +77,7 @@ class Report:
         arg(
             metavar="FOLDER",
             help="of the results",
-            help_behavior_hint="(default: runs/studies/full, or else …/quick)",
+            help_behavior_hint="(default: runs/studies/full where it is, or else …/quick)",
         ),
     ] = None
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="the page")] = Path("report.html")
@@ -186,7 +186,17 @@ def _print_verdicts(results: "Results", wanted: set[str]) -> None:
         print_line(
             f"p values are adjusted (Holm) over all comparisons in {results.folder}: {family}"
         )
-    print_line("`clearhead study report` shows the evidence")
+    print_line(f"`{_report_command(results.folder)}` shows the evidence")
+
+
+def _report_command(folder: Path) -> str:
+    """The command that reads this folder; it need not be named where it is the default."""
+    import shlex
+
+    command = ["clearhead", "study", "report"]
+    return shlex.join(
+        command if folder == _default_results() else [*command, "--results", str(folder)]
+    )
 
 
 def _report(options: Report) -> int:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import safetensors
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
@@ -22,9 +22,12 @@ from torch import Tensor, nn
 from clearhead.durable import sha256, sweep_temporaries, write_durably, write_together
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models.config import ModelConfig
+from clearhead.models.hub import OUT_OF_REACH, asking_hub, names_a_path, no_folder
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+FOREIGN = ("timm:", "hf:")  # how models of other libraries are called
+FOREIGN_KEYS = {"pretrained_cfg", "model_type"}  # and what only their configurations hold
 SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
@@ -98,6 +101,14 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
         saved = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); restore the file") from error
+    if isinstance(saved, dict) and (maker := FOREIGN_KEYS & set(saved)):
+        library, called = (
+            ("timm", "timm:") if "pretrained_cfg" in maker else ("transformers", "hf:")
+        )
+        raise CheckpointError(
+            f"{source} holds a model of {library}; `clearhead explain` (pictures) and `clearhead "
+            f"attend` (text) read it as {called}{source}"
+        )
     if not isinstance(saved, dict) or set(saved) - {"config_sha256"} != set(SETTINGS):
         found = sorted(saved) if isinstance(saved, dict) else type(saved).__name__
         raise CheckpointError(f"{path} must hold {list(SETTINGS)}, got {found}")
@@ -152,18 +163,35 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
         if not path.is_file():
             raise CheckpointError(f"{source} holds no {name}; is it a saved model?")
         return path
-    if source.count("/") != 1 or Path(source).exists():
+    _check_hub_name(source)
+    wanted = not download.get("local_files_only", False)
+    with asking_hub(wanted=wanted, endpoint=download.get("endpoint")) as reachable:
+        try:
+            return Path(hf_hub_download(source, name, **download))
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            away = isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
+            told = (
+                OUT_OF_REACH
+                if away and not reachable
+                else f"and the Hugging Face hub did not give it ({_first_line(error)})"
+            )
+            raise CheckpointError(
+                f"{source!r} is no folder, {told}; give a folder with {CONFIG} and {WEIGHTS}"
+            ) from error
+
+
+def _check_hub_name(source: str) -> None:
+    """Raise `CheckpointError` for what the hub need not be asked for."""
+    wanted = f"give a folder with {CONFIG} and {WEIGHTS}, or OWNER/NAME on the Hugging Face hub"
+    if source.startswith(FOREIGN):
         raise CheckpointError(
-            f"no model at {source!r}: give a folder with {CONFIG} and {WEIGHTS}, or OWNER/NAME on "
-            "the Hugging Face hub"
+            f"{source}: only `clearhead explain` (pictures) and `clearhead attend` (text) read "
+            f"models of timm and transformers; {wanted}"
         )
-    try:
-        return Path(hf_hub_download(source, name, **download))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{source!r} is no folder, and the Hugging Face hub did not give it: "
-            f"{_first_line(error)}"
-        ) from error
+    if names_a_path(source) or Path(source).exists():
+        raise CheckpointError(f"{no_folder(source)}; {wanted}")
+    if source.count("/") != 1:
+        raise CheckpointError(f"no model at {source!r}: {wanted}")
 
 
 def _digest(saved: dict[str, Any]) -> str:

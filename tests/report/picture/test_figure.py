@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,36 @@ def test_every_head_is_drawn_on_the_one_scale(nine: Explanation) -> None:
         assert (norm.vmin, norm.vmax) == (0.0, 1.0)
         assert norm(0.25) == pytest.approx(weight_norm()(0.25))
     assert "9, 91" in above.get_suptitle()
+
+
+def test_layers_are_named_as_on_the_page_and_as_in_the_model(nine: Explanation) -> None:
+    below: Any = to_figure(nine).subfigs[1]
+    names = [axes.get_ylabel() for axes in below.axes if axes.get_ylabel().startswith("layer")]
+    assert names == [f"layer {number + 1}\nblocks.{number}.attn" for number in range(6)]
+    assert "layers counted from 1" in below.get_suptitle()
+
+
+def test_weights_too_small_for_the_fixed_scale_are_drawn_as_multiples_of_an_even_share(
+    nine: Explanation,
+) -> None:
+    """As in a ViT of 197 tokens, whose even share is 0.5 %."""
+    small = [replace(layer, weights=layer.weights / 60) for layer in nine.layers]
+    query = start(nine)["query"]
+    largest = max(float(layer.weights[0, :, query].max()) for layer in small)
+    assert largest < 0.02
+    figure: Any = to_figure(replace(nine, layers=tuple(small)))
+    below = figure.subfigs[1]
+    panels = [axes for axes in below.axes if axes.images]
+    row = small[2].weights[0, 3, query]
+    expected = np.clip(16 * row.numpy().reshape(4, 4), 1 / 16, None)
+    np.testing.assert_allclose(drawn(panels[2 * 4 + 3]), expected, rtol=1e-6)
+    norm = panels[0].images[0].norm
+    assert [norm(1 / 16), norm(1.0), norm(16.0)] == pytest.approx([0.0, 0.5, 1.0])
+    assert f"the largest weight is {100 * largest:.1f}\u00a0%" in below.get_suptitle()
+    assert "multiple of an even share of 6.25 %,\nlogarithmic scale" in [
+        axes.get_ylabel() for axes in below.axes
+    ]
+    assert "multiples" not in to_figure(nine).subfigs[1].get_suptitle()
 
 
 def test_the_three_measures_are_drawn_as_they_are(nine: Explanation) -> None:

@@ -230,7 +230,7 @@ def test_only_checked_pictures_reach_a_model(timm_folder: Path, tmp_path: Path) 
 
 def test_a_damaged_import_is_not_taken_for_a_missing_network(tmp_path: Path) -> None:
     with (
-        pytest.raises(CheckpointError, match=r"^it cannot be loaded: broken$"),
+        pytest.raises(CheckpointError, match=r"^it cannot be loaded \(broken\); give a folder$"),
         libraries.fetching_weights("it", "a folder", is_here=True),
     ):
         raise FileNotFoundError("broken")
@@ -250,3 +250,4 @@ def test_a_torchvision_that_does_not_fit_torch_is_one_line(monkeypatch: pytest.M
     ) as told:
         import_library("timm", "timm:vit")
     assert "\n" not in str(told.value)
+    assert str(told.value).endswith("pip install --force-reinstall torch torchvision")

@@ -13,6 +13,7 @@ import torch
 import clearhead as ch
 from clearhead.data.text.words import WordTokenizer, split_words
 from clearhead.errors import CheckpointError, ConfigError, InputError
+from clearhead.insight.maps.tables import attention_table
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.report.text.attend import attend, open_text_reader
@@ -84,7 +85,23 @@ def test_a_causal_model_gives_nothing_to_later_words() -> None:
     found = attend(SENTENCE, "sentences-causal")
     for number in range(2):
         assert set(found.shares(number, 0)[7:]) == {0.0}
+        assert found.visible(number, 0) == (True,) * 7 + (False,) * 3
         assert sum(found.shares(number, 0)) == pytest.approx(1)
+    assert found.can_see() == (7,)
+    assert attend("The cat sat.", "sentences-causal").can_see() == (1, 2, 3, 4)
+    assert attend(SENTENCE).can_see() == (10,)
+
+
+def test_later_words_are_hatched_in_a_causal_models_picture() -> None:
+    figure = attended_figure(attend(SENTENCE, "sentences-causal"))
+    (panel,) = (axes for axes in figure.axes if axes.images)
+    patches: list[Any] = [patch for patch in panel.patches if patch.get_hatch()]
+    hatched = [patch.get_xy() for patch in patches]
+    assert hatched == [(column, row) for row in (0, 1) for column in (7, 8, 9)]
+    told = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert told.count("–") == 6
+    assert "even share 14.3 %" in told  # 1 of 7
+    assert not [patch for axes in attended_figure(attend(SENTENCE)).axes for patch in axes.patches]
 
 
 @pytest.mark.parametrize("model", ["sentences", "sentences-causal"])
@@ -175,6 +192,7 @@ def test_models_that_read_no_text_are_refused() -> None:
 def test_the_same_as_json_csv_and_picture() -> None:
     found = attend(SENTENCE, word="the", head=1)
     data = attended_dict(found)
+    assert data["counted_from"] == 0
     assert data["asking"] == [{"place": 0, "word": "the"}, {"place": 3, "word": "the"}]
     assert [entry["layer"] for entry in data["attention"]] == ["blocks.0.attn", "blocks.1.attn"]
     assert data["attention"][1]["weights"][1] == list(found.shares(1, 1))
@@ -283,6 +301,26 @@ def test_a_gpt2_shows_words_without_its_sign_for_a_space(gpt2: Path) -> None:
         shares = torch.tensor(found.shares(head, 0))
         torch.testing.assert_close(shares, attentions[1][0, head, place], rtol=0, atol=1e-5)
     assert max(found.shares(0, 0)[place + 1 :]) == 0.0
+    assert found.can_see() == (place + 1,)
+    assert found.visible(6, 0) == tuple(key <= place for key in range(len(tokens)))
+
+
+@pytest.mark.parametrize("lowest", [-torch.inf, torch.finfo(torch.float32).min, -10_000.0])
+def test_however_a_mask_is_spelt_what_it_covers_is_not_visible(lowest: float) -> None:
+    query = torch.zeros(1, 2, 3, 5)
+    query[..., 0], key = 200.0, torch.zeros(1, 2, 3, 5)
+    key[..., 1, 0] = 5.0  # so far ahead that the others' weights are a plain 0
+    mask = torch.tensor([[0.0, 0.0, lowest]] * 3)
+    with ch.capture() as seen:
+        torch.nn.functional.scaled_dot_product_attention(query, key, key, attn_mask=mask)
+    table = attention_table(seen[0], ("a", "b", "c"), head=1, query=0)
+    assert [row.weight for row in table.rows] == [0.0, 1.0, 0.0]
+    assert [row.visible for row in table.rows] == [True, True, False]
+    assert table.rows[1].multiple == pytest.approx(2)  # even shares among two
+    assert [str(row) for row in table.rows] == ["a → a: 0 %", "a → b: 100 %", "a → c: –"]
+    assert str(table).splitlines()[-1] == "a → c    –"
+    least = attention_table(seen[0], ("a", "b", "c"), head=1, query=0, most=1).left_out
+    assert [(row.key, row.multiple, row.visible) for row in least] == [("2 others", 0.0, True)]
 
 
 def test_a_reader_serves_for_many_texts() -> None:

@@ -6,13 +6,14 @@ without colour vision (cividis: Nuñez, Anderton & Renslow 2018).
 """
 
 from matplotlib import colormaps
-from matplotlib.colors import LinearSegmentedColormap, Normalize, PowerNorm, to_hex
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, PowerNorm, to_hex
 
 WEIGHT_COLOURS = colormaps["cividis"]
 NEGATIVE, ZERO, POSITIVE = "#B34700", "#F7F4EF", "#0063A6"
 SIGNED_COLOURS = LinearSegmentedColormap.from_list("signed", [NEGATIVE, ZERO, POSITIVE])
 
 QUERY, KEY, VALUE = "#0063A6", "#B34700", "#00735C"
+MOST_TIMES = 16
 INK, OUTLINE, MUTED = "#FFFFFF", "#14181F", "#5F6368"
 
 
@@ -24,6 +25,11 @@ def weight_norm() -> Normalize:
 def weight_colour(weight: float) -> str:
     """The colour of a weight from 0 to 1, as #rrggbb."""
     return to_hex(WEIGHT_COLOURS(weight_norm()(weight)))
+
+
+def times_norm() -> Normalize:
+    """From a multiple of the even share to its place on the signed scale: 1/16 to 16, by logs."""
+    return LogNorm(1 / MOST_TIMES, MOST_TIMES, clip=True)
 
 
 def signed_norm(limit: float) -> Normalize:

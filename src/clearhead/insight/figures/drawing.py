@@ -20,15 +20,18 @@ from clearhead.durable import write_durably
 from clearhead.errors import InputError
 from clearhead.insight.figures.colours import (
     INK,
+    MOST_TIMES,
     OUTLINE,
     SIGNED_COLOURS,
     WEIGHT_COLOURS,
     signed_norm,
+    times_norm,
     weight_norm,
 )
 from clearhead.insight.ink import BLANK
 
 TICKS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+TIMES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 FORMATS = ("png", "svg")
 
 # A picture as it is drawn: bytes, or 0 to 1.
@@ -65,17 +68,22 @@ def draw_weights(
     *,
     picture: Picture | None = None,
     asked_from: tuple[int, int] | None = None,
+    times_of: float | None = None,
 ) -> None:
     """A map or a matrix on the fixed scale of weights.
 
+    Or, where an even share is given as `times_of`, as multiples of that, on the signed scale.
     With a grey `picture` its ink stands above the tinted cells, and blank cells are hatched.
     `asked_from` (row, column, from 0) marks the patch that asks.
     """
     rows, columns = weights.shape
+    numbers = weights.detach().cpu().double()
+    if times_of is not None:
+        numbers = (numbers / times_of).clamp(min=1 / MOST_TIMES)  # a zero has no logarithm
     axes.imshow(
-        weights.detach().cpu().double().numpy(),
-        cmap=WEIGHT_COLOURS,
-        norm=weight_norm(),
+        numbers.numpy(),
+        cmap=WEIGHT_COLOURS if times_of is None else SIGNED_COLOURS,
+        norm=weight_norm() if times_of is None else times_norm(),
         extent=(0, columns, rows, 0),
         interpolation="nearest",
     )
@@ -138,6 +146,19 @@ def weight_bar(
             va="bottom" if lies else "center",
             fontsize=7,
         )
+    return bar
+
+
+def times_bar(figure: Figure, axes: list[Axes], even_share: float | None) -> Colorbar:
+    """The scale of multiples of an even share, from 1/16 to 16; beyond, the colour of the end."""
+    bar = figure.colorbar(
+        ScalarMappable(norm=times_norm(), cmap=SIGNED_COLOURS), ax=axes, shrink=0.9, aspect=30
+    )
+    bar.set_ticks(list(TIMES), labels=[f"1/{1 / x:.0f}" if x < 1 else f"{x:.0f} ×" for x in TIMES])
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=8)
+    share = "" if even_share is None else f" of {100 * even_share:.3g} %"
+    bar.set_label(f"multiple of an even share{share},\nlogarithmic scale", fontsize=8)
     return bar
 
 

@@ -1,17 +1,19 @@
 """Attention between words as a figure: who asks in rows, who answers in columns."""
 
 from collections.abc import Sequence
+from math import isnan
 
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from clearhead.errors import InputError
 from clearhead.insight.figures.colours import OUTLINE, weight_norm
 from clearhead.insight.figures.drawing import draw_weights, new_figure, weight_bar
-from clearhead.insight.maps.tables import percent
+from clearhead.insight.maps.tables import UNSEEN, percent
 
 CELL = 0.42  # inches
 FEW_ROWS = 3  # beside so few there is no height for a scale
@@ -27,7 +29,8 @@ def words_figure(
 ) -> Figure:
     """One matrix beside the other, each with its name, all with the same words at their sides.
 
-    Every cell holds its share in per cent, as long as there is room.
+    Every cell holds its share in per cent, as long as there is room. NaN stands where the one in
+    the row cannot see the one in the column: hatched, and no part of an even share.
     """
     if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
         raise InputError(
@@ -44,10 +47,24 @@ def words_figure(
             [y + 0.5 for y in range(len(rows))], rows if number == 0 else [""] * len(rows)
         )
         axes.tick_params(labelsize=8, length=0)
+        _hatch_unseen(axes, weights)
         _write_numbers(axes, weights)
     figure.suptitle(title, fontsize=11)
-    weight_bar(figure, places, 1.0 / len(columns), lies=len(rows) <= FEW_ROWS)
+    weight_bar(figure, places, _even_share([x for _, x in panels]), lies=len(rows) <= FEW_ROWS)
     return figure
+
+
+def _even_share(matrices: Sequence[Tensor]) -> float | None:
+    """One part of what each row can see; None where the rows do not see equally many."""
+    counts = {count for x in matrices for count in (~x.isnan()).sum(dim=-1).tolist()}
+    return 1.0 / counts.pop() if len(counts) == 1 and 0 not in counts else None
+
+
+def _hatch_unseen(axes: Axes, weights: Tensor) -> None:
+    for row, column in weights.isnan().nonzero().tolist():
+        axes.add_patch(
+            Rectangle((column, row), 1, 1, fc="#F1F1F1", ec="#9A9A9A", lw=0, hatch="////")
+        )
 
 
 def _write_numbers(axes: Axes, weights: Tensor) -> None:
@@ -62,9 +79,9 @@ def _write_numbers(axes: Axes, weights: Tensor) -> None:
         axes.text(
             column + 0.5,
             row + 0.5,
-            percent(weight).removesuffix(" %"),
+            UNSEEN if isnan(weight) else percent(weight).removesuffix(" %"),
             ha="center",
             va="center",
             fontsize=6.5,
-            color=OUTLINE if norm(weight) > 0.5 else "white",
+            color=OUTLINE if isnan(weight) or norm(weight) > 0.5 else "white",
         )

@@ -8,21 +8,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clearhead.errors import InputError
-from clearhead.insight.maps.weights import Weights, name_of, tokens_called, weights_of
+from clearhead.insight.maps.weights import (
+    Weights,
+    name_of,
+    tokens_called,
+    visible_of,
+    weights_of,
+)
 from clearhead.insight.tokens import Tokens, check_tokens
+
+UNSEEN = "–"  # instead of a 0 that nobody measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one query gives to one key: a weight from 0 to 1, and how many even shares that is."""
+    """What one query gives to one key: a weight from 0 to 1, and how many even shares that is.
+
+    An even share is what each key would get if all that the query can see got the same. A key that
+    it cannot see (later words, in a causal model) is not `visible`.
+    """
 
     query: str
     key: str
     weight: float
     multiple: float
+    visible: bool = True
 
     def __str__(self) -> str:
-        return f"{self.query} → {self.key}: {percent(self.weight)}"
+        return f"{self.query} → {self.key}: {percent(self.weight) if self.visible else UNSEEN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +91,22 @@ def attention_table(
         raise InputError(f"most must be at least 1, got {most}")
     names = asking.names() if query is None else (asking.names()[query],)
     matrix = weights.double().mean(dim=0).tolist()
+    seen = visible_of(attention, images=image, heads=head, queries=query)
+    visible = seen.reshape(-1, *seen.shape[-2:]).any(dim=0).tolist()
     rows: list[Share] = []
     left_out: list[Share] = []
-    for name, row in zip(names, matrix, strict=True):
-        listed, rest = _shares(name, keys.names(), row, most)
+    for name, row, can_see in zip(names, matrix, visible, strict=True):
+        listed, rest = _shares(name, keys.names(), row, can_see, most)
         rows += listed
         left_out += rest
     return AttentionTable(
         layer=name_of(attention), head=head, rows=tuple(rows), left_out=tuple(left_out)
     )
+
+
+def shown(share: Share) -> str:
+    """A share in per cent, without the sign; a dash where the query cannot see the key."""
+    return percent(share.weight).removesuffix(" %") if share.visible else UNSEEN
 
 
 def percent(weight: float) -> str:
@@ -97,23 +117,33 @@ def percent(weight: float) -> str:
 
 
 def _shares(
-    query: str, keys: tuple[str, ...], row: list[float], most: int | None
+    query: str, keys: tuple[str, ...], row: list[float], can_see: list[bool], most: int | None
 ) -> tuple[list[Share], list[Share]]:
-    count = len(row)
-    order = range(count) if most is None else sorted(range(count), key=lambda key: -row[key])[:most]
+    count, places = sum(can_see), range(len(row))
+    order = places if most is None else sorted(places, key=lambda key: -row[key])[:most]
     listed = [
-        Share(query=query, key=keys[key], weight=row[key], multiple=row[key] * count)
+        Share(
+            query=query,
+            key=keys[key],
+            weight=row[key],
+            multiple=row[key] * count,
+            visible=can_see[key],
+        )
         for key in order
     ]
-    others = count - len(listed)
+    others = len(row) - len(listed)
     if not others:
         return listed, []
     weight = sum(row) - sum(share.weight for share in listed)
+    seen = count - sum(share.visible for share in listed)
     name = f"{others} other{'s' if others > 1 else ''}"
-    multiple = weight * count / others
-    return listed, [Share(query=query, key=name, weight=weight, multiple=multiple)]
+    multiple = weight * count / seen if seen else 0.0
+    rest = Share(query=query, key=name, weight=weight, multiple=multiple, visible=seen > 0)
+    return listed, [rest]
 
 
 def _line(share: Share, width: int) -> str:
     pair = f"{share.query} → {share.key}"
+    if not share.visible:
+        return f"{pair:<{width}}  {UNSEEN:>3}"
     return f"{pair:<{width}}  {percent(share.weight):>5}  {share.multiple:4.1f} × even share"

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clearhead.capture.choice import Choice, chosen
 from clearhead.capture.record import Attention
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
+
+LOWERED = 9_000.0  # no bias of places comes near; the gentlest of the usual masks subtract 10,000
 
 Weights: TypeAlias = Attention | Tensor
 Records: TypeAlias = Mapping[str, Attention] | Sequence[Weights]
@@ -145,6 +148,22 @@ def weights_of(
             f"got {tuple(attention.shape)}"
         )
     return chosen(attention, images=images, heads=heads, queries=queries)
+
+
+def visible_of(
+    attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+) -> Bool[Tensor, "*batch heads queries keys"]:
+    """Which keys each query could see: those whose scores the mask has not lowered out of reach.
+
+    Libraries write "not to be seen" as -inf, as the type's smallest number or as -10,000; after
+    the softmax all are a plain 0, as a weight that is only tiny may be. Of weights given as a
+    tensor the mask is not known, and everything counts as seen.
+    """
+    if isinstance(attention, Attention):
+        stages = attention.stages(images=images, heads=heads, queries=queries)
+        return ~(stages.masked <= stages.scaled - LOWERED)
+    weights = weights_of(attention, images=images, heads=heads, queries=queries)
+    return torch.ones_like(weights, dtype=torch.bool)
 
 
 def records_of(layers: Records) -> tuple[Weights, ...]:

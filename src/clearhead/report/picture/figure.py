@@ -16,6 +16,7 @@ from clearhead.insight.figures.drawing import (
     draw_signed,
     draw_weights,
     figure_bytes,
+    times_bar,
     weight_bar,
 )
 from clearhead.insight.tokens import Grid
@@ -25,13 +26,15 @@ from clearhead.report.picture.payload import model_title, share_of_sum, start, t
 from clearhead.report.picture.static import percent, points
 
 THUMBNAIL, TOP = 1.1, 3.3  # inches
+DIM = 0.02  # below this the fixed scale has one dark blue for everything
 NOTE = "Different answers to different questions; none of them is ground truth."
 
 
 def to_figure(explanation: Explanation) -> Figure:
     """The picture and three measures above, every layer and head for one query below.
 
-    The query is the one that the page begins with; all weights are on one scale.
+    The query is the one that the page begins with; all weights are on one scale, from 0 to 100 %,
+    or where none comes near its colours, as multiples of an even share.
     """
     layers = explanation.layers
     heads = max(layer.weights.shape[1] for layer in layers)
@@ -74,9 +77,27 @@ def _draw_answer(figure: SubFigure, explanation: Explanation) -> None:
         elif name == "silencing":
             _draw_silencing(axes, values, explanation.grid, ink)
         else:
-            draw_weights(axes, explanation.grid.fold(values), picture=ink)
+            even = 1.0 / explanation.grid.num_tokens if is_dim(explanation) else None
+            draw_weights(axes, explanation.grid.fold(values), picture=ink, times_of=even)
             axes.set_xlabel("share of the whole, scale below", fontsize=7)
     figure.supxlabel(NOTE, fontsize=8)
+
+
+def is_dim(explanation: Explanation) -> bool:
+    """Whether all weights that are drawn lie far below the steps of the fixed scale."""
+    query = start(explanation)["query"]
+    return max(float(_drawn(explanation, x, query).max()) for x in explanation.layers) < DIM
+
+
+def _drawn(explanation: Explanation, layer: Layer, query: int) -> Tensor:
+    """The rows of this query, or the one kept nearest to it; whole matrices outside the grid."""
+    if not layer.on_grid or explanation.grid is None:
+        return layer.weights[0]
+    return layer.weights[0, :, _place(layer, query)]
+
+
+def _place(layer: Layer, query: int) -> int:
+    return min(range(len(layer.queries)), key=lambda i: abs(layer.queries[i] - query))
 
 
 def _shown(explanation: Explanation, name: str) -> Tensor | None:
@@ -101,7 +122,8 @@ def _draw_heads(figure: SubFigure, explanation: Explanation, heads: int) -> None
     query = start(explanation)["query"]
     panels = figure.subplots(len(explanation.layers), heads, squeeze=False)
     for row, layer in zip(panels, explanation.layers, strict=True):
-        row[0].set_ylabel(layer.name, fontsize=6)
+        number = explanation.names.index(layer.name) + 1
+        row[0].set_ylabel(f"layer {number}\n{layer.name}", fontsize=6)
         for head, axes in enumerate(row):
             if head < layer.weights.shape[1]:
                 _draw_head(axes, explanation, layer, head, query)
@@ -111,18 +133,29 @@ def _draw_heads(figure: SubFigure, explanation: Explanation, heads: int) -> None
         axes.set_title(f"head {head + 1}", fontsize=8)
     keys = {layer.weights.shape[-1] for layer in explanation.layers}
     even = 1.0 / keys.pop() if len(keys) == 1 else None
-    weight_bar(cast("Figure", figure), panels.ravel().tolist(), even)
-    figure.suptitle(f"Whom {_asker(explanation, query)} looks at, every head", fontsize=10)
+    bar = times_bar if is_dim(explanation) else weight_bar
+    bar(cast("Figure", figure), panels.ravel().tolist(), even)
+    figure.suptitle(_heading(explanation, query), fontsize=10)
+
+
+def _heading(explanation: Explanation, query: int) -> str:
+    heading = f"Whom {_asker(explanation, query)} looks at, every head; layers counted from 1"
+    if not is_dim(explanation):
+        return heading
+    largest = max(float(_drawn(explanation, x, query).max()) for x in explanation.layers)
+    return (
+        f"{heading}\nthe largest weight is {percent(largest)}: shown as multiples of an even share"
+    )
 
 
 def _draw_head(axes: Axes, explanation: Explanation, layer: Layer, head: int, query: int) -> None:
     """One query over the patches; where a layer has other tokens, its whole matrix."""
-    grid = explanation.grid
+    grid, row = explanation.grid, _drawn(explanation, layer, query)[head]
+    even = 1.0 / row.shape[-1] if is_dim(explanation) else None
     if not layer.on_grid or grid is None:
-        draw_weights(axes, layer.weights[0, head])
+        draw_weights(axes, row, times_of=even)
         return
-    place = min(range(len(layer.queries)), key=lambda i: abs(layer.queries[i] - query))
-    row = layer.weights[0, head, place]
+    place = _place(layer, query)
     patch = layer.queries[place] - grid.num_prefix_tokens
     square = layer.num_queries == grid.num_tokens
     draw_weights(
@@ -130,6 +163,7 @@ def _draw_head(axes: Axes, explanation: Explanation, layer: Layer, head: int, qu
         grid.fold(row),
         picture=explanation.pixels if explanation.is_ink else None,
         asked_from=divmod(patch, grid.columns) if square and patch >= 0 else None,
+        times_of=even,
     )
     if grid.num_prefix_tokens:
         before = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]

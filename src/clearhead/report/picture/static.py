@@ -172,7 +172,8 @@ def left_out(explanation: Explanation) -> str:
         kept, every = len(explanation.layers), len(explanation.names)
         parts.append(
             f"{kept} of {every} layers {'is' if kept == 1 else 'are'} in this file; --layers picks "
-            "others, by the names that stand under Proof or by number from 0"
+            "others, by the names that stand under Proof or by number, from 0 as in Python: "
+            "layer 1 is number 0"
         )
     thinned = [layer for layer in explanation.layers if not layer.is_whole]
     if thinned:

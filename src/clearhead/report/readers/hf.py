@@ -12,6 +12,8 @@ from clearhead.data.folder import to_image
 from clearhead.data.pictures.any_picture import Picture, as_picture
 from clearhead.data.pixels import normalize
 from clearhead.errors import CheckpointError
+from clearhead.models.hub import names_a_path, no_folder
+from clearhead.report.readers.folders import check_folder
 from clearhead.report.readers.libraries import fetching_weights, import_library
 from clearhead.report.readers.photos import denormalised, open_photo
 from clearhead.report.readers.reader import Reader, View
@@ -38,12 +40,11 @@ def open_hf(name: str) -> Reader:
     """
     source = f"hf:{name}"
     transformers: Any = import_library("transformers", source)
-    is_here = Path(name).is_dir()
-    if not is_here and (name.count("/") > 1 or name.startswith(("/", ".", "~"))):
-        raise CheckpointError(f"there is no folder {name}; give {ELSEWHERE}, or hf:OWNER/NAME")
+    is_here = is_a_folder(name, ELSEWHERE)
     with fetching_weights(source, ELSEWHERE, is_here=is_here), quiet_bars(transformers):
+        _check_kind(transformers, name)
         model, loading = transformers.AutoModelForImageClassification.from_pretrained(
-            name, output_loading_info=True
+            name, output_loading_info=True, use_safetensors=True
         )
     processor = _processor(transformers, name)
     missing = sorted(loading["missing_keys"])
@@ -57,6 +58,31 @@ def open_hf(name: str) -> Reader:
         class_names=tuple(str(names.get(index, index)) for index in range(model.config.num_labels)),
         look=_plain_looking(model) if processor is None else _looking(processor, model),
         warnings=tuple(warnings),
+    )
+
+
+def is_a_folder(name: str, elsewhere: str) -> bool:
+    """Whether the model is here, or else has a name that the hub can be asked for."""
+    if Path(name).is_dir():
+        check_folder(Path(name), "transformers")
+        return True
+    if names_a_path(name):
+        raise CheckpointError(f"{no_folder(name)}; give {elsewhere}, or hf:OWNER/NAME")
+    return False
+
+
+def _check_kind(transformers: Any, name: str) -> None:
+    """Raise `CheckpointError` for a model that classifies no pictures, before its weights come."""
+    config = transformers.AutoConfig.from_pretrained(name)
+    if type(config) in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        return
+    if hasattr(config, "vocab_size") and not config.is_encoder_decoder:
+        raise CheckpointError(
+            f"{name} is a text model ({config.model_type}); attend shows it: "
+            f"clearhead attend --model hf:{name}"
+        )
+    raise CheckpointError(
+        f"{name} is no image classifier of transformers ({config.model_type}); give {ELSEWHERE}"
     )
 
 

@@ -1,15 +1,18 @@
 """Other people's libraries: imported when they are wanted, and asked for weights without a wait."""
 
 import importlib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
+
+import torch
 
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
+from clearhead.models.hub import asking_hub
 
-PROBE_SECONDS = 5.0
+LONGEST = 100  # letters of what a library says
+AS_A_PAIR = "pip install --force-reinstall torch torchvision"
 
 
 def import_library(name: str, wanted_by: str) -> ModuleType:
@@ -24,7 +27,7 @@ def import_library(name: str, wanted_by: str) -> ModuleType:
     except RuntimeError as error:  # torchvision's, where its compiled part does not load
         raise ConfigError(
             f"{wanted_by} needs the library {name}, which imports torchvision, and that one does "
-            f"not fit this torch ({first_line(error)}); install the two as a pair"
+            f"not fit this torch ({first_line(error)}); install the two as a pair: {AS_A_PAIR}"
         ) from error
 
 
@@ -32,21 +35,19 @@ def import_library(name: str, wanted_by: str) -> ModuleType:
 def fetching_weights(source: str, elsewhere: str, *, is_here: bool) -> Iterator[None]:
     """Around what may fetch weights: any failure is one `CheckpointError`, and comes soon.
 
-    Where the hub is out of reach only its cache is looked into, as the libraries themselves would
-    do after a minute of trying. Pickled weights are left to torch's own restricted loader, which
-    these libraries use. What `is_here`, in a folder, needs no network and gets none.
+    Where the hub is out of reach only its cache is looked into. No pickle is read: safetensors
+    alone. What `is_here`, in a folder, needs no network and gets none.
     """
-    from huggingface_hub import constants
-
-    reachable = not is_here and _hub_answers()
-    with _quiet(), _offline(constants, not reachable):
+    with asking_hub(wanted=not is_here) as reachable, _without_pickle(source):
         try:
             yield
+        except ClearheadError:
+            raise
         except Exception as error:  # libraries raise what they like
             if is_here or not _is_missing(error):
-                if isinstance(error, ClearheadError):
-                    raise
-                raise CheckpointError(f"{source} cannot be loaded: {first_line(error)}") from error
+                raise CheckpointError(
+                    f"{source} cannot be loaded ({first_line(error)}); give {elsewhere}"
+                ) from error
             reason = "they are not there" if reachable else "the Hugging Face hub is out of reach"
             raise CheckpointError(
                 f"the weights of {source} could not be fetched: {reason}, and no copy is in the "
@@ -55,44 +56,33 @@ def fetching_weights(source: str, elsewhere: str, *, is_here: bool) -> Iterator[
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or else its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _hub_answers() -> bool:
-    from huggingface_hub import constants, get_session
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
-    except Exception:  # noqa: BLE001, whichever client the hub's library uses, and its errors
-        return False
-    return True
+    """The first line of what an error says, shortened, or else its kind."""
+    kind = type(error).__name__
+    line = (str(error).strip() or kind).splitlines()[0].rstrip(".: ")
+    if isinstance(error, KeyError):
+        line = f"{kind}: {line}"
+    return line if len(line) <= LONGEST else f"{line[:LONGEST].rstrip()} …"
 
 
 @contextmanager
-def _offline(constants: Any, wanted: bool) -> Iterator[None]:
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or wanted
+def _without_pickle(source: str) -> Iterator[None]:
+    """Let torch's reader of pickles refuse, whichever library calls it.
+
+    timm takes it where a model has no safetensors, and offers no switch against that.
+    """
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise CheckpointError(
+            f"the weights of {source} are a pickle, which is never read; give a model that is "
+            "saved as safetensors"
+        )
+
+    before = torch.load
+    torch.load = refuse
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the libraries' own lines on stderr: what matters is in our error."""
-    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers", "timm")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        torch.load = before
 
 
 def _is_missing(error: BaseException | None) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from clearhead.data.pictures.any_picture import Picture
 from clearhead.data.pixels import normalize
 from clearhead.models.build import SHIPPED, ImageModel, load
+from clearhead.models.hub import names_a_path
 from clearhead.prediction.prepare import prepare, reads_digits
 from clearhead.report.readers.libraries import fetching_weights
 from clearhead.report.readers.reader import Reader, View
@@ -15,6 +16,7 @@ ELSEWHERE = "a folder that clearhead saved"
 def open_own(source: str) -> Reader:
     """The shipped "digits", a saved folder, or OWNER/NAME; `CheckpointError` if it is not there."""
     is_here = source in SHIPPED or Path(source).exists() or source.count("/") != 1
+    is_here = is_here or names_a_path(source)
     with fetching_weights(source, ELSEWHERE, is_here=is_here):
         return read_with(load(source), source)
 

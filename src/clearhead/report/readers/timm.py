@@ -8,12 +8,14 @@ from torch import nn
 
 from clearhead.data.pictures.any_picture import Picture
 from clearhead.errors import ConfigError
+from clearhead.report.readers.folders import check_folder
 from clearhead.report.readers.libraries import fetching_weights, import_library
 from clearhead.report.readers.photos import denormalised, open_photo
 from clearhead.report.readers.reader import Reader, View
 
 ELSEWHERE = (
-    "timm:FOLDER, a folder with config.json and model.safetensors as timm's save_for_hf writes it"
+    "timm:FOLDER, a folder with config.json and model.safetensors as timm's save_for_hf "
+    "writes it with safe_serialization=True"
 )
 
 
@@ -22,6 +24,8 @@ def open_timm(name: str) -> Reader:
     source = f"timm:{name}"
     timm: Any = import_library("timm", source)
     is_here = Path(name).is_dir()
+    if is_here:
+        check_folder(Path(name), "timm")
     where = f"local-dir:{name}" if is_here else name
     if not is_here and ":" not in name and not timm.is_model(name.split(".")[0]):
         raise ConfigError(

@@ -11,7 +11,7 @@ from clearhead.capture.captured import Captured
 from clearhead.capture.record import Attention
 from clearhead.capture.session import capture
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.maps.tables import AttentionTable, attention_table
+from clearhead.insight.maps.tables import AttentionTable, Share, attention_table
 from clearhead.insight.tokens import Words
 from clearhead.report.readers.named import HF, TIMM
 from clearhead.report.text.reader import Answer, TextReader
@@ -46,10 +46,27 @@ class Attended:
 
     def shares(self, table: int, asking: int) -> tuple[float, ...]:
         """What one asking word gives to every token in one table."""
+        return tuple(row.weight for row in self.rows(table, asking))
+
+    def visible(self, table: int, asking: int) -> tuple[bool, ...]:
+        """Which tokens that word can see: in a causal model itself and those before it."""
+        return tuple(row.visible for row in self.rows(table, asking))
+
+    def rows(self, table: int, asking: int) -> tuple[Share, ...]:
+        """One asking word's rows of one table, a row for every token."""
         start = asking * len(self.tokens)
-        return tuple(
-            row.weight for row in self.tables[table].rows[start : start + len(self.tokens)]
-        )
+        return self.tables[table].rows[start : start + len(self.tokens)]
+
+    def can_see(self) -> tuple[int, ...]:
+        """To how many tokens the asking words can give something, each number once, ascending.
+
+        One of n is an even share there: 1 / n.
+        """
+        places = range(len(self.asking))
+        counts = {
+            sum(self.visible(table, row)) for table in range(len(self.tables)) for row in places
+        }
+        return tuple(sorted(counts - {0}))
 
 
 def open_text_reader(source: str | Path = "sentences") -> TextReader:

@@ -5,7 +5,9 @@ import io
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from clearhead.insight.figures.words import words_figure
 from clearhead.report.text.attend import Attended
@@ -17,6 +19,7 @@ def attended_dict(attended: Attended) -> dict[str, Any]:
     return {
         "text": attended.text,
         "model": attended.model,
+        "counted_from": 0,
         "about": attended.about,
         "tokens": list(attended.tokens),
         "asking": [{"place": place, "word": attended.tokens[place]} for place in attended.asking],
@@ -27,6 +30,9 @@ def attended_dict(attended: Attended) -> dict[str, Any]:
                 "heads": heads,
                 "weights": [
                     list(attended.shares(number, row)) for row in range(len(attended.asking))
+                ],
+                "visible": [
+                    list(attended.visible(number, row)) for row in range(len(attended.asking))
                 ],
             }
             for number, (table, heads) in enumerate(
@@ -42,40 +48,50 @@ def attended_dict(attended: Attended) -> dict[str, Any]:
 
 
 def attended_csv(attended: Attended) -> str:
-    """A line for each layer, asking word and answering word; places from 0."""
+    """A line for each layer, asking word and answering word; places from 0.
+
+    Without a weight where the one cannot see the other.
+    """
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow(("layer", "head", "place", "asks", "key_place", "answers", "weight"))
     for number, table in enumerate(attended.tables):
         head = "mean" if table.head is None else table.head
         for row, place in enumerate(attended.asking):
-            for key, weight in enumerate(attended.shares(number, row)):
+            for key, share in enumerate(attended.rows(number, row)):
                 asks, answers = attended.tokens[place], attended.tokens[key]
+                weight = share.weight if share.visible else ""
                 writer.writerow((table.layer, head, place, asks, key, answers, weight))
     return content.getvalue()
 
 
 def attended_figure(attended: Attended) -> Figure:
     """One word asks: a row for each layer. Several: a matrix for each layer."""
-    shares = [
-        torch.tensor([attended.shares(number, row) for row in range(len(attended.asking))])
-        for number in range(len(attended.tables))
-    ]
+    shares = [_matrix(attended, number) for number in range(len(attended.tables))]
     names = [column_name(attended, number) for number in range(len(attended.tables))]
     asking = [attended.tokens[place] for place in attended.asking]
+    said = heads_said(attended)
+    if any(x.isnan().any() for x in shares):
+        said += "; hatched: cannot be seen"
     if len(asking) == 1:
         return words_figure(
             [(attended.model, torch.cat(shares))],
             names,
             attended.tokens,
-            title=f"Whom “{asking[0]}” asks: {heads_said(attended)}",
+            title=f"Whom “{asking[0]}” asks: {said}",
         )
     return words_figure(
         list(zip(names, shares, strict=True)),
         asking,
         attended.tokens,
-        title=f"Whom each word asks, a row a word: {heads_said(attended)}",
+        title=f"Whom each word asks, a row a word: {said}",
     )
+
+
+def _matrix(attended: Attended, number: int) -> Float[Tensor, "asking tokens"]:
+    """One table's weights, NaN where a word cannot see."""
+    rows = [attended.rows(number, row) for row in range(len(attended.asking))]
+    return torch.tensor([[x.weight if x.visible else torch.nan for x in row] for row in rows])
 
 
 def column_name(attended: Attended, number: int) -> str:

@@ -1,13 +1,12 @@
 """Text models of transformers as readers, such as BERT and GPT-2, with their own tokenizers."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from clearhead.errors import CheckpointError, InputError
-from clearhead.report.readers.hf import quiet_bars
-from clearhead.report.readers.libraries import fetching_weights, import_library
+from clearhead.report.readers.hf import is_a_folder, quiet_bars
+from clearhead.report.readers.libraries import fetching_weights, first_line, import_library
 from clearhead.report.text.reader import TextReader, TextView
 
 ELSEWHERE = "hf:FOLDER, a folder as save_pretrained of model and tokenizer writes it"
@@ -18,12 +17,11 @@ def open_hf_text(name: str) -> TextReader:
     """A saved folder or OWNER/NAME, read by `AutoModel` and `AutoTokenizer`; no code of theirs."""
     source = f"hf:{name}"
     transformers: Any = import_library("transformers", source)
-    is_here = Path(name).is_dir()
-    if not is_here and (name.count("/") > 1 or name.startswith(("/", ".", "~"))):
-        raise CheckpointError(f"there is no folder {name}; give {ELSEWHERE}, or hf:OWNER/NAME")
+    is_here = is_a_folder(name, ELSEWHERE)
     with fetching_weights(source, ELSEWHERE, is_here=is_here), quiet_bars(transformers):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModel.from_pretrained(name).eval()
+        _check_kind(transformers, name)
+        tokenizer = _tokenizer(transformers, name, is_here=is_here)
+        model = transformers.AutoModel.from_pretrained(name, use_safetensors=True).eval()
     if model.config.is_encoder_decoder:
         raise CheckpointError(
             f"{source} is an encoder with a decoder; give one that reads a single text, such as "
@@ -35,6 +33,31 @@ def open_hf_text(name: str) -> TextReader:
         model=model,
         read=lambda text: _read(model, tokenizer, text, source),
     )
+
+
+def _check_kind(transformers: Any, name: str) -> None:
+    """Raise `CheckpointError` for a model of pictures, before its weights come."""
+    config = transformers.AutoConfig.from_pretrained(name)
+    pictures = type(config) in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    if pictures and not hasattr(config, "vocab_size"):
+        raise CheckpointError(
+            f"{name} is a model of pictures ({config.model_type}), which have no words; explain "
+            f"shows it: clearhead explain PICTURE --model hf:{name}"
+        )
+
+
+def _tokenizer(transformers: Any, name: str, *, is_here: bool) -> Any:
+    """The one saved beside the model; where there is none some models get one without words."""
+    missing = f"no tokenizer in {name}; save it beside the model: tokenizer.save_pretrained(FOLDER)"
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # which kind depends on the model
+        if not is_here:  # nobody knows yet whether it is there
+            raise
+        raise CheckpointError(f"{missing} ({first_line(error)})") from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise CheckpointError(missing)
+    return tokenizer
 
 
 def _read(model: Any, tokenizer: Any, text: str, source: str) -> TextView:
