@@ -11,6 +11,7 @@ from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot
 from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.plan import proposal, suited
 from clearhead.training.recipes import RECIPES, TEXT_RECIPES
 
 INTERRUPTED = 130
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            {name: recipe() for name, recipe in ALL.items()},
+            {name: proposal(recipe()) for name, recipe in RECIPES.items()}
+            | {name: recipe() for name, recipe in TEXT_RECIPES.items()},
             {name: recipe.__doc__ for name, recipe in ALL.items()},
         ),
         arg(name=""),
@@ -57,6 +59,7 @@ def train(
 
     with fetching() as report:
         data = load_parts(recipe, root=root, report=report)
+    recipe = _suited(recipe, len(data.train))
     job = run_job(recipe, data, out, device=device, restart=restart, tensorboard=tensorboard)
     if not job.is_first:
         return 0
@@ -70,6 +73,21 @@ def train(
     )
     print_line(f"model: {out}, picture: {out / PICTURE}")
     return 0
+
+
+def _suited(recipe: TrainConfig, images: int) -> TrainConfig:
+    """The recipe for so many images; one line says what that changes."""
+    from clearhead.cli.output import print_remark
+    from clearhead.training.distributed import is_first
+
+    config = suited(recipe, images)
+    if config != recipe and is_first():
+        print_remark(
+            f"{images} images to train on: batches of {config.batch_size} and {config.epochs} "
+            f"epochs, not {recipe.batch_size} and {recipe.epochs}; --batch-size and --epochs "
+            "change that"
+        )
+    return config
 
 
 def _train_text(
