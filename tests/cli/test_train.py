@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 from pathlib import Path
 
@@ -165,3 +166,40 @@ def test_numbers_that_were_typed_are_taken_as_they_are(
     assert "images to train on" not in capsys.readouterr().err
     kept = json.loads((tmp_path / "out" / "run.json").read_bytes())["config"]
     assert (kept["batch_size"], kept["epochs"]) == (5, 3)
+
+
+@pytest.mark.parametrize("recipe", ["quick", "digits_finish", "sentences"])
+def test_the_help_has_words_for_every_setting(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe, "--help"]) == 0
+    shown = " ".join(line.strip("│ ") for line in capsys.readouterr().out.splitlines())
+    before = re.findall(r"(\S+) \((?:default|required)", shown)
+    assert len(before) > 30
+    assert [word for word in before if re.fullmatch(r"[A-Z]+|.*[\]}]|--.*", word)] == []
+    assert "--compile, --no-compile " in shown
+
+
+def test_a_recipe_that_goes_on_from_a_model_asks_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "digits_finish", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "--start STR A saved model whose weights are the first ones" in said
+    assert "(required)" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_no_folder_is_one_line_that_names_it(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = pictures / "dark" / "0.png"
+    content = photo.read_bytes()
+    for more in ([], ["--restart"]):
+        assert main([*command(pictures, photo), *more]) == 1
+        assert capsys.readouterr().err == (
+            f"clearhead: cannot write {photo}/run.json: {photo} is a file, not a folder; "
+            "choose another folder\n"
+        )
+    assert photo.read_bytes() == content

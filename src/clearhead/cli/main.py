@@ -27,15 +27,21 @@ WRONG_VALUE = re.compile(
 
 
 class Command(NamedTuple):
-    """Where a command's function is, and what it does, in one line."""
+    """Where a command's function is, and what it does, in one line.
+
+    `pairs`: a setting that is on or off is `--it` and `--no-it`, for its default may be either.
+    """
 
     module: str
     function: str
     summary: str
+    pairs: bool = False
 
 
 COMMANDS = {
-    "train": Command("clearhead.cli.train", "train", "Train a model on images, or on sentences."),
+    "train": Command(
+        "clearhead.cli.train", "train", "Train a model on images, or on sentences.", pairs=True
+    ),
     "evaluate": Command(
         "clearhead.cli.evaluate", "evaluate", "Measure how well a model reads a data set."
     ),
@@ -96,7 +102,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     program, said = f"clearhead {name}", io.StringIO()
     try:
         with redirect_stderr(said):
-            call = _parsed(function, program, arguments)
+            call = _parsed(function, program, arguments, pairs=command.pairs)
     except SystemExit as leaving:  # tyro's, after help (0) or wrong usage (2)
         if not leaving.code:
             return 0
@@ -110,16 +116,17 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
 
 def _parsed(
-    function: Callable[..., object], program: str, arguments: list[str]
+    function: Callable[..., object], program: str, arguments: list[str], *, pairs: bool
 ) -> Callable[[], object]:
     """The call that these arguments ask for, not made yet."""
     import tyro
 
+    single = () if pairs else (tyro.conf.FlagCreatePairsOff,)
     call: Callable[[], object] = tyro.cli(
         _later(function),
         prog=program,
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
+        config=(tyro.conf.CascadeSubcommandArgs, *single),
     )
     return call
 

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,12 @@ import tyro
 from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot
-from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.config import NEEDED, TextTrainConfig, TrainConfig
 from clearhead.training.plan import proposal, suited
 from clearhead.training.recipes import RECIPES, TEXT_RECIPES
 
 INTERRUPTED = 130
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
 ALL: dict[str, Callable[[], TrainConfig | TextTrainConfig]] = {**RECIPES, **TEXT_RECIPES}
 
 NOUNS = {
@@ -23,12 +25,20 @@ NOUNS = {
     "unseen nouns": "never met with a pronoun",
 }
 
+
+def _on_offer(recipe: TrainConfig) -> TrainConfig:
+    """A recipe as its defaults: what the images may change, and what must be typed."""
+    if recipe.start == NEEDED:
+        recipe = replace(recipe, start=tyro.MISSING)
+    return proposal(recipe)
+
+
 if TYPE_CHECKING:
     Recipe = TrainConfig | TextTrainConfig
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            {name: proposal(recipe()) for name, recipe in RECIPES.items()}
+            {name: _on_offer(recipe()) for name, recipe in RECIPES.items()}
             | {name: recipe() for name, recipe in TEXT_RECIPES.items()},
             {name: recipe.__doc__ for name, recipe in ALL.items()},
         ),
@@ -43,8 +53,8 @@ def train(
     out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
     root: DataRoot = None,
     device: Annotated[str, arg(help='"auto", "cpu" or "cuda"')] = "auto",
-    restart: Annotated[bool, arg(help="begin again where a training has been")] = False,
-    tensorboard: Annotated[bool, arg(help="write a log for TensorBoard too")] = False,
+    restart: Annotated[Flag, arg(help="begin again where a training has been")] = False,
+    tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
     """Train a model, evaluate it, and leave both in a folder.
 
