@@ -78,6 +78,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(
         assert main(typed) == 130
     said = capsys.readouterr().err
     assert f"go on with: clearhead train quick --data {pictures}" in said
+    assert "stopping after this step; Ctrl-C again stops at once\n" in said
     assert "after step 1 of 12" in said
     assert main(typed) == 0
 
