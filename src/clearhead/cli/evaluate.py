@@ -33,6 +33,7 @@ def evaluate(
     import torch
 
     from clearhead.cli.output import fetching, print_json, print_remark
+    from clearhead.cli.root import remark_unread
     from clearhead.evaluation.evaluate import evaluate as measure
     from clearhead.evaluation.matching import load_for
     from clearhead.models.build import load
@@ -40,6 +41,7 @@ def evaluate(
     _check_picture(picture)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     reader = load(model)
+    remark_unread(data, root)
     with fetching() as report:
         dataset = load_for(reader.config, data, split, root=root, report=report)
     evaluation = measure(reader, dataset, device=device)

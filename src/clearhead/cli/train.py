@@ -65,8 +65,10 @@ def train(
     if isinstance(recipe, TextTrainConfig):
         return _train_text(recipe, out, root, device, restart=restart, tensorboard=tensorboard)
     from clearhead.cli.output import fetching, percent, percent_range, print_line
+    from clearhead.cli.root import remark_unread
     from clearhead.training.job import PICTURE, load_parts, run_job
 
+    remark_unread(recipe.data, root)
     with fetching() as report:
         data = load_parts(recipe, root=root, report=report)
     recipe = _suited(recipe, len(data.train))
