@@ -112,5 +112,5 @@ def test_a_folder_of_pictures_needs_no_other_folder(
 
 
 def test_a_data_set_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(DataError, match="no data set 'minst'"):
+    with pytest.raises(DataError, match=r"no data set 'minst'.* did you mean mnist\?$"):
         data("minst")

@@ -80,6 +80,9 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(
     assert f"go on with: clearhead train quick --data {pictures}" in said
     assert "stopping after this step; Ctrl-C again stops at once\n" in said
     assert "after step 1 of 12" in said
+    light = str(pictures / "light" / "3.png")
+    assert main(["predict", light, "--model", str(tmp_path / "out")]) == 1
+    assert f"the training in {tmp_path / 'out'} is not finished" in capsys.readouterr().err
     assert main(typed) == 0
 
 

@@ -18,6 +18,7 @@ from clearhead.training.recipes import RECIPES, TEXT_RECIPES
 INTERRUPTED = 130
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
 ALL: dict[str, Callable[[], TrainConfig | TextTrainConfig]] = {**RECIPES, **TEXT_RECIPES}
+NAMES = tuple(ALL)
 
 NOUNS = {
     "seen": "met together",

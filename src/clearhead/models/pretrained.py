@@ -25,6 +25,8 @@ from clearhead.models.config import ModelConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+TRAINING = "run.json"
+"""What a training writes into its folder first, long before the model"""
 SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
@@ -149,6 +151,11 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
     """The path of one file of a saved model, fetched from the hub unless `source` is a folder."""
     if Path(source).is_dir():
         path = Path(source) / name
+        if not path.is_file() and (Path(source) / TRAINING).is_file():
+            raise CheckpointError(
+                f"the training in {source} is not finished; give the same train command again to "
+                "go on"
+            )
         if not path.is_file():
             raise CheckpointError(f"{source} holds no {name}; is it a saved model?")
         return path

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from clearhead.durable import write_durably
 from clearhead.errors import CheckpointError, ConfigError
+from clearhead.models.pretrained import TRAINING
 from clearhead.training.config import NEEDED, LearningConfig
 
-RUN = "run.json"
+RUN = TRAINING
 CHECKPOINTS = "checkpoints"
 
 
