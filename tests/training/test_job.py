@@ -45,6 +45,11 @@ def test_a_job_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
     assert metrics["test"] == measured.to_dict()
     assert metrics["test"]["total"] == 59
     assert metrics["config"]["epochs"] == 3
+    correct, (low, high) = measured.correct, measured.interval
+    assert (
+        f"**Accuracy**: {correct / 59:.2%} (95 % interval {low:.2%} – {high:.2%}), {correct} of 59 "
+        "test images of small;"
+    ) in (tmp_path / "README.md").read_text("utf-8")
     with Image.open(tmp_path / "digits.png") as picture:
         assert picture.width > 1000
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from clearhead.durable import sha256, sweep_temporaries, write_durably, write_together
 from clearhead.errors import CheckpointError, ConfigError
+from clearhead.models.card import CARD, write_card
 from clearhead.models.config import ModelConfig
 
 WEIGHTS = "model.safetensors"
@@ -47,12 +48,18 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         model_card_kwargs: dict[str, Any] | None = None,
         **push_options: Any,
     ) -> str | None:
-        """Write the folder; weights and configuration are replaced together."""
+        """Write the folder; weights and configuration are replaced together.
+
+        A card is written too, ours or with `model_card_kwargs` the hub's template, but never over
+        one that somebody else has written.
+        """
         folder = Path(save_directory)
         self._save_pretrained(folder)
-        if not (folder / "README.md").exists():
-            card = self.generate_model_card(**(model_card_kwargs or {}))
-            write_durably(folder / "README.md", str(card).encode())
+        if not model_card_kwargs:
+            write_card(folder, self, self.config)
+        elif not (folder / CARD).exists():
+            card = self.generate_model_card(**model_card_kwargs)
+            write_durably(folder / CARD, str(card).encode())
         if not push_to_hub:
             return None
         push_options.pop("config", None)
