@@ -36,7 +36,7 @@ def test_a_card_says_what_the_model_is(config: ImageModelConfig | TextConfig, to
     assert "not recorded here" in card
     for untrue in ("pushed", "More Information Needed", "Hub"):
         assert untrue not in card
-    assert ModelCard(card).data.to_dict()["library_name"] == "clearhead"
+    assert "library_name: clearhead" in str(ModelCard(card).data)
 
 
 def test_it_counts_parameters() -> None:
