@@ -48,7 +48,8 @@ class Runner:
         self.order = self.batches.order(0)
         if config.compile:
             example, _ = self.batches.batch(0, self.order)
-            compile_blocks(self.state.model.train(), example, bfloat16=self.bfloat16)
+            model = self.state.model.train()
+            compile_blocks(model, example, bfloat16=self.bfloat16, say=lambda _: None)
 
     def seconds(self) -> float:
         """How long STEPS steps take."""

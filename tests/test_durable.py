@@ -1,8 +1,10 @@
 """Files are replaced whole or not at all: full disks and kills are real ones."""
 
+import errno
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,7 +52,9 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path
     write_durably(path, b"old")
     with (
         files_limited_to(1009),
-        pytest.raises(StorageError, match=r"^cannot write .+file.bin: File too large; free some"),
+        pytest.raises(
+            StorageError, match=r"^cannot write .+file.bin: File too large; choose another folder$"
+        ),
     ):
         write_durably(path, bytes(10_007))
     assert path.read_bytes() == b"old"
@@ -70,15 +74,75 @@ def test_of_several_files_none_is_replaced_unless_all_could_be_written(tmp_path:
     assert (small.read_bytes(), large.read_bytes()) == (b"new", b"newer")
 
 
-@pytest.mark.parametrize("place", ["file/below", "file/below/deeper", "folder"])
-def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("file/below", "{}/file is a file, not a folder; choose another folder"),
+        ("file/below/deeper", "{}/file is a file, not a folder; choose another folder"),
+        ("folder", "it is a folder; name a file"),
+        ("x" * 300, "File name too long; choose a shorter name"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_storage_error(
+    tmp_path: Path, place: str, told: str
+) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StorageError, match=r"^cannot write .+; free some space or") as caught:
+    with pytest.raises(StorageError) as caught:
         write_durably(tmp_path / place, b"new")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == f"cannot write {tmp_path / place}: {told.format(tmp_path)}"
     assert (tmp_path / "file").read_bytes() == b"old"
     assert names(tmp_path) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space or choose another folder"),
+        (errno.EDQUOT, "Disk quota exceeded; free some space or choose another folder"),
+        (errno.EACCES, "Permission denied; choose another folder"),
+    ],
+)
+def test_to_free_space_is_advice_for_full_disks_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError) as caught:
+        write_durably(tmp_path / "file", b"new")
+    assert str(caught.value) == f"cannot write {tmp_path / 'file'}: {told}"
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to a pipe"])
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "place"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(place))
+    else:
+        os.mkfifo(tmp_path / "real" if "link" in kind else place)
+    if "link" in kind:
+        place.symlink_to(tmp_path / "real")
+    before, mode = names(tmp_path), place.stat().st_mode
+    with pytest.raises(StorageError) as caught:
+        write_together({tmp_path / "first": b"new", place: b"new"})
+    assert str(caught.value) == f"cannot write {place}: it is a {kind.split()[-1]}; name a file"
+    assert (names(tmp_path), place.stat().st_mode) == (before, mode)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path, exists: bool) -> None:
+    real, link = tmp_path / "there" / "real", tmp_path / "link"
+    if exists:
+        write_durably(real, b"old")
+    link.symlink_to(real)
+    write_durably(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert (names(tmp_path), names(real.parent)) == (["link", "there"], ["real"])
 
 
 REPLACE_FOREVER = """

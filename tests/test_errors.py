@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from clearhead import errors
-from clearhead.errors import ClearheadError
+from clearhead.errors import ClearheadError, did_you_mean
 
 KINDS = [
     kind
@@ -40,3 +40,9 @@ def test_errors_are_also_what_people_expect_to_catch(
 ) -> None:
     with pytest.raises(builtin, match=r"^one line$"):
         raise kind("one line")
+
+
+def test_a_near_name_is_told_and_a_far_one_is_not() -> None:
+    assert did_you_mean("evalute", ["predict", "evaluate"]) == "; did you mean evaluate?"
+    assert did_you_mean("zzz", ["predict", "evaluate"]) == ""
+    assert did_you_mean("zzz", []) == ""

@@ -2,11 +2,14 @@
 
 A file is written under a temporary name in its own folder, flushed to the disk, renamed over
 the old one, and the folder is flushed too. A kill or a full disk at any moment leaves the old
-file or the new one, never a part.
+file or the new one, never a part. Renaming would put a file in the place of whatever bears the
+name: so only files are replaced, no device, pipe or folder, and of a link what it points to.
 """
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +17,19 @@ from pathlib import Path
 from clearhead.errors import StorageError
 
 TEMPORARY_PREFIX = ".clearhead-tmp-"
+
+KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+ADVICE = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -26,26 +42,25 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
     Each file is replaced atomically; between two of them lies the moment of a renaming.
     """
+    targets = {path: _target(path) for path in contents}
     temporaries = {
-        path: path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}" for path in contents
+        path: target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+        for path, target in targets.items()
     }
     path = next(iter(contents))
     try:
         for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            targets[path].parent.mkdir(parents=True, exist_ok=True)
             _write_to_disk(temporaries[path], content)
         for path in contents:
-            temporaries[path].replace(path)
-        for folder in {path.parent for path in contents}:
+            temporaries[path].replace(targets[path])
+        for folder in {target.parent for target in targets.values()}:
             _flush_folder(folder)
     except OSError as error:
         for temporary in temporaries.values():
             with suppress(OSError):
                 temporary.unlink()
-        reason = error.strerror or str(error)
-        raise StorageError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from error
+        raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
 
 
 def sha256(content: bytes) -> str:
@@ -57,6 +72,29 @@ def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left behind in `folder`."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Where `path` leads; raises `StorageError` if anything but a file is there."""
+    target = Path(os.path.realpath(path))
+    try:
+        kind = stat.S_IFMT(target.stat().st_mode)
+    except OSError:  # nothing is there, or whoever writes will hear why not
+        return target
+    if kind != stat.S_IFREG:
+        raise StorageError(
+            f"cannot write {path}: it is a {KINDS.get(kind, 'special file')}; name a file"
+        )
+    return target
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """What the system says, and what to do; of a path through a file, which one it is."""
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            return f"{parent} is a file, not a folder; choose another folder"
+    advice = ADVICE.get(error.errno or 0, "choose another folder")
+    return f"{error.strerror or error}; {advice}"
 
 
 def _write_to_disk(path: Path, content: bytes) -> None:

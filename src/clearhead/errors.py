@@ -20,6 +20,8 @@ ClearheadError
 Each message is one line: what was expected, what came, what to do.
 """
 
+from collections.abc import Iterable
+
 
 class ClearheadError(Exception):
     """The root: `except ClearheadError` catches all of them and nothing else."""
@@ -78,3 +80,11 @@ class UnfaithfulCaptureError(CaptureError):
 
 class DivergenceError(ClearheadError, ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known one that is near, or nothing."""
+    import difflib
+
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""

@@ -1,11 +1,16 @@
 import json
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from clearhead.cli.data import data, describe_data
-from clearhead.data.datasets import ImageDataset
+from clearhead.cli.main import main
+from clearhead.data.datasets import KNOWN, ImageDataset, KnownDataset
+from clearhead.data.sources import Collection, DataFile
 from clearhead.errors import DataError
 
 
@@ -45,6 +50,67 @@ def test_a_folder_is_described_and_its_classes_are_counted(
     assert "[red]" in capsys.readouterr().out
 
 
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set "tiny" that the folder given back has, with an empty cache beside it."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    files = []
+    for part, images in (("train", 3), ("test", 2)):
+        for kind, content in (
+            ("images", idx(np.full((images, 28, 28), 9, np.uint8))),
+            ("labels", idx(np.arange(images, dtype=np.uint8))),
+        ):
+            (folder / f"{part}-{kind}").write_bytes(content)
+            files.append(
+                DataFile(
+                    name=f"{part}-{kind}", size=len(content), sha256=sha256(content).hexdigest()
+                )
+            )
+    collection = Collection(name="tiny", files=tuple(files), sources=())
+    known = KnownDataset(collection=collection, class_names=("a", "b", "c"))
+    monkeypatch.setitem(KNOWN, "tiny", known)
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def idx(array: np.ndarray) -> bytes:
+    """As described at the end of yann.lecun.com/exdb/mnist: type, axes, their lengths, bytes."""
+    head = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return head + array.tobytes()
+
+
+def test_a_named_folder_that_the_cache_makes_needless_is_told(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "tiny", "--root", str(tiny)]) == 0
+    assert capsys.readouterr().err == ""
+    shutil.copytree(tiny, tmp_path / "cache" / "tiny")
+    assert main(["data", "tiny", "--root", str(tiny)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("cache\n") == 4
+    assert shown.err == (
+        f"clearhead: the cache {tmp_path / 'cache'} has tiny and comes first; {tiny} is not read\n"
+    )
+    (tmp_path / "cache" / "tiny" / "test-labels").write_bytes(b"cut")
+    assert main(["data", "tiny", "--root", str(tiny)]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["data", "tiny"]) == 1
+    assert "not read" not in capsys.readouterr().err
+
+
+def test_a_folder_of_pictures_needs_no_other_folder(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(5):
+            Image.new("L", (9, 9)).save(tmp_path / "pictures" / name / f"{number}.png")
+    assert main(["data", str(tmp_path / "pictures"), "--root", str(tiny)]) == 0
+    told = f"--root is for mnist and fashion-mnist and tiny; {tiny} is not read"
+    assert capsys.readouterr().err == f"clearhead: {told}\n"
+
+
 def test_a_data_set_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(DataError, match="no data set 'minst'"):
+    with pytest.raises(DataError, match=r"no data set 'minst'.* did you mean mnist\?$"):
         data("minst")

@@ -121,6 +121,9 @@ def test_wrong_usage_of_a_command_exits_2_and_tells_what_is_known(
         (["study", "run", "--budget", "slow"], "`clearhead study run --help` shows"),
         (["page", "extra"], "not understood: extra; `clearhead page --help` shows"),
         (["train", "nosuch"], "--out FOLDER for model"),
+        (["train", "qiuck", "--out", "x"], "not understood: qiuck (did you mean quick?); Avail"),
+        (["train", "digit"], "not understood: digit (did you mean digits?); `clearhead train --h"),
+        (["study", "rum"], "not understood: rum (did you mean run?)"),
     ],
 )
 def test_wrong_usage_is_told_in_our_words(
@@ -142,6 +145,28 @@ def test_a_value_that_cannot_be_is_one_line_whatever_the_terminal_can_draw(
         "clearhead: --port takes INT, got 'abc': Port to listen on; 0 takes a free one. "
         "(default: 8000); `clearhead serve --help` shows what there is\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["serve", "--port", "99999"], 1),
+        (["attend", "It was here.", "--layer", "99"], 1),
+        (["data", "nowhere"], 1),
+        (["study", "run"], 2),
+        (["predict"], 2),
+        (["train", "quick"], 2),
+        (["serve", "--port", "x"], 2),
+    ],
+)
+def test_values_that_cannot_work_exit_1_and_command_lines_not_complete_2(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("clearhead: ")
+    assert shown.err.count("\n") == 1
 
 
 def test_a_failed_job_is_one_line_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,30 @@ def test_the_page_is_written_where_it_is_asked_for(
     shown = capsys.readouterr()
     assert shown.out == f"wrote {file} ({len(page.encode()) / 1e6:.2f} MB); open it in a browser\n"
     assert shown.err == ""
+
+
+def test_a_minus_writes_it_to_standard_output_and_makes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["page", "--out", "page.html"]) == 0
+    capfdbinary.readouterr()
+    assert main(["page", "-o", "-"]) == 0
+    shown = capfdbinary.readouterr()
+    assert (shown.out, shown.err) == ((tmp_path / "page.html").read_bytes(), b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_pipe_is_not_replaced_by_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert main(["page", "-o", str(pipe)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"clearhead: cannot write {pipe}: it is a pipe; name a file\n"
+    assert pipe.is_fifo()
 
 
 def test_without_a_name_it_lies_in_the_folder(

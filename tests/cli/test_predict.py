@@ -75,6 +75,16 @@ def test_json_has_one_line_for_each_picture(
     assert output.err == ""
 
 
+def test_the_first_line_says_something(
+    model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, pictures / "b.JPG") == 0
+    title, heads, _, row = capsys.readouterr().out.splitlines()
+    assert title == "Answers, probabilities in per cent"
+    assert heads.startswith("image")
+    assert row.split()[1:5] == ["7", "90.00", "1", "10.00"]
+
+
 def test_a_folder_stands_for_all_pictures_in_it_sorted(
     model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,7 +93,6 @@ def test_failures_exit_1_and_the_study_stays_unfinished(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["run"], "name the studies to run, or --all"),
         (["run", "zzz"], "there is no study 'zzz'"),
         (["run", "toy:STUDY", "--workers", "0"], "workers must be at least 1, got 0"),
         (["report"], "there are no results in runs/studies/quick"),
@@ -113,6 +112,8 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study"]) == 2
+    assert main(["study", "run"]) == 2
+    assert "`clearhead study list`) or --all, got none" in capsys.readouterr().err
     assert main(["study", "rn"]) == 2
     assert main(["study", "run", "x", "--budget", "huge"]) == 2
     assert "Traceback" not in capsys.readouterr().err

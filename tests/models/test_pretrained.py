@@ -263,6 +263,13 @@ def test_settings_that_are_none_are_refused(folder: Path, content: bytes) -> Non
     assert "config.json" in refusal(folder)
 
 
+def test_a_folder_of_a_training_that_goes_on_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert refusal(tmp_path) == (
+        f"the training in {tmp_path} is not finished; give the same train command again to go on"
+    )
+
+
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()

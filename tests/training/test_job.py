@@ -15,8 +15,10 @@ from clearhead.errors import ConfigError
 from clearhead.evaluation.evaluate import evaluate
 from clearhead.models.build import build, load
 from clearhead.models.config import ViTConfig
+from clearhead.training.config import NEEDED
 from clearhead.training.distributed import World, choose_device, join_world
 from clearhead.training.job import Parts, fitted, load_parts, run_job
+from clearhead.training.recipes import digits_finish
 
 from .small_run import MODEL, small_config, small_dataset
 
@@ -43,8 +45,26 @@ def test_a_job_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
     assert metrics["test"] == measured.to_dict()
     assert metrics["test"]["total"] == 59
     assert metrics["config"]["epochs"] == 3
+    correct, (low, high) = measured.correct, measured.interval
+    assert (
+        f"**Accuracy**: {correct / 59:.2%} (95 % interval {low:.2%} – {high:.2%}), {correct} of 59 "
+        "test images of small;"
+    ) in (tmp_path / "README.md").read_text("utf-8")
     with Image.open(tmp_path / "digits.png") as picture:
         assert picture.width > 1000
+
+
+def test_settings_of_a_second_part_are_refused_until_somebody_names_the_first(
+    tmp_path: Path,
+) -> None:
+    data = Parts(small_dataset(), small_dataset(59))
+    assert digits_finish().start == NEEDED
+    with pytest.raises(ConfigError, match="goes on from a saved model; name it in start"):
+        run_job(small_config(1, start=NEEDED), data, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+    run_job(small_config(1), data, tmp_path / "first", device="cpu")
+    second = small_config(1, start=str(tmp_path / "first"))
+    assert run_job(second, data, tmp_path / "out", device="cpu").trained.finished
 
 
 def test_a_folder_of_pictures_becomes_a_model_that_knows_its_classes(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import math
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
@@ -114,6 +116,33 @@ def test_compiled_blocks_train_like_plain_ones(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     # Muon rounds to bfloat16 inside, so that the last bits of a gradient can move a weight
     torch.testing.assert_close(plain.state_dict(), fast.state_dict(), rtol=0, atol=1e-2)
+
+
+def test_it_says_that_it_compiles_before_it_does_and_at_once_that_it_is_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+
+    def compile_slowly(_: nn.Module, **__: object) -> None:
+        said.append(capsys.readouterr().err)
+        signal.raise_signal(signal.SIGINT)
+        said.append(capsys.readouterr().err)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_slowly)
+    config = small_config(1, model=replace(MODEL, depth=1), compile=True)
+    assert not train(config, small_dataset(), tmp_path).finished
+    assert said == [
+        "compiling the model's blocks; the first step may take a minute\n",
+        "stopping after this step; Ctrl-C again stops at once\n",
+    ]
+
+
+def test_a_model_without_blocks_does_not_say_that_it_compiles_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = CNNConfig(image_size=6, num_classes=3, widths=(5, 7))
+    train(small_config(1, model=model, compile=True), small_dataset(), tmp_path)
+    assert "compil" not in capsys.readouterr().err
 
 
 def test_a_training_starts_from_the_weights_of_a_saved_model(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def _print_attended(found: "Attended") -> None:
     if len(found.asking) < len(found.tokens):
         for row, place in enumerate(found.asking):
             asking = f"“{found.tokens[place]}” (word {place + 1})"
+            print_line()
             print_table(
                 f"Whom {asking} asks, in per cent: {heads_said(found)}",
                 ("word", *names),
@@ -117,6 +118,7 @@ def _print_attended(found: "Attended") -> None:
             )
     else:
         for number, name in enumerate(names):
+            print_line()
             print_table(
                 f"{name}: whom each word asks, a row a word, in per cent: {heads_said(found)}",
                 ("asks", *found.tokens),

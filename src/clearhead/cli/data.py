@@ -23,7 +23,9 @@ def data(
     that, the data set can be used without a network.
     """
     from clearhead.cli.output import print_json
+    from clearhead.cli.root import remark_unread
 
+    remark_unread(source, root)
     facts = describe_data(source, root)
     if json:
         print_json(facts)

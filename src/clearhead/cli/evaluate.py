@@ -33,6 +33,7 @@ def evaluate(
     import torch
 
     from clearhead.cli.output import fetching, print_json, print_remark
+    from clearhead.cli.root import remark_unread
     from clearhead.evaluation.evaluate import evaluate as measure
     from clearhead.evaluation.matching import load_for
     from clearhead.models.build import load
@@ -40,6 +41,7 @@ def evaluate(
     _check_picture(picture)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     reader = load(model)
+    remark_unread(data, root)
     with fetching() as report:
         dataset = load_for(reader.config, data, split, root=root, report=report)
     evaluation = measure(reader, dataset, device=device)
@@ -81,8 +83,9 @@ def print_evaluation(evaluation: "Evaluation", heading: str) -> None:
 
 
 def _print_classes(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import percent, percent_range, print_table
+    from clearhead.cli.output import percent, percent_range, print_line, print_table
 
+    print_line()
     print_table(
         "Classes: recall, precision and F1 in per cent, with 95 % intervals",
         ("class", "images", "recall", "from – to", "precision", "from – to", "F1"),
@@ -102,8 +105,9 @@ def _print_classes(evaluation: "Evaluation") -> None:
 
 
 def _print_matrix(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import print_table
+    from clearhead.cli.output import print_line, print_table
 
+    print_line()
     print_table(
         "Confusion: true class (row) by answer (column)",
         ("", *evaluation.class_names),
@@ -115,7 +119,7 @@ def _print_matrix(evaluation: "Evaluation") -> None:
 
 
 def _print_confusions(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import print_table
+    from clearhead.cli.output import print_line, print_table
 
     names = evaluation.class_names
     confusions = [
@@ -125,6 +129,7 @@ def _print_confusions(evaluation: "Evaluation") -> None:
         if count and true != predicted
     ]
     confusions.sort(key=lambda entry: -entry[0])
+    print_line()
     print_table(
         f"The {MOST_CONFUSIONS} most frequent confusions",
         ("true", "answered", "images"),
@@ -136,8 +141,9 @@ def _print_confusions(evaluation: "Evaluation") -> None:
 
 
 def _print_reliability(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import percent, percent_range, print_table
+    from clearhead.cli.output import percent, percent_range, print_line, print_table
 
+    print_line()
     print_table(
         "Calibration: how sure the model was and how often right, in per cent",
         ("probability", "images", "mean probability", "accuracy"),

@@ -1,7 +1,8 @@
 """The command `clearhead`: finds the command's own file, runs it, and turns errors into lines.
 
-Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted, 141 the reader of the
-output went away. Only the chosen command's module is imported, so that help answers at once.
+Exit codes: 0 done, 1 the job failed or a value cannot work, 2 a command line that is not understood
+or not complete, 130 interrupted, 141 the reader of the output went away. Only the chosen command's
+module is imported, so that help answers at once.
 """
 
 import importlib
@@ -14,12 +15,13 @@ from contextlib import redirect_stderr, suppress
 from functools import partial, wraps
 from typing import Any, NamedTuple
 
-from clearhead.errors import ClearheadError
+from clearhead.errors import ClearheadError, did_you_mean
 
 FAILED, WRONG_USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 # Of the boxes that tyro draws, with letters alone where the terminal has no others.
 COLOUR, SIDES, RULES = re.compile(r"\x1b\[[\d;]*m"), "│╰╯ ", "─-"
 HELP_OF = re.compile(r"clearhead [\w -]*--help")
+NOT_UNDERSTOOD = re.compile(r"not understood: (\w+)")
 WRONG_VALUE = re.compile(
     r"Error parsing (?P<option>--[\w-]+):.*?(?:base 10: |float: |from \[)'(?P<value>.*?)'.*; "
     r"Argument helptext: .*?(?P<kind>INT|FLOAT)\S* (?P<help>.*)"
@@ -27,15 +29,21 @@ WRONG_VALUE = re.compile(
 
 
 class Command(NamedTuple):
-    """Where a command's function is, and what it does, in one line."""
+    """Where a command's function is, and what it does, in one line.
+
+    `pairs`: a setting that is on or off is `--it` and `--no-it`, for its default may be either.
+    """
 
     module: str
     function: str
     summary: str
+    pairs: bool = False
 
 
 COMMANDS = {
-    "train": Command("clearhead.cli.train", "train", "Train a model on images, or on sentences."),
+    "train": Command(
+        "clearhead.cli.train", "train", "Train a model on images, or on sentences.", pairs=True
+    ),
     "evaluate": Command(
         "clearhead.cli.evaluate", "evaluate", "Measure how well a model reads a data set."
     ),
@@ -92,15 +100,16 @@ def _run(arguments: list[str]) -> int:
 
 def _run_command(name: str, arguments: list[str]) -> int:
     command = COMMANDS[name]
-    function = getattr(importlib.import_module(command.module), command.function)
+    module = importlib.import_module(command.module)
+    function, names = getattr(module, command.function), getattr(module, "NAMES", ())
     program, said = f"clearhead {name}", io.StringIO()
     try:
         with redirect_stderr(said):
-            call = _parsed(function, program, arguments)
+            call = _parsed(function, program, arguments, pairs=command.pairs)
     except SystemExit as leaving:  # tyro's, after help (0) or wrong usage (2)
         if not leaving.code:
             return 0
-        _fail(_one_line(said.getvalue()))
+        _fail(_one_line(said.getvalue(), names))
         return WRONG_USAGE
     try:
         code = call()
@@ -110,16 +119,17 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
 
 def _parsed(
-    function: Callable[..., object], program: str, arguments: list[str]
+    function: Callable[..., object], program: str, arguments: list[str], *, pairs: bool
 ) -> Callable[[], object]:
     """The call that these arguments ask for, not made yet."""
     import tyro
 
+    single = () if pairs else (tyro.conf.FlagCreatePairsOff,)
     call: Callable[[], object] = tyro.cli(
         _later(function),
         prog=program,
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
+        config=(tyro.conf.CascadeSubcommandArgs, *single),
     )
     return call
 
@@ -134,8 +144,11 @@ def _later(function: Callable[..., object]) -> Callable[..., Callable[[], object
     return keep
 
 
-def _one_line(said: str) -> str:
-    """What tyro draws in a box, in our words, without its title; and where to read more."""
+def _one_line(said: str, names: Sequence[str]) -> str:
+    """What tyro draws in a box, in our words, without its title; and where to read more.
+
+    `names` are the command's own words, one of which may have been meant.
+    """
     _, *lines = (line.strip(SIDES) for line in COLOUR.sub("", said).splitlines())
     parts = "\n".join(line if line.strip(RULES) else "" for line in lines).split("\n\n")
     *told, hint = [found for part in parts if (found := " ".join(part.split()).rstrip(":."))]
@@ -143,6 +156,9 @@ def _one_line(said: str) -> str:
     if wrong := WRONG_VALUE.match("; ".join(told)):
         told = ["{option} takes {kind}, got {value!r}: {help}".format(**wrong.groupdict())]
     words = "; ".join(told).replace("Unrecognized options:", "not understood:")
+    if unknown := NOT_UNDERSTOOD.search(words):
+        near = did_you_mean(unknown[1], names).removeprefix("; ")
+        words = words.replace(unknown[0], f"{unknown[0]} ({near})" if near else unknown[0])
     return f"{words}; `{help_of[0] if help_of else 'clearhead --help'}` shows what there is"
 
 
@@ -163,13 +179,10 @@ def _help() -> str:
 
 
 def _unknown(name: str) -> str:
-    import difflib
-
     kind = "option" if name.startswith("-") else "command"
     known = ["--help", "--version"] if kind == "option" else list(COMMANDS)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-    return f"there is no {kind} {name!r}; {hint}"
+    hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+    return f"there is no {kind} {name!r}{hint}"
 
 
 def _fail(message: str) -> int:

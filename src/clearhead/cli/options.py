@@ -12,7 +12,7 @@ READER_HELP = (
 )
 IMAGES_HELP = "picture files, folders (all pictures in them), or - for a picture on stdin"
 DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images for each class'
-ROOT_HELP = "a folder that already holds the data set's files"
+ROOT_HELP = "a folder that already holds the data set's files, for what the cache does not have"
 
 ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
 ReaderSource = Annotated[str, arg(metavar="MODEL", help=READER_HELP)]
@@ -21,7 +21,5 @@ Images = Annotated[
     arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
 ]
 DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
-DataRoot = Annotated[
-    Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="(default: a cache)")
-]
+DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
 AsJson = Annotated[bool, arg(help="print the same as JSON", help_behavior_hint="")]

@@ -43,7 +43,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console.width = WIDE_ENOUGH
-    print_line(f"\n{title}")
+    print_line(title)
     console.print(table)
 
 

@@ -1,5 +1,6 @@
 """`clearhead page`: the microscope for a model, as one HTML file."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ from tyro.conf import arg
 
 from clearhead.cli.options import ModelSource
 
-OUT_HELP = "the file to write"
+OUT_HELP = "the file to write; - is standard output"
 
 
 def page(
@@ -25,6 +26,9 @@ def page(
     from clearhead.durable import write_durably
 
     content = build(model).encode()
+    if str(out) == "-":
+        sys.stdout.buffer.write(content)  # UTF-8, whatever the terminal's encoding is
+        return
     write_durably(out, content)
     print_line(f"wrote {out} ({len(content) / 1e6:.2f} MB); open it in a browser")
 

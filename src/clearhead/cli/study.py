@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from clearhead.cli.options import AsJson
 
 INTERRUPTED, FAILED = 130, 1
+NAMES = ("list", "run", "report")
 
 if TYPE_CHECKING:
     from clearhead.studies.running.results import Results
@@ -134,14 +135,13 @@ def _list(options: List) -> int:
 
 
 def _run(options: Run) -> int:
-    from clearhead.cli.output import print_remark
-    from clearhead.errors import ConfigError
+    from clearhead.cli.output import ask_for, print_remark
     from clearhead.studies.registry import ENTRIES, find_source
     from clearhead.studies.running.run import run_studies
 
     names = [entry.name for entry in ENTRIES] if options.all else list(options.names)
     if not names:
-        raise ConfigError("name the studies to run, or --all; `clearhead study list` names them")
+        return ask_for("studies by name (`clearhead study list`) or --all", "study run")
     wanted = {find_source(name) for name in names}
     try:
         results = run_studies(

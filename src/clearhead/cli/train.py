@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,14 @@ import tyro
 from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot
-from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.config import NEEDED, TextTrainConfig, TrainConfig
+from clearhead.training.plan import proposal, suited
 from clearhead.training.recipes import RECIPES, TEXT_RECIPES
 
 INTERRUPTED = 130
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
 ALL: dict[str, Callable[[], TrainConfig | TextTrainConfig]] = {**RECIPES, **TEXT_RECIPES}
+NAMES = tuple(ALL)
 
 NOUNS = {
     "seen": "met together",
@@ -22,12 +26,21 @@ NOUNS = {
     "unseen nouns": "never met with a pronoun",
 }
 
+
+def _on_offer(recipe: TrainConfig) -> TrainConfig:
+    """A recipe as its defaults: what the images may change, and what must be typed."""
+    if recipe.start == NEEDED:
+        recipe = replace(recipe, start=tyro.MISSING)
+    return proposal(recipe)
+
+
 if TYPE_CHECKING:
     Recipe = TrainConfig | TextTrainConfig
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            {name: recipe() for name, recipe in ALL.items()},
+            {name: _on_offer(recipe()) for name, recipe in RECIPES.items()}
+            | {name: recipe() for name, recipe in TEXT_RECIPES.items()},
             {name: recipe.__doc__ for name, recipe in ALL.items()},
         ),
         arg(name=""),
@@ -41,8 +54,8 @@ def train(
     out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
     root: DataRoot = None,
     device: Annotated[str, arg(help='"auto", "cpu" or "cuda"')] = "auto",
-    restart: Annotated[bool, arg(help="begin again where a training has been")] = False,
-    tensorboard: Annotated[bool, arg(help="write a log for TensorBoard too")] = False,
+    restart: Annotated[Flag, arg(help="begin again where a training has been")] = False,
+    tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
     """Train a model, evaluate it, and leave both in a folder.
 
@@ -53,10 +66,13 @@ def train(
     if isinstance(recipe, TextTrainConfig):
         return _train_text(recipe, out, root, device, restart=restart, tensorboard=tensorboard)
     from clearhead.cli.output import fetching, percent, percent_range, print_line
+    from clearhead.cli.root import remark_unread
     from clearhead.training.job import PICTURE, load_parts, run_job
 
+    remark_unread(recipe.data, root)
     with fetching() as report:
         data = load_parts(recipe, root=root, report=report)
+    recipe = _suited(recipe, len(data.train))
     job = run_job(recipe, data, out, device=device, restart=restart, tensorboard=tensorboard)
     if not job.is_first:
         return 0
@@ -70,6 +86,21 @@ def train(
     )
     print_line(f"model: {out}, picture: {out / PICTURE}")
     return 0
+
+
+def _suited(recipe: TrainConfig, images: int) -> TrainConfig:
+    """The recipe for so many images; one line says what that changes."""
+    from clearhead.cli.output import print_remark
+    from clearhead.training.distributed import is_first
+
+    config = suited(recipe, images)
+    if config != recipe and is_first():
+        print_remark(
+            f"{images} images to train on: batches of {config.batch_size} and {config.epochs} "
+            f"epochs, not {recipe.batch_size} and {recipe.epochs}; --batch-size and --epochs "
+            "change that"
+        )
+    return config
 
 
 def _train_text(

@@ -9,17 +9,21 @@ from clearhead.errors import ConfigError
 class AugmentConfig:
     """How far images are moved and bent at most; all zeros leaves them as they are.
 
-    `rotate` and `shear` in degrees, `scale` as a fraction, `shift` in pixels, each drawn evenly
-    from ± its value. `elastic` is the standard deviation, in pixels, of the displacement at
-    `elastic_knots` × `elastic_knots` points, smoothly interpolated between them.
+    `rotate`, `scale`, `shear` and `shift` are drawn evenly from ± their value.
     """
 
     rotate: float = 0.0
+    """Turned by at most so many degrees."""
     scale: float = 0.0
+    """Made larger or smaller by at most this fraction."""
     shear: float = 0.0
+    """Slanted by at most so many degrees."""
     shift: float = 0.0
+    """Moved by at most so many pixels."""
     elastic: float = 0.0
+    """Bent: the standard deviation, in pixels, of how far each place moves."""
     elastic_knots: int = 6
+    """Bending is drawn at so many × so many points, and smooth between them."""
 
     def __post_init__(self) -> None:
         for name in ("rotate", "scale", "shear", "shift", "elastic"):

@@ -11,7 +11,7 @@ from clearhead.data.folder import Split, load_folder
 from clearhead.data.idx import parse_idx
 from clearhead.data.images import ImageDataset
 from clearhead.data.sources import Collection, DataFile, Mirror, NpmPackage
-from clearhead.errors import ConfigError, CorruptDataError, DataError
+from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean
 
 __all__ = ["KNOWN", "ImageDataset", "KnownDataset", "Split", "load_dataset", "read_files"]
 
@@ -144,5 +144,6 @@ def _folder(source: str | Path) -> Path:
         raise DataError(
             f"there is no data set {str(source)!r}, and no folder of that name; known are "
             f"{', '.join(KNOWN)}, or name a folder that holds a folder of pictures for each class"
+            f"{did_you_mean(str(source), KNOWN)}"
         )
     return folder

@@ -41,6 +41,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CLEARHEAD_CACHE") or user_cache_dir("clearhead"))
 
 
+def is_cached(collection: Collection) -> bool:
+    """Whether the cache has all its files, in their size; their bytes are checked when read."""
+    folder = cache_folder() / collection.name
+    paths = {file: folder / file.name for file in collection.files}
+    return all(path.is_file() and path.stat().st_size == file.size for file, path in paths.items())
+
+
 def fetch(
     collection: Collection,
     files: Sequence[DataFile] | None = None,

@@ -3,7 +3,8 @@
 - `config`: what a model is made of (imports no torch)
 - `patches`, `positions`, `block`, `encoder`: the parts; `vit`: images; `text`: words
 - `cnn`, `mlp`: baselines with as many parameters
-- `pretrained`: saving and loading; `hub`: asking the Hugging Face hub without a wait
+- `pretrained`: saving and loading; `card`: what a saved one says of itself;
+  `hub`: asking the Hugging Face hub without a wait
 - `build`: from a configuration or a name to a model
 - `shipped/`: the weights that come with the package
 """

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, overload
 
-from clearhead.errors import CheckpointError
+from clearhead.errors import CheckpointError, did_you_mean
 from clearhead.models.cnn import ConvNet
 from clearhead.models.config import (
     CNNConfig,
@@ -72,7 +72,11 @@ def load_text(source: str | Path = "sentences", **download: Any) -> TextTransfor
 
 def load_any(source: str | Path, **download: Any) -> Model:
     """A trained model, whatever it reads, in evaluation mode."""
-    shipped = source in (*SHIPPED, *SHIPPED_TEXT)
+    known = (*SHIPPED, *SHIPPED_TEXT)
+    shipped = source in known
+    is_name = not shipped and "/" not in str(source) and not Path(source).exists()
+    if is_name and (near := did_you_mean(str(source), known)):
+        raise CheckpointError(f"no model at {str(source)!r}{near}")
     folder = str(shipped_folder(str(source)) if shipped else source)
     architecture = read_config(folder, **download)["architecture"]
     classes = {model.__name__: model for model in _MODELS.values()}

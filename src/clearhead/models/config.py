@@ -21,16 +21,21 @@ class ModelConfig:
 class ImageModelConfig(ModelConfig):
     """What every image classifier knows: what comes in, and what its answers are called.
 
-    Pixels (0 … 1) enter as (pixel - mean) / std; the defaults are MNIST's own. `class_names`
-    empty means that classes are called by their numbers.
+    Pixels (0 … 1) enter as (pixel - mean) / std; the defaults are MNIST's own.
     """
 
     image_size: int | tuple[int, int] = 28
+    """Pixels a side, or height and width."""
     in_channels: int = 1
+    """1 is grey, 3 is colour."""
     num_classes: int = 10
+    """How many answers there are."""
     class_names: tuple[str, ...] = ()
+    """What they are called; none: by their numbers."""
     mean: tuple[float, ...] = (0.1307,)
+    """Taken from the pixels (0 … 1): one number, or one a channel."""
     std: tuple[float, ...] = (0.3081,)
+    """What they are divided by then: one number, or one a channel."""
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "num_classes"):
@@ -69,9 +74,13 @@ class PatchModelConfig(ImageModelConfig):
     """What a model knows that reads an image as patches and has blocks of one width."""
 
     patch_size: int | tuple[int, int] = 7
+    """Pixels a side of a patch, or height and width."""
     embed_dim: int = 64
+    """Numbers that stand for a patch."""
     depth: int = 6
+    """Blocks, one after the other."""
     mlp_ratio: float = 4.0
+    """Width of a block's MLP, in multiples of embed_dim."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,10 +114,15 @@ class ViTConfig(PatchModelConfig):
     """The Vision Transformer; the default is the digit reader: 16 patches of 7 × 7 pixels."""
 
     num_heads: int = 4
+    """Heads of attention in a block; they share embed_dim."""
     pos_embed: PosEmbed = "learned"
+    """How a patch's place is told: a learned vector, sines and cosines, or not at all."""
     pool: Pool = "mean"
+    """What is classified: the mean over the patches, or a class token."""
     dropout: float = 0.0
+    """Share of the numbers that is set to 0 while training."""
     attention_scale: str | float = "sqrt"
+    """Scores are multiplied by it: sqrt is 1/√head_dim, none is 1, learned a factor a head."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,6 +148,7 @@ class MLPConfig(PatchModelConfig):
     """
 
     mlp_ratio: float = 6.0
+    """Width of a block's MLP, in multiples of embed_dim."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +159,7 @@ class CNNConfig(ImageModelConfig):
     """
 
     widths: tuple[int, ...] = (32, 64, 134)
+    """Channels of each stage."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,23 +176,28 @@ class CNNConfig(ImageModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig(ModelConfig):
-    """The text Transformer: the same encoder, with words instead of patches.
-
-    `vocabulary` holds the words that it knows, each known by its place. `context_length` is the
-    longest text in words. `causal` lets every word attend to itself and the words before it, as in
-    GPT; else to all words, as in BERT.
-    """
+    """The text Transformer: the same encoder, with words instead of patches."""
 
     vocabulary: tuple[str, ...] = ()
+    """The words that it knows, each known by its place."""
     context_length: int = 32
+    """The longest text, in words."""
     embed_dim: int = 32
+    """Numbers that stand for a word."""
     depth: int = 2
+    """Blocks, one after the other."""
     num_heads: int = 4
+    """Heads of attention in a block; they share embed_dim."""
     mlp_ratio: float = 2.0
+    """Width of a block's MLP, in multiples of embed_dim."""
     pos_embed: PosEmbed = "learned"
+    """How a word's place is told: a learned vector, sines and cosines, or not at all."""
     dropout: float = 0.0
+    """Share of the numbers that is set to 0 while training."""
     attention_scale: str | float = "sqrt"
+    """Scores are multiplied by it: sqrt is 1/√head_dim, none is 1, learned a factor a head."""
     causal: bool = False
+    """A word sees itself and the words before it alone, as in GPT; else all words, as in BERT."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))

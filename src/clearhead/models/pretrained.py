@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from clearhead.durable import sha256, sweep_temporaries, write_durably, write_together
 from clearhead.errors import CheckpointError, ConfigError
+from clearhead.models.card import CARD, write_card
 from clearhead.models.config import ModelConfig
 from clearhead.models.hub import OUT_OF_REACH, asking_hub, names_a_path, no_folder
 
@@ -28,6 +29,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 FOREIGN = ("timm:", "hf:")  # how models of other libraries are called
 FOREIGN_KEYS = {"pretrained_cfg", "model_type"}  # and what only their configurations hold
+TRAINING = "run.json"
+"""What a training writes into its folder first, long before the model"""
 SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
@@ -48,12 +51,18 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         model_card_kwargs: dict[str, Any] | None = None,
         **push_options: Any,
     ) -> str | None:
-        """Write the folder; weights and configuration are replaced together."""
+        """Write the folder; weights and configuration are replaced together.
+
+        A card is written too, ours or with `model_card_kwargs` the hub's template, but never over
+        one that somebody else has written.
+        """
         folder = Path(save_directory)
         self._save_pretrained(folder)
-        if not (folder / "README.md").exists():
-            card = self.generate_model_card(**(model_card_kwargs or {}))
-            write_durably(folder / "README.md", str(card).encode())
+        if not model_card_kwargs:
+            write_card(folder, self, self.config)
+        elif not (folder / CARD).exists():
+            card = self.generate_model_card(**model_card_kwargs)
+            write_durably(folder / CARD, str(card).encode())
         if not push_to_hub:
             return None
         push_options.pop("config", None)
@@ -160,6 +169,11 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
     """The path of one file of a saved model, fetched from the hub unless `source` is a folder."""
     if Path(source).is_dir():
         path = Path(source) / name
+        if not path.is_file() and (Path(source) / TRAINING).is_file():
+            raise CheckpointError(
+                f"the training in {source} is not finished; give the same train command again to "
+                "go on"
+            )
         if not path.is_file():
             raise CheckpointError(f"{source} holds no {name}; is it a saved model?")
         return path

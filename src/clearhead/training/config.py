@@ -9,34 +9,42 @@ from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["auto", "float32", "bfloat16"]
+NEEDED = "NEEDED"
+"""What `start` is where the settings are those of a second part, and someone must name the first"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig:
-    """What decides how weights move, whatever the model reads.
-
-    `batch_size` counts over all processes. `warmup` is the share of all steps in which the
-    learning rate rises; then it falls along a cosine to 0. `matrix_learning_rate` is Muon's, for
-    the matrices inside the blocks; the rest takes `learning_rate` with AdamW. `average` is the
-    decay per step of the averaged weights, which are the ones that are kept (0: the last weights
-    themselves). `start` is a saved model whose weights are the first ones (none: random weights).
-    `precision` "auto" takes bfloat16 where the processor has instructions for it.
-    """
+    """What decides how weights move, whatever the model reads."""
 
     start: str = ""
+    """A saved model whose weights are the first ones; empty: random weights."""
     epochs: int = 10
+    """How often every example is seen."""
     batch_size: int = 512
+    """How many of them make a step, over all processes."""
     optimizer: Optimizer = "muon"
+    """muon: Muon for the matrices inside the blocks, AdamW for the rest; adamw: AdamW for all."""
     learning_rate: float = 3e-3
+    """The highest rate of AdamW."""
     matrix_learning_rate: float = 1e-2
+    """The highest rate of Muon."""
     weight_decay: float = 0.05
+    """How much matrices shrink in a step: this times the rate."""
     warmup: float = 0.1
+    """Share of all steps in which the rates rise; then they fall along a cosine to 0."""
     label_smoothing: float = 0.1
+    """Share of each label that is spread evenly over all classes."""
     clip_norm: float = 1.0
+    """The longest gradient; longer ones are cut to it."""
     average: float = 0.0
+    """Decay a step of the averaged weights, which are the ones kept; 0 keeps the last weights."""
     precision: Precision = "auto"
+    """auto takes bfloat16 where the processor has instructions for it."""
     compile: bool = True
+    """Compile the blocks first: up to a minute, and then faster steps."""
     seed: int = 0
+    """Decides first weights, order and distortions."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -74,20 +82,21 @@ class TrainConfig(LearningConfig):
 class TextTrainConfig(LearningConfig):
     """Everything that decides the result of a training on generated sentences.
 
-    It may `start` from a causal model too, whose words and sizes are the same.
-
-    A causal model learns to say each next word; the other one to fill in hidden words. In the
-    share `asked` of the texts that decide something, one word is hidden: the answer, or in the
-    share `hidden_ends` the one that decides; and in the share `asked_pronouns` it is asked at the
-    pronoun itself what that stands for. In all other texts, each word with probability `hidden`.
+    A causal model learns to say each next word; the other one to fill in hidden words. It may
+    `start` from a causal model too, whose words and sizes are the same.
     """
 
     model: TextConfig = field(default_factory=TextConfig)
     texts: int = 20_000
+    """Texts to generate and train on."""
     hidden: float = 0.15
+    """Probability that a word is hidden, in texts that are not asked about."""
     asked: float = 0.8
+    """Share of the texts that decide something in which one word is hidden: the answer."""
     hidden_ends: float = 0.2
+    """Share of the asked texts in which the word that decides is hidden, not the answer."""
     asked_pronouns: float = 0.7
+    """Share of the asked texts in which the pronoun itself is asked what it stands for."""
     epochs: int = 6
     batch_size: int = 64
     optimizer: Optimizer = "adamw"

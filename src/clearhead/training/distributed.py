@@ -58,6 +58,11 @@ class World:
         return [part for part in parts if part is not None]
 
 
+def is_first() -> bool:
+    """Whether this process is the one that speaks, also before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def join_world(device: str = "auto") -> Iterator[World]:
     """Join the processes that `torchrun` started (gloo on CPU, nccl on GPU), or be alone."""

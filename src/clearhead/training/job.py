@@ -14,6 +14,7 @@ from clearhead.evaluation.evaluate import Evaluation, predict_dataset
 from clearhead.evaluation.figure import draw_digits
 from clearhead.evaluation.matching import load_for
 from clearhead.models.build import ImageModel
+from clearhead.models.card import write_card
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World, join_world
@@ -78,6 +79,7 @@ def run_job(
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_durably(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
             draw_digits(evaluation, data.test, out / PICTURE)
+            write_card(out, trained.model, config.model, _measured(evaluation, data.test.name))
         return JobResult(trained, evaluation, world.is_first)
 
 
@@ -90,6 +92,16 @@ def fitted(model: AnyConfig, dataset: ImageDataset) -> AnyConfig:
         class_names=dataset.class_names,
         mean=tuple(round(value, 4) for value in pixels.mean(dim=1).tolist()),
         std=tuple(max(round(value, 4), 1e-4) for value in pixels.std(dim=1).tolist()),
+    )
+
+
+def _measured(evaluation: Evaluation, name: str) -> str:
+    """For the model's card."""
+    low, high = evaluation.interval
+    return (
+        f"{evaluation.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}), "
+        f"{evaluation.correct:,} of {evaluation.total:,} test images of {name}; "
+        f"`{METRICS}` has every figure, `run.json` how it was trained"
     )
 
 

@@ -8,8 +8,8 @@ last checkpoint and ends with the same bits as one that was not.
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -97,10 +97,10 @@ def run(
         state.restore(checkpoint)
     total_steps = config.epochs * batches.per_epoch
     with (
-        _stop_signals(enabled=state.step < total_steps) as stop,
         Reporter(
             out, total_steps, state.step, tensorboard=tensorboard, silent=not world.is_first
         ) as reporter,
+        _stop_signals(reporter.say, enabled=state.step < total_steps) as stop,
     ):
         if state.step < total_steps:
             _run_steps(config, state, batches, out, reporter, stop, total_steps)
@@ -161,9 +161,7 @@ def _prepare(
 ) -> nn.Module:
     if config.compile:
         inputs, _ = batches.batch(state.step, batches.order(state.step // batches.per_epoch))
-        complaint = compile_blocks(state.model.train(), inputs, bfloat16=bfloat16)
-        if complaint is not None:
-            reporter.say(complaint)
+        compile_blocks(state.model.train(), inputs, bfloat16=bfloat16, say=reporter.say)
     if batches.world.size == 1:
         return state.model
     devices = [batches.world.device] if batches.world.device.type == "cuda" else None
@@ -191,13 +189,16 @@ class StopRequest:
 
 
 @contextmanager
-def _stop_signals(*, enabled: bool) -> Iterator[StopRequest]:
+def _stop_signals(say: Callable[[str], None], *, enabled: bool) -> Iterator[StopRequest]:
     """Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C means now."""
     stop = StopRequest()
 
     def request(number: int, frame: FrameType | None) -> None:
         if stop.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not stop.requested:
+            with suppress(RuntimeError):  # the signal came while another line was being written
+                say("stopping after this step; Ctrl-C again stops at once")
         stop.requested = True
 
     numbers = (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from clearhead.data.config import AugmentConfig
 from clearhead.models.config import TextConfig, ViTConfig
-from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.config import NEEDED, TextTrainConfig, TrainConfig
 
 
 def quick() -> TrainConfig:
@@ -53,6 +53,7 @@ def digits_finish() -> TrainConfig:
     Accuracy: 99.52 %, one seed.
     """
     return TrainConfig(
+        start=NEEDED,
         epochs=28,
         batch_size=512,
         matrix_learning_rate=4e-3,

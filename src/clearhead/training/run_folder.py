@@ -12,9 +12,10 @@ from torch import Tensor
 
 from clearhead.durable import write_durably
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.training.config import LearningConfig
+from clearhead.models.pretrained import TRAINING
+from clearhead.training.config import NEEDED, LearningConfig
 
-RUN = "run.json"
+RUN = TRAINING
 CHECKPOINTS = "checkpoints"
 
 
@@ -25,14 +26,20 @@ def open_run(
 
     `learnt_from` names what is learnt from, and gives its fingerprint. `restart` removes what a
     training had left there. Raises `ConfigError` if `out` belongs to a training with other
-    settings, or on other images or texts.
+    settings, or on other images or texts, and if `config` needs a start that nobody has named.
     """
+    if config.start == NEEDED:
+        raise ConfigError(
+            "this training goes on from a saved model; name it in start, on the command line "
+            "--start FOLDER"
+        )
     path = out / RUN
     settings = {"config": asdict(config), **learnt_from}
     described = json.loads(json.dumps(settings))
     if restart:
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        path.unlink(missing_ok=True)
+        if path.exists():
+            path.unlink()
     if path.exists():
         differing = sorted(_differences(_read(path), described))
         if differing:

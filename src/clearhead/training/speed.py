@@ -1,6 +1,7 @@
 """What makes a step fast on this machine: bfloat16 and compiled blocks, where they win."""
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -20,15 +21,18 @@ def uses_bfloat16(config: LearningConfig, device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def compile_blocks(model: nn.Module, batch: Inputs, *, bfloat16: bool) -> str | None:
-    """Compile the model's blocks in place, and try them on a batch; says why it could not.
+def compile_blocks(
+    model: nn.Module, batch: Inputs, *, bfloat16: bool, say: Callable[[str], None]
+) -> None:
+    """Compile the model's blocks in place, and try them on a batch; says so, and why it could not.
 
     All blocks share their code, so one compilation serves them all: a few seconds instead of a
     minute for the whole model. Without a working C++ compiler the blocks stay as they are.
     """
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.Sequential):
-        return None
+        return
+    say("compiling the model's blocks; the first step may take a minute")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler says of itself
@@ -43,7 +47,6 @@ def compile_blocks(model: nn.Module, batch: Inputs, *, bfloat16: bool) -> str | 
     except Exception as error:  # noqa: BLE001  # compilers fail in many ways; none may stop us
         for block in blocks:
             block._compiled_call_impl = None  # the inverse of nn.Module.compile
-        return f"blocks are not compiled ({type(error).__name__}); training goes on, slower"
+        say(f"blocks are not compiled ({type(error).__name__}); training goes on, slower")
     finally:
         model.zero_grad(set_to_none=True)
-    return None

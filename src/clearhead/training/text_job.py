@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clearhead.durable import write_durably
 from clearhead.evaluation.pronouns import PronounScore, pronoun_scores
+from clearhead.models.card import write_card
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import join_world
@@ -47,11 +48,27 @@ def run_text_job(
         scores = pronoun_scores(trained.model.cpu())
         if world.is_first:
             _write_metrics(config, scores, out / METRICS)
+            write_card(out, trained.model, config.model, _measured(scores))
         return TextJobResult(trained, scores, world.is_first)
 
 
+def _unseen(scores: tuple[PronounScore, ...]) -> PronounScore:
+    """The figure that stands for all: nouns that never met in training, asked by place."""
+    return next(score for score in scores if score.pairs == "unseen" and score.asked == "place")
+
+
+def _measured(scores: tuple[PronounScore, ...]) -> str:
+    """For the model's card."""
+    unseen = _unseen(scores)
+    return (
+        f"{unseen.accuracy:.2%}, {unseen.correct:,} of {unseen.total:,} pronouns: which of two "
+        "nouns that never met in training is meant, asked by place (by chance 50 %); "
+        f"`{METRICS}` has every figure, `run.json` how it was trained"
+    )
+
+
 def _write_metrics(config: TextTrainConfig, scores: tuple[PronounScore, ...], path: Path) -> None:
-    unseen = next(score for score in scores if score.pairs == "unseen" and score.asked == "place")
+    unseen = _unseen(scores)
     metrics = {
         "config": asdict(config),
         "test": unseen.to_dict(),
