@@ -63,7 +63,7 @@ def test_a_name_near_one_that_ships_is_told_it(name: str, near: str) -> None:
 def test_a_name_on_the_hub_or_a_folder_is_what_it_says_however_near(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CheckpointError, match="'me/digits' is no folder, and the Hugging Face hub"):
+    with pytest.raises(CheckpointError, match="'me/digits' is no folder, the Hugging Face hub"):
         load_any("me/digits", local_files_only=True)
     monkeypatch.chdir(tmp_path)
     build(CNNConfig(widths=(3,))).save_pretrained("digit")
