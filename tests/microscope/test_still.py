@@ -32,8 +32,10 @@ def places(microscope: Microscope, selector: str) -> list[dict[str, float]]:
     return list(found)
 
 
-@pytest.mark.parametrize("width", [1280, 768, 320])
-@pytest.mark.parametrize("which", ["Patches with noise", "Silenced patches"])
+@pytest.mark.parametrize(
+    ("which", "width"),
+    [("Patches with noise", 1280), ("Silenced patches", 768), ("Patches with noise", 320)],
+)
 def test_the_patches_of_an_experiment_stay_where_they_are(
     which: str, width: int, microscope: Microscope
 ) -> None:
@@ -41,13 +43,13 @@ def test_the_patches_of_an_experiment_stay_where_they_are(
     microscope.show(tab="explore", focus="experiments").settle()
     cells = microscope.page.get_by_role("grid", name=which).get_by_role("gridcell")
     before = places(microscope, ".experiment .patches .cell")
-    for patch in (4, 14, 9):  # 15 is the patch whose cell is shown in full
+    for patch in (4, 14):  # 15 is the patch whose cell is shown in full
         microscope.fresh()
         cells.nth(patch).click()
         microscope.settle()
         assert places(microscope, ".experiment .patches .cell") == before
     state = microscope.ask("() => [clearhead.app.state.noisyPatches, clearhead.app.state.silenced]")
-    assert [4, 14, 9] in state
+    assert [4, 14] in state
     assert microscope.page.locator(".badges").is_visible()
 
 
