@@ -4,7 +4,7 @@
 - `patches`, `positions`, `block`, `encoder`: the parts; `vit`: images; `text`: words
 - `cnn`, `mlp`: baselines with as many parameters
 - `pretrained`: saving and loading; `card`: what a saved one says of itself;
-  `hub`: asking the Hugging Face hub without a wait
+  `hub`: asking the Hugging Face hub without a wait; `maker`: whose model a folder holds
 - `build`: from a configuration or a name to a model
 - `shipped/`: the weights that come with the package
 """

@@ -24,11 +24,11 @@ from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models.card import CARD, write_card
 from clearhead.models.config import ModelConfig
 from clearhead.models.hub import OUT_OF_REACH, asking_hub, names_a_path, no_folder
+from clearhead.models.maker import CALLED, maker_of
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 FOREIGN = ("timm:", "hf:")  # how models of other libraries are called
-FOREIGN_KEYS = {"pretrained_cfg", "model_type"}  # and what only their configurations hold
 TRAINING = "run.json"
 """What a training writes into its folder first, long before the model"""
 SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
@@ -110,13 +110,11 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
         saved = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); restore the file") from error
-    if isinstance(saved, dict) and (maker := FOREIGN_KEYS & set(saved)):
-        library, called = (
-            ("timm", "timm:") if "pretrained_cfg" in maker else ("transformers", "hf:")
-        )
+    maker = maker_of(saved) if isinstance(saved, dict) else None
+    if maker in ("timm", "transformers"):
         raise CheckpointError(
-            f"{source} holds a model of {library}; `clearhead explain` (pictures) and `clearhead "
-            f"attend` (text) read it as {called}{source}"
+            f"{source} holds a model of {maker}; `clearhead explain` (pictures) and `clearhead "
+            f"attend` (text) read it as {CALLED[maker].format(source)}"
         )
     if not isinstance(saved, dict) or set(saved) - {"config_sha256"} != set(SETTINGS):
         found = sorted(saved) if isinstance(saved, dict) else type(saved).__name__

@@ -1,6 +1,7 @@
 """A model in the wrong reader's hands is told in one line where it belongs."""
 
 import importlib
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from clearhead.errors import CheckpointError, ClearheadError
 from clearhead.models.build import build
 from clearhead.models.config import ViTConfig
-from clearhead.report.readers.folders import maker_of
+from clearhead.models.maker import maker_of
 from clearhead.report.readers.libraries import fetching_weights
 from clearhead.report.readers.named import open_reader
 from clearhead.report.text.attend import open_text_reader
@@ -48,13 +49,14 @@ def refused(source: str, *, text: bool = False) -> str:
 
 
 def test_each_library_is_known_by_its_configuration(
-    timm_folder: Path, hf_folder: Path, own: Path, tmp_path: Path
+    timm_folder: Path, hf_folder: Path, own: Path
 ) -> None:
-    assert maker_of(timm_folder) == "timm"
-    assert maker_of(hf_folder) == "transformers"
-    assert maker_of(own) == "Clearhead"
-    (tmp_path / "config.json").write_text("[]")
-    assert maker_of(tmp_path) is None
+    assert maker_of(json.loads((timm_folder / "config.json").read_bytes())) == "timm"
+    assert maker_of(json.loads((hf_folder / "config.json").read_bytes())) == "transformers"
+    assert maker_of(json.loads((own / "config.json").read_bytes())) == "Clearhead"
+    assert maker_of({}) is None
+    assert maker_of({"architecture": "vit", "pretrained_cfg": {}}) == "timm"
+    assert maker_of({"architecture": "VisionTransformer", "model": {}}) == "Clearhead"
 
 
 def test_a_folder_of_another_library_is_told_with_its_own_name(

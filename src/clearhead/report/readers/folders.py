@@ -2,14 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from clearhead.errors import CheckpointError
-
-Maker: TypeAlias = Literal["timm", "transformers", "Clearhead"]
+from clearhead.models.maker import CALLED, maker_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CALLED = {"timm": "timm:{}", "transformers": "hf:{}", "Clearhead": "{}"}
 NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
 SAVED_BY = {
     "timm": "timm.models.save_for_hf(model, FOLDER, safe_serialization=True)",
@@ -19,7 +17,7 @@ SAVED_BY = {
 
 def check_folder(folder: Path, wanted: Literal["timm", "transformers"]) -> None:
     """Raise `CheckpointError` unless the folder holds a model of that library, as safetensors."""
-    maker = maker_of(folder)
+    maker = maker_of(_config(folder))
     if maker is None or maker != wanted:
         told = f"{folder} holds no model of {wanted} ({_lack(folder, wanted)})"
         if maker is None:
@@ -31,16 +29,6 @@ def check_folder(folder: Path, wanted: Literal["timm", "transformers"]) -> None:
             f"{folder} holds no {WEIGHTS}, and a pickle such as pytorch_model.bin is never read; "
             f"save the model with {SAVED_BY[wanted]}"
         )
-
-
-def maker_of(folder: Path) -> Maker | None:
-    """Whose configuration lies there: each library writes keys that no other does."""
-    saved = _config(folder)
-    if "model_type" in saved:
-        return "transformers"
-    if "architecture" not in saved:
-        return None
-    return "Clearhead" if "sha256" in saved else "timm"
 
 
 def _lack(folder: Path, wanted: str) -> str:
