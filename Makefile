@@ -5,14 +5,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # What `make test` checks, in this order. All of them run, even after one has failed.
-CHECKS := check-format lint types imports script-types shapes suite docs
+CHECKS := check-format lint types imports script-types suite docs
 
-# Rooms whose tests also run with every tensor shape checked (jaxtyping and beartype).
-SHAPED := tests/attention tests/models
+# Processes that run tests. Some tests wait for a browser or a server, so there is one more than cores.
+WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test $(CHECKS) format artifacts results picture benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,7 +23,7 @@ setup: .venv/dev.stamp ## make the environment .venv, for development
 digits: .venv/run.stamp ## fetch MNIST, train the digit reader in minutes, evaluate it: runs/quick
 	$(BIN)/clearhead train quick --out runs/quick
 
-test: .venv/dev.stamp ## every check: format, lint, types, imports, shapes, tests, docs
+test: .venv/dev.stamp ## every check: format, lint, types, imports, tests, docs
 	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
 
 check-format: .venv/dev.stamp ## is every file formatted?
@@ -34,18 +35,18 @@ lint: .venv/dev.stamp ## ruff's rules
 types: .venv/dev.stamp ## mypy, strict
 	$(BIN)/mypy
 
-imports: .venv/dev.stamp ## does each file import from lower floors and its own room only?
+imports: .venv/dev.stamp ## does each module import from lower layers and its own package only?
 	$(BIN)/lint-imports
 
 script-types: node_modules/.stamp ## are the types of the microscope's modules right? (tsc)
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --project .; \
 	else echo "no npm here: the microscope's modules are not type-checked"; test -z "$$CI"; fi
 
-shapes: .venv/dev.stamp ## the tests of attention and models, with tensor shapes checked
-	$(BIN)/python -m pytest -p tests.checked_shapes -m "not unchecked" $(SHAPED)
+suite: .venv/dev.stamp node_modules/.stamp ## the tests but those marked slow; those of the page need Chromium
+	$(PYTEST) -m "not slow"
 
-suite: .venv/dev.stamp node_modules/.stamp ## the tests; those of the page need Chromium
-	$(BIN)/pytest
+test-slow: .venv/dev.stamp node_modules/.stamp ## the tests marked slow
+	$(PYTEST) -m slow
 
 docs: .venv/dev.stamp ## build the documentation into site/, warnings are errors
 	$(BIN)/mkdocs build --strict --quiet

@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from clearhead.attention import scaled_dot_product_attention, stages
+from clearhead.attention import attention_stages, scaled_dot_product_attention
 
 SHAPES = (  # batch, heads, tokens, head_dim
     (512, 4, 16, 16),  # the digit reader in training
@@ -38,7 +38,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def explicit(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return stages(query, key, value).context.to(query.dtype)
+    return attention_stages(query, key, value).context.to(query.dtype)
 
 
 PATHS: dict[str, Attend] = {

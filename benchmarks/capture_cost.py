@@ -57,7 +57,7 @@ def plain(model: Way) -> Way:
 
 
 def captured(model: Way) -> Way:
-    def run(images: Tensor) -> ch.Captured:
+    def run(images: Tensor) -> ch.Recording:
         with ch.capture() as seen:
             model(images)
         return seen

@@ -2,7 +2,7 @@
 
 Each server gets the same PNG files over loopback from a client in a process of its own, at equal
 concurrency, in turn and in several rounds; the table has medians. All of them decode with
-`clearhead.prediction.prepare` and answer with `clearhead.prediction.predict.answer`:
+`clearhead.inference.prepare` and answer with `clearhead.inference._predict.answer`:
 
 - plain: FastAPI, one forward pass a request, in its thread pool
 - litserve, mlserver: as their manuals have it, with their own batching, where installed

@@ -1,9 +1,7 @@
-"""A pytest plugin: attention and models check the shapes and types in their signatures.
+"""Run-time checks of the shapes and types in the signatures of attention and models.
 
-    python -m pytest -p tests.checked_shapes tests/attention tests/models
-
-Off in normal use. A test that compiles, or that gives wrong shapes on purpose to see the error,
-carries the mark `unchecked` and is left out (`-m "not unchecked"`).
+`tests/conftest.py` imports this module before any test imports the package. A test that compiles a
+model, or that passes wrong shapes on purpose to see the error, carries the mark `unchecked`.
 """
 
 from typing import Any, Self
@@ -12,11 +10,11 @@ from beartype import BeartypeConf, FrozenDict, beartype
 from jaxtyping import install_import_hook
 
 CONF = BeartypeConf(
-    is_pep484_tower=True,  # an int will do for a float, as it does for mypy
-    hint_overrides=FrozenDict({Self: Any}),  # jaxtyping decorates methods, which know no class
+    is_pep484_tower=True,  # an int is accepted for a float, as mypy does
+    hint_overrides=FrozenDict({Self: Any}),  # jaxtyping decorates methods without their class
 )
 
-ROOMS = ("clearhead.attention", "clearhead.models")
+CHECKED = ("clearhead.attention", "clearhead.models")
 
 check = beartype(conf=CONF)
-install_import_hook(ROOMS, f"{__name__}.check")
+install_import_hook(CHECKED, f"{__name__}.check")

@@ -1,6 +1,6 @@
-"""Fixtures for every room: the real data sets, where they can be had, and one browser.
+"""Fixtures for every package: the real data sets, where available, and one browser.
 
-Torch is imported only where a test asks for one of them.
+Torch is imported only when a test uses one of them.
 """
 
 import os
@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from jaxtyping import config as jaxtyping_config
 
 from clearhead.errors import FetchError
+from tests import checked_shapes as checked_shapes
 
 # The tests' tensors are tiny: a second thread only waits for the first. Children inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +32,15 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Shape checks are off in tests with the mark `unchecked`."""
+    unchecked = request.node.get_closest_marker("unchecked") is not None
+    jaxtyping_config.update("jaxtyping_disable", unchecked)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", False)
 
 
 def _or_skip(name: str, split: Literal["train", "test"]) -> "ImageDataset":

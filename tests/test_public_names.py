@@ -10,14 +10,13 @@ import clearhead
 
 ROOMS = (
     "attention",
-    "capture",
+    "recording",
     "data",
-    "evaluation",
+    "explanation",
     "insight",
     "microscope",
     "models",
-    "prediction",
-    "report",
+    "inference",
     "serve",
     "studies",
     "training",
@@ -33,7 +32,7 @@ def test_every_public_name_exists_and_is_documented() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_gives_the_names_it_promises(room: str) -> None:
-    module = importlib.import_module(f"clearhead.{room}")  # `clearhead.capture` is the function
+    module = importlib.import_module(f"clearhead.{room}")
     assert dir(module)
     for name in dir(module):
         assert getattr(module, name) is not None

@@ -7,9 +7,9 @@ from typing import Any
 import litserve as ls
 import torch
 
+from clearhead.inference._predict import answer
+from clearhead.inference.prepare import prepare
 from clearhead.models.build import load
-from clearhead.prediction.predict import answer
-from clearhead.prediction.prepare import prepare
 
 
 class Digits(ls.LitAPI):  # type: ignore[misc]

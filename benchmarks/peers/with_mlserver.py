@@ -7,8 +7,8 @@ import torch
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
+from clearhead.inference._predict import predict
 from clearhead.models.build import load
-from clearhead.prediction.predict import predict
 
 
 class Digits(MLModel):  # type: ignore[misc]

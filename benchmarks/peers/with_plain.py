@@ -7,8 +7,8 @@ import torch
 import uvicorn
 from fastapi import Body, FastAPI
 
+from clearhead.inference._predict import predict
 from clearhead.models.build import load
-from clearhead.prediction.predict import predict
 
 torch.set_num_threads(1)
 app, model = FastAPI(), load()

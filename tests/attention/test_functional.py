@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from clearhead.attention import causal_mask, stages
+from clearhead.attention import attention_stages, causal_mask
 from clearhead.attention.functional import scaled_dot_product_attention
 from clearhead.errors import ClearheadError, InputError
 
@@ -189,7 +189,7 @@ def test_both_paths_equal_the_stages_and_torch_around_the_size_where_they_change
     output = scaled_dot_product_attention(*inputs, **chosen)
     found = (output, *gradients(output, inputs))
     for expected in (
-        stages(*inputs, **chosen).context,
+        attention_stages(*inputs, **chosen).context,
         F.scaled_dot_product_attention(*inputs, **chosen),
     ):
         same = (expected, *gradients(expected, inputs))

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from clearhead.attention import causal_mask, context, masked, scaled, scores, stages, weights
+from clearhead.attention import (
+    attention_stages,
+    causal_mask,
+    context,
+    masked,
+    scaled,
+    scores,
+    weights,
+)
 from clearhead.attention.stages import default_scale
 
 LN2, LN3, LN4, LN5 = (math.log(number) for number in (2, 3, 4, 5))
@@ -40,7 +48,7 @@ def triple(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_all_stages_of_an_example_worked_out_by_hand() -> None:
-    found = stages(QUERY, KEY, VALUE)
+    found = attention_stages(QUERY, KEY, VALUE)
     assert found._fields == ("scores", "scaled", "masked", "weights", "context")
     for one, other in zip(found, (SCORES, SCALED, SCALED, WEIGHTS, CONTEXT), strict=True):
         close(one, other)
@@ -56,7 +64,7 @@ def test_each_stage_by_itself_on_the_same_example() -> None:
 
 def test_the_example_with_its_last_key_masked() -> None:
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    found = stages(QUERY, KEY, VALUE, mask)
+    found = attention_stages(QUERY, KEY, VALUE, mask)
     assert found.masked.isneginf().equal(~mask)
     close(found.scaled, SCALED)
     close(found.weights, torch.tensor([[2 / 3, 1 / 3, 0], [0, 0, 0]], dtype=torch.float64))
@@ -64,7 +72,7 @@ def test_the_example_with_its_last_key_masked() -> None:
 
 
 def test_the_example_without_scaling_squares_the_odds() -> None:
-    found = stages(QUERY, KEY, VALUE, scale=1.0)
+    found = attention_stages(QUERY, KEY, VALUE, scale=1.0)
     expected = torch.tensor([[4, 1, 25], [1, 9, 16]], dtype=torch.float64)
     close(found.weights, expected / expected.sum(1, keepdim=True))
 
@@ -72,7 +80,7 @@ def test_the_example_without_scaling_squares_the_odds() -> None:
 def test_a_float_mask_is_added_after_scaling() -> None:
     mask = torch.tensor([[0, LN2, 0], [LN3, 0, -math.inf]], dtype=torch.float64)
     close(masked(SCALED, mask), SCALED + mask)
-    found = stages(QUERY, KEY, VALUE, mask)
+    found = attention_stages(QUERY, KEY, VALUE, mask)
     close(found.scaled, SCALED)
     close(
         found.weights,
@@ -85,7 +93,7 @@ def test_without_a_mask_nothing_is_masked() -> None:
 
 
 def test_a_causal_first_query_sees_the_first_key_alone() -> None:
-    found = stages(QUERY, KEY, VALUE, is_causal=True)
+    found = attention_stages(QUERY, KEY, VALUE, is_causal=True)
     close(found.weights, torch.tensor([[1, 0, 0], [1 / 4, 3 / 4, 0]], dtype=torch.float64))
     close(found.context, torch.tensor([[8, 0], [2, 6]], dtype=torch.float64))
 
@@ -103,7 +111,10 @@ def test_weights_of_a_row_without_keys_are_zero_with_zero_gradients() -> None:
 def test_permuted_keys_and_values_give_the_same_context() -> None:
     query, key, value = triple()
     order = torch.tensor([4, 0, 6, 2, 1, 5, 3])
-    one, other = stages(query, key, value), stages(query, key[:, :, order], value[:, :, order])
+    one, other = (
+        attention_stages(query, key, value),
+        attention_stages(query, key[:, :, order], value[:, :, order]),
+    )
     close(other.weights, one.weights[..., order])
     close(other.context, one.context)
 
@@ -111,25 +122,27 @@ def test_permuted_keys_and_values_give_the_same_context() -> None:
 def test_permuted_tokens_permute_the_outputs_of_self_attention() -> None:
     tokens = triple()[1]
     order = torch.tensor([4, 0, 6, 2, 1, 5, 3])
-    one = stages(tokens, tokens, tokens).context
+    one = attention_stages(tokens, tokens, tokens).context
     mixed = tokens[:, :, order]
-    close(stages(mixed, mixed, mixed).context, one[:, :, order])
+    close(attention_stages(mixed, mixed, mixed).context, one[:, :, order])
 
 
 def test_weights_depend_on_queries_and_keys_but_not_on_values() -> None:
     query, key, value = triple()
-    one = stages(query, key, value)
-    assert stages(query, key, value * 3 + 1).weights.equal(one.weights)
-    close(stages(query, key, value * 3 + 1).context, one.context * 3 + 1)  # weights sum to one
-    assert not stages(query, key * 2, value).weights.equal(one.weights)
+    one = attention_stages(query, key, value)
+    assert attention_stages(query, key, value * 3 + 1).weights.equal(one.weights)
+    close(
+        attention_stages(query, key, value * 3 + 1).context, one.context * 3 + 1
+    )  # weights sum to one
+    assert not attention_stages(query, key * 2, value).weights.equal(one.weights)
 
 
 def test_each_query_has_its_own_weights() -> None:
     query, key, value = triple()
-    one = stages(query, key, value)
+    one = attention_stages(query, key, value)
     changed = query.clone()
     changed[:, :, 3] += 1
-    same = (stages(changed, key, value).weights == one.weights).all(dim=-1)
+    same = (attention_stages(changed, key, value).weights == one.weights).all(dim=-1)
     assert same[:, :, [0, 1, 2, 4]].all()
     assert not same[:, :, 3].any()
 
@@ -137,7 +150,10 @@ def test_each_query_has_its_own_weights() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     query, key, value = triple(dtype)
-    found, whole = stages(query, key, value), stages(query.float(), key.float(), value.float())
+    found, whole = (
+        attention_stages(query, key, value),
+        attention_stages(query.float(), key.float(), value.float()),
+    )
     for one, other in zip(found, whole, strict=True):
         assert one.dtype == torch.float32
         assert one.equal(other)
@@ -145,9 +161,9 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 
 def test_dropout_thins_the_context_and_leaves_the_weights_to_be_looked_at() -> None:
     query, key, value = triple()
-    plain = stages(query, key, value)
+    plain = attention_stages(query, key, value)
     torch.manual_seed(0)
-    thinned = stages(query, key, value, dropout_p=0.5)
+    thinned = attention_stages(query, key, value, dropout_p=0.5)
     assert thinned.weights.equal(plain.weights)
     assert not thinned.context.isclose(plain.context).any()
 
@@ -174,7 +190,7 @@ def test_first_and_second_derivatives_are_those_of_the_formula(kind: str) -> Non
     }
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return stages(query, key, value, **options[kind]).context
+        return attention_stages(query, key, value, **options[kind]).context
 
     assert torch.autograd.gradcheck(attend, inputs)
     assert torch.autograd.gradgradcheck(attend, inputs)
@@ -188,7 +204,7 @@ def test_scores_of_unit_variance_inputs_have_variance_d_k_and_scaled_ones_near_1
     query, key = torch.randn(
         2, 100_003 // head_dim, 5, head_dim, generator=generator, dtype=torch.float64
     )
-    found = stages(query, key, key)
+    found = attention_stages(query, key, key)
     assert found.scores.var().item() / head_dim == pytest.approx(1, abs=0.05)
     assert found.scaled.var().item() == pytest.approx(1, abs=0.05)
     assert found.scores.mean().abs() < 0.1 * math.sqrt(head_dim)
@@ -226,7 +242,7 @@ def test_rows_are_distributions_and_the_context_is_torchs(
         options["attn_mask"] = allowed = randn(*leading, queries, keys) > 0
     if kind == "float":
         options["attn_mask"] = randn(*leading, queries, keys).to(dtype)
-    found = stages(query, key, value.to(dtype), **options)
+    found = attention_stages(query, key, value.to(dtype), **options)
 
     assert (found.weights >= 0).all()
     some = allowed.any(dim=-1).expand(found.weights.shape[:-1])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from clearhead.cli.main import main
-from clearhead.report.text.attend import attend
+from clearhead.explanation.text.attend import attend
 
 SENTENCE = "The dog chased the ball because it was hungry."
 

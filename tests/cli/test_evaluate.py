@@ -9,7 +9,7 @@ from PIL import Image
 
 from clearhead.cli.main import main
 from clearhead.data.datasets import load_dataset
-from clearhead.evaluation.evaluate import evaluate
+from clearhead.inference._evaluate import evaluate
 from clearhead.models.build import build, load
 from clearhead.models.config import ViTConfig
 

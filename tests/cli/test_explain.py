@@ -158,7 +158,7 @@ def test_an_interrupt_ends_it_with_its_own_code(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clearhead.report.picture.write.write_report", interrupt)
+    monkeypatch.setattr("clearhead.explanation.picture.write.write_report", interrupt)
     assert call(pictures / "seven.png") == 130
     assert names(Path.cwd()) == []
 

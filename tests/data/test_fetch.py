@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import fetch as fetch_module
 from clearhead.data.fetch import fetch
 from clearhead.data.sources import Collection, DataFile, Mirror
-from clearhead.durable import TEMPORARY_PREFIX
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONTENTS = {

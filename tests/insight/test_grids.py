@@ -7,12 +7,12 @@ import torchvision
 import transformers
 from torch import nn
 
-from clearhead.capture import capture
 from clearhead.errors import ConfigError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import build
 from clearhead.models.config import ViTConfig
+from clearhead.recording import capture
 
 SMALL = {
     "hidden_size": 12,

@@ -8,8 +8,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from clearhead.attention import stages
-from clearhead.data.pictures.strokes import rasterise
+from clearhead.attention import attention_stages
+from clearhead.data.preprocessing.strokes import rasterise
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
 from clearhead.models.block import Block
@@ -42,7 +42,7 @@ def queries_keys_weights(twin: VisionTransformer) -> tuple[Tensor, Tensor, Tenso
         assert isinstance(block, Block)
         qkv = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 4, 16))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        found.append((query, key, stages(query, key, value).weights))
+        found.append((query, key, attention_stages(query, key, value).weights))
         tokens = block(tokens)
     queries, keys, weights = (torch.stack(parts) for parts in zip(*found, strict=True))
     return queries, keys, weights

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clearhead.data.pictures.strokes import CANVAS, rasterise
+from clearhead.data.preprocessing.strokes import CANVAS, rasterise
 from clearhead.microscope.payload import examples
 from tests.microscope.looking import Microscope
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
-from clearhead.attention import Stages, stages
+from clearhead.attention import AttentionStages, attention_stages
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
 from clearhead.models.block import Block
@@ -35,14 +35,14 @@ def twin() -> VisionTransformer:
 
 
 @torch.no_grad()
-def head_stages(twin: VisionTransformer, layer: int, head: int) -> Stages:
+def head_stages(twin: VisionTransformer, layer: int, head: int) -> AttentionStages:
     tokens = twin.embedded(example_pixels(twin)[SEVEN : SEVEN + 1])
     tokens = twin.blocks[:layer](tokens)
     block = twin.blocks[layer]
     assert isinstance(block, Block)
     qkv = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 4, 16))
     query, key, value = qkv[0].permute(1, 2, 0, 3)
-    return stages(query[head], key[head], value[head])
+    return attention_stages(query[head], key[head], value[head])
 
 
 @pytest.mark.parametrize(("layer", "head", "asker", "answerer"), [(3, 1, 11, 15), (5, 4, 2, 7)])
@@ -274,7 +274,7 @@ def test_a_heads_name_stands_beside_the_mean_that_decides_it(
         tokens = twin.blocks[:1](twin.embedded(example_pixels(twin)))
         qkv = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 4, 16))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        every = stages(query, key, value).weights[:, 2]
+        every = attention_stages(query, key, value).weights[:, 2]
     mean = float(every.diagonal(dim1=-2, dim2=-1).mean())
     assert usual == pytest.approx(100 * mean, rel=0.02)
     assert here != usual

@@ -9,12 +9,12 @@ import torch
 from playwright.sync_api import expect
 from torch import Tensor
 
-from clearhead.capture import capture
 from clearhead.data.text.words import WordTokenizer, split_words
 from clearhead.microscope.reference import rounded_model
 from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
 from clearhead.models.build import load_text
 from clearhead.models.text import TextTransformer
+from clearhead.recording import capture
 from tests.microscope.looking import Microscope
 
 DOG = "The dog chased the ball because it was hungry."

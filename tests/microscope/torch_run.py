@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from clearhead.attention import stages
+from clearhead.attention import attention_stages
 from clearhead.models.block import Block
 from clearhead.models.vit import VisionTransformer
 
@@ -74,7 +74,7 @@ def _block(block: Block, x: Tensor, layer: int, use: Switches) -> tuple[list[Ten
         if use.where[0] in (None, layer) and use.where[1] in (None, head):
             allowed[head][:, list(use.silenced)] = False
     scale = query.shape[-1] ** -0.5 / use.temperature
-    s = stages(query, key, value, attn_mask=allowed, scale=scale)
+    s = attention_stages(query, key, value, attn_mask=allowed, scale=scale)
     context = s.context.clone()
     for removed in use.removed:
         if removed // heads == layer:

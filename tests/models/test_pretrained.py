@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from clearhead.durable import TEMPORARY_PREFIX, sha256
+from clearhead._atomic import TEMPORARY_PREFIX, sha256
 from clearhead.errors import CheckpointError, ClearheadError, StorageError
 from clearhead.models.build import ImageModel, build, load
 from clearhead.models.cnn import ConvNet

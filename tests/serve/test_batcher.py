@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from clearhead.prediction.predict import Prediction
-from clearhead.prediction.prepare import Prepared
+from clearhead.inference._predict import Prediction
+from clearhead.inference.prepare import Prepared
 from clearhead.serve.batcher import Batcher
 from clearhead.serve.metrics import Metrics
 from clearhead.serve.work import Done, Work

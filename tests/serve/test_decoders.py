@@ -9,10 +9,10 @@ import pytest
 import torch
 from fastapi import HTTPException
 
-from clearhead.data.pictures.digits import NO_DIGIT
+from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ImageError, InputError
+from clearhead.inference.prepare import prepare
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
-from clearhead.prediction.prepare import prepare
 from clearhead.serve.decoder import decode, settings_of
 from clearhead.serve.decoders import Decoders
 from clearhead.serve.frames import frame, read_frame

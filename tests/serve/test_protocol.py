@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from clearhead.inference._predict import answer
+from clearhead.inference.prepare import Prepared
 from clearhead.models.build import ImageModel
-from clearhead.prediction.predict import answer
-from clearhead.prediction.prepare import Prepared
 
 from .served import Reply, Served, tensor, tensor_request
 

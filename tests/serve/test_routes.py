@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.data.pictures.digits import NO_DIGIT
+from clearhead.data.preprocessing.digits import NO_DIGIT
+from clearhead.inference._predict import predict
+from clearhead.inference.prepare import prepare
 from clearhead.models.build import ImageModel
-from clearhead.prediction.predict import predict
-from clearhead.prediction.prepare import prepare
 
 from .drawings import BLANK, as_bytes, drawn, png
 from .reference import attention_in_float64

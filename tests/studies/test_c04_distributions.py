@@ -71,9 +71,9 @@ def test_figures_of_rows_that_are_no_distributions() -> None:
 
 @pytest.mark.parametrize("fault", ["sigmoid", "leak", "nan"])
 def test_planted_faults_are_caught(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    honest = attention.stages
+    honest = attention.attention_stages
 
-    def faulty(*arguments: Any) -> attention.Stages:
+    def faulty(*arguments: Any) -> attention.AttentionStages:
         found = honest(*arguments)
         weights = {
             "sigmoid": torch.sigmoid(found.masked),
@@ -82,7 +82,7 @@ def test_planted_faults_are_caught(monkeypatch: pytest.MonkeyPatch, fault: str) 
         }[fault]
         return found._replace(weights=weights)
 
-    monkeypatch.setattr(attention, "stages", faulty)
+    monkeypatch.setattr(attention, "attention_stages", faulty)
     trial = Trial(study="distributions", arm="random", seed=1, settings={"draws": 1})
     wrong = Outcome(trial=trial, values=c04.run(trial))
     others = [x for x in made_up() if x.trial.arm != "random"]

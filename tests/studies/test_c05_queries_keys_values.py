@@ -56,9 +56,9 @@ def test_in_random_tensors_only_what_is_ones_own_changes(seed: int) -> None:
 def test_planted_faults_are_caught(
     monkeypatch: pytest.MonkeyPatch, fault: str, caught: int
 ) -> None:
-    honest = attention.stages
+    honest = attention.attention_stages
 
-    def faulty(query: Any, key: Any, value: Any) -> attention.Stages:
+    def faulty(query: Any, key: Any, value: Any) -> attention.AttentionStages:
         if fault == "values in the weights":
             query = query + 1e-9 * value.mean()
         if fault == "a key for each query":
@@ -67,7 +67,7 @@ def test_planted_faults_are_caught(
             query = query.mean(dim=0).expand(query.shape)
         return honest(query, key, value)
 
-    monkeypatch.setattr(attention, "stages", faulty)
+    monkeypatch.setattr(attention, "attention_stages", faulty)
     trial = Trial(study="queries-keys-values", arm="random", seed=1, settings={"draws": 5})
     wrong = Outcome(trial=trial, values=c05.run(trial))
     others = [x for x in made_up() if x.trial.arm != "random"]

@@ -3,13 +3,13 @@ from typing import Any, cast
 import pytest
 import torch
 
-from clearhead.capture.intervene import intervene
-from clearhead.capture.session import capture
 from clearhead.insight.heads.measured import measure_records
 from clearhead.insight.heads.roles import NO_CLEAR_ROLE
 from clearhead.insight.tokens import Grid
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.intervene import intervene
+from clearhead.recording.session import capture
 from clearhead.studies.c07_specialised_heads import (
     STUDY,
     apart,

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from clearhead.capture.session import capture
 from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.models.build import build
 from clearhead.models.config import ImageModelConfig
+from clearhead.recording.session import capture
 from clearhead.studies.contenders import CONTENDERS, reading, train_contender
 from clearhead.studies.digits import training_digits, unseen_digits
 

@@ -4,8 +4,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from clearhead.capture.session import capture
 from clearhead.models.config import ViTConfig
+from clearhead.recording.session import capture
 from clearhead.studies.first_weights import unit_queries_and_keys
 from clearhead.training.config import TrainConfig
 from clearhead.training.state import TrainingState

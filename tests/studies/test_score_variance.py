@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.capture import Captured, capture
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording import Recording, capture
 from clearhead.studies.score_variance import (
     head_variances,
     scale_factors,
@@ -75,7 +75,7 @@ def test_a_learned_factor_is_taken_out_of_the_queries() -> None:
     assert found["scaled"][2] == pytest.approx(found["unscaled"][2] * 0.7**2)
 
 
-def seen_in_model(scale: str | float) -> tuple[VisionTransformer, Captured]:
+def seen_in_model(scale: str | float) -> tuple[VisionTransformer, Recording]:
     torch.manual_seed(5)
     config = ViTConfig(embed_dim=12, num_heads=2, depth=2, attention_scale=scale)
     model = VisionTransformer(config).eval()

@@ -21,14 +21,14 @@ def test_it_is_attention_whatever_the_blocks(
 ) -> None:
     query, key, value = drawn(2, queries, 5) * size, drawn(2, keys, 5, seed=1), drawn(2, keys, 3)
     found = streamed_attention(query, key, value, rows=rows, columns=columns)
-    torch.testing.assert_close(found, attention.stages(query, key, value).context)
+    torch.testing.assert_close(found, attention.attention_stages(query, key, value).context)
 
 
 def test_it_never_holds_the_matrix() -> None:
     x = torch.randn(1, 700, 8)
     small = peak_bytes(lambda: streamed_attention(x, x, x, rows=20, columns=50))
     assert small < 700 * 700 * 4 / 5
-    assert peak_bytes(lambda: attention.stages(x, x, x)) > 2 * 700 * 700 * 4
+    assert peak_bytes(lambda: attention.attention_stages(x, x, x)) > 2 * 700 * 700 * 4
 
 
 def test_scores_beyond_the_exponential_stay_finite() -> None:

@@ -9,11 +9,20 @@
 from clearhead.attention.functional import scaled_dot_product_attention
 from clearhead.attention.masks import band_mask, causal_mask, padding_mask
 from clearhead.attention.multihead import MultiHeadAttention
-from clearhead.attention.stages import Stages, context, masked, scaled, scores, stages, weights
+from clearhead.attention.stages import (
+    AttentionStages,
+    attention_stages,
+    context,
+    masked,
+    scaled,
+    scores,
+    weights,
+)
 
 __all__ = [
+    "AttentionStages",
     "MultiHeadAttention",
-    "Stages",
+    "attention_stages",
     "band_mask",
     "causal_mask",
     "context",
@@ -22,6 +31,5 @@ __all__ = [
     "scaled",
     "scaled_dot_product_attention",
     "scores",
-    "stages",
     "weights",
 ]

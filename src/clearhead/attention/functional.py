@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
 from clearhead.attention.inputs import check_inputs
-from clearhead.attention.stages import stages
+from clearhead.attention.stages import attention_stages
 
 # Up to this many cells of one attention matrix the explicit formula serves on a CPU. In half
 # precision, as in training, it is more than twice as fast as torch's fused kernel there; in float32
@@ -53,7 +53,7 @@ def scaled_dot_product_attention(
     check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     options = (dropout_p, is_causal, scale, enable_gqa)
     if _explicit_is_faster(query, key):
-        context = stages(query, key, value, attn_mask, *options).context
+        context = attention_stages(query, key, value, attn_mask, *options).context
         # under autocast a float32 query gives a context of half precision, as in torch
         return context.to(query.dtype) if query.dtype in HALF else context
     return _fused(query, key, value, attn_mask, *options)

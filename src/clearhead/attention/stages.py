@@ -19,7 +19,7 @@ from clearhead.attention.masks import causal_mask
 Mask = Bool[Tensor, "*#mask queries keys"] | Float[Tensor, "*#mask queries keys"]
 
 
-class Stages(NamedTuple):
+class AttentionStages(NamedTuple):
     """All five stages of one attention, in the order in which they are computed."""
 
     scores: Float[Tensor, "*batch queries keys"]
@@ -83,7 +83,7 @@ def context(
     return weights @ value
 
 
-def stages(
+def attention_stages(
     query: Float[Tensor, "*#batch queries head_dim"],
     key: Float[Tensor, "*#kv_batch keys head_dim"],
     value: Float[Tensor, "*#kv_batch keys value_dim"],
@@ -92,7 +92,7 @@ def stages(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Stages:
+) -> AttentionStages:
     """All five stages, with the arguments of `torch.nn.functional.scaled_dot_product_attention`.
 
     Half-precision inputs are computed in float32. `dropout_p` thins out the weights on their
@@ -111,7 +111,7 @@ def stages(
     # without a mask no row can be empty, and the check for it would cost a pass over the matrix
     rows = torch.softmax(allowed, dim=-1) if attn_mask is None else weights(allowed)
     kept = torch.dropout(rows, dropout_p, train=True) if dropout_p > 0.0 else rows
-    return Stages(raw, small, allowed, rows, context(kept, value))
+    return AttentionStages(raw, small, allowed, rows, context(kept, value))
 
 
 def share_heads(key: Tensor, value: Tensor, num_query_heads: int) -> tuple[Tensor, Tensor]:

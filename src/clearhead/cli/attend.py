@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from clearhead.report.text.attend import Attended, Heads
+    from clearhead.explanation.text.attend import Attended, Heads
 
 MODEL_HELP = (
     '"sentences" (sees both directions), "sentences-causal" (sees the words before alone), a '
@@ -56,8 +56,8 @@ def attend(
     word's row in every layer, by default the pronoun's; without a pronoun a table for each layer.
     """
     from clearhead.cli.output import ask_for, print_json, print_remark
-    from clearhead.report.text.attend import attend as attend_to
-    from clearhead.report.text.files import attended_dict
+    from clearhead.explanation.text.attend import attend as attend_to
+    from clearhead.explanation.text.files import attended_dict
 
     if not text:
         return ask_for("a sentence", "attend")
@@ -101,8 +101,8 @@ def _from_zero(number: int | None, what: str) -> int | None:
 
 def _print_attended(found: "Attended") -> None:
     from clearhead.cli.output import print_line, print_table
+    from clearhead.explanation.text.files import column_name, heads_said
     from clearhead.insight.maps.tables import shown
-    from clearhead.report.text.files import column_name, heads_said
 
     print_line(f"{found.model}: {found.about}")
     names = [column_name(found, number) for number in range(len(found.tables))]
@@ -170,12 +170,12 @@ def _cell(weight: float) -> str:
 
 
 def _write_files(found: "Attended", csv: Path | None, pictures: list[Path]) -> None:
+    from clearhead._atomic import write_atomic
     from clearhead.cli.output import print_remark
-    from clearhead.durable import write_durably
-    from clearhead.report.text.files import attended_csv, attended_figure
+    from clearhead.explanation.text.files import attended_csv, attended_figure
 
     if csv is not None:
-        write_durably(csv, attended_csv(found).encode())
+        write_atomic(csv, attended_csv(found).encode())
         print_remark(f"wrote {csv}")
     for path in pictures:
         from clearhead.insight.figures.drawing import save_figure

@@ -8,7 +8,7 @@ from tyro.conf import arg
 from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource
 
 if TYPE_CHECKING:
-    from clearhead.evaluation.evaluate import Evaluation
+    from clearhead.inference._evaluate import Evaluation
 
 MOST_CLASSES_AS_MATRIX = 12
 MOST_CONFUSIONS = 20
@@ -34,8 +34,8 @@ def evaluate(
 
     from clearhead.cli.output import fetching, print_json, print_remark
     from clearhead.cli.root import remark_unread
-    from clearhead.evaluation.evaluate import evaluate as measure
-    from clearhead.evaluation.matching import load_for
+    from clearhead.inference._evaluate import evaluate as measure
+    from clearhead.inference.matching import load_for
     from clearhead.models.build import load
 
     _check_picture(picture)
@@ -51,7 +51,7 @@ def evaluate(
     else:
         print_evaluation(evaluation, f"{model} on {dataset.name}, {split} images")
     if picture is not None:
-        from clearhead.evaluation.figure import draw_digits
+        from clearhead.inference.plots import draw_digits
 
         draw_digits(evaluation, dataset, picture)
         print_remark(f"wrote {picture}")

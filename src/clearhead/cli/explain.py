@@ -75,7 +75,7 @@ def _open(model: str) -> Any:
     from rich.console import Console
     from rich.text import Text
 
-    from clearhead.report.readers.named import open_reader
+    from clearhead.explanation.classifiers.named import open_reader
 
     with Console(stderr=True).status(Text(f"loading {model}")):
         return open_reader(model)
@@ -85,9 +85,9 @@ def _explain_one(
     name: str | Path, page: Path, reader: Any, layers: list[str | int] | None, formats: list[str]
 ) -> dict[str, Any]:
     from clearhead.cli.pictures import STDIN, read_picture
-    from clearhead.report.picture.explanation import explain as explain_picture
-    from clearhead.report.picture.tables import summary
-    from clearhead.report.picture.write import write_report
+    from clearhead.explanation.picture.explanation import explain as explain_picture
+    from clearhead.explanation.picture.tables import summary
+    from clearhead.explanation.picture.write import write_report
 
     called = "stdin" if name == STDIN else str(name)
     explanation = explain_picture(read_picture(name), reader, layers=layers, name=called)

@@ -30,7 +30,7 @@ def info(model: ModelSource = "digits", json: AsJson = False) -> None:
 
 def describe_model(source: str) -> dict[str, Any]:
     """What a saved model is, as plain data."""
-    from clearhead.durable import sha256
+    from clearhead._atomic import sha256
     from clearhead.models.build import SHIPPED, SHIPPED_TEXT, load_any, shipped_folder
     from clearhead.models.pretrained import WEIGHTS, saved_file
 

@@ -22,14 +22,14 @@ def page(
     It opens from disk, holds the weights (in half precision), computes everything itself and asks
     the network for nothing. It shows Vision Transformers of few tokens.
     """
+    from clearhead._atomic import write_atomic
     from clearhead.cli.output import print_line
-    from clearhead.durable import write_durably
 
     content = build(model).encode()
     if str(out) == "-":
         sys.stdout.buffer.write(content)  # UTF-8, whatever the terminal's encoding is
         return
-    write_durably(out, content)
+    write_atomic(out, content)
     print_line(f"wrote {out} ({len(content) / 1e6:.2f} MB); open it in a browser")
 
 

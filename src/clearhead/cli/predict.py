@@ -51,8 +51,8 @@ def _answers(model: "ImageModel", images: Iterable[str]) -> Iterator[dict[str, A
 def _answer_chunk(model: "ImageModel", names: list[str | Path]) -> Iterator[dict[str, Any]]:
     from clearhead.cli.pictures import read_picture
     from clearhead.errors import ImageError
-    from clearhead.prediction.predict import answer
-    from clearhead.prediction.prepare import prepare
+    from clearhead.inference._predict import answer
+    from clearhead.inference.prepare import prepare
 
     prepared, errors = {}, {}
     for place, name in enumerate(names):

@@ -166,7 +166,7 @@ def _run(options: Run) -> int:
 def _print_verdicts(results: "Results", wanted: set[str]) -> None:
     """A line a study, and what decided below: names and effects are long."""
     from clearhead.cli.output import print_line
-    from clearhead.report.studies import words as words
+    from clearhead.studies.reporting import words as words
     from clearhead.studies.running.results import judge
 
     judged = judge(results)
@@ -201,9 +201,9 @@ def _report_command(folder: Path) -> str:
 
 def _report(options: Report) -> int:
     from clearhead.cli.output import print_line, print_remark
-    from clearhead.report.studies.data import to_json
-    from clearhead.report.studies.found import report_studies
-    from clearhead.report.studies.write import write_study_report
+    from clearhead.studies.reporting.data import to_json
+    from clearhead.studies.reporting.found import report_studies
+    from clearhead.studies.reporting.write import write_study_report
     from clearhead.studies.running.results import read_results
 
     results = read_results(options.results or _default_results())

@@ -16,9 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
+from clearhead._atomic import remove_temporaries, write_atomic
 from clearhead.data.download import Report, UnavailableError
 from clearhead.data.sources import Collection, DataFile
-from clearhead.durable import sweep_temporaries, write_durably
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 STALL_SECONDS = 26.0  # how long sources that fail may hold up a fetch, all together
@@ -127,7 +127,7 @@ class _Search:
     def from_sources(self, missing: Sequence[DataFile]) -> dict[DataFile, Fetched | None]:
         """The files by way of the cache, filled by one process at a time."""
         with _locked(self.cache):
-            sweep_temporaries(self.cache)
+            remove_temporaries(self.cache)
             found = {file: self.in_cache(file) for file in missing}
             wanted = [file for file, here in found.items() if here is None]
             if wanted:
@@ -157,7 +157,7 @@ class _Search:
     def keep(self, file: DataFile, content: bytes, origin: str) -> Fetched:
         """Into the cache, once verified."""
         plain = file.check(content)
-        write_durably(self.cache / file.name, plain)
+        write_atomic(self.cache / file.name, plain)
         return Fetched(file, plain, self.cache / file.name, origin)
 
     def heed_failure_note(self) -> None:

@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from clearhead.data.images import ImageDataset
-from clearhead.data.pictures.decode import SUFFIXES, open_picture
-from clearhead.data.pictures.grey import to_grey
+from clearhead.data.preprocessing.decode import SUFFIXES, open_picture
+from clearhead.data.preprocessing.grey import to_grey
 from clearhead.data.splits import split_indices
 from clearhead.errors import DataError, ImageError
 

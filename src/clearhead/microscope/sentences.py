@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy import ndarray
 from safetensors.numpy import load as read_tensors
 
-from clearhead.durable import sha256
+from clearhead._atomic import sha256
 from clearhead.errors import CheckpointError
 from clearhead.microscope.payload import rounded, shapes_of
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.numpy import load as read_tensors
 
-from clearhead.durable import sha256, write_durably
+from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import CheckpointError
 from clearhead.microscope import sentences
 from clearhead.microscope.page import assemble
@@ -53,7 +53,7 @@ def ready_page() -> str:
 def measure() -> dict[str, object]:
     """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
     from clearhead.data.datasets import load_dataset
-    from clearhead.evaluation.evaluate import evaluate
+    from clearhead.inference._evaluate import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load
 
@@ -70,5 +70,5 @@ def measure() -> dict[str, object]:
 
 if __name__ == "__main__":
     for file, facts in ((FACTS, measure()), (sentences.FACTS, sentences.measure_text())):
-        write_durably(file, (json.dumps(facts, separators=(",", ":")) + "\n").encode())
+        write_atomic(file, (json.dumps(facts, separators=(",", ":")) + "\n").encode())
         sys.stdout.write(f"wrote {file}\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from clearhead.durable import write_durably
+from clearhead._atomic import write_atomic
 from clearhead.models.config import ImageModelConfig, ModelConfig, TextConfig
 
 CARD = "README.md"
@@ -67,7 +67,7 @@ def write_card(
     """Write our card, unless there is one that somebody else has written."""
     path = folder / CARD
     if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
-        write_durably(path, model_card(model, config, measured).encode())
+        write_atomic(path, model_card(model, config, measured).encode())
 
 
 def _what(config: ModelConfig) -> str:

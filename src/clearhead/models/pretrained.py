@@ -19,7 +19,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
-from clearhead.durable import sha256, sweep_temporaries, write_durably, write_together
+from clearhead._atomic import remove_temporaries, sha256, write_all_atomic, write_atomic
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models.card import CARD, write_card
 from clearhead.models.config import ModelConfig
@@ -62,7 +62,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             write_card(folder, self, self.config)
         elif not (folder / CARD).exists():
             card = self.generate_model_card(**model_card_kwargs)
-            write_durably(folder / CARD, str(card).encode())
+            write_atomic(folder / CARD, str(card).encode())
         if not push_to_hub:
             return None
         push_options.pop("config", None)
@@ -99,8 +99,8 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         }
         saved["config_sha256"] = _digest(saved)
         config = (json.dumps(saved, indent=2) + "\n").encode()
-        sweep_temporaries(save_directory)
-        write_together({save_directory / WEIGHTS: weights, save_directory / CONFIG: config})
+        remove_temporaries(save_directory)
+        write_all_atomic({save_directory / WEIGHTS: weights, save_directory / CONFIG: config})
 
 
 def read_config(source: str, **download: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.models.build import ImageModel
+from clearhead.recording.session import capture
 
 Weights = Float[Tensor, "layers batch heads queries keys"]
 

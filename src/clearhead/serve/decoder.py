@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clearhead.errors import ImageError, InputError
+from clearhead.inference.prepare import Prepared
 from clearhead.models.config import ImageModelConfig
-from clearhead.prediction.prepare import Prepared
 from clearhead.serve.frames import frame, read_frame
 from clearhead.serve.tensors import pictures_from, read_request
 from clearhead.serve.upload import picture_from

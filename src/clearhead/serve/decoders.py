@@ -13,8 +13,8 @@ from typing import Any, Literal, Self
 import torch
 from fastapi import HTTPException
 
+from clearhead.inference.prepare import Prepared
 from clearhead.models.config import ImageModelConfig
-from clearhead.prediction.prepare import Prepared
 from clearhead.serve.decoder import settings_of
 from clearhead.serve.decoder_process import DecoderProcess
 from clearhead.serve.frames import frame

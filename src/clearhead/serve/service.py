@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from fastapi import HTTPException, Request
 
+from clearhead.inference.prepare import Prepared
 from clearhead.models.build import ImageModel
-from clearhead.prediction.prepare import Prepared
 from clearhead.serve.admission import Admission
 from clearhead.serve.attention import AttentionOf
 from clearhead.serve.batcher import Batcher

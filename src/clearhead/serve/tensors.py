@@ -10,8 +10,8 @@ import torch
 from pydantic import ValidationError
 
 from clearhead.errors import InputError
+from clearhead.inference.prepare import Prepared
 from clearhead.models.config import ImageModelConfig
-from clearhead.prediction.prepare import Prepared
 from clearhead.serve.schemas import InferRequest, Tensor
 
 INPUT, INPUT_TYPE = "images", "UINT8"

@@ -1,9 +1,9 @@
 """The body of a request as pictures for the model: a file, a form with a file, or a tensor."""
 
-from clearhead.data.pictures.any_picture import Picture
+from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.errors import ImageError
+from clearhead.inference.prepare import Prepared, prepare
 from clearhead.models.config import ImageModelConfig
-from clearhead.prediction.prepare import Prepared, prepare
 
 MULTIPART = "multipart/form-data"
 

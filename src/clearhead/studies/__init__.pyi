@@ -1,4 +1,7 @@
 from .fit import fit as fit
+from .reporting.found import StudyReport as StudyReport
+from .reporting.found import report_studies as report_studies
+from .reporting.write import write_study_report as write_study_report
 from .running.results import Judged as Judged
 from .running.results import Results as Results
 from .running.results import StudyResult as StudyResult

@@ -27,13 +27,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.session import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.score_variance import head_variances, scale_factors
 from clearhead.studies.selection import outcomes_of

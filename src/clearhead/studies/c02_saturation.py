@@ -31,13 +31,13 @@ from scipy.stats import norm
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.heads.measures import entropy
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.session import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.small_reader import small_reader

@@ -24,9 +24,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.capture.intervene import intervene
-from clearhead.capture.record import Attention
-from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
 from clearhead.insight.answers import probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, QUERY
@@ -34,6 +31,9 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.intervene import intervene
+from clearhead.recording.record import AttentionRecord
+from clearhead.recording.session import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.small_reader import small_reader
@@ -140,7 +140,7 @@ def _drawn_figures(
     if kind == "additive":
         mask = torch.zeros(QUERIES, KEYS).masked_fill(~cast("Tensor", allowed), -torch.inf)
         mask = mask.to(dtype)
-    found = attention.stages(query.to(dtype), key.to(dtype), key.to(dtype), mask)
+    found = attention.attention_stages(query.to(dtype), key.to(dtype), key.to(dtype), mask)
     whole = None if allowed is None else allowed.expand(found.weights.shape)
     return row_figures(found.weights, whole)
 
@@ -192,7 +192,7 @@ def _dealt(
 ) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
 
-    def change(record: Attention) -> Tensor:
+    def change(record: AttentionRecord) -> Tensor:
         weights = record.weights
         order = torch.rand(weights.shape, generator=generator).argsort(dim=-1)
         return record.context_of(weights.gather(-1, order) if anew else weights)

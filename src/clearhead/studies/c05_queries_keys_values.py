@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.capture.captured import Captured
-from clearhead.capture.session import capture
 from clearhead.data.pixels import normalize
 from clearhead.insight.figures.colours import KEY, MUTED, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.captured import Recording
+from clearhead.recording.session import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of
 from clearhead.studies.small_reader import small_reader
@@ -95,13 +95,17 @@ def _drawn_changes(generator: torch.Generator) -> dict[str, float]:
     row, column = size(queries, 0), size(keys, 0)
     other_query, other_key = query.clone(), key.clone()
     other_query[row], other_key[column] = drawn(head_dim), drawn(head_dim)
-    before = attention.stages(query, key, value)
+    before = attention.attention_stages(query, key, value)
     return {
         "values": _apart(
-            before.weights, attention.stages(query, key, drawn(keys, value_dim)).weights
+            before.weights, attention.attention_stages(query, key, drawn(keys, value_dim)).weights
         ),
-        **_query_change(before.weights, attention.stages(other_query, key, value).weights, row),
-        **_key_change(before.scores, attention.stages(query, other_key, value).scores, column),
+        **_query_change(
+            before.weights, attention.attention_stages(other_query, key, value).weights, row
+        ),
+        **_key_change(
+            before.scores, attention.attention_stages(query, other_key, value).scores, column
+        ),
     }
 
 
@@ -122,7 +126,7 @@ def reader_changes(model: VisionTransformer, trial: Trial) -> Values:
 
 
 def _layer_changes(
-    model: VisionTransformer, images: Tensor, before: Captured, layer: int, seed: int
+    model: VisionTransformer, images: Tensor, before: Recording, layer: int, seed: int
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     row, column = torch.randint(
@@ -164,7 +168,7 @@ def _captured(
     images: Tensor,
     layer: int | None = None,
     change: Callable[[Projection, Projection, Projection], None] | None = None,
-) -> Captured:
+) -> Recording:
     with torch.no_grad(), capture() as seen:
         if layer is None or change is None:
             model(images)

@@ -27,8 +27,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.capture.intervene import Change, intervene
-from clearhead.capture.record import Attention
 from clearhead.data.pixels import normalize
 from clearhead.insight.ablation.ablate import ablate
 from clearhead.insight.ablation.parts import every_head
@@ -42,6 +40,8 @@ from clearhead.insight.heads.untrained import untrained_heads
 from clearhead.insight.ink import ink_of
 from clearhead.models.build import load
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.intervene import Change, intervene
+from clearhead.recording.record import AttentionRecord
 from clearhead.studies.contenders import train_contender
 from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences
@@ -139,13 +139,13 @@ def other_weights(model: VisionTransformer, unseen: int, seed: int) -> Values:
 def exchanged(by: int) -> Change:
     """Every head of every layer gets the weights of the head `by` places before it."""
 
-    def change(record: Attention) -> Tensor:
+    def change(record: AttentionRecord) -> Tensor:
         return record.context_of(record.applied.roll(by, dims=-3))
 
     return change
 
 
-def shared(record: Attention) -> Tensor:
+def shared(record: AttentionRecord) -> Tensor:
     """Every head of a layer gets the mean of all its heads' weights."""
     weights = record.applied
     return record.context_of(weights.mean(dim=-3, keepdim=True).expand_as(weights))

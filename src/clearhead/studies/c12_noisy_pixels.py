@@ -33,7 +33,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.capture.session import capture
 from clearhead.data.corruptions import CORRUPTIONS, corrupt
 from clearhead.data.pixels import normalize
 from clearhead.insight.answers import probabilities
@@ -43,6 +42,7 @@ from clearhead.insight.ink import ink_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.session import capture
 from clearhead.studies.contenders import CONTENDERS, train_contender
 from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences

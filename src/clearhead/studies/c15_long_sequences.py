@@ -123,7 +123,7 @@ def _layer(arm: str, width: int) -> Layer:
         layer: nn.Module = nn.LSTM(width, width, batch_first=True)
         return layer
     attends: dict[str, Callable[..., Any]] = {
-        "explicit": lambda q, k, v: attention.stages(q, k, v).context,
+        "explicit": lambda q, k, v: attention.attention_stages(q, k, v).context,
         "fused": nn.functional.scaled_dot_product_attention,
         "streamed": streamed_attention,
     }

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from clearhead.evaluation.evaluate import predict_dataset
-from clearhead.evaluation.metrics import negative_log_likelihood
+from clearhead.inference._evaluate import predict_dataset
+from clearhead.inference.metrics import negative_log_likelihood
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead.capture.intervene import intervene
-from clearhead.capture.record import Attention
-from clearhead.capture.session import capture
 from clearhead.data.text.sentences import PLACES, Asked, PronounSentence
 from clearhead.data.text.words import MASK, WordTokenizer
 from clearhead.models.text import TextTransformer
+from clearhead.recording.intervene import intervene
+from clearhead.recording.record import AttentionRecord
+from clearhead.recording.session import capture
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
 RIDGE = 1.0
@@ -146,8 +146,8 @@ def _reading(
     return Reading(ids=ids, asked=asked, right=places, other=FIRST + SECOND - places)
 
 
-def _without(cut: Tensor) -> Callable[[Attention], Tensor]:
-    def change(record: Attention) -> Tensor:
+def _without(cut: Tensor) -> Callable[[AttentionRecord], Tensor]:
+    def change(record: AttentionRecord) -> Tensor:
         weights = record.weights.clone()
         weights[torch.arange(len(cut)), :, PRONOUN, cut] = 0.0
         left = weights[:, :, PRONOUN].sum(dim=-1, keepdim=True)

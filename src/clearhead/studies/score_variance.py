@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.capture.captured import Captured
-from clearhead.capture.record import Attention
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.captured import Recording
+from clearhead.recording.record import AttentionRecord
 
 
 def score_variance(
@@ -63,7 +63,7 @@ def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
 
 
 def head_variances(
-    seen: Captured, factors: Float[Tensor, "layers heads"]
+    seen: Recording, factors: Float[Tensor, "layers heads"]
 ) -> dict[str, list[float]]:
     """One number for each head of each layer.
 
@@ -85,7 +85,7 @@ def head_variances(
     return found
 
 
-def _unscaled(record: Attention, factor: Tensor) -> tuple[Tensor, Tensor]:
+def _unscaled(record: AttentionRecord, factor: Tensor) -> tuple[Tensor, Tensor]:
     """Queries and keys; a learned factor, which is in the query already, is taken out."""
     still_to_come = torch.as_tensor(record.scale, dtype=torch.float64)
     already = factor / still_to_come

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from clearhead.capture.intervene import intervene
 from clearhead.insight.ablation.parts import Part
 from clearhead.insight.ablation.removal import removing
 from clearhead.insight.answers import Around, probabilities
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.intervene import intervene
 
 # Of what is left of ranks: less than this share of them is nothing but rounding.
 ROUNDING = 1e-9

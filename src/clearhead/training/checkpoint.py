@@ -17,7 +17,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 from torch.optim import Optimizer
 
-from clearhead.durable import sha256, sweep_temporaries, write_durably
+from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import CheckpointError
 
 LATEST = "latest.json"
@@ -40,9 +40,9 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     content = write_tensors(tensors, metadata={_KEY: json.dumps(checkpoint.state)})
     kept = [entry for entry in _read_latest(folder) if entry["file"] != f"{name}.safetensors"][:1]
     newest = {"file": f"{name}.safetensors", "sha256": sha256(content)}
-    sweep_temporaries(folder)
-    write_durably(folder / newest["file"], content)
-    write_durably(folder / LATEST, json.dumps([newest, *kept], indent=2).encode())
+    remove_temporaries(folder)
+    write_atomic(folder / newest["file"], content)
+    write_atomic(folder / LATEST, json.dumps([newest, *kept], indent=2).encode())
     for old in folder.glob("*.safetensors"):
         if old.name not in {entry["file"] for entry in [newest, *kept]}:
             old.unlink(missing_ok=True)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 
+from clearhead._atomic import write_atomic
 from clearhead.data.download import Report
 from clearhead.data.images import ImageDataset
-from clearhead.durable import write_durably
-from clearhead.evaluation.evaluate import Evaluation, predict_dataset
-from clearhead.evaluation.figure import draw_digits
-from clearhead.evaluation.matching import load_for
+from clearhead.inference._evaluate import Evaluation, predict_dataset
+from clearhead.inference.matching import load_for
+from clearhead.inference.plots import draw_digits
 from clearhead.models.build import ImageModel
 from clearhead.models.card import write_card
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
@@ -77,7 +77,7 @@ def run_job(
         evaluation = evaluate_together(trained.model, data.test, world)
         if world.is_first:
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
-            write_durably(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+            write_atomic(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
             draw_digits(evaluation, data.test, out / PICTURE)
             write_card(out, trained.model, config.model, _measured(evaluation, data.test.name))
         return JobResult(trained, evaluation, world.is_first)

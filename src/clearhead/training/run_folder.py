@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clearhead.durable import write_durably
+from clearhead._atomic import write_atomic
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models.pretrained import TRAINING
 from clearhead.training.config import NEEDED, LearningConfig
@@ -48,7 +48,7 @@ def open_run(
                 "another --out, or --restart to begin again there"
             )
         return
-    write_durably(path, (json.dumps(described, indent=2) + "\n").encode())
+    write_atomic(path, (json.dumps(described, indent=2) + "\n").encode())
 
 
 def fingerprint(*tensors: Tensor) -> str:

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clearhead.durable import write_durably
-from clearhead.evaluation.pronouns import PronounScore, pronoun_scores
+from clearhead._atomic import write_atomic
+from clearhead.inference.pronouns import PronounScore, pronoun_scores
 from clearhead.models.card import write_card
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig
@@ -74,4 +74,4 @@ def _write_metrics(config: TextTrainConfig, scores: tuple[PronounScore, ...], pa
         "test": unseen.to_dict(),
         "all": [score.to_dict() for score in scores],
     }
-    write_durably(path, (json.dumps(metrics, indent=2) + "\n").encode())
+    write_atomic(path, (json.dumps(metrics, indent=2) + "\n").encode())

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.capture.session import capture
 from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
 from clearhead.insight.ablation.parts import (
     Part,
@@ -19,6 +18,7 @@ from clearhead.insight.ablation.parts import (
     every_patch,
 )
 from clearhead.insight.tokens import Grid
+from clearhead.recording.session import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

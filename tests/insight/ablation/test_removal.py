@@ -11,11 +11,11 @@ import torchvision
 import transformers
 from torch import Tensor, nn
 
-from clearhead.capture.intervene import intervene
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.ablation.parts import Part
 from clearhead.insight.ablation.removal import Method, by_image, reference_means, removing
 from clearhead.insight.answers import Model, probabilities
+from clearhead.recording.intervene import intervene
 
 from ..plain_forward import oblong_images, oblong_model, plain_probabilities
 from .test_parts import Twice

@@ -3,10 +3,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from clearhead.capture import capture
 from clearhead.insight.figures.diagram import flow_diagram
 from clearhead.insight.figures.drawing import figure_bytes
 from clearhead.insight.maps.flow import AttentionFlow, attention_flow
+from clearhead.recording import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

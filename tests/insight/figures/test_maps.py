@@ -4,18 +4,18 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clearhead.capture import Captured, capture
 from clearhead.errors import InputError
 from clearhead.insight.figures.maps import maps_figure, matrices_figure, query_figure, tokens_figure
 from clearhead.insight.maps.weights import query_map, query_maps, weight_matrices, weight_matrix
 from clearhead.insight.tokens import Grid, Words
+from clearhead.recording import Recording, capture
 
 from ..plain_forward import oblong_images, oblong_model
 
 GRID = Grid(5, 3, 1, ("class token",))
 
 
-def seen_in_model() -> Captured:
+def seen_in_model() -> Recording:
     with torch.no_grad(), capture() as seen:
         oblong_model("class")(oblong_images(4))
     return seen

@@ -7,11 +7,11 @@ import transformers
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
-from clearhead.capture import capture
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.heads.measured import MEASURES, HeadMeasures, measure_heads, measure_records
 from clearhead.insight.ink import Ink
 from clearhead.insight.tokens import Grid, Words
+from clearhead.recording import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

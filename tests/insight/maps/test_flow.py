@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from clearhead.capture import capture
 from clearhead.errors import InputError
 from clearhead.insight.maps.flow import attention_flow
+from clearhead.recording import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

@@ -3,14 +3,14 @@ import pytest
 import torch
 from torch import nn
 
-from clearhead.capture import Attention, capture
 from clearhead.errors import InputError
 from clearhead.insight.maps.norms import joined_norms, value_norms
+from clearhead.recording import AttentionRecord, capture
 
 from ..plain_forward import oblong_images, oblong_model
 
 
-def a_record() -> tuple[Attention, nn.Linear]:
+def a_record() -> tuple[AttentionRecord, nn.Linear]:
     model = oblong_model("class")
     with torch.no_grad(), capture(1) as seen:
         model(oblong_images(3))

@@ -6,7 +6,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from clearhead.capture import Captured, capture
 from clearhead.errors import InputError
 from clearhead.insight.maps.relevance import (
     class_relevance,
@@ -16,6 +15,7 @@ from clearhead.insight.maps.relevance import (
 )
 from clearhead.models.block import Block
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording import Recording, capture
 
 from ..plain_forward import oblong_images, oblong_model
 
@@ -194,7 +194,7 @@ def test_gradients_go_back_through_what_a_model_does_to_its_weights() -> None:
     torch.testing.assert_close(weight_gradient(seen[0], gradient), expected)
 
 
-def captured(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Captured]:
+def captured(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Recording]:
     with capture(gradients=True) as seen:
         logits = model(images)
     return logits, seen

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import clearhead as ch
-from clearhead.capture import capture
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.maps.rollout import HeadFusion, read_out, rollout, rollout_by_layer
+from clearhead.recording import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

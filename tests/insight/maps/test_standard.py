@@ -6,13 +6,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from clearhead.capture.session import capture
 from clearhead.errors import InputError
 from clearhead.insight.maps.norms import value_norms
 from clearhead.insight.maps.relevance import class_relevance
 from clearhead.insight.maps.rollout import rollout
 from clearhead.insight.maps.standard import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
 from clearhead.insight.tokens import Grid
+from clearhead.recording.session import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from clearhead.capture import capture
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.maps.tables import attention_table, percent
 from clearhead.insight.tokens import Grid, Words
 from clearhead.models.build import load
+from clearhead.recording import capture
 
 SENTENCE = ("The", "cat", "sat")
 WEIGHTS = torch.tensor(

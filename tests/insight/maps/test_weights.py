@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.capture import Attention, Captured, capture
 from clearhead.errors import InputError
 from clearhead.insight.maps.weights import (
     query_map,
@@ -14,19 +13,20 @@ from clearhead.insight.maps.weights import (
     weights_of,
 )
 from clearhead.insight.tokens import Grid, Words
+from clearhead.recording import AttentionRecord, Recording, capture
 
 from ..plain_forward import oblong_images, oblong_model
 
 GRID = Grid(5, 3, 1, ("class token",))
 
 
-def seen_in_model() -> Captured:
+def seen_in_model() -> Recording:
     with torch.no_grad(), capture() as seen:
         oblong_model("class")(oblong_images(7))
     return seen
 
 
-def numpy_weights(record: Attention) -> np.ndarray:
+def numpy_weights(record: AttentionRecord) -> np.ndarray:
     query, key = record.query.numpy(), record.key.numpy()
     result = np.empty((7, 2, 16, 16))
     for image in range(7):

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.capture.intervene import intervene
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.ablation.parts import Part, attention_sizes, check_parts
 from clearhead.insight.ablation.removal import Means, Method, reference_means, removing
 from clearhead.insight.answers import Model, probabilities
 from clearhead.insight.paired import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid
+from clearhead.recording.intervene import intervene
 
 # Told how many parts are done, and of how many.
 Progress = Callable[[int, int], None]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from clearhead.capture.intervene import intervene
-from clearhead.capture.record import Attention
 from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.answers import Model, probabilities
 from clearhead.insight.tokens import Grid, check_tokens
+from clearhead.recording.intervene import intervene
+from clearhead.recording.record import AttentionRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def attention_sizes(model: Model, images: Tensor) -> dict[str, Sizes]:
     """
     found: dict[str, Sizes] = {}
 
-    def note(record: Attention) -> None:
+    def note(record: AttentionRecord) -> None:
         found[record.name] = Sizes(heads=record.output.shape[-3], keys=record.key.shape[-2])
 
     probabilities(model, images[:1], around=lambda _: intervene(note))

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.capture.intervene import Change, intervene
-from clearhead.capture.record import Attention
-from clearhead.capture.steps import run
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.ablation.parts import Part
 from clearhead.insight.answers import Model, probabilities
+from clearhead.recording.intervene import Change, intervene
+from clearhead.recording.record import AttentionRecord
+from clearhead.recording.steps import run
 
 # "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
 # look at the patch, and the softmax shares its weight among the other keys.
@@ -39,7 +39,7 @@ def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -
     values: dict[str, Tensor] = {}
 
     def watching(images: int) -> Change:
-        def add(record: Attention) -> None:
+        def add(record: AttentionRecord) -> None:
             for sums, x in ((outputs, record.output), (values, record.value)):
                 part = by_image(x, images, record.name).double().sum(0)
                 sums[record.name] = _sum(sums.get(record.name), part, record.name)
@@ -70,7 +70,7 @@ def removing(
         raise ConfigError('method="mean" needs means: reference_means(model, reference)')
     means = means if method == "mean" else None
 
-    def change(record: Attention) -> Tensor | None:
+    def change(record: AttentionRecord) -> Tensor | None:
         if part.layer is not None and record.name != part.layer:
             return None
         if part.patch is None:
@@ -98,7 +98,9 @@ def by_image(
     return x.reshape(images, count // images, *x.shape[-3:])
 
 
-def _without_output(record: Attention, head: int | None, new: Tensor | None, images: int) -> Tensor:
+def _without_output(
+    record: AttentionRecord, head: int | None, new: Tensor | None, images: int
+) -> Tensor:
     """The output with one head's part (or all of it) replaced for every query."""
     output = record.output
     if new is None:
@@ -107,7 +109,7 @@ def _without_output(record: Attention, head: int | None, new: Tensor | None, ima
     return _only(head, output, whole)
 
 
-def _without_value(record: Attention, key: int, new: Tensor | None, images: int) -> Tensor:
+def _without_value(record: AttentionRecord, key: int, new: Tensor | None, images: int) -> Tensor:
     """The output plus weights · (new value - value) at one key: exact, since it is linear in V."""
     change = torch.zeros_like(record.value)
     change[..., key, :] = -record.value[..., key, :]
@@ -117,7 +119,7 @@ def _without_value(record: Attention, key: int, new: Tensor | None, images: int)
     return record.output + replace(record, value=change).context_of(record.applied)
 
 
-def _without_key(record: Attention, key: int) -> Tensor:
+def _without_key(record: AttentionRecord, key: int) -> Tensor:
     """The context when the softmax never saw the key; zeros where no other key is left."""
     masked = record.masked.clone()
     masked[..., key] = -inf
@@ -133,7 +135,7 @@ def _only(head: int | None, output: Tensor, changed: Tensor) -> Tensor:
     return whole
 
 
-def _mean(means: Mapping[str, Tensor], record: Attention) -> Tensor:
+def _mean(means: Mapping[str, Tensor], record: AttentionRecord) -> Tensor:
     mean = means[record.name]
     return mean.to(record.output.device, record.output.dtype)
 

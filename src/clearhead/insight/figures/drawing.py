@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from clearhead.durable import write_durably
+from clearhead._atomic import write_atomic
 from clearhead.errors import InputError
 from clearhead.insight.figures.colours import (
     INK,
@@ -51,7 +51,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise InputError(f"figures are written as .png or .svg, got {path.name}")
-    write_durably(path, figure_bytes(figure, kind))
+    write_atomic(path, figure_bytes(figure, kind))
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:

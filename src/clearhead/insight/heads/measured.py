@@ -13,10 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.capture.layers import Layers
-from clearhead.capture.session import capture
 from clearhead.errors import ConfigError, InputError
-from clearhead.evaluation.mode import evaluation_mode
+from clearhead.inference.mode import evaluation_mode
 from clearhead.insight.answers import device_of
 from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measures import agreement_of, geometric_measures
@@ -24,6 +22,8 @@ from clearhead.insight.ink import Ink
 from clearhead.insight.maps.rollout import square_weights
 from clearhead.insight.maps.weights import Records, name_of, records_of
 from clearhead.insight.tokens import Tokens, check_tokens
+from clearhead.recording.layers import Layers
+from clearhead.recording.session import capture
 
 
 class Described(NamedTuple):

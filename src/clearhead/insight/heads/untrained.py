@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.attention.multihead import MultiHeadAttention
-from clearhead.capture.session import capture
 from clearhead.insight.heads.measured import HeadMeasures, measure_heads
 from clearhead.insight.heads.measures import entropy
 from clearhead.insight.ink import Ink
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording.session import capture
 
 SEEDS = tuple(range(20))
 

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.attention.stages import share_heads
-from clearhead.capture.record import Attention
 from clearhead.errors import InputError
+from clearhead.recording.record import AttentionRecord
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +35,7 @@ class AttentionFlow:
 
 
 def attention_flow(
-    attention: Attention, embed_dim: int, *, image: int = 0, head: int = 0
+    attention: AttentionRecord, embed_dim: int, *, image: int = 0, head: int = 0
 ) -> AttentionFlow:
     """The stages of one head. `embed_dim` is the size of the tokens before and after."""
     if attention.query.dim() != 4:

@@ -4,14 +4,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.attention.stages import share_heads
-from clearhead.capture.record import Attention
 from clearhead.errors import InputError
+from clearhead.recording.record import AttentionRecord
 
 Projection = nn.Linear | Tensor
 
 
 def value_norms(
-    attention: Attention, projection: Projection | None = None
+    attention: AttentionRecord, projection: Projection | None = None
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """‖w · v‖ for each head, query and key: the weight times the length of the value.
 
@@ -27,7 +27,7 @@ def value_norms(
 
 
 def joined_norms(
-    attention: Attention, projection: Projection
+    attention: AttentionRecord, projection: Projection
 ) -> Float[Tensor, "*batch queries keys"]:
     """‖Σ_h w_h · v_h W_O,h‖: what a key hands to a query through all heads together.
 
@@ -44,7 +44,7 @@ def joined_norms(
 
 
 def head_values(
-    attention: Attention, projection: Projection | None
+    attention: AttentionRecord, projection: Projection | None
 ) -> Float[Tensor, "*batch heads keys dim"]:
     """The values of every head, each through its own part of the projection, if there is one."""
     value = attention.value

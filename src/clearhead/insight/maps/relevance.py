@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.capture.captured import Captured
-from clearhead.capture.layers import Layers
-from clearhead.capture.record import Attention
-from clearhead.capture.session import capture
-from clearhead.capture.steps import run
 from clearhead.errors import InputError
-from clearhead.evaluation.mode import evaluation_mode
+from clearhead.inference.mode import evaluation_mode
 from clearhead.insight.maps.rollout import Readout, check_same_tokens, read_out, square_weights
+from clearhead.recording.captured import Recording
+from clearhead.recording.layers import Layers
+from clearhead.recording.record import AttentionRecord
+from clearhead.recording.session import capture
+from clearhead.recording.steps import run
 
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
@@ -75,7 +75,7 @@ def class_relevance(
 
 
 def relevance_of(
-    score: Float[Tensor, " batch"], seen: Captured, *, readout: Readout | None = None
+    score: Float[Tensor, " batch"], seen: Recording, *, readout: Readout | None = None
 ) -> Relevance:
     """The same from a block `capture(gradients=True)` and a score of each image made inside it."""
     gradients = output_gradients(score, seen)
@@ -109,7 +109,7 @@ def positive_part(
 
 
 def weight_gradient(
-    record: Attention, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
+    record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
 
@@ -129,7 +129,7 @@ def weight_gradient(
     return gradient
 
 
-def output_gradients(score: Float[Tensor, " batch"], seen: Captured) -> tuple[Tensor, ...]:
+def output_gradients(score: Float[Tensor, " batch"], seen: Recording) -> tuple[Tensor, ...]:
     """∂y/∂output of every captured attention, (batch, heads, queries, value_dim)."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clearhead.capture.choice import Choice, chosen
-from clearhead.capture.record import Attention
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
+from clearhead.recording.choice import Choice, chosen
+from clearhead.recording.record import AttentionRecord
 
 LOWERED = 9_000.0  # no bias of places comes near; the gentlest of the usual masks subtract 10,000
 
-Weights: TypeAlias = Attention | Tensor
-Records: TypeAlias = Mapping[str, Attention] | Sequence[Weights]
+Weights: TypeAlias = AttentionRecord | Tensor
+Records: TypeAlias = Mapping[str, AttentionRecord] | Sequence[Weights]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +140,7 @@ def weights_of(
     attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """The weights of a record, or those given as a tensor; only what is chosen is computed."""
-    if isinstance(attention, Attention):
+    if isinstance(attention, AttentionRecord):
         return attention.stages(images=images, heads=heads, queries=queries).weights
     if attention.dim() < 3:
         raise InputError(
@@ -159,7 +159,7 @@ def visible_of(
     the softmax all are a plain 0, as a weight that is only tiny may be. Of weights given as a
     tensor the mask is not known, and everything counts as seen.
     """
-    if isinstance(attention, Attention):
+    if isinstance(attention, AttentionRecord):
         stages = attention.stages(images=images, heads=heads, queries=queries)
         return ~(stages.masked <= stages.scaled - LOWERED)
     weights = weights_of(attention, images=images, heads=heads, queries=queries)
@@ -169,7 +169,7 @@ def visible_of(
 def records_of(layers: Records) -> tuple[Weights, ...]:
     """The layers of a capture, or of a sequence, in order; at least one."""
     found: Iterable[Weights] = layers.values() if isinstance(layers, Mapping) else layers
-    if isinstance(found, Tensor | Attention):
+    if isinstance(found, Tensor | AttentionRecord):
         raise InputError(
             "expected a capture or a sequence of layers, got a single one; put it in a list"
         )
@@ -181,7 +181,7 @@ def records_of(layers: Records) -> tuple[Weights, ...]:
 
 def name_of(attention: Weights) -> str:
     """A record's name; weights given as a tensor have none."""
-    return attention.name if isinstance(attention, Attention) else "weights"
+    return attention.name if isinstance(attention, AttentionRecord) else "weights"
 
 
 def tokens_called(tokens: Tokens | Sequence[str]) -> Tokens:
@@ -190,7 +190,9 @@ def tokens_called(tokens: Tokens | Sequence[str]) -> Tokens:
 
 
 def _place(attention: Weights, query: int) -> int:
-    count = attention.query.shape[-2] if isinstance(attention, Attention) else attention.shape[-2]
+    count = (
+        attention.query.shape[-2] if isinstance(attention, AttentionRecord) else attention.shape[-2]
+    )
     if not -count <= query < count:
         raise InputError(f"{name_of(attention)} has {count} queries, none at place {query}")
     return query % count

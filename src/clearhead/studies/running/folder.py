@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clearhead.durable import sweep_temporaries, write_durably
+from clearhead._atomic import remove_temporaries, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
 from clearhead.studies.running.planning import Planned
 from clearhead.studies.running.provenance import code_digest, versions
@@ -114,7 +114,7 @@ def _clear(folder: Path, planned: Sequence[Planned]) -> None:
     for one in planned:
         shutil.rmtree(folder / file_name(one.study.name), ignore_errors=True)
     for place in (folder, *(path.parent for path in folder.glob(f"*/{STUDY}"))):
-        sweep_temporaries(place)
+        remove_temporaries(place)
 
 
 def _claim(folder: Path, planned: Sequence[Planned], settings: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _write(path: Path, content: dict[str, Any]) -> None:
     encoded = (canonical(content) + "\n").encode()
     if not path.exists() or path.read_bytes() != encoded:
-        write_durably(path, encoded)
+        write_atomic(path, encoded)
 
 
 def _number(claim: str) -> tuple[int, str]:

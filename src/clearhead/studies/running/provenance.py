@@ -9,7 +9,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from clearhead.durable import sha256
+from clearhead._atomic import sha256
 
 LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
 ROOMS = (

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from clearhead.durable import sha256, write_durably
+from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import CorruptDataError
 from clearhead.studies.study import Trial, Values
 
@@ -24,7 +24,7 @@ def file_name(name: str) -> str:
 
 def write_record(folder: Path, trial: Trial, values: Values) -> None:
     """Raises `StorageError` if it cannot be written; then there is none."""
-    write_durably(record_path(folder, trial), encode(trial, values))
+    write_atomic(record_path(folder, trial), encode(trial, values))
 
 
 def read_record(folder: Path, trial: Trial) -> Values | None:

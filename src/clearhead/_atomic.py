@@ -1,0 +1,112 @@
+"""Files that survive: written whole or not at all, and checked when they are read.
+
+A file is written under a temporary name in its own folder, flushed to the disk, renamed over
+the old one, and the folder is flushed too. A kill or a full disk at any moment leaves the old
+file or the new one, never a part. Renaming would put a file in the place of whatever bears the
+name: so only files are replaced, no device, pipe or folder, and of a link what it points to.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from clearhead.errors import StorageError
+
+TEMPORARY_PREFIX = ".clearhead-tmp-"
+
+KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+ADVICE = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` atomically; raises `StorageError` and keeps the old file."""
+    write_all_atomic({path: content})
+
+
+def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
+    """Replace several files; not one of them, unless all could be written to the disk first.
+
+    Each file is replaced atomically; between two of them lies the moment of a renaming.
+    """
+    targets = {path: _target(path) for path in contents}
+    temporaries = {
+        path: target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+        for path, target in targets.items()
+    }
+    path = next(iter(contents))
+    try:
+        for path, content in contents.items():
+            targets[path].parent.mkdir(parents=True, exist_ok=True)
+            _write_to_disk(temporaries[path], content)
+        for path in contents:
+            temporaries[path].replace(targets[path])
+        for folder in {target.parent for target in targets.values()}:
+            _flush_folder(folder)
+    except OSError as error:
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                temporary.unlink()
+        raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 of `content`, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left behind in `folder`."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Where `path` leads; raises `StorageError` if anything but a file is there."""
+    target = Path(os.path.realpath(path))
+    try:
+        kind = stat.S_IFMT(target.stat().st_mode)
+    except OSError:  # nothing is there, or whoever writes will hear why not
+        return target
+    if kind != stat.S_IFREG:
+        raise StorageError(
+            f"cannot write {path}: it is a {KINDS.get(kind, 'special file')}; name a file"
+        )
+    return target
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """What the system says, and what to do; of a path through a file, which one it is."""
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            return f"{parent} is a file, not a folder; choose another folder"
+    advice = ADVICE.get(error.errno or 0, "choose another folder")
+    return f"{error.strerror or error}; {advice}"
+
+
+def _write_to_disk(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,182 @@
+"""A picture of a digit as MNIST has it: light ink on 28 × 28 pixels.
+
+MNIST's rule (LeCun et al. 1998): the ink's box is scaled so that its longer side is 20 pixels, and
+moved by whole pixels until its centre of mass is in the middle, at 14.0 in pixel indices.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from scipy import ndimage
+
+from clearhead.data.preprocessing.ink import Grey, Mask, find_ink, fit
+from clearhead.data.preprocessing.scale import resize_area
+
+WORK_SIDE = 256  # pixels of the longer side (up to twice that) at which ink is looked for
+SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
+LEAST_SIDE = 6  # pixels of the picture; below that no digit can be told
+RIM = 0.15  # fainter ink does not count for the size
+LEAST_STROKE, STROKE = 1.3, 2.0  # pixels of 28: thinner strokes than the first become the second
+
+NO_DIGIT = "no digit found"
+SEVERAL = "several digits? show one at a time"
+TOO_SMALL = "very little ink: draw larger"
+
+
+@dataclass(frozen=True)
+class Digit:
+    """28 × 28 pixels, 0 (paper) … 255 (ink), and what to doubt. All 0 if there is no digit."""
+
+    pixels: UInt8[ndarray, "28 28"]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any ink."""
+        return NO_DIGIT not in self.warnings
+
+
+def read_digit(grey: Grey) -> Digit:
+    """The digit in a picture (luminance 0 … 1), dark on light or light on dark, of any size."""
+    ink = _find_ink_closely(grey)
+    if ink is None:
+        return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), (NO_DIGIT,))
+    parts = _parts(ink > 0.5)
+    ink = np.where(_around(ink, parts > 0), ink, 0)
+    warnings = []
+    if max(_crop(ink).shape) < LEAST_SIDE:
+        warnings.append(TOO_SMALL)
+    if _side_by_side(parts):
+        warnings.append(SEVERAL)
+    pixels = _centred(_to_ink_side(_crop(ink)))
+    return Digit(np.rint(pixels * 255).astype(np.uint8), tuple(warnings))
+
+
+def _find_ink_closely(grey: Grey) -> Grey | None:
+    """The ink of the picture; where that is small in a large picture, of its surroundings alone."""
+    small = fit(grey, WORK_SIDE)
+    ink = find_ink(small)
+    if ink is None or small.shape == grey.shape:
+        return ink
+    rows, columns = _box(_parts(ink > 0.5) > 0)
+    reach = max(_length(rows), _length(columns))
+    if 2 * reach > max(small.shape):
+        return ink
+    factor = max(grey.shape) // WORK_SIDE
+    margin = 0.4 * reach
+    near = tuple(
+        slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
+        for side in (rows, columns)
+    )
+    closer = find_ink(fit(grey[near], WORK_SIDE))
+    return ink if closer is None else closer
+
+
+def _parts(mask: Mask) -> ndarray:
+    """Connected parts of the ink, numbered from 1; specks and what surrounds the sheet are 0.
+
+    The table beside a sheet touches the border, but so does a digit in a tight crop: what touches
+    it is left out only if something of comparable length does not.
+    """
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    lengths = np.array([0, *(max(map(_length, box)) for box in ndimage.find_objects(labels))])
+    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    if np.delete(lengths, rim).max(initial=0) >= 0.4 * lengths.max():
+        areas[rim] = 0
+    numbers = np.where(areas >= 0.03 * areas.max(), np.arange(count + 1), 0)
+    numbers[0] = 0
+    return np.asarray(numbers[labels])
+
+
+def _length(side: slice) -> int:
+    return int(side.stop - side.start)
+
+
+def _around(ink: Grey, core: Mask) -> Mask:
+    """The strokes with their soft rims: ink next to a core, at most a twelfth of the digit away."""
+    labels, count = ndimage.label(ink > 0, structure=np.ones((3, 3)))
+    touched = np.zeros(count + 1, dtype=bool)
+    touched[np.unique(labels[core])] = True
+    touched[0] = False
+    reach = max(3, round(max(_crop(core).shape) / 12))
+    near = ndimage.maximum_filter(core, size=2 * reach + 1)
+    return np.asarray(touched[labels] & near)
+
+
+def _side_by_side(parts: ndarray) -> bool:
+    """Whether two parts of about the same height stand next to each other."""
+    boxes = [box for box in ndimage.find_objects(parts) if box is not None]
+    tallest = max((_length(rows) for rows, _ in boxes), default=0)
+    columns = sorted(
+        (columns.start, columns.stop) for rows, columns in boxes if _length(rows) >= 0.7 * tallest
+    )
+    return any(after[0] >= before[1] for before, after in pairwise(columns))
+
+
+def _crop(values: ndarray) -> ndarray:
+    """The box of all that is not 0."""
+    return values[_box(values)]
+
+
+def _box(values: ndarray) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _to_ink_side(ink: Grey) -> Grey:
+    """Scaled so that the longer side is 20 pixels; hair-thin strokes are made as wide as a pen's.
+
+    Averaging alone would leave them too faint to read.
+    """
+    ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
+    unit = max(ink.shape) / INK_SIDE
+    # Inside a band of w pixels the distance to the nearest pixel outside is (w + 2) / 4 on average.
+    inside = ink > 0.3
+    width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
+    if unit > 2 and width < LEAST_STROKE:
+        radius = (STROKE - width) / 2 * unit
+        ink = _crop(_dilated(ink / ink.max(), radius))
+    return _scaled_to(ink, INK_SIDE)
+
+
+def _dilated(ink: Grey, radius: float) -> Grey:
+    """The largest ink within a disc."""
+    reach = int(np.ceil(radius))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc: Bool[ndarray, "diameter diameter"] = y**2 + x**2 <= radius**2 + 0.5
+    return np.asarray(ndimage.grey_dilation(np.pad(ink, reach), footprint=disc, mode="constant"))
+
+
+def _scaled_to(ink: Grey, side: int) -> Grey:
+    """Scaled so that the longer side of the box of all but the faintest ink is `side` pixels.
+
+    A blurred rim, or the waves of JPEG around a stroke, must not make the digit smaller. What is
+    a tenth smaller at most stays as it is: resampling would only blur it.
+    """
+    box = max(map(_length, _box(ink > RIM)))
+    if 0.9 * side <= box <= side and max(ink.shape) <= side * SIDE / INK_SIDE:
+        return ink
+    scale = min(side / box, side * SIDE / INK_SIDE / max(ink.shape))
+    high, wide = (max(1, round(length * scale)) for length in ink.shape)
+    return resize_area(ink, high, wide)
+
+
+def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
+    """On 28 × 28, the centre of mass as near to 14.0 as whole pixels allow.
+
+    Only the faintest ink may be cut off for that.
+    """
+    canvas = np.zeros((3 * SIDE, 3 * SIDE), dtype=np.float32)
+    place = []
+    for axis, solid in enumerate(_box(ink > RIM)):
+        mass = ink.sum(axis=1 - axis)
+        middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
+        place.append(min(max(round(CENTRE - middle), -solid.start), SIDE - solid.stop))
+    top, left = (SIDE + shift for shift in place)
+    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return canvas[SIDE:-SIDE, SIDE:-SIDE]

@@ -1,0 +1,12 @@
+from .classifiers.named import open_reader as open_reader
+from .classifiers.reader import Reader as Reader
+from .classifiers.reader import View as View
+from .picture.explanation import Explanation as Explanation
+from .picture.explanation import Layer as Layer
+from .picture.explanation import explain as explain
+from .picture.influence import Influence as Influence
+from .picture.write import write_report as write_report
+from .text.attend import Attended as Attended
+from .text.attend import attend as attend
+from .text.attend import open_text_reader as open_text_reader
+from .text.reader import TextReader as TextReader

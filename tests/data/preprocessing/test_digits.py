@@ -1,0 +1,281 @@
+import io
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from numpy import ndarray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from clearhead.data.pixels import normalize
+from clearhead.data.preprocessing.decode import open_picture
+from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL, Digit, read_digit
+from clearhead.data.preprocessing.grey import to_grey
+from clearhead.models.build import ImageModel, load
+
+from .drawings import FONTS, photographed, printed, stroke
+
+if TYPE_CHECKING:
+    from clearhead.data.images import ImageDataset
+
+COUNT, COMPARED = 200, 60
+
+
+def read(image: Image.Image) -> Digit:
+    return read_digit(to_grey(image))
+
+
+def encoded(image: Image.Image, name: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def on_clear(image: Image.Image, ink: int) -> Image.Image:
+    clear = Image.new("L", image.size, ink).convert("RGBA")
+    clear.putalpha(image)
+    return clear
+
+
+def on_paper(image: Image.Image, number: int) -> Image.Image:
+    """Dark ink on grey paper under falling light with the soft edge of a shadow, and noise."""
+    random = np.random.default_rng(number)
+    ink = np.zeros((260, 260))
+    top, left = random.integers(10, 70, 2)
+    ink[top : top + 168, left : left + 168] = np.asarray(image.resize((168, 168))) / 255
+    y, x = np.mgrid[:260, :260] / 260
+    paper = 0.75 - 0.25 * (x * math.cos(number) + y * math.sin(number))
+    if number % 2:
+        paper = paper * (1 - 0.4 / (1 + np.exp(-(x - 0.3 - 0.4 * y) * 25)))
+    seen = paper * (1 - 0.8 * ink) + random.normal(0, 0.015, ink.shape)
+    return Image.fromarray((seen.clip(0, 1) * 255).astype(np.uint8))
+
+
+def turned(image: Image.Image, number: int) -> bytes:
+    """Stored as a camera does that is held in one of the 8 ways."""
+    ways = [None, 0, 3, 1, 5, 2, 6, 4]
+    way = ways[number % 8]
+    exif = Image.Exif()
+    exif[0x0112] = number % 8 + 1
+    stored = image if way is None else image.transpose(Image.Transpose(way))
+    return encoded(stored, exif=exif)
+
+
+def larger(image: Image.Image, factor: int) -> Image.Image:
+    return image.resize((28 * factor, 28 * factor), Image.Resampling.BICUBIC)
+
+
+def one_bit(image: Image.Image) -> Image.Image:
+    return image.point(lambda value: 255 * (value > 110)).convert("1")
+
+
+def deep(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+
+
+def off_centre(image: Image.Image, number: int) -> Image.Image:
+    return ImageOps.expand(image, (number % 40, number * 7 % 31, number * 3 % 37, number % 5))
+
+
+def animated(image: Image.Image) -> bytes:
+    other = image.transpose(Image.Transpose.ROTATE_180)
+    return encoded(image, "GIF", save_all=True, append_images=[other])
+
+
+# How a digit is stored, the least share of digits that must stay the nearest to themselves, and
+# the largest mean difference in grey levels.
+VARIANTS: dict[str, tuple[Callable[[Image.Image, int], bytes], float, float]] = {
+    "as it is": (lambda image, _: encoded(image), 1.0, 1),
+    "inverted": (lambda image, _: encoded(ImageOps.invert(image)), 1.0, 1),
+    "16 bits": (lambda image, _: encoded(deep(image)), 1.0, 1),
+    "1 bit": (lambda image, _: encoded(one_bit(image)), 0.995, 12),
+    "palette": (lambda image, _: encoded(image.convert("RGB").quantize(32)), 1.0, 2),
+    "grey with alpha": (lambda image, _: encoded(image.convert("LA")), 1.0, 1),
+    "black on clear": (lambda image, _: encoded(on_clear(image, 0)), 1.0, 1),
+    "white on clear": (lambda image, _: encoded(on_clear(image, 255)), 1.0, 1),
+    "CMYK": (lambda image, _: encoded(image.convert("CMYK"), "TIFF"), 1.0, 1),
+    "any orientation": (turned, 1.0, 1),
+    "first frame": (lambda image, _: animated(image), 1.0, 1),
+    "off centre": (lambda image, number: encoded(off_centre(image, number)), 1.0, 1),
+    "tight crop": (lambda image, _: encoded(image.crop(image.getbbox())), 0.97, 6),
+    "3 times larger": (lambda image, _: encoded(larger(image, 3)), 0.97, 10),
+    "10 times larger": (lambda image, _: encoded(larger(image, 10)), 0.97, 13),
+    "pale grey": (
+        lambda image, _: encoded(image.point(lambda value: 120 - value // 4)),
+        0.995,
+        3,
+    ),
+    "JPEG, quality 50": (lambda image, _: encoded(image, "JPEG", quality=50), 0.98, 10),
+    "grey paper": (lambda image, number: encoded(on_paper(image, number)), 0.97, 14),
+}
+
+
+LOSSY = ("JPEG, quality 50", "tight crop")  # a crop does not say which side is paper
+
+
+@pytest.fixture(scope="module")
+def digits(mnist_test: "ImageDataset") -> ndarray:
+    return np.asarray(mnist_test.images[:COUNT, 0].numpy())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_digit_comes_out_the_same_however_it_is_stored(digits: ndarray, name: str) -> None:
+    store, least_share, most = VARIANTS[name]
+    out = stored_and_read(digits, store)
+    distance = apart(out[:COMPARED, None], digits[None, :COMPARED])
+    share = (distance.argmin(axis=1) == np.arange(COMPARED)).mean()
+    assert share >= least_share
+    assert distance.diagonal().mean() <= most
+    assert agreement(load("digits"), digits, out) >= (0.98 if name in LOSSY else 0.995)
+
+
+def stored_and_read(digits: ndarray, store: Callable[[Image.Image, int], bytes]) -> ndarray:
+    """What comes out of files that are made of the digits."""
+    files = [store(Image.fromarray(digit), number) for number, digit in enumerate(digits)]
+    return np.stack([read(open_picture(data)).pixels for data in files])
+
+
+def agreement(model: ImageModel, digits: ndarray, out: ndarray) -> float:
+    """The share of the digits whose label stays the same."""
+
+    def labels(pixels: ndarray) -> Tensor:
+        with torch.inference_mode():
+            images = normalize(torch.from_numpy(pixels)[:, None], model.config)
+            answers: Tensor = model(images).argmax(dim=1)
+        return answers
+
+    return float((labels(digits) == labels(out)).double().mean())
+
+
+def apart(first: ndarray, second: ndarray) -> ndarray:
+    """The mean difference in grey levels, at the best of the 9 places up to one pixel away.
+
+    Where the centre of mass falls between two pixels, noise decides which of them it is.
+    """
+    second = second.astype(np.float32)
+    moves = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    moved = [np.roll(first, move, axis=(-2, -1)).astype(np.float32) for move in moves]
+    return np.asarray(np.min([np.abs(one - second).mean(axis=(-2, -1)) for one in moved], axis=0))
+
+
+def test_mnist_itself_is_not_doubted(digits: ndarray) -> None:
+    assert not any(read(Image.fromarray(digit)).warnings for digit in digits)
+
+
+def mass_centre(pixels: ndarray) -> tuple[float, float]:
+    y, x = np.mgrid[:28, :28]
+    total = pixels.sum(dtype=float)
+    return float((y * pixels).sum() / total), float((x * pixels).sum() / total)
+
+
+def box_sides(pixels: ndarray) -> tuple[int, int]:
+    visible = pixels > 255 * 0.15
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+
+
+@pytest.mark.parametrize("font", FONTS)
+@pytest.mark.parametrize("digit", range(10))
+def test_print_has_the_size_and_place_of_mnist(digit: int, font: str) -> None:
+    out = read(printed(str(digit), font=font))
+    assert out.warnings == ()
+    assert out.pixels.shape == (28, 28)
+    assert out.pixels.dtype == np.uint8
+    assert max(box_sides(out.pixels)) == pytest.approx(20, abs=1)
+    assert mass_centre(out.pixels) == pytest.approx((14, 14), abs=0.6)
+    assert out.pixels.max() == 255
+    assert (out.pixels[0].max(), out.pixels[:, 0].max()) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def clean_drawings() -> ndarray:
+    drawn = [Image.fromarray(np.uint8(255 - 255 * stroke(digit))) for digit in range(10)]
+    return np.stack([read(image).pixels for image in drawn])
+
+
+@pytest.mark.parametrize("light", ["falling", "vignette", "shadow", "pencil", "chalk"])
+@pytest.mark.parametrize("digit", range(10))
+def test_light_on_the_paper_does_not_matter(
+    clean_drawings: ndarray, digit: int, light: str
+) -> None:
+    out = read(photographed(digit, light))
+    assert out.warnings == ()
+    distance = apart(out.pixels, clean_drawings)
+    assert distance.argmin() == digit
+    assert distance[digit] < 0.7 * clean_drawings[digit].mean()
+
+
+def test_thin_strokes_are_as_dark_as_thick_ones() -> None:
+    for digit in range(10):
+        thin, thick = (read(photographed(digit, "falling", width=width)) for width in (2, 11))
+        assert thin.pixels.sum(dtype=float) > 0.5 * thick.pixels.sum(dtype=float)
+
+
+def test_a_small_digit_on_a_large_sheet_is_looked_at_closely() -> None:
+    sheet = Image.new("L", (1900, 1500), 240)
+    sheet.paste(printed("5", side=130).point(lambda value: value * 240 // 255), (1400, 300))
+    near, far = read(printed("5")).pixels.astype(float), read(sheet).pixels.astype(float)
+    assert apart(near, far) < 5
+
+
+def test_a_tiny_digit_is_enlarged() -> None:
+    out = read(printed("2", size=10, side=9))
+    assert max(box_sides(out.pixels)) >= 18
+    assert out.warnings == ()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (8, 8), (97, 61), (600, 500)])
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+def test_a_blank_picture_has_no_digit(shape: tuple[int, int], level: float) -> None:
+    out = read_digit(np.full(shape, level, dtype=np.float32))
+    assert out.warnings == (NO_DIGIT,)
+    assert not out.found
+    assert not out.pixels.any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_and_shade_alone_are_no_digit(seed: int) -> None:
+    y, x = np.mgrid[:300, :200] / 300
+    noise = np.random.default_rng(seed).normal(0, 0.03, x.shape)
+    assert not read_digit((0.8 - 0.3 * x - 0.2 * y + noise).astype(np.float32)).found
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 30), (3, 3), (2, 50), (5, 4)])
+def test_any_shape_and_content_gives_28_by_28(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(math.prod(shape))
+    for _ in range(20):
+        assert read_digit(random.random(shape, dtype=np.float32)).pixels.shape == (28, 28)
+
+
+@pytest.mark.parametrize("text", ["12", "33", "07", "888"])
+def test_several_digits_are_flagged(text: str) -> None:
+    assert SEVERAL in read(printed(text, size=45)).warnings
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_one_digit_is_not_several(digit: int) -> None:
+    assert SEVERAL not in read(photographed(digit, "falling")).warnings
+
+
+def test_very_little_ink_asks_for_more() -> None:
+    canvas = Image.new("L", (28, 28))
+    canvas.paste(255, (12, 12, 14, 17))
+    assert read(canvas).warnings == (TOO_SMALL,)
+
+
+def test_the_edge_of_the_table_is_not_the_digit() -> None:
+    seen = (230 - 200 * stroke(3)).astype(np.uint8)
+    bare = read(Image.fromarray(seen)).pixels.astype(float)
+    seen[:, :9] = 40
+    assert apart(read(Image.fromarray(seen)).pixels, bare) < 2
+
+
+def test_specks_are_left_out() -> None:
+    image = printed("3")
+    clean = read(image).pixels
+    image.putpixel((3, 120), 0)
+    image.putpixel((125, 9), 0)
+    np.testing.assert_array_equal(read(image).pixels, clean)

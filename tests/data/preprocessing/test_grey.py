@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearhead.data.preprocessing.grey import to_grey
+from clearhead.errors import ImageError
+
+HEIGHT, WIDTH = 7, 11
+RAMP = np.linspace(0, 255, HEIGHT * WIDTH).round().astype(np.uint8).reshape(HEIGHT, WIDTH)
+GREY = Image.fromarray(RAMP)
+EXPECTED = RAMP / 255
+
+
+def opaque() -> Image.Image:
+    image = GREY.convert("RGBA")
+    image.putalpha(255)
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        GREY,
+        GREY.convert("RGB"),
+        GREY.convert("LA"),
+        opaque(),
+        GREY.convert("CMYK"),
+        GREY.convert("P"),
+        Image.fromarray(RAMP.astype(np.uint16) * 257),
+        Image.fromarray(RAMP.astype(np.int32) * 257),
+        Image.fromarray((RAMP / 255).astype(np.float32)),
+    ],
+    ids=lambda image: image.mode,
+)
+def test_every_mode_gives_the_same_luminance(image: Image.Image) -> None:
+    np.testing.assert_allclose(to_grey(image), EXPECTED, atol=1e-6)
+    assert to_grey(image).dtype == np.float32
+
+
+def test_one_bit_is_black_and_white() -> None:
+    image = GREY.point(lambda value: 255 * (value > 99)).convert("1")
+    np.testing.assert_array_equal(to_grey(image), RAMP > 99)
+
+
+def test_colours_weigh_as_in_bt_601() -> None:
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8)
+    grey = to_grey(Image.fromarray(colours))
+    np.testing.assert_allclose(grey[0], [0.299, 0.587, 0.114], atol=1 / 255)
+
+
+def test_sixteen_bits_are_not_clipped_to_eight() -> None:
+    values = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 800
+    assert len(np.unique(to_grey(Image.fromarray(values)))) == HEIGHT * WIDTH
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(0, 1.0), (255, 0.0)])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_ink_on_nothing_is_laid_on_paper_of_the_other_colour(
+    mode: str, ink: int, paper: float
+) -> None:
+    image = Image.new("L", (WIDTH, HEIGHT), ink).convert(mode)
+    image.putalpha(GREY)
+    np.testing.assert_allclose(
+        to_grey(image), EXPECTED * ink / 255 + paper * (1 - EXPECTED), atol=1 / 255
+    )
+
+
+def test_a_sheet_with_clear_corners_keeps_its_paper() -> None:
+    sheet = np.full((HEIGHT, WIDTH), 230, dtype=np.uint8)
+    sheet[2:5, 4:6] = 20
+    image = Image.fromarray(sheet).convert("LA")
+    alpha = Image.new("L", (WIDTH, HEIGHT), 255)
+    alpha.putpixel((0, 0), 0)
+    image.putalpha(alpha)
+    np.testing.assert_allclose(to_grey(image), sheet / 255, atol=1 / 255)
+
+
+def test_a_palette_with_a_clear_colour_shows_its_ink() -> None:
+    image = Image.new("P", (WIDTH, HEIGHT), 0)
+    image.putpalette([0, 0, 0, 0, 0, 0])
+    image.putpixel((5, 3), 1)
+    image.info["transparency"] = 0
+    grey = to_grey(image)
+    assert grey[3, 5] == 0
+    assert grey.sum() == HEIGHT * WIDTH - 1
+
+
+def test_what_is_wholly_clear_is_white() -> None:
+    np.testing.assert_array_equal(to_grey(Image.new("RGBA", (WIDTH, HEIGHT))), 1)
+
+
+def test_floats_beyond_one_are_brought_into_range() -> None:
+    image = Image.fromarray((RAMP / 255 * 8 - 2).astype(np.float32))
+    grey = to_grey(image)
+    np.testing.assert_allclose(grey, EXPECTED, atol=0.01)
+    assert (grey.min(), grey.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_an_error(value: float) -> None:
+    values = (RAMP / 255).astype(np.float32)
+    values[3, 5] = value
+    with pytest.raises(ImageError, match="not numbers"):
+        to_grey(Image.fromarray(values))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "F", "I", "I;16"])
+def test_large_pictures_are_averaged_down(mode: str) -> None:
+    image = Image.new(mode, (3 * 1024 + 1, 5))
+    assert to_grey(image).shape in [(2, 1025), (1, 1024)]
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_line_of_pixels_stays_a_line(mode: str) -> None:
+    assert to_grey(Image.new(mode, (5000, 1))).shape[0] == 1

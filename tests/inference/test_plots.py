@@ -1,0 +1,155 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from PIL import Image
+
+from clearhead.data.images import ImageDataset
+from clearhead.errors import InputError, StorageError
+from clearhead.inference._evaluate import Evaluation
+from clearhead.inference.plots import digits_figure, draw_digits
+
+DIGITS = tuple("0123456789")
+
+
+def random_case(
+    names: tuple[str, ...], shape: tuple[int, int, int] = (1, 13, 11), count: int = 67
+) -> tuple[Evaluation, ImageDataset]:
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, len(names), (count,), generator=generator)
+    probabilities = torch.randn(count, len(names), generator=generator).softmax(dim=1)
+    dataset = ImageDataset(name="random", images=images, labels=labels, class_names=names)
+    return Evaluation.from_probabilities(probabilities, labels, names), dataset
+
+
+def panels(evaluation: Evaluation, dataset: ImageDataset) -> dict[str, Axes]:
+    return {str(axes.get_label()): axes for axes in digits_figure(evaluation, dataset).axes}
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_the_picture_is_a_png_of_the_promised_size(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "digits.png"
+    draw_digits(*random_case(DIGITS), path)
+    with Image.open(path) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1800, 1140))
+        assert len(picture.convert("L").getcolors(256) or []) > 50
+    assert [file.name for file in path.parent.iterdir()] == ["digits.png"]
+
+
+def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
+    evaluation, dataset = random_case(DIGITS)
+    for name in ("one", "two"):
+        draw_digits(evaluation, dataset, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_title_tells_accuracy_and_interval() -> None:
+    names = ("a", "b")
+    labels = torch.tensor([0] * 19 + [1])
+    probabilities = torch.tensor([[0.75, 0.25]]).expand(20, 2)
+    images = torch.zeros(20, 1, 5, 7, dtype=torch.uint8)
+    dataset = ImageDataset(name="x", images=images, labels=labels, class_names=names)
+    evaluation = Evaluation.from_probabilities(probabilities, labels, names)
+    assert digits_figure(evaluation, dataset).get_suptitle() == (
+        "Accuracy 95.00 % (19 of 20), 95 % interval 76.39 to 99.11 %; calibration error 20.00 %"
+    )
+
+
+def test_each_image_stands_with_its_own_answer() -> None:
+    evaluation, dataset = random_case(DIGITS)
+    drawn = panels(evaluation, dataset)
+    for axes, answers in (
+        (drawn["samples"], evaluation.samples),
+        (drawn["worst"], evaluation.worst),
+    ):
+        assert len(axes.images) == len(answers) == 32
+        for image, text, answer in zip(axes.images, axes.texts, answers, strict=True):
+            assert np.array_equal(image.get_array(), dataset.images[answer.index, 0])  # type: ignore[arg-type]
+            right = answer.true == answer.predicted
+            name = f"{answer.predicted}" if right else f"{answer.true} → {answer.predicted}"
+            assert text.get_text() == f"{name}\n{100 * answer.probability:.0f} %"
+            assert (text.get_color() == "#b3261e") is not right
+            left, end, bottom, top = image.get_extent()
+            assert left < text.get_position()[0] < end
+            assert text.get_position()[1] < top < bottom
+            assert (end - left) / (bottom - top) == pytest.approx(11 / 13)
+    assert all("→" in caption for caption in texts(drawn["worst"]))
+
+
+def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
+    evaluation, dataset = random_case(DIGITS)
+    confusion = panels(evaluation, dataset)["confusion"]
+    assert len(confusion.texts) == 100
+    for text in confusion.texts:
+        column, row = map(int, text.get_position())
+        assert text.get_text() == (str(evaluation.confusion[row][column] or "·"))
+    assert [label.get_text() for label in confusion.get_yticklabels()] == list(DIGITS)
+
+
+def test_colour_images_and_any_names_are_drawn(tmp_path: Path) -> None:
+    names = ("$dog$", "a cat with a long name", "馬", "[bold]", "x_1^2", "$\\frac{$")
+    evaluation, dataset = random_case(names, shape=(3, 11, 23))
+    draw_digits(evaluation, dataset, tmp_path / "animals.png")
+    samples = panels(evaluation, dataset)["samples"]
+    first = samples.images[0].get_array()
+    assert np.array_equal(first, dataset.images[0].permute(1, 2, 0))  # type: ignore[arg-type]
+    captions = "".join(texts(samples))
+    assert "a cat with …" in captions
+    assert "$dog$" in captions
+
+
+def test_a_small_grid_shows_samples_from_the_whole_set() -> None:
+    names = tuple(f"class {index}" for index in range(4))
+    evaluation, dataset = random_case(names)
+    shown = panels(evaluation, dataset)["samples"].images
+    assert len(shown) == 16
+    last = dataset.images[evaluation.samples[-2].index, 0]
+    assert np.array_equal(shown[-1].get_array(), last)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("classes", "counts", "names"), [(23, 0, 23), (53, 0, None)])
+def test_many_classes_are_drawn_without_counts(
+    classes: int, counts: int, names: int | None, tmp_path: Path
+) -> None:
+    evaluation, dataset = random_case(tuple(f"class {i}" for i in range(classes)))
+    confusion = panels(evaluation, dataset)["confusion"]
+    assert len(confusion.texts) == counts
+    shown = [label.get_text() for label in confusion.get_yticklabels()]
+    assert ("class 22" in shown) is (names is not None)
+    draw_digits(evaluation, dataset, tmp_path / "many.png")
+
+
+def test_a_perfect_model_has_an_empty_grid_of_mistakes(tmp_path: Path) -> None:
+    images = torch.zeros(5, 1, 7, 7, dtype=torch.uint8)
+    names = tuple("abcde")
+    dataset = ImageDataset(name="x", images=images, labels=torch.arange(5), class_names=names)
+    evaluation = Evaluation.from_probabilities(torch.eye(5), torch.arange(5), names)
+    assert panels(evaluation, dataset)["worst"].get_title() == "No mistake"
+    draw_digits(evaluation, dataset, tmp_path / "perfect.png")
+
+
+def test_another_data_set_than_the_evaluated_one_is_refused(tmp_path: Path) -> None:
+    evaluation, _ = random_case(DIGITS)
+    for other in (random_case(DIGITS, count=61)[1], random_case(DIGITS[::-1])[1]):
+        with pytest.raises(InputError, match="the evaluation is of 67 images of 10 classes"):
+            draw_digits(evaluation, other, tmp_path / "digits.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "digits.png").mkdir()
+    with pytest.raises(StorageError, match="cannot write"):
+        draw_digits(*random_case(DIGITS), tmp_path / "digits.png")
+
+
+def test_drawing_leaves_no_global_state() -> None:
+    digits_figure(*random_case(DIGITS))
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
