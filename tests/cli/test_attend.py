@@ -148,7 +148,7 @@ def test_image_commands_refuse_text_models_in_one_line(
     for command in ("predict", "explain"):
         assert main([command, str(tmp_path / "a.png"), "--model", "sentences"]) == 1
         said = capsys.readouterr().err
-        assert "sentences is a TextTransformer, which reads text and no images" in said
+        assert "sentences holds a TextTransformer, expected an image classifier" in said
         assert said.count("\n") == 1
 
 

@@ -13,8 +13,9 @@ from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ImageError, InputError
 from clearhead.inference._predict import SURE, UNSURE, Prediction, predict, predict_many
 from clearhead.inference.prepare import prepare, reads_digits
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 
 
 def decided(config: ImageModelConfig, seed: int = 0) -> ImageModel:

@@ -10,7 +10,7 @@ import torch
 
 from clearhead.inference._predict import answer
 from clearhead.inference.prepare import Prepared
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 from .served import Reply, Served, tensor, tensor_request
 

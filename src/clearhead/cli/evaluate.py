@@ -37,10 +37,11 @@ def evaluate(
     from clearhead.inference._evaluate import evaluate as measure
     from clearhead.inference.matching import load_for
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
     _check_picture(picture)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    reader = load(model)
+    reader = load(model, ImageModel)
     remark_unread(data, root)
     with fetching() as report:
         dataset = load_for(reader.config, data, split, root=root, report=report)

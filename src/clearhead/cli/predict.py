@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clearhead.cli.options import AsJson, Images, ModelSource
 
 if TYPE_CHECKING:
-    from clearhead.models.build import ImageModel
+    from clearhead.models.pretrained import ImageModel
 
 CHUNK = 64
 
@@ -20,11 +20,12 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
     """
     from clearhead.cli.output import ask_for, print_remark
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
     if not images:
         return ask_for("a picture's file, a folder, or - for stdin", "predict")
     rows, failed = [], False
-    for row in _answers(load(model), images):
+    for row in _answers(load(model, ImageModel), images):
         if "error" in row:
             failed = True
             print_remark(f"{row['image']}: {row['error']}")

@@ -27,7 +27,7 @@ from clearhead.inference.metrics import (
     wilson_interval,
 )
 from clearhead.inference.mode import evaluation_mode
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 NUM_SAMPLES = 32
 NUM_MISTAKES = 32

@@ -12,8 +12,8 @@ from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.errors import ImageError, InputError
 from clearhead.inference._evaluate import predict_dataset
 from clearhead.inference.prepare import Prepared, prepare
-from clearhead.models.build import ImageModel
 from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
 
 BATCH = 128
 # A small CNN on MNIST's test digits: below it half of the answers are wrong, above it 1 in 270.
@@ -65,7 +65,7 @@ def answer(model: ImageModel, prepared: Sequence[Prepared]) -> list[Prediction]:
         return []
     pixels = torch.stack([picture.pixels for picture in prepared])
     rows = predict_dataset(model, pixels, BATCH)
-    names = model.config.answers
+    names = model.config.labels
     return [_prediction(names, row, picture) for row, picture in zip(rows, prepared, strict=True)]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clearhead.inference._predict import Prediction, answer
 from clearhead.inference.prepare import Prepared
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.attention import AttentionOf
 
 Attention = Float[Tensor, "layers batch heads queries keys"]

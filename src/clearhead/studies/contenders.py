@@ -16,8 +16,8 @@ from types import MappingProxyType
 from clearhead.inference._evaluate import predict_dataset
 from clearhead.inference.metrics import negative_log_likelihood
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.fit import Watch, fit
 from clearhead.studies.study import Values

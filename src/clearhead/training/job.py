@@ -13,9 +13,8 @@ from clearhead.data.images import ImageDataset
 from clearhead.inference._evaluate import Evaluation, predict_dataset
 from clearhead.inference.matching import load_for
 from clearhead.inference.plots import draw_digits
-from clearhead.models.build import ImageModel
-from clearhead.models.card import write_card
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World, join_world
 from clearhead.training.loop import Trained, train
@@ -79,7 +78,7 @@ def run_job(
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_atomic(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
             draw_digits(evaluation, data.test, out / PICTURE)
-            write_card(out, trained.model, config.model, _measured(evaluation, data.test.name))
+            trained.model.write_card(out, _measured(evaluation, data.test.name))
         return JobResult(trained, evaluation, world.is_first)
 
 

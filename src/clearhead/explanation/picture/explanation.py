@@ -26,7 +26,7 @@ from clearhead.inference._predict import SURE, UNSURE, Prediction
 from clearhead.inference.mode import evaluation_mode
 from clearhead.insight.maps.relevance import Relevance, logits_of
 from clearhead.insight.tokens import Grid
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.recording.captured import Recording
 from clearhead.recording.layers import Layers
 from clearhead.recording.proof import Proof
