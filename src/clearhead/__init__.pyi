@@ -40,9 +40,9 @@ from .models.config import ViTConfig as ViTConfig
 from .models.mlp import PatchMLP as PatchMLP
 from .models.text import TextTransformer as TextTransformer
 from .models.vit import VisionTransformer as VisionTransformer
-from .recording.captured import Recording as Recording
-from .recording.intervene import intervene as intervene
-from .recording.session import capture as capture
+from .recording._capture import capture as capture
+from .recording._capture import intervene as intervene
+from .recording._recording import Recording as Recording
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import train as train
 from .training.recipes import RECIPES as RECIPES

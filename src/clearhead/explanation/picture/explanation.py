@@ -27,11 +27,10 @@ from clearhead.inference.mode import evaluation_mode
 from clearhead.insight.maps.relevance import Relevance, logits_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
-from clearhead.recording.captured import Recording
-from clearhead.recording.layers import Layers
-from clearhead.recording.proof import Proof
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
+from clearhead.recording._proof import Proof
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._recording import Recording
 
 NO_ANSWER = "nothing was answered"
 

@@ -22,8 +22,7 @@ from clearhead.insight.ink import Ink
 from clearhead.insight.maps.rollout import square_weights
 from clearhead.insight.maps.weights import Records, name_of, records_of
 from clearhead.insight.tokens import Tokens, check_tokens
-from clearhead.recording.layers import Layers
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
 
 
 class Described(NamedTuple):

@@ -10,8 +10,7 @@ from clearhead.insight.maps.norms import Projection, value_norms
 from clearhead.insight.maps.relevance import class_relevance
 from clearhead.insight.maps.rollout import read_out, rollout, square_weights
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording.layers import Layers
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
 
 RAW, ROLLOUT, RELEVANCE, VALUES = "raw attention", "rollout", "relevance", "value-weighted"
 
