@@ -26,8 +26,6 @@ from .inference._evaluate import Evaluation as Evaluation
 from .inference._evaluate import evaluate as evaluate
 from .inference._predict import Prediction as Prediction
 from .inference._predict import predict as predict
-from .inference._predict import predict_many as predict_many
-from .inference.plots import draw_digits as draw_digits
 from .microscope.page import build_page as build_page
 from .models.build import build as build
 from .models.build import load as load
