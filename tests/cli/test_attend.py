@@ -126,7 +126,10 @@ def test_json_and_files(
         (("",), "expected a text with at least one word, got ''"),
         (("dog " * 40,), "the text has 40 words and signs, this model reads at most 32"),
         ((SENTENCE, "--word", "cow"), "no word 'cow' in this text; there are: the, dog, chased,"),
-        ((SENTENCE, "--model", "digits"), "digits is a VisionTransformer, which reads images"),
+        (
+            (SENTENCE, "--model", "digits"),
+            "digits holds a VisionTransformer, expected a TextTransformer",
+        ),
         ((SENTENCE, "--model", "nowhere"), "no model at 'nowhere'"),
         ((SENTENCE, "--png", "it.svg"), "--png writes a .png file; name it it.png"),
     ],

@@ -33,7 +33,7 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.score_variance import head_variances, scale_factors
 from clearhead.studies.selection import outcomes_of

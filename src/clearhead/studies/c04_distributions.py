@@ -31,9 +31,8 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture, intervene
+from clearhead.recording._record import AttentionRecord
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.small_reader import small_reader

@@ -27,8 +27,8 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.captured import Recording
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
+from clearhead.recording._recording import Recording
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of
 from clearhead.studies.small_reader import small_reader

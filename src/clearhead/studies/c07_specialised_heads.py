@@ -41,8 +41,8 @@ from clearhead.insight.ink import ink_of
 from clearhead.models.build import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import Change, intervene
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._capture import Change, intervene
+from clearhead.recording._record import AttentionRecord
 from clearhead.studies.contenders import train_contender
 from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences

@@ -42,7 +42,7 @@ from clearhead.insight.ink import ink_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.contenders import CONTENDERS, train_contender
 from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences

@@ -12,7 +12,7 @@ from clearhead.insight.ablation.removal import removing
 from clearhead.insight.answers import Around, probabilities
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import intervene
+from clearhead.recording._capture import intervene
 
 # Of what is left of ranks: less than this share of them is nothing but rounding.
 ROUNDING = 1e-9
