@@ -95,13 +95,6 @@ def test_help_and_output_say_from_where_layers_are_counted(
     assert "numbers, which count from 0 as in Python; the page's layer 1 is number 0" in said
 
 
-def test_a_layer_that_is_no_number_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(SENTENCE, "--layer", "two") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("clearhead: --layer takes INT, got 'two': one layer with all its heads")
-    assert "None" not in said
-
-
 def test_json_and_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
