@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import tempfile
 from importlib.metadata import version as installed_version
@@ -49,6 +50,7 @@ nb_output_stderr = "remove"
 nb_merge_streams = True
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 90
@@ -56,13 +58,16 @@ default_role = "code"
 napoleon_numpy_docstring = False
 
 
-def show_examples_as_code(
+def adapt_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """The indented block below a line "Example:" is code."""
-    lines[:] = "\n".join(lines).replace("\nExample:\n", "\nExample::\n\n").split("\n")
+    """Make the block below "Example:" code, and keep |x| in other text from being a substitution."""
+    text, example, code = "\n".join(lines).partition("\nExample:\n")
+    parts = re.split("(`[^`]*`)", text)
+    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+    lines[:] = ("".join(parts) + example.replace("Example:", "Example::\n") + code).split("\n")
 
 
 def setup(app: Sphinx) -> None:
-    """Before napoleon, which would take the block for prose."""
-    app.connect("autodoc-process-docstring", show_examples_as_code, priority=400)
+    """Register the hook with a priority before napoleon's."""
+    app.connect("autodoc-process-docstring", adapt_docstring, priority=400)
