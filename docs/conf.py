@@ -48,6 +48,7 @@ nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_preserve_defaults = True
@@ -68,6 +69,14 @@ def adapt_docstring(
     lines[:] = ("".join(parts) + example.replace("Example:", "Example::\n") + code).split("\n")
 
 
+def skip_alias(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out a named tuple's fields, which are listed as its parameters."""
+    return True if str(obj.__doc__).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
-    """Register the hook with a priority before napoleon's."""
+    """Register the hooks, that on docstrings with a priority before napoleon's."""
     app.connect("autodoc-process-docstring", adapt_docstring, priority=400)
+    app.connect("autodoc-skip-member", skip_alias)
