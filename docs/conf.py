@@ -44,7 +44,7 @@ myst_heading_anchors = 3
 
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
@@ -62,7 +62,7 @@ napoleon_numpy_docstring = False
 def adapt_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Make the block below "Example:" code, and keep |x| in other text from being a substitution."""
+    """Make the block below "Example:" code, and keep |x| from being a substitution."""
     text, example, code = "\n".join(lines).partition("\nExample:\n")
     parts = re.split("(`[^`]*`)", text)
     parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
