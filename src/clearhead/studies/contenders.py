@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from clearhead.inference._evaluate import predict_dataset
 from clearhead.inference.metrics import negative_log_likelihood
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.studies.digits import training_digits, unseen_digits

@@ -24,7 +24,8 @@ from clearhead.explanation.picture.influence import (
 from clearhead.explanation.picture.kept import Size, choose
 from clearhead.inference._predict import SURE, UNSURE, Prediction
 from clearhead.inference.mode import evaluation_mode
-from clearhead.insight.maps.relevance import Relevance, logits_of
+from clearhead.insight.forward import logits_of
+from clearhead.insight.propagation import Relevance
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
 from clearhead.recording.captured import Recording
