@@ -5,7 +5,7 @@ from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.models.build import build
 from clearhead.models.config import ImageModelConfig
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.contenders import CONTENDERS, reading, train_contender
 from clearhead.studies.digits import training_digits, unseen_digits
 

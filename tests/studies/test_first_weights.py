@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clearhead.models.config import ViTConfig
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.first_weights import unit_queries_and_keys
 from clearhead.training.config import TrainConfig
 from clearhead.training.state import TrainingState

@@ -21,9 +21,9 @@ from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.forward import Around, Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.steps import run
+from clearhead.recording._capture import intervene
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import run
 
 # "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
 # attend to the patch, and the softmax divides its weight among the other keys.

@@ -6,13 +6,12 @@ from torch import Tensor, nn
 
 from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import batches, device_of
 from clearhead.insight.propagation import class_relevance, read_out, rollout, square_weights
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording.layers import Layers
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
+from clearhead.recording._record import AttentionRecord
 
 Projection = nn.Linear | Tensor
 

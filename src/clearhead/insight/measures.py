@@ -15,14 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import device_of
 from clearhead.insight.propagation import square_weights
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
-from clearhead.recording.layers import Layers
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
 
 
 class Measure(NamedTuple):

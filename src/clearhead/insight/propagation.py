@@ -10,14 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
 from clearhead.insight.weights import Records, Weights, name_of, records_of, weights_of
-from clearhead.recording.captured import Recording
-from clearhead.recording.layers import Layers
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
-from clearhead.recording.steps import run
+from clearhead.recording._capture import Layers, capture
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._recording import Recording
+from clearhead.recording._steps import run
 
 HeadFusion = Literal["mean", "max", "min"]
 Readout = int | Sequence[int] | Literal["mean"]

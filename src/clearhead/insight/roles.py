@@ -16,10 +16,10 @@ from clearhead.errors import ConfigError, InputError
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.measures import HeadMeasures, entropy, measure_heads
 from clearhead.insight.tokens import grid_of
-from clearhead.models.build import ImageModel
 from clearhead.models.config import ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 
 NO_CLEAR_ROLE = "no clear role"
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, check_tokens
-from clearhead.recording.choice import Choice, chosen
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, Choice, chosen
 
 # No additive position bias is as large; the smallest of the usual masks subtract 10,000.
 MASK_OFFSET = 9_000.0

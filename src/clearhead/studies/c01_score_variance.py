@@ -32,7 +32,7 @@ from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figur
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.score_variance import head_variances, scale_factors
 from clearhead.studies.selection import outcomes_of
@@ -85,7 +85,7 @@ def run(trial: Trial) -> Values:
     if trial.arm == "drawn":
         return drawn_variances(trial)
     if trial.arm == "shipped":
-        return reader_variances(cast("VisionTransformer", load()), trial)
+        return reader_variances(load(), trial)
     settings = trial.settings
     config = ViTConfig(
         embed_dim=EMBED_DIM,

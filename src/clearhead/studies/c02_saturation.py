@@ -36,7 +36,7 @@ from clearhead.insight.measures import entropy
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.small_reader import small_reader

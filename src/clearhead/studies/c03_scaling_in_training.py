@@ -46,7 +46,7 @@ from clearhead.insight.measures import entropy
 from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.contenders import reading
 from clearhead.studies.digits import training_digits
 from clearhead.studies.first_weights import unit_queries_and_keys

@@ -30,9 +30,8 @@ from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture, intervene
+from clearhead.recording._record import AttentionRecord
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.small_reader import small_reader
@@ -85,7 +84,7 @@ def run(trial: Trial) -> Values:
     if trial.arm == "random":
         return random_rows(trial)
     if trial.arm == "shipped":
-        return reader_rows(cast("VisionTransformer", load()), trial)
+        return reader_rows(load(), trial)
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     model = small_reader(CONFIG, dataset, epochs=settings["epochs"], seed=trial.seed)

@@ -26,8 +26,8 @@ from clearhead.insight.plots import KEY, MUTED, QUERY, VALUE, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.captured import Recording
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
+from clearhead.recording._recording import Recording
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of
 from clearhead.studies.small_reader import small_reader
@@ -66,7 +66,7 @@ def run(trial: Trial) -> Values:
     if trial.arm == "random":
         return random_changes(trial)
     if trial.arm == "shipped":
-        return reader_changes(cast("VisionTransformer", load()), trial)
+        return reader_changes(load(), trial)
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     model = small_reader(CONFIG, dataset, epochs=settings["epochs"], seed=trial.seed)

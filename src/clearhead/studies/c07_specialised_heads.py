@@ -42,9 +42,10 @@ from clearhead.insight.roles import (
 )
 from clearhead.insight.tokens import grid_of
 from clearhead.models.build import load
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import Change, intervene
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._capture import Change, intervene
+from clearhead.recording._record import AttentionRecord
 from clearhead.studies.contenders import train_contender
 from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences
@@ -77,7 +78,7 @@ def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
 def run(trial: Trial) -> Values:
     """Train a reader, or take the shipped one, and measure its heads."""
     settings = trial.settings
-    model = load()
+    model: ImageModel = load()
     if trial.arm == "small":
         model = train_contender(
             "vit", digits=settings["digits"], steps=settings["steps"], seed=trial.seed

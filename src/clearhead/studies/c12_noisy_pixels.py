@@ -40,9 +40,9 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy
 from clearhead.insight.plots import new_figure
 from clearhead.insight.tokens import Grid
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 from clearhead.studies.contenders import CONTENDERS, train_contender
 from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences

@@ -16,9 +16,8 @@ from torch import Tensor
 from clearhead.data.text.sentences import PLACES, Asked, PronounSentence
 from clearhead.data.text.words import MASK, WordTokenizer
 from clearhead.models.text import TextTransformer
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture, intervene
+from clearhead.recording._record import AttentionRecord
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
 RIDGE = 1.0

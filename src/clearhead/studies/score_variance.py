@@ -6,8 +6,8 @@ from torch import Tensor
 
 from clearhead.attention import MultiHeadAttention
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.captured import Recording
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._recording import Recording
 
 
 def score_variance(

@@ -18,7 +18,7 @@ from clearhead.insight.ablation import Part, without_part
 from clearhead.insight.forward import probabilities
 from clearhead.insight.propagation import Relevance, read_out, relevance_of, rollout
 from clearhead.insight.tokens import Grid
-from clearhead.recording.captured import Recording
+from clearhead.recording._recording import Recording
 
 MOST_SILENCED = 64
 

@@ -1,0 +1,161 @@
+"""From tracked operations to an attention record."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from clearhead.recording._call_site import Place
+from clearhead.recording._explicit import History, Written
+from clearhead.recording._layout import Heads, Layout, find_heads, mask_apart
+from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call, permuted
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import CASTS, HOLE, Hole, Step
+
+# Steps that leave every number where it is and as it is (types are widened when computed anew).
+IDLE = CASTS | {"contiguous", "clone"}
+
+
+def written_record(found: Written, produced: Tensor, place: Place) -> AttentionRecord:
+    """The record of an attention found in a model's own arithmetic.
+
+    The plain forms, scores times a constant and one mask added, become scale and mask; whatever
+    else the model does stays as the steps it took.
+    """
+    history = found.history
+    product, factors = _turned_to_softmax(history)
+    heads = find_heads(place.module, product.left)
+    scale, steps = _leading_scale(product, history)
+    mask = _mask(steps) if _is_plain(product, history) else None
+    return AttentionRecord(
+        name=place.path,
+        query=heads.apart(divided(product.left, factors[0])),
+        key=heads.apart(divided(product.right, factors[1])),
+        value=heads.apart(found.values.right.transpose(-2, -1)),
+        attn_mask=None if mask is None else mask_apart(heads, mask, product.dims),
+        is_causal=False,
+        scale=scale * factors[0] * factors[1],
+        before=() if mask is not None else _before_softmax(steps, product, history, heads),
+        after=_after_softmax(found, product, heads),
+        produced=produced,
+        layout=Layout(found.values.order, heads),
+        precision=history.precision,
+    )
+
+
+def _turned_to_softmax(history: History) -> tuple[Product, tuple[Factor, Factor]]:
+    """The product with the axis of the softmax last, so that its columns are the keys."""
+    product = history.product
+    order = product.order or tuple(range(product.dims))
+    if history.dim == order[-2] and not _rearranges(history.before):
+        return product.turned(), history.factors[::-1]
+    return product, history.factors
+
+
+def _is_plain(product: Product, history: History) -> bool:
+    in_order = product.order is None and history.dim == product.dims - 1
+    return in_order and not _rearranges(history.before)
+
+
+def _rearranges(steps: Iterable[Step]) -> bool:
+    return any(step.moves_only and step.name not in IDLE for step in steps)
+
+
+def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
+    """The constants that come before anything but rearrangement, and the steps that are left."""
+    scale: Factor = 1.0
+    left = []
+    steps = iter(step for step in history.before if step.name not in IDLE)
+    for step in steps:
+        factor = _factor(step, product, history)
+        if factor is not None:
+            scale = scale * factor
+            continue
+        left.append(step)
+        if not step.moves_only:
+            break
+    return scale, [*left, *steps]
+
+
+def _factor(step: Step, product: Product, history: History) -> Factor | None:
+    x = product.left
+    args = tuple(x if arg is HOLE else arg for arg in step.args)
+    factor = None if step.kwargs else factor_of_call(step.name, args, x)
+    if isinstance(factor, Tensor) and factor.dim():
+        per_head = _is_plain(product, history) and product.dims > 3
+        return factor if per_head else None
+    return factor
+
+
+def _mask(steps: list[Step]) -> Tensor | None:
+    """The mask, where masking is all that happens between scaled scores and softmax."""
+    if len(steps) != 1 or steps[0].kwargs:
+        return None
+    match steps[0].name, steps[0].args:
+        case (("add" | "add_" | "__add__" | "__iadd__"), (Hole(), Tensor() as mask)):
+            return mask
+        case (("add" | "__radd__" | "__add__"), (Tensor() as mask, Hole())):
+            return mask
+        case (("masked_fill" | "masked_fill_"), (Hole(), Tensor() as ignored, float() as value)):
+            return ~ignored if value == -math.inf and ignored.dtype == torch.bool else None
+    return None
+
+
+def _before_softmax(
+    steps: list[Step], product: Product, history: History, heads: Heads
+) -> tuple[Step, ...]:
+    """From canonical scaled scores to what the softmax was given, canonical again."""
+    last = _order_of_weights(product, history)
+    return _in_layout_of_model(_inverse(product.order), steps, last, product.dims, heads)
+
+
+def _after_softmax(found: Written, product: Product, heads: Heads) -> tuple[Step, ...]:
+    """From canonical weights to what met the values, canonical again."""
+    history = found.history
+    first = _inverse(_order_of_weights(product, history))
+    steps = [step for step in history.after if step.name not in IDLE]
+    return _in_layout_of_model(first, steps, found.values.first_order, history.dims, heads)
+
+
+def _order_of_weights(product: Product, history: History) -> Order:
+    """The permutation that makes the softmax's result canonical, its axis the last."""
+    if not _rearranges(history.before):
+        return product.order
+    return _last(history.dim, history.dims)
+
+
+def _in_layout_of_model(
+    first: Order, steps: list[Step], last: Order, dims: int, heads: Heads
+) -> tuple[Step, ...]:
+    """The steps between two permutations, entered and left with heads as an axis of their own."""
+    if not steps and _composed(first, last) is None:
+        return ()
+    return (
+        _move(lambda x: heads.joined(x, dims)),
+        *([_move(lambda x: permuted(x, first))] if first is not None else []),
+        *steps,
+        *([_move(lambda x: permuted(x, last))] if last is not None else []),
+        _move(heads.apart),
+    )
+
+
+def _move(function: Callable[[Tensor], Tensor]) -> Step:
+    return Step("permute", function)
+
+
+def _last(dim: int, dims: int) -> Order:
+    """The permutation that puts one axis last."""
+    return None if dim == dims - 1 else (*(axis for axis in range(dims) if axis != dim), dim)
+
+
+def _inverse(order: Order) -> Order:
+    return None if order is None else tuple(order.index(axis) for axis in range(len(order)))
+
+
+def _composed(first: Order, last: Order) -> Order:
+    """One permutation after another; None where they cancel."""
+    if first is None or last is None:
+        return first or last
+    both = tuple(None if axis is None else first[axis] for axis in last)
+    return None if both == tuple(range(len(both))) else both

@@ -1,0 +1,134 @@
+"""Operations between the stages that can be replayed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Functions that move numbers without changing them.
+LAYOUT = frozenset(
+    "view reshape transpose permute contiguous unflatten flatten unsqueeze squeeze expand "
+    "swapaxes swapdims movedim moveaxis clone view_as reshape_as expand_as t T mT".split()
+)
+
+# Functions that change the type alone.
+CASTS = frozenset("to type_as float half bfloat16 double type".split())
+
+
+class Hole:
+    """Stands in a step's arguments for the tensor it acts on."""
+
+
+HOLE = Hole()
+
+
+@dataclass(frozen=True, repr=False)
+class Step:
+    """One function call with a hole where the scores or weights go in.
+
+    It is taken again in the type, the autocast and, for dropout, the random state of the first
+    time, so that it gives what it gave then.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = (HOLE,)
+    kwargs: dict[str, Any] | None = None
+    dtype: torch.dtype | None = None
+    random_state: Tensor | None = None
+    autocast: torch.dtype | None = None
+
+    def __repr__(self) -> str:
+        return f"Step({self.name})"
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether it rearranges its numbers and leaves them as they are."""
+        return self.name in LAYOUT or self.name in CASTS
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The step, on `x`."""
+        x = x if self.dtype is None else x.to(self.dtype)
+        if _in_place(self.name):
+            x = x.clone()
+        args = tuple(_each(arg, Hole, lambda _: x) for arg in self.args)
+        kwargs = {name: _each(arg, Hole, lambda _: x) for name, arg in (self.kwargs or {}).items()}
+        if self.random_state is None:
+            with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+                result = self.function(*args, **kwargs)
+        else:
+            result = with_random_state(self.random_state, x, self.function, *args, **kwargs)
+        return x if self.name == "__setitem__" else result
+
+    def tensors(self) -> Iterable[Tensor]:
+        """The tensors it holds."""
+        found: list[Tensor] = []
+        self.changed(lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
+        return found
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
+        """The same step with each tensor it holds changed: detached, copied."""
+        return replace(
+            self,
+            args=tuple(_each(arg, Tensor, change) for arg in self.args),
+            kwargs={name: _each(arg, Tensor, change) for name, arg in (self.kwargs or {}).items()},
+        )
+
+
+def run(steps: Iterable[Step], x: Tensor) -> Tensor:
+    """All of them, in order."""
+    for step in steps:
+        x = step(x)
+    return x
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The type that autocast computes in right now on the device of `x`, None where it is off."""
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
+def random_state(x: Tensor) -> Tensor:
+    """The state of the generator that dropout would use on the device of `x`."""
+    if x.device.type == "cuda":
+        return torch.cuda.get_rng_state(x.device)
+    return torch.get_rng_state()
+
+
+def with_random_state(
+    state: Tensor, x: Tensor, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Call `function` from that random state, and leave the generators as they were."""
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        if x.device.type == "cuda":
+            torch.cuda.set_rng_state(state, x.device)
+        else:
+            torch.set_rng_state(state)
+        return function(*args, **kwargs)
+
+
+def _in_place(name: str) -> bool:
+    dunder = name.startswith("__")
+    return (
+        name == "__setitem__"
+        or (dunder and name.startswith("__i"))
+        or (name.endswith("_") and not dunder)
+    )
+
+
+def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """`arg`, or the parts of a list, with those of a kind changed."""
+    if isinstance(arg, kind):
+        return change(arg)
+    if type(arg) in (list, tuple):
+        return type(arg)(change(part) if isinstance(part, kind) else part for part in arg)
+    return arg
+
+
+def coarsest(*dtypes: torch.dtype) -> torch.dtype:
+    """The type that rounds most."""
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
