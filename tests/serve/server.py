@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image, ImageDraw
 
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.app import make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.run import DrainingServer, listen

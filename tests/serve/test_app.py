@@ -12,8 +12,9 @@ from PIL import Image
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ConfigError
 from clearhead.inference import predict, prepare
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.app import Application, make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.schemas import Answer, HeadWeights

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from clearhead.errors import InputError
 from clearhead.inference import ModelInput, Prediction, predict_inputs
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve._batcher import Batcher, Result, Work, attention_weights, compute
 from clearhead.serve.metrics import Metrics
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 from .server import (
     MODEL,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clearhead.inference import ModelInput, predict_inputs
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 from .server import MODEL, Response, ServerThread, tensor, tensor_request
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clearhead.microscope.shipped import ready_page
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 from .command import Command, count_of, descendants, is_running
 from .server import Client, ServerThread, png, post, status_of, wait_until

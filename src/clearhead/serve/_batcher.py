@@ -18,7 +18,7 @@ from torch import Tensor
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.inference import ModelInput, Prediction, predict_inputs
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.recording import capture
 from clearhead.serve.metrics import Metrics
 

@@ -8,7 +8,7 @@ import torch
 from fastapi import Request
 
 from clearhead.inference import ModelInput
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve._batcher import Batcher, Result, Work, compute
 from clearhead.serve._decoders import Decoded, Decoders, Kind
 from clearhead.serve._limits import read_body, within_deadline

@@ -25,9 +25,8 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.data.pixels import normalize
-from clearhead.insight.answers import probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.forward import probabilities
+from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -85,7 +84,7 @@ def run(trial: Trial) -> Values:
     if trial.arm == "random":
         return random_rows(trial)
     if trial.arm == "shipped":
-        return reader_rows(cast("VisionTransformer", load()), trial)
+        return reader_rows(load(), trial)
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     model = small_reader(CONFIG, dataset, epochs=settings["epochs"], seed=trial.seed)

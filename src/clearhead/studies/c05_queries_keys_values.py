@@ -22,8 +22,7 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.data.pixels import normalize
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY, VALUE
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import KEY, MUTED, QUERY, VALUE, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -67,7 +66,7 @@ def run(trial: Trial) -> Values:
     if trial.arm == "random":
         return random_changes(trial)
     if trial.arm == "shipped":
-        return reader_changes(cast("VisionTransformer", load()), trial)
+        return reader_changes(load(), trial)
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     model = small_reader(CONFIG, dataset, epochs=settings["epochs"], seed=trial.seed)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from clearhead.inference import negative_log_likelihood, predict_probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.models.build import ImageModel
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.fit import Watch, fit
 from clearhead.studies.study import Values

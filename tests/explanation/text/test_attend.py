@@ -16,7 +16,7 @@ from clearhead.errors import CheckpointError, ConfigError, InputError
 from clearhead.explanation.text.attend import attend, open_text_reader
 from clearhead.explanation.text.files import attended_csv, attended_dict, attended_figure
 from clearhead.explanation.text.own import answer_of
-from clearhead.insight.maps.tables import attention_table
+from clearhead.insight.tables import attention_table
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 
@@ -26,12 +26,12 @@ TOKENS = ("the", "dog", "chased", "the", "ball", "because", "it", "was", "hungry
 
 def weights_of(model: str, text: str = SENTENCE) -> list[torch.Tensor]:
     """Written out: the softmax of scaled scores of each layer, with no capture."""
-    network = ch.load_text(model)
+    network = ch.load(model)
     ids = torch.tensor([WordTokenizer(network.config.vocabulary).encode(text).ids])
     x, found = network.embedded(ids), []
     later = torch.ones(ids.shape[1], ids.shape[1]).triu(1).bool()
     for block in network.blocks:
-        qkv = block.attn.qkv(block.norm1(x))  # type: ignore[operator, union-attr]
+        qkv = block.attn.qkv(block.norm1(x))
         query, key, _ = qkv.unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
         scores = query @ key.transpose(-1, -2) / 8**0.5
         if network.config.causal:
@@ -150,7 +150,7 @@ def test_who_is_meant_is_not_asked_of_a_model_that_does_not_know_the_words() -> 
 def test_no_question_is_asked_where_none_can_be() -> None:
     model = build(TextConfig(vocabulary=("[padding]", "[unknown]", "[mask]", "it", "."))).eval()
     assert answer_of(model, "it.") is None  # it has no words for the question
-    shipped = ch.load_text()
+    shipped = ch.load("sentences")
     assert answer_of(shipped, "The cat sat.") is None
     assert answer_of(shipped, "The cat sat. The dog sat because it was tired.") is None
     assert answer_of(shipped, SENTENCE) is not None
@@ -319,7 +319,7 @@ def test_however_a_mask_is_spelt_what_it_covers_is_not_visible(lowest: float) ->
     assert table.rows[1].multiple == pytest.approx(2)  # even shares among two
     assert [str(row) for row in table.rows] == ["a → a: 0 %", "a → b: 100 %", "a → c: –"]
     assert str(table).splitlines()[-1] == "a → c    –"
-    least = attention_table(seen[0], ("a", "b", "c"), head=1, query=0, most=1).left_out
+    least = attention_table(seen[0], ("a", "b", "c"), head=1, query=0, max_keys=1).rest
     assert [(row.key, row.multiple, row.visible) for row in least] == [("2 others", 0.0, True)]
 
 
