@@ -44,8 +44,8 @@ HEAD = """\
 
 [`capture`](recording.md) applied to {count} architectures, each with random weights and one forward
 pass on {machine}, with torch {torch}, timm {timm}, torchvision {torchvision} and transformers
-{transformers}. In {proved} of {runs} runs all attentions were recorded and verified; the last column
-gives the reason for the others. This page is written by
+{transformers}. In {proved} of {runs} runs all attentions were recorded and verified; the last
+column gives the reason for the others. This page is written by
 
 ```sh
 python benchmarks/architectures.py
@@ -53,7 +53,7 @@ python benchmarks/architectures.py
 
 - **attentions**: number of recorded attentions
 - **first**: heads × queries × keys of the first one
-- **error**: largest relative difference between weights · V and the model's output, over all of them
+- **error**: largest relative difference between weights · V and the model's output
 - **tolerance**: largest difference that rounding in float32 explains
 
 | library | architecture | implementation | attentions | first | error | tolerance | |
