@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from clearhead.studies.study import Budget, Comparison, Outcome, Study, Trial, Values
+from clearhead.studies._unconverted import Comparison, Study
+from clearhead.studies.table import Budget, Outcome, Trial, Values
 
 _DRAWN: set[str] = set()
 

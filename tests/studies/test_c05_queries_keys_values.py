@@ -10,8 +10,9 @@ from clearhead.attention import MultiHeadAttention
 from clearhead.data.datasets import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import c05_queries_keys_values as c05
-from clearhead.studies.study import Check, Outcome, Trial
+from clearhead.studies._unconverted import Check
+from clearhead.studies.claims import c05_queries_keys_values as c05
+from clearhead.studies.table import Outcome, Trial
 
 
 def as_claimed(outcomes: list[Outcome]) -> list[bool]:
@@ -33,7 +34,7 @@ def made_up(**changes: float) -> list[Outcome]:
     drawn = {**exact, **changes}
     read = {**exact, "weights_above": [0.1, 0.3], "rows_apart": [[0.1, 0.2], [0.4, 0.6], [0, 0.1]]}
     return [
-        Outcome(trial=Trial(study="queries-keys-values", arm=arm, seed=seed), values=values)
+        Outcome(trial=Trial(study="queries-keys-values", condition=arm, seed=seed), values=values)
         for seed in (1, 2)
         for arm, values in (("random", drawn), ("shipped", read), ("trained", read))
     ]
@@ -42,7 +43,7 @@ def made_up(**changes: float) -> list[Outcome]:
 @given(st.integers(0, 2**32))
 @settings(deadline=None, max_examples=40)
 def test_in_random_tensors_only_what_is_ones_own_changes(seed: int) -> None:
-    trial = Trial(study="queries-keys-values", arm="random", seed=seed, settings={"draws": 2})
+    trial = Trial(study="queries-keys-values", condition="random", seed=seed, settings={"draws": 2})
     found = c05.run(trial)
     assert found["values"] == 0
     assert max(found["other_rows"], found["other_columns"]) <= c05.ROUNDING
@@ -68,9 +69,9 @@ def test_planted_faults_are_caught(
         return honest(query, key, value)
 
     monkeypatch.setattr(attention, "attention_stages", faulty)
-    trial = Trial(study="queries-keys-values", arm="random", seed=1, settings={"draws": 5})
+    trial = Trial(study="queries-keys-values", condition="random", seed=1, settings={"draws": 5})
     wrong = Outcome(trial=trial, values=c05.run(trial))
-    others = [x for x in made_up() if x.trial.arm != "random"]
+    others = [x for x in made_up() if x.trial.condition != "random"]
     assert not as_claimed([*others, wrong])[caught]
 
 
@@ -81,7 +82,7 @@ def test_in_a_reader_values_move_the_layers_above_only(mnist_test: ImageDataset)
         if isinstance(layer, MultiHeadAttention):
             torch.nn.init.normal_(layer.qkv.weight, std=0.5)
             torch.nn.init.normal_(layer.proj.weight, std=0.5)
-    trial = Trial(study="queries-keys-values", arm="trained", seed=1, settings={"images": 6})
+    trial = Trial(study="queries-keys-values", condition="trained", seed=1, settings={"images": 6})
     found = c05.reader_changes(model, trial)
     assert found["values"] == 0
     assert max(found["other_rows"], found["other_columns"]) <= c05.ROUNDING

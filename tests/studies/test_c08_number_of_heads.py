@@ -1,7 +1,7 @@
 import pytest
 
-from clearhead.studies.c08_number_of_heads import STUDY
-from clearhead.studies.study import Budget, Trial, Values
+from clearhead.studies.claims.c08_number_of_heads import STUDY
+from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
@@ -53,7 +53,7 @@ def test_parameters_are_constant_and_heads_are_not(mnist_train: object) -> None:
         STUDY.run(
             Trial(
                 study=STUDY.name,
-                arm="heads",
+                condition="heads",
                 seed=3,
                 settings={"heads": heads, "digits": 100, "epochs": 1, "unseen": 50},
             )

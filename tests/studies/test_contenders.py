@@ -6,8 +6,12 @@ from clearhead.data.pixels import normalize
 from clearhead.models.build import build
 from clearhead.models.config import ImageModelConfig
 from clearhead.recording.session import capture
-from clearhead.studies.contenders import CONTENDERS, reading, train_contender
-from clearhead.studies.digits import training_digits, unseen_digits
+from clearhead.studies.measures.classifiers import (
+    COMPARED_MODELS,
+    train_compared_model,
+    training_digits,
+    unseen_digits,
+)
 
 
 def pictures(seed: int = 0) -> torch.Tensor:
@@ -16,14 +20,14 @@ def pictures(seed: int = 0) -> torch.Tensor:
 
 def fresh(name: str) -> torch.nn.Module:
     torch.manual_seed(1)
-    model = build(CONTENDERS[name].model)
+    model = build(COMPARED_MODELS[name].config)
     for parameter in model.parameters():  # first weights hardly do anything
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
 
 
 def test_all_contenders_have_as_many_parameters_within_one_part_in_twenty() -> None:
-    sizes = [sum(x.numel() for x in fresh(name).parameters()) for name in CONTENDERS]
+    sizes = [sum(x.numel() for x in fresh(name).parameters()) for name in COMPARED_MODELS]
 
     assert max(sizes) <= 1.05 * min(sizes)
 
@@ -65,7 +69,7 @@ def test_a_contender_is_the_same_for_a_seed_and_another_for_another(
     mnist_train: ImageDataset,
 ) -> None:
     one, again, other = (
-        train_contender("mlp", digits=130, steps=5, seed=seed) for seed in (3, 3, 4)
+        train_compared_model("mlp", digits=130, steps=5, seed=seed) for seed in (3, 3, 4)
     )
 
     first, second, third = (
@@ -79,7 +83,7 @@ def test_a_contender_is_the_same_for_a_seed_and_another_for_another(
 def test_it_learns_what_it_is_shown(mnist_train: ImageDataset) -> None:
     seen: list[int] = []
 
-    model = train_contender(
+    model = train_compared_model(
         "mlp", digits=100, steps=60, seed=5, watch=lambda state: seen.append(state.step)
     )
 
@@ -95,12 +99,12 @@ def test_reading_is_right_answers_in_per_cent_and_their_mean_loss(
     mnist_test: ImageDataset,
 ) -> None:
     torch.manual_seed(2)
-    model = build(CONTENDERS["mlp"].model)
+    model = build(COMPARED_MODELS["mlp"].config)
     digits = unseen_digits(53, 7)
     with torch.no_grad():
         logits = model(normalize(digits.images, model.config)).double()
 
-    read = reading(model, unseen=53, seed=7)
+    read = accuracy_on_unseen(model, unseen=53, seed=7)
 
     right = sum(int(a) == int(b) for a, b in zip(logits.argmax(1), digits.labels, strict=True))
     assert read["accuracy"] == pytest.approx(100 * right / 53)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.studies.cost import longest_chain, peak_bytes, processor_seconds, speedup
+from clearhead.studies.measures.cost import longest_chain, peak_bytes, processor_seconds, speedup
 
 
 def test_peak_counts_what_is_held_at_once_and_not_what_was_let_go() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from clearhead.models.config import ViTConfig
 from clearhead.recording.session import capture
-from clearhead.studies.first_weights import unit_queries_and_keys
+from clearhead.studies.measures.scores import unit_queries_and_keys
 from clearhead.training.config import TrainConfig
 from clearhead.training.state import TrainingState
 

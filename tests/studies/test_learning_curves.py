@@ -1,7 +1,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from clearhead.studies.learning_curves import (
+from clearhead.studies.measures.learning_curves import (
     LONG,
     STEPS,
     draw_learning_curves,
@@ -10,18 +10,18 @@ from clearhead.studies.learning_curves import (
     mean_accuracies,
     run_learning,
 )
-from clearhead.studies.study import Outcome, Trial
+from clearhead.studies.table import Outcome, Trial
 
 
 def outcome(arm: str, seed: int, digits: int, accuracy: float) -> Outcome:
-    trial = Trial(study="s", arm=arm, seed=seed, settings={"digits": digits})
+    trial = Trial(study="s", condition=arm, seed=seed, settings={"digits": digits})
     return Outcome(trial=trial, values={"accuracy": accuracy})
 
 
 def test_each_arm_and_seed_has_a_trial_of_the_usual_length() -> None:
     trials = learning_trials("s", ("vit", "mlp"), range(5, 8), digits=1_000)
 
-    assert {(trial.arm, trial.seed) for trial in trials} == {
+    assert {(trial.condition, trial.seed) for trial in trials} == {
         (arm, seed) for arm in ("vit", "mlp") for seed in (5, 6, 7)
     }
     assert {trial.settings["steps"] for trial in trials} == {STEPS[1_000]}
@@ -64,16 +64,18 @@ def test_curves_are_errors_with_a_point_for_each_trial() -> None:
 def test_a_trial_reads_as_many_digits_as_it_is_told(mnist_train: object) -> None:
     settings = {"digits": 100, "steps": 2, "unseen": 40}
 
-    values = run_learning(Trial(study="s", arm="mlp", seed=3, settings=settings))
+    values = run_learning(Trial(study="s", condition="mlp", seed=3, settings=settings))
 
     assert values["accuracy"] * 40 / 100 == pytest.approx(round(values["accuracy"] * 40 / 100))
-    assert values == run_learning(Trial(study="s", arm="mlp", seed=3, settings=settings))
+    assert values == run_learning(Trial(study="s", condition="mlp", seed=3, settings=settings))
 
 
 def test_long_trainings_are_kept_apart_and_told_beside_the_usual_ones_of_their_seeds() -> None:
     usual = [
         Outcome(
-            trial=Trial(study="s", arm="vit", seed=seed, settings={"digits": 10_000, "steps": 500}),
+            trial=Trial(
+                study="s", condition="vit", seed=seed, settings={"digits": 10_000, "steps": 500}
+            ),
             values={"accuracy": accuracy},
         )
         for seed, accuracy in ((0, 90.0), (1, 92.0), (2, 50.0))
@@ -81,7 +83,7 @@ def test_long_trainings_are_kept_apart_and_told_beside_the_usual_ones_of_their_s
     long = [
         Outcome(
             trial=Trial(
-                study="s", arm="vit", seed=seed, settings={"digits": 10_000, "steps": LONG}
+                study="s", condition="vit", seed=seed, settings={"digits": 10_000, "steps": LONG}
             ),
             values={"accuracy": accuracy},
         )

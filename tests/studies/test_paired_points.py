@@ -1,6 +1,6 @@
 from matplotlib.figure import Figure
 
-from clearhead.studies.paired_points import draw_differences
+from clearhead.studies._unconverted import draw_differences
 from clearhead.studies.study import Comparison
 
 

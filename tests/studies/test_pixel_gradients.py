@@ -3,7 +3,7 @@ import torch
 from clearhead.insight.grids import grid_of
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.pixel_gradients import pixel_gradients
+from clearhead.studies.measures.influence import pixel_gradients
 
 
 def test_each_patch_gets_the_mean_slope_of_the_answers_logit_by_its_pixels() -> None:

@@ -10,7 +10,7 @@ from clearhead.data.text.words import WordTokenizer
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
-from clearhead.studies.pronouns import (
+from clearhead.studies.measures.pronouns import (
     FIRST,
     PRONOUN,
     SECOND,

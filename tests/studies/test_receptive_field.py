@@ -7,7 +7,7 @@ from clearhead.models.block import Mlp
 from clearhead.models.cnn import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.receptive_field import (
+from clearhead.studies.measures.receptive_field import (
     layer_count,
     layer_fields,
     layer_tokens,

@@ -39,7 +39,7 @@ def test_every_study_is_in_the_table_and_as_it_calls_itself() -> None:
 
 @pytest.mark.usefixtures("three")
 def test_a_study_is_found_by_name_and_by_claim() -> None:
-    assert find_source("noise") == "clearhead.studies.c12_noise:STUDY"
+    assert find_source("noise") == "clearhead.studies.claims.c12_noise:STUDY"
     assert find_source("C12") == find_source("c12") == find_source("noise")
     assert find_source("my.module:MINE") == "my.module:MINE"
 

@@ -6,7 +6,7 @@ from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
-from clearhead.studies.score_variance import (
+from clearhead.studies.measures.scores import (
     head_variances,
     scale_factors,
     score_variance,

@@ -5,7 +5,7 @@ from scipy.stats import spearmanr
 from clearhead.insight.grids import grid_of
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.silencing import (
+from clearhead.studies.measures.influence import (
     partial_rank_correlations,
     rank_correlations,
     silencing_effects,

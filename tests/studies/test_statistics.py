@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clearhead.studies.statistics import (
+from clearhead.studies.stats import (
     above_p,
     equivalence_p,
+    hedges_g,
     holm,
     paired_interval,
     share_interval,
     sign_flip_p,
-    standardised,
 )
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -171,10 +171,10 @@ def test_holm_keeps_its_promise_beside_true_differences() -> None:
 
 def test_the_effect_size_of_few_pairs_is_hardly_biased() -> None:
     rows = np.random.default_rng(13).normal(0.8, 1.0, size=(6_000, 6))
-    sizes = [standardised(row) for row in rows]
+    sizes = [hedges_g(row) for row in rows]
     assert np.mean([size for size in sizes if size is not None]) == pytest.approx(0.8, abs=0.03)
-    assert standardised([1.0, 1.0, 1.0]) is None
-    assert standardised([1.0, 2.0]) is None
+    assert hedges_g([1.0, 1.0, 1.0]) is None
+    assert hedges_g([1.0, 2.0]) is None
 
 
 def test_the_same_numbers_give_the_same_bits() -> None:

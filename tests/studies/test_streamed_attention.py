@@ -4,8 +4,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.studies.cost import peak_bytes
-from clearhead.studies.streamed_attention import streamed_attention
+from clearhead.studies.measures.cost import peak_bytes, streamed_attention
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

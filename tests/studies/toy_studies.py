@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 from clearhead.studies import Comparison, Study, Trial
-from clearhead.studies.selection import values_of
+from clearhead.studies._unconverted import values_of
 
 ARMS = ("with", "without", "1/d_k of <b>&")
 
 
 def trials(budget, seeds):
     return tuple(
-        Trial(study="toy", arm=arm, seed=seed, settings={"size": 3})
+        Trial(study="toy", condition=arm, seed=seed, settings={"size": 3})
         for arm in ARMS
         for seed in seeds
     )
@@ -27,8 +27,8 @@ def run(trial):
     with Path("begun.txt").open("a") as file:
         file.write(trial.name + "\\n")
     time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
-    generator = random.Random(f"{trial.arm} {trial.seed}")
-    level = {"with": 3.0, "without": 0.0}.get(trial.arm, 0.0)
+    generator = random.Random(f"{trial.condition} {trial.seed}")
+    level = {"with": 3.0, "without": 0.0}.get(trial.condition, 0.0)
     return {"score": generator.gauss(level, 0.5), "all": [generator.random() for _ in range(5)]}
 
 
@@ -73,12 +73,12 @@ NULL = """
 from dataclasses import replace
 
 from clearhead.studies import Comparison, Trial
-from clearhead.studies.selection import values_of
+from clearhead.studies._unconverted import values_of
 import toy
 
 
 def trials(budget, seeds):
-    return tuple(Trial(study="null", arm=arm, seed=s) for arm in ("a", "b") for s in seeds)
+    return tuple(Trial(study="null", condition=arm, seed=s) for arm in ("a", "b") for s in seeds)
 
 
 def run(trial):
@@ -110,22 +110,22 @@ from clearhead.studies import Trial
 
 def trials(budget, seeds):
     arms = ("fine", "raises", "dies", "dies once", "NaN", "no dict", "prints", "draws")
-    return tuple(Trial(study="faulty", arm=arm, seed=seeds[0]) for arm in arms)
+    return tuple(Trial(study="faulty", condition=arm, seed=seeds[0]) for arm in arms)
 
 
 def run(trial):
     with Path("begun.txt").open("a") as file:
-        file.write(trial.arm + "\\n")
-    if trial.arm == "raises":
+        file.write(trial.condition + "\\n")
+    if trial.condition == "raises":
         raise ValueError("two\\nlines")
-    if trial.arm == "dies" or (trial.arm == "dies once" and not Path("died").exists()):
-        Path("died" if trial.arm == "dies once" else "begun.txt").touch()
+    if trial.condition == "dies" or (trial.condition == "dies once" and not Path("died").exists()):
+        Path("died" if trial.condition == "dies once" else "begun.txt").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    if trial.arm == "NaN":
+    if trial.condition == "NaN":
         return {"score": float("nan")}
-    if trial.arm == "no dict":
+    if trial.condition == "no dict":
         return [1.0]
-    if trial.arm == "prints":
+    if trial.condition == "prints":
         print("{}")
         os.write(1, b"from below\\n")
     return {"score": 1.0}
@@ -144,7 +144,7 @@ from clearhead.studies import Trial
 
 
 def trials(budget, seeds):
-    return tuple(Trial(study="alone", arm="a", seed=seed) for seed in seeds)
+    return tuple(Trial(study="alone", condition="a", seed=seed) for seed in seeds)
 
 
 def run(trial):
