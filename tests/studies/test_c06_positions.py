@@ -118,9 +118,11 @@ def test_every_reader_that_decides_has_all_seeds_at_both_rates() -> None:
         assert len({trial.name for trial in trials}) == len(trials)
         for arm in c06.ARMS:
             for rate in c06.RATES:
-                seeds = [x.seed for x in trials if (x.arm, x.settings.get("rate")) == (arm, rate)]
+                seeds = [
+                    x.seed for x in trials if (x.condition, x.settings.get("rate")) == (arm, rate)
+                ]
                 assert len(seeds) == c06.STUDY.seeds[budget]
-        shuffled = [x for x in trials if x.arm == c06.ONE_SHUFFLE]
+        shuffled = [x for x in trials if x.condition == c06.ONE_SHUFFLE]
         assert len(shuffled) == c06.SHUFFLE_SEEDS[budget]
 
 

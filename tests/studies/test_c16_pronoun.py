@@ -94,7 +94,7 @@ def test_the_premise_is_about_that_trained_model_that_knows_least(failing: str) 
     assert not as_claimed(outcomes)[0]
 
 
-@pytest.mark.parametrize(("unknowing", "outcome"), [(0, "as claimed"), (1, "as claimed")])
+@pytest.mark.parametrize(("unknowing", "outcome"), [(0, "supported"), (1, "supported")])
 def test_one_seed_in_twelve_may_stay_at_chance(unknowing: int, outcome: str) -> None:
     outcomes = made_up(place=1.0)[unknowing:] + made_up(place=0.5)[:unknowing]
     found = judge_evidence({"pronoun": c16.evidence(outcomes)})["pronoun"].findings[0]
@@ -104,7 +104,7 @@ def test_one_seed_in_twelve_may_stay_at_chance(unknowing: int, outcome: str) -> 
 def test_models_half_of_which_are_at_chance_do_not_bear_the_premise() -> None:
     outcomes = made_up(place=1.0)[6:] + made_up(place=0.5)[:6]
     found = judge_evidence({"pronoun": c16.evidence(outcomes)})["pronoun"].findings[0]
-    assert found.outcome != "as claimed"
+    assert found.outcome != "supported"
 
 
 def test_the_head_is_chosen_where_it_is_not_measured() -> None:

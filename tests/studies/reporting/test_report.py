@@ -22,7 +22,7 @@ from clearhead.studies.reporting.words import decisive, number, predicted, proba
 from clearhead.studies.reporting.write import write_study_report
 from clearhead.studies.running.results import Judged, read_results
 from clearhead.studies.running.run import run_studies
-from clearhead.studies.study import Check
+from clearhead.studies.study import CheckData
 from clearhead.studies.verdict import judge_evidence
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
@@ -99,8 +99,8 @@ def test_the_table_of_verdicts_has_one_row_a_study(report: StudyReport) -> None:
     table = to_html(report).split('<table class="verdicts">')[1].split("</table>")[0]
     assert re.findall(r'<span class="answer">(.*?)</span></td></tr>', table) == [
         "unfinished: 7 of 8 trials are measured",
-        "holds",
-        "does not hold",
+        "supported",
+        "contradicted",
     ]
     assert [link["href"] for link in Page(table).all("a")] == [
         *("#study-alone", "#study-toy", "#study-null"),
@@ -231,9 +231,9 @@ def test_p_values_and_predictions_read_as_people_write_them() -> None:
         *("", "1", "0.016", "0.0078", "<0.0001"),
     ]
     checks = [
-        Check(name="", unit="%", values=(1.0, 1.0), low=0, high=2),
-        Check(name="", unit="", values=(1.0, 1.0), low=0),
-        Check(name="", unit="s", values=(1.0, 1.0), high=2),
+        CheckData(name="", unit="%", values=(1.0, 1.0), low=0, high=2),
+        CheckData(name="", unit="", values=(1.0, 1.0), low=0),
+        CheckData(name="", unit="s", values=(1.0, 1.0), high=2),
     ]
     findings = judge_evidence({"a": checks})["a"].findings
     assert [predicted(one) for one in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
@@ -292,7 +292,7 @@ def test_what_decided_is_the_part_that_failed(
     report: StudyReport, values: tuple[float, float], expected: str
 ) -> None:
     checks = [
-        Check(name=name, unit="1", values=(value, value), high=2.0)
+        CheckData(name=name, unit="1", values=(value, value), high=2.0)
         for name, value in zip(("first", "second"), values, strict=True)
     ]
     verdict = judge_evidence({"s": checks})["s"]
