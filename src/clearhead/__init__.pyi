@@ -26,8 +26,6 @@ from .inference._evaluate import Evaluation as Evaluation
 from .inference._evaluate import evaluate as evaluate
 from .inference._predict import Prediction as Prediction
 from .inference._predict import predict as predict
-from .inference._predict import predict_many as predict_many
-from .inference.plots import draw_digits as draw_digits
 from .microscope.page import build_page as build_page
 from .models.build import build as build
 from .models.build import load as load
@@ -40,9 +38,9 @@ from .models.config import ViTConfig as ViTConfig
 from .models.mlp import PatchMLP as PatchMLP
 from .models.text import TextTransformer as TextTransformer
 from .models.vit import VisionTransformer as VisionTransformer
-from .recording.captured import Recording as Recording
-from .recording.intervene import intervene as intervene
-from .recording.session import capture as capture
+from .recording._capture import capture as capture
+from .recording._capture import intervene as intervene
+from .recording._recording import Recording as Recording
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import train as train
 from .training.recipes import RECIPES as RECIPES

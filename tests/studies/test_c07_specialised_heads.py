@@ -8,8 +8,7 @@ from clearhead.insight.heads.roles import NO_CLEAR_ROLE
 from clearhead.insight.tokens import Grid
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import intervene
-from clearhead.recording.session import capture
+from clearhead.recording import capture, intervene
 from clearhead.studies.claims.c07_specialised_heads import (
     STUDY,
     apart,

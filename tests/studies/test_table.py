@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from clearhead.errors import ConfigError, InputError
@@ -30,9 +32,9 @@ TABLE = Table(
     ],
 )
 def test_a_cell_has_one_number_per_seed_in_the_order_of_seeds(
-    measure: object, values: tuple[float, ...]
+    measure: Any, values: tuple[float, ...]
 ) -> None:
-    cell = Cell("a", measure, {"size": 3})  # type: ignore[arg-type]
+    cell = Cell("a", measure, {"size": 3})
     assert TABLE.series(cell) == Series((1, 2), values)
 
 
@@ -96,6 +98,9 @@ def test_a_grid_crosses_conditions_settings_and_seeds() -> None:
     assert {x.settings["digits"] for x in full} == {100}
 
 
+WORDS = ("name", "claim", "statement", "hypothesis", "conditions", "measure")
+
+
 def run(trial: Trial) -> Values:
     return {"score": 1.0}
 
@@ -110,16 +115,11 @@ def run(trial: Trial) -> Values:
         ),
     ],
 )
-def test_a_study_that_contradicts_itself_is_refused(
-    fields: dict[str, object], message: str
-) -> None:
-    words = dict.fromkeys(
-        ("name", "claim", "statement", "hypothesis", "conditions", "measure"), "x"
-    )
+def test_a_study_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:
+    words: dict[str, Any] = dict.fromkeys(WORDS, "x")
+    grid = (Grid(conditions=("a", "b")),)
     with pytest.raises(ConfigError, match=message):
-        Study(  # type: ignore[arg-type]
-            **words, seeds={"quick": 1}, grid=(Grid(conditions=("a", "b")),), run=run, **fields
-        )
+        Study(**words | fields, seeds={"quick": 1}, grid=grid, run=run)
 
 
 def test_a_summary_gives_mean_and_range_of_each_group() -> None:

@@ -47,7 +47,7 @@ STUDY = Study(
 NULL = """
 from dataclasses import replace
 
-from clearhead.studies import Cell, Comparison, Grid
+from clearhead.studies import Cell, Comparison, Grid, Image
 import toy
 
 
@@ -66,7 +66,7 @@ STUDY = replace(
             margin=0.5,
         ),
     ),
-    panels=toy.STUDY.panels[:1], run=run, summaries=(),
+    panels=(Image(cell=Cell("with", "score"), title="no such condition"),), run=run, summaries=(),
     remarks=("Both conditions are the same.",),
 )
 """

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from clearhead.errors import ConfigError
-from clearhead.inference._evaluate import evaluate
+from clearhead.inference import evaluate
 from clearhead.models.build import build, load
 from clearhead.models.config import ViTConfig
 from clearhead.training.config import NEEDED

@@ -129,10 +129,10 @@ def _train_text(
         (
             (
                 NOUNS[score.pairs],
-                score.asked,
+                score.question,
                 percent(score.accuracy),
-                percent(score.fours),
-                percent(score.best),
+                percent(score.set_accuracy),
+                percent(score.top1_accuracy),
             )
             for score in job.scores
         ),

@@ -1,3 +1,5 @@
+from ._html import data_uri as data_uri
+from ._html import render_page as render_page
 from .classifiers.named import open_reader as open_reader
 from .classifiers.reader import Reader as Reader
 from .classifiers.reader import View as View

@@ -20,8 +20,8 @@ def policy(style: str, script: str = "") -> str:
 
 
 def part(name: str) -> str:
-    """A file of `page/`: template, style or script."""
-    return (resources.files("clearhead.explanation") / "page" / name).read_text(encoding="utf-8")
+    """A file of `assets/`: template, style or script."""
+    return (resources.files("clearhead.explanation") / "assets" / name).read_text(encoding="utf-8")
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

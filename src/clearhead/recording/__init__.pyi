@@ -1,5 +1,5 @@
-from .captured import Recording as Recording
-from .intervene import intervene as intervene
-from .proof import Proof as Proof
-from .record import AttentionRecord as AttentionRecord
-from .session import capture as capture
+from ._capture import capture as capture
+from ._capture import intervene as intervene
+from ._proof import Proof as Proof
+from ._record import AttentionRecord as AttentionRecord
+from ._recording import Recording as Recording

@@ -9,7 +9,7 @@ from torch import Tensor
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.models.build import ImageModel
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 
 Weights = Float[Tensor, "layers batch heads queries keys"]
 

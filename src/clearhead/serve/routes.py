@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from clearhead.inference._predict import Prediction
+from clearhead.inference import Prediction
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve.direct import DirectRoute
 from clearhead.serve.openapi import PICTURE_BODY, refusals

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clearhead._atomic import write_atomic
-from clearhead.inference.pronouns import PronounScore, pronoun_scores
+from clearhead.inference import PronounScore, pronoun_scores
 from clearhead.models.card import write_card
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig
@@ -54,7 +54,7 @@ def run_text_job(
 
 def _unseen(scores: tuple[PronounScore, ...]) -> PronounScore:
     """The figure that stands for all: nouns that never met in training, asked by place."""
-    return next(score for score in scores if score.pairs == "unseen" and score.asked == "place")
+    return next(score for score in scores if score.pairs == "unseen" and score.question == "place")
 
 
 def _measured(scores: tuple[PronounScore, ...]) -> str:

@@ -18,7 +18,7 @@ from clearhead.insight.ablation.parts import (
     every_patch,
 )
 from clearhead.insight.tokens import Grid
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

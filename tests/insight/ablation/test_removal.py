@@ -15,7 +15,7 @@ from clearhead.errors import ConfigError, InputError
 from clearhead.insight.ablation.parts import Part
 from clearhead.insight.ablation.removal import Method, by_image, reference_means, removing
 from clearhead.insight.answers import Model, probabilities
-from clearhead.recording.intervene import intervene
+from clearhead.recording._capture import intervene
 
 from ..plain_forward import oblong_images, oblong_model, plain_probabilities
 from .test_parts import Twice

@@ -12,7 +12,7 @@ from clearhead.insight.maps.relevance import class_relevance
 from clearhead.insight.maps.rollout import rollout
 from clearhead.insight.maps.standard import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
 from clearhead.insight.tokens import Grid
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 
 from ..plain_forward import oblong_images, oblong_model
 

@@ -70,15 +70,14 @@ def test_in_a_model_values_change_the_layers_above_only() -> None:
 def test_a_layer_that_uses_its_values_as_keys_is_measured() -> None:
     faulty = model(2)
     first = next(x for x in faulty.modules() if isinstance(x, MultiHeadAttention))
-    rows = first.qkv.weight.shape[1]
     plain = first.forward
 
+    def swap(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        query, key, value = output.chunk(3, dim=-1)
+        return torch.cat([query, value, key], dim=-1)
+
     def swapped(*args: Any, **kwargs: Any) -> Any:
-        handle = first.qkv.register_forward_hook(
-            lambda _, __, out: torch.cat(
-                [out[..., :rows], out[..., 2 * rows :], out[..., rows : 2 * rows]], -1
-            )
-        )
+        handle = first.qkv.register_forward_hook(swap)  # after the hook that replaces values
         try:
             return plain(*args, **kwargs)
         finally:

@@ -5,9 +5,10 @@ from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.models.build import build
 from clearhead.models.config import ImageModelConfig
-from clearhead.recording.session import capture
+from clearhead.recording import capture
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
+    accuracy_on_unseen,
     train_compared_model,
     training_digits,
     unseen_digits,

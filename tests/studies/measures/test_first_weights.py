@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clearhead.models.config import ViTConfig
-from clearhead.recording.session import capture
+from clearhead.recording import capture
 from clearhead.studies.measures.scores import unit_queries_and_keys
 from clearhead.training.config import TrainConfig
 from clearhead.training.state import TrainingState

@@ -6,7 +6,7 @@ from clearhead.data.pixels import normalize
 from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.explanation.classifiers.libraries import fetching_weights
 from clearhead.explanation.classifiers.reader import Reader, View
-from clearhead.inference.prepare import prepare, reads_digits
+from clearhead.inference import prepare, uses_digit_preprocessing
 from clearhead.models.build import SHIPPED, ImageModel, load
 from clearhead.models.hub import names_a_path
 
@@ -30,7 +30,7 @@ def read_with(model: ImageModel, name: str) -> Reader:
         return View(
             inputs=normalize(prepared.pixels[None], config),
             pixels=prepared.pixels,
-            is_ink=reads_digits(config),
+            is_ink=uses_digit_preprocessing(config),
             warnings=prepared.warnings,
             found=prepared.found,
         )

@@ -20,8 +20,8 @@ from clearhead.insight.answers import Around, probabilities
 from clearhead.insight.maps.relevance import Relevance, relevance_of
 from clearhead.insight.maps.rollout import read_out, rollout
 from clearhead.insight.tokens import Grid
-from clearhead.recording.captured import Recording
-from clearhead.recording.intervene import intervene
+from clearhead.recording._capture import intervene
+from clearhead.recording._recording import Recording
 
 MOST_SILENCED = 64
 

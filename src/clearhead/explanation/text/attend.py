@@ -12,9 +12,9 @@ from clearhead.explanation.classifiers.named import HF, TIMM
 from clearhead.explanation.text.reader import Answer, TextReader
 from clearhead.insight.maps.tables import AttentionTable, Share, attention_table
 from clearhead.insight.tokens import Words
-from clearhead.recording.captured import Recording
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._recording import Recording
 
 Heads: TypeAlias = Literal["mean", "each"] | int
 

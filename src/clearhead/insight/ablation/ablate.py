@@ -21,7 +21,7 @@ from clearhead.insight.ablation.removal import Means, Method, reference_means, r
 from clearhead.insight.answers import Model, probabilities
 from clearhead.insight.paired import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid
-from clearhead.recording.intervene import intervene
+from clearhead.recording._capture import intervene
 
 # Told how many parts are done, and of how many.
 Progress = Callable[[int, int], None]

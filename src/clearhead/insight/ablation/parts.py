@@ -8,8 +8,8 @@ from torch import Tensor
 from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.answers import Model, probabilities
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._capture import intervene
+from clearhead.recording._record import AttentionRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from clearhead import attention
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.ablation.parts import Part
 from clearhead.insight.answers import Model, probabilities
-from clearhead.recording.intervene import Change, intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.steps import run
+from clearhead.recording._capture import Change, intervene
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import run
 
 # "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
 # look at the patch, and the softmax shares its weight among the other keys.

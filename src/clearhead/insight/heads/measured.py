@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.answers import device_of
 from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measures import agreement_of, geometric_measures
@@ -22,8 +22,7 @@ from clearhead.insight.ink import Ink
 from clearhead.insight.maps.rollout import square_weights
 from clearhead.insight.maps.weights import Records, name_of, records_of
 from clearhead.insight.tokens import Tokens, check_tokens
-from clearhead.recording.layers import Layers
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
 
 
 class Described(NamedTuple):

@@ -14,7 +14,7 @@ from clearhead.insight.heads.measures import entropy
 from clearhead.insight.ink import Ink
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording._capture import capture
 
 SEEDS = tuple(range(20))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._record import AttentionRecord
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._record import AttentionRecord
 
 Projection = nn.Linear | Tensor
 

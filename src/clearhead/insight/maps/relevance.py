@@ -10,13 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.maps.rollout import Readout, check_same_tokens, read_out, square_weights
-from clearhead.recording.captured import Recording
-from clearhead.recording.layers import Layers
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
-from clearhead.recording.steps import run
+from clearhead.recording._capture import Layers, capture
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._recording import Recording
+from clearhead.recording._steps import run
 
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]

@@ -4,14 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.answers import batches, device_of
 from clearhead.insight.maps.norms import Projection, value_norms
 from clearhead.insight.maps.relevance import class_relevance
 from clearhead.insight.maps.rollout import read_out, rollout, square_weights
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording.layers import Layers
-from clearhead.recording.session import capture
+from clearhead.recording._capture import Layers, capture
 
 RAW, ROLLOUT, RELEVANCE, VALUES = "raw attention", "rollout", "relevance", "value-weighted"
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
-from clearhead.recording.choice import Choice, chosen
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, Choice, chosen
 
 LOWERED = 9_000.0  # no bias of places comes near; the gentlest of the usual masks subtract 10,000
 

@@ -33,7 +33,7 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording import capture
 from clearhead.studies._unconverted import Check, Evidence, Study, outcomes_of
 from clearhead.studies.measures.classifiers import (
     train_small_classifier,

@@ -37,7 +37,7 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.heads.measures import entropy
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording import capture
 from clearhead.studies._unconverted import (
     Check,
     Comparison,

@@ -31,9 +31,7 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording import AttentionRecord, capture, intervene
 from clearhead.studies._unconverted import (
     Check,
     Comparison,

@@ -20,7 +20,7 @@ Cost, one thread of a shared EPYC (Zen 4): 17 s for a small reader (9 of them tr
 the shipped one; quick about 55 s, full about 4 minutes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -40,8 +40,7 @@ from clearhead.insight.heads.untrained import untrained_heads
 from clearhead.insight.ink import ink_of
 from clearhead.models.build import load
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import Change, intervene
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._unconverted import (
     Comparison,
     Study,
@@ -129,7 +128,7 @@ def other_weights(model: VisionTransformer, unseen: int, seed: int) -> Values:
     pixels = normalize(digits.images, model.config)
     heads = model.config.num_heads
 
-    def accuracy(change: Change | None) -> float:
+    def accuracy(change: Callable[[AttentionRecord], Tensor] | None) -> float:
         around = None if change is None else lambda _: intervene(change)
         answers = probabilities(model, pixels, around=around).argmax(dim=1)
         return 100 * float((answers == digits.labels).double().mean())
@@ -143,7 +142,7 @@ def other_weights(model: VisionTransformer, unseen: int, seed: int) -> Values:
     }
 
 
-def exchanged(by: int) -> Change:
+def exchanged(by: int) -> Callable[[AttentionRecord], Tensor]:
     """Every head of every layer gets the weights of the head `by` places before it."""
 
     def change(record: AttentionRecord) -> Tensor:

@@ -42,7 +42,7 @@ from clearhead.insight.ink import ink_of
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.session import capture
+from clearhead.recording import capture
 from clearhead.studies._unconverted import Comparison, Study, draw_differences, outcomes_of
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,

@@ -21,8 +21,7 @@ from clearhead.data.datasets import load_dataset
 from clearhead.data.folder import Split
 from clearhead.data.images import ImageDataset
 from clearhead.errors import ConfigError
-from clearhead.inference._evaluate import predict_dataset
-from clearhead.inference.metrics import negative_log_likelihood
+from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
@@ -148,7 +147,7 @@ def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
     digits; all conditions of one seed have the same ones.
     """
     digits = unseen_digits(unseen, seed)
-    probabilities = predict_dataset(model, digits.images)
+    probabilities = predict_probabilities(model, digits.images)
     right = (probabilities.argmax(dim=1) == digits.labels).double().mean()
     return {
         "accuracy": 100 * float(right),

@@ -8,14 +8,14 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.ablation.parts import Part
 from clearhead.insight.ablation.removal import removing
 from clearhead.insight.answers import Around, probabilities
 from clearhead.insight.mattered.curves import patch_shape
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.intervene import intervene
+from clearhead.recording import intervene
 
 # Of what is left of ranks: less than this share of them is nothing but rounding.
 ROUNDING = 1e-9

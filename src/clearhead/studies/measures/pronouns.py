@@ -18,9 +18,7 @@ from clearhead.data.text.words import MASK, WordTokenizer
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
-from clearhead.recording.intervene import intervene
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.session import capture
+from clearhead.recording import AttentionRecord, capture, intervene
 from clearhead.studies.fit import fit_text
 from clearhead.studies.table import Trial
 from clearhead.training.config import TextTrainConfig

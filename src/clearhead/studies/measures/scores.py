@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording.captured import Recording
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording import AttentionRecord, Recording
 from clearhead.training.config import TrainConfig
 
 

@@ -1,6 +1,6 @@
-"""One attention as a model computed it: what went in, what came out, and the stages between."""
+"""One call of attention: its inputs, its output, and the stages between, computed on access."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,10 +12,37 @@ from torch import Tensor
 from clearhead import attention
 from clearhead.attention.masks import causal_mask
 from clearhead.attention.stages import AttentionStages, share_heads
-from clearhead.errors import UnfaithfulCaptureError
-from clearhead.recording.choice import Choice, chosen
-from clearhead.recording.layout import Layout
-from clearhead.recording.steps import Step, run
+from clearhead.errors import ChoiceError, UnfaithfulCaptureError
+from clearhead.recording._layout import Layout
+from clearhead.recording._steps import Step, run
+
+Choice = int | slice | Sequence[int] | None
+
+
+def chosen(x: Tensor, *, images: Choice, heads: Choice, queries: Choice) -> Tensor:
+    """The chosen part of `(*batch, heads, queries, …)`; an int keeps its axis, of size 1.
+
+    Numbers count from 0, negative ones from the end. Raises `ChoiceError` for one that is not
+    there.
+    """
+    if images is not None:
+        x = x[_numbers(images, x.shape[0], "images")]
+    if heads is not None:
+        x = x[..., _numbers(heads, x.shape[-3], "heads"), :, :]
+    if queries is not None:
+        x = x[..., _numbers(queries, x.shape[-2], "queries"), :]
+    return x
+
+
+def _numbers(choice: int | slice | Sequence[int], count: int, what: str) -> slice | list[int]:
+    if isinstance(choice, slice):
+        return choice
+    numbers = [choice] if isinstance(choice, int) else list(choice)
+    for number in numbers:
+        if not -count <= number < count:
+            raise ChoiceError(f"there are {count} {what}, numbered 0 … {count - 1}; got {number}")
+    return numbers
+
 
 # Tensors that are kept, and how often each had been changed in place; torch does not count for
 # those of inference mode.
@@ -137,7 +164,7 @@ class AttentionRecord:
 
     @property
     def shape(self) -> torch.Size:
-        """(*batch, heads, queries, keys): what operands that are shared broadcast to."""
+        """`(*batch, heads, queries, keys)`: what operands that are shared broadcast to."""
         return torch.Size((*self.output.shape[:-1], self.value.shape[-2]))
 
     def full_mask(self) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""What a model does to its scores or weights, as steps that can be taken again."""
+"""Operations between the stages that can be replayed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace

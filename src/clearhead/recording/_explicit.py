@@ -1,9 +1,4 @@
-"""Attention written out: a product, a softmax, a product. Followed from call to call.
-
-Each tensor that comes from a product of two tensors carries its history until it meets a softmax
-and then the values; only then is it an attention. Histories hang on the tensors and vanish with
-them.
-"""
+"""Attention written as separate operations: tracked from product to softmax to product."""
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearhead.recording import products
-from clearhead.recording.products import Product
-from clearhead.recording.scaling import Factor, factor_of_call
-from clearhead.recording.steps import (
+from clearhead.recording import _products as products
+from clearhead.recording._products import Factor, Product, factor_of_call
+from clearhead.recording._steps import (
     HOLE,
     LAYOUT,
     Step,

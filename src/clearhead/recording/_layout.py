@@ -1,9 +1,9 @@
-"""How a tensor of the model becomes (*batch, heads, rows, columns), and back."""
+"""The axis order of a model's tensors, and back."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Heads(NamedTuple):
@@ -69,3 +69,28 @@ class Layout:
 def mask_apart(heads: Heads, mask: Tensor, dims: int) -> Tensor:
     """A mask over attention of `dims` axes, so that it broadcasts over the heads set apart."""
     return heads.apart(mask) if dims < 4 or mask.dim() == dims else mask
+
+
+# How modules of the libraries in use call the number of their heads.
+HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
+
+
+def find_heads(module: nn.Module | None, x: Tensor) -> Heads:
+    """Where the heads of these queries are, as far as the module says.
+
+    It says so by its number of heads; where they share an axis with the batch, also by its widths:
+    the last axis must then be one head's share.
+    """
+    count = next((n for n in (_number(module, name) for name in HEADS) if n), None)
+    if count is not None and x.dim() == 5:
+        return Heads(before_windows=x.shape[-3] != count == x.shape[1])
+    if count is None or x.dim() != 3 or x.shape[0] % count:
+        return Heads()
+    width = _number(module, "embed_dim") or _number(module, "hidden_size")
+    head_dim = _number(module, "head_dim") or (width and width // count)
+    return Heads(count) if head_dim is None or head_dim == x.shape[-1] else Heads()
+
+
+def _number(module: Any, name: str) -> int | None:
+    number = getattr(module, name, None)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

@@ -1,4 +1,4 @@
-"""From an attention written out to a record."""
+"""From tracked operations to an attention record."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from clearhead.recording.explicit import History, Written
-from clearhead.recording.layout import Heads, Layout, mask_apart
-from clearhead.recording.places import Place, find_heads
-from clearhead.recording.products import Order, Product, permuted
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.scaling import Factor, divided, factor_of_call
-from clearhead.recording.steps import CASTS, HOLE, Hole, Step
+from clearhead.recording._call_site import Place
+from clearhead.recording._explicit import History, Written
+from clearhead.recording._layout import Heads, Layout, find_heads, mask_apart
+from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call, permuted
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import CASTS, HOLE, Hole, Step
 
 # Steps that leave every number where it is and as it is (types are widened when computed anew).
 IDLE = CASTS | {"contiguous", "clone"}

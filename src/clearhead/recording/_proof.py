@@ -1,4 +1,4 @@
-"""Proof that a record says what the model computed."""
+"""Verification: the stages of a record recomputed and compared with the model's output."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.errors import UnfaithfulCaptureError
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.steps import run
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import run
 
 # At most so many cells of attention matrices are computed at a time.
 CELLS = 1 << 24
@@ -26,7 +26,7 @@ class Proof:
     `row_sum_error`: how far a row of weights is from summing to one, at most. `masked_mass`: the
     largest sum of weights on keys that the query must not attend to. `output_error`: the largest
     difference between weights · V and the model's output, relative to the size of the terms in
-    that sum, weights · |V|. `tolerance`: what rounding explains in the type that the model used.
+    that sum, `weights · |V|`. `tolerance`: what rounding explains in the type that the model used.
     """
 
     name: str

@@ -1,23 +1,112 @@
-"""The interception: every function call of torch in this thread passes here."""
+"""Interception of torch function calls; records of calls of fused attention."""
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError, InputError
-from clearhead.recording.explicit import Explicit
-from clearhead.recording.fused import fused_record, read_call
-from clearhead.recording.places import Places
-from clearhead.recording.record import AttentionRecord
-from clearhead.recording.refusals import COMPILED, NESTED, refuse_compiled, refuse_hidden
-from clearhead.recording.written import written_record
+from clearhead.recording._call_site import (
+    COMPILED,
+    NESTED,
+    Place,
+    Places,
+    refuse_compiled,
+    refuse_hidden,
+)
+from clearhead.recording._explicit import Explicit
+from clearhead.recording._explicit_record import written_record
+from clearhead.recording._layout import Heads, Layout, find_heads, mask_apart
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import (
+    HOLE,
+    Step,
+    autocast_dtype,
+    coarsest,
+    random_state,
+    with_random_state,
+)
+
+
+class FusedCall(NamedTuple):
+    """The arguments of one call, by the names they have in torch."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+
+def read_call(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[FusedCall, Tensor | None]:
+    """The arguments, and the random state that dropout will start from, where there is any."""
+    call = FusedCall(*args, **kwargs)
+    return call, random_state(call.query) if call.dropout_p > 0.0 else None
+
+
+def fused_record(
+    call: FusedCall,
+    state: Tensor | None,
+    function: Callable[..., Tensor],
+    output: Tensor,
+    place: Place,
+) -> AttentionRecord:
+    """The record of a call, with its arguments as they were given."""
+    heads = find_heads(place.module, call.query)
+    scale = default_scale(call.query.shape[-1]) if call.scale is None else call.scale
+    mask = call.attn_mask
+    return AttentionRecord(
+        name=place.path,
+        query=heads.apart(call.query),
+        key=heads.apart(call.key),
+        value=heads.apart(call.value),
+        attn_mask=None if mask is None else mask_apart(heads, mask, call.query.dim()),
+        is_causal=call.is_causal,
+        scale=scale,
+        enable_gqa=call.enable_gqa,
+        dropout_p=call.dropout_p,
+        after=() if state is None else (_dropout_again(call, state, function, heads),),
+        produced=output,
+        layout=Layout(heads=heads),
+        precision=coarsest(
+            call.query.dtype, output.dtype, autocast_dtype(call.query) or output.dtype
+        ),
+    )
+
+
+def _dropout_again(
+    call: FusedCall, state: Tensor, function: Callable[..., Tensor], heads: Heads
+) -> Step:
+    """Drop the weights that this call dropped."""
+    return Step("dropout", _drop_alike, (HOLE, function, state, heads), call._asdict())
+
+
+def _drop_alike(
+    weights: Tensor, function: Callable[..., Tensor], state: Tensor, heads: Heads, **call: Any
+) -> Tensor:
+    """Zero where the call dropped a weight, and the rest larger by 1 / (1 - p).
+
+    The call is made again from the same random state, with unit vectors for values: where its
+    output is zero, the weight was dropped.
+    """
+    value, keys = call["value"], call["key"].shape[-2]
+    units = torch.eye(keys, dtype=value.dtype, device=value.device)
+    call["value"] = units.expand(*value.shape[:-2], keys, keys)
+    with torch.no_grad():
+        dropped: Tensor = with_random_state(state, value, function, **call)
+    kept = heads.apart(dropped) != 0
+    return weights * kept / (1.0 - float(call["dropout_p"]))
+
 
 # Functions of torch in Python that run others which are to be seen: attention, and what a backward
 # pass computes again (checkpointing).

@@ -1,4 +1,4 @@
-"""What a capture gives: records by name, their proofs, and the shapes other tools expect."""
+"""The result of `capture`: attention records by name, and exports for other tools."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar, overload
@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.errors import CaptureError, NothingCapturedError
-from clearhead.recording.proof import Proof, verify
-from clearhead.recording.record import AttentionRecord
+from clearhead.recording._proof import Proof, verify
+from clearhead.recording._record import AttentionRecord
 
 T = TypeVar("T")
 

@@ -1,7 +1,9 @@
-"""What cannot be seen from Python: each is refused at once, with a way out."""
+"""The module path that a call comes from, and the calls that cannot be recorded."""
 
 import re
-from typing import Any, NoReturn
+import sys
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import jit, nn
@@ -75,3 +77,66 @@ def why_nothing(done: str, softmaxes: int) -> str:
 
 
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
+
+
+# Between a compiled module and the one that it was made from.
+COMPILED_PREFIX = "_orig_mod."
+
+
+class Place(NamedTuple):
+    """The path of the module at work below the outermost one; both None outside any module."""
+
+    path: str
+    module: nn.Module | None
+
+
+class Places:
+    """Names modules by their path, each model read once."""
+
+    def __init__(self, outside: FrameType | None) -> None:
+        self._outside = outside
+        self._paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
+
+    def here(self) -> Place:
+        """The innermost module at work, by its path from the outermost that holds it."""
+        modules = self._modules_at_work()
+        if not modules:
+            return Place("attention", None)
+        innermost = modules[0]
+        for outermost in reversed(modules):
+            path = self._paths_of(outermost).get(id(innermost))
+            if path is not None:
+                return Place(path or type(innermost).__name__, innermost)
+        return Place(type(innermost).__name__, innermost)
+
+    def forget(self) -> None:
+        """Let go of the models and of the frame."""
+        self._outside = None
+        self._paths.clear()
+
+    def _modules_at_work(self) -> list[nn.Module]:
+        """The modules whose methods are running, the innermost first."""
+        modules: list[nn.Module] = []
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame is not self._outside:
+            code = frame.f_code
+            if code.co_argcount and code.co_varnames[0] == "self":
+                owner = frame.f_locals.get("self")
+                if isinstance(owner, nn.Module) and not (modules and modules[-1] is owner):
+                    modules.append(owner)
+            frame = frame.f_back
+        return modules
+
+    def _paths_of(self, root: nn.Module) -> dict[int, str]:
+        known = self._paths.get(id(root))
+        if known is None or known[0] is not root:
+            refuse_scripted(root)
+            known = (
+                root,
+                {
+                    id(module): path.replace(COMPILED_PREFIX, "")
+                    for path, module in root.named_modules()
+                },
+            )
+            self._paths[id(root)] = known
+        return known[1]
