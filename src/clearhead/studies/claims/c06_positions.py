@@ -170,12 +170,12 @@ def shuffle_patches(
     patch: tuple[int, int] = CONFIG.patch_shape,
 ) -> UInt8[Tensor, "batch channels height width"]:
     """Patch i of the result is patch order[i], of one order for all or of one for each image."""
-    cut = cut_patches(images, patch)
+    cut = cut_patches(images.float(), patch)  # whole numbers up to 255 stay exact
     moved = cut.gather(1, order.expand(len(images), -1)[..., None].expand(cut.shape))
     channels, height, width = images.shape[1:]
     rows, columns = height // patch[0], width // patch[1]
     grid = moved.reshape(len(images), rows, columns, channels, *patch)
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape).to(images.dtype)
 
 
 def _shuffled(dataset: ImageDataset, order: Tensor) -> ImageDataset:
