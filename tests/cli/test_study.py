@@ -47,7 +47,7 @@ def test_run_prints_verdicts_and_report_writes_the_page(
     assert Path("out/toy.svg").is_file()
     assert main(["study", "report", "--json", "-o", "other.html"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["studies"][0]["verdict"]["answer"] == "supported"
+    assert data["studies"][0]["verdict"]["outcome"] == "supported"
     assert len(data["studies"][0]["trials"]) == 24
 
 

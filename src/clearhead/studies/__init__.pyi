@@ -22,10 +22,12 @@ from .study import Study as Study
 from .study import Summary as Summary
 from .table import Budget as Budget
 from .table import Cell as Cell
+from .table import Measure as Measure
 from .table import Outcome as Outcome
 from .table import Series as Series
 from .table import Table as Table
 from .table import Trial as Trial
+from .table import Values as Values
 from .verdict import Finding as Finding
 from .verdict import Verdict as Verdict
 from .verdict import judge_evidence as judge_evidence

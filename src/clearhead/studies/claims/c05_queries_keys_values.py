@@ -1,11 +1,9 @@
 """C5: values take no part in the weights; keys are the same for all queries, each with own weights.
 
-All three follow from softmax(Q Kᵀ / √d_k) and are checked as such, by changing one thing and
-measuring what else changes: in random tensors, and in trained models by changing the output of one
-layer's `qkv` in a forward pass. Two things are easily read into the words and are no part of them.
-Values of one layer do change the weights of the layers above, whose input they are; how much is
-measured. And weights of its own need not be different weights: the distance between the rows of
-two queries in trained heads is measured too.
+All three follow from softmax(Q Kᵀ / √d_k) and are checked by changing one thing and measuring what
+else changes: in random tensors, and in trained models by changing the output of one layer's `qkv`.
+Two things are easily read into the words and are no part of them; both are measured. Values of one
+layer do change the weights of the layers above. And the rows of two queries may be alike.
 
 Cost: quick 45, full about 280 seconds of one core, on two busy ones.
 """
@@ -16,7 +14,7 @@ from clearhead.data.pixels import normalize
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies._panels import Curves
+from clearhead.studies import Cell, Check, Curves, Grid, PerBudget, Study, Summary, Trial, Values
 from clearhead.studies.measures.changes import (
     REDUCTIONS,
     changes_in_model,
@@ -27,12 +25,10 @@ from clearhead.studies.measures.classifiers import (
     training_digits,
     unseen_digits,
 )
-from clearhead.studies.study import Check, Grid, PerBudget, Study, Summary
-from clearhead.studies.table import Cell, Measure, Trial, Values
 
 CONFIG = ViTConfig(embed_dim=32, depth=4)
 IMAGES = {"images": 100}
-CONDITIONS = ("random", "shipped", "trained")
+TRAINING = {"digits": PerBudget(quick=4_000, full=9_000), "epochs": 2}
 
 # In float64; matrix products may round differently when another row of them is changed.
 ROUNDING = 1e-12
@@ -40,6 +36,8 @@ ROUNDING = 1e-12
 # sharp, that another query leaves it unchanged.
 CHANGED = 1e-9
 DRAWN_AS_ZERO = 1e-18
+LARGEST, SHARE = "largest change", "share"
+KINDS = ("values", "query: other rows", "query: own row", "key: other columns", "key: own column")
 
 
 def run(trial: Trial) -> Values:
@@ -52,13 +50,14 @@ def run(trial: Trial) -> Values:
         digits = training_digits(settings["digits"], seed)
         model = train_small_classifier(CONFIG, digits, epochs=settings["epochs"], seed=seed)
     model = cast("VisionTransformer", model).double()
-    images = normalize(unseen_digits(settings["images"], seed).images, model.config).double()
-    return changes_in_model(model, images, seed)
+    images = normalize(unseen_digits(settings["images"], seed).images, model.config)
+    return changes_in_model(model, images.double(), seed)
 
 
-def every(measure: Measure) -> tuple[Cell, ...]:
-    """A measure of all conditions."""
-    return tuple(Cell(condition, measure) for condition in CONDITIONS)
+def unchanged(name: str, measure: str, unit: str, high: float = ROUNDING) -> Check:
+    """A change that must not exceed rounding, in all conditions."""
+    cells = tuple(Cell(condition, measure) for condition in ("random", "shipped", "trained"))
+    return Check(name=name, unit=unit, cells=cells, high=high)
 
 
 def drawn_changes(values: Values) -> list[float]:
@@ -74,48 +73,26 @@ def apart_by_layer(values: Values) -> list[float]:
 STUDY = Study(
     name="queries-keys-values",
     claim="C5",
-    statement=(
-        "Values take no part in the weights; a key is the same for every query; each query has "
-        "its own weights."
-    ),
-    hypothesis=(
-        "Within one attention, other values change no weight at all; another key changes its own "
-        "column of scores for every query and no other; another query changes its own row of "
-        f"weights and no other (within {ROUNDING:.0e}, in float64)."
-    ),
-    conditions=(
-        "Random tensors of random sizes; every layer of the shipped model and of small classifiers "
-        "(width 32, four layers) trained on MNIST, changed in the midst of a forward pass."
-    ),
+    statement="Values take no part in the weights; a key is the same for every query; each query "
+    "has its own weights.",
+    hypothesis="Within one attention, other values change no weight at all; another key changes "
+    "its own column of scores for every query and no other; another query changes its own row of "
+    f"weights and no other (within {ROUNDING:.0e}, in float64).",
+    conditions="Random tensors of random sizes; every layer of the shipped model and of small "
+    "classifiers (width 32, four layers) trained on MNIST, changed in a forward pass.",
     measure="Largest change of weights or scores where none may be, smallest where one must be.",
     seeds={"quick": 3, "full": 8},
     grid=(
         Grid(conditions=("random",), settings={"draws": 50}),
         Grid(conditions=("shipped",), settings=IMAGES),
-        Grid(
-            conditions=("trained",),
-            settings={**IMAGES, "digits": PerBudget(quick=4_000, full=9_000), "epochs": 2},
-        ),
+        Grid(conditions=("trained",), settings=IMAGES | TRAINING),
     ),
     run=run,
     evidence=(
-        Check(
-            name="other values: largest change of a weight of that layer",
-            unit="share",
-            cells=every("values"),
-            high=0.0,
-        ),
-        Check(
-            name="another key: largest change of a score with any other key",
-            unit="1",
-            cells=every("other_columns"),
-            high=ROUNDING,
-        ),
-        Check(
-            name="another query: largest change in the weights of any other query",
-            unit="share",
-            cells=every("other_rows"),
-            high=ROUNDING,
+        unchanged(f"other values: {LARGEST} of a weight of that layer", "values", SHARE, 0.0),
+        unchanged(f"another key: {LARGEST} of a score with any other key", "other_columns", "1"),
+        unchanged(
+            f"another query: {LARGEST} in the weights of any other query", "other_rows", SHARE
         ),
         Check(
             name="random tensors, another query or key: smallest change of what is its own",
@@ -127,16 +104,10 @@ STUDY = Study(
     panels=(
         Curves(
             measure=drawn_changes,
-            x=(
-                "values:\nweights",
-                "query:\nother rows",
-                "query:\nown row",
-                "key:\nother columns",
-                "key:\nown column",
-            ),
+            x=KINDS,
             join=False,
             yscale="log",
-            xlabel="replaced: what was compared",
+            xlabel="replaced: what is compared",
             ylabel=f"change ({DRAWN_AS_ZERO:.0e} stands for none)",
             lines={ROUNDING: "rounding"},
         ),
@@ -153,7 +124,6 @@ STUDY = Study(
         Summary(name="Distance between rows of two queries, by layer", measure=apart_by_layer),
     ),
     remarks=(
-        "Values of one layer change the weights of the layers above, whose input they are.",
         "A row of its own need not be a different one: the rows of two queries may be alike.",
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},

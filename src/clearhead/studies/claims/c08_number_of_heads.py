@@ -19,20 +19,32 @@ the 10,000 test digits 1.2 s; quick about 70 s, full about 12 minutes.
 from dataclasses import replace
 
 from clearhead.models.config import ViTConfig
-from clearhead.studies._panels import Differences, Points
+from clearhead.studies import (
+    Cell,
+    Comparison,
+    Differences,
+    Grid,
+    PerBudget,
+    Points,
+    Study,
+    Summary,
+    Trial,
+    Values,
+)
 from clearhead.studies.fit import fit
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,
     training_digits,
 )
-from clearhead.studies.study import Comparison, Grid, PerBudget, Study, Summary
-from clearhead.studies.table import Cell, Trial, Values
 from clearhead.training.config import TrainConfig
 
 MODEL = ViTConfig(depth=2, embed_dim=64)
+ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
 DECIDING, OTHERS = (1, 8, 32), (2, 4, 16, 64)
+FEW = PerBudget(quick=0, full=2)
 SETTINGS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
+POINTS = "percentage points"
 MARGIN = 0.5  # percentage points: fifty digits more or less in 10,000
 
 
@@ -54,49 +66,29 @@ def run(trial: Trial) -> Values:
     return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 
-def accuracy(heads: int) -> Cell:
-    """The accuracies with so many heads."""
-    return Cell("heads", "accuracy", {"heads": heads})
-
-
 STUDY = Study(
     name="number-of-heads",
     claim="C8",
     statement="More heads give better features, up to a saturation point.",
-    hypothesis=(
-        f"Accuracy on unseen digits is at least {MARGIN} points higher with 8 heads than with 1, "
-        f"and with 32 heads the same as with 8, within {MARGIN} points."
-    ),
-    conditions=(
-        "ViTs of two layers and width 64 (105,000 parameters) with 1 to 64 heads, trained on 2,500 "
-        "digits of MNIST for 250 steps of 100, no augmentation, at half the rates that were best "
-        "at width 32 with four heads; 1, 8 and 32 heads with all seeds, the others with two."
-    ),
+    hypothesis=f"Accuracy on unseen digits is at least {MARGIN} points higher with 8 heads than "
+    f"with 1, and with 32 heads the same as with 8, within {MARGIN} points.",
+    conditions="ViTs of two layers and width 64 (105,000 parameters) with 1 to 64 heads, trained "
+    "on 2,500 digits of MNIST for 250 steps of 100, no augmentation, at half the rates that were "
+    "best at width 32 with four heads; 1, 8 and 32 heads with all seeds, the others with two.",
     measure="Accuracy on all 10,000 test digits, in per cent.",
     seeds={"quick": 2, "full": 15},
     grid=(
         Grid(conditions=("heads",), settings=SETTINGS, vary={"heads": DECIDING}),
-        Grid(
-            conditions=("heads",),
-            settings=SETTINGS,
-            vary={"heads": OTHERS},
-            num_seeds=PerBudget(quick=0, full=2),
-        ),
+        Grid(conditions=("heads",), settings=SETTINGS, vary={"heads": OTHERS}, num_seeds=FEW),
     ),
     run=run,
     evidence=(
-        Comparison(
-            name="8 heads, against 1",
-            unit="percentage points",
-            first=accuracy(8),
-            second=accuracy(1),
-            margin=MARGIN,
-        ),
+        Comparison(name="8 heads, against 1", unit=POINTS, first=ENOUGH, second=ONE, margin=MARGIN),
         Comparison(
             name="32 heads, against 8",
-            unit="percentage points",
-            first=accuracy(32),
-            second=accuracy(8),
+            unit=POINTS,
+            first=MANY,
+            second=ENOUGH,
             margin=MARGIN,
             expects="equal",
         ),
@@ -111,7 +103,7 @@ STUDY = Study(
             title="line: means over the seeds that all numbers of heads have",
             ticks={heads: f"{heads}\n({64 // heads})" for heads in (*DECIDING, *OTHERS)},
         ),
-        Differences("percentage points"),
+        Differences(POINTS),
     ),
     title="The number of heads at constant width (64) and constant parameters",
     summaries=(Summary(name="Accuracy on unseen digits (%)", measure="accuracy", by="heads"),),
