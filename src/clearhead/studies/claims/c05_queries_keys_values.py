@@ -10,8 +10,6 @@ Cost: quick 45, full about 280 seconds of one core, on two busy ones.
 
 from typing import cast
 
-from clearhead.data.pixels import normalize
-from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Cell, Check, Curves, Grid, PerBudget, Study, Summary, Trial, Values
@@ -20,11 +18,7 @@ from clearhead.studies.measures.changes import (
     changes_in_model,
     changes_in_random_tensors,
 )
-from clearhead.studies.measures.classifiers import (
-    train_small_classifier,
-    training_digits,
-    unseen_digits,
-)
+from clearhead.studies.measures.classifiers import classifier_of, inputs_of
 
 CONFIG = ViTConfig(embed_dim=32, depth=4)
 IMAGES = {"images": 100}
@@ -42,16 +36,10 @@ KINDS = ("values", "query: other rows", "query: own row", "key: other columns", 
 
 def run(trial: Trial) -> Values:
     """What else changes when values, one query or one key are replaced."""
-    settings, seed = trial.settings, trial.seed
     if trial.condition == "random":
-        return changes_in_random_tensors(settings["draws"], seed)
-    model = load()
-    if trial.condition == "trained":
-        digits = training_digits(settings["digits"], seed)
-        model = train_small_classifier(CONFIG, digits, epochs=settings["epochs"], seed=seed)
-    model = cast("VisionTransformer", model).double()
-    images = normalize(unseen_digits(settings["images"], seed).images, model.config)
-    return changes_in_model(model, images.double(), seed)
+        return changes_in_random_tensors(trial.settings["draws"], trial.seed)
+    model = cast("VisionTransformer", classifier_of(trial, CONFIG)).double()
+    return changes_in_model(model, inputs_of(trial, model).double(), trial.seed)
 
 
 def unchanged(name: str, measure: str, unit: str, high: float = ROUNDING) -> Check:

@@ -16,17 +16,20 @@ from functools import cache
 from types import MappingProxyType
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from clearhead.data.datasets import load_dataset
 from clearhead.data.folder import Split
 from clearhead.data.images import ImageDataset
+from clearhead.data.pixels import normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.models.build import ImageModel
+from clearhead.models.build import ImageModel, build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.studies.fit import Watch, fit
-from clearhead.studies.table import Values
+from clearhead.studies.table import Trial, Values
 from clearhead.training.config import TrainConfig
 
 BATCH_SIZE = 100
@@ -138,6 +141,29 @@ def train_small_classifier(
         seed=seed,
     )
     return fit(config, dataset)
+
+
+def classifier_of(trial: Trial, config: Config) -> ImageModel:
+    """The model of a trial: shipped, trained or untrained, in evaluation mode.
+
+    The shipped model if the condition's name holds "shipped"; a small classifier if the settings
+    name `digits` and `epochs`; else one of `config` as initialised with the trial's seed.
+    """
+    if "shipped" in trial.condition:
+        return load()
+    settings = trial.settings
+    if "digits" in settings:
+        digits = training_digits(settings["digits"], trial.seed)
+        epochs = settings["epochs"]
+        return train_small_classifier(config, digits, epochs=epochs, seed=trial.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(trial.seed)
+        return build(config).eval()
+
+
+def inputs_of(trial: Trial, model: ImageModel) -> Float[Tensor, "images channels height width"]:
+    """As many unseen digits as the setting `images` says, drawn with the seed, normalised."""
+    return normalize(unseen_digits(trial.settings["images"], trial.seed).images, model.config)
 
 
 def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
