@@ -17,8 +17,9 @@ from clearhead.inference import (
     predict_probabilities,
     wilson_interval,
 )
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 
 NAMES = ("ant", "bee", "cow", "dog", "emu")
 SETTINGS = {

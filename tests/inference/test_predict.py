@@ -22,8 +22,9 @@ from clearhead.inference import (
     prepare,
     uses_digit_preprocessing,
 )
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 
 
 def random_model(config: ImageModelConfig) -> ImageModel:

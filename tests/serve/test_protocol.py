@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clearhead.inference import ModelInput, predict_inputs
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 from .served import Reply, Served, tensor, tensor_request
 

@@ -7,9 +7,10 @@ import torch
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError
 from clearhead.inference import ModelInput, predict_inputs
-from clearhead.models.block import Block
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ViTConfig
+from clearhead.models.layers import Block
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve.attention import attention_of
 from clearhead.serve.work import Done, Work, worker

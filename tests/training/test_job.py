@@ -79,7 +79,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_knows_its_classes(tmp_path: P
     config = small_config(8, model=model, data=str(tmp_path / "pictures"), batch_size=5)
     job = run_job(config, load_parts(config), tmp_path / "out", device="cpu")
     saved = load(tmp_path / "out").config
-    assert saved.answers == ("dark", "light")
+    assert saved.labels == ("dark", "light")
     assert len(saved.mean) == 3
     assert job.evaluation is not None
     assert job.evaluation.accuracy == 1.0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource
+from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource, warn_if_unused
 
 if TYPE_CHECKING:
     from clearhead.inference import Evaluation
@@ -34,15 +34,15 @@ def evaluate(
 
     from clearhead import inference
     from clearhead.cli.output import fetching, print_json, print_remark
-    from clearhead.cli.root import remark_unread
     from clearhead.errors import ConfigError
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"the picture is a PNG; name it {picture.with_suffix('.png')}")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    classifier = load(model)
-    remark_unread(data, root)
+    classifier = load(model, ImageModel)
+    warn_if_unused(root, data)
     with fetching() as report:
         dataset = inference.load_dataset_for(
             classifier.config, data, split, root=root, report=report

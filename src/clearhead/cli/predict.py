@@ -7,7 +7,7 @@ from clearhead.cli.options import AsJson, Images, ModelSource
 
 if TYPE_CHECKING:
     from clearhead.inference import Prediction
-    from clearhead.models.build import ImageModel
+    from clearhead.models.pretrained import ImageModel
 
 CHUNK = 64
 
@@ -18,13 +18,14 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
     A picture that cannot be read is reported, the others are classified all the same, and the exit
     code is 1. With --json, one line of JSON for each picture, with all probabilities.
     """
-    from clearhead.cli.output import ask_for, print_remark, print_table
+    from clearhead.cli.output import print_remark, print_table, usage_error
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
     if not images:
-        return ask_for("a picture's file, a folder, or - for stdin", "predict")
+        return usage_error("a picture's file, a folder, or - for stdin", "predict")
     rows, failed = [], False
-    for name, result in _predictions(load(model), images):
+    for name, result in _predictions(load(model, ImageModel), images):
         if isinstance(result, str):
             failed = True
             print_remark(f"{name}: {result}")

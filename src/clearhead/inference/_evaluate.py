@@ -25,8 +25,8 @@ from clearhead.inference.metrics import (
     reliability,
     wilson_interval,
 )
-from clearhead.models.build import ImageModel
 from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
 
 NUM_EXAMPLES = 32
 NUM_MISTAKES = 32

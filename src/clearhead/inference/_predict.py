@@ -21,8 +21,8 @@ from clearhead.data.preprocessing.any_picture import Picture, as_picture
 from clearhead.data.preprocessing.digits import SIDE, read_digit
 from clearhead.data.preprocessing.grey import to_grey
 from clearhead.errors import ConfigError, ImageError, InputError
-from clearhead.models.build import ImageModel
 from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
 
 BATCH_SIZE = 128
 # On MNIST's test digits, half of a small CNN's predictions below this are wrong, 1 in 270 above it.
@@ -168,7 +168,7 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
         return []
     pixels = torch.stack([item.pixels for item in inputs])
     rows = predict_probabilities(model, pixels, BATCH_SIZE)
-    names = model.config.answers
+    names = model.config.labels
     return [_prediction(names, row, item) for row, item in zip(rows, inputs, strict=True)]
 
 

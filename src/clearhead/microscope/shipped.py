@@ -57,7 +57,7 @@ def measure() -> dict[str, object]:
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load
 
-    model: VisionTransformer = load(NAME)  # type: ignore[assignment]
+    model = load(NAME, VisionTransformer)
     digits = load_dataset("mnist", "test")
     small = evaluate(rounded_model(model).float(), digits)
     full = evaluate(model, digits)

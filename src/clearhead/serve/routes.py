@@ -87,7 +87,7 @@ def _answer(service: Service, prediction: Prediction) -> dict[str, Any]:
         "runner_up": prediction.runner_up,
         "runner_up_probability": prediction.runner_up_probability,
         "probabilities": list(prediction.probabilities),
-        "classes": list(service.model.config.answers),
+        "classes": list(service.model.config.labels),
         "warnings": list(prediction.warnings),
     }
 

@@ -9,7 +9,7 @@ import torch
 from fastapi import HTTPException, Request
 
 from clearhead.inference import ModelInput
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.admission import Admission
 from clearhead.serve.attention import AttentionOf
 from clearhead.serve.batcher import Batcher

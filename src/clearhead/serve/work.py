@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.inference import ModelInput, Prediction, predict_inputs
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.attention import AttentionOf
 
 Attention = Float[Tensor, "layers batch heads queries keys"]

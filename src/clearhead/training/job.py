@@ -16,9 +16,8 @@ from clearhead.inference import (
     predict_probabilities,
     save_evaluation_plot,
 )
-from clearhead.models.build import ImageModel
-from clearhead.models.card import write_card
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World, join_world
 from clearhead.training.loop import Trained, train
@@ -82,7 +81,7 @@ def run_job(
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_atomic(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
             save_evaluation_plot(evaluation, data.test, out / PICTURE)
-            write_card(out, trained.model, config.model, _measured(evaluation, data.test.name))
+            trained.model.write_card(out, _measured(evaluation, data.test.name))
         return JobResult(trained, evaluation, world.is_first)
 
 

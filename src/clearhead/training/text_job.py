@@ -6,7 +6,6 @@ from pathlib import Path
 
 from clearhead._atomic import write_atomic
 from clearhead.inference import PronounScore, pronoun_scores
-from clearhead.models.card import write_card
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import join_world
@@ -48,7 +47,7 @@ def run_text_job(
         scores = pronoun_scores(trained.model.cpu())
         if world.is_first:
             _write_metrics(config, scores, out / METRICS)
-            write_card(out, trained.model, config.model, _measured(scores))
+            trained.model.write_card(out, _measured(scores))
         return TextJobResult(trained, scores, world.is_first)
 
 

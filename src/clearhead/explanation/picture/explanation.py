@@ -30,7 +30,7 @@ from clearhead.inference import (
 )
 from clearhead.insight.maps.relevance import Relevance, logits_of
 from clearhead.insight.tokens import Grid
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.recording._capture import Layers, capture
 from clearhead.recording._proof import Proof
 from clearhead.recording._record import AttentionRecord

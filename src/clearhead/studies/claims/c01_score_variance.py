@@ -89,7 +89,7 @@ def run(trial: Trial) -> Values:
     if trial.condition == "drawn":
         return drawn_variances(trial)
     if trial.condition == "shipped":
-        return reader_variances(cast("VisionTransformer", load()), trial)
+        return reader_variances(load(), trial)
     settings = trial.settings
     config = ViTConfig(
         embed_dim=EMBED_DIM,

@@ -85,7 +85,7 @@ def run(trial: Trial) -> Values:
     if trial.condition == "random":
         return random_rows(trial)
     if trial.condition == "shipped":
-        return reader_rows(cast("VisionTransformer", load()), trial)
+        return reader_rows(load(), trial)
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     model = train_small_classifier(CONFIG, dataset, epochs=settings["epochs"], seed=trial.seed)

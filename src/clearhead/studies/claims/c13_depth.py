@@ -105,7 +105,7 @@ def lens_accuracies(
 
 def _model(trial: Trial) -> VisionTransformer:
     if trial.condition == "shipped":
-        return cast("VisionTransformer", load())
+        return load()
     if trial.condition == "untrained":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(trial.seed)

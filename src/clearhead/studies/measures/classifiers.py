@@ -26,8 +26,9 @@ from clearhead.data.pixels import normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.models.build import ImageModel, build, load
+from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.studies.fit import Watch, fit
 from clearhead.studies.table import Trial, Values
 from clearhead.training.config import TrainConfig
