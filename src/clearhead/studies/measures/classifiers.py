@@ -25,7 +25,7 @@ from clearhead.data.images import ImageDataset
 from clearhead.data.pixels import normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel

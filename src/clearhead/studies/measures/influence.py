@@ -1,7 +1,5 @@
 """What an answer becomes when nobody may look at a patch."""
 
-from contextlib import AbstractContextManager
-
 import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
@@ -9,13 +7,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from clearhead.inference import evaluation_mode
-from clearhead.insight.ablation.parts import Part
-from clearhead.insight.ablation.removal import removing
-from clearhead.insight.answers import Around, probabilities
-from clearhead.insight.mattered.curves import patch_shape
+from clearhead.insight.ablation import Part, without_part
+from clearhead.insight.forward import probabilities
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import intervene
 
 # Of what is left of ranks: less than this share of them is nothing but rounding.
 ROUNDING = 1e-9
@@ -31,10 +26,10 @@ def silencing_effects(
     1902.10186) measure leaving one out: how far the answer moves, whichever way.
     """
     before = probabilities(model, images)
-    effects = [
-        (probabilities(model, images, around=_silenced(patch, grid)) - before).abs().sum(1) / 2
-        for patch in range(grid.num_patches)
-    ]
+    effects = []
+    for patch in range(grid.num_patches):
+        around = without_part(Part(patch=patch), "mask", grid=grid)
+        effects.append((probabilities(model, images, around=around) - before).abs().sum(1) / 2)
     return torch.stack(effects, dim=1)
 
 
@@ -77,14 +72,6 @@ def _cosine(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(size > 0, products / size.clamp_min(1e-12), torch.zeros_like(size))
 
 
-def _silenced(patch: int, grid: Grid) -> Around:
-    def around(images: int) -> AbstractContextManager[None]:
-        change = removing(Part(patch=patch), "mask", None, grid.num_prefix_tokens, images)
-        return intervene(change)
-
-    return around
-
-
 def pixel_gradients(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"], grid: Grid
 ) -> Float[Tensor, "batch patches"]:
@@ -97,5 +84,5 @@ def pixel_gradients(
     with evaluation_mode(model), torch.enable_grad():
         answer = model(pixels).amax(dim=1).sum()  # an image's logits are moved by its pixels alone
         (gradient,) = torch.autograd.grad(answer, pixels)
-    cells: Tensor = avg_pool2d(gradient.abs().amax(dim=1, keepdim=True), patch_shape(images, grid))
+    cells: Tensor = avg_pool2d(gradient.abs().amax(dim=1, keepdim=True), grid.patch_shape(images))
     return cells.flatten(1).double()
