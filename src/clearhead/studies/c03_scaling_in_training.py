@@ -31,7 +31,6 @@ s (Muon); quick about 130 s, full about 15 minutes.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -56,8 +55,8 @@ from clearhead.studies.paired_points import draw_differences
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.statistics import share_interval
 from clearhead.studies.study import Budget, Comparison, Outcome, Study, Trial, Values
+from clearhead.training import TrainingState
 from clearhead.training.config import TrainConfig
-from clearhead.training.state import TrainingState
 
 WIDTH = 64
 HEAD_DIMS = (8, 16, 32, 64)
@@ -122,18 +121,16 @@ def run(trial: Trial) -> Values:
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     probe = _Probe(dataset)
-    first: Callable[[TrainConfig], AbstractContextManager[TrainConfig]] = (
-        unit_queries_and_keys if settings["first"] == "unit" else nullcontext
-    )
+    config = _config(trial)
+    initial = unit_queries_and_keys(config) if settings["first"] == "unit" else None
     lost_at = -1
     accuracy = 0.0
-    with first(_config(trial)) as config:
-        try:
-            model = fit(config, dataset, watch=probe)
-            read = reading(model, unseen=settings["unseen"], seed=trial.seed)
-            accuracy = read["accuracy"]
-        except DivergenceError:
-            lost_at = probe.steps
+    try:
+        model = fit(config, dataset, model=initial, watch=probe)
+        read = reading(model, unseen=settings["unseen"], seed=trial.seed)
+        accuracy = read["accuracy"]
+    except DivergenceError:
+        lost_at = probe.steps
     return {
         "accuracy": accuracy,
         "lost": 100.0 * (accuracy < LOST_BELOW),

@@ -48,7 +48,7 @@ from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences
 from clearhead.studies.selection import outcomes_of, values_of
 from clearhead.studies.study import Budget, Comparison, Outcome, Study, Trial, Values
-from clearhead.training.order import seed_of
+from clearhead.training.batches import seed_of
 
 # Roles at a level of 5 % need 19 untrained models; one more stands in the trained one's place.
 UNTRAINED = 20

@@ -48,7 +48,7 @@ from clearhead.studies.digits import unseen_digits
 from clearhead.studies.paired_points import draw_differences
 from clearhead.studies.selection import outcomes_of
 from clearhead.studies.study import Budget, Comparison, Outcome, Study, Trial, Values
-from clearhead.training.order import generator_for
+from clearhead.training.batches import generator_for
 
 ARMS = ("vit", "uniform", "cnn")
 NOISES = ("shot noise", "impulse noise")

@@ -54,7 +54,7 @@ from clearhead.studies.silencing import (
     silencing_effects,
 )
 from clearhead.studies.study import Budget, Comparison, Evidence, Outcome, Study, Trial, Values
-from clearhead.training.order import generator_for
+from clearhead.training.batches import generator_for
 
 RANDOM, INK, GRADIENT = "random", "ink", "pixel gradient"
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, GRADIENT, INK, RANDOM)
