@@ -1,6 +1,6 @@
 from ._explain import explain as explain
 from .classifiers import ImageClassifier as ImageClassifier
-from .classifiers import ModelInput as ModelInput
+from .classifiers import ImageInput as ImageInput
 from .classifiers import TextInput as TextInput
 from .classifiers import TextModel as TextModel
 from .classifiers import TextPrediction as TextPrediction

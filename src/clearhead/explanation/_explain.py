@@ -1,7 +1,7 @@
 """One entry point for pictures and texts; the model decides which it takes."""
 
 from pathlib import Path
-from typing import overload
+from typing import Any, Literal, overload
 
 from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.errors import ConfigError, InputError
@@ -14,7 +14,7 @@ from clearhead.explanation.classifiers import (
 )
 from clearhead.explanation.pictures import Explanation, explain_picture
 from clearhead.explanation.texts import Heads, TextExplanation, explain_text
-from clearhead.models import ImageModel, TextTransformer
+from clearhead.models import ImageModel, Model, TextTransformer
 
 
 @overload
@@ -27,13 +27,17 @@ def explain(
 ) -> Explanation: ...
 @overload
 def explain(
-    model: TextModel | TextTransformer,
+    model: TextModel | TextTransformer | Literal["sentences", "sentences-causal"],
     picture_or_text: str,
     *,
     layers: Layers = None,
     heads: Heads = "mean",
     word: str | None = None,
 ) -> TextExplanation: ...
+@overload
+def explain(
+    model: Literal["digits"], picture_or_text: Picture, *, layers: Layers = None, name: str = ""
+) -> Explanation: ...
 @overload
 def explain(
     model: str | Path,
@@ -43,9 +47,9 @@ def explain(
     name: str = "",
     heads: Heads = "mean",
     word: str | None = None,
-) -> Explanation | TextExplanation: ...
+) -> Any: ...
 def explain(
-    model: str | Path | ImageClassifier | ImageModel | TextModel | TextTransformer,
+    model: str | Path | ImageClassifier | TextModel | Model,
     picture_or_text: Picture,
     *,
     layers: Layers = None,
@@ -92,7 +96,7 @@ def explain(
 
 
 def _classifier(
-    model: str | Path | ImageClassifier | ImageModel | TextModel | TextTransformer,
+    model: str | Path | ImageClassifier | TextModel | Model,
 ) -> ImageClassifier | TextModel:
     if isinstance(model, ImageClassifier | TextModel):
         return model

@@ -16,8 +16,7 @@ from torch import Tensor
 from clearhead.data.folder import to_image
 from clearhead.data.preprocessing.any_picture import Picture, as_picture
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
-from clearhead.models.hub import asking_hub
-from clearhead.models.maker import CALLED, maker_of
+from clearhead.models.pretrained import SOURCE_FORMATS, hub_answers, library_of, quiet_libraries
 
 MAX_MESSAGE = 100  # characters of a library's own message
 SAVED_BY = {
@@ -45,14 +44,16 @@ def import_library(name: str, source: str) -> ModuleType:
 
 
 @contextmanager
-def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterator[None]:
+def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterator[bool]:
     """Turn any failure to load a model into one `CheckpointError`.
 
-    Where the hub is out of reach only its cache is used; for what `is_local`, no network at all.
+    Yields whether files may be fetched: not for a local model, nor where the hub is out of reach,
+    so that its cache is used alone.
     """
-    with asking_hub(wanted=not is_local) as reachable:
+    reachable = not is_local and hub_answers()
+    with quiet_libraries():
         try:
-            yield
+            yield reachable
         except ClearheadError:
             raise
         except Exception as error:  # libraries raise many types
@@ -70,7 +71,7 @@ def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterato
 def check_folder(folder: Path, library: Literal["timm", "transformers"]) -> None:
     """Raise `CheckpointError` unless the folder holds a model of the library, as safetensors."""
     config = _config(folder)
-    maker = maker_of(config)
+    maker = library_of(config)
     if maker != library:
         reason = f"its config.json is not {library}'s"
         if not (folder / "config.json").is_file():
@@ -79,7 +80,7 @@ def check_folder(folder: Path, library: Literal["timm", "transformers"]) -> None
             reason = f"its config.json names no {NAMED_BY[library]}"
         advice = f"save one there: {SAVED_BY[library]}"
         if maker is not None:
-            advice = f"{CALLED[maker].format(folder)} for a model of {maker}"
+            advice = f"{SOURCE_FORMATS[maker].format(folder)} for a model of {maker}"
         raise CheckpointError(f"{folder} holds no model of {library} ({reason}); {advice}")
     names = [path.name for path in folder.glob("*.safetensors")]
     if not names or (library == "timm" and "model.safetensors" not in names):

@@ -15,7 +15,7 @@ from clearhead.explanation._libraries import (
     loading_weights,
     open_photo,
 )
-from clearhead.explanation.classifiers import ImageClassifier, ModelInput
+from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 
 ALTERNATIVE = (
     "timm:FOLDER, a folder with config.json and model.safetensors as timm's save_for_hf "
@@ -30,19 +30,19 @@ def open_timm(name: str) -> ImageClassifier:
     is_local = Path(name).is_dir()
     if is_local:
         check_folder(Path(name), "timm")
-    elif ":" not in name and not timm.is_model(name.split(".")[0]):
+    elif not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
         near = get_close_matches(name, timm.list_models(), n=1)
         hint = f"; did you mean timm:{near[0]}?" if near else ""
         raise ConfigError(f"timm knows no model {name!r} and there is no such folder{hint}")
-    with loading_weights(source, ALTERNATIVE, is_local=is_local):
-        model = _local(timm, name) if is_local else _fetched(timm, name, source)
+    with loading_weights(source, ALTERNATIVE, is_local=is_local) as reachable:
+        model = _create(timm, name, source, reachable=reachable)
     settings = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**settings, is_training=False)
 
-    def preprocess(image: Picture) -> ModelInput:
+    def preprocess(image: Picture) -> ImageInput:
         inputs = transform(open_photo(image, settings["input_size"][0]))[None]
         pixels = denormalize(inputs, settings["mean"], settings["std"])
-        return ModelInput(inputs=inputs, pixels=pixels)
+        return ImageInput(inputs=inputs, pixels=pixels)
 
     return ImageClassifier(
         name=source,
@@ -52,32 +52,40 @@ def open_timm(name: str) -> ImageClassifier:
     )
 
 
-def _local(timm: Any, folder: str) -> Any:
-    return timm.create_model(f"local-dir:{folder}", pretrained=True)
+def _create(timm: Any, name: str, source: str, *, reachable: bool) -> Any:
+    if Path(name).is_dir():
+        return timm.create_model(f"local-dir:{name}", pretrained=True)
+    if name.startswith("hf-hub:"):
+        file = _weights_file(name.removeprefix("hf-hub:"), source, reachable=reachable)
+        return timm.create_model(f"local-dir:{file.parent}", pretrained=True)
+    known = timm.get_pretrained_cfg(name)
+    if known is None or not known.hf_hub_id:
+        raise _pickled(source)
+    file = _weights_file(known.hf_hub_id, source, reachable=reachable)
+    overlay = {"file": str(file), "custom_load": False}
+    return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
 
 
-def _fetched(timm: Any, name: str, source: str) -> Any:
-    """A model with weights from the hub: a file named here is loaded as safetensors or not at all.
+def _weights_file(repository: str, source: str, *, reachable: bool) -> Path:
+    """The safetensors of a repository on the hub, beside its config.json.
 
     Left to itself, timm falls back to a pickle.
     """
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
 
-    pickled = CheckpointError(
+    files = ["config.json", "model.safetensors"]
+    folder = snapshot_download(repository, allow_patterns=files, local_files_only=not reachable)
+    path = Path(folder) / "model.safetensors"
+    if not path.is_file():
+        raise _pickled(source)
+    return path
+
+
+def _pickled(source: str) -> CheckpointError:
+    return CheckpointError(
         f"the weights of {source} are a pickle, which is never loaded; give a model that is saved "
         "as safetensors"
     )
-    known = None if ":" in name else timm.get_pretrained_cfg(name)
-    if known is not None and known.url and not known.hf_hub_id:
-        raise pickled
-    try:
-        return timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay={"hf_hub_filename": "model.safetensors"}
-        )
-    except LocalEntryNotFoundError:
-        raise
-    except EntryNotFoundError as error:
-        raise pickled from error
 
 
 def _class_names(timm: Any, model: nn.Module) -> tuple[str, ...]:

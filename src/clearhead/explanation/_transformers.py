@@ -21,8 +21,8 @@ from clearhead.explanation._libraries import (
     loading_weights,
     open_photo,
 )
-from clearhead.explanation.classifiers import ImageClassifier, ModelInput, TextInput, TextModel
-from clearhead.models.hub import names_a_path, no_folder
+from clearhead.explanation.classifiers import ImageClassifier, ImageInput, TextInput, TextModel
+from clearhead.models.pretrained import is_path, missing_folder
 
 ALTERNATIVE = "hf:FOLDER, a folder as transformers' save_pretrained writes it"
 NO_PROCESSOR = (
@@ -43,18 +43,22 @@ def open_transformers(name: str) -> ImageClassifier | TextModel:
     is_local = Path(name).is_dir()
     if is_local:
         check_folder(Path(name), "transformers")
-    elif names_a_path(name):
-        raise CheckpointError(f"{no_folder(name)}; give {ALTERNATIVE}, or hf:OWNER/NAME")
-    with loading_weights(source, ALTERNATIVE, is_local=is_local), _no_progress_bars(transformers):
-        config = transformers.AutoConfig.from_pretrained(name)
+    elif is_path(name):
+        raise CheckpointError(f"{missing_folder(name)}; give {ALTERNATIVE}, or hf:OWNER/NAME")
+    with (
+        loading_weights(source, ALTERNATIVE, is_local=is_local) as reachable,
+        _no_progress_bars(transformers),
+    ):
+        files = {"local_files_only": not reachable}
+        config = transformers.AutoConfig.from_pretrained(name, **files)
         if _is_image_classifier(transformers, config):
-            return _image_classifier(transformers, name, source)
+            return _image_classifier(transformers, name, source, files)
         if not hasattr(config, "vocab_size") or config.is_encoder_decoder:
             raise CheckpointError(
                 f"{name} ({config.model_type}) is neither an image classifier nor a model of "
                 f"single texts such as BERT or GPT-2; give {ALTERNATIVE}"
             )
-        return _text_model(transformers, name, source, is_local=is_local)
+        return _text_model(transformers, name, source, files, is_local=is_local)
 
 
 def _is_image_classifier(transformers: Any, config: Any) -> bool:
@@ -64,12 +68,14 @@ def _is_image_classifier(transformers: Any, config: Any) -> bool:
     return known and (not hasattr(config, "vocab_size") or "ImageClassification" in head)
 
 
-def _image_classifier(transformers: Any, name: str, source: str) -> ImageClassifier:
+def _image_classifier(
+    transformers: Any, name: str, source: str, files: dict[str, bool]
+) -> ImageClassifier:
     model, loading = transformers.AutoModelForImageClassification.from_pretrained(
-        name, output_loading_info=True, use_safetensors=True
+        name, output_loading_info=True, use_safetensors=True, **files
     )
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(name)
+        processor = transformers.AutoImageProcessor.from_pretrained(name, **files)
     except Exception:  # noqa: BLE001, which kind depends on the model, and it is only a warning
         processor = None
     missing = ", ".join(sorted(loading["missing_keys"]))
@@ -90,21 +96,21 @@ def _image_classifier(transformers: Any, name: str, source: str) -> ImageClassif
     )
 
 
-def _processed(processor: Any, model: nn.Module) -> Callable[[Picture], ModelInput]:
+def _processed(processor: Any, model: nn.Module) -> Callable[[Picture], ImageInput]:
     channels = int(getattr(_vision_config(model), "num_channels", 3))
     mean, std = (0.0,), (1.0,)
     if getattr(processor, "do_normalize", True):
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
 
-    def preprocess(image: Picture) -> ModelInput:
+    def preprocess(image: Picture) -> ImageInput:
         batch = processor(images=open_photo(image, channels), return_tensors="pt")
         inputs: Tensor = batch["pixel_values"].to(torch.float32)
-        return ModelInput(inputs=inputs, pixels=denormalize(inputs, mean, std))
+        return ImageInput(inputs=inputs, pixels=denormalize(inputs, mean, std))
 
     return preprocess
 
 
-def _plain(model: nn.Module) -> Callable[[Picture], ModelInput]:
+def _plain(model: nn.Module) -> Callable[[Picture], ImageInput]:
     config = _vision_config(model)
     size = getattr(config, "image_size", None)
     if size is None:
@@ -115,9 +121,9 @@ def _plain(model: nn.Module) -> Callable[[Picture], ModelInput]:
     height, width = (size, size) if isinstance(size, int) else size
     channels = int(getattr(config, "num_channels", 3))
 
-    def preprocess(image: Picture) -> ModelInput:
+    def preprocess(image: Picture) -> ImageInput:
         pixels = to_image(as_picture(image), (int(height), int(width)), channels)
-        return ModelInput(inputs=normalize(pixels[None], HALF), pixels=pixels)
+        return ImageInput(inputs=normalize(pixels[None], HALF), pixels=pixels)
 
     return preprocess
 
@@ -127,9 +133,11 @@ def _vision_config(model: nn.Module) -> Any:
     return getattr(model.config, "vision_config", model.config)
 
 
-def _text_model(transformers: Any, name: str, source: str, *, is_local: bool) -> TextModel:
-    tokenizer = _tokenizer(transformers, name, is_local=is_local)
-    model = transformers.AutoModel.from_pretrained(name, use_safetensors=True).eval()
+def _text_model(
+    transformers: Any, name: str, source: str, files: dict[str, bool], *, is_local: bool
+) -> TextModel:
+    tokenizer = _tokenizer(transformers, name, files, is_local=is_local)
+    model = transformers.AutoModel.from_pretrained(name, use_safetensors=True, **files).eval()
     max_tokens = getattr(model.config, "max_position_embeddings", None)
 
     def tokenize(text: str) -> TextInput:
@@ -162,11 +170,11 @@ def _text_model(transformers: Any, name: str, source: str, *, is_local: bool) ->
     )
 
 
-def _tokenizer(transformers: Any, name: str, *, is_local: bool) -> Any:
+def _tokenizer(transformers: Any, name: str, files: dict[str, bool], *, is_local: bool) -> Any:
     """The saved tokenizer; where there is none, some models get one without words."""
     missing = f"no tokenizer in {name}; save it beside the model: tokenizer.save_pretrained(FOLDER)"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **files)
     except Exception as error:  # which kind depends on the model
         if not is_local:  # the hub may be out of reach
             raise

@@ -13,19 +13,16 @@ from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.data.text.sentences import QUESTIONS, is_decided_by_its_last_word
 from clearhead.data.text.words import MASK, WordTokenizer
 from clearhead.errors import ConfigError, InputError
-from clearhead.explanation._libraries import loading_weights
-from clearhead.inference.prepare import prepare, reads_digits
+from clearhead.inference import prepare, uses_digit_preprocessing
 from clearhead.insight import Grid, grid_of
-from clearhead.models.build import SHIPPED, SHIPPED_TEXT, ImageModel, load_any
-from clearhead.models.hub import names_a_path
-from clearhead.models.text import TextTransformer
+from clearhead.models import ImageModel, Model, TextTransformer, load
 
 TIMM, HF = "timm:", "hf:"
 MAX_PREDICTED_WORDS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ModelInput:
+class ImageInput:
     """A picture after preprocessing.
 
     Attributes:
@@ -49,7 +46,7 @@ class ImageClassifier:
 
     Attributes:
         name: what the model is called in reports.
-        model: maps `ModelInput.inputs` to logits, or to an object that has them as `.logits`.
+        model: maps `ImageInput.inputs` to logits, or to an object that has them as `.logits`.
         class_names: the classes in the order of the logits; empty for a model without classes.
         preprocess: makes a model input of a picture.
         warnings: remarks that hold for every picture.
@@ -58,10 +55,10 @@ class ImageClassifier:
     name: str
     model: nn.Module
     class_names: tuple[str, ...]
-    preprocess: Callable[[Picture], ModelInput]
+    preprocess: Callable[[Picture], ImageInput]
     warnings: tuple[str, ...] = ()
 
-    def grid(self, model_input: ModelInput) -> Grid | None:
+    def grid(self, model_input: ImageInput) -> Grid | None:
         """The grid of patches for pictures of this size; None where the model does not say."""
         height, width = model_input.inputs.shape[-2:]
         try:
@@ -141,17 +138,10 @@ def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextMode
         from clearhead.explanation._transformers import open_transformers
 
         return open_transformers(name.removeprefix(HF))
-    is_local = (
-        name in (*SHIPPED, *SHIPPED_TEXT)
-        or Path(name).exists()
-        or name.count("/") != 1
-        or names_a_path(name)
-    )
-    with loading_weights(name, "a folder that clearhead saved", is_local=is_local):
-        return classifier_of(load_any(name), name)
+    return classifier_of(load(name), name)
 
 
-def classifier_of(model: ImageModel | TextTransformer, name: str) -> ImageClassifier | TextModel:
+def classifier_of(model: Model, name: str) -> ImageClassifier | TextModel:
     """One of Clearhead's models that is loaded already; it is put into evaluation mode."""
     model.eval()
     return _text_model(model, name) if isinstance(model, TextTransformer) else _images(model, name)
@@ -160,19 +150,17 @@ def classifier_of(model: ImageModel | TextTransformer, name: str) -> ImageClassi
 def _images(model: ImageModel, name: str) -> ImageClassifier:
     config = model.config
 
-    def preprocess(image: Picture) -> ModelInput:
+    def preprocess(image: Picture) -> ImageInput:
         prepared = prepare(image, config)
-        return ModelInput(
+        return ImageInput(
             inputs=normalize(prepared.pixels[None], config),
             pixels=prepared.pixels,
-            is_ink=reads_digits(config),
+            is_ink=uses_digit_preprocessing(config),
             warnings=prepared.warnings,
             is_empty=not prepared.found,
         )
 
-    return ImageClassifier(
-        name=name, model=model, class_names=config.answers, preprocess=preprocess
-    )
+    return ImageClassifier(name=name, model=model, class_names=config.labels, preprocess=preprocess)
 
 
 def _text_model(model: TextTransformer, name: str) -> TextModel:

@@ -13,7 +13,7 @@ from torch import Tensor
 from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.errors import NothingCapturedError
 from clearhead.explanation._selection import Layers, select_queries
-from clearhead.explanation.classifiers import ImageClassifier, ModelInput
+from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
     Influence,
     LayerShape,
@@ -23,9 +23,12 @@ from clearhead.explanation.influence import (
     why_no_masking,
     why_no_rollout,
 )
-from clearhead.inference import Prediction
-from clearhead.inference._predict import SURE, UNSURE
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import (
+    CONFIDENCE_THRESHOLD,
+    LOW_CONFIDENCE,
+    Prediction,
+    evaluation_mode,
+)
 from clearhead.insight import Grid, Relevance
 from clearhead.insight.maps.relevance import logits_of
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
@@ -266,7 +269,7 @@ def rounded(values: Tensor) -> list[Any]:
 
 
 def _run(
-    classifier: ImageClassifier, model_input: ModelInput
+    classifier: ImageClassifier, model_input: ImageInput
 ) -> tuple[Recording, Float[Tensor, " classes"]]:
     """One forward pass under a capture whose records hang on the autograd graph."""
     try:
@@ -282,21 +285,21 @@ def _run(
 
 
 def _prediction(
-    classifier: ImageClassifier, model_input: ModelInput, logits: Float[Tensor, " classes"]
+    classifier: ImageClassifier, model_input: ImageInput, logits: Float[Tensor, " classes"]
 ) -> Prediction:
     """The prediction as `predict` gives it; empty where there is nothing to predict."""
     if not classifier.class_names or model_input.is_empty:
         return Prediction(warnings=model_input.warnings)
     probabilities = logits.double().softmax(0).tolist()
     best, *others = logits.argsort(descending=True, stable=True).tolist()
-    unsure = () if probabilities[best] >= SURE else (UNSURE,)
+    doubts = () if probabilities[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
     return Prediction(
         label=classifier.class_names[best],
         probability=probabilities[best],
         runner_up=classifier.class_names[others[0]] if others else None,
         runner_up_probability=probabilities[others[0]] if others else 0.0,
         probabilities=tuple(probabilities),
-        warnings=(*model_input.warnings, *unsure),
+        warnings=(*model_input.warnings, *doubts),
     )
 
 
