@@ -12,7 +12,7 @@ from clearhead.explanation import Explanation, explain
 from clearhead.explanation.figures import picture_figure
 from clearhead.explanation.files import encode
 from clearhead.explanation.pictures import first_view
-from clearhead.insight.figures.colours import weight_norm
+from clearhead.insight.plots import weight_norm
 
 
 def drawn(axes: Any) -> Any:

@@ -12,16 +12,16 @@ from torch import Tensor
 from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
 from clearhead.explanation.tables import model_name, percent, picture_name, points
 from clearhead.explanation.texts import TextExplanation
-from clearhead.insight.figures.colours import OUTLINE
-from clearhead.insight.figures.drawing import (
+from clearhead.insight.plots import (
+    OUTLINE,
     bare,
     draw_picture,
     draw_signed,
     draw_weights,
-    times_bar,
+    multiples_bar,
     weight_bar,
+    words_figure,
 )
-from clearhead.insight.figures.words import words_figure
 
 THUMBNAIL, TOP = 1.1, 3.3  # inches
 DIM = 0.02  # below this the fixed scale has one dark blue for everything
@@ -95,7 +95,7 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
         else:
             even = 1.0 / grid.num_tokens if is_dim else None
             picture_below = explanation.pixels if explanation.is_ink else None
-            draw_weights(axes, grid.fold(values), picture=picture_below, times_of=even)
+            draw_weights(axes, grid.fold(values), picture=picture_below, even_share=even)
             axes.set_xlabel("share of the whole, scale below", fontsize=7)
     figure.supxlabel(NOTE, fontsize=8)
 
@@ -130,7 +130,7 @@ def _draw_heads(
         axes.set_title(f"H{head + 1}", fontsize=8)
     keys = {row.shape[-1] for row in rows}
     even = 1.0 / keys.pop() if len(keys) == 1 else None
-    bar = times_bar if is_dim else weight_bar
+    bar = multiples_bar if is_dim else weight_bar
     bar(cast("Figure", figure), panels.ravel().tolist(), even)
     token = f"the {grid.names()[query]}" if grid is not None else "each token"
     heading = f"Attention of {token} in every layer (L) and head (H), counted from 1"
@@ -152,7 +152,7 @@ def _draw_head(
     grid = explanation.grid
     even = 1.0 / row.shape[-1] if is_dim else None
     if not layer.on_grid or grid is None:
-        draw_weights(axes, row, times_of=even)
+        draw_weights(axes, row, even_share=even)
         return
     patch = layer.queries[layer.nearest(query)] - grid.num_prefix_tokens
     has_cell = layer.num_queries == grid.num_tokens and patch >= 0
@@ -160,8 +160,8 @@ def _draw_head(
         axes,
         grid.fold(row),
         picture=explanation.pixels if explanation.is_ink else None,
-        asked_from=divmod(patch, grid.columns) if has_cell else None,
-        times_of=even,
+        query_cell=divmod(patch, grid.columns) if has_cell else None,
+        even_share=even,
     )
     if grid.num_prefix_tokens:
         prefix = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]

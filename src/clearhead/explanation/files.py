@@ -47,7 +47,7 @@ def encode(explanation: Explanation | TextExplanation, file_format: str) -> byte
     import json
 
     from clearhead.explanation import figures, page, tables
-    from clearhead.insight import figure_bytes
+    from clearhead.insight.plots import figure_bytes
 
     is_picture = isinstance(explanation, Explanation)
     if file_format in ("png", "svg"):

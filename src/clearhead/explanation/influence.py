@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from clearhead.errors import CaptureError, InputError
 from clearhead.insight import Grid, Part, rollout
-from clearhead.insight.ablation.removal import removing
-from clearhead.insight.answers import Around, probabilities
-from clearhead.insight.maps.relevance import Relevance, relevance_of
-from clearhead.insight.maps.rollout import read_out
-from clearhead.recording import Recording, intervene
+from clearhead.insight.ablation import without_part
+from clearhead.insight.forward import probabilities
+from clearhead.insight.propagation import Relevance, read_out, relevance_of
+from clearhead.recording import Recording
 
 MAX_MASKED_PATCHES = 64
 
@@ -127,13 +126,9 @@ def measure_masking(
     falls = torch.zeros(grid.num_patches, dtype=torch.float64)
     for patch in range(grid.num_patches):
         try:
-            after = probabilities(model, inputs, around=_masked(patch, grid))
+            around = without_part(Part(patch=patch), "mask", grid=grid)
+            after = probabilities(model, inputs, around=around)
         except (InputError, CaptureError) as error:
             return Influence(reason=str(error))
         falls[patch] = before - after[0, label]
     return Influence(values=falls)
-
-
-def _masked(patch: int, grid: Grid) -> Around:
-    change = removing(Part(patch=patch), "mask", None, grid.num_prefix_tokens, 1)
-    return lambda _: intervene(change)

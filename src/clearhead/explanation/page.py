@@ -26,7 +26,8 @@ from clearhead.explanation.tables import (
     text_tables,
 )
 from clearhead.explanation.texts import TextExplanation
-from clearhead.insight import figure_bytes, ink_of
+from clearhead.insight import Foreground
+from clearhead.insight.plots import figure_bytes
 
 # In this order they make one script; each file says what it is for.
 SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
@@ -83,7 +84,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
     grid = explanation.grid
     blank: list[bool] = []
     if grid is not None and explanation.is_ink:
-        blank = ink_of(explanation.pixels[None], grid).blank[0].tolist()
+        blank = Foreground.of(explanation.pixels[None], grid).background[0].tolist()
     layers, offset = [], 0
     for layer in explanation.layers:
         windows, heads, _, keys = layer.weights.shape

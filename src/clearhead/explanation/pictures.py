@@ -29,8 +29,9 @@ from clearhead.inference import (
     Prediction,
     evaluation_mode,
 )
-from clearhead.insight import Grid, Relevance
-from clearhead.insight.maps.relevance import logits_of
+from clearhead.insight import Grid
+from clearhead.insight.forward import logits_of
+from clearhead.insight.propagation import Relevance
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
 
 NO_PREDICTION = "there is no prediction"
@@ -185,7 +186,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         from clearhead.explanation.figures import picture_figure
         from clearhead.explanation.html import data_uri, render
-        from clearhead.insight import figure_bytes
+        from clearhead.insight.plots import figure_bytes
 
         figure = data_uri(figure_bytes(picture_figure(self), "png"), "image/png")
         return render("notebook_picture.html", explanation=self, figure=figure)

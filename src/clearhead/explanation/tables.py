@@ -11,8 +11,8 @@ from torch import Tensor
 
 from clearhead.explanation.pictures import Explanation, LayerWeights, rounded
 from clearhead.explanation.texts import TextExplanation, TextWeights
-from clearhead.insight.maps.tables import UNSEEN
-from clearhead.insight.maps.tables import percent as whole_percent
+from clearhead.insight.tables import NOT_VISIBLE
+from clearhead.insight.tables import percent as whole_percent
 
 SPACE = "\u00a0"  # never at the end of a line
 
@@ -179,7 +179,7 @@ def even_share(explanation: TextExplanation) -> str:
         return "no token is visible to any other"
     if counts == (len(explanation.tokens),):
         return f"even share: {number(1 / counts[0])}"
-    masked = f"; {UNSEEN} masked"
+    masked = f"; {NOT_VISIBLE} masked"
     if len(counts) == 1:
         return f"even share: {number(1 / counts[0])}, of {counts[0]} visible tokens{masked}"
     return (
@@ -195,7 +195,7 @@ def number(share: float) -> str:
 
 def _cells(part: TextWeights, row: int) -> Iterator[str]:
     for weight, visible in zip(part.weights[row].tolist(), part.visible[row].tolist(), strict=True):
-        yield number(weight) if visible else UNSEEN
+        yield number(weight) if visible else NOT_VISIBLE
 
 
 def _key_names(explanation: Explanation) -> Sequence[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from clearhead.errors import InputError
 from clearhead.explanation._selection import Layers, select_layers
 from clearhead.explanation.classifiers import TextModel, TextPrediction
-from clearhead.insight.maps.weights import visible_of, weights_of
+from clearhead.insight.weights import visible_of, weights_of
 from clearhead.recording import AttentionRecord, capture
 
 Heads: TypeAlias = Literal["mean", "each"] | int

@@ -44,8 +44,7 @@ from matplotlib.figure import Figure
 
 from clearhead.data.text.sentences import Asked, Pairs, open_sentences, sentences
 from clearhead.inference import pronoun_score
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.text import TextTransformer
 from clearhead.studies.pronouns import (
     Reading,
