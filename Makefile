@@ -48,8 +48,8 @@ suite: .venv/dev.stamp node_modules/.stamp ## the tests but those marked slow; t
 test-slow: .venv/dev.stamp node_modules/.stamp ## the tests marked slow
 	$(PYTEST) -m slow
 
-docs: .venv/dev.stamp ## build the documentation into site/, warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+docs: .venv/dev.stamp ## build docs/_build/html, executing all examples; warnings are errors
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --quiet --jobs 2 -d docs/_build/doctrees docs docs/_build/html
 
 format: .venv/dev.stamp ## format every file and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .
@@ -81,7 +81,7 @@ benchmarks: .venv/dev.stamp ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
-	rm -rf site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says which dependencies .venv has: those that the program needs, or all of them.

@@ -53,11 +53,11 @@ def ready_page() -> str:
 def measure() -> dict[str, object]:
     """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
     from clearhead.data.datasets import load_dataset
-    from clearhead.inference._evaluate import evaluate
+    from clearhead.inference import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load
 
-    model: VisionTransformer = load(NAME)  # type: ignore[assignment]
+    model = load(NAME, VisionTransformer)
     digits = load_dataset("mnist", "test")
     small = evaluate(rounded_model(model).float(), digits)
     full = evaluate(model, digits)

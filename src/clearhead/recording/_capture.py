@@ -83,6 +83,7 @@ def _fits(name: str, pattern: str) -> bool:
 class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a function
     """Capture every attention that is computed inside the block, in any PyTorch model.
 
+    Example:
         with clearhead.capture() as seen:
             logits = model(images)
         seen["blocks.3.attn"].weights

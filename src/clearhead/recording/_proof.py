@@ -26,7 +26,7 @@ class Proof:
     `row_sum_error`: how far a row of weights is from summing to one, at most. `masked_mass`: the
     largest sum of weights on keys that the query must not attend to. `output_error`: the largest
     difference between weights · V and the model's output, relative to the size of the terms in
-    that sum, weights · |V|. `tolerance`: what rounding explains in the type that the model used.
+    that sum, `weights · |V|`. `tolerance`: what rounding explains in the type that the model used.
     """
 
     name: str

@@ -164,7 +164,7 @@ class AttentionRecord:
 
     @property
     def shape(self) -> torch.Size:
-        """(*batch, heads, queries, keys): what operands that are shared broadcast to."""
+        """`(*batch, heads, queries, keys)`: what operands that are shared broadcast to."""
         return torch.Size((*self.output.shape[:-1], self.value.shape[-2]))
 
     def full_mask(self) -> Tensor | None:
