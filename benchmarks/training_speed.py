@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World
 from clearhead.training.recipes import digits

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import InputError
 from clearhead.inference import ModelInput, predict_inputs
 from clearhead.models.build import build

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.studies import c06_positions as c06
 from clearhead.studies.study import Check, Comparison, Outcome, Trial
 

@@ -1,6 +1,6 @@
 import pytest
 
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.insight.tokens import Grid
 from clearhead.studies import c09_receptive_fields as c09
 from clearhead.studies.study import Check, Comparison, Outcome, Trial, Values

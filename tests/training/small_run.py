@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from clearhead.data.config import AugmentConfig
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.training import loop

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from clearhead.data.config import AugmentConfig
+from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
 from clearhead.models.build import load

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.text.sentences import Text, training_texts
-from clearhead.data.text.words import split_words
+from clearhead.data import TrainingText, training_texts
+from clearhead.data.tokenizer import split_words
 from clearhead.errors import ConfigError
 from clearhead.models.build import load
 from clearhead.models.config import TextConfig
@@ -46,7 +46,7 @@ def read(settings: TextTrainConfig, ids: Tensor, labels: Tensor) -> list[list[tu
     ]
 
 
-def asked(settings: TextTrainConfig, texts: list[Text]) -> list[list[tuple[str, str]]]:
+def asked(settings: TextTrainConfig, texts: list[TrainingText]) -> list[list[tuple[str, str]]]:
     """What is given and what should be answered, for these texts in their order."""
     data = encode_texts(texts, settings)
     batches = TextBatches(data, settings, ALONE)
@@ -57,7 +57,10 @@ def asked(settings: TextTrainConfig, texts: list[Text]) -> list[list[tuple[str, 
 
 def test_the_answer_alone_is_hidden_when_all_is_asked() -> None:
     settings = config(batch_size=2, asked=1.0, hidden_ends=0.0, asked_pronouns=0.0)
-    told = [Text(f"{DOG} which one ? the dog .", ("dog",)), Text(f"{DOG}", ("dog", "first"))]
+    told = [
+        TrainingText(f"{DOG} which one ? the dog .", ("dog",)),
+        TrainingText(f"{DOG}", ("dog", "first")),
+    ]
     with_answer, without = asked(settings, told)
     answers = [place for place, (_, label) in enumerate(with_answer) if label]
     assert answers == [14]
@@ -68,7 +71,7 @@ def test_the_answer_alone_is_hidden_when_all_is_asked() -> None:
 
 def test_the_deciding_word_is_hidden_instead_where_the_settings_say_so() -> None:
     settings = config(batch_size=1, asked=1.0, hidden_ends=1.0, asked_pronouns=1.0)
-    (found,) = asked(settings, [Text(f"{DOG} first or second ? the first .", ("first",))])
+    (found,) = asked(settings, [TrainingText(f"{DOG} first or second ? the first .", ("first",))])
     assert [place for place, (_, label) in enumerate(found) if label] == [8]
     assert found[8] == ("[mask]", "hungry")
     assert found[15] == ("first", "")
@@ -76,8 +79,8 @@ def test_the_deciding_word_is_hidden_instead_where_the_settings_say_so() -> None
 
 def test_at_the_pronoun_the_label_is_what_it_stands_for() -> None:
     settings = config(batch_size=400, asked=1.0, hidden_ends=0.0, asked_pronouns=1.0)
-    plain = Text(DOG, ("dog", "first"))
-    place = Text(f"the cow sat . {DOG} first or second ? the first .", ("first",))
+    plain = TrainingText(DOG, ("dog", "first"))
+    place = TrainingText(f"the cow sat . {DOG} first or second ? the first .", ("first",))
     found = asked(settings, [plain, place] * 200)
     alone = [row[6] for row in found[::2]]
     assert {label for _, label in alone} == {"dog", "first"}
@@ -92,14 +95,14 @@ def test_at_the_pronoun_the_label_is_what_it_stands_for() -> None:
 
 def test_what_nothing_decides_is_not_asked_at_the_pronoun() -> None:
     settings = config(batch_size=50, asked=1.0, hidden_ends=1.0, asked_pronouns=1.0)
-    for row in asked(settings, [Text("the dog hit the ball because it was old .")] * 50):
+    for row in asked(settings, [TrainingText("the dog hit the ball because it was old .")] * 50):
         assert row[6] != ("it", "it")
         assert row[6][1] in ("", "it")  # hidden as any other word at most
 
 
 def test_without_a_pronoun_the_answer_alone_is_hidden() -> None:
     settings = config(batch_size=50, asked=1.0, hidden_ends=1.0, asked_pronouns=1.0)
-    for row in asked(settings, [Text("the dog was old . which one ? the dog .")] * 50):
+    for row in asked(settings, [TrainingText("the dog was old . which one ? the dog .")] * 50):
         assert [word for word, _ in row] == "the dog was old . which one ? the [mask] .".split()
         assert [label for _, label in row if label] == ["dog"]
 
@@ -135,7 +138,7 @@ def test_in_other_texts_words_are_hidden_by_chance_and_padding_never() -> None:
 
 def test_a_causal_model_learns_each_next_word() -> None:
     settings = config(model=TextConfig(causal=True), batch_size=2)
-    found = asked(settings, [Text("the cat sat ."), Text("the dog hit the cow .")])
+    found = asked(settings, [TrainingText("the cat sat ."), TrainingText("the dog hit the cow .")])
     assert [label for _, label in found[0]] == ["cat", "sat", ".", "", "", ""]
     assert [label for _, label in found[1]] == ["dog", "hit", "the", "cow", ".", ""]
     ids = torch.tensor([[3, 5, 7, 0]])
@@ -171,7 +174,7 @@ def test_texts_are_where_the_data_say() -> None:
     data, texts = text_data(settings), training_texts(301, settings.seed)
     assert len(data) == 301
     for row, text in enumerate(texts):
-        words = split_words(text.words)
+        words = split_words(text.text)
         assert int(data.padding_mask[row].sum()) == len(words)
         if "it" in words:
             assert int(data.pronoun[row]) == words.index("it")

@@ -1,3 +1,4 @@
+from ._catalog import DATASETS as DATASETS
 from ._corruptions import CORRUPTIONS as CORRUPTIONS
 from ._corruptions import corrupt as corrupt
 from ._fetch import FetchedFile as FetchedFile
@@ -9,7 +10,6 @@ from .augment import draw_distortion as draw_distortion
 from .augment import normalize as normalize
 from .augment import to_float as to_float
 from .config import AugmentConfig as AugmentConfig
-from .datasets import DATASETS as DATASETS
 from .datasets import ImageDataset as ImageDataset
 from .datasets import Split as Split
 from .datasets import fetch_dataset as fetch_dataset

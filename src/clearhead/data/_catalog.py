@@ -1,4 +1,4 @@
-"""The named data sets: their files with SHA-256, their classes, and where the files can be found."""
+"""The named data sets: files with SHA-256, classes, and where the files can be found."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.models.pretrained import ImageModel
 from clearhead.recording._capture import capture

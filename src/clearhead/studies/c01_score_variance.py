@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.build import load

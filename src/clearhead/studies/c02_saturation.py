@@ -31,7 +31,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.heads.measures import entropy

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.answers import probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, QUERY
 from clearhead.insight.figures.drawing import new_figure

@@ -30,8 +30,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.insight.answers import probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, QUERY
 from clearhead.insight.figures.drawing import new_figure

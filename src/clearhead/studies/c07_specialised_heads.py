@@ -27,7 +27,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.ablation.ablate import ablate
 from clearhead.insight.ablation.parts import every_head
 from clearhead.insight.answers import probabilities

@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.answers import probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY
 from clearhead.insight.figures.drawing import new_figure

@@ -33,8 +33,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.corruptions import CORRUPTIONS, corrupt
-from clearhead.data.pixels import normalize
+from clearhead.data import CORRUPTIONS, corrupt, normalize
 from clearhead.insight.answers import probabilities
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.heads.measures import entropy

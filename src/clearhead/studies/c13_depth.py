@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.figures.colours import KEY, MUTED, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.heads.measured import measure_heads

@@ -33,7 +33,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.figures.colours import KEY, OUTLINE, QUERY
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.grids import grid_of

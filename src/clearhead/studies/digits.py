@@ -5,9 +5,7 @@ from functools import cache
 
 import torch
 
-from clearhead.data.datasets import load_dataset
-from clearhead.data.folder import Split
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from clearhead.data.text.sentences import vocabulary
+from clearhead.data import vocabulary
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer

@@ -1,6 +1,6 @@
 """Small digit readers that a study trains for itself, in a few seconds each."""
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.studies.fit import fit

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clearhead.data.config import AugmentConfig
+from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError
 from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 

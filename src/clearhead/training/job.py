@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 
 from clearhead._atomic import write_atomic
-from clearhead.data.download import Report
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset, Progress
 from clearhead.inference import (
     Evaluation,
     load_dataset_for,
@@ -46,7 +45,7 @@ class Parts(NamedTuple):
 
 
 def load_parts(
-    config: TrainConfig, *, root: Path | None = None, report: Report | None = None
+    config: TrainConfig, *, root: Path | None = None, report: Progress | None = None
 ) -> Parts:
     """Both parts of the data set, so that what is wrong with one shows before hours of training."""
     return Parts(

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.errors import DivergenceError
 from clearhead.inference import check_dataset
 from clearhead.training.checkpoint import load_checkpoint, save_checkpoint

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from clearhead.data.config import AugmentConfig
+from clearhead.data import AugmentConfig
 from clearhead.models.config import TextConfig, ViTConfig
 from clearhead.training.config import NEEDED, TextTrainConfig, TrainConfig
 

@@ -11,9 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clearhead.data.augment import distort, draw_distortion
-from clearhead.data.datasets import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, distort, draw_distortion, normalize, to_float
 from clearhead.errors import DivergenceError
 from clearhead.training.config import LearningConfig, TrainConfig
 from clearhead.training.distributed import World
@@ -67,10 +65,10 @@ class Batches:
         whole = order[start : start + self.config.batch_size]
         share = self.world.part(len(whole))
         mine = whole[share].to(self.world.device)
-        images = normalize(self.dataset.images[mine], self.config.model)
+        images = to_float(self.dataset.images[mine])
         if self.config.augment.active:
             images = self._augmented(images, step, len(whole), share)
-        return images, self.dataset.labels[mine]
+        return normalize(images, self.config.model), self.dataset.labels[mine]
 
     def order(self, epoch: int) -> Int[Tensor, " images"]:
         """The order of the images in `epoch`."""
@@ -80,8 +78,7 @@ class Batches:
         size = (images.shape[-2], images.shape[-1])
         generator = generator_for("augment", self.config.seed, step)
         distortion = draw_distortion(self.config.augment, batch, size, generator)
-        paper = normalize(torch.zeros_like(self.dataset.images[:1, :, :1, :1]), self.config.model)
-        return distort(images - paper, distortion.part(share.start, share.stop)) + paper
+        return distort(images, distortion.part(share.start, share.stop))
 
 
 def train_step(

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import clearhead as ch
-from clearhead.data.text.words import WordTokenizer, split_words
+from clearhead.data import WordTokenizer
+from clearhead.data.tokenizer import split_words
 from clearhead.errors import CheckpointError, ConfigError, InputError
 from clearhead.explanation.text.attend import attend, open_text_reader
 from clearhead.explanation.text.files import attended_csv, attended_dict, attended_figure

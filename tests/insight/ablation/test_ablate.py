@@ -8,8 +8,7 @@ import transformers
 from torch import Tensor, nn
 
 import clearhead as ch
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.ablation.ablate import Ablation, ablate
 from clearhead.insight.ablation.parts import Part, every_head, every_layer, every_patch

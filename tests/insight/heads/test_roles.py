@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measured import Figures, HeadMeasures, measure_heads, measure_records

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import InputError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.maps.tables import attention_table, percent

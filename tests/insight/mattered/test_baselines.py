@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.mattered.baselines import Baseline
 from clearhead.models.config import ViTConfig

@@ -8,7 +8,6 @@ import stat
 import warnings
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -128,7 +127,7 @@ def _decode(data: bytes) -> Image.Image:
         raise ImageError("this file is empty; give an image file")
     if len(data) > MAX_BYTES:
         raise ImageError(f"this file has more than {MAX_BYTES >> 20} MiB; make it smaller first")
-    formats = FORMATS
+    formats: tuple[str, ...] = FORMATS
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         formats = _with_heif()
     kind = "image"

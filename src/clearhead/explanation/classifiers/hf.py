@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clearhead.data.folder import to_image
-from clearhead.data.pixels import normalize
-from clearhead.data.preprocessing.any_picture import Picture, as_picture
+from clearhead.data import ImageInput, load_image, normalize, resize_and_crop
 from clearhead.errors import CheckpointError
 from clearhead.explanation.classifiers.folders import check_folder
 from clearhead.explanation.classifiers.libraries import fetching_weights, import_library
@@ -108,10 +106,10 @@ def _processor(transformers: Any, name: str) -> Any:
         return None
 
 
-def _looking(processor: Any, model: nn.Module) -> Callable[[Picture], View]:
+def _looking(processor: Any, model: nn.Module) -> Callable[[ImageInput], View]:
     channels = _channels(model)
 
-    def look(image: Picture) -> View:
+    def look(image: ImageInput) -> View:
         given = processor(images=open_photo(image, channels), return_tensors="pt")
         inputs: Tensor = given["pixel_values"].to(torch.float32)
         if not getattr(processor, "do_normalize", True):
@@ -122,7 +120,7 @@ def _looking(processor: Any, model: nn.Module) -> Callable[[Picture], View]:
     return look
 
 
-def _plain_looking(model: nn.Module) -> Callable[[Picture], View]:
+def _plain_looking(model: nn.Module) -> Callable[[ImageInput], View]:
     size = getattr(_vision_config(model), "image_size", None)
     if size is None:
         raise CheckpointError(
@@ -131,8 +129,8 @@ def _plain_looking(model: nn.Module) -> Callable[[Picture], View]:
         )
     height, width = (size, size) if isinstance(size, int) else size
 
-    def look(image: Picture) -> View:
-        pixels = to_image(as_picture(image), (int(height), int(width)), _channels(model))
+    def look(image: ImageInput) -> View:
+        pixels = resize_and_crop(load_image(image), (int(height), int(width)), _channels(model))
         return View(inputs=normalize(pixels[None], Half()), pixels=pixels)
 
     return look

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from clearhead.data.pixels import normalize
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageInput, normalize
 from clearhead.explanation.classifiers.libraries import fetching_weights
 from clearhead.explanation.classifiers.reader import Reader, View
 from clearhead.inference import prepare, uses_digit_preprocessing
@@ -25,7 +24,7 @@ def read_with(model: ImageModel, name: str) -> Reader:
     """A model that is loaded already; it is put into evaluation mode."""
     config = model.eval().config
 
-    def look(image: Picture) -> View:
+    def look(image: ImageInput) -> View:
         prepared = prepare(image, config)
         return View(
             inputs=normalize(prepared.pixels[None], config),

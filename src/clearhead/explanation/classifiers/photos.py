@@ -5,14 +5,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clearhead.data.folder import to_image
-from clearhead.data.preprocessing.any_picture import Picture, as_picture
+from clearhead.data import ImageInput, load_image, resize_and_crop
 
 
-def open_photo(image: Picture, channels: int) -> Image.Image:
+def open_photo(image: ImageInput, channels: int) -> Image.Image:
     """The whole picture in its own size, RGB or grey; `ImageError` if it cannot be read."""
-    picture = as_picture(image)
-    pixels = to_image(picture, (picture.height, picture.width), channels)
+    picture = load_image(image)
+    pixels = resize_and_crop(picture, (picture.height, picture.width), channels)
     return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageInput
 from clearhead.errors import ConfigError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.tokens import Grid
@@ -38,7 +38,7 @@ class Reader:
     name: str
     model: nn.Module
     class_names: tuple[str, ...]
-    look: Callable[[Picture], View]
+    look: Callable[[ImageInput], View]
     warnings: tuple[str, ...] = ()
 
     def grid(self, view: View) -> Grid | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageInput
 from clearhead.errors import ConfigError
 from clearhead.explanation.classifiers.folders import check_folder
 from clearhead.explanation.classifiers.libraries import fetching_weights, import_library
@@ -41,12 +41,12 @@ def open_timm(name: str) -> Reader:
     )
 
 
-def _looking(timm: Any, model: nn.Module) -> Callable[[Picture], View]:
+def _looking(timm: Any, model: nn.Module) -> Callable[[ImageInput], View]:
     settings = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**settings, is_training=False)
     channels = settings["input_size"][0]
 
-    def look(image: Picture) -> View:
+    def look(image: ImageInput) -> View:
         inputs = transform(open_photo(image, channels))[None]
         return View(inputs=inputs, pixels=denormalised(inputs, settings["mean"], settings["std"]))
 

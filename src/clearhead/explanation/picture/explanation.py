@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageInput
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.explanation.classifiers.named import open_reader
 from clearhead.explanation.classifiers.own import read_with
@@ -98,7 +98,7 @@ class Explanation:
 
 
 def explain(
-    image: Picture, model: Model = "digits", *, layers: Layers = None, name: str = ""
+    image: ImageInput, model: Model = "digits", *, layers: Layers = None, name: str = ""
 ) -> Explanation:
     """Show a picture to a model under one capture, prove what was seen, and keep it.
 
@@ -247,5 +247,5 @@ def _no_classes(reader: Reader) -> tuple[str, ...]:
     return ("this model has no classes: it describes a picture and answers nothing",)
 
 
-def _called(image: Picture) -> str:
+def _called(image: ImageInput) -> str:
     return str(image) if isinstance(image, str | Path) else "picture"

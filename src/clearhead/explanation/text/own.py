@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clearhead.data.text.sentences import QUESTIONS, is_decided_by_its_last_word
-from clearhead.data.text.words import MASK, Encoded, WordTokenizer
+from clearhead.data import Encoding, WordTokenizer
+from clearhead.data.sentences import QUESTIONS, matches_pronoun_template
+from clearhead.data.tokenizer import MASK
 from clearhead.errors import InputError
 from clearhead.explanation.text.reader import Answer, TextReader, TextView
 from clearhead.models.build import load
@@ -47,7 +48,7 @@ def answer_of(model: TextTransformer, text: str) -> Answer | None:
     tokenizer = WordTokenizer(model.config.vocabulary)
     question = QUESTIONS["noun"]
     encoded = tokenizer.encode(f"{text} {question} {MASK} .")
-    asked = is_decided_by_its_last_word(text) and encoded.unknown == ()
+    asked = matches_pronoun_template(text) and encoded.unknown == ()
     if not asked or len(encoded.ids) > model.config.context_length:
         return None
     place = len(encoded.ids) - (3 if model.config.causal else 2)
@@ -70,7 +71,7 @@ def _about(model: TextTransformer) -> str:
     )
 
 
-def _check_length(encoded: Encoded, model: TextTransformer) -> None:
+def _check_length(encoded: Encoding, model: TextTransformer) -> None:
     longest = model.config.context_length
     if len(encoded.ids) > longest:
         raise InputError(
@@ -79,7 +80,7 @@ def _check_length(encoded: Encoded, model: TextTransformer) -> None:
         )
 
 
-def _remarks(encoded: Encoded, model: TextTransformer) -> tuple[str, ...]:
+def _remarks(encoded: Encoding, model: TextTransformer) -> tuple[str, ...]:
     if not encoded.unknown:
         return ()
     words = " and ".join(f"“{word}”" for word in encoded.unknown)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measured import HeadMeasures, measure_heads

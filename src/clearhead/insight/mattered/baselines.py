@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from clearhead.data.pixels import Normalization
+from clearhead.data import Normalization
 from clearhead.errors import ConfigError, InputError
 
 Kind = Literal["blank", "mean", "blur"]
