@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from clearhead.data._catalog import DATASETS
 from clearhead.data._fetch import FetchedFile, Progress, cache_folder, fetch
@@ -20,7 +21,7 @@ Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageDataset:
+class ImageDataset(Dataset[tuple[Tensor, int]]):
     """Images and their labels in memory; also a map-style data set for torch's `DataLoader`.
 
     Args:

@@ -116,7 +116,10 @@ STORED = {  # EXIF orientation: how a camera stores an upright image
     8: Image.Transpose.ROTATE_270,
     77: None,  # not defined
 }
-LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+LOSSLESS: dict[str, dict[str, object]] = {
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 100, "subsampling": 0},
+}
 
 
 @pytest.mark.parametrize("name", ["PNG", "WEBP", "TIFF", "JPEG"])
@@ -126,8 +129,7 @@ def test_images_are_rotated_upright(orientation: int, name: str) -> None:
     exif[0x0112] = orientation
     turn = STORED[orientation]
     stored = COLOUR if turn is None else COLOUR.transpose(turn)
-    options: dict[str, object] = LOSSLESS.get(name, {})
-    image = load_image(encoded(stored, name, exif=exif, **options))
+    image = load_image(encoded(stored, name, exif=exif, **LOSSLESS.get(name, {})))
     assert image.size == (WIDTH, HEIGHT)
     difference = np.abs(np.asarray(image, float) - np.asarray(COLOUR, float))
     assert difference.mean() <= (3 if name == "JPEG" else 0)
