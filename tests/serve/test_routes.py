@@ -61,9 +61,9 @@ def test_paper_alone_has_no_label(server: Served) -> None:
     ("body", "content_type", "told"),
     [
         (b"", "image/png", "no bytes"),
-        (b"no picture", "image/png", "not a picture"),
-        (png(0)[:-1], "image/png", "cut short"),
-        (*form(b"no picture"), "not a picture"),
+        (b"no picture", "image/png", "not an image"),
+        (png(0)[:-30], "image/png", "damaged or cut"),
+        (*form(b"no picture"), "not an image"),
         (*form(b""), "no bytes"),
         (*form(png(0), end=""), "holds 0"),
         (*form(png(0), end="--X\r\n" + form(png(1))[0].decode("latin-1")[5:]), "holds 2"),

@@ -3,8 +3,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from clearhead.insight.heads.measured import measure_records
-from clearhead.insight.heads.roles import NO_CLEAR_ROLE
+from clearhead.insight.measures import measure_records
+from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.insight.tokens import Grid
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer

@@ -3,7 +3,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from clearhead.data import CORRUPTIONS
-from clearhead.insight.ink import ink_of
+from clearhead.insight.foreground import Foreground
 from clearhead.models.build import build
 from clearhead.studies.c12_noisy_pixels import (
     BLANK,
@@ -127,7 +127,7 @@ def test_noise_on_blank_patches_leaves_the_digit_alone(mnist_test: object) -> No
 
     spoilt = noisy_blanks(images, torch.Generator().manual_seed(3))
 
-    blank = ink_of(images, GRID).blank
+    blank = Foreground.of(images, GRID).background
     changed = (spoilt != images)[:, 0].unfold(1, 7, 7).unfold(2, 7, 7).flatten(3).any(dim=3)
     assert not bool(changed.flatten(1)[~blank].any())
     assert float(changed.flatten(1)[blank].double().mean()) > 0.9

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clearhead.insight.maps.standard import RAW, ROLLOUT
+from clearhead.insight.importance import RAW, ROLLOUT
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.c17_weights_and_influence import (

@@ -1,6 +1,6 @@
 import torch
 
-from clearhead.insight.grids import grid_of
+from clearhead.insight.tokens import grid_of
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.pixel_gradients import pixel_gradients

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from clearhead.insight.grids import grid_of
+from clearhead.insight.tokens import grid_of
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.silencing import (

@@ -28,8 +28,7 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.data import normalize
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer

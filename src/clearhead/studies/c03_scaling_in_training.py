@@ -41,9 +41,8 @@ from torch.nn import functional as F
 
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import DivergenceError
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY
-from clearhead.insight.figures.drawing import new_figure
-from clearhead.insight.heads.measures import entropy
+from clearhead.insight.measures import entropy
+from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording._capture import capture

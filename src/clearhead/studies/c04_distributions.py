@@ -25,9 +25,8 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.data import normalize
-from clearhead.insight.answers import probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.forward import probabilities
+from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer

@@ -31,9 +31,8 @@ from torch import Tensor, nn
 
 from clearhead.attention import MultiHeadAttention
 from clearhead.data import ImageDataset, normalize
-from clearhead.insight.answers import probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.forward import probabilities
+from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.config import PosEmbed, ViTConfig
 from clearhead.models.layers import cut_patches
 from clearhead.models.vit import VisionTransformer

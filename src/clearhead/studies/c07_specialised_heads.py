@@ -28,16 +28,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.data import normalize
-from clearhead.insight.ablation.ablate import ablate
-from clearhead.insight.ablation.parts import every_head
-from clearhead.insight.answers import probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY
-from clearhead.insight.figures.drawing import new_figure
-from clearhead.insight.grids import grid_of
-from clearhead.insight.heads.measured import HeadMeasures, measure_heads
-from clearhead.insight.heads.roles import MOST_PIXELS_MOVED, NO_CLEAR_ROLE, describe_heads, move
-from clearhead.insight.heads.untrained import untrained_heads
-from clearhead.insight.ink import ink_of
+from clearhead.insight.ablation import ablate
+from clearhead.insight.foreground import Foreground
+from clearhead.insight.forward import probabilities
+from clearhead.insight.measures import HeadMeasures, measure_heads
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, new_figure
+from clearhead.insight.roles import (
+    MAX_SHIFT,
+    NO_CLEAR_ROLE,
+    describe_heads,
+    shift_images,
+    untrained_heads,
+)
+from clearhead.insight.tokens import grid_of
 from clearhead.models.build import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
@@ -89,19 +92,21 @@ def run(trial: Trial) -> Values:
 
 def beside_untrained(model: VisionTransformer, images: int, seed: int) -> Values:
     """How far heads lie apart and how many earn a role, in this reader and in untrained ones."""
-    moved = move(unseen_digits(images, seed).images, MOST_PIXELS_MOVED, seed)
-    ink, pixels = ink_of(moved, grid_of(model)), normalize(moved, model.config)
-    trained = measure_heads(model, pixels, ink=ink)
+    moved = shift_images(unseen_digits(images, seed).images, MAX_SHIFT, seed)
+    foreground, pixels = Foreground.of(moved, grid_of(model)), normalize(moved, model.config)
+    trained = measure_heads(model, pixels, foreground=foreground)
     seeds = [seed_of("untrained", seed, place) for place in range(UNTRAINED + 1)]
-    fresh = untrained_heads(model.config, pixels, ink=ink, seeds=seeds)
-    sharp = untrained_heads(model.config, pixels, ink=ink, seeds=seeds, as_sharp_as=trained)
+    fresh = untrained_heads(model.config, pixels, foreground=foreground, seeds=seeds)
+    sharp = untrained_heads(
+        model.config, pixels, foreground=foreground, seeds=seeds, match_entropy=trained
+    )
     baselines = fresh[:-1], sharp[:-1]
     return {
         "apart": apart(trained),
         "apart_fresh": _mean([apart(one) for one in fresh]),
         "apart_sharp": _mean([apart(one) for one in sharp]),
-        "roles": [role.words for role in describe_heads(trained, *baselines)],
-        "roles_untrained": [role.words for role in describe_heads(sharp[-1], *baselines)],
+        "roles": [role.label for role in describe_heads(trained, *baselines)],
+        "roles_untrained": [role.label for role in describe_heads(sharp[-1], *baselines)],
         "heads": {name: trained[name].mean.flatten().tolist() for name in SHOWN},
         "heads_untrained": {name: sharp[-1][name].mean.flatten().tolist() for name in SHOWN},
     }
@@ -128,7 +133,7 @@ def other_weights(model: VisionTransformer, unseen: int, seed: int) -> Values:
         answers = probabilities(model, pixels, around=around).argmax(dim=1)
         return 100 * float((answers == digits.labels).double().mean())
 
-    falls = ablate(model, pixels, digits.labels, every_head(model, pixels[:1]))
+    falls = ablate(model, pixels, digits.labels, "head")
     return {
         "accuracy": accuracy(None),
         "exchanged": _mean([accuracy(exchanged(by)) for by in range(1, heads)]),

@@ -24,8 +24,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from clearhead.insight.figures.colours import MUTED, OUTLINE, QUERY
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import MUTED, OUTLINE, QUERY, new_figure
 from clearhead.models.config import ViTConfig
 from clearhead.studies.contenders import CONTENDERS, reading
 from clearhead.studies.digits import training_digits

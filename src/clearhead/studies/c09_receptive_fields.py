@@ -26,12 +26,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.data import normalize
-from clearhead.insight.answers import probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY
-from clearhead.insight.figures.drawing import new_figure
-from clearhead.insight.grids import grid_of
-from clearhead.insight.heads.measured import measure_heads
-from clearhead.insight.tokens import Grid, coordinates
+from clearhead.insight.forward import probabilities
+from clearhead.insight.measures import measure_heads
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, new_figure
+from clearhead.insight.tokens import Grid, coordinates, grid_of
 from clearhead.models.baselines import ConvNet
 from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, ViTConfig

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import new_figure
 from clearhead.studies.learning_curves import (
     LONG,
     STEPS,

@@ -34,10 +34,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.data import CORRUPTIONS, corrupt, normalize
-from clearhead.insight.answers import probabilities
-from clearhead.insight.figures.drawing import new_figure
-from clearhead.insight.heads.measures import entropy
-from clearhead.insight.ink import ink_of
+from clearhead.insight.foreground import Foreground
+from clearhead.insight.forward import probabilities
+from clearhead.insight.measures import entropy
+from clearhead.insight.plots import new_figure
 from clearhead.insight.tokens import Grid
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
@@ -104,7 +104,7 @@ def robustness(model: ImageModel, unseen: int, seed: int) -> Values:
                 for one, other in zip(clean.weights, spoilt.weights, strict=True)
             ]
         if name == BLANK and clean.weights and spoilt.weights:
-            blank = ink_of(digits.images, GRID).blank
+            blank = Foreground.of(digits.images, GRID).background
             on_blank = {"clean": _share(clean, blank), "noisy": _share(spoilt, blank)}
     return {"clean": clean.accuracy, "accuracy": accuracy, "drift": drift, "on_blank": on_blank}
 
@@ -113,7 +113,7 @@ def noisy_blanks(
     images: UInt8[Tensor, "batch 1 28 28"], generator: torch.Generator
 ) -> UInt8[Tensor, "batch 1 28 28"]:
     """Impulse noise on the patches without ink; the others stay as they are, bit by bit."""
-    blank = ink_of(images, GRID).blank.view(-1, 1, GRID.rows, GRID.columns)
+    blank = Foreground.of(images, GRID).background.view(-1, 1, GRID.rows, GRID.columns)
     height, width = images.shape[2] // GRID.rows, images.shape[3] // GRID.columns
     where = blank.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
     return torch.where(where, corrupt(images, "impulse noise", generator), images)

@@ -27,9 +27,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.data import normalize
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY, VALUE
-from clearhead.insight.figures.drawing import new_figure
-from clearhead.insight.heads.measured import measure_heads
+from clearhead.insight.measures import measure_heads
+from clearhead.insight.plots import KEY, MUTED, QUERY, VALUE, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer

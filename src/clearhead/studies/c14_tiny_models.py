@@ -23,8 +23,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from clearhead.insight.figures.colours import KEY, MUTED, QUERY
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.config import ViTConfig
 from clearhead.studies.contenders import CONTENDERS, reading
 from clearhead.studies.digits import training_digits

@@ -39,8 +39,7 @@ from scipy.stats import t as student_t
 from torch import Tensor, nn
 
 from clearhead import attention
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.studies.cost import longest_chain, peak_bytes, processor_seconds, speedup
 from clearhead.studies.selection import outcomes_of
 from clearhead.studies.streamed_attention import streamed_attention

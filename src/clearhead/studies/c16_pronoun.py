@@ -45,8 +45,7 @@ from matplotlib.figure import Figure
 from clearhead.data import ambiguous_sentences, pronoun_sentences
 from clearhead.data.sentences import NounSplit, Question
 from clearhead.inference import pronoun_score
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.insight.figures.drawing import new_figure
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.text import TextTransformer
 from clearhead.studies.pronouns import (
     Reading,

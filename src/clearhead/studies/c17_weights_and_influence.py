@@ -34,12 +34,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.data import normalize
-from clearhead.insight.figures.colours import KEY, OUTLINE, QUERY
-from clearhead.insight.figures.drawing import new_figure
-from clearhead.insight.grids import grid_of
-from clearhead.insight.maps.standard import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
-from clearhead.insight.mattered.baselines import Baseline
-from clearhead.insight.mattered.faithfulness import faithfulness, visible_change
+from clearhead.insight import faithfulness
+from clearhead.insight.importance import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
+from clearhead.insight.perturbation import Baseline
+from clearhead.insight.plots import KEY, OUTLINE, QUERY, new_figure
+from clearhead.insight.tokens import grid_of
 from clearhead.models.build import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
@@ -104,13 +103,13 @@ def influence(model: VisionTransformer, images: int, seed: int) -> Values:
     last = cast("Any", model.blocks[-1]).attn.proj
     maps: dict[str, Tensor] = dict(standard_maps(model, pixels, grid, projection=last))
     maps[GRADIENT] = pixel_gradients(model, pixels, grid)
-    maps[INK] = ink = visible_change(pixels, grid, paper)
+    maps[INK] = ink = paper.difference(pixels, grid)
     maps[RANDOM] = torch.rand(
         images, grid.num_patches, generator=generator_for("random map", seed), dtype=torch.float64
     )
     effects = silencing_effects(model, pixels, grid)
     curves = faithfulness(
-        model, pixels, maps, grid=grid, baseline=paper, orders=1, steps=CURVE_STEPS, seed=seed
+        model, pixels, maps, grid=grid, baseline=paper, num_orders=1, steps=CURVE_STEPS, seed=seed
     )
     return {
         "correlation": {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from clearhead.inference import negative_log_likelihood, predict_probabilities
-from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.studies.digits import training_digits, unseen_digits

@@ -12,7 +12,7 @@ from clearhead.studies.study import Outcome, Trial, Values
 STEPS = MappingProxyType({100: 200, 1_000: 300, 10_000: 500, 60_000: 600})
 # For 10,000 digits four times as long, to see whether a gap closes with training.
 LONG = 2_000
-UNSEEN = 4_000
+NOT_VISIBLE = 4_000
 
 # What an accuracy of 100 % is drawn as, on an axis that has no zero.
 LEAST_ERROR = 0.01
@@ -28,7 +28,7 @@ def learning_trials(
     steps: int | None = None,
 ) -> tuple[Trial, ...]:
     """One trial for each arm and seed; `steps` by default as long as `STEPS` has it."""
-    settings = {"digits": digits, "steps": steps or STEPS[digits], "unseen": UNSEEN}
+    settings = {"digits": digits, "steps": steps or STEPS[digits], "unseen": NOT_VISIBLE}
     return tuple(
         Trial(study=study, arm=arm, seed=seed, settings=settings) for seed in seeds for arm in arms
     )

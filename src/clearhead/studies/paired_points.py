@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from clearhead.insight.figures.colours import MUTED, OUTLINE, QUERY
+from clearhead.insight.plots import MUTED, OUTLINE, QUERY
 from clearhead.studies.study import Comparison
 
 

@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from clearhead.inference import evaluation_mode
-from clearhead.insight.mattered.curves import patch_shape
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
 
@@ -23,5 +22,5 @@ def pixel_gradients(
     with evaluation_mode(model), torch.enable_grad():
         answer = model(pixels).amax(dim=1).sum()  # an image's logits are moved by its pixels alone
         (gradient,) = torch.autograd.grad(answer, pixels)
-    cells: Tensor = avg_pool2d(gradient.abs().amax(dim=1, keepdim=True), patch_shape(images, grid))
+    cells: Tensor = avg_pool2d(gradient.abs().amax(dim=1, keepdim=True), grid.patch_shape(images))
     return cells.flatten(1).double()

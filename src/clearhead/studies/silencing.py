@@ -1,18 +1,14 @@
 """What an answer becomes when nobody may look at a patch."""
 
-from contextlib import AbstractContextManager
-
 import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from clearhead.insight.ablation.parts import Part
-from clearhead.insight.ablation.removal import removing
-from clearhead.insight.answers import Around, probabilities
+from clearhead.insight.ablation import Part, without_part
+from clearhead.insight.forward import probabilities
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording._capture import intervene
 
 # Of what is left of ranks: less than this share of them is nothing but rounding.
 ROUNDING = 1e-9
@@ -28,10 +24,10 @@ def silencing_effects(
     1902.10186) measure leaving one out: how far the answer moves, whichever way.
     """
     before = probabilities(model, images)
-    effects = [
-        (probabilities(model, images, around=_silenced(patch, grid)) - before).abs().sum(1) / 2
-        for patch in range(grid.num_patches)
-    ]
+    effects = []
+    for patch in range(grid.num_patches):
+        around = without_part(Part(patch=patch), "mask", grid=grid)
+        effects.append((probabilities(model, images, around=around) - before).abs().sum(1) / 2)
     return torch.stack(effects, dim=1)
 
 
@@ -72,11 +68,3 @@ def _cosine(first: Tensor, second: Tensor) -> Tensor:
     size = first.norm(dim=1) * second.norm(dim=1)
     products = (first * second).sum(dim=1)
     return torch.where(size > 0, products / size.clamp_min(1e-12), torch.zeros_like(size))
-
-
-def _silenced(patch: int, grid: Grid) -> Around:
-    def around(images: int) -> AbstractContextManager[None]:
-        change = removing(Part(patch=patch), "mask", None, grid.num_prefix_tokens, images)
-        return intervene(change)
-
-    return around

@@ -15,7 +15,7 @@ from clearhead.inference import prepare
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ViTConfig
-from tests.insight.plain_forward import plain_probabilities
+from tests.insight.reference import plain_probabilities
 
 
 def double_inputs(path: Path) -> tuple[Any, Tensor]:
@@ -257,7 +257,7 @@ def test_windows_are_not_taken_for_the_grid_because_they_have_as_many_tokens() -
 
 def test_no_picture_and_no_model_are_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
-    with pytest.raises(ImageError, match=r"notes\.png: .*not a picture"):
+    with pytest.raises(ImageError, match=r"notes\.png: .*not an image"):
         explain(tmp_path / "notes.png")
     with pytest.raises(InputError, match="a Reader or a model of ours, got Linear; say how"):
         explain(tmp_path / "notes.png", nn.Linear(2, 3))  # type: ignore[arg-type]

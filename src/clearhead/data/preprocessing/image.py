@@ -147,7 +147,7 @@ def _decode(data: bytes) -> Image.Image:
             return _in_simple_mode(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"this is no image that can be read, or it is cut; known are {', '.join(FORMATS)}"
+            f"this is not an image that can be read; formats are {', '.join(formats)}"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clearhead.insight.figures.drawing import figure_bytes
+from clearhead.insight.plots import figure_bytes
 from clearhead.studies.running.results import Judged, Results, judge
 
 
