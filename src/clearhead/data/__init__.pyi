@@ -1,8 +1,8 @@
 from ._catalog import DATASETS as DATASETS
 from ._corruptions import CORRUPTIONS as CORRUPTIONS
 from ._corruptions import corrupt as corrupt
+from ._fetch import DownloadProgress as DownloadProgress
 from ._fetch import FetchedFile as FetchedFile
-from ._fetch import Progress as Progress
 from ._fetch import cache_folder as cache_folder
 from .augment import Normalization as Normalization
 from .augment import distort as distort
@@ -15,11 +15,12 @@ from .datasets import Split as Split
 from .datasets import fetch_dataset as fetch_dataset
 from .datasets import is_cached as is_cached
 from .datasets import load_dataset as load_dataset
+from .datasets import split_dataset as split_dataset
 from .folder import resize_and_crop as resize_and_crop
 from .preprocessing.digits import Digit as Digit
 from .preprocessing.digits import extract_digit as extract_digit
 from .preprocessing.grey import to_grey as to_grey
-from .preprocessing.image import ImageInput as ImageInput
+from .preprocessing.image import ImageSource as ImageSource
 from .preprocessing.image import load_image as load_image
 from .preprocessing.strokes import rasterise as rasterise
 from .sentences import PronounSentence as PronounSentence

@@ -26,7 +26,7 @@ MAX_STALL = 26.0  # seconds that all failing sources of a fetch may take togethe
 LOCK_TIMEOUT = 900.0
 FAILURE_NOTE = ".last-failure"
 
-Progress = Callable[[str, int], None]
+DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
 
 
@@ -50,7 +50,7 @@ def fetch(
     files: Sequence[DataFile] | None = None,
     *,
     root: Path | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> list[FetchedFile]:
     """The files of a data set, or some of them; `root` stands for `CLEARHEAD_DATA`.
 
@@ -68,7 +68,9 @@ def fetch(
 class _Search:
     """One fetch; `tried` maps each place without the files to the reason."""
 
-    def __init__(self, dataset: NamedDataset, root: Path | None, progress: Progress) -> None:
+    def __init__(
+        self, dataset: NamedDataset, root: Path | None, progress: DownloadProgress
+    ) -> None:
         self.dataset, self.progress = dataset, progress
         self.cache = cache_folder() / dataset.name
         self.user_folder = root or os.environ.get("CLEARHEAD_DATA")

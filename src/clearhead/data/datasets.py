@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from clearhead.data._catalog import DATASETS
-from clearhead.data._fetch import FetchedFile, Progress, cache_folder, fetch
+from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
 from clearhead.errors import ConfigError, CorruptDataError, DataError, InputError, did_you_mean
 
 Split = Literal["train", "test"]
@@ -91,7 +91,7 @@ def load_dataset(
     root: Path | None = None,
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> ImageDataset:
     """Load one split of a named data set, or of a folder with a folder of images for each class.
 
@@ -151,7 +151,7 @@ def fetch_dataset(
     split: Split | None = None,
     *,
     root: Path | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> list[FetchedFile]:
     """The verified files of a named data set, downloaded if need be.
 
@@ -216,6 +216,29 @@ def parse_idx(content: bytes, axes: int, name: str = "IDX file") -> UInt8[Tensor
             "get the file again"
         )
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
+
+
+def split_dataset(
+    dataset: ImageDataset, fraction: float = 0.1, seed: int = 0
+) -> tuple[ImageDataset, ImageDataset]:
+    """Hold out a share of each class for validation (see `split_indices`).
+
+    Args:
+        dataset: The data set to divide.
+        fraction: The share of each class to hold out.
+        seed: Another seed gives another division.
+
+    Returns:
+        What is left, and what is held out.
+
+    Raises:
+        ConfigError: If the fraction is not between 0 and 1.
+    """
+    kept, held_out = (
+        replace(dataset, images=dataset.images[indices], labels=dataset.labels[indices])
+        for indices in split_indices(dataset.labels.tolist(), fraction, seed)
+    )
+    return kept, held_out
 
 
 def split_indices(

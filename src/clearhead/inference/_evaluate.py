@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data import DATASETS, ImageDataset, Progress, Split, load_dataset
+from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError
 from clearhead.inference._predict import predict_probabilities
 from clearhead.inference.metrics import (
@@ -175,7 +175,7 @@ def load_dataset_for(
     split: Split,
     *,
     root: Path | None = None,
-    report: Progress | None = None,
+    report: DownloadProgress | None = None,
 ) -> ImageDataset:
     """Load a data set for a model: a named one unchanged, a folder in the model's input size."""
     if source in DATASETS:

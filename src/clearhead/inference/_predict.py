@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clearhead.data import (
-    ImageInput,
+    ImageSource,
     extract_digit,
     load_image,
     normalize,
@@ -103,12 +103,12 @@ class Prediction:
 
 @overload
 def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
-    model: ImageModel, images: ImageInput
+    model: ImageModel, images: ImageSource
 ) -> Prediction: ...
 @overload
-def predict(model: ImageModel, images: Iterable[ImageInput]) -> list[Prediction]: ...
+def predict(model: ImageModel, images: Iterable[ImageSource]) -> list[Prediction]: ...
 def predict(
-    model: ImageModel, images: ImageInput | Iterable[ImageInput]
+    model: ImageModel, images: ImageSource | Iterable[ImageSource]
 ) -> Prediction | list[Prediction]:
     """Classify one picture, or many.
 
@@ -132,7 +132,7 @@ def predict(
             f"{type(model).__module__}.{type(model).__name__}; for models of timm and "
             "transformers use clearhead.explanation.explain"
         )
-    if isinstance(images, ImageInput | bytearray) or not isinstance(images, Iterable):
+    if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, config)])[0]
     inputs = (_prepare_numbered(number, image, config) for number, image in enumerate(images))
     predictions: list[Prediction] = []
@@ -141,7 +141,7 @@ def predict(
     return predictions
 
 
-def prepare(image: ImageInput, config: ImageModelConfig) -> ModelInput:
+def prepare(image: ImageSource, config: ImageModelConfig) -> ModelInput:
     """Preprocess a picture for a model with this configuration.
 
     Args:
@@ -238,7 +238,7 @@ def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
     return shape == (1, (SIDE, SIDE), 10) and not config.class_names
 
 
-def _prepare_numbered(number: int, image: ImageInput, config: ImageModelConfig) -> ModelInput:
+def _prepare_numbered(number: int, image: ImageSource, config: ImageModelConfig) -> ModelInput:
     try:
         return prepare(image, config)
     except ImageError as error:

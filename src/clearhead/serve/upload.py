@@ -1,6 +1,6 @@
 """The body of a request as pictures for the model: a file, a form with a file, or a tensor."""
 
-from clearhead.data import ImageInput
+from clearhead.data import ImageSource
 from clearhead.errors import ImageError
 from clearhead.inference import ModelInput, prepare
 from clearhead.models.config import ImageModelConfig
@@ -18,7 +18,7 @@ def picture_from(body: bytes, content_type: str, config: ImageModelConfig) -> Mo
     return prepare(_some(_file_in_form(body, content_type)), config)
 
 
-def _some(body: bytes) -> ImageInput:
+def _some(body: bytes) -> ImageSource:
     if not body:
         raise ImageError("there are no bytes; send a picture as the body, or as a file in a form")
     return body

@@ -49,11 +49,11 @@ MODES = (
 )
 _SIMPLER_MODE = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
-ImageInput = str | Path | bytes | Image.Image | ndarray | Tensor
+ImageSource = str | Path | bytes | Image.Image | ndarray | Tensor
 """What `load_image` accepts."""
 
 
-def load_image(source: ImageInput) -> Image.Image:
+def load_image(source: ImageSource) -> Image.Image:
     """Load an image, upright by its EXIF orientation; of an animation, the first frame.
 
     A JPEG of more than 4 megapixels is decoded at half its size or less.
