@@ -20,8 +20,9 @@ from .data.config import AugmentConfig as AugmentConfig
 from .data.datasets import load_dataset as load_dataset
 from .data.images import ImageDataset as ImageDataset
 from .errors import ClearheadError as ClearheadError
-from .explanation.text.attend import Attended as Attended
-from .explanation.text.attend import attend as attend
+from .explanation._explain import explain as explain
+from .explanation.pictures import Explanation as Explanation
+from .explanation.texts import TextExplanation as TextExplanation
 from .inference._evaluate import Evaluation as Evaluation
 from .inference._evaluate import evaluate as evaluate
 from .inference._predict import Prediction as Prediction
