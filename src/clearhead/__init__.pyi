@@ -41,8 +41,8 @@ from .models.vit import VisionTransformer as VisionTransformer
 from .recording._capture import capture as capture
 from .recording._capture import intervene as intervene
 from .recording._recording import Recording as Recording
+from .training.config import RECIPES as RECIPES
 from .training.config import TrainConfig as TrainConfig
-from .training.loop import train as train
-from .training.recipes import RECIPES as RECIPES
+from .training.run import train as train
 
 __version__: str
