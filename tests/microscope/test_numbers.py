@@ -14,7 +14,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from clearhead.attention import AttentionStages, attention_stages
-from clearhead.data.preprocessing.strokes import CANVAS, rasterise
+from clearhead.data import rasterise
+from clearhead.data.preprocessing.strokes import CANVAS
 from clearhead.microscope.page import build_page
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels
