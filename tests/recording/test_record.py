@@ -68,12 +68,12 @@ def test_a_part_is_what_the_whole_has_there(
     record: AttentionRecord, choice: dict[str, Any]
 ) -> None:
     part, whole = record.stages(**choice), record.stages()
-    places = []
+    call_sites = []
     for axis, size in (("images", 2), ("heads", 3), ("queries", 5)):
-        chosen = choice.get(axis, slice(None))
-        places.append(np.atleast_1d(np.arange(size)[chosen]))
+        select = choice.get(axis, slice(None))
+        call_sites.append(np.atleast_1d(np.arange(size)[select]))
     for found, full in zip(part, whole, strict=True):
-        expected = full.numpy()[np.ix_(*places)]
+        expected = full.numpy()[np.ix_(*call_sites)]
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-13)
 
@@ -96,8 +96,8 @@ def test_heads_images_and_queries_that_are_not_there() -> None:
 
 def test_weights_that_were_tried_give_their_context() -> None:
     record = fused()
-    np.testing.assert_allclose(record.context_of(record.weights), record.output, atol=1e-12)
-    assert record.context_of(torch.zeros_like(record.weights)).eq(0.0).all()
+    np.testing.assert_allclose(record.context_from(record.weights), record.output, atol=1e-12)
+    assert record.context_from(torch.zeros_like(record.weights)).eq(0.0).all()
 
 
 def test_half_precision_is_computed_in_single() -> None:
@@ -115,18 +115,18 @@ class Fused:
         return F.scaled_dot_product_attention(q, k, v)
 
 
-class Explicit:
+class OperationTracker:
     @staticmethod
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return (q @ k.mT * 11**-0.5).softmax(-1) @ v
 
 
-@pytest.mark.parametrize("way", [Fused, Explicit])
+@pytest.mark.parametrize("way", [Fused, OperationTracker])
 @pytest.mark.parametrize("which", ["query", "key", "value", "output"])
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("inference", [False, True])
 def test_changes_in_place_afterwards_are_noticed(
-    way: type[Fused] | type[Explicit], which: str, gradients: bool, inference: bool
+    way: type[Fused] | type[OperationTracker], which: str, gradients: bool, inference: bool
 ) -> None:
     with torch.inference_mode(inference):
         q, k, v = triple()
@@ -146,10 +146,10 @@ def test_changes_in_place_afterwards_are_noticed(
                 look()
 
 
-@pytest.mark.parametrize("way", [Fused, Explicit])
+@pytest.mark.parametrize("way", [Fused, OperationTracker])
 @pytest.mark.parametrize("inference", [False, True])
 def test_copies_are_safe_from_changes_in_place(
-    way: type[Fused] | type[Explicit], inference: bool
+    way: type[Fused] | type[OperationTracker], inference: bool
 ) -> None:
     with torch.inference_mode(inference):
         q, k, v = triple()
@@ -270,6 +270,6 @@ def test_a_record_holds_tokens_and_no_matrix_of_tokens_by_tokens(code: Any, copi
 
 def test_looking_keeps_nothing() -> None:
     record = fused()
-    before = storages(record)
+    pre_softmax = storages(record)
     assert record.weights is not record.weights
-    assert storages(record) == before
+    assert storages(record) == pre_softmax

@@ -73,7 +73,7 @@ class Product(NamedTuple):
         """How many axes the result has."""
         return max(self.first.dim(), self.second.dim())
 
-    def turned(self) -> "Product":
+    def transposed(self) -> "Product":
         """The same with rows and columns exchanged: the transposed result."""
         order = list(self.order or range(self.dims))
         order[-1], order[-2] = order[-2], order[-1]
@@ -166,9 +166,9 @@ def permuted(x: Tensor, order: "Order") -> Tensor:
     if order is None:
         return x
     x = x.permute([axis for axis in order if axis is not None])
-    for place, axis in enumerate(order):
+    for call_site, axis in enumerate(order):
         if axis is None:
-            x = x.unsqueeze(place)
+            x = x.unsqueeze(call_site)
     return x
 
 

@@ -13,10 +13,10 @@ from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import run
 
 # At most so many cells of attention matrices are computed at a time.
-CELLS = 1 << 24
+MAX_ELEMENTS = 1 << 24
 
 # A float mask at or below this is meant as "do not attend", as are the finfo.min of many models.
-FORBIDDEN = -1e4
+MASK_THRESHOLD = -1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class Proof:
 
 def prove(record: AttentionRecord) -> Proof:
     """The figures of one record, computed some images at a time."""
-    record.check_unchanged()
-    parts = [_figures(record, images) for images in _portions(record)]
-    rows, mass, error, size = (_largest([part[i] for part in parts]) for i in range(4))
+    record.check_not_modified()
+    parts = [_figures(record, images) for images in _batch_slices(record)]
+    rows, mass, error, size = (_maximum([part[i] for part in parts]) for i in range(4))
     return Proof(
         name=record.name,
         row_sum_error=rows,
@@ -82,7 +82,7 @@ def tolerance(record: AttentionRecord, largest_score: float) -> float:
     A relative error of `eps` in a score s moves its weight by the factor exp(eps · s).
     """
     eps = torch.finfo(record.precision).eps
-    if record.produced.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+    if record.raw_output.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         eps = max(eps, 2.0**-11)
     size = min(largest_score, 1e4) if math.isfinite(largest_score) else 0.0
     terms = math.sqrt(max(record.query.shape[-1], record.key.shape[-2], 1))
@@ -93,18 +93,18 @@ def _is_half(dtype: torch.dtype) -> bool:
     return dtype in (torch.float16, torch.bfloat16)
 
 
-def _portions(record: AttentionRecord) -> list[slice | None]:
+def _batch_slices(record: AttentionRecord) -> list[slice | None]:
     cells, count = math.prod(record.shape), record.shape[0]
-    if record.before or record.after or cells <= CELLS or count < 2:
+    if record.pre_softmax or record.post_softmax or cells <= MAX_ELEMENTS or count < 2:
         return [None]
-    step = max(1, count * CELLS // cells)
+    step = max(1, count * MAX_ELEMENTS // cells)
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def _figures(record: AttentionRecord, images: slice | None) -> tuple[float, float, float, float]:
     with torch.no_grad():
         seen = record.stages(images=images)
-        forbidden = _forbidden(record, seen, images)
+        forbidden = _masked_keys(record, seen, images)
         attends = ~forbidden.all(dim=-1, keepdim=True)
         sums = seen.weights.sum(dim=-1, keepdim=True)
         output = record.output if images is None else record.output[images]
@@ -123,17 +123,17 @@ def _figures(record: AttentionRecord, images: slice | None) -> tuple[float, floa
         )
 
 
-def _forbidden(
+def _masked_keys(
     record: AttentionRecord, seen: attention.AttentionStages, images: slice | None
 ) -> Tensor:
     """Which keys a query must not attend to, read from the mask and not from the weights."""
     forbidden = seen.masked == -math.inf
     if seen.masked.shape == seen.scaled.shape:  # unless keys were added, as attention sinks are
-        forbidden = forbidden | (seen.masked - seen.scaled <= FORBIDDEN)
+        forbidden = forbidden | (seen.masked - seen.scaled <= MASK_THRESHOLD)
     mask = record.full_mask()
-    if mask is None or record.before:
+    if mask is None or record.pre_softmax:
         return forbidden
-    asked = ~mask if mask.dtype == torch.bool else mask <= FORBIDDEN
+    asked = ~mask if mask.dtype == torch.bool else mask <= MASK_THRESHOLD
     asked = asked.expand(record.shape)
     return forbidden | (asked if images is None else asked[images])
 
@@ -142,7 +142,7 @@ def _term_size(record: AttentionRecord, weights: Tensor, images: slice | None) -
     """Weights · |V|, plus the least that rounding of the largest value leaves."""
     part = record if images is None else record.part(images)
     sizes = replace(part, value=part.value.abs())
-    size = sizes.context_of(run(record.after, weights).abs()).to(weights)
+    size = sizes.context_from(run(record.post_softmax, weights).abs()).to(weights)
     return size + 1e-3 * sizes.value.amax().to(size) if sizes.value.numel() else size
 
 
@@ -152,5 +152,5 @@ def _max(x: Tensor) -> float:
     return float("nan") if bool(x.isnan().any()) else float(x.max())
 
 
-def _largest(figures: list[float]) -> float:
+def _maximum(figures: list[float]) -> float:
     return float("nan") if any(map(math.isnan, figures)) else max(figures, default=0.0)

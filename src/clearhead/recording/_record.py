@@ -16,25 +16,25 @@ from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
 from clearhead.recording._steps import Step, run
 
-Choice = int | slice | Sequence[int] | None
+Index = int | slice | Sequence[int] | None
 
 
-def chosen(x: Tensor, *, images: Choice, heads: Choice, queries: Choice) -> Tensor:
+def select(x: Tensor, *, images: Index, heads: Index, queries: Index) -> Tensor:
     """The chosen part of `(*batch, heads, queries, …)`; an int keeps its axis, of size 1.
 
     Numbers count from 0, negative ones from the end. Raises `ChoiceError` for one that is not
     there.
     """
     if images is not None:
-        x = x[_numbers(images, x.shape[0], "images")]
+        x = x[_indices_of(images, x.shape[0], "images")]
     if heads is not None:
-        x = x[..., _numbers(heads, x.shape[-3], "heads"), :, :]
+        x = x[..., _indices_of(heads, x.shape[-3], "heads"), :, :]
     if queries is not None:
-        x = x[..., _numbers(queries, x.shape[-2], "queries"), :]
+        x = x[..., _indices_of(queries, x.shape[-2], "queries"), :]
     return x
 
 
-def _numbers(choice: int | slice | Sequence[int], count: int, what: str) -> slice | list[int]:
+def _indices_of(choice: int | slice | Sequence[int], count: int, what: str) -> slice | list[int]:
     if isinstance(choice, slice):
         return choice
     numbers = [choice] if isinstance(choice, int) else list(choice)
@@ -56,7 +56,7 @@ class AttentionRecord:
     """What one call of attention was given and gave; every stage is computed when it is asked for.
 
     So a layer takes memory for its tokens (n · d), not for its matrix (n²), until someone looks.
-    The weights are those before dropout. `before` and `after` hold what a model does between
+    The weights are those before dropout. `pre_softmax` and `post_softmax` hold what a model does
     scaled scores and softmax beyond one mask (position bias in windows, caps, sinks), and between
     softmax and values (dropout, mixing of heads): empty in most models.
     """
@@ -70,9 +70,9 @@ class AttentionRecord:
     scale: float | Tensor
     enable_gqa: bool = False
     dropout_p: float = 0.0
-    before: tuple[Step, ...] = ()
-    after: tuple[Step, ...] = ()
-    produced: Tensor
+    pre_softmax: tuple[Step, ...] = ()
+    post_softmax: tuple[Step, ...] = ()
+    raw_output: Tensor
     layout: Layout = field(default_factory=Layout)
     precision: torch.dtype = torch.float32
     versions: Versions = ()
@@ -83,7 +83,7 @@ class AttentionRecord:
     @property
     def output(self) -> Float[Tensor, "*batch heads queries value_dim"]:
         """What the model really produced: the context by its own arithmetic."""
-        return self.layout.canonical(self.produced)
+        return self.layout.canonical(self.raw_output)
 
     @property
     def scores(self) -> Float[Tensor, "*batch heads queries keys"]:
@@ -111,25 +111,25 @@ class AttentionRecord:
         return self.stages().context
 
     @property
-    def applied(self) -> Float[Tensor, "*batch heads queries keys"]:
+    def applied_weights(self) -> Float[Tensor, "*batch heads queries keys"]:
         """The weights as they met the values: after dropout or mixing, where the model has any."""
         weights = self.weights
-        with unwatched(weights):
-            return run(self.after, weights)
+        with interception_disabled(weights):
+            return run(self.post_softmax, weights)
 
     def stages(
-        self, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+        self, *, images: Index = None, heads: Index = None, queries: Index = None
     ) -> AttentionStages:
         """All stages, for chosen images, heads and queries only; an int keeps its axis, of size 1.
 
         Half-precision inputs are computed in float32. Raises `UnfaithfulCaptureError` if the model
         has overwritten what was kept.
         """
-        self.check_unchanged()
-        if self.before or self.after:  # steps are taken on the whole
+        self.check_not_modified()
+        if self.pre_softmax or self.post_softmax:  # steps are taken on the whole
             whole = self._stages(self.full_mask())
             return AttentionStages(
-                *(chosen(x, images=images, heads=heads, queries=queries) for x in whole)
+                *(select(x, images=images, heads=heads, queries=queries) for x in whole)
             )
         if images is None and heads is None and queries is None:
             return self._stages(self.full_mask())
@@ -137,14 +137,14 @@ class AttentionRecord:
         return part._stages(part.attn_mask)
 
     def part(
-        self, images: Choice = None, heads: Choice = None, queries: Choice = None
+        self, images: Index = None, heads: Index = None, queries: Index = None
     ) -> "AttentionRecord":
         """The record of those images, heads and queries alone; steps are not taken with it."""
         mask, lead = self.full_mask(), self.shape[:-2]
 
-        def choose(x: Tensor, rows: Choice = None) -> Tensor:
+        def choose(x: Tensor, rows: Index = None) -> Tensor:
             whole = x.expand(*lead, *x.shape[-2:])
-            return chosen(whole, images=images, heads=heads, queries=rows)
+            return select(whole, images=images, heads=heads, queries=rows)
 
         key, value = self._shared()
         scale = self.scale
@@ -157,7 +157,7 @@ class AttentionRecord:
             attn_mask=None if mask is None else choose(mask.expand(self.shape), queries),
             is_causal=False,
             enable_gqa=False,
-            produced=choose(self.output, queries),
+            raw_output=choose(self.output, queries),
             layout=Layout(),
             versions=(),
         )
@@ -173,13 +173,15 @@ class AttentionRecord:
             return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
         return self.attn_mask
 
-    def context_of(self, applied: Tensor) -> Tensor:
+    def context_from(self, applied_weights: Tensor) -> Tensor:
         """Those weights · V, in the type of the model's output: for trying other weights."""
-        with unwatched(applied):
+        with interception_disabled(applied_weights):
             _, value = self._shared()
-            return attention.context(applied, _at_least_float32(value)).to(self.produced.dtype)
+            return attention.context(applied_weights, _at_least_float32(value)).to(
+                self.raw_output.dtype
+            )
 
-    def check_unchanged(self) -> None:
+    def check_not_modified(self) -> None:
         """Raise `UnfaithfulCaptureError` if a kept tensor was changed in place since."""
         if any(x._version != version for x, version in self.versions):
             raise UnfaithfulCaptureError(
@@ -188,7 +190,7 @@ class AttentionRecord:
             )
 
     def _stages(self, attn_mask: Tensor | None) -> AttentionStages:
-        with unwatched(self.query):
+        with interception_disabled(self.query):
             return self._computed(attn_mask)
 
     def _computed(self, attn_mask: Tensor | None) -> AttentionStages:
@@ -196,12 +198,16 @@ class AttentionRecord:
         query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
         raw = attention.scores(query, key)
         small = attention.scaled(raw, self.scale)
-        allowed = run(self.before, attention.masked(small, attn_mask))
+        allowed = run(self.pre_softmax, attention.masked(small, attn_mask))
         rows = attention.weights(_at_least_float32(allowed))
-        applied = _at_least_float32(run(self.after, rows))
-        moves = [step for step in self.before if step.moves_only]
+        applied_weights = _at_least_float32(run(self.post_softmax, rows))
+        moves = [step for step in self.pre_softmax if step.is_layout_only]
         return AttentionStages(
-            run(moves, raw), run(moves, small), allowed, rows, attention.context(applied, value)
+            run(moves, raw),
+            run(moves, small),
+            allowed,
+            rows,
+            attention.context(applied_weights, value),
         )
 
     def _shared(self) -> tuple[Tensor, Tensor]:
@@ -211,15 +217,15 @@ class AttentionRecord:
 
 
 @contextmanager
-def unwatched(x: Tensor) -> Iterator[None]:
+def interception_disabled(x: Tensor) -> Iterator[None]:
     """Compute for ourselves: unseen by any capture around us, and in full precision."""
     with torch._C.DisableTorchFunction(), torch.autocast(x.device.type, enabled=False):
         yield
 
 
 def _versions_now(record: AttentionRecord) -> Versions:
-    steps = (x for step in (*record.before, *record.after) for x in step.tensors())
-    fixed = (record.query, record.key, record.value, record.attn_mask, record.produced)
+    steps = (x for step in (*record.pre_softmax, *record.post_softmax) for x in step.tensors())
+    fixed = (record.query, record.key, record.value, record.attn_mask, record.raw_output)
     kept = (x for x in (*fixed, *steps) if x is not None)
     return tuple((x, x._version) for x in kept if not x.is_inference())
 
@@ -228,10 +234,10 @@ def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> 
     """The same record with each tensor it holds changed: detached, copied; now it is kept."""
     fields: dict[str, Any] = {
         name: change(x)
-        for name in ("query", "key", "value", "attn_mask", "scale", "produced")
+        for name in ("query", "key", "value", "attn_mask", "scale", "raw_output")
         if isinstance(x := getattr(record, name), Tensor)
     }
-    for name in ("before", "after"):
+    for name in ("pre_softmax", "post_softmax"):
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
     return replace(changed, versions=_versions_now(changed))

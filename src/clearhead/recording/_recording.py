@@ -31,7 +31,7 @@ class Recording(Mapping[str, AttentionRecord]):
     def __getitem__(self, name: str | int) -> AttentionRecord:
         """By name or by place; raises `KeyError` or `IndexError` with what there is."""
         if isinstance(name, int):
-            self._some()
+            self._nonempty()
             if not -len(self) <= name < len(self):
                 raise IndexError(f"there are {len(self)} captured attentions, not a number {name}")
             return list(self._records.values())[name]
@@ -65,9 +65,9 @@ class Recording(Mapping[str, AttentionRecord]):
         Gives the figures of each; raises `UnfaithfulCaptureError` with figures if one is beyond
         what rounding explains.
         """
-        return verify(self._some())
+        return verify(self._nonempty())
 
-    def _some(self) -> tuple[AttentionRecord, ...]:
+    def _nonempty(self) -> tuple[AttentionRecord, ...]:
         if not self._records:
             raise NothingCapturedError(
                 "there is nothing to give: ask after the capturing block has ended, and only if no "
@@ -77,13 +77,13 @@ class Recording(Mapping[str, AttentionRecord]):
 
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """As transformers gives `outputs.attentions`: one tensor of weights per call."""
-        return tuple(record.weights for record in self._some())
+        return tuple(record.weights for record in self._nonempty())
 
     def to_bertviz(
         self, tokens: Sequence[str], image: int = 0
     ) -> tuple[tuple[Float[Tensor, "1 heads queries keys"], ...], list[str]]:
         """As BertViz's views expect it: (attention, tokens), for one member of the batch."""
-        attention = tuple(record.stages(images=image).weights for record in self._some())
+        attention = tuple(record.stages(images=image).weights for record in self._nonempty())
         for name, weights in zip(self, attention, strict=True):
             if weights.shape[-2:] != (len(tokens), len(tokens)):
                 raise CaptureError(

@@ -17,11 +17,11 @@ LAYOUT = frozenset(
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
 
 
-class Hole:
+class Placeholder:
     """Stands in a step's arguments for the tensor it acts on."""
 
 
-HOLE = Hole()
+PLACEHOLDER = Placeholder()
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +34,7 @@ class Step:
 
     name: str
     function: Callable[..., Any]
-    args: tuple[Any, ...] = (HOLE,)
+    args: tuple[Any, ...] = (PLACEHOLDER,)
     kwargs: dict[str, Any] | None = None
     dtype: torch.dtype | None = None
     random_state: Tensor | None = None
@@ -44,7 +44,7 @@ class Step:
         return f"Step({self.name})"
 
     @property
-    def moves_only(self) -> bool:
+    def is_layout_only(self) -> bool:
         """Whether it rearranges its numbers and leaves them as they are."""
         return self.name in LAYOUT or self.name in CASTS
 
@@ -53,8 +53,10 @@ class Step:
         x = x if self.dtype is None else x.to(self.dtype)
         if _in_place(self.name):
             x = x.clone()
-        args = tuple(_each(arg, Hole, lambda _: x) for arg in self.args)
-        kwargs = {name: _each(arg, Hole, lambda _: x) for name, arg in (self.kwargs or {}).items()}
+        args = tuple(_each(arg, Placeholder, lambda _: x) for arg in self.args)
+        kwargs = {
+            name: _each(arg, Placeholder, lambda _: x) for name, arg in (self.kwargs or {}).items()
+        }
         if self.random_state is None:
             with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
                 result = self.function(*args, **kwargs)
@@ -129,6 +131,6 @@ def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     return arg
 
 
-def coarsest(*dtypes: torch.dtype) -> torch.dtype:
+def lowest_precision(*dtypes: torch.dtype) -> torch.dtype:
     """The type that rounds most."""
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)

@@ -186,7 +186,7 @@ def _reader(model: Model) -> Reader:
 def _size(record: AttentionRecord) -> Size:
     *_, heads, queries, _ = record.query.shape
     windows = record.query.shape[:-3].numel()
-    keys = record.weights.shape[-1] if record.before else record.key.shape[-2]
+    keys = record.weights.shape[-1] if record.pre_softmax else record.key.shape[-2]
     return Size(windows=windows, heads=heads, queries=queries, keys=keys)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clearhead.insight.tokens import Grid
-from clearhead.recording._capture import Layers, Selection
+from clearhead.recording._capture import Layers, LayerFilter
 
 # Two bytes each in the page: 6 MB where nobody chose layers, four times that where somebody did.
 MOST_CELLS = 3_000_000
@@ -56,9 +56,9 @@ def choose(
 
 
 def _picked(names: Sequence[str], layers: Layers) -> list[str]:
-    selection = Selection(layers)
+    selection = LayerFilter(layers)
     for name in names:
-        selection.wants(name)
+        selection.accepts(name)
     selection.check()
     return [name for name in names if selection.keeps(name)]
 

@@ -116,14 +116,14 @@ def _without_value(record: AttentionRecord, key: int, new: Tensor | None, images
     if new is not None:
         whole = new.expand(images, *new.shape).reshape(record.value.shape)
         change[..., key, :] += whole[..., key, :]
-    return record.output + replace(record, value=change).context_of(record.applied)
+    return record.output + replace(record, value=change).context_from(record.applied_weights)
 
 
 def _without_key(record: AttentionRecord, key: int) -> Tensor:
     """The context when the softmax never saw the key; zeros where no other key is left."""
     masked = record.masked.clone()
     masked[..., key] = -inf
-    return record.context_of(run(record.after, attention.weights(masked)))
+    return record.context_from(run(record.post_softmax, attention.weights(masked)))
 
 
 def _only(head: int | None, output: Tensor, changed: Tensor) -> Tensor:

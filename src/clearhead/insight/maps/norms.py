@@ -21,7 +21,7 @@ def value_norms(
     bias belongs to no key and is left out. Weights are those that met the values.
     """
     lengths: Tensor = head_values(attention, projection).norm(dim=-1)
-    weights = attention.applied
+    weights = attention.applied_weights
     norms: Tensor = weights.abs() * lengths[..., None, :].to(weights)
     return norms
 
@@ -34,7 +34,7 @@ def joined_norms(
     (Kobayashi et al. 2020, equation 8.) Heads may cancel each other, so this is at most the sum of
     theirs.
     """
-    weights = attention.applied
+    weights = attention.applied_weights
     handed = head_values(attention, projection).to(weights)
     total = weights[..., 0, :, :, None] * handed[..., 0, None, :, :]
     for head in range(1, weights.shape[-3]):

@@ -120,11 +120,11 @@ def weight_gradient(
     if record.enable_gqa:
         value = value.repeat_interleave(weights.shape[-3] // value.shape[-3], dim=-3)
     applied = output_gradient.to(weights) @ value.transpose(-2, -1)
-    if not record.after:
+    if not record.post_softmax:
         return applied
     with torch.enable_grad():
         leaf = weights.requires_grad_()
-        (gradient,) = torch.autograd.grad(run(record.after, leaf), leaf, applied)
+        (gradient,) = torch.autograd.grad(run(record.post_softmax, leaf), leaf, applied)
     return gradient
 
 
@@ -132,7 +132,7 @@ def output_gradients(score: Float[Tensor, " batch"], seen: Recording) -> tuple[T
     """∂y/∂output of every captured attention, (batch, heads, queries, value_dim)."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
-    produced = [record.produced for record in seen.records]
+    produced = [record.raw_output for record in seen.records]
     if not score.requires_grad or not all(x.requires_grad for x in produced):
         raise InputError(
             "there is no graph to take gradients in; run the model inside "

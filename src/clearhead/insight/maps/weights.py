@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
-from clearhead.recording._record import AttentionRecord, Choice, chosen
+from clearhead.recording._record import AttentionRecord, Index, select
 
 LOWERED = 9_000.0  # no bias of places comes near; the gentlest of the usual masks subtract 10,000
 
@@ -54,8 +54,8 @@ def query_map(
     query: int,
     grid: Grid,
     *,
-    images: Choice = None,
-    heads: Choice = None,
+    images: Index = None,
+    heads: Index = None,
     mean_heads: bool = False,
     queries: Tokens | None = None,
 ) -> QueryMap:
@@ -87,8 +87,8 @@ def query_maps(
     query: int,
     grid: Grid,
     *,
-    images: Choice = None,
-    heads: Choice = None,
+    images: Index = None,
+    heads: Index = None,
     mean_heads: bool = False,
 ) -> tuple[QueryMap, ...]:
     """`query_map` of every layer."""
@@ -103,8 +103,8 @@ def weight_matrix(
     keys: Tokens,
     queries: Tokens | None = None,
     *,
-    images: Choice = None,
-    heads: Choice = None,
+    images: Index = None,
+    heads: Index = None,
     mean_heads: bool = False,
 ) -> WeightMatrix:
     """All weights of a layer with the names of their tokens; `queries` defaults to `keys`."""
@@ -124,8 +124,8 @@ def weight_matrices(
     layers: Records,
     tokens: Tokens,
     *,
-    images: Choice = None,
-    heads: Choice = None,
+    images: Index = None,
+    heads: Index = None,
     mean_heads: bool = False,
 ) -> tuple[WeightMatrix, ...]:
     """`weight_matrix` of every layer."""
@@ -136,7 +136,7 @@ def weight_matrices(
 
 
 def weights_of(
-    attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """The weights of a record, or those given as a tensor; only what is chosen is computed."""
     if isinstance(attention, AttentionRecord):
@@ -146,11 +146,11 @@ def weights_of(
             "weights must be (batch, heads, queries, keys) or (heads, queries, keys), "
             f"got {tuple(attention.shape)}"
         )
-    return chosen(attention, images=images, heads=heads, queries=queries)
+    return select(attention, images=images, heads=heads, queries=queries)
 
 
 def visible_of(
-    attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
 ) -> Bool[Tensor, "*batch heads queries keys"]:
     """Which keys each query could see: those whose scores the mask has not lowered out of reach.
 
