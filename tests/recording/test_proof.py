@@ -286,7 +286,7 @@ def test_an_attention_too_large_for_one_piece_is_proved_piece_by_piece(
     with ch.capture() as seen:
         F.scaled_dot_product_attention(q, k, v, attn_mask=each)
     whole = seen.verify()[0]
-    monkeypatch.setattr(sys.modules["clearhead.recording._proof"], "CELLS", 2 * 3 * 7 * 7)
+    monkeypatch.setattr(sys.modules["clearhead.recording._proof"], "MAX_ELEMENTS", 2 * 3 * 7 * 7)
     assert seen.verify()[0].output_error == pytest.approx(whole.output_error, rel=0.5, abs=1e-16)
     wrong = replace(seen[0], raw_output=one_wrong(seen[0].raw_output))
     with pytest.raises(UnfaithfulCaptureError, match="differs"):

@@ -32,9 +32,9 @@ def in_steps() -> AttentionRecord:
 
 
 CHOICES: list[dict[str, Any]] = [
-    {"images": 1},
-    {"images": -1},
-    {"images": [1, 0]},
+    {"batch": 1},
+    {"batch": -1},
+    {"batch": [1, 0]},
     {"heads": 2},
     {"heads": [2, 0]},
     {"heads": slice(1, None)},
@@ -42,8 +42,8 @@ CHOICES: list[dict[str, Any]] = [
     {"queries": -2},
     {"queries": [4, 0, 1]},
     {"queries": slice(1, 4)},
-    {"images": 0, "heads": 1, "queries": 2},
-    {"images": slice(0, 1), "heads": [2], "queries": slice(None, None, 2)},
+    {"batch": 0, "heads": 1, "queries": 2},
+    {"batch": slice(0, 1), "heads": [2], "queries": slice(None, None, 2)},
 ]
 
 
@@ -68,12 +68,12 @@ def test_a_part_is_what_the_whole_has_there(
     record: AttentionRecord, choice: dict[str, Any]
 ) -> None:
     part, whole = record.stages(**choice), record.stages()
-    call_sites = []
-    for axis, size in (("images", 2), ("heads", 3), ("queries", 5)):
-        select = choice.get(axis, slice(None))
-        call_sites.append(np.atleast_1d(np.arange(size)[select]))
+    indices = []
+    for axis, size in (("batch", 2), ("heads", 3), ("queries", 5)):
+        entries = choice.get(axis, slice(None))
+        indices.append(np.atleast_1d(np.arange(size)[entries]))
     for found, full in zip(part, whole, strict=True):
-        expected = full.numpy()[np.ix_(*call_sites)]
+        expected = full.numpy()[np.ix_(*indices)]
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-13)
 
@@ -83,13 +83,13 @@ def test_a_part_of_grouped_queries_has_the_right_keys() -> None:
     with ch.capture() as seen:
         F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
     expected = attention(q, k, v)
-    part = seen[0].stages(heads=[5, 2, 3], images=1, queries=4)
+    part = seen[0].stages(heads=[5, 2, 3], batch=1, queries=4)
     for found, full in zip(part, expected, strict=True):
         np.testing.assert_allclose(found, full[1:2, [5, 2, 3], 4:5], atol=1e-12)
 
 
 def test_heads_images_and_queries_that_are_not_there() -> None:
-    for choice in ({"images": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
+    for choice in ({"batch": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
         with pytest.raises(ChoiceError, match=r"^there are \d+ \w+, numbered 0 … \d+; got -?\d+$"):
             fused().stages(**choice)
 

@@ -27,8 +27,8 @@ NESTED = (
 )
 
 SCRIPTED = (
-    "part of this model is TorchScript ({}), which cannot be intercepted; capture the model that it was "
-    "scripted from"
+    "part of this model is TorchScript ({}), which cannot be intercepted; capture the model "
+    "that it was scripted from"
 )
 
 

@@ -57,9 +57,8 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         self._copies = copies
 
     def __getattr__(self, name: str) -> NoReturn:
-        hint = (
-            "" if name.startswith("_") else "; use it as: with clearhead.capture() as recording: ..."
-        )
+        usage = "; use it as: with clearhead.capture() as recording: ..."
+        hint = "" if name.startswith("_") else usage
         raise AttributeError(f"capture has no attribute {name!r}{hint}")
 
     def __enter__(self) -> Recording:
@@ -141,9 +140,7 @@ def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
         try:
             return change(record) if layer_filter.accepts(record.name) else None
         except TypeError as error:  # else Python's `@` would report its own error instead
-            raise InputError(
-                f"{record.name}: the intervening function failed: {error}"
-            ) from error
+            raise InputError(f"{record.name}: the intervening function failed: {error}") from error
 
     mode = InterceptionMode(on_attention, caller)
     try:

@@ -1,4 +1,9 @@
-"""Attention written as separate operations: tracked from product to softmax to product."""
+"""Attention written as separate operations: tracked from product to softmax to product.
+
+The result of each product of two tensors carries a history of the operations applied to it. A
+product whose history contains a softmax, multiplied by values, is an attention. Histories are
+held by weak references and vanish with their tensors.
+"""
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -22,16 +27,16 @@ from clearhead.recording._steps import (
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "softmax_"])
 DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
 
-# Steps that may change how many numbers there are, and still lead to a softmax or to values.
+# Operations that may change the number of elements between product and softmax or values.
 RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
 MAX_HISTORY = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What happened to a product on its way: `before` the softmax and `after` it.
+    """The operations applied to a product, before and after a softmax.
 
-    The softmax was over axis `dim` of `dims`, which has `keys` entries.
+    The softmax ran over axis `dim` of `dims` axes, which has `keys` entries.
     """
 
     product: Product
@@ -45,23 +50,21 @@ class History:
 
     @property
     def is_weights(self) -> bool:
-        """Whether the softmax has been taken."""
+        """Whether a softmax has been applied."""
         return self.dims > 0
 
     def meets(self, product: Product) -> bool:
-        """Whether this product, whose first operand the weights are, sums over the keys."""
+        """Whether a product with the weights as first operand sums over the keys."""
         if not self.is_weights:
             return False
-        if not any(
-            step.is_layout_only for step in self.post_softmax
-        ):  # then the axes are where they were
+        if not any(step.is_layout_only for step in self.post_softmax):  # axes in their places
             order = product.first_order
             return (product.dims - 1 if order is None else order[-1]) == self.dim
         resized = any(step.name in RESIZING for step in self.post_softmax)
         return resized or product.left.shape[-1] == self.keys
 
     def then(self, step: Step) -> "History":
-        """With one more step."""
+        """The history with one more operation."""
         if self.is_weights:
             return replace(self, post_softmax=(*self.post_softmax, step))
         return replace(self, pre_softmax=(*self.pre_softmax, step))
@@ -69,14 +72,14 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedAttention:
-    """An attention found: its weights' history, and the product with the values."""
+    """A completed attention: the history of its weights, and the product with the values."""
 
     history: History
     values: Product
 
 
 class OperationTracker:
-    """Follows tensors from product to softmax to product."""
+    """Tracks tensors from product to softmax to product."""
 
     def __init__(self) -> None:
         self._histories: dict[int, tuple[weakref.ref[Tensor], History]] = {}
@@ -84,14 +87,14 @@ class OperationTracker:
         self.softmaxes = 0
 
     def factor(self, x: Tensor) -> Factor:
-        """What `x` was multiplied by on its way here."""
+        """The constant factor that `x` was multiplied by."""
         known = self._factors.get(id(x))
         return known[1] if known is not None and known[0]() is x else 1.0
 
     def call(
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
     ) -> tuple[Any, TrackedAttention | None]:
-        """Make the call; give its result, and the attention that it completes, if it does."""
+        """Make the call; return its result, and the attention that it completes, if any."""
         if name in products.FUNCTIONS:
             product = products.read_product(name, args, kwargs)
             if product is not None and not self._is_mixing(product):
@@ -111,8 +114,8 @@ class OperationTracker:
         self._take(step, followed, args, result)
         return result, None
 
-    def forget(self) -> None:
-        """Let go of everything."""
+    def clear(self) -> None:
+        """Release all tensors."""
         self._histories.clear()
         self._factors.clear()
 
@@ -133,7 +136,7 @@ class OperationTracker:
         return drop
 
     def _is_mixing(self, product: Product) -> bool:
-        """Whether scores or weights are mixed among heads by it; the values come later."""
+        """Whether the product mixes scores or weights among heads, before the values."""
         for turn in (product, product.transposed()):
             history = self._history(turn.first)
             if history is None:
@@ -211,7 +214,7 @@ class OperationTracker:
         kwargs: dict[str, Any],
         followed: Tensor,
     ) -> Step | None:
-        """The call as a step; None where it leaves the numbers as they are."""
+        """The call as a step; None if it leaves all elements unchanged."""
         drops = name in DROPOUT and _drops(args, kwargs)
         if name in DROPOUT and not drops:
             return None
@@ -242,7 +245,7 @@ class OperationTracker:
             self._keep(result, history.then(step))
 
     def _note_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
-        """Remember constants, also through changes of layout."""
+        """Store constant factors, also through changes of layout."""
         if not isinstance(result, Tensor) or not args or not result.is_floating_point():
             return
         moves = name in LAYOUT or name in ("__getitem__", "to", "type_as", "__get__")
@@ -263,7 +266,7 @@ class OperationTracker:
 
 
 def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether this dropout is at work: `dropout(input, p=0.5, training=True)`."""
+    """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
     p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
     training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
     return bool(training) and p > 0.0

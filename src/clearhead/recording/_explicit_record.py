@@ -13,17 +13,17 @@ from clearhead.recording._products import Factor, Order, Product, divided, facto
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import CASTS, PLACEHOLDER, Placeholder, Step
 
-# Steps that leave every number where it is and as it is (types are widened when computed anew).
+# Operations that change neither values nor layout (types are widened on recomputation).
 IDLE = CASTS | {"contiguous", "clone"}
 
 
 def explicit_record(
     found: TrackedAttention, raw_output: Tensor, call_site: CallSite
 ) -> AttentionRecord:
-    """The record of an attention found in a model's own arithmetic.
+    """The record of an attention written as separate operations.
 
-    The plain forms, scores times a constant and one mask added, become scale and mask; whatever
-    else the model does stays as the steps it took.
+    Scores times a constant and one added mask become `scale` and `attn_mask`; other operations are
+    kept as steps to replay.
     """
     history = found.history
     product, factors = _softmax_last(history)
@@ -47,7 +47,7 @@ def explicit_record(
 
 
 def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:
-    """The product with the axis of the softmax last, so that its columns are the keys."""
+    """The product with the softmax axis last, so that its columns are the keys."""
     product = history.product
     order = product.order or tuple(range(product.dims))
     if history.dim == order[-2] and not _rearranges(history.pre_softmax):
@@ -65,7 +65,7 @@ def _rearranges(steps: Iterable[Step]) -> bool:
 
 
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
-    """The constants that come before anything but rearrangement, and the steps that are left."""
+    """The constant factors at the start, and the remaining steps."""
     scale: Factor = 1.0
     left = []
     steps = iter(step for step in history.pre_softmax if step.name not in IDLE)
@@ -91,7 +91,7 @@ def _factor(step: Step, product: Product, history: History) -> Factor | None:
 
 
 def _mask(steps: list[Step]) -> Tensor | None:
-    """The mask, where masking is all that happens between scaled scores and softmax."""
+    """The mask, if masking is the only step between scaled scores and softmax."""
     if len(steps) != 1 or steps[0].kwargs:
         return None
     match steps[0].name, steps[0].args:
@@ -110,13 +110,13 @@ def _mask(steps: list[Step]) -> Tensor | None:
 def _before_softmax(
     steps: list[Step], product: Product, history: History, heads: HeadAxes
 ) -> tuple[Step, ...]:
-    """From canonical scaled scores to what the softmax was given, canonical again."""
+    """From canonical scaled scores to the canonical input of the softmax."""
     last = _order_of_weights(product, history)
     return _in_layout_of_model(_inverse(product.order), steps, last, product.dims, heads)
 
 
 def _after_softmax(found: TrackedAttention, product: Product, heads: HeadAxes) -> tuple[Step, ...]:
-    """From canonical weights to what met the values, canonical again."""
+    """From canonical weights to the canonical weights that multiply the values."""
     history = found.history
     first = _inverse(_order_of_weights(product, history))
     steps = [step for step in history.post_softmax if step.name not in IDLE]
@@ -124,7 +124,7 @@ def _after_softmax(found: TrackedAttention, product: Product, heads: HeadAxes) -
 
 
 def _order_of_weights(product: Product, history: History) -> Order:
-    """The permutation that makes the softmax's result canonical, its axis the last."""
+    """The permutation that makes the result of the softmax canonical, its axis last."""
     if not _rearranges(history.pre_softmax):
         return product.order
     return _last(history.dim, history.dims)
@@ -133,7 +133,7 @@ def _order_of_weights(product: Product, history: History) -> Order:
 def _in_layout_of_model(
     first: Order, steps: list[Step], last: Order, dims: int, heads: HeadAxes
 ) -> tuple[Step, ...]:
-    """The steps between two permutations, entered and left with heads as an axis of their own."""
+    """The steps between two permutations; input and output have a separate head axis."""
     if not steps and _composed(first, last) is None:
         return ()
     return (

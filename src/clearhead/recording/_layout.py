@@ -19,7 +19,7 @@ class HeadAxes(NamedTuple):
     before_windows: bool = False
 
     def separate(self, x: Tensor) -> Tensor:
-        """(batch · heads, rows, columns) to (batch, heads, rows, columns); two axes to (1, 1, …)."""
+        """Give `x` at least four axes: (batch, heads, rows, columns)."""
         match x.dim():
             case 2:
                 return x[None, None]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clearhead.insight.tokens import Grid
-from clearhead.recording._capture import Layers, LayerFilter
+from clearhead.recording._capture import LayerFilter, Layers
 
 # Two bytes each in the page: 6 MB where nobody chose layers, four times that where somebody did.
 MOST_CELLS = 3_000_000

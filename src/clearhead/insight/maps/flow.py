@@ -55,7 +55,7 @@ def attention_flow(
     scale = attention.scale
     if isinstance(scale, Tensor):
         scale = float(scale.expand(images, heads, 1, 1)[image, head, 0, 0])
-    seen = attention.stages(images=image)
+    seen = attention.stages(batch=image)
     return AttentionFlow(
         layer=attention.name,
         head=head,

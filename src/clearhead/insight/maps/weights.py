@@ -140,13 +140,13 @@ def weights_of(
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """The weights of a record, or those given as a tensor; only what is chosen is computed."""
     if isinstance(attention, AttentionRecord):
-        return attention.stages(images=images, heads=heads, queries=queries).weights
+        return attention.stages(batch=images, heads=heads, queries=queries).weights
     if attention.dim() < 3:
         raise InputError(
             "weights must be (batch, heads, queries, keys) or (heads, queries, keys), "
             f"got {tuple(attention.shape)}"
         )
-    return select(attention, images=images, heads=heads, queries=queries)
+    return select(attention, batch=images, heads=heads, queries=queries)
 
 
 def visible_of(
@@ -159,7 +159,7 @@ def visible_of(
     tensor the mask is not known, and everything counts as seen.
     """
     if isinstance(attention, AttentionRecord):
-        stages = attention.stages(images=images, heads=heads, queries=queries)
+        stages = attention.stages(batch=images, heads=heads, queries=queries)
         return ~(stages.masked <= stages.scaled - LOWERED)
     weights = weights_of(attention, images=images, heads=heads, queries=queries)
     return torch.ones_like(weights, dtype=torch.bool)
