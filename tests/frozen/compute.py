@@ -12,7 +12,7 @@ import argparse
 import gzip
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,109 @@ def published() -> Json:
     return results
 
 
+SENTENCES = (
+    "The dog chased the ball because it was hungry.",
+    "The dog chased the ball because it was round.",
+    "The ball chased the dog because it was hungry.",
+    "The ball chased the dog because it was round.",
+    "The dog chased the ball because it was fast.",
+    "the cat followed the apple because it was ripe . which one ? the [mask] .",
+    "the cat followed the apple because it was tired . which one ? the [mask] .",
+    "the truck hit the wolf because it was rusty . first or second ? the [mask] .",
+    "the wolf hit the truck because it was rusty . first or second ? the [mask] .",
+    "the lamb passed the disc because it was thirsty . which one ? the [mask] .",
+    "the taxi pushed the peach because it was sweet . first or second ? the",
+    "the marble touched the bus because it was parked . which one ? the",
+    "the girl sat by the bank .",
+    "the man slept .",
+    "the rabbit was scared . the cake was fresh .",
+    "the horse [mask] the hoop because it was shiny .",
+    "the [mask] found the plum because it was noisy .",
+    "the dog",
+    "it",
+    "An unknown zebra missed the tram, because it was electric!",
+)
+TEXT_MODELS = ("sentences", "sentences-causal")
+CLOSELY = 500  # digits whose logits are kept
+
+
+def digits() -> Arrays:
+    """The shipped digit model on MNIST's test digits: labels, largest probabilities, logits."""
+    import clearhead as ch
+    from clearhead.data.pixels import normalize
+
+    model, dataset = ch.load(), ch.load_dataset("mnist", "test")
+    with torch.inference_mode():
+        logits = torch.cat(
+            [model(normalize(batch, model.config)) for batch in dataset.images.split(1000)]
+        )
+    largest = logits.double().softmax(dim=1).max(dim=1)
+    return {
+        "labels": largest.indices.numpy().astype(np.uint8),
+        "probabilities": largest.values.numpy().astype(np.float32),
+        "logits": logits[:CLOSELY].numpy(),
+        "correct": np.array(int((largest.indices == dataset.labels).sum())),
+    }
+
+
+def sentences() -> Arrays:
+    """The shipped text models: logits at the last word of each sentence, and at its first "it".
+
+    And for every word of all sentences, which word is the likeliest there, and the logarithm of the
+    sum of exp.
+    """
+    import clearhead as ch
+    from clearhead.data.text.words import WordTokenizer
+
+    found: Arrays = {}
+    for name in TEXT_MODELS:
+        model = ch.load_text(name)
+        tokenizer = WordTokenizer(model.config.vocabulary)
+        encoded = [tokenizer.encode(sentence) for sentence in SENTENCES]
+        with torch.inference_mode():
+            logits = [model(torch.tensor([one.ids]))[0] for one in encoded]
+        pronouns = [
+            (rows, one.tokens.index("it"))
+            for rows, one in zip(logits, encoded, strict=True)
+            if "it" in one.tokens
+        ]
+        found[f"{name}: last"] = torch.stack([rows[-1] for rows in logits]).numpy()
+        found[f"{name}: pronoun"] = torch.stack([rows[place] for rows, place in pronouns]).numpy()
+        found[f"{name}: likeliest"] = torch.cat(logits).argmax(dim=1).numpy().astype(np.uint8)
+        found[f"{name}: sum"] = torch.cat(logits).logsumexp(dim=1).numpy()
+    return found
+
+
+def attended() -> Json:
+    """Whom words attend to in two sentences: every head, from the pronoun and from the last."""
+    import clearhead as ch
+
+    found: Json = {}
+    for name in TEXT_MODELS:
+        for sentence in (SENTENCES[0], SENTENCES[8]):
+            told = ch.attend(sentence, name, head="each")
+            answer = told.answer
+            found[f"{name}: {sentence}"] = {
+                "tokens": list(told.tokens),
+                "asking": list(told.asking),
+                "layers": list(told.layers),
+                "heads": list(told.heads),
+                "verified": told.verified,
+                "remarks": list(told.remarks),
+                "answer": answer and {"question": answer.question, "words": _plain(answer.words)},
+                "weights": [
+                    [_rounded(told.shares(table, row)) for row in range(len(told.asking))]
+                    for table in range(len(told.tables))
+                ],
+            }
+    return found
+
+
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "verdicts.json": verdicts,
+    "digits.npz": digits,
+    "sentences.npz": sentences,
+    "attended.json": attended,
 }
 
 
@@ -99,6 +200,10 @@ def write(name: str) -> None:
 def _plain(value: Any) -> Any:
     """The same as JSON has it: lists for tuples."""
     return json.loads(json.dumps(value))
+
+
+def _rounded(numbers: Iterable[float], decimals: int = 7) -> list[float]:
+    return [round(number, decimals) for number in numbers]
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ are compared more closely where `compute.machine` is that of the fixture.
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.frozen import compute
@@ -54,3 +55,28 @@ def test_findings_have_the_same_names_and_units() -> None:
 def test_the_published_verdicts_are_those() -> None:
     told = {study["name"]: study["verdict"] for study in compute.published()["studies"]}
     same(without_names(told), without_names(compute.read("verdicts.json")), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.usefixtures("mnist_test")
+def test_the_digit_model_reads_the_test_digits_as_before() -> None:
+    """Probabilities within 1e-4, logits within 1e-3; labels exactly, unless two are as likely."""
+    found, expected = compute.digits(), compute.read_arrays("digits.npz")
+    assert expected["correct"] == 9_952 == found["correct"]
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], rtol=0, atol=1e-4)
+    decided = expected["probabilities"] > 0.505
+    assert decided.sum() > 9_980
+    np.testing.assert_array_equal(found["labels"][decided], expected["labels"][decided])
+
+
+def test_the_text_models_answer_as_before() -> None:
+    """Logits within 1e-3; the likeliest word exactly."""
+    found, expected = compute.sentences(), compute.read_arrays("sentences.npz")
+    assert found.keys() == expected.keys()
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(found[name], numbers, rtol=0, atol=1e-3, err_msg=name)
+
+
+def test_words_attend_to_the_same_words() -> None:
+    """Weights and probabilities within 1e-5."""
+    same(compute.attended(), compute.read("attended.json"), rel=0, abs=1e-5)
