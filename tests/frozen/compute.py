@@ -10,6 +10,7 @@ changes the code compares it with the files as they are.
 
 import argparse
 import gzip
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy import ndarray
+
+from tests.frozen.pictures import pictures
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -157,11 +160,56 @@ def attended() -> Json:
     return found
 
 
+def preprocessed() -> Arrays:
+    """What the digit model is given for each picture, 28 × 28 bytes; zeros for what is refused."""
+    import clearhead as ch
+    from clearhead.prediction.prepare import prepare
+
+    config = ch.load().config
+    found = []
+    for file in pictures().values():
+        try:
+            found.append(prepare(file, config).pixels[0].numpy())
+        except ch.errors.ImageError:
+            found.append(np.zeros((28, 28), np.uint8))
+    return {"pixels": np.stack(found)}
+
+
+def predicted() -> Json:
+    """The answer to each picture, and what is warned of; and the digest of the file."""
+    import clearhead as ch
+
+    model = ch.load()
+    found: Json = {}
+    for name, file in pictures().items():
+        digest = _digest(file)
+        try:
+            told = ch.predict(model, file)
+        except ch.errors.ImageError:
+            found[name] = {"file": digest, "refused": True}
+            continue
+        found[name] = {
+            "file": digest,
+            "label": told.label,
+            "probability": round(told.probability, 6),
+            "runner_up": told.runner_up,
+            "warnings": list(told.warnings),
+        }
+    return found
+
+
+def changed_files(expected: Json) -> set[str]:
+    """The pictures that an encoder of another version has written in other bytes."""
+    return {name for name, file in pictures().items() if expected[name]["file"] != _digest(file)}
+
+
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "verdicts.json": verdicts,
     "digits.npz": digits,
     "sentences.npz": sentences,
     "attended.json": attended,
+    "pictures.npz": preprocessed,
+    "pictures.json": predicted,
 }
 
 
@@ -200,6 +248,10 @@ def write(name: str) -> None:
 def _plain(value: Any) -> Any:
     """The same as JSON has it: lists for tuples."""
     return json.loads(json.dumps(value))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _rounded(numbers: Iterable[float], decimals: int = 7) -> list[float]:

@@ -80,3 +80,27 @@ def test_the_text_models_answer_as_before() -> None:
 def test_words_attend_to_the_same_words() -> None:
     """Weights and probabilities within 1e-5."""
     same(compute.attended(), compute.read("attended.json"), rel=0, abs=1e-5)
+
+
+def test_pictures_are_prepared_as_before() -> None:
+    """Each pixel within 1 of 255; a file that its encoder writes otherwise today, 5 in the mean."""
+    files, found = compute.read("pictures.json"), compute.preprocessed()["pixels"].astype(int)
+    changed = compute.changed_files(files)
+    distance = np.abs(found - compute.read_arrays("pictures.npz")["pixels"])
+    assert len(files) == len(distance)
+    apart = {
+        name: f"{distance[place].max()} at most, {distance[place].mean():.1f} in the mean"
+        for place, name in enumerate(files)
+        if distance[place].max() > 1 and (name not in changed or distance[place].mean() > 5)
+    }
+    assert apart == {}
+
+
+def test_pictures_are_answered_as_before() -> None:
+    """Probabilities within 1e-4; a file that its encoder writes otherwise today, within 0.02."""
+    found, expected = compute.predicted(), compute.read("pictures.json")
+    assert found.keys() == expected.keys()
+    changed = compute.changed_files(expected)
+    for name, told in expected.items():
+        files = {"file": told["file"]}
+        same(found[name] | files, told, rel=0, abs=0.02 if name in changed else 1e-4)
