@@ -13,7 +13,9 @@ import gzip
 import hashlib
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,133 @@ def changed_files(expected: Json) -> set[str]:
     return {name for name, file in pictures().items() if expected[name]["file"] != _digest(file)}
 
 
+def training() -> Json:
+    """Losses of some tiny trainings in float32, with what the weights came to; and the machine.
+
+    Written by the training of a whole run, epoch by epoch; and by that of the studies, which is in
+    memory, step by step.
+    """
+    return {
+        "machine": machine(),
+        "images, Muon": _image_training("muon", average=0.9),
+        "images, AdamW": _image_training("adamw", average=0.0),
+        **_text_trainings(),
+        "images, in memory": _image_fit(),
+        "text, in memory": _text_fit(causal=False),
+        "causal text, in memory": _text_fit(causal=True),
+    }
+
+
+def small_images() -> Any:
+    """Three kinds of noisy pictures of 6 × 6 pixels, as a data set."""
+    from clearhead.data.images import ImageDataset
+
+    generator = torch.Generator().manual_seed(7)
+    labels = torch.randint(0, 3, (101,), generator=generator)
+    pixels = torch.randint(0, 90, (101, 1, 6, 6), generator=generator)
+    pixels[torch.arange(101), 0, labels * 2] += 150
+    return ImageDataset("small", pixels.to(torch.uint8), labels, ("a", "b", "c"))
+
+
+def small_image_settings(**changes: Any) -> Any:
+    """Twenty steps in ten epochs, with distortion and dropout."""
+    import clearhead as ch
+
+    settings: Json = {
+        "model": ch.ViTConfig(
+            image_size=6,
+            patch_size=3,
+            embed_dim=20,
+            depth=2,
+            num_heads=5,
+            num_classes=3,
+            dropout=0.1,
+        ),
+        "epochs": 10,
+        "batch_size": 50,
+        "augment": ch.AugmentConfig(rotate=5, shift=0.5, elastic=0.2, elastic_knots=3),
+        "precision": "float32",
+        "compile": False,
+    }
+    return ch.TrainConfig(**(settings | changes))
+
+
+def small_text_settings(*, causal: bool, **changes: Any) -> Any:
+    """Sixteen steps in four epochs."""
+    import clearhead as ch
+    from clearhead.training.config import TextTrainConfig
+
+    model = ch.TextConfig(embed_dim=14, num_heads=7, depth=1, causal=causal)
+    return TextTrainConfig(model=model, texts=301, epochs=4, **changes)
+
+
+def _image_training(optimizer: str, *, average: float) -> Json:
+    import clearhead as ch
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = small_image_settings(optimizer=optimizer, average=average)
+        trained = ch.train(config, small_images(), Path(folder))
+        return {"log": _log(Path(folder)), "weights": _norms(trained.model)}
+
+
+def _text_trainings() -> Json:
+    """A causal model, and one that fills in hidden words and starts from its weights."""
+    from clearhead.training.text_job import run_text_job
+
+    found: Json = {}
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder, "first"), Path(folder, "second")
+        for out, causal, start in ((first, True, ""), (second, False, str(first))):
+            done = run_text_job(small_text_settings(causal=causal, start=start), out, device="cpu")
+            found["causal text" if causal else "text"] = {
+                "log": _log(out),
+                "weights": _norms(done.trained.model),
+                "right": [float(score.correct) for score in done.scores or ()],
+            }
+    return found
+
+
+def _image_fit() -> Json:
+    from clearhead.studies.fit import fit
+
+    losses: list[float] = []
+    model = fit(
+        small_image_settings(), small_images(), watch=lambda state: losses.append(state.sums.loss)
+    )
+    return {"losses": _rises(losses), "weights": _norms(model)}
+
+
+def _text_fit(*, causal: bool) -> Json:
+    from clearhead.studies.fit import fit_text
+
+    losses: list[float] = []
+    model = fit_text(
+        small_text_settings(causal=causal), watch=lambda state: losses.append(state.sums.loss)
+    )
+    return {"losses": _rises(losses), "weights": _norms(model)}
+
+
+def _log(folder: Path) -> list[Json]:
+    """What was logged of each epoch, without times."""
+    kept = ("step", "epoch", "loss", "accuracy", "learning_rate")
+    lines = (folder / "log.jsonl").read_text("utf-8").splitlines()
+    return [{key: value for key, value in json.loads(one).items() if key in kept} for one in lines]
+
+
+def _rises(sums: list[float]) -> list[float]:
+    """The loss of each step, summed over its answers."""
+    return [after - before for before, after in pairwise([0.0, *sums])]
+
+
+def _norms(model: torch.nn.Module) -> dict[str, float]:
+    """The length of each tensor of a model."""
+    return {
+        name: float(tensor.double().norm())
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "verdicts.json": verdicts,
     "digits.npz": digits,
@@ -210,6 +339,7 @@ ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "attended.json": attended,
     "pictures.npz": preprocessed,
     "pictures.json": predicted,
+    "training.json": training,
 }
 
 

@@ -104,3 +104,19 @@ def test_pictures_are_answered_as_before() -> None:
     for name, told in expected.items():
         files = {"file": told["file"]}
         same(found[name] | files, told, rel=0, abs=0.02 if name in changed else 1e-4)
+
+
+@pytest.fixture(scope="module")
+def trainings() -> dict[str, Any]:
+    return compute.training()
+
+
+TRAININGS = [name for name in compute.read("training.json") if name != "machine"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_takes_the_same_steps(trainings: dict[str, Any], name: str) -> None:
+    """Losses and weights within 1e-5, relative; on another machine 5e-2, for Muon rounds."""
+    expected = compute.read("training.json")
+    here = expected["machine"] == trainings["machine"]
+    same(trainings[name], expected[name], rel=1e-5 if here else 5e-2, abs=1e-9 if here else 5e-2)
