@@ -12,9 +12,11 @@ import argparse
 import gzip
 import hashlib
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -332,6 +334,79 @@ def _norms(model: torch.nn.Module) -> dict[str, float]:
     }
 
 
+SMALLER: Json = {
+    "pairs": 2_000,
+    "rows": 500,
+    "digits": 400,
+    "steps": 5,
+    "epochs": 1,
+    "epochs_on": 1,
+    "texts": 300,
+    "fours": 2,
+    "images": 20,
+    "unseen": 200,
+    "draws": 1,
+    "repeats": 1,
+    "gain_length": 64,
+    "lengths": [32, 64],
+    "chain_lengths": [4, 8],
+}
+"""At most so much of each, where a study has it among its settings"""
+TIMED = ("long-sequences",)  # measures times, so its values differ whenever it runs
+UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped trained")
+
+
+def trials() -> Json:
+    """A trial of each arm of each study, made smaller; and the machine."""
+    from clearhead.studies.registry import ENTRIES, load_study
+
+    found = []
+    for entry in ENTRIES:
+        study = load_study(entry.source)
+        arms: Json = {}
+        for trial in study.trials("quick", range(2000, 2000 + study.seeds["quick"])):
+            arms.setdefault(trial.arm, trial)
+        for arm, trial in arms.items():
+            settings = _plain({key: _smaller(key, x) for key, x in trial.settings.items()})
+            told = {"study": entry.name, "arm": arm, "seed": trial.seed, "settings": settings}
+            found.append(told | {"values": trial_values(told)})
+    return {"machine": machine(), "trials": found}
+
+
+def trial_values(told: Json) -> Json:
+    """What a trial measures, to nine digits."""
+    from clearhead.studies.registry import find_source, load_study
+    from clearhead.studies.study import Trial
+
+    trial = Trial(**{key: told[key] for key in ("study", "arm", "seed", "settings")})
+    random.seed(trial.seed)
+    np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
+    torch.manual_seed(trial.seed)
+    values: Json = _shorter(_plain(load_study(find_source(trial.study)).run(trial)))
+    return values
+
+
+def published_trials() -> list[Json]:
+    """Two trials of the published results that take no more than a second."""
+    (study,) = (one for one in published()["studies"] if one["name"] == "score-variance")
+    chosen = [one for one in study["trials"] if one["arm"] in ("drawn", "shipped")][:2]
+    return [{"study": study["name"], **one} for one in chosen]
+
+
+def _smaller(key: str, value: Any) -> Any:
+    if key not in SMALLER:
+        return value
+    return SMALLER[key] if isinstance(value, list | tuple) else min(value, SMALLER[key])
+
+
+def _shorter(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shorter(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_shorter(one) for one in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "verdicts.json": verdicts,
     "digits.npz": digits,
@@ -340,6 +415,7 @@ ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "pictures.npz": preprocessed,
     "pictures.json": predicted,
     "training.json": training,
+    "trials.json": trials,
 }
 
 
@@ -370,9 +446,18 @@ def write(name: str) -> None:
     if name.endswith(".npz"):
         np.savez_compressed(FOLDER / name, **fixture)
         return
-    indent = 1 if name == "verdicts.json" else None
-    text = json.dumps(fixture, ensure_ascii=False, allow_nan=False, indent=indent)
-    (FOLDER / name).write_text(text + "\n", "utf-8")
+    (FOLDER / name).write_text(_as_text(fixture) + "\n", "utf-8")
+
+
+def _as_text(fixture: Json) -> str:
+    """JSON with a line for each part, for differences that can be read."""
+    dumped = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    lines = []
+    for key, value in fixture.items():
+        parts = ",\n ".join(map(dumped, value)) if isinstance(value, list) else dumped(value)
+        text = f"[\n {parts}\n]" if isinstance(value, list) else parts
+        lines.append(f"{dumped(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _plain(value: Any) -> Any:

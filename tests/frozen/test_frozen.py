@@ -4,6 +4,7 @@ Tolerances are stated beside each comparison. Numbers differ between machines by
 are compared more closely where `compute.machine` is that of the fixture.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from tests.frozen import compute
 
 
 def same(found: Any, expected: Any, *, rel: float, abs: float = 0.0) -> None:  # noqa: A002
-    """Equal structure and words; numbers within the tolerance, counts exactly."""
+    """Equal structure and words; numbers within the tolerance, whole ones exactly.
+
+    Without a limit (`abs` infinite) whole numbers may differ, too.
+    """
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for name in expected:
@@ -22,7 +26,7 @@ def same(found: Any, expected: Any, *, rel: float, abs: float = 0.0) -> None:  #
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             same(one, other, rel=rel, abs=abs)
-    elif isinstance(expected, float):
+    elif isinstance(expected, float) or (abs == math.inf and isinstance(expected, int)):
         assert found == pytest.approx(expected, rel=rel, abs=abs, nan_ok=True)
     else:
         assert found == expected
@@ -120,3 +124,30 @@ def test_a_training_takes_the_same_steps(trainings: dict[str, Any], name: str) -
     expected = compute.read("training.json")
     here = expected["machine"] == trainings["machine"]
     same(trainings[name], expected[name], rel=1e-5 if here else 5e-2, abs=1e-9 if here else 5e-2)
+
+
+TRIALS = compute.read("trials.json")
+
+
+@pytest.mark.usefixtures("mnist_train", "mnist_test")
+@pytest.mark.parametrize(
+    "told", TRIALS["trials"], ids=lambda told: f"{told['study']} {told['arm']}"
+)
+def test_a_small_trial_of_each_arm_measures_the_same(told: dict[str, Any]) -> None:
+    """Within 1e-6, relative. On another machine 1e-3 without training, else the same measures.
+
+    Times are not compared.
+    """
+    rel, least = 1e-6, 1e-8
+    if TRIALS["machine"] != compute.machine():
+        rel, least = (1e-3, 1e-4) if told["arm"] in compute.UNTRAINED else (1.0, math.inf)
+    if told["study"] in compute.TIMED:
+        rel, least = 1.0, math.inf
+    same(compute.trial_values(told), told["values"], rel=rel, abs=least)
+
+
+@pytest.mark.usefixtures("mnist_test")
+@pytest.mark.parametrize("told", compute.published_trials(), ids=lambda told: told["arm"])
+def test_a_published_trial_measures_the_same(told: dict[str, Any]) -> None:
+    """Within 1e-4, relative."""
+    same(compute.trial_values(told), told["values"], rel=1e-4, abs=1e-6)
