@@ -15,8 +15,9 @@ import json
 import random
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,58 @@ def _shorter(value: Any) -> Any:
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
+def captured() -> Json:
+    """What is captured of each architecture in the published table."""
+    return {name: captured_of(name) for name in _cases()}
+
+
+def captured_of(name: str) -> Json:
+    """The proof of one architecture with random weights, and each record: where, and its shape.
+
+    Of a record also whether it is causal, has a mask, how many steps lie before and after the
+    softmax, and the mean over its rows of the largest weight.
+    """
+    import clearhead as ch
+    from benchmarks.architectures import spread
+
+    case = _cases()[name]
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries
+        model = case.build().eval()
+        spread(model)
+        inputs = case.inputs(model)
+        try:
+            with torch.no_grad(), ch.capture() as seen:
+                model(**inputs)
+            proofs = seen.verify()
+        except ch.errors.CaptureError as error:
+            return {"proved": False, "why": type(error).__name__}
+    return {
+        "proved": all(proof.holds for proof in proofs),
+        "records": [_record(record) for record in seen.records],
+    }
+
+
+@cache
+def _cases() -> Json:
+    """The table's cases by library, architecture and implementation."""
+    from benchmarks import architectures
+
+    architectures.hf.logging.set_verbosity_error()
+    return {
+        " ".join((case.library, case.name, case.implementation)).strip(): case
+        for case in architectures.cases()
+    }
+
+
+def _record(record: Any) -> list[Any]:
+    kind = "causal " * record.is_causal + "masked " * (record.attn_mask is not None)
+    kind += f"{len(record.before)} before, {len(record.after)} after"
+    peak = float(record.weights.amax(dim=-1).double().mean())
+    return [record.name, " × ".join(map(str, record.shape)), kind, round(peak, 6)]
+
+
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "verdicts.json": verdicts,
     "digits.npz": digits,
@@ -416,6 +469,7 @@ ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "pictures.json": predicted,
     "training.json": training,
     "trials.json": trials,
+    "captured.json": captured,
 }
 
 

@@ -151,3 +151,21 @@ def test_a_small_trial_of_each_arm_measures_the_same(told: dict[str, Any]) -> No
 def test_a_published_trial_measures_the_same(told: dict[str, Any]) -> None:
     """Within 1e-4, relative."""
     same(compute.trial_values(told), told["values"], rel=1e-4, abs=1e-6)
+
+
+CAPTURED = compute.read("captured.json")
+QUICK = [name for name in CAPTURED if name.startswith("transformers")]
+LARGE = [name for name in CAPTURED if name not in QUICK]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_same_attention_is_captured_and_proved(name: str) -> None:
+    """The same records in the same order; the means of their rows' largest weights within 1e-3."""
+    same(compute.captured_of(name), CAPTURED[name], rel=0, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_the_same_attention_of_large_models_is_captured_and_proved(name: str) -> None:
+    """As above."""
+    same(compute.captured_of(name), CAPTURED[name], rel=0, abs=1e-3)
