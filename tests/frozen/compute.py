@@ -13,6 +13,9 @@ import gzip
 import hashlib
 import json
 import random
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -460,6 +463,91 @@ def _record(record: Any) -> list[Any]:
     return [record.name, " × ".join(map(str, record.shape)), kind, round(peak, 6)]
 
 
+REPORTED = "pen of 8, off centre"  # the picture whose report is kept
+PAGE_DIGITS = 50
+
+
+def reported() -> Json:
+    """What a report tells of one picture beside weights: as JSON, and as its page has it."""
+    from clearhead.report.picture.payload import facts
+    from clearhead.report.picture.tables import to_json
+
+    told = json.loads(to_json(_explained()))
+    for layer in told["layers"]:
+        del layer["weights"]
+    for proof in told["proofs"]:  # figures of rounding
+        del proof["row_sum_error"], proof["masked_mass"], proof["output_error"], proof["tolerance"]
+    return {"json": _shorter(told), "page": _shorter(json.loads(facts(_explained())))}
+
+
+def reported_weights() -> Arrays:
+    """The weights in that report, by layer."""
+    from clearhead.report.picture.tables import to_json
+
+    layers = json.loads(to_json(_explained()))["layers"]
+    return {layer["name"]: np.array(layer["weights"], np.float32) for layer in layers}
+
+
+def page_numbers() -> Arrays:
+    """What the microscope's own modules compute in node: logits, one head a digit, words."""
+    import clearhead as ch
+    from clearhead.microscope import page
+    from clearhead.microscope.shipped import ready_page
+
+    html, images = ready_page(), ch.load_dataset("mnist", "test").images
+    request = {
+        "payload": json.loads(_element(html, "payload")),
+        "weights": _element(html, "weights"),
+        "textWeights": _element(html, "text-weights"),
+        "digits": images[:PAGE_DIGITS].flatten(1).tolist(),
+        "sentences": SENTENCES,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(Path(page.__file__).parent / "script", folder, dirs_exist_ok=True)
+        Path(folder, "package.json").write_text('{"type": "module"}')
+        ran = subprocess.run(
+            ["node", FOLDER / "page.mjs", folder],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if ran.returncode:
+        raise RuntimeError(ran.stderr)
+    answer = json.loads(ran.stdout)
+    return {
+        "logits": np.array(answer["logits"]),
+        "weights": np.array(answer["weights"], np.float32),
+        "words": np.array(answer["words"]),
+    }
+
+
+def page_reference() -> ndarray:
+    """The logits that the page must compute for these digits, by torch."""
+    import clearhead as ch
+    from clearhead.microscope.reference import rounded_model
+
+    twin = rounded_model(ch.load())
+    images = ch.load_dataset("mnist", "test").images[:PAGE_DIGITS].double() / 255
+    mean, std = (torch.tensor(x, dtype=torch.float64) for x in (twin.config.mean, twin.config.std))
+    with torch.no_grad():
+        logits: ndarray = twin((images - mean) / std).numpy()
+    return logits
+
+
+@cache
+def _explained() -> Any:
+    from clearhead.report.picture.explanation import explain
+
+    return explain(pictures()[REPORTED], name=REPORTED)
+
+
+def _element(html: str, name: str) -> str:
+    """The text of a script element of the page."""
+    (text,) = re.findall(f'<script[^>]* id="{name}">(.*?)</script>', html, re.DOTALL)
+    return str(text)
+
+
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "verdicts.json": verdicts,
     "digits.npz": digits,
@@ -470,6 +558,9 @@ ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
     "training.json": training,
     "trials.json": trials,
     "captured.json": captured,
+    "report.json": reported,
+    "report.npz": reported_weights,
+    "page.npz": page_numbers,
 }
 
 

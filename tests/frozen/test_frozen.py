@@ -5,6 +5,7 @@ are compared more closely where `compute.machine` is that of the fixture.
 """
 
 import math
+import shutil
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,32 @@ def test_the_same_attention_is_captured_and_proved(name: str) -> None:
 def test_the_same_attention_of_large_models_is_captured_and_proved(name: str) -> None:
     """As above."""
     same(compute.captured_of(name), CAPTURED[name], rel=0, abs=1e-3)
+
+
+def test_a_report_tells_the_same() -> None:
+    """Numbers within 1e-5."""
+    same(compute.reported(), compute.read("report.json"), rel=0, abs=1e-5)
+
+
+def test_a_report_has_the_same_weights() -> None:
+    """Within 1e-5."""
+    found, expected = compute.reported_weights(), compute.read_arrays("report.npz")
+    assert list(found) == list(expected)
+    for name, weights in expected.items():
+        np.testing.assert_allclose(found[name], weights, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.usefixtures("mnist_test")
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here")
+def test_the_microscope_computes_the_same() -> None:
+    """Logits within 1e-9, weights (which are kept in single precision) within 1e-6."""
+    found, expected = compute.page_numbers(), compute.read_arrays("page.npz")
+    for name, limit in (("logits", 1e-9), ("words", 1e-9), ("weights", 1e-6)):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=limit, err_msg=name)
+
+
+@pytest.mark.usefixtures("mnist_test")
+def test_the_microscope_computes_what_torch_does() -> None:
+    """In double precision with the page's rounded weights; logits within 1e-9."""
+    expected = compute.read_arrays("page.npz")["logits"]
+    np.testing.assert_allclose(compute.page_reference(), expected, rtol=0, atol=1e-9)
