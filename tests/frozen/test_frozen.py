@@ -130,10 +130,15 @@ def test_a_training_takes_the_same_steps(trainings: dict[str, Any], name: str) -
 TRIALS = compute.read("trials.json")
 
 
+def as_parameter(told: dict[str, Any]) -> Any:
+    """A trial by its name; one takes four seconds."""
+    name = f"{told['study']} {told['arm']}"
+    marks = [pytest.mark.slow] if name == "specialised-heads shipped" else []
+    return pytest.param(told, id=name, marks=marks)
+
+
 @pytest.mark.usefixtures("mnist_train", "mnist_test")
-@pytest.mark.parametrize(
-    "told", TRIALS["trials"], ids=lambda told: f"{told['study']} {told['arm']}"
-)
+@pytest.mark.parametrize("told", [as_parameter(told) for told in TRIALS["trials"]])
 def test_a_small_trial_of_each_arm_measures_the_same(told: dict[str, Any]) -> None:
     """Within 1e-6, relative. On another machine 1e-3 without training, else the same measures.
 
