@@ -70,7 +70,7 @@ def _formats() -> Iterator[tuple[str, bytes]]:
     yield "PNG, grey with alpha", encoded(grey.convert("LA"))
     yield "JPEG, progressive", encoded(colour, "JPEG", progressive=True)
     yield "JPEG, CMYK", encoded(colour.convert("CMYK"), "JPEG")
-    yield "JPEG, large", encoded(grey.resize((1680, 2240)), "JPEG", quality=70)
+    yield "JPEG, large", encoded(grey.resize((2100, 2800)), "JPEG", quality=70)
     yield "GIF", encoded(grey, "GIF")
     yield "GIF, animated", encoded(colour, "GIF", **both)
     yield "BMP", encoded(colour, "BMP")
