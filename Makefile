@@ -1,10 +1,10 @@
-# Everything this project's people and machines run. `make` alone lists the targets.
+# Setup, checks, tests and generated files. `make` alone lists the targets.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# What `make test` checks, in this order. All of them run, even after one has failed.
+# The checks of `make test`, in this order; a failed one does not stop the others.
 CHECKS := check-format lint types imports script-types suite docs
 
 # Processes that run tests. Some tests wait for a browser or a server, so there is one more than cores.
@@ -18,45 +18,45 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: .venv/dev.stamp ## make the environment .venv, for development
+setup: .venv/dev.stamp ## create .venv with all development tools
 
-digits: .venv/run.stamp ## fetch MNIST, train the digit reader in minutes, evaluate it: runs/quick
+digits: .venv/run.stamp ## fetch MNIST, train a classifier in minutes, evaluate it: runs/quick
 	$(BIN)/clearhead train quick --out runs/quick
 
-test: .venv/dev.stamp ## every check: format, lint, types, imports, tests, docs
+test: .venv/dev.stamp ## all checks and tests but the slow ones: format, lint, types, imports, docs
 	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
 
-check-format: .venv/dev.stamp ## is every file formatted?
+check-format: .venv/dev.stamp ## check the format of all files
 	$(BIN)/ruff format --check --diff .
 
-lint: .venv/dev.stamp ## ruff's rules
+lint: .venv/dev.stamp ## check ruff's rules
 	$(BIN)/ruff check .
 
-types: .venv/dev.stamp ## mypy, strict
+types: .venv/dev.stamp ## check types: mypy, strict
 	$(BIN)/mypy
 
-imports: .venv/dev.stamp ## does each module import from lower layers and its own package only?
+imports: .venv/dev.stamp ## check that modules import from lower layers and their own package only
 	$(BIN)/lint-imports
 
-script-types: node_modules/.stamp ## are the types of the microscope's modules right? (tsc)
+script-types: node_modules/.stamp ## check the types of the microscope's modules: tsc
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --project .; \
 	else echo "no npm here: the microscope's modules are not type-checked"; test -z "$$CI"; fi
 
-suite: .venv/dev.stamp node_modules/.stamp ## the tests but those marked slow; those of the page need Chromium
+suite: .venv/dev.stamp node_modules/.stamp ## run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/dev.stamp node_modules/.stamp ## the tests marked slow
+test-slow: .venv/dev.stamp node_modules/.stamp ## run the tests marked slow
 	$(PYTEST) -m slow
 
-docs: .venv/dev.stamp ## build the documentation into site/, warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+docs: .venv/dev.stamp ## build docs/_build/html, executing all examples; warnings are errors
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --quiet --jobs 2 -d docs/_build/doctrees docs docs/_build/html
 
-format: .venv/dev.stamp ## format every file and mend what ruff can mend
+format: .venv/dev.stamp ## format all files and fix what ruff can fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
 SHIPPED := src/clearhead/models/shipped
-artifacts: .venv/run.stamp ## train the models that ship with the package again: about an hour
+artifacts: .venv/run.stamp ## train the shipped models again: about an hour
 	$(BIN)/clearhead train digits --out runs/digits
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
 	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
@@ -68,23 +68,23 @@ artifacts: .venv/run.stamp ## train the models that ship with the package again:
 	$(BIN)/python -m clearhead.microscope.shipped
 
 PUBLISHED := runs/published
-results: .venv/run.stamp ## run every study with its full budget again, and write docs/results.md: over an hour
+results: .venv/run.stamp ## run all studies again, write docs/results.md: over an hour
 	$(BIN)/clearhead study run --all --budget full --first-seed 2000 --out $(PUBLISHED)
 	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED).html \
 		--markdown docs/results.md --json > docs/results/trials.json
 	gzip -9nf docs/results/trials.json
 
-picture: .venv/dev.stamp ## take the README's picture of the microscope again
+picture: .venv/dev.stamp ## make the README's picture of the microscope again
 	$(BIN)/python docs/microscope_picture.py
 
-benchmarks: .venv/dev.stamp ## run every benchmark
+benchmarks: .venv/dev.stamp ## run all benchmarks
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
-	rm -rf site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says which dependencies .venv has: those that the program needs, or all of them.
+# A stamp file marks which dependencies .venv has: those of the program, or all.
 .venv/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Clearhead into .venv (about a minute) ..."
 	@$(PIP) -e .
@@ -95,7 +95,7 @@ clean: ## remove caches and built documentation; keeps .venv and runs
 	@$(PIP) -e '.[dev]'
 	@touch .venv/run.stamp $@
 
-# Checks of the page's modules; the page itself needs neither npm nor a package.
+# Type checks of the microscope's modules; the page itself needs no npm package.
 node_modules/.stamp: package.json
 	@if command -v npm >/dev/null; then npm install --no-audit --no-fund --silent || test -z "$$CI"; fi
 	@mkdir -p node_modules && touch $@

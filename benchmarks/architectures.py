@@ -42,8 +42,8 @@ hf: Any = transformers  # its classes are looked up by name
 HEAD = """\
 # Architectures
 
-What [`clearhead.capture`](capture.md) sees of {count} architectures, each built with random weights
-and run once on {machine} with torch {torch}, timm {timm}, torchvision {torchvision} and
+What [`capture`](recording.md) records in {count} architectures, each built with random weights and
+run once on {machine} with torch {torch}, timm {timm}, torchvision {torchvision} and
 transformers {transformers}. Of {runs} runs {proved} were captured and proved; the others say why
 not. This page is written by
 

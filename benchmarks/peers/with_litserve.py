@@ -7,8 +7,7 @@ from typing import Any
 import litserve as ls
 import torch
 
-from clearhead.inference._predict import answer
-from clearhead.inference.prepare import prepare
+from clearhead.inference import predict_inputs, prepare
 from clearhead.models.build import load
 
 
@@ -30,7 +29,7 @@ class Digits(ls.LitAPI):  # type: ignore[misc]
 
     def predict(self, batch: list[Any]) -> list[Any]:
         """One forward pass."""
-        return answer(self.model, batch)
+        return predict_inputs(self.model, batch)
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         """As it is."""

@@ -7,7 +7,7 @@ import torch
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
-from clearhead.inference._predict import predict
+from clearhead.inference import predict
 from clearhead.models.build import load
 
 

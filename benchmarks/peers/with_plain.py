@@ -7,7 +7,7 @@ import torch
 import uvicorn
 from fastapi import Body, FastAPI
 
-from clearhead.inference._predict import predict
+from clearhead.inference import predict
 from clearhead.models.build import load
 
 torch.set_num_threads(1)

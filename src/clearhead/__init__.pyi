@@ -26,18 +26,15 @@ from .inference._evaluate import Evaluation as Evaluation
 from .inference._evaluate import evaluate as evaluate
 from .inference._predict import Prediction as Prediction
 from .inference._predict import predict as predict
-from .inference._predict import predict_many as predict_many
-from .inference.plots import draw_digits as draw_digits
 from .microscope.page import build_page as build_page
+from .models.baselines import ConvNet as ConvNet
+from .models.baselines import PatchMLP as PatchMLP
 from .models.build import build as build
 from .models.build import load as load
-from .models.build import load_text as load_text
-from .models.cnn import ConvNet as ConvNet
 from .models.config import CNNConfig as CNNConfig
 from .models.config import MLPConfig as MLPConfig
 from .models.config import TextConfig as TextConfig
 from .models.config import ViTConfig as ViTConfig
-from .models.mlp import PatchMLP as PatchMLP
 from .models.text import TextTransformer as TextTransformer
 from .models.vit import VisionTransformer as VisionTransformer
 from .recording._capture import capture as capture
@@ -46,3 +43,5 @@ from .recording._recording import Recording as Recording
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import train as train
 from .training.recipes import RECIPES as RECIPES
+
+__version__: str

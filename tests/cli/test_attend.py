@@ -95,13 +95,6 @@ def test_help_and_output_say_from_where_layers_are_counted(
     assert "numbers, which count from 0 as in Python; the page's layer 1 is number 0" in said
 
 
-def test_a_layer_that_is_no_number_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(SENTENCE, "--layer", "two") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("clearhead: --layer takes INT, got 'two': one layer with all its heads")
-    assert "None" not in said
-
-
 def test_json_and_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +119,10 @@ def test_json_and_files(
         (("",), "expected a text with at least one word, got ''"),
         (("dog " * 40,), "the text has 40 words and signs, this model reads at most 32"),
         ((SENTENCE, "--word", "cow"), "no word 'cow' in this text; there are: the, dog, chased,"),
-        ((SENTENCE, "--model", "digits"), "digits is a VisionTransformer, which reads images"),
+        (
+            (SENTENCE, "--model", "digits"),
+            "digits holds a VisionTransformer, expected a TextTransformer",
+        ),
         ((SENTENCE, "--model", "nowhere"), "no model at 'nowhere'"),
         ((SENTENCE, "--png", "it.svg"), "--png writes a .png file; name it it.png"),
     ],
@@ -148,7 +144,7 @@ def test_image_commands_refuse_text_models_in_one_line(
     for command in ("predict", "explain"):
         assert main([command, str(tmp_path / "a.png"), "--model", "sentences"]) == 1
         said = capsys.readouterr().err
-        assert "sentences is a TextTransformer, which reads text and no images" in said
+        assert "sentences holds a TextTransformer, expected an image classifier" in said
         assert said.count("\n") == 1
 
 

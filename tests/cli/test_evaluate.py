@@ -9,7 +9,7 @@ from PIL import Image
 
 from clearhead.cli.main import main
 from clearhead.data.datasets import load_dataset
-from clearhead.inference._evaluate import evaluate
+from clearhead.inference import evaluate
 from clearhead.models.build import build, load
 from clearhead.models.config import ViTConfig
 
@@ -152,7 +152,7 @@ def test_a_data_set_with_other_classes_is_one_line(
     assert call(model, tmp_path) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith(f"clearhead: the model knows 3 classes, {tmp_path.name} has 2;")
+    assert shown.err.startswith(f"clearhead: the model has 3 classes, {tmp_path.name} has 2;")
     assert shown.err.count("\n") == 1
 
 
@@ -169,11 +169,11 @@ def test_many_classes_are_shown_as_their_most_frequent_confusions(
             Image.new("L", (28, 28)).save(tmp_path / "data" / name / f"{index}.png")
     assert call(str(tmp_path / "model"), tmp_path / "data") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    start = lines.index(["true", "answered", "images"])
+    start = lines.index(["true", "predicted", "images"])
     confusions = list(takewhile(bool, lines[start + 2 :]))
-    # all images are alike and so are all answers: every class but one is taken for that one
-    (answered,) = {answered for _, answered, _ in confusions}
-    assert {true for true, _, _ in confusions} == set(names) - {answered}
+    # all images are alike, so all predictions are the same class
+    (predicted,) = {predicted for _, predicted, _ in confusions}
+    assert {true for true, _, _ in confusions} == set(names) - {predicted}
     counts = [int(count) for _, _, count in confusions]
     assert counts == sorted(counts, reverse=True)
     assert set(counts) == {1, 2}

@@ -2,220 +2,153 @@ import io
 import os
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from clearhead.cli.main import COMMANDS, Command, main
+from clearhead.cli.main import COMMANDS, main
 
 HEAVY = ("torch", "scipy", "matplotlib", "huggingface_hub", "numpy", "PIL")
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-CLEARHEAD = Path(sys.executable).with_name("clearhead")
 
 
-def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        list(command),
-        capture_output=True,
-        encoding="utf-8",
-        env=BUFFERED | environment,
-        timeout=60,
-        check=False,
-    )
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=BUFFERED, check=False)
 
 
 @pytest.fixture
-def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command `attempt` whose only option says what it does."""
-    (tmp_path / "attempt_command.py").write_text(
-        "def attempt(how: str) -> int | None:\n    '''Do it.'''\n    return eval(how)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "attempt_command", raising=False)
-    monkeypatch.setitem(COMMANDS, "attempt", Command("attempt_command", "attempt", "Do it."))
+def attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command `attempt` that evaluates its option --code."""
+
+    def attempt(code: str) -> object:
+        return eval(code)
+
+    module = ModuleType("clearhead.cli.attempt")
+    module.attempt = attempt  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(COMMANDS, "attempt", "Evaluate code.")
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_names_every_command(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command_once(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([option]) == 0
-    shown = capsys.readouterr()
-    assert shown.err == ""
-    assert shown.out.startswith("usage: clearhead")
-    for name, command in COMMANDS.items():
-        assert [line.split(maxsplit=1) for line in shown.out.splitlines()].count(
-            [name, command.summary]
-        ) == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert all(lines.count([name, summary]) == 1 for name, summary in COMMANDS.items())
 
 
-def test_no_command_shows_the_help_as_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_prints_the_help_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("usage: clearhead")
-
-
-def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"clearhead {version('clearhead')}\n"
+    out, err = capsys.readouterr()
+    assert (out, err.startswith("usage: clearhead")) == ("", True)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "hint"),
     [
-        ("evalute", "there is no command 'evalute'; did you mean evaluate?"),
-        ("Train", "there is no command 'Train'; did you mean train?"),
-        ("--verson", "there is no option '--verson'; did you mean --version?"),
-        (
-            "zzz",
-            "there is no command 'zzz'; known are train, evaluate, predict, explain, attend, "
-            "page, serve, study, data, info",
-        ),
+        ("evalute", "did you mean evaluate?"),
+        ("Train", "did you mean train?"),
+        ("--verson", "did you mean --version?"),
+        ("zzz", f"expected one of {', '.join(COMMANDS)}"),
+        ("", "expected one of"),
     ],
 )
-def test_an_unknown_command_is_one_line_with_the_nearest_name(
-    wrong: str, message: str, capsys: pytest.CaptureFixture[str]
+def test_unknown_command_is_one_line_with_the_nearest_name(
+    wrong: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([wrong, "--help"]) == 2
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("", f"clearhead: {message}\n")
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert hint in err
 
 
-def test_the_help_of_a_command_names_it_and_its_options(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_help_of_a_command_lists_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("usage: clearhead evaluate")
-    for option in ("--model", "--data", "--split", "--root", "--json", "--picture"):
-        assert option in shown
-    assert "--no-json" not in shown
+    out = capsys.readouterr().out
+    assert out.startswith("usage: clearhead evaluate")
+    assert all(name in out for name in ("--model", "--data", "--split", "--root", "--json"))
+    assert "--no-json" not in out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "hint"),
     [
         (["info", "--modl", "x"], "--model"),
-        (["evaluate", "--split", "tets"], "'test'"),
         (["info", "--model"], "--model"),
+        (["evaluate", "--split", "tets"], "'test'"),
+        (["serve", "--port", "abc"], "--port"),
+        (["page", "extra"], "extra"),
+        (["train", "qiuck", "--out", "x"], "quick"),
+        (["train", "quick"], "--out"),
+        (["study", "rum"], "run"),
+        (["study", "run"], "--all"),
+        (["predict"], "clearhead predict --help"),
     ],
 )
-def test_wrong_usage_of_a_command_exits_2_and_tells_what_is_known(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_usage_exits_2_with_a_hint(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert told in shown.err
-    assert shown.err.count("\n") == 1
-    assert shown.err.startswith("clearhead: ")
-    assert shown.err.endswith("--help` shows what there is\n")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert hint in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    "arguments",
     [
-        (["attend", "It.", "--layer", "x"], "--layer takes INT, got 'x': one layer with all"),
-        (["serve", "--gather", "a b"], "--gather takes FLOAT, got 'a b': How long"),
-        (["study", "run", "--budget", "slow"], "`clearhead study run --help` shows"),
-        (["page", "extra"], "not understood: extra; `clearhead page --help` shows"),
-        (["train", "nosuch"], "--out FOLDER for model"),
-        (["train", "qiuck", "--out", "x"], "not understood: qiuck (did you mean quick?); Avail"),
-        (["train", "digit"], "not understood: digit (did you mean digits?); `clearhead train --h"),
-        (["study", "rum"], "not understood: rum (did you mean run?)"),
+        ["serve", "--port", "99999"],
+        ["attend", "It was here.", "--layer", "99"],
+        ["data", "nowhere"],
+        ["info", "--model", "nowhere"],
+        ["info", "--model", "x" * 300],  # too long for a file name: an OSError
     ],
 )
-def test_wrong_usage_is_told_in_our_words(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_failed_command_exits_1_with_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert told in said
-    assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize("draws", [True, False])
-def test_a_value_that_cannot_be_is_one_line_whatever_the_terminal_can_draw(
-    draws: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("tyro._fmtlib._should_use_utf8_drawing_chars", lambda: draws)
-    assert main(["serve", "--port", "abc"]) == 2
-    assert capsys.readouterr().err == (
-        "clearhead: --port takes INT, got 'abc': Port to listen on; 0 takes a free one. "
-        "(default: 8000); `clearhead serve --help` shows what there is\n"
-    )
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("clearhead: ")
+    assert arguments[-1] in err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (["serve", "--port", "99999"], 1),
-        (["attend", "It was here.", "--layer", "99"], 1),
-        (["data", "nowhere"], 1),
-        (["study", "run"], 2),
-        (["predict"], 2),
-        (["train", "quick"], 2),
-        (["serve", "--port", "x"], 2),
-    ],
-)
-def test_values_that_cannot_work_exit_1_and_command_lines_not_complete_2(
-    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments) == code
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("clearhead: ")
-    assert shown.err.count("\n") == 1
-
-
-def test_a_failed_job_is_one_line_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "--model", "nowhere"]) == 1
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("clearhead: no model at 'nowhere'")
-    assert shown.err.count("\n") == 1
-
-
-def test_an_error_of_the_system_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
-    name = "x" * 300
-    assert main(["info", "--model", name]) == 1
-    assert capsys.readouterr().err == f"clearhead: {name}: File name too long\n"
-
-
-@pytest.mark.parametrize(
-    ("how", "code"),
+    ("code", "expected"),
     [
         ("None", 0),
-        ("0", 0),
         ("5", 5),
         ("(_ for _ in ()).throw(KeyboardInterrupt)", 130),
         ("(_ for _ in ()).throw(SystemExit(7))", 7),
     ],
 )
 @pytest.mark.usefixtures("attempt")
-def test_the_exit_code_is_the_commands_own(
-    how: str, code: int, capsys: pytest.CaptureFixture[str]
+def test_exit_code_is_that_of_the_command(
+    code: str, expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["attempt", "--how", how]) == code
+    assert main(["attempt", "--code", code]) == expected
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("attempt")
-def test_an_error_of_the_system_without_a_file_keeps_its_reason(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["attempt", "--how", "(_ for _ in ()).throw(TimeoutError('too slow'))"]) == 1
+def test_oserror_without_a_file_name_keeps_its_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attempt", "--code", "(_ for _ in ()).throw(TimeoutError('too slow'))"]) == 1
     assert capsys.readouterr().err == "clearhead: too slow\n"
 
 
 @pytest.mark.usefixtures("attempt")
-def test_a_defect_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        main(["attempt", "--how", "1 / 0"])
+@pytest.mark.parametrize("code", ["1 / 0", "int('x')"])
+def test_unexpected_exceptions_are_raised(code: str) -> None:
+    with pytest.raises((ZeroDivisionError, ValueError)):
+        main(["attempt", "--code", code])
 
 
-def test_output_that_nobody_reads_ends_the_program_quietly() -> None:
+def test_closed_output_ends_the_program_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -224,7 +157,6 @@ def test_output_that_nobody_reads_ends_the_program_quietly() -> None:
             stdout=writer,
             stderr=subprocess.PIPE,
             env=BUFFERED,
-            timeout=60,
             check=False,
         )
     finally:
@@ -233,36 +165,28 @@ def test_output_that_nobody_reads_ends_the_program_quietly() -> None:
 
 
 @pytest.mark.usefixtures("attempt")
-def test_signs_that_the_output_cannot_show_do_not_stop_the_program(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_characters_the_output_cannot_encode_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    assert main(["attempt", "--how", "print('9 \\u2192 4')"]) == 0
+    assert main(["attempt", "--code", "print('9 \\u2192 4')"]) == 0
     assert written.getvalue() == b"9 ? 4\n"
 
 
-def test_the_installed_command_and_the_module_are_the_same() -> None:
-    for command in ([CLEARHEAD], [sys.executable, "-m", "clearhead"]):
+def test_installed_command_and_module_print_the_version() -> None:
+    for command in (
+        [Path(sys.executable).with_name("clearhead")],
+        [sys.executable, "-m", "clearhead"],
+    ):
         assert run(*command, "--version").stdout == f"clearhead {version('clearhead')}\n"
-        assert run(*command, "nonsense").returncode == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from clearhead.cli.main import main; code = main(sys.argv[1:]);"
-        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr);"
-        "sys.exit(code)"
+        "import sys; from clearhead.cli.main import COMMANDS, main\n"
+        "for name in ('', *COMMANDS):\n"
+        "    code = main([*filter(None, [name]), '--help'])\n"
+        f"    heavy = [x for x in {HEAVY} if x in sys.modules]\n"
+        "    assert code == 0 and not heavy, (name, code, heavy)\n"
     )
-    ended = run(sys.executable, "-c", code, *arguments)
-    assert (ended.stderr, ended.returncode) == ("[]\n", 0)
-
-
-def test_help_answers_in_well_under_half_a_second() -> None:
-    durations = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run(CLEARHEAD, "--help")
-        durations.append(time.perf_counter() - start)
-    assert min(durations) < 0.5
+    ended = run(sys.executable, "-c", code)
+    assert (ended.stderr, ended.returncode) == ("", 0)

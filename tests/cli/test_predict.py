@@ -62,6 +62,10 @@ def test_json_has_one_line_for_each_picture(
         "probability": pytest.approx(0.9),
         "runner_up": "1",
         "runner_up_probability": pytest.approx(0.1),
+        "probabilities": pytest.approx(
+            [0.1 if n == 1 else 0.9 if n == 7 else 0 for n in range(10)]
+        ),
+        "classes": list("0123456789"),
         "warnings": [],
     }
     assert blank == {
@@ -70,17 +74,19 @@ def test_json_has_one_line_for_each_picture(
         "probability": 0.0,
         "runner_up": None,
         "runner_up_probability": 0.0,
+        "probabilities": [],
+        "classes": list("0123456789"),
         "warnings": ["no digit found"],
     }
     assert output.err == ""
 
 
-def test_the_first_line_says_something(
+def test_the_table_has_a_title_and_column_names(
     model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(model, pictures / "b.JPG") == 0
     title, heads, _, row = capsys.readouterr().out.splitlines()
-    assert title == "Answers, probabilities in per cent"
+    assert title == "Predictions, probabilities in per cent"
     assert heads.startswith("image")
     assert row.split()[1:5] == ["7", "90.00", "1", "10.00"]
 
@@ -93,7 +99,7 @@ def test_a_folder_stands_for_all_pictures_in_it_sorted(
     assert found == [str(pictures / name) for name in ("a blank.png", "b.JPG", "more/c.webp")]
 
 
-def test_a_table_shows_answers_and_remarks(
+def test_the_table_has_predictions_and_warnings(
     model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(model, pictures) == 0

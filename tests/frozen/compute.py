@@ -92,6 +92,9 @@ SENTENCES = (
     "it",
     "An unknown zebra missed the tram, because it was electric!",
 )
+# Today's warning: the text that was frozen.
+FIRST_EDITION_WARNINGS = {"low confidence": "unsure answer"}
+
 TEXT_MODELS = ("sentences", "sentences-causal")
 CLOSELY = 500  # digits whose logits are kept
 
@@ -126,7 +129,7 @@ def sentences() -> Arrays:
 
     found: Arrays = {}
     for name in TEXT_MODELS:
-        model = ch.load_text(name)
+        model = ch.load(name)
         tokenizer = WordTokenizer(model.config.vocabulary)
         encoded = [tokenizer.encode(sentence) for sentence in SENTENCES]
         with torch.inference_mode():
@@ -171,7 +174,7 @@ def attended() -> Json:
 def preprocessed() -> Arrays:
     """What the digit model is given for each picture, 28 × 28 bytes; zeros for what is refused."""
     import clearhead as ch
-    from clearhead.inference.prepare import prepare
+    from clearhead.inference._predict import prepare
 
     config = ch.load().config
     found = []
@@ -201,7 +204,7 @@ def predicted() -> Json:
             "label": told.label,
             "probability": round(told.probability, 6),
             "runner_up": told.runner_up,
-            "warnings": list(told.warnings),
+            "warnings": [FIRST_EDITION_WARNINGS.get(x, x) for x in told.warnings],
         }
     return found
 
@@ -458,7 +461,7 @@ def _cases() -> Json:
 
 def _record(record: Any) -> list[Any]:
     kind = "causal " * record.is_causal + "masked " * (record.attn_mask is not None)
-    kind += f"{len(record.before)} before, {len(record.after)} after"
+    kind += f"{len(record.pre_softmax)} before, {len(record.post_softmax)} after"
     peak = float(record.weights.amax(dim=-1).double().mean())
     return [record.name, " × ".join(map(str, record.shape)), kind, round(peak, 6)]
 

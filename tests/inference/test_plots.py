@@ -9,8 +9,7 @@ from PIL import Image
 
 from clearhead.data.images import ImageDataset
 from clearhead.errors import InputError, StorageError
-from clearhead.inference._evaluate import Evaluation
-from clearhead.inference.plots import digits_figure, draw_digits
+from clearhead.inference import Evaluation, plot_evaluation, save_evaluation_plot
 
 DIGITS = tuple("0123456789")
 
@@ -27,60 +26,56 @@ def random_case(
 
 
 def panels(evaluation: Evaluation, dataset: ImageDataset) -> dict[str, Axes]:
-    return {str(axes.get_label()): axes for axes in digits_figure(evaluation, dataset).axes}
+    return {str(axes.get_label()): axes for axes in plot_evaluation(evaluation, dataset).axes}
 
 
 def texts(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_the_picture_is_a_png_of_the_promised_size(tmp_path: Path) -> None:
+def test_the_plot_is_a_png_of_the_documented_size(tmp_path: Path) -> None:
     path = tmp_path / "new" / "digits.png"
-    draw_digits(*random_case(DIGITS), path)
+    evaluation, dataset = random_case(DIGITS)
+    save_evaluation_plot(evaluation, dataset, path)
     with Image.open(path) as picture:
         assert (picture.format, picture.size) == ("PNG", (1800, 1140))
         assert len(picture.convert("L").getcolors(256) or []) > 50
     assert [file.name for file in path.parent.iterdir()] == ["digits.png"]
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
 
 
-def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
-    evaluation, dataset = random_case(DIGITS)
-    for name in ("one", "two"):
-        draw_digits(evaluation, dataset, tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-
-
-def test_the_title_tells_accuracy_and_interval() -> None:
+def test_the_title_has_accuracy_and_interval() -> None:
     names = ("a", "b")
     labels = torch.tensor([0] * 19 + [1])
     probabilities = torch.tensor([[0.75, 0.25]]).expand(20, 2)
     images = torch.zeros(20, 1, 5, 7, dtype=torch.uint8)
     dataset = ImageDataset(name="x", images=images, labels=labels, class_names=names)
     evaluation = Evaluation.from_probabilities(probabilities, labels, names)
-    assert digits_figure(evaluation, dataset).get_suptitle() == (
+    assert plot_evaluation(evaluation, dataset).get_suptitle() == (
         "Accuracy 95.00 % (19 of 20), 95 % interval 76.39 to 99.11 %; calibration error 20.00 %"
     )
 
 
-def test_each_image_stands_with_its_own_answer() -> None:
+def test_each_image_has_its_own_prediction_as_caption() -> None:
     evaluation, dataset = random_case(DIGITS)
     drawn = panels(evaluation, dataset)
-    for axes, answers in (
-        (drawn["samples"], evaluation.samples),
-        (drawn["worst"], evaluation.worst),
+    for axes, examples in (
+        (drawn["examples"], evaluation.examples),
+        (drawn["mistakes"], evaluation.mistakes),
     ):
-        assert len(axes.images) == len(answers) == 32
-        for image, text, answer in zip(axes.images, axes.texts, answers, strict=True):
-            assert np.array_equal(image.get_array(), dataset.images[answer.index, 0])  # type: ignore[arg-type]
-            right = answer.true == answer.predicted
-            name = f"{answer.predicted}" if right else f"{answer.true} → {answer.predicted}"
-            assert text.get_text() == f"{name}\n{100 * answer.probability:.0f} %"
+        assert len(axes.images) == len(examples) == 32
+        for image, text, example in zip(axes.images, axes.texts, examples, strict=True):
+            assert np.array_equal(image.get_array(), dataset.images[example.index, 0])  # type: ignore[arg-type]
+            right = example.true == example.predicted
+            name = f"{example.predicted}" if right else f"{example.true} → {example.predicted}"
+            assert text.get_text() == f"{name}\n{100 * example.probability:.0f} %"
             assert (text.get_color() == "#b3261e") is not right
             left, end, bottom, top = image.get_extent()
             assert left < text.get_position()[0] < end
             assert text.get_position()[1] < top < bottom
             assert (end - left) / (bottom - top) == pytest.approx(11 / 13)
-    assert all("→" in caption for caption in texts(drawn["worst"]))
+    assert all("→" in caption for caption in texts(drawn["mistakes"]))
 
 
 def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
@@ -96,8 +91,8 @@ def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
 def test_colour_images_and_any_names_are_drawn(tmp_path: Path) -> None:
     names = ("$dog$", "a cat with a long name", "馬", "[bold]", "x_1^2", "$\\frac{$")
     evaluation, dataset = random_case(names, shape=(3, 11, 23))
-    draw_digits(evaluation, dataset, tmp_path / "animals.png")
-    samples = panels(evaluation, dataset)["samples"]
+    save_evaluation_plot(evaluation, dataset, tmp_path / "animals.png")
+    samples = panels(evaluation, dataset)["examples"]
     first = samples.images[0].get_array()
     assert np.array_equal(first, dataset.images[0].permute(1, 2, 0))  # type: ignore[arg-type]
     captions = "".join(texts(samples))
@@ -108,9 +103,9 @@ def test_colour_images_and_any_names_are_drawn(tmp_path: Path) -> None:
 def test_a_small_grid_shows_samples_from_the_whole_set() -> None:
     names = tuple(f"class {index}" for index in range(4))
     evaluation, dataset = random_case(names)
-    shown = panels(evaluation, dataset)["samples"].images
+    shown = panels(evaluation, dataset)["examples"].images
     assert len(shown) == 16
-    last = dataset.images[evaluation.samples[-2].index, 0]
+    last = dataset.images[evaluation.examples[-2].index, 0]
     assert np.array_equal(shown[-1].get_array(), last)  # type: ignore[arg-type]
 
 
@@ -123,7 +118,7 @@ def test_many_classes_are_drawn_without_counts(
     assert len(confusion.texts) == counts
     shown = [label.get_text() for label in confusion.get_yticklabels()]
     assert ("class 22" in shown) is (names is not None)
-    draw_digits(evaluation, dataset, tmp_path / "many.png")
+    save_evaluation_plot(evaluation, dataset, tmp_path / "many.png")
 
 
 def test_a_perfect_model_has_an_empty_grid_of_mistakes(tmp_path: Path) -> None:
@@ -131,25 +126,19 @@ def test_a_perfect_model_has_an_empty_grid_of_mistakes(tmp_path: Path) -> None:
     names = tuple("abcde")
     dataset = ImageDataset(name="x", images=images, labels=torch.arange(5), class_names=names)
     evaluation = Evaluation.from_probabilities(torch.eye(5), torch.arange(5), names)
-    assert panels(evaluation, dataset)["worst"].get_title() == "No mistake"
-    draw_digits(evaluation, dataset, tmp_path / "perfect.png")
+    assert panels(evaluation, dataset)["mistakes"].get_title() == "No mistake"
+    save_evaluation_plot(evaluation, dataset, tmp_path / "perfect.png")
 
 
 def test_another_data_set_than_the_evaluated_one_is_refused(tmp_path: Path) -> None:
     evaluation, _ = random_case(DIGITS)
     for other in (random_case(DIGITS, count=61)[1], random_case(DIGITS[::-1])[1]):
         with pytest.raises(InputError, match="the evaluation is of 67 images of 10 classes"):
-            draw_digits(evaluation, other, tmp_path / "digits.png")
+            save_evaluation_plot(evaluation, other, tmp_path / "digits.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "digits.png").mkdir()
     with pytest.raises(StorageError, match="cannot write"):
-        draw_digits(*random_case(DIGITS), tmp_path / "digits.png")
-
-
-def test_drawing_leaves_no_global_state() -> None:
-    digits_figure(*random_case(DIGITS))
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()
+        save_evaluation_plot(*random_case(DIGITS), tmp_path / "digits.png")

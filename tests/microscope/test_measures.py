@@ -12,8 +12,8 @@ from clearhead.attention import attention_stages
 from clearhead.data.preprocessing.strokes import rasterise
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
-from clearhead.models.block import Block
 from clearhead.models.build import load
+from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer
 from tests.microscope.looking import Microscope
 

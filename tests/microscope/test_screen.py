@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 from clearhead.attention import AttentionStages, attention_stages
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
-from clearhead.models.block import Block
 from clearhead.models.build import load
+from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer
 from tests.microscope.looking import Microscope
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from clearhead.data.text.words import WordTokenizer, split_words
 from clearhead.microscope.reference import rounded_model
 from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
-from clearhead.models.build import load_text
+from clearhead.models.build import load
 from clearhead.models.text import TextTransformer
 from clearhead.recording import capture
 from tests.microscope.looking import Microscope
@@ -30,7 +30,7 @@ CLOSE = 1e-9
 
 @pytest.fixture(scope="module")
 def twin() -> TextTransformer:
-    return rounded_model(load_text())
+    return rounded_model(load("sentences"))
 
 
 def ids_of(model: TextTransformer, text: str) -> Tensor:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from clearhead.attention import attention_stages
-from clearhead.models.block import Block
+from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer
 
 

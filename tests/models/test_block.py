@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearhead.attention import causal_mask
-from clearhead.models.block import Block, Mlp
+from clearhead.models.layers import Block, Mlp
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

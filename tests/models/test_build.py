@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from clearhead.errors import CheckpointError
-from clearhead.models.build import SHIPPED, build, load, load_any
-from clearhead.models.cnn import ConvNet
+from clearhead.models.baselines import ConvNet, PatchMLP
+from clearhead.models.build import SHIPPED, build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
-from clearhead.models.mlp import PatchMLP
 from clearhead.models.vit import VisionTransformer
 
 
@@ -56,7 +55,7 @@ def test_a_name_that_does_not_ship_is_refused() -> None:
 )
 def test_a_name_near_one_that_ships_is_told_it(name: str, near: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        load_any(name)
+        load(name)
     assert str(caught.value) == f"no model at {name!r}; did you mean {near}?"
 
 
@@ -64,7 +63,7 @@ def test_a_name_on_the_hub_or_a_folder_is_what_it_says_however_near(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CheckpointError, match="'me/digits' is no folder, the Hugging Face hub"):
-        load_any("me/digits", local_files_only=True)
+        load("me/digits", local_files_only=True)
     monkeypatch.chdir(tmp_path)
     build(CNNConfig(widths=(3,))).save_pretrained("digit")
-    assert isinstance(load_any("digit"), ConvNet)
+    assert isinstance(load("digit"), ConvNet)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from clearhead.errors import InputError
-from clearhead.models.cnn import ConvNet, conv_stage
+from clearhead.models.baselines import ConvNet, conv_stage
 from clearhead.models.config import CNNConfig
 from clearhead.models.vit import VisionTransformer
 

@@ -13,7 +13,7 @@ def test_the_default_is_the_digit_reader() -> None:
     assert (config.pos_embed, config.attention_scale) == ("learned", "sqrt")
     assert config.num_heads > 1
     assert config.depth >= 2
-    assert config.answers == tuple("0123456789")
+    assert config.labels == tuple("0123456789")
 
 
 def test_the_grid_of_an_oblong_image_has_rows_first() -> None:
@@ -83,8 +83,8 @@ def test_settings_are_frozen() -> None:
         ),
         (MLPConfig, {"depth": 0}, "depth must be at least 1, got 0"),
         (MLPConfig, {"patch_size": 3}, "image height (28) must be divisible by patch height (3)"),
-        (CNNConfig, {"widths": ()}, "widths needs one positive number a stage, got ()"),
-        (CNNConfig, {"widths": (3, 0)}, "widths needs one positive number a stage, got (3, 0)"),
+        (CNNConfig, {"widths": ()}, "widths must be one positive number a stage, got ()"),
+        (CNNConfig, {"widths": (3, 0)}, "widths must be one positive number a stage, got (3, 0)"),
         (
             CNNConfig,
             {"image_size": (28, 3)},

@@ -1,8 +1,7 @@
 import torch
 from torch import nn
 
-from clearhead.models.block import Block
-from clearhead.models.encoder import Encoder
+from clearhead.models.layers import Block, Encoder
 
 
 def make_encoder() -> Encoder:

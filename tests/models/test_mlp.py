@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from clearhead.errors import InputError
+from clearhead.models.baselines import PatchMLP
 from clearhead.models.config import MLPConfig
-from clearhead.models.mlp import PatchMLP
 from clearhead.models.vit import VisionTransformer
 
 CONFIG = MLPConfig(

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from clearhead.models.patches import PatchEmbed, cut_patches
+from clearhead.models.layers import PatchEmbed, cut_patches
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

@@ -16,10 +16,10 @@ from safetensors.torch import save
 
 from clearhead._atomic import TEMPORARY_PREFIX, sha256
 from clearhead.errors import CheckpointError, ClearheadError, StorageError
-from clearhead.models.build import ImageModel, build, load
-from clearhead.models.cnn import ConvNet
+from clearhead.models.baselines import ConvNet
+from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
-from clearhead.models.pretrained import CONFIG, WEIGHTS
+from clearhead.models.pretrained import CONFIG, WEIGHTS, ImageModel
 from clearhead.models.vit import VisionTransformer
 
 SMALL: dict[str, Any] = {"image_size": (6, 9), "num_classes": 3, "class_names": ("a", "b", "ç")}
@@ -225,7 +225,7 @@ def test_settings_changed_by_hand_need_the_line_that_vouches_for_them_removed(
             lambda saved: saved["model"].update(num_heads=3),
             r"embed_dim \(4\) must be divisible by num_heads \(3\)",
         ),
-        (lambda saved: saved["model"].update(depth="six"), "'<' not supported"),
+        (lambda saved: saved["model"].update(depth="six"), "depth must be at least 1, got 'six'"),
         (lambda saved: saved["model"].update(depth=1.0), "float"),
         (lambda saved: saved["model"].update(embed_dim=4.0), "float"),
         (
@@ -351,7 +351,7 @@ def test_a_file_is_told_from_a_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("source", ["timm:vit_tiny_patch16_224", "hf:google/vit", "hf:./vit"])
 def test_models_of_other_libraries_are_told_which_commands_read_them(source: str) -> None:
-    said = f"^{source}: only `clearhead explain` .* and `clearhead attend` .* read models of timm"
+    said = f"^{source}: only `clearhead explain` .* and `clearhead attend` .* load models of timm"
     with pytest.raises(CheckpointError, match=said):
         load(source)
 
@@ -367,7 +367,7 @@ def test_a_folder_of_another_library_is_told_with_the_name_that_reads_it(
     saved: dict[str, Any], called: str, tmp_path: Path
 ) -> None:
     (tmp_path / CONFIG).write_text(json.dumps(saved))
-    assert refusal(tmp_path).endswith(f"`clearhead attend` (text) read it as {called}{tmp_path}")
+    assert refusal(tmp_path).endswith(f"`clearhead attend` (text) load it as {called}{tmp_path}")
 
 
 def test_a_hub_out_of_reach_is_one_quiet_line_at_once(

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 import clearhead as ch
 from clearhead.errors import CheckpointError, ConfigError, InputError
-from clearhead.models.build import build, load, load_text
+from clearhead.models.build import build, load
 from clearhead.models.config import TextConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 
 WORDS = tuple("abcdefghijklm")
@@ -150,14 +151,14 @@ def test_wrong_input_is_refused(ids: Tensor, mask: Tensor | None, said: str) -> 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"vocabulary": ("a", "b", "a")}, "words that come twice: a"),
+        ({"vocabulary": ("a", "b", "a")}, "duplicate words: a"),
         ({"context_length": 0}, "context_length must be at least 1"),
         ({"depth": 0}, "depth"),
         ({"num_heads": 0}, "num_heads"),
         ({"num_heads": 5}, "divisible by num_heads"),
         ({"mlp_ratio": 0.0}, "mlp_ratio"),
         ({"pos_embed": "rotary"}, "pos_embed"),
-        ({"embed_dim": 7, "pos_embed": "sincos"}, "even embed_dim"),
+        ({"embed_dim": 7, "pos_embed": "sincos"}, "divisible by 2"),
         ({"dropout": 1.0}, "dropout"),
         ({"attention_scale": "half"}, "attention_scale"),
     ],
@@ -176,7 +177,7 @@ def test_a_model_without_words_is_refused() -> None:
 def test_a_saved_model_comes_back_with_its_words(causal: bool, tmp_path: Path) -> None:
     model = made(causal=causal, pos_embed="sincos", attention_scale="learned").float()
     model.save_pretrained(tmp_path / "words")
-    again = load_text(tmp_path / "words")
+    again = load(tmp_path / "words", TextTransformer)
     assert again.config == model.config
     assert again.config.vocabulary == WORDS
     assert not again.training
@@ -186,10 +187,11 @@ def test_a_saved_model_comes_back_with_its_words(causal: bool, tmp_path: Path) -
 def test_text_and_image_models_are_not_taken_for_each_other(tmp_path: Path) -> None:
     build(TextConfig(**SMALL)).save_pretrained(tmp_path / "words")
     build(ViTConfig(depth=1)).save_pretrained(tmp_path / "image")
-    with pytest.raises(CheckpointError, match="reads text and no images"):
-        load(tmp_path / "words")
-    with pytest.raises(CheckpointError, match="reads images and no text"):
-        load_text(tmp_path / "image")
+    with pytest.raises(CheckpointError, match="holds a TextTransformer, expected an image"):
+        load(tmp_path / "words", ImageModel)
+    assert isinstance(load(tmp_path / "words"), TextTransformer)
+    with pytest.raises(CheckpointError, match="holds a VisionTransformer, expected a TextT"):
+        load(tmp_path / "image", TextTransformer)
 
 
 def test_dropout_acts_in_training_alone() -> None:

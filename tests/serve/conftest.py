@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import ViTConfig
+from clearhead.models.pretrained import ImageModel
 
 from .served import Served
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf, softmax
 
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

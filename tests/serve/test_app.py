@@ -5,8 +5,9 @@ import pydantic
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.models.build import ImageModel, build
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.app import make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.schemas import Answer, HeadWeights

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from clearhead.inference._predict import Prediction
-from clearhead.inference.prepare import Prepared
+from clearhead.inference import ModelInput, Prediction
 from clearhead.serve.batcher import Batcher
 from clearhead.serve.metrics import Metrics
 from clearhead.serve.work import Done, Work
@@ -17,7 +16,7 @@ from .loops import run_alone
 
 def work(name: int, rows: int = 1) -> Work:
     pixels = torch.full((1, 3, 5), name, dtype=torch.uint8)
-    return Work(pictures=(Prepared(pixels),) * rows)
+    return Work(pictures=(ModelInput(pixels),) * rows)
 
 
 def name_of(one: Work) -> int:

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ImageError, InputError
-from clearhead.inference.prepare import prepare
+from clearhead.inference import prepare
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
 from clearhead.serve.decoder import decode, settings_of
 from clearhead.serve.decoders import Decoders

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from clearhead.inference._predict import answer
-from clearhead.inference.prepare import Prepared
-from clearhead.models.build import ImageModel
+from clearhead.inference import ModelInput, predict_inputs
+from clearhead.models.pretrained import ImageModel
 
 from .served import Reply, Served, tensor, tensor_request
 
@@ -55,7 +54,7 @@ def test_the_answers_are_the_models_own(
     data = pixels.tolist() if nested else pixels.ravel().tolist()
     images = {"name": "images", "shape": [3, 1, 28, 28], "datatype": "UINT8", "data": data}
     said = infer(server, {"id": "q7", "inputs": [images]}, path).json()
-    expected = answer(model, [Prepared(torch.from_numpy(row)) for row in pixels])
+    expected = predict_inputs(model, [ModelInput(torch.from_numpy(row)) for row in pixels])
     probabilities, labels = said.pop("outputs")
     assert said == {"model_name": "digits", "model_version": "1", "id": "q7"}
     assert (probabilities["shape"], labels["shape"]) == ([3, 10], [3])

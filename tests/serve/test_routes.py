@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
-from clearhead.inference._predict import predict
-from clearhead.inference.prepare import prepare
-from clearhead.models.build import ImageModel
+from clearhead.inference import predict, prepare
+from clearhead.models.pretrained import ImageModel
 
 from .drawings import BLANK, as_bytes, drawn, png
 from .reference import attention_in_float64

@@ -6,11 +6,11 @@ import torch
 
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError
-from clearhead.inference._predict import answer
-from clearhead.inference.prepare import Prepared
-from clearhead.models.block import Block
-from clearhead.models.build import ImageModel, build
+from clearhead.inference import ModelInput, predict_inputs
+from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ViTConfig
+from clearhead.models.layers import Block
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve.attention import attention_of
 from clearhead.serve.work import Done, Work, worker
@@ -19,8 +19,8 @@ from .reference import attention_in_float64
 from .served import tensor
 
 
-def pictures(rows: int, seed: int = 0) -> tuple[Prepared, ...]:
-    return tuple(Prepared(torch.from_numpy(row)) for row in tensor(rows, seed))
+def pictures(rows: int, seed: int = 0) -> tuple[ModelInput, ...]:
+    return tuple(ModelInput(torch.from_numpy(row)) for row in tensor(rows, seed))
 
 
 def test_every_request_gets_its_own_answers_and_its_own_attention(model: ImageModel) -> None:
@@ -33,7 +33,7 @@ def test_every_request_gets_its_own_answers_and_its_own_attention(model: ImageMo
     done = worker(model, attention_of)(batch)
     for one, asked in zip(done, batch, strict=True):
         assert isinstance(one, Done)
-        expected = answer(model, asked.pictures)
+        expected = predict_inputs(model, asked.pictures)
         assert [p.label for p in one.predictions] == [p.label for p in expected]
         np.testing.assert_allclose(
             [p.probabilities for p in one.predictions],
@@ -52,13 +52,13 @@ def test_every_request_gets_its_own_answers_and_its_own_attention(model: ImageMo
 
 
 def test_what_breaks_the_forward_pass_breaks_no_answer_but_its_own(model: ImageModel) -> None:
-    bad = Prepared(torch.zeros(1, 28, 27, dtype=torch.uint8))
+    bad = ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8))
     batch = [Work(pictures=one) for one in (pictures(1), (bad,), pictures(2, seed=5))]
     first, second, third = worker(model, attention_of)(batch)
     assert isinstance(second, RuntimeError)
     for one, asked in ((first, batch[0]), (third, batch[2])):
         assert isinstance(one, Done)
-        assert one.predictions == tuple(answer(model, asked.pictures))
+        assert one.predictions == tuple(predict_inputs(model, asked.pictures))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.models.block import Mlp
-from clearhead.models.cnn import ConvNet
+from clearhead.models.baselines import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
+from clearhead.models.layers import Mlp
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.receptive_field import (
     layer_count,

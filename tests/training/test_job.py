@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from clearhead.errors import ConfigError
-from clearhead.inference._evaluate import evaluate
+from clearhead.inference import evaluate
 from clearhead.models.build import build, load
 from clearhead.models.config import ViTConfig
 from clearhead.training.config import NEEDED
@@ -79,7 +79,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_knows_its_classes(tmp_path: P
     config = small_config(8, model=model, data=str(tmp_path / "pictures"), batch_size=5)
     job = run_job(config, load_parts(config), tmp_path / "out", device="cpu")
     saved = load(tmp_path / "out").config
-    assert saved.answers == ("dark", "light")
+    assert saved.labels == ("dark", "light")
     assert len(saved.mean) == 3
     assert job.evaluation is not None
     assert job.evaluation.accuracy == 1.0

@@ -12,7 +12,7 @@ from torch import nn
 
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
-from clearhead.inference._evaluate import evaluate
+from clearhead.inference import evaluate
 from clearhead.models.build import load
 from clearhead.models.config import CNNConfig, MLPConfig
 from clearhead.training.checkpoint import load_checkpoint

@@ -13,12 +13,12 @@ from torch import Tensor
 from clearhead.data.text.sentences import Text, training_texts
 from clearhead.data.text.words import split_words
 from clearhead.errors import ConfigError
-from clearhead.models.build import load_text
+from clearhead.models.build import load
 from clearhead.models.config import TextConfig
+from clearhead.models.pretrained import RUN
 from clearhead.training import loop
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import World
-from clearhead.training.run_folder import RUN
 from clearhead.training.state import TrainingState
 from clearhead.training.step import NO_LABEL, train_step
 from clearhead.training.text import TextBatches, encode_texts, fitted, next_words, text_data
@@ -205,7 +205,7 @@ def test_a_training_ends_with_a_model_and_its_scores(causal: bool, tmp_path: Pat
     assert done.scores == again.scores
     for name, tensor in done.trained.model.state_dict().items():
         assert tensor.equal(again.trained.model.state_dict()[name])
-    model = load_text(tmp_path / "one")
+    model = load(tmp_path / "one")
     assert model.config.causal is causal
     assert "hungry" in model.config.vocabulary
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
@@ -225,7 +225,7 @@ def test_a_bidirectional_training_starts_from_a_causal_model(tmp_path: Path) -> 
         learning_rate=1e-12,
         matrix_learning_rate=1e-12,
     )
-    first = load_text(tmp_path / "causal")
+    first = load(tmp_path / "causal")
     went_on = run_text_job(on, tmp_path / "both").trained.model
     assert not went_on.config.causal
     for name, tensor in went_on.state_dict().items():

@@ -1,9 +1,9 @@
-"""Ground floor: the mathematics of attention. Tensors in, tensors out.
+"""Scaled dot-product attention: functions of tensors, and one module.
 
 - `stages`: scores → scaled → masked → weights → context, each a function, and all at once
-- `functional`: `scaled_dot_product_attention`, the fast way to the same context
+- `functional`: `scaled_dot_product_attention`, the same context, faster
 - `masks`: causal, padding, band
-- `multihead`: the layer with its heads
+- `multihead`: `MultiHeadAttention`
 """
 
 from clearhead.attention.functional import scaled_dot_product_attention

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention with torch's signature and semantics, the fast way."""
+"""Scaled dot-product attention with torch's signature and semantics, optimised for speed."""
 
 import torch
 from jaxtyping import Float
@@ -6,10 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
-from clearhead.attention.inputs import check_inputs
-from clearhead.attention.stages import attention_stages
+from clearhead.attention.stages import attention_stages, check_inputs
 
-# Up to this many cells of one attention matrix the explicit formula serves on a CPU. In half
+# Up to this many cells of one attention matrix the explicit formula is used on a CPU. In half
 # precision, as in training, it is more than twice as fast as torch's fused kernel there; in float32
 # it is slower, but on torch's own samples the kernel was off by up to 0.012 (LOG.md, 2026-11-21).
 SMALL_MATRIX = 64 * 64
@@ -30,16 +29,32 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Float[Tensor, "*_ queries value_dim"]:
-    """softmax(Q Kᵀ · scale + mask) · V, for any leading dimensions.
+    """softmax(Q Kᵀ · scale + mask) · V, with any leading dimensions.
 
     (Vaswani et al. 2017, eq. 1; semantics of `torch.nn.functional.scaled_dot_product_attention`.)
+    Modes that intercept torch's functions, such as `capture`, intercept this one too.
 
-    `scale=None` means 1/√d_k, `scale=1.0` no scaling. A boolean mask says True = attend; a row
-    with nothing to attend gives zeros. Watchers of torch's functions see this one as well.
+    Args:
+        query: Queries of shape (…, queries, head_dim).
+        key: Keys of shape (…, keys, head_dim).
+        value: Values of shape (…, keys, value_dim).
+        attn_mask: Boolean (True = attend) or added to the scaled scores; broadcast to
+            (…, queries, keys). A query whose keys are all masked has a context of zeros.
+        dropout_p: Dropout probability of the weights, applied whenever it is above 0.
+        is_causal: Query i attends to keys 0 … i; excludes `attn_mask`.
+        scale: Factor on the scores; None is 1/√head_dim.
+        enable_gqa: Grouped-query attention: key and value may have fewer heads (axis -3).
+
+    Returns:
+        The context, of shape (…, queries, value_dim) and the dtype of `query`.
+
+    Raises:
+        InputError: If shapes, dtypes or options do not fit together.
+
     """
     arguments = (query, key, value)
     if has_torch_function(arguments):
-        seen: Tensor = handle_torch_function(
+        intercepted: Tensor = handle_torch_function(
             scaled_dot_product_attention,
             arguments,
             *arguments,
@@ -49,32 +64,14 @@ def scaled_dot_product_attention(
             scale=scale,
             enable_gqa=enable_gqa,
         )
-        return seen
-    check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
-    options = (dropout_p, is_causal, scale, enable_gqa)
+        return intercepted
     if _explicit_is_faster(query, key):
-        context = attention_stages(query, key, value, attn_mask, *options).context
+        context = attention_stages(
+            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+        ).context
         # under autocast a float32 query gives a context of half precision, as in torch
         return context.to(query.dtype) if query.dtype in HALF else context
-    return _fused(query, key, value, attn_mask, *options)
-
-
-def _explicit_is_faster(query: Tensor, key: Tensor) -> bool:
-    if query.device.type == "cuda":
-        return query.shape[:-2].numel() > CUDA_BATCH_LIMIT
-    return query.shape[-2] * key.shape[-2] <= SMALL_MATRIX
-
-
-def _fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    dropout_p: float,
-    is_causal: bool,
-    scale: float | None,
-    enable_gqa: bool,
-) -> Tensor:
+    check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     if attn_mask is not None and attn_mask.dtype != torch.bool:
         attn_mask = attn_mask.to(query.dtype)
     return F.scaled_dot_product_attention(
@@ -87,3 +84,11 @@ def _fused(
         scale=scale,
         enable_gqa=enable_gqa,
     )
+
+
+def _explicit_is_faster(query: Tensor, key: Tensor) -> bool:
+    if min(query.dim(), key.dim()) < 2:
+        return True  # which raises the error
+    if query.device.type == "cuda":
+        return query.shape[:-2].numel() > CUDA_BATCH_LIMIT
+    return query.shape[-2] * key.shape[-2] <= SMALL_MATRIX

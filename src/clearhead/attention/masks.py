@@ -1,6 +1,6 @@
-"""Masks with one polarity: True = attend.
+"""Attention masks; True = attend.
 
-`nn.MultiheadAttention` has it the other way round (True = ignore); negate with `~` there.
+`nn.MultiheadAttention` has the opposite polarity (True = ignore); negate with `~` there.
 """
 
 import torch
@@ -13,12 +13,34 @@ from clearhead.errors import InputError
 def causal_mask(
     queries: int, keys: int, *, device: torch.device | None = None
 ) -> Bool[Tensor, "queries keys"]:
-    """Query i attends keys 0 … i: the lower triangle, aligned to the top left as in torch."""
+    """Query i attends to keys 0 … i: the lower triangle, aligned to the top left as in torch.
+
+    Args:
+        queries: Number of queries.
+        keys: Number of keys.
+        device: Device of the mask.
+
+    Returns:
+        A boolean mask of shape (queries, keys).
+
+    """
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
 
 
 def padding_mask(lengths: Int[Tensor, " batch"], keys: int) -> Bool[Tensor, "batch 1 1 keys"]:
-    """Each sequence attends its own first `length` keys; broadcasts over heads and queries."""
+    """Each sequence attends to its own first `length` keys.
+
+    Args:
+        lengths: Length of each sequence, integers of shape (batch,).
+        keys: Number of keys, padding included.
+
+    Returns:
+        A boolean mask of shape (batch, 1, 1, keys), which broadcasts over heads and queries.
+
+    Raises:
+        InputError: If a length is negative or above `keys`.
+
+    """
     if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= keys:
         raise InputError(f"lengths must lie in 0 … {keys}, got {lengths.tolist()}")
     positions = torch.arange(keys, device=lengths.device)
@@ -28,7 +50,21 @@ def padding_mask(lengths: Int[Tensor, " batch"], keys: int) -> Bool[Tensor, "bat
 def band_mask(
     queries: int, keys: int, width: int, *, device: torch.device | None = None
 ) -> Bool[Tensor, "queries keys"]:
-    """Query i attends the keys at most `width` positions away from i."""
+    """Query i attends to the keys at most `width` positions away.
+
+    Args:
+        queries: Number of queries.
+        keys: Number of keys.
+        width: Maximum distance; 0 is the diagonal.
+        device: Device of the mask.
+
+    Returns:
+        A boolean mask of shape (queries, keys).
+
+    Raises:
+        InputError: If `width` is negative.
+
+    """
     if width < 0:
         raise InputError(f"width must be 0 or more, got {width}")
     rows = torch.arange(queries, device=device)[:, None]

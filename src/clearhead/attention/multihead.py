@@ -1,4 +1,4 @@
-"""Multi-head attention: several attentions side by side, joined by one linear map."""
+"""Multi-head attention as a module."""
 
 import torch
 from jaxtyping import Float
@@ -13,11 +13,21 @@ class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1 … head_h) W_O, head_i = Attention(Q_i, K_i, V_i).
 
     (Vaswani et al. 2017, section 3.2.2.) Called with one sequence it is self-attention; with a
-    second one, keys and values come from there: cross-attention.
+    second one, keys and values come from there: cross-attention. Parameters are named as in timm's
+    ViT: `qkv` and `proj`.
 
-    `value_dim` is the size of each head's values (default: as large as its queries). `scale` is
-    "sqrt" (1/√d_k), "none" (1), a number, or "learned": one factor a head, starting at 1/√d_k.
-    Parameters are named as in timm's ViT: `qkv` and `proj`.
+    Args:
+        embed_dim: Size of a token's embedding, divisible by `num_heads`.
+        num_heads: Number of heads; each has embed_dim / num_heads dimensions.
+        value_dim: Size of each head's values; None: as its queries.
+        bias: Whether the linear layers have a bias.
+        dropout: Dropout probability of the weights while training.
+        scale: Factor on the scores: "sqrt" (1/√head_dim), "none" (1), a number, or "learned" (one
+            parameter a head, initially 1/√head_dim).
+
+    Raises:
+        ConfigError: If a value is out of range.
+
     """
 
     def __init__(
@@ -56,7 +66,22 @@ class MultiHeadAttention(nn.Module):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Float[Tensor, "batch queries embed_dim"]:
-        """Attend from `query` to `context` (default: to itself)."""
+        """Attend from `query` to `context`.
+
+        Args:
+            query: Tokens of shape (batch, queries, embed_dim).
+            context: Tokens that keys and values come from, of shape (batch, keys, embed_dim);
+                None: `query` itself.
+            attn_mask: As in `scaled_dot_product_attention`, over (batch, heads, queries, keys).
+            is_causal: Query i attends to keys 0 … i; excludes `attn_mask`.
+
+        Returns:
+            Tokens of shape (batch, queries, embed_dim).
+
+        Raises:
+            InputError: If a shape does not fit.
+
+        """
         self._check(query, context)
         q, k, v = (self._split_heads(x) for x in self._project(query, context))
         if self.learned_scale is not None:
@@ -70,12 +95,20 @@ class MultiHeadAttention(nn.Module):
             is_causal=is_causal,
             scale=self.scale,
         )
-        joined: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
-        return joined
+        output: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
+        return output
 
     @classmethod
     def from_torch(cls, source: nn.MultiheadAttention) -> "MultiHeadAttention":
-        """The same layer as `source`, with its weights copied."""
+        """The same layer as `source`, with its weights copied.
+
+        Args:
+            source: A torch module without kdim, vdim, add_bias_kv and add_zero_attn.
+
+        Raises:
+            ConfigError: If `source` has one of them.
+
+        """
         if source.in_proj_weight is None or source.bias_k is not None or source.add_zero_attn:
             raise ConfigError(
                 "cannot copy a MultiheadAttention with kdim, vdim, add_bias_kv or add_zero_attn"

@@ -3,20 +3,19 @@
 scores = Q Kᵀ  →  scaled = scores · scale  →  masked  →  weights = softmax of each row
 →  context = weights · V            (Vaswani et al. 2017, "Attention Is All You Need", eq. 1)
 
-This explicit path is what the words mean; every faster path must equal it.
+This explicit computation is the reference; every faster one must equal it.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.attention.inputs import check_inputs
 from clearhead.attention.masks import causal_mask
-
-Mask = Bool[Tensor, "*#mask queries keys"] | Float[Tensor, "*#mask queries keys"]
+from clearhead.errors import InputError
 
 
 class AttentionStages(NamedTuple):
@@ -32,22 +31,22 @@ class AttentionStages(NamedTuple):
 def scores(
     query: Float[Tensor, "*#batch queries head_dim"], key: Float[Tensor, "*#batch keys head_dim"]
 ) -> Float[Tensor, "*_ queries keys"]:
-    """How well each query matches each key: Q Kᵀ."""
+    """The dot product of each query with each key: Q Kᵀ, of shape (…, queries, keys)."""
     return query @ key.transpose(-2, -1)
 
 
 def scaled(
     scores: Float[Tensor, "*batch queries keys"], scale: float | Tensor
 ) -> Float[Tensor, "*batch queries keys"]:
-    """Scores times `scale`: 1/√d_k, or one factor for each matrix.
+    """Scores times `scale`: 1/√head_dim, or one factor for each matrix.
 
-    With unit-variance inputs q·k has variance d_k; the factor keeps it near 1 whatever d_k is.
+    With inputs of variance 1, q·k has variance head_dim; the factor brings it back to 1.
     """
     return scores * scale
 
 
 def default_scale(head_dim: int) -> float:
-    """1/√d_k (1 for empty heads, whose scores are all zero anyway)."""
+    """1/√head_dim (1 for heads of size 0, whose scores are all zero)."""
     return 1.0 / math.sqrt(head_dim) if head_dim else 1.0
 
 
@@ -69,17 +68,17 @@ def weights(
 
     The zeros follow PyTorch since 2.5; a plain softmax would give NaN there.
     """
-    nothing_to_attend = (masked == -math.inf).all(dim=-1, keepdim=True)
+    fully_masked = (masked == -math.inf).all(dim=-1, keepdim=True)
     # filled before as well as after: a NaN inside the softmax would come back in the gradients
-    rows = torch.softmax(masked.masked_fill(nothing_to_attend, 0.0), dim=-1)
-    return rows.masked_fill(nothing_to_attend, 0.0)
+    rows = torch.softmax(masked.masked_fill(fully_masked, 0.0), dim=-1)
+    return rows.masked_fill(fully_masked, 0.0)
 
 
 def context(
     weights: Float[Tensor, "*#batch queries keys"],
     value: Float[Tensor, "*#batch keys value_dim"],
 ) -> Float[Tensor, "*_ queries value_dim"]:
-    """The weighted sum of the values: weights · V."""
+    """The weighted sum of the values: weights · V, of shape (…, queries, value_dim)."""
     return weights @ value
 
 
@@ -93,10 +92,25 @@ def attention_stages(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> AttentionStages:
-    """All five stages, with the arguments of `torch.nn.functional.scaled_dot_product_attention`.
+    """All five stages of attention; half-precision inputs are computed in float32.
 
-    Half-precision inputs are computed in float32. `dropout_p` thins out the weights on their
-    way into the context; the weights given back are those before dropout.
+    Args:
+        query: Queries of shape (…, queries, head_dim).
+        key: Keys of shape (…, keys, head_dim).
+        value: Values of shape (…, keys, value_dim).
+        attn_mask: As in `scaled_dot_product_attention`, like all following arguments.
+        dropout_p: Dropout probability; the weights returned are those before dropout.
+        is_causal: Query i attends to keys 0 … i; excludes `attn_mask`.
+        scale: Factor on the scores; None is 1/√head_dim.
+        enable_gqa: Grouped-query attention: key and value may have fewer heads (axis -3).
+
+    Returns:
+        Scores, scaled scores, masked scores, weights (all (…, queries, keys)) and context
+        (…, queries, value_dim).
+
+    Raises:
+        InputError: If shapes, dtypes or options do not fit together.
+
     """
     check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     if enable_gqa:
@@ -115,13 +129,87 @@ def attention_stages(
 
 
 def share_heads(key: Tensor, value: Tensor, num_query_heads: int) -> tuple[Tensor, Tensor]:
-    """Grouped-query attention: each key and value head serves a run of neighbouring query heads.
+    """Repeat the heads of key and value, each for a run of neighbouring query heads.
 
-    (Ainslie et al. 2023, "GQA", arXiv 2305.13245.)
+    (Grouped-query attention; Ainslie et al. 2023, "GQA", arXiv 2305.13245.)
     """
     key = key.repeat_interleave(num_query_heads // key.shape[-3], dim=-3)
     value = value.repeat_interleave(num_query_heads // value.shape[-3], dim=-3)
     return key, value
+
+
+def check_inputs(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    enable_gqa: bool,
+) -> None:
+    """Raise `InputError` for inputs for which the formula is not defined."""
+    if not (query.dtype == key.dtype == value.dtype and query.is_floating_point()):
+        raise InputError(
+            "query, key and value must share one floating-point dtype, "
+            f"got {query.dtype}, {key.dtype} and {value.dtype}"
+        )
+    _check_shapes(query, key, value, enable_gqa)
+    if attn_mask is not None:
+        if is_causal:
+            raise InputError("give attn_mask or is_causal=True, not both")
+        _check_mask(attn_mask, query, key)
+    if not 0.0 <= dropout_p <= 1.0:
+        raise InputError(f"dropout_p must lie in 0 … 1, got {dropout_p}")
+
+
+def _check_shapes(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> None:
+    if min(query.dim(), key.dim(), value.dim()) < 2:
+        _refuse("query, key and value need at least 2 dimensions", query, key, value)
+    if query.shape[-1] != key.shape[-1]:
+        _refuse("query and key must have the same head_dim (last axis)", query, key, value)
+    if key.shape[-2] != value.shape[-2]:
+        _refuse("key and value must have the same length (axis -2)", query, key, value)
+    if enable_gqa:
+        _check_groups(query, key, value)
+    end = -3 if enable_gqa else -2
+    q, k, v = query.shape[:end], key.shape[:end], value.shape[:end]
+    if not (q == k == v or (_broadcast(q, k) and _broadcast(q, v) and _broadcast(k, v))):
+        _refuse("leading axes must be equal, or 1 to broadcast", query, key, value)
+
+
+def _refuse(expected: str, query: Tensor, key: Tensor, value: Tensor) -> NoReturn:
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    raise InputError(f"{expected}, got {shapes}")
+
+
+def _check_groups(query: Tensor, key: Tensor, value: Tensor) -> None:
+    if min(query.dim(), key.dim(), value.dim()) < 3:
+        raise InputError("enable_gqa needs a head axis (-3) on query, key and value")
+    heads, key_heads, value_heads = (x.shape[-3] for x in (query, key, value))
+    if not key_heads or not value_heads or heads % key_heads or heads % value_heads:
+        raise InputError(
+            f"with enable_gqa the query heads ({heads}) must be a multiple of the key heads "
+            f"({key_heads}) and of the value heads ({value_heads})"
+        )
+
+
+def _check_mask(attn_mask: Tensor, query: Tensor, key: Tensor) -> None:
+    if attn_mask.dtype not in (torch.bool, query.dtype, torch.float32):
+        raise InputError(
+            f"attn_mask must be bool (True = attend) or {query.dtype}, got {attn_mask.dtype}"
+        )
+    weights = (*query.shape[:-1], key.shape[-2])
+    if not _broadcast(attn_mask.shape, weights):
+        raise InputError(
+            f"attn_mask of shape {tuple(attn_mask.shape)} does not broadcast over the weights, "
+            f"whose shape is {weights}"
+        )
+
+
+def _broadcast(first: Sequence[int], second: Sequence[int]) -> bool:
+    """Whether two shapes broadcast: from the right, sizes are equal or one of them is 1."""
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return all(a == b or a == 1 or b == 1 for a, b in pairs)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Roof: one short file for each command; `main` finds it and turns errors into lines."""
+"""The command line, one module for each command."""

@@ -55,12 +55,12 @@ def attend(
     The weights are captured while the model reads the text, and proved to be what it computed. One
     word's row in every layer, by default the pronoun's; without a pronoun a table for each layer.
     """
-    from clearhead.cli.output import ask_for, print_json, print_remark
+    from clearhead.cli.output import print_json, print_remark, usage_error
     from clearhead.explanation.text.attend import attend as attend_to
     from clearhead.explanation.text.files import attended_dict
 
     if not text:
-        return ask_for("a sentence", "attend")
+        return usage_error("a sentence", "attend")
     _check_names(csv=csv, png=png, svg=svg)
     one_layer, one_head = _from_zero(layer, "layer"), _from_zero(head, "head")
     heads: Heads = "mean" if layer is None else "each"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from clearhead.cli.options import DATA_HELP, AsJson, DataRoot
+from clearhead.cli.options import DATA_HELP, AsJson, DataRoot, warn_if_unused
 
 if TYPE_CHECKING:
     from clearhead.data.fetch import Fetched
@@ -23,9 +23,8 @@ def data(
     that, the data set can be used without a network.
     """
     from clearhead.cli.output import print_json
-    from clearhead.cli.root import remark_unread
 
-    remark_unread(source, root)
+    warn_if_unused(root, source)
     facts = describe_data(source, root)
     if json:
         print_json(facts)

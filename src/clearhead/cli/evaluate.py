@@ -1,19 +1,19 @@
-"""`clearhead evaluate`: how well a model reads a data set."""
+"""`clearhead evaluate`: accuracy and calibration of a model on a data set."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource
+from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource, warn_if_unused
 
 if TYPE_CHECKING:
-    from clearhead.inference._evaluate import Evaluation
+    from clearhead.inference import Evaluation
 
-MOST_CLASSES_AS_MATRIX = 12
-MOST_CONFUSIONS = 20
+MAX_CLASSES_AS_MATRIX = 12
+MAX_CONFUSIONS = 20
 
-PICTURE_HELP = "also draw answers, mistakes and confusion matrix into this PNG"
+PICTURE_HELP = "also plot examples, mistakes and the confusion matrix into this PNG"
 Picture = Annotated[Path | None, arg(metavar="FILE", help=PICTURE_HELP, help_behavior_hint="")]
 
 
@@ -25,47 +25,48 @@ def evaluate(
     json: AsJson = False,
     picture: Picture = None,
 ) -> None:
-    """Measure how well a model reads a data set.
+    """Measure the accuracy of a model on a data set.
 
     Accuracy with its 95 % interval (Wilson), recall, precision and F1 of each class, the confusion
-    matrix, and calibration: how far the model's confidence lies from its accuracy.
+    matrix, and calibration: the distance between the model's confidence and its accuracy.
     """
     import torch
 
+    from clearhead import inference
     from clearhead.cli.output import fetching, print_json, print_remark
-    from clearhead.cli.root import remark_unread
-    from clearhead.inference._evaluate import evaluate as measure
-    from clearhead.inference.matching import load_for
+    from clearhead.errors import ConfigError
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
-    _check_picture(picture)
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ConfigError(f"the picture is a PNG; name it {picture.with_suffix('.png')}")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    reader = load(model)
-    remark_unread(data, root)
+    classifier = load(model, ImageModel)
+    warn_if_unused(root, data)
     with fetching() as report:
-        dataset = load_for(reader.config, data, split, root=root, report=report)
-    evaluation = measure(reader, dataset, device=device)
-    heading = {"model": model, "data": dataset.name, "split": split}
+        dataset = inference.load_dataset_for(
+            classifier.config, data, split, root=root, report=report
+        )
+    evaluation = inference.evaluate(classifier, dataset, device=device)
     if json:
+        heading = {"model": model, "data": dataset.name, "split": split}
         print_json(heading | evaluation.to_dict())
     else:
         print_evaluation(evaluation, f"{model} on {dataset.name}, {split} images")
     if picture is not None:
-        from clearhead.inference.plots import draw_digits
-
-        draw_digits(evaluation, dataset, picture)
+        inference.save_evaluation_plot(evaluation, dataset, picture)
         print_remark(f"wrote {picture}")
 
 
 def print_evaluation(evaluation: "Evaluation", heading: str) -> None:
     """The evaluation as tables on stdout."""
-    from clearhead.cli.output import percent, percent_range, print_facts
+    from clearhead.cli.output import percent, percent_range, print_facts, print_line, print_table
 
-    answers = f"{evaluation.correct:,} of {evaluation.total:,}"
+    correct = f"{evaluation.correct:,} of {evaluation.total:,}"
     print_facts(
         heading,
         [
-            ("accuracy", f"{percent(evaluation.accuracy)} %  ({answers})"),
+            ("accuracy", f"{percent(evaluation.accuracy)} %  ({correct})"),
             ("95 % interval", f"{percent_range(evaluation.interval)} %"),
             (
                 "calibration error",
@@ -74,21 +75,10 @@ def print_evaluation(evaluation: "Evaluation", heading: str) -> None:
             ("negative log likelihood", f"{evaluation.nll:.4f} nats"),
         ],
     )
-    _print_classes(evaluation)
-    if len(evaluation.class_names) <= MOST_CLASSES_AS_MATRIX:
-        _print_matrix(evaluation)
-    else:
-        _print_confusions(evaluation)
-    _print_reliability(evaluation)
-
-
-def _print_classes(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import percent, percent_range, print_line, print_table
-
     print_line()
     print_table(
         "Classes: recall, precision and F1 in per cent, with 95 % intervals",
-        ("class", "images", "recall", "from – to", "precision", "from – to", "F1"),
+        ("class", "images", "recall", "interval", "precision", "interval", "F1"),
         (
             (
                 scores.name,
@@ -102,51 +92,12 @@ def _print_classes(evaluation: "Evaluation") -> None:
             for scores in evaluation.per_class
         ),
     )
-
-
-def _print_matrix(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import print_line, print_table
-
+    print_line()
+    _print_confusion(evaluation)
     print_line()
     print_table(
-        "Confusion: true class (row) by answer (column)",
-        ("", *evaluation.class_names),
-        (
-            (name, *(f"{count}" if count else "·" for count in counts))
-            for name, counts in zip(evaluation.class_names, evaluation.confusion, strict=True)
-        ),
-    )
-
-
-def _print_confusions(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import print_line, print_table
-
-    names = evaluation.class_names
-    confusions = [
-        (count, true, predicted)
-        for true, counts in enumerate(evaluation.confusion)
-        for predicted, count in enumerate(counts)
-        if count and true != predicted
-    ]
-    confusions.sort(key=lambda entry: -entry[0])
-    print_line()
-    print_table(
-        f"The {MOST_CONFUSIONS} most frequent confusions",
-        ("true", "answered", "images"),
-        (
-            (names[true], names[predicted], f"{count}")
-            for count, true, predicted in confusions[:MOST_CONFUSIONS]
-        ),
-    )
-
-
-def _print_reliability(evaluation: "Evaluation") -> None:
-    from clearhead.cli.output import percent, percent_range, print_line, print_table
-
-    print_line()
-    print_table(
-        "Calibration: how sure the model was and how often right, in per cent",
-        ("probability", "images", "mean probability", "accuracy"),
+        "Calibration: mean confidence and accuracy, in per cent",
+        ("confidence", "images", "mean", "accuracy"),
         (
             (
                 percent_range((row.low, row.high)),
@@ -160,8 +111,30 @@ def _print_reliability(evaluation: "Evaluation") -> None:
     )
 
 
-def _check_picture(picture: Path | None) -> None:
-    from clearhead.errors import ConfigError
+def _print_confusion(evaluation: "Evaluation") -> None:
+    """The matrix of a few classes; of many, the most frequent confusions."""
+    from clearhead.cli.output import print_table
 
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise ConfigError(f"the picture is a PNG; name it {picture.with_suffix('.png')}")
+    names, matrix = evaluation.class_names, evaluation.confusion
+    if len(names) <= MAX_CLASSES_AS_MATRIX:
+        print_table(
+            "Confusion matrix: true class (row) by predicted class (column)",
+            ("", *names),
+            (
+                (name, *(f"{count}" if count else "·" for count in counts))
+                for name, counts in zip(names, matrix, strict=True)
+            ),
+        )
+        return
+    confusions = [
+        (count, names[true], names[predicted])
+        for true, counts in enumerate(matrix)
+        for predicted, count in enumerate(counts)
+        if count and true != predicted
+    ]
+    confusions.sort(key=lambda entry: -entry[0])
+    print_table(
+        f"The {MAX_CONFUSIONS} most frequent confusions",
+        ("true", "predicted", "images"),
+        ((true, predicted, f"{count}") for count, true, predicted in confusions[:MAX_CONFUSIONS]),
+    )

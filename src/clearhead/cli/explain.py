@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from clearhead.cli.options import Images, ReaderSource
+from clearhead.cli.options import ClassifierSource, Images
 
 OUT_HELP = "the page; for several pictures a folder, or a name that each picture's is added to"
 LAYERS_HELP = (
@@ -28,7 +28,7 @@ Layers = Annotated[
 def explain(
     images: Images,
     *,
-    model: ReaderSource = "digits",
+    model: ClassifierSource = "digits",
     out: Out = None,
     layers: Layers = (),
     png: Annotated[bool, arg(help="draw a still figure as PNG too", help_behavior_hint="")] = False,
@@ -43,12 +43,12 @@ def explain(
     ending. A picture that cannot be read is reported, the others are explained all the same, and
     the exit code is 1.
     """
-    from clearhead.cli.output import ask_for, print_remark
+    from clearhead.cli.output import print_remark, usage_error
     from clearhead.cli.pictures import named_pictures
     from clearhead.errors import ImageError
 
     if not images:
-        return ask_for("a picture's file, a folder, or - for stdin", "explain")
+        return usage_error("a picture's file, a folder, or - for stdin", "explain")
     names = [name for name in named_pictures(images) if not _is_ours(name, images)]
     wanted = {"png": png, "svg": svg, "json": json, "csv": csv}
     formats = [name for name, is_wanted in wanted.items() if is_wanted]

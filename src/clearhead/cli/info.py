@@ -31,10 +31,10 @@ def info(model: ModelSource = "digits", json: AsJson = False) -> None:
 def describe_model(source: str) -> dict[str, Any]:
     """What a saved model is, as plain data."""
     from clearhead._atomic import sha256
-    from clearhead.models.build import SHIPPED, SHIPPED_TEXT, load_any, shipped_folder
+    from clearhead.models.build import SHIPPED, SHIPPED_TEXT, load, shipped_folder
     from clearhead.models.pretrained import WEIGHTS, saved_file
 
-    network = load_any(source)
+    network = load(source)
     shipped = source in (*SHIPPED, *SHIPPED_TEXT)
     path = saved_file(str(shipped_folder(source) if shipped else source), WEIGHTS)
     parts = parameters_by_part(network)

@@ -1,4 +1,4 @@
-"""How commands print: the result on stdout, as tables or as JSON; remarks on stderr."""
+"""Printing: results to stdout, as tables or as JSON; remarks to stderr."""
 
 import json
 import sys
@@ -11,29 +11,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDE_ENOUGH = 10_000
-
 
 def print_json(data: Any) -> None:
-    """`data` as one indented JSON document."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one indented JSON document."""
+    print_line(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_line(text: str = "") -> None:
-    """One line of the result, as it is."""
+    """Print one line of the result."""
     sys.stdout.write(text + "\n")
 
 
 def print_remark(text: str) -> None:
-    """One line for the person, not part of the result."""
+    """Print one line to stderr that is not part of the result."""
     sys.stderr.write(f"clearhead: {text}\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table, the first column to the left and the rest to the right.
+    """Print a table, its first column aligned left and the others right.
 
-    Texts are shown as they are: names may contain what rich would take for markup. Where the
-    output is no terminal, no line is broken for its width.
+    Cells are literal text, not rich markup. Lines are wrapped on a terminal only.
     """
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     for place, column in enumerate(columns):
@@ -42,13 +39,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_row(*map(Text, row))
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console.width = WIDE_ENOUGH
+        console.width = 10_000
     print_line(title)
     console.print(table)
 
 
 def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
-    """Names and values, one pair a line."""
+    """Print a title and one line for each name and value."""
     pairs = list(facts)
     width = max((len(name) for name, _ in pairs), default=0)
     print_line(title)
@@ -58,22 +55,22 @@ def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
 
 @contextmanager
 def fetching() -> Iterator[Callable[[str, int], None]]:
-    """On a terminal, a line on stderr that says what is being fetched; nothing elsewhere."""
+    """Show a download's progress on stderr if it is a terminal; yields the callback for it."""
     with Console(stderr=True).status("looking for the data set") as status:
         yield lambda what, count: status.update(Text(f"{what}: {count / 1e6:.1f} MB"))
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction in per cent, without the sign; empty where there is none."""
+    """Format a fraction in per cent without the sign; "" for None."""
     return "" if fraction is None else f"{fraction * 100:.2f}"
 
 
 def percent_range(interval: tuple[float, float] | None) -> str:
-    """An interval in per cent, without the sign; empty where there is none."""
+    """Format an interval in per cent without the sign; "" for None."""
     return "" if interval is None else f"{percent(interval[0])} – {percent(interval[1])}"
 
 
-def ask_for(what: str, command: str) -> int:
-    """Say what is missing from a command line; its exit code."""
-    print_remark(f"expected {what}, got none; `clearhead {command} --help` shows what there is")
+def usage_error(expected: str, command: str) -> int:
+    """Print which argument is missing and return the exit code for wrong usage."""
+    print_remark(f"expected {expected}; run `clearhead {command} --help` for help")
     return 2

@@ -41,5 +41,6 @@ def build(model: str) -> str:
         return ready_page()
     from clearhead.microscope.page import build_page
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
-    return build_page(load(model), name=Path(model).name)
+    return build_page(load(model, ImageModel), name=Path(model).name)

@@ -1,110 +1,87 @@
-"""`clearhead predict`: what pictures show."""
+"""`clearhead predict`: classify pictures."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clearhead.cli.options import AsJson, Images, ModelSource
 
 if TYPE_CHECKING:
-    from clearhead.models.build import ImageModel
+    from clearhead.inference import Prediction
+    from clearhead.models.pretrained import ImageModel
 
 CHUNK = 64
 
 
 def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = False) -> int:
-    """Read pictures of digits, or of whatever the model was trained on.
+    """Classify pictures of digits, or of the classes that the model was trained on.
 
-    A picture that cannot be read is reported, the others are answered all the same, and the exit
-    code is 1. With --json, one line of JSON for each picture.
+    A picture that cannot be read is reported, the others are classified all the same, and the exit
+    code is 1. With --json, one line of JSON for each picture, with all probabilities.
     """
-    from clearhead.cli.output import ask_for, print_remark
+    from clearhead.cli.output import print_remark, print_table, usage_error
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
 
     if not images:
-        return ask_for("a picture's file, a folder, or - for stdin", "predict")
+        return usage_error("a picture's file, a folder, or - for stdin", "predict")
     rows, failed = [], False
-    for row in _answers(load(model), images):
-        if "error" in row:
+    for name, result in _predictions(load(model, ImageModel), images):
+        if isinstance(result, str):
             failed = True
-            print_remark(f"{row['image']}: {row['error']}")
+            print_remark(f"{name}: {result}")
+        else:
+            rows.append(_row(name, result))
         if json:
-            _print_json_line(row)
-        elif "error" not in row:
-            rows.append(row)
-    if rows:
-        _print_rows(rows)
+            _print_json_line(name, result)
+    if rows and not json:
+        print_table(
+            "Predictions, probabilities in per cent",
+            ("image", "label", "probability", "runner-up", "probability", "warnings"),
+            rows,
+        )
     return int(failed)
 
 
-def _answers(model: "ImageModel", images: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """One row for each picture, in order; decoded and answered a few at a time."""
+def _predictions(
+    model: "ImageModel", images: Iterable[str]
+) -> Iterator[tuple[str, "Prediction | str"]]:
+    """Each picture's name, in order, with its prediction or the error."""
     from itertools import islice
 
-    from clearhead.cli.pictures import named_pictures
+    from clearhead.cli.pictures import named_pictures, read_picture
+    from clearhead.errors import ImageError
+    from clearhead.inference import predict_inputs, prepare
 
     names = named_pictures(images)
     while chunk := list(islice(names, CHUNK)):
-        yield from _answer_chunk(model, chunk)
+        inputs, errors = {}, {}
+        for index, name in enumerate(chunk):
+            try:
+                inputs[index] = prepare(read_picture(name), model.config)
+            except ImageError as error:
+                errors[index] = str(error).removeprefix(f"{name}: ")
+        predictions = dict(zip(inputs, predict_inputs(model, [*inputs.values()]), strict=True))
+        for index, name in enumerate(chunk):
+            yield str(name), errors[index] if index in errors else predictions[index]
 
 
-def _answer_chunk(model: "ImageModel", names: list[str | Path]) -> Iterator[dict[str, Any]]:
-    from clearhead.cli.pictures import read_picture
-    from clearhead.errors import ImageError
-    from clearhead.inference._predict import answer
-    from clearhead.inference.prepare import prepare
-
-    prepared, errors = {}, {}
-    for place, name in enumerate(names):
-        try:
-            prepared[place] = prepare(read_picture(name), model.config)
-        except ImageError as error:
-            errors[place] = str(error).removeprefix(f"{name}: ")
-    predictions = dict(zip(prepared, answer(model, list(prepared.values())), strict=True))
-    for place, name in enumerate(names):
-        if place in errors:
-            yield {"image": str(name), "error": errors[place]}
-            continue
-        prediction = predictions[place]
-        yield {
-            "image": str(name),
-            "label": prediction.label,
-            "probability": prediction.probability,
-            "runner_up": prediction.runner_up,
-            "runner_up_probability": prediction.runner_up_probability,
-            "warnings": list(prediction.warnings),
-        }
-
-
-def _print_json_line(row: dict[str, Any]) -> None:
+def _print_json_line(name: str, result: "Prediction | str") -> None:
     import json
 
     from clearhead.cli.output import print_line
 
-    print_line(json.dumps(row, ensure_ascii=False, allow_nan=False))
+    content = {"error": result} if isinstance(result, str) else result.to_dict()
+    print_line(json.dumps({"image": name, **content}, ensure_ascii=False, allow_nan=False))
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from clearhead.cli.output import print_table
-
-    print_table(
-        "Answers, probabilities in per cent",
-        ("image", "answer", "probability", "runner-up", "probability", "remarks"),
-        map(_cells, rows),
-    )
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _row(name: str, prediction: "Prediction") -> tuple[str, ...]:
     from clearhead.cli.output import percent
 
-    remarks = "; ".join(row["warnings"])
-    if row["label"] is None:
-        return (row["image"], "–", "", "", "", remarks)
-    return (
-        row["image"],
-        row["label"],
-        percent(row["probability"]),
-        row["runner_up"] or "",
-        percent(row["runner_up_probability"]) if row["runner_up"] else "",
-        remarks,
+    warnings = "; ".join(prediction.warnings)
+    if prediction.label is None:
+        return (name, "–", "", "", "", warnings)
+    label, runner_up = prediction.label, prediction.runner_up
+    second = (
+        ("", "") if runner_up is None else (runner_up, percent(prediction.runner_up_probability))
     )
+    return (name, label, percent(prediction.probability), *second, warnings)

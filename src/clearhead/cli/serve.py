@@ -26,12 +26,13 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
 
     from clearhead.cli.page import build
     from clearhead.models.build import load
+    from clearhead.models.pretrained import ImageModel
     from clearhead.serve.app import make_app
     from clearhead.serve.run import run
 
     torch.set_num_threads(1)  # the model is small, and decoding needs the other cores
     interrupted = run(
-        make_app(load(model), settings, page_of=lambda _: build(model)),
+        make_app(load(model, ImageModel), settings, page_of=lambda _: build(model)),
         settings,
         announce=lambda address: print_remark(f"serving {model} on {address}"),
         on_stop=lambda: print_remark(

@@ -11,7 +11,6 @@ from tyro.conf import Positional, arg
 from clearhead.cli.options import AsJson
 
 INTERRUPTED, FAILED = 130, 1
-NAMES = ("list", "run", "report")
 
 if TYPE_CHECKING:
     from clearhead.studies.running.results import Results
@@ -135,13 +134,13 @@ def _list(options: List) -> int:
 
 
 def _run(options: Run) -> int:
-    from clearhead.cli.output import ask_for, print_remark
+    from clearhead.cli.output import print_remark, usage_error
     from clearhead.studies.registry import ENTRIES, find_source
     from clearhead.studies.running.run import run_studies
 
     names = [entry.name for entry in ENTRIES] if options.all else list(options.names)
     if not names:
-        return ask_for("studies by name (`clearhead study list`) or --all", "study run")
+        return usage_error("studies by name (`clearhead study list`) or --all", "study run")
     wanted = {find_source(name) for name in names}
     try:
         results = run_studies(

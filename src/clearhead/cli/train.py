@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import arg
 
-from clearhead.cli.options import DataRoot
+from clearhead.cli.options import DataRoot, warn_if_unused
 from clearhead.training.config import NEEDED, TextTrainConfig, TrainConfig
 from clearhead.training.plan import proposal, suited
 from clearhead.training.recipes import RECIPES, TEXT_RECIPES
@@ -18,7 +18,6 @@ from clearhead.training.recipes import RECIPES, TEXT_RECIPES
 INTERRUPTED = 130
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
 ALL: dict[str, Callable[[], TrainConfig | TextTrainConfig]] = {**RECIPES, **TEXT_RECIPES}
-NAMES = tuple(ALL)
 
 NOUNS = {
     "seen": "met together",
@@ -66,10 +65,9 @@ def train(
     if isinstance(recipe, TextTrainConfig):
         return _train_text(recipe, out, root, device, restart=restart, tensorboard=tensorboard)
     from clearhead.cli.output import fetching, percent, percent_range, print_line
-    from clearhead.cli.root import remark_unread
     from clearhead.training.job import PICTURE, load_parts, run_job
 
-    remark_unread(recipe.data, root)
+    warn_if_unused(root, recipe.data)
     with fetching() as report:
         data = load_parts(recipe, root=root, report=report)
     recipe = _suited(recipe, len(data.train))
@@ -129,10 +127,10 @@ def _train_text(
         (
             (
                 NOUNS[score.pairs],
-                score.asked,
+                score.question,
                 percent(score.accuracy),
-                percent(score.fours),
-                percent(score.best),
+                percent(score.set_accuracy),
+                percent(score.top1_accuracy),
             )
             for score in job.scores
         ),

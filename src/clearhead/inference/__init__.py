@@ -1,9 +1,11 @@
-"""Second floor: how well a model reads.
+"""From pictures to predictions, and measures of how good predictions are.
 
-- `metrics`: accuracy with its interval, per-class measures, calibration
-- `evaluate`: all of them for a model and a data set (`matching`: do the two belong together?)
-- `mode`: evaluation mode for as long as a model is asked
-- `figure`: one picture of answers, mistakes and confusions
+- `predict`: label and probabilities of one picture or many (`prepare`, `predict_inputs`: its two
+  halves)
+- `evaluate`: accuracy with its interval, per-class measures and calibration on a data set
+- `metrics`: the measures alone, as functions of labels and probabilities
+- `plots`: a figure of examples, mistakes and the confusion matrix
+- `pronoun_scores`: accuracy of text models at pronoun resolution
 """
 
 import lazy_loader

@@ -1,41 +1,48 @@
-"""How well a model reads a data set.
-
-`predict_dataset` asks the model, `Evaluation.from_probabilities` counts. Between the two, a
-distributed run can join the probabilities of its parts.
-"""
+"""Accuracy, calibration and mistakes of a classifier on a data set."""
 
 import json
 from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from clearhead.data.datasets import KNOWN, Split, load_dataset
+from clearhead.data.download import Report
 from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
-from clearhead.errors import ConfigError, InputError
-from clearhead.inference.matching import check_dataset
+from clearhead.errors import ConfigError
+from clearhead.inference._predict import predict_probabilities
 from clearhead.inference.metrics import (
     ClassScores,
     ReliabilityBin,
-    calibration_error_of,
     class_scores,
     confusion_matrix,
+    expected_calibration_error,
     negative_log_likelihood,
     reliability,
     wilson_interval,
 )
-from clearhead.inference.mode import evaluation_mode
-from clearhead.models.build import ImageModel
+from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
 
-NUM_SAMPLES = 32
+NUM_EXAMPLES = 32
 NUM_MISTAKES = 32
+MAX_CLASSES_IN_TABLE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The answer to one image, by its index in the data set; classes are numbers."""
+class Example:
+    """The prediction for one image of a data set.
+
+    Attributes:
+        index: Position of the image in the data set.
+        true: Number of its class.
+        predicted: Number of the most probable class.
+        probability: Probability of `predicted`.
+    """
 
     index: int
     true: int
@@ -43,13 +50,23 @@ class Answer:
     probability: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
-    """All that was measured, as plain data.
+    """Measures of a classifier on a data set.
 
-    `interval` is the 95 % Wilson interval of the accuracy. `confusion` has one row for each true
-    class. `nll` is in nats. `samples` are evenly spaced over the data set; `worst` are the
-    mistakes, the surest first.
+    Attributes:
+        class_names: Names of the classes, in the order of `per_class` and `confusion`.
+        total: Number of images.
+        correct: Number of images whose most probable class is their own.
+        accuracy: `correct / total`.
+        interval: 95 % Wilson interval of the accuracy.
+        nll: Mean negative log likelihood in nats.
+        ece: Expected calibration error, with 15 bins.
+        per_class: Recall, precision and F1 of each class.
+        confusion: Numbers of images: true class (row) by predicted class (column).
+        reliability: Confidence and accuracy in bins of confidence.
+        examples: Images evenly spaced over the data set.
+        mistakes: Misclassified images, the most confident first.
     """
 
     class_names: tuple[str, ...]
@@ -62,8 +79,8 @@ class Evaluation:
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
-    samples: tuple[Answer, ...]
-    worst: tuple[Answer, ...]
+    examples: tuple[Example, ...]
+    mistakes: tuple[Example, ...]
 
     @classmethod
     def from_probabilities(
@@ -72,12 +89,14 @@ class Evaluation:
         labels: Int[Tensor, " n"],
         class_names: tuple[str, ...],
     ) -> Self:
-        """Measure the probabilities a model gave to images with these labels."""
+        """Measure predicted probabilities of images with known labels."""
         probabilities, labels = probabilities.cpu(), labels.cpu()
-        table = reliability(probabilities, labels)
-        predictions = probabilities.max(dim=1).indices
+        confidences, predictions = probabilities.max(dim=1)
         confusion = confusion_matrix(labels, predictions, probabilities.shape[1])
         total, correct = len(labels), int(confusion.trace())
+        spaced = torch.arange(min(NUM_EXAMPLES, total)) * total // min(NUM_EXAMPLES, total)
+        wrong = (predictions != labels).nonzero()[:, 0]
+        order = confidences[wrong].argsort(descending=True, stable=True)
         return cls(
             class_names=class_names,
             total=total,
@@ -85,18 +104,42 @@ class Evaluation:
             accuracy=correct / total,
             interval=wilson_interval(correct, total),
             nll=negative_log_likelihood(probabilities, labels),
-            ece=calibration_error_of(table),
+            ece=expected_calibration_error(probabilities, labels),
             per_class=class_scores(confusion, class_names),
             confusion=tuple(map(tuple, confusion.tolist())),
-            reliability=table,
-            samples=_answers(probabilities, labels, _evenly_spaced(total, NUM_SAMPLES)),
-            worst=_answers(probabilities, labels, _surest_mistakes(probabilities, labels)),
+            reliability=reliability(probabilities, labels),
+            examples=_examples(probabilities, labels, spaced),
+            mistakes=_examples(probabilities, labels, wrong[order][:NUM_MISTAKES]),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it: dicts, lists and numbers, None where nothing is defined."""
+        """The same as JSON types; None where a measure is undefined."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
         return plain
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return (
+            f"Evaluation(accuracy={self.accuracy:.4f}, interval=({low:.4f}, {high:.4f}), "
+            f"correct={self.correct}, total={self.total}, nll={self.nll:.4f}, ece={self.ece:.4f})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Accuracy, and the confusion matrix of up to 20 classes."""
+        low, high = self.interval
+        text = (
+            f"<p>Accuracy {self.accuracy:.2%} ({self.correct:,} of {self.total:,}; 95 % interval "
+            f"{low:.2%} – {high:.2%}), calibration error {self.ece:.2%}</p>"
+        )
+        if len(self.class_names) > MAX_CLASSES_IN_TABLE:
+            return text
+        names = [f"<th>{escape(name)}</th>" for name in self.class_names]
+        rows = (
+            f"<tr>{name}{''.join(f'<td>{count}</td>' for count in counts)}</tr>"
+            for name, counts in zip(names, self.confusion, strict=True)
+        )
+        caption = "<caption>true class (row) by predicted class (column)</caption>"
+        return f"{text}<table>{caption}<tr><td></td>{''.join(names)}</tr>{''.join(rows)}</table>"
 
 
 def evaluate(
@@ -106,65 +149,78 @@ def evaluate(
     batch_size: int = 1000,
     device: torch.device | str | None = None,
 ) -> Evaluation:
-    """Ask the model about every image of the data set, and measure its answers.
+    """Evaluate a classifier on a data set.
 
-    The model runs where it lies, or is first moved to `device` and stays there. Raises
-    `ConfigError` if model and data set do not belong together, `InputError` on NaN.
+    Args:
+        model: One of Clearhead's image classifiers.
+        dataset: Images in the model's input size, with the model's classes.
+        batch_size: Images in a forward pass; the result does not depend on it.
+        device: Where the model is moved to first; None leaves it where it is.
+
+    Returns:
+        Accuracy with its interval, per-class measures, calibration, examples and mistakes.
+
+    Raises:
+        ConfigError: Image size or classes of the data set are not the model's.
+        InputError: The data set is empty, or the model returns NaN.
     """
     check_dataset(dataset, model.config)
     if device is not None:
         model.to(device)
-    probabilities = predict_dataset(model, dataset.images, batch_size)
+    probabilities = predict_probabilities(model, dataset.images, batch_size)
     return Evaluation.from_probabilities(probabilities, dataset.labels, dataset.class_names)
 
 
-def predict_dataset(
-    model: ImageModel, images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
-) -> Float[Tensor, "n classes"]:
-    """The probability of every class for every image: softmax(logits) in float64, on the CPU.
+def load_dataset_for(
+    config: ImageModelConfig,
+    source: str,
+    split: Split,
+    *,
+    root: Path | None = None,
+    report: Report | None = None,
+) -> ImageDataset:
+    """Load a data set for a model: a named one unchanged, a folder in the model's input size."""
+    if source in KNOWN:
+        return load_dataset(source, split, root=root, report=report)
+    return load_dataset(
+        source, split, image_size=config.image_shape, in_channels=config.in_channels
+    )
 
-    Runs on the model's device and in its number type, in evaluation mode; each module gets its
-    own mode back.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    like = next(model.parameters())
-    with evaluation_mode(model), torch.inference_mode():
-        parts = [
-            model(normalize(batch.to(like.device), model.config).to(like.dtype)).cpu().double()
-            for batch in torch.split(images, batch_size)
-            if len(batch)
-        ]
-    logits = torch.cat([torch.empty(0, model.config.num_classes, dtype=torch.float64), *parts])
-    if not logits.isfinite().all():
-        first = int((~logits.isfinite()).any(dim=1).nonzero()[0])
-        raise InputError(
-            f"the model gave NaN or infinite logits, first for image {first}; its weights or "
-            "settings are broken, so load another checkpoint"
+
+def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:
+    """Raise `ConfigError` unless image size and classes of the data set are the model's."""
+    advice = "choose another data set or train a model for this one"
+    expected, shape = (config.in_channels, *config.image_shape), tuple(dataset.images.shape[1:])
+    if shape != expected:
+        raise ConfigError(
+            f"the model's input is {_size(expected)}, {dataset.name} has {_size(shape)} images; "
+            f"{advice}"
         )
-    return logits.softmax(dim=1)
+    names = dataset.class_names
+    if len(names) != config.num_classes:
+        raise ConfigError(
+            f"the model has {config.num_classes} classes, {dataset.name} has {len(names)}; {advice}"
+        )
+    if config.class_names and config.class_names != names:
+        index = next(i for i, name in enumerate(names) if name != config.class_names[i])
+        raise ConfigError(
+            f"class {index} is {config.class_names[index]!r} in the model and {names[index]!r} in "
+            f"{dataset.name}; {advice}"
+        )
 
 
-def _evenly_spaced(total: int, wanted: int) -> Int[Tensor, " m"]:
-    return torch.arange(min(wanted, total)) * total // min(wanted, total)
+def _size(shape: tuple[int, ...]) -> str:
+    channels, *sides = shape
+    return f"{' × '.join(map(str, sides))} {'grey' if channels == 1 else f'{channels}-channel'}"
 
 
-def _surest_mistakes(
-    probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]
-) -> Int[Tensor, " m"]:
-    confidences, predictions = probabilities.max(dim=1)
-    wrong = (predictions != labels).nonzero()[:, 0]
-    order = confidences[wrong].argsort(descending=True, stable=True)
-    return wrong[order][:NUM_MISTAKES]
-
-
-def _answers(
+def _examples(
     probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], indices: Int[Tensor, " m"]
-) -> tuple[Answer, ...]:
+) -> tuple[Example, ...]:
     confidences, predictions = probabilities[indices].double().max(dim=1)
     columns = (indices, labels[indices], predictions, confidences)
     return tuple(
-        Answer(index=index, true=true, predicted=predicted, probability=probability)
+        Example(index=index, true=true, predicted=predicted, probability=probability)
         for index, true, predicted, probability in zip(
             *(column.tolist() for column in columns), strict=True
         )

@@ -1,32 +1,60 @@
-"""What a picture shows, how sure the model is, and what speaks against believing it."""
+"""From a picture to a prediction: preprocessing, forward pass, softmax."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
 from itertools import islice
+from math import ceil
+from typing import Any, overload
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
 
-from clearhead.data.preprocessing.any_picture import Picture
-from clearhead.errors import ImageError, InputError
-from clearhead.inference._evaluate import predict_dataset
-from clearhead.inference.prepare import Prepared, prepare
-from clearhead.models.build import ImageModel
+from clearhead.data.folder import to_image
+from clearhead.data.pixels import normalize
+from clearhead.data.preprocessing.any_picture import Picture, as_picture
+from clearhead.data.preprocessing.digits import SIDE, read_digit
+from clearhead.data.preprocessing.grey import to_grey
+from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
 
-BATCH = 128
-# A small CNN on MNIST's test digits: below it half of the answers are wrong, above it 1 in 270.
-SURE = 0.6
-UNSURE = "unsure answer"
+BATCH_SIZE = 128
+# On MNIST's test digits, half of a small CNN's predictions below this are wrong, 1 in 270 above it.
+CONFIDENCE_THRESHOLD = 0.6
+LOW_CONFIDENCE = "low confidence"
+THUMBNAIL_SIZE = 64
+MAX_TABLE_ROWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInput:
+    """A preprocessed picture: pixels, warnings, and whether the picture shows anything."""
+
+    pixels: UInt8[Tensor, "channels height width"]
+    warnings: tuple[str, ...] = ()
+    found: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The answer to one picture.
+    """The class of one picture, with probabilities.
 
-    `label` is None, and there are no probabilities, if there was nothing to answer: `warnings`
-    then says "no digit found". Probabilities are in the order of the model's answers.
+    Attributes:
+        label: Name of the most probable class; None if the picture shows nothing, in which case
+            `probabilities` is empty and `warnings` contains "no digit found".
+        probability: Probability of `label`.
+        runner_up: Name of the second most probable class; None if there is only one class.
+        runner_up_probability: Probability of `runner_up`.
+        probabilities: One for each class, in the order of `class_names`; they sum to 1.
+        class_names: Names of all classes.
+        warnings: Reasons to doubt the prediction.
+        image: The model input, reduced to at most 64 pixels a side, for display in notebooks.
     """
 
     label: str | None = None
@@ -34,61 +62,213 @@ class Prediction:
     runner_up: str | None = None
     runner_up_probability: float = 0.0
     probabilities: tuple[float, ...] = ()
+    class_names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    image: UInt8[Tensor, "channels height width"] | None = field(default=None, compare=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All but the image, as JSON types."""
+        return {
+            "label": self.label,
+            "probability": self.probability,
+            "runner_up": self.runner_up,
+            "runner_up_probability": self.runner_up_probability,
+            "probabilities": list(self.probabilities),
+            "classes": list(self.class_names),
+            "warnings": list(self.warnings),
+        }
 
-def predict(model: ImageModel, image: Picture) -> Prediction:
-    """The answer to a path, bytes, a Pillow image, a numpy array or a tensor.
+    def __repr__(self) -> str:
+        warnings = f", warnings={self.warnings}" if self.warnings else ""
+        return f"Prediction(label={self.label!r}, probability={self.probability:.4f}{warnings})"
 
-    Raises `ImageError` if it cannot be read.
-    """
-    if not isinstance(getattr(model, "config", None), ImageModelConfig):
-        raise InputError(
-            f"predict reads with clearhead's models, got {type(model).__module__}."
-            f"{type(model).__name__}; those of timm and transformers: clearhead.explanation.explain"
+    def _repr_html_(self) -> str:
+        """Model input, and the ten largest probabilities as bars."""
+        ranked = sorted(zip(self.probabilities, self.class_names, strict=False), reverse=True)
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{probability:.2%}</td><td style='text-align:left'>"
+            f"<meter value='{probability:.4f}'></meter></td></tr>"
+            for probability, name in ranked[:MAX_TABLE_ROWS]
         )
-    return answer(model, [prepare(image, model.config)])[0]
+        image = "" if self.image is None else f"<img alt='model input' {_img_source(self.image)}>"
+        title = " · ".join(filter(None, [self.label, *self.warnings]))
+        return (
+            f"<figure>{image}<figcaption>{escape(title)}</figcaption></figure><table>{rows}</table>"
+        )
 
 
-def predict_many(model: ImageModel, images: Iterable[Picture]) -> list[Prediction]:
-    """The same answers as one by one, in less time; an `ImageError` tells which image it was."""
-    numbered = enumerate(images)
+@overload
+def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
+    model: ImageModel, images: Picture
+) -> Prediction: ...
+@overload
+def predict(model: ImageModel, images: Iterable[Picture]) -> list[Prediction]: ...
+def predict(
+    model: ImageModel, images: Picture | Iterable[Picture]
+) -> Prediction | list[Prediction]:
+    """Classify one picture, or many.
+
+    Args:
+        model: One of Clearhead's image classifiers, on any device. It runs in evaluation mode;
+            each module's own mode is restored afterwards.
+        images: A path, the bytes of an image file, a Pillow image, an array or a tensor; or an
+            iterable of these, which is read in batches of 128.
+
+    Returns:
+        A `Prediction` for one picture; for an iterable, a list in the same order.
+
+    Raises:
+        ImageError: A picture cannot be read; for many, the message has its position.
+        InputError: The model is not one of Clearhead's, or returns NaN.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, ImageModelConfig):
+        raise InputError(
+            "predict needs one of Clearhead's image models, got "
+            f"{type(model).__module__}.{type(model).__name__}; for models of timm and "
+            "transformers use clearhead.explanation.explain"
+        )
+    if isinstance(images, Picture | bytearray) or not isinstance(images, Iterable):
+        return predict_inputs(model, [prepare(images, config)])[0]
+    inputs = (_prepare_numbered(number, image, config) for number, image in enumerate(images))
     predictions: list[Prediction] = []
-    while batch := list(islice(numbered, BATCH)):
-        predictions += answer(model, [_prepare_numbered(model, *pair) for pair in batch])
+    while batch := list(islice(inputs, BATCH_SIZE)):
+        predictions += predict_inputs(model, batch)
     return predictions
 
 
-def answer(model: ImageModel, prepared: Sequence[Prepared]) -> list[Prediction]:
-    """The model's answers to pictures that are ready for it, in one batch."""
-    if not prepared:
+def prepare(image: Picture, config: ImageModelConfig) -> ModelInput:
+    """Preprocess a picture for a model with this configuration.
+
+    Args:
+        image: Anything that `predict` accepts as one picture.
+        config: The model's configuration.
+
+    Returns:
+        For the digit classifier, the digit that was found, as in MNIST; for other models, the
+        whole picture in the model's input size.
+
+    Raises:
+        ImageError: The picture cannot be read.
+    """
+    picture = as_picture(image)
+    if not uses_digit_preprocessing(config):
+        return ModelInput(to_image(picture, config.image_shape, config.in_channels))
+    digit = read_digit(to_grey(picture))
+    return ModelInput(torch.from_numpy(digit.pixels)[None], digit.warnings, digit.found)
+
+
+def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Prediction]:
+    """Classify preprocessed pictures in one batch.
+
+    Raises:
+        InputError: The model returns NaN or infinite logits.
+    """
+    if not inputs:
         return []
-    pixels = torch.stack([picture.pixels for picture in prepared])
-    rows = predict_dataset(model, pixels, BATCH)
-    names = model.config.answers
-    return [_prediction(names, row, picture) for row, picture in zip(rows, prepared, strict=True)]
+    pixels = torch.stack([item.pixels for item in inputs])
+    rows = predict_probabilities(model, pixels, BATCH_SIZE)
+    names = model.config.labels
+    return [_prediction(names, row, item) for row, item in zip(rows, inputs, strict=True)]
 
 
-def _prepare_numbered(model: ImageModel, number: int, image: Picture) -> Prepared:
+def predict_probabilities(
+    model: ImageModel, images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
+) -> Float[Tensor, "n classes"]:
+    """Class probabilities, softmax(logits), in float64 on the CPU.
+
+    Args:
+        model: Runs on its own device, in its own number type and in evaluation mode; each module's
+            own mode is restored afterwards.
+        images: Pixels from 0 to 255 in the model's input size.
+        batch_size: Images in a forward pass.
+
+    Raises:
+        InputError: The model returns NaN or infinite logits.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    like = next(model.parameters())
+    with evaluation_mode(model), torch.inference_mode():
+        parts = [
+            model(normalize(batch.to(like.device), model.config).to(like.dtype)).cpu().double()
+            for batch in torch.split(images, batch_size)
+            if len(batch)
+        ]
+    logits = torch.cat([torch.empty(0, model.config.num_classes, dtype=torch.float64), *parts])
+    if not logits.isfinite().all():
+        first = int((~logits.isfinite()).any(dim=1).nonzero()[0])
+        raise InputError(
+            f"the model returned NaN or infinite logits, first for image {first}; its weights or "
+            "settings are broken, so load another checkpoint"
+        )
+    return logits.softmax(dim=1)
+
+
+@contextmanager
+def evaluation_mode(model: object) -> Iterator[None]:
+    """Put a module into evaluation mode, and restore each submodule's own mode afterwards.
+
+    Anything that is not a module is left alone.
+    """
+    # Setting the mode takes longer than some forward passes: only modules in training are touched.
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     try:
-        return prepare(image, model.config)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
+    """Whether `prepare` looks for a digit and redraws it as in MNIST.
+
+    True for models of MNIST itself: one channel, 28 × 28 pixels, ten classes without names. A
+    model trained on a folder has named classes, even if these are digits; its input is the whole
+    picture, as in its training.
+    """
+    shape = (config.in_channels, config.image_shape, config.num_classes)
+    return shape == (1, (SIDE, SIDE), 10) and not config.class_names
+
+
+def _prepare_numbered(number: int, image: Picture, config: ImageModelConfig) -> ModelInput:
+    try:
+        return prepare(image, config)
     except ImageError as error:
         raise ImageError(f"image {number}: {error}") from error
 
 
 def _prediction(
-    names: tuple[str, ...], probabilities: Float[Tensor, " classes"], picture: Prepared
+    names: tuple[str, ...], probabilities: Float[Tensor, " classes"], item: ModelInput
 ) -> Prediction:
-    if not picture.found:
-        return Prediction(warnings=picture.warnings)
+    step = ceil(max(item.pixels.shape[1:]) / THUMBNAIL_SIZE)
+    image = item.pixels if step == 1 else item.pixels[:, ::step, ::step].clone()
+    if not item.found:
+        return Prediction(class_names=names, warnings=item.warnings, image=image)
     best, *others = probabilities.argsort(descending=True, stable=True).tolist()
     values = tuple(probabilities.tolist())
-    unsure = () if values[best] >= SURE else (UNSURE,)
+    doubts = () if values[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
     return Prediction(
         label=names[best],
         probability=values[best],
         runner_up=names[others[0]] if others else None,
         runner_up_probability=values[others[0]] if others else 0.0,
         probabilities=values,
-        warnings=(*picture.warnings, *unsure),
+        class_names=names,
+        warnings=(*item.warnings, *doubts),
+        image=image,
     )
+
+
+def _img_source(pixels: UInt8[Tensor, "channels height width"]) -> str:
+    """The attributes of an HTML image, with the pixels as a PNG."""
+    channels = pixels.cpu().numpy()
+    picture = channels[0] if len(channels) in (1, 2) else channels[:3].transpose(1, 2, 0)
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    height, width = (2 * side for side in pixels.shape[1:])
+    data = b64encode(file.getvalue()).decode()
+    return f"width='{width}' height='{height}' src='data:image/png;base64,{data}'"

@@ -1,4 +1,4 @@
-"""One picture of an evaluation: what the model read, what it got wrong, what it confuses."""
+"""A figure of an evaluation: examples, mistakes and the confusion matrix."""
 
 import math
 import warnings
@@ -18,32 +18,58 @@ from torch import Tensor
 from clearhead._atomic import write_atomic
 from clearhead.data.images import ImageDataset
 from clearhead.errors import InputError
-from clearhead.inference._evaluate import Answer, Evaluation
+from clearhead.inference._evaluate import Evaluation, Example
 
 
 class Grid(NamedTuple):
-    """How many images stand in a picture's grid, and the size of their captions in points."""
+    """Rows and columns of images, and the size of their captions in points."""
 
     rows: int
     columns: int
     fontsize: float
 
 
-MOST_CLASSES_WITH_COUNTS = 20
-MOST_CLASSES_WITH_NAMES = 50
-LONGEST_NAME = 12
+MAX_CLASSES_WITH_COUNTS = 20
+MAX_CLASSES_WITH_NAMES = 50
+MAX_NAME_LENGTH = 12
 SHORT_NAME = 3
 CELL_WIDTH, CELL_HEIGHT = 1.35, 1.65
-
 LARGE_GRID = Grid(rows=4, columns=8, fontsize=9.5)
 SMALL_GRID = Grid(rows=3, columns=6, fontsize=7.0)
-RIGHT, WRONG = "#333333", "#b3261e"
+CORRECT, WRONG = "#333333", "#b3261e"
 
 
-def draw_digits(evaluation: Evaluation, dataset: ImageDataset, path: str | Path) -> None:
-    """Write the picture as a PNG of 1800 × 1140 pixels.
+def save_evaluation_plot(evaluation: Evaluation, dataset: ImageDataset, path: str | Path) -> None:
+    """Write the figure of `plot_evaluation` as a PNG of 1800 × 1140 pixels.
 
-    `dataset` is the one that was evaluated; raises `InputError` if it is another.
+    Args:
+        evaluation: The result of `evaluate`.
+        dataset: The data set that was evaluated.
+        path: The file to write.
+
+    Raises:
+        InputError: `dataset` is not the one that was evaluated.
+    """
+    content = BytesIO()
+    figure = plot_evaluation(evaluation, dataset)
+    with warnings.catch_warnings():  # the font has no glyphs for some scripts
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(content, format="png")
+    write_atomic(Path(path), content.getvalue())
+
+
+def plot_evaluation(evaluation: Evaluation, dataset: ImageDataset) -> Figure:
+    """Plot examples, the most confident mistakes and the confusion matrix.
+
+    Args:
+        evaluation: The result of `evaluate`.
+        dataset: The data set that was evaluated.
+
+    Returns:
+        A matplotlib figure, made without pyplot's global state.
+
+    Raises:
+        InputError: `dataset` is not the one that was evaluated.
     """
     if len(dataset.images) != evaluation.total or dataset.class_names != evaluation.class_names:
         raise InputError(
@@ -51,51 +77,54 @@ def draw_digits(evaluation: Evaluation, dataset: ImageDataset, path: str | Path)
             f"classes, {dataset.name} has {len(dataset.images)} of {len(dataset.class_names)} "
             "or other names; give the data set that was evaluated"
         )
-    content = BytesIO()
-    with warnings.catch_warnings():  # names in a script that the font lacks show as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        digits_figure(evaluation, dataset).savefig(content, format="png")
-    write_atomic(Path(path), content.getvalue())
-
-
-def digits_figure(evaluation: Evaluation, dataset: ImageDataset) -> Figure:
-    """The same as a matplotlib figure, made without pyplot and its global state."""
     figure = Figure(figsize=(15, 9.5), dpi=120, layout=ConstrainedLayoutEngine(h_pad=0.1))
     FigureCanvasAgg(figure)
-    figure.suptitle(_headline(evaluation), fontsize=15, parse_math=False)
-    axes = figure.subplot_mosaic(
-        [["samples", "confusion"], ["worst", "confusion"]], width_ratios=[1, 1.1]
+    low, high = evaluation.interval
+    figure.suptitle(
+        f"Accuracy {evaluation.accuracy * 100:.2f} % "
+        f"({evaluation.correct:,} of {evaluation.total:,}), "
+        f"95 % interval {low * 100:.2f} to {high * 100:.2f} %; "
+        f"calibration error {evaluation.ece * 100:.2f} %",
+        fontsize=15,
+        parse_math=False,
     )
-    names = tuple(map(_short, evaluation.class_names))
+    axes = figure.subplot_mosaic(
+        [["examples", "confusion"], ["mistakes", "confusion"]], width_ratios=[1, 1.1]
+    )
+    names = tuple(
+        name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"
+        for name in evaluation.class_names
+    )
     grid = LARGE_GRID if max(map(len, names)) <= SHORT_NAME else SMALL_GRID
-    every = math.ceil(len(evaluation.samples) / (grid.rows * grid.columns))
-    _draw_answers(axes["samples"], evaluation.samples[::every], dataset.images, names, grid)
-    _draw_answers(axes["worst"], evaluation.worst, dataset.images, names, grid)
-    axes["samples"].set_title("Some images and the model's answers (mistakes: true → answered)")
+    step = math.ceil(len(evaluation.examples) / (grid.rows * grid.columns))
+    _draw_examples(axes["examples"], evaluation.examples[::step], dataset.images, names, grid)
+    _draw_examples(axes["mistakes"], evaluation.mistakes, dataset.images, names, grid)
+    axes["examples"].set_title("Examples with predictions (mistakes: true → predicted)")
     mistakes = evaluation.total - evaluation.correct
-    axes["worst"].set_title(
-        f"The surest of its {mistakes:,} mistakes" if mistakes else "No mistake"
+    axes["mistakes"].set_title(
+        f"The most confident of {mistakes:,} mistakes" if mistakes else "No mistake"
     )
     _draw_confusion(axes["confusion"], np.array(evaluation.confusion), names)
     return figure
 
 
-def _draw_answers(
+def _draw_examples(
     axes: Axes,
-    answers: tuple[Answer, ...],
+    examples: tuple[Example, ...],
     images: UInt8[Tensor, "n channels height width"],
     names: tuple[str, ...],
     grid: Grid,
 ) -> None:
-    """Images in a grid, each fitted into a square of side 1 below its caption of two lines."""
+    """A grid of images, each scaled to a square of side 1 below a caption of two lines."""
     rows, columns = grid.rows, grid.columns
     height, width = images.shape[2:]
     half, tall = width / max(height, width) / 2, height / max(height, width)
-    for place, answer in enumerate(answers[: rows * columns]):
-        row, column = divmod(place, columns)
+    for position, example in enumerate(examples[: rows * columns]):
+        row, column = divmod(position, columns)
         middle, top = column * CELL_WIDTH + CELL_WIDTH / 2, (row + 1) * CELL_HEIGHT - 1
+        pixels = images[example.index].cpu().numpy()
         axes.imshow(
-            _pixels(images[answer.index]),
+            pixels[0] if len(pixels) in (1, 2) else pixels[:3].transpose(1, 2, 0),
             extent=(middle - half, middle + half, top + tall, top),
             cmap="gray",
             vmin=0,
@@ -104,8 +133,8 @@ def _draw_answers(
         axes.text(
             middle,
             top - 0.06,
-            _caption(answer, names),
-            color=RIGHT if answer.true == answer.predicted else WRONG,
+            _caption(example, names),
+            color=CORRECT if example.true == example.predicted else WRONG,
             ha="center",
             va="bottom",
             fontsize=grid.fontsize,
@@ -118,17 +147,16 @@ def _draw_answers(
 
 
 def _draw_confusion(axes: Axes, counts: np.ndarray, names: tuple[str, ...]) -> None:
-    """Counts as square-root colours: a few mistakes stay visible beside many hits."""
-    norm = PowerNorm(0.5, vmin=0, vmax=max(int(counts.max()), 1))
+    norm = PowerNorm(0.5, vmin=0, vmax=max(int(counts.max()), 1))  # keeps small counts visible
     axes.imshow(counts, cmap="cividis", norm=norm)
-    axes.set_title("Confusion matrix: images of each class (row) by answer (column)")
-    axes.set_xlabel("answered")
+    axes.set_title("Confusion matrix (images)")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(names) <= MOST_CLASSES_WITH_NAMES:
-        turned = 90 if max(map(len, names)) > 3 else 0
-        axes.set_xticks(range(len(names)), names, rotation=turned, parse_math=False)
+    if len(names) <= MAX_CLASSES_WITH_NAMES:
+        rotation = 90 if max(map(len, names)) > SHORT_NAME else 0
+        axes.set_xticks(range(len(names)), names, rotation=rotation, parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
-    if len(names) <= MOST_CLASSES_WITH_COUNTS:
+    if len(names) <= MAX_CLASSES_WITH_COUNTS:
         for (row, column), count in np.ndenumerate(counts):
             axes.text(
                 column,
@@ -141,30 +169,11 @@ def _draw_confusion(axes: Axes, counts: np.ndarray, names: tuple[str, ...]) -> N
             )
 
 
-def _headline(evaluation: Evaluation) -> str:
-    low, high = (100 * bound for bound in evaluation.interval)
-    return (
-        f"Accuracy {evaluation.accuracy * 100:.2f} % "
-        f"({evaluation.correct:,} of {evaluation.total:,}), "
-        f"95 % interval {low:.2f} to {high:.2f} %; calibration error {evaluation.ece * 100:.2f} %"
-    )
-
-
-def _caption(answer: Answer, names: tuple[str, ...]) -> str:
-    true, predicted = names[answer.true], names[answer.predicted]
-    probability = f"{answer.probability * 100:.0f} %"
-    if answer.true == answer.predicted:
+def _caption(example: Example, names: tuple[str, ...]) -> str:
+    true, predicted = names[example.true], names[example.predicted]
+    probability = f"{example.probability * 100:.0f} %"
+    if example.true == example.predicted:
         return f"{predicted}\n{probability}"
     if max(map(len, names)) <= SHORT_NAME:
         return f"{true} → {predicted}\n{probability}"
     return f"{true}\n→ {predicted} {probability}"
-
-
-def _pixels(image: Tensor) -> np.ndarray:
-    """Height × width of grey, or height × width × 3."""
-    pixels = image.cpu().numpy()
-    return pixels[0] if len(pixels) in (1, 2) else pixels[:3].transpose(1, 2, 0)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

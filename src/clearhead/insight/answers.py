@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 
 # Gives logits, or an object that has them as `.logits`.
 Model = Callable[..., Any]

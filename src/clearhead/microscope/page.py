@@ -23,7 +23,7 @@ from clearhead.microscope.sentences import shipped_text
 from clearhead.models.config import ViTConfig
 
 if TYPE_CHECKING:
-    from clearhead.models.build import ImageModel
+    from clearhead.models.pretrained import ImageModel
 
 # Nothing may be fetched. Style and script run only if they are the very ones that were built in.
 _POLICY = (

@@ -63,9 +63,9 @@ def measure_text() -> dict[str, object]:
 
     from clearhead.data.text.words import WordTokenizer
     from clearhead.microscope.reference import rounded_model
-    from clearhead.models.build import load_text
+    from clearhead.models.build import load
 
-    model: TextTransformer = rounded_model(load_text(NAME))
+    model: TextTransformer = rounded_model(load(NAME))
     tokenizer = WordTokenizer(model.config.vocabulary)
     checks = []
     for text in CHECKED:

@@ -19,6 +19,7 @@ from clearhead.microscope import sentences
 from clearhead.microscope.page import assemble
 from clearhead.microscope.payload import Accuracy, rounded
 from clearhead.models.config import ViTConfig
+from clearhead.models.pretrained import config_from_dict
 
 if TYPE_CHECKING:
     from clearhead.models.vit import VisionTransformer
@@ -42,7 +43,7 @@ def ready_page() -> str:
             "make the file again: python -m clearhead.microscope.shipped"
         )
     return assemble(
-        ViTConfig(**saved["model"]),
+        config_from_dict(ViTConfig, saved["model"], str(MODEL)),
         rounded(read_tensors(content)),
         name=NAME,
         logits=facts["logits"],
@@ -53,11 +54,11 @@ def ready_page() -> str:
 def measure() -> dict[str, object]:
     """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
     from clearhead.data.datasets import load_dataset
-    from clearhead.inference._evaluate import evaluate
+    from clearhead.inference import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load
 
-    model: VisionTransformer = load(NAME)  # type: ignore[assignment]
+    model = load(NAME, VisionTransformer)
     digits = load_dataset("mnist", "test")
     small = evaluate(rounded_model(model).float(), digits)
     full = evaluate(model, digits)

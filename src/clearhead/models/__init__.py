@@ -1,11 +1,9 @@
-"""First floor: the models. A forward returns its output and nothing else.
+"""The models. A forward pass returns the model's output and nothing else.
 
-- `config`: what a model is made of (imports no torch)
-- `patches`, `positions`, `block`, `encoder`: the parts; `vit`: images; `text`: words
-- `cnn`, `mlp`: baselines with as many parameters
-- `pretrained`: saving and loading; `card`: what a saved one says of itself;
-  `hub`: asking the Hugging Face hub without a wait; `maker`: whose model a folder holds
-- `build`: from a configuration or a name to a model
+- `config`: configurations (without torch)
+- `layers`: patch embedding, positions, block, encoder, initialisation
+- `vit`: the Vision Transformer; `text`: the text Transformer; `baselines`: MLP and CNN
+- `pretrained`: saving, loading, the Hugging Face hub; `build`: `build` and `load`
 - `shipped/`: the weights that come with the package
 """
 

@@ -1,34 +1,20 @@
-"""From a configuration, a folder or a name to a model."""
+"""A model from its configuration, or from a name or folder."""
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, TypeVar, overload
 
 from clearhead.errors import CheckpointError, did_you_mean
-from clearhead.models.cnn import ConvNet
-from clearhead.models.config import (
-    CNNConfig,
-    ImageModelConfig,
-    MLPConfig,
-    ModelConfig,
-    TextConfig,
-    ViTConfig,
-)
-from clearhead.models.mlp import PatchMLP
-from clearhead.models.pretrained import read_config
+from clearhead.models.baselines import ConvNet, PatchMLP
+from clearhead.models.config import ImageModelConfig, TextConfig
+from clearhead.models.pretrained import ImageModel, Pretrained, read_config
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 
-ImageModel = VisionTransformer | PatchMLP | ConvNet
 Model = ImageModel | TextTransformer
+ModelT = TypeVar("ModelT", bound=Pretrained)
 
-_MODELS: dict[type[ModelConfig], type[Model]] = {
-    ViTConfig: VisionTransformer,
-    MLPConfig: PatchMLP,
-    CNNConfig: ConvNet,
-    TextConfig: TextTransformer,
-}
-
+MODELS: tuple[type[Model], ...] = (VisionTransformer, PatchMLP, ConvNet, TextTransformer)
 SHIPPED = ("digits",)
 SHIPPED_TEXT = ("sentences", "sentences-causal")
 
@@ -38,55 +24,70 @@ def build(config: ImageModelConfig) -> ImageModel: ...
 @overload
 def build(config: TextConfig) -> TextTransformer: ...
 def build(config: ImageModelConfig | TextConfig) -> Model:
-    """A new model with random weights (of torch's current generator)."""
-    return _MODELS[type(config)](config)  # type: ignore[arg-type]
+    """A new model with random weights, drawn from torch's default generator.
 
+    Args:
+        config: The configuration; its class decides which model it is.
 
-def load(source: str | Path = "digits", **download: Any) -> ImageModel:
-    """A trained model of images in evaluation mode: the shipped "digits", a folder, or OWNER/NAME.
-
-    Raises `CheckpointError` if it is missing or damaged.
     """
-    model = load_any(source, **download)
-    if isinstance(model, TextTransformer):
-        raise CheckpointError(
-            f"{source} is a {type(model).__name__}, which reads text and no images; give it to "
-            "`clearhead attend`, in Python clearhead.load_text()"
-        )
+    classes: dict[Any, Any] = {model.config_class: model for model in MODELS}
+    model: Model = classes[type(config)](config)
     return model
 
 
-def load_text(source: str | Path = "sentences", **download: Any) -> TextTransformer:
-    """A trained model of text in evaluation mode: "sentences", "sentences-causal", or a folder.
+@overload
+def load(source: Literal["digits"] = ..., **download: Any) -> VisionTransformer: ...
+@overload
+def load(source: Literal["sentences", "sentences-causal"], **download: Any) -> TextTransformer: ...
+@overload
+def load(source: str | Path, expected: type[ModelT], **download: Any) -> ModelT: ...
+@overload
+def load(source: str | Path, **download: Any) -> Any: ...
+def load(
+    source: str | Path = "digits", expected: type[Pretrained] = Pretrained, **download: Any
+) -> Any:
+    """Load a trained model, in evaluation mode.
 
-    Or OWNER/NAME. Raises `CheckpointError` if it is missing or damaged.
+    Args:
+        source: A model that ships with the package ("digits", "sentences", "sentences-causal"), a
+            folder, or OWNER/NAME on the Hugging Face hub.
+        expected: The class, or base class, that the model must have, such as `ImageModel`.
+        **download: Options of the hub (`revision`, `token`, `cache_dir`, `local_files_only`).
+
+    Returns:
+        The model: a `VisionTransformer`, `PatchMLP`, `ConvNet` or `TextTransformer`.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or not of the expected class.
+
     """
-    model = load_any(source, **download)
-    if not isinstance(model, TextTransformer):
-        raise CheckpointError(
-            f"{source} is a {type(model).__name__}, which reads images and no text; text models "
-            f"that ship are {' and '.join(SHIPPED_TEXT)}"
-        )
-    return model
-
-
-def load_any(source: str | Path, **download: Any) -> Model:
-    """A trained model, whatever it reads, in evaluation mode."""
-    known = (*SHIPPED, *SHIPPED_TEXT)
-    shipped = source in known
-    is_name = not shipped and "/" not in str(source) and not Path(source).exists()
-    if is_name and (near := did_you_mean(str(source), known)):
-        raise CheckpointError(f"no model at {str(source)!r}{near}")
-    folder = str(shipped_folder(str(source)) if shipped else source)
+    shipped = (*SHIPPED, *SHIPPED_TEXT)
+    is_name = source not in shipped and "/" not in str(source) and not Path(source).exists()
+    if is_name and (nearest := did_you_mean(str(source), shipped)):
+        raise CheckpointError(f"no model at {str(source)!r}{nearest}")
+    folder = str(shipped_folder(str(source)) if source in shipped else source)
     architecture = read_config(folder, **download)["architecture"]
-    classes = {model.__name__: model for model in _MODELS.values()}
+    classes = {model.__name__: model for model in MODELS}
     if architecture not in classes:
         raise CheckpointError(
             f"{source}: unknown architecture {architecture!r}; known are {sorted(classes)}"
+        )
+    if not issubclass(classes[architecture], expected):
+        use = (
+            "explain its attention with `clearhead attend`"
+            if architecture == TextTransformer.__name__
+            else f"text models that ship are {' and '.join(SHIPPED_TEXT)}"
+        )
+        raise CheckpointError(
+            f"{source} holds a {architecture}, expected {_described(expected)}; {use}"
         )
     return classes[architecture].from_pretrained(folder, **download)
 
 
 def shipped_folder(name: str) -> Path:
-    """Where the package keeps the weights of a model that ships with it."""
+    """The folder of a model that ships with the package."""
     return Path(str(resources.files("clearhead.models"))) / "shipped" / name
+
+
+def _described(expected: type[Pretrained]) -> str:
+    return "an image classifier" if expected is ImageModel else f"a {expected.__name__}"

@@ -1,43 +1,54 @@
-"""Saving a model and finding it again: `save_pretrained`, `from_pretrained`.
+"""Saving and loading models: `save_pretrained`, `from_pretrained`, the Hugging Face hub.
 
-A saved model is a folder (or a repository on the Hugging Face hub) with `model.safetensors` and
-`config.json`. The configuration carries the SHA-256 of the weights, because safetensors does not
-check its own data, and its own, because one wrong digit of a mean is a wrong model too. Pickle is
-never read.
+A saved model is a folder (or a repository on the hub) with `model.safetensors` and `config.json`.
+The configuration carries the SHA-256 of the weights, because safetensors has no checksum, and its
+own, because one wrong digit of a mean is a wrong model too. Pickle is never read.
 """
 
 import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import safetensors
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import PyTorchModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from clearhead._atomic import remove_temporaries, sha256, write_all_atomic, write_atomic
-from clearhead.errors import CheckpointError, ConfigError
-from clearhead.models.card import CARD, write_card
-from clearhead.models.config import ModelConfig
-from clearhead.models.hub import OUT_OF_REACH, asking_hub, names_a_path, no_folder
-from clearhead.models.maker import CALLED, maker_of
+from clearhead.errors import CheckpointError, ConfigError, InputError
+from clearhead.models._card import CARD, MARK, UNMEASURED, model_card
+from clearhead.models.config import ImageModelConfig, ModelConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-FOREIGN = ("timm:", "hf:")  # how models of other libraries are called
-TRAINING = "run.json"
-"""What a training writes into its folder first, long before the model"""
-SETTINGS = ("architecture", "model", "sha256")  # what the configuration's own digest covers
+RUN = "run.json"
+"""Written into the folder of a training before its first step, long before the model"""
+SAVED_KEYS = ("architecture", "model", "sha256")  # the part of config.json that its digest covers
+WANTED = f"give a folder with {CONFIG} and {WEIGHTS}"
+
+Library: TypeAlias = Literal["timm", "transformers", "Clearhead"]
+SOURCE_FORMATS: Mapping[Library, str] = {
+    "timm": "timm:{}",
+    "transformers": "hf:{}",
+    "Clearhead": "{}",
+}
+"""How a folder saved by each library is named on the command line"""
+
+HUB_TIMEOUT = 5.0
+FILE_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".npz")
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
 class Pretrained(nn.Module, PyTorchModelHubMixin):
-    """A module with `save_pretrained`, `from_pretrained` and `push_to_hub`."""
+    """Base class of the models: `save_pretrained`, `from_pretrained` and `push_to_hub`."""
 
     config_class: ClassVar[type[ModelConfig]]
     config: ModelConfig
@@ -51,15 +62,27 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         model_card_kwargs: dict[str, Any] | None = None,
         **push_options: Any,
     ) -> str | None:
-        """Write the folder; weights and configuration are replaced together.
+        """Write weights, configuration and a model card; the first two are replaced together.
 
-        A card is written too, ours or with `model_card_kwargs` the hub's template, but never over
-        one that somebody else has written.
+        Args:
+            save_directory: The folder, made if it does not exist.
+            repo_id: OWNER/NAME on the hub, if it is pushed there.
+            push_to_hub: Whether to push it.
+            model_card_kwargs: Fills the hub's template of a card; by default Clearhead's own card
+                is written. A card written by hand is kept.
+            **push_options: Options of the hub's `push_to_hub`.
+
+        Returns:
+            The address of the commit on the hub, or None without `push_to_hub`.
+
+        Raises:
+            StorageError: If the files cannot be written; the old ones are kept.
+
         """
         folder = Path(save_directory)
         self._save_pretrained(folder)
         if not model_card_kwargs:
-            write_card(folder, self, self.config)
+            self.write_card(folder)
         elif not (folder / CARD).exists():
             card = self.generate_model_card(**model_card_kwargs)
             write_atomic(folder / CARD, str(card).encode())
@@ -70,16 +93,37 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             repo_id or folder.name, model_card_kwargs=model_card_kwargs, **push_options
         )
 
+    def write_card(self, folder: Path, measured: str = UNMEASURED) -> None:
+        """Write the model card, unless `folder` has one that was written by hand.
+
+        Args:
+            folder: The folder of the saved model.
+            measured: What was measured, such as an accuracy with its interval.
+
+        """
+        path = folder / CARD
+        if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
+            write_atomic(path, model_card(self, self.config, measured).encode())
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> Self:
-        """The model saved in a folder or in a hub repository, in evaluation mode.
+        """Load a saved model of this class, in evaluation mode.
 
-        Raises `CheckpointError` if it is missing or damaged. `download` goes to the hub
-        (`revision`, `token`, `cache_dir`, `local_files_only`, …).
+        Args:
+            pretrained_model_name_or_path: A folder, or OWNER/NAME on the hub.
+            **download: Options of the hub (`revision`, `token`, `cache_dir`, `local_files_only`).
+
+        Raises:
+            CheckpointError: If it is missing or damaged, or of another class.
+
         """
         source = str(pretrained_model_name_or_path)
         saved = read_config(source, **download)
-        _check_architecture(saved, cls.__name__, source)
+        if saved["architecture"] != cls.__name__:
+            raise CheckpointError(
+                f"{source} holds a {saved['architecture']}, not a {cls.__name__}; "
+                "use clearhead.load()"
+            )
         config = config_from_dict(cls.config_class, saved["model"], source)
         try:
             model = cls(config)
@@ -103,6 +147,26 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         write_all_atomic({save_directory / WEIGHTS: weights, save_directory / CONFIG: config})
 
 
+class ImageModel(Pretrained):
+    """Base class of the image classifiers: (batch, channels, height, width) → (batch, classes)."""
+
+    config: ImageModelConfig
+    head: nn.Linear
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise `InputError` unless the images have the shape of the configuration."""
+        expected = (self.config.in_channels, *self.config.image_shape)
+        if images.dim() != 4 or tuple(images.shape[1:]) != expected:
+            raise InputError(
+                f"images must be (batch, {', '.join(map(str, expected))}), "
+                f"got {tuple(images.shape)}"
+            )
+        if not images.is_floating_point():
+            raise InputError(
+                f"images must be floating point (normalised pixels), got {images.dtype}"
+            )
+
+
 def read_config(source: str, **download: Any) -> dict[str, Any]:
     """The saved configuration: architecture, model settings, SHA-256 of the weights."""
     path = saved_file(source, CONFIG, **download)
@@ -110,15 +174,15 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
         saved = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); restore the file") from error
-    maker = maker_of(saved) if isinstance(saved, dict) else None
-    if maker in ("timm", "transformers"):
+    library = library_of(saved) if isinstance(saved, dict) else None
+    if library in ("timm", "transformers"):
         raise CheckpointError(
-            f"{source} holds a model of {maker}; `clearhead explain` (pictures) and `clearhead "
-            f"attend` (text) read it as {CALLED[maker].format(source)}"
+            f"{source} holds a model of {library}; `clearhead explain` (pictures) and `clearhead "
+            f"attend` (text) load it as {SOURCE_FORMATS[library].format(source)}"
         )
-    if not isinstance(saved, dict) or set(saved) - {"config_sha256"} != set(SETTINGS):
+    if not isinstance(saved, dict) or set(saved) - {"config_sha256"} != set(SAVED_KEYS):
         found = sorted(saved) if isinstance(saved, dict) else type(saved).__name__
-        raise CheckpointError(f"{path} must hold {list(SETTINGS)}, got {found}")
+        raise CheckpointError(f"{path} must hold {list(SAVED_KEYS)}, got {found}")
     if "config_sha256" in saved and saved["config_sha256"] != _digest(saved):
         raise CheckpointError(
             f"{path} was changed since it was saved; restore it, or if you changed it on purpose, "
@@ -131,13 +195,13 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
 
 
 def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source: str) -> ConfigT:
-    """A saved configuration as the dataclass; unknown keys are an error."""
+    """A saved configuration as the dataclass; unknown settings raise `CheckpointError`."""
     known = {field.name for field in fields(config_class)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise CheckpointError(f"{source}: unknown settings {unknown}; known are {sorted(known)}")
     settings: dict[str, Any] = {
-        name: tuple(x) if isinstance(x, list) else x for name, x in values.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
     try:
         return config_class(**settings)
@@ -146,7 +210,7 @@ def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source
 
 
 def load_weights(model: nn.Module, path: Path, digest: str) -> None:
-    """Copy the weights of `path` into `model`, after checking every byte of them."""
+    """Load the weights in `path` into `model`, if their SHA-256 is `digest`."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -164,10 +228,10 @@ def load_weights(model: nn.Module, path: Path, digest: str) -> None:
 
 
 def saved_file(source: str, name: str, **download: Any) -> Path:
-    """The path of one file of a saved model, fetched from the hub unless `source` is a folder."""
+    """The path of one file of a saved model, downloaded unless `source` is a folder."""
     if Path(source).is_dir():
         path = Path(source) / name
-        if not path.is_file() and (Path(source) / TRAINING).is_file():
+        if not path.is_file() and (Path(source) / RUN).is_file():
             raise CheckpointError(
                 f"the training in {source} is not finished; give the same train command again to "
                 "go on"
@@ -176,51 +240,101 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
             raise CheckpointError(f"{source} holds no {name}; is it a saved model?")
         return path
     _check_hub_name(source)
-    wanted = not download.get("local_files_only", False)
-    with asking_hub(wanted=wanted, endpoint=download.get("endpoint")) as reachable:
-        try:
-            return Path(hf_hub_download(source, name, **download))
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            away = isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
-            told = (
-                OUT_OF_REACH
-                if away and not reachable
-                else f"and the Hugging Face hub did not give it ({_first_line(error)})"
-            )
-            raise CheckpointError(
-                f"{source!r} is no folder, {told}; give a folder with {CONFIG} and {WEIGHTS}"
-            ) from error
+    offline = download.pop("local_files_only", False) or not hub_answers(download.get("endpoint"))
+    try:
+        with quiet_libraries():
+            return Path(hf_hub_download(source, name, local_files_only=offline, **download))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        missing = isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
+        reason = (
+            "the Hugging Face hub is out of reach, and no copy is in the cache"
+            if missing and offline
+            else f"and the Hugging Face hub did not give it ({_first_line(error)})"
+        )
+        raise CheckpointError(f"{source!r} is no folder, {reason}; {WANTED}") from error
+
+
+def hub_answers(endpoint: str | None = None) -> bool:
+    """Whether the Hugging Face hub is in reach: one request, with a time-out of 5 s.
+
+    The hub's own library retries for half a minute before it falls back on its cache.
+    """
+    from huggingface_hub import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(endpoint or constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception:  # noqa: BLE001, the errors of whichever HTTP client the hub's library uses
+        return False
+    return True
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Turn off the log lines of huggingface_hub, transformers and timm: our errors say it all."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers", "timm")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def library_of(config: Mapping[str, object]) -> Library | None:
+    """The library that wrote a `config.json`: each has keys that no other writes."""
+    if "model_type" in config:
+        return "transformers"
+    if "architecture" not in config:
+        return None
+    return "Clearhead" if {"model", "sha256", "config_sha256"} & set(config) else "timm"
+
+
+def is_path(source: str) -> bool:
+    """Whether `source` can only be a path: ./model, /models/a, ~/a, a/b/c, or the name of a file.
+
+    OWNER/NAME may be a folder, or a repository on the hub.
+    """
+    return (
+        source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+        or source.endswith(("/", *FILE_ENDINGS))
+    )
+
+
+def missing_folder(source: str) -> str:
+    """The message for a path that is no folder, in one line whatever characters it holds."""
+    text = source if source.isprintable() else repr(source)
+    if Path(source).exists():
+        return f"{text} is a file; a model is a folder"
+    return f"there is no folder {text}"
 
 
 def _check_hub_name(source: str) -> None:
-    """Raise `CheckpointError` for what the hub need not be asked for."""
-    wanted = f"give a folder with {CONFIG} and {WEIGHTS}, or OWNER/NAME on the Hugging Face hub"
-    if source.startswith(FOREIGN):
+    """Raise `CheckpointError` for a source that cannot be OWNER/NAME on the hub."""
+    wanted = f"{WANTED}, or OWNER/NAME on the Hugging Face hub"
+    if source.startswith(("timm:", "hf:")):
         raise CheckpointError(
-            f"{source}: only `clearhead explain` (pictures) and `clearhead attend` (text) read "
+            f"{source}: only `clearhead explain` (pictures) and `clearhead attend` (text) load "
             f"models of timm and transformers; {wanted}"
         )
-    if names_a_path(source) or Path(source).exists():
-        raise CheckpointError(f"{no_folder(source)}; {wanted}")
+    if is_path(source) or Path(source).exists():
+        raise CheckpointError(f"{missing_folder(source)}; {wanted}")
     if source.count("/") != 1:
         raise CheckpointError(f"no model at {source!r}: {wanted}")
 
 
 def _digest(saved: dict[str, Any]) -> str:
-    """SHA-256 of what is said, however it is spaced: a formatter may touch the file."""
-    said = {name: saved[name] for name in SETTINGS}
-    return sha256(json.dumps(said, sort_keys=True).encode())
+    """SHA-256 of the settings, whatever the file's layout: a formatter may touch it."""
+    settings = {name: saved[name] for name in SAVED_KEYS}
+    return sha256(json.dumps(settings, sort_keys=True).encode())
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _check_architecture(saved: dict[str, Any], expected: str, source: str) -> None:
-    if saved["architecture"] != expected:
-        raise CheckpointError(
-            f"{source} holds a {saved['architecture']}, not a {expected}; use clearhead.load()"
-        )
 
 
 def _check_tensors(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

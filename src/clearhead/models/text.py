@@ -6,20 +6,24 @@ from torch import Tensor, nn
 
 from clearhead.attention import causal_mask
 from clearhead.errors import ConfigError, InputError
-from clearhead.models.block import LAYER_NORM_EPS
 from clearhead.models.config import TextConfig
-from clearhead.models.encoder import Encoder
-from clearhead.models.initial import init_weights
-from clearhead.models.positions import sincos_places
+from clearhead.models.layers import LAYER_NORM_EPS, Encoder, init_weights, sincos_sequence
 from clearhead.models.pretrained import Pretrained
 
 
 class TextTransformer(Pretrained):
-    """Words → tokens + positions → blocks → norm → for each place, a logit for each word.
+    """Word embeddings + positions → blocks → norm → a logit for each word at each position.
 
-    Bidirectional it learns to fill in words that are masked (Devlin et al. 2019, BERT, arXiv
-    1810.04805); causal, to say the next word (Radford et al. 2018, GPT). Block and attention are
-    those of `VisionTransformer`.
+    Bidirectional, it is a masked language model (Devlin et al. 2019, BERT, arXiv 1810.04805);
+    causal, a next-word model (Radford et al. 2018, GPT). Block and attention are those of
+    `VisionTransformer`.
+
+    Args:
+        config: The configuration, with a vocabulary.
+
+    Raises:
+        ConfigError: If the vocabulary is empty.
+
     """
 
     config_class = TextConfig
@@ -43,31 +47,42 @@ class TextTransformer(Pretrained):
         )
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(embed_dim, words)
-        self._initialise()
+        self.apply(init_weights)
+        if isinstance(self.pos_embed, nn.Parameter):
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(
         self,
         ids: Int[Tensor, "batch tokens"],
         padding_mask: Bool[Tensor, "batch tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens words"]:
-        """Logits over the vocabulary, for every place.
+        """Predict a word at every position.
 
-        `padding_mask` is True where a word is and False at padding, which nobody attends to.
+        Args:
+            ids: Ids of words, int64 or int32, of shape (batch, tokens).
+            padding_mask: True at words, False at padding, which no token attends to.
+
+        Returns:
+            Logits over the vocabulary, of shape (batch, tokens, words).
+
+        Raises:
+            InputError: If ids or mask have a wrong shape or type, or an id is not in the
+                vocabulary.
+
         """
         self._check(ids, padding_mask)
-        mask = None if padding_mask is None else self._joined_mask(padding_mask)
-        causal = self.config.causal and mask is None
-        tokens = self.blocks(self.embedded(ids), attn_mask=mask, is_causal=causal)
+        mask = None if padding_mask is None else self._attn_mask(padding_mask)
+        is_causal = self.config.causal and mask is None
+        tokens = self.blocks(self.embedded(ids), attn_mask=mask, is_causal=is_causal)
         logits: Tensor = self.head(self.norm(tokens))
         return logits
 
     def embedded(self, ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens embed_dim"]:
-        """The tokens that enter the first block: words and their places."""
+        """The input of the first block: word embeddings and positions."""
         tokens: Tensor = self.token_embed(ids)
         return tokens if self.pos_embed is None else tokens + self.pos_embed[:, : ids.shape[1]]
 
-    def _joined_mask(self, padding_mask: Tensor) -> Tensor:
-        """Who may attend to whom: words, and in a causal model those that stand no later."""
+    def _attn_mask(self, padding_mask: Tensor) -> Tensor:
         keys = padding_mask[:, None, None, :]
         if not self.config.causal:
             return keys
@@ -82,7 +97,7 @@ class TextTransformer(Pretrained):
             )
         if ids.dtype not in (torch.int64, torch.int32):
             raise InputError(
-                f"ids must be int64 or int32 (places in the vocabulary), got {ids.dtype}"
+                f"ids must be int64 or int32 (indices into the vocabulary), got {ids.dtype}"
             )
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < words:
             raise InputError(
@@ -99,15 +114,10 @@ class TextTransformer(Pretrained):
     def _make_positions(self, config: TextConfig) -> None:
         self.pos_embed: Tensor | None
         if config.pos_embed == "learned":
-            places = torch.zeros(1, config.context_length, config.embed_dim)
-            self.pos_embed = nn.Parameter(places)
+            positions = torch.zeros(1, config.context_length, config.embed_dim)
+            self.pos_embed = nn.Parameter(positions)
         elif config.pos_embed == "sincos":
-            places = sincos_places(config.embed_dim, config.context_length)
-            self.register_buffer("pos_embed", places)
+            positions = sincos_sequence(config.embed_dim, config.context_length)
+            self.register_buffer("pos_embed", positions)
         else:
             self.pos_embed = None
-
-    def _initialise(self) -> None:
-        self.apply(init_weights)
-        if isinstance(self.pos_embed, nn.Parameter):
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)

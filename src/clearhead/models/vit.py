@@ -1,25 +1,30 @@
-"""The Vision Transformer: an image read as a sequence of patches."""
+"""The Vision Transformer: an image as a sequence of patches."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.models.block import LAYER_NORM_EPS
 from clearhead.models.config import ViTConfig
-from clearhead.models.encoder import Encoder
-from clearhead.models.initial import init_weights
-from clearhead.models.inputs import check_images
-from clearhead.models.patches import PatchEmbed
-from clearhead.models.positions import sincos_positions
-from clearhead.models.pretrained import Pretrained
+from clearhead.models.layers import (
+    LAYER_NORM_EPS,
+    Encoder,
+    PatchEmbed,
+    init_weights,
+    sincos_grid,
+)
+from clearhead.models.pretrained import ImageModel
 
 
-class VisionTransformer(Pretrained):
-    """Patches → tokens + positions → blocks → norm → mean (or class token) → one linear head.
+class VisionTransformer(ImageModel):
+    """Patches → tokens + positions → blocks → norm → mean (or class token) → linear head.
 
     (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929.) Parameters are
     named as in timm's `VisionTransformer`; with mean pooling that is `global_pool="avg",
     fc_norm=False, class_token=False` there.
+
+    Args:
+        config: The configuration; by default that of the digit classifier.
+
     """
 
     config_class = ViTConfig
@@ -43,7 +48,11 @@ class VisionTransformer(Pretrained):
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
-        self._initialise()
+        self.apply(init_weights)
+        if isinstance(self.pos_embed, nn.Parameter):
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=1e-6)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -58,15 +67,26 @@ class VisionTransformer(Pretrained):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes"]:
-        """Logits of normalised images."""
-        check_images(images, self.config)
+        """Classify images.
+
+        Args:
+            images: Normalised images of shape (batch, channels, height, width).
+
+        Returns:
+            Logits of shape (batch, classes).
+
+        Raises:
+            InputError: If the images have another shape than the configuration, or are integers.
+
+        """
+        self.check_images(images)
         logits: Tensor = self.head(self.pooled(self.norm(self.blocks(self.embedded(images)))))
         return logits
 
     def embedded(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """The tokens that enter the first block: patches, class token if any, and positions."""
+        """The input of the first block: patch tokens, class token if any, and positions."""
         tokens: Tensor = self.patch_embed(images)
         if self.cls_token is not None:
             tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
@@ -84,15 +104,8 @@ class VisionTransformer(Pretrained):
             tokens = config.num_prefix_tokens + config.grid[0] * config.grid[1]
             self.pos_embed = nn.Parameter(torch.zeros(1, tokens, config.embed_dim))
         elif config.pos_embed == "sincos":
-            patches = sincos_positions(config.embed_dim, config.grid)
+            patches = sincos_grid(config.embed_dim, config.grid)
             prefix = torch.zeros(1, config.num_prefix_tokens, config.embed_dim)
             self.register_buffer("pos_embed", torch.cat([prefix, patches], dim=1))
         else:
             self.pos_embed = None
-
-    def _initialise(self) -> None:
-        self.apply(init_weights)
-        if isinstance(self.pos_embed, nn.Parameter):
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        if self.cls_token is not None:
-            nn.init.normal_(self.cls_token, std=1e-6)

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from clearhead.errors import ConfigError
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.attention import AttentionOf, attention_of
 from clearhead.serve.bodies import ClientGoneError, LastResponse
 from clearhead.serve.config import ServeConfig

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clearhead.data.pixels import normalize
 from clearhead.errors import InputError, NothingCapturedError
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.recording._capture import capture
 
 Weights = Float[Tensor, "layers batch heads queries keys"]

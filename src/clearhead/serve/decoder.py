@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clearhead.errors import ImageError, InputError
-from clearhead.inference.prepare import Prepared
+from clearhead.inference import ModelInput
 from clearhead.models.config import ImageModelConfig
 from clearhead.serve.frames import frame, read_frame
 from clearhead.serve.tensors import pictures_from, read_request
@@ -66,7 +66,7 @@ def decode(header: dict[str, Any], body: bytes, config: ImageModelConfig, most: 
     return _pixels(pictures, request)
 
 
-def _pixels(pictures: list[Prepared], request: dict[str, Any]) -> bytes:
+def _pixels(pictures: list[ModelInput], request: dict[str, Any]) -> bytes:
     said = [{"warnings": one.warnings, "found": one.found} for one in pictures]
     pixels = np.stack([one.pixels.numpy() for one in pictures])
     return frame({"pictures": said, "shape": pixels.shape, **request}, pixels.tobytes())

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import torch
 from fastapi import HTTPException
 
-from clearhead.inference.prepare import Prepared
+from clearhead.inference import ModelInput
 from clearhead.models.config import ImageModelConfig
 from clearhead.serve.decoder import settings_of
 from clearhead.serve.decoder_process import DecoderProcess
@@ -32,7 +32,7 @@ WATCH_SECONDS = 0.25
 class Decoded:
     """The pictures of a request; of a tensor also its id and the outputs it asks for."""
 
-    pictures: tuple[Prepared, ...]
+    pictures: tuple[ModelInput, ...]
     request_id: str | None = None
     outputs: tuple[str, ...] = ()
 
@@ -179,7 +179,7 @@ def _decoded(header: dict[str, Any], pixels: bytes) -> Decoded:
     rows = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(header["shape"])
     return Decoded(
         tuple(
-            Prepared(row, tuple(said["warnings"]), said["found"])
+            ModelInput(row, tuple(said["warnings"]), said["found"])
             for row, said in zip(rows, header["pictures"], strict=True)
         ),
         header.get("id"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from clearhead.inference._predict import Prediction
+from clearhead.inference import Prediction
 from clearhead.serve.openapi import infer_body, refusals
 from clearhead.serve.schemas import (
     InferResponse,

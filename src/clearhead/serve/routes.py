@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from clearhead.inference._predict import Prediction
+from clearhead.inference import Prediction
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve.direct import DirectRoute
 from clearhead.serve.openapi import PICTURE_BODY, refusals
@@ -87,7 +87,7 @@ def _answer(service: Service, prediction: Prediction) -> dict[str, Any]:
         "runner_up": prediction.runner_up,
         "runner_up_probability": prediction.runner_up_probability,
         "probabilities": list(prediction.probabilities),
-        "classes": list(service.model.config.answers),
+        "classes": list(service.model.config.labels),
         "warnings": list(prediction.warnings),
     }
 

@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from fastapi import HTTPException, Request
 
-from clearhead.inference.prepare import Prepared
-from clearhead.models.build import ImageModel
+from clearhead.inference import ModelInput
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.admission import Admission
 from clearhead.serve.attention import AttentionOf
 from clearhead.serve.batcher import Batcher
@@ -66,7 +66,7 @@ class Service:
     async def _warm_up(self) -> None:
         """The first forward pass is much the slowest, so nobody shall wait for it."""
         config = self.model.config
-        blank = Prepared(torch.zeros(config.in_channels, *config.image_shape, dtype=torch.uint8))
+        blank = ModelInput(torch.zeros(config.in_channels, *config.image_shape, dtype=torch.uint8))
         await asyncio.to_thread(self.batcher.run, [Work(pictures=(blank,))])
 
     async def ask(

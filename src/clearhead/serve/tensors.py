@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from clearhead.errors import InputError
-from clearhead.inference.prepare import Prepared
+from clearhead.inference import ModelInput
 from clearhead.models.config import ImageModelConfig
 from clearhead.serve.schemas import InferRequest, Tensor
 
@@ -29,13 +29,13 @@ def read_request(body: bytes) -> InferRequest:
         raise InputError(f"{where}: {first['msg']}") from error
 
 
-def pictures_from(request: InferRequest, config: ImageModelConfig, most: int) -> list[Prepared]:
+def pictures_from(request: InferRequest, config: ImageModelConfig, most: int) -> list[ModelInput]:
     """One picture a row of the input tensor; the model's own pixels, nothing is found or moved."""
     if [tensor.name for tensor in request.inputs] != [INPUT]:
         names = [tensor.name for tensor in request.inputs]
         raise InputError(f'there is one input, "{INPUT}"; got {names}')
     pixels = _pixels(request.inputs[0], config, most)
-    return [Prepared(torch.from_numpy(row)) for row in pixels]
+    return [ModelInput(torch.from_numpy(row)) for row in pixels]
 
 
 def _pixels(tensor: Tensor, config: ImageModelConfig, most: int) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.errors import ImageError
-from clearhead.inference.prepare import Prepared, prepare
+from clearhead.inference import ModelInput, prepare
 from clearhead.models.config import ImageModelConfig
 
 MULTIPART = "multipart/form-data"
 
 
-def picture_from(body: bytes, content_type: str, config: ImageModelConfig) -> Prepared:
+def picture_from(body: bytes, content_type: str, config: ImageModelConfig) -> ModelInput:
     """The picture that is the body, or the one file in it if the body is a form.
 
     Raises `ImageError` if there is none that can be read.

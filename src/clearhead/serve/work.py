@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.inference._predict import Prediction, answer
-from clearhead.inference.prepare import Prepared
-from clearhead.models.build import ImageModel
+from clearhead.inference import ModelInput, Prediction, predict_inputs
+from clearhead.models.pretrained import ImageModel
 from clearhead.serve.attention import AttentionOf
 
 Attention = Float[Tensor, "layers batch heads queries keys"]
@@ -19,7 +18,7 @@ Attention = Float[Tensor, "layers batch heads queries keys"]
 class Work:
     """The pictures of one request, and whether their attention is wanted too."""
 
-    pictures: tuple[Prepared, ...]
+    pictures: tuple[ModelInput, ...]
     explain: bool = False
 
 
@@ -52,7 +51,9 @@ def worker(model: ImageModel, attention_of: AttentionOf) -> Run:
 
 
 def _do(model: ImageModel, attention_of: AttentionOf, batch: Sequence[Work]) -> list[Done]:
-    predictions = iter(answer(model, [picture for work in batch for picture in work.pictures]))
+    predictions = iter(
+        predict_inputs(model, [picture for work in batch for picture in work.pictures])
+    )
     explained = [picture for work in batch if work.explain for picture in work.pictures]
     attention = (
         attention_of(model, torch.stack([picture.pixels for picture in explained]))

@@ -86,7 +86,7 @@ def run(trial: Trial) -> Values:
     if trial.arm == "drawn":
         return drawn_variances(trial)
     if trial.arm == "shipped":
-        return reader_variances(cast("VisionTransformer", load()), trial)
+        return reader_variances(load(), trial)
     settings = trial.settings
     config = ViTConfig(
         embed_dim=EMBED_DIM,

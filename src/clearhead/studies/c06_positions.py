@@ -36,7 +36,7 @@ from clearhead.insight.answers import probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, QUERY
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.config import PosEmbed, ViTConfig
-from clearhead.models.patches import cut_patches
+from clearhead.models.layers import cut_patches
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.selection import outcomes_of, values_of

@@ -39,6 +39,7 @@ from clearhead.insight.heads.roles import MOST_PIXELS_MOVED, NO_CLEAR_ROLE, desc
 from clearhead.insight.heads.untrained import untrained_heads
 from clearhead.insight.ink import ink_of
 from clearhead.models.build import load
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording._capture import Change, intervene
 from clearhead.recording._record import AttentionRecord
@@ -74,7 +75,7 @@ def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
 def run(trial: Trial) -> Values:
     """Train a reader, or take the shipped one, and measure its heads."""
     settings = trial.settings
-    model = load()
+    model: ImageModel = load()
     if trial.arm == "small":
         model = train_contender(
             "vit", digits=settings["digits"], steps=settings["steps"], seed=trial.seed

@@ -32,9 +32,10 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measured import measure_heads
 from clearhead.insight.tokens import Grid, coordinates
-from clearhead.models.build import ImageModel, build, load
+from clearhead.models.baselines import ConvNet
+from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
-from clearhead.models.mlp import PatchMLP
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.receptive_field import SEEN, layer_fields, reached_share, seen_share
@@ -83,7 +84,7 @@ def run(trial: Trial) -> Values:
     """By layer: share of pixels reached, share seen, attention distance; and the last fields."""
     name, state = trial.arm.split()
     model = _model(name, state, trial)
-    if isinstance(model, PatchMLP):
+    if not isinstance(model, VisionTransformer | ConvNet):
         raise TypeError("a model without attention or convolutions has no field to widen")
     unseen = unseen_digits(trial.settings["unseen"], trial.seed)
     images = normalize(unseen.images, model.config)

@@ -40,7 +40,7 @@ from clearhead.insight.figures.drawing import new_figure
 from clearhead.insight.heads.measures import entropy
 from clearhead.insight.ink import ink_of
 from clearhead.insight.tokens import Grid
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording._capture import capture
 from clearhead.studies.contenders import CONTENDERS, train_contender

@@ -43,7 +43,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clearhead.data.text.sentences import Asked, Pairs, open_sentences, sentences
-from clearhead.inference.pronouns import pronoun_score
+from clearhead.inference import pronoun_score
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.insight.figures.drawing import new_figure
 from clearhead.models.text import TextTransformer

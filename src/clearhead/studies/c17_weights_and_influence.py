@@ -41,6 +41,7 @@ from clearhead.insight.maps.standard import RAW, RELEVANCE, ROLLOUT, VALUES, sta
 from clearhead.insight.mattered.baselines import Baseline
 from clearhead.insight.mattered.faithfulness import faithfulness, visible_change
 from clearhead.models.build import load
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.contenders import train_contender
 from clearhead.studies.digits import unseen_digits
@@ -84,7 +85,7 @@ def trials(budget: Budget, seeds: range) -> tuple[Trial, ...]:
 def run(trial: Trial) -> Values:
     """Train a reader, or take the shipped one, and hold its maps against its answers."""
     settings = trial.settings
-    model = load()
+    model: ImageModel = load()
     if trial.arm == "small":
         model = train_contender(
             "vit", digits=settings["digits"], steps=settings["steps"], seed=trial.seed

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from clearhead.inference._evaluate import predict_dataset
-from clearhead.inference.metrics import negative_log_likelihood
+from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.insight.figures.colours import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.studies.digits import training_digits, unseen_digits
 from clearhead.studies.fit import Watch, fit
 from clearhead.studies.study import Values
@@ -104,7 +103,7 @@ def reading(model: ImageModel, *, unseen: int, seed: int) -> Values:
     of one seed read the same ones.
     """
     digits = unseen_digits(unseen, seed)
-    probabilities = predict_dataset(model, digits.images)
+    probabilities = predict_probabilities(model, digits.images)
     right = (probabilities.argmax(dim=1) == digits.labels).double().mean()
     return {
         "accuracy": 100 * float(right),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from clearhead.data.images import ImageDataset
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import LearningConfig, TextTrainConfig, TrainConfig
 from clearhead.training.distributed import World

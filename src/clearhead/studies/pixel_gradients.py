@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.mattered.curves import patch_shape
 from clearhead.insight.tokens import Grid
 from clearhead.models.vit import VisionTransformer

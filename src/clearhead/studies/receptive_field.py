@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.models.cnn import ConvNet
+from clearhead.models.baselines import ConvNet
 from clearhead.models.vit import VisionTransformer
 
 # A pixel counts as seen from this share of the largest gradient on (Luo et al. 2016, section 4).

@@ -1,8 +1,8 @@
 """Small digit readers that a study trains for itself, in a few seconds each."""
 
 from clearhead.data.images import ImageDataset
-from clearhead.models.build import ImageModel
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.studies.fit import fit
 from clearhead.training.config import TrainConfig
 

@@ -10,12 +10,14 @@ import torch
 from clearhead._atomic import write_atomic
 from clearhead.data.download import Report
 from clearhead.data.images import ImageDataset
-from clearhead.inference._evaluate import Evaluation, predict_dataset
-from clearhead.inference.matching import load_for
-from clearhead.inference.plots import draw_digits
-from clearhead.models.build import ImageModel
-from clearhead.models.card import write_card
+from clearhead.inference import (
+    Evaluation,
+    load_dataset_for,
+    predict_probabilities,
+    save_evaluation_plot,
+)
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World, join_world
 from clearhead.training.loop import Trained, train
@@ -48,8 +50,8 @@ def load_parts(
 ) -> Parts:
     """Both parts of the data set, so that what is wrong with one shows before hours of training."""
     return Parts(
-        load_for(config.model, config.data, "train", root=root, report=report),
-        load_for(config.model, config.data, "test", root=root, report=report),
+        load_dataset_for(config.model, config.data, "train", root=root, report=report),
+        load_dataset_for(config.model, config.data, "test", root=root, report=report),
     )
 
 
@@ -78,8 +80,8 @@ def run_job(
         if world.is_first:
             metrics = {"config": asdict(config), "test": evaluation.to_dict()}
             write_atomic(out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
-            draw_digits(evaluation, data.test, out / PICTURE)
-            write_card(out, trained.model, config.model, _measured(evaluation, data.test.name))
+            save_evaluation_plot(evaluation, data.test, out / PICTURE)
+            trained.model.write_card(out, _measured(evaluation, data.test.name))
         return JobResult(trained, evaluation, world.is_first)
 
 
@@ -111,7 +113,7 @@ def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) ->
     Each process takes every n-th batch; batches are the same for any number of processes.
     """
     batches = torch.split(dataset.images, EVALUATION_BATCH)
-    mine = [predict_dataset(model, batch) for batch in batches[world.rank :: world.size]]
+    mine = [predict_probabilities(model, batch) for batch in batches[world.rank :: world.size]]
     shape = (0, len(dataset.class_names))
     shares = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
     parts = [iter(torch.split(share, EVALUATION_BATCH)) for share in shares]

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clearhead.data.datasets import ImageDataset
 from clearhead.errors import DivergenceError
-from clearhead.inference.matching import check_dataset
+from clearhead.inference import check_dataset
 from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
 from clearhead.training.config import LearningConfig, TrainConfig
 from clearhead.training.distributed import World

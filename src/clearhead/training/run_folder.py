@@ -12,10 +12,9 @@ from torch import Tensor
 
 from clearhead._atomic import write_atomic
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.models.pretrained import TRAINING
+from clearhead.models.pretrained import RUN
 from clearhead.training.config import NEEDED, LearningConfig
 
-RUN = TRAINING
 CHECKPOINTS = "checkpoints"
 
 

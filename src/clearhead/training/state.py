@@ -10,7 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import TypeVar
 
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.models.build import ImageModel, Model, build, load, load_text
+from clearhead.models.build import Model, build, load
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from clearhead.training.config import TextTrainConfig, TrainConfig
@@ -99,7 +100,7 @@ class TrainingState(Generic[ModelT]):
 def _weights_of(source: str, model: Model) -> dict[str, Tensor]:
     """The weights of `source`, which may see other words than the model, but is like it else."""
     is_text = isinstance(model, TextTransformer)
-    source_model = load_text(source) if is_text else load(source)
+    source_model: Model = load(source, TextTransformer) if is_text else load(source, ImageModel)
     theirs, ours = asdict(source_model.config), asdict(model.config)
     if is_text:
         theirs["causal"] = ours["causal"]

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clearhead._atomic import write_atomic
-from clearhead.inference.pronouns import PronounScore, pronoun_scores
-from clearhead.models.card import write_card
+from clearhead.inference import PronounScore, pronoun_scores
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import join_world
@@ -48,13 +47,13 @@ def run_text_job(
         scores = pronoun_scores(trained.model.cpu())
         if world.is_first:
             _write_metrics(config, scores, out / METRICS)
-            write_card(out, trained.model, config.model, _measured(scores))
+            trained.model.write_card(out, _measured(scores))
         return TextJobResult(trained, scores, world.is_first)
 
 
 def _unseen(scores: tuple[PronounScore, ...]) -> PronounScore:
     """The figure that stands for all: nouns that never met in training, asked by place."""
-    return next(score for score in scores if score.pairs == "unseen" and score.asked == "place")
+    return next(score for score in scores if score.pairs == "unseen" and score.question == "place")
 
 
 def _measured(scores: tuple[PronounScore, ...]) -> str:

@@ -14,7 +14,8 @@ from clearhead.data.pixels import normalize
 from clearhead.data.preprocessing.decode import open_picture
 from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL, Digit, read_digit
 from clearhead.data.preprocessing.grey import to_grey
-from clearhead.models.build import ImageModel, load
+from clearhead.models.build import load
+from clearhead.models.pretrained import ImageModel
 
 from .drawings import FONTS, photographed, printed, stroke
 

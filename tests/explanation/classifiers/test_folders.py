@@ -16,7 +16,7 @@ from clearhead.explanation.classifiers.named import open_reader
 from clearhead.explanation.text.attend import open_text_reader
 from clearhead.models.build import build
 from clearhead.models.config import ViTConfig
-from clearhead.models.maker import maker_of
+from clearhead.models.pretrained import library_of
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def refused(source: str, *, text: bool = False) -> str:
 def test_each_library_is_known_by_its_configuration(
     timm_folder: Path, hf_folder: Path, own: Path
 ) -> None:
-    assert maker_of(json.loads((timm_folder / "config.json").read_bytes())) == "timm"
-    assert maker_of(json.loads((hf_folder / "config.json").read_bytes())) == "transformers"
-    assert maker_of(json.loads((own / "config.json").read_bytes())) == "Clearhead"
-    assert maker_of({}) is None
-    assert maker_of({"architecture": "vit", "pretrained_cfg": {}}) == "timm"
-    assert maker_of({"architecture": "VisionTransformer", "model": {}}) == "Clearhead"
+    assert library_of(json.loads((timm_folder / "config.json").read_bytes())) == "timm"
+    assert library_of(json.loads((hf_folder / "config.json").read_bytes())) == "transformers"
+    assert library_of(json.loads((own / "config.json").read_bytes())) == "Clearhead"
+    assert library_of({}) is None
+    assert library_of({"architecture": "vit", "pretrained_cfg": {}}) == "timm"
+    assert library_of({"architecture": "VisionTransformer", "model": {}}) == "Clearhead"
 
 
 def test_a_folder_of_another_library_is_told_with_its_own_name(

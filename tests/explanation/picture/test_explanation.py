@@ -11,7 +11,7 @@ import clearhead as ch
 from clearhead.errors import CaptureError, ImageError, InputError, NothingCapturedError
 from clearhead.explanation.classifiers.reader import Reader, View
 from clearhead.explanation.picture.explanation import Explanation, explain
-from clearhead.inference.prepare import prepare
+from clearhead.inference import prepare
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ViTConfig

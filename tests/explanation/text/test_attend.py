@@ -26,12 +26,12 @@ TOKENS = ("the", "dog", "chased", "the", "ball", "because", "it", "was", "hungry
 
 def weights_of(model: str, text: str = SENTENCE) -> list[torch.Tensor]:
     """Written out: the softmax of scaled scores of each layer, with no capture."""
-    network = ch.load_text(model)
+    network = ch.load(model)
     ids = torch.tensor([WordTokenizer(network.config.vocabulary).encode(text).ids])
     x, found = network.embedded(ids), []
     later = torch.ones(ids.shape[1], ids.shape[1]).triu(1).bool()
     for block in network.blocks:
-        qkv = block.attn.qkv(block.norm1(x))  # type: ignore[operator, union-attr]
+        qkv = block.attn.qkv(block.norm1(x))
         query, key, _ = qkv.unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
         scores = query @ key.transpose(-1, -2) / 8**0.5
         if network.config.causal:
@@ -150,7 +150,7 @@ def test_who_is_meant_is_not_asked_of_a_model_that_does_not_know_the_words() -> 
 def test_no_question_is_asked_where_none_can_be() -> None:
     model = build(TextConfig(vocabulary=("[padding]", "[unknown]", "[mask]", "it", "."))).eval()
     assert answer_of(model, "it.") is None  # it has no words for the question
-    shipped = ch.load_text()
+    shipped = ch.load("sentences")
     assert answer_of(shipped, "The cat sat.") is None
     assert answer_of(shipped, "The cat sat. The dog sat because it was tired.") is None
     assert answer_of(shipped, SENTENCE) is not None

@@ -13,7 +13,7 @@ from clearhead.insight.maps.relevance import (
     relevance_of,
     weight_gradient,
 )
-from clearhead.models.block import Block
+from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from clearhead.errors import CheckpointError
-from clearhead.models.maker import CALLED, maker_of
+from clearhead.models.pretrained import SOURCE_FORMATS, library_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
@@ -17,12 +17,14 @@ SAVED_BY = {
 
 def check_folder(folder: Path, wanted: Literal["timm", "transformers"]) -> None:
     """Raise `CheckpointError` unless the folder holds a model of that library, as safetensors."""
-    maker = maker_of(_config(folder))
+    maker = library_of(_config(folder))
     if maker is None or maker != wanted:
         told = f"{folder} holds no model of {wanted} ({_lack(folder, wanted)})"
         if maker is None:
             raise CheckpointError(f"{told}; save one there: {SAVED_BY[wanted]}")
-        raise CheckpointError(f"{told}; {CALLED[maker].format(folder)} for a model of {maker}")
+        raise CheckpointError(
+            f"{told}; {SOURCE_FORMATS[maker].format(folder)} for a model of {maker}"
+        )
     names = sorted(path.name for path in folder.glob("*.safetensors"))
     if (WEIGHTS not in names) if wanted == "timm" else not names:
         raise CheckpointError(

@@ -16,7 +16,7 @@ from clearhead.explanation.classifiers.folders import check_folder
 from clearhead.explanation.classifiers.libraries import fetching_weights, import_library
 from clearhead.explanation.classifiers.photos import denormalised, open_photo
 from clearhead.explanation.classifiers.reader import Reader, View
-from clearhead.models.hub import names_a_path, no_folder
+from clearhead.models.pretrained import is_path, missing_folder
 
 ELSEWHERE = "hf:FOLDER, a folder as transformers' save_pretrained writes it"
 NO_PROCESSOR = (
@@ -66,8 +66,8 @@ def is_a_folder(name: str, elsewhere: str) -> bool:
     if Path(name).is_dir():
         check_folder(Path(name), "transformers")
         return True
-    if names_a_path(name):
-        raise CheckpointError(f"{no_folder(name)}; give {elsewhere}, or hf:OWNER/NAME")
+    if is_path(name):
+        raise CheckpointError(f"{missing_folder(name)}; give {elsewhere}, or hf:OWNER/NAME")
     return False
 
 

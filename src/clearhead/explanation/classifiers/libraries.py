@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import torch
+from huggingface_hub import constants
 
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
-from clearhead.models.hub import asking_hub
+from clearhead.models.pretrained import hub_answers, quiet_libraries
 
 LONGEST = 100  # letters of what a library says
 AS_A_PAIR = "pip install --force-reinstall torch torchvision"
@@ -38,7 +39,8 @@ def fetching_weights(source: str, elsewhere: str, *, is_here: bool) -> Iterator[
     Where the hub is out of reach only its cache is looked into. No pickle is read: safetensors
     alone. What `is_here`, in a folder, needs no network and gets none.
     """
-    with asking_hub(wanted=not is_here) as reachable, _without_pickle(source):
+    reachable = not is_here and hub_answers()
+    with quiet_libraries(), _offline(not reachable), _without_pickle(source):
         try:
             yield
         except ClearheadError:
@@ -62,6 +64,16 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, KeyError):
         line = f"{kind}: {line}"
     return line if len(line) <= LONGEST else f"{line[:LONGEST].rstrip()} …"
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from clearhead.data.pixels import normalize
 from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.explanation.classifiers.libraries import fetching_weights
 from clearhead.explanation.classifiers.reader import Reader, View
-from clearhead.inference.prepare import prepare, reads_digits
-from clearhead.models.build import SHIPPED, ImageModel, load
-from clearhead.models.hub import names_a_path
+from clearhead.inference import prepare, uses_digit_preprocessing
+from clearhead.models.build import SHIPPED, load
+from clearhead.models.pretrained import ImageModel, is_path
 
 ELSEWHERE = "a folder that clearhead saved"
 
@@ -16,9 +16,9 @@ ELSEWHERE = "a folder that clearhead saved"
 def open_own(source: str) -> Reader:
     """The shipped "digits", a saved folder, or OWNER/NAME; `CheckpointError` if it is not there."""
     is_here = source in SHIPPED or Path(source).exists() or source.count("/") != 1
-    is_here = is_here or names_a_path(source)
+    is_here = is_here or is_path(source)
     with fetching_weights(source, ELSEWHERE, is_here=is_here):
-        return read_with(load(source), source)
+        return read_with(load(source, ImageModel), source)
 
 
 def read_with(model: ImageModel, name: str) -> Reader:
@@ -30,9 +30,9 @@ def read_with(model: ImageModel, name: str) -> Reader:
         return View(
             inputs=normalize(prepared.pixels[None], config),
             pixels=prepared.pixels,
-            is_ink=reads_digits(config),
+            is_ink=uses_digit_preprocessing(config),
             warnings=prepared.warnings,
             found=prepared.found,
         )
 
-    return Reader(name=name, model=model, class_names=config.answers, look=look)
+    return Reader(name=name, model=model, class_names=config.labels, look=look)

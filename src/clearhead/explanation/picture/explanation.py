@@ -22,11 +22,15 @@ from clearhead.explanation.picture.influence import (
     why_no_silence,
 )
 from clearhead.explanation.picture.kept import Size, choose
-from clearhead.inference._predict import SURE, UNSURE, Prediction
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import (
+    CONFIDENCE_THRESHOLD,
+    LOW_CONFIDENCE,
+    Prediction,
+    evaluation_mode,
+)
 from clearhead.insight.maps.relevance import Relevance, logits_of
 from clearhead.insight.tokens import Grid
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.recording._capture import Layers, capture
 from clearhead.recording._proof import Proof
 from clearhead.recording._record import AttentionRecord
@@ -159,7 +163,7 @@ def _answer(reader: Reader, view: View, logits: Float[Tensor, " classes"]) -> Pr
         return Prediction(warnings=view.warnings)
     probabilities = logits.double().softmax(0).tolist()
     best, *others = logits.argsort(descending=True, stable=True).tolist()
-    unsure = () if probabilities[best] >= SURE else (UNSURE,)
+    unsure = () if probabilities[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
     return Prediction(
         label=reader.class_names[best],
         probability=probabilities[best],

@@ -9,7 +9,7 @@ from clearhead.data.text.sentences import QUESTIONS, is_decided_by_its_last_word
 from clearhead.data.text.words import MASK, Encoded, WordTokenizer
 from clearhead.errors import InputError
 from clearhead.explanation.text.reader import Answer, TextReader, TextView
-from clearhead.models.build import load_text
+from clearhead.models.build import load
 from clearhead.models.text import TextTransformer
 
 MOST_ANSWERS = 3
@@ -17,7 +17,7 @@ MOST_ANSWERS = 3
 
 def open_own_text(source: str | Path) -> TextReader:
     """One that ships ("sentences", "sentences-causal"), a saved folder, or OWNER/NAME."""
-    model = load_text(source)
+    model = load(source, TextTransformer)
     tokenizer = WordTokenizer(model.config.vocabulary)
 
     def read(text: str) -> TextView:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.answers import device_of
 from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measures import agreement_of, geometric_measures

@@ -15,7 +15,7 @@ from clearhead.insight.grids import grid_of
 from clearhead.insight.heads.measured import HeadMeasures, measure_heads
 from clearhead.insight.heads.untrained import SEEDS, untrained_heads
 from clearhead.insight.ink import ink_of
-from clearhead.models.build import ImageModel
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 
 NO_CLEAR_ROLE = "no clear role"

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import InputError
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.maps.rollout import Readout, check_same_tokens, read_out, square_weights
 from clearhead.recording._capture import Layers, capture
 from clearhead.recording._record import AttentionRecord

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.inference.mode import evaluation_mode
+from clearhead.inference import evaluation_mode
 from clearhead.insight.answers import batches, device_of
 from clearhead.insight.maps.norms import Projection, value_norms
 from clearhead.insight.maps.relevance import class_relevance

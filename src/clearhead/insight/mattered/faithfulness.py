@@ -205,7 +205,7 @@ def faithfulness(
 def visible_change(
     images: Float[Tensor, "batch channels height width"], grid: Grid, baseline: Baseline
 ) -> Float[Tensor, "batch patches"]:
-    """How much of each patch the baseline changes: the mean of |pixel - baseline|.
+    """How much of each patch the baseline changes: the mean of `|pixel - baseline|`.
 
     A map that knows nothing of the model: ink on paper, for digits and a blank baseline.
     """

@@ -1,0 +1,68 @@
+"""How Sphinx builds the documentation: `make docs`."""
+
+import logging
+import os
+import sys
+import tempfile
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+# The pages' kernels inherit these: this source, one thread, no request to the Hugging Face hub,
+# and no file of the user's IPython.
+profile = tempfile.TemporaryDirectory()
+kernel_config = Path(profile.name) / "profile_default" / "ipython_kernel_config.py"
+kernel_config.parent.mkdir()
+kernel_config.write_text("c.IPKernelApp.log_level = 'ERROR'\n")
+os.environ |= {
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "IPYTHONDIR": profile.name,
+}
+logging.getLogger("traitlets").setLevel(logging.ERROR)
+
+project = "Clearhead"
+author = "The Clearhead developers"
+project_copyright = author
+version = release = installed_version("clearhead")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = "Clearhead"
+html_show_sphinx = False
+html_copy_source = False
+
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_output_stderr = "remove"
+nb_merge_streams = True
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 90
+default_role = "code"
+napoleon_numpy_docstring = False
+
+
+def show_examples_as_code(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """The indented block below a line "Example:" is code."""
+    lines[:] = "\n".join(lines).replace("\nExample:\n", "\nExample::\n\n").split("\n")
+
+
+def setup(app: Sphinx) -> None:
+    """Before napoleon, which would take the block for prose."""
+    app.connect("autodoc-process-docstring", show_examples_as_code, priority=400)

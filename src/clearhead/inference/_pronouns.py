@@ -1,0 +1,123 @@
+"""Accuracy of text models at pronoun resolution, on counterbalanced sets of four sentences.
+
+The sentences of a set share their words: two properties, each with its two nouns in both orders. A
+model that goes by a word's position, or by its frequency, gets half of a set right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from clearhead.data.text.sentences import QUESTIONS, Asked, Pairs, PronounSentence, sentences
+from clearhead.data.text.words import MASK, WordTokenizer
+from clearhead.errors import InputError
+from clearhead.models.text import TextTransformer
+
+PAIRS: tuple[Pairs, ...] = ("seen", "unseen", "unseen nouns")
+NUM_SETS = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class PronounScore:
+    """Accuracy of a text model on counterbalanced sets.
+
+    Attributes:
+        pairs: Whether the pairs of nouns occurred in training.
+        question: Whether the answer is a noun or its position, first or second.
+        total: Number of sentences.
+        correct: Sentences whose referent got a larger logit than the other noun.
+        accuracy: `correct / total`.
+        top1_accuracy: Share of sentences whose referent got the largest logit of all words.
+        set_accuracy: Share of sets with all four sentences correct.
+    """
+
+    pairs: Pairs
+    question: Asked
+    total: int
+    correct: int
+    accuracy: float
+    top1_accuracy: float
+    set_accuracy: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        return asdict(self)
+
+
+def pronoun_scores(
+    model: TextTransformer, *, num_sets: int = NUM_SETS, seed: int = 0
+) -> tuple[PronounScore, ...]:
+    """Scores on new sentences: both questions, with seen pairs, unseen pairs and unseen nouns."""
+    return tuple(
+        pronoun_score(model, sentences(pairs, num_sets, seed), pairs, question)
+        for question in QUESTIONS
+        for pairs in PAIRS
+    )
+
+
+@torch.no_grad()
+def pronoun_score(
+    model: TextTransformer, items: Sequence[PronounSentence], pairs: Pairs, question: Asked
+) -> PronounScore:
+    """The score on whole counterbalanced sets of sentences.
+
+    Args:
+        model: A bidirectional model fills in a masked answer, a causal one continues the question.
+        items: Sentences, each set's four in a row.
+        pairs: The kind of noun pairs in them, for the score.
+        question: The question that follows each sentence.
+
+    Raises:
+        InputError: A sentence has no referent.
+    """
+    referent, other = _answer_ids(model, items, question)
+    ids, padding_mask, positions = _question_ids(model, items, question)
+    logits: Float[Tensor, "sentences words"]
+    logits = model(ids, padding_mask)[torch.arange(len(ids)), positions]
+    preferred = _logit_of(logits, referent) > _logit_of(logits, other)
+    correct, total = int(preferred.sum()), len(items)
+    return PronounScore(
+        pairs=pairs,
+        question=question,
+        total=total,
+        correct=correct,
+        accuracy=correct / total,
+        top1_accuracy=float((logits.argmax(dim=1) == referent).double().mean()),
+        set_accuracy=float(preferred.reshape(-1, 4).all(dim=1).double().mean()),
+    )
+
+
+def _question_ids(
+    model: TextTransformer, items: Sequence[PronounSentence], question: Asked
+) -> tuple[
+    Int[Tensor, "sentences tokens"], Bool[Tensor, "sentences tokens"], Int[Tensor, " sentences"]
+]:
+    """Token ids with a masked answer, the padding mask, and where the answer is predicted."""
+    tokenizer = WordTokenizer(model.config.vocabulary)
+    ids, padding_mask = tokenizer.pad(
+        [tokenizer.encode(item.told(question, MASK)).ids for item in items]
+    )
+    positions = (ids == tokenizer.mask).int().argmax(dim=1)
+    return ids, padding_mask, positions - 1 if model.config.causal else positions
+
+
+def _answer_ids(
+    model: TextTransformer, items: Sequence[PronounSentence], question: Asked
+) -> tuple[Int[Tensor, " sentences"], Int[Tensor, " sentences"]]:
+    """Token ids of the answers for the referent and for the other noun."""
+    id_of = WordTokenizer(model.config.vocabulary).place_of
+    referents, others = [], []
+    for item in items:
+        if item.referent is None or item.other is None:
+            raise InputError(f"the sentence {item.sentence!r} has no referent; give one that has")
+        referents.append(id_of[item.called(item.referent, question)])
+        others.append(id_of[item.called(item.other, question)])
+    return torch.tensor(referents), torch.tensor(others)
+
+
+def _logit_of(logits: Tensor, words: Tensor) -> Tensor:
+    return logits.gather(1, words[:, None])[:, 0]

@@ -1,0 +1,108 @@
+"""Baselines with as many parameters as the Vision Transformer: without attention, and a CNN."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearhead.models.config import CNNConfig, MLPConfig
+from clearhead.models.layers import LAYER_NORM_EPS, Mlp, PatchEmbed, init_weights
+from clearhead.models.pretrained import ImageModel
+
+
+class MLPBlock(nn.Module):
+    """x + MLP(LayerNorm(x)): a Transformer block without attention."""
+
+    def __init__(self, embed_dim: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(embed_dim, int(embed_dim * mlp_ratio))
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens embed_dim"]
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """One layer."""
+        output: Tensor = x + self.mlp(self.norm(x))
+        return output
+
+
+class PatchMLP(ImageModel):
+    """Patches → tokens + positions → blocks of MLPs → norm → mean → linear head.
+
+    The Vision Transformer without attention: tokens exchange nothing before the mean.
+
+    Args:
+        config: The configuration.
+
+    """
+
+    config_class = MLPConfig
+    config: MLPConfig
+
+    def __init__(self, config: MLPConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or MLPConfig()
+        self.patch_embed = PatchEmbed(config.patch_shape, config.in_channels, config.embed_dim)
+        tokens = config.grid[0] * config.grid[1]
+        self.pos_embed = nn.Parameter(torch.zeros(1, tokens, config.embed_dim))
+        self.blocks = nn.Sequential(
+            *(MLPBlock(config.embed_dim, config.mlp_ratio) for _ in range(config.depth))
+        )
+        self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        self.apply(init_weights)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images; raises `InputError` for another shape."""
+        self.check_images(images)
+        tokens = self.blocks(self.patch_embed(images) + self.pos_embed)
+        logits: Tensor = self.head(self.norm(tokens).mean(dim=1))
+        return logits
+
+
+class ConvNet(ImageModel):
+    """Stages of two convolutions, max-pooling of 2 × 2 between them, global mean, linear head.
+
+    Args:
+        config: The configuration.
+
+    """
+
+    config_class = CNNConfig
+    config: CNNConfig
+
+    def __init__(self, config: CNNConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or CNNConfig()
+        inputs = (config.in_channels, *config.widths[:-1])
+        self.stages = nn.ModuleList(
+            conv_stage(channels, width)
+            for channels, width in zip(inputs, config.widths, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(config.widths[-1], config.num_classes)
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images; raises `InputError` for another shape."""
+        self.check_images(images)
+        x = self.stages[0](images)
+        for stage in self.stages[1:]:
+            x = stage(self.pool(x))
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+def conv_stage(in_channels: int, width: int) -> nn.Sequential:
+    """Two 3 × 3 convolutions, each with batch norm and ReLU."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, width):
+        layers += [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)

@@ -1,0 +1,209 @@
+"""Layers that the models share: patch embedding, positions, MLP, Transformer block, encoder."""
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clearhead.attention import MultiHeadAttention
+
+LAYER_NORM_EPS = 1e-6  # timm's, not torch's 1e-5
+
+
+def cut_patches(
+    images: Num[Tensor, "batch channels height width"], patch: tuple[int, int]
+) -> Num[Tensor, "batch tokens pixels"]:
+    """Cut images into non-overlapping patches, row by row.
+
+    Args:
+        images: Images of shape (batch, channels, height, width).
+        patch: Height and width of a patch; they divide the image's.
+
+    Returns:
+        Each patch flattened as (channel, row, column).
+
+    """
+    rows, columns = (size // side for size, side in zip(images.shape[-2:], patch, strict=True))
+    cut: Tensor = images.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
+    return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+class PatchEmbed(nn.Module):
+    """Linear projection of each flattened patch: 49 → 64 in the digit classifier.
+
+    (Dosovitskiy et al. 2021, arXiv 2010.11929, eq. 1.) The weight has the shape of a convolution
+    with stride = patch size, which is the same map, so that state dicts fit timm's.
+
+    Args:
+        patch: Height and width of a patch in pixels.
+        in_channels: Channels of an image.
+        embed_dim: Size of a token's embedding.
+
+    """
+
+    def __init__(self, patch: tuple[int, int], in_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch, stride=patch)
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """One token a patch. As a matrix product: faster than the convolution on a CPU."""
+        weight: Tensor = self.proj.weight
+        return F.linear(cut_patches(images, self.patch), weight.flatten(1), self.proj.bias)
+
+
+def sincos_grid(embed_dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 tokens embed_dim"]:
+    """Fixed position embedding of a grid: sine and cosine of column and row.
+
+    (Vaswani et al. 2017, section 3.5, extended to two axes as in MoCo v3, arXiv 2104.02057.)
+
+    Args:
+        embed_dim: Size of an embedding, divisible by 4: a quarter for each wave of each axis.
+        grid: Rows and columns.
+
+    """
+    rows, columns = torch.meshgrid(
+        torch.arange(grid[0]).float(), torch.arange(grid[1]).float(), indexing="ij"
+    )
+    frequencies = _frequencies(embed_dim // 4)
+    angles = [axis.reshape(-1, 1) * frequencies for axis in (columns, rows)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)[None]
+
+
+def sincos_sequence(embed_dim: int, tokens: int) -> Float[Tensor, "1 tokens embed_dim"]:
+    """Fixed position embedding of a sequence: all sines, then all cosines.
+
+    (Vaswani et al. 2017, section 3.5.)
+
+    Args:
+        embed_dim: Size of an embedding, an even number.
+        tokens: Length of the sequence.
+
+    """
+    angles = torch.arange(tokens).float()[:, None] * _frequencies(embed_dim // 2)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[None]
+
+
+def _frequencies(count: int) -> Tensor:
+    frequencies: Tensor = 10_000.0 ** -(torch.arange(count) / count)
+    return frequencies
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them, applied to each token.
+
+    Args:
+        embed_dim: Size of a token's embedding.
+        hidden_dim: Size between the two layers.
+        dropout: Dropout probability after each layer.
+
+    """
+
+    def __init__(self, embed_dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens embed_dim"]
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """fc2(GELU(fc1(x)))."""
+        output: Tensor = self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+        return output
+
+
+class Block(nn.Module):
+    """x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)).
+
+    Pre-norm: the residual path stays untouched, which trains without tricks at any depth
+    (Xiong et al. 2020, arXiv 2002.04745).
+
+    Args:
+        embed_dim: Size of a token's embedding.
+        num_heads: Number of attention heads.
+        mlp_ratio: Hidden size of the MLP, as a multiple of embed_dim.
+        dropout: Dropout probability.
+        scale: Factor on the scores, as in `MultiHeadAttention`.
+
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        scale: str | float = "sqrt",
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.attn = MultiHeadAttention(embed_dim, num_heads, dropout=dropout, scale=scale)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(embed_dim, int(embed_dim * mlp_ratio), dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens embed_dim"],
+        *,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """One layer of the encoder; masks as in `scaled_dot_product_attention`."""
+        x = x + self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
+        output: Tensor = x + self.mlp(self.norm2(x))
+        return output
+
+
+class Encoder(nn.Sequential):
+    """Blocks one after the other, under one mask.
+
+    An `nn.Sequential`, so that parameters are named by the index of their block
+    (`blocks.3.attn.qkv.weight`), and a slice is an encoder too.
+    """
+
+    @classmethod
+    def of_blocks(
+        cls,
+        embed_dim: int,
+        num_heads: int,
+        depth: int,
+        *,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        scale: str | float = "sqrt",
+    ) -> "Encoder":
+        """An encoder of `depth` new blocks; the other arguments are those of `Block`."""
+        return cls(
+            *(
+                Block(embed_dim, num_heads, mlp_ratio=mlp_ratio, dropout=dropout, scale=scale)
+                for _ in range(depth)
+            )
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens embed_dim"],
+        *,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """Apply all blocks; masks as in `scaled_dot_product_attention` (True = attend)."""
+        for block in self:
+            x = block(x, attn_mask=attn_mask, is_causal=is_causal)
+        return x
+
+
+def init_weights(module: nn.Module) -> None:
+    """Initialise a layer, for `model.apply`.
+
+    Weights are normal with standard deviation 0.02, truncated at two deviations; biases are zero
+    (as in ViT and BERT).
+    """
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
