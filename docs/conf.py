@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import tempfile
 from importlib.metadata import version as installed_version
@@ -43,12 +44,14 @@ myst_heading_anchors = 3
 
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 90
@@ -56,13 +59,24 @@ default_role = "code"
 napoleon_numpy_docstring = False
 
 
-def show_examples_as_code(
+def adapt_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """The indented block below a line "Example:" is code."""
-    lines[:] = "\n".join(lines).replace("\nExample:\n", "\nExample::\n\n").split("\n")
+    """Make the block below "Example:" code, and keep |x| from being a substitution."""
+    text, example, code = "\n".join(lines).partition("\nExample:\n")
+    parts = re.split("(`[^`]*`)", text)
+    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+    lines[:] = ("".join(parts) + example.replace("Example:", "Example::\n") + code).split("\n")
+
+
+def skip_alias(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out a named tuple's fields, which are listed as its parameters."""
+    return True if str(obj.__doc__).startswith("Alias for field number") else None
 
 
 def setup(app: Sphinx) -> None:
-    """Before napoleon, which would take the block for prose."""
-    app.connect("autodoc-process-docstring", show_examples_as_code, priority=400)
+    """Register the hooks, that on docstrings with a priority before napoleon's."""
+    app.connect("autodoc-process-docstring", adapt_docstring, priority=400)
+    app.connect("autodoc-skip-member", skip_alias)

@@ -36,7 +36,7 @@ def test_run_prints_verdicts_and_report_writes_the_page(
     assert "trial 24/24  toy" in shown.err
     lines = shown.out.splitlines()
     assert lines[0] == "Verdicts, budget quick: few seeds, for a first look"
-    assert lines[1] == "  X1   toy  holds"
+    assert lines[1] == "  X1   toy  supported"
     assert lines[2].startswith("       score, with minus without: ")
     assert "95 % interval" in lines[2]
     assert lines[3].startswith("p values are adjusted (Holm) over all comparisons in runs/studies/")
@@ -47,7 +47,7 @@ def test_run_prints_verdicts_and_report_writes_the_page(
     assert Path("out/toy.svg").is_file()
     assert main(["study", "report", "--json", "-o", "other.html"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["studies"][0]["verdict"]["answer"] == "holds"
+    assert data["studies"][0]["verdict"]["outcome"] == "supported"
     assert len(data["studies"][0]["trials"]) == 24
 
 

@@ -41,7 +41,7 @@ Arrays = dict[str, ndarray]
 def verdicts() -> Json:
     """All verdicts, from the published trials."""
     from clearhead.studies.registry import ENTRIES, load_study
-    from clearhead.studies.study import Outcome, Trial
+    from clearhead.studies.table import Outcome, Trial
     from clearhead.studies.verdict import judge_evidence
 
     evidence = {}
@@ -51,7 +51,7 @@ def verdicts() -> Json:
             Outcome(
                 trial=Trial(
                     study=told["name"],
-                    arm=trial["arm"],
+                    condition=trial["condition"],
                     seed=trial["seed"],
                     settings=trial["settings"],
                 ),
@@ -59,7 +59,7 @@ def verdicts() -> Json:
             )
             for trial in told["trials"]
         ]
-        evidence[told["name"]] = load_study(entries[told["name"]].source).evidence(outcomes)
+        evidence[told["name"]] = load_study(entries[told["name"]].source).evaluate(outcomes)
     return {name: _plain(verdict.to_dict()) for name, verdict in judge_evidence(evidence).items()}
 
 
@@ -372,7 +372,7 @@ def trials() -> Json:
         study = load_study(entry.source)
         arms: Json = {}
         for trial in study.trials("quick", range(2000, 2000 + study.seeds["quick"])):
-            arms.setdefault(trial.arm, trial)
+            arms.setdefault(trial.condition, trial)
         for arm, trial in arms.items():
             settings = _plain({key: _smaller(key, x) for key, x in trial.settings.items()})
             told = {"study": entry.name, "arm": arm, "seed": trial.seed, "settings": settings}
@@ -383,9 +383,14 @@ def trials() -> Json:
 def trial_values(told: Json) -> Json:
     """What a trial measures, to nine digits."""
     from clearhead.studies.registry import find_source, load_study
-    from clearhead.studies.study import Trial
+    from clearhead.studies.table import Trial
 
-    trial = Trial(**{key: told[key] for key in ("study", "arm", "seed", "settings")})
+    trial = Trial(
+        study=told["study"],
+        condition=told["arm"],
+        seed=told["seed"],
+        settings=told["settings"],
+    )
     random.seed(trial.seed)
     np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
     torch.manual_seed(trial.seed)
@@ -396,8 +401,8 @@ def trial_values(told: Json) -> Json:
 def published_trials() -> list[Json]:
     """Two trials of the published results that take no more than a second."""
     (study,) = (one for one in published()["studies"] if one["name"] == "score-variance")
-    chosen = [one for one in study["trials"] if one["arm"] in ("drawn", "shipped")][:2]
-    return [{"study": study["name"], **one} for one in chosen]
+    chosen = [one for one in study["trials"] if one["condition"] in ("drawn", "shipped")][:2]
+    return [{"study": study["name"], "arm": one["condition"], **one} for one in chosen]
 
 
 def _smaller(key: str, value: Any) -> Any:

@@ -1,30 +1,57 @@
-import numpy as np
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import timm
 import torch
+import torchvision
+import transformers
+from torch import nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.tokens import Grid, Words, check_tokens, coordinates, words_of
+from clearhead.insight.tokens import Grid, Words, check_tokens, coordinates, grid_of
+from clearhead.models.build import build
+from clearhead.models.config import ViTConfig
+from clearhead.recording import capture
 
 GRID = Grid(3, 5, 2, ("class token", "register 1"))
+SMALL = {
+    "hidden_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 3,
+    "intermediate_size": 7,
+}
+CLASS = ("class token",)
+DISTILLED = (*CLASS, "distillation token")
+REGISTERS = (*CLASS, *(f"register {number}" for number in range(1, 5)))
 
 
 def test_names_count_rows_and_columns_from_one_after_the_prefix_tokens() -> None:
     names = GRID.names()
     assert len(names) == GRID.num_tokens == 17
     assert names[:3] == ("class token", "register 1", "patch at row 1, column 1")
-    assert names[2 + 7] == "patch at row 2, column 3"
-    assert names[-1] == "patch at row 3, column 5"
-
-
-def test_prefix_tokens_without_names_are_not_called_class_tokens() -> None:
+    for row in range(1, 4):
+        for column in range(1, 6):
+            assert names[GRID.token(row, column)] == f"patch at row {row}, column {column}"
     assert Grid(2, 3, 2).names()[:2] == ("prefix token 1", "prefix token 2")
 
 
-def test_token_finds_the_patch_of_that_name() -> None:
-    for row in range(1, 4):
-        for column in range(1, 6):
-            place = GRID.token(row, column)
-            assert GRID.names()[place] == f"patch at row {row}, column {column}"
+def test_fold_arranges_the_patches_and_prefix_keeps_the_rest() -> None:
+    x = torch.arange(7 * 17).reshape(7, 17).float()
+    folded, prefix = GRID.fold(x), GRID.prefix(x)
+    assert folded.shape == (7, 3, 5)
+    for row in range(3):
+        for column in range(5):
+            assert torch.equal(folded[:, row, column], x[:, GRID.token(row + 1, column + 1)])
+    assert torch.equal(prefix, x[:, :2])
+
+
+@pytest.mark.parametrize("count", [15, 18])
+def test_another_number_of_tokens_is_refused(count: int) -> None:
+    with pytest.raises(InputError, match=r"expected 2 \+ 3 × 5 = 17 tokens, got"):
+        GRID.fold(torch.zeros(count))
+    with pytest.raises(InputError, match=r"blocks\.1\.attn: expected"):
+        check_tokens(GRID, count, "blocks.1.attn")
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 1), (1, 0), (4, 1), (1, 6)])
@@ -33,62 +60,137 @@ def test_a_patch_outside_the_grid_is_refused(row: int, column: int) -> None:
         GRID.token(row, column)
 
 
-def test_fold_lays_the_patches_out_and_prefix_keeps_the_rest() -> None:
-    x = torch.arange(7 * 17).reshape(7, 17).float()
-    folded, prefix = GRID.fold(x), GRID.prefix(x)
-    assert folded.shape == (7, 3, 5)
-    for row in range(3):
-        for column in range(5):
-            assert torch.equal(folded[:, row, column], x[:, GRID.token(row + 1, column + 1)])
-    assert torch.equal(prefix, x[:, :2])
-    assert float(folded.sum() + prefix.sum()) == float(x.sum())
-
-
-@pytest.mark.parametrize("count", [15, 16, 18])
-def test_another_number_of_tokens_is_refused_and_never_reshaped(count: int) -> None:
-    with pytest.raises(InputError, match=r"expected 2 \+ 3 × 5 = 17 tokens, got"):
-        GRID.fold(torch.zeros(count))
-    with pytest.raises(InputError, match=r"blocks\.1\.attn: expected"):
-        check_tokens(GRID, count, "blocks.1.attn")
-
-
-@pytest.mark.parametrize("sizes", [(0, 3, 0), (3, 0, 0), (3, 3, -1)])
-def test_a_grid_that_cannot_be_is_refused(sizes: tuple[int, int, int]) -> None:
-    with pytest.raises(ConfigError, match="at least one row"):
-        Grid(*sizes)
-
-
-def test_names_must_be_as_many_as_prefix_tokens() -> None:
+def test_impossible_grids_and_wrong_numbers_of_names_are_refused() -> None:
+    for sizes in ((0, 3, 0), (3, 0, 0), (3, 3, -1)):
+        with pytest.raises(ConfigError, match="at least one row"):
+            Grid(*sizes)
     with pytest.raises(ConfigError, match="1 names for 2 prefix tokens"):
         Grid(3, 3, 2, ("class token",))
 
 
 def test_coordinates_are_row_and_column_of_every_patch_in_order() -> None:
-    expected = [(row, column) for row in range(3) for column in range(5)]
-    assert np.array_equal(coordinates(GRID).numpy(), np.array(expected))
+    assert coordinates(GRID).tolist() == [[row, column] for row in range(3) for column in range(5)]
     assert coordinates(Words(("a", "b", "c"))).tolist() == [[0, 0], [0, 1], [0, 2]]
     assert coordinates(Grid(1, 1)).shape == (1, 2)
 
 
-def test_words_are_a_row_of_tokens() -> None:
-    words = Words(("The", "cat", "sat", "."))
-    assert (words.rows, words.columns, words.num_tokens, words.num_prefix_tokens) == (1, 4, 4, 0)
-    assert words.names() == ("The", "cat", "sat", ".")
+def test_patch_shape_needs_patches_that_divide_the_image_evenly() -> None:
+    assert GRID.patch_shape(torch.zeros(1, 1, 6, 35)) == (2, 7)
+    with pytest.raises(InputError, match="divided evenly by 3 × 5 patches"):
+        GRID.patch_shape(torch.zeros(1, 1, 7, 35))
 
 
 @pytest.mark.unchecked
-def test_a_sentence_is_not_taken_apart_into_letters() -> None:
+def test_words_are_a_row_of_tokens_and_not_one_string() -> None:
+    words = Words(("The", "cat", "sat", "."))
+    assert (words.rows, words.columns, words.num_tokens, words.num_prefix_tokens) == (1, 4, 4, 0)
+    assert words.names() == ("The", "cat", "sat", ".")
     with pytest.raises(ConfigError, match="got one string 'The cat'"):
         Words("The cat")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at least one token"):
         Words(())
 
 
-def test_words_come_from_a_tokenizer() -> None:
-    class Tokenizer:
-        def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-            return [f"#{number}" for number in ids]
+def timm_model(name: str) -> nn.Module:
+    model: nn.Module = timm.create_model(
+        name, img_size=(21, 35), patch_size=7, depth=1, embed_dim=12, num_heads=3, num_classes=5
+    )
+    return model.eval()
 
-    assert words_of(Tokenizer(), torch.tensor([7, 11])).tokens == ("#7", "#11")
-    with pytest.raises(ConfigError, match="object has no convert_ids_to_tokens"):
-        words_of(object(), [1])
+
+def transformers_model(kind: str, **changes: object) -> nn.Module:
+    sizes = {"image_size": 21, "patch_size": 7} | changes
+    config = getattr(transformers, f"{kind}Config")(**SMALL, **sizes)
+    model: nn.Module = getattr(transformers, f"{kind}Model")(config)
+    return model.eval()
+
+
+def recorded_tokens(model: nn.Module, height: int, width: int) -> int:
+    with torch.no_grad(), capture(0) as recording:
+        model(torch.zeros(1, 3, height, width))
+    return int(recording[0].query.shape[-2])
+
+
+@pytest.mark.parametrize(("pool", "prefix"), [("mean", ()), ("class", CLASS)])
+def test_grid_of_our_model(pool: Any, prefix: tuple[str, ...]) -> None:
+    model = build(ViTConfig(image_size=(14, 35), patch_size=7, pool=pool, depth=1))
+    assert grid_of(model) == Grid(2, 5, len(prefix), prefix)
+    with pytest.raises(ConfigError, match=r"takes images of \(14, 35\) pixels only"):
+        grid_of(model, image_size=28)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("vit_tiny_patch16_224", CLASS),
+        ("deit_tiny_distilled_patch16_224", DISTILLED),
+        ("vit_small_patch14_reg4_dinov2", REGISTERS),
+        ("vit_small_patch16_dinov3", REGISTERS),
+        ("vit_base_patch16_siglip_224", ()),
+    ],
+)
+def test_grid_of_timm_models(name: str, prefix: tuple[str, ...]) -> None:
+    model = timm_model(name)
+    assert grid_of(model) == Grid(3, 5, len(prefix), prefix)
+    assert recorded_tokens(model, 21, 35) == grid_of(model).num_tokens
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [
+        ("ViT", CLASS),
+        ("DeiT", DISTILLED),
+        ("Dinov2WithRegisters", REGISTERS),
+        ("CLIPVision", CLASS),
+        ("SiglipVision", ()),
+    ],
+)
+def test_grid_of_transformers_models(kind: str, prefix: tuple[str, ...]) -> None:
+    model = transformers_model(kind)
+    assert grid_of(model) == Grid(3, 3, len(prefix), prefix)
+    assert recorded_tokens(model, 21, 21) == grid_of(model).num_tokens
+
+
+def test_grid_of_models_with_images_of_another_size() -> None:
+    model = transformers_model("Dinov2", image_size=70)
+    assert grid_of(model) == Grid(10, 10, 1, CLASS)
+    assert grid_of(model, image_size=21) == Grid(3, 3, 1, CLASS)
+    assert recorded_tokens(model, 21, 21) == grid_of(model, image_size=21).num_tokens
+    assert grid_of(timm_model("vit_tiny_patch16_224"), image_size=(14, 21)) == Grid(2, 3, 1, CLASS)
+
+
+def test_grid_of_the_vision_part_of_clip_and_of_torchvision() -> None:
+    config = transformers.CLIPConfig(
+        text_config=SMALL | {"vocab_size": 13, "bos_token_id": 1, "eos_token_id": 2},
+        vision_config=SMALL | {"image_size": 21, "patch_size": 7},
+    )
+    assert grid_of(transformers.CLIPModel(config)) == Grid(3, 3, 1, CLASS)
+    model = torchvision.models.VisionTransformer(
+        image_size=21, patch_size=7, num_layers=1, num_heads=3, hidden_dim=12, mlp_dim=7
+    ).eval()
+    assert grid_of(model) == Grid(3, 3, 1, CLASS)
+    assert recorded_tokens(model, 21, 21) == 10
+
+
+def transformers_swin() -> nn.Module:
+    config = transformers.SwinConfig(
+        image_size=28, patch_size=7, embed_dim=12, depths=[1], num_heads=[3], window_size=2
+    )
+    return transformers.SwinModel(config)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: timm.models.SwinTransformer(
+            img_size=28, patch_size=7, embed_dim=12, depths=(1,), num_heads=(3,), window_size=2
+        ),
+        lambda: transformers_model("Yolos", image_size=[21, 35], num_detection_tokens=2),
+        transformers_swin,
+        lambda: nn.Linear(16, 16),
+    ],
+    ids=["timm windows", "tokens after the patches", "transformers windows", "no grid"],
+)
+def test_a_model_without_one_grid_is_refused(make: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ConfigError, match=r"give it by hand: Grid\(rows, columns"):
+        grid_of(make())

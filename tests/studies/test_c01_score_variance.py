@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from clearhead.data.datasets import ImageDataset
-from clearhead.studies import c01_score_variance as c01
-from clearhead.studies.study import Check, Outcome, Trial
+from clearhead.studies._unconverted import Check
+from clearhead.studies.claims import c01_score_variance as c01
+from clearhead.studies.table import Outcome, Trial
 
 
 def made_up(miss: float, median_head: float) -> list[Outcome]:
@@ -37,7 +38,7 @@ def made_up(miss: float, median_head: float) -> list[Outcome]:
 
 
 def outcome(arm: str, seed: int, values: dict[str, Any], **settings: Any) -> Outcome:
-    trial = Trial(study="score-variance", arm=arm, seed=seed, settings=settings)
+    trial = Trial(study="score-variance", condition=arm, seed=seed, settings=settings)
     return Outcome(trial=trial, values=values)
 
 
@@ -53,7 +54,7 @@ def as_claimed(outcomes: list[Outcome]) -> list[bool]:
 
 def test_drawn_components_follow_theory_at_every_scale() -> None:
     settings = {"pairs": 5_000, "head_dims": (4, 64)}
-    found = c01.run(Trial(study="score-variance", arm="drawn", seed=11, settings=settings))
+    found = c01.run(Trial(study="score-variance", condition="drawn", seed=11, settings=settings))
     for variances in found["variance"].values():
         assert variances["unscaled"] == pytest.approx([4, 64], rel=0.1)
         assert variances["1/√d_k"] == pytest.approx([1, 1], rel=0.1)
@@ -70,7 +71,7 @@ def test_every_distribution_has_mean_0_and_variance_1(distribution: str) -> None
 def test_other_seeds_draw_other_components_and_the_same_seed_the_same() -> None:
     settings = {"pairs": 50, "head_dims": (4,)}
     first, again, other = (
-        c01.run(Trial(study="score-variance", arm="drawn", seed=seed, settings=settings))
+        c01.run(Trial(study="score-variance", condition="drawn", seed=seed, settings=settings))
         for seed in (1, 1, 2)
     )
     assert first == again
@@ -87,7 +88,7 @@ def test_evidence_both_ways() -> None:
 
 def test_a_scale_of_1_over_d_k_would_be_found_out() -> None:
     settings = {"pairs": 2_000, "head_dims": (4, 64)}
-    trial = Trial(study="score-variance", arm="drawn", seed=11, settings=settings)
+    trial = Trial(study="score-variance", condition="drawn", seed=11, settings=settings)
     honest = c01.run(trial)
     wrong = {
         "head_dims": honest["head_dims"],
@@ -96,7 +97,7 @@ def test_a_scale_of_1_over_d_k_would_be_found_out() -> None:
             for distribution, of in honest["variance"].items()
         },
     }
-    others = [x for x in made_up(0.0, 1.0) if x.trial.arm != "drawn"]
+    others = [x for x in made_up(0.0, 1.0) if x.trial.condition != "drawn"]
     assert as_claimed([*others, Outcome(trial=trial, values=honest)])[0]
     assert not as_claimed([*others, Outcome(trial=trial, values=wrong)])[0]
 
@@ -105,7 +106,7 @@ def test_a_small_reader_is_trained_and_read(
     mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
     settings = {"digits": 60, "epochs": 1, "images": 7, "head_dim": 32, "scale": "learned"}
-    trial = Trial(study="score-variance", arm="trained learned", seed=5, settings=settings)
+    trial = Trial(study="score-variance", condition="trained learned", seed=5, settings=settings)
     found = c01.run(trial)
     assert found["head_dim"] == 32
     assert {len(x) for x in found["heads"].values()} == {c01.DEPTH * 2}
@@ -128,7 +129,7 @@ def test_departures_are_told_by_d_k_and_the_many_heads_of_small_d_k_do_not_drown
         values = {"head_dim": head_dim, "heads": {**heads, "if_unrelated": [1.0]}}
         return outcome("trained sqrt", seed, values, head_dim=head_dim)
 
-    others = [x for x in made_up(0.0, 1.0) if x.trial.arm != "trained sqrt"]
+    others = [x for x in made_up(0.0, 1.0) if x.trial.condition != "trained sqrt"]
     trained = [
         readers(4, [2.0] * 15 + [1.0], 3),
         readers(4, [0.25] * 15 + [1.0], 4),  # a fourth departs as far as four times
@@ -146,7 +147,7 @@ def test_departures_are_told_by_d_k_and_the_many_heads_of_small_d_k_do_not_drown
 
 def test_every_sample_of_the_shipped_reader_is_told() -> None:
     outcomes = made_up(0.0, 1.0)
-    second = next(x for x in outcomes if (x.trial.arm, x.trial.seed) == ("shipped", 4))
+    second = next(x for x in outcomes if (x.trial.condition, x.trial.seed) == ("shipped", 4))
     heads = {**second.values["heads"], "scaled": [0.5, 2.0, 77.0]}
     changed = outcome("shipped", 4, {**second.values, "heads": heads})
 

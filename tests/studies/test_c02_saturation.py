@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearhead.data.datasets import ImageDataset
-from clearhead.studies import c02_saturation as c02
-from clearhead.studies.study import Check, Comparison, Outcome, Trial
+from clearhead.studies._unconverted import Check, Comparison
+from clearhead.studies.claims import c02_saturation as c02
+from clearhead.studies.table import Outcome, Trial
 
 
 def drawn_trial(seed: int, **changes: Any) -> Trial:
     told = {"rows": 100, "keys": c02.KEYS, "head_dims": c02.HEAD_DIMS, **changes}
-    return Trial(study="saturation", arm="drawn", seed=seed, settings=told)
+    return Trial(study="saturation", condition="drawn", seed=seed, settings=told)
 
 
 def trained(seed: int) -> list[Outcome]:
@@ -21,7 +22,7 @@ def trained(seed: int) -> list[Outcome]:
         Outcome(
             trial=Trial(
                 study="saturation",
-                arm="trained",
+                condition="trained",
                 seed=seed,
                 settings={"head_dim": 64, "scale": scale},
             ),
@@ -158,7 +159,7 @@ def test_a_small_reader_is_trained_and_read(
     mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
     told = {"digits": 60, "epochs": 1, "images": 7, "head_dim": 32, "scale": "none"}
-    found = c02.run(Trial(study="saturation", arm="trained", seed=5, settings=told))
+    found = c02.run(Trial(study="saturation", condition="trained", seed=5, settings=told))
     assert 0 < found["relative_entropy"] <= 1
     assert 1 / 16 <= found["largest"] <= 1
 
@@ -173,8 +174,8 @@ def test_sentences_and_figure_tell_what_was_measured() -> None:
 def test_trained_readers_get_fewer_seeds() -> None:
     for budget in ("quick", "full"):
         trials = c02.trials(budget, range(100, 112))
-        arms = [trial.arm for trial in trials]
+        arms = [trial.condition for trial in trials]
         assert arms.count("drawn") == 12
-        seeds = {trial.seed for trial in trials if trial.arm == "trained"}
+        seeds = {trial.seed for trial in trials if trial.condition == "trained"}
         assert len(seeds) == c02.TRAINED_SEEDS[budget]
         assert len({trial.name for trial in trials}) == len(trials)

@@ -8,10 +8,10 @@ from clearhead.data.pixels import normalize
 from clearhead.errors import DivergenceError
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import c03_scaling_in_training as c03
-from clearhead.studies.c03_scaling_in_training import STUDY, probed
-from clearhead.studies.digits import training_digits
-from clearhead.studies.study import Budget, Trial, Values
+from clearhead.studies.claims import c03_scaling_in_training as c03
+from clearhead.studies.claims.c03_scaling_in_training import STUDY, probed
+from clearhead.studies.measures.classifiers import training_digits
+from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 TINY = {"digits": 50, "unseen": 60, "epochs": 5}
@@ -19,7 +19,7 @@ TINY = {"digits": 50, "unseen": 60, "epochs": 5}
 
 def trial(arm: str, seed: int = 3, **changed: Any) -> Trial:
     settings = {"head_dim": 64, "optimizer": "adamw", "rate": "usual", "first": "unit"}
-    return Trial(study=STUDY.name, arm=arm, seed=seed, settings=settings | TINY | changed)
+    return Trial(study=STUDY.name, condition=arm, seed=seed, settings=settings | TINY | changed)
 
 
 def values(accuracies: dict[str, float], lost: dict[str, float]) -> Any:
@@ -30,8 +30,8 @@ def values(accuracies: dict[str, float], lost: dict[str, float]) -> Any:
             "entropy": [[2.0], [1.0]],
         }
         return {
-            "accuracy": accuracies[trial.arm] + trial.seed % 3,
-            "lost": lost[trial.arm],
+            "accuracy": accuracies[trial.condition] + trial.seed % 3,
+            "lost": lost[trial.condition],
             "not_a_number_after": -1,
             "probes": [{"step": step, **probe} for step in (0, 5, 10)],
         }
@@ -65,8 +65,8 @@ def test_each_arm_is_taken_at_the_rate_that_is_best_for_it() -> None:
     }
 
     def made(trial: Trial) -> Values:
-        accuracy = by_rate[trial.arm].get(trial.settings["rate"], 50.0)
-        return {**values({trial.arm: accuracy}, {trial.arm: 0.0})(trial)}
+        accuracy = by_rate[trial.condition].get(trial.settings["rate"], 50.0)
+        return {**values({trial.condition: accuracy}, {trial.condition: 0.0})(trial)}
 
     outcomes = made_up(STUDY, made)
 
@@ -81,7 +81,7 @@ def test_each_arm_is_taken_at_the_rate_that_is_best_for_it() -> None:
 def test_lost_trainings_are_counted_with_exact_intervals_and_judge_nothing() -> None:
     def made(trial: Trial) -> Values:
         found: Values = values({"sqrt": 90.0, "none": 80.0}, {"sqrt": 0.0, "none": 0.0})(trial)
-        if (trial.arm, trial.settings["rate"], trial.seed) == ("none", "high", 103):
+        if (trial.condition, trial.settings["rate"], trial.seed) == ("none", "high", 103):
             found |= {"lost": 100.0, "not_a_number_after": 5}
         return found
 
@@ -99,7 +99,7 @@ def test_what_became_of_the_gradient_is_told_from_the_first_probe_to_the_last() 
 
     def made(trial: Trial) -> Values:
         found: Values = values({"sqrt": 90.0, "none": 80.0}, {"sqrt": 0.0, "none": 0.0})(trial)
-        for probe, norm in zip(found["probes"], norms[trial.arm], strict=True):
+        for probe, norm in zip(found["probes"], norms[trial.condition], strict=True):
             probe["query_gradient"] = [norm / 2, norm * 3 / 2]
         return found
 

@@ -10,8 +10,9 @@ from clearhead.attention import MultiHeadAttention
 from clearhead.data.datasets import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import c04_distributions as c04
-from clearhead.studies.study import Check, Comparison, Outcome, Trial
+from clearhead.studies._unconverted import Check, Comparison
+from clearhead.studies.claims import c04_distributions as c04
+from clearhead.studies.table import Outcome, Trial
 
 GOOD = {"sum_error": 0.1, "outside": 0.0, "forbidden": 0.0, "not_numbers": 0.0, "rows": 100.0}
 
@@ -21,7 +22,7 @@ def made_up(moved: float = 0.1, shipped: float = 0.1, **changes: float) -> list[
     drawn = {**figures, "sum_error_by_type": dict.fromkeys(c04.TYPES, 0.1)}
     read = {**figures, "moved": moved, "moved_all": 0.6, "moved_none": 0.0}
     return [
-        Outcome(trial=Trial(study="distributions", arm=arm, seed=seed), values=values)
+        Outcome(trial=Trial(study="distributions", condition=arm, seed=seed), values=values)
         for seed in (1, 2, 3)
         for arm, values in (
             ("random", drawn),
@@ -83,14 +84,14 @@ def test_planted_faults_are_caught(monkeypatch: pytest.MonkeyPatch, fault: str) 
         return found._replace(weights=weights)
 
     monkeypatch.setattr(attention, "attention_stages", faulty)
-    trial = Trial(study="distributions", arm="random", seed=1, settings={"draws": 1})
+    trial = Trial(study="distributions", condition="random", seed=1, settings={"draws": 1})
     wrong = Outcome(trial=trial, values=c04.run(trial))
-    others = [x for x in made_up() if x.trial.arm != "random"]
+    others = [x for x in made_up() if x.trial.condition != "random"]
     assert not all(as_claimed([*others, wrong])[:2])
 
 
 def test_random_rows_are_counted_and_kept_by_type() -> None:
-    trial = Trial(study="distributions", arm="random", seed=1, settings={"draws": 1})
+    trial = Trial(study="distributions", condition="random", seed=1, settings={"draws": 1})
     found = c04.run(trial)
     assert set(found["sum_error_by_type"]) == set(c04.TYPES)
     assert found["sum_error"] == max(found["sum_error_by_type"].values())
@@ -106,7 +107,7 @@ def test_dealing_anew_moves_answers_and_putting_back_does_not(mnist_test: ImageD
             torch.nn.init.normal_(layer.qkv.weight, std=1.0)
             torch.nn.init.normal_(layer.proj.weight, std=1.0)
     torch.nn.init.normal_(model.head.weight, std=1.0)
-    trial = Trial(study="distributions", arm="trained", seed=1, settings={"images": 20})
+    trial = Trial(study="distributions", condition="trained", seed=1, settings={"images": 20})
     found = c04.reader_rows(model, trial)
     assert found["moved_none"] < 1e-6
     assert found["moved"] > 0.01
@@ -120,7 +121,7 @@ def test_even_weights_dealt_out_anew_move_nothing(mnist_test: ImageDataset) -> N
     for layer in model.modules():
         if isinstance(layer, MultiHeadAttention):
             torch.nn.init.zeros_(layer.qkv.weight[:32])
-    trial = Trial(study="distributions", arm="trained", seed=1, settings={"images": 20})
+    trial = Trial(study="distributions", condition="trained", seed=1, settings={"images": 20})
     found = c04.reader_rows(model, trial)
     assert found["moved"] < 1e-6
 
@@ -139,7 +140,7 @@ def test_a_small_reader_is_trained_and_read(
     mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
     told = {"digits": 60, "epochs": 1, "images": 7}
-    found = c04.run(Trial(study="distributions", arm="trained", seed=5, settings=told))
+    found = c04.run(Trial(study="distributions", condition="trained", seed=5, settings=told))
     assert found["rows"] == 7 * c04.CONFIG.depth * 4 * 16
 
 

@@ -4,8 +4,9 @@ from torch import nn
 
 from clearhead.attention import MultiHeadAttention
 from clearhead.data.datasets import ImageDataset
-from clearhead.studies import c06_positions as c06
-from clearhead.studies.study import Check, Comparison, Outcome, Trial
+from clearhead.studies._unconverted import Check, Comparison
+from clearhead.studies.claims import c06_positions as c06
+from clearhead.studies.table import Outcome, Trial
 
 
 def made_up(error: float = 1e-15, **changed: float) -> list[Outcome]:
@@ -19,13 +20,13 @@ def made_up(error: float = 1e-15, **changed: float) -> list[Outcome]:
 
     outcomes = []
     for seed in (1, 2, 3):
-        trial = Trial(study="positions", arm="layers", seed=seed)
+        trial = Trial(study="positions", condition="layers", seed=seed)
         values = {"error": error, "error_with_positions": 0.4}
         outcomes.append(Outcome(trial=trial, values=values))
         readers = [(arm, rate) for arm in c06.ARMS for rate in c06.RATES]
         for arm, rate in [*readers, (c06.ONE_SHUFFLE, "low rate")]:
             told = {"digits": 6_000, "rate": rate}
-            reader = Trial(study="positions", arm=arm, seed=seed, settings=told)
+            reader = Trial(study="positions", condition=arm, seed=seed, settings=told)
             values = {
                 "accuracy": number(arm, "accuracy", rate) + seed / 1000,
                 "shuffled": number(arm, "shuffled", rate),
@@ -45,7 +46,7 @@ def as_claimed(outcomes: list[Outcome]) -> list[bool]:
 
 
 def test_attention_permutes_with_its_tokens_and_positions_end_that() -> None:
-    found = c06.run(Trial(study="positions", arm="layers", seed=3, settings={"layers": 5}))
+    found = c06.run(Trial(study="positions", condition="layers", seed=3, settings={"layers": 5}))
     assert found["error"] <= c06.ROUNDING
     assert found["error_with_positions"] > 0.01
 
@@ -91,10 +92,10 @@ def test_a_reader_without_positions_answers_shuffled_digits_alike(
     mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
     told = {"digits": 60, "epochs": 1, "unseen": 50, "rate": "usual rate"}
-    found = c06.run(Trial(study="positions", arm="none", seed=3, settings=told))
+    found = c06.run(Trial(study="positions", condition="none", seed=3, settings=told))
     assert found["accuracy"] == found["shuffled"]
     assert found["error"] <= c06.ROUNDING
-    shuffled = Trial(study="positions", arm=c06.ONE_SHUFFLE, seed=3, settings=told)
+    shuffled = Trial(study="positions", condition=c06.ONE_SHUFFLE, seed=3, settings=told)
     assert 0 <= c06.run(shuffled)["accuracy"] <= 1
 
 
@@ -103,7 +104,9 @@ def test_the_rate_is_the_one_that_the_trial_names(
 ) -> None:
     told = {"digits": 60, "epochs": 2, "unseen": 200}
     usual, low = (
-        c06.run(Trial(study="positions", arm="learned", seed=3, settings={**told, "rate": rate}))
+        c06.run(
+            Trial(study="positions", condition="learned", seed=3, settings={**told, "rate": rate})
+        )
         for rate in c06.RATES
     )
     assert usual != low
@@ -115,9 +118,11 @@ def test_every_reader_that_decides_has_all_seeds_at_both_rates() -> None:
         assert len({trial.name for trial in trials}) == len(trials)
         for arm in c06.ARMS:
             for rate in c06.RATES:
-                seeds = [x.seed for x in trials if (x.arm, x.settings.get("rate")) == (arm, rate)]
+                seeds = [
+                    x.seed for x in trials if (x.condition, x.settings.get("rate")) == (arm, rate)
+                ]
                 assert len(seeds) == c06.STUDY.seeds[budget]
-        shuffled = [x for x in trials if x.arm == c06.ONE_SHUFFLE]
+        shuffled = [x for x in trials if x.condition == c06.ONE_SHUFFLE]
         assert len(shuffled) == c06.SHUFFLE_SEEDS[budget]
 
 

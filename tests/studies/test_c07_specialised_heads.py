@@ -3,13 +3,13 @@ from typing import Any, cast
 import pytest
 import torch
 
-from clearhead.insight.heads.measured import measure_records
-from clearhead.insight.heads.roles import NO_CLEAR_ROLE
+from clearhead.insight.measures import measure_records
+from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.insight.tokens import Grid
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording._capture import capture, intervene
-from clearhead.studies.c07_specialised_heads import (
+from clearhead.recording import capture, intervene
+from clearhead.studies.claims.c07_specialised_heads import (
     STUDY,
     apart,
     beside_untrained,
@@ -17,7 +17,7 @@ from clearhead.studies.c07_specialised_heads import (
     other_weights,
     shared,
 )
-from clearhead.studies.study import Budget, Trial, Values
+from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
@@ -67,7 +67,7 @@ def test_heads_are_held_against_untrained_and_exchanged_ones(
     budget: Budget, measured: Values, claimed: list[bool]
 ) -> None:
     def of(trial: Trial) -> Values:  # the shipped reader decides nothing
-        return measured if trial.arm == "small" else values(99.0, ["x"] * 24, 1.0)
+        return measured if trial.condition == "small" else values(99.0, ["x"] * 24, 1.0)
 
     outcomes = made_up(STUDY, of, budget=budget)
 

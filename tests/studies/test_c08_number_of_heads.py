@@ -1,8 +1,8 @@
 import pytest
 
-from clearhead.studies.c08_number_of_heads import STUDY
-from clearhead.studies.study import Budget, Trial, Values
-from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
+from clearhead.studies.claims.c08_number_of_heads import STUDY
+from clearhead.studies.table import Budget, Trial, Values
+from tests.studies.made_up import check_study, check_trials, comparisons_of, made_up, supported
 
 
 def test_trials_are_whole() -> None:
@@ -11,7 +11,7 @@ def test_trials_are_whole() -> None:
 
 @pytest.mark.parametrize("budget", ["quick", "full"])
 @pytest.mark.parametrize(
-    ("accuracies", "claimed"),
+    ("accuracies", "outcomes"),
     [
         ({1: 90.0, 8: 92.0, 32: 92.2}, [True, True]),
         ({1: 90.0, 8: 90.0, 32: 90.0}, [False, True]),  # the number makes no difference
@@ -19,33 +19,30 @@ def test_trials_are_whole() -> None:
         ({1: 92.0, 8: 92.1, 32: 88.0}, [False, False]),
     ],
 )
-def test_more_at_first_and_no_difference_later(
-    budget: Budget, accuracies: dict[int, float], claimed: list[bool]
+def test_more_heads_help_first_and_make_no_difference_later(
+    budget: Budget, accuracies: dict[int, float], outcomes: list[bool]
 ) -> None:
     def values(trial: Trial) -> Values:
         accuracy = accuracies.get(trial.settings["heads"], 91.0)
         return {"accuracy": accuracy + trial.seed % 3}
 
-    outcomes = made_up(STUDY, values, budget=budget)
+    measured = made_up(STUDY, values, budget=budget)
 
-    assert [as_claimed(x) for x in comparisons_of(STUDY, outcomes)] == claimed
-    check_study(STUDY, outcomes)
+    assert [supported(x) for x in comparisons_of(STUDY, measured)] == outcomes
+    check_study(STUDY, measured)
 
 
-def test_numbers_of_heads_are_compared_on_the_seeds_that_all_have() -> None:
+def test_the_line_joins_means_over_the_seeds_that_all_numbers_of_heads_have() -> None:
     def values(trial: Trial) -> Values:
-        heads = trial.settings["heads"]
-        if heads == 8:  # with all seeds far better than with the two that others have
+        if trial.settings["heads"] == 8:  # with all seeds far better than with the two shared ones
             return {"accuracy": 91.0 if trial.seed < 102 else 96.2}
-        return {"accuracy": {1: 89.0, 16: 92.5}.get(heads, 91.5)}
+        return {"accuracy": 91.5}
 
-    told = STUDY.sentences(made_up(STUDY, values))
+    figure = STUDY.figure(made_up(STUDY, values))
 
-    mean = (2 * 91.0 + 13 * 96.2) / 15  # 95.5
-    assert f"means of 15 trainings: 1: 89.0 %, 8: {mean:.1f} %, 32: 91.5 %;" in told[0]
-    assert "On the 2 seeds" in told[1]
-    assert "8: 91.0 %, 16: 92.5 %" in told[1]
-    assert "the highest mean was that of 16 heads (d_k 4)" in told[1]
+    (line,) = (x for x in figure.axes[0].get_lines() if x.get_linestyle() == "-")
+    assert list(line.get_xdata()) == [1, 2, 4, 8, 16, 32, 64]  # type: ignore[arg-type]
+    assert list(line.get_ydata()) == [91.5, 91.5, 91.5, 91.0, 91.5, 91.5, 91.5]  # type: ignore[arg-type]
 
 
 def test_parameters_are_constant_and_heads_are_not(mnist_train: object) -> None:
@@ -53,7 +50,7 @@ def test_parameters_are_constant_and_heads_are_not(mnist_train: object) -> None:
         STUDY.run(
             Trial(
                 study=STUDY.name,
-                arm="heads",
+                condition="heads",
                 seed=3,
                 settings={"heads": heads, "digits": 100, "epochs": 1, "unseen": 50},
             )

@@ -2,8 +2,9 @@ import pytest
 
 from clearhead.data.datasets import ImageDataset
 from clearhead.insight.tokens import Grid
-from clearhead.studies import c09_receptive_fields as c09
-from clearhead.studies.study import Check, Comparison, Outcome, Trial, Values
+from clearhead.studies._unconverted import Check, Comparison
+from clearhead.studies.claims import c09_receptive_fields as c09
+from clearhead.studies.table import Outcome, Trial, Values
 
 
 def made_up(
@@ -27,7 +28,7 @@ def made_up(
     }
     arms["shipped trained"]["first_field"] = first_field(elsewhere=0.041)
     return [
-        Outcome(trial=Trial(study="receptive-fields", arm=arm, seed=seed), values=values)
+        Outcome(trial=Trial(study="receptive-fields", condition=arm, seed=seed), values=values)
         for seed in (1, 2, 3)
         for arm, values in arms.items()
     ]
@@ -58,7 +59,7 @@ def test_even_attention_reaches_the_mean_distance_of_two_patches() -> None:
 def test_an_untrained_model_is_measured(name: str, mnist_test: ImageDataset) -> None:
     trial = Trial(
         study="receptive-fields",
-        arm=f"{name} untrained",
+        condition=f"{name} untrained",
         seed=3,
         settings={"images": 3, "unseen": 5},
     )
@@ -72,8 +73,12 @@ def test_a_small_model_is_trained_and_measured(
     mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
     told = {"images": 3, "unseen": 5, "digits": 60, "epochs": 1}
-    trained = c09.run(Trial(study="receptive-fields", arm="ViT trained", seed=3, settings=told))
-    fresh = c09.run(Trial(study="receptive-fields", arm="ViT untrained", seed=3, settings=told))
+    trained = c09.run(
+        Trial(study="receptive-fields", condition="ViT trained", seed=3, settings=told)
+    )
+    fresh = c09.run(
+        Trial(study="receptive-fields", condition="ViT untrained", seed=3, settings=told)
+    )
     assert trained["first_field"] != fresh["first_field"]
 
 
@@ -87,7 +92,7 @@ def test_evidence_both_ways() -> None:
 
 def test_one_training_below_the_line_does_not_make_a_mean() -> None:
     outcomes = made_up(vit_first=0.7)
-    first = next(x for x in outcomes if x.trial.arm == "ViT trained")
+    first = next(x for x in outcomes if x.trial.condition == "ViT trained")
     changed = {**first.values, "seen": [0.49, *first.values["seen"][1:]]}
     again = [Outcome(trial=x.trial, values=changed) if x is first else x for x in outcomes]
 
@@ -111,7 +116,7 @@ def test_sentences_and_figure_tell_what_was_measured() -> None:
 
 def test_the_shipped_readers_numbers_are_means_over_all_samples() -> None:
     outcomes = made_up(shipped=0.0625)
-    last = next(x for x in outcomes if (x.trial.arm, x.trial.seed) == ("shipped trained", 3))
+    last = next(x for x in outcomes if (x.trial.condition, x.trial.seed) == ("shipped trained", 3))
     changed = {
         **last.values,
         "seen": [0.0625, 0.3, 0.9, 0.9, 0.9, 1],

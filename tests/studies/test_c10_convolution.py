@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from clearhead.studies.c10_convolution import STUDY
-from clearhead.studies.learning_curves import LONG
-from clearhead.studies.study import Trial, Values
+from clearhead.studies.claims.c10_convolution import STUDY
+from clearhead.studies.measures.learning_curves import LONG
+from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
@@ -18,7 +18,7 @@ def test_the_vit_is_held_against_the_cnn_seed_by_seed(
     budget: object, lead: float, claimed: bool
 ) -> None:
     def values(trial: Trial) -> Values:
-        return {"accuracy": 80.0 + trial.seed % 7 + (lead if trial.arm == "vit" else 0.0)}
+        return {"accuracy": 80.0 + trial.seed % 7 + (lead if trial.condition == "vit" else 0.0)}
 
     outcomes = made_up(STUDY, values, budget=budget)  # type: ignore[arg-type]
 
@@ -31,7 +31,7 @@ def test_the_vit_is_held_against_the_cnn_seed_by_seed(
 def test_few_and_many_digits_are_told_apart() -> None:
     def values(trial: Trial) -> Values:
         few = trial.settings["digits"] == 1_000
-        return {"accuracy": 90.0 + (3.0 if few == (trial.arm == "vit") else 0.0)}
+        return {"accuracy": 90.0 + (3.0 if few == (trial.condition == "vit") else 0.0)}
 
     few, many = comparisons_of(STUDY, made_up(STUDY, values))
 
@@ -43,7 +43,7 @@ def test_few_and_many_digits_are_told_apart() -> None:
 def test_long_trainings_decide_nothing_and_are_told(leads_long: float) -> None:
     def values(trial: Trial) -> Values:
         lead = leads_long if trial.settings["steps"] == LONG else 1.0
-        return {"accuracy": 90.0 + (lead if trial.arm == "vit" else 0.0)}
+        return {"accuracy": 90.0 + (lead if trial.condition == "vit" else 0.0)}
 
     outcomes = made_up(STUDY, values)
 

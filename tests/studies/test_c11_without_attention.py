@@ -3,16 +3,16 @@ from typing import Any
 import pytest
 
 from clearhead.models.build import build
-from clearhead.studies.c11_without_attention import STUDY
-from clearhead.studies.contenders import CONTENDERS
-from clearhead.studies.learning_curves import LONG
-from clearhead.studies.study import Trial, Values
+from clearhead.studies.claims.c11_without_attention import STUDY
+from clearhead.studies.measures.classifiers import COMPARED_MODELS
+from clearhead.studies.measures.learning_curves import LONG
+from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
 def claims(accuracies: dict[str, float], budget: Any = "full") -> list[bool]:
     def values(trial: Trial) -> Values:
-        return {"accuracy": accuracies[trial.arm] + trial.seed % 5 / 10}
+        return {"accuracy": accuracies[trial.condition] + trial.seed % 5 / 10}
 
     outcomes = made_up(STUDY, values, budget=budget)
     check_study(STUDY, outcomes)
@@ -56,7 +56,7 @@ def test_long_trainings_decide_nothing_and_are_told() -> None:
     long = {"vit": 98.5, "mlp": 96.5, "no-attention": 97.0, "uniform": 97.5}
 
     def values(trial: Trial) -> Values:
-        return {"accuracy": (long if trial.settings["steps"] == LONG else usual)[trial.arm]}
+        return {"accuracy": (long if trial.settings["steps"] == LONG else usual)[trial.condition]}
 
     outcomes = made_up(STUDY, values)
 
@@ -78,7 +78,7 @@ def test_a_quick_run_does_not_speak_of_long_trainings() -> None:
 
 
 def test_queries_and_keys_are_the_parameters_that_uniform_attention_does_not_use() -> None:
-    model = build(CONTENDERS["uniform"].model)
+    model = build(COMPARED_MODELS["uniform"].config)
     idle = sum(
         block.attn.qkv.weight[:64].numel() + block.attn.qkv.bias[:64].numel()
         for block in model.blocks  # type: ignore[union-attr]

@@ -3,9 +3,9 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from clearhead.data.corruptions import CORRUPTIONS
-from clearhead.insight.ink import ink_of
+from clearhead.insight.foreground import Foreground
 from clearhead.models.build import build
-from clearhead.studies.c12_noisy_pixels import (
+from clearhead.studies.claims.c12_noisy_pixels import (
     BLANK,
     GRID,
     NOISES,
@@ -14,9 +14,8 @@ from clearhead.studies.c12_noisy_pixels import (
     noisy_blanks,
     robustness,
 )
-from clearhead.studies.contenders import CONTENDERS
-from clearhead.studies.digits import unseen_digits
-from clearhead.studies.study import Budget, Outcome, Trial, Values
+from clearhead.studies.measures.classifiers import COMPARED_MODELS, unseen_digits
+from clearhead.studies.table import Budget, Outcome, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 NAMES = (*CORRUPTIONS, BLANK)
@@ -43,10 +42,10 @@ def test_falls_and_not_accuracies_are_compared(
     start = {"vit": 90.0, "uniform": 80.0, "cnn": 97.0}
 
     def values(trial: Trial) -> Values:
-        spoilt = start[trial.arm] - falls[trial.arm]
-        vit = trial.arm == "vit"
+        spoilt = start[trial.condition] - falls[trial.condition]
+        vit = trial.condition == "vit"
         return {
-            "clean": start[trial.arm],
+            "clean": start[trial.condition],
             "accuracy": dict.fromkeys(NAMES, spoilt),
             "drift": {name: [0.1, 0.2] for name in NAMES} if vit else {},
             "on_blank": {"clean": 0.3, "noisy": 0.2} if vit else {"clean": 0.2, "noisy": 0.9},
@@ -60,7 +59,7 @@ def test_falls_and_not_accuracies_are_compared(
 
 def test_only_the_two_noises_decide_beside_blank_patches() -> None:
     def values(trial: Trial) -> Values:
-        vit = trial.arm == "vit"
+        vit = trial.condition == "vit"
         spoilt = dict.fromkeys(NAMES, 10.0 if vit else 90.0)  # the ViT falls with everything else
         spoilt |= dict.fromkeys((*NOISES, BLANK), 90.0 if vit else 10.0)
         return {"clean": 95.0, "accuracy": spoilt, "drift": {}, "on_blank": ON_BLANK}
@@ -72,8 +71,8 @@ def test_only_the_two_noises_decide_beside_blank_patches() -> None:
 
 def of_falls(noise: dict[str, float], blank: dict[str, float], on_blank: Values) -> Outcomes:
     def values(trial: Trial) -> Values:
-        spoilt = dict.fromkeys(NAMES, 95.0 - noise[trial.arm])
-        spoilt[BLANK] = 95.0 - blank[trial.arm]
+        spoilt = dict.fromkeys(NAMES, 95.0 - noise[trial.condition])
+        spoilt[BLANK] = 95.0 - blank[trial.condition]
         drift = {name: [0.1, 0.2] for name in NAMES}
         return {"clean": 95.0, "accuracy": spoilt, "drift": drift, "on_blank": on_blank}
 
@@ -127,7 +126,7 @@ def test_noise_on_blank_patches_leaves_the_digit_alone(mnist_test: object) -> No
 
     spoilt = noisy_blanks(images, torch.Generator().manual_seed(3))
 
-    blank = ink_of(images, GRID).blank
+    blank = Foreground.of(images, GRID).background
     changed = (spoilt != images)[:, 0].unfold(1, 7, 7).unfold(2, 7, 7).flatten(3).any(dim=3)
     assert not bool(changed.flatten(1)[~blank].any())
     assert float(changed.flatten(1)[blank].double().mean()) > 0.9
@@ -136,7 +135,7 @@ def test_noise_on_blank_patches_leaves_the_digit_alone(mnist_test: object) -> No
 @pytest.mark.parametrize("arm", ["uniform", "cnn"])
 def test_uniform_attention_cannot_drift_and_a_cnn_has_none(arm: str, mnist_test: object) -> None:
     torch.manual_seed(2)
-    model = build(CONTENDERS[arm].model).eval()
+    model = build(COMPARED_MODELS[arm].config).eval()
 
     found = robustness(model, 40, 1)
 

@@ -5,8 +5,9 @@ from torch import nn
 from clearhead.data.datasets import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import c13_depth as c13
-from clearhead.studies.study import Comparison, Outcome, Trial
+from clearhead.studies._unconverted import Comparison
+from clearhead.studies.claims import c13_depth as c13
+from clearhead.studies.table import Outcome, Trial
 
 
 def made_up(distance: float = 0.3, seen: float = 0.3, single: float = 0.3) -> list[Outcome]:
@@ -17,7 +18,7 @@ def made_up(distance: float = 0.3, seen: float = 0.3, single: float = 0.3) -> li
     }
     values["pooled"] = [0.1, 0.2, 0.3, 0.5, 0.8, 0.9]
     return [
-        Outcome(trial=Trial(study="depth", arm=arm, seed=seed), values=values)
+        Outcome(trial=Trial(study="depth", condition=arm, seed=seed), values=values)
         for seed in (1, 2, 3)
         for arm in c13.ARMS
     ]
@@ -71,7 +72,7 @@ def test_each_arm_is_measured(
     arm: str, mnist_train: ImageDataset, mnist_test: ImageDataset
 ) -> None:
     told = {"images": 3, "unseen": 20, "digits": 60, "epochs": 1}
-    found = c13.run(Trial(study="depth", arm=arm, seed=3, settings=told))
+    found = c13.run(Trial(study="depth", condition=arm, seed=3, settings=told))
     assert {len(found[name]) for name in ("distance", "seen", "single", "pooled")} == {6}
     if arm == "shipped":
         assert found["pooled"][-1] > 0.9

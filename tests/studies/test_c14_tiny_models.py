@@ -1,8 +1,8 @@
 import pytest
 
 from clearhead.models.build import build
-from clearhead.studies.c14_tiny_models import SIZES, STUDY, TINY
-from clearhead.studies.study import Budget, Trial, Values
+from clearhead.studies.claims.c14_tiny_models import SIZES, STUDY, TINY
+from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
@@ -24,7 +24,7 @@ def test_only_the_tiny_size_in_the_right_set_up_decides(
     budget: Budget, accuracy: float, claimed: bool
 ) -> None:
     def values(trial: Trial) -> Values:
-        decides = trial.arm == "right" and trial.settings["size"] == TINY
+        decides = trial.condition == "right" and trial.settings["size"] == TINY
         return {"accuracy": accuracy if decides else 99.0, "parameters": 10_000}
 
     outcomes = made_up(STUDY, values, budget=budget)
@@ -39,7 +39,7 @@ def test_both_set_ups_train_the_same_size_on_the_same_digits(mnist_train: object
     settings = {"size": "3 k", "digits": 400, "epochs": 2, "unseen": 50}
 
     right, plain = (
-        STUDY.run(Trial(study=STUDY.name, arm=arm, seed=2, settings=settings))
+        STUDY.run(Trial(study=STUDY.name, condition=arm, seed=2, settings=settings))
         for arm in ("right", "plain")
     )
 
@@ -57,7 +57,7 @@ def test_sentences_say_what_differs_and_that_sizes_make_no_law() -> None:
     read = {"3 k": 95.0, "10 k": 97.5, "30 k": 98.0, "100 k": 98.5, "1 M": 93.0}
 
     def values(trial: Trial) -> Values:
-        plain = trial.arm == "plain"
+        plain = trial.condition == "plain"
         return {
             "accuracy": 61.25 if plain else read[trial.settings["size"]],
             "parameters": 9_658,

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from clearhead.errors import InputError
-from clearhead.studies import c15_long_sequences as c15
-from clearhead.studies.study import Check, Outcome, Trial
+from clearhead.studies._unconverted import Check
+from clearhead.studies.claims import c15_long_sequences as c15
+from clearhead.studies.table import Outcome, Trial
 
 TINY = {"lengths": (64, 128), "chain_lengths": (4, 8), "repeats": 1, "gain_length": 16, "width": 8}
 
@@ -24,7 +25,7 @@ def made_up(powers: dict[str, tuple[float, float, float]]) -> list[Outcome]:
                 "gain": 1.5,
                 "cores": 2,
             }
-            trial = Trial(study="long-sequences", arm=arm, seed=seed)
+            trial = Trial(study="long-sequences", condition=arm, seed=seed)
             outcomes.append(Outcome(trial=trial, values=values))
     return outcomes
 
@@ -63,7 +64,7 @@ def test_evidence_both_ways() -> None:
 @pytest.mark.parametrize("arm", c15.ARMS)
 def test_each_arm_is_measured(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c15, "cores", lambda: 1)
-    found = c15.run(Trial(study="long-sequences", arm=arm, seed=3, settings=TINY))
+    found = c15.run(Trial(study="long-sequences", condition=arm, seed=3, settings=TINY))
     assert found["lengths"] == [64, 128]
     assert all(x >= 0 for x in found["seconds"])
     assert found["gain"] is None
@@ -96,7 +97,7 @@ def test_slopes_from_one_length_to_the_next_tell_what_a_line_through_all_hides()
     assert c15.local_slopes(lengths, [3, 12, 12]) == pytest.approx([2, 0])
     outcomes = made_up(USUAL)
     for outcome in outcomes:
-        if outcome.trial.arm == "fused":
+        if outcome.trial.condition == "fused":
             outcome.values["bytes"] = [100, 300, 450, 900]
             outcome.values["seconds"] = [1e-4, 2e-4, 4e-4, 1e-6 * 4096**2 / 4]
     told = c15.sentences(outcomes)
@@ -106,7 +107,7 @@ def test_slopes_from_one_length_to_the_next_tell_what_a_line_through_all_hides()
 
 def test_a_missing_arm_is_told() -> None:
     with pytest.raises(InputError, match="streamed"):
-        c15.evidence([x for x in made_up(USUAL) if x.trial.arm != "streamed"])
+        c15.evidence([x for x in made_up(USUAL) if x.trial.condition != "streamed"])
 
 
 def test_it_runs_alone_because_it_measures_time() -> None:

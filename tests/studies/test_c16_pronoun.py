@@ -5,9 +5,10 @@ import torch
 
 from clearhead.data.text.sentences import vocabulary
 from clearhead.models.config import TextConfig
-from clearhead.studies import c16_pronoun as c16
-from clearhead.studies.sentence_models import _untrained, sentence_models
-from clearhead.studies.study import Comparison, Outcome, Trial, Values
+from clearhead.studies._unconverted import Comparison
+from clearhead.studies.claims import c16_pronoun as c16
+from clearhead.studies.measures.pronouns import _untrained, sentence_models
+from clearhead.studies.table import Outcome, Trial, Values
 from clearhead.studies.verdict import judge_evidence
 
 TINY = {"texts": 200, "epochs": 1, "epochs_on": 1, "fours": 3}
@@ -53,7 +54,7 @@ def made_up(
         "untrained causal": model(0.5, 0.5),
     }
     return [
-        Outcome(trial=Trial(study="pronoun", arm=c16.ARM, seed=seed), values=values)
+        Outcome(trial=Trial(study="pronoun", condition=c16.ARM, seed=seed), values=values)
         for seed in range(12)
     ]
 
@@ -93,7 +94,7 @@ def test_the_premise_is_about_that_trained_model_that_knows_least(failing: str) 
     assert not as_claimed(outcomes)[0]
 
 
-@pytest.mark.parametrize(("unknowing", "outcome"), [(0, "as claimed"), (1, "as claimed")])
+@pytest.mark.parametrize(("unknowing", "outcome"), [(0, "supported"), (1, "supported")])
 def test_one_seed_in_twelve_may_stay_at_chance(unknowing: int, outcome: str) -> None:
     outcomes = made_up(place=1.0)[unknowing:] + made_up(place=0.5)[:unknowing]
     found = judge_evidence({"pronoun": c16.evidence(outcomes)})["pronoun"].findings[0]
@@ -103,7 +104,7 @@ def test_one_seed_in_twelve_may_stay_at_chance(unknowing: int, outcome: str) -> 
 def test_models_half_of_which_are_at_chance_do_not_bear_the_premise() -> None:
     outcomes = made_up(place=1.0)[6:] + made_up(place=0.5)[:6]
     found = judge_evidence({"pronoun": c16.evidence(outcomes)})["pronoun"].findings[0]
-    assert found.outcome != "as claimed"
+    assert found.outcome != "supported"
 
 
 def test_the_head_is_chosen_where_it_is_not_measured() -> None:
@@ -113,7 +114,8 @@ def test_the_head_is_chosen_where_it_is_not_measured() -> None:
     }
     assert c16.chosen_head(attention) == (0, 1)
     outcome = Outcome(
-        trial=Trial(study="pronoun", arm=c16.ARM, seed=0), values={"some": {"at_it": attention}}
+        trial=Trial(study="pronoun", condition=c16.ARM, seed=0),
+        values={"some": {"at_it": attention}},
     )
     assert c16.named_by_attention(outcome, "some") == 0.4
 
@@ -128,7 +130,7 @@ def test_trials_are_one_a_seed() -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> Values:
-    return c16.run(Trial(study="pronoun", arm=c16.ARM, seed=3, settings=TINY))
+    return c16.run(Trial(study="pronoun", condition=c16.ARM, seed=3, settings=TINY))
 
 
 def test_a_trial_measures_every_model_and_is_small(measured: Values) -> None:
@@ -143,7 +145,7 @@ def test_a_trial_measures_every_model_and_is_small(measured: Values) -> None:
 
 def test_the_same_trial_gives_the_same_values(measured: Values) -> None:
     torch.manual_seed(99)  # of torch's own generator nothing is taken
-    assert c16.run(Trial(study="pronoun", arm=c16.ARM, seed=3, settings=TINY)) == measured
+    assert c16.run(Trial(study="pronoun", condition=c16.ARM, seed=3, settings=TINY)) == measured
 
 
 def test_what_a_causal_model_cannot_know_at_it_comes_out_as_half(measured: Values) -> None:
@@ -153,7 +155,7 @@ def test_what_a_causal_model_cannot_know_at_it_comes_out_as_half(measured: Value
 
 
 def test_both_directions_go_on_from_the_causal_model_and_differ_in_the_question_alone() -> None:
-    trial = Trial(study="pronoun", arm=c16.ARM, seed=3, settings=TINY)
+    trial = Trial(study="pronoun", condition=c16.ARM, seed=3, settings=TINY)
     models = sentence_models(trial)
     assert [models[name].config.causal for name in c16.MODELS] == [True, False, False, False, True]
     weights = {name: models[name].head.weight for name in c16.MODELS}
@@ -167,7 +169,7 @@ def test_a_null_study_finds_no_difference() -> None:
     outcomes = []
     config = TextConfig(vocabulary=vocabulary())
     for seed in range(3):
-        trial = Trial(study="pronoun", arm=c16.ARM, seed=seed, settings={**TINY, "fours": 25})
+        trial = Trial(study="pronoun", condition=c16.ARM, seed=seed, settings={**TINY, "fours": 25})
         fresh, other = (
             c16.measured(_untrained(config, start), 25, seed) for start in (seed, 50 + seed)
         )

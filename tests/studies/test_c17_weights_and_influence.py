@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from clearhead.insight.maps.standard import RAW, ROLLOUT
+from clearhead.insight.importance import RAW, ROLLOUT
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.c17_weights_and_influence import (
+from clearhead.studies.claims.c17_weights_and_influence import (
     BEYOND,
     INK,
     MAPS,
@@ -12,7 +12,7 @@ from clearhead.studies.c17_weights_and_influence import (
     STUDY,
     influence,
 )
-from clearhead.studies.study import Budget, Trial, Values
+from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import as_claimed, check_study, check_trials, comparisons_of, made_up
 
 
@@ -58,7 +58,7 @@ def test_weights_are_held_against_chance_ink_and_random_orders(
     budget: Budget, measured: Values, claimed: list[bool]
 ) -> None:
     def of(trial: Trial) -> Values:  # the shipped reader decides nothing
-        return measured if trial.arm == "small" else values(0.9, 0.0, areas=(0.9, 0.9))
+        return measured if trial.condition == "small" else values(0.9, 0.0, areas=(0.9, 0.9))
 
     outcomes = made_up(STUDY, of, budget=budget)
 

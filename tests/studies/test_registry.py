@@ -23,7 +23,7 @@ def three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_study_is_in_the_table_and_as_it_calls_itself() -> None:
-    folder = resources.files("clearhead.studies")
+    folder = resources.files("clearhead.studies.claims")
     modules = sorted(
         name.removesuffix(".py")
         for name in (path.name for path in folder.iterdir())
@@ -31,7 +31,7 @@ def test_every_study_is_in_the_table_and_as_it_calls_itself() -> None:
     )
     assert [entry.module for entry in ENTRIES] == modules
     for entry in ENTRIES:
-        study = importlib.import_module(f"clearhead.studies.{entry.module}").STUDY
+        study = importlib.import_module(f"clearhead.studies.claims.{entry.module}").STUDY
         line = f'Entry("{entry.module}", "{study.name}", "{study.statement}"),'
         assert (entry.name, entry.statement) == (study.name, study.statement), line
         assert entry.claim == study.claim
@@ -39,7 +39,7 @@ def test_every_study_is_in_the_table_and_as_it_calls_itself() -> None:
 
 @pytest.mark.usefixtures("three")
 def test_a_study_is_found_by_name_and_by_claim() -> None:
-    assert find_source("noise") == "clearhead.studies.c12_noise:STUDY"
+    assert find_source("noise") == "clearhead.studies.claims.c12_noise:STUDY"
     assert find_source("C12") == find_source("c12") == find_source("noise")
     assert find_source("my.module:MINE") == "my.module:MINE"
 

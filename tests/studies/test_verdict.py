@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from clearhead.studies.study import Check, Comparison
+from clearhead.studies.study import CheckData, ComparisonData
+from clearhead.studies.table import Series
 from clearhead.studies.verdict import Finding, Verdict, judge_evidence
 
 
@@ -18,41 +20,45 @@ def comparison(
     spread: float = 0.1,
     margin: float = 1.0,
     expects: Literal["more", "equal"] = "more",
-) -> Comparison:
+) -> ComparisonData:
     """Differences symmetric about `mean`, so that its mean is known."""
     offsets = np.linspace(-spread, spread, n)
-    return Comparison(
+    return ComparisonData(
         name="first minus second",
         unit="points",
-        first=tuple(float(x) for x in 7.0 + mean + offsets),
-        second=(7.0,) * n,
+        first=series((7.0 + mean + offsets).tolist()),
+        second=series((7.0,) * n),
         margin=margin,
         expects=expects,
     )
 
 
-def one(*evidence: Comparison | Check) -> Verdict:
+def series(values: Sequence[float]) -> Series:
+    return Series(tuple(range(len(values))), tuple(values))
+
+
+def one(*evidence: ComparisonData | CheckData) -> Verdict:
     return judge_evidence({"study": evidence})["study"]
 
 
-def finding(evidence: Comparison | Check) -> Finding:
+def finding(evidence: ComparisonData | CheckData) -> Finding:
     return one(evidence).findings[0]
 
 
 @pytest.mark.parametrize(
     ("mean", "outcome", "seen"),
     [
-        (2.0, "as claimed", "more"),
-        (1.06, "as claimed", "more"),
+        (2.0, "supported", "more"),
+        (1.06, "supported", "more"),
         (1.02, "undecided", "more"),  # the mean is above the margin, the interval's low end below
         (0.98, "undecided", "more"),
-        (0.4, "not as claimed", "more, by less than the margin"),
-        (0.02, "not as claimed", "no difference"),
-        (0.0, "not as claimed", "no difference"),
-        (-0.02, "not as claimed", "no difference"),
-        (-0.4, "not as claimed", "less, by less than the margin"),
-        (-0.98, "not as claimed", "less"),
-        (-3.0, "not as claimed", "less"),
+        (0.4, "contradicted", "more, by less than the margin"),
+        (0.02, "contradicted", "no difference"),
+        (0.0, "contradicted", "no difference"),
+        (-0.02, "contradicted", "no difference"),
+        (-0.4, "contradicted", "less, by less than the margin"),
+        (-0.98, "contradicted", "less"),
+        (-3.0, "contradicted", "less"),
     ],
 )
 def test_more_is_judged_by_the_interval(mean: float, outcome: str, seen: str) -> None:
@@ -67,12 +73,12 @@ def test_more_is_judged_by_the_interval(mean: float, outcome: str, seen: str) ->
 @pytest.mark.parametrize(
     ("mean", "outcome", "seen"),
     [
-        (0.02, "as claimed", "no difference"),
-        (0.5, "as claimed", "more, by less than the margin"),
-        (-0.5, "as claimed", "less, by less than the margin"),
+        (0.02, "supported", "no difference"),
+        (0.5, "supported", "more, by less than the margin"),
+        (-0.5, "supported", "less, by less than the margin"),
         (1.0, "undecided", "more"),
-        (1.5, "not as claimed", "more"),
-        (-1.5, "not as claimed", "less"),
+        (1.5, "contradicted", "more"),
+        (-1.5, "contradicted", "less"),
     ],
 )
 def test_equal_is_judged_by_the_interval(mean: float, outcome: str, seen: str) -> None:
@@ -87,9 +93,9 @@ def test_noise_decides_nothing() -> None:
     assert finding(comparison(0.0, spread=9.0, expects="equal")).outcome == "undecided"
 
 
-def test_claimed_and_not_claimed_are_asked_for_alike() -> None:
+def test_support_and_contradiction_need_the_same_distance_from_the_margin() -> None:
     above, below = (finding(comparison(1 + sign * 0.2, spread=0.1)) for sign in (1, -1))
-    assert (above.outcome, below.outcome) == ("as claimed", "not as claimed")
+    assert (above.outcome, below.outcome) == ("supported", "contradicted")
     above, below = (finding(comparison(1 + sign * 0.2, spread=0.6)) for sign in (1, -1))
     assert above.adjusted_p is not None
     assert above.adjusted_p < 0.05  # and yet the interval has the margin in it
@@ -98,23 +104,29 @@ def test_claimed_and_not_claimed_are_asked_for_alike() -> None:
 
 def test_a_null_study_shows_no_difference() -> None:
     scores = tuple(np.random.default_rng(0).normal(90, 2, 12).tolist())
-    same = Comparison(name="a − a", unit="%", first=scores, second=scores, margin=0.5)
+    same = ComparisonData(
+        name="a − a", unit="%", first=series(scores), second=series(scores), margin=0.5
+    )
     found = finding(same)
-    assert (found.seen, found.outcome) == ("no difference", "not as claimed")
+    assert (found.seen, found.outcome) == ("no difference", "contradicted")
     assert (found.estimate, found.interval, found.p) == (0.0, (0.0, 0.0), 1.0)
     assert found.effect_size is None
-    assert one(same).answer == "does not hold"
+    assert one(same).outcome == "contradicted"
 
 
-def test_null_studies_of_noise_hardly_ever_hold() -> None:
+def test_null_studies_of_noise_are_rarely_supported() -> None:
     generator = np.random.default_rng(3)
     wrong = 0
     for _ in range(200):
         first, second = generator.normal(size=(2, 12))
-        evidence = Comparison(
-            name="", unit="", first=tuple(first), second=tuple(second), margin=0.001
+        evidence = ComparisonData(
+            name="",
+            unit="",
+            first=series(first.tolist()),
+            second=series(second.tolist()),
+            margin=0.001,
         )
-        wrong += one(evidence).answer == "holds"
+        wrong += one(evidence).outcome == "supported"
     assert wrong <= 200 * 0.05
 
 
@@ -123,13 +135,13 @@ def test_null_studies_of_noise_hardly_ever_hold() -> None:
 def test_fewer_than_three_pairs_decide_nothing(n: int, expects: Literal["more", "equal"]) -> None:
     far = comparison(50.0, n=n, spread=0.0, expects=expects)
     near = comparison(0.0, n=n, spread=0.0, expects=expects)
-    assert one(far).answer == one(near).answer == "undecided"
+    assert one(far).outcome == one(near).outcome == "undecided"
 
 
-def test_few_seeds_cannot_make_a_claim_hold() -> None:
+def test_few_seeds_cannot_support_a_claim() -> None:
     assert finding(comparison(5.0, n=5)).p == pytest.approx(2 / 2**5)
     assert finding(comparison(5.0, n=5)).outcome == "undecided"
-    assert finding(comparison(5.0, n=6)).outcome == "as claimed"
+    assert finding(comparison(5.0, n=6)).outcome == "supported"
 
 
 def test_p_values_are_adjusted_over_all_studies_together() -> None:
@@ -141,34 +153,34 @@ def test_p_values_are_adjusted_over_all_studies_together() -> None:
         assert found.p == pytest.approx(2 / 2**8)
         assert found.adjusted_p == pytest.approx(7 * 2 / 2**8)
         assert found.outcome == "undecided"
-    assert judge_evidence({"alone": (comparison(5.0, n=8),)})["alone"].answer == "holds"
+    assert judge_evidence({"alone": (comparison(5.0, n=8),)})["alone"].outcome == "supported"
 
 
 def test_checks_are_not_part_of_the_family() -> None:
-    check = Check(name="rows", unit="", values=(0.0, 0.0), low=0, high=1)
+    check = CheckData(name="rows", unit="", values=(0.0, 0.0), low=0, high=1)
     assert one(comparison(5.0), check, check).family == 1
 
 
 @pytest.mark.parametrize(
     ("values", "outcome", "seen"),
     [
-        ((0.0, 0.5, 1.0), "as claimed", "within"),
-        ((0.0, 1.1), "not as claimed", "1 of 2 outside"),
-        ((0.0, math.nan), "not as claimed", "1 of 2 outside"),
-        ((0.0, math.inf), "not as claimed", "1 of 2 outside"),
+        ((0.0, 0.5, 1.0), "supported", "within"),
+        ((0.0, 1.1), "contradicted", "1 of 2 outside"),
+        ((0.0, math.nan), "contradicted", "1 of 2 outside"),
+        ((0.0, math.inf), "contradicted", "1 of 2 outside"),
         ((0.5,), "undecided", "within"),
         ((7.0,), "undecided", "1 of 1 outside"),
         ((), "undecided", "within"),
     ],
 )
-def test_a_check_looks_at_every_value(values: tuple[float, ...], outcome: str, seen: str) -> None:
-    found = finding(Check(name="sum", unit="", values=values, low=0.0, high=1.0))
+def test_a_check_judges_every_value(values: tuple[float, ...], outcome: str, seen: str) -> None:
+    found = finding(CheckData(name="sum", unit="", values=values, low=0.0, high=1.0))
     assert (found.outcome, found.seen) == (outcome, seen)
 
 
 def test_a_check_without_a_bound_on_one_side() -> None:
-    found = finding(Check(name="error", unit="", values=(3.0, -9e9), high=5.0))
-    assert (found.outcome, found.low, found.high) == ("as claimed", None, 5.0)
+    found = finding(CheckData(name="error", unit="", values=(3.0, -9e9), high=5.0))
+    assert (found.outcome, found.low, found.high) == ("supported", None, 5.0)
     assert found.interval == (-9e9, 3.0)
 
 
@@ -176,32 +188,36 @@ YES, NO, OPEN = comparison(5.0), comparison(0.0), comparison(0.0, n=2)
 
 
 @pytest.mark.parametrize(
-    ("evidence", "answer"),
+    ("evidence", "outcome"),
     [
-        ((YES, YES), "holds"),
-        ((NO, NO), "does not hold"),
-        ((YES, NO), "depends"),
-        ((YES, NO, OPEN), "depends"),
+        ((YES, YES), "supported"),
+        ((NO, NO), "contradicted"),
+        ((YES, NO), "mixed"),
+        ((YES, NO, OPEN), "mixed"),
         ((YES, OPEN), "undecided"),
         ((NO, OPEN), "undecided"),
         ((OPEN,), "undecided"),
         ((), "undecided"),
     ],
 )
-def test_the_answer_follows_from_all_evidence(evidence: Any, answer: str) -> None:
-    assert one(*evidence).answer == answer
+def test_the_verdict_follows_from_all_evidence(evidence: Any, outcome: str) -> None:
+    assert one(*evidence).outcome == outcome
 
 
 def test_numbers_that_are_none_do_not_become_a_verdict() -> None:
-    broken = Comparison(
-        name="", unit="", first=(1.0, math.nan, 2.0, 3.0), second=(0.0,) * 4, margin=1
+    broken = ComparisonData(
+        name="",
+        unit="",
+        first=series((1.0, math.nan, 2.0, 3.0)),
+        second=series((0.0,) * 4),
+        margin=1,
     )
     found = finding(broken)
     assert (found.outcome, found.seen, found.estimate) == ("undecided", "unclear", None)
 
 
 def test_a_verdict_is_json() -> None:
-    check = Check(name="", unit="", values=(0.0, math.nan))
+    check = CheckData(name="", unit="", values=(0.0, math.nan))
     verdict = one(YES, OPEN, comparison(1.0, n=1), check)
     again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
-    assert again["findings"][0]["outcome"] == "as claimed"
+    assert again["findings"][0]["outcome"] == "supported"

@@ -9,76 +9,46 @@ import random
 import time
 from pathlib import Path
 
-from clearhead.studies import Comparison, Study, Trial
-from clearhead.studies.selection import values_of
-
-ARMS = ("with", "without", "1/d_k of <b>&")
-
-
-def trials(budget, seeds):
-    return tuple(
-        Trial(study="toy", arm=arm, seed=seed, settings={"size": 3})
-        for arm in ARMS
-        for seed in seeds
-    )
+from clearhead.studies import Cell, Comparison, Differences, Grid, Points, Study, Summary
 
 
 def run(trial):
     with Path("begun.txt").open("a") as file:
         file.write(trial.name + "\\n")
     time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
-    generator = random.Random(f"{trial.arm} {trial.seed}")
-    level = {"with": 3.0, "without": 0.0}.get(trial.arm, 0.0)
+    generator = random.Random(f"{trial.condition} {trial.seed}")
+    level = {"with": 3.0, "without": 0.0}.get(trial.condition, 0.0)
     return {"score": generator.gauss(level, 0.5), "all": [generator.random() for _ in range(5)]}
-
-
-def evidence(outcomes):
-    score = {arm: values_of(outcomes, arm, "score", size=3) for arm in ARMS}
-    return (
-        Comparison(
-            name="score, with minus without", unit="points", margin=1.0,
-            first=score["with"], second=score["without"],
-        ),
-    )
-
-
-def sentences(outcomes):
-    mean = sum(values_of(outcomes, "with", "score")) / (len(outcomes) / 3)
-    return (f"With it, the score is {mean:.2f} points.",)
-
-
-def figure(outcomes):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.subplots()
-    for arm in ARMS[:2]:
-        axes.plot(values_of(outcomes, arm, "score"), label=arm)
-    axes.set_xlabel("seed")
-    axes.set_ylabel("score (points)")
-    axes.legend()
-    return figure
 
 
 STUDY = Study(
     name="toy", claim="X1", statement="With it, the score is higher",
     hypothesis="The score is at least one point higher with it.",
-    conditions="Three arms of random numbers.", measure="Score in points.",
-    seeds={"quick": 8, "full": 12}, trials=trials, run=run, evidence=evidence,
-    sentences=sentences, figure=figure, references=("Nobody (2020), A paper",),
+    conditions="Three conditions of random numbers.", measure="Score in points.",
+    seeds={"quick": 8, "full": 12},
+    grid=(Grid(conditions=("with", "without", "1/d_k of <b>&"), settings={"size": 3}),),
+    run=run,
+    evidence=(
+        Comparison(
+            name="score, with minus without", unit="points", margin=1.0,
+            first=Cell("with", "score", {"size": 3}), second=Cell("without", "score"),
+        ),
+    ),
+    panels=(
+        Points(measure="score", xlabel="condition", ylabel="score (points)"),
+        Differences("points"),
+    ),
+    summaries=(Summary(name="Score (points)", measure="score", conditions=("with",)),),
+    remarks=("Random numbers.",),
+    references=("Nobody (2020), A paper",),
 )
 """
 
 NULL = """
 from dataclasses import replace
 
-from clearhead.studies import Comparison, Trial
-from clearhead.studies.selection import values_of
+from clearhead.studies import Cell, Comparison, Grid, Image
 import toy
-
-
-def trials(budget, seeds):
-    return tuple(Trial(study="null", arm=arm, seed=s) for arm in ("a", "b") for s in seeds)
 
 
 def run(trial):
@@ -87,14 +57,17 @@ def run(trial):
     return {"score": random.Random(trial.seed).gauss(90, 3)}
 
 
-def evidence(outcomes):
-    first, second = (values_of(outcomes, arm, "score") for arm in ("a", "b"))
-    return (Comparison(name="a minus b", unit="%", first=first, second=second, margin=0.5),)
-
-
 STUDY = replace(
-    toy.STUDY, name="null", claim="X2", statement="The same is more than the same", trials=trials,
-    run=run, evidence=evidence, sentences=lambda outcomes: ("Both arms are the same.",),
+    toy.STUDY, name="null", claim="X2", statement="The same is more than the same",
+    grid=(Grid(conditions=("a", "b")),),
+    evidence=(
+        Comparison(
+            name="a minus b", unit="%", first=Cell("a", "score"), second=Cell("b", "score"),
+            margin=0.5,
+        ),
+    ),
+    panels=(Image(cell=Cell("with", "score"), title="no such condition"),), run=run, summaries=(),
+    remarks=("Both conditions are the same.",),
 )
 """
 
@@ -105,33 +78,33 @@ from dataclasses import replace
 from pathlib import Path
 
 import toy
-from clearhead.studies import Trial
-
-
-def trials(budget, seeds):
-    arms = ("fine", "raises", "dies", "dies once", "NaN", "no dict", "prints", "draws")
-    return tuple(Trial(study="faulty", arm=arm, seed=seeds[0]) for arm in arms)
+from clearhead.studies import Grid
 
 
 def run(trial):
+    condition = trial.condition
     with Path("begun.txt").open("a") as file:
-        file.write(trial.arm + "\\n")
-    if trial.arm == "raises":
+        file.write(condition + "\\n")
+    if condition == "raises":
         raise ValueError("two\\nlines")
-    if trial.arm == "dies" or (trial.arm == "dies once" and not Path("died").exists()):
-        Path("died" if trial.arm == "dies once" else "begun.txt").touch()
+    if condition == "dies" or (condition == "dies once" and not Path("died").exists()):
+        Path("died" if condition == "dies once" else "begun.txt").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    if trial.arm == "NaN":
+    if condition == "NaN":
         return {"score": float("nan")}
-    if trial.arm == "no dict":
+    if condition == "no dict":
         return [1.0]
-    if trial.arm == "prints":
+    if condition == "prints":
         print("{}")
         os.write(1, b"from below\\n")
     return {"score": 1.0}
 
 
-STUDY = replace(toy.STUDY, name="faulty", trials=trials, run=run, evidence=lambda outcomes: ())
+CONDITIONS = ("fine", "raises", "dies", "dies once", "NaN", "no dict", "prints", "draws")
+STUDY = replace(
+    toy.STUDY, name="faulty", grid=(Grid(conditions=CONDITIONS, num_seeds=1),), run=run,
+    evidence=(),
+)
 """
 
 ALONE = """
@@ -140,11 +113,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import toy
-from clearhead.studies import Trial
-
-
-def trials(budget, seeds):
-    return tuple(Trial(study="alone", arm="a", seed=seed) for seed in seeds)
+from clearhead.studies import Grid
 
 
 def run(trial):
@@ -157,8 +126,8 @@ def run(trial):
 
 
 STUDY = replace(
-    toy.STUDY, name="alone", claim="X0", trials=trials, run=run, exclusive=True,
-    evidence=lambda outcomes: (),
+    toy.STUDY, name="alone", claim="X0", grid=(Grid(conditions=("a",)),), run=run, exclusive=True,
+    evidence=(),
 )
 """
 

@@ -102,7 +102,7 @@ def _from_zero(number: int | None, what: str) -> int | None:
 def _print_attended(found: "Attended") -> None:
     from clearhead.cli.output import print_line, print_table
     from clearhead.explanation.text.files import column_name, heads_said
-    from clearhead.insight.maps.tables import shown
+    from clearhead.insight.tables import cell_text
 
     print_line(f"{found.model}: {found.about}")
     names = [column_name(found, number) for number in range(len(found.tables))]
@@ -114,7 +114,9 @@ def _print_attended(found: "Attended") -> None:
             print_table(
                 f"Whom {asking} asks, in per cent: {heads_said(found)}",
                 ("word", *names),
-                zip(found.tokens, *(map(shown, found.rows(t, row)) for t in tables), strict=True),
+                zip(
+                    found.tokens, *(map(cell_text, found.rows(t, row)) for t in tables), strict=True
+                ),
             )
     else:
         for number, name in enumerate(names):
@@ -123,7 +125,7 @@ def _print_attended(found: "Attended") -> None:
                 f"{name}: whom each word asks, a row a word, in per cent: {heads_said(found)}",
                 ("asks", *found.tokens),
                 (
-                    (token, *map(shown, found.rows(number, row)))
+                    (token, *map(cell_text, found.rows(number, row)))
                     for row, token in enumerate(found.tokens)
                 ),
             )
@@ -164,7 +166,7 @@ def _proved(found: "Attended") -> str:
 
 def _cell(weight: float) -> str:
     """A share in per cent, without the sign."""
-    from clearhead.insight.maps.tables import percent
+    from clearhead.insight.tables import percent
 
     return percent(weight).removesuffix(" %")
 
@@ -178,7 +180,7 @@ def _write_files(found: "Attended", csv: Path | None, pictures: list[Path]) -> N
         write_atomic(csv, attended_csv(found).encode())
         print_remark(f"wrote {csv}")
     for path in pictures:
-        from clearhead.insight.figures.drawing import save_figure
+        from clearhead.insight.plots import save_figure
 
         save_figure(attended_figure(found), path)
         print_remark(f"wrote {path}")

@@ -103,7 +103,7 @@ Command = Annotated[
 
 
 def study(command: Command) -> int:
-    """Test what people claim about attention, and say "holds", "does not hold" or "depends".
+    """Test claims about attention: each is supported, contradicted, mixed or undecided.
 
     `clearhead study COMMAND --help` shows a command's options.
     """

@@ -1,12 +1,16 @@
-"""Third floor: what attention means, as plain data; drawing is a step of its own.
+"""What attention does in any model: maps, measures of heads, ablation, faithfulness, figures.
 
-- `tokens`, `grids`: what the tokens are, said and not guessed; the grid as a model says it
-- `answers`, `ink`, `paired`: what a model answers; where the ink lies; differences with intervals
-- `maps/`: whom tokens ask, in one layer and through all; `heads/`: what single heads do
-- `ablation/`: the answer without a part; `mattered/`: does a map show what mattered?
-- `figures/`: pictures of all this
+Every function returns plain data; drawing is a separate step. Attention is recorded from outside,
+through `clearhead.recording`, in the same way in any model.
 
-It works from outside, through `clearhead.capture`, in the same way on any model.
+- `tokens`: the patches of an image or the words of a text; `foreground`: where the strokes are
+- `weights`, `tables`: the weights of one layer; `propagation`: rollout and class relevance
+- `importance`: value-weighted norms, and four standard maps of what matters to a prediction
+- `measures`, `roles`: what each head attends to, and which heads differ from untrained ones
+- `ablation`: accuracy without a head, layer or patch
+- `perturbation`, `_faithfulness`: whether a map shows what matters to a prediction
+- `forward`, `stats`: class probabilities of any model; intervals of paired differences
+- `plots`: figures
 """
 
 import lazy_loader

@@ -1,26 +1,48 @@
-"""What the tokens of a model are, said as data: patches of a grid, or words.
+"""What the tokens of a model stand for: patches of an image, or the words of a text.
 
-Nothing here is guessed from the number of tokens: 17 of them may be a class token and 4 × 4
-patches, or a sentence. `grid_of` (in `grids`) asks the model.
+Nothing is guessed from the number of tokens: 17 of them may be a class token and 4 × 4 patches, or
+a sentence. `grid_of` reads the grid from the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
+
+CLASS, DISTILLATION, REGISTER = "class token", "distillation token", "register"
+
+# Names of the parameters whose tokens precede the patches, in the order of the tokens.
+PREFIX_PARAMETERS = {
+    "cls_token": CLASS,
+    "class_token": CLASS,
+    "class_embedding": CLASS,
+    "dist_token": DISTILLATION,
+    "distillation_token": DISTILLATION,
+    "reg_token": REGISTER,
+    "register_tokens": REGISTER,
+}
+
+Size = int | tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Patches in rows and columns, row by row, after `num_prefix_tokens` tokens of another kind.
+    """Patches in rows and columns, row by row, after the prefix tokens.
 
-    Such as a class token and registers: tokens that have a share in attention but no place in the
-    image. Rows and columns are counted from 1 in names and in `token`.
+    Args:
+        rows: Rows of patches.
+        columns: Columns of patches.
+        num_prefix_tokens: Tokens before the first patch, such as a class token and registers.
+        prefix_names: Their names; by default "prefix token 1" and so on.
+
+    Raises:
+        ConfigError: If there is no row or column, or there are not as many names as prefix tokens.
+
     """
 
     rows: int
@@ -38,30 +60,39 @@ class Grid:
         if self.prefix_names and len(self.prefix_names) != self.num_prefix_tokens:
             raise ConfigError(
                 f"prefix_names has {len(self.prefix_names)} names for {self.num_prefix_tokens} "
-                "prefix tokens; give one name a token, or none"
+                "prefix tokens; give one name for each token, or none"
             )
 
     @property
     def num_patches(self) -> int:
-        """How many tokens are patches."""
+        """Number of patches."""
         return self.rows * self.columns
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens there are, prefix tokens included."""
+        """Number of tokens, prefix tokens included."""
         return self.num_prefix_tokens + self.num_patches
 
     def names(self) -> tuple[str, ...]:
-        """What each token is called: "class token", "patch at row 1, column 2"."""
-        plain = (f"prefix token {place}" for place in range(1, self.num_prefix_tokens + 1))
-        places = ((row, column) for row in range(self.rows) for column in range(self.columns))
+        """Name of each token: "class token", "patch at row 1, column 2" (counted from 1)."""
+        numbered = (f"prefix token {number + 1}" for number in range(self.num_prefix_tokens))
+        cells = (divmod(patch, self.columns) for patch in range(self.num_patches))
         return (
-            *(self.prefix_names or plain),
-            *(f"patch at row {row + 1}, column {column + 1}" for row, column in places),
+            *(self.prefix_names or numbered),
+            *(f"patch at row {row + 1}, column {column + 1}" for row, column in cells),
         )
 
     def token(self, row: int, column: int) -> int:
-        """The place of a patch among the tokens; rows and columns from 1, as in its name."""
+        """Index of a patch among the tokens.
+
+        Args:
+            row: Row of the patch, counted from 1 as in its name.
+            column: Column of the patch, counted from 1.
+
+        Raises:
+            InputError: If there is no such patch.
+
+        """
         if not (1 <= row <= self.rows and 1 <= column <= self.columns):
             raise InputError(
                 f"no patch at row {row}, column {column}; "
@@ -70,21 +101,54 @@ class Grid:
         return self.num_prefix_tokens + (row - 1) * self.columns + column - 1
 
     def fold(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch rows columns"]:
-        """The numbers of the patches, laid out as the patches are; `prefix` gives the others."""
+        """The values of the patches, arranged as the patches are.
+
+        Raises:
+            InputError: If `x` has another number of tokens.
+
+        """
         check_tokens(self, x.shape[-1])
         patches: Tensor = x[..., self.num_prefix_tokens :]
         folded: Tensor = patches.unflatten(-1, (self.rows, self.columns))
         return folded
 
     def prefix(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch prefix"]:
-        """The numbers of the tokens before the first patch."""
+        """The values of the tokens before the first patch.
+
+        Raises:
+            InputError: If `x` has another number of tokens.
+
+        """
         check_tokens(self, x.shape[-1])
         return x[..., : self.num_prefix_tokens]
+
+    def patch_shape(self, images: Float[Tensor, "batch channels height width"]) -> tuple[int, int]:
+        """Height and width of a patch in pixels.
+
+        Raises:
+            InputError: If the patches do not divide the images evenly.
+
+        """
+        if images.dim() != 4 or images.shape[2] % self.rows or images.shape[3] % self.columns:
+            raise InputError(
+                "images must be (batch, channels, height, width), divided evenly by "
+                f"{self.rows} × {self.columns} patches, got {tuple(images.shape)}"
+            )
+        return images.shape[2] // self.rows, images.shape[3] // self.columns
 
 
 @dataclass(frozen=True)
 class Words:
-    """The tokens of a text, in order: to measures of distance they are a grid of one row."""
+    """The tokens of a text, in order; measures of distance treat them as a grid of one row.
+
+    Args:
+        tokens: The tokens as a tokenizer writes them, such as
+            `tokenizer.convert_ids_to_tokens(ids)` of transformers.
+
+    Raises:
+        ConfigError: For a single string or an empty sequence.
+
+    """
 
     tokens: tuple[str, ...]
 
@@ -102,19 +166,11 @@ class Words:
     num_prefix_tokens = 0
 
     @property
-    def columns(self) -> int:
-        """How many tokens there are."""
-        return len(self.tokens)
-
-    @property
-    def num_patches(self) -> int:
-        """How many tokens have a place in the text: all."""
-        return len(self.tokens)
-
-    @property
     def num_tokens(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens."""
         return len(self.tokens)
+
+    columns = num_patches = num_tokens
 
     def names(self) -> tuple[str, ...]:
         """The tokens themselves."""
@@ -125,34 +181,114 @@ Tokens: TypeAlias = Grid | Words
 
 
 def coordinates(tokens: Tokens) -> Float[Tensor, "patches 2"]:
-    """Row and column of every patch (or word), from 0, in patches."""
+    """Row and column of every patch (or word), counted from 0, in patches."""
     rows, columns = torch.arange(tokens.rows), torch.arange(tokens.columns)
     return torch.cartesian_prod(rows, columns).reshape(-1, 2).double()
 
 
-def check_tokens(tokens: Tokens, count: int, what: str = "") -> None:
-    """Raise `InputError` unless there are as many tokens as `tokens` says."""
+def check_tokens(tokens: Tokens, count: int, where: str = "") -> None:
+    """Raise `InputError` unless there are as many tokens as `tokens` names."""
     if count == tokens.num_tokens:
         return
-    where = f"{what}: " if what else ""
+    if isinstance(tokens, Words):
+        expected = f"{tokens.num_tokens} words"
+    else:
+        prefix = f"{tokens.num_prefix_tokens} + " if tokens.num_prefix_tokens else ""
+        expected = f"{prefix}{tokens.rows} × {tokens.columns} = {tokens.num_tokens} tokens"
     raise InputError(
-        f"{where}expected {_described(tokens)}, got {count} tokens; give the tokens of this layer "
-        "(a layer that attends in windows, or after pooling, has others), or choose other layers"
+        f"{where and where + ': '}expected {expected}, got {count} tokens; give the tokens of this "
+        "layer (with windows or after pooling it has others), or choose other layers"
     )
 
 
-def words_of(tokenizer: object, ids: Sequence[int] | Tensor) -> Words:
-    """The tokens of a text as a Hugging Face tokenizer writes them."""
-    convert = getattr(tokenizer, "convert_ids_to_tokens", None)
-    if convert is None:
+def grid_of(model: nn.Module, image_size: Size | None = None) -> Grid:
+    """The grid of a model's patches and the tokens before them, as the model declares it.
+
+    Reads clearhead's Vision Transformer and timm's models (`num_prefix_tokens` and the size of the
+    grid), transformers (`config.image_size`, `config.patch_size`, and the parameters of class token
+    and registers) and torchvision.
+
+    Args:
+        model: The model.
+        image_size: Size of the images in pixels, one number or (height, width), where it differs
+            from the size that the model was made for, as with DINOv2.
+
+    Raises:
+        ConfigError: If the model does not declare its grid.
+
+    """
+    for read in (_clearhead_grid, _timm_grid, _transformers_grid, _torchvision_grid):
+        grid = read(model, image_size)
+        if grid is not None:
+            return grid
+    raise ConfigError(
+        f"{type(model).__name__} does not declare the grid of its patches; give it by hand: "
+        'Grid(rows, columns, num_prefix_tokens=1, prefix_names=("class token",))'
+    )
+
+
+def _clearhead_grid(model: Any, image_size: Size | None) -> Grid | None:
+    shape, prefix = getattr(model, "grid", None), getattr(model, "num_prefix_tokens", None)
+    if not (isinstance(shape, tuple) and isinstance(prefix, int)):
+        return None
+    if image_size is not None and _pair(image_size) != model.config.image_shape:
         raise ConfigError(
-            f"{type(tokenizer).__name__} has no convert_ids_to_tokens; give Words((...)) by hand"
+            f"this model takes images of {model.config.image_shape} pixels only, "
+            f"got image_size {image_size}"
         )
-    return Words(tuple(convert(list(map(int, ids)))))
+    return _grid(shape, prefix, model)
 
 
-def _described(tokens: Tokens) -> str:
-    if isinstance(tokens, Words):
-        return f"{tokens.num_tokens} words"
-    prefix = f"{tokens.num_prefix_tokens} + " if tokens.num_prefix_tokens else ""
-    return f"{prefix}{tokens.rows} × {tokens.columns} = {tokens.num_tokens} tokens"
+def _timm_grid(model: Any, image_size: Size | None) -> Grid | None:
+    embed = getattr(model, "patch_embed", None)
+    shape, prefix = getattr(embed, "grid_size", None), getattr(model, "num_prefix_tokens", None)
+    if embed is None or shape is None or not isinstance(prefix, int):
+        return None
+    return _grid(_divided(image_size, embed.patch_size) if image_size else shape, prefix, model)
+
+
+def _transformers_grid(model: Any, image_size: Size | None) -> Grid | None:
+    config, encoder = getattr(model, "config", None), model
+    if config is not None and getattr(config, "vision_config", None) is not None:
+        config, encoder = config.vision_config, getattr(model, "vision_model", model)
+    pixels = image_size or getattr(config, "image_size", None)
+    patch = getattr(config, "patch_size", None)
+    if pixels is None or patch is None or hasattr(config, "image_shape"):
+        return None
+    if any(getattr(config, name, None) for name in ("window_size", "depths")):
+        return None  # windows, or stages with grids of their own
+    if any(name.endswith("detection_tokens") for name, _ in encoder.named_parameters()):
+        return None  # tokens after the patches as well
+    return _grid(_divided(pixels, patch), None, encoder)
+
+
+def _torchvision_grid(model: Any, image_size: Size | None) -> Grid | None:
+    patch, pixels = getattr(model, "patch_size", None), getattr(model, "image_size", None)
+    if not (isinstance(patch, int) and isinstance(pixels, int) and hasattr(model, "class_token")):
+        return None
+    return _grid(_divided(image_size or pixels, patch), 1, model)
+
+
+def _grid(shape: Size, num_prefix: int | None, model: nn.Module) -> Grid:
+    names = tuple(_prefix_names(model))
+    num_prefix = len(names) if num_prefix is None else num_prefix
+    return Grid(*_pair(shape), num_prefix, names if len(names) == num_prefix else ())
+
+
+def _prefix_names(model: nn.Module) -> Iterator[str]:
+    parameters = {name.rpartition(".")[2]: x for name, x in model.named_parameters()}
+    for parameter, name in PREFIX_PARAMETERS.items():
+        if parameter in parameters and name == REGISTER:
+            yield from (f"{name} {i + 1}" for i in range(parameters[parameter].shape[-2]))
+        elif parameter in parameters:
+            yield name
+
+
+def _divided(pixels: Size, patch: Size) -> tuple[int, int]:
+    (height, width), (rows, columns) = _pair(pixels), _pair(patch)
+    return height // rows, width // columns
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)

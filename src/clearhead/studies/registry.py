@@ -17,7 +17,7 @@ class Entry:
     """A study of the project: where it is, and what `clearhead study list` says of it."""
 
     module: str
-    """Its file, without ending, in this folder"""
+    """Its file in `claims/`, without ending"""
     name: str
     statement: str
 
@@ -29,7 +29,7 @@ class Entry:
     @property
     def source(self) -> str:
         """Where its `Study` is, as for anybody's: MODULE:OBJECT."""
-        return f"clearhead.studies.{self.module}:{OBJECT}"
+        return f"clearhead.studies.claims.{self.module}:{OBJECT}"
 
 
 # One line a study, in the order of the claims; a test compares each with its STUDY.

@@ -1,85 +1,223 @@
-"""What a study is: all that is fixed before a result is seen, and what comes out of it."""
+"""What a study is: a claim, the conditions compared, and the evidence that decides.
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+Everything is fixed before a result is seen, and nearly all of it is data. A claim file
+(`claims/c08_number_of_heads.py` is a short example, `claims/c05_queries_keys_values.py` one with
+its own measures) has, in this order:
+
+1. a docstring: what the claim is, what others found, what is done here and what it costs
+2. constants: sizes and the margins, each with the reason for its value
+3. `run(trial)`: one trial, given its condition, settings and seed; it calls models and
+   `clearhead.studies.measures`, and returns a dict. What could serve another claim, or has a
+   formula of its own, belongs in `measures/`, with a test there
+4. `STUDY = Study(...)`:
+
+   - `grid`: which trials there are. Each `Grid` crosses conditions with the values of `vary` and
+     takes all seeds, or the first `num_seeds`. `PerBudget(quick, full)` stands for any value that
+     depends on the budget.
+   - `evidence`: what decides. `Comparison` is a paired difference of two cells against a margin;
+     `Check` a range for every single value. A `Cell` names condition, measure and settings:
+     `Cell("vit", "accuracy", {"digits": 1_000})`. A measure is a key of the values, a path into
+     them, or a function of them. A side of a comparison may also be a number, or a function of
+     the `Table` that returns a `Series`.
+   - `panels`: stock figures: `Points`, `Curves`, `Image`, `Differences`
+   - `summaries`: numbers that are described and decide nothing
+   - `remarks`: at most two short sentences on how to read the result. They hold no numbers
+     measured; those stand in the tables.
+
+The order of trials has no meaning. Both sides of a comparison must have the same seeds, or
+`evaluate` raises. A study of your own is such a file anywhere on Python's path, and runs as
+`clearhead study run MODULE:STUDY`.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, InputError
+from clearhead.studies.table import (
+    Budget,
+    Cell,
+    Measure,
+    Outcome,
+    Series,
+    Table,
+    Trial,
+    Values,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Budget = Literal["quick", "full"]
-Values = dict[str, Any]
-"""What a trial measured, as JSON has it: numbers, words, lists and dicts of these; never NaN"""
+MAX_REMARKS = 2
+
+
+@dataclass(frozen=True)
+class PerBudget:
+    """A value that depends on the budget."""
+
+    quick: Any
+    full: Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One measurement of one condition with one seed; its values follow from these alone.
+class Grid:
+    """Conditions, crossed with settings and seeds.
 
-    `settings` (JSON) hold what else the trial is told: sizes, rates, how many images.
+    Args:
+        conditions: names of the conditions
+        settings: settings that all trials share
+        vary: settings with several values each; all combinations are measured
+        num_seeds: how many of the study's seeds; all by default, 0 for no trial
+
     """
 
-    study: str
-    arm: str
-    seed: int
+    conditions: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    vary: Mapping[str, Sequence[Any] | PerBudget] = field(default_factory=dict)
+    num_seeds: int | PerBudget | None = None
 
-    @property
-    def name(self) -> str:
-        """A short name that no other trial has: two trials are one if all they are told is."""
-        told = json.dumps([self.arm, self.seed, dict(self.settings)], sort_keys=True)
-        return f"{self.arm}-{self.seed}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    def trials(self, study: str, budget: Budget, seeds: range) -> tuple[Trial, ...]:
+        """Seed by seed, every condition with every combination of settings."""
+        fixed = {name: _resolve(value, budget) for name, value in self.settings.items()}
+        levels = [_resolve(values, budget) for values in self.vary.values()]
+        num_seeds = _resolve(self.num_seeds, budget)
+        return tuple(
+            Trial(
+                study=study,
+                condition=condition,
+                seed=seed,
+                settings=fixed | dict(zip(self.vary, combination, strict=True)),
+            )
+            for seed in seeds[:num_seeds]
+            for condition in self.conditions
+            for combination in itertools.product(*levels)
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A trial, and what it measured."""
-
-    trial: Trial
-    values: Values
+Expectation = Literal["more", "equal"]
+Side = Cell | float | Callable[[Table], Series]
+"""A side of a comparison: a cell, a constant, or a function of the table"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A prediction about a difference: `first` minus `second`, paired, one number a seed.
+    """A prediction about a paired difference: `first` minus `second`, one number per seed.
 
-    Predicted is, by `expects`, that the mean difference is at least `margin` ("more"), or lies
-    within ± `margin` ("equal"). `margin` is the smallest difference that would matter to somebody;
-    it is fixed beforehand, in the numbers' own `unit`.
+    Args:
+        name: what is compared
+        unit: unit of both sides
+        first: cell, or function of the table
+        second: cell, constant, or function of the table
+        margin: the smallest difference that matters, in `unit`; fixed beforehand
+        expects: "more" predicts a mean difference of at least `margin`, "equal" one within
+            ± `margin`
+
     """
 
     name: str
     unit: str
-    first: tuple[float, ...]
-    second: tuple[float, ...]
+    first: Side
+    second: Side
     margin: float
-    expects: Literal["more", "equal"] = "more"
+    expects: Expectation = "more"
 
-    def __post_init__(self) -> None:
-        if len(self.first) != len(self.second):
-            raise ConfigError(
-                f"{self.name}: a paired comparison needs as many numbers on both sides, got "
-                f"{len(self.first)} and {len(self.second)}"
-            )
-        if not self.margin > 0:
-            raise ConfigError(f"{self.name}: margin must be above 0, got {self.margin}")
+    def evaluate(self, table: Table) -> "ComparisonData":
+        """The two sides as measured.
 
-    @property
-    def differences(self) -> tuple[float, ...]:
-        """First minus second, seed by seed."""
-        return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
+        Raises:
+            InputError: outcomes are missing, or the sides have different seeds
+
+        """
+        first = _series(self.first, table)
+        if isinstance(self.second, int | float):
+            second = Series.constant(self.second, first)
+        else:
+            second = _series(self.second, table)
+        return ComparisonData(
+            name=self.name,
+            unit=self.unit,
+            first=first,
+            second=second,
+            margin=self.margin,
+            expects=self.expects,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """A prediction about every single value: that it lies in `low` … `high`.
 
-    For what follows from the formula, up to rounding; `values` has one number a trial.
+    For what follows from a formula, up to rounding.
+
+    Args:
+        name: what is measured
+        unit: its unit
+        cells: whose outcomes; unlike in a comparison, there may be several per seed
+        low: lower bound, included
+        high: upper bound, included
+
     """
+
+    name: str
+    unit: str
+    cells: tuple[Cell, ...]
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def evaluate(self, table: Table) -> "CheckData":
+        """The values as measured.
+
+        Raises:
+            InputError: a cell has no outcomes
+
+        """
+        values = tuple(
+            float(x) for cell in self.cells for x in table.rows(cell).values(cell.measure)
+        )
+        return CheckData(
+            name=self.name, unit=self.unit, values=values, low=self.low, high=self.high
+        )
+
+
+Evidence = Comparison | Check
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonData:
+    """A comparison with its measured values, paired by seed.
+
+    Raises:
+        InputError: the sides have different seeds
+        ConfigError: the margin is not above 0
+
+    """
+
+    name: str
+    unit: str
+    first: Series
+    second: Series
+    margin: float
+    expects: Expectation = "more"
+
+    def __post_init__(self) -> None:
+        if not self.margin > 0:
+            raise ConfigError(f"{self.name}: margin must be above 0, got {self.margin}")
+        try:
+            _ = self.differences
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """First minus second, one per seed."""
+        return self.first - self.second
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckData:
+    """A check with its measured values, one a trial."""
 
     name: str
     unit: str
@@ -88,40 +226,150 @@ class Check:
     high: float = float("inf")
 
 
-Evidence = Comparison | Check
+EvidenceData = ComparisonData | CheckData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Numbers that are described, not judged: mean and range over trials, by group.
+
+    Args:
+        name: what is measured, with its unit
+        measure: a number, or a list of numbers whose means are given one by one
+        conditions: whose trials; all by default
+        settings: settings that the trials must have
+        by: "condition", or a setting, by which the trials are grouped
+
+    """
+
+    name: str
+    measure: Measure
+    conditions: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    by: str = "condition"
+
+    def text(self, table: Table, labels: Mapping[str, str]) -> str:
+        """One line, such as "accuracy (%): ViT 93.1 (92.0 to 94.2, n = 12); CNN …"."""
+        rows = table.where(*self.conditions, **self.settings).having(self.measure)
+        parts = [
+            f"{labels.get(key, key) if self.by == 'condition' else f'{self.by} {key}'} "
+            f"{_mean_and_range(group.values(self.measure))}"
+            for key, group in rows.groups(self.by).items()
+        ]
+        return f"{self.name}: {'; '.join(parts)}"
+
+
+class Panel(Protocol):
+    """A part of a figure; `clearhead.studies` has `Points`, `Curves`, `Image`, `Differences`."""
+
+    def draw(self, axes: "Axes", study: "Study", table: Table) -> None:
+        """Draw the panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """One claim, and how it is put to the test.
+    """A claim and how it is tested; the module's docstring says how to write one.
 
-    All of it is written down before a result is seen. The verdict follows from `evidence` by the
-    one rule of `verdict`; a study has no rule of its own.
+    Args:
+        name: as on the command line, "score-variance"
+        claim: its number in the list of claims, "C1"
+        statement: the claim, as people make it
+        hypothesis: what would have to be measured if it were true
+        conditions: what is compared, on which data, with how much training
+        measure: what is measured, with its unit
+        seeds: number of seeds for each budget
+        grid: which trials there are
+        run: measures one trial, in a process with one thread; the same values wherever it runs
+        evidence: what decides
+        panels: the figure
+        title: of the figure
+        summaries: numbers described beside the evidence
+        remarks: at most two short sentences
+        labels: words for conditions, in figures and summaries
+        exclusive: whether time is measured, so that nothing else may run beside it
+        references: sources
+
     """
 
     name: str
-    """As on the command line: "score-variance" """
     claim: str
-    """Its number in the list of claims: "C1" """
     statement: str
-    """The claim, as people make it"""
     hypothesis: str
-    """What would have to be seen if it were true"""
     conditions: str
-    """What is compared, on which data, with how much training"""
     measure: str
-    """What is measured, with its unit"""
     seeds: Mapping[Budget, int]
-    """How many seeds each condition gets"""
-    trials: Callable[[Budget, range], tuple[Trial, ...]]
-    """Every trial for these seeds"""
+    grid: tuple[Grid, ...] = ()
     run: Callable[[Trial], Values]
-    """One trial, in a process with one thread; the same values wherever and whenever it runs"""
-    evidence: Callable[[Sequence[Outcome]], tuple[Evidence, ...]]
-    """What the claim predicts beside what was measured"""
-    sentences: Callable[[Sequence[Outcome]], tuple[str, ...]]
-    """What was measured, for people: up to three sentences with figures"""
-    figure: Callable[[Sequence[Outcome]], "Figure"]
+    evidence: tuple[Evidence, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    title: str = ""
+    summaries: tuple[Summary, ...] = ()
+    remarks: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
     exclusive: bool = False
-    """Whether it measures time, so that nothing else may run beside it; then values differ"""
     references: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.remarks) > MAX_REMARKS:
+            raise ConfigError(
+                f"study {self.name}: at most {MAX_REMARKS} remarks, got {len(self.remarks)}"
+            )
+        known = {condition for grid in self.grid for condition in grid.conditions}
+        for cell in self._cells():
+            if cell.condition not in known:
+                raise ConfigError(
+                    f"study {self.name}: no condition {cell.condition!r}; the grid has "
+                    f"{', '.join(sorted(known))}"
+                )
+
+    def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
+        """Every trial for these seeds."""
+        return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
+
+    def evaluate(self, outcomes: Sequence[Outcome]) -> tuple[EvidenceData, ...]:
+        """The evidence with its measured values.
+
+        Raises:
+            InputError: outcomes are missing, or the sides of a comparison have different seeds
+
+        """
+        table = Table(outcomes)
+        return tuple(evidence.evaluate(table) for evidence in self.evidence)
+
+    def text(self, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+        """Remarks and summaries, one line each."""
+        table = Table(outcomes)
+        return (*self.remarks, *(x.text(table, self.labels) for x in self.summaries))
+
+    def figure(self, outcomes: Sequence[Outcome]) -> "Figure":
+        """All panels in one figure."""
+        from clearhead.studies._panels import draw_panels
+
+        return draw_panels(self, Table(outcomes))
+
+    def _cells(self) -> Iterable[Cell]:
+        for evidence in self.evidence:
+            if isinstance(evidence, Check):
+                yield from evidence.cells
+            else:
+                yield from (x for x in (evidence.first, evidence.second) if isinstance(x, Cell))
+
+
+def _resolve(value: Any, budget: Budget) -> Any:
+    return getattr(value, budget) if isinstance(value, PerBudget) else value
+
+
+def _series(side: Side, table: Table) -> Series:
+    if isinstance(side, Cell):
+        return table.series(side)
+    if callable(side):
+        return side(table)
+    raise ConfigError(f"the first side of a comparison is a cell or a function, got {side}")
+
+
+def _mean_and_range(values: Sequence[Any]) -> str:
+    if isinstance(values[0], list | tuple):
+        columns = zip(*values, strict=True)
+        return ", ".join(f"{sum(column) / len(column):.3g}" for column in columns)
+    mean = sum(values) / len(values)
+    return f"{mean:.4g} ({min(values):.4g} to {max(values):.4g}, n = {len(values)})"

@@ -1,21 +1,21 @@
 """The one rule by which evidence becomes a verdict; no study has a rule of its own.
 
 A comparison gets its mean difference with a 95 % interval, a p value, and that p adjusted (Holm)
-for all comparisons that are judged together. It comes out
+for all comparisons that are judged together. It is
 
-- as claimed: expecting "more", if the adjusted p is below 0.05 and the interval lies wholly at or
+- supported: expecting "more", if the adjusted p is below 0.05 and the interval lies wholly at or
   above the margin; expecting "equal", if the interval lies within ± margin
-- not as claimed: expecting "more", if the interval lies wholly below the margin; expecting "equal",
+- contradicted: expecting "more", if the interval lies wholly below the margin; expecting "equal",
   if it lies wholly outside ± margin
 - undecided otherwise, and always with fewer than three pairs
 
-A check comes out as claimed if every value lies in its range, undecided with fewer than two values.
+A check is supported if every value lies in its range, undecided with fewer than two values.
 Beside it stands what was seen, whatever was expected: "more" or "less", if the interval lies on one
 side of 0; with "by less than the margin", if it also lies within ± margin; "no difference", if it
 lies within ± margin and has 0 in it; else "unclear".
 
-All evidence of a study as claimed: "holds"; all not: "does not hold"; both: "depends"; else
-"undecided".
+A study with all evidence supported is "supported"; with all contradicted, "contradicted"; with
+both, "mixed"; else "undecided".
 """
 
 import math
@@ -25,16 +25,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clearhead.studies.statistics import equivalence_p, holm, paired_interval, sign_flip_p
-from clearhead.studies.statistics import standardised as in_standard_deviations
-from clearhead.studies.study import Check, Comparison, Evidence
+from clearhead.studies.stats import equivalence_p, hedges_g, holm, paired_interval, sign_flip_p
+from clearhead.studies.study import CheckData, ComparisonData, EvidenceData
 
 LEVEL = 0.05
-FEWEST_PAIRS = 3
-FEWEST_VALUES = 2
+MIN_PAIRS = 3
+MIN_VALUES = 2
 
-OutcomeOf = Literal["as claimed", "not as claimed", "undecided"]
-Answer = Literal["holds", "does not hold", "depends", "undecided"]
+FindingOutcome = Literal["supported", "contradicted", "undecided"]
+VerdictOutcome = Literal["supported", "contradicted", "mixed", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ class Finding:
     low: float | None
     """What was claimed lies from here; None: no bound"""
     high: float | None
-    outcome: OutcomeOf
+    outcome: FindingOutcome
     seen: str
     """The difference that was seen, in a few words; of a check "within" or how many are outside"""
 
@@ -68,7 +67,7 @@ class Finding:
 class Verdict:
     """What the findings of one study say together."""
 
-    answer: Answer
+    outcome: VerdictOutcome
     findings: tuple[Finding, ...]
     family: int
     """How many comparisons the p values were adjusted for"""
@@ -78,13 +77,13 @@ class Verdict:
         return asdict(self)
 
 
-def judge_evidence(evidence: Mapping[str, Sequence[Evidence]]) -> dict[str, Verdict]:
+def judge_evidence(evidence: Mapping[str, Sequence[EvidenceData]]) -> dict[str, Verdict]:
     """The verdict of each study, from the evidence of all that are judged together."""
     comparisons = [
         (study, place, one)
         for study, parts in evidence.items()
         for place, one in enumerate(parts)
-        if isinstance(one, Comparison)
+        if isinstance(one, ComparisonData)
     ]
     p_values = [_p(one) for _, _, one in comparisons]
     adjusted = holm(p_values).tolist() if p_values else []
@@ -95,27 +94,29 @@ def judge_evidence(evidence: Mapping[str, Sequence[Evidence]]) -> dict[str, Verd
     verdicts = {}
     for study, parts in evidence.items():
         findings = tuple(
-            _compared(one, *pairs[study, place]) if isinstance(one, Comparison) else _checked(one)
+            _compared(one, *pairs[study, place])
+            if isinstance(one, ComparisonData)
+            else _checked(one)
             for place, one in enumerate(parts)
         )
         verdicts[study] = Verdict(
-            answer=_answer(findings), findings=findings, family=len(comparisons)
+            outcome=_verdict_outcome(findings), findings=findings, family=len(comparisons)
         )
     return verdicts
 
 
-def _answer(findings: Sequence[Finding]) -> Answer:
+def _verdict_outcome(findings: Sequence[Finding]) -> VerdictOutcome:
     outcomes = {finding.outcome for finding in findings}
-    if outcomes == {"as claimed"}:
-        return "holds"
-    if outcomes == {"not as claimed"}:
-        return "does not hold"
-    if {"as claimed", "not as claimed"} <= outcomes:
-        return "depends"
+    if outcomes == {"supported"}:
+        return "supported"
+    if outcomes == {"contradicted"}:
+        return "contradicted"
+    if {"supported", "contradicted"} <= outcomes:
+        return "mixed"
     return "undecided"
 
 
-def _p(comparison: Comparison) -> float:
+def _p(comparison: ComparisonData) -> float:
     differences = comparison.differences
     if not differences or not np.isfinite(differences).all():
         return 1.0
@@ -124,7 +125,7 @@ def _p(comparison: Comparison) -> float:
     return float(sign_flip_p(differences))
 
 
-def _compared(comparison: Comparison, p: float, adjusted: float) -> Finding:
+def _compared(comparison: ComparisonData, p: float, adjusted: float) -> Finding:
     differences = comparison.differences
     estimate: float | None = None
     interval: tuple[float, float] | None = None
@@ -144,7 +145,7 @@ def _compared(comparison: Comparison, p: float, adjusted: float) -> Finding:
         interval=interval,
         p=p,
         adjusted_p=adjusted,
-        effect_size=None if estimate is None else in_standard_deviations(differences),
+        effect_size=None if estimate is None else hedges_g(differences),
         low=-margin if comparison.expects == "equal" else margin,
         high=margin if comparison.expects == "equal" else None,
         outcome=_outcome(comparison, interval, adjusted),
@@ -153,19 +154,19 @@ def _compared(comparison: Comparison, p: float, adjusted: float) -> Finding:
 
 
 def _outcome(
-    comparison: Comparison, interval: tuple[float, float] | None, adjusted: float
-) -> OutcomeOf:
-    if interval is None or len(comparison.first) < FEWEST_PAIRS:
+    comparison: ComparisonData, interval: tuple[float, float] | None, adjusted: float
+) -> FindingOutcome:
+    if interval is None or len(comparison.first) < MIN_PAIRS:
         return "undecided"
     low, high = interval
     margin = comparison.margin
     if comparison.expects == "equal":
         if -margin <= low and high <= margin:
-            return "as claimed"
-        return "not as claimed" if low > margin or high < -margin else "undecided"
+            return "supported"
+        return "contradicted" if low > margin or high < -margin else "undecided"
     if adjusted < LEVEL and low >= margin:
-        return "as claimed"
-    return "not as claimed" if high < margin else "undecided"
+        return "supported"
+    return "contradicted" if high < margin else "undecided"
 
 
 def _seen(margin: float, interval: tuple[float, float] | None) -> str:
@@ -179,13 +180,13 @@ def _seen(margin: float, interval: tuple[float, float] | None) -> str:
     return f"{side}, by less than the margin" if small else side
 
 
-def _checked(check: Check) -> Finding:
+def _checked(check: CheckData) -> Finding:
     values = check.values
     outside = sum(not check.low <= value <= check.high for value in values)  # NaN is outside
     whole = bool(values) and bool(np.isfinite(values).all())
-    outcome: OutcomeOf = "undecided"
-    if len(values) >= FEWEST_VALUES:
-        outcome = "not as claimed" if outside else "as claimed"
+    outcome: FindingOutcome = "undecided"
+    if len(values) >= MIN_VALUES:
+        outcome = "contradicted" if outside else "supported"
     return Finding(
         kind="check",
         name=check.name,

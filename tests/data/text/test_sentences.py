@@ -20,7 +20,7 @@ from clearhead.data.text.words import SPECIAL, WordTokenizer, split_words
 
 KIND_OF = {noun: name for name, kind in KINDS.items() for noun in (*kind.nouns, *kind.unseen_nouns)}
 FITS = {quality: name for name, kind in KINDS.items() for quality in kind.qualities}
-UNSEEN = {noun for kind in KINDS.values() for noun in kind.unseen_nouns}
+NOT_VISIBLE = {noun for kind in KINDS.values() for noun in kind.unseen_nouns}
 
 
 def clauses(text: Text) -> tuple[str, str, str, str] | None:
@@ -145,12 +145,12 @@ def test_unseen_nouns_and_pairs_never_meet_a_pronoun(texts: tuple[Text, ...]) ->
     for text in texts:
         found = clauses(text)
         if found is None:
-            elsewhere.update(UNSEEN & set(split_words(text.words)))
+            elsewhere.update(NOT_VISIBLE & set(split_words(text.words)))
             continue
         assert frozenset((found[0], found[2])) not in left_out
-        if not UNSEEN.isdisjoint(split_words(text.words)):  # in the sentence before, at most
-            assert UNSEEN.isdisjoint((found[0], found[2]))
-    assert set(elsewhere) == UNSEEN
+        if not NOT_VISIBLE.isdisjoint(split_words(text.words)):  # in the sentence before, at most
+            assert NOT_VISIBLE.isdisjoint((found[0], found[2]))
+    assert set(elsewhere) == NOT_VISIBLE
     assert min(elsewhere.values()) > 10
 
 
@@ -159,7 +159,7 @@ def test_pairs_are_apart_and_each_noun_misses_as_many_partners() -> None:
     new = set(noun_pairs("unseen nouns"))
     assert (len(seen), len(unseen), len(new)) == (6 * 48, 6 * 16, 6 * 4)
     assert not seen & unseen
-    assert {noun for pair in new for noun in pair} == UNSEEN
+    assert {noun for pair in new for noun in pair} == NOT_VISIBLE
     partners = Counter(noun for pair in unseen for noun in pair)
     assert set(partners.values()) == {6}  # two of each other kind
     assert set(Counter(noun for pair in seen for noun in pair).values()) == {18}

@@ -15,7 +15,7 @@ from clearhead.inference import prepare
 from clearhead.insight.tokens import Grid
 from clearhead.models.build import build
 from clearhead.models.config import CNNConfig, ViTConfig
-from tests.insight.plain_forward import plain_probabilities
+from tests.insight.reference import plain_probabilities
 
 
 def double_inputs(path: Path) -> tuple[Any, Tensor]:

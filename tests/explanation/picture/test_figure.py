@@ -11,7 +11,7 @@ from PIL import Image
 from clearhead.explanation.picture.explanation import Explanation, explain
 from clearhead.explanation.picture.figure import to_figure, to_png, to_svg
 from clearhead.explanation.picture.payload import start
-from clearhead.insight.figures.colours import weight_norm
+from clearhead.insight.plots import weight_norm
 
 
 def drawn(axes: Any) -> Any:

@@ -16,7 +16,7 @@ from clearhead.errors import CheckpointError, ConfigError, InputError
 from clearhead.explanation.text.attend import attend, open_text_reader
 from clearhead.explanation.text.files import attended_csv, attended_dict, attended_figure
 from clearhead.explanation.text.own import answer_of
-from clearhead.insight.maps.tables import attention_table
+from clearhead.insight.tables import attention_table
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 
@@ -319,7 +319,7 @@ def test_however_a_mask_is_spelt_what_it_covers_is_not_visible(lowest: float) ->
     assert table.rows[1].multiple == pytest.approx(2)  # even shares among two
     assert [str(row) for row in table.rows] == ["a → a: 0 %", "a → b: 100 %", "a → c: –"]
     assert str(table).splitlines()[-1] == "a → c    –"
-    least = attention_table(seen[0], ("a", "b", "c"), head=1, query=0, most=1).left_out
+    least = attention_table(seen[0], ("a", "b", "c"), head=1, query=0, max_keys=1).rest
     assert [(row.key, row.multiple, row.visible) for row in least] == [("2 others", 0.0, True)]
 
 

@@ -22,7 +22,7 @@ from clearhead.studies.reporting.words import decisive, number, predicted, proba
 from clearhead.studies.reporting.write import write_study_report
 from clearhead.studies.running.results import Judged, read_results
 from clearhead.studies.running.run import run_studies
-from clearhead.studies.study import Check
+from clearhead.studies.study import CheckData
 from clearhead.studies.verdict import judge_evidence
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
@@ -77,10 +77,10 @@ def test_the_page_says_what_was_found(page: Page) -> None:
     told = " ".join(page.text.split())
     assert "Quick budget:" in told
     assert "X1. With it, the score is higher" in told
-    assert "Verdict: holds" in told
-    assert "Verdict: does not hold" in told
+    assert "Verdict: supported" in told
+    assert "Verdict: contradicted" in told
     assert "Seen is what the interval shows, whatever was expected" in told
-    assert "With it, the score is 2.88 points." in told
+    assert "Score (points): with 2.88" in told
     assert "at least 1 points" in told
     assert "over all 2 comparisons" in told
     assert re.search(r"at once \(local\), on .* cores", told)
@@ -99,8 +99,8 @@ def test_the_table_of_verdicts_has_one_row_a_study(report: StudyReport) -> None:
     table = to_html(report).split('<table class="verdicts">')[1].split("</table>")[0]
     assert re.findall(r'<span class="answer">(.*?)</span></td></tr>', table) == [
         "unfinished: 7 of 8 trials are measured",
-        "holds",
-        "does not hold",
+        "supported",
+        "contradicted",
     ]
     assert [link["href"] for link in Page(table).all("a")] == [
         *("#study-alone", "#study-toy", "#study-null"),
@@ -115,19 +115,19 @@ def test_an_unfinished_study_is_named_and_not_judged(report: StudyReport, page: 
 
 
 def test_figures_stand_in_the_page_with_words(page: Page) -> None:
-    (picture,) = page.all("img")  # null's figure fails: it asks for arms that null has not
+    (picture,) = page.all("img")  # null's figure fails
     source = picture["src"] or ""
     assert source.startswith("data:image/svg+xml;base64,")
     svg = b64decode(source.partition(",")[2])
     assert b"<svg" in svg
     assert b"viewBox" in svg
-    assert picture["alt"] == "Figure: score (points) against seed"
+    assert (picture["alt"] or "").startswith("Figure: score (points) against condition; ")
 
 
 def test_a_figure_that_fails_is_named_and_costs_nothing_else(report: StudyReport) -> None:
     null = report.sections[2]
     assert null.name == "null"
-    assert null.sentences == ("Both arms are the same.",)
+    assert null.sentences == ("Both conditions are the same.",)
     assert "not all could be shown (InputError" in null.problems[0]
     assert null.judged.verdict is not None
 
@@ -147,7 +147,9 @@ def test_the_raw_data_lie_in_the_page(report: StudyReport, page: Page) -> None:
 def test_the_verdict_can_be_had_again_from_the_raw_data(report: StudyReport) -> None:
     data = json.loads(to_json(report))
     toy = data["studies"][1]
-    score = {(trial["arm"], trial["seed"]): trial["values"]["score"] for trial in toy["trials"]}
+    score = {
+        (trial["condition"], trial["seed"]): trial["values"]["score"] for trial in toy["trials"]
+    }
     differences = [score["with", seed] - score["without", seed] for seed in range(8)]
     (finding,) = toy["verdict"]["findings"]
     assert finding["estimate"] == pytest.approx(sum(differences) / 8)
@@ -192,7 +194,7 @@ def test_markdown_has_the_same_verdicts_and_its_figures_beside_it(folder: Path) 
     written = write_study_report(made, folder / "a.html", markdown=folder / "text.md")
     assert written == (folder / "a.html", folder / "text.md")
     text = written[1].read_text("utf-8")
-    assert "| X1 | With it, the score is higher | **holds** |" in text
+    assert "| X1 | With it, the score is higher | **supported** |" in text
     assert "**unfinished: 7 of 8 trials are measured**" in text
     assert "(text/toy.svg)" in text
     assert (folder / "text/toy.svg").read_bytes() == made.sections[1].svg
@@ -231,9 +233,9 @@ def test_p_values_and_predictions_read_as_people_write_them() -> None:
         *("", "1", "0.016", "0.0078", "<0.0001"),
     ]
     checks = [
-        Check(name="", unit="%", values=(1.0, 1.0), low=0, high=2),
-        Check(name="", unit="", values=(1.0, 1.0), low=0),
-        Check(name="", unit="s", values=(1.0, 1.0), high=2),
+        CheckData(name="", unit="%", values=(1.0, 1.0), low=0, high=2),
+        CheckData(name="", unit="", values=(1.0, 1.0), low=0),
+        CheckData(name="", unit="s", values=(1.0, 1.0), high=2),
     ]
     findings = judge_evidence({"a": checks})["a"].findings
     assert [predicted(one) for one in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
@@ -292,7 +294,7 @@ def test_what_decided_is_the_part_that_failed(
     report: StudyReport, values: tuple[float, float], expected: str
 ) -> None:
     checks = [
-        Check(name=name, unit="1", values=(value, value), high=2.0)
+        CheckData(name=name, unit="1", values=(value, value), high=2.0)
         for name, value in zip(("first", "second"), values, strict=True)
     ]
     verdict = judge_evidence({"s": checks})["s"]

@@ -41,7 +41,7 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
         assert outcome.values == toy.run(outcome.trial)
     (judged,) = judge(results)
     assert judged.verdict is not None
-    assert judged.verdict.answer == "holds"
+    assert judged.verdict.outcome == "supported"
     finding = judged.verdict.findings[0]
     assert finding.n == 8
     assert finding.p == finding.adjusted_p == 2 / 2**8
@@ -68,7 +68,7 @@ def test_a_null_study_comes_out_as_no_difference() -> None:
     assert verdicts["null"] is not None
     assert verdicts["null"].family == 2
     assert verdicts["null"].findings[0].seen == "no difference"
-    assert verdicts["null"].answer == "does not hold"
+    assert verdicts["null"].outcome == "contradicted"
 
 
 @pytest.mark.usefixtures("toys")

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from clearhead.data.preprocessing.any_picture import Picture
 from clearhead.errors import ConfigError
-from clearhead.insight.grids import grid_of
-from clearhead.insight.tokens import Grid
+from clearhead.insight.tokens import Grid, grid_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

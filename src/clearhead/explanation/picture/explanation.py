@@ -28,7 +28,8 @@ from clearhead.inference import (
     Prediction,
     evaluation_mode,
 )
-from clearhead.insight.maps.relevance import Relevance, logits_of
+from clearhead.insight.forward import logits_of
+from clearhead.insight.propagation import Relevance
 from clearhead.insight.tokens import Grid
 from clearhead.models.pretrained import ImageModel
 from clearhead.recording._capture import Layers, capture

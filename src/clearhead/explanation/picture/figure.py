@@ -13,14 +13,14 @@ from clearhead.explanation.picture.explanation import Explanation, Layer
 from clearhead.explanation.picture.influence import Influence
 from clearhead.explanation.picture.payload import model_title, share_of_sum, start, title
 from clearhead.explanation.picture.static import percent, points
-from clearhead.insight.figures.colours import OUTLINE
-from clearhead.insight.figures.drawing import (
+from clearhead.insight.plots import (
+    OUTLINE,
     bare,
     draw_picture,
     draw_signed,
     draw_weights,
     figure_bytes,
-    times_bar,
+    multiples_bar,
     weight_bar,
 )
 from clearhead.insight.tokens import Grid
@@ -78,7 +78,7 @@ def _draw_answer(figure: SubFigure, explanation: Explanation) -> None:
             _draw_silencing(axes, values, explanation.grid, ink)
         else:
             even = 1.0 / explanation.grid.num_tokens if is_dim(explanation) else None
-            draw_weights(axes, explanation.grid.fold(values), picture=ink, times_of=even)
+            draw_weights(axes, explanation.grid.fold(values), picture=ink, even_share=even)
             axes.set_xlabel("share of the whole, scale below", fontsize=7)
     figure.supxlabel(NOTE, fontsize=8)
 
@@ -133,7 +133,7 @@ def _draw_heads(figure: SubFigure, explanation: Explanation, heads: int) -> None
         axes.set_title(f"head {head + 1}", fontsize=8)
     keys = {layer.weights.shape[-1] for layer in explanation.layers}
     even = 1.0 / keys.pop() if len(keys) == 1 else None
-    bar = times_bar if is_dim(explanation) else weight_bar
+    bar = multiples_bar if is_dim(explanation) else weight_bar
     bar(cast("Figure", figure), panels.ravel().tolist(), even)
     figure.suptitle(_heading(explanation, query), fontsize=10)
 
@@ -153,7 +153,7 @@ def _draw_head(axes: Axes, explanation: Explanation, layer: Layer, head: int, qu
     grid, row = explanation.grid, _drawn(explanation, layer, query)[head]
     even = 1.0 / row.shape[-1] if is_dim(explanation) else None
     if not layer.on_grid or grid is None:
-        draw_weights(axes, row, times_of=even)
+        draw_weights(axes, row, even_share=even)
         return
     place = _place(layer, query)
     patch = layer.queries[place] - grid.num_prefix_tokens
@@ -162,8 +162,8 @@ def _draw_head(axes: Axes, explanation: Explanation, layer: Layer, head: int, qu
         axes,
         grid.fold(row),
         picture=explanation.pixels if explanation.is_ink else None,
-        asked_from=divmod(patch, grid.columns) if square and patch >= 0 else None,
-        times_of=even,
+        query_cell=divmod(patch, grid.columns) if square and patch >= 0 else None,
+        even_share=even,
     )
     if grid.num_prefix_tokens:
         before = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]

@@ -14,13 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.errors import CaptureError, InputError
-from clearhead.insight.ablation.parts import Part
-from clearhead.insight.ablation.removal import removing
-from clearhead.insight.answers import Around, probabilities
-from clearhead.insight.maps.relevance import Relevance, relevance_of
-from clearhead.insight.maps.rollout import read_out, rollout
+from clearhead.insight.ablation import Part, without_part
+from clearhead.insight.forward import probabilities
+from clearhead.insight.propagation import Relevance, read_out, relevance_of, rollout
 from clearhead.insight.tokens import Grid
-from clearhead.recording._capture import intervene
 from clearhead.recording._recording import Recording
 
 MOST_SILENCED = 64
@@ -123,13 +120,9 @@ def measure_silencing(
     falls = torch.zeros(grid.num_patches, dtype=torch.float64)
     for patch in range(grid.num_patches):
         try:
-            after = probabilities(model, inputs, around=_silenced(patch, grid))
+            around = without_part(Part(patch=patch), "mask", grid=grid)
+            after = probabilities(model, inputs, around=around)
         except (InputError, CaptureError) as error:
             return Influence(missing=str(error))
         falls[patch] = before - after[0, answer]
     return Influence(values=falls)
-
-
-def _silenced(patch: int, grid: Grid) -> Around:
-    change = removing(Part(patch=patch), "mask", None, grid.num_prefix_tokens, 1)
-    return lambda _: intervene(change)

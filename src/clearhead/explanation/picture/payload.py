@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clearhead.explanation.picture.explanation import Explanation, Layer
 from clearhead.explanation.picture.influence import Influence
-from clearhead.insight.ink import ink_of
+from clearhead.insight.foreground import Foreground
 
 WHOLE = 65535  # stands for a weight of 1, so that rounding moves a weight by at most 0.0008 %
 
@@ -126,7 +126,7 @@ def _blank(explanation: Explanation) -> list[bool]:
     grid = explanation.grid
     if grid is None or not explanation.is_ink:
         return []
-    blank: list[bool] = ink_of(explanation.pixels[None], grid).blank[0].tolist()
+    blank: list[bool] = Foreground.of(explanation.pixels[None], grid).background[0].tolist()
     return blank
 
 

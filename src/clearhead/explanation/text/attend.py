@@ -10,7 +10,7 @@ import torch
 from clearhead.errors import ConfigError, InputError
 from clearhead.explanation.classifiers.named import HF, TIMM
 from clearhead.explanation.text.reader import Answer, TextReader
-from clearhead.insight.maps.tables import AttentionTable, Share, attention_table
+from clearhead.insight.tables import AttentionTable, TableRow, attention_table
 from clearhead.insight.tokens import Words
 from clearhead.recording._capture import capture
 from clearhead.recording._record import AttentionRecord
@@ -52,7 +52,7 @@ class Attended:
         """Which tokens that word can see: in a causal model itself and those before it."""
         return tuple(row.visible for row in self.rows(table, asking))
 
-    def rows(self, table: int, asking: int) -> tuple[Share, ...]:
+    def rows(self, table: int, asking: int) -> tuple[TableRow, ...]:
         """One asking word's rows of one table, a row for every token."""
         start = asking * len(self.tokens)
         return self.tables[table].rows[start : start + len(self.tokens)]

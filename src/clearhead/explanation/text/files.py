@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead.explanation.text.attend import Attended
-from clearhead.insight.figures.words import words_figure
+from clearhead.insight.plots import words_figure
 
 
 def attended_dict(attended: Attended) -> dict[str, Any]:

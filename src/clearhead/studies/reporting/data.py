@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 from clearhead.studies.reporting.found import Section, StudyReport
-from clearhead.studies.study import Comparison, Evidence
+from clearhead.studies.study import CheckData, EvidenceData
 
 
 def to_json(report: StudyReport) -> str:
@@ -43,7 +43,7 @@ def study_data(section: Section) -> dict[str, Any]:
         "evidence": [_evidence(one) for one in section.judged.evidence],
         "trials": [
             {
-                "arm": outcome.trial.arm,
+                "condition": outcome.trial.condition,
                 "seed": outcome.trial.seed,
                 "settings": dict(outcome.trial.settings),
                 "values": outcome.values,
@@ -57,20 +57,28 @@ def to_csv(section: Section) -> str:
     """One row for each measured value of each trial; what is no number or word is JSON."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["study", "arm", "seed", "settings", "measure", "value"])
+    writer.writerow(["study", "condition", "seed", "settings", "measure", "value"])
     for outcome in section.judged.result.outcomes:
         trial = outcome.trial
         settings = json.dumps(dict(trial.settings), sort_keys=True)
         for measure, value in outcome.values.items():
             plain = value if isinstance(value, str | int | float) else json.dumps(value)
-            writer.writerow([trial.study, trial.arm, trial.seed, settings, measure, plain])
+            writer.writerow([trial.study, trial.condition, trial.seed, settings, measure, plain])
     return text.getvalue()
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def _evidence(evidence: EvidenceData) -> dict[str, Any]:
     """Without the infinities and NaN that JSON lacks: null."""
-    kind = "comparison" if isinstance(evidence, Comparison) else "check"
-    return {"kind": kind} | {name: _finite(value) for name, value in asdict(evidence).items()}
+    if isinstance(evidence, CheckData):
+        return {"kind": "check"} | {k: _finite(value) for k, value in asdict(evidence).items()}
+    data: dict[str, Any] = {"kind": "comparison"}
+    for name in ("name", "unit", "margin", "expects"):
+        data[name] = getattr(evidence, name)
+    data["seeds"] = evidence.first.seeds
+    return data | {
+        "first": _finite(evidence.first.values),
+        "second": _finite(evidence.second.values),
+    }
 
 
 def _finite(value: Any) -> Any:

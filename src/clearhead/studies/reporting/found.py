@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clearhead.insight.figures.drawing import figure_bytes
+from clearhead.insight.plots import figure_bytes
 from clearhead.studies.running.results import Judged, Results, judge
 
 
@@ -51,7 +51,7 @@ def _section(judged: Judged) -> Section:
     sentences: tuple[str, ...] = ()
     svg, alt = b"", ""
     try:
-        sentences = tuple(study.sentences(outcomes))
+        sentences = study.text(outcomes)
         figure = study.figure(outcomes)
         svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others

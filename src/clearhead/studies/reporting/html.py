@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import compress, zip_longest
+from itertools import compress
 from string import Template
 
 from clearhead.explanation.sealed import SCROLL, data_link, part, policy, table
 from clearhead.studies.reporting import words as words
 from clearhead.studies.reporting.data import study_data, to_csv
 from clearhead.studies.reporting.found import Section, StudyReport
-from clearhead.studies.study import Comparison, Evidence
+from clearhead.studies.study import ComparisonData, EvidenceData
 from clearhead.studies.verdict import Finding
 
 EVIDENCE_HEAD = (
@@ -147,12 +147,13 @@ def _raw(section: Section) -> str:
     )
 
 
-def _numbers(evidence: Evidence) -> str:
+def _numbers(evidence: EvidenceData) -> str:
     """What a piece of evidence was computed from, up to a hundred rows."""
-    if isinstance(evidence, Comparison):
-        head = ["pair", "first", "second", "difference"]
-        columns = zip_longest(evidence.first, evidence.second, evidence.differences)
-        rows = [[f"{k}", *map(repr, row)] for k, row in enumerate(columns, start=1)]
+    if isinstance(evidence, ComparisonData):
+        head = ["seed", "first", "second", "difference"]
+        sides = (evidence.first.seeds, evidence.first.values, evidence.second.values)
+        columns = zip(*sides, evidence.differences, strict=True)
+        rows = [list(map(repr, row)) for row in columns]
     else:
         head = ["trial", "value"]
         rows = [[f"{k}", repr(value)] for k, value in enumerate(evidence.values, start=1)]

@@ -11,17 +11,17 @@ PURE = "1"
 
 RULE = (
     "A comparison is paired: the same seed on both sides, first minus second. Expecting more, it "
-    f"comes out as claimed if the adjusted p is below {LEVEL} and its 95 % interval lies wholly at "
-    "or above the margin, and as not claimed if that lies wholly below the margin. Expecting "
-    "no difference, it comes out as claimed if the interval lies within ± margin, and as not "
-    "claimed if it lies wholly outside. With fewer than three pairs it stays undecided. A check "
-    "comes out as claimed if every single value lies in the range that was predicted.",
-    "A claim holds if all of its evidence came out as claimed, does not hold if all of it came out "
-    "as not claimed, depends if there is both, and is undecided otherwise. So all parts of a "
-    "hypothesis are asked for, even where the statement says “or” or “can”. Margins, conditions "
-    "and numbers of seeds stand in the study's code.",
+    f"is supported if the adjusted p is below {LEVEL} and its 95 % interval lies wholly at or "
+    "above the margin, and contradicted if that lies wholly below the margin. Expecting no "
+    "difference, it is supported if the interval lies within ± margin, and contradicted if it lies "
+    "wholly outside. With fewer than three pairs it is undecided. A check is supported if every "
+    "single value lies in the range that was predicted.",
+    "A claim is supported if all of its evidence is, contradicted if all of its evidence is, "
+    "mixed if there is both, and undecided otherwise. So all parts of a hypothesis are tested, "
+    "even where the statement says “or” or “can”. Margins, conditions and numbers of seeds stand "
+    "in the study's code.",
     "A p is about a difference from zero, not from the margin; adjusted for many comparisons are "
-    "the p that can make “more” come out as claimed, and no intervals. A check of the shipped "
+    "the p that can support “more”, and no intervals. A check of the shipped "
     "reader is about one set of weights: its n counts samples of digits. Designs were changed "
     "after pilots; the project's log says how, and with which seeds.",
     "Seen is what the interval shows, whatever was expected: more or less than zero (by less than "
@@ -88,15 +88,15 @@ def effect(finding: Finding) -> str:
 
 def answer(judged: Judged) -> str:
     """The verdict, or why there is none."""
-    return judged.verdict.answer if judged.verdict else judged.unjudged
+    return judged.verdict.outcome if judged.verdict else judged.unjudged
 
 
 def decisive(judged: Judged) -> str:
-    """What decided: the first finding, or the first that did not come out as claimed."""
+    """What decided: the first finding, or the first that did not come supported."""
     if judged.verdict is None or not judged.verdict.findings:
         return ""
     findings = judged.verdict.findings
-    wanted = "undecided" if judged.verdict.answer == "undecided" else "not as claimed"
+    wanted = "undecided" if judged.verdict.outcome == "undecided" else "contradicted"
     return effect(next((x for x in findings if x.outcome == wanted), findings[0]))
 
 

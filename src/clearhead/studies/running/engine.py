@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearhead.studies.running.planning import Task
-from clearhead.studies.study import Values
+from clearhead.studies.table import Values
 
 ATTEMPTS = 3
 """How often a trial is begun whose process dies; an error of its own code is not tried again"""

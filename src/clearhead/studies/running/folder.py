@@ -25,7 +25,7 @@ from clearhead.errors import ConfigError, CorruptDataError, StorageError
 from clearhead.studies.running.planning import Planned
 from clearhead.studies.running.provenance import code_digest, versions
 from clearhead.studies.running.records import canonical, file_name
-from clearhead.studies.study import Budget
+from clearhead.studies.table import Budget
 
 SETTINGS, STUDY, LOG, PRINTED, LOCK = (
     *("settings.json", "study.json", "log.jsonl", "printed.txt"),

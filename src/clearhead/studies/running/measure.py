@@ -12,7 +12,8 @@ import numpy as np
 from clearhead.studies.registry import load_study
 from clearhead.studies.running.provenance import provenance
 from clearhead.studies.running.records import canonical
-from clearhead.studies.study import Study, Trial, Values
+from clearhead.studies.study import Study
+from clearhead.studies.table import Trial, Values
 
 
 def measure(request: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from clearhead.errors import ConfigError
 from clearhead.studies.registry import find_source, load_study
-from clearhead.studies.study import Budget, Study, Trial
+from clearhead.studies.study import Study
+from clearhead.studies.table import Budget, Trial
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Task:
                 "path": [str(Path(place or ".").absolute()) for place in sys.path],
                 "trial": {
                     "study": trial.study,
-                    "arm": trial.arm,
+                    "condition": trial.condition,
                     "seed": trial.seed,
                     "settings": dict(trial.settings),
                 },

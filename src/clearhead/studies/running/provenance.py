@@ -12,12 +12,11 @@ from pathlib import Path
 from clearhead._atomic import sha256
 
 LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
-ROOMS = (
-    *("attention", "capture", "data", "models"),
-    *("evaluation", "insight", "prediction", "training"),
-    "studies",
+PACKAGES = (
+    *("attention", "models", "data", "recording"),
+    *("inference", "training", "insight", "studies"),
 )
-JUDGING = ("statistics.py", "verdict.py", "registry.py")
+JUDGING = ("stats.py", "verdict.py", "registry.py")
 
 
 @cache
@@ -28,15 +27,15 @@ def versions() -> dict[str, str]:
 
 @cache
 def code_digest(source: str) -> str:
-    """A digest of the code that a study's trials run: its own module and the rooms below.
+    """A digest of the code that a study's trials run: its own module and the packages below.
 
     Other claims' modules, and what runs and judges studies, do not count: they measure nothing.
     """
     package = Path(str(resources.files("clearhead")))
     files = [
         path
-        for room in ROOMS
-        for path in sorted((package / room).rglob("*.py"))
+        for name in PACKAGES
+        for path in sorted((package / name).rglob("*.py"))
         if not _measures_nothing(path.relative_to(package).as_posix())
     ]
     spec = find_spec(source.partition(":")[0])
@@ -69,10 +68,10 @@ def available_cores() -> int:
 
 
 def _measures_nothing(name: str) -> bool:
-    room, *_, file = name.split("/")
-    if room != "studies":
+    package, *folders, file = name.split("/")
+    if package != "studies":
         return False
-    return "/running/" in name or file in JUDGING or (file[0] == "c" and file[1:3].isdigit())
+    return bool({"running", "reporting", "claims"} & set(folders)) or file in JUDGING
 
 
 def _processor() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import CorruptDataError
-from clearhead.studies.study import Trial, Values
+from clearhead.studies.table import Trial, Values
 
 LONGEST_NAME = 120
 
@@ -51,7 +51,7 @@ def read_record(folder: Path, trial: Trial) -> Values | None:
 
 def encode(trial: Trial, values: Values) -> bytes:
     """The file's content: equal for equal trials and values."""
-    told = {"study": trial.study, "arm": trial.arm, "seed": trial.seed}
+    told = {"study": trial.study, "condition": trial.condition, "seed": trial.seed}
     record = canonical({**told, "settings": dict(trial.settings), "values": values})
     return f'{{"record": {record}, "sha256": "{sha256(record.encode())}"}}\n'.encode()
 

@@ -10,7 +10,8 @@ from clearhead.studies.running.folder import read_log, read_settings, read_studi
 from clearhead.studies.running.planning import Planned, plan_study
 from clearhead.studies.running.provenance import code_digest
 from clearhead.studies.running.records import read_record
-from clearhead.studies.study import Budget, Evidence, Outcome, Study, Trial
+from clearhead.studies.study import EvidenceData, Study
+from clearhead.studies.table import Budget, Outcome, Trial
 from clearhead.studies.verdict import Verdict, judge_evidence
 
 
@@ -53,7 +54,7 @@ class Judged:
     """A study's result with its evidence and verdict; without a verdict, why there is none."""
 
     result: StudyResult
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[EvidenceData, ...] = ()
     verdict: Verdict | None = None
     unjudged: str = ""
 
@@ -106,7 +107,7 @@ def _with_evidence(result: StudyResult) -> Judged:
         count, total = len(result.outcomes), len(result.trials)
         return Judged(result=result, unjudged=f"unfinished: {count} of {total} trials are measured")
     try:
-        return Judged(result=result, evidence=tuple(result.study.evidence(result.outcomes)))
+        return Judged(result=result, evidence=result.study.evaluate(result.outcomes))
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         told = f"{type(error).__name__}: {error}"
         return Judged(result=result, unjudged=f"its evidence cannot be had ({told})")

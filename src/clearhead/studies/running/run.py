@@ -17,7 +17,7 @@ from clearhead.studies.running.progress import Progress
 from clearhead.studies.running.provenance import available_cores, machine, provenance
 from clearhead.studies.running.records import write_record
 from clearhead.studies.running.results import Results, read_outcomes, read_results
-from clearhead.studies.study import Budget
+from clearhead.studies.table import Budget
 
 EngineName = Literal["local", "ray"]
 

@@ -1,0 +1,394 @@
+"""What a model loses when a head, a layer or a patch is removed from its attention.
+
+    for ablation in ablate(model, images, labels, "head"):
+        print(ablation)
+
+Predictions are compared with those of the whole model, image by image.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from math import inf
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clearhead import attention
+from clearhead.errors import CaptureError, ConfigError, InputError
+from clearhead.insight.forward import Around, Model, probabilities
+from clearhead.insight.stats import mean_interval, paired_proportion_interval
+from clearhead.insight.tokens import Grid, check_tokens
+from clearhead.recording._capture import intervene
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import run
+
+# "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
+# attend to the patch, and the softmax divides its weight among the other keys.
+Method = Literal["mean", "zero", "mask"]
+
+Every = Literal["layer", "head", "patch"]
+
+# Called with the number of parts that are done, and of all parts.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Part of a model's attention; None stands for all. `Part()` is all attention.
+
+    Args:
+        layer: Name of the layer, as in a recording.
+        head: The head, from 0.
+        patch: The patch, from 0, row by row over the grid: its key and value, for every query. Its
+            token is still passed on from layer to layer.
+
+    Raises:
+        ConfigError: For a negative number.
+
+    """
+
+    layer: str | None = None
+    head: int | None = None
+    patch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, number in (("head", self.head), ("patch", self.patch)):
+            if number is not None and number < 0:
+                raise ConfigError(f"{name} must be at least 0, got {number}")
+
+    def __str__(self) -> str:
+        """The part, with numbers from 1."""
+        head = "all heads" if self.head is None else f"head {self.head + 1}"
+        patch = "" if self.patch is None else f"patch {self.patch + 1} in "
+        return f"{patch}{head} of {self.layer or 'all layers'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Effect of removing one part.
+
+    Intervals are for each part on its own: among twenty parts without any effect, one is expected
+    to exclude 0 at 95 %.
+
+    Attributes:
+        part: The part.
+        method: What replaced it.
+        total: Number of images.
+        correct: Right predictions of the whole model.
+        lost: Predictions that were right and are wrong without the part.
+        gained: Predictions that were wrong and are right without it.
+        changed: Predictions that differ.
+        drop: Fall in accuracy, (lost - gained) / total.
+        interval: Its interval (Tango 1998).
+        probability_drop: Mean fall in the probability of the true class, which also changes where
+            no prediction does.
+        probability_interval: Its interval (Student's t); None for one image.
+
+    """
+
+    part: Part
+    method: Method
+    total: int
+    correct: int
+    lost: int
+    gained: int
+    changed: int
+    drop: float
+    interval: tuple[float, float]
+    probability_drop: float
+    probability_interval: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"without {self.part} ({self.method}): accuracy falls by {self.drop:+.2%} "
+            f"({low:+.2%} to {high:+.2%}), {self.lost} lost and {self.gained} gained "
+            f"of {self.total}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data; head and patch count from 0."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """The mean of each layer's output and values over the reference images, by name.
+
+    The first axis holds what an image has several of, such as windows.
+    """
+
+    outputs: Mapping[str, Float[Tensor, "windows heads queries value_dim"]]
+    values: Mapping[str, Float[Tensor, "windows kv_heads keys value_dim"]]
+
+
+def ablate(
+    model: Model,
+    images: Tensor,
+    labels: Int[Tensor, " batch"],
+    parts: Sequence[Part] | Every,
+    *,
+    method: Method = "mean",
+    reference: Tensor | None = None,
+    grid: Grid | None = None,
+    confidence: float = 0.95,
+    batch_size: int = 250,
+    progress: Progress | None = None,
+) -> tuple[Ablation, ...]:
+    """Remove each part in turn, in any model whose attention can be recorded.
+
+    Args:
+        model: The model.
+        images: Model inputs, normalised already.
+        labels: The true classes.
+        parts: Which parts, or "layer" for each layer, "head" for each head of each layer, "patch"
+            for each patch in all layers.
+        method: What replaces a part. "mean" is the mean over the reference images of a head's
+            output for each query, or of a patch's value; unlike zeros it keeps what the part
+            contributes to every image alike, so that the drop is due to what depends on the image
+            (as recommended by Wang et al. 2023, "Interpretability in the Wild", arXiv 2211.00593).
+            "zero" is zeros. "mask", for patches, masks the patch for every query.
+        reference: Reference images; by default `images`.
+        grid: The patches; needed to remove patches.
+        confidence: Coverage of the intervals.
+        batch_size: Images in a forward pass.
+        progress: Called after each part.
+
+    Returns:
+        The effects, in the order of the parts; each takes one forward pass of all images.
+
+    Raises:
+        ConfigError: For an unknown method, a method that does not suit a part, or a missing grid.
+        InputError: If labels do not match the images or classes, or there is no such head or patch.
+        CaptureError: If there is no such layer, or no attention at all.
+
+    """
+    if method not in get_args(Method):
+        raise ConfigError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    if labels.dim() != 1 or len(labels) != len(images):
+        raise InputError(
+            f"expected {len(images)} labels, one for each image, got {tuple(labels.shape)}"
+        )
+    sizes = attention_sizes(model, images)
+    parts = _every(parts, sizes, grid) if isinstance(parts, str) else parts
+    check_parts(parts, sizes, grid)
+    if method == "mask" and any(part.patch is None for part in parts):
+        raise ConfigError(
+            'method="mask" removes patches only; heads and layers take "mean" or "zero"'
+        )
+    means = None
+    if method == "mean":
+        reference = images if reference is None else reference
+        means = reference_means(model, reference, batch_size=batch_size)
+    labels = labels.cpu().long()  # uint8 would index as a mask
+    before = probabilities(model, images, batch_size=batch_size)
+    if labels.min() < 0 or labels.max() >= before.shape[1]:
+        raise InputError(
+            f"labels must lie in 0 … {before.shape[1] - 1}, "
+            f"got {int(labels.min())} … {int(labels.max())}"
+        )
+    ablations = []
+    for done, part in enumerate(parts, start=1):
+        around = without_part(part, method, means=means, grid=grid)
+        after = probabilities(model, images, batch_size=batch_size, around=around)
+        ablations.append(_compare(part, method, labels, before, after, confidence))
+        if progress is not None:
+            progress(done, len(parts))
+    return tuple(ablations)
+
+
+def without_part(
+    part: Part, method: Method, *, means: Means | None = None, grid: Grid | None = None
+) -> Around:
+    """The intervention that removes a part, to run a model in.
+
+        probabilities(model, images, around=without_part(Part(patch=3), "mask", grid=grid))
+
+    Args:
+        part: The part.
+        method: What replaces it, as in `ablate`.
+        means: The means that "mean" needs, from `reference_means`.
+        grid: The patches; needed to remove a patch.
+
+    Raises:
+        ConfigError: If the means or the grid are missing.
+
+    """
+    if method == "mean" and means is None:
+        raise ConfigError('method="mean" needs means: reference_means(model, reference)')
+    means = means if method == "mean" else None
+    key = None if part.patch is None else _needed(grid).num_prefix_tokens + part.patch
+
+    def around(num_images: int) -> AbstractContextManager[None]:
+        def change(record: AttentionRecord) -> Tensor | None:
+            if part.layer is not None and record.name != part.layer:
+                return None
+            if key is None:
+                mean = _mean(means.outputs, record, record.output, num_images) if means else None
+                changed = torch.zeros_like(record.output) if mean is None else mean
+            elif method == "mask":
+                changed = _without_key(record, key)
+            else:
+                mean = _mean(means.values, record, record.value, num_images) if means else None
+                changed = _without_value(record, key, mean)
+            if part.head is None:
+                return changed
+            output = record.output.clone()
+            output[..., part.head, :, :] = changed[..., part.head, :, :]
+            return output
+
+        return intervene(change)
+
+    return around
+
+
+def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -> Means:
+    """The means over the reference images, in one pass, summed in float64.
+
+    Raises:
+        InputError: If a layer's outputs have different shapes, or cannot be assigned to images.
+
+    """
+    outputs: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
+
+    def summing(num_images: int) -> AbstractContextManager[None]:
+        def add(record: AttentionRecord) -> None:
+            for sums, x in ((outputs, record.output), (values, record.value)):
+                total = _by_image(x, num_images, record.name).double().sum(0)
+                before = sums.get(record.name, torch.zeros_like(total))
+                if before.shape != total.shape:
+                    raise InputError(
+                        f"{record.name} has outputs of shapes {tuple(before.shape)} and "
+                        f"{tuple(total.shape)}, which have no mean; give images of one size"
+                    )
+                sums[record.name] = before + total
+
+        return intervene(add)
+
+    probabilities(model, reference, batch_size=batch_size, around=summing)
+    count = len(reference)
+    return Means(
+        outputs={name: x / count for name, x in outputs.items()},
+        values={name: x / count for name, x in values.items()},
+    )
+
+
+def attention_sizes(model: Model, images: Tensor) -> dict[str, tuple[int, int]]:
+    """Number of heads and of keys of each layer, by name, in order; one image is enough.
+
+    Raises:
+        NothingCapturedError: If there is no attention.
+
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def note(record: AttentionRecord) -> None:
+        sizes[record.name] = record.output.shape[-3], record.key.shape[-2]
+
+    probabilities(model, images[:1], around=lambda _: intervene(note))
+    return sizes
+
+
+def check_parts(
+    parts: Sequence[Part], sizes: Mapping[str, tuple[int, int]], grid: Grid | None
+) -> None:
+    """Raise unless every part exists: its layer, its head, and its patch on that grid."""
+    for part in parts:
+        if part.layer is not None and part.layer not in sizes:
+            raise CaptureError(f"no attention named {part.layer!r}; there is {', '.join(sizes)}")
+        if part.patch is not None and part.patch >= _needed(grid).num_patches:
+            last = _needed(grid).num_patches - 1
+            raise InputError(f"the grid has patches 0 … {last}, got {part.patch}")
+        for layer in [part.layer] if part.layer else sizes:
+            heads, keys = sizes[layer]
+            if part.head is not None and part.head >= heads:
+                raise InputError(f"{layer} has heads 0 … {heads - 1}, got {part.head}")
+            if part.patch is not None:
+                check_tokens(_needed(grid), keys, layer)
+
+
+def _every(kind: str, sizes: Mapping[str, tuple[int, int]], grid: Grid | None) -> tuple[Part, ...]:
+    if kind == "layer":
+        return tuple(Part(layer=layer) for layer in sizes)
+    if kind == "head":
+        return tuple(
+            Part(layer=layer, head=head)
+            for layer, (heads, _) in sizes.items()
+            for head in range(heads)
+        )
+    if kind == "patch":
+        return tuple(Part(patch=patch) for patch in range(_needed(grid).num_patches))
+    raise ConfigError(f"parts must be {', '.join(get_args(Every))}, or Parts, got {kind!r}")
+
+
+def _needed(grid: Grid | None) -> Grid:
+    if grid is None:
+        raise ConfigError("to remove a patch, give the grid of patches: grid=grid_of(model)")
+    return grid
+
+
+def _without_value(record: AttentionRecord, key: int, mean: Tensor | None) -> Tensor:
+    """The output plus weights · (mean - value) at one key: exact, since it is linear in V."""
+    change = torch.zeros_like(record.value)
+    change[..., key, :] = -record.value[..., key, :]
+    if mean is not None:
+        change[..., key, :] += mean[..., key, :]
+    return record.output + replace(record, value=change).context_from(record.applied_weights)
+
+
+def _without_key(record: AttentionRecord, key: int) -> Tensor:
+    """The context with one key masked; zeros where no other key is left."""
+    masked = record.masked.clone()
+    masked[..., key] = -inf
+    return record.context_from(run(record.post_softmax, attention.weights(masked)))
+
+
+def _mean(means: Mapping[str, Tensor], record: AttentionRecord, x: Tensor, images: int) -> Tensor:
+    """The mean in the shape of `x`, for each of so many images."""
+    mean = means[record.name].to(record.output.device, record.output.dtype)
+    return mean.expand(images, *mean.shape).reshape(x.shape)
+
+
+def _by_image(
+    x: Tensor, images: int, name: str
+) -> Float[Tensor, "images windows heads tokens value_dim"]:
+    """One axis for the images and one for what each has several of, the images first."""
+    count = x.shape[:-3].numel()
+    if count % images:
+        raise InputError(
+            f"{name} has {count} matrices for each head and {images} images, which cannot be "
+            "assigned to images"
+        )
+    return x.reshape(images, count // images, *x.shape[-3:])
+
+
+def _compare(
+    part: Part,
+    method: Method,
+    labels: Int[Tensor, " batch"],
+    before: Float[Tensor, "batch classes"],
+    after: Float[Tensor, "batch classes"],
+    confidence: float,
+) -> Ablation:
+    predictions, others = before.argmax(1), after.argmax(1)
+    right, still_right = predictions == labels, others == labels
+    lost, gained = int((right & ~still_right).sum()), int((~right & still_right).sum())
+    rows = torch.arange(len(labels))
+    falls = before[rows, labels] - after[rows, labels]
+    return Ablation(
+        part=part,
+        method=method,
+        total=len(labels),
+        correct=int(right.sum()),
+        lost=lost,
+        gained=gained,
+        changed=int((predictions != others).sum()),
+        drop=(lost - gained) / len(labels),
+        interval=paired_proportion_interval(lost, gained, len(labels), confidence),
+        probability_drop=float(falls.mean()),
+        probability_interval=mean_interval(falls, confidence),
+    )

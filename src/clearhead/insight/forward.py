@@ -1,0 +1,84 @@
+"""Class probabilities of any image model, batch by batch, in evaluation mode without gradients."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.inference import evaluation_mode
+
+# Returns logits, or an object that has them as `.logits`.
+Model = Callable[..., Any]
+
+# Makes the context in which a batch of that many images is run, such as an intervention.
+Around = Callable[[int], AbstractContextManager[None]]
+
+
+def probabilities(
+    model: Model, images: Tensor, *, batch_size: int = 250, around: Around | None = None
+) -> Float[Tensor, "batch classes"]:
+    """softmax(logits) in float64, on the CPU.
+
+    Args:
+        model: A module, which runs in evaluation mode on its own device, or any other callable.
+        images: Model inputs, normalised already.
+        batch_size: Images in a forward pass.
+        around: Makes the context of each forward pass from the number of its images.
+
+    Raises:
+        InputError: If there are no images, or the model does not return finite logits.
+
+    """
+    if not len(images):
+        raise InputError("expected at least one image, got none")
+    parts = []
+    with evaluation_mode(model), torch.no_grad():
+        for batch in batches(images, batch_size):
+            with around(len(batch)) if around is not None else nullcontext():
+                output = model(batch.to(device_of(model, batch)))
+            parts.append(logits_of(output, len(batch)).cpu().double())
+    logits = torch.cat(parts)
+    if not logits.isfinite().all():
+        first = int((~logits.isfinite()).any(dim=1).nonzero()[0])
+        raise InputError(f"the model gave NaN or infinite logits, first for image {first}")
+    return logits.softmax(dim=1)
+
+
+def logits_of(
+    output: Any,
+    batch: int | None = None,
+    *,
+    advice: str = "wrap the model in a function that returns its logits",
+) -> Float[Tensor, "batch classes"]:
+    """The logits in a model's output: a tensor, or an object that has them as `.logits`.
+
+    Raises:
+        InputError: If they are not of shape (batch, classes); the message ends with `advice`.
+
+    """
+    logits = getattr(output, "logits", output)
+    if isinstance(logits, Tensor) and logits.dim() == 2 and batch in (None, len(logits)):
+        return logits
+    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
+    raise InputError(
+        f"expected logits of shape ({batch or 'batch'}, classes), or an object that has them as "
+        f".logits, got {got}; {advice}"
+    )
+
+
+def batches(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """The images (or other values, one for each) in batches of at most that size."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    parts: tuple[Tensor, ...] = images.split(batch_size)
+    return parts
+
+
+def device_of(model: Model, images: Tensor) -> torch.device:
+    """The device of a module's parameters; of other callables, that of the images."""
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return images.device if first is None else first.device

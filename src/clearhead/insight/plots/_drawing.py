@@ -1,0 +1,274 @@
+"""Colours, scales, and the parts that figures are made of.
+
+Weights are on 0 to 100 % in every figure, so that colours can be compared between heads, layers and
+figures; a square-root scale separates small weights. Both scales are readable without colour vision
+(cividis: Nuñez, Anderton & Renslow 2018).
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, PowerNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from clearhead._atomic import write_atomic
+from clearhead.errors import InputError
+from clearhead.insight.foreground import BACKGROUND_LEVEL
+from clearhead.insight.tables import percent
+
+WEIGHT_COLOURS = colormaps["cividis"]
+NEGATIVE, ZERO, POSITIVE = "#B34700", "#F7F4EF", "#0063A6"
+SIGNED_COLOURS = LinearSegmentedColormap.from_list("signed", [NEGATIVE, ZERO, POSITIVE])
+QUERY, KEY, VALUE = "#0063A6", "#B34700", "#00735C"
+WHITE, OUTLINE, MUTED = "#FFFFFF", "#14181F", "#5F6368"
+
+MAX_MULTIPLE = 16
+WEIGHT_TICKS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+MULTIPLE_TICKS = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
+FORMATS = ("png", "svg")
+
+# (channels, height, width) before normalisation: bytes, or floats from 0 to 1.
+Picture = Tensor
+
+
+def weight_norm() -> Normalize:
+    """From a weight to its place on the scale: √w, fixed from 0 to 1."""
+    return PowerNorm(0.5, vmin=0.0, vmax=1.0, clip=True)
+
+
+def multiples_norm() -> Normalize:
+    """From a multiple of the even share to its place on the signed scale: 1/16 to 16, by logs."""
+    return LogNorm(1 / MAX_MULTIPLE, MAX_MULTIPLE, clip=True)
+
+
+def signed_norm(limit: float) -> Normalize:
+    """From -limit to limit, zero in the middle: the same colour for the same size."""
+    limit = abs(limit) or 1.0
+    return Normalize(-limit, limit, clip=True)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, without pyplot and its global state."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="compressed")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG or SVG; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure.
+        path: Name of the file, which ends in .png or .svg.
+
+    Raises:
+        InputError: For another ending.
+
+    """
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise InputError(f"figures are written as .png or .svg, got {path.name}")
+    write_atomic(path, figure_bytes(figure, kind))
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The content of a file of that kind ("png" or "svg")."""
+    content = BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "clearhead", "svg.fonttype": "none"}):
+        figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return content.getvalue()
+
+
+def draw_weights(
+    axes: Axes,
+    weights: Float[Tensor, "rows columns"],
+    *,
+    picture: Picture | None = None,
+    query_cell: tuple[int, int] | None = None,
+    even_share: float | None = None,
+) -> None:
+    """Draw a map or a matrix of weights.
+
+    Args:
+        axes: Where to draw.
+        weights: The weights.
+        picture: The image, drawn above the map if it is grey; background patches are hatched.
+        query_cell: Row and column, from 0, of the query patch, which gets a frame.
+        even_share: If given, weights are drawn as multiples of it, on the signed scale, instead of
+            on the fixed scale of weights.
+
+    """
+    rows, columns = weights.shape
+    if even_share is None:
+        _draw_image(axes, weights, WEIGHT_COLOURS, weight_norm())
+    else:
+        multiples = (weights.double() / even_share).clamp(
+            min=1 / MAX_MULTIPLE
+        )  # log 0 is undefined
+        _draw_image(axes, multiples, SIGNED_COLOURS, multiples_norm())
+    if picture is not None and is_grey(picture):
+        _hatch_background(axes, picture, rows, columns)
+        _draw_strokes(axes, picture, rows, columns)
+    if query_cell is not None:
+        row, column = query_cell
+        for width, colour in ((3.6, OUTLINE), (1.6, WHITE)):
+            axes.add_patch(
+                Rectangle((column, row), 1, 1, fill=False, ec=colour, lw=width, clip_on=False)
+            )
+
+
+def draw_signed(axes: Axes, numbers: Float[Tensor, "rows columns"], limit: float) -> None:
+    """Draw a map or matrix of signed numbers, from -limit to limit."""
+    _draw_image(axes, numbers, SIGNED_COLOURS, signed_norm(limit))
+
+
+def draw_picture(axes: Axes, picture: Picture) -> None:
+    """Draw the model input, pixel by pixel."""
+    pixels = unit_pixels(picture)
+    image = pixels[0] if len(pixels) < 3 else pixels[:3].transpose(1, 2, 0)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    bare(axes)
+
+
+def write_weights(
+    axes: Axes,
+    weights: Float[Tensor, "rows columns"],
+    *,
+    max_cells: int,
+    unit: str,
+    fontsize: float,
+) -> None:
+    """Write each weight in per cent into its cell, "–" for NaN; nothing if there are more cells."""
+    if weights.numel() > max_cells:
+        return
+    norm = weight_norm()
+    for row, line in enumerate(weights.tolist()):
+        for column, weight in enumerate(line):
+            masked = weight != weight
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                "–" if masked else percent(weight).removesuffix(" %") + unit,
+                ha="center",
+                va="center",
+                fontsize=fontsize,
+                color=OUTLINE if masked or norm(weight) > 0.5 else "white",
+            )
+
+
+def weight_bar(
+    figure: Figure, axes: list[Axes], even_share: float | None, *, horizontal: bool = False
+) -> Colorbar:
+    """The scale of weights, always from 0 to 100 %, with the even share marked."""
+    bar = figure.colorbar(
+        ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS),
+        ax=axes,
+        location="bottom" if horizontal else "right",
+        shrink=0.7 if horizontal else 0.9,
+        aspect=30,
+    )
+    bar.set_ticks(list(WEIGHT_TICKS), labels=[f"{100 * tick:.0f} %" for tick in WEIGHT_TICKS])
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label("share of attention, square-root scale", fontsize=8)
+    if even_share is not None:
+        line = bar.ax.axvline if horizontal else bar.ax.axhline
+        line(even_share, color=WHITE, lw=2.4)
+        line(even_share, color=OUTLINE, lw=1.0)
+        bar.ax.annotate(
+            f"even share{' ' if horizontal else chr(10)}{100 * even_share:.3g} %",
+            (even_share, 1.1) if horizontal else (-0.25, even_share),
+            xycoords=bar.ax.get_xaxis_transform() if horizontal else bar.ax.get_yaxis_transform(),
+            ha="center" if horizontal else "right",
+            va="bottom" if horizontal else "center",
+            fontsize=7,
+        )
+    return bar
+
+
+def multiples_bar(figure: Figure, axes: list[Axes], even_share: float | None) -> Colorbar:
+    """The scale of multiples of an even share, from 1/16 to 16; beyond, the colour of the end."""
+    bar = figure.colorbar(
+        ScalarMappable(norm=multiples_norm(), cmap=SIGNED_COLOURS), ax=axes, shrink=0.9, aspect=30
+    )
+    labels = [f"1/{1 / x:.0f}" if x < 1 else f"{x:.0f} ×" for x in MULTIPLE_TICKS]
+    bar.set_ticks(list(MULTIPLE_TICKS), labels=labels)
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=8)
+    share = "" if even_share is None else f" of {100 * even_share:.3g} %"
+    bar.set_label(f"multiple of an even share{share},\nlogarithmic scale", fontsize=8)
+    return bar
+
+
+def bare(axes: Axes) -> None:
+    """No ticks, and square cells."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal")
+
+
+def is_grey(picture: Picture) -> bool:
+    """Whether a picture has one channel, and can be drawn above a map."""
+    return picture.dim() == 3 and len(picture) == 1
+
+
+def unit_pixels(picture: Picture) -> np.ndarray:
+    """Channels × height × width from 0 to 1."""
+    if picture.dim() != 3:
+        raise InputError(f"a picture must be (channels, height, width), got {tuple(picture.shape)}")
+    pixels = picture.detach().cpu().double().numpy()
+    if picture.dtype == torch.uint8:
+        pixels = pixels / 255
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 1:
+        raise InputError(
+            "a picture must be bytes or lie between 0 and 1 (not normalised), got "
+            f"{pixels.min():.3g} to {pixels.max():.3g}"
+        )
+    return pixels
+
+
+def _draw_image(axes: Axes, x: Tensor, colours: mpl.colors.Colormap, norm: Normalize) -> None:
+    rows, columns = x.shape
+    axes.imshow(
+        x.detach().cpu().double().numpy(),
+        cmap=colours,
+        norm=norm,
+        extent=(0, columns, rows, 0),
+        interpolation="nearest",
+    )
+    bare(axes)
+
+
+def _draw_strokes(axes: Axes, picture: Picture, rows: int, columns: int) -> None:
+    """White strokes with a dark outline, which contrast with both ends of the scale."""
+    pixels = unit_pixels(picture)[0]
+    height, width = pixels.shape
+    colours = np.empty((height, width, 4))
+    colours[..., :3] = to_rgb(WHITE)
+    colours[..., 3] = pixels
+    axes.imshow(colours, extent=(0, columns, rows, 0), interpolation="nearest")
+    if pixels.max() > 0.5 > pixels.min():
+        x = (np.arange(width) + 0.5) * columns / width
+        y = (np.arange(height) + 0.5) * rows / height
+        axes.contour(x, y, pixels, levels=[0.5], colors=[OUTLINE], linewidths=0.8)
+
+
+def _hatch_background(axes: Axes, picture: Picture, rows: int, columns: int) -> None:
+    pixels = unit_pixels(picture)[0]
+    if pixels.shape[0] % rows or pixels.shape[1] % columns:
+        return
+    patches = pixels.reshape(rows, pixels.shape[0] // rows, columns, -1).mean(axis=(1, 3))
+    for row, column in zip(*np.nonzero(patches < BACKGROUND_LEVEL), strict=True):
+        cell = (float(column), float(row))
+        axes.add_patch(Rectangle(cell, 1, 1, fill=False, ec="#FFFFFF55", lw=0, hatch="////"))

@@ -1,0 +1,254 @@
+"""Figures of weights: maps of one query token, whole matrices, maps of one image, rows of words."""
+
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from clearhead.errors import InputError
+from clearhead.insight.plots._drawing import (
+    MUTED,
+    Picture,
+    draw_picture,
+    draw_weights,
+    is_grey,
+    new_figure,
+    weight_bar,
+    write_weights,
+)
+from clearhead.insight.tables import percent
+from clearhead.insight.tokens import Grid
+from clearhead.insight.weights import QueryMap, WeightMatrix
+
+THUMBNAIL, WORD = 1.25, 0.42  # inches
+MAX_PATCHES_WITH_NUMBERS, MAX_WORDS_WITH_NUMBERS = 64, 400
+MAX_ROWS_ABOVE_BAR = 3  # so few leave no height for a scale beside them
+NOTE = "Maps measure different things; none of them is ground truth."
+
+
+def matrices_figure(matrices: Sequence[WeightMatrix], *, image: int = 0) -> Figure:
+    """Whole matrices of all layers × heads as thumbnails, on one scale.
+
+    Args:
+        matrices: One for each layer, from `weight_matrix`.
+        image: Which image, from 0.
+
+    Raises:
+        InputError: If layers have different numbers of heads, or there is no such image.
+
+    """
+    heads = [_of_image(matrix.weights, image, 3) for matrix in matrices]
+    figure, panels = _thumbnails([matrix.layer for matrix in matrices], [len(x) for x in heads])
+    for row, weights in zip(panels, heads, strict=True):
+        for axes, matrix in zip(row, weights, strict=True):
+            draw_weights(axes, matrix)
+    figure.suptitle("Every head of every layer: rows are queries, columns are keys", fontsize=10)
+    weight_bar(figure, _flat(panels), 1.0 / matrices[0].weights.shape[-1])
+    return figure
+
+
+def maps_figure(
+    maps: Sequence[QueryMap], *, image: int = 0, picture: Picture | None = None
+) -> Figure:
+    """Maps of one query token in all layers × heads as thumbnails, on one scale.
+
+    The share of prefix tokens is written below each map.
+
+    Args:
+        maps: One for each layer, from `query_map`.
+        image: Which image, from 0.
+        picture: That image before normalisation; a grey one is drawn above the maps.
+
+    Raises:
+        InputError: If layers have different numbers of heads, or there is no such image.
+
+    """
+    heads = [_of_image(x.patches, image, 3) for x in maps]
+    figure, panels = _thumbnails([x.layer for x in maps], [len(x) for x in heads])
+    for row, query_map, weights in zip(panels, maps, heads, strict=True):
+        prefix = _of_image(query_map.prefix, image, 2)
+        for axes, shares, rest in zip(row, weights, prefix, strict=True):
+            draw_weights(axes, shares, picture=picture, query_cell=_query_cell(query_map))
+            _write_prefix(axes, query_map.grid, rest, fontsize=5.5)
+    query = _quoted(maps[0].query)
+    figure.suptitle(f"What {query} attends to, in every head of every layer", fontsize=10)
+    weight_bar(figure, _flat(panels), maps[0].even_share)
+    return figure
+
+
+def query_figure(query_map: QueryMap, *, image: int = 0, picture: Picture | None = None) -> Figure:
+    """One query token in one layer: the image, and the map of each head with numbers.
+
+    Args:
+        query_map: The map, from `query_map`.
+        image: Which image, from 0.
+        picture: That image before normalisation; a grey one is drawn above the maps.
+
+    Raises:
+        InputError: If there is no such image.
+
+    """
+    heads = _of_image(query_map.patches, image, 3)
+    prefix = _of_image(query_map.prefix, image, 2)
+    figure, panels, heads_axes = _row(len(heads), picture, 2.6, 3.4)
+    for head, axes in enumerate(heads_axes):
+        draw_weights(axes, heads[head], picture=picture, query_cell=_query_cell(query_map))
+        axes.set_title(f"head {head + 1}", fontsize=9)
+        if picture is None or not is_grey(picture):
+            write_weights(
+                axes, heads[head], max_cells=MAX_PATCHES_WITH_NUMBERS, unit=" %", fontsize=7
+            )
+        else:
+            row, column = divmod(int(heads[head].argmax()), query_map.grid.columns)
+            share = percent(float(heads[head].max()))
+            axes.set_xlabel(f"most: row {row + 1}, column {column + 1}: {share}", fontsize=8)
+        _write_prefix(axes, query_map.grid, prefix[head], fontsize=8)
+    figure.suptitle(f"{query_map.layer}: what {_quoted(query_map.query)} attends to", fontsize=11)
+    weight_bar(figure, panels, query_map.even_share)
+    return figure
+
+
+def tokens_figure(
+    maps: Mapping[str, Float[Tensor, " tokens"]],
+    grid: Grid,
+    *,
+    picture: Picture | None = None,
+    note: str = NOTE,
+) -> Figure:
+    """Maps of one image side by side, such as rollout and relevance, as shares of their sum.
+
+    Args:
+        maps: By title, one number, at least 0, for each token.
+        grid: The tokens.
+        picture: The image before normalisation; a grey one is drawn above the maps.
+        note: Text below the maps.
+
+    Raises:
+        InputError: If a map has negative numbers or other tokens.
+
+    """
+    figure, panels, map_axes = _row(len(maps), picture, 2.9, 3.7)
+    for axes, (title, numbers) in zip(map_axes, maps.items(), strict=True):
+        if numbers.dim() != 1 or not bool((numbers >= 0).all()):
+            raise InputError(f"{title}: expected one number, at least 0, for each token")
+        total = numbers.sum()
+        shares = numbers / total if bool(total > 0) else numbers
+        draw_weights(axes, grid.fold(shares), picture=picture)
+        axes.set_title(title, fontsize=9)
+        _write_prefix(axes, grid, grid.prefix(shares), fontsize=8)
+    figure.supxlabel(note, fontsize=8, color=MUTED)
+    bar = weight_bar(figure, panels, 1.0 / grid.num_tokens)
+    bar.set_label("share of the map's sum, square-root scale", fontsize=8)
+    return figure
+
+
+def words_figure(
+    panels: Sequence[tuple[str, Float[Tensor, "rows columns"]]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+) -> Figure:
+    """Matrices of weights between words, side by side, with numbers where there is space.
+
+    Args:
+        panels: Name and weights of each matrix; NaN where the row's token cannot attend to the
+            column's, which is hatched and does not count in the even share.
+        rows: Names of the rows, the same for each matrix.
+        columns: Names of the columns.
+        title: Title of the figure.
+
+    Raises:
+        InputError: If a matrix has another shape.
+
+    """
+    if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
+        raise InputError(f"each panel must have {len(rows)} rows and {len(columns)} columns")
+    width = WORD * len(columns) * len(panels) + 0.9 * len(panels) + 1.6
+    figure = new_figure(width, WORD * len(rows) + 2.6)
+    all_axes = list(figure.subplots(1, len(panels), squeeze=False)[0])
+    for number, (axes, (name, weights)) in enumerate(zip(all_axes, panels, strict=True)):
+        draw_weights(axes, weights)
+        axes.set_title(name, fontsize=9)
+        axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, rotation=60, fontsize=8)
+        axes.set_yticks(
+            [y + 0.5 for y in range(len(rows))], rows if number == 0 else [""] * len(rows)
+        )
+        axes.tick_params(labelsize=8, length=0)
+        for row, column in weights.isnan().nonzero().tolist():
+            axes.add_patch(
+                Rectangle((column, row), 1, 1, fc="#F1F1F1", ec="#9A9A9A", lw=0, hatch="////")
+            )
+        write_weights(axes, weights, max_cells=MAX_WORDS_WITH_NUMBERS, unit="", fontsize=6.5)
+    counts = {count for _, x in panels for count in (~x.isnan()).sum(dim=-1).tolist()}
+    even_share = 1.0 / counts.pop() if len(counts) == 1 and 0 not in counts else None
+    figure.suptitle(title, fontsize=11)
+    weight_bar(figure, all_axes, even_share, horizontal=len(rows) <= MAX_ROWS_ABOVE_BAR)
+    return figure
+
+
+def _row(
+    count: int, picture: Picture | None, side: float, height: float
+) -> tuple[Figure, list[Axes], list[Axes]]:
+    """A figure of one row, all its axes, and those behind the picture, if there is one."""
+    pictures = 1 if picture is not None else 0
+    figure = new_figure(side * (count + pictures) + 1.2, height)
+    panels = list(figure.subplots(1, count + pictures, squeeze=False)[0])
+    if picture is not None:
+        draw_picture(panels[0], picture)
+        panels[0].set_title("model input", fontsize=9)
+    return figure, panels, panels[pictures:]
+
+
+def _thumbnails(layers: Sequence[str], heads: Sequence[int]) -> tuple[Figure, list[list[Axes]]]:
+    if not layers or len(set(heads)) != 1:
+        raise InputError(
+            f"a figure of all heads needs layers with equally many, got {list(heads)}; "
+            "choose some layers"
+        )
+    figure = new_figure(THUMBNAIL * heads[0] + 2.4, THUMBNAIL * len(layers) + 0.8)
+    panels = [list(row) for row in figure.subplots(len(layers), heads[0], squeeze=False)]
+    for row, layer in zip(panels, layers, strict=True):
+        row[0].set_ylabel(layer, fontsize=7)
+    for head, axes in enumerate(panels[0]):
+        axes.set_title(f"head {head + 1}", fontsize=8)
+    return figure, panels
+
+
+def _of_image(x: Tensor, image: int, dims: int) -> Tensor:
+    """The heads of one image; without an axis of images, all."""
+    if x.dim() == dims:
+        return x
+    if x.dim() == dims - 1:
+        return x[None]  # the mean over heads of one image
+    if x.dim() != dims + 1 or not -len(x) <= image < len(x):
+        raise InputError(f"there is no image {image} with heads in a tensor {tuple(x.shape)}")
+    return x[image]
+
+
+def _query_cell(query_map: QueryMap) -> tuple[int, int] | None:
+    patch = query_map.index - query_map.grid.num_prefix_tokens
+    if patch < 0 or query_map.query not in query_map.grid.names():
+        return None
+    return divmod(patch, query_map.grid.columns)
+
+
+def _write_prefix(axes: Axes, grid: Grid, shares: Tensor, fontsize: float) -> None:
+    if not grid.num_prefix_tokens:
+        return
+    text = f"{grid.names()[0]} {percent(float(shares[0]))}"
+    if len(shares) > 1:  # there is no space for more names
+        text += f", {len(shares) - 1} more {percent(float(shares[1:].sum()))}"
+    before = axes.get_xlabel()
+    axes.set_xlabel(f"{before}\n{text}" if before else text, fontsize=fontsize)
+
+
+def _quoted(name: str) -> str:
+    return f"the {name}" if name.startswith(("patch", "class", "register")) else f"“{name}”"
+
+
+def _flat(panels: list[list[Axes]]) -> list[Axes]:
+    return [axes for row in panels for axes in row]

@@ -1,0 +1,358 @@
+"""Attention through all layers: rollout, and relevance for one class."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.inference import evaluation_mode
+from clearhead.insight.forward import logits_of
+from clearhead.insight.weights import Records, Weights, name_of, records_of, weights_of
+from clearhead.recording._capture import Layers, capture
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._recording import Recording
+from clearhead.recording._steps import run
+
+HeadFusion = Literal["mean", "max", "min"]
+Readout = int | Sequence[int] | Literal["mean"]
+Inputs = Tensor | Mapping[str, Any]
+Score = Callable[[Any], Float[Tensor, " batch"]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relevance:
+    """Relevance of tokens for the score of each image, in units of the score; at least 0.
+
+    Attributes:
+        score: The score, such as the logit of the class.
+        target: The class, where the score is a logit.
+        matrix: R without the identity: row i is what token i received through attention.
+        tokens: The row, or the mean of the rows, of the tokens in `readout`.
+        readout: The tokens from which the model computes its output.
+
+    """
+
+    score: Float[Tensor, " batch"]
+    target: Int[Tensor, " batch"] | None
+    matrix: Float[Tensor, "batch tokens tokens"]
+    tokens: Float[Tensor, "batch tokens"]
+    readout: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        batch, tokens = self.tokens.shape
+        return f"Relevance({batch} images, {tokens} tokens, readout {self.readout})"
+
+
+def rollout(
+    layers: Records,
+    *,
+    residual: float = 0.5,
+    head_fusion: HeadFusion = "mean",
+    discard_ratio: float = 0.0,
+) -> Float[Tensor, "batch tokens tokens"]:
+    """Attention rollout: R = Ã_L … Ã_2 Ã_1, with Ã = residual · I + (1 - residual) · A.
+
+    (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv 2005.00928, with
+    residual 0.5.) A is the weights of a layer with its heads fused, each row scaled to sum to 1;
+    a query token that attends to nothing keeps its own. Rollout uses neither values nor MLPs nor
+    the output: it shows where information could have come from, not where it came from.
+
+    Args:
+        layers: A recording, or a sequence of records or weights, first layer first.
+        residual: Share of the residual connection, from 0 to below 1.
+        head_fusion: Mean, maximum or minimum over the heads.
+        discard_ratio: Share of each row's weights, the smallest, that is set to 0 first.
+
+    Returns:
+        R in float64; each row is a distribution over the input tokens.
+
+    Raises:
+        InputError: Unless every layer attends from all tokens to the same tokens.
+        ConfigError: For an option out of range.
+
+    """
+    return rollout_by_layer(
+        layers, residual=residual, head_fusion=head_fusion, discard_ratio=discard_ratio
+    )[:, -1]
+
+
+def rollout_by_layer(
+    layers: Records,
+    *,
+    residual: float = 0.5,
+    head_fusion: HeadFusion = "mean",
+    discard_ratio: float = 0.0,
+) -> Float[Tensor, "batch layers tokens tokens"]:
+    """`rollout` up to and including each layer; arguments and errors are the same."""
+    if not 0.0 <= residual < 1.0:
+        raise ConfigError(f"residual must be at least 0 and below 1, got {residual}")
+    if head_fusion not in ("mean", "max", "min"):
+        raise ConfigError(f'head_fusion must be "mean", "max" or "min", got {head_fusion!r}')
+    if not 0.0 <= discard_ratio < 1.0:
+        raise ConfigError(f"discard_ratio must be at least 0 and below 1, got {discard_ratio}")
+    _check_one_pass(layers)
+    products: list[Tensor] = []
+    for layer in records_of(layers):
+        kept = _discard_smallest(_fuse_heads(square_weights(layer), head_fusion), discard_ratio)
+        step = _add_residual(kept, residual)
+        _check_same_tokens(step, products[-1] if products else step, name_of(layer))
+        products.append(step @ products[-1] if products else step)
+    return torch.stack(products, dim=1)
+
+
+def class_relevance(
+    model: nn.Module,
+    inputs: Inputs,
+    target: int | Sequence[int] | Int[Tensor, " batch"] | None = None,
+    *,
+    layers: Layers = None,
+    score: Score | None = None,
+    readout: Readout | None = None,
+) -> Relevance:
+    """Which tokens contribute to the score of a class, in any self-attention model.
+
+    Starting from R = I, each layer updates R ← R + Ā R, where Ā is the mean over heads of
+    (∂y/∂A ⊙ A)⁺ and y is the score of the class (Chefer, Gur & Wolf 2021, "Generic
+    Attention-model Explainability", arXiv 2103.15679, equations 5 and 6).
+
+    Args:
+        model: The model; it runs in evaluation mode.
+        inputs: Model inputs: a tensor, or arguments by name.
+        target: A class for all images, or one for each; by default the predicted class.
+        layers: Which layers to record, as in `capture`.
+        score: Function from the model's output to one number for each image; needed where the
+            output is not logits and has no `.logits`.
+        readout: The tokens from which the model computes its output; by default those whose output
+            in the last layer has a gradient.
+
+    Raises:
+        InputError: If the output is not logits, `target` is not a class, or the layers attend to
+            different tokens.
+
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
+    if isinstance(inputs, Tensor) and inputs.is_inference():
+        inputs = inputs.clone()
+    classes = None
+    with evaluation_mode(model), _gradients(model), capture(layers, gradients=True) as recording:
+        output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
+        if score is None:
+            logits = logits_of(
+                output, advice="give score=..., a function from the output to a score for each"
+            )
+            classes = _classes(logits, target)
+            y = logits.gather(1, classes[:, None])[:, 0]
+        else:
+            y = score(output)
+    return replace(relevance_of(y, recording, readout=readout), target=classes)
+
+
+def relevance_of(
+    score: Float[Tensor, " batch"], recording: Recording, *, readout: Readout | None = None
+) -> Relevance:
+    """The relevance for a score that was computed inside `capture(gradients=True)`.
+
+    Args:
+        score: One number for each image.
+        recording: The recording of the forward pass.
+        readout: As in `class_relevance`.
+
+    Raises:
+        InputError: If the score has no gradient with respect to a recorded layer, or the layers
+            attend to different tokens.
+
+    """
+    gradients = _output_gradients(score, recording)
+    matrix: Tensor | None = None
+    for record, gradient in zip(recording.records, gradients, strict=True):
+        weights = square_weights(record).detach()
+        step = (_weight_gradient(record, gradient).double() * weights).clamp_min(0.0).mean(dim=1)
+        identity = torch.eye(step.shape[-1], dtype=step.dtype, device=step.device)
+        matrix = identity.expand_as(step) if matrix is None else matrix
+        _check_same_tokens(step, matrix, record.name)
+        matrix = matrix + step @ matrix
+    assert matrix is not None  # noqa: S101, an empty recording has no gradients
+    matrix = matrix - identity
+    tokens = _readout_tokens(gradients[-1]) if readout is None else readout
+    row = read_out(matrix, tokens)
+    if tokens == "mean":
+        tokens = range(matrix.shape[-1])
+    return Relevance(
+        score=score.detach(),
+        target=None,
+        matrix=matrix,
+        tokens=row,
+        readout=(tokens,) if isinstance(tokens, int) else tuple(tokens),
+    )
+
+
+def read_out(
+    matrix: Float[Tensor, "*batch tokens tokens"], readout: Readout
+) -> Float[Tensor, "*batch tokens"]:
+    """The row of the tokens from which the model computes its output.
+
+    Args:
+        matrix: Such as rollout gives it.
+        readout: One token (mostly the class token, 0), several, whose mean is taken, or "mean" for
+            all, as in a model with mean pooling.
+
+    Raises:
+        InputError: If there is no such token.
+
+    """
+    if readout == "mean":
+        return matrix.mean(dim=-2)
+    tokens = [readout] if isinstance(readout, int) else list(readout)
+    count = matrix.shape[-2]
+    if not tokens or not all(-count <= token < count for token in tokens):
+        raise InputError(f"readout must name some of {count} tokens, got {tokens}")
+    return matrix[..., tokens, :].mean(dim=-2)
+
+
+def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]:
+    """A layer's weights in float64; `InputError` unless they are self-attention over all tokens."""
+    weights = weights_of(layer).double()
+    if weights.dim() != 4 or weights.shape[-1] != weights.shape[-2]:
+        raise InputError(
+            f"{name_of(layer)}: expected weights (batch, heads, tokens, tokens), got "
+            f"{tuple(weights.shape)}; choose layers that attend from all tokens to all tokens: "
+            'capture(layers="blocks.*")'
+        )
+    return weights
+
+
+def _check_one_pass(layers: Records) -> None:
+    """Raise `InputError` for a recording of several forward passes."""
+    if not isinstance(layers, Mapping):
+        return
+    modules = [name.partition("#")[0] for name in layers]
+    once = len(set(modules))
+    if 1 < once < len(modules) and modules == modules[:once] * (len(modules) // once):
+        raise InputError(
+            f"expected one forward pass, got {len(modules) // once} of {once} layers; record one. "
+            "Where one pass calls the same layers again, give list(recording.records)"
+        )
+
+
+def _check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
+    if new.shape != old.shape:
+        raise InputError(
+            f"{name} has (batch, tokens, tokens) {tuple(new.shape)}, the layer before it "
+            f"{tuple(old.shape)}; choose layers over the same tokens: capture(layers=...)"
+        )
+
+
+def _fuse_heads(
+    weights: Float[Tensor, "batch heads queries keys"], fusion: HeadFusion
+) -> Float[Tensor, "batch queries keys"]:
+    if fusion == "mean":
+        return weights.mean(dim=1)
+    return weights.amax(dim=1) if fusion == "max" else weights.amin(dim=1)
+
+
+def _discard_smallest(
+    weights: Float[Tensor, "batch queries keys"], ratio: float
+) -> Float[Tensor, "batch queries keys"]:
+    """That share of each row's weights, rounded down, set to 0."""
+    count = int(ratio * weights.shape[-1])
+    smallest = weights.argsort(dim=-1, stable=True)[..., :count]
+    return weights.scatter(-1, smallest, 0.0)
+
+
+def _add_residual(
+    weights: Float[Tensor, "batch tokens tokens"], residual: float
+) -> Float[Tensor, "batch tokens tokens"]:
+    sums = weights.sum(dim=-1, keepdim=True)
+    identity = torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device)
+    rows = torch.where(sums > 0, weights / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
+    return residual * identity + (1.0 - residual) * rows
+
+
+def _output_gradients(
+    score: Float[Tensor, " batch"], recording: Recording
+) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
+    """∂y/∂output of every recorded attention."""
+    if score.dim() != 1:
+        raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
+    outputs = [record.raw_output for record in recording.records]
+    if not score.requires_grad or not all(x.requires_grad for x in outputs):
+        raise InputError(
+            "the score or a recorded layer has no gradient; run the model inside "
+            "capture(gradients=True), without torch.no_grad, with parameters that require gradients"
+        )
+    with torch.inference_mode(False):
+        ones = torch.ones_like(score)
+        gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
+    for record, gradient in zip(recording.records, gradients, strict=True):
+        if gradient is None:
+            raise InputError(
+                f"the score does not depend on {record.name}; choose other layers: "
+                "capture(layers=..., gradients=True)"
+            )
+    pairs = zip(recording.records, gradients, strict=True)
+    return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
+
+
+def _weight_gradient(
+    record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
+) -> Float[Tensor, "*batch heads queries keys"]:
+    """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
+
+    Where a model changes its weights before it multiplies them with the values (such as by mixing
+    heads), the gradient is propagated through that as well.
+    """
+    weights = record.weights.detach()
+    value = record.value.detach().to(weights)
+    if record.enable_gqa:
+        value = value.repeat_interleave(weights.shape[-3] // value.shape[-3], dim=-3)
+    applied = output_gradient.to(weights) @ value.transpose(-2, -1)
+    if not record.post_softmax:
+        return applied
+    with torch.enable_grad():
+        leaf = weights.requires_grad_()
+        (gradient,) = torch.autograd.grad(run(record.post_softmax, leaf), leaf, applied)
+    return gradient
+
+
+def _readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:
+    """The tokens with a gradient; all where none has one."""
+    nonzero = (gradient != 0).any(dim=-1).flatten(0, 1).any(dim=0)
+    tokens: list[int] = nonzero.nonzero()[:, 0].tolist()
+    return tokens or list(range(len(nonzero)))
+
+
+def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int[Tensor, " batch"]:
+    if target is None:
+        return logits.detach().argmax(dim=1)
+    classes = torch.as_tensor(target, device=logits.device)
+    if classes.dim() == 0:
+        classes = classes.expand(len(logits))
+    count = logits.shape[1]
+    if classes.shape != logits.shape[:1] or classes.is_floating_point():
+        raise InputError(
+            f"target must be one class, or one for each of {len(logits)} images, got {target}"
+        )
+    if not bool(((classes >= 0) & (classes < count)).all()):
+        raise InputError(f"target must lie in 0 … {count - 1}, got {target}")
+    return classes.long()
+
+
+@contextmanager
+def _gradients(model: nn.Module) -> Iterator[None]:
+    """Gradients on; a model whose parameters are all frozen is frozen again afterwards."""
+    parameters = [x for x in model.parameters() if x.is_floating_point()]
+    frozen = [] if any(x.requires_grad for x in parameters) else parameters
+    with torch.inference_mode(False), torch.enable_grad():
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)

@@ -1,0 +1,184 @@
+"""Attention as a table of names and percentages.
+
+patch at row 1, column 2 → patch at row 1, column 3: 41 %
+The → cat: 50 %
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clearhead.errors import InputError
+from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
+from clearhead.insight.weights import Weights, name_of, visible_of, weights_of
+
+NOT_VISIBLE = "–"  # a 0 would claim that the key had been weighed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """The weight that one query token gives to one key token.
+
+    Attributes:
+        query: Name of the query token.
+        key: Name of the key token.
+        weight: The weight, from 0 to 1.
+        multiple: The weight over an even share, which is the weight of every key in uniform
+            attention over all visible keys.
+        visible: False where the mask hides the key, such as later words in a causal model.
+
+    """
+
+    query: str
+    key: str
+    weight: float
+    multiple: float
+    visible: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.query} → {self.key}: {percent(self.weight) if self.visible else NOT_VISIBLE}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionTable:
+    """Weights of one head, or the mean of all heads, by names of tokens.
+
+    Attributes:
+        layer: Name of the layer.
+        head: The head, from 0; None for the mean of all heads.
+        rows: Queries in order, and the keys of each.
+        rest: For each query, the sum over the keys that are not listed.
+
+    """
+
+    layer: str
+    head: int | None
+    rows: tuple[TableRow, ...]
+    rest: tuple[TableRow, ...] = ()
+
+    def __str__(self) -> str:
+        head = "mean of all heads" if self.head is None else f"head {self.head + 1}"
+        return "\n".join([f"{self.layer}, {head}", *self._lines()])
+
+    def __repr__(self) -> str:
+        return f"AttentionTable({self.layer}, head {self.head}, {len(self.rows)} rows)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All rows as plain data; the head counts from 0."""
+        return asdict(self)
+
+    def _lines(self) -> Iterator[str]:
+        rest = {row.query: row for row in self.rest}
+        width = max(len(f"{row.query} → {row.key}") for row in (*self.rows, *self.rest))
+        for index, row in enumerate(self.rows):
+            yield _line(row, width)
+            last = index + 1 == len(self.rows) or self.rows[index + 1].query != row.query
+            if last and row.query in rest:
+                yield _line(rest[row.query], width)
+
+
+def attention_table(
+    attention: Weights,
+    tokens: Tokens | Sequence[str],
+    *,
+    head: int | None,
+    image: int = 0,
+    query: int | None = None,
+    queries: Tokens | Sequence[str] | None = None,
+    max_keys: int | None = None,
+) -> AttentionTable:
+    """Which tokens attend to which, with names and percentages.
+
+    Args:
+        attention: A record, or weights of shape (batch, heads, queries, keys).
+        tokens: The key tokens.
+        head: Which head, from 0; None for the mean of all heads.
+        image: Which image (or text) of the batch, from 0.
+        query: Index of one query token; by default all.
+        queries: The query tokens, where they are not the key tokens.
+        max_keys: For each query, list this many keys with the largest weights, largest first, and
+            sum the others in `rest`; by default all keys in the order of the tokens.
+
+    Raises:
+        InputError: If the layer has other tokens, or `max_keys` is below 1.
+
+    """
+    keys = _named(tokens)
+    query_tokens = _named(queries) if queries is not None else keys
+    weights = weights_of(attention, images=image, heads=head, queries=query)
+    weights = weights.reshape(-1, *weights.shape[-2:])
+    check_tokens(keys, weights.shape[-1], name_of(attention))
+    if query is None:
+        check_tokens(query_tokens, weights.shape[-2], f"{name_of(attention)}, queries")
+    if max_keys is not None and max_keys < 1:
+        raise InputError(f"max_keys must be at least 1, got {max_keys}")
+    names = query_tokens.names() if query is None else (query_tokens.names()[query],)
+    mask = visible_of(attention, images=image, heads=head, queries=query)
+    visible = mask.reshape(-1, *mask.shape[-2:]).any(dim=0).tolist()
+    tables = [
+        _rows(*row, keys.names(), max_keys)
+        for row in zip(names, weights.double().mean(dim=0).tolist(), visible, strict=True)
+    ]
+    return AttentionTable(
+        layer=name_of(attention),
+        head=head,
+        rows=tuple(row for rows, _ in tables for row in rows),
+        rest=tuple(row for _, rest in tables for row in rest),
+    )
+
+
+def cell_text(row: TableRow) -> str:
+    """The weight in per cent without the sign; a dash where the key is not visible."""
+    return percent(row.weight).removesuffix(" %") if row.visible else NOT_VISIBLE
+
+
+def percent(weight: float) -> str:
+    """A weight from 0 to 1 in whole per cent; "<1 %" rather than 0 for a small one."""
+    return "<1 %" if 0 < weight < 0.01 else f"{100 * weight:.0f} %"
+
+
+def _named(tokens: Tokens | Sequence[str]) -> Tokens:
+    return tokens if isinstance(tokens, Grid | Words) else Words(tuple(tokens))
+
+
+def _rows(
+    query: str,
+    weights: list[float],
+    visible: list[bool],
+    keys: tuple[str, ...],
+    max_keys: int | None,
+) -> tuple[list[TableRow], list[TableRow]]:
+    """The rows of one query, and none or one for the rest."""
+    count, order = sum(visible), list(range(len(weights)))
+    if max_keys is not None:
+        order = sorted(order, key=lambda key: -weights[key])[:max_keys]
+    listed = [
+        TableRow(
+            query=query,
+            key=keys[key],
+            weight=weights[key],
+            multiple=weights[key] * count,
+            visible=visible[key],
+        )
+        for key in order
+    ]
+    others = len(weights) - len(listed)
+    if not others:
+        return listed, []
+    weight = sum(weights) - sum(row.weight for row in listed)
+    others_visible = count - sum(row.visible for row in listed)
+    rest = TableRow(
+        query=query,
+        key=f"{others} other{'s' if others > 1 else ''}",
+        weight=weight,
+        multiple=weight * count / others_visible if others_visible else 0.0,
+        visible=others_visible > 0,
+    )
+    return listed, [rest]
+
+
+def _line(row: TableRow, width: int) -> str:
+    pair = f"{row.query} → {row.key}"
+    if not row.visible:
+        return f"{pair:<{width}}  {NOT_VISIBLE:>3}"
+    return f"{pair:<{width}}  {percent(row.weight):>5}  {row.multiple:4.1f} × even share"

@@ -1,0 +1,277 @@
+"""The attention weights of one layer: of one query token, as a whole matrix, stage by stage.
+
+Heads stay apart unless their mean is asked for: a mean over heads that do different things shows
+what none of them does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from clearhead.attention.stages import share_heads
+from clearhead.errors import InputError
+from clearhead.insight.tokens import Grid, Tokens, check_tokens
+from clearhead.recording._record import AttentionRecord, Index, select
+
+# No additive position bias is as large; the smallest of the usual masks subtract 10,000.
+MASK_OFFSET = 9_000.0
+
+Weights: TypeAlias = AttentionRecord | Tensor
+Records: TypeAlias = Mapping[str, AttentionRecord] | Sequence[Weights]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QueryMap:
+    """The weights of one query token; those of patches and of prefix tokens sum to 1.
+
+    Attributes:
+        layer: Name of the layer.
+        query: Name of the query token.
+        index: Its index among the query tokens.
+        grid: The patches.
+        patches: Weights of the patches, arranged as the patches are.
+        prefix: Weights of the tokens before the first patch.
+        even_share: 1 / keys: each key's weight in uniform attention.
+
+    """
+
+    layer: str
+    query: str
+    index: int
+    grid: Grid
+    patches: Float[Tensor, "*batch rows columns"]
+    prefix: Float[Tensor, "*batch prefix"]
+    even_share: float
+
+    def __repr__(self) -> str:
+        return f"QueryMap({self.layer}, {self.query}, {_shape(self.patches)})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WeightMatrix:
+    """All weights of a layer, and the names of their rows (queries) and columns (keys)."""
+
+    layer: str
+    weights: Float[Tensor, "*batch queries keys"]
+    queries: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"WeightMatrix({self.layer}, {_shape(self.weights)})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadStages:
+    """tokens → Q, K, V → scores → scaled → masked → weights → context, for one image and head.
+
+    `head` counts from 0. `all_weights` and `all_contexts` are those of every head: the contexts are
+    concatenated and projected back to `embed_dim`.
+    """
+
+    layer: str
+    head: int
+    embed_dim: int
+    scale: float
+    query: Float[Tensor, "queries head_dim"]
+    key: Float[Tensor, "keys head_dim"]
+    value: Float[Tensor, "keys value_dim"]
+    scores: Float[Tensor, "queries keys"]
+    scaled: Float[Tensor, "queries keys"]
+    masked: Float[Tensor, "queries keys"]
+    weights: Float[Tensor, "queries keys"]
+    context: Float[Tensor, "queries value_dim"]
+    all_weights: Float[Tensor, "heads queries keys"]
+    all_contexts: Float[Tensor, "heads queries value_dim"]
+
+    def __repr__(self) -> str:
+        return f"HeadStages({self.layer}, head {self.head}, weights {_shape(self.weights)})"
+
+
+def query_map(
+    attention: Weights,
+    query: int,
+    grid: Grid,
+    *,
+    images: Index = None,
+    heads: Index = None,
+    mean_heads: bool = False,
+    queries: Tokens | None = None,
+) -> QueryMap:
+    """Which patches one query token attends to.
+
+    Args:
+        attention: A record, or weights of shape (batch, heads, queries, keys).
+        query: Index of the query token, as `grid.token(row, column)` gives it.
+        grid: The key tokens.
+        images: Which images: one, some, or a slice; by default all. One keeps its axis.
+        heads: Which heads, in the same way.
+        mean_heads: Whether to average over the heads, which removes their axis.
+        queries: The query tokens, where they are not the key tokens.
+
+    Returns:
+        Weights of shape (batch, heads, rows, columns), and those of the prefix tokens.
+
+    Raises:
+        InputError: If the layer has other tokens, or no such query token.
+
+    """
+    name = name_of(attention)
+    query_like = attention.query if isinstance(attention, AttentionRecord) else attention
+    count = query_like.shape[-2]
+    if not -count <= query < count:
+        raise InputError(f"{name} has {count} query tokens, numbered 0 … {count - 1}; got {query}")
+    index = query % count
+    rows = weights_of(attention, images=images, heads=heads, queries=index)[..., 0, :]
+    check_tokens(grid, rows.shape[-1], name)
+    if mean_heads:
+        rows = rows.mean(dim=-2)
+    names = (queries or grid).names()
+    return QueryMap(
+        layer=name,
+        query=names[index] if index < len(names) else f"query {index + 1}",
+        index=index,
+        grid=grid,
+        patches=grid.fold(rows),
+        prefix=grid.prefix(rows),
+        even_share=1.0 / grid.num_tokens,
+    )
+
+
+def weight_matrix(
+    attention: Weights,
+    keys: Tokens,
+    queries: Tokens | None = None,
+    *,
+    images: Index = None,
+    heads: Index = None,
+    mean_heads: bool = False,
+) -> WeightMatrix:
+    """All weights of a layer with the names of their tokens.
+
+    Args:
+        attention: A record, or weights of shape (batch, heads, queries, keys).
+        keys: The key tokens.
+        queries: The query tokens; by default the key tokens.
+        images: Which images: one, some, or a slice; by default all. One keeps its axis.
+        heads: Which heads, in the same way.
+        mean_heads: Whether to average over the heads, which removes their axis.
+
+    Raises:
+        InputError: If the layer has other tokens.
+
+    """
+    name, queries = name_of(attention), queries or keys
+    weights = weights_of(attention, images=images, heads=heads)
+    check_tokens(keys, weights.shape[-1], f"{name}, keys")
+    check_tokens(queries, weights.shape[-2], f"{name}, queries")
+    return WeightMatrix(
+        layer=name,
+        weights=weights.mean(dim=-3) if mean_heads else weights,
+        queries=queries.names(),
+        keys=keys.names(),
+    )
+
+
+def head_stages(
+    attention: AttentionRecord, embed_dim: int, *, image: int = 0, head: int = 0
+) -> HeadStages:
+    """The stages of one head's attention, with all intermediate results.
+
+    Args:
+        attention: A record without windows.
+        embed_dim: Size of a token before and after the layer.
+        image: Which image, from 0.
+        head: Which head, from 0.
+
+    Raises:
+        InputError: If the layer has windows, or there is no such image or head.
+
+    """
+    if attention.query.dim() != 4:
+        raise InputError(
+            f"{attention.name}: expected (batch, heads, queries, head_dim), got "
+            f"{tuple(attention.query.shape)}; choose a layer without windows"
+        )
+    images, heads = attention.query.shape[:2]
+    if not (0 <= image < images and 0 <= head < heads):
+        raise InputError(
+            f"{attention.name} has {images} images and {heads} heads, "
+            f"got image {image} and head {head} (both from 0)"
+        )
+    key, value = attention.key, attention.value
+    if attention.enable_gqa:
+        key, value = share_heads(key, value, heads)
+    scale = attention.scale
+    if isinstance(scale, Tensor):
+        scale = float(scale.expand(images, heads, 1, 1)[image, head, 0, 0])
+    stages = attention.stages(batch=image)
+    return HeadStages(
+        layer=attention.name,
+        head=head,
+        embed_dim=embed_dim,
+        scale=scale,
+        query=attention.query[image, head],
+        key=key[image, head],
+        value=value[image, head],
+        scores=stages.scores[0, head],
+        scaled=stages.scaled[0, head],
+        masked=stages.masked[0, head],
+        weights=stages.weights[0, head],
+        context=stages.context[0, head],
+        all_weights=stages.weights[0],
+        all_contexts=stages.context[0],
+    )
+
+
+def weights_of(
+    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
+) -> Float[Tensor, "*batch heads queries keys"]:
+    """The weights of a record, or those given as a tensor; only what is select is computed."""
+    if isinstance(attention, AttentionRecord):
+        return attention.stages(batch=images, heads=heads, queries=queries).weights
+    if attention.dim() < 3:
+        raise InputError(
+            "weights must be (batch, heads, queries, keys) or (heads, queries, keys), "
+            f"got {tuple(attention.shape)}"
+        )
+    return select(attention, batch=images, heads=heads, queries=queries)
+
+
+def visible_of(
+    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
+) -> Bool[Tensor, "*batch heads queries keys"]:
+    """Which keys each query may attend to: those whose scores the mask does not lower out of reach.
+
+    Libraries mask with -inf, with the smallest number of the type or with -10,000; after the
+    softmax all give 0, as a very small weight may. Weights given as a tensor have no known mask:
+    every key counts as visible.
+    """
+    if isinstance(attention, AttentionRecord):
+        stages = attention.stages(batch=images, heads=heads, queries=queries)
+        return ~(stages.masked <= stages.scaled - MASK_OFFSET)
+    weights = weights_of(attention, images=images, heads=heads, queries=queries)
+    return torch.ones_like(weights, dtype=torch.bool)
+
+
+def records_of(layers: Records) -> tuple[Weights, ...]:
+    """The layers of a recording or of a sequence, in order; at least one."""
+    records: Iterable[Weights] = layers.values() if isinstance(layers, Mapping) else layers
+    if isinstance(records, Tensor | AttentionRecord):
+        raise InputError("expected a recording or a sequence of layers, got one; put it in a list")
+    records = tuple(records)
+    if not records:
+        raise InputError("expected at least one layer; the recording is empty")
+    return records
+
+
+def name_of(attention: Weights) -> str:
+    """A record's name; "weights" for a tensor."""
+    return attention.name if isinstance(attention, AttentionRecord) else "weights"
+
+
+def _shape(x: Tensor) -> str:
+    return " × ".join(map(str, x.shape))

@@ -1,0 +1,252 @@
+"""Stock figures of studies: points, curves, images and the differences that decide."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
+from clearhead.studies.study import Comparison, ComparisonData, Study
+from clearhead.studies.table import Cell, Measure, Table, Trial, Values
+
+COLOURS = (QUERY, KEY, VALUE, OUTLINE, MUTED)
+MARKERS = "o^sv*xD"
+PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 5.0, 4.2, 3
+
+
+def draw_panels(study: Study, table: Table) -> Figure:
+    """The figure of a study: its panels side by side, three to a row."""
+    columns = min(len(study.panels), PANELS_PER_ROW)
+    rows = -(-len(study.panels) // columns)
+    figure = new_figure(PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, panel in zip(places, study.panels, strict=False):
+        panel.draw(axes, study, table)
+    for axes in list(figure.axes)[len(study.panels) :]:
+        axes.remove()
+    if study.title:
+        figure.suptitle(study.title)
+    return figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plot:
+    """Options that `Points` and `Curves` share.
+
+    Args:
+        measure: what is drawn, from the values of a trial
+        xlabel: label of the x-axis
+        ylabel: label of the y-axis, with the unit
+        title: above the panel
+        group: "condition", or the setting that gives colours and the legend
+        conditions: whose trials; all that have the measure by default
+        settings: settings that the trials must have
+        keep: which trials, if conditions and settings do not say
+        scale: factor of the measure: 100 for per cent
+        xscale: of matplotlib: "linear", "log", or "log2"
+        yscale: the same
+        ylim: limits of the y-axis
+        lines: horizontal lines and their labels
+
+    """
+
+    measure: Measure
+    xlabel: str
+    ylabel: str
+    title: str = ""
+    group: str = "condition"
+    conditions: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    keep: Callable[[Trial], bool] | None = None
+    scale: float = 1.0
+    xscale: str = "linear"
+    yscale: str = "linear"
+    ylim: tuple[float | None, float | None] | None = None
+    lines: Mapping[float, str] = field(default_factory=dict)
+
+    def _rows(self, table: Table) -> Table:
+        rows = table.where(*self.conditions, **self.settings).having(self.measure)
+        keep = self.keep
+        return rows if keep is None else Table(x for x in rows.outcomes if keep(x.trial))
+
+    def _finish(self, axes: Axes, num_groups: int) -> None:
+        for place, (value, label) in enumerate(self.lines.items()):
+            axes.axhline(value, color=MUTED, lw=1, ls=("--", ":", "-.")[place % 3], label=label)
+        if self.xscale != "linear":
+            axes.set_xscale("log", base=2 if self.xscale == "log2" else 10)
+        if self.yscale != "linear":
+            axes.set_yscale("log", base=2 if self.yscale == "log2" else 10)
+        if self.ylim is not None:
+            axes.set_ylim(*self.ylim)
+        axes.set_xlabel(self.xlabel)
+        axes.set_ylabel(self.ylabel)
+        axes.set_title(self.title, fontsize=9)
+        if num_groups > 1 or self.lines:
+            axes.legend(fontsize=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points(_Plot):
+    """One point a trial over a setting or the condition, and the means.
+
+    A measure that is a list gives a point for each of its numbers. Means are joined by a line where
+    x is a number; they are over the seeds that all x of a group have, if there are such seeds.
+
+    Args:
+        x: "condition", or the setting on the x-axis
+        ticks: labels of the values of x
+
+    """
+
+    x: str = "condition"
+    ticks: Mapping[Any, str] = field(default_factory=dict)
+
+    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+        """Draw the panel."""
+        rows = self._rows(table)
+        groups = rows.groups(self.group) if self.group != self.x else {None: rows}
+        xs = list(rows.groups(self.x))
+        numeric = all(isinstance(x, int | float) for x in xs)
+        xs = sorted(xs) if numeric else xs
+        for place, (key, group) in enumerate(groups.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            cells = group.groups(self.x)
+            shift = 0.0 if numeric else 0.2 * (place - (len(groups) - 1) / 2)
+            at = {x: (x if numeric else xs.index(x) + shift) for x in cells}
+            for x, cell in cells.items():
+                y = self._numbers(cell)
+                axes.plot([at[x]] * len(y), y, "o", color=colour, ms=4, alpha=0.4)
+            means = self._means(cells)
+            style = "-" if numeric else "_"
+            label = None if key is None else study.labels.get(key, str(key))
+            places = sorted(means, key=lambda x: at[x])
+            axes.plot(
+                [at[x] for x in places],
+                [means[x] for x in places],
+                style,
+                color=OUTLINE if key is None else colour,
+                ms=14,
+                label=label,
+            )
+        self._finish(axes, len(groups))
+        if not numeric or self.ticks or self.xscale != "linear":
+            labels = [self.ticks.get(x, study.labels.get(x, str(x))) for x in xs]
+            axes.set_xticks(xs if numeric else range(len(xs)), labels, fontsize=8)
+            axes.set_xticks([], minor=True)
+
+    def _numbers(self, cell: Table) -> list[float]:
+        return [self.scale * x for x in np.hstack(cell.values(self.measure)).tolist()]
+
+    def _means(self, cells: Mapping[Any, Table]) -> dict[Any, float]:
+        seeds = [{row.trial.seed for row in cell.outcomes} for cell in cells.values()]
+        shared = set.intersection(*seeds)
+        return {
+            x: float(
+                np.mean(
+                    self._numbers(
+                        Table(r for r in cell.outcomes if not shared or r.trial.seed in shared)
+                    )
+                )
+            )
+            for x, cell in cells.items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves(_Plot):
+    """A measure that is a list: a thin curve a trial, and the mean of each group.
+
+    Args:
+        x: values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, …
+
+    """
+
+    x: str | Callable[[Values], Sequence[Any]] | tuple[Any, ...] | None = None
+    join: bool = True
+
+    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+        """Draw the panel."""
+        groups = self._rows(table).groups(self.group)
+        for place, (key, group) in enumerate(groups.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            marker = MARKERS[place % len(MARKERS)]
+            rows = self.scale * np.array(group.values(self.measure), dtype=float)
+            x = self._across(group, rows.shape[1])
+            for row in rows:
+                axes.plot(x, row, marker, color=colour, ms=3, alpha=0.4)
+            means, style = rows.mean(axis=0), "-" if self.join else "_"
+            label = study.labels.get(key, str(key))
+            axes.plot(x, means, style, color=colour, ms=14, label=label)
+            if isinstance(x[0], str):
+                axes.tick_params(axis="x", rotation=30, labelsize=7)
+        self._finish(axes, len(groups))
+
+    def _across(self, group: Table, length: int) -> Sequence[Any]:
+        if self.x is None:
+            return range(1, length + 1)
+        if isinstance(self.x, tuple):
+            return self.x
+        across: Sequence[Any] = group.outcomes[0].measure(self.x)
+        return across
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A measure that is a list of rows: the mean over seeds, as a picture from 0 to its maximum."""
+
+    cell: Cell
+    title: str
+    xlabel: str = "pixels"
+
+    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+        """Draw the panel."""
+        pictures = table.rows(self.cell).values(self.cell.measure)
+        axes.imshow(np.mean(pictures, axis=0), cmap="cividis", vmin=0)
+        axes.set_title(self.title, fontsize=9)
+        axes.set_xlabel(self.xlabel)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The comparisons of one unit: a point a seed, a bar at the mean, the margin dotted."""
+
+    unit: str
+
+    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+        """Draw the panel."""
+        comparisons = [
+            x.evaluate(table)
+            for x in study.evidence
+            if isinstance(x, Comparison) and x.unit == self.unit
+        ]
+        draw_differences(axes, comparisons, self.unit)
+
+
+def draw_differences(axes: Axes, comparisons: Sequence[ComparisonData], unit: str) -> None:
+    """One row for each comparison."""
+    axes.axvline(0.0, color=MUTED, linewidth=0.8)
+    for place, comparison in enumerate(comparisons):
+        differences = comparison.differences
+        axes.plot(differences, [place] * len(differences), "o", color=QUERY, ms=5, alpha=0.45)
+        mean = sum(differences) / len(differences)
+        axes.plot([mean, mean], [place - 0.25, place + 0.25], color=OUTLINE, linewidth=2.2)
+        bounds = [comparison.margin]
+        if comparison.expects == "equal":
+            bounds.append(-comparison.margin)
+        for bound in bounds:
+            axes.plot([bound, bound], [place - 0.35, place + 0.35], ":", color=OUTLINE, lw=1.2)
+        axes.text(
+            0.02,
+            place - 0.38,
+            comparison.name,
+            fontsize=7.5,
+            va="bottom",
+            transform=axes.get_yaxis_transform(),
+        )
+    axes.set_yticks([])
+    axes.set_ylim(len(comparisons) - 0.5, -0.65)
+    axes.set_xlabel(f"difference, one point a seed ({unit})")
+    axes.set_title("bar: mean; dotted: margin", fontsize=9)

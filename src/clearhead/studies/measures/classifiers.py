@@ -1,0 +1,196 @@
+"""Digit classifiers that studies train for a trial, and their accuracy on unseen digits.
+
+The models that claims compare have about 28,000 parameters each and the same training: the same
+number of images in the same batches, under the same warm-up and cosine. Those with blocks get Muon
+for their matrices, which is more accurate after few steps than AdamW (LOG.md, 2026-11-21); a CNN
+has none, and gets AdamW. Each has the learning rates that gave the highest accuracy of three pairs
+(0.003 and 0.01, 0.01 and 0.03, 0.03 and 0.06) on 3,000 training digits that were put aside, so all
+rates were tuned with the same effort and without test digits. The optimiser was not: Muon was
+chosen by its accuracy on test digits in another, larger recipe (four layers, augmented digits, one
+seed), and no optimiser but AdamW was tried for the CNN.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clearhead.data.datasets import load_dataset
+from clearhead.data.folder import Split
+from clearhead.data.images import ImageDataset
+from clearhead.data.pixels import normalize
+from clearhead.errors import ConfigError
+from clearhead.inference import negative_log_likelihood, predict_probabilities
+from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
+from clearhead.models.build import build, load
+from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
+from clearhead.studies.fit import Watch, fit
+from clearhead.studies.table import Trial, Values
+from clearhead.training.config import TrainConfig
+
+BATCH_SIZE = 100
+SMALL_BATCH_SIZE = 32
+
+Config = ViTConfig | CNNConfig | MLPConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedModel:
+    """A kind of model, its learning rates, and how figures show it."""
+
+    label: str
+    config: Config
+    colour: str
+    marker: str
+    learning_rate: float = 3e-2
+    matrix_learning_rate: float = 6e-2
+
+
+COMPARED_MODELS: Mapping[str, ComparedModel] = MappingProxyType(
+    {
+        "vit": ComparedModel(
+            label="ViT", config=ViTConfig(depth=2, embed_dim=32), colour=QUERY, marker="o"
+        ),
+        # Every token gets the mean of all values: tokens are mixed, with equal weights.
+        "uniform": ComparedModel(
+            label="uniform attention",
+            config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0),
+            colour=MUTED,
+            marker="^",
+        ),
+        # Tokens are mixed in the mean before the head only.
+        "no-attention": ComparedModel(
+            label="blocks without attention",
+            config=MLPConfig(depth=2, embed_dim=32),
+            colour=VALUE,
+            marker="s",
+        ),
+        # One patch as large as the image: a residual MLP on all 784 pixels.
+        "mlp": ComparedModel(
+            label="MLP on the pixels",
+            config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28),
+            colour=OUTLINE,
+            marker="x",
+        ),
+        "cnn": ComparedModel(
+            label="CNN",
+            config=CNNConfig(widths=(4, 8, 16, 44)),
+            colour=KEY,
+            marker="v",
+            learning_rate=1e-2,
+        ),
+    }
+)
+
+
+def training_digits(count: int, seed: int) -> ImageDataset:
+    """`count` of MNIST's training digits, drawn with `seed` regardless of class."""
+    return _drawn("train", count, seed)
+
+
+def unseen_digits(count: int = 10_000, seed: int = 0) -> ImageDataset:
+    """`count` of MNIST's test digits, drawn with `seed`: the same for all conditions."""
+    return _drawn("test", count, seed)
+
+
+def train_compared_model(
+    name: str, *, digits: int, steps: int, seed: int, watch: Watch | None = None
+) -> ImageModel:
+    """One of `COMPARED_MODELS`, trained for so many steps on so many digits, drawn with `seed`."""
+    model = COMPARED_MODELS[name]
+    batch_size = min(BATCH_SIZE, digits)
+    config = TrainConfig(
+        model=model.config,
+        epochs=steps // (digits // batch_size),
+        batch_size=batch_size,
+        optimizer="muon",
+        learning_rate=model.learning_rate,
+        matrix_learning_rate=model.matrix_learning_rate,
+        label_smoothing=0.0,
+        seed=seed,
+    )
+    return fit(config, training_digits(digits, seed), watch=watch)
+
+
+def train_small_classifier(
+    model: Config,
+    dataset: ImageDataset,
+    *,
+    epochs: int,
+    seed: int,
+    learning_rate: float = 2e-2,
+) -> ImageModel:
+    """A classifier trained on all of `dataset` without augmentation, in a few seconds.
+
+    Muon with small batches and high rates, because it gets furthest with few images: accuracy 88 %
+    after two epochs of 6,000 digits, with three layers of width 32.
+    """
+    config = TrainConfig(
+        model=model,
+        epochs=epochs,
+        batch_size=min(SMALL_BATCH_SIZE, len(dataset)),
+        optimizer="muon",
+        learning_rate=learning_rate,
+        matrix_learning_rate=4e-2,
+        warmup=0.05,
+        label_smoothing=0.0,
+        seed=seed,
+    )
+    return fit(config, dataset)
+
+
+def classifier_of(trial: Trial, config: Config) -> ImageModel:
+    """The model of a trial: shipped, trained or untrained, in evaluation mode.
+
+    The shipped model if the condition's name holds "shipped"; a small classifier if the settings
+    name `digits` and `epochs`; else one of `config` as initialised with the trial's seed.
+    """
+    if "shipped" in trial.condition:
+        return load()
+    settings = trial.settings
+    if "digits" in settings:
+        digits = training_digits(settings["digits"], trial.seed)
+        epochs = settings["epochs"]
+        return train_small_classifier(config, digits, epochs=epochs, seed=trial.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(trial.seed)
+        return build(config).eval()
+
+
+def inputs_of(trial: Trial, model: ImageModel) -> Float[Tensor, "images channels height width"]:
+    """As many unseen digits as the setting `images` says, drawn with the seed, normalised."""
+    return normalize(unseen_digits(trial.settings["images"], trial.seed).images, model.config)
+
+
+def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
+    """Accuracy in per cent, loss in nats and parameters, on test digits drawn with `seed`.
+
+    The digits differ between seeds, so that the spread over seeds includes that of a sample of
+    digits; all conditions of one seed have the same ones.
+    """
+    digits = unseen_digits(unseen, seed)
+    probabilities = predict_probabilities(model, digits.images)
+    right = (probabilities.argmax(dim=1) == digits.labels).double().mean()
+    return {
+        "accuracy": 100 * float(right),
+        "nll": negative_log_likelihood(probabilities, digits.labels),
+        "parameters": sum(x.numel() for x in model.parameters()),
+    }
+
+
+@cache
+def _whole(split: Split) -> ImageDataset:
+    return load_dataset("mnist", split)
+
+
+def _drawn(split: Split, count: int, seed: int) -> ImageDataset:
+    whole = _whole(split)
+    if not 1 <= count <= len(whole):
+        raise ConfigError(f"count must lie in 1 … {len(whole):,} for {split}, got {count:,}")
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:count]
+    return replace(whole, images=whole.images[order], labels=whole.labels[order])

@@ -1,0 +1,194 @@
+"""Trials, what they measured, and the table that pairs them by seed."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clearhead.errors import InputError
+
+Budget = Literal["quick", "full"]
+Values = dict[str, Any]
+"""Measured values of a trial as JSON: numbers, strings, lists and dicts of these; never NaN"""
+Measure = str | tuple[str | int, ...] | Callable[[Values], Any]
+"""A key of the values, a path of keys and indices, or a function of the values"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One measurement of one condition with one seed; its values follow from these alone.
+
+    Args:
+        study: name of the study
+        condition: name of the condition
+        seed: seed of everything random in the trial
+        settings: sizes, rates, numbers of images and the like, as JSON
+
+    """
+
+    study: str
+    condition: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Unique for condition, seed and settings."""
+        identity = json.dumps([self.condition, self.seed, dict(self.settings)], sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        return f"{self.condition}-{self.seed}-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A trial and its measured values."""
+
+    trial: Trial
+    values: Values
+
+    def measure(self, measure: Measure) -> Any:
+        """The value of a measure.
+
+        Raises:
+            KeyError, IndexError: this outcome has no such value
+
+        """
+        if callable(measure):
+            return measure(self.values)
+        found: Any = self.values
+        for step in (measure,) if isinstance(measure, str) else measure:
+            found = found[step]
+        return found
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measure of one condition, one number per seed.
+
+    Args:
+        condition: name of the condition
+        measure: key, path or function, see `Measure`
+        settings: settings that the trials must have, if the condition has several
+
+    """
+
+    condition: str
+    measure: Measure
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return ", ".join([self.condition, *(f"{name} {x}" for name, x in self.settings.items())])
+
+
+@dataclass(frozen=True)
+class Series:
+    """One number per seed, in the order of the seeds."""
+
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.seeds) != len(self.values):
+            raise InputError(
+                f"expected one value per seed, got {len(self.values)} values for "
+                f"{len(self.seeds)} seeds"
+            )
+
+    @classmethod
+    def constant(cls, value: float, like: "Series") -> "Series":
+        """The same number for each seed of another series."""
+        return cls(like.seeds, (float(value),) * len(like.seeds))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __sub__(self, other: "Series") -> tuple[float, ...]:
+        """Differences, paired by seed.
+
+        Raises:
+            InputError: the two series have different seeds
+
+        """
+        if self.seeds != other.seeds:
+            raise InputError(
+                f"paired values need the same seeds, got {list(self.seeds)} and "
+                f"{list(other.seeds)}; give both conditions the same seeds"
+            )
+        return tuple(a - b for a, b in zip(self.values, other.values, strict=True))
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return sum(self.values) / len(self.values)
+
+
+class Table:
+    """The outcomes of a study, one row a trial."""
+
+    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+        self.outcomes = tuple(outcomes)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def where(self, *conditions: str, **settings: Any) -> "Table":
+        """The rows of these conditions (all, if none is named) that have these settings."""
+        return Table(
+            row
+            for row in self.outcomes
+            if (not conditions or row.trial.condition in conditions)
+            and all(row.trial.settings.get(name) == value for name, value in settings.items())
+        )
+
+    def values(self, measure: Measure) -> list[Any]:
+        """A measure of every row."""
+        return [row.measure(measure) for row in self.outcomes]
+
+    def having(self, measure: Measure) -> "Table":
+        """The rows that have a measure."""
+        return Table(row for row in self.outcomes if _has(row, measure))
+
+    def groups(self, by: str = "condition") -> dict[Any, "Table"]:
+        """The rows by condition or by a setting, in the order in which they first occur."""
+        found: dict[Any, list[Outcome]] = {}
+        for row in self.outcomes:
+            key = row.trial.condition if by == "condition" else row.trial.settings.get(by)
+            found.setdefault(key, []).append(row)
+        return {key: Table(rows) for key, rows in found.items()}
+
+    def rows(self, cell: Cell) -> "Table":
+        """The rows of a cell, ordered by seed, possibly several per seed.
+
+        Raises:
+            InputError: there is none
+
+        """
+        found = self.where(cell.condition, **cell.settings)
+        if not found:
+            raise InputError(f"expected outcomes of {cell}, got none; run all trials")
+        return Table(sorted(found.outcomes, key=lambda row: row.trial.seed))
+
+    def series(self, cell: Cell) -> Series:
+        """One number per seed.
+
+        Raises:
+            InputError: there is no outcome, or two with the same seed
+
+        """
+        rows = self.rows(cell)
+        seeds = tuple(row.trial.seed for row in rows.outcomes)
+        if len(set(seeds)) < len(seeds):
+            raise InputError(
+                f"expected one outcome per seed for {cell}, got seeds {list(seeds)}; name more "
+                "settings"
+            )
+        return Series(seeds, tuple(float(x) for x in rows.values(cell.measure)))
+
+
+def _has(row: Outcome, measure: Measure) -> bool:
+    try:
+        row.measure(measure)
+    except (KeyError, IndexError):
+        return False
+    return True

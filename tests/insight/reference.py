@@ -1,0 +1,64 @@
+"""Our Vision Transformer written out with loops over heads, whose outputs can be replaced."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clearhead.models.config import ViTConfig
+from clearhead.models.vit import VisionTransformer
+
+# From layer, head, weights (batch tokens tokens) and values (batch tokens head_dim), the
+# output of the head; by default their product.
+Head = Callable[[int, int, Tensor, Tensor], Tensor]
+
+
+def oblong_model(pool: str = "mean") -> VisionTransformer:
+    """Every axis has another size: 5 x 3 patches, 2 heads of 7, 3 layers, 11 classes."""
+    torch.manual_seed(0)
+    model = VisionTransformer(
+        ViTConfig(
+            image_size=(35, 33),
+            patch_size=(7, 11),
+            in_channels=2,
+            embed_dim=14,
+            num_heads=2,
+            mlp_ratio=2.0,
+            depth=3,
+            num_classes=11,
+            pool=pool,  # type: ignore[arg-type]
+        )
+    ).double()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def oblong_images(count: int, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 2, 35, 33, generator=generator, dtype=torch.float64)
+
+
+def product(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
+    return weights @ values
+
+
+@torch.no_grad()
+def plain_probabilities(
+    model: VisionTransformer, images: Tensor, head_output: Head = product
+) -> Tensor:
+    x = model.embedded(images)
+    block: Any
+    for layer, block in enumerate(model.blocks):
+        attn = block.attn
+        query, key, value = attn.qkv(block.norm1(x)).chunk(3, dim=-1)
+        outputs = []
+        for head in range(attn.num_heads):
+            part = slice(head * attn.head_dim, (head + 1) * attn.head_dim)
+            scores = query[..., part] @ key[..., part].transpose(1, 2) / math.sqrt(attn.head_dim)
+            outputs.append(head_output(layer, head, scores.softmax(-1), value[..., part]))
+        x = x + attn.proj(torch.cat(outputs, dim=-1))
+        x = x + block.mlp(block.norm2(x))
+    return torch.softmax(model.head(model.pooled(model.norm(x))), dim=1)

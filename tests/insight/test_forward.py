@@ -1,0 +1,72 @@
+from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.insight.forward import probabilities
+
+from .reference import oblong_images, oblong_model, plain_probabilities
+
+
+def test_probabilities_are_the_softmax_of_the_logits_in_any_batch_size() -> None:
+    model, images = oblong_model(), oblong_images(7)
+    expected = plain_probabilities(model, images)
+    for batch_size in (1, 3, 100):
+        torch.testing.assert_close(probabilities(model, images, batch_size=batch_size), expected)
+    result = probabilities(lambda x: SimpleNamespace(logits=model(x)), images)
+    torch.testing.assert_close(result, expected)
+
+
+def test_a_module_runs_in_evaluation_mode_and_gets_its_modes_back() -> None:
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = nn.Dropout(0.9)
+            self.linear = nn.Linear(5, 3)
+            self.modes: list[bool] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.modes += [self.training, self.dropout.training, torch.is_grad_enabled()]
+            out: Tensor = self.dropout(self.linear(x))
+            return out
+
+    model = Watched()
+    model.linear.eval()
+    probabilities(model, torch.randn(2, 5))
+    assert model.modes == [False, False, False]
+    assert (model.training, model.dropout.training, model.linear.training) == (True, True, False)
+
+
+def test_each_batch_runs_in_its_own_context() -> None:
+    sizes: list[int] = []
+
+    def around(num_images: int) -> AbstractContextManager[None]:
+        sizes.append(num_images)
+        return nullcontext()
+
+    probabilities(nn.Linear(3, 2), torch.randn(7, 3), batch_size=3, around=around)
+    assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "output", [torch.zeros(4), torch.zeros(4, 2, 3), torch.zeros(1, 2), "seven"]
+)
+def test_outputs_that_are_not_logits_are_refused(output: object) -> None:
+    with pytest.raises(InputError, match="logits of shape"):
+        probabilities(lambda x: output, torch.zeros(4, 3))
+
+
+def test_nan_logits_are_refused_with_the_number_of_the_image() -> None:
+    images = torch.tensor([[1.0, 2.0], [1.0, 3.0], [0.0, 1.0]])
+    with pytest.raises(InputError, match="first for image 2"):
+        probabilities(lambda x: x / x, images, batch_size=2)
+
+
+def test_no_images_and_empty_batches_are_refused() -> None:
+    with pytest.raises(InputError, match="at least one image"):
+        probabilities(nn.Linear(3, 2), torch.zeros(0, 3))
+    with pytest.raises(ConfigError, match="batch_size"):
+        probabilities(nn.Linear(3, 2), torch.zeros(1, 3), batch_size=0)

@@ -1,0 +1,235 @@
+"""Measures of heads, compared with loops over every pair of patches."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from scipy.spatial.distance import jensenshannon
+from torch import Tensor
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.insight.foreground import Foreground
+from clearhead.insight.measures import MEASURES, HeadMeasures, measure_heads, measure_records
+from clearhead.insight.tokens import Grid, Words
+from clearhead.recording import capture
+
+from .reference import oblong_images, oblong_model
+
+GRID = Grid(5, 3, 1, ("class token",))
+IMAGES = 7
+
+
+def random_weights(layers: int = 3, heads: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (IMAGES, heads, 16, 16)
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64).mul(3).softmax(dim=-1)
+        for _ in range(layers)
+    ]
+
+
+def random_foreground() -> Foreground:
+    generator = torch.Generator().manual_seed(1)
+    amount = torch.rand(IMAGES, 5, 3, generator=generator, dtype=torch.float64)
+    amount[torch.rand(IMAGES, 5, 3, generator=generator) < 0.4] = 0.0
+    return Foreground(amount=amount, centre=torch.randint(0, 15, (IMAGES,), generator=generator))
+
+
+FOREGROUND = random_foreground()
+
+
+def in_loops(weights: np.ndarray) -> dict[str, float]:
+    """The geometric measures of one image and head, from (16, 16) weights."""
+    totals = dict.fromkeys(
+        ("distance", "horizontal", "vertical", "itself", "neighbours", "row", "column"), 0.0
+    )
+    links, mass = [], 0.0
+    for i in range(15):
+        band = 0.0
+        for j in range(15):
+            weight = weights[i + 1, j + 1]
+            (row, column), (other_row, other_column) = divmod(i, 3), divmod(j, 3)
+            down, across = abs(row - other_row), abs(column - other_column)
+            mass += weight
+            totals["distance"] += weight * math.hypot(down, across)
+            totals["horizontal"] += weight * across
+            totals["vertical"] += weight * down
+            totals["itself"] += weight * (i == j)
+            totals["neighbours"] += weight * (max(down, across) == 1)
+            totals["row"] += weight * (row == other_row and i != j)
+            totals["column"] += weight * (column == other_column and i != j)
+            band += weight * ({row, other_row} == {0, 4})
+        if i // 3 in (0, 4):
+            links.append(band)
+    for name in totals:
+        totals[name] /= mass if name in ("distance", "horizontal", "vertical") else 15
+    nats = [-sum(w * math.log(w) for w in row if w > 0) for row in weights]
+    return totals | {
+        "top_bottom": float(np.mean(links)),
+        "entropy": float(np.mean(nats)),
+        "relative_entropy": float(np.mean(nats)) / math.log(16),
+        "prefix": float(weights[:, 0].mean()),
+    }
+
+
+def test_measures_equal_loops_over_every_pair_of_patches() -> None:
+    layers = random_weights()
+    result = measure_records(layers, GRID)
+    for layer in range(3):
+        for head in range(2):
+            loops = [in_loops(layers[layer][image, head].numpy()) for image in range(IMAGES)]
+            for name in loops[0]:
+                values = np.array([x[name] for x in loops])
+                mean, error = result[name]
+                assert error is not None
+                assert float(mean[layer, head]) == pytest.approx(values.mean())
+                expected = values.std(ddof=1) / math.sqrt(IMAGES)
+                assert float(error[layer, head]) == pytest.approx(expected)
+
+
+def test_shares_on_the_foreground_are_means_over_queries_and_lifts_over_other_images() -> None:
+    layers = random_weights()
+    result = measure_records(layers, GRID, foreground=FOREGROUND)
+    amount = FOREGROUND.amount.flatten(1).numpy()
+    masks = {
+        "foreground": amount >= 0.1,
+        "background": amount < 0.01,
+        "centre": np.eye(15)[FOREGROUND.centre.numpy()],
+    }
+    for head in range(2):
+        received = layers[1][:, head].mean(dim=1)[:, 1:].numpy()
+        for name, mask in masks.items():
+            shares = [(received[image] * mask[image]).sum() for image in range(IMAGES)]
+            assert float(result[name].mean[1, head]) == pytest.approx(np.mean(shares))
+            lifts = []
+            for image in range(IMAGES):
+                others = [(x * mask[image]).sum() for i, x in enumerate(received) if i != image]
+                lifts.append(shares[image] - np.mean(others))
+            assert float(result[f"{name}_lift"].mean[1, head]) == pytest.approx(np.mean(lifts))
+
+
+def test_the_lift_of_a_pattern_compares_with_the_other_queries() -> None:
+    weights = random_weights()
+    lifts = []
+    for image in range(IMAGES):
+        patches = weights[0][image, 1, 1:, 1:].numpy()
+        for query in range(15):
+            others = [other for other in range(15) if other != query]
+            lifts.append(patches[query, query] - patches[others, query].mean())
+    result = measure_records(weights, GRID)["itself_lift"].mean[0, 1]
+    assert float(result) == pytest.approx(np.mean(lifts))
+
+
+def constant_head(weights: Tensor) -> HeadMeasures:
+    return measure_records([weights.expand(IMAGES, 1, 15, 15)], Grid(5, 3), foreground=FOREGROUND)
+
+
+def test_a_head_that_attends_to_one_fixed_patch_has_no_lift() -> None:
+    weights = torch.zeros(15, 15)
+    weights[:, 7] = 1.0
+    result = constant_head(weights)
+    assert float(result["fixed_patch"].mean) == 1.0
+    assert int(result.most_attended) == 7
+    assert float(result["neighbours"].mean) == pytest.approx(8 / 15)
+    for name in MEASURES:
+        if name.endswith("_lift"):
+            assert float(result[name].mean) == pytest.approx(0.0, abs=1e-12), name
+
+
+def test_measures_of_diagonal_and_of_uniform_weights() -> None:
+    diagonal = constant_head(torch.eye(15))
+    assert float(diagonal["itself"].mean) == pytest.approx(1.0)
+    assert float(diagonal["itself_lift"].mean) == pytest.approx(1.0)
+    for name in ("entropy", "distance", "row"):
+        assert float(diagonal[name].mean) == 0.0
+    uniform = constant_head(torch.full((15, 15), 1 / 15))
+    assert float(uniform["relative_entropy"].mean) == pytest.approx(1.0)
+    assert float(uniform["entropy"].mean) == pytest.approx(math.log(15))
+    assert float(uniform["row_lift"].mean) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_head_that_follows_the_centre_of_mass_has_its_lift() -> None:
+    following = torch.eye(15)[FOREGROUND.centre][:, None, None].expand(-1, 1, 15, -1)
+    result = measure_records([following], Grid(5, 3), foreground=FOREGROUND)
+    assert float(result["centre"].mean) == 1.0
+    assert float(result["centre_lift"].mean) > 0.5
+
+
+def test_agreement_is_one_less_the_jensen_shannon_distance() -> None:
+    layers = random_weights(heads=3)
+    result = measure_records(layers, GRID).agreement
+    assert result.shape == (3, 3, 3)
+    for head in range(3):
+        for other in range(3):
+            distances = jensenshannon(
+                layers[1][:, head].numpy(), layers[1][:, other].numpy(), base=2, axis=-1
+            )
+            assert float(result[1, head, other]) == pytest.approx(1 - distances.mean())
+    apart = torch.stack([torch.eye(15), torch.eye(15).roll(1, 0)])[None]
+    agreement = measure_records([apart], Grid(5, 3)).agreement[0]
+    torch.testing.assert_close(agreement, torch.eye(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_a_model_is_measured_in_batches_of_any_size(batch_size: int) -> None:
+    model, images = oblong_model("class"), oblong_images(IMAGES)
+    with torch.no_grad(), capture() as recording:
+        model(images)
+    expected = measure_records(recording, GRID, foreground=FOREGROUND)
+    result = measure_heads(model, images, foreground=FOREGROUND, batch_size=batch_size)
+    assert result.layers == ("blocks.0.attn", "blocks.1.attn", "blocks.2.attn")
+    assert (result.tokens, result.num_images, result.num_heads) == (GRID, IMAGES, 2)
+    assert list(result.estimates) == list(expected.estimates) == list(MEASURES)
+    for name in MEASURES:
+        torch.testing.assert_close(result[name], expected[name])
+    torch.testing.assert_close(result.agreement, expected.agreement)
+    assert result.to_dict()["measures"]["entropy"]["mean"] == result["entropy"].mean.tolist()
+
+
+def test_words_are_measured_along_the_sentence() -> None:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=7,
+        vocab_size=31,
+    )  # fmt: skip
+    model = transformers.BertModel(config)
+    model.train(False)
+    inputs = {"input_ids": torch.randint(0, 31, (5, 4)), "return_dict": True}
+    result = measure_heads(model, inputs, Words(("The", "cat", "sat", ".")), batch_size=2)
+    with torch.no_grad(), capture() as recording:
+        model(**inputs)
+    weights = recording[1].weights.double().numpy()
+    apart = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
+    expected = (weights * apart).sum(axis=(2, 3)).mean(axis=0) / 4
+    np.testing.assert_allclose(result["distance"].mean[1], expected)
+    np.testing.assert_allclose(result["vertical"].mean, 0)
+    with pytest.raises(KeyError, match="no measure 'row' was taken; there is entropy"):
+        result["row"]
+
+
+def test_one_image_has_no_standard_error_and_no_lift_of_the_foreground() -> None:
+    layers = [layer[:1] for layer in random_weights()]
+    foreground = Foreground(amount=FOREGROUND.amount[:1], centre=FOREGROUND.centre[:1])
+    result = measure_records(layers, GRID, foreground=foreground)
+    assert result["entropy"].standard_error is None
+    assert "foreground" in result.estimates
+    assert "foreground_lift" not in result.estimates
+    assert "foreground" not in measure_records(layers, GRID).estimates
+
+
+def test_wrong_inputs_are_refused() -> None:
+    model, images = oblong_model("class"), oblong_images(2)
+    with pytest.raises(InputError, match="foreground must be of the same 2 images"):
+        measure_heads(model, images, foreground=FOREGROUND)
+    with pytest.raises(InputError, match="at least one input"):
+        measure_heads(model, images[:0])
+    with pytest.raises(ConfigError, match="batch_size must be at least 1"):
+        measure_heads(model, images, batch_size=0)
+    with pytest.raises(InputError, match=r"blocks\.0\.attn: expected 5 × 3 = 15 tokens, got 16"):
+        measure_heads(model, images, Grid(5, 3))
+    with pytest.raises(InputError, match="choose layers of one shape"):
+        measure_records([*random_weights(heads=2), *random_weights(heads=3)], GRID)
+    with pytest.raises(InputError, match="tensors of one length"):
+        measure_heads(model, {"images": images, "other": images[:1]}, GRID)

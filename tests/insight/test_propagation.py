@@ -1,0 +1,304 @@
+"""Rollout and relevance, compared with the papers written out in loops and with autograd."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.insight.propagation import (
+    HeadFusion,
+    class_relevance,
+    read_out,
+    relevance_of,
+    rollout,
+    rollout_by_layer,
+)
+from clearhead.models.vit import VisionTransformer
+from clearhead.recording import capture
+
+from .reference import oblong_images, oblong_model
+
+TARGETS = torch.tensor([3, 0, 10, 3, 7])
+
+
+def random_layers(layers: int = 3, tokens: int = 7, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (5, 2, tokens, tokens)
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64).mul(2).softmax(dim=-1)
+        for _ in range(layers)
+    ]
+
+
+def plain_rollout(
+    layers: list[Tensor], residual: float, fusion: str, discard_ratio: float
+) -> np.ndarray:
+    result = np.empty((5, 7, 7))
+    for image in range(5):
+        product = np.eye(7)
+        for layer in layers:
+            fused = getattr(np, fusion)(layer[image].numpy(), axis=0)
+            step = np.zeros((7, 7))
+            for query in range(7):
+                row = fused[query].copy()
+                for key in np.argsort(row, kind="stable")[: int(7 * discard_ratio)]:
+                    row[key] = 0.0
+                step[query] = (1 - residual) * row / row.sum()
+                step[query, query] += residual
+            product = step @ product
+        result[image] = product
+    return result
+
+
+@pytest.mark.parametrize("fusion", ["mean", "max", "min"])
+@pytest.mark.parametrize("residual", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("discard_ratio", [0.0, 0.45])
+def test_rollout_is_the_product_of_all_layers(
+    fusion: HeadFusion, residual: float, discard_ratio: float
+) -> None:
+    layers = random_layers()
+    result = rollout(layers, residual=residual, head_fusion=fusion, discard_ratio=discard_ratio)
+    expected = plain_rollout(layers, residual, fusion, discard_ratio)
+    np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+@given(
+    residual=st.floats(0.0, 0.99),
+    fusion=st.sampled_from(["mean", "max", "min"]),
+    discard_ratio=st.floats(0.0, 0.99),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_row_of_rollout_is_a_distribution(
+    residual: float, fusion: HeadFusion, discard_ratio: float, seed: int
+) -> None:
+    layers = random_layers(seed=seed)
+    result = rollout(layers, residual=residual, head_fusion=fusion, discard_ratio=discard_ratio)
+    assert bool((result >= 0).all())
+    torch.testing.assert_close(result.sum(dim=-1), torch.ones(5, 7, dtype=torch.float64))
+
+
+def test_rows_and_not_columns_are_scaled_to_sum_to_one() -> None:
+    weights = torch.tensor([[[[0.9, 0.1], [0.6, 0.4]], [[0.2, 0.8], [0.5, 0.5]]]])
+    result = rollout([weights], residual=0.0, head_fusion="max")
+    expected = torch.tensor([[[0.9 / 1.7, 0.8 / 1.7], [0.6 / 1.1, 0.5 / 1.1]]])
+    torch.testing.assert_close(result, expected.double())
+    nothing = rollout([torch.zeros(1, 2, 3, 3)])  # a token that attends to nothing keeps its own
+    assert torch.equal(nothing[0], torch.eye(3, dtype=torch.float64))
+
+
+def test_rollout_by_layer_is_the_rollout_of_the_first_layers() -> None:
+    layers = random_layers()
+    result = rollout_by_layer(layers)
+    assert result.shape == (5, 3, 7, 7)
+    for count in (1, 2, 3):
+        torch.testing.assert_close(result[:, count - 1], rollout(layers[:count]))
+
+
+def test_rollout_of_a_recording_is_that_of_its_weights() -> None:
+    with torch.no_grad(), capture() as recording:
+        oblong_model("class")(oblong_images(5))
+    result = rollout(recording)
+    assert result.shape == (5, 16, 16)
+    torch.testing.assert_close(result, rollout([record.weights for record in recording.records]))
+
+
+def test_the_readout_is_one_token_some_or_all() -> None:
+    matrix = rollout(random_layers())
+    torch.testing.assert_close(read_out(matrix, 0), matrix[:, 0])
+    torch.testing.assert_close(read_out(matrix, [1, 4]), (matrix[:, 1] + matrix[:, 4]) / 2)
+    torch.testing.assert_close(read_out(matrix, "mean"), matrix.mean(dim=1))
+    wrong: tuple[Any, ...] = (7, -8, [], [0, 9])
+    for readout in wrong:
+        with pytest.raises(InputError, match="readout must name some of 7 tokens"):
+            read_out(matrix, readout)
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"residual": 1.0}, "residual must be at least 0 and below 1"),
+        ({"residual": -0.1}, "residual must be at least 0 and below 1"),
+        ({"discard_ratio": 1.0}, "discard_ratio must be at least 0 and below 1"),
+        ({"head_fusion": "median"}, 'head_fusion must be "mean", "max" or "min"'),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        rollout(random_layers(), **options)
+
+
+def test_layers_over_different_tokens_and_several_forward_passes_are_refused() -> None:
+    with pytest.raises(InputError, match="from all tokens to all tokens"):
+        rollout([torch.rand(5, 2, 1, 7)])
+    with pytest.raises(InputError, match="choose layers over the same tokens"):
+        rollout([torch.rand(5, 2, 7, 7), torch.rand(5, 2, 3, 3)])
+    model, images = oblong_model(), oblong_images(2)
+    with torch.no_grad(), capture() as recording:
+        model(images)
+        model(images)
+    with pytest.raises(InputError, match="2 of 3 layers"):
+        rollout(recording)
+    assert rollout(list(recording.records)[:3]).shape == (2, 15, 15)
+
+
+def explicit_forward(model: VisionTransformer, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits, and every layer's weights (batch heads tokens tokens) in their graph."""
+    x = model.embedded(images)
+    all_weights = []
+    block: Any
+    for block in model.blocks:
+        attn = block.attn
+        heads = [
+            tensor.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)
+            for tensor in attn.qkv(block.norm1(x)).chunk(3, dim=-1)
+        ]
+        query, key, value = heads
+        weights = (query @ key.transpose(-2, -1) / math.sqrt(attn.head_dim)).softmax(dim=-1)
+        all_weights.append(weights)
+        x = x + attn.proj((weights @ value).transpose(1, 2).flatten(2))
+        x = x + block.mlp(block.norm2(x))
+    return model.head(model.pooled(model.norm(x))), all_weights
+
+
+def test_relevance_equals_the_paper_written_out_with_autograd() -> None:
+    model, images = oblong_model("class"), oblong_images(5)
+    logits, all_weights = explicit_forward(model, images)
+    scores = logits.gather(1, TARGETS[:, None])[:, 0]
+    gradients = torch.autograd.grad(scores.sum(), all_weights)
+    expected = np.empty((5, 16, 16))
+    for image in range(5):
+        matrix = np.eye(16)
+        for weights, gradient in zip(all_weights, gradients, strict=True):
+            product = (weights * gradient)[image].detach().numpy()
+            matrix = matrix + np.maximum(product, 0).mean(axis=0) @ matrix
+        expected[image] = matrix - np.eye(16)
+    result = class_relevance(model, images, TARGETS)
+    np.testing.assert_allclose(result.matrix, expected, rtol=1e-9, atol=1e-15)
+    assert result.readout == (0,)
+    np.testing.assert_allclose(result.tokens, expected[:, 0], rtol=1e-9, atol=1e-15)
+    assert float(result.tokens.max()) > 1e-6
+    torch.testing.assert_close(result.score, scores.detach())
+    assert not result.matrix.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_readout_of_a_mean_pooling_model_is_all_tokens_unless_given() -> None:
+    model, images = oblong_model("mean"), oblong_images(3)
+    result = class_relevance(model, images, 4)
+    assert result.readout == tuple(range(15))
+    torch.testing.assert_close(result.tokens, result.matrix.mean(dim=1))
+    some = class_relevance(model, images, 4, readout=[1, 5])
+    assert some.readout == (1, 5)
+    torch.testing.assert_close(some.tokens, result.matrix[:, [1, 5]].mean(dim=1))
+    every = class_relevance(model, images, 4, readout="mean")
+    assert every.readout == tuple(range(15))
+    torch.testing.assert_close(every.tokens, result.tokens)
+
+
+def test_the_default_class_is_the_predicted_one() -> None:
+    model, images = oblong_model("class"), oblong_images(5)
+    predicted = model(images).argmax(dim=1)
+    result = class_relevance(model, images)
+    assert result.target is not None
+    assert torch.equal(result.target, predicted)
+    torch.testing.assert_close(result.tokens, class_relevance(model, images, predicted).tokens)
+    assert not torch.allclose(result.tokens, class_relevance(model, images, 1).tokens)
+    alone = class_relevance(model, images[[2]])
+    torch.testing.assert_close(alone.tokens[0], result.tokens[2])
+
+
+def test_a_score_function_replaces_the_class() -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = oblong_model("class")
+
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            return {"features": self.inner(images)}
+
+    images = oblong_images(3)
+    with pytest.raises(InputError, match=r"got dict; give score="):
+        class_relevance(Features(), images)
+    result = class_relevance(Features(), images, score=lambda out: out["features"][:, 6])
+    assert result.target is None
+    expected = class_relevance(oblong_model("class"), images, 6)
+    torch.testing.assert_close(result.matrix, expected.matrix)
+
+
+def test_relevance_of_the_words_of_a_text_model_of_transformers() -> None:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=7,
+        vocab_size=31,
+    )  # fmt: skip
+    model = transformers.BertForSequenceClassification(config)
+    ids = torch.randint(0, 31, (2, 7), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(2, 7, dtype=torch.long)
+    mask[1, 5:] = 0
+    result = class_relevance(model, {"input_ids": ids, "attention_mask": mask}, 1)
+    assert result.tokens.shape == (2, 7)
+    assert result.readout == (0,)
+    assert float(result.tokens[1, 5:].abs().max()) == 0.0
+    assert float(result.tokens[:, :5].min()) >= 0.0 < float(result.tokens.max())
+    assert model.training
+
+
+@pytest.mark.parametrize("kind", ["frozen", "no_grad", "inference"])
+def test_relevance_works_in_frozen_models_and_without_gradients(kind: str) -> None:
+    model, images = oblong_model("class"), oblong_images(2)
+    expected = class_relevance(model, images, 1).tokens
+    if kind == "frozen":
+        model.requires_grad_(False)
+        result = class_relevance(model, images, 1).tokens
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+    else:
+        context = torch.no_grad() if kind == "no_grad" else torch.inference_mode()
+        with context:
+            result = class_relevance(model, images.clone(), 1).tokens
+    torch.testing.assert_close(result, expected)
+
+
+def test_gradients_go_through_a_mixing_of_heads() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, 5, 4, dtype=torch.float64).unbind()
+    mixing = nn.Linear(3, 3, bias=False).double()
+    query.requires_grad_()
+    with capture(gradients=True) as recording:
+        weights = torch.softmax(query @ key.transpose(-2, -1) * 0.5, dim=-1)
+        output = mixing(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ value
+    score = output.pow(2).sum(dim=(1, 2, 3))
+    (gradient,) = torch.autograd.grad(score.sum(), weights, retain_graph=True)
+    expected = (gradient * weights).clamp_min(0).mean(dim=1)
+    torch.testing.assert_close(relevance_of(score, recording).matrix, expected.detach())
+
+
+@pytest.mark.unchecked
+def test_scores_without_gradients_of_a_layer_are_refused() -> None:
+    images = oblong_images(2)
+    with capture() as recording:
+        logits = oblong_model()(images)
+    with pytest.raises(InputError, match=r"capture\(gradients=True\)"):
+        relevance_of(logits[:, 0], recording)
+    with capture(gradients=True) as recording:
+        oblong_model()(images)
+    other = oblong_model()(images)
+    with pytest.raises(InputError, match=r"the score does not depend on blocks\.0\.attn"):
+        relevance_of(other[:, 0], recording)
+    with pytest.raises(InputError, match="one number for each image"):
+        relevance_of(other, recording)
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("target", [11, -1, [1, 2, 3], [0.5, 0.5]])
+def test_a_class_that_does_not_exist_is_refused(target: Any) -> None:
+    with pytest.raises(InputError, match="target must"):
+        class_relevance(oblong_model(), oblong_images(2), target)

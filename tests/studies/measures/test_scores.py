@@ -1,0 +1,89 @@
+import pytest
+import torch
+from torch import Tensor
+
+from clearhead.attention import MultiHeadAttention
+from clearhead.models.config import ViTConfig
+from clearhead.models.vit import VisionTransformer
+from clearhead.recording import Recording, capture
+from clearhead.studies.measures.scores import (
+    head_variances,
+    scale_factors,
+    score_variance,
+    standardised,
+    variance_if_unrelated,
+)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_variance_is_that_of_all_pairs_within_an_image() -> None:
+    query, key = drawn(3, 2, 5, 7), drawn(3, 2, 5, 7, seed=1) + 0.5
+    for head in range(2):
+        products = [
+            float(query[image, head, i] @ key[image, head, j])
+            for image in range(3)
+            for i in range(5)
+            for j in range(5)
+        ]
+        mean = sum(products) / len(products)
+        expected = sum((x - mean) ** 2 for x in products) / len(products)
+        assert float(score_variance(query, key)[head]) == pytest.approx(expected)
+
+
+def test_moments_foretell_the_variance_over_all_pairs_of_all_images() -> None:
+    query, key = drawn(3, 2, 5, 7) + 1, drawn(3, 2, 5, 7, seed=1) * 2 - 1
+    together = (x.transpose(0, 1).flatten(1, 2) for x in (query, key))
+    every_query, every_key = together
+    expected = (every_query @ every_key.transpose(-2, -1)).flatten(1).var(dim=1, correction=0)
+    torch.testing.assert_close(variance_if_unrelated(query, key), expected)
+
+
+def test_standardised_components_have_mean_0_and_variance_1_and_constants_stay_0() -> None:
+    x = drawn(3, 2, 5, 7) * 4 + 3
+    x[..., 6] = 2.0
+    even = standardised(x)
+    torch.testing.assert_close(even.mean(dim=(0, 2)), torch.zeros(2, 7, dtype=torch.float64))
+    expected = torch.ones(2, 7, dtype=torch.float64)
+    expected[:, 6] = 0
+    torch.testing.assert_close(even.var(dim=(0, 2), correction=0), expected)
+
+
+@pytest.mark.parametrize(("scale", "factor"), [("sqrt", 6**-0.5), ("none", 1.0), (0.3, 0.3)])
+def test_heads_of_a_model_at_every_scale(scale: str | float, factor: float) -> None:
+    model, seen = seen_in_model(scale)
+    assert scale_factors(model).flatten().tolist() == pytest.approx([factor] * 4)
+    found = head_variances(seen, scale_factors(model))
+    for place in range(4):
+        record = seen[place // 2]
+        scores = record.query[:, place % 2].double() @ record.key[:, place % 2].double().mT
+        assert found["unscaled"][place] == pytest.approx(float(scores.var(correction=0)), rel=1e-5)
+        assert found["scaled"][place] == pytest.approx(found["unscaled"][place] * factor**2)
+
+
+def test_a_learned_factor_is_taken_out_of_the_queries() -> None:
+    model, seen = seen_in_model("learned")
+    plain, plain_seen = seen_in_model("none")
+    factors = scale_factors(model)
+    assert factors[1].tolist() == pytest.approx([0.7, 2.0])
+    found = head_variances(seen, factors)
+    expected = head_variances(plain_seen, scale_factors(plain))
+    for kind in ("unscaled", "if_unrelated", "per_component"):
+        assert found[kind][:2] == pytest.approx(expected[kind][:2], rel=1e-4)
+    assert found["scaled"][2] == pytest.approx(found["unscaled"][2] * 0.7**2)
+
+
+def seen_in_model(scale: str | float) -> tuple[VisionTransformer, Recording]:
+    torch.manual_seed(5)
+    config = ViTConfig(embed_dim=12, num_heads=2, depth=2, attention_scale=scale)
+    model = VisionTransformer(config).eval()
+    *_, last = (x for x in model.modules() if isinstance(x, MultiHeadAttention))
+    if last.learned_scale is not None:
+        with torch.no_grad():
+            last.learned_scale.copy_(torch.tensor([0.7, 2.0]).view(2, 1, 1))
+    images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(6))
+    with torch.no_grad(), capture() as seen:
+        model(images)
+    return model, seen
