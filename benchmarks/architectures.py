@@ -1,4 +1,4 @@
-"""Which architectures of timm, torchvision and transformers can be looked into, with proof.
+"""Which architectures of timm, torchvision and transformers can be recorded and verified.
 
     python benchmarks/architectures.py [--only PATTERN] [--out docs/architectures.md]
 
@@ -42,18 +42,19 @@ hf: Any = transformers  # its classes are looked up by name
 HEAD = """\
 # Architectures
 
-What [`capture`](recording.md) records in {count} architectures, each built with random weights and
-run once on {machine} with torch {torch}, timm {timm}, torchvision {torchvision} and
-transformers {transformers}. Of {runs} runs {proved} were captured and proved; the others say why
-not. This page is written by
+[`capture`](recording.md) applied to {count} architectures, each with random weights and one forward
+pass on {machine}, with torch {torch}, timm {timm}, torchvision {torchvision} and transformers
+{transformers}. In {proved} of {runs} runs all attentions were recorded and verified; the last
+column gives the reason for the others. This page is written by
 
 ```sh
 python benchmarks/architectures.py
 ```
 
-**attentions**: how many were captured. **first**: heads × queries × keys of the first of them.
-**error**: the largest relative difference between weights · V and what the model produced, over all
-of them. **tolerance**: what rounding explains in float32.
+- **attentions**: number of recorded attentions
+- **first**: heads × queries × keys of the first one
+- **error**: largest relative difference between weights · V and the model's output
+- **tolerance**: largest difference that rounding in float32 explains
 
 | library | architecture | implementation | attentions | first | error | tolerance | |
 |---|---|---|--:|--:|--:|--:|---|

@@ -1,6 +1,6 @@
-"""The picture of the microscope that the README shows: docs/microscope.png.
+"""Makes the README's picture of the microscope, docs/microscope.png.
 
-The second example of a 7, seen in the tab Explore, when all is computed and said. Needs Chromium.
+It shows the second example of a 7 in the view Explore. Needs Chromium.
 """
 
 import os

@@ -20,8 +20,9 @@ from .data.config import AugmentConfig as AugmentConfig
 from .data.datasets import load_dataset as load_dataset
 from .data.images import ImageDataset as ImageDataset
 from .errors import ClearheadError as ClearheadError
-from .explanation.text.attend import Attended as Attended
-from .explanation.text.attend import attend as attend
+from .explanation._explain import explain as explain
+from .explanation.pictures import Explanation as Explanation
+from .explanation.texts import TextExplanation as TextExplanation
 from .inference._evaluate import Evaluation as Evaluation
 from .inference._evaluate import evaluate as evaluate
 from .inference._predict import Prediction as Prediction
@@ -40,8 +41,8 @@ from .models.vit import VisionTransformer as VisionTransformer
 from .recording._capture import capture as capture
 from .recording._capture import intervene as intervene
 from .recording._recording import Recording as Recording
+from .training.config import RECIPES as RECIPES
 from .training.config import TrainConfig as TrainConfig
-from .training.loop import train as train
-from .training.recipes import RECIPES as RECIPES
+from .training.run import train as train
 
 __version__: str

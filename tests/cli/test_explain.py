@@ -36,27 +36,27 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_page_is_written_here_and_the_answer_told(
+def test_a_page_is_written_here_and_the_prediction_printed(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(pictures / "seven.png") == 0
     shown = capsys.readouterr()
     assert shown.err == ""
-    title, answer, wrote = shown.out.splitlines()
+    title, prediction, wrote = shown.out.splitlines()
     predicted = ch.predict(ch.load(), pictures / "seven.png")
     assert title == str(pictures / "seven.png")
-    assert answer.split() == [
-        *("answer", f"{predicted.label},", f"{100 * predicted.probability:.2f}", "%;"),
+    assert prediction.split() == [
+        *("prediction", f"{predicted.label},", f"{100 * predicted.probability:.2f}", "%;"),
         *("then", f"{predicted.runner_up},", f"{100 * predicted.runner_up_probability:.2f}", "%"),
     ]
     assert wrote.split() == ["wrote", "seven-explained.html"]
     assert names(Path.cwd()) == ["seven-explained.html"]
 
 
-def test_out_names_the_page_and_what_stands_beside_it(
+def test_out_names_the_page_and_the_files_beside_it(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--out", "a/report.html", "--csv", "--json", "--layers", "5")
+    options = ("--out", "a/report.html", "--csv", "--json", "--layers", "6")
     assert call(pictures / "seven.png", *options) == 0
     assert names(Path("a")) == ["report.csv", "report.html", "report.json"]
     (line,) = capsys.readouterr().out.splitlines()
@@ -68,7 +68,7 @@ def test_out_names_the_page_and_what_stands_beside_it(
 
 
 def test_figures_are_drawn_when_they_are_wanted(pictures: Path) -> None:
-    assert call(pictures / "seven.png", "--png", "--svg", "--layers", "0", "--out", "x.html") == 0
+    assert call(pictures / "seven.png", "--png", "--svg", "--layers", "1", "--out", "x.html") == 0
     assert names(Path.cwd()) == ["x.html", "x.png", "x.svg"]
 
 
@@ -108,29 +108,33 @@ def test_a_dash_is_a_picture_on_stdin(
     assert capsys.readouterr().out.startswith("-\n")
 
 
-def test_layers_are_numbers_names_and_patterns(pictures: Path) -> None:
-    layers = ("--layers", "0,-2", "blocks.2.*")
+def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
+    layers = ("--layers", "1,-2", "blocks.2.*")
     assert call(pictures / "seven.png", *layers, "--json", "--out", "x.html") == 0
     kept = [layer["name"] for layer in json.loads(Path("x.json").read_text())["layers"]]
     assert kept == ["blocks.0.attn", "blocks.2.attn", "blocks.4.attn"]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (["--layers", "head*"], "layers='head*' fits no attention; there were blocks.0.attn"),
+        (
+            ["--layers", "head*"],
+            "layers='head*' fits none of the 6 attention layers: blocks.0.attn",
+        ),
         (["--out", "x.pdf"], "--out names an HTML file or a folder, got 'x.pdf'"),
         (["--model", "hf:"], "hf: names no model"),
+        (["--word", "it"], "--word and --head are for texts"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
     ],
 )
-def test_what_cannot_work_is_one_line(
-    pictures: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_errors_are_one_line(
+    pictures: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(pictures / "seven.png", *options) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith(f"clearhead: {told}")
+    assert shown.err.startswith(f"clearhead: {message}")
     assert shown.err.count("\n") == 1
     assert names(Path.cwd()) == []
 
@@ -158,7 +162,7 @@ def test_an_interrupt_ends_it_with_its_own_code(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clearhead.explanation.picture.write.write_report", interrupt)
+    monkeypatch.setattr("clearhead.explanation.files.encode", interrupt)
     assert call(pictures / "seven.png") == 130
     assert names(Path.cwd()) == []
 

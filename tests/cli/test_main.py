@@ -102,7 +102,7 @@ def test_wrong_usage_exits_2_with_a_hint(
     "arguments",
     [
         ["serve", "--port", "99999"],
-        ["attend", "It was here.", "--layer", "99"],
+        ["attend", "It was here.", "--layers", "99"],
         ["data", "nowhere"],
         ["info", "--model", "nowhere"],
         ["info", "--model", "x" * 300],  # too long for a file name: an OSError

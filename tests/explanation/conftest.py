@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clearhead.explanation.picture.explanation import Explanation, explain
+from clearhead.explanation import Explanation, explain
 from tests.torchvision_operators import TORCHVISION
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def digits(mnist_test: "ImageDataset", tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def nine(digits: list[Path]) -> Explanation:
-    return explain(digits[9])
+    return explain("digits", digits[9])
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,6 @@ def test_the_page_counts_what_was_proved() -> None:
     proved = Row(case=CASES[0], attentions=2, first=(3, 5, 7), error=1e-7, tolerance=2e-6)
     failed = Row(case=CASES[1], why="no attention")
     page = architectures.page([proved, failed])
-    assert "Of 2 runs 1 were" in page
+    assert "In 1 of 2 runs" in page
     assert "| 2 | 3 × 5 × 7 | 1.0e-07 | 2.0e-06 | proved |" in page
     assert "| no attention |" in page

@@ -1,19 +1,25 @@
-"""`clearhead explain`: what a model looked at in pictures, one file for each."""
+"""`clearhead explain`: predictions for pictures, one page each, and attention in texts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from clearhead.cli.options import ClassifierSource, Images
 
+if TYPE_CHECKING:
+    from clearhead.explanation import ImageClassifier, TextExplanation, TextModel
+    from clearhead.explanation.texts import Heads
+
 OUT_HELP = "the page; for several pictures a folder, or a name that each picture's is added to"
 LAYERS_HELP = (
-    'whose weights the files hold: names, patterns ("blocks.*"), or numbers, which count from 0 '
-    "as in Python; the page's layer 1 is number 0"
+    'layers to keep: numbers from 1 (-1 is the last), names, or patterns ("blocks.*"); of texts '
+    "their single heads"
 )
-JSON_HELP = "write the data as JSON too, and print one line of JSON for each picture"
+JSON_HELP = "print JSON; for pictures one line each, and the data beside the page"
+WORD_HELP = "texts: the query word"
+HEAD_HELP = "texts: one head, from 1"
 
 Out = Annotated[
     Path | None,
@@ -23,6 +29,17 @@ Layers = Annotated[
     tuple[str, ...],
     arg(metavar="LAYER [LAYER ...]", help=LAYERS_HELP, help_behavior_hint="(default: as fits)"),
 ]
+Word = Annotated[
+    str | None,
+    arg(metavar="STR", help=WORD_HELP, help_behavior_hint="(default: the pronoun, or every word)"),
+]
+Head = Annotated[
+    int | None, arg(metavar="INT", help=HEAD_HELP, help_behavior_hint="(default: the mean)")
+]
+Png = Annotated[bool, arg(help="write a figure as PNG too", help_behavior_hint="")]
+Svg = Annotated[bool, arg(help="write a figure as SVG too", help_behavior_hint="")]
+Json = Annotated[bool, arg(help=JSON_HELP, help_behavior_hint="")]
+Csv = Annotated[bool, arg(help="write the data as CSV too", help_behavior_hint="")]
 
 
 def explain(
@@ -31,77 +48,161 @@ def explain(
     model: ClassifierSource = "digits",
     out: Out = None,
     layers: Layers = (),
-    png: Annotated[bool, arg(help="draw a still figure as PNG too", help_behavior_hint="")] = False,
-    svg: Annotated[bool, arg(help="draw a still figure as SVG too", help_behavior_hint="")] = False,
-    json: Annotated[bool, arg(help=JSON_HELP, help_behavior_hint="")] = False,
-    csv: Annotated[bool, arg(help="write the data as CSV too", help_behavior_hint="")] = False,
+    word: Word = None,
+    head: Head = None,
+    png: Png = False,
+    svg: Svg = False,
+    json: Json = False,
+    csv: Csv = False,
 ) -> int:
-    """Show what a model looked at in a picture: one HTML file that opens anywhere.
+    """Explain predictions: one HTML page for each picture.
 
-    What the model saw, its answer, every layer and head, and what the answer rests on, with a
-    proof that the maps are what the model computed. Other files get the page's name and their own
-    ending. A picture that cannot be read is reported, the others are explained all the same, and
-    the exit code is 1.
+    The page shows the model input, the prediction, the attention weights of every layer and head,
+    what the prediction depends on, and a proof that the weights are what the model computed. Other
+    formats get the page's name with their own suffix. A picture that cannot be decoded is
+    reported, the others are explained all the same, and the exit code is 1.
+
+    With a text model the arguments are a text; see `clearhead attend`.
     """
-    from clearhead.cli.output import print_remark, usage_error
-    from clearhead.cli.pictures import named_pictures
-    from clearhead.errors import ImageError
+    from clearhead.cli.output import usage_error
+    from clearhead.errors import ConfigError
+    from clearhead.explanation import TextModel
 
     if not images:
         return usage_error("a picture's file, a folder, or - for stdin", "explain")
-    names = [name for name in named_pictures(images) if not _is_ours(name, images)]
-    wanted = {"png": png, "svg": svg, "json": json, "csv": csv}
-    formats = [name for name, is_wanted in wanted.items() if is_wanted]
-    pages = _pages(names, out, formats)
-    reader = _open(model)
+    formats = [name for name, on in {"png": png, "svg": svg, "csv": csv}.items() if on]
+    classifier = open_model(model)
+    chosen = layer_choice(layers)
+    if isinstance(classifier, TextModel):
+        return explain_text(
+            classifier, images, layers=chosen, word=word, head=head, out=out, formats=formats,
+            json=json,
+        )  # fmt: skip
+    if word is not None or head is not None:
+        raise ConfigError("--word and --head are for texts; give a text model with --model")
+    return _explain_pictures(
+        classifier, images, chosen, out, [*formats, *(["json"] if json else [])]
+    )
+
+
+def open_model(name: str) -> "ImageClassifier | TextModel":
+    """The classifier with this name; a spinner on stderr shows that it is being loaded."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from clearhead.explanation import open_classifier
+
+    with Console(stderr=True).status(Text(f"loading {name}")):
+        return open_classifier(name)
+
+
+def layer_choice(layers: Sequence[str]) -> list[str | int] | None:
+    """Names and patterns as they are, numbers from 1 as indices; commas separate like spaces."""
+    from clearhead.errors import ConfigError
+
+    chosen: list[str | int] = []
+    for part in (part for text in layers for part in text.split(",") if part):
+        number = int(part) if part.lstrip("-").isdigit() else None
+        if number == 0:
+            raise ConfigError("--layers counts from 1, got 0")
+        if number is None:
+            chosen.append(part)
+        else:
+            chosen.append(number - 1 if number > 0 else number)
+    return chosen or None
+
+
+def explain_text(
+    model: "TextModel",
+    words: Sequence[str],
+    *,
+    layers: list[str | int] | None,
+    word: str | None,
+    head: int | None,
+    out: Path | None,
+    formats: list[str],
+    json: bool,
+) -> int:
+    """Explain a text, print tables or JSON, and write files if any are asked for."""
+    from clearhead.cli.output import print_json, print_remark
+    from clearhead.errors import ConfigError
+    from clearhead.explanation import explain as explain_any
+    from clearhead.explanation import write_report
+
+    if head is not None and head < 1:
+        raise ConfigError(f"--head counts from 1, got {head}")
+    heads: Heads = "mean" if layers is None else "each"
+    if head is not None:
+        heads = head - 1
+    explanation = explain_any(model, " ".join(words), layers=layers, heads=heads, word=word)
+    for warning in explanation.warnings:
+        print_remark(warning)
+    if json:
+        print_json(explanation.to_dict())
+    else:
+        _print_text(explanation)
+    if out is not None or formats:
+        (page,) = _pages(["text"], out, [])
+        for path in write_report(explanation, page, formats=formats):
+            print_remark(f"wrote {path}")
+    return 0
+
+
+def _print_text(explanation: "TextExplanation") -> None:
+    from clearhead.cli.output import print_line, print_table
+    from clearhead.explanation.tables import even_share, number, text_tables
+
+    print_line(f"{explanation.model}: {explanation.description}")
+    for table in text_tables(explanation):
+        print_line()
+        print_table(table.caption, table.head, table.rows)
+    print_line(
+        f"\n{even_share(explanation)}; verified: the weights of all {explanation.num_verified} "
+        "layers are what the model computed"
+    )
+    print_line("layers (L), heads (H) and words are counted from 1")
+    if explanation.prediction is not None:
+        question, words = explanation.prediction.question, explanation.prediction.words
+        predicted = ", ".join(f"{word} {number(probability)}" for word, probability in words)
+        print_line(f"predicted after “{question}”, in per cent: {predicted}")
+
+
+def _explain_pictures(
+    classifier: "ImageClassifier",
+    images: tuple[str, ...],
+    layers: list[str | int] | None,
+    out: Path | None,
+    formats: list[str],
+) -> int:
+    from clearhead.cli.output import print_remark
+    from clearhead.cli.pictures import STDIN, named_pictures, read_picture
+    from clearhead.errors import ImageError
+    from clearhead.explanation import explain as explain_any
+    from clearhead.explanation import write_report
+
+    names = [name for name in named_pictures(images) if not _is_written(name, images)]
     failed = False
-    for name, page in zip(names, pages, strict=True):
+    for name, page in zip(names, _pages(names, out, formats), strict=True):
+        title = "stdin" if name == STDIN else str(name)
+        row: dict[str, Any]
         try:
-            row = _explain_one(name, page, reader, _layers(layers), formats)
+            explanation = explain_any(classifier, read_picture(name), layers=layers, name=title)
+            files = write_report(explanation, page, formats=formats)
+            row = explanation.summary() | {"image": str(name), "files": list(map(str, files))}
         except ImageError as error:
             failed = True
             row = {"image": str(name), "error": str(error).removeprefix(f"{name}: ")}
             print_remark(f"{name}: {row['error']}")
-        _print_row(row, json)
+        _print_row(row, json="json" in formats)
     return int(failed)
 
 
-def _is_ours(name: str | Path, images: tuple[str, ...]) -> bool:
-    """Whether a picture found in a folder is a figure that an earlier call has drawn."""
+def _is_written(name: str | Path, images: tuple[str, ...]) -> bool:
+    """Whether a picture found in a folder is a figure that an earlier call has written."""
     return Path(name).stem.endswith("-explained") and str(name) not in images
 
 
-def _open(model: str) -> Any:
-    from rich.console import Console
-    from rich.text import Text
-
-    from clearhead.explanation.classifiers.named import open_reader
-
-    with Console(stderr=True).status(Text(f"loading {model}")):
-        return open_reader(model)
-
-
-def _explain_one(
-    name: str | Path, page: Path, reader: Any, layers: list[str | int] | None, formats: list[str]
-) -> dict[str, Any]:
-    from clearhead.cli.pictures import STDIN, read_picture
-    from clearhead.explanation.picture.explanation import explain as explain_picture
-    from clearhead.explanation.picture.tables import summary
-    from clearhead.explanation.picture.write import write_report
-
-    called = "stdin" if name == STDIN else str(name)
-    explanation = explain_picture(read_picture(name), reader, layers=layers, name=called)
-    files = write_report(explanation, page, formats=formats)
-    return summary(explanation) | {"image": str(name), "files": [str(path) for path in files]}
-
-
-def _layers(layers: tuple[str, ...]) -> list[str | int] | None:
-    """Names and patterns as they are, numbers as numbers; commas separate as spaces do."""
-    parts = [part for text in layers for part in text.split(",") if part]
-    return [int(x) if x.lstrip("-").isdigit() else x for x in parts] or None
-
-
-def _pages(names: list[str | Path], out: Path | None, formats: list[str]) -> list[Path]:
+def _pages(names: Sequence[str | Path], out: Path | None, formats: list[str]) -> list[Path]:
     """A page for each picture, no two the same, none of them (or their figures) a picture."""
     from clearhead.errors import ConfigError
 
@@ -122,34 +223,28 @@ def _pages(names: list[str | Path], out: Path | None, formats: list[str]) -> lis
     return pages
 
 
-def _stems(names: list[str | Path]) -> Iterator[str]:
-    """The pictures' names without folder and ending, numbered where one comes again."""
-    seen: dict[str, int] = {}
+def _stems(names: Sequence[str | Path]) -> Iterator[str]:
+    """The pictures' names without folder and suffix, numbered where one comes again."""
+    counts: dict[str, int] = {}
     for name in names:
         stem = "stdin" if name == "-" else Path(name).stem
-        seen[stem] = seen.get(stem, 0) + 1
-        yield stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"
+        counts[stem] = counts.get(stem, 0) + 1
+        yield stem if counts[stem] == 1 else f"{stem}-{counts[stem]}"
 
 
-def _print_row(row: dict[str, Any], json: bool) -> None:
+def _print_row(row: dict[str, Any], *, json: bool) -> None:
     import json as writer
 
-    from clearhead.cli.output import print_facts, print_line
+    from clearhead.cli.output import percent, print_facts, print_line
 
     if json:
         print_line(writer.dumps(row, ensure_ascii=False, allow_nan=False))
     elif "error" not in row:
-        print_facts(row["image"], _facts(row))
-
-
-def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
-    from clearhead.cli.output import percent
-
-    answer = "none"
-    if row["label"] is not None:
-        answer = f"{row['label']}, {percent(row['probability'])} %"
-    if row["runner_up"]:
-        answer += f"; then {row['runner_up']}, {percent(row['runner_up_probability'])} %"
-    facts = [("answer", answer)]
-    facts += [("remark", warning) for warning in row["warnings"]]
-    return facts + [("wrote", path) for path in row["files"]]
+        prediction = "none"
+        if row["label"] is not None:
+            prediction = f"{row['label']}, {percent(row['probability'])} %"
+        if row["runner_up"] is not None:
+            prediction += f"; then {row['runner_up']}, {percent(row['runner_up_probability'])} %"
+        facts = [("prediction", prediction)]
+        facts += [("warning", warning) for warning in row["warnings"]]
+        print_facts(row["image"], facts + [("wrote", path) for path in row["files"]])

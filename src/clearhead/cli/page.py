@@ -17,10 +17,10 @@ def page(
         "microscope.html"
     ),
 ) -> None:
-    """Write the microscope: one HTML file to look through a model's attention.
+    """Write the microscope: an interactive HTML page that runs a model and shows its attention.
 
-    It opens from disk, holds the weights (in half precision), computes everything itself and asks
-    the network for nothing. It shows Vision Transformers of few tokens.
+    The page is one file with the weights in half precision; it opens from disk and makes no
+    request. The model is a Vision Transformer with few tokens.
     """
     from clearhead._atomic import write_atomic
     from clearhead.cli.output import print_line
@@ -34,13 +34,12 @@ def page(
 
 
 def build(model: str) -> str:
-    """The page for the shipped model, which needs no torch, or for any other."""
+    """Build the page; for the shipped model this needs no torch."""
     from clearhead.microscope.shipped import NAME, ready_page
 
     if model == NAME:
         return ready_page()
     from clearhead.microscope.page import build_page
-    from clearhead.models.build import load
-    from clearhead.models.pretrained import ImageModel
+    from clearhead.models import ImageModel, load
 
     return build_page(load(model, ImageModel), name=Path(model).name)

@@ -1,4 +1,4 @@
-"""Pictures as a person names them: files, folders, and - for stdin."""
+"""Pictures on the command line: files, folders, and - for stdin."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ STDIN = "-"
 
 
 def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
-    """The names as given, folders replaced by the pictures in them and in their subfolders."""
+    """Replace folders by the pictures in them and in their subfolders."""
     for name in images:
         path = Path(name)
         if name == STDIN or not path.is_dir():
@@ -18,7 +18,7 @@ def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
 
 
 def read_picture(name: str | Path) -> Path | bytes:
-    """A file's path, or what stands on stdin; `ImageError` for a folder without pictures."""
+    """The path of a file, or the content of stdin; `ImageError` for a folder without pictures."""
     from clearhead.data.preprocessing.decode import MAX_BYTES
     from clearhead.errors import ImageError
 

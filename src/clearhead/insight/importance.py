@@ -43,6 +43,7 @@ def value_norms(
     return weighted
 
 
+<<<<<<< HEAD
 def joined_norms(
     attention: AttentionRecord, projection: Projection
 ) -> Float[Tensor, "*batch queries keys"]:
@@ -61,6 +62,8 @@ def joined_norms(
     return norms
 
 
+=======
+>>>>>>> main
 def standard_maps(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],

@@ -3,9 +3,9 @@
 const LOW = [0xb3, 0x47, 0x00];
 const MIDDLE = [0xf7, 0xf4, 0xef];
 const HIGH = [0x00, 0x63, 0xa6];
-const MOST_TIMES = 16; // the ends of the scale of even shares: 1/16 and 16 times
+const MAX_MULTIPLE = 16; // the ends of the scale of even shares: 1/16 and 16 times
 
-/** Cividis with a square-root ramp: small weights can be told apart, and nothing is stretched. */
+/** Cividis on a square-root scale: small weights differ visibly, and nothing is stretched. */
 function fixedColour(weight) {
   const place = 3 * Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, weight))));
   return [cividis[place], cividis[place + 1], cividis[place + 2]];
@@ -20,8 +20,8 @@ function signedColour(value) {
 
 /** Orange below an even share, blue above it, on a logarithmic scale. */
 function timesColour(weight, even) {
-  const ratio = Math.max(weight / even, 1 / MOST_TIMES);
-  return signedColour(Math.log2(ratio) / Math.log2(MOST_TIMES));
+  const ratio = Math.max(weight / even, 1 / MAX_MULTIPLE);
+  return signedColour(Math.log2(ratio) / Math.log2(MAX_MULTIPLE));
 }
 
 /** The scale that is switched on, for shares of which an even one is `even`. */

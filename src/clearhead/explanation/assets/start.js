@@ -16,7 +16,7 @@ const showMapCell = pickable(element("map"), {
   current: () => (isSquare(state.layer) ? chosenQuery() : state.key ?? largestPlace(chosenWeights())),
   label: (token) =>
     isSquare(state.layer)
-      ? `${keyName(state.layer, token)} asks; it gives itself ${percent(chosenWeights()[token])}`
+      ? `query: ${keyName(state.layer, token)}; weight on itself ${percent(chosenWeights()[token])}`
       : cellWords(token),
   pick: (token) => {
     if (isSquare(state.layer)) return pickQuery(token);
@@ -39,7 +39,7 @@ const showMatrixCell = pickable(element("matrix"), {
     placeIn(state.layer) * state.layer.keys + (state.key ?? largestPlace(chosenWeights())),
   label: (cell) => {
     const key = cell % state.layer.keys;
-    return `${inWords(queryName(state.layer, chosenQuery()))} asks ${inWords(cellWords(key))}`;
+    return `query: ${queryName(state.layer, chosenQuery())}; key: ${cellWords(key)}`;
   },
   pick: (cell) => {
     state.query = state.layer.queries[Math.floor(cell / state.layer.keys)];

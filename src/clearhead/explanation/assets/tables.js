@@ -1,7 +1,7 @@
 // The same numbers as tables. Each is made when it is opened, since some have many rows.
 
-const MOST_ROWS = 64;
-const MOST_COLUMNS = 32;
+const MAX_ROWS = 64;
+const MAX_COLUMNS = 32;
 
 function table(caption, head, rows) {
   const made = document.createElement("table");
@@ -24,53 +24,53 @@ function cellOf(kind, text, scope) {
   return cell;
 }
 
-/** One query's weights on every key, or on the largest ones and on the rest together. */
-function mapTable(layer, weights, asker) {
+/** One query's weights on every key, or the largest ones and the sum of the rest. */
+function mapTable(layer, weights, query) {
   const even = evenShare(layer);
   let order = range(weights.length);
   let rest = [];
-  if (weights.length > MOST_ROWS) {
+  if (weights.length > MAX_ROWS) {
     order = order.sort((a, b) => weights[b] - weights[a] || a - b);
-    [order, rest] = [order.slice(0, MOST_ROWS), order.slice(MOST_ROWS)];
+    [order, rest] = [order.slice(0, MAX_ROWS), order.slice(MAX_ROWS)];
   }
-  const silencing = layer.onGrid ? facts.influence.silencing.values : null;
+  const masking = layer.onGrid ? facts.influence.masking.values : null;
   const prefix = layer.onGrid ? facts.grid.prefix.length : 0;
   const rows = order.map((token) => [
     keyName(layer, token),
     percent(weights[token], 2),
     times(weights[token] / even),
-    ...(silencing ? [token < prefix ? "" : points(silencing[token - prefix])] : []),
+    ...(masking ? [token < prefix ? "" : points(masking[token - prefix])] : []),
   ]);
   if (rest.length) {
     const sum = rest.reduce((total, token) => total + weights[token], 0);
-    rows.push([`${rest.length} others, together`, percent(sum, 2), "", ...(silencing ? [""] : [])]);
+    rows.push([`${rest.length} others, together`, percent(sum, 2), "", ...(masking ? [""] : [])]);
   }
   return table(
-    `Whom ${asker} looks at, ${chosenHead(layer)}`,
-    ["token", "weight", "× even share", ...(silencing ? ["silencing, points"] : [])],
+    `Weights of ${query}, ${chosenHead(layer)}`,
+    ["key token", "weight", "× even share", ...(masking ? ["masking, points"] : [])],
     rows,
   );
 }
 
 /** The whole matrix; where it is too wide, the three largest weights of every query. */
 function matrixTable(layer, rows) {
-  const caption = `Who looks at whom, ${chosenHead(layer)}`;
+  const caption = `Attention matrix, ${chosenHead(layer)}`;
   const named = rows.map((weights, place) => [queryName(layer, layer.queries[place]), weights]);
-  if (layer.keys <= MOST_COLUMNS) {
-    const head = ["asks ↓ · is asked →", ...range(layer.keys).map((key) => keyName(layer, key))];
+  if (layer.keys <= MAX_COLUMNS) {
+    const head = ["query ↓ · key →", ...range(layer.keys).map((key) => keyName(layer, key))];
     return table(caption, head, named.map(([name, w]) => [name, ...w.map((x) => percent(x))]));
   }
-  const most = named.map(([name, weights]) => [
+  const largest = named.map(([name, weights]) => [
     name,
     ...range(weights.length)
       .sort((a, b) => weights[b] - weights[a] || a - b)
       .slice(0, 3)
       .map((token) => `${keyName(layer, token)}: ${percent(weights[token])}`),
   ]);
-  return table(caption, ["asks", "most", "second", "third"], most);
+  return table(caption, ["query token", "largest", "second", "third"], largest);
 }
 
-/** Where the picked query looks most, in every layer and head. */
+/** The largest weight of the selected query, in every layer and head. */
 function headsTable() {
   const rows = facts.layers.flatMap((layer) => {
     const place = placeIn(layer);
@@ -78,7 +78,7 @@ function headsTable() {
       const weights = weightsOf(layer, windowIn(layer), head, place);
       const best = largestPlace(weights);
       return [
-        `${layerName(layer)}, head ${head + 1}`,
+        headName(layer, head),
         keyName(layer, best),
         percent(weights[best]),
         times(weights[best] / evenShare(layer)),
@@ -86,8 +86,8 @@ function headsTable() {
     });
   });
   return table(
-    `Where every head looks most, ${inWords(queryName(state.layer, chosenQuery()))} asking`,
-    ["head", "looks most at", "weight", "× even share"],
+    `Largest weight of ${inWords(queryName(state.layer, chosenQuery()))} in every head`,
+    ["head", "key token", "weight", "× even share"],
     rows,
   );
 }

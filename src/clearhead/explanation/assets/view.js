@@ -1,4 +1,4 @@
-// What is picked, and everything that follows from it.
+// What is selected, and everything that is drawn from it.
 
 const state = {
   layer: facts.layers[facts.start.layer],
@@ -12,12 +12,11 @@ const state = {
 const element = (id) => document.getElementById(id);
 
 function chosenHead(layer) {
-  const head = `${layerName(layer)}, head ${state.head + 1}`;
+  const head = headName(layer, state.head);
   return layer.windows > 1 ? `${head}, window ${windowIn(layer) + 1} of ${layer.windows}` : head;
 }
 
-
-/** The kept query of a layer that is the picked one, or comes nearest to it. */
+/** The place of the selected query among those kept of a layer, or of the nearest one. */
 function placeIn(layer) {
   const distances = layer.queries.map((query) => Math.abs(query - state.query));
   return distances.indexOf(Math.min(...distances));
@@ -45,32 +44,32 @@ function pickHead(layer, head) {
   render();
 }
 
-/** "The patch at row 2, column 3 looks most at …", with the numbers of this very head. */
+/** "In L3 H2, the patch at row 2, column 3 attends most to …", with the numbers of this head. */
 function sentences() {
   const { layer } = state;
   const weights = chosenWeights();
   const query = chosenQuery();
   const key = state.key ?? largestPlace(weights);
   const even = evenShare(layer);
-  const asker = inWords(queryName(layer, query));
+  const name = inWords(queryName(layer, query));
   const self = isSquare(layer) && key === query;
-  const verb = state.key === null ? "looks most at" : "looks at";
-  const said = [
-    `In ${chosenHead(layer)}, ${asker} ${verb} ${self ? "itself" : inWords(keyName(layer, key))}: ` +
+  const verb = state.key === null ? "attends most to" : "attends to";
+  const parts = [
+    `In ${chosenHead(layer)}, ${name} ${verb} ${self ? "itself" : inWords(keyName(layer, key))}: ` +
       `${percent(weights[key])}, ${times(weights[key] / even)} an even share of ${percent(even)}.`,
   ];
-  if (!self && isSquare(layer)) said.push(`On itself: ${percent(weights[query])}.`);
-  const silencing = facts.influence.silencing.values;
+  if (!self && isSquare(layer)) parts.push(`To itself: ${percent(weights[query])}.`);
+  const masking = facts.influence.masking.values;
   const prefix = facts.grid ? facts.grid.prefix.length : 0;
-  if (silencing && layer.onGrid && key >= prefix) {
-    const fall = silencing[key - prefix];
-    const { label, probability } = facts.answer;
-    said.push(
-      `When no token may look at ${self ? "it" : "that patch"}, in any layer, the probability of ` +
+  if (masking && layer.onGrid && key >= prefix) {
+    const fall = masking[key - prefix];
+    const { label, probability } = facts.prediction;
+    parts.push(
+      `When no token may attend to ${self ? "it" : "that patch"}, in any layer, the probability of ` +
         `${label} goes from ${percent(probability, 2)} to ${percent(probability - fall, 2)}.`,
     );
   }
-  return said.join(" ");
+  return parts.join(" ");
 }
 
 function cellWords(token) {
@@ -97,12 +96,12 @@ function renderMap() {
   const weights = chosenWeights();
   const colour = weightColour(layer);
   const key = state.key ?? largestPlace(weights);
-  const frames = [[key, "asked"]];
-  if (isSquare(layer)) frames.push([chosenQuery(), "asks"]);
+  const frames = [[key, "key"]];
+  if (isSquare(layer)) frames.push([chosenQuery(), "query"]);
   drawMap(element("map").querySelector("canvas"), layer, weights.map(colour), MAP_WIDTH, frames);
-  element("map-title").textContent = `${capital(queryName(layer, chosenQuery()))} asks`;
+  element("map-title").textContent = `Query: ${queryName(layer, chosenQuery())}`;
   element("map-where").textContent =
-    `${capital(chosenHead(layer))} · ${layer.name}` +
+    `${chosenHead(layer)} · ${layer.name}` +
     (layer.onGrid ? "" : " · in order, not as in the picture");
   const photo = element("photo");
   if (photo) {
@@ -151,9 +150,9 @@ function renderMatrix() {
 }
 
 const BAR_WORDS = {
-  fixed: "Weight in per cent, from 0 to 100 for every map here; square-root ramp.",
+  fixed: "Weight in per cent, from 0 to 100 for every map here; square-root scale.",
   times:
-    "Weight as a multiple of an even share, logarithmic; beyond 1/16 and 16 it takes the colour of the end.",
+    "Weight as a multiple of an even share, logarithmic; beyond 1/16 and 16 the colour of the end.",
 };
 
 function renderBar() {
@@ -173,4 +172,106 @@ function renderTables() {
     const place = details.querySelector(".scroll");
     place.replaceChildren(...(details.open ? [make()] : []));
   }
+}
+
+// Thumbnails of every layer and head, for the selected query, on the one scale.
+
+const THUMB_WIDTH = 60;
+const heads = element("heads");
+
+function makeHeads() {
+  facts.layers.forEach((layer, row) => {
+    const line = document.createElement("div");
+    line.setAttribute("role", "row");
+    const name = document.createElement("div");
+    name.setAttribute("role", "rowheader");
+    name.textContent = layerName(layer);
+    name.title = layer.name;
+    line.append(name, ...range(layer.heads).map((head) => makeHead(layer, row, head)));
+    heads.append(line);
+  });
+}
+
+function makeHead(layer, row, head) {
+  const cell = document.createElement("div");
+  cell.setAttribute("role", "gridcell");
+  cell.dataset.layer = String(row);
+  cell.dataset.head = String(head);
+  cell.tabIndex = -1;
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("aria-hidden", "true");
+  const number = document.createElement("span");
+  number.textContent = `H${head + 1}`;
+  number.setAttribute("aria-hidden", "true");
+  cell.append(canvas, number);
+  cell.addEventListener("click", () => pickHead(layer, head));
+  return cell;
+}
+
+const headCells = () => [...heads.querySelectorAll("[role=gridcell]")];
+
+function renderHeads() {
+  for (const cell of headCells()) {
+    const layer = facts.layers[Number(cell.dataset.layer)];
+    const head = Number(cell.dataset.head);
+    const weights = weightsOf(layer, windowIn(layer), head, placeIn(layer));
+    const best = largestPlace(weights);
+    drawMap(cell.querySelector("canvas"), layer, weights.map(weightColour(layer)), THUMB_WIDTH);
+    const chosen = layer === state.layer && head === state.head;
+    cell.tabIndex = chosen ? 0 : -1;
+    cell.setAttribute("aria-selected", String(chosen));
+    cell.setAttribute(
+      "aria-label",
+      `${headName(layer, head)}: largest weight on ${keyName(layer, best)}, ${percent(weights[best])}`,
+    );
+  }
+}
+
+heads.addEventListener("keydown", (event) => {
+  const rows = facts.layers.map((layer, row) =>
+    headCells().filter((cell) => Number(cell.dataset.layer) === row),
+  );
+  const current = headCells().find((cell) => cell.getAttribute("aria-selected") === "true");
+  const next = neighbour(rows, current, event);
+  if (next === undefined) return;
+  event.preventDefault();
+  pickHead(facts.layers[Number(next.dataset.layer)], Number(next.dataset.head));
+  next.focus();
+});
+
+// Three measures of what the prediction depends on, side by side.
+
+/** All tokens of the grid, as in a layer that attends over all of them. */
+const everyToken = facts.grid && {
+  onGrid: true,
+  keys: facts.grid.prefix.length + facts.grid.rows * facts.grid.columns,
+};
+
+function renderInfluence() {
+  for (const name of ["rollout", "relevance"]) {
+    const canvas = element(`${name}-map`);
+    if (!canvas) continue;
+    const { values } = facts.influence[name];
+    const even = 1 / values.length;
+    drawMap(canvas, everyToken, values.map(shareColour(even)), INFLUENCE_WIDTH);
+    drawBar(element(`${name}-bar`), scaleBar(even, "even", [0, 0.01, 0.1, 0.25, 0.5, 1]));
+  }
+  renderMasking();
+}
+
+function renderMasking() {
+  const canvas = element("masking-map");
+  if (!canvas) return;
+  const { values, max } = facts.influence.masking;
+  const colours = values.map((fall) => signedColour(max ? fall / max : 0));
+  const prefix = facts.grid.prefix.map(() => null);
+  drawMap(canvas, everyToken, [...prefix, ...colours], INFLUENCE_WIDTH);
+  drawBar(element("masking-bar"), {
+    colour: (place) => signedColour(2 * place - 1),
+    marks: [
+      [0, points(-max)],
+      [0.5, "0"],
+      [1, points(max)],
+    ],
+  });
 }

@@ -5,11 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
-
-from clearhead.data.preprocessing.any_picture import Picture
-from clearhead.errors import InputError, NothingCapturedError
 from clearhead.explanation.classifiers.named import open_reader
 from clearhead.explanation.classifiers.own import read_with
 from clearhead.explanation.classifiers.reader import Reader, View
@@ -21,6 +16,11 @@ from clearhead.explanation.picture.influence import (
     why_no_flow,
     why_no_silence,
 )
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.errors import InputError, NothingCapturedError
 from clearhead.explanation.picture.kept import Size, choose
 from clearhead.inference import (
     CONFIDENCE_THRESHOLD,
@@ -205,8 +205,8 @@ def _grid(reader: Reader, view: View, sizes: dict[str, Size]) -> Grid | None:
 
 def _layer(record: AttentionRecord, queries: tuple[int, ...], grid: Grid | None) -> Layer:
     every = record.query.shape[-2]
-    chosen = None if len(queries) == every else list(queries)
-    weights = record.stages(queries=chosen).weights.detach().cpu().float()
+    select = None if len(queries) == every else list(queries)
+    weights = record.stages(queries=select).weights.detach().cpu().float()
     weights = weights.reshape(-1, *weights.shape[-3:])
     on_grid = grid is not None and len(weights) == 1 and weights.shape[-1] == grid.num_tokens
     return Layer(

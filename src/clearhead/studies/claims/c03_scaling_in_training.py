@@ -59,8 +59,8 @@ from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_
 from clearhead.studies.measures.scores import unit_queries_and_keys
 from clearhead.studies.stats import share_interval
 from clearhead.studies.table import Budget, Outcome, Trial, Values
+from clearhead.training import TrainingState
 from clearhead.training.config import TrainConfig
-from clearhead.training.state import TrainingState
 
 WIDTH = 64
 HEAD_DIMS = (8, 16, 32, 64)

@@ -50,7 +50,7 @@ from clearhead.studies.measures.classifiers import (
     unseen_digits,
 )
 from clearhead.studies.table import Budget, Outcome, Trial, Values
-from clearhead.training.order import generator_for
+from clearhead.training.batches import generator_for
 
 ARMS = ("vit", "uniform", "cnn")
 NOISES = ("shot noise", "impulse noise")

@@ -57,7 +57,7 @@ from clearhead.studies.measures.influence import (
     silencing_effects,
 )
 from clearhead.studies.table import Budget, Outcome, Trial, Values
-from clearhead.training.order import generator_for
+from clearhead.training.batches import generator_for
 
 RANDOM, INK, GRADIENT = "random", "ink", "pixel gradient"
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, GRADIENT, INK, RANDOM)

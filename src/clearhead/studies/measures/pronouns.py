@@ -185,7 +185,7 @@ def sentence_models(trial: Trial) -> dict[str, TextTransformer]:
     return {
         "causal": first,
         "asked at it": fit_text(on, start=first),
-        "asked afterwards": fit_text(replace(on, asked_pronouns=0.0), start=first),
+        "asked afterwards": fit_text(replace(on, referent_prob=0.0), start=first),
         "untrained": _untrained(both, trial.seed),
         "untrained causal": _untrained(causal, trial.seed),
     }

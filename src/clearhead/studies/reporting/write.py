@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clearhead._atomic import write_all_atomic
 from clearhead.errors import ConfigError
-from clearhead.explanation.picture.write import PAGES
+from clearhead.explanation.files import PAGES
 from clearhead.studies.reporting.found import StudyReport
 from clearhead.studies.reporting.html import to_html
 from clearhead.studies.reporting.markdown import figure_name, to_markdown

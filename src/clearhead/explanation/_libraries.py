@@ -1,0 +1,137 @@
+"""Models of timm and transformers: importing the library, checking folders, loading weights."""
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from clearhead.data.folder import to_image
+from clearhead.data.preprocessing.any_picture import Picture, as_picture
+from clearhead.errors import CheckpointError, ClearheadError, ConfigError
+from clearhead.models.pretrained import SOURCE_FORMATS, hub_answers, library_of, quiet_libraries
+
+MAX_MESSAGE = 100  # characters of a library's own message
+SAVED_BY = {
+    "timm": "timm.models.save_for_hf(model, FOLDER, safe_serialization=True)",
+    "transformers": "model.save_pretrained(FOLDER)",
+}
+NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
+
+
+def import_library(name: str, source: str) -> ModuleType:
+    """Import timm or transformers; the `ConfigError` says what to install where that fails."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{source} needs the library {name}, which cannot be imported ({first_line(error)}); "
+            f"install it: pip install {name}"
+        ) from error
+    except RuntimeError as error:  # torchvision's, where its compiled part does not load
+        raise ConfigError(
+            f"{source} needs the library {name}, which imports torchvision, and that one does not "
+            f"fit this torch ({first_line(error)}); install the two as a pair: "
+            "pip install --force-reinstall torch torchvision"
+        ) from error
+
+
+@contextmanager
+def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterator[bool]:
+    """Turn any failure to load a model into one `CheckpointError`.
+
+    Yields whether files may be fetched: not for a local model, nor where the hub is out of reach,
+    so that its cache is used alone.
+    """
+    reachable = not is_local and hub_answers()
+    with quiet_libraries():
+        try:
+            yield reachable
+        except ClearheadError:
+            raise
+        except Exception as error:  # libraries raise many types
+            if is_local or not _is_missing(error):
+                raise CheckpointError(
+                    f"{source} cannot be loaded ({first_line(error)}); give {alternative}"
+                ) from error
+            reason = "they are not there" if reachable else "the Hugging Face hub is out of reach"
+            raise CheckpointError(
+                f"the weights of {source} could not be fetched: {reason}, and no copy is in the "
+                f"cache; fetch them once where there is a network, or give {alternative}"
+            ) from error
+
+
+def check_folder(folder: Path, library: Literal["timm", "transformers"]) -> None:
+    """Raise `CheckpointError` unless the folder holds a model of the library, as safetensors."""
+    config = _config(folder)
+    maker = library_of(config)
+    if maker != library:
+        reason = f"its config.json is not {library}'s"
+        if not (folder / "config.json").is_file():
+            reason = "it has no config.json"
+        elif NAMED_BY[library] not in config:
+            reason = f"its config.json names no {NAMED_BY[library]}"
+        advice = f"save one there: {SAVED_BY[library]}"
+        if maker is not None:
+            advice = f"{SOURCE_FORMATS[maker].format(folder)} for a model of {maker}"
+        raise CheckpointError(f"{folder} holds no model of {library} ({reason}); {advice}")
+    names = [path.name for path in folder.glob("*.safetensors")]
+    if not names or (library == "timm" and "model.safetensors" not in names):
+        raise CheckpointError(
+            f"{folder} holds no model.safetensors, and a pickle such as pytorch_model.bin is never "
+            f"loaded; save the model with {SAVED_BY[library]}"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, shortened, or else its type."""
+    kind = type(error).__name__
+    line = (str(error).strip() or kind).splitlines()[0].rstrip(".: ")
+    if isinstance(error, KeyError):
+        line = f"{kind}: {line}"
+    return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE].rstrip()} …"
+
+
+def open_photo(image: Picture, channels: int) -> Image.Image:
+    """The whole picture in its own size, RGB or grey; `ImageError` if it cannot be decoded."""
+    picture = as_picture(image)
+    pixels = to_image(picture, (picture.height, picture.width), channels)
+    return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
+
+
+def denormalize(
+    inputs: Float[Tensor, "1 channels height width"],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> UInt8[Tensor, "channels height width"]:
+    """The pixels of a normalised picture: inputs · std + mean, as bytes."""
+    shape = (1, -1, 1, 1)
+    values = inputs * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
+    return (values[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+
+
+def _config(folder: Path) -> dict[str, object]:
+    try:
+        saved = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Whether files could not be found or fetched, by this error or one that caused it."""
+    while error is not None:
+        name = type(error).__name__
+        if isinstance(error, ConnectionError | TimeoutError | FileNotFoundError):
+            return True
+        if name in ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "URLError"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

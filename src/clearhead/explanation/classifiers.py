@@ -1,0 +1,221 @@
+"""Models with their preprocessing or tokenizer, opened by the name that a person gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from clearhead.data.pixels import normalize
+from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data.text.sentences import QUESTIONS, is_decided_by_its_last_word
+from clearhead.data.text.words import MASK, WordTokenizer
+from clearhead.errors import ConfigError, InputError
+from clearhead.inference import prepare, uses_digit_preprocessing
+from clearhead.insight import Grid, grid_of
+from clearhead.models import ImageModel, Model, TextTransformer, load
+
+TIMM, HF = "timm:", "hf:"
+MAX_PREDICTED_WORDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageInput:
+    """A picture after preprocessing.
+
+    Attributes:
+        inputs: what the model takes.
+        pixels: the same before normalisation, for display.
+        is_ink: whether pixels are light ink on a dark background, as in MNIST.
+        warnings: what makes a prediction doubtful, such as "low contrast".
+        is_empty: whether the picture shows nothing to classify.
+    """
+
+    inputs: Float[Tensor, "1 channels height width"]
+    pixels: UInt8[Tensor, "channels height width"]
+    is_ink: bool = False
+    warnings: tuple[str, ...] = ()
+    is_empty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageClassifier:
+    """An image classifier with its preprocessing.
+
+    Attributes:
+        name: what the model is called in reports.
+        model: maps `ImageInput.inputs` to logits, or to an object that has them as `.logits`.
+        class_names: the classes in the order of the logits; empty for a model without classes.
+        preprocess: makes a model input of a picture.
+        warnings: remarks that hold for every picture.
+    """
+
+    name: str
+    model: nn.Module
+    class_names: tuple[str, ...]
+    preprocess: Callable[[Picture], ImageInput]
+    warnings: tuple[str, ...] = ()
+
+    def grid(self, model_input: ImageInput) -> Grid | None:
+        """The grid of patches for pictures of this size; None where the model does not say."""
+        height, width = model_input.inputs.shape[-2:]
+        try:
+            return grid_of(self.model, (int(height), int(width)))
+        except ConfigError:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextInput:
+    """A text after tokenization.
+
+    Attributes:
+        tokens: words or pieces of words, with special tokens such as [CLS].
+        run: runs the model on them.
+        warnings: remarks for the user.
+    """
+
+    tokens: tuple[str, ...]
+    run: Callable[[], object]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPrediction:
+    """The likeliest words after a question about a pronoun, with their probabilities."""
+
+    question: str
+    words: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextModel:
+    """A text model with its tokenizer.
+
+    Attributes:
+        name: what the model is called in reports.
+        description: its size, in one line.
+        model: the module.
+        tokenize: makes a model input of a text.
+        predict: predicts what a pronoun refers to; None for models not trained for that.
+    """
+
+    name: str
+    description: str
+    model: nn.Module
+    tokenize: Callable[[str], TextInput]
+    predict: Callable[[str], TextPrediction | None] = field(default=lambda _: None)
+
+
+def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextModel:
+    """Load a model by name, with its preprocessing or its tokenizer.
+
+    Args:
+        source: one of Clearhead's models ("digits", "sentences", "sentences-causal", a saved
+            folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME" or "timm:FOLDER" for a model
+            of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image classifier or a text model of
+            transformers.
+
+    Returns:
+        An `ImageClassifier` or a `TextModel`, in evaluation mode.
+
+    Raises:
+        ConfigError: a library is not installed, or the name is incomplete.
+        CheckpointError: the weights are missing or damaged.
+    """
+    name = str(source)
+    if name in (TIMM, HF):
+        raise ConfigError(
+            f"{name} names no model; give {TIMM}vit_tiny_patch16_224, {HF}OWNER/NAME or a folder"
+        )
+    if name.startswith(TIMM):
+        from clearhead.explanation._timm import open_timm
+
+        return open_timm(name.removeprefix(TIMM))
+    if name.startswith(HF):
+        from clearhead.explanation._transformers import open_transformers
+
+        return open_transformers(name.removeprefix(HF))
+    return classifier_of(load(name), name)
+
+
+def classifier_of(model: Model, name: str) -> ImageClassifier | TextModel:
+    """One of Clearhead's models that is loaded already; it is put into evaluation mode."""
+    model.eval()
+    return _text_model(model, name) if isinstance(model, TextTransformer) else _images(model, name)
+
+
+def _images(model: ImageModel, name: str) -> ImageClassifier:
+    config = model.config
+
+    def preprocess(image: Picture) -> ImageInput:
+        prepared = prepare(image, config)
+        return ImageInput(
+            inputs=normalize(prepared.pixels[None], config),
+            pixels=prepared.pixels,
+            is_ink=uses_digit_preprocessing(config),
+            warnings=prepared.warnings,
+            is_empty=not prepared.found,
+        )
+
+    return ImageClassifier(name=name, model=model, class_names=config.labels, preprocess=preprocess)
+
+
+def _text_model(model: TextTransformer, name: str) -> TextModel:
+    config, tokenizer = model.config, WordTokenizer(model.config.vocabulary)
+
+    def tokenize(text: str) -> TextInput:
+        encoded = tokenizer.encode(text)
+        if len(encoded.ids) > config.context_length:
+            raise InputError(
+                f"the text has {len(encoded.ids)} words and signs, this model takes at most "
+                f"{config.context_length}; give a shorter one"
+            )
+        words = " and ".join(f"“{word}”" for word in encoded.unknown)
+        unknown = f"outside the model's vocabulary, replaced by [unknown]: {words}"
+        return TextInput(
+            tokens=encoded.tokens,
+            run=lambda: model(torch.tensor([encoded.ids])),
+            warnings=(unknown,) if words else (),
+        )
+
+    direction = "causal" if config.causal else "bidirectional"
+    return TextModel(
+        name=name,
+        description=(
+            f"a tiny model: {_num_parameters(model):,} parameters, {config.depth} layers of "
+            f"{config.num_heads} heads, {len(config.vocabulary)} words, {direction}"
+        ),
+        model=model,
+        tokenize=tokenize,
+        predict=lambda text: predict_referent(model, text),
+    )
+
+
+@torch.no_grad()
+def predict_referent(model: TextTransformer, text: str) -> TextPrediction | None:
+    """The model's continuation of the text with "which one ?".
+
+    None unless the text has the shape of the training sentences ("the … … the … because it was …"),
+    its words are known, and the question fits into the context.
+    """
+    tokenizer = WordTokenizer(model.config.vocabulary)
+    question = QUESTIONS["noun"]
+    encoded = tokenizer.encode(f"{text} {question} {MASK} .")
+    is_applicable = is_decided_by_its_last_word(text) and encoded.unknown == ()
+    if not is_applicable or len(encoded.ids) > model.config.context_length:
+        return None
+    position = len(encoded.ids) - (3 if model.config.causal else 2)
+    logits: Tensor = model(torch.tensor([encoded.ids]))[0, position]
+    best = logits.softmax(dim=0).topk(min(MAX_PREDICTED_WORDS, len(logits)))
+    words = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return TextPrediction(
+        question=question.removesuffix(" the"),
+        words=tuple((tokenizer.vocabulary[word], probability) for word, probability in words),
+    )
+
+
+def _num_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

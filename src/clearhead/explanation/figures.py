@@ -1,0 +1,168 @@
+"""Explanations as still figures."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from torch import Tensor
+
+from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
+from clearhead.explanation.tables import model_name, percent, picture_name, points
+from clearhead.explanation.texts import TextExplanation
+from clearhead.insight.plots import (
+    OUTLINE,
+    bare,
+    draw_picture,
+    draw_signed,
+    draw_weights,
+    multiples_bar,
+    weight_bar,
+    words_figure,
+)
+
+THUMBNAIL, TOP = 1.1, 3.3  # inches
+DIM = 0.02  # below this the fixed scale has one dark blue for everything
+NOTE = "Measures with different meanings; none of them is ground truth."
+
+
+def picture_figure(explanation: Explanation) -> Figure:
+    """The model input and three measures above, every layer and head for one query below.
+
+    The query is the one that the page begins with. All weights are on one scale, from 0 to 100 %,
+    or where none comes near its colours, as multiples of an even share.
+    """
+    query = first_view(explanation)["query"]
+    rows = [_row(explanation, layer, query) for layer in explanation.layers]
+    largest = max(float(row.max()) for row in rows)
+    heads = max(len(row) for row in rows)
+    width, height = max(11.0, THUMBNAIL * heads + 3.0), THUMBNAIL * len(rows) + 1.0
+    figure = Figure(figsize=(width, TOP + height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[TOP, height])
+    above, below = parts
+    _draw_prediction(above, explanation, is_dim=largest < DIM)
+    _draw_heads(below, explanation, query, rows, largest)
+    return figure
+
+
+def text_figure(explanation: TextExplanation) -> Figure:
+    """One query token: a row for each layer. Several: a matrix for each layer."""
+    attention, tokens = explanation.attention, explanation.tokens
+    shares = [x.weights.masked_fill(~x.visible, torch.nan) for x in attention]
+    labels = [x.label for x in attention]
+    queries = [tokens[query] for query in explanation.queries]
+    note = explanation.heads_label
+    if any(x.isnan().any() for x in shares):
+        note += "; hatched: masked"
+    if len(queries) == 1:
+        panels, rows = [(explanation.model, torch.cat(shares))], labels
+        title = f"Attention of “{queries[0]}”: {note}"
+    else:
+        panels, rows = list(zip(labels, shares, strict=True)), queries
+        title = f"Attention, a row for each query token: {note}"
+    return words_figure(panels, rows, tokens, title=title)
+
+
+def _row(explanation: Explanation, layer: LayerWeights, query: int) -> Tensor:
+    """The weights of this query, or the nearest one kept; whole matrices outside the grid."""
+    if not layer.on_grid or explanation.grid is None:
+        return layer.weights[0]
+    return layer.weights[0, :, layer.nearest(query)]
+
+
+def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: bool) -> None:
+    row: list[Axes] = list(np.ravel(figure.subplots(1, 4)))
+    picture, *panels = row
+    draw_picture(picture, explanation.pixels)
+    picture.set_title("model input", fontsize=9)
+    label = explanation.label if explanation.label is not None else "no prediction"
+    if explanation.probabilities:
+        label += f", {percent(explanation.probability)}"
+    title = f"{picture_name(explanation)}, {model_name(explanation.model)}: {label}"
+    figure.suptitle(title, parse_math=False)
+    grid = explanation.grid
+    for axes, (name, influence) in zip(panels, explanation.influences.items(), strict=True):
+        axes.set_title(name, fontsize=9)
+        values = (influence.shares() if name == "relevance" else influence).values
+        if values is None or grid is None:
+            axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=9)
+            bare(axes)
+        elif name == "masking":
+            _draw_masking(axes, values.reshape(grid.rows, grid.columns), explanation)
+        else:
+            even = 1.0 / grid.num_tokens if is_dim else None
+            picture_below = explanation.pixels if explanation.is_ink else None
+            draw_weights(axes, grid.fold(values), picture=picture_below, even_share=even)
+            axes.set_xlabel("share of the whole, scale below", fontsize=7)
+    figure.supxlabel(NOTE, fontsize=8)
+
+
+def _draw_masking(axes: Axes, falls: Tensor, explanation: Explanation) -> None:
+    limit = float(falls.abs().max())
+    draw_signed(axes, falls, limit)
+    if explanation.is_ink:
+        _, height, width = explanation.pixels.shape
+        rows, columns = falls.shape
+        across = (np.arange(width) + 0.5) * columns / width
+        down = (np.arange(height) + 0.5) * rows / height
+        ink = explanation.pixels[0].numpy()
+        axes.contour(across, down, ink, [127.5], colors=[OUTLINE], linewidths=1.0)
+    axes.set_xlabel(f"fall in points: {points(-limit)} (orange) to {points(limit)}", fontsize=7)
+
+
+def _draw_heads(
+    figure: SubFigure, explanation: Explanation, query: int, rows: list[Tensor], largest: float
+) -> None:
+    grid, is_dim = explanation.grid, largest < DIM
+    panels = figure.subplots(len(rows), max(map(len, rows)), squeeze=False)
+    for line, layer, row in zip(panels, explanation.layers, rows, strict=True):
+        number = explanation.layer_names.index(layer.name) + 1
+        line[0].set_ylabel(f"L{number}\n{layer.name}", fontsize=6)
+        for head, axes in enumerate(line):
+            if head < len(row):
+                _draw_head(axes, explanation, layer, row[head], query, is_dim=is_dim)
+            else:
+                axes.set_visible(False)
+    for head, axes in enumerate(panels[0]):
+        axes.set_title(f"H{head + 1}", fontsize=8)
+    keys = {row.shape[-1] for row in rows}
+    even = 1.0 / keys.pop() if len(keys) == 1 else None
+    bar = multiples_bar if is_dim else weight_bar
+    bar(cast("Figure", figure), panels.ravel().tolist(), even)
+    token = f"the {grid.names()[query]}" if grid is not None else "each token"
+    heading = f"Attention of {token} in every layer (L) and head (H), counted from 1"
+    if is_dim:
+        heading += f"\nlargest weight {percent(largest)}: shown as multiples of an even share"
+    figure.suptitle(heading, fontsize=10)
+
+
+def _draw_head(
+    axes: Axes,
+    explanation: Explanation,
+    layer: LayerWeights,
+    row: Tensor,
+    query: int,
+    *,
+    is_dim: bool,
+) -> None:
+    """One query over the patches; where a layer has other tokens, its whole matrix."""
+    grid = explanation.grid
+    even = 1.0 / row.shape[-1] if is_dim else None
+    if not layer.on_grid or grid is None:
+        draw_weights(axes, row, even_share=even)
+        return
+    patch = layer.queries[layer.nearest(query)] - grid.num_prefix_tokens
+    has_cell = layer.num_queries == grid.num_tokens and patch >= 0
+    draw_weights(
+        axes,
+        grid.fold(row),
+        picture=explanation.pixels if explanation.is_ink else None,
+        query_cell=divmod(patch, grid.columns) if has_cell else None,
+        even_share=even,
+    )
+    if grid.num_prefix_tokens:
+        prefix = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]
+        axes.set_xlabel(f"{prefix}: {percent(float(grid.prefix(row).sum()))}", fontsize=6)

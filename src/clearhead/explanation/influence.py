@@ -1,0 +1,134 @@
+"""Three measures of what a prediction depends on; they differ, and none of them is ground truth.
+
+- rollout: where information can have come from, through all layers, whatever the class
+- relevance: attention weighted by its gradient, for the predicted class
+- masking: how far the predicted class's probability falls when no token may attend to a patch
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearhead.errors import CaptureError, InputError
+from clearhead.insight import Grid, Part, rollout
+from clearhead.insight.ablation import without_part
+from clearhead.insight.forward import probabilities
+from clearhead.insight.propagation import Relevance, read_out, relevance_of
+from clearhead.recording import Recording
+
+MAX_MASKED_PATCHES = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Influence:
+    """One number for each token, or None and the reason.
+
+    Rollout and relevance have a number for all tokens, masking for the patches alone.
+    """
+
+    values: Float[Tensor, " tokens"] | None = None
+    reason: str = ""
+
+    def shares(self) -> "Influence":
+        """The values as shares of their sum; unchanged where the sum is not positive."""
+        if self.values is None or not float(self.values.sum()) > 0:
+            return self
+        return Influence(values=self.values / self.values.sum())
+
+    def __repr__(self) -> str:
+        if self.values is None:
+            return f"Influence(reason={self.reason!r})"
+        return f"Influence({len(self.values)} tokens)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerShape:
+    """The shape of one layer's attention; `windows` counts matrices that one picture has a head."""
+
+    windows: int
+    heads: int
+    queries: int
+    keys: int
+
+    @property
+    def weights_per_query(self) -> int:
+        """The number of weights of one query over all windows and heads."""
+        return self.windows * self.heads * self.keys
+
+
+def why_no_rollout(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
+    """Why attention cannot be followed from layer to layer; empty if it can."""
+    if any(shape.windows > 1 for shape in shapes):
+        return (
+            "this model attends inside windows, and nothing says where they lie, so attention "
+            "cannot be followed through the layers"
+        )
+    if grid is None:
+        return "the model does not say where its patches lie"
+    tokens = grid.num_tokens
+    others = sum((shape.queries, shape.keys) != (tokens, tokens) for shape in shapes)
+    if not others:
+        return ""
+    verb = "does" if others == 1 else "do"
+    return (
+        f"{others} of {len(shapes)} layers {verb} not attend from all {tokens} tokens to all of "
+        "them (pooling does not), so attention cannot be followed through the layers"
+    )
+
+
+def why_no_masking(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
+    """Why a patch cannot be masked in every layer; empty if it can.
+
+    Only the keys have to be the tokens of the grid, whichever the queries are.
+    """
+    if grid is None or any(shape.windows > 1 for shape in shapes):
+        return why_no_rollout(shapes, grid)
+    others = sum(shape.keys != grid.num_tokens for shape in shapes)
+    if others:
+        return f"in {others} of {len(shapes)} layers the keys are other tokens than the grid's"
+    if grid.num_patches > MAX_MASKED_PATCHES:
+        return (
+            f"it takes one forward pass a patch, and {grid.num_patches} are too many "
+            f"(at most {MAX_MASKED_PATCHES})"
+        )
+    return ""
+
+
+def measure_relevance(score: Float[Tensor, " 1"], recording: Recording) -> Relevance | str:
+    """The relevance of every token for a score computed inside the capture, or the reason."""
+    try:
+        return relevance_of(score, recording)
+    except (InputError, CaptureError) as error:
+        return str(error)
+
+
+def measure_rollout(recording: Recording, readout: Sequence[int]) -> Influence:
+    """Rollout from the tokens that the classifier reads out, a distribution over all tokens."""
+    try:
+        with torch.no_grad():
+            return Influence(values=read_out(rollout(recording)[0], readout).detach().cpu())
+    except (InputError, CaptureError) as error:
+        return Influence(reason=str(error))
+
+
+def measure_masking(
+    model: nn.Module, inputs: Float[Tensor, "1 channels height width"], grid: Grid, label: int
+) -> Influence:
+    """The fall of the class's probability when no query may attend to the patch.
+
+    In every layer and head the softmax then shares that patch's weight among the other keys; the
+    patch's own token still passes through the residual connections.
+    """
+    before = probabilities(model, inputs)[0, label]
+    falls = torch.zeros(grid.num_patches, dtype=torch.float64)
+    for patch in range(grid.num_patches):
+        try:
+            around = without_part(Part(patch=patch), "mask", grid=grid)
+            after = probabilities(model, inputs, around=around)
+        except (InputError, CaptureError) as error:
+            return Influence(reason=str(error))
+        falls[patch] = before - after[0, label]
+    return Influence(values=falls)

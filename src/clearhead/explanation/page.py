@@ -1,0 +1,191 @@
+"""Explanations as one HTML file: the values that the templates show."""
+
+from base64 import b64encode
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib import colormaps
+from numpy import ndarray
+from PIL import Image
+from torch import Tensor
+
+from clearhead.explanation.figures import text_figure
+from clearhead.explanation.html import data_uri, render_page
+from clearhead.explanation.influence import Influence
+from clearhead.explanation.pictures import Explanation, first_view
+from clearhead.explanation.tables import (
+    even_share,
+    influence_table,
+    model_name,
+    percent,
+    picture_name,
+    proof_table,
+    rank_correlations,
+    text_tables,
+)
+from clearhead.explanation.texts import TextExplanation
+from clearhead.insight import Foreground
+from clearhead.insight.plots import figure_bytes
+
+# In this order they make one script; each file says what it is for.
+SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
+ONE = 65535  # stands for a weight of 1, so that rounding moves a weight by at most 0.0008 %
+FEW_HEADS, MAX_CLASSES, MAX_OPEN_PROOFS = 4, 10, 12
+
+
+def picture_page(explanation: Explanation) -> str:
+    """The page of a picture: prediction, attention, influence, proof."""
+    picture = picture_name(explanation)
+    label = explanation.label if explanation.label is not None else "no prediction"
+    proofs = proof_table(explanation)
+    return render_page(
+        "picture.html",
+        styles=("base.css", "picture.css"),
+        scripts=SCRIPTS,
+        title=f"{picture}: {label}",
+        explanation=explanation,
+        picture=picture,
+        model=model_name(explanation.model),
+        png=data_uri(_png(explanation.pixels), "image/png"),
+        kind=_kind(explanation),
+        classes=_likeliest(explanation),
+        notes=omissions(explanation),
+        influence_table=influence_table(explanation),
+        correlations=rank_correlations(explanation),
+        proofs=proofs,
+        proofs_open=len(proofs.rows) <= MAX_OPEN_PROOFS,
+        percent=percent,
+        facts=facts(explanation),
+        weights=_weights(explanation),
+        cividis=_base64(_cividis()),
+        ink=_base64(explanation.pixels.numpy().tobytes()) if explanation.is_ink else "",
+    )
+
+
+def text_page(explanation: TextExplanation) -> str:
+    """The page of a text: a figure and its tables."""
+    return render_page(
+        "text.html",
+        title=explanation.text,
+        explanation=explanation,
+        model=model_name(explanation.model),
+        figure=data_uri(figure_bytes(text_figure(explanation), "svg"), "image/svg+xml"),
+        tables=text_tables(explanation),
+        even_share=even_share(explanation),
+        percent=percent,
+    )
+
+
+def facts(explanation: Explanation) -> dict[str, Any]:
+    """What the page's script needs besides weights and pixels."""
+    _, height, width = explanation.pixels.shape
+    grid = explanation.grid
+    blank: list[bool] = []
+    if grid is not None and explanation.is_ink:
+        blank = Foreground.of(explanation.pixels[None], grid).background[0].tolist()
+    layers, offset = [], 0
+    for layer in explanation.layers:
+        windows, heads, _, keys = layer.weights.shape
+        layers.append(
+            {
+                "name": layer.name,
+                "windows": windows,
+                "heads": heads,
+                "keys": keys,
+                "queries": layer.queries,
+                "numQueries": layer.num_queries,
+                "onGrid": layer.on_grid,
+                "offset": offset,
+            }
+        )
+        offset += layer.weights.numel()
+    return {
+        "prediction": {"label": explanation.label, "probability": explanation.probability},
+        "picture": {
+            "width": width,
+            "height": height,
+            "ink": explanation.is_ink,
+            "blank": blank,
+        },
+        "grid": grid
+        and {
+            "rows": grid.rows,
+            "columns": grid.columns,
+            "prefix": grid.names()[: grid.num_prefix_tokens],
+        },
+        "names": explanation.layer_names,
+        "layers": layers,
+        "start": first_view(explanation),
+        "influence": {
+            "rollout": _influence(explanation.rollout),
+            "relevance": _influence(explanation.relevance.shares()),
+            "masking": _influence(explanation.masking),
+        },
+    }
+
+
+def omissions(explanation: Explanation) -> str:
+    """What the page does not hold, and how to get it; empty if it holds everything."""
+    parts = []
+    if explanation.omitted_layers:
+        kept, every = len(explanation.layers), len(explanation.layer_names)
+        parts.append(
+            f"{kept} of {every} layers {'is' if kept == 1 else 'are'} in this file; --layers picks "
+            "others, by number from 1 or by the names listed under Proof"
+        )
+    thinned = [layer for layer in explanation.layers if not layer.is_complete]
+    if thinned:
+        kept, every = len(thinned[0].queries), thinned[0].num_queries
+        parts.append(
+            f"in {len(thinned)} of them, only {kept} of {every} queries are kept, "
+            "evenly spread over the picture; a click selects the nearest one"
+        )
+    return "; ".join(parts)
+
+
+def _kind(explanation: Explanation) -> str:
+    """Classes for the style: ink or a photo, and whether heads fit beside the map."""
+    heads = max(layer.weights.shape[1] for layer in explanation.layers)
+    return ("ink" if explanation.is_ink else "photo") + (" few" if heads <= FEW_HEADS else "")
+
+
+def _likeliest(explanation: Explanation) -> list[tuple[str, float]]:
+    """All classes where they are few, else the most probable ones."""
+    pairs = list(zip(explanation.class_names, explanation.probabilities, strict=False))
+    if len(pairs) <= MAX_CLASSES:
+        return pairs
+    return sorted(pairs, key=lambda pair: -pair[1])[: MAX_CLASSES // 2]
+
+
+def _influence(influence: Influence) -> dict[str, Any]:
+    if influence.values is None:
+        return {"values": None, "max": 0}
+    return {
+        "values": [round(value, 9) for value in influence.values.tolist()],
+        "max": float(influence.values.abs().max()),
+    }
+
+
+def _weights(explanation: Explanation) -> str:
+    """The weights of all layers, one after the other, as little-endian 16-bit numbers."""
+    parts = (np.rint(layer.weights.clamp(0, 1).numpy() * ONE) for layer in explanation.layers)
+    return _base64(b"".join(part.astype("<u2").tobytes() for part in parts))
+
+
+def _cividis() -> bytes:
+    """The 256 colours of cividis, three bytes each (Nuñez, Anderton & Renslow 2018)."""
+    colours: ndarray = colormaps["cividis"](np.arange(256), bytes=True)
+    return colours[:, :3].tobytes()
+
+
+def _png(pixels: UInt8[Tensor, "channels height width"]) -> bytes:
+    content = BytesIO()
+    image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
+    image.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def _base64(content: bytes) -> str:
+    return b64encode(content).decode("ascii")

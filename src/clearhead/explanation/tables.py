@@ -1,0 +1,225 @@
+"""Explanations as numbers in words, tables and CSV; layers, heads and tokens count from 1."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clearhead.explanation.pictures import Explanation, LayerWeights, rounded
+from clearhead.explanation.texts import TextExplanation, TextWeights
+from clearhead.insight.tables import NOT_VISIBLE
+from clearhead.insight.tables import percent as whole_percent
+
+SPACE = "\u00a0"  # never at the end of a line
+
+
+class Table(NamedTuple):
+    """A caption, the headings of the columns, and rows that begin with their heading."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in per cent, as the page's script formats it; small ones are "<0.1 %"."""
+    smallest = 10**-digits
+    if 0 < 100 * share < smallest / 2:
+        return f"<{smallest:g}{SPACE}%"
+    return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def points(fall: float) -> str:
+    """Percentage points with their sign."""
+    text = f"{abs(100 * fall):.2f}"
+    if float(text) == 0:
+        return "0.00"
+    return ("−" if fall < 0 else "+") + text
+
+
+def picture_name(explanation: Explanation) -> str:
+    """The picture's file name, without its folders."""
+    return Path(explanation.image).name or explanation.image
+
+
+def model_name(name: str) -> str:
+    """The model's name; of a folder its own name, without those above it."""
+    maker, colon, rest = name.rpartition(":")
+    if rest.count("/") > 1 or rest.startswith(("/", ".", "~")):
+        rest = Path(rest).name
+    return f"{maker}{colon}{rest}"
+
+
+def influence_table(explanation: Explanation) -> Table | None:
+    """The measures of every token; None where there are none."""
+    grid = explanation.grid
+    columns: dict[str, list[str]] = {}
+    for name, influence in explanation.influences.items():
+        values = (influence.shares() if name == "relevance" else influence).values
+        if values is None or grid is None:
+            continue
+        if name == "masking":
+            blank = [""] * grid.num_prefix_tokens
+            columns["Masking, points"] = [*blank, *map(points, values.tolist())]
+        else:
+            columns[name.capitalize()] = list(map(percent, values.tolist()))
+    if grid is None or not columns:
+        return None
+    rows = list(zip(grid.names(), *columns.values(), strict=True))
+    return Table("What the prediction depends on", ("token", *columns), rows)
+
+
+def proof_table(explanation: Explanation) -> Table:
+    """The errors of every layer's recorded weights."""
+    return Table(
+        "Largest errors of each layer",
+        ("layer", "row sums − 1", "weight on masked keys", "weights · V − output", "tolerance"),
+        [
+            (
+                proof.name,
+                f"{proof.row_sum_error:.1e}",
+                f"{proof.masked_mass:.1e}",
+                f"{proof.output_error:.1e}",
+                f"{proof.tolerance:.1e}",
+            )
+            for proof in explanation.proofs
+        ],
+    )
+
+
+def rank_correlations(explanation: Explanation) -> dict[tuple[str, str], float]:
+    """Spearman's rank correlation over the patches, for each pair of measures that has one."""
+    from scipy.stats import rankdata
+
+    grid = explanation.grid
+    if grid is None or grid.num_patches < 3:
+        return {}
+    ranks: dict[str, Tensor] = {}
+    for name, influence in explanation.influences.items():
+        if influence.values is not None:
+            patches = influence.values[-grid.num_patches :]
+            ranks[name] = torch.from_numpy(rankdata(patches.numpy()))
+    varied = [name for name, values in ranks.items() if float(values.std()) > 0]
+    return {
+        (a, b): float(torch.corrcoef(torch.stack([ranks[a], ranks[b]]))[0, 1])
+        for i, a in enumerate(varied)
+        for b in varied[i + 1 :]
+    }
+
+
+def picture_csv(explanation: Explanation) -> str:
+    """A row for each query of each head with a column for each key; then the three measures.
+
+    Windows are numbered where a layer has several.
+    """
+    rows: list[Sequence[object]] = [
+        ("measure", "layer", "window", "head", "query", *_key_names(explanation))
+    ]
+    for layer in explanation.layers:
+        rows += _weight_rows(layer, explanation)
+    for measure, influence in explanation.influences.items():
+        values = influence.values
+        if values is not None and explanation.grid is not None:
+            blank = [""] * (explanation.grid.num_tokens - len(values))
+            rows.append((measure, "", "", "", "prediction", *blank, *rounded(values)))
+    return _csv(rows)
+
+
+def text_csv(explanation: TextExplanation) -> str:
+    """A row for each layer, query token and key token, counted from 0.
+
+    Without a weight where the query cannot attend to the key.
+    """
+    tokens = explanation.tokens
+    rows: list[Sequence[object]] = [
+        ("layer", "head", "query", "query_token", "key", "key_token", "weight")
+    ]
+    for part in explanation.attention:
+        head = "mean" if part.head is None else part.head
+        for row, query in enumerate(explanation.queries):
+            pairs = zip(part.weights[row].tolist(), part.visible[row].tolist(), strict=True)
+            for key, (weight, visible) in enumerate(pairs):
+                shown = weight if visible else ""
+                rows.append((part.name, head, query, tokens[query], key, tokens[key], shown))
+    return _csv(rows)
+
+
+def text_tables(explanation: TextExplanation) -> list[Table]:
+    """One table for each query word, or for all words one a layer; in per cent."""
+    unit = f"attention weights in per cent, {explanation.heads_label}"
+    tokens = explanation.tokens
+    if len(explanation.queries) == len(tokens):
+        return [
+            Table(
+                f"{part.label}: {unit}; a row for each query token",
+                ("query", *tokens),
+                [(token, *_cells(part, row)) for row, token in enumerate(tokens)],
+            )
+            for part in explanation.attention
+        ]
+    labels = [part.label for part in explanation.attention]
+    return [
+        Table(
+            f"“{tokens[query]}” (word {query + 1}): {unit}",
+            ("token", *labels),
+            list(zip(tokens, *(_cells(x, row) for x in explanation.attention), strict=True)),
+        )
+        for row, query in enumerate(explanation.queries)
+    ]
+
+
+def even_share(explanation: TextExplanation) -> str:
+    """What each token would get if all visible ones got the same, in words."""
+    counts = explanation.num_visible()
+    if not counts:
+        return "no token is visible to any other"
+    if counts == (len(explanation.tokens),):
+        return f"even share: {number(1 / counts[0])}"
+    masked = f"; {NOT_VISIBLE} masked"
+    if len(counts) == 1:
+        return f"even share: {number(1 / counts[0])}, of {counts[0]} visible tokens{masked}"
+    return (
+        f"even share: {number(1 / counts[-1])} to {number(1 / counts[0])}, of {counts[-1]} to "
+        f"{counts[0]} visible tokens{masked}"
+    )
+
+
+def number(share: float) -> str:
+    """A share in whole per cent, without the sign."""
+    return whole_percent(share).removesuffix(" %")
+
+
+def _cells(part: TextWeights, row: int) -> Iterator[str]:
+    for weight, visible in zip(part.weights[row].tolist(), part.visible[row].tolist(), strict=True):
+        yield number(weight) if visible else NOT_VISIBLE
+
+
+def _key_names(explanation: Explanation) -> Sequence[str]:
+    if explanation.grid is not None and all(layer.on_grid for layer in explanation.layers):
+        return explanation.grid.names()
+    num_keys = max(layer.weights.shape[-1] for layer in explanation.layers)
+    return [f"token {place + 1}" for place in range(num_keys)]
+
+
+def _weight_rows(layer: LayerWeights, explanation: Explanation) -> Iterator[list[Any]]:
+    grid = explanation.grid
+    is_square = layer.num_queries == layer.weights.shape[-1]
+    kind = "token" if is_square else "query"
+    names = [f"{kind} {query + 1}" for query in layer.queries]
+    if layer.on_grid and is_square and grid is not None:
+        names = [grid.names()[query] for query in layer.queries]
+    for window, heads in enumerate(layer.weights):
+        window_number = window + 1 if len(layer.weights) > 1 else ""
+        for head, matrix in enumerate(heads):
+            for name, row in zip(names, rounded(matrix), strict=True):
+                yield ["weights", layer.name, window_number, head + 1, name, *row]
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows(rows)
+    return content.getvalue()

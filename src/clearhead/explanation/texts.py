@@ -1,0 +1,204 @@
+"""The attention between the tokens of a text, as plain data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from clearhead.errors import InputError
+from clearhead.explanation._selection import Layers, select_layers
+from clearhead.explanation.classifiers import TextModel, TextPrediction
+from clearhead.insight.weights import visible_of, weights_of
+from clearhead.recording import AttentionRecord, capture
+
+Heads: TypeAlias = Literal["mean", "each"] | int
+
+MAX_QUERIES = 64
+PRONOUNS = ("it", "he", "she", "they", "him", "her", "them")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextWeights:
+    """The attention weights of one head, or the mean over the heads of a layer.
+
+    Attributes:
+        layer: the position among the model's attention layers, from 0.
+        name: the module's path, as in `capture`.
+        head: from 0; None for the mean.
+        num_heads: the number of heads in the layer.
+        weights: of the explained query tokens on all tokens.
+        visible: False where the model masks a token (in a causal model those that come later).
+    """
+
+    layer: int
+    name: str
+    head: int | None
+    num_heads: int
+    weights: Float[Tensor, "queries tokens"]
+    visible: Bool[Tensor, "queries tokens"]
+
+    @property
+    def label(self) -> str:
+        """Layer and head as people count them, from 1: "L2 H3"; "L2" for the mean."""
+        layer = f"L{self.layer + 1}"
+        return layer if self.head is None else f"{layer} H{self.head + 1}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON has them, from 0."""
+        return {
+            "layer": self.name,
+            "head": self.head,
+            "num_heads": self.num_heads,
+            "weights": self.weights.tolist(),
+            "visible": self.visible.tolist(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextExplanation:
+    """Which tokens the words of a text attend to.
+
+    Attributes:
+        text: the text.
+        model: what the model is called.
+        description: the model's size, in one line.
+        tokens: the tokens of the text.
+        queries: the positions of the query tokens that are explained, from 0.
+        attention: their weights, layer by layer.
+        num_verified: the number of attention layers whose recorded weights were verified.
+        warnings: remarks on the text.
+        prediction: what the pronoun refers to, by the model; None where that is not predicted.
+    """
+
+    text: str
+    model: str
+    description: str
+    tokens: tuple[str, ...]
+    queries: tuple[int, ...]
+    attention: tuple[TextWeights, ...]
+    num_verified: int
+    warnings: tuple[str, ...]
+    prediction: TextPrediction | None
+
+    @property
+    def heads_label(self) -> str:
+        """Which heads the weights are of: "single heads", or "mean of 4 heads in each layer"."""
+        if self.attention[0].head is not None:
+            return "single heads"
+        counts = sorted({weights.num_heads for weights in self.attention})
+        return f"mean of {' or '.join(map(str, counts))} heads in each layer"
+
+    def num_visible(self) -> tuple[int, ...]:
+        """How many tokens the query tokens can attend to, each number once, ascending.
+
+        An even share is one of that many.
+        """
+        counts = {int(n) for weights in self.attention for n in weights.visible.sum(dim=-1)}
+        return tuple(sorted(counts - {0}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it; layers, heads and positions count from 0."""
+        words = [
+            {"word": word, "probability": probability}
+            for word, probability in (self.prediction.words if self.prediction else ())
+        ]
+        return {
+            "text": self.text,
+            "model": self.model,
+            "counted_from": 0,
+            "description": self.description,
+            "tokens": list(self.tokens),
+            "queries": [{"position": x, "token": self.tokens[x]} for x in self.queries],
+            "attention": [weights.to_dict() for weights in self.attention],
+            "num_verified": self.num_verified,
+            "warnings": list(self.warnings),
+            "prediction": self.prediction
+            and {"question": self.prediction.question, "words": words},
+        }
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 40 else f"{self.text[:39]}…"
+        return (
+            f"TextExplanation({text!r}, model={self.model!r}, {len(self.queries)} of "
+            f"{len(self.tokens)} tokens as queries, {len(self.attention)} weight matrices)"
+        )
+
+    def _repr_html_(self) -> str:
+        from clearhead.explanation.html import render
+        from clearhead.explanation.tables import text_tables
+
+        return render("notebook_text.html", explanation=self, tables=text_tables(self))
+
+
+def explain_text(
+    model: TextModel, text: str, *, layers: Layers = None, heads: Heads = "mean", word: str | None
+) -> TextExplanation:
+    """Run the model on a text under a capture, verify the weights, and keep some of them."""
+    model_input = model.tokenize(text)
+    with torch.no_grad(), capture() as recording:
+        model_input.run()
+    proofs = recording.verify()
+    queries = _queries(model_input.tokens, word)
+    attention = []
+    for name in select_layers(recording.names, layers):
+        layer, record = recording.names.index(name), recording[name]
+        attention += [
+            _weights(record, layer, head, queries) for head in _chosen_heads(record, heads)
+        ]
+    return TextExplanation(
+        text=text,
+        model=model.name,
+        description=model.description,
+        tokens=model_input.tokens,
+        queries=queries,
+        attention=tuple(attention),
+        num_verified=len(proofs),
+        warnings=model_input.warnings,
+        prediction=model.predict(text),
+    )
+
+
+def _queries(tokens: Sequence[str], word: str | None) -> tuple[int, ...]:
+    lower = [token.lower() for token in tokens]
+    if word is not None:
+        found = tuple(place for place, token in enumerate(lower) if token == word.lower())
+        if not found:
+            known = ", ".join(dict.fromkeys(tokens))
+            raise InputError(f"there is no word {word!r} in this text; there are: {known}")
+        return found
+    pronouns = tuple(place for place, token in enumerate(lower) if token in PRONOUNS)
+    if not pronouns and len(tokens) > MAX_QUERIES:
+        raise InputError(
+            f"the text has {len(tokens)} tokens, too many for a table of all (at most "
+            f"{MAX_QUERIES}); name a word to explain"
+        )
+    return pronouns or tuple(range(len(tokens)))
+
+
+def _chosen_heads(record: AttentionRecord, heads: Heads) -> Sequence[int | None]:
+    num_heads = int(record.shape[-3])
+    if heads == "mean":
+        return [None]
+    if heads == "each":
+        return range(num_heads)
+    if not 0 <= heads < num_heads:
+        raise InputError(f"{record.name} has {num_heads} heads, numbered from 0; got {heads}")
+    return [heads]
+
+
+def _weights(
+    record: AttentionRecord, layer: int, head: int | None, queries: Sequence[int]
+) -> TextWeights:
+    weights = weights_of(record, images=0, heads=head, queries=list(queries))
+    visible = visible_of(record, images=0, heads=head, queries=list(queries))
+    return TextWeights(
+        layer=layer,
+        name=record.name,
+        head=head,
+        num_heads=int(record.shape[-3]),
+        weights=weights.reshape(-1, *weights.shape[-2:]).double().mean(dim=0),
+        visible=visible.reshape(-1, *visible.shape[-2:]).any(dim=0),
+    )

@@ -1,0 +1,288 @@
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import clearhead as ch
+from clearhead.errors import ConfigError, ImageError, InputError, NothingCapturedError
+from clearhead.explanation import Explanation, ImageClassifier, ImageInput, explain
+from clearhead.inference import prepare
+from clearhead.insight.tokens import Grid
+from clearhead.models.build import build
+from clearhead.models.config import CNNConfig, ViTConfig
+from tests.insight.reference import plain_probabilities
+
+
+def double_inputs(path: Path) -> tuple[Any, Tensor]:
+    model = ch.load().double()
+    pixels = prepare(path, model.config).pixels[None].double() / 255
+    return model, (pixels - model.config.mean[0]) / model.config.std[0]
+
+
+def plain_weights(model: Any, inputs: Tensor) -> Tensor:
+    """Every layer's and head's weights in float64, by loops over heads."""
+    recorded: dict[tuple[int, int], Tensor] = {}
+
+    def record(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
+        recorded[layer, head] = weights[0]
+        return weights @ values
+
+    plain_probabilities(model, inputs, record)
+    return torch.stack([torch.stack([recorded[i, h] for h in range(4)]) for i in range(6)])
+
+
+def test_weights_and_prediction_are_those_of_a_forward_pass_by_hand(
+    nine: Explanation, digits: list[Path]
+) -> None:
+    model, inputs = double_inputs(digits[9])
+    weights = torch.stack([layer.weights[0] for layer in nine.layers]).double()
+    torch.testing.assert_close(weights, plain_weights(model, inputs), atol=2e-6, rtol=0)
+    probabilities = plain_probabilities(model, inputs)[0]
+    np.testing.assert_allclose(nine.probabilities, probabilities, atol=1e-6)
+    assert (nine.label, nine.probability) == ("9", max(nine.probabilities))
+    assert nine.runner_up_probability == sorted(nine.probabilities)[-2]
+    assert nine.runner_up == str(int(probabilities.argsort()[-2]))
+
+
+def test_the_prediction_is_that_of_predict(digits: list[Path]) -> None:
+    model = ch.load()
+    for path in digits[::5]:
+        explained, predicted = explain(model, path), ch.predict(model, path)
+        assert explained.label == predicted.label
+        assert explained.warnings == predicted.warnings
+        assert explained.probability == pytest.approx(predicted.probability, abs=1e-5)
+
+
+def test_masking_is_the_fall_when_no_token_may_attend_to_a_patch(
+    nine: Explanation, digits: list[Path]
+) -> None:
+    model, inputs = double_inputs(digits[9])
+    before = plain_probabilities(model, inputs)[0, 9]
+    expected = []
+    for patch in range(16):
+
+        def without(
+            layer: int, head: int, weights: Tensor, values: Tensor, patch: int = patch
+        ) -> Tensor:
+            masked = weights.clone()
+            masked[..., patch] = 0
+            return masked / masked.sum(-1, keepdim=True) @ values
+
+        expected.append(before - plain_probabilities(model, inputs, without)[0, 9])
+    assert nine.masking.values is not None
+    torch.testing.assert_close(nine.masking.values, torch.stack(expected), atol=1e-5, rtol=0)
+    assert float(nine.masking.values.abs().max()) > 0.1  # or the test would say little
+
+
+def test_rollout_is_the_product_of_the_layers_averaged_over_tokens(
+    nine: Explanation, digits: list[Path]
+) -> None:
+    flow = torch.eye(16, dtype=torch.float64)
+    for heads in plain_weights(*double_inputs(digits[9])):
+        flow = (0.5 * torch.eye(16) + 0.5 * heads.mean(0)) @ flow
+    assert nine.rollout.values is not None
+    torch.testing.assert_close(nine.rollout.values, flow.mean(0), atol=1e-6, rtol=0)
+
+
+def test_relevance_follows_the_gradient_of_the_predicted_class(
+    nine: Explanation, digits: list[Path]
+) -> None:
+    model, inputs = double_inputs(digits[9])
+    kept: list[Tensor] = []
+
+    def attend(attn: Any, x: Tensor) -> Tensor:
+        query, key, value = attn.qkv(x).unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-1, -2) / 4).softmax(-1)
+        weights.retain_grad()
+        kept.append(weights)
+        joined: Tensor = attn.proj((weights @ value).transpose(1, 2).flatten(2))
+        return joined
+
+    x = model.embedded(inputs)
+    for block in model.blocks:
+        x = x + attend(block.attn, block.norm1(x))
+        x = x + block.mlp(block.norm2(x))
+    model.head(model.pooled(model.norm(x)))[0, 9].backward()
+    flow = torch.eye(16, dtype=torch.float64)
+    for weights in kept:
+        assert weights.grad is not None
+        flow = flow + (weights.grad * weights).clamp_min(0).mean(1)[0] @ flow
+    expected = (flow - torch.eye(16)).mean(0)
+    assert nine.relevance.values is not None
+    torch.testing.assert_close(nine.relevance.values, expected.detach(), atol=1e-7, rtol=1e-3)
+
+
+def test_every_layer_is_verified_and_the_graph_is_released(nine: Explanation) -> None:
+    assert nine.layer_names == tuple(f"blocks.{i}.attn" for i in range(6))
+    assert [proof.name for proof in nine.proofs] == list(nine.layer_names)
+    assert all(proof.holds for proof in nine.proofs)
+    tensors = [layer.weights for layer in nine.layers]
+    influences = (nine.rollout, nine.relevance, nine.masking)
+    tensors += [x.values for x in influences if x.values is not None]
+    assert len(tensors) == 9
+    assert not any(x.requires_grad for x in tensors)
+
+
+def test_the_model_is_unchanged_afterwards(digits: list[Path]) -> None:
+    model: Any = ch.load().train()
+    model.blocks[0].eval()
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    classifier = ImageClassifier(
+        name="mine", model=model, class_names=tuple("0123456789"), preprocess=noise
+    )
+    explain(classifier, digits[0])
+    assert model.training
+    assert not model.blocks[0].training
+    assert all(x.grad is None for x in model.parameters())
+    assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
+
+
+def noise(image: object) -> ImageInput:
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(1, 1, 28, 28, generator=generator)
+    return ImageInput(inputs=inputs, pixels=torch.zeros(1, 28, 28, dtype=torch.uint8))
+
+
+def test_chosen_layers_are_kept_and_all_are_verified(digits: list[Path]) -> None:
+    explanation = explain("digits", digits[3], layers=[0, "blocks.4.*", -1])
+    kept = ["blocks.0.attn", "blocks.4.attn", "blocks.5.attn"]
+    assert [layer.name for layer in explanation.layers] == kept
+    assert explanation.omitted_layers == ("blocks.1.attn", "blocks.2.attn", "blocks.3.attn")
+    assert len(explanation.proofs) == 6
+    whole = explain("digits", digits[3])
+    assert torch.equal(explanation.layers[1].weights, whole.layers[4].weights)
+    assert explanation.rollout.values is not None
+    assert whole.rollout.values is not None
+    assert torch.equal(explanation.rollout.values, whole.rollout.values)
+
+
+def test_an_empty_picture_has_no_prediction() -> None:
+    explanation = explain("digits", np.zeros((40, 30), dtype=np.uint8))
+    assert (explanation.label, explanation.probabilities) == (None, ())
+    assert explanation.warnings == ("no digit found",)
+    assert explanation.image == "picture"
+    assert len(explanation.layers) == 6
+    assert explanation.rollout.values is not None
+    for influence in (explanation.relevance, explanation.masking):
+        assert (influence.values, influence.reason) == (None, "there is no prediction")
+
+
+def test_a_class_token_is_part_of_the_grid(photo: Path) -> None:
+    torch.manual_seed(0)
+    model = build(
+        ViTConfig(
+            image_size=(30, 21), patch_size=(6, 7), in_channels=3, embed_dim=12, depth=2,
+            num_heads=3, pool="class", num_classes=3, class_names=("a", "b", "c"),
+        )
+    )  # fmt: skip
+    explanation = explain(model, photo, name="my photo")
+    assert explanation.grid == Grid(5, 3, 1, ("class token",))
+    assert [layer.weights.shape for layer in explanation.layers] == [(1, 3, 16, 16)] * 2
+    assert all(layer.on_grid and layer.is_complete for layer in explanation.layers)
+    assert (explanation.image, explanation.model) == ("my photo", "VisionTransformer")
+    assert explanation.pixels.shape == (3, 30, 21)
+    assert not explanation.is_ink
+    values = [explanation.rollout.values, explanation.relevance.values]
+    assert [None if x is None else len(x) for x in values] == [16, 16]
+    assert explanation.masking.values is not None
+    assert len(explanation.masking.values) == 15
+
+
+def test_a_model_without_attention_is_named(digits: list[Path]) -> None:
+    with pytest.raises(
+        NothingCapturedError, match="no attention was recorded in ConvNet, a ConvNet; only"
+    ):
+        explain(build(CNNConfig(widths=(2,))), digits[1])
+
+
+def test_a_model_without_a_known_grid_still_has_its_matrices() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.flatten(2).transpose(1, 2)
+            logits: Tensor = self.head(self.attention(tokens, tokens, tokens)[0].mean(1))
+            return logits
+
+    def preprocess(image: object) -> ImageInput:
+        return ImageInput(
+            inputs=torch.randn(1, 6, 1, 7), pixels=torch.zeros(1, 1, 7, dtype=torch.uint8)
+        )
+
+    classifier = ImageClassifier(
+        name="odd", model=Odd(), class_names=("a", "b", "c", "d"), preprocess=preprocess
+    )
+    explanation = explain(classifier, np.zeros((3, 3), dtype=np.uint8))
+    assert explanation.grid is None
+    (layer,) = explanation.layers
+    assert (layer.name, layer.on_grid, layer.weights.shape) == ("attention", False, (1, 2, 7, 7))
+    assert explanation.label in classifier.class_names
+    for influence in (explanation.rollout, explanation.relevance, explanation.masking):
+        assert influence.values is None
+        assert "does not say where its patches lie" in influence.reason
+
+
+def test_windows_with_as_many_tokens_as_the_grid_are_not_on_it() -> None:
+    class Windows(nn.Module):
+        """Two windows of six tokens, on a grid that has six patches as well."""
+
+        grid, num_prefix_tokens = (2, 3), 0
+        config = SimpleNamespace(image_shape=(4, 3))
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(5, 1, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.reshape(2, 6, 1).expand(-1, -1, 5)
+            logits: Tensor = self.attention(tokens, tokens, tokens)[0].mean((0, 1))[None]
+            return logits
+
+    def preprocess(image: object) -> ImageInput:
+        return ImageInput(
+            inputs=torch.ones(1, 1, 4, 3), pixels=torch.zeros(1, 4, 3, dtype=torch.uint8)
+        )
+
+    classifier = ImageClassifier(
+        name="odd", model=Windows(), class_names=tuple("abcde"), preprocess=preprocess
+    )
+    explanation = explain(classifier, np.zeros((3, 3), dtype=np.uint8))
+    assert explanation.layers[0].weights.shape == (2, 1, 6, 6)
+    assert not explanation.layers[0].on_grid
+    assert "attends inside windows" in explanation.masking.reason
+
+
+def test_a_broken_picture_and_an_unknown_model_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(ImageError, match=r"notes\.png: .*not a picture"):
+        explain("digits", tmp_path / "notes.png")
+    with pytest.raises(
+        InputError, match=r"got Linear; .*say how pictures are preprocessed: ImageClassifier\("
+    ):
+        explain(nn.Linear(2, 3), tmp_path / "notes.png")  # type: ignore[call-overload]
+
+
+def test_results_have_a_short_repr_and_an_image_for_notebooks(nine: Explanation) -> None:
+    assert repr(nine).startswith("Explanation(")
+    assert "label='9', probability=0.91" in repr(nine)
+    assert len(repr(nine)) < 200
+    assert repr(nine.layers[2]) == "LayerWeights('blocks.2.attn', 1×4×16×16)"
+    assert repr(nine.rollout) == "Influence(16 tokens)"
+    some = replace(nine, layers=nine.layers[:1], image="<b>nine</b>")
+    html = some._repr_html_()
+    assert "&lt;b&gt;nine&lt;/b&gt;" in html
+    assert html.count('src="data:image/png;base64,') == 1
+
+
+def test_options_for_texts_are_refused_for_pictures(digits: list[Path]) -> None:
+    for options in ({"word": "it"}, {"heads": "each"}):
+        with pytest.raises(ConfigError, match="for texts, and VisionTransformer takes pictures"):
+            explain(ch.load(), digits[0], **options)
