@@ -21,7 +21,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 
+from clearhead.training import Callback
 from tests.frozen.pictures import pictures
 
 FOLDER = Path(__file__).parent
@@ -102,7 +102,7 @@ CLOSELY = 500  # digits whose logits are kept
 def digits() -> Arrays:
     """The shipped digit model on MNIST's test digits: labels, largest probabilities, logits."""
     import clearhead as ch
-    from clearhead.data.pixels import normalize
+    from clearhead.data import normalize
 
     model, dataset = ch.load(), ch.load_dataset("mnist", "test")
     with torch.inference_mode():
@@ -125,7 +125,7 @@ def sentences() -> Arrays:
     sum of exp.
     """
     import clearhead as ch
-    from clearhead.data.text.words import WordTokenizer
+    from clearhead.data import WordTokenizer
 
     found: Arrays = {}
     for name in TEXT_MODELS:
@@ -147,25 +147,25 @@ def sentences() -> Arrays:
 
 
 def attended() -> Json:
-    """Whom words attend to in two sentences: every head, from the pronoun and from the last."""
+    """Attention in two sentences: every head, from the pronoun and from the last token."""
     import clearhead as ch
 
     found: Json = {}
     for name in TEXT_MODELS:
         for sentence in (SENTENCES[0], SENTENCES[8]):
-            told = ch.attend(sentence, name, head="each")
-            answer = told.answer
+            result = ch.explain(ch.load(name), sentence, heads="each")
+            prediction = result.prediction
             found[f"{name}: {sentence}"] = {
-                "tokens": list(told.tokens),
-                "asking": list(told.asking),
-                "layers": list(told.layers),
-                "heads": list(told.heads),
-                "verified": told.verified,
-                "remarks": list(told.remarks),
-                "answer": answer and {"question": answer.question, "words": _plain(answer.words)},
+                "tokens": list(result.tokens),
+                "asking": list(result.queries),
+                "layers": [part.layer for part in result.attention],
+                "heads": [part.num_heads for part in result.attention],
+                "verified": result.num_verified,
+                "remarks": list(result.warnings),
+                "answer": prediction
+                and {"question": prediction.question, "words": _plain(prediction.words)},
                 "weights": [
-                    [_rounded(told.shares(table, row)) for row in range(len(told.asking))]
-                    for table in range(len(told.tables))
+                    [_rounded(row.tolist()) for row in part.weights] for part in result.attention
                 ],
             }
     return found
@@ -233,7 +233,7 @@ def training() -> Json:
 
 def small_images() -> Any:
     """Three kinds of noisy pictures of 6 × 6 pixels, as a data set."""
-    from clearhead.data.images import ImageDataset
+    from clearhead.data import ImageDataset
 
     generator = torch.Generator().manual_seed(7)
     labels = torch.randint(0, 3, (101,), generator=generator)
@@ -275,49 +275,64 @@ def small_text_settings(*, causal: bool, **changes: Any) -> Any:
 
 
 def _image_training(optimizer: str, *, average: float) -> Json:
-    import clearhead as ch
+    log = _Log()
+    from clearhead.training import fit
 
-    with tempfile.TemporaryDirectory() as folder:
-        config = small_image_settings(optimizer=optimizer, average=average)
-        trained = ch.train(config, small_images(), Path(folder))
-        return {"log": _log(Path(folder)), "weights": _norms(trained.model)}
+    config = small_image_settings(optimizer=optimizer, average=average)
+    state = fit(config, small_images(), callback=log)
+    return {"log": log.epochs, "weights": _norms(state.result)}
 
 
 def _text_trainings() -> Json:
-    """A causal model, and one that fills in hidden words and starts from its weights."""
-    from clearhead.training.text_job import run_text_job
+    """A causal model, and one that fills in masked words and starts from its weights."""
+    import clearhead as ch
 
     found: Json = {}
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder, "first"), Path(folder, "second")
-        for out, causal, start in ((first, True, ""), (second, False, str(first))):
-            done = run_text_job(small_text_settings(causal=causal, start=start), out, device="cpu")
+        for out, causal, start in ((first, True, None), (second, False, str(first))):
+            config = small_text_settings(causal=causal, start=start)
+            done = ch.train(config, out=out, device="cpu", progress=False)
             found["causal text" if causal else "text"] = {
                 "log": _log(out),
-                "weights": _norms(done.trained.model),
-                "right": [float(score.correct) for score in done.scores or ()],
+                "weights": _norms(done.model),
+                "right": [float(score.correct) for score in done.scores],
             }
     return found
 
 
 def _image_fit() -> Json:
-    from clearhead.studies.fit import fit
+    from clearhead.training import fit
 
-    losses: list[float] = []
-    model = fit(
-        small_image_settings(), small_images(), watch=lambda state: losses.append(state.sums.loss)
-    )
-    return {"losses": _rises(losses), "weights": _norms(model)}
+    log = _Log()
+    model = fit(small_image_settings(), small_images(), callback=log).result
+    return {"losses": log.losses, "weights": _norms(model)}
 
 
 def _text_fit(*, causal: bool) -> Json:
-    from clearhead.studies.fit import fit_text
+    from clearhead.training import fit
 
-    losses: list[float] = []
-    model = fit_text(
-        small_text_settings(causal=causal), watch=lambda state: losses.append(state.sums.loss)
-    )
-    return {"losses": _rises(losses), "weights": _norms(model)}
+    log = _Log()
+    model = fit(small_text_settings(causal=causal), callback=log).result
+    return {"losses": log.losses, "weights": _norms(model)}
+
+
+class _Log(Callback):
+    """Keeps the metrics of each epoch and the sum of losses after each step."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Json] = []
+        self.losses: list[float] = []
+        self._sum = 0.0
+
+    def on_step(self, state: Any, loss: float) -> None:
+        self.losses.append(state.sums.loss - self._sum)
+        self._sum = state.sums.loss
+
+    def on_epoch(self, state: Any, metrics: dict[str, float]) -> None:
+        kept = ("epoch", "loss", "accuracy", "learning_rate")
+        self._sum = 0.0
+        self.epochs.append({"step": state.step} | {key: metrics[key] for key in kept})
 
 
 def _log(folder: Path) -> list[Json]:
@@ -325,11 +340,6 @@ def _log(folder: Path) -> list[Json]:
     kept = ("step", "epoch", "loss", "accuracy", "learning_rate")
     lines = (folder / "log.jsonl").read_text("utf-8").splitlines()
     return [{key: value for key, value in json.loads(one).items() if key in kept} for one in lines]
-
-
-def _rises(sums: list[float]) -> list[float]:
-    """The loss of each step, summed over its answers."""
-    return [after - before for before, after in pairwise([0.0, *sums])]
 
 
 def _norms(model: torch.nn.Module) -> dict[str, float]:
@@ -476,23 +486,33 @@ PAGE_DIGITS = 50
 
 
 def reported() -> Json:
-    """What a report tells of one picture beside weights: as JSON, and as its page has it."""
-    from clearhead.explanation.picture.payload import facts
-    from clearhead.explanation.picture.tables import to_json
+    """The explanation of one picture without its weights: as JSON, and as its page has it."""
+    from clearhead.explanation.page import facts
 
-    told = json.loads(to_json(_explained()))
-    for layer in told["layers"]:
+    result = _explained().to_dict()
+    for layer in result["layers"]:
         del layer["weights"]
-    for proof in told["proofs"]:  # figures of rounding
-        del proof["row_sum_error"], proof["masked_mass"], proof["output_error"], proof["tolerance"]
-    return {"json": _shorter(told), "page": _shorter(json.loads(facts(_explained())))}
+    result["proofs"] = [{"name": proof["name"]} for proof in result["proofs"]]  # rounding differs
+    page = json.loads(json.dumps(facts(_explained())))
+    renamed = {
+        "omitted_layers": "left_out",
+        "masking": "silencing",
+        "max": "most",
+        "prediction": "answer",
+    }
+    return {"json": _renamed(_shorter(result), renamed), "page": _renamed(_shorter(page), renamed)}
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """Today's keys by the names that were frozen."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
+    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
 
 
 def reported_weights() -> Arrays:
-    """The weights in that report, by layer."""
-    from clearhead.explanation.picture.tables import to_json
-
-    layers = json.loads(to_json(_explained()))["layers"]
+    """The weights in that explanation, by layer."""
+    layers = _explained().to_dict()["layers"]
     return {layer["name"]: np.array(layer["weights"], np.float32) for layer in layers}
 
 
@@ -545,9 +565,9 @@ def page_reference() -> ndarray:
 
 @cache
 def _explained() -> Any:
-    from clearhead.explanation.picture.explanation import explain
+    import clearhead as ch
 
-    return explain(pictures()[REPORTED], name=REPORTED)
+    return ch.explain("digits", pictures()[REPORTED], name=REPORTED)
 
 
 def _element(html: str, name: str) -> str:
