@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from clearhead.attention import attention_stages
-from clearhead.data.preprocessing.strokes import rasterise
+from clearhead.data import rasterise
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels, rounded_model
 from clearhead.models.build import load

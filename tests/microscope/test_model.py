@@ -8,7 +8,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.microscope.page import build_page
 from clearhead.microscope.reference import rounded_model
 from clearhead.models.build import build, load

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from clearhead.data.preprocessing.strokes import CANVAS, rasterise
+from clearhead.data import rasterise
+from clearhead.data.preprocessing.strokes import CANVAS
 from clearhead.microscope.payload import examples
 from tests.microscope.looking import Microscope
 

@@ -9,7 +9,8 @@ import torch
 from playwright.sync_api import expect
 from torch import Tensor
 
-from clearhead.data.text.words import WordTokenizer, split_words
+from clearhead.data import WordTokenizer
+from clearhead.data.tokenizer import split_words
 from clearhead.microscope.reference import rounded_model
 from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
 from clearhead.models.build import load

@@ -52,7 +52,7 @@ def ready_page() -> str:
 
 def measure() -> dict[str, object]:
     """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
-    from clearhead.data.datasets import load_dataset
+    from clearhead.data import load_dataset
     from clearhead.inference import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.inference import ModelInput, Prediction, predict_inputs
 from clearhead.models.pretrained import ImageModel
