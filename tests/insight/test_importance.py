@@ -15,7 +15,6 @@ from clearhead.insight.importance import (
     RELEVANCE,
     ROLLOUT,
     VALUES,
-    joined_norms,
     standard_maps,
     value_norms,
 )
@@ -40,14 +39,6 @@ def projection() -> nn.Linear:
     return projection
 
 
-def contributions(record: AttentionRecord, projection: nn.Linear, head: int) -> np.ndarray:
-    """(batch queries keys embed_dim): weight · value · W_O of one head."""
-    weight = projection.weight.detach().numpy()
-    projected = record.value[:, head].numpy() @ weight[:, 7 * head : 7 * head + 7].T
-    product: np.ndarray = record.weights[:, head].numpy()[..., None] * projected[:, None]
-    return product
-
-
 def test_norms_are_weight_times_norm_of_value(record: AttentionRecord) -> None:
     weights, value = record.weights.numpy(), record.value.numpy()
     vectors = weights[..., None] * value[:, :, None]
@@ -58,23 +49,14 @@ def test_with_the_projection_norms_are_those_added_to_the_residual_stream(
     record: AttentionRecord, projection: nn.Linear
 ) -> None:
     result = value_norms(record, projection)
+    weight = projection.weight.detach().numpy()
     for head in range(2):
-        expected = np.linalg.norm(contributions(record, projection, head), axis=-1)
-        np.testing.assert_allclose(result[:, head], expected)
+        projected = record.value[:, head].numpy() @ weight[:, 7 * head : 7 * head + 7].T
+        vectors = record.weights[:, head].numpy()[..., None] * projected[:, None]
+        np.testing.assert_allclose(result[:, head], np.linalg.norm(vectors, axis=-1))
     assert torch.equal(result, value_norms(record, projection.weight))
     with pytest.raises(InputError, match=r"heads · value_dim = 14\), .* got \(14, 13\)"):
         value_norms(record, torch.zeros(14, 13))
-
-
-def test_contributions_of_all_heads_add_up_to_the_output_of_the_layer(
-    record: AttentionRecord, projection: nn.Linear
-) -> None:
-    total = sum(contributions(record, projection, head) for head in range(2))
-    result = joined_norms(record, projection)
-    np.testing.assert_allclose(result, np.linalg.norm(total, axis=-1))
-    output = nn.functional.linear(record.output.transpose(1, 2).flatten(2), projection.weight)
-    np.testing.assert_allclose(np.sum(total, axis=2), output.detach(), atol=1e-12)
-    assert bool((result <= value_norms(record, projection).sum(dim=1) + 1e-12).all())
 
 
 def test_grouped_queries_share_their_values() -> None:

@@ -182,8 +182,7 @@ def test_other_file_formats_and_pictures_out_of_range_are_refused(tmp_path: Path
 def test_matrices_of_all_heads_and_layers_are_thumbnails_on_one_scale(
     recording: Recording,
 ) -> None:
-    matrices = [weight_matrix(record, GRID) for record in recording.records]
-    figure = matrices_figure(matrices, image=3)
+    figure = matrices_figure([weight_matrix(x, GRID, image=3) for x in recording.records])
     drawn = panels(figure)
     assert len(drawn) == 6
     for place, axes in enumerate(drawn):
@@ -191,35 +190,33 @@ def test_matrices_of_all_heads_and_layers_are_thumbnails_on_one_scale(
         assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0.0, 1.0)
     assert [axes.get_ylabel() for axes in drawn[::2]] == list(recording.names)
     assert [axes.get_title() for axes in drawn[:2]] == ["head 1", "head 2"]
-    mean = weight_matrix(recording[0], GRID, images=0, mean_heads=True)
+    mean = weight_matrix(recording[0], GRID, mean_heads=True)
     assert len(panels(matrices_figure([mean]))) == 1
-    with pytest.raises(InputError, match="no image 4"):
-        matrices_figure(matrices, image=4)
-    with pytest.raises(InputError, match="needs layers with equally many, got"):
+    with pytest.raises(InputError, match="equally many heads, got"):
         matrices_figure([weight_matrix(torch.rand(1, heads, 3, 3), Grid(1, 3)) for heads in (2, 3)])
 
 
 def test_thumbnails_of_a_query_show_the_share_of_the_class_token(recording: Recording) -> None:
-    maps = [query_map(record, GRID.token(2, 3), GRID) for record in recording.records]
-    figure = maps_figure(maps, image=1)
+    maps = [query_map(record, GRID.token(2, 3), GRID, image=1) for record in recording.records]
+    figure = maps_figure(maps)
     for place, axes in enumerate(panels(figure)):
         expected = maps[place // 2]
-        np.testing.assert_allclose(numbers(axes), expected.patches[1, place % 2])
-        share = 100 * float(expected.prefix[1, place % 2, 0])
+        np.testing.assert_allclose(numbers(axes), expected.patches[place % 2])
+        share = 100 * float(expected.prefix[place % 2, 0])
         assert axes.get_xlabel() in (f"class token {share:.0f} %", "class token <1 %")
         assert corners(axes) == {(2, 1)}
     assert "the patch at row 2, column 3 attends to" in figure.get_suptitle()
 
 
 def test_one_query_is_drawn_beside_the_model_input(recording: Recording) -> None:
-    result = query_map(recording[2], GRID.token(4, 1), GRID)
+    result = query_map(recording[2], GRID.token(4, 1), GRID, image=2)
     picture = torch.rand(1, 35, 33)
-    figure = query_figure(result, image=2, picture=picture)
+    figure = query_figure(result, picture=picture)
     drawn = panels(figure)
     np.testing.assert_allclose(numbers(drawn[0]), picture[0], atol=1e-6)
     for head, axes in enumerate(drawn[1:]):
-        np.testing.assert_allclose(numbers(axes), result.patches[2, head])
-        row, column = divmod(int(result.patches[2, head].argmax()), 3)
+        np.testing.assert_allclose(numbers(axes), result.patches[head])
+        row, column = divmod(int(result.patches[head].argmax()), 3)
         assert axes.get_xlabel().startswith(f"most: row {row + 1}, column {column + 1}: ")
         assert "class token" in axes.get_xlabel()
     assert figure.get_suptitle().startswith("blocks.2.attn: what the patch at row 4, column 1")
@@ -230,7 +227,7 @@ def test_without_a_picture_every_weight_is_written_in_its_cell(recording: Record
     axes = panels(query_figure(result))[0]
     assert len(axes.texts) == 15
     assert axes.texts[4].get_position() == (1.5, 1.5)
-    share = 100 * float(result.patches[0, 0, 1, 1])
+    share = 100 * float(result.patches[0, 1, 1])
     assert axes.texts[4].get_text() in (f"{share:.0f} %", "<1 %")
     assert not axes.patches  # the class token has no patch to frame
 

@@ -18,7 +18,6 @@ from clearhead.insight.propagation import (
     read_out,
     relevance_of,
     rollout,
-    rollout_by_layer,
 )
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
@@ -92,14 +91,6 @@ def test_rows_and_not_columns_are_scaled_to_sum_to_one() -> None:
     torch.testing.assert_close(result, expected.double())
     nothing = rollout([torch.zeros(1, 2, 3, 3)])  # a token that attends to nothing keeps its own
     assert torch.equal(nothing[0], torch.eye(3, dtype=torch.float64))
-
-
-def test_rollout_by_layer_is_the_rollout_of_the_first_layers() -> None:
-    layers = random_layers()
-    result = rollout_by_layer(layers)
-    assert result.shape == (5, 3, 7, 7)
-    for count in (1, 2, 3):
-        torch.testing.assert_close(result[:, count - 1], rollout(layers[:count]))
 
 
 def test_rollout_of_a_recording_is_that_of_its_weights() -> None:

@@ -10,7 +10,6 @@ from clearhead.insight.weights import (
     query_map,
     records_of,
     weight_matrix,
-    weights_of,
 )
 from clearhead.recording import AttentionRecord, Recording, capture
 
@@ -37,53 +36,40 @@ def numpy_weights(record: AttentionRecord) -> np.ndarray:
     return result
 
 
+@pytest.mark.parametrize("from_tensor", [False, True])
 def test_a_map_holds_the_weights_of_its_query_arranged_as_the_patches(
-    recording: Recording,
+    recording: Recording, from_tensor: bool
 ) -> None:
-    expected = numpy_weights(recording[1])
-    result = query_map(recording[1], GRID.token(4, 2), GRID)
-    assert (result.layer, result.query) == ("blocks.1.attn", "patch at row 4, column 2")
-    assert result.patches.shape == (5, 2, 5, 3)
-    np.testing.assert_allclose(result.patches.flatten(2), expected[:, :, 11, 1:])
-    np.testing.assert_allclose(result.prefix[..., 0], expected[:, :, 11, 0])
-    assert result.even_share == 1 / 16
-    assert repr(result) == "QueryMap(blocks.1.attn, patch at row 4, column 2, 5 × 2 × 5 × 3)"
-
-
-def test_heads_stay_apart_unless_their_mean_is_asked_for(recording: Recording) -> None:
-    apart = query_map(recording[0], 3, GRID)
-    mean = query_map(recording[0], 3, GRID, mean_heads=True)
-    assert mean.patches.shape == (5, 5, 3)
-    torch.testing.assert_close(mean.patches, (apart.patches[:, 0] + apart.patches[:, 1]) / 2)
-    torch.testing.assert_close(mean.prefix, (apart.prefix[:, 0] + apart.prefix[:, 1]) / 2)
-    matrix = weight_matrix(recording[0], GRID, mean_heads=True).weights
-    np.testing.assert_allclose(matrix, numpy_weights(recording[0]).mean(axis=1))
-
-
-def test_images_and_heads_can_be_chosen_from_a_record_or_weights(recording: Recording) -> None:
-    record = recording[2]
-    whole = query_map(record, -1, GRID)
-    part = query_map(record, -1, GRID, images=[2, 4], heads=1)
-    assert (part.query, part.index) == ("patch at row 5, column 3", 15)
-    torch.testing.assert_close(part.patches, whole.patches[[2, 4]][:, [1]])
-    from_weights = query_map(record.weights, -1, GRID, images=[2, 4], heads=1)
-    torch.testing.assert_close(from_weights.patches, part.patches)
-    assert torch.equal(weights_of(record.weights, images=3), record.weights[[3]])
+    record = recording[1]
+    expected = numpy_weights(record)[3, :, 11]
+    attention = record.weights if from_tensor else record
+    result = query_map(attention, GRID.token(4, 2), GRID, image=3)
+    assert result.layer == ("weights" if from_tensor else "blocks.1.attn")
+    assert (result.query, result.index) == ("patch at row 4, column 2", 11)
+    assert result.patches.shape == (2, 5, 3)
+    np.testing.assert_allclose(result.patches.flatten(1), expected[:, 1:])
+    np.testing.assert_allclose(result.prefix[:, 0], expected[:, 0])
+    mean = query_map(attention, 11 - 16, GRID, image=3, mean_heads=True)
+    np.testing.assert_allclose(mean.patches[0].flatten(), expected[:, 1:].mean(axis=0))
+    np.testing.assert_allclose(mean.prefix[0], expected[:, :1].mean(axis=0))
 
 
 def test_matrices_have_the_names_of_their_tokens(recording: Recording) -> None:
     for record in recording.records:
-        matrix = weight_matrix(record, GRID, heads=0)
+        matrix = weight_matrix(record, GRID, image=4)
         assert matrix.layer == record.name
         assert matrix.queries == matrix.keys == GRID.names()
-        np.testing.assert_allclose(matrix.weights[:, 0], numpy_weights(record)[:, 0])
+        expected = numpy_weights(record)[4]
+        np.testing.assert_allclose(matrix.weights, expected)
+        mean = weight_matrix(record, GRID, image=4, mean_heads=True).weights
+        np.testing.assert_allclose(mean[0], expected.mean(axis=0))
 
 
 def test_queries_can_be_other_tokens_than_keys() -> None:
     weights = torch.rand(7, 2, 3, 15).softmax(dim=-1)
     words, patches = Words(("a", "red", "ball")), Grid(5, 3)
     assert query_map(weights, 1, patches, queries=words).query == "red"
-    assert query_map(weights, 1, patches).patches.shape == (7, 2, 5, 3)
+    assert query_map(weights, 1, patches).patches.shape == (2, 5, 3)
     matrix = weight_matrix(weights, patches, words)
     assert (len(matrix.queries), len(matrix.keys)) == (3, 15)
 
@@ -135,5 +121,5 @@ def test_tokens_queries_images_heads_and_layers_that_do_not_exist_are_refused(
         records_of([])
     with pytest.raises(InputError, match="put it in a list"):
         records_of(torch.rand(2, 3, 5, 5))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"weights must be"):
-        weights_of(torch.rand(5, 5))
+    with pytest.raises(InputError, match=r"weights: expected \(batch, heads, queries, …\)"):
+        weight_matrix(torch.rand(2, 5, 5), Words(tuple("abcde")))

@@ -43,24 +43,6 @@ def value_norms(
     return weighted
 
 
-def joined_norms(
-    attention: AttentionRecord, projection: Projection
-) -> Float[Tensor, "*batch queries keys"]:
-    """‖Σ_h w_h · v_h W_O,h‖: the contribution of a key to a query through all heads together.
-
-    (Kobayashi et al. 2020, equation 8.) Contributions of heads may cancel, so this is at most the
-    sum of their norms. Arguments and errors are those of `value_norms`.
-    """
-    weights = attention.applied
-    values = _head_values(attention, projection).to(weights)
-    # one head at a time: all at once would need heads times the memory
-    total = weights[..., 0, :, :, None] * values[..., 0, None, :, :]
-    for head in range(1, weights.shape[-3]):
-        total = total + weights[..., head, :, :, None] * values[..., head, None, :, :]
-    norms: Tensor = total.norm(dim=-1)
-    return norms
-
-
 def standard_maps(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],

@@ -74,21 +74,7 @@ def rollout(
     Raises:
         InputError: Unless every layer attends from all tokens to the same tokens.
         ConfigError: For an option out of range.
-
     """
-    return rollout_by_layer(
-        layers, residual=residual, head_fusion=head_fusion, discard_ratio=discard_ratio
-    )[:, -1]
-
-
-def rollout_by_layer(
-    layers: Records,
-    *,
-    residual: float = 0.5,
-    head_fusion: HeadFusion = "mean",
-    discard_ratio: float = 0.0,
-) -> Float[Tensor, "batch layers tokens tokens"]:
-    """`rollout` up to and including each layer; arguments and errors are the same."""
     if not 0.0 <= residual < 1.0:
         raise ConfigError(f"residual must be at least 0 and below 1, got {residual}")
     if head_fusion not in ("mean", "max", "min"):
@@ -96,13 +82,13 @@ def rollout_by_layer(
     if not 0.0 <= discard_ratio < 1.0:
         raise ConfigError(f"discard_ratio must be at least 0 and below 1, got {discard_ratio}")
     _check_one_pass(layers)
-    products: list[Tensor] = []
-    for layer in records_of(layers):
-        kept = _discard_smallest(_fuse_heads(square_weights(layer), head_fusion), discard_ratio)
-        step = _add_residual(kept, residual)
-        _check_same_tokens(step, products[-1] if products else step, name_of(layer))
-        products.append(step @ products[-1] if products else step)
-    return torch.stack(products, dim=1)
+    records = records_of(layers)
+    steps = [_rollout_step(layer, residual, head_fusion, discard_ratio) for layer in records]
+    product = steps[0]
+    for layer, step in zip(records[1:], steps[1:], strict=True):
+        _check_same_tokens(step, product, name_of(layer))
+        product = step @ product
+    return product
 
 
 def class_relevance(
@@ -248,29 +234,24 @@ def _check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
         )
 
 
-def _fuse_heads(
-    weights: Float[Tensor, "batch heads queries keys"], fusion: HeadFusion
-) -> Float[Tensor, "batch queries keys"]:
-    if fusion == "mean":
-        return weights.mean(dim=1)
-    return weights.amax(dim=1) if fusion == "max" else weights.amin(dim=1)
-
-
-def _discard_smallest(
-    weights: Float[Tensor, "batch queries keys"], ratio: float
-) -> Float[Tensor, "batch queries keys"]:
-    """That share of each row's weights, rounded down, set to 0."""
-    count = int(ratio * weights.shape[-1])
-    smallest = weights.argsort(dim=-1, stable=True)[..., :count]
-    return weights.scatter(-1, smallest, 0.0)
-
-
-def _add_residual(
-    weights: Float[Tensor, "batch tokens tokens"], residual: float
+def _rollout_step(
+    layer: Weights, residual: float, head_fusion: HeadFusion, discard_ratio: float
 ) -> Float[Tensor, "batch tokens tokens"]:
-    sums = weights.sum(dim=-1, keepdim=True)
-    identity = torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device)
-    rows = torch.where(sums > 0, weights / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
+    """Ã of one layer."""
+    weights = square_weights(layer)
+    match head_fusion:
+        case "mean":
+            fused = weights.mean(dim=1)
+        case "max":
+            fused = weights.amax(dim=1)
+        case "min":
+            fused = weights.amin(dim=1)
+    count = int(discard_ratio * fused.shape[-1])
+    smallest = fused.argsort(dim=-1, stable=True)[..., :count]
+    kept = fused.scatter(-1, smallest, 0.0)
+    sums = kept.sum(dim=-1, keepdim=True)
+    identity = torch.eye(kept.shape[-1], dtype=kept.dtype, device=kept.device)
+    rows = torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
     return residual * identity + (1.0 - residual) * rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
-from clearhead.insight.weights import Weights, name_of, visible_of, weights_of
+from clearhead.insight.weights import Weights, image_weights, name_of, visible_of
 
 NOT_VISIBLE = "–"  # a 0 would claim that the key had been weighed
 
@@ -105,19 +105,17 @@ def attention_table(
     """
     keys = _named(tokens)
     query_tokens = _named(queries) if queries is not None else keys
-    weights = weights_of(attention, images=image, heads=head, queries=query)
-    weights = weights.reshape(-1, *weights.shape[-2:])
+    weights = image_weights(attention, image, heads=head, queries=query).double().mean(dim=0)
     check_tokens(keys, weights.shape[-1], name_of(attention))
     if query is None:
         check_tokens(query_tokens, weights.shape[-2], f"{name_of(attention)}, queries")
     if max_keys is not None and max_keys < 1:
         raise InputError(f"max_keys must be at least 1, got {max_keys}")
     names = query_tokens.names() if query is None else (query_tokens.names()[query],)
-    mask = visible_of(attention, images=image, heads=head, queries=query)
-    visible = mask.reshape(-1, *mask.shape[-2:]).any(dim=0).tolist()
+    visible = visible_of(attention, images=image, heads=head, queries=query)[0].any(dim=0)
     tables = [
         _rows(*row, keys.names(), max_keys)
-        for row in zip(names, weights.double().mean(dim=0).tolist(), visible, strict=True)
+        for row in zip(names, weights.tolist(), visible.tolist(), strict=True)
     ]
     return AttentionTable(
         layer=name_of(attention),

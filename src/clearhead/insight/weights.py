@@ -26,7 +26,7 @@ Records: TypeAlias = Mapping[str, AttentionRecord] | Sequence[Weights]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QueryMap:
-    """The weights of one query token; those of patches and of prefix tokens sum to 1.
+    """The weights of one query token in one image; those of all keys sum to 1.
 
     Attributes:
         layer: Name of the layer.
@@ -35,33 +35,30 @@ class QueryMap:
         grid: The patches.
         patches: Weights of the patches, arranged as the patches are.
         prefix: Weights of the tokens before the first patch.
-        even_share: 1 / keys: each key's weight in uniform attention.
-
     """
 
     layer: str
     query: str
     index: int
     grid: Grid
-    patches: Float[Tensor, "*batch rows columns"]
-    prefix: Float[Tensor, "*batch prefix"]
-    even_share: float
+    patches: Float[Tensor, "heads rows columns"]
+    prefix: Float[Tensor, "heads prefix"]
 
     def __repr__(self) -> str:
-        return f"QueryMap({self.layer}, {self.query}, {_shape(self.patches)})"
+        return f"QueryMap({self.layer}, {self.query}, {len(self.patches)} heads)"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WeightMatrix:
-    """All weights of a layer, and the names of their rows (queries) and columns (keys)."""
+    """The weights of one layer in one image, with names of rows (queries) and columns (keys)."""
 
     layer: str
-    weights: Float[Tensor, "*batch queries keys"]
+    weights: Float[Tensor, "heads queries keys"]
     queries: tuple[str, ...]
     keys: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"WeightMatrix({self.layer}, {_shape(self.weights)})"
+        return f"WeightMatrix({self.layer}, {tuple(self.weights.shape)})"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +85,7 @@ class HeadStages:
     all_contexts: Float[Tensor, "heads queries value_dim"]
 
     def __repr__(self) -> str:
-        return f"HeadStages({self.layer}, head {self.head}, weights {_shape(self.weights)})"
+        return f"HeadStages({self.layer}, head {self.head}, {tuple(self.weights.shape)})"
 
 
 def query_map(
@@ -96,39 +93,33 @@ def query_map(
     query: int,
     grid: Grid,
     *,
-    images: Choice = None,
-    heads: Choice = None,
+    image: int = 0,
     mean_heads: bool = False,
     queries: Tokens | None = None,
 ) -> QueryMap:
-    """Which patches one query token attends to.
+    """Which patches one query token attends to, in every head.
 
     Args:
         attention: A record, or weights of shape (batch, heads, queries, keys).
         query: Index of the query token, as `grid.token(row, column)` gives it.
         grid: The key tokens.
-        images: Which images: one, some, or a slice; by default all. One keeps its axis.
-        heads: Which heads, in the same way.
-        mean_heads: Whether to average over the heads, which removes their axis.
+        image: Which image of the batch, from 0.
+        mean_heads: Whether to average over the heads; the mean counts as one head.
         queries: The query tokens, where they are not the key tokens.
-
-    Returns:
-        Weights of shape (batch, heads, rows, columns), and those of the prefix tokens.
 
     Raises:
         InputError: If the layer has other tokens, or no such query token.
-
     """
     name = name_of(attention)
-    query_like = attention.query if isinstance(attention, AttentionRecord) else attention
-    count = query_like.shape[-2]
+    x = attention.query if isinstance(attention, AttentionRecord) else attention
+    count = x.shape[-2]
     if not -count <= query < count:
         raise InputError(f"{name} has {count} query tokens, numbered 0 … {count - 1}; got {query}")
     index = query % count
-    rows = weights_of(attention, images=images, heads=heads, queries=index)[..., 0, :]
+    rows = image_weights(attention, image, queries=index)[:, 0]
     check_tokens(grid, rows.shape[-1], name)
     if mean_heads:
-        rows = rows.mean(dim=-2)
+        rows = rows.mean(dim=0, keepdim=True)
     names = (queries or grid).names()
     return QueryMap(
         layer=name,
@@ -137,7 +128,6 @@ def query_map(
         grid=grid,
         patches=grid.fold(rows),
         prefix=grid.prefix(rows),
-        even_share=1.0 / grid.num_tokens,
     )
 
 
@@ -146,8 +136,7 @@ def weight_matrix(
     keys: Tokens,
     queries: Tokens | None = None,
     *,
-    images: Choice = None,
-    heads: Choice = None,
+    image: int = 0,
     mean_heads: bool = False,
 ) -> WeightMatrix:
     """All weights of a layer with the names of their tokens.
@@ -156,21 +145,19 @@ def weight_matrix(
         attention: A record, or weights of shape (batch, heads, queries, keys).
         keys: The key tokens.
         queries: The query tokens; by default the key tokens.
-        images: Which images: one, some, or a slice; by default all. One keeps its axis.
-        heads: Which heads, in the same way.
-        mean_heads: Whether to average over the heads, which removes their axis.
+        image: Which image of the batch, from 0.
+        mean_heads: Whether to average over the heads; the mean counts as one head.
 
     Raises:
         InputError: If the layer has other tokens.
-
     """
     name, queries = name_of(attention), queries or keys
-    weights = weights_of(attention, images=images, heads=heads)
+    weights = image_weights(attention, image)
     check_tokens(keys, weights.shape[-1], f"{name}, keys")
     check_tokens(queries, weights.shape[-2], f"{name}, queries")
     return WeightMatrix(
         layer=name,
-        weights=weights.mean(dim=-3) if mean_heads else weights,
+        weights=weights.mean(dim=0, keepdim=True) if mean_heads else weights,
         queries=queries.names(),
         keys=keys.names(),
     )
@@ -191,11 +178,7 @@ def head_stages(
         InputError: If the layer has windows, or there is no such image or head.
 
     """
-    if attention.query.dim() != 4:
-        raise InputError(
-            f"{attention.name}: expected (batch, heads, queries, head_dim), got "
-            f"{tuple(attention.query.shape)}; choose a layer without windows"
-        )
+    _check_batch(attention)
     images, heads = attention.query.shape[:2]
     if not (0 <= image < images and 0 <= head < heads):
         raise InputError(
@@ -227,17 +210,20 @@ def head_stages(
     )
 
 
+def image_weights(
+    attention: Weights, image: int, *, heads: Choice = None, queries: Choice = None
+) -> Float[Tensor, "heads queries keys"]:
+    """The weights of one image; `InputError` for a layer with windows."""
+    _check_batch(attention)
+    return weights_of(attention, images=image, heads=heads, queries=queries)[0]
+
+
 def weights_of(
     attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """The weights of a record, or those given as a tensor; only what is chosen is computed."""
     if isinstance(attention, AttentionRecord):
         return attention.stages(images=images, heads=heads, queries=queries).weights
-    if attention.dim() < 3:
-        raise InputError(
-            "weights must be (batch, heads, queries, keys) or (heads, queries, keys), "
-            f"got {tuple(attention.shape)}"
-        )
     return chosen(attention, images=images, heads=heads, queries=queries)
 
 
@@ -268,10 +254,15 @@ def records_of(layers: Records) -> tuple[Weights, ...]:
     return records
 
 
+def _check_batch(attention: Weights) -> None:
+    x = attention.query if isinstance(attention, AttentionRecord) else attention
+    if x.dim() != 4:
+        raise InputError(
+            f"{name_of(attention)}: expected (batch, heads, queries, …), got {tuple(x.shape)}; "
+            "choose a layer without windows"
+        )
+
+
 def name_of(attention: Weights) -> str:
     """A record's name; "weights" for a tensor."""
     return attention.name if isinstance(attention, AttentionRecord) else "weights"
-
-
-def _shape(x: Tensor) -> str:
-    return " × ".join(map(str, x.shape))

@@ -29,70 +29,55 @@ MAX_ROWS_ABOVE_BAR = 3  # so few leave no height for a scale beside them
 NOTE = "Maps measure different things; none of them is ground truth."
 
 
-def matrices_figure(matrices: Sequence[WeightMatrix], *, image: int = 0) -> Figure:
+def matrices_figure(matrices: Sequence[WeightMatrix]) -> Figure:
     """Whole matrices of all layers × heads as thumbnails, on one scale.
 
     Args:
         matrices: One for each layer, from `weight_matrix`.
-        image: Which image, from 0.
 
     Raises:
-        InputError: If layers have different numbers of heads, or there is no such image.
-
+        InputError: If layers have different numbers of heads.
     """
-    heads = [_of_image(matrix.weights, image, 3) for matrix in matrices]
-    figure, panels = _thumbnails([matrix.layer for matrix in matrices], [len(x) for x in heads])
-    for row, weights in zip(panels, heads, strict=True):
-        for axes, matrix in zip(row, weights, strict=True):
-            draw_weights(axes, matrix)
+    figure, panels = _thumbnails([(x.layer, len(x.weights)) for x in matrices])
+    for row, matrix in zip(panels, matrices, strict=True):
+        for axes, weights in zip(row, matrix.weights, strict=True):
+            draw_weights(axes, weights)
     figure.suptitle("Every head of every layer: rows are queries, columns are keys", fontsize=10)
     weight_bar(figure, _flat(panels), 1.0 / matrices[0].weights.shape[-1])
     return figure
 
 
-def maps_figure(
-    maps: Sequence[QueryMap], *, image: int = 0, picture: Picture | None = None
-) -> Figure:
+def maps_figure(maps: Sequence[QueryMap], *, picture: Picture | None = None) -> Figure:
     """Maps of one query token in all layers × heads as thumbnails, on one scale.
 
     The share of prefix tokens is written below each map.
 
     Args:
         maps: One for each layer, from `query_map`.
-        image: Which image, from 0.
-        picture: That image before normalisation; a grey one is drawn above the maps.
+        picture: The image before normalisation; a grey one is drawn above the maps.
 
     Raises:
-        InputError: If layers have different numbers of heads, or there is no such image.
-
+        InputError: If layers have different numbers of heads.
     """
-    heads = [_of_image(x.patches, image, 3) for x in maps]
-    figure, panels = _thumbnails([x.layer for x in maps], [len(x) for x in heads])
-    for row, query_map, weights in zip(panels, maps, heads, strict=True):
-        prefix = _of_image(query_map.prefix, image, 2)
-        for axes, shares, rest in zip(row, weights, prefix, strict=True):
-            draw_weights(axes, shares, picture=picture, query_cell=_query_cell(query_map))
-            _write_prefix(axes, query_map.grid, rest, fontsize=5.5)
+    figure, panels = _thumbnails([(x.layer, len(x.patches)) for x in maps])
+    for row, query_map in zip(panels, maps, strict=True):
+        for axes, patches, prefix in zip(row, query_map.patches, query_map.prefix, strict=True):
+            draw_weights(axes, patches, picture=picture, query_cell=_query_cell(query_map))
+            _write_prefix(axes, query_map.grid, prefix, fontsize=5.5)
     query = _quoted(maps[0].query)
     figure.suptitle(f"What {query} attends to, in every head of every layer", fontsize=10)
-    weight_bar(figure, _flat(panels), maps[0].even_share)
+    weight_bar(figure, _flat(panels), 1.0 / maps[0].grid.num_tokens)
     return figure
 
 
-def query_figure(query_map: QueryMap, *, image: int = 0, picture: Picture | None = None) -> Figure:
+def query_figure(query_map: QueryMap, *, picture: Picture | None = None) -> Figure:
     """One query token in one layer: the image, and the map of each head with numbers.
 
     Args:
         query_map: The map, from `query_map`.
-        image: Which image, from 0.
-        picture: That image before normalisation; a grey one is drawn above the maps.
-
-    Raises:
-        InputError: If there is no such image.
-
+        picture: The image before normalisation; a grey one is drawn above the maps.
     """
-    heads = _of_image(query_map.patches, image, 3)
-    prefix = _of_image(query_map.prefix, image, 2)
+    heads, grid = query_map.patches, query_map.grid
     figure, panels, heads_axes = _row(len(heads), picture, 2.6, 3.4)
     for head, axes in enumerate(heads_axes):
         draw_weights(axes, heads[head], picture=picture, query_cell=_query_cell(query_map))
@@ -102,12 +87,12 @@ def query_figure(query_map: QueryMap, *, image: int = 0, picture: Picture | None
                 axes, heads[head], max_cells=MAX_PATCHES_WITH_NUMBERS, unit=" %", fontsize=7
             )
         else:
-            row, column = divmod(int(heads[head].argmax()), query_map.grid.columns)
+            row, column = divmod(int(heads[head].argmax()), grid.columns)
             share = percent(float(heads[head].max()))
             axes.set_xlabel(f"most: row {row + 1}, column {column + 1}: {share}", fontsize=8)
-        _write_prefix(axes, query_map.grid, prefix[head], fontsize=8)
+        _write_prefix(axes, grid, query_map.prefix[head], fontsize=8)
     figure.suptitle(f"{query_map.layer}: what {_quoted(query_map.query)} attends to", fontsize=11)
-    weight_bar(figure, panels, query_map.even_share)
+    weight_bar(figure, panels, 1.0 / grid.num_tokens)
     return figure
 
 
@@ -203,30 +188,18 @@ def _row(
     return figure, panels, panels[pictures:]
 
 
-def _thumbnails(layers: Sequence[str], heads: Sequence[int]) -> tuple[Figure, list[list[Axes]]]:
-    if not layers or len(set(heads)) != 1:
-        raise InputError(
-            f"a figure of all heads needs layers with equally many, got {list(heads)}; "
-            "choose some layers"
-        )
-    figure = new_figure(THUMBNAIL * heads[0] + 2.4, THUMBNAIL * len(layers) + 0.8)
-    panels = [list(row) for row in figure.subplots(len(layers), heads[0], squeeze=False)]
-    for row, layer in zip(panels, layers, strict=True):
+def _thumbnails(layers: Sequence[tuple[str, int]]) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of one row for each layer, from its name and number of heads."""
+    counts = [heads for _, heads in layers]
+    if len(set(counts)) != 1:
+        raise InputError(f"expected layers with equally many heads, got {counts}; choose layers")
+    figure = new_figure(THUMBNAIL * counts[0] + 2.4, THUMBNAIL * len(layers) + 0.8)
+    panels = [list(row) for row in figure.subplots(len(layers), counts[0], squeeze=False)]
+    for row, (layer, _) in zip(panels, layers, strict=True):
         row[0].set_ylabel(layer, fontsize=7)
     for head, axes in enumerate(panels[0]):
         axes.set_title(f"head {head + 1}", fontsize=8)
     return figure, panels
-
-
-def _of_image(x: Tensor, image: int, dims: int) -> Tensor:
-    """The heads of one image; without an axis of images, all."""
-    if x.dim() == dims:
-        return x
-    if x.dim() == dims - 1:
-        return x[None]  # the mean over heads of one image
-    if x.dim() != dims + 1 or not -len(x) <= image < len(x):
-        raise InputError(f"there is no image {image} with heads in a tensor {tuple(x.shape)}")
-    return x[image]
 
 
 def _query_cell(query_map: QueryMap) -> tuple[int, int] | None:
