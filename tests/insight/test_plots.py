@@ -298,7 +298,7 @@ def test_the_diagram_shows_the_numbers_and_shapes_of_one_head(recording: Recordi
         "scores  Q Kᵀ": stages.scores,
         "scaled scores": stages.scaled,
         "weights": stages.weights,
-        "context: new tokens": stages.context,
+        "context": stages.context,
         "head 1": stages.all_weights[0],
         "head 2": stages.all_weights[1],
     }.items():
