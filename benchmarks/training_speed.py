@@ -1,7 +1,7 @@
-"""Is it worth it? bfloat16 and compiled blocks, against plain float32, in one run.
+"""Speed of a training step with bfloat16 and compiled blocks, against float32.
 
-The digit reader's training step at batch 512, the variants in turn, medians over the rounds.
-Run it on a machine with nothing else to do: python benchmarks/training_speed.py
+The digit classifier at batch size 512, the variants in turn, medians over the rounds. Run it on an
+idle machine: python benchmarks/training_speed.py
 """
 
 import statistics
@@ -12,16 +12,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clearhead.data.images import ImageDataset
-from clearhead.training.config import TrainConfig
-from clearhead.training.distributed import World
-from clearhead.training.recipes import digits
-from clearhead.training.speed import compile_blocks, uses_bfloat16
-from clearhead.training.state import TrainingState
-from clearhead.training.step import Batches, train_step
+from clearhead.data import ImageDataset
+from clearhead.training import TrainConfig, TrainingState, initial_model
+from clearhead.training.batches import ImageBatches
+from clearhead.training.config import digits
+from clearhead.training.distributed import ALONE, compile_blocks, uses_bfloat16
+from clearhead.training.loop import train_step
+from clearhead.training.optim import make_optimizers
 
 STEPS, ROUNDS = 8, 7
-WORLD = World(rank=0, size=1, device=torch.device("cpu"))
 BASE = replace(digits(), batch_size=512)
 VARIANTS = {
     "float32": replace(BASE, precision="float32", compile=False),
@@ -33,37 +32,30 @@ VARIANTS = {
 
 
 class Runner:
-    """One variant, ready to take steps."""
+    """The training of one variant."""
 
     def __init__(self, config: TrainConfig) -> None:
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (4096, 1, 28, 28), generator=generator).to(torch.uint8)
         labels = torch.randint(0, 10, (4096,), generator=generator)
         self.config = config
-        self.batches = Batches(
-            ImageDataset("noise", images, labels, tuple("0123456789")), config, WORLD
-        )
-        self.state = TrainingState.start(config, WORLD.device)
-        self.bfloat16 = uses_bfloat16(config, WORLD.device)
+        dataset = ImageDataset("noise", images, labels, tuple("0123456789"))
+        self.batches = ImageBatches(dataset, config, ALONE)
+        model = initial_model(config).train()
+        self.state = TrainingState(model, None, make_optimizers(model, config), total_steps=10_000)
+        self.bfloat16 = uses_bfloat16(config, ALONE.device)
         self.order = self.batches.order(0)
         if config.compile:
             example, _ = self.batches.batch(0, self.order)
-            model = self.state.model.train()
-            compile_blocks(model, example, bfloat16=self.bfloat16, say=lambda _: None)
+            compile_blocks(model, example, bfloat16=self.bfloat16, message=lambda _: None)
 
     def seconds(self) -> float:
-        """How long STEPS steps take."""
+        """The duration of STEPS steps."""
         started = time.perf_counter()
         for _ in range(STEPS):
             batch = self.batches.batch(self.state.step, self.order)
             train_step(
-                self.state.model,
-                self.state,
-                batch,
-                self.config,
-                WORLD,
-                total_steps=10_000,
-                bfloat16=self.bfloat16,
+                self.state.model, self.state, batch, self.config, ALONE, bfloat16=self.bfloat16
             )
         return time.perf_counter() - started
 

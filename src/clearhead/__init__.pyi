@@ -17,8 +17,8 @@ from .attention import causal_mask as causal_mask
 from .attention import padding_mask as padding_mask
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .data.config import AugmentConfig as AugmentConfig
+from .data.datasets import ImageDataset as ImageDataset
 from .data.datasets import load_dataset as load_dataset
-from .data.images import ImageDataset as ImageDataset
 from .errors import ClearheadError as ClearheadError
 from .explanation._explain import explain as explain
 from .explanation.pictures import Explanation as Explanation
@@ -41,8 +41,8 @@ from .models.vit import VisionTransformer as VisionTransformer
 from .recording._capture import capture as capture
 from .recording._capture import intervene as intervene
 from .recording._recording import Recording as Recording
+from .training.config import RECIPES as RECIPES
 from .training.config import TrainConfig as TrainConfig
-from .training.loop import train as train
-from .training.recipes import RECIPES as RECIPES
+from .training.run import train as train
 
 __version__: str

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import clearhead as ch
-from clearhead.data.text.words import WordTokenizer, split_words
+from clearhead.data import WordTokenizer
+from clearhead.data.tokenizer import split_words
 from clearhead.errors import CaptureError, CheckpointError, ClearheadError, InputError
 from clearhead.explanation import TextExplanation, explain, open_classifier
 from clearhead.explanation.classifiers import predict_referent

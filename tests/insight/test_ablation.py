@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 import clearhead as ch
 from clearhead.attention import MultiHeadAttention
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
 from clearhead.insight.ablation import Method, Part, ablate, reference_means, without_part
 from clearhead.insight.forward import Model, probabilities

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 import clearhead as ch
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import faithfulness
 from clearhead.insight._faithfulness import Faithfulness

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.perturbation import (
     Baseline,

@@ -1,25 +1,24 @@
-"""A small training or evaluation in processes of its own, for tests that need them.
+"""Small trainings, in this process or in processes of their own.
 
-python small_run.py train OUT EPOCHS [SECONDS between checkpoints]
-python small_run.py evaluate MODEL OUT
-
-Under torchrun it joins the others.
+`python small_run.py OUT EPOCHS` trains with a checkpoint at every step; under torchrun, together
+with the other processes.
 """
 
-import json
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from clearhead.data.config import AugmentConfig
-from clearhead.data.datasets import ImageDataset
-from clearhead.models.build import load
+from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.config import ViTConfig
-from clearhead.training import loop
-from clearhead.training.config import TrainConfig
-from clearhead.training.distributed import join_world
-from clearhead.training.job import evaluate_together
+from clearhead.training import TrainConfig, Trained, loop, train
 
 MODEL = ViTConfig(
     image_size=6, patch_size=3, embed_dim=20, depth=2, num_heads=5, num_classes=3, dropout=0.1
@@ -27,7 +26,7 @@ MODEL = ViTConfig(
 
 
 def small_dataset(images: int = 101) -> ImageDataset:
-    """Three kinds of noisy pictures."""
+    """Three classes of noisy pictures."""
     generator = torch.Generator().manual_seed(7)
     labels = torch.randint(0, 3, (images,), generator=generator)
     noise = torch.randint(0, 90, (images, 1, 6, 6), generator=generator)
@@ -36,9 +35,9 @@ def small_dataset(images: int = 101) -> ImageDataset:
     return ImageDataset("small", (noise + bright).to(torch.uint8), labels, ("a", "b", "c"))
 
 
-def small_config(epochs: int = 3, **changes: object) -> TrainConfig:
-    """Everything switched on that has a state: both optimisers, dropout, average, distortion."""
-    settings = {
+def small_config(epochs: int = 3, **changes: Any) -> TrainConfig:
+    """All that has a state or draws random numbers: both optimisers, dropout, average, augment."""
+    settings: dict[str, Any] = {
         "model": MODEL,
         "epochs": epochs,
         "batch_size": 13,
@@ -47,28 +46,64 @@ def small_config(epochs: int = 3, **changes: object) -> TrainConfig:
         "precision": "float32",
         "compile": False,
     }
-    return TrainConfig(**(settings | changes))  # type: ignore[arg-type]
+    return TrainConfig(**(settings | changes))
 
 
-def train_here(out: str, epochs: str, seconds: str = "60") -> None:
-    """Train, with a checkpoint every so many seconds."""
-    loop.CHECKPOINT_SECONDS = float(seconds)
-    with join_world("cpu") as world:
-        trained = loop.train(small_config(int(epochs)), small_dataset(), Path(out), world=world)
-    sys.exit(0 if trained.finished else 130)
+def small_training(out: Path, epochs: int = 3, *, images: int = 101, **changes: Any) -> Trained:
+    """A training of the small model on the small data set, with 59 test images."""
+    data = small_dataset(images), small_dataset(59)
+    options = {
+        name: changes.pop(name) for name in ("restart", "stop", "tensorboard") if name in changes
+    }
+    return train(small_config(epochs, **changes), data=data, out=out, device="cpu", **options)
 
 
-def evaluate_here(model: str, out: str) -> None:
-    """Evaluate a saved model, and write down what came of it."""
-    with join_world("cpu") as world:
-        evaluation = evaluate_together(load(model), small_dataset(2357), world)
-        if world.is_first:
-            Path(out).write_text(json.dumps(evaluation.to_dict()))
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however it ends (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def start_processes(
+    target: Callable[..., None], *arguments: object, count: int
+) -> list[multiprocessing.process.BaseProcess]:
+    """Start `target(*arguments)` in `count` processes that form one world."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["clearhead.training.run"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes: list[multiprocessing.process.BaseProcess] = []
+    for rank in range(count):
+        process = context.Process(
+            target=_in_world, args=(rank, count, port, target, arguments), daemon=True
+        )
+        process.start()
+        processes.append(process)
+    return processes
+
+
+def train_often_saved(out: str, epochs: int) -> None:
+    """Train with a checkpoint after every step; for other processes."""
+    loop.CHECKPOINT_SECONDS = 0.0
+    torch.set_num_threads(1)
+    small_training(Path(out), epochs)
+
+
+def _in_world(
+    rank: int, count: int, port: int, target: Callable[..., None], arguments: tuple[object, ...]
+) -> None:
+    die_with_parent()
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # it stays open
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    target(*arguments)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if sys.argv[1] == "train":
-        train_here(*sys.argv[2:])
-    else:
-        evaluate_here(*sys.argv[2:])
+    die_with_parent()
+    train_often_saved(sys.argv[1], int(sys.argv[2]))

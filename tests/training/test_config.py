@@ -1,24 +1,27 @@
-"""Settings that cannot work are refused in one line."""
+"""Settings that cannot work are errors in one line; recipes are documented."""
+
+from typing import Any
 
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.training.config import TrainConfig
-from clearhead.training.recipes import RECIPES
+from clearhead.training import RECIPES, TextTrainConfig, TrainConfig
+from clearhead.training.config import quick, sizes_for
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
         ("epochs", 0, "epochs must be at least 1, got 0"),
+        ("epochs", "ten", "epochs must be at least 1, got 'ten'"),
         ("batch_size", -3, "batch_size must be at least 1, got -3"),
         ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
         ("learning_rate", float("nan"), "learning_rate must be above 0, got nan"),
         ("average", 1.0, "average must be at least 0 and below 1, got 1.0"),
         ("warmup", -0.1, "warmup must be at least 0 and below 1, got -0.1"),
-        ("weight_decay", -1.0, "weight_decay must be 0 or more, got -1.0"),
-        ("optimizer", "sgd", "optimizer must be one of .*, got 'sgd'"),
-        ("precision", "int8", "precision must be one of .*, got 'int8'"),
+        ("weight_decay", -1.0, "weight_decay must be at least 0, got -1.0"),
+        ("optimizer", "sgd", 'optimizer must be "adamw" or "muon", got \'sgd\''),
+        ("precision", "int8", 'precision must be "auto", "float32" or "bfloat16", got \'int8\''),
     ],
 )
 def test_wrong_settings_are_named(setting: str, value: object, message: str) -> None:
@@ -26,19 +29,39 @@ def test_wrong_settings_are_named(setting: str, value: object, message: str) -> 
         TrainConfig(**{setting: value})  # type: ignore[arg-type]
 
 
-def test_every_recipe_says_what_to_type_and_what_to_expect() -> None:
+@pytest.mark.parametrize("name", ["mask_prob", "cloze_prob", "cue_prob", "referent_prob"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_probabilities_lie_between_0_and_1(name: str, value: float) -> None:
+    settings: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError, match=f"{name} must be between 0 and 1"):
+        TextTrainConfig(**settings)
+
+
+def test_every_recipe_documents_its_command_and_its_result() -> None:
     for name, recipe in RECIPES.items():
         text = recipe.__doc__ or ""
         assert f"`clearhead train {name} " in text
         assert f"--out runs/{name}`" in text
         for word in ("Hardware:", "Time:", "Accuracy:"):
             assert word in text, (name, word)
-        assert recipe() == recipe()
 
 
-def test_recipes_keep_the_default_geometry() -> None:
-    for recipe in RECIPES.values():
-        model = recipe().model
-        assert (model.image_shape, model.num_classes) == ((28, 28), 10)
-        assert getattr(model, "patch_size", None) == 7
-        assert getattr(model, "embed_dim", None) == 64
+@pytest.mark.parametrize("recipe", [quick, RECIPES["digits"]])
+def test_a_recipe_is_not_adapted_to_the_images_it_was_made_for(recipe: Any) -> None:
+    config = recipe()
+    assert sizes_for(config, 60_000) == (config.batch_size, config.epochs)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "epochs"),
+    [
+        (48, 8, 67),  # 6 steps an epoch, 402 steps
+        (5, 8, 400),  # a step an epoch
+        (1000, 125, 50),  # 8 steps an epoch
+        (5003, 512, 45),  # 9 steps an epoch, 405 steps
+    ],
+)
+def test_few_images_make_small_batches_and_at_least_400_steps(
+    images: int, batch_size: int, epochs: int
+) -> None:
+    assert sizes_for(quick(), images) == (batch_size, epochs)

@@ -1,44 +1,57 @@
-"""Training learns, and stops where it must."""
+"""`fit` trains in memory, counts what it should, and stops at a loss that is not finite."""
 
-import json
 import math
-import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from clearhead.data.config import AugmentConfig
+from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
-from clearhead.models.build import load
-from clearhead.models.config import CNNConfig, MLPConfig
+from clearhead.models import CNNConfig, MLPConfig, build, load
+from clearhead.training import Callback, TrainingState, fit, initial_model
+from clearhead.training.batches import ImageBatches
 from clearhead.training.checkpoint import load_checkpoint
-from clearhead.training.loop import train
-from clearhead.training.state import TrainingState
-from clearhead.training.step import Batches
 
 from .small_run import MODEL, small_config, small_dataset
 
 
+class Recorder(Callback):
+    """Keeps what `fit` passes to its callback."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.epochs: list[dict[str, float]] = []
+        self.messages: list[str] = []
+
+    def on_message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def on_step(self, state: TrainingState[Any], loss: float) -> None:
+        assert all(weight.grad is None for weight in state.model.parameters())
+        self.losses.append(loss)
+
+    def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
+        self.epochs.append(metrics)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_training_learns_and_its_folder_holds_the_model(tmp_path: Path, optimizer: str) -> None:
+def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> None:
+    recorder = Recorder()
     config = small_config(12, optimizer=optimizer, average=0.0)
-    trained = train(config, small_dataset(), tmp_path)
-    loaded = load(tmp_path)
-    test = small_dataset(211)
-    assert evaluate(loaded, test).accuracy > 0.9
-    images = torch.randn(5, 1, 6, 6)
-    assert torch.equal(loaded(images), trained.model(images))
-    first, *_, last = (
-        json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()
-    )
+    state = fit(config, small_dataset(), callback=recorder)
+    assert evaluate(state.result, small_dataset(211)).accuracy > 0.9
+    assert not state.result.training
+    assert len(recorder.losses) == state.step == state.total_steps == 12 * 7
+    first, *_, last = recorder.epochs
     assert last["loss"] < first["loss"]
     assert last["accuracy"] > first["accuracy"]
-    assert last["epoch"] == 12
-    assert {"step", "learning_rate", "images_per_second", "seconds"} <= set(last)
+    assert (last["epoch"], last["epochs"]) == (12, 12)
+    assert first["loss"] == pytest.approx(sum(recorder.losses[:7]) / 7, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -48,113 +61,104 @@ def test_a_training_learns_and_its_folder_holds_the_model(tmp_path: Path, optimi
         MLPConfig(image_size=6, patch_size=3, embed_dim=20, depth=2, num_classes=3),
     ],
 )
-def test_the_baselines_train_too(tmp_path: Path, model: CNNConfig | MLPConfig) -> None:
-    trained = train(small_config(6, model=model), small_dataset(), tmp_path)
-    assert evaluate(trained.model, small_dataset()).accuracy > 0.6
+def test_the_baselines_train_too(model: CNNConfig | MLPConfig) -> None:
+    state = fit(small_config(6, model=model), small_dataset())
+    assert evaluate(state.result, small_dataset()).accuracy > 0.6
 
 
-def test_the_averaged_weights_are_the_ones_that_are_kept(tmp_path: Path) -> None:
-    train(small_config(2, average=0.9), small_dataset(), tmp_path)
-    checkpoint = load_checkpoint(tmp_path / "checkpoints")
-    assert checkpoint is not None
-    kept = load(tmp_path).state_dict()["head.weight"]
-    assert torch.equal(kept, checkpoint.tensors["average.module.head.weight"])
-    assert not torch.equal(kept, checkpoint.tensors["model.head.weight"])
+def test_the_result_is_the_moving_average_of_the_weights() -> None:
+    weights: list[torch.Tensor] = []
+
+    class Weights(Callback):
+        def on_step(self, state: TrainingState[Any], loss: float) -> None:
+            weights.append(state.model.head.weight.detach().clone())
+
+    state = fit(small_config(1, average=0.9), small_dataset(), callback=Weights())
+    average = weights[0]
+    for weight in weights[1:]:
+        average = 0.9 * average + 0.1 * weight
+    torch.testing.assert_close(state.result.head.weight.detach(), average)
 
 
-def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(
+def test_a_loss_that_is_not_finite_stops_before_it_changes_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_batch, steps = Batches.batch, []
+    batch = ImageBatches.batch
 
-    def poisoned(self: Batches, step: int, order: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        images, labels = real_batch(self, step, order)
-        steps.append(step)
+    def poisoned(self: ImageBatches, step: int, order: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        images, labels = batch(self, step, order)
         return (images * math.nan if step == 9 else images), labels
 
-    monkeypatch.setattr(Batches, "batch", poisoned)
+    monkeypatch.setattr(ImageBatches, "batch", poisoned)
+    recorder = Recorder()
     with pytest.raises(DivergenceError, match=r"step 9: the loss is nan.*learning rate.*good"):
-        train(small_config(3), small_dataset(), tmp_path)
-    assert steps[-1] == 9
-    checkpoint = load_checkpoint(tmp_path / "checkpoints")
+        fit(small_config(3), small_dataset(), checkpoints=tmp_path, callback=recorder)
+    assert len(recorder.losses) == 9
+    checkpoint = load_checkpoint(tmp_path)
     assert checkpoint is not None
     assert checkpoint.state["step"] == 7
     assert all(bool(torch.isfinite(t).all()) for t in checkpoint.tensors.values())
 
 
-def test_a_learning_rate_far_too_high_is_a_divergence_not_a_model(tmp_path: Path) -> None:
-    config = small_config(40, optimizer="adamw", learning_rate=1e30)
+def test_a_learning_rate_far_too_high_is_a_divergence() -> None:
     with pytest.raises(DivergenceError):
-        train(config, small_dataset(), tmp_path)
-    assert not (tmp_path / "model.safetensors").exists()
+        fit(small_config(40, optimizer="adamw", learning_rate=1e30), small_dataset())
 
 
-def test_a_data_set_of_another_size_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_images_of_another_size_are_an_error() -> None:
     wrong = replace(small_dataset(), images=torch.zeros(101, 1, 9, 9, dtype=torch.uint8))
     with pytest.raises(ConfigError, match="6 × 6"):
-        train(small_config(), wrong, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        fit(small_config(), wrong)
 
 
-def test_fewer_images_than_a_batch_are_one_step_an_epoch(tmp_path: Path) -> None:
-    trained = train(small_config(3, augment=AugmentConfig()), small_dataset(7), tmp_path)
-    assert trained.total_steps == 3
+def test_fewer_images_than_a_batch_make_one_step_an_epoch() -> None:
+    assert fit(small_config(3, augment=AugmentConfig()), small_dataset(7)).total_steps == 3
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
-def test_compiled_blocks_train_like_plain_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compiled_blocks_train_like_plain_ones() -> None:
     config = small_config(1, model=replace(MODEL, dropout=0.0))  # compiled dropout draws otherwise
-    plain = train(config, small_dataset(), tmp_path / "plain").model
-    fast = train(replace(config, compile=True), small_dataset(), tmp_path / "fast").model
-    assert "not compiled" not in capsys.readouterr().err
-    losses = [
-        json.loads((tmp_path / name / "log.jsonl").read_text())["loss"]
-        for name in ("plain", "fast")
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    plain, compiled = Recorder(), Recorder()
+    expected = fit(config, small_dataset(), callback=plain).result
+    result = fit(replace(config, compile=True), small_dataset(), callback=compiled).result
+    assert [text for text in compiled.messages if "not compiled" in text] == []
+    assert plain.losses == pytest.approx(compiled.losses, rel=1e-3)
     # Muon rounds to bfloat16 inside, so that the last bits of a gradient can move a weight
-    torch.testing.assert_close(plain.state_dict(), fast.state_dict(), rtol=0, atol=1e-2)
+    torch.testing.assert_close(expected.state_dict(), result.state_dict(), rtol=0, atol=1e-2)
 
 
-def test_it_says_that_it_compiles_before_it_does_and_at_once_that_it_is_asked_to_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_blocks_that_cannot_be_compiled_are_reported_and_trained_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = []
+    def fail(_: nn.Module, **__: object) -> None:
+        raise RuntimeError("no compiler")
 
-    def compile_slowly(_: nn.Module, **__: object) -> None:
-        said.append(capsys.readouterr().err)
-        signal.raise_signal(signal.SIGINT)
-        said.append(capsys.readouterr().err)
-
-    monkeypatch.setattr(nn.Module, "compile", compile_slowly)
-    config = small_config(1, model=replace(MODEL, depth=1), compile=True)
-    assert not train(config, small_dataset(), tmp_path).finished
-    assert said == [
-        "compiling the model's blocks; the first step may take a minute\n",
-        "stopping after this step; Ctrl-C again stops at once\n",
+    monkeypatch.setattr(nn.Module, "compile", fail)
+    recorder = Recorder()
+    state = fit(small_config(1, compile=True), small_dataset(), callback=recorder)
+    assert state.finished
+    assert recorder.messages == [
+        "compiling the model's blocks; the first step may take a minute",
+        "blocks are not compiled (RuntimeError); training is slower",
     ]
+    cnn = CNNConfig(image_size=6, num_classes=3, widths=(5, 7))
+    fit(small_config(1, model=cnn, compile=True), small_dataset(), callback=recorder)
+    assert len(recorder.messages) == 2
 
 
-def test_a_model_without_blocks_does_not_say_that_it_compiles_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = CNNConfig(image_size=6, num_classes=3, widths=(5, 7))
-    train(small_config(1, model=model, compile=True), small_dataset(), tmp_path)
-    assert "compil" not in capsys.readouterr().err
-
-
-def test_a_training_starts_from_the_weights_of_a_saved_model(tmp_path: Path) -> None:
-    first = train(small_config(1, average=0.0), small_dataset(), tmp_path / "first").model
-    config = small_config(1, start=str(tmp_path / "first"), seed=5)
-    started = TrainingState.start(config, torch.device("cpu")).model
-    assert all(map(torch.equal, first.state_dict().values(), started.state_dict().values()))
-
-
-def test_a_start_with_other_settings_is_refused(tmp_path: Path) -> None:
-    train(small_config(1), small_dataset(), tmp_path / "first")
-    other = replace(MODEL, depth=1)
-    config = small_config(1, start=str(tmp_path / "first"), model=other)
+def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> None:
+    first = build(MODEL)
+    first.save_pretrained(tmp_path)
+    before = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    for model in (
+        initial_model(small_config(start=str(tmp_path), seed=5)),
+        initial_model(small_config(seed=5), first),
+    ):
+        assert all(map(torch.equal, before.values(), model.state_dict().values()))
+    trained = fit(small_config(1, average=0.0), small_dataset(), model=first).result
+    assert all(map(torch.equal, before.values(), first.state_dict().values()))
+    assert not torch.equal(trained.head.weight, first.head.weight)
+    assert torch.equal(load(tmp_path).head.weight, first.head.weight)
     with pytest.raises(ConfigError, match="other model settings"):
-        train(config, small_dataset(), tmp_path / "second")
+        initial_model(small_config(start=str(tmp_path), model=replace(MODEL, depth=1)))

@@ -1,46 +1,66 @@
-"""`clearhead train`: a recipe, any of its settings changed, and a folder for what comes out."""
+"""`clearhead train`: train a recipe, with any of its settings changed."""
 
+import dataclasses
+import inspect
 import shlex
+import signal
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot, warn_if_unused
-from clearhead.training.config import NEEDED, TextTrainConfig, TrainConfig
-from clearhead.training.plan import proposal, suited
-from clearhead.training.recipes import RECIPES, TEXT_RECIPES
+from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from clearhead.inference import Evaluation, PronounScore
 
 INTERRUPTED = 130
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
-ALL: dict[str, Callable[[], TrainConfig | TextTrainConfig]] = {**RECIPES, **TEXT_RECIPES}
 
-NOUNS = {
+PAIRS = {
     "seen": "met together",
     "unseen": "never met together",
     "unseen nouns": "never met with a pronoun",
 }
 
 
-def _on_offer(recipe: TrainConfig) -> TrainConfig:
-    """A recipe as its defaults: what the images may change, and what must be typed."""
-    if recipe.start == NEEDED:
-        recipe = replace(recipe, start=tyro.MISSING)
-    return proposal(recipe)
+def _options(name: str) -> TrainConfig | TextTrainConfig:
+    """A recipe's settings as options, in a class of the recipe's name.
 
+    What a recipe requires has no default. Batch size and epochs are None unless they are typed,
+    because they depend on the number of images.
+    """
+    required = dict.fromkeys(inspect.signature(RECIPES[name]).parameters, "")
+    config = RECIPES[name](**required)
+    types: dict[str, Any] = {"start": Annotated[str | None, arg(metavar="MODEL")]}
+    values = dict(vars(config))
+    if isinstance(config, TrainConfig):
+        for field, adapted in (("epochs", "more"), ("batch_size", "fewer")):
+            hint = f"(default: {values[field]}, {adapted} for few images)"
+            types[field] = Annotated[int | None, arg(metavar="INT", help_behavior_hint=hint)]
+            values[field] = None
+    overridden = [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()]
+    kind = dataclasses.make_dataclass(
+        name, overridden, bases=(type(config),), frozen=True, kw_only=True
+    )
+    options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
+    return options
+
+
+OPTIONS = {name: _options(name) for name in RECIPES}
 
 if TYPE_CHECKING:
     Recipe = TrainConfig | TextTrainConfig
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            {name: _on_offer(recipe()) for name, recipe in RECIPES.items()}
-            | {name: recipe() for name, recipe in TEXT_RECIPES.items()},
-            {name: recipe.__doc__ for name, recipe in ALL.items()},
+            OPTIONS, {name: recipe.__doc__ for name, recipe in RECIPES.items()}
         ),
         arg(name=""),
         tyro.conf.AvoidSubcommands,
@@ -52,97 +72,104 @@ def train(
     *,
     out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
     root: DataRoot = None,
-    device: Annotated[str, arg(help='"auto", "cpu" or "cuda"')] = "auto",
-    restart: Annotated[Flag, arg(help="begin again where a training has been")] = False,
+    device: Annotated[str, arg(help='"auto", "cpu", "cuda" or "cuda:N"')] = "auto",
+    restart: Annotated[Flag, arg(help="discard a training in the folder")] = False,
     tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
-    """Train a model, evaluate it, and leave both in a folder.
+    """Train a model and evaluate it.
 
-    `clearhead train RECIPE --help` shows the recipe's settings; each can be changed there.
-    A training that was stopped goes on from its last checkpoint when the same command is given
-    again.
+    `clearhead train RECIPE --help` shows the settings of a recipe; each can be changed. A training
+    that was stopped continues from its last checkpoint when the same command is given again.
     """
-    if isinstance(recipe, TextTrainConfig):
-        return _train_text(recipe, out, root, device, restart=restart, tensorboard=tensorboard)
-    from clearhead.cli.output import fetching, percent, percent_range, print_line
-    from clearhead.training.job import PICTURE, load_parts, run_job
+    import clearhead
+    from clearhead.cli.output import fetching, print_remark
+    from clearhead.training.distributed import is_first
 
-    warn_if_unused(root, recipe.data)
-    with fetching() as report:
-        data = load_parts(recipe, root=root, report=report)
-    recipe = _suited(recipe, len(data.train))
-    job = run_job(recipe, data, out, device=device, restart=restart, tensorboard=tensorboard)
-    if not job.is_first:
+    name = type(recipe).__name__
+    defaults = vars(OPTIONS[name])
+    settings = {key: value for key, value in vars(recipe).items() if value != defaults[key]}
+    if isinstance(recipe, TrainConfig):
+        warn_if_unused(root, recipe.data)
+    with stop_on_signals() as stop, fetching() as report:
+        trained = clearhead.train(
+            name,
+            out=out,
+            root=root,
+            device=device,
+            restart=restart,
+            tensorboard=tensorboard,
+            stop=stop,
+            report=report,
+            **settings,
+        )
+    if not is_first():
         return 0
-    if job.evaluation is None:
-        return _stopped(job.trained.step, job.trained.total_steps)
-    evaluation = job.evaluation
+    if not trained.finished:
+        again = shlex.join(["clearhead", *sys.argv[1:]])
+        print_remark(
+            f"stopped after step {trained.step} of {trained.total_steps}, with a checkpoint; "
+            f"continue with: {again}"
+        )
+        return INTERRUPTED
+    if trained.evaluation is not None:
+        _print_evaluation(trained.evaluation, out)
+    else:
+        _print_scores(trained.scores, out)
+    return 0
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and SIGTERM request a stop after the current step; a second Ctrl-C interrupts."""
+    from clearhead.training.distributed import is_first
+
+    requested = False
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not requested and is_first():
+            with suppress(RuntimeError):  # the signal came while another line was being written
+                sys.stderr.write("stopping after this step; Ctrl-C again stops at once\n")
+        requested = True
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_evaluation(evaluation: "Evaluation", out: Path) -> None:
+    from clearhead.cli.output import percent, percent_range, print_line
+    from clearhead.training.run import PICTURE
+
     print_line(
         f"accuracy {percent(evaluation.accuracy)} %, 95 % interval "
         f"{percent_range(evaluation.interval)} % ({evaluation.correct:,} of {evaluation.total:,} "
         "test images)"
     )
     print_line(f"model: {out}, picture: {out / PICTURE}")
-    return 0
 
 
-def _suited(recipe: TrainConfig, images: int) -> TrainConfig:
-    """The recipe for so many images; one line says what that changes."""
-    from clearhead.cli.output import print_remark
-    from clearhead.training.distributed import is_first
-
-    config = suited(recipe, images)
-    if config != recipe and is_first():
-        print_remark(
-            f"{images} images to train on: batches of {config.batch_size} and {config.epochs} "
-            f"epochs, not {recipe.batch_size} and {recipe.epochs}; --batch-size and --epochs "
-            "change that"
-        )
-    return config
-
-
-def _train_text(
-    recipe: TextTrainConfig,
-    out: Path,
-    root: Path | None,
-    device: str,
-    *,
-    restart: bool,
-    tensorboard: bool,
-) -> int:
+def _print_scores(scores: "tuple[PronounScore, ...]", out: Path) -> None:
     from clearhead.cli.output import percent, print_line, print_table
-    from clearhead.errors import ConfigError
-    from clearhead.training.text_job import run_text_job
 
-    if root is not None:
-        raise ConfigError("these sentences are generated, no file is read; leave out --root")
-    job = run_text_job(recipe, out, device=device, restart=restart, tensorboard=tensorboard)
-    if not job.is_first:
-        return 0
-    if job.scores is None:
-        return _stopped(job.trained.step, job.trained.total_steps)
     print_table(
-        "Which thing is meant, asked about sentences not trained on, in per cent",
-        ("nouns", "asked for", "right of the two", "right in all four", "best of all words"),
+        "Referents of pronouns in sentences that were not trained on, right in per cent",
+        ("nouns", "asked for", "of two nouns", "of counterbalanced sets", "of all words"),
         (
             (
-                NOUNS[score.pairs],
+                PAIRS[score.pairs],
                 score.question,
                 percent(score.accuracy),
                 percent(score.set_accuracy),
                 percent(score.top1_accuracy),
             )
-            for score in job.scores
+            for score in scores
         ),
     )
-    print_line("whoever goes by a word's place has 50 % of the two right, and 0 % of the fours")
+    print_line("choosing by position alone gives 50 % of two nouns, and 0 % of the sets")
     print_line(f"model: {out}")
-    return 0
-
-
-def _stopped(step: int, total: int) -> int:
-    from clearhead.cli.output import print_remark
-
-    again = shlex.join(["clearhead", *sys.argv[1:]])
-    print_remark(f"stopped after step {step} of {total}, checkpoint kept; go on with: {again}")
-    return INTERRUPTED

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageSource
 from clearhead.errors import NothingCapturedError
 from clearhead.explanation._selection import Layers, select_queries
 from clearhead.explanation.classifiers import ImageClassifier, ImageInput
@@ -193,7 +193,7 @@ class Explanation:
 
 
 def explain_picture(
-    classifier: ImageClassifier, picture: Picture, *, layers: Layers = None, name: str = ""
+    classifier: ImageClassifier, picture: ImageSource, *, layers: Layers = None, name: str = ""
 ) -> Explanation:
     """Classify a picture under a capture, verify the weights, and measure what mattered."""
     model_input = classifier.preprocess(picture)

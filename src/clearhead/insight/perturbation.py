@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from clearhead.data.pixels import Normalization
+from clearhead.data import Normalization
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Model, batches, probabilities
 from clearhead.insight.tokens import Grid

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clearhead.attention.multihead import MultiHeadAttention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.measures import HeadMeasures, entropy, measure_heads

@@ -1,11 +1,11 @@
-"""Third floor: how a model learns.
+"""Training of models on images and on generated sentences.
 
-- `recipes`: trainings with a name; `config`: their settings; `plan`: the steps that few images need
-  (none of them imports torch)
-- `job`: from a recipe to a folder with everything in it; `loop`: the training; `step`: one step
-- `order`, `schedule`, `optimizer`, `speed`: which images, which rate, which update, how fast
-- `state`, `checkpoint`, `run_folder`: what is kept, so that a kill costs nothing
-- `distributed`: many processes; `progress`: what is said meanwhile
+- `config`: settings and recipes (without torch)
+- `run`: `train`, a whole training in a folder
+- `loop`: `fit`, the training loop, and `train_step`
+- `batches`, `texts`: batches of images and of texts
+- `optim`: optimisers and the learning rate; `checkpoint`: checkpoints
+- `distributed`: processes, devices, precision
 """
 
 import lazy_loader

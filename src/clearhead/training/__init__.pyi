@@ -1,4 +1,9 @@
+from .config import RECIPES as RECIPES
+from .config import TextTrainConfig as TextTrainConfig
 from .config import TrainConfig as TrainConfig
-from .job import run_job as run_job
-from .loop import train as train
-from .recipes import RECIPES as RECIPES
+from .loop import Callback as Callback
+from .loop import TrainingState as TrainingState
+from .loop import fit as fit
+from .loop import initial_model as initial_model
+from .run import Trained as Trained
+from .run import train as train

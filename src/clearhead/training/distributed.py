@@ -1,26 +1,28 @@
-"""One process or many: what `torchrun` says in the environment, and the few words they exchange.
-
-Alone, every function here gives back what it was given.
-"""
+"""One process or several (`torchrun`), and the device and precision that they compute with."""
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ClearheadError, ConfigError
+from clearhead.training.config import BaseTrainConfig
 
 TIMEOUT = timedelta(seconds=120)
 
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this one is, and the device it computes on."""
+    """The processes of a training: rank and number of processes, and this process's device.
+
+    With one process, every method returns its argument.
+    """
 
     rank: int
     size: int
@@ -28,44 +30,54 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process has rank 0, the one that writes files and prints."""
         return self.rank == 0
 
     def part(self, total: int) -> slice:
-        """The share of `total` neighbouring things that is this process's; they differ by one."""
+        """This process's part of `total` consecutive items; parts differ by at most one item."""
         return slice(total * self.rank // self.size, total * (self.rank + 1) // self.size)
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says yes."""
+        """Whether `flag` is true in any process; also a barrier."""
         if self.size == 1:
             return flag
-        votes = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-        return bool(votes.item())
+        flags = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
+        """The sum of `values` over all processes."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def gather(self, mine: Tensor) -> list[Tensor]:
-        """What every process has, in the order of their ranks; sizes may differ."""
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, by rank; sizes may differ."""
         if self.size == 1:
-            return [mine]
+            return [tensor]
         parts: list[Tensor | None] = [None] * self.size
-        dist.all_gather_object(parts, mine.cpu())
+        dist.all_gather_object(parts, tensor.cpu())
         return [part for part in parts if part is not None]
 
 
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
 def is_first() -> bool:
-    """Whether this process is the one that speaks, also before it has joined the others."""
+    """Whether this process has rank 0, also before it has joined the others."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def join_world(device: str = "auto") -> Iterator[World]:
-    """Join the processes that `torchrun` started (gloo on CPU, nccl on GPU), or be alone."""
+    """Join the processes started by `torchrun` (gloo on CPU, nccl on GPU), or be the only one.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -82,13 +94,73 @@ def join_world(device: str = "auto") -> Iterator[World]:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of that name; "auto" is a GPU if there is one, else the CPU."""
+    """The device of that name; "auto" is a GPU if there is one, else the CPU.
+
+    Raises:
+        ConfigError: If a training cannot run on it.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise ConfigError(f'device must be "auto", "cpu", "cuda" or "cuda:N", got {name!r}')
+    if kind == "cpu":
+        return torch.device("cpu")
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if devices == 0:
+        raise ConfigError(f"device is {name}, but torch sees no GPU; use the device cpu")
+    number = int(index) if index else local_rank
+    if number >= devices:
+        raise ConfigError(f"device is cuda:{number}, but torch sees {devices} GPUs, from cuda:0")
+    return torch.device("cuda", number)
+
+
+def uses_bfloat16(config: BaseTrainConfig, device: torch.device) -> bool:
+    """Whether the forward pass runs under bfloat16 autocast."""
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def compile_blocks(
+    model: nn.Module,
+    inputs: Tensor | tuple[Tensor, ...],
+    *,
+    bfloat16: bool,
+    message: Callable[[str], None],
+) -> None:
+    """Compile the model's blocks in place, and run them once; without a compiler, leave them.
+
+    All blocks share their code, so one compilation serves them all: a few seconds instead of a
+    minute for the whole model.
+
+    Args:
+        model: The model; one without blocks is left as it is.
+        inputs: A batch of its inputs.
+        bfloat16: Whether steps run under bfloat16 autocast.
+        message: Called with one line before compiling, and with another one if it fails.
+    """
+    blocks = getattr(model, "blocks", None)
+    if not isinstance(blocks, nn.Sequential):
+        return
+    message("compiling the model's blocks; the first step may take a minute")
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f'device must be "auto", "cpu" or "cuda", got {name!r}') from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is cuda, but torch sees no GPU; use --device cpu")
-    return torch.device("cuda", local_rank) if name == "cuda" else device
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own
+            for block in blocks:
+                block.compile(dynamic=False)
+            with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=bfloat16):
+                logits = model(*inputs)
+            logits.float().sum().backward()
+    except ClearheadError:
+        raise
+    except Exception as error:  # noqa: BLE001  # compilers fail in many ways; none may stop us
+        for block in blocks:
+            block._compiled_call_impl = None  # the inverse of nn.Module.compile
+        message(f"blocks are not compiled ({type(error).__name__}); training is slower")
+    finally:
+        model.zero_grad(set_to_none=True)

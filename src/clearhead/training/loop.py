@@ -1,214 +1,399 @@
-"""The training itself, from a configuration to a folder with a trained model.
+"""The training loop, for images, texts and studies: `fit`, and `train_step` inside it."""
 
-`runs/NAME/` gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at the end the model
-(`model.safetensors`, `config.json`). A training that was stopped, even by a kill, goes on from its
-last checkpoint and ends with the same bits as one that was not.
-"""
-
-import signal
-import threading
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Generic
+from typing import Any, Generic, Protocol, cast, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from typing_extensions import TypeVar
 
-from clearhead.data.datasets import ImageDataset
-from clearhead.errors import DivergenceError
+from clearhead.data import ImageDataset
+from clearhead.errors import CheckpointError, ConfigError, DivergenceError
 from clearhead.inference import check_dataset
-from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
-from clearhead.training.config import LearningConfig, TrainConfig
-from clearhead.training.distributed import World
-from clearhead.training.progress import Reporter
-from clearhead.training.run_folder import CHECKPOINTS, fingerprint, open_run
-from clearhead.training.schedule import warmup_cosine
-from clearhead.training.speed import compile_blocks, uses_bfloat16
-from clearhead.training.state import EpochSums, ModelT, TrainingState
-from clearhead.training.step import AnyBatches, Batches, train_step
+from clearhead.models.build import Model, build, load
+from clearhead.models.pretrained import ImageModel
+from clearhead.models.text import TextTransformer
+from clearhead.training.batches import ImageBatches, seed_of
+from clearhead.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizers,
+    save_checkpoint,
+)
+from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
+from clearhead.training.distributed import ALONE, World, compile_blocks, uses_bfloat16
+from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
+from clearhead.training.texts import (
+    NO_LABEL,
+    TextBatches,
+    TextData,
+    config_with_vocabulary,
+    generate_texts,
+)
 
 CHECKPOINT_SECONDS = 60.0
+"""Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
+
+ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
+
+
+class Batches(Protocol):
+    """The batches of a training, of images or of texts."""
+
+    @property
+    def world(self) -> World:
+        """The processes that share them."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+
+    def order(self, epoch: int) -> Tensor:
+        """The order of the examples in an epoch."""
+
+    def batch(self, step: int, order: Tensor) -> tuple[Any, Tensor]:
+        """The model's inputs, a tensor or a tuple of tensors, and the labels of a step."""
 
 
 @dataclass(frozen=True)
-class Trained(Generic[ModelT]):
-    """What a training came to. `finished` is False if it was asked to stop before the end."""
+class EpochSums:
+    """Sums over the labelled positions of an epoch so far, over all processes."""
+
+    loss: float = 0.0
+    correct: int = 0
+    labels: int = 0
+
+    def __add__(self, other: "EpochSums") -> "EpochSums":
+        return EpochSums(
+            self.loss + other.loss, self.correct + other.correct, self.labels + other.labels
+        )
+
+
+@dataclass
+class TrainingState(Generic[ModelT]):
+    """Everything that changes while a model is trained; random numbers have no state.
+
+    Attributes:
+        model: The model that is trained.
+        average: Its exponential moving average, if the configuration asks for one.
+        optimizers: The optimisers.
+        total_steps: Steps of the whole training.
+        step: Steps done.
+        sums: Loss and accuracy of the current epoch.
+    """
 
     model: ModelT
-    finished: bool
-    step: int
+    average: AveragedModel | None
+    optimizers: list[Optimizer]
     total_steps: int
+    step: int = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.total_steps
+
+    @property
+    def result(self) -> ModelT:
+        """The model to keep: the average if there is one."""
+        return self.model if self.average is None else cast(ModelT, self.average.module)
+
+    def checkpoint(self) -> Checkpoint:
+        """The state as named tensors and plain numbers."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": tensor for k, tensor in self.average.state_dict().items()}
+        tensors |= optimizer_tensors(self.optimizers)
+        return Checkpoint(tensors, {"step": self.step, "sums": asdict(self.sums)})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint; raises `CheckpointError` if it is of another model."""
+        for module, prefix in ((self.model, "model."), (self.average, "average.")):
+            if module is None:
+                continue
+            tensors = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith(prefix)
+            }
+            try:
+                module.load_state_dict(tensors)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise CheckpointError(f"the checkpoint does not fit the model: {reason}") from error
+        restore_optimizers(self.optimizers, checkpoint.tensors)
+        self.step = checkpoint.state["step"]
+        self.sums = EpochSums(**checkpoint.state["sums"])
 
 
-def train(
+class Callback:
+    """Methods that `fit` calls while it trains; here they do nothing."""
+
+    def on_start(self, state: TrainingState[Any]) -> None:
+        """Before the first step, after a checkpoint was loaded."""
+
+    def on_message(self, text: str) -> None:
+        """A line for people."""
+
+    def on_step(self, state: TrainingState[Any], loss: float) -> None:
+        """After each step, with the loss of its batch."""
+
+    def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
+        """After each epoch: its number from 1, epochs, loss, accuracy, learning rate."""
+
+
+@overload
+def fit(
     config: TrainConfig,
-    dataset: ImageDataset,
-    out: Path,
+    data: ImageDataset,
     *,
-    world: World | None = None,
-    restart: bool = False,
-    tensorboard: bool = False,
-) -> Trained:
-    """Train on `dataset`, or go on with the training in `out`, until the end or Ctrl-C.
+    model: ImageModel | None = ...,
+    world: World = ...,
+    checkpoints: Path | None = ...,
+    stop: Callable[[], bool] | None = ...,
+    callback: Callback | None = ...,
+) -> TrainingState[ImageModel]: ...
+@overload
+def fit(
+    config: TextTrainConfig,
+    data: TextData | None = ...,
+    *,
+    model: TextTransformer | None = ...,
+    world: World = ...,
+    checkpoints: Path | None = ...,
+    stop: Callable[[], bool] | None = ...,
+    callback: Callback | None = ...,
+) -> TrainingState[TextTransformer]: ...
+def fit(
+    config: TrainConfig | TextTrainConfig,
+    data: ImageDataset | TextData | None = None,
+    *,
+    model: Model | None = None,
+    world: World = ALONE,
+    checkpoints: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    callback: Callback | None = None,
+) -> TrainingState[Any]:
+    """Train a model in memory.
 
-    Raises `ConfigError` if `out` holds a training with other settings, `CheckpointError` if its
-    state is damaged, `DivergenceError` if the loss is no longer a number.
+    Args:
+        config: The settings; of a text model without vocabulary, it becomes that of the sentences.
+        data: All of it is trained on. For texts, None generates them as the settings say.
+        model: Initial weights, which are copied; None: `config.start`, or random weights.
+        world: The processes that take part, from `join_world`.
+        checkpoints: A folder for checkpoints. A training continues from the newest one there.
+        stop: Called before each step; once it returns true in any process, training stops.
+        callback: Its methods are called while training.
+
+    Returns:
+        The state at the end; its `result` is the trained model, in evaluation mode.
+
+    Raises:
+        ConfigError: If data or initial weights do not fit the settings.
+        CheckpointError: If a checkpoint or the start model is damaged.
+        DivergenceError: If the loss or the gradient becomes NaN or infinite.
     """
-    world = world or World(rank=0, size=1, device=torch.device("cpu"))
-    check_dataset(dataset, config.model)
-    images = fingerprint(dataset.images, dataset.labels)
-    prepare_run(out, config, {"images": images}, world, restart=restart)
-    state = TrainingState.start(config, world.device)
-    batches = Batches(dataset.to(world.device), config, world)
-    return run(config, state, batches, out, tensorboard=tensorboard)
+    callback = callback or Callback()
+    batches: Batches
+    if isinstance(config, TextTrainConfig):
+        config = config_with_vocabulary(config)
+        texts = data if isinstance(data, TextData) else generate_texts(config)
+        batches = TextBatches(texts.to(world.device), config, world)
+    else:
+        dataset = cast(ImageDataset, data)
+        check_dataset(dataset, config.model)
+        batches = ImageBatches(dataset.to(world.device), config, world)
+    state = _initial_state(config, initial_model(config, model).to(world.device), batches)
+    if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
+        state.restore(saved)
+    callback.on_start(state)
+    if not state.finished:
+        _run_steps(config, state, batches, checkpoints, stop or (lambda: False), callback)
+    state.result.eval()
+    return state
 
 
-def prepare_run(
-    out: Path,
-    config: LearningConfig,
-    learnt_from: Mapping[str, str],
+def initial_model(config: TrainConfig | TextTrainConfig, start: Model | None = None) -> Any:
+    """A new model for a training; torch's default generator is left alone.
+
+    Args:
+        config: The settings. The seed draws random weights; `config.start` replaces them.
+        start: A model whose weights are copied instead of those of `config.start`.
+
+    Raises:
+        ConfigError: If the start has other model settings, apart from `causal`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model: Any = build(config.model)
+    if start is None and config.start is not None:
+        expected = TextTransformer if isinstance(model, TextTransformer) else ImageModel
+        start = cast(Model, load(config.start, cast("type[Any]", expected)))
+    if start is not None:
+        if _without_causal(start.config) != _without_causal(config.model):
+            name = config.start or "the start model"
+            raise ConfigError(
+                f"{name} has other model settings than this training; give it the same"
+            )
+        model.load_state_dict(start.state_dict())
+    return model
+
+
+def train_step(
+    network: nn.Module,
+    state: TrainingState[Any],
+    batch: tuple[Any, Tensor],
+    config: BaseTrainConfig,
     world: World,
     *,
-    restart: bool,
-) -> None:
-    """The folder of the run, made or checked by the first process; the others wait for it."""
-    if world.is_first:
-        open_run(out, config, learnt_from, restart=restart)
-    world.any(False)  # all wait until the folder is ready
+    bfloat16: bool,
+) -> float:
+    """Update the weights once.
 
+    Args:
+        network: The model, or its distributed wrapper.
+        state: Is changed.
+        batch: This process's inputs and labels; the label `NO_LABEL` is ignored.
+        config: The settings.
+        world: The processes that take part.
+        bfloat16: Whether the forward pass runs under bfloat16 autocast.
 
-def run(
-    config: LearningConfig,
-    state: TrainingState[ModelT],
-    batches: AnyBatches,
-    out: Path,
-    *,
-    tensorboard: bool = False,
-) -> Trained[ModelT]:
-    """From a new state, or from the checkpoint in `out`, until the end or Ctrl-C."""
-    world = batches.world
-    checkpoint = load_checkpoint(out / CHECKPOINTS)
-    if checkpoint is not None:
-        state.restore(checkpoint)
-    total_steps = config.epochs * batches.per_epoch
+    Returns:
+        The mean loss of the whole batch, over all processes.
+
+    Raises:
+        DivergenceError: If loss or gradient are not finite; the weights are not touched then.
+    """
+    inputs, labels = batch
     with (
-        Reporter(
-            out, total_steps, state.step, tensorboard=tensorboard, silent=not world.is_first
-        ) as reporter,
-        _stop_signals(reporter.say, enabled=state.step < total_steps) as stop,
+        _seeded_dropout(state.model, config.seed, state.step, world),
+        torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
-        if state.step < total_steps:
-            _run_steps(config, state, batches, out, reporter, stop, total_steps)
-    finished = state.step == total_steps
-    if finished and world.is_first:
-        state.result.save_pretrained(out)
-    model = state.result
-    model.eval()
-    return Trained(model, finished, state.step, total_steps)
+        logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+    logits, labels = logits.flatten(0, -2), labels.flatten()
+    loss = F.cross_entropy(
+        logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
+    )
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    sums = _sums(loss.detach(), logits, labels, world)
+    if not math.isfinite(sums.loss) or not torch.isfinite(norm):
+        raise DivergenceError(
+            f"step {state.step}: the loss is {sums.loss / sums.labels:.3g} and the gradient norm "
+            f"{float(norm):.3g}; try a lower learning rate or float32"
+        )
+    factor = warmup_cosine(state.step, state.total_steps, config.warmup)
+    set_learning_rate(state.optimizers, factor)
+    for optimizer in state.optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    if state.average is not None:
+        state.average.update_parameters(state.model)
+    state.step += 1
+    state.sums = state.sums + sums
+    return sums.loss / sums.labels
+
+
+def _initial_state(
+    config: BaseTrainConfig, model: ModelT, batches: Batches
+) -> TrainingState[ModelT]:
+    average = None
+    if config.average > 0:
+        average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
+        )
+    total_steps = config.epochs * batches.per_epoch
+    return TrainingState(model, average, make_optimizers(model, config), total_steps)
 
 
 def _run_steps(
-    config: LearningConfig,
-    state: TrainingState[ModelT],
-    batches: AnyBatches,
-    out: Path,
-    reporter: Reporter,
-    stop: "StopRequest",
-    total_steps: int,
+    config: BaseTrainConfig,
+    state: TrainingState[Any],
+    batches: Batches,
+    checkpoints: Path | None,
+    stop: Callable[[], bool],
+    callback: Callback,
 ) -> None:
     world = batches.world
     bfloat16 = uses_bfloat16(config, world.device)
-    network = _prepare(config, state, batches, reporter, bfloat16=bfloat16)
     order = batches.order(state.step // batches.per_epoch)
+    network: nn.Module = state.model.train()
+    if config.compile:
+        inputs, _ = batches.batch(state.step, order)
+        compile_blocks(state.model, inputs, bfloat16=bfloat16, message=callback.on_message)
+    if world.size > 1:
+        devices = [world.device] if world.device.type == "cuda" else None
+        network = DistributedDataParallel(state.model, device_ids=devices)
+
+    def save() -> None:
+        if world.is_first and checkpoints is not None:
+            save_checkpoint(checkpoints, f"step-{state.step:08d}", state.checkpoint())
+
     saved_at = time.monotonic()
-    state.model.train()
-    while state.step < total_steps and not world.any(stop.requested):
+    while not state.finished and not world.any(stop()):
         epoch = state.step // batches.per_epoch
         if state.step % batches.per_epoch == 0:
             order, state.sums = batches.order(epoch), EpochSums()
         batch = batches.batch(state.step, order)
         try:
-            loss = train_step(
-                network, state, batch, config, world, total_steps=total_steps, bfloat16=bfloat16
-            )
+            loss = train_step(network, state, batch, config, world, bfloat16=bfloat16)
         except DivergenceError as error:
-            kept = "; the last good checkpoint stays in " + str(out / CHECKPOINTS)
+            kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
             raise DivergenceError(f"{error}{kept}") from error
-        reporter.step(state.step, epoch, config.epochs, loss)
+        callback.on_step(state, loss)
         ends_epoch = state.step % batches.per_epoch == 0
         if ends_epoch:
-            record = _epoch_record(config, state, epoch, total_steps)
-            reporter.epoch(state.step, record, config.batch_size)
-        if world.is_first and (ends_epoch or time.monotonic() - saved_at > CHECKPOINT_SECONDS):
-            save_checkpoint(out / CHECKPOINTS, f"step-{state.step:08d}", state.checkpoint())
+            callback.on_epoch(state, _epoch_metrics(config, state, epoch))
+        if ends_epoch or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            save()
             saved_at = time.monotonic()
-    if world.is_first and state.step < total_steps:
-        save_checkpoint(out / CHECKPOINTS, f"step-{state.step:08d}", state.checkpoint())
+    if not state.finished:
+        save()
 
 
-def _prepare(
-    config: LearningConfig,
-    state: TrainingState[ModelT],
-    batches: AnyBatches,
-    reporter: Reporter,
-    *,
-    bfloat16: bool,
-) -> nn.Module:
-    if config.compile:
-        inputs, _ = batches.batch(state.step, batches.order(state.step // batches.per_epoch))
-        compile_blocks(state.model.train(), inputs, bfloat16=bfloat16, say=reporter.say)
-    if batches.world.size == 1:
-        return state.model
-    devices = [batches.world.device] if batches.world.device.type == "cuda" else None
-    return DistributedDataParallel(state.model, device_ids=devices)
-
-
-def _epoch_record(
-    config: LearningConfig, state: TrainingState[ModelT], epoch: int, total_steps: int
+def _epoch_metrics(
+    config: BaseTrainConfig, state: TrainingState[Any], epoch: int
 ) -> dict[str, float]:
-    rate = config.learning_rate * warmup_cosine(state.step - 1, total_steps, config.warmup)
+    factor = warmup_cosine(state.step - 1, state.total_steps, config.warmup)
     return {
         "epoch": epoch + 1,
         "epochs": config.epochs,
-        "loss": state.sums.loss / state.sums.answers,
-        "accuracy": state.sums.correct / state.sums.answers,
-        "learning_rate": rate,
+        "loss": state.sums.loss / state.sums.labels,
+        "accuracy": state.sums.correct / state.sums.labels,
+        "learning_rate": config.learning_rate * factor,
     }
 
 
-@dataclass
-class StopRequest:
-    """Whether somebody has asked for an early end."""
-
-    requested: bool = False
+def _without_causal(config: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if name != "causal"}
 
 
 @contextmanager
-def _stop_signals(say: Callable[[str], None], *, enabled: bool) -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C means now."""
-    stop = StopRequest()
+def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Iterator[None]:
+    """Dropout draws from torch's default generator: seed it for the step, and restore it after."""
+    if getattr(model.config, "dropout", 0.0) == 0.0:
+        yield
+        return
+    devices = [world.device] if world.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed_of("dropout", seed, step, world.rank))
+        yield
 
-    def request(number: int, frame: FrameType | None) -> None:
-        if stop.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not stop.requested:
-            with suppress(RuntimeError):  # the signal came while another line was being written
-                say("stopping after this step; Ctrl-C again stops at once")
-        stop.requested = True
 
-    numbers = (
-        (signal.SIGINT, signal.SIGTERM)
-        if enabled and threading.current_thread() is threading.main_thread()
-        else ()
-    )
-    before = {number: signal.signal(number, request) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:
+    labelled = (labels != NO_LABEL).sum()
+    correct = (logits.argmax(dim=1) == labels).sum()
+    total = world.total(torch.stack([loss.double() * labelled, correct, labelled]))
+    loss_sum, correct_sum, labelled_sum = total.tolist()
+    return EpochSums(loss_sum, int(correct_sum), int(labelled_sum))

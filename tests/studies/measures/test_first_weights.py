@@ -7,8 +7,8 @@ import torch
 from clearhead.models.config import ViTConfig
 from clearhead.recording import capture
 from clearhead.studies.measures.scores import unit_queries_and_keys
+from clearhead.training import initial_model
 from clearhead.training.config import TrainConfig
-from clearhead.training.state import TrainingState
 
 CONFIG = TrainConfig(model=ViTConfig(depth=2, num_heads=1), seed=5)
 
@@ -17,7 +17,7 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
     images = torch.randn(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
 
     with unit_queries_and_keys(CONFIG) as config:
-        model = TrainingState.start(config, torch.device("cpu")).model
+        model = initial_model(config)
     with torch.no_grad(), capture() as seen:
         model(images)
 
@@ -28,10 +28,11 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
 
 
 def test_all_other_weights_are_those_of_the_seed_and_the_folder_goes() -> None:
-    usual = TrainingState.start(CONFIG, torch.device("cpu")).model.state_dict()
+    usual = initial_model(CONFIG).state_dict()
     with unit_queries_and_keys(CONFIG) as config:
-        changed = TrainingState.start(config, torch.device("cpu")).model.state_dict()
+        changed = initial_model(config).state_dict()
 
+    assert config.start is not None
     assert not Path(config.start).exists()
     assert usual.keys() == changed.keys()
     for name, weight in usual.items():
@@ -46,7 +47,7 @@ def test_another_seed_draws_other_queries() -> None:
     drawn = []
     for seed in (5, 6):
         with unit_queries_and_keys(TrainConfig(model=CONFIG.model, seed=seed)) as config:
-            model = TrainingState.start(config, torch.device("cpu")).model
+            model = initial_model(config)
             drawn.append(cast("Any", model).blocks[1].attn.qkv.weight[:128])
 
     assert not torch.allclose(drawn[0], drawn[1])

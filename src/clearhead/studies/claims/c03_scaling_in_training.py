@@ -39,8 +39,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import DivergenceError
 from clearhead.insight.measures import entropy
 from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
@@ -59,8 +58,8 @@ from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_
 from clearhead.studies.measures.scores import unit_queries_and_keys
 from clearhead.studies.stats import share_interval
 from clearhead.studies.table import Budget, Outcome, Trial, Values
+from clearhead.training import TrainingState
 from clearhead.training.config import TrainConfig
-from clearhead.training.state import TrainingState
 
 WIDTH = 64
 HEAD_DIMS = (8, 16, 32, 64)

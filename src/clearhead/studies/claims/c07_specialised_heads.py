@@ -27,7 +27,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.ablation import ablate
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
@@ -54,7 +54,7 @@ from clearhead.studies._unconverted import (
 )
 from clearhead.studies.measures.classifiers import train_compared_model, unseen_digits
 from clearhead.studies.table import Budget, Outcome, Trial, Values
-from clearhead.training.order import seed_of
+from clearhead.training.batches import seed_of
 
 # Roles at a level of 5 % need 19 untrained models; one more stands in the trained one's place.
 UNTRAINED = 20

@@ -33,8 +33,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.corruptions import CORRUPTIONS, corrupt
-from clearhead.data.pixels import normalize
+from clearhead.data import CORRUPTIONS, corrupt, normalize
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy
@@ -50,7 +49,7 @@ from clearhead.studies.measures.classifiers import (
     unseen_digits,
 )
 from clearhead.studies.table import Budget, Outcome, Trial, Values
-from clearhead.training.order import generator_for
+from clearhead.training.batches import generator_for
 
 ARMS = ("vit", "uniform", "cnn")
 NOISES = ("shot noise", "impulse noise")

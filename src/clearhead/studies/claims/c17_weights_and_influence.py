@@ -33,7 +33,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight import faithfulness
 from clearhead.insight.importance import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
 from clearhead.insight.perturbation import Baseline
@@ -57,7 +57,7 @@ from clearhead.studies.measures.influence import (
     silencing_effects,
 )
 from clearhead.studies.table import Budget, Outcome, Trial, Values
-from clearhead.training.order import generator_for
+from clearhead.training.batches import generator_for
 
 RANDOM, INK, GRADIENT = "random", "ink", "pixel gradient"
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, GRADIENT, INK, RANDOM)

@@ -1,0 +1,74 @@
+"""Batches of images. Every random number is a function of (seed, epoch, step).
+
+No state is kept between steps: a resumed training, and one with more processes, see the same
+images in the same order with the same augmentation.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clearhead.data import ImageDataset, distort, draw_distortion, normalize, to_float
+from clearhead.training.config import TrainConfig
+from clearhead.training.distributed import World
+
+
+def seed_of(*key: int | str) -> int:
+    """A seed of 63 bits: a hash of `key`, so that neighbouring keys are unrelated."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator_for(*key: int | str) -> torch.Generator:
+    """A CPU generator with the seed `seed_of(*key)`."""
+    return torch.Generator().manual_seed(seed_of(*key))
+
+
+def epoch_order(seed: int, epoch: int, examples: int) -> Int[Tensor, " examples"]:
+    """The order of all examples in one epoch: indices of shape (examples,)."""
+    return torch.randperm(examples, generator=generator_for("order", seed, epoch))
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Whole batches in an epoch, at least 1; the examples left over vary from epoch to epoch."""
+    return max(examples // batch_size, 1)
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """The batches of a training on images."""
+
+    dataset: ImageDataset
+    config: TrainConfig
+    world: World
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return steps_per_epoch(len(self.dataset), self.config.batch_size)
+
+    def order(self, epoch: int) -> Int[Tensor, " images"]:
+        """The order of the images in an epoch."""
+        return epoch_order(self.config.seed, epoch, len(self.dataset))
+
+    def batch(
+        self, step: int, order: Int[Tensor, " images"]
+    ) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
+        """This process's part of the batch of `step`: normalised images and labels."""
+        start = step % self.per_epoch * self.config.batch_size
+        whole = order[start : start + self.config.batch_size]
+        part = self.world.part(len(whole))
+        indices = whole[part].to(self.world.device)
+        images = to_float(self.dataset.images[indices])
+        if self.config.augment.active:
+            images = self._augmented(images, step, len(whole), part)
+        return normalize(images, self.config.model), self.dataset.labels[indices]
+
+    def _augmented(self, images: Tensor, step: int, batch: int, part: slice) -> Tensor:
+        size = (images.shape[-2], images.shape[-1])
+        generator = generator_for("augment", self.config.seed, step)
+        distortion = draw_distortion(self.config.augment, batch, size, generator)
+        return distort(images, distortion.part(part.start, part.stop))

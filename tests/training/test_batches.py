@@ -1,0 +1,66 @@
+"""The order and augmentation of images are functions of (seed, epoch, step) alone."""
+
+import pytest
+import torch
+
+from clearhead.data import distort, draw_distortion
+from clearhead.training.batches import (
+    ImageBatches,
+    epoch_order,
+    generator_for,
+    seed_of,
+    steps_per_epoch,
+)
+from clearhead.training.distributed import ALONE, World
+
+from .small_run import small_config, small_dataset
+
+
+def test_an_epoch_holds_every_image_once_in_an_order_of_seed_and_epoch() -> None:
+    order = epoch_order(3, 5, 101)
+    assert sorted(order.tolist()) == list(range(101))
+    assert torch.equal(order, epoch_order(3, 5, 101))
+    assert not torch.equal(order, epoch_order(3, 6, 101))
+    assert not torch.equal(order, epoch_order(4, 5, 101))
+
+
+def test_seeds_are_the_same_on_every_machine() -> None:
+    assert seed_of("order", 0, 0) == 9000469282592126558
+
+
+def test_generators_do_not_depend_on_torchs_default_generator() -> None:
+    torch.manual_seed(1)
+    first = torch.rand(3, generator=generator_for("x", 1))
+    torch.manual_seed(2)
+    assert torch.equal(torch.rand(3, generator=generator_for("x", 1)), first)
+
+
+def test_leftover_images_make_no_step_of_their_own() -> None:
+    assert steps_per_epoch(101, 13) == 7
+    assert steps_per_epoch(5, 13) == 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_several_processes_share_the_batch_of_one(size: int) -> None:
+    dataset, config = small_dataset(), small_config()
+    alone = ImageBatches(dataset, config, ALONE)
+    order = alone.order(2)
+    images, labels = alone.batch(17, order)
+    parts = [
+        ImageBatches(dataset, config, World(rank, size, torch.device("cpu"))).batch(17, order)
+        for rank in range(size)
+    ]
+    torch.testing.assert_close(torch.cat([part[0] for part in parts]), images)
+    assert torch.equal(torch.cat([part[1] for part in parts]), labels)
+
+
+def test_a_batch_is_augmented_pixels_that_are_then_normalised() -> None:
+    dataset, config = small_dataset(), small_config()
+    batches = ImageBatches(dataset, config, ALONE)
+    order = batches.order(1)
+    images, _ = batches.batch(9, order)
+    pixels = dataset.images[order[26:39]] / 255
+    generator = generator_for("augment", config.seed, 9)
+    augmented = distort(pixels, draw_distortion(config.augment, 13, (6, 6), generator))
+    expected = (augmented - config.model.mean[0]) / config.model.std[0]
+    torch.testing.assert_close(images, expected)

@@ -1,0 +1,96 @@
+"""Processes share the work, and end together."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from clearhead.errors import ConfigError
+from clearhead.models import build, load
+from clearhead.training.distributed import ALONE, World, choose_device, join_world
+from clearhead.training.run import evaluate_together
+
+from .small_run import MODEL, die_with_parent, small_dataset, start_processes
+
+HERE = Path(__file__).parent
+
+
+def evaluate_here(model: str, out: str) -> None:
+    with join_world("cpu") as world:
+        evaluation = evaluate_together(load(model), small_dataset(2357), world)
+        if world.is_first:
+            Path(out).write_text(json.dumps(evaluation.to_dict()))
+
+
+def test_three_processes_evaluate_like_one_to_the_last_bit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build(MODEL)
+    model.save_pretrained(tmp_path / "model")
+    arguments = str(tmp_path / "model"), str(tmp_path / "three")
+    for process in start_processes(evaluate_here, *arguments, count=3):
+        process.join(60)
+        assert process.exitcode == 0
+    three = json.loads((tmp_path / "three").read_bytes())
+    assert three["total"] == 2357
+    assert three == evaluate_together(model.eval(), small_dataset(2357), ALONE).to_dict()
+
+
+@pytest.mark.slow
+def test_torchrun_ends_all_processes_within_15_seconds_of_a_killed_one(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
+    launcher = subprocess.Popen(
+        [*torchrun, str(HERE / "small_run.py"), str(tmp_path / "out"), "100000"],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        while not (tmp_path / "out" / "checkpoints" / "latest.json").exists():
+            assert launcher.poll() is None
+            time.sleep(0.05)
+        workers = children_of(launcher.pid)
+        assert len(workers) == 3
+        os.kill(workers[1], 9)
+        assert launcher.wait(timeout=15) != 0
+        assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    finally:
+        launcher.kill()
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True
+    )
+    return [int(line) for line in listed.stdout.split()]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_parts_cover_everything_once(size: int) -> None:
+    parts = [World(rank, size, torch.device("cpu")).part(101) for rank in range(size)]
+    assert [i for part in parts for i in range(101)[part]] == list(range(101))
+
+
+def test_one_process_gets_its_own_values_back() -> None:
+    with join_world("cpu") as world:
+        values = torch.tensor([2.0, 3.0])
+        assert world.is_first
+        assert world.any(True)
+        assert not world.any(False)
+        assert torch.equal(world.total(values), values)
+        assert world.gather(values)[0] is values
+
+
+@pytest.mark.parametrize("device", ["toaster", "mps", "meta", "xla", "cuda:one", ""])
+def test_a_device_that_cannot_train_is_one_line(device: str) -> None:
+    with pytest.raises(ConfigError, match=f'^device must be "auto", .*, got {device!r}$'):
+        choose_device(device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
+def test_a_missing_gpu_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="torch sees no GPU; use the device cpu"):
+        choose_device("cuda:1")

@@ -1,0 +1,94 @@
+"""Every weight has exactly one optimiser, only matrices decay, and the rate follows its curve."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from clearhead.models import ViTConfig, build
+from clearhead.training.checkpoint import optimizer_tensors, restore_optimizers
+from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
+
+from .small_run import MODEL, small_config
+
+
+def names_by_decay(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    return {
+        names[id(weight)]: group["weight_decay"]
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_each_weight_belongs_to_one_optimiser(name: str) -> None:
+    model = build(ViTConfig(depth=2, pool="class"))
+    optimizers = make_optimizers(model, small_config(optimizer=name))
+    owned = [w for o in optimizers for group in o.param_groups for w in group["params"]]
+    assert len(owned) == len({id(weight) for weight in owned})
+    assert {id(weight) for weight in owned} == {id(weight) for weight in model.parameters()}
+
+
+def test_only_matrices_decay() -> None:
+    model = build(ViTConfig(depth=1, pool="class"))
+    decay = names_by_decay(model, make_optimizers(model, small_config(weight_decay=0.3)))
+    assert {name for name, value in decay.items() if value == 0.3} == {
+        "patch_embed.proj.weight",
+        "blocks.0.attn.qkv.weight",
+        "blocks.0.attn.proj.weight",
+        "blocks.0.mlp.fc1.weight",
+        "blocks.0.mlp.fc2.weight",
+        "head.weight",
+    }
+    assert set(decay.values()) == {0.0, 0.3}
+
+
+def test_muon_updates_the_matrices_of_the_blocks_alone() -> None:
+    model = build(ViTConfig(depth=1))
+    adamw, muon = make_optimizers(model, small_config())
+    updated = names_by_decay(model, [muon])
+    assert all(name.startswith("blocks.0.") and name.endswith(".weight") for name in updated)
+    assert len(updated) == 4
+    assert len(names_by_decay(model, [adamw])) == len(list(model.parameters())) - 4
+
+
+def test_each_optimiser_has_its_own_peak_learning_rate() -> None:
+    config = small_config(learning_rate=0.5, matrix_learning_rate=0.25)
+    optimizers = make_optimizers(build(ViTConfig(depth=1)), config)
+    set_learning_rate(optimizers, 0.5)
+    set_learning_rate(optimizers, 0.1)
+    assert [o.param_groups[0]["lr"] for o in optimizers] == [0.05, 0.025]
+
+
+def test_the_state_of_the_optimisers_is_restored_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    model = build(MODEL)
+    optimizers = make_optimizers(model, small_config())
+    for weight in model.parameters():
+        weight.grad = torch.randn_like(weight)
+    for optimizer in optimizers:
+        optimizer.step()
+    tensors = optimizer_tensors(optimizers)
+    fresh = make_optimizers(model, small_config())
+    restore_optimizers(fresh, tensors)
+    again = optimizer_tensors(fresh)
+    assert len(tensors) > 20
+    assert tensors.keys() == again.keys()
+    assert all(torch.equal(tensors[name], again[name]) for name in tensors)
+
+
+def test_the_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
+    factors = [warmup_cosine(step, 200, 0.1) for step in range(200)]
+    assert factors[0] == pytest.approx(1 / 21)
+    assert factors[20] == 1.0
+    assert factors[110] == pytest.approx(0.5)
+    assert all(a < b for a, b in pairwise(factors[:21]))
+    assert all(a > b for a, b in pairwise(factors[20:]))
+    assert 0 < factors[-1] < 1e-3
+    assert warmup_cosine(0, 7, 0.0) == 1.0
+    assert warmup_cosine(6, 7, 0.0) == pytest.approx(0.5 * (1 + math.cos(math.pi * 6 / 7)))
+    assert warmup_cosine(0, 1, 0.1) > 0

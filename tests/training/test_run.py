@@ -1,0 +1,255 @@
+"""`clearhead.train`: from a recipe and data to a folder with everything in it."""
+
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import clearhead as ch
+from clearhead.errors import ConfigError
+from clearhead.models import CNNConfig
+from clearhead.training import TextTrainConfig, TrainConfig, TrainingState
+from clearhead.training.run import Run, fitted, minutes
+
+from .small_run import MODEL, small_config, small_dataset, small_training
+
+METRICS = {"epoch": 2, "epochs": 5, "loss": 0.25, "accuracy": 0.875, "learning_rate": 0.01}
+
+
+def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
+    trained = small_training(tmp_path)
+    assert trained.finished
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
+        "checkpoints",
+        "config.json",
+        "digits.png",
+        "log.jsonl",
+        "metrics.json",
+        "model.safetensors",
+        "run.json",
+    }
+    measured = ch.evaluate(ch.load(tmp_path), small_dataset(59))
+    metrics = json.loads((tmp_path / "metrics.json").read_bytes())
+    assert metrics["test"] == measured.to_dict() == trained.to_dict()["evaluation"]
+    assert metrics["config"]["epochs"] == 3
+    correct, (low, high) = measured.correct, measured.interval
+    assert (
+        f"**Accuracy**: {correct / 59:.2%} (95 % interval {low:.2%} – {high:.2%}), {correct} of 59 "
+        "test images of small;"
+    ) in (tmp_path / "README.md").read_text("utf-8")
+    with Image.open(tmp_path / "digits.png") as picture:
+        assert picture.width > 1000
+    accuracy = f"{measured.accuracy:.2%}"
+    assert repr(trained) == f"Trained('{tmp_path}', step 21 of 21, accuracy {accuracy})"
+    assert len(json.dumps(trained.to_dict())) > 1000
+
+
+def test_classes_and_pixel_statistics_are_those_of_the_training_images(tmp_path: Path) -> None:
+    trained = small_training(tmp_path, 1)
+    config = ch.load(tmp_path).config
+    pixels = small_dataset().images.double() / 255
+    assert config.mean[0] == pytest.approx(pixels.mean().item(), abs=1e-4)
+    assert config.std[0] == pytest.approx(pixels.std().item(), abs=1e-4)
+    assert config.class_names == ("a", "b", "c")
+    assert trained.config.model == config
+    black = small_dataset()
+    black.images.zero_()
+    assert fitted(MODEL, black).std == (1e-4,)
+
+
+def test_of_images_without_a_test_part_a_fifth_is_held_out(tmp_path: Path) -> None:
+    trained = ch.train(small_config(1), data=small_dataset(100), out=tmp_path, device="cpu")
+    assert trained.evaluation is not None
+    assert trained.evaluation.total == 20
+    assert trained.config.data == "small"  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    """Twenty pictures of each of three shapes, at random positions, sizes and intensities."""
+    chance = random.Random(13)
+    for name in ("bar", "disc", "lattice"):
+        folder = tmp_path / "shapes" / name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            drawing = Image.new("L", (41, 43), chance.randint(0, 60))
+            _draw(ImageDraw.Draw(drawing), name, chance)
+            drawing.save(folder / f"{number}.png")
+    return tmp_path / "shapes"
+
+
+def _draw(pen: ImageDraw.ImageDraw, name: str, chance: random.Random) -> None:
+    x, y, size = chance.randint(14, 27), chance.randint(14, 27), chance.randint(8, 12)
+    ink = chance.randint(150, 255)
+    if name == "bar":
+        pen.rectangle((x - size, y - 2, x + size, y + 2), fill=ink)
+    elif name == "disc":
+        pen.ellipse((x - size, y - size, x + size, y + size), fill=ink)
+    else:
+        for step in range(-size, size + 1, 6):
+            pen.line((x + step, y - size, x + step, y + size), fill=ink, width=2)
+
+
+def test_a_recipe_learns_from_a_folder_of_a_few_dozen_pictures(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = ch.train("quick", data=shapes, out=tmp_path / "out", device="cpu", compile=False)
+    assert (
+        "48 images to train on: batch size 8 and 67 epochs instead of 512 and 7; "
+    ) in capsys.readouterr().err
+    assert (trained.config.batch_size, trained.config.epochs) == (8, 67)
+    assert trained.evaluation is not None
+    assert trained.evaluation.total == 12
+    assert trained.evaluation.correct >= 9  # by chance 4; 9 or more once in 260
+    assert ch.load(tmp_path / "out").config.class_names == ("bar", "disc", "lattice")
+
+
+def test_settings_that_are_given_are_not_adapted_to_few_images(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {
+        "epochs": 1,
+        "batch_size": 512,
+        "model": CNNConfig(widths=(3,)),
+        "compile": False,
+    }
+    trained = ch.train("quick", data=shapes, out=tmp_path / "out", progress=False, **given)
+    assert (trained.config.batch_size, trained.config.epochs) == (512, 1)
+    own = TrainConfig(**given, data=str(shapes))
+    assert ch.train(own, out=tmp_path / "own", progress=False).total_steps == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("quik", {}, r"there is no recipe 'quik'; did you mean quick\?"),
+        ("quick", {"epoch": 3}, r"there is no setting 'epoch'; did you mean epochs\?"),
+        ("quick", {"epochs": 0}, "epochs must be at least 1"),
+        ("digits_finish", {}, "digits_finish needs start: a saved model to start from"),
+        ("quick", {"device": "mps"}, "device must be"),
+        ("sentences", {"data": "mnist"}, "leave out data and root"),
+        (TextTrainConfig(), {"root": Path("x")}, "leave out data and root"),
+    ],
+)
+def test_a_start_that_cannot_work_is_one_line_and_writes_nothing(
+    recipe: str, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        ch.train(recipe, out=tmp_path / "out", **settings)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_signal_handlers_are_left_alone(tmp_path: Path) -> None:
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    before, during = handlers(), []
+
+    def stop() -> bool:
+        during.append(handlers())
+        return False
+
+    small_training(tmp_path, 1, stop=stop)
+    assert during == [before] * 7
+    assert handlers() == before
+
+
+def state_at(step: int) -> TrainingState[ch.VisionTransformer]:
+    return TrainingState(ch.VisionTransformer(MODEL), None, [], total_steps=35, step=step)
+
+
+def test_an_epoch_is_one_line_on_stderr_and_one_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Run(tmp_path) as run:
+        run.on_start(state_at(7))
+        run.on_step(state_at(8), 0.3)
+        run.on_epoch(state_at(14), METRICS)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "epoch   2/5" in printed.err
+    assert "87.50%" in printed.err
+    assert printed.err.count("\n") == 1
+    line = json.loads((tmp_path / "log.jsonl").read_text())
+    assert METRICS.items() <= line.items()
+    assert line["step"] == 14
+    assert line["images_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (119.4, "1:59"), (150, "2:30")]
+)
+def test_durations_are_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert minutes(seconds) == shown
+
+
+def test_log_lines_of_steps_that_are_repeated_are_dropped(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 7}\n{"step": 14}\n{"step": 21}\n{"step": 2')
+    Run(tmp_path).on_start(state_at(14))
+    assert log.read_text() == '{"step": 7}\n{"step": 14}\n'
+
+
+def test_processes_after_the_first_print_and_write_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with Run(tmp_path / "none") as run:
+        run.on_start(state_at(0))
+        run.on_step(state_at(1), 0.3)
+        run.on_epoch(state_at(7), METRICS)
+        run.on_message("hello")
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "none").exists()
+
+
+def test_tensorboard_gets_the_same_metrics(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with Run(tmp_path, tensorboard=True) as run:
+        run.on_start(state_at(0))
+        run.on_epoch(state_at(14), METRICS)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert events.Scalars("train/loss")[0].value == 0.25
+    assert events.Scalars("train/accuracy")[0].step == 14
+
+
+def test_a_sentence_model_is_trained_and_measured(tmp_path: Path) -> None:
+    model = ch.TextConfig(embed_dim=14, num_heads=7, depth=1, causal=True)
+    causal = ch.train(
+        "sentences_causal", out=tmp_path / "causal", model=model, texts=301, epochs=2, device="cpu"
+    )
+    assert causal.scores
+    metrics = json.loads((tmp_path / "causal" / "metrics.json").read_text())
+    assert [score.to_dict() for score in causal.scores] == metrics["all"]
+    assert metrics["test"]["accuracy"] == metrics["all"][4]["accuracy"] == causal.accuracy
+    assert set(json.loads((tmp_path / "causal" / "run.json").read_text())) == {"config", "texts"}
+    first = ch.load(tmp_path / "causal")
+    assert "hungry" in first.config.vocabulary
+
+    settings = TextTrainConfig(
+        model=ch.TextConfig(embed_dim=14, num_heads=7, depth=1),
+        texts=301,
+        epochs=1,
+        start=str(tmp_path / "causal"),
+        learning_rate=1e-12,
+    )
+    calls: list[int] = []
+
+    def stop() -> bool:
+        calls.append(1)
+        return len(calls) == 3
+
+    stopped = ch.train(settings, out=tmp_path / "both", stop=stop)
+    assert (stopped.finished, stopped.step, stopped.scores) == (False, 2, ())
+    both = ch.train(settings, out=tmp_path / "both").model
+    assert not both.config.causal  # type: ignore[union-attr]
+    for name, tensor in both.state_dict().items():
+        torch.testing.assert_close(tensor, first.state_dict()[name], rtol=0, atol=1e-9)
