@@ -9,7 +9,7 @@ import json
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from safetensors.numpy import load as read_tensors
 
@@ -19,10 +19,6 @@ from clearhead.microscope import sentences
 from clearhead.microscope.page import assemble
 from clearhead.microscope.payload import Accuracy, rounded
 from clearhead.models.config import ViTConfig
-from clearhead.models.pretrained import config_from_dict
-
-if TYPE_CHECKING:
-    from clearhead.models.vit import VisionTransformer
 
 NAME = "digits"
 MODEL = Path(str(resources.files("clearhead.models"))) / "shipped" / NAME
@@ -42,8 +38,12 @@ def ready_page() -> str:
             f"{FACTS} does not belong to the weights in {MODEL}; install the package again, or "
             "make the file again: python -m clearhead.microscope.shipped"
         )
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in saved["model"].items()
+    }
     return assemble(
-        config_from_dict(ViTConfig, saved["model"], str(MODEL)),
+        ViTConfig(**settings),
         rounded(read_tensors(content)),
         name=NAME,
         logits=facts["logits"],
@@ -57,6 +57,7 @@ def measure() -> dict[str, object]:
     from clearhead.inference import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load
+    from clearhead.models.vit import VisionTransformer
 
     model = load(NAME, VisionTransformer)
     digits = load_dataset("mnist", "test")
