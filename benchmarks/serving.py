@@ -1,20 +1,20 @@
-"""Is batching worth it? Requests per second and p99 of servers with the same weights, in one run.
+"""Requests per second and p99 latency of servers with the same weights, measured in one run.
 
 Each server gets the same PNG files over loopback from a client in a process of its own, at equal
 concurrency, in turn and in several rounds; the table has medians. All of them decode with
-`clearhead.inference.prepare` and answer with `clearhead.inference._predict.answer`:
+`clearhead.inference.prepare` and compute with `clearhead.inference.predict_inputs`:
 
 - plain: FastAPI, one forward pass a request, in its thread pool
-- litserve, mlserver: as their manuals have it, with their own batching, where installed
+- litserve, mlserver: as in their manuals, with their own batching, if installed
 - clearhead: `clearhead serve`
 
-Then the full size of what the tests show in small: 10 × the capacity, and many requests, a tenth
-of them invalid, for leaks. Run it on a machine with nothing else to do:
+Then overload, ten times the maximum concurrency, and leaks: memory, descriptors and threads over
+many requests, a tenth of them invalid. Run it on an idle machine:
 
     python benchmarks/serving.py [--requests 200000] [--peers-python /path/to/python]
 
-The other servers pin versions that differ from ours; `--peers-python` names the interpreter of an
-environment that has them, and Clearhead.
+The other servers pin other versions of their dependencies; `--peers-python` names the interpreter
+of an environment with them and Clearhead.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import httpx2
 import numpy as np
 import tyro
 from PIL import Image, ImageDraw
@@ -44,8 +44,8 @@ from rich.table import Table
 
 PORT = int(os.environ.get("PORT", "8790"))
 ROUNDS = 3
-CAPACITIES = (8, 64)  # of the server under too much load; 64 is the default
-# Two cores, several processes: with threads of its own, NumPy is three times slower in all of them.
+LIMITS = (8, 64)  # maximum concurrency of the overloaded server; 64 is the default
+# There are more processes than cores: with threads of its own, NumPy is three times slower.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PEERS = Path(__file__).parent / "peers"
 PATHS = {
@@ -58,18 +58,18 @@ PATHS = {
 
 @dataclass(frozen=True)
 class Load:
-    """What a client saw: statuses, and seconds of each request by status."""
+    """The client's measurements: seconds of each request by status."""
 
     seconds: float
-    taken: dict[int, list[float]]
+    durations: dict[int, list[float]]
 
     def rate(self, status: int = 200) -> float:
         """Requests with this status, a second."""
-        return len(self.taken.get(status, ())) / self.seconds
+        return len(self.durations.get(status, ())) / self.seconds
 
     def quantile(self, share: float, status: int = 200) -> float:
-        """Milliseconds that this share of them stayed below."""
-        taken = sorted(self.taken.get(status, [float("nan")]))
+        """This quantile of their duration in milliseconds."""
+        taken = sorted(self.durations.get(status, [float("nan")]))
         return 1e3 * taken[min(len(taken) - 1, int(share * len(taken)))]
 
 
@@ -88,7 +88,7 @@ def digits(count: int = 64) -> list[bytes]:
 
 
 def body_for(server: str, picture: bytes) -> tuple[bytes, str]:
-    """The same picture in the form that the server takes."""
+    """A picture in the request format of the server."""
     if server == "litserve":
         text = base64.b64encode(picture).decode()
         return json.dumps({"image": text}).encode(), "application/json"
@@ -102,14 +102,14 @@ async def _client(
     requests: list[bytes],
     until: float,
     start: int,
-    most: int,
+    max_requests: int,
     taken: dict[int, list[float]],
     *,
     waits: bool,
 ) -> None:
-    """One connection, request after request; if it `waits`, as long as Retry-After says."""
+    """One connection, request after request; if it `waits`, it obeys Retry-After."""
     reader = writer = None
-    for number in range(start, start + most):
+    for number in range(start, start + max_requests):
         began = time.perf_counter()
         if began >= until:
             break
@@ -141,7 +141,7 @@ def _drive(
     server: str,
     connections: int,
     seconds: float,
-    most: int,
+    max_requests: int,
     bad_every: int,
     waits: bool,
     result: Any,
@@ -162,7 +162,7 @@ def _drive(
         until = time.perf_counter() + seconds
         await asyncio.gather(
             *(
-                _client(requests, until, 7 * one, most, taken, waits=waits)
+                _client(requests, until, 7 * one, max_requests, taken, waits=waits)
                 for one in range(connections)
             )
         )
@@ -177,15 +177,15 @@ def drive(
     connections: int,
     seconds: float,
     *,
-    most: int = 10**9,
+    max_requests: int = 10**9,
     bad_every: int = 0,
     waits: bool = False,
 ) -> Load:
-    """Load from another process; at most `most` requests a connection."""
+    """Load from another process; at most `max_requests` per connection."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     client = context.Process(
-        target=_drive, args=(server, connections, seconds, most, bad_every, waits, sender)
+        target=_drive, args=(server, connections, seconds, max_requests, bad_every, waits, sender)
     )
     client.start()
     load: Load = receiver.recv()
@@ -206,16 +206,16 @@ def running(server: str, python: str, *options: str) -> Iterator[int]:
         try:
             body, kind = body_for(server, digits(1)[0])
             for _ in range(600):
-                with suppress(httpx.HTTPError):
+                with suppress(httpx2.HTTPError):
                     url = f"http://127.0.0.1:{PORT}{PATHS[server]}"
-                    asked = httpx.post(url, content=body, headers={"content-type": kind})
-                    if asked.status_code == 200:
+                    response = httpx2.post(url, content=body, headers={"content-type": kind})
+                    if response.status_code == 200:
                         break
                 if process.poll() is not None:
                     raise SystemExit(f"{server} ended: {os.pread(log.fileno(), 1 << 16, 0)!r}")
                 time.sleep(0.1)
             else:
-                raise SystemExit(f"{server} does not answer")
+                raise SystemExit(f"{server} does not respond")
             yield process.pid
         finally:
             with suppress(ProcessLookupError):
@@ -238,7 +238,7 @@ def compare(servers: list[str], python: str, connections: tuple[int, ...], secon
                     loads.setdefault((server, count), []).append(drive(server, count, seconds))
     table = Table("server", "connections", "requests/s", "p99 ms", "other statuses")
     for (server, count), rounds in loads.items():
-        other = Counter(s for load in rounds for s, taken in load.taken.items() for _ in taken)
+        other = Counter(s for load in rounds for s, taken in load.durations.items() for _ in taken)
         table.add_row(
             server,
             str(count),
@@ -249,21 +249,21 @@ def compare(servers: list[str], python: str, connections: tuple[int, ...], secon
     Console().print(table)
 
 
-def overload(capacity: int, seconds: float) -> None:
-    """Ten times the capacity: clients that come again when told to, and at once."""
-    many = 10 * capacity
-    with running("clearhead", "", "--capacity", str(capacity)):
-        drive("clearhead", capacity, 2.0)
+def overload(limit: int, seconds: float) -> None:
+    """Ten times the maximum concurrency: clients that obey Retry-After, and that retry at once."""
+    many = 10 * limit
+    with running("clearhead", "", "--max-concurrency", str(limit)):
+        drive("clearhead", limit, 2.0)
         loads = {
-            f"{capacity} connections": drive("clearhead", capacity, seconds),
-            f"{many}, as Retry-After says": drive("clearhead", many, seconds, waits=True),
-            f"{many}, at once again": drive("clearhead", many, seconds),
-            f"{capacity} afterwards": drive("clearhead", capacity, seconds),
+            f"{limit} connections": drive("clearhead", limit, seconds),
+            f"{many}, obeying Retry-After": drive("clearhead", many, seconds, waits=True),
+            f"{many}, retrying at once": drive("clearhead", many, seconds),
+            f"{limit} afterwards": drive("clearhead", limit, seconds),
         }
-    table = Table("clients", "answers/s", "of peak", "refusals/s", "p50 ms", "p99 ms", "statuses")
-    peak = loads[f"{capacity} connections"].rate()
+    table = Table("clients", "responses/s", "of peak", "refusals/s", "p50 ms", "p99 ms", "statuses")
+    peak = loads[f"{limit} connections"].rate()
     for name, load in loads.items():
-        refused = 429 in load.taken
+        refused = 429 in load.durations
         table.add_row(
             name,
             f"{load.rate():.0f}",
@@ -271,7 +271,7 @@ def overload(capacity: int, seconds: float) -> None:
             f"{load.rate(429):.0f}" if refused else "",
             f"{load.quantile(0.5, 429):.0f}" if refused else "",
             f"{load.quantile(0.99, 429):.0f}" if refused else "",
-            str({status: len(taken) for status, taken in load.taken.items()}),
+            str({status: len(taken) for status, taken in load.durations.items()}),
         )
     Console().print(table)
 
@@ -279,16 +279,16 @@ def overload(capacity: int, seconds: float) -> None:
 def leaks(requests: int) -> None:
     """Memory, descriptors and threads over many requests, a tenth of them invalid."""
     with running("clearhead", "") as process:
-        drive("clearhead", 40, 1e6, most=max(1, requests // 400), bad_every=10)
+        drive("clearhead", 40, 1e6, max_requests=max(1, requests // 400), bad_every=10)
         for _ in range(5):
-            load = drive("clearhead", 40, 1e6, most=max(1, requests // 200), bad_every=10)
-            text = httpx.get(f"http://127.0.0.1:{PORT}/metrics").text
+            load = drive("clearhead", 40, 1e6, max_requests=max(1, requests // 200), bad_every=10)
+            text = httpx2.get(f"http://127.0.0.1:{PORT}/metrics").text
             lines = (line.split() for line in text.splitlines() if line.startswith("process_"))
-            said = {line[0]: float(line[1]) for line in lines}
+            values = {line[0]: float(line[1]) for line in lines}
             Console().print(
-                f"{ {status: len(taken) for status, taken in load.taken.items()} } "
-                f"{said['process_resident_memory_bytes'] / 1e6:.1f} MB, "
-                f"{said['process_open_fds']:.0f} descriptors, "
+                f"{ {status: len(taken) for status, taken in load.durations.items()} } "
+                f"{values['process_resident_memory_bytes'] / 1e6:.1f} MB, "
+                f"{values['process_open_fds']:.0f} descriptors, "
                 f"{len(list(Path(f'/proc/{process}/task').iterdir()))} threads"
             )
 
@@ -301,20 +301,20 @@ def main(
     peers_python: str = sys.executable,
 ) -> None:
     """Measure all of it."""
-    found = [name for name in servers if _is_there(name, peers_python)]
-    compare(found, peers_python, connections, seconds)
-    for capacity in CAPACITIES:
-        overload(capacity, seconds)
+    installed = [name for name in servers if _is_installed(name, peers_python)]
+    compare(installed, peers_python, connections, seconds)
+    for limit in LIMITS:
+        overload(limit, seconds)
     if requests:
         leaks(requests)
 
 
-def _is_there(server: str, python: str) -> bool:
+def _is_installed(server: str, python: str) -> bool:
     if server in ("plain", "clearhead"):
         return True
     there = subprocess.run([python, "-c", f"import {server}"], capture_output=True, check=False)
     if there.returncode:
-        Console().print(f"{server} is not installed, so it is left out")
+        Console().print(f"{server} is not installed and is left out")
     return there.returncode == 0
 
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.training import TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import ImageBatches
 from clearhead.training.config import digits

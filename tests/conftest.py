@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from clearhead.data.datasets import ImageDataset
+    from clearhead.data import ImageDataset
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -44,7 +44,7 @@ def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _or_skip(name: str, split: Literal["train", "test"]) -> "ImageDataset":
-    from clearhead.data.datasets import load_dataset
+    from clearhead.data import load_dataset
 
     try:
         return load_dataset(name, split)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from clearhead.cli.data import data, describe_data
 from clearhead.cli.main import main
-from clearhead.data.datasets import KNOWN, ImageDataset, KnownDataset
-from clearhead.data.sources import Collection, DataFile
+from clearhead.data import DATASETS, ImageDataset
+from clearhead.data._catalog import DataFile, NamedDataset
 from clearhead.errors import DataError
 
 
@@ -21,7 +21,7 @@ def test_a_named_data_set_is_described_with_places_checksums_and_counts(
     facts = json.loads(capsys.readouterr().out)
     assert (facts["name"], facts["train"], facts["test"]) == ("mnist", 60_000, 10_000)
     assert facts["image"] == {"channels": 1, "height": 28, "width": 28}
-    assert tuple(row["test"] for row in facts["classes"]) == mnist_test.counts
+    assert tuple(row["test"] for row in facts["classes"]) == mnist_test.class_counts
     assert [row["name"] for row in facts["classes"]] == list("0123456789")
     assert len({file["sha256"] for file in facts["files"]}) == 4
     for file in facts["files"]:
@@ -67,9 +67,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                     name=f"{part}-{kind}", size=len(content), sha256=sha256(content).hexdigest()
                 )
             )
-    collection = Collection(name="tiny", files=tuple(files), sources=())
-    known = KnownDataset(collection=collection, class_names=("a", "b", "c"))
-    monkeypatch.setitem(KNOWN, "tiny", known)
+    dataset = NamedDataset(name="tiny", files=tuple(files), class_names=("a", "b", "c"))
+    monkeypatch.setitem(DATASETS, "tiny", dataset)
     monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path / "cache"))
     return folder
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from clearhead.cli.main import main
-from clearhead.data.datasets import load_dataset
+from clearhead.data import load_dataset
 from clearhead.inference import evaluate
 from clearhead.models.build import build, load
 from clearhead.models.config import ViTConfig

@@ -7,7 +7,7 @@ import pytest
 from clearhead.cli.main import main
 
 
-def test_what_is_not_installed_is_told_in_one_line_with_what_to_do(
+def test_missing_packages_are_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from importlib import util
@@ -26,44 +26,56 @@ def test_what_is_not_installed_is_told_in_one_line_with_what_to_do(
     )
 
 
-def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     interval = sys.getswitchinterval()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == (
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
         f"clearhead: cannot listen on 127.0.0.1, port {port}: Address already in use; "
         "choose another with --port (0 takes a free one) or --host\n"
     )
-    assert said.err.count("\n") == 1
+    assert output.err.count("\n") == 1
     assert sys.getswitchinterval() == interval
 
 
-def test_a_host_that_is_none_is_one_line_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--host", "no host", "--port", "0"]) == 1
-    said = capsys.readouterr()
-    assert said.err.startswith(
+    output = capsys.readouterr()
+    assert output.err.startswith(
         "clearhead: cannot listen on no host, port 0: Name or service not known"
     )
-    assert "while attempting" not in said.err
-    assert said.err.count("\n") == 1
+    assert "while attempting" not in output.err
+    assert output.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
-    [(["--port", "70000"], "port"), (["--capacity", "0"], "capacity"), (["--prot", "1"], "--port")],
+    ("arguments", "name"),
+    [
+        (["--port", "70000"], "port"),
+        (["--max-concurrency", "0"], "max_concurrency"),
+        (["--prot", "1"], "--port"),
+    ],
 )
-def test_settings_that_cannot_work_are_told(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_impossible_settings_are_named(
+    arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve", *arguments]) in (1, 2)
-    said = capsys.readouterr()
-    assert told in said.err
-    assert "Traceback" not in said.err
+    output = capsys.readouterr()
+    assert name in output.err
+    assert "Traceback" not in output.err
 
 
 def test_a_model_that_is_not_there_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "nowhere"]) == 1
     assert "no model at 'nowhere'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(False, 0), (True, 130)])
+def test_the_exit_code_tells_an_interrupt(
+    interrupted: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.serve.run", lambda *_, **__: interrupted, raising=False)
+    assert main(["serve"]) == code

@@ -1,4 +1,4 @@
-"""A real web server that can misbehave in every way a test asks for."""
+"""A real web server that misbehaves in the way its path names."""
 
 import gzip
 import threading
@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-Misdeed = Callable[[BaseHTTPRequestHandler, bytes], None]
+Behaviour = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
 class Server:
-    """Serves /MISDEED/NAME.gz: the file NAME, gzipped, sent in the manner of MISDEED."""
+    """Serves /BEHAVIOUR/NAME.gz: the file NAME, gzipped."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -22,32 +22,31 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                _, misdeed, name = self.path.split("/")
-                owner.requests[misdeed] += 1
+                _, behaviour, name = self.path.split("/")
+                owner.requests[behaviour] += 1
                 body = gzip.compress(owner.files[name.removesuffix(".gz")], mtime=0)
                 try:
-                    owner.misdeeds[misdeed](self, body)
-                except OSError:  # the client has gone, as it should
+                    owner.behaviours[behaviour](self, body)
+                except OSError:  # the client has disconnected
                     self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
-        class Quiet(ThreadingHTTPServer):
+        class QuietServer(ThreadingHTTPServer):
             request_queue_size = 64
             daemon_threads = True
 
             def handle_error(self, request: object, client_address: object) -> None:
                 pass
 
-        self.http = Quiet(("127.0.0.1", 0), Handler)
-        self.misdeeds: dict[str, Misdeed] = {
+        self.http = QuietServer(("127.0.0.1", 0), Handler)
+        self.behaviours: dict[str, Behaviour] = {
             "honest": lambda handler, body: self.send(handler, body),
             "cut": lambda handler, body: self.send(handler, body[:-7], announced=len(body)),
             "corrupt": lambda handler, body: self.send(handler, flipped(body)),
             "other": lambda handler, body: self.send(handler, b"<html>please log in</html>"),
-            "short": lambda handler, body: self.send(handler, body[:-7]),
-            "long": lambda handler, body: self.send(handler, body + bytes(17)),
+            "short": lambda handler, body: self.send(handler, body[:-17]),
             "endless": self.endless,
             "bomb": lambda handler, body: self.send(handler, gzip.compress(bytes(10**7))),
             "stall": lambda handler, body: self.wait(20),
@@ -62,8 +61,8 @@ class Server:
         }
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
-    def url(self, misdeed: str, scheme: str = "http") -> str:
-        return f"{scheme}://127.0.0.1:{self.http.server_address[1]}/{misdeed}"
+    def url(self, behaviour: str, scheme: str = "http") -> str:
+        return f"{scheme}://127.0.0.1:{self.http.server_address[1]}/{behaviour}"
 
     def close(self) -> None:
         self.stopped.set()
@@ -114,7 +113,7 @@ class Server:
             handler.wfile.write(body[start : start + step])
 
     def garbage(self, handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(b"\x00\x01 no protocol that anybody knows\r\n\r\n")
+        handler.wfile.write(b"\x00\x01 no known protocol\r\n\r\n")
 
     def redirect(self, handler: BaseHTTPRequestHandler, target: str) -> None:
         handler.send_response(302)

@@ -1,4 +1,4 @@
-"""Augmentation on images whose result can be checked by hand."""
+"""Augmentation and normalisation of images whose result can be computed by hand."""
 
 import math
 from typing import Any
@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.augment import Distortion, distort, draw_distortion
-from clearhead.data.config import AugmentConfig
-from clearhead.errors import ConfigError
+from clearhead.data import AugmentConfig, distort, draw_distortion, normalize, to_float
+from clearhead.data.augment import Distortion
+from clearhead.errors import ConfigError, InputError
+from clearhead.models.config import ViTConfig
 
-EVERYTHING = AugmentConfig(rotate=12, scale=0.12, shear=10, shift=1.5, elastic=0.8)
+ALL = AugmentConfig(rotate=12, scale=0.12, shear=10, shift=1.5, elastic=0.8)
 
 
 def draw(config: AugmentConfig, batch: int, size: tuple[int, int], seed: int = 0) -> Distortion:
@@ -19,28 +20,28 @@ def draw(config: AugmentConfig, batch: int, size: tuple[int, int], seed: int = 0
 
 
 def ramps(batch: int, height: int, width: int) -> Tensor:
-    """Two channels: in which column, and in which row, a pixel lies."""
+    """Two channels: the column and the row of each pixel."""
     columns = torch.arange(width, dtype=torch.float64).expand(height, width)
     rows = torch.arange(height, dtype=torch.float64)[:, None].expand(height, width)
     return torch.stack([columns, rows]).expand(batch, 2, height, width)
 
 
 def sources(distortion: Distortion, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Where each output pixel was read from, in pixels from the middle: across and down."""
-    found = distort(ramps(len(distortion.affine), *size), distortion)
-    return found[:, 0] - (size[1] - 1) / 2, found[:, 1] - (size[0] - 1) / 2
+    """The source of each output pixel, in pixels from the middle: across and down."""
+    result = distort(ramps(len(distortion.affine), *size), distortion)
+    return result[:, 0] - (size[1] - 1) / 2, result[:, 1] - (size[0] - 1) / 2
 
 
 def inner(x: Tensor, margin: int) -> Tensor:
-    """Far enough from the edge that nothing is read from outside."""
+    """Pixels far enough from the border to have their source inside."""
     return x[..., margin:-margin, margin:-margin]
 
 
-def test_all_zeros_leave_images_as_they_are() -> None:
+def test_zero_limits_leave_images_unchanged() -> None:
     assert not AugmentConfig().active
     images = torch.rand(3, 2, 13, 17, dtype=torch.float64)
-    found = distort(images, draw(AugmentConfig(), 3, (13, 17)))
-    torch.testing.assert_close(found, images, atol=1e-6, rtol=0)
+    result = distort(images, draw(AugmentConfig(), 3, (13, 17)))
+    torch.testing.assert_close(result, images, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["rotate", "scale", "shear", "shift", "elastic"])
@@ -53,11 +54,11 @@ def test_each_setting_alone_changes_images(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(13, 13), (13, 23)])
-def test_a_shift_is_in_pixels_and_even_over_its_range(size: tuple[int, int]) -> None:
+def test_a_shift_is_in_pixels_and_uniform_over_its_range(size: tuple[int, int]) -> None:
     across, down = sources(draw(AugmentConfig(shift=2), 1009, size), size)
     plain_across, plain_down = sources(draw(AugmentConfig(), 1, size), size)
-    for found, plain in ((across, plain_across), (down, plain_down)):
-        moved = inner(found - plain, 3)
+    for result, plain in ((across, plain_across), (down, plain_down)):
+        moved = inner(result - plain, 3)
         first = moved[:, 0, 0]
         torch.testing.assert_close(moved, first[:, None, None].expand_as(moved), atol=1e-5, rtol=0)
         assert first.abs().max() <= 2
@@ -66,13 +67,13 @@ def test_a_shift_is_in_pixels_and_even_over_its_range(size: tuple[int, int]) -> 
         assert first.std().item() == pytest.approx(2 / math.sqrt(3), abs=0.06)
 
 
-def test_a_shift_by_whole_pixels_moves_the_image_and_fills_up_with_paper() -> None:
+def test_a_shift_by_whole_pixels_moves_the_image_and_pads_with_zeros() -> None:
     image = torch.rand(1, 1, 5, 7)
     affine = torch.tensor([[[1.0, 0.0, 2 * 2 / 7], [0.0, 1.0, -1 * 2 / 5]]])  # 2 right, 1 up
-    found = distort(image, Distortion(affine, None))
+    result = distort(image, Distortion(affine, None))
     expected = torch.zeros(1, 1, 5, 7)
     expected[..., 1:, :5] = image[..., :4, 2:]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(23, 23), (23, 41), (41, 23)])
@@ -106,7 +107,7 @@ def test_a_scale_stretches_each_axis_by_its_own_factor(size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("size", [(23, 23), (23, 41), (41, 23)])
-def test_a_shear_leans_columns_by_an_angle_and_leaves_rows_where_they_are(
+def test_a_shear_tilts_columns_by_an_angle_and_keeps_rows(
     size: tuple[int, int],
 ) -> None:
     across, down = sources(draw(AugmentConfig(shear=20), 211, size), size)
@@ -122,26 +123,28 @@ def test_a_shear_leans_columns_by_an_angle_and_leaves_rows_where_they_are(
 
 
 @pytest.mark.parametrize("size", [(31, 31), (31, 61)])
-def test_elastic_displacements_have_the_standard_deviation_asked_for_in_pixels(
+def test_elastic_displacements_have_the_configured_standard_deviation_in_pixels(
     size: tuple[int, int],
 ) -> None:
     """6 knots on 31 or 61 pixels: every 6th or 12th pixel lies on a knot."""
     steps = [(side - 1) // 5 for side in size]
-    found = sources(draw(AugmentConfig(elastic=0.8), 503, size), size)
+    result = sources(draw(AugmentConfig(elastic=0.8), 503, size), size)
     plain = sources(draw(AugmentConfig(), 1, size), size)
-    across, down = ((x - y)[:, :: steps[0], :: steps[1]] for x, y in zip(found, plain, strict=True))
+    across, down = (
+        (x - y)[:, :: steps[0], :: steps[1]] for x, y in zip(result, plain, strict=True)
+    )
     for moved in (across, down):
         knots = moved[:, 1:-1, 1:-1]
         assert knots.mean().item() == pytest.approx(0, abs=0.04)
         assert knots.std().item() == pytest.approx(0.8, abs=0.03)
-    pairs = torch.stack([across[:, 2, 2], across[:, 2, 3], down[:, 2, 2], across[:, 3, 2]])
-    assert (torch.corrcoef(pairs) - torch.eye(4)).abs().max() < 0.2
+    places = torch.stack([across[:, 2, 2], across[:, 2, 3], down[:, 2, 2], across[:, 3, 2]])
+    assert (torch.corrcoef(places) - torch.eye(4)).abs().max() < 0.2
 
 
 def test_elastic_displacements_are_smooth_between_the_knots() -> None:
-    found = sources(draw(AugmentConfig(elastic=1.0, elastic_knots=3), 101, (41, 41)), (41, 41))[0]
+    result = sources(draw(AugmentConfig(elastic=1.0, elastic_knots=3), 101, (41, 41)), (41, 41))[0]
     plain = sources(draw(AugmentConfig(), 1, (41, 41)), (41, 41))[0]
-    bend = inner(found - plain, 7)
+    bend = inner(result - plain, 7)
     assert bend.std() > 0.3
     assert bend.diff(dim=-1).abs().max() < 0.4
     assert bend.diff(dim=-1, n=2).abs().max() < 0.1
@@ -149,19 +152,19 @@ def test_elastic_displacements_are_smooth_between_the_knots() -> None:
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others() -> None:
     images = torch.rand(7, 1, 13, 17)
-    one, same, other = (distort(images, draw(EVERYTHING, 7, (13, 17), seed)) for seed in (3, 3, 5))
+    one, same, other = (distort(images, draw(ALL, 7, (13, 17), seed)) for seed in (3, 3, 5))
     assert one.equal(same)
     assert not one.isclose(other).all()
 
 
-def test_every_image_of_a_batch_is_moved_in_its_own_way() -> None:
+def test_every_image_of_a_batch_is_distorted_differently() -> None:
     image = torch.rand(1, 1, 13, 17).expand(5, 1, 13, 17)
-    found = distort(image, draw(EVERYTHING, 5, (13, 17)))
+    result = distort(image, draw(ALL, 5, (13, 17)))
     for index in range(1, 5):
-        assert not found[index].isclose(found[0]).all()
+        assert not result[index].isclose(result[0]).all()
 
 
-@pytest.mark.parametrize("config", [EVERYTHING, AugmentConfig(rotate=5)], ids=["bent", "rigid"])
+@pytest.mark.parametrize("config", [ALL, AugmentConfig(rotate=5)], ids=["bent", "rigid"])
 def test_a_part_of_the_batch_equals_that_slice_of_the_whole(config: AugmentConfig) -> None:
     images = torch.rand(11, 2, 13, 17)
     distortion = draw(config, 11, (13, 17))
@@ -171,14 +174,14 @@ def test_a_part_of_the_batch_equals_that_slice_of_the_whole(config: AugmentConfi
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_shape_and_type_stay_and_the_input_is_left_alone(dtype: torch.dtype) -> None:
+def test_shape_and_type_are_kept_and_the_input_is_not_modified(dtype: torch.dtype) -> None:
     images = torch.rand(3, 2, 13, 17, dtype=dtype)
     before = images.clone()
-    found = distort(images, draw(EVERYTHING, 3, (13, 17)))
-    assert (found.shape, found.dtype) == (images.shape, dtype)
+    result = distort(images, draw(ALL, 3, (13, 17)))
+    assert (result.shape, result.dtype) == (images.shape, dtype)
     assert images.equal(before)
-    assert found.min() >= 0
-    assert found.max() <= 1
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -192,6 +195,40 @@ def test_shape_and_type_stay_and_the_input_is_left_alone(dtype: torch.dtype) -> 
         ({"elastic_knots": 1}, "elastic_knots must be at least 2, got 1"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_limits_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
         AugmentConfig(**settings)
+
+
+def test_distortion_before_normalisation_equals_distortion_relative_to_black() -> None:
+    images = torch.randint(0, 256, (5, 1, 13, 17), dtype=torch.uint8)
+    config, distortion = ViTConfig(mean=(0.2,), std=(0.5,)), draw(ALL, 5, (13, 17))
+    black = normalize(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), config)
+    result = normalize(distort(to_float(images), distortion), config)
+    expected = distort(normalize(images, config) - black, distortion) + black
+    torch.testing.assert_close(result, expected)
+
+
+def test_normalisation_gives_the_distance_from_the_mean_in_standard_deviations() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
+    config = ViTConfig(mean=(0.2,), std=(0.5,))
+    pixels = to_float(images)
+    result = normalize(images, config)
+    torch.testing.assert_close(result, torch.tensor([[[[-0.4, 0.0, 1.6]]]]))
+    assert torch.equal(normalize(pixels, config), result)
+    assert images.flatten().tolist() == [0, 51, 255]
+    assert pixels.max() == 1  # not modified
+    colours = torch.full((2, 3, 5, 7), 255, dtype=torch.uint8)
+    config = ViTConfig(in_channels=3, mean=(0.0, 0.5, 1.0), std=(1.0, 0.25, 0.5))
+    assert normalize(colours, config)[1, :, 4, 6].tolist() == [1.0, 2.0, 0.0]
+
+
+@pytest.mark.unchecked
+def test_images_of_another_type_shape_or_number_of_channels_are_refused() -> None:
+    with pytest.raises(InputError, match=r"uint8.*int64"):
+        normalize(torch.zeros(1, 1, 5, 7, dtype=torch.int64), ViTConfig())
+    with pytest.raises(InputError, match=r"got torch.uint8 of shape \(5, 7\)"):
+        normalize(torch.zeros(5, 7, dtype=torch.uint8), ViTConfig())
+    config = ViTConfig(in_channels=3, mean=(0.1, 0.2, 0.3))
+    with pytest.raises(InputError, match="images have 2 channels"):
+        normalize(torch.zeros(1, 2, 5, 7, dtype=torch.uint8), config)

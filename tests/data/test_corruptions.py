@@ -5,20 +5,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data import corruptions
-from clearhead.data.corruptions import CORRUPTIONS, corrupt
-from clearhead.data.noise_maps import diamond_square, plasma
+from clearhead.data import CORRUPTIONS, _corruptions, corrupt
+from clearhead.data._corruptions import diamond_square, plasma
 from clearhead.errors import ConfigError, InputError
 
-DRAWN_FROM_NOTHING = {"scale", "brightness", "stripe", "canny edges"}
+NOT_RANDOM = {"scale", "brightness", "stripe", "canny edges"}
 
 
-def drawn(seed: int = 0) -> torch.Generator:
+def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def bars(count: int = 11) -> Tensor:
-    """A thick upright bar, a little off the middle."""
+    """A thick vertical bar, a little off the middle."""
     images = torch.zeros(count, 1, 28, 28, dtype=torch.uint8)
     images[:, :, 7:20, 12:15] = 255
     return images
@@ -35,82 +34,73 @@ def moments(image: Tensor) -> tuple[float, float, np.ndarray]:
     return float(down), float(across), second
 
 
-def lean(image: Tensor) -> float:
-    """The angle of the longest axis against the upright, in radians."""
+def tilt(image: Tensor) -> float:
+    """The angle between the longest axis and the vertical, in radians."""
     _, vectors = np.linalg.eigh(moments(image)[2])
     down, across = vectors[:, 1]
     return abs(math.atan(across / down))
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_every_corruption_gives_other_bytes_of_the_same_shape_and_the_same_for_a_seed(
+def test_every_corruption_changes_the_bytes_and_depends_on_the_seed_alone(
     name: str,
 ) -> None:
     images = bars()
     before = torch.get_rng_state()
 
-    one, again, other = (corrupt(images, name, drawn(seed)) for seed in (3, 3, 4))
+    one, again, other = (corrupt(images, name, seeded(seed)) for seed in (3, 3, 4))
 
     assert one.dtype == torch.uint8
     assert one.shape == images.shape
     assert torch.equal(one, again)
-    assert torch.equal(one, other) == (name in DRAWN_FROM_NOTHING)
+    assert torch.equal(one, other) == (name in NOT_RANDOM)
     assert not torch.equal(one, images)
     assert torch.equal(images, bars())  # not in place
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - DRAWN_FROM_NOTHING))
-def test_images_of_one_batch_are_spoilt_differently(name: str) -> None:
-    spoilt = corrupt(bars(), name, drawn())
+@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - NOT_RANDOM))
+def test_images_of_a_batch_are_corrupted_differently(name: str) -> None:
+    corrupted = corrupt(bars(), name, seeded())
+    assert len(corrupted.flatten(1).unique(dim=0)) > 1
 
-    assert len(spoilt.flatten(1).unique(dim=0)) > 1
 
-
-def test_there_are_the_fifteen_of_the_published_set() -> None:
+def test_there_are_fifteen_corruptions() -> None:
     assert len(CORRUPTIONS) == 15
 
 
-def test_shot_noise_keeps_the_mean_has_poisson_variance_and_comes_in_thirds() -> None:
+def test_shot_noise_has_the_mean_and_variance_of_poisson_counts() -> None:
     grey = torch.full((40, 1, 28, 28), 0.2)
-
-    spoilt = corruptions.shot_noise(grey, drawn())
-
-    assert float(spoilt.mean()) == pytest.approx(0.2, abs=0.01)
-    assert float(spoilt.var()) == pytest.approx(0.2 / 3, rel=0.05)
-    assert torch.allclose(spoilt * 3, (spoilt * 3).round())
+    corrupted = _corruptions.shot_noise(grey, seeded())
+    assert float(corrupted.mean()) == pytest.approx(0.2, abs=0.01)
+    assert float(corrupted.var()) == pytest.approx(0.2 / 3, rel=0.05)
+    assert torch.allclose(corrupted * 3, (corrupted * 3).round())
 
 
-def test_impulse_noise_sets_its_share_of_pixels_to_black_and_white_alike() -> None:
+def test_impulse_noise_sets_its_share_of_pixels_to_black_and_white_equally() -> None:
     grey = torch.full((40, 1, 28, 28), 0.5)
-
-    spoilt = corruptions.impulse_noise(grey, drawn())
-
-    assert float((spoilt == 1).double().mean()) == pytest.approx(0.085, abs=0.006)
-    assert float((spoilt == 0).double().mean()) == pytest.approx(0.085, abs=0.006)
-    assert float((spoilt == 0.5).double().mean()) == pytest.approx(0.83, abs=0.01)
+    corrupted = _corruptions.impulse_noise(grey, seeded())
+    assert float((corrupted == 1).double().mean()) == pytest.approx(0.085, abs=0.006)
+    assert float((corrupted == 0).double().mean()) == pytest.approx(0.085, abs=0.006)
+    assert float((corrupted == 0.5).double().mean()) == pytest.approx(0.83, abs=0.01)
 
 
-def test_glass_blur_moves_ink_and_loses_none() -> None:
+def test_glass_blur_moves_ink_and_keeps_its_amount() -> None:
     images = bars().float() / 255
-
-    spoilt = corruptions.glass_blur(images, drawn())
-
+    corrupted = _corruptions.glass_blur(images, seeded())
     mass = images.sum(dim=(1, 2, 3))
-    torch.testing.assert_close(spoilt.sum(dim=(1, 2, 3)), mass, rtol=0.01, atol=0)
-    still = corruptions.gaussian_blur(corruptions.gaussian_blur(images, 0.7), 0.7)
-    assert float((spoilt - still).abs().max()) > 0.1
+    torch.testing.assert_close(corrupted.sum(dim=(1, 2, 3)), mass, rtol=0.01, atol=0)
+    still = _corruptions.gaussian_blur(_corruptions.gaussian_blur(images, 0.7), 0.7)
+    assert float((corrupted - still).abs().max()) > 0.1
 
 
 def test_motion_blur_spreads_a_point_along_a_line_within_45_degrees() -> None:
     images = torch.zeros(13, 1, 28, 28)
     images[:, :, 14, 14] = 1
-
-    spoilt = corruptions.motion_blur(images, drawn())
-
-    torch.testing.assert_close(spoilt.sum(dim=(1, 2, 3)), torch.ones(13), rtol=0.05, atol=0)
-    for image in spoilt[:, 0]:
-        across = math.pi / 2 - lean(image)
+    corrupted = _corruptions.motion_blur(images, seeded())
+    torch.testing.assert_close(corrupted.sum(dim=(1, 2, 3)), torch.ones(13), rtol=0.05, atol=0)
+    for image in corrupted[:, 0]:
+        across = math.pi / 2 - tilt(image)
         assert across <= math.radians(45) + 0.05
         small, large = np.linalg.eigvalsh(moments(image)[2])
         assert large > 4 * small
@@ -122,25 +112,24 @@ def test_translate_moves_three_pixels_along_both_axes_in_all_four_directions() -
 
     moved = {
         (round(one - down), round(other - across))
-        for one, other, _ in (moments(x[0]) for x in corrupt(images, "translate", drawn()))
+        for one, other, _ in (moments(x[0]) for x in corrupt(images, "translate", seeded()))
     }
 
     assert moved == {(3, 3), (3, -3), (-3, 3), (-3, -3)}
 
 
-def test_rotate_leans_a_bar_by_four_tenths_of_a_radian_both_ways() -> None:
-    spoilt = corrupt(bars(16), "rotate", drawn())
+def test_rotate_turns_a_bar_by_four_tenths_of_a_radian_both_ways() -> None:
+    corrupted = corrupt(bars(16), "rotate", seeded())
+    for image in corrupted[:, 0]:
+        assert tilt(image) == pytest.approx(0.4, abs=0.02)
+    assert len(corrupted.flatten(1).unique(dim=0)) == 2
 
-    for image in spoilt[:, 0]:
-        assert lean(image) == pytest.approx(0.4, abs=0.02)
-    assert len(spoilt.flatten(1).unique(dim=0)) == 2
 
-
-def test_shear_pushes_rows_sideways_and_leaves_heights() -> None:
+def test_shear_shifts_rows_sideways_and_keeps_heights() -> None:
     images = bars(16)
     _, _, before = moments(images[0, 0])
 
-    for image in corrupt(images, "shear", drawn())[:, 0]:
+    for image in corrupt(images, "shear", seeded())[:, 0]:
         _, _, after = moments(image)
         assert after[0, 0] == pytest.approx(before[0, 0], rel=0.02)
         assert abs(after[0, 1]) / after[0, 0] == pytest.approx(0.4, abs=0.02)
@@ -150,80 +139,68 @@ def test_scale_shrinks_to_seven_tenths_about_the_middle() -> None:
     images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
     images[:, :, 4:24, 6:22] = 255
     down, across, before = moments(images[0, 0])
-
-    spoilt = corrupt(images, "scale", drawn())
-
-    new_down, new_across, after = moments(spoilt[0, 0])
+    corrupted = corrupt(images, "scale", seeded())
+    new_down, new_across, after = moments(corrupted[0, 0])
     assert (new_down, new_across) == pytest.approx((down, across), abs=0.05)
     assert np.diag(after) == pytest.approx(0.49 * np.diag(before), rel=0.05)
 
 
-def test_brightness_adds_half_and_stops_at_white() -> None:
+def test_brightness_adds_a_half_and_saturates() -> None:
     images = bars()
-
-    spoilt = corrupt(images, "brightness", drawn())
-
-    assert set(spoilt.unique().tolist()) == {128, 255}
-    assert torch.equal(spoilt == 255, images == 255)
+    corrupted = corrupt(images, "brightness", seeded())
+    assert set(corrupted.unique().tolist()) == {128, 255}
+    assert torch.equal(corrupted == 255, images == 255)
 
 
-def test_stripe_inverts_the_outer_quarters_and_twice_is_nothing() -> None:
-    images = torch.randint(0, 256, (5, 1, 28, 28), generator=drawn(), dtype=torch.uint8)
+def test_stripe_inverts_the_outer_quarters_and_is_its_own_inverse() -> None:
+    images = torch.randint(0, 256, (5, 1, 28, 28), generator=seeded(), dtype=torch.uint8)
 
-    once = corrupt(images, "stripe", drawn())
-
+    once = corrupt(images, "stripe", seeded())
     assert torch.equal(once[..., 7:21], images[..., 7:21])
     assert torch.equal(once[..., :7], 255 - images[..., :7])
     assert torch.equal(once[..., 21:], 255 - images[..., 21:])
-    assert torch.equal(corrupt(once, "stripe", drawn()), images)
+    assert torch.equal(corrupt(once, "stripe", seeded()), images)
 
 
-def test_fog_lifts_paper_unevenly_and_keeps_ink_above_it() -> None:
+def test_fog_brightens_the_background_unevenly_and_keeps_the_ink_brighter() -> None:
     images = bars()
-
-    spoilt = corrupt(images, "fog", drawn()).float()
+    corrupted = corrupt(images, "fog", seeded()).float()
 
     ink = images == 255
-    for image, where in zip(spoilt, ink, strict=True):
+    for image, where in zip(corrupted, ink, strict=True):
         assert float(image[~where].std()) > 1
         assert float(image[where].mean()) > float(image[~where].mean())
-    assert float(spoilt[~ink].mean()) > 20
+    assert float(corrupted[~ink].mean()) > 20
 
 
-def test_spatter_paints_one_grey_and_leaves_most_pixels() -> None:
+def test_spatter_is_one_grey_and_leaves_most_pixels() -> None:
     images = bars(40)
-
-    spoilt = corrupt(images, "spatter", drawn())
-
-    paper = spoilt[images == 0]
+    corrupted = corrupt(images, "spatter", seeded())
+    paper = corrupted[images == 0]
     assert 0.05 < float((paper > 0).double().mean()) < 0.6
     assert int(paper.max()) <= 63
-    assert bool((spoilt[images == 255] >= 63 - 1).all())
+    assert bool((corrupted[images == 255] >= 63 - 1).all())
 
 
 @pytest.mark.parametrize("name", ["dotted line", "zigzag"])
 def test_lines_only_add_ink(name: str) -> None:
     images = bars(40)
-
-    spoilt = corrupt(images, name, drawn())
-
-    assert bool((spoilt >= images).all())
-    added = (spoilt.int() - images.int()).clamp_min(0) > 100
+    corrupted = corrupt(images, name, seeded())
+    assert bool((corrupted >= images).all())
+    added = (corrupted.int() - images.int()).clamp_min(0) > 100
     columns = added[:, 0].any(dim=1).double().mean(dim=0)
     assert columns[[3, 10, 22]].min() > 0.4
 
 
-def test_a_dotted_line_has_two_columns_drawn_and_two_not() -> None:
-    spoilt = corrupt(torch.zeros(30, 1, 28, 28, dtype=torch.uint8), "dotted line", drawn())
-
-    drawn_columns = spoilt[:, 0].amax(dim=(0, 1)) > 0
-    assert drawn_columns.tolist() == [column // 2 % 2 == 1 for column in range(27)] + [False]
+def test_a_dotted_line_has_two_columns_on_and_two_off() -> None:
+    corrupted = corrupt(torch.zeros(30, 1, 28, 28, dtype=torch.uint8), "dotted line", seeded())
+    columns_on = corrupted[:, 0].amax(dim=(0, 1)) > 0
+    assert columns_on.tolist() == [column // 2 % 2 == 1 for column in range(27)] + [False]
 
 
 def test_a_zigzag_goes_up_and_down() -> None:
-    spoilt = corrupt(torch.zeros(30, 1, 28, 28, dtype=torch.uint8), "zigzag", drawn())
-
-    for image in spoilt[:, 0].double():
+    corrupted = corrupt(torch.zeros(30, 1, 28, 28, dtype=torch.uint8), "zigzag", seeded())
+    for image in corrupted[:, 0].double():
         ink = image.sum(dim=0)
         heights = (image * torch.arange(28.0)[:, None]).sum(dim=0) / ink.clamp_min(1)
         steps = heights[4:24].diff().sign()
@@ -232,8 +209,8 @@ def test_a_zigzag_goes_up_and_down() -> None:
             assert turns >= 4
 
 
-def test_edges_run_round_a_bar_and_nowhere_else() -> None:
-    edges = corrupt(bars(3), "canny edges", drawn())[0, 0]
+def test_edges_surround_a_bar_and_are_nowhere_else() -> None:
+    edges = corrupt(bars(3), "canny edges", seeded())[0, 0]
 
     assert set(edges.unique().tolist()) == {0, 255}
     assert not edges[9:18, 13].any()  # the inside
@@ -242,15 +219,14 @@ def test_edges_run_round_a_bar_and_nowhere_else() -> None:
     assert bool((edges[10:17] > 0).sum(dim=1).eq(2).all())  # left and right, one pixel each
 
 
-def test_edges_of_blank_paper_are_none() -> None:
+def test_a_blank_image_has_no_edges() -> None:
     paper = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
 
-    assert not corrupt(paper, "canny edges", drawn()).any()
+    assert not corrupt(paper, "canny edges", seeded()).any()
 
 
-def test_a_plasma_fractal_is_smooth_spans_0_to_1_and_wraps_round() -> None:
-    maps = diamond_square(3, 1.4, drawn())
-
+def test_a_plasma_fractal_is_smooth_periodic_and_spans_0_to_1() -> None:
+    maps = diamond_square(3, 1.4, seeded())
     assert torch.equal(maps.amin(dim=(1, 2)), torch.zeros(3))
     assert torch.equal(maps.amax(dim=(1, 2)), torch.ones(3))
     inside = maps.diff(dim=1).abs().mean()
@@ -260,16 +236,15 @@ def test_a_plasma_fractal_is_smooth_spans_0_to_1_and_wraps_round() -> None:
 
 
 def test_windows_of_one_map_differ() -> None:
-    windows = plasma(7, 28, 1.4, drawn())
-
+    windows = plasma(7, 28, 1.4, seeded())
     assert windows.shape == (7, 28, 28)
     assert len(windows.flatten(1).unique(dim=0)) == 7
 
 
 def test_an_unknown_corruption_and_other_images_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"no corruption 'frost'; there is shot noise"):
-        corrupt(bars(), "frost", drawn())
+        corrupt(bars(), "frost", seeded())
     with pytest.raises(InputError, match=r"bytes of shape \(batch, 1, 28, 28\)"):
-        corrupt(bars().float(), "fog", drawn())
+        corrupt(bars().float(), "fog", seeded())
     with pytest.raises(InputError, match="bytes of shape"):
-        corrupt(bars()[..., :20], "fog", drawn())
+        corrupt(bars()[..., :20], "fog", seeded())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.data.folder import list_pictures, load_folder
+from clearhead.data.folder import list_folder, load_folder
 from clearhead.errors import DataError
 
 
@@ -21,7 +21,7 @@ def animals(folder: Path, count: int = 10) -> Path:
     return folder
 
 
-def test_classes_are_the_folders_by_name_and_pictures_come_by_class_and_name(
+def test_classes_are_sorted_folder_names_and_images_are_sorted_by_name(
     tmp_path: Path,
 ) -> None:
     for part in ("train", "test"):
@@ -36,38 +36,38 @@ def test_classes_are_the_folders_by_name_and_pictures_come_by_class_and_name(
     assert dataset.name == tmp_path.name
 
 
-def test_without_train_and_test_folders_a_fifth_of_each_class_is_the_test_part(
+def test_without_split_folders_a_fifth_of_each_class_is_the_test_split(
     tmp_path: Path,
 ) -> None:
-    train = list_pictures(animals(tmp_path), "train")[1]
-    test = list_pictures(tmp_path, "test")[1]
+    train = list_folder(animals(tmp_path), "train")[1]
+    test = list_folder(tmp_path, "test")[1]
     assert [sum(p.label == label for p in train) for label in (0, 1)] == [8, 8]
     assert [sum(p.label == label for p in test) for label in (0, 1)] == [2, 2]
     assert len({p.path for p in train + test}) == 20
     moved = [p.path.relative_to(tmp_path) for p in test]
     other = animals(tmp_path / "elsewhere" / "again")
-    assert [p.path.relative_to(other) for p in list_pictures(other, "test")[1]] == moved
+    assert [p.path.relative_to(other) for p in list_folder(other, "test")[1]] == moved
 
 
-def test_train_and_test_folders_are_the_parts_and_labels_agree(tmp_path: Path) -> None:
+def test_train_and_test_folders_are_the_splits_and_labels_agree(tmp_path: Path) -> None:
     for name in "abc":
         paint(tmp_path / "train" / name / "x.png")
     paint(tmp_path / "test" / "a" / "x.png")
     paint(tmp_path / "test" / "c" / "y.png")
-    names, pictures = list_pictures(tmp_path, "test")
+    names, files = list_folder(tmp_path, "test")
     assert names == ("a", "b", "c")
-    assert [(p.path.name, p.label) for p in pictures] == [("x.png", 0), ("y.png", 2)]
+    assert [(p.path.name, p.label) for p in files] == [("x.png", 0), ("y.png", 2)]
 
 
-def test_a_test_class_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_a_test_class_without_training_images_is_refused(tmp_path: Path) -> None:
     for name in "ab":
         paint(tmp_path / "train" / name / "x.png")
         paint(tmp_path / "test" / f"{name}z" / "x.png")
     with pytest.raises(DataError, match=r"classes that .*train lacks: az, bz"):
-        list_pictures(tmp_path, "train")
+        list_folder(tmp_path, "train")
 
 
-def test_a_long_picture_is_cut_at_its_centre_and_not_squeezed(tmp_path: Path) -> None:
+def test_a_long_image_is_cropped_at_its_centre_and_not_distorted(tmp_path: Path) -> None:
     wide = np.zeros((20, 60, 3), dtype=np.uint8)
     wide[:, 20:40] = (0, 0, 250)
     (tmp_path / "b").mkdir()
@@ -82,7 +82,7 @@ def test_a_long_picture_is_cut_at_its_centre_and_not_squeezed(tmp_path: Path) ->
     assert blue[:2].max() == 0
 
 
-def test_height_and_width_are_not_confused(tmp_path: Path) -> None:
+def test_height_and_width_are_in_order(tmp_path: Path) -> None:
     upper = np.zeros((50, 70), dtype=np.uint8)
     upper[:20] = 250
     for name in "ab":
@@ -93,7 +93,7 @@ def test_height_and_width_are_not_confused(tmp_path: Path) -> None:
     assert image[2:].max() < 50
 
 
-def test_colour_is_kept_with_three_channels_and_weighed_with_one(tmp_path: Path) -> None:
+def test_colours_are_kept_with_3_channels_and_weighted_with_1(tmp_path: Path) -> None:
     paint(tmp_path / "train" / "a" / "1.png", (200, 100, 50))
     paint(tmp_path / "train" / "b" / "1.png", (0, 0, 255))
     animals(tmp_path / "test")
@@ -105,7 +105,7 @@ def test_colour_is_kept_with_three_channels_and_weighed_with_one(tmp_path: Path)
     assert grey.images[:, 0, 1, 2].tolist() == [124, 29]  # 0.299 R + 0.587 G + 0.114 B
 
 
-def test_sixteen_bits_grey_and_transparency_are_not_clipped_or_lost(tmp_path: Path) -> None:
+def test_16_bits_and_transparency_are_handled(tmp_path: Path) -> None:
     for part in ("train", "test"):
         for name in "ab":
             (tmp_path / part / name).mkdir(parents=True)
@@ -118,7 +118,7 @@ def test_sixteen_bits_grey_and_transparency_are_not_clipped_or_lost(tmp_path: Pa
     assert grey.images[:, 0, 1, 1].tolist() == [117, 255]
 
 
-def test_what_is_no_picture_by_its_name_and_hidden_folders_are_left_aside(tmp_path: Path) -> None:
+def test_other_files_and_hidden_folders_are_ignored(tmp_path: Path) -> None:
     animals(tmp_path, count=3)
     (tmp_path / "cat" / "Thumbs.db").write_bytes(b"x")
     (tmp_path / "cat" / ".hidden.png").write_bytes(b"x")
@@ -127,7 +127,7 @@ def test_what_is_no_picture_by_its_name_and_hidden_folders_are_left_aside(tmp_pa
     assert len(load_folder(tmp_path, "train")) + len(load_folder(tmp_path, "test")) == 6
 
 
-def test_what_cannot_be_used_is_said_in_one_line_that_names_it(tmp_path: Path) -> None:
+def test_errors_are_one_line_and_name_the_folder(tmp_path: Path) -> None:
     def refusal(folder: Path, split: str = "train", **settings: int) -> str:
         with pytest.raises(DataError) as caught:
             load_folder(folder, "test" if split == "test" else "train", **settings)  # type: ignore[arg-type]
@@ -143,14 +143,14 @@ def test_what_cannot_be_used_is_said_in_one_line_that_names_it(tmp_path: Path) -
     assert "found only only" in refusal(tmp_path / "one")
     assert "3 (colour), got 2" in refusal(animals(tmp_path / "pets"), in_channels=2)
     (tmp_path / "pets" / "bee").mkdir()
-    assert f"{tmp_path / 'pets' / 'bee'} has no pictures" in refusal(tmp_path / "pets")
+    assert f"{tmp_path / 'pets' / 'bee'} has no images" in refusal(tmp_path / "pets")
     few = animals(tmp_path / "few", count=1)
-    assert "no test part" in refusal(few, "test")
+    assert "no test split" in refusal(few, "test")
     assert len(load_folder(few, "train")) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n half"])
-def test_a_picture_that_cannot_be_read_is_named_once(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_image_is_named_once(tmp_path: Path, content: bytes) -> None:
     bad = animals(tmp_path, count=1) / "cat" / "0.png"
     bad.write_bytes(content)
     with pytest.raises(DataError) as caught:

@@ -12,7 +12,7 @@ from clearhead.explanation import Explanation, explain
 from tests.torchvision_operators import TORCHVISION
 
 if TYPE_CHECKING:
-    from clearhead.data.images import ImageDataset
+    from clearhead.data import ImageDataset
 
 __all__ = ["TORCHVISION"]
 

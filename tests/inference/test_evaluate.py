@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import (
     Evaluation,

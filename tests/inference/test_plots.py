@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from PIL import Image
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.errors import InputError, StorageError
 from clearhead.inference import Evaluation, plot_evaluation, save_evaluation_plot
 

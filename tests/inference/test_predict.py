@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ImageError, InputError
 from clearhead.inference import (

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clearhead.data.text.lexicon import KINDS
-from clearhead.data.text.sentences import PronounSentence, sentences, vocabulary
+from clearhead.data import PronounSentence, pronoun_sentences, vocabulary
+from clearhead.data.sentences import KINDS
 from clearhead.errors import InputError
 from clearhead.inference import pronoun_score, pronoun_scores
 from clearhead.models.config import TextConfig
@@ -77,7 +77,7 @@ def test_a_model_that_goes_by_position_gets_half_and_no_whole_set(causal: bool) 
 
 def test_accuracy_compares_the_two_nouns_and_top1_all_words() -> None:
     model = Scripted(by_meaning, hesitant=True)
-    score = pronoun_score(model, sentences("seen", 5, 0), "seen", "noun")
+    score = pronoun_score(model, pronoun_sentences("seen", 5, 0), "seen", "noun")
     assert (score.accuracy, score.top1_accuracy) == (1.0, 0.0)
     assert score.to_dict()["top1_accuracy"] == 0.0
 

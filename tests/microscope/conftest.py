@@ -1,4 +1,4 @@
-"""The microscope's page, written once and opened in one browser."""
+"""The page of the shipped models, opened once in the browser, and the same models in torch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clearhead.microscope.shipped import ready_page
-from tests.microscope.looking import Microscope
+from tests.microscope.driver import IDLE_ON_DEMAND, USUAL, Microscope
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ViewportSize
+    from playwright.sync_api import Browser
 
-
-USUAL: "ViewportSize" = {"width": 1280, "height": 900}
+    from clearhead.models.text import TextTransformer
+    from clearhead.models.vit import VisionTransformer
 
 
 @pytest.fixture(scope="session")
@@ -26,16 +26,42 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def opened(browser: "Browser", page_file: Path) -> Iterator[Microscope]:
-    """The page, opened once; `microscope` gives it to each test as new."""
+    """The page, opened once; `microscope` gives it to each test in its first state."""
     with browser.new_context(viewport=USUAL) as context:
+        context.add_init_script(IDLE_ON_DEMAND)
         yield Microscope(context.new_page(), page_file)
 
 
 @pytest.fixture
 def microscope(opened: Microscope) -> Iterator[Microscope]:
-    """The page in its first state; whatever it complains about fails the test."""
-    opened.page.set_viewport_size(USUAL)
+    """The page in its first state; a complaint or a request of the page fails the test."""
+    if opened.page.viewport_size != USUAL:
+        opened.page.set_viewport_size(USUAL)
     opened.show()
     yield opened
     assert opened.complaints == []
     assert opened.requests == []
+
+
+@pytest.fixture
+def fresh(microscope: Microscope) -> Microscope:
+    """The page loaded again: no step of the walk is done."""
+    return microscope.reload()
+
+
+@pytest.fixture(scope="session")
+def twin() -> "VisionTransformer":
+    """The page's digit classifier: weights rounded to half precision, computed in double."""
+    from clearhead.microscope.reference import rounded_model
+    from clearhead.models.build import load
+
+    return rounded_model(load())
+
+
+@pytest.fixture(scope="session")
+def text_twin() -> "TextTransformer":
+    """The page's text model, likewise."""
+    from clearhead.microscope.reference import rounded_model
+    from clearhead.models.build import load
+
+    return rounded_model(load("sentences"))

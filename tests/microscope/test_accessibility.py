@@ -1,9 +1,9 @@
-"""axe finds nothing on any tab, in any theme and state; the page obeys what people have set."""
+"""axe finds nothing on any tab, theme and state; the page obeys the preferences of its user."""
 
 import pytest
 
 from tests.accessible import violations
-from tests.microscope.looking import Microscope
+from tests.microscope.driver import Microscope
 
 STATES: dict[str, dict[str, object]] = {
     "walk, digit": {"tab": "walk"},
@@ -33,51 +33,54 @@ STATES: dict[str, dict[str, object]] = {
         "removed": "5.6.7.8.9.10.11.12.13.14.15.16",
     },
 }
+DARK = ("walk, digit", "explore, experiments")
+DARK_TOO = ("explore", "heads", "compare", "text", "about")
+BACKGROUND = "() => getComputedStyle(document.documentElement).backgroundColor"
+LIGHT_PAPER, DARK_PAPER = "rgb(250, 249, 246)", "rgb(20, 24, 31)"
+A4 = 718  # CSS pixels between margins of a centimetre
 
 
-DARK = ("walk, digit", "explore", "explore, experiments", "heads", "compare", "text", "about")
-LOOKS = [(name, "light") for name in STATES] + [(name, "dark") for name in DARK]
-
-
-@pytest.mark.parametrize(("name", "theme"), LOOKS)
+@pytest.mark.parametrize(
+    ("name", "theme"),
+    [
+        *((name, "light") for name in STATES),
+        *((name, "dark") for name in DARK),
+        *(pytest.param(name, "dark", marks=pytest.mark.slow) for name in DARK_TOO),
+    ],
+)
 def test_axe_finds_nothing(name: str, theme: str, microscope: Microscope) -> None:
     microscope.show(**STATES[name], theme=theme).settle()
     assert violations(microscope.page) == []
 
 
+def toggle_tables(microscope: Microscope) -> None:
+    """Open or close the table behind every map that is shown."""
+    microscope.evaluate("() => document.querySelectorAll('#view .quiet').forEach((b) => b.click())")
+    microscope.frames()
+
+
 def test_axe_finds_nothing_with_every_table_open(microscope: Microscope) -> None:
-    microscope.show(tab="explore", focus="mattered").settle()
-    for button in microscope.page.locator(".quiet").all():
-        button.click()
-    try:
-        assert microscope.page.locator("table.numbers").count() >= 3
-        assert violations(microscope.page) == []
-    finally:
-        for button in microscope.page.locator(".quiet").all():
-            button.click()
+    toggle_tables(microscope.show(tab="explore", focus="mattered").settle())
+    assert microscope.page.locator("table.numbers").count() >= 3
+    assert violations(microscope.page) == []
+    toggle_tables(microscope)
 
 
-def test_axe_notices_a_button_without_a_name(microscope: Microscope) -> None:
-    microscope.ask("() => document.body.append(document.createElement('button'))")
+def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:
+    microscope.evaluate("() => document.body.append(document.createElement('button'))")
     assert any(found.startswith("button-name") for found in violations(microscope.page))
-    microscope.ask("() => document.body.lastChild.remove()")
+    microscope.evaluate("() => document.body.lastChild.remove()")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_theme_follows_the_system_unless_it_is_chosen(
     scheme: str, microscope: Microscope
 ) -> None:
-    background = "() => getComputedStyle(document.documentElement).backgroundColor"
-    shown = {"light": "rgb(250, 249, 246)", "dark": "rgb(20, 24, 31)"}
-    microscope.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    try:
-        microscope.show()
-        assert microscope.ask(background) == shown[scheme]
-        other = "dark" if scheme == "light" else "light"
-        microscope.show(theme=other)
-        assert microscope.ask(background) == shown[other]
-    finally:
-        microscope.page.emulate_media(color_scheme="null")
+    shown = {"light": LIGHT_PAPER, "dark": DARK_PAPER}
+    other = "dark" if scheme == "light" else "light"
+    with microscope.media(color_scheme=scheme):
+        assert microscope.show().evaluate(BACKGROUND) == shown[scheme]
+        assert microscope.show(theme=other).evaluate(BACKGROUND) == shown[other]
 
 
 def test_nothing_moves_where_motion_is_unwanted(microscope: Microscope) -> None:
@@ -85,53 +88,26 @@ def test_nothing_moves_where_motion_is_unwanted(microscope: Microscope) -> None:
       const { transitionDuration, animationName } = getComputedStyle(one);
       return transitionDuration !== "0s" || animationName !== "none";
     }).length"""
-    microscope.page.emulate_media(reduced_motion="no-preference")
-    assert microscope.ask(moving) == 10
-    microscope.page.emulate_media(reduced_motion="reduce")
-    assert microscope.ask(moving) == 0
-    microscope.page.emulate_media(reduced_motion="null")
+    for preference, count in (("no-preference", 10), ("reduce", 0)):
+        with microscope.media(reduced_motion=preference):
+            assert microscope.evaluate(moving) == count
 
 
-def test_data_keep_their_colours_where_colours_are_forced(microscope: Microscope) -> None:
+def test_forced_colours_keep_data_and_frame_the_chosen_cell(microscope: Microscope) -> None:
     colours = """() => [...document.querySelectorAll(".explore .matrix .cell")].map(
       (cell) => getComputedStyle(cell).backgroundColor)"""
-    microscope.show(tab="explore")
-    before = microscope.ask(colours)
-    microscope.page.emulate_media(forced_colors="active")
-    try:
-        assert microscope.ask(colours) == before
-        assert len(set(before)) > 40
-    finally:
-        microscope.page.emulate_media(forced_colors="null")
-
-
-def test_the_chosen_row_and_column_have_borders_where_colours_are_forced(
-    microscope: Microscope,
-) -> None:
     borders = """() => [".head.now", ".cell.in-row", ".cell.in-column"].map((one) => {
       const style = getComputedStyle(document.querySelector(`.explore .matrix ${one}`));
       return parseFloat(style.borderTopWidth) + parseFloat(style.borderLeftWidth);
     })"""
-    microscope.show(tab="explore")
-    assert microscope.ask(borders) == [0, 0, 0]
-    microscope.page.emulate_media(forced_colors="active")
-    try:
-        assert min(microscope.ask(borders)) >= 2
-    finally:
-        microscope.page.emulate_media(forced_colors="null")
+    before = microscope.show(tab="explore").evaluate(colours)
+    assert len(set(before)) > 40
+    assert microscope.evaluate(borders) == [0, 0, 0]
+    with microscope.media(forced_colors="active"):
+        assert microscope.evaluate(colours) == before
+        assert min(microscope.evaluate(borders)) >= 2
 
 
-def test_tools_are_left_out_of_print(microscope: Microscope) -> None:
-    microscope.show(tab="explore")
-    microscope.page.emulate_media(media="print")
-    try:
-        assert not microscope.page.locator(".tools").is_visible()
-        assert microscope.page.locator(".explore .matrix").is_visible()
-    finally:
-        microscope.page.emulate_media(media="screen")
-
-
-A4 = 718  # CSS pixels between margins of a centimetre
 TABLES = """() => [...document.querySelectorAll("table")].filter((one) => one.offsetParent)
   .map((one) => {
     const holder = one.closest(".table-holder, .vectors-holder");
@@ -141,26 +117,18 @@ TABLES = """() => [...document.querySelectorAll("table")].filter((one) => one.of
   })"""
 
 
-def test_paper_is_light_and_holds_whole_tables(microscope: Microscope) -> None:
-    microscope.show(tab="heads", theme="dark").settle()
-    microscope.page.set_viewport_size({"width": A4, "height": 1000})
-    microscope.page.emulate_media(media="print", color_scheme="dark")
-    try:
+def test_print_is_light_without_tools_and_holds_whole_tables(microscope: Microscope) -> None:
+    with microscope.size(A4, 1000).media(media="print", color_scheme="dark"):
         for state in ({"tab": "heads"}, {"tab": "explore"}, {"tab": "walk", "step": 1}):
-            microscope.show(**state, theme="dark").settle()
-            for button in microscope.page.locator("#view .quiet").all():
-                button.dispatch_event("click")
-            background = "() => getComputedStyle(document.documentElement).backgroundColor"
-            assert microscope.ask(background) == "rgb(250, 249, 246)"
-            tables = microscope.ask(TABLES)
+            toggle_tables(microscope.show(**state, theme="dark").settle())
+            assert microscope.evaluate(BACKGROUND) == LIGHT_PAPER
+            assert not microscope.page.locator(".tools").is_visible()
+            tables = microscope.evaluate(TABLES)
             assert len(tables) >= 2
             for right, overflow, height in tables:
                 assert right <= A4
                 assert (overflow, height) == ("visible", "none")
-            for button in microscope.page.locator("#view .quiet").all():
-                button.dispatch_event("click")
-    finally:
-        microscope.page.emulate_media(media="screen", color_scheme="null")
+            toggle_tables(microscope)
 
 
 def test_ink_is_dark_on_paper_in_the_dark_theme_too(microscope: Microscope) -> None:
@@ -170,9 +138,8 @@ def test_ink_is_dark_on_paper_in_the_dark_theme_too(microscope: Microscope) -> N
       const { data } = copy.getImageData(0, 0, 280, 280);
       return Math.max(...data.filter((_, i) => i % 4 === 0 && data[i + 3] === 255));
     }"""
-    microscope.show(theme="dark")
-    assert microscope.ask(red) > 200
-    microscope.ask("() => dispatchEvent(new Event('beforeprint'))")
-    assert microscope.ask(red) < 60
-    microscope.ask("() => dispatchEvent(new Event('afterprint'))")
-    assert microscope.ask(red) > 200
+    assert microscope.show(theme="dark").evaluate(red) > 200
+    microscope.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    assert microscope.evaluate(red) < 60
+    microscope.evaluate("() => dispatchEvent(new Event('afterprint'))")
+    assert microscope.evaluate(red) > 200

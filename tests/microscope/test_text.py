@@ -9,13 +9,12 @@ import torch
 from playwright.sync_api import expect
 from torch import Tensor
 
-from clearhead.data.text.words import WordTokenizer, split_words
-from clearhead.microscope.reference import rounded_model
+from clearhead.data import WordTokenizer
+from clearhead.data.tokenizer import split_words
 from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
-from clearhead.models.build import load
 from clearhead.models.text import TextTransformer
 from clearhead.recording import capture
-from tests.microscope.looking import Microscope
+from tests.microscope.driver import Microscope, number
 
 DOG = "The dog chased the ball because it was hungry."
 TEXTS = (
@@ -25,12 +24,17 @@ TEXTS = (
     "The girl sat near the bank with the coin .",
     "Zebras eat the ball",
 )
+WORDS = (
+    DOG,
+    "it's Über-naïve, don’t!",
+    "  two  spaces\tand\nlines ",
+    "a_b 3.5 … (one) [mask] [MASK] [x1]",
+    "Ⅷ ½ é e\u0301 日本",
+    "",
+)
 CLOSE = 1e-9
-
-
-@pytest.fixture(scope="module")
-def twin() -> TextTransformer:
-    return rounded_model(load("sentences"))
+ANSWERS = ".text .panel .small:last-child"
+SHARES = r"(\w+) ([\d.]+)\u202f%"
 
 
 def ids_of(model: TextTransformer, text: str) -> Tensor:
@@ -38,17 +42,17 @@ def ids_of(model: TextTransformer, text: str) -> Tensor:
 
 
 def weights_of(model: TextTransformer, text: str) -> Tensor:
-    """(layers, heads, queries, keys), captured while the model reads."""
-    with torch.no_grad(), capture() as seen:
+    """Attention weights: layers × heads × queries × keys."""
+    with torch.no_grad(), capture() as recording:
         model(ids_of(model, text))
-    return torch.cat([record.weights for record in seen.records])
+    return torch.cat([record.weights for record in recording.records])
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_weights_and_logits_are_pytorchs(
-    text: str, microscope: Microscope, twin: TextTransformer
+def test_weights_and_logits_equal_pytorchs(
+    text: str, microscope: Microscope, text_twin: TextTransformer
 ) -> None:
-    found = microscope.ask(
+    found = microscope.evaluate(
         """(text) => {
           const { textModel, readText, wordLogits, encode } = clearhead;
           const { ids } = encode(text, textModel.placeOf);
@@ -60,19 +64,18 @@ def test_weights_and_logits_are_pytorchs(
         }""",
         text,
     )
-    expected = weights_of(twin, text)
-    np.testing.assert_allclose(
-        np.reshape(found["weights"], expected.shape), expected, rtol=0, atol=CLOSE
-    )
+    weights = weights_of(text_twin, text)
     with torch.no_grad():
-        logits = twin(ids_of(twin, text))[0]
+        logits = text_twin(ids_of(text_twin, text))[0]
+    found_weights = np.reshape(found["weights"], weights.shape)
+    np.testing.assert_allclose(found_weights, weights, rtol=0, atol=CLOSE)
     np.testing.assert_allclose(found["logits"], logits, rtol=0, atol=CLOSE)
 
 
-def test_a_causal_model_hears_nothing_that_comes_later(
-    microscope: Microscope, twin: TextTransformer
+def test_a_causal_model_attends_to_no_later_word(
+    microscope: Microscope, text_twin: TextTransformer
 ) -> None:
-    found = microscope.ask(
+    found = microscope.evaluate(
         """(text) => {
           const { textModel, readText, encode } = clearhead;
           const causal = { ...textModel, config: { ...textModel.config, causal: true } };
@@ -81,199 +84,109 @@ def test_a_causal_model_hears_nothing_that_comes_later(
         }""",
         DOG,
     )
-    length = len(split_words(DOG))
-    weights = np.reshape(found, (twin.config.depth, twin.config.num_heads, length, length))
+    weights = np.reshape(found, weights_of(text_twin, DOG).shape)
     assert (np.triu(weights, 1) == 0).all()
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        DOG,
-        "it's Über-naïve, don’t!",
-        "  two  spaces\tand\nlines ",
-        "a_b 3.5 … (one) [mask] [MASK] [x1]",
-        "Ⅷ ½ é e\u0301 日本",
-        "",
-    ],
-)
-def test_words_are_split_as_in_python(text: str, microscope: Microscope) -> None:
-    found = microscope.ask("(text) => clearhead.encode(text, new Map())", text)
-    words = split_words(text)
-    assert found["words"] == list(words)
-    assert found["unknown"] == list(dict.fromkeys(words))
+def test_words_are_split_as_in_python(microscope: Microscope) -> None:
+    for text in WORDS:
+        found = microscope.evaluate("(text) => clearhead.encode(text, new Map())", text)
+        words = split_words(text)
+        assert found["words"] == list(words)
+        assert found["unknown"] == list(dict.fromkeys(words))
 
 
-def test_the_table_says_what_the_chosen_word_asks(
-    microscope: Microscope, twin: TextTransformer
+def test_table_and_matrix_show_the_weights_of_the_chosen_word(
+    microscope: Microscope, text_twin: TextTransformer
 ) -> None:
     microscope.show(tab="text", word=7, textLayer=2, textHead=0)
-    expected = weights_of(twin, DOG)[1].mean(0)[6]
-    rows = microscope.ask(
-        """() => [...document.querySelectorAll(".text-maps > .table-holder tbody tr")].map((row) =>
-          [...row.children].map((cell) => cell.textContent))"""
-    )
-    assert [row[0] for row in rows] == list(split_words(DOG))
-    shown = [float(row[1].replace("\u202f%", "")) / 100 for row in rows]
+    expected = weights_of(text_twin, DOG)[1].mean(0)[6]
+    rows = microscope.table(".text-maps > .table-holder")
+    words = split_words(DOG)
+    assert [row[0] for row in rows] == list(words)
+    shown = [number(row[1]) / 100 for row in rows]
     np.testing.assert_allclose(shown, expected, atol=0.0051)
-    assert abs(sum(shown) - 1) < 0.05
-    best = split_words(DOG)[int(expected.argmax())]
+    best = words[int(expected.argmax())]
     assert microscope.text(".text .sentence").startswith(f"“it” asked. “{best}” answered most:")
     microscope.show(tab="text", word=2, textLayer=1, textHead=4)
-    one = weights_of(twin, DOG)[0][3][1]
-    shown = microscope.ask(
-        """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map((cell) => {
-          const [, said] = /: (.+) percent/.exec(cell.getAttribute("aria-label"));
-          return Number(said.replace("−", "-"));
-        })"""
+    labels = microscope.evaluate(
+        """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map(
+          (cell) => cell.getAttribute("aria-label"))"""
     )
-    np.testing.assert_allclose(np.array(shown) / 100, one, atol=0.0051)
+    shown = [number(label.split(": ")[1]) / 100 for label in labels]
+    np.testing.assert_allclose(shown, weights_of(text_twin, DOG)[0][3][1], atol=0.0051)
 
 
-def test_the_last_word_and_the_two_things_can_be_changed(microscope: Microscope) -> None:
-    microscope.show(tab="text")
-    view = microscope.page.locator(".text")
+def test_the_last_word_and_the_two_nouns_can_be_changed(microscope: Microscope) -> None:
+    view = microscope.show(tab="text").page.locator(".text")
     view.get_by_role("radio", name="round").click()
     field = view.get_by_label("Sentence")
     expect(field).to_have_value("The dog chased the ball because it was round.")
-    view.get_by_role("button", name="Swap the two things").click()
+    swap = view.get_by_role("button", name="Swap")
+    swap.click()
     expect(field).to_have_value("The ball chased the dog because it was round.")
     field.fill("The cat sat.")
-    expect(view.get_by_role("button", name="Swap the two things")).to_be_disabled()
+    expect(swap).to_be_disabled()
     expect(view.locator(".words button")).to_have_count(4)
     expect(microscope.page).to_have_url(re.compile("sentence=The[+]cat[+]sat"))
 
 
-def test_what_it_cannot_read_is_said(microscope: Microscope, twin: TextTransformer) -> None:
-    microscope.show(tab="text", sentence="The+zebra+sat.")
-    assert "never met: zebra" in microscope.text(".text .small")
-    microscope.show(tab="text", sentence="+".join(["cat"] * (twin.config.context_length + 1)))
-    assert f"at most {twin.config.context_length}" in microscope.text(".text .small")
-    microscope.show(tab="text", sentence="+")
-    assert microscope.text(".text .small") == "Write a sentence."
-
-
-def test_the_answer_to_which_one_is_the_models(
-    microscope: Microscope, twin: TextTransformer
+def test_unknown_words_and_too_long_sentences_are_named(
+    microscope: Microscope, text_twin: TextTransformer
 ) -> None:
-    microscope.show(tab="text")
-    asked = f"{DOG} which one ? the [mask] ."
-    ids = ids_of(twin, asked)
-    place = ids[0].tolist().index(twin.config.vocabulary.index("[mask]"))
+    limit = text_twin.config.context_length
+    for sentence, note in (
+        ("The+zebra+sat.", "zebra"),
+        ("+".join(["cat"] * (limit + 1)), f"at most {limit}"),
+        ("+", "Write a sentence."),
+    ):
+        assert note in microscope.show(tab="text", sentence=sentence).text(".text .small")
+
+
+def test_the_answers_to_which_one_are_the_models(
+    microscope: Microscope, text_twin: TextTransformer
+) -> None:
+    question = f"{DOG} which one ? the [mask] ."
+    ids, vocabulary = ids_of(text_twin, question), text_twin.config.vocabulary
+    place = ids[0].tolist().index(vocabulary.index("[mask]"))
     with torch.no_grad():
-        probabilities = twin(ids)[0, place].softmax(0)
-    best = twin.config.vocabulary[int(probabilities.argmax())]
-    said = microscope.text(".text .panel .small:last-child")
-    found = re.search(r"the model says: (\w+) ([\d.]+)\u202f%", said)
-    assert found
-    assert found[1] == best
-    assert abs(float(found[2]) / 100 - float(probabilities.max())) < 0.0051
+        probabilities, best = text_twin(ids)[0, place].softmax(0).topk(3)
+    shown = microscope.show(tab="text").text(ANSWERS)
+    found = re.findall(SHARES, shown)
+    assert [word for word, _ in found] == [vocabulary[i] for i in best.tolist()]
+    shares = [float(share) / 100 for _, share in found]
+    np.testing.assert_allclose(shares, probabilities, atol=0.0051)
+    absent = [word for word, _ in found if word not in DOG.lower()]
+    assert absent
+    assert shown.endswith(f"{', '.join(absent)}.")
+    assert "full stop" not in shown
+    microscope.show(tab="text", sentence=DOG.removesuffix(".").replace(" ", "+"))
+    assert microscope.page.locator(".words button").count() == 9
+    assert re.findall(SHARES, microscope.text(ANSWERS)) == found
+    assert "full stop" in microscope.text(ANSWERS)
+    expect(microscope.page.get_by_role("button", name="Swap")).to_be_enabled()
 
 
-def test_the_view_is_saved_with_its_words(microscope: Microscope) -> None:
-    microscope.show(tab="text", word=7)
-    picture = microscope.ask(
-        """() => {
-          const picture = clearhead.pictureOf(clearhead.app);
-          return { ...picture, panels: picture.panels.length, csv: clearhead.toCsv(picture),
-            svg: clearhead.toSvg(picture) };
-        }"""
-    )
-    assert ["asks", "it"] in picture["facts"]
-    lines = picture["csv"].splitlines()
-    assert lines[0] == "# Clearhead microscope: Text"
-    assert sum(not line.startswith("#") for line in lines) == 1 + 10 * 10
-    assert picture["svg"].count(">because</text>") == 2
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("The+cat+sat.", "only of sentences like"),
+        ("The+zebra+chased+the+ball+because+it+was+fast.", "has a word"),
+    ],
+)
+def test_where_which_one_is_not_asked_the_reason_is_shown(
+    sentence: str, reason: str, microscope: Microscope
+) -> None:
+    assert reason in microscope.show(tab="text", sentence=sentence).text(ANSWERS)
 
 
-def test_what_the_page_keeps_is_what_pytorch_computes() -> None:
+def test_the_logits_kept_for_the_self_check_equal_pytorchs(microscope: Microscope) -> None:
     kept, now = json.loads(FACTS.read_bytes()), measure_text()
     assert kept["sha256"] == now["sha256"]
     for one, other in zip(kept["checks"], now["checks"], strict=True):  # type: ignore[call-overload]
         assert one["text"] == other["text"]
         np.testing.assert_allclose(one["logits"], other["logits"], rtol=0, atol=1e-8)
     assert shipped_text().settings["checks"] == kept["checks"]
-
-
-def test_other_numbers_for_a_text_fail_the_self_check(microscope: Microscope) -> None:
-    assert microscope.settle().ask("() => clearhead.app.examples.failed") is False
-    difference = microscope.ask("() => clearhead.app.examples.difference")
-    assert 0 <= difference < 1e-8
-
-
-@pytest.mark.parametrize("width", [1280, 320])
-def test_rows_of_colours_stand_beside_their_words_however_many(
-    width: int, microscope: Microscope
-) -> None:
-    microscope.page.set_viewport_size({"width": width, "height": 800})
-    sentence = "+".join(["cat", "dog", "the", "ball", "because"] * 6)
-    microscope.show(tab="text", sentence=sentence)
-    lines = microscope.ask(
-        """() => [...document.querySelectorAll(".of-words .line")].slice(1).map((line) =>
-          [...line.children].slice(0, 2).map((one) => {
-            const { top, height } = one.getBoundingClientRect();
-            return [top, height];
-          }))"""
-    )
-    assert len(lines) == 30
-    np.testing.assert_allclose([line[0] for line in lines], [line[1] for line in lines], atol=0.6)
-    assert min(line[0][1] for line in lines) >= 14
-    heads = microscope.ask(
-        """() => [...document.querySelectorAll(".of-words [role=columnheader]:not(.corner) span")]
-          .map((one) => one.getBoundingClientRect()).map(({ left, right }) => [left, right])"""
-    )
-    ends = np.array(heads)
-    assert (ends[:-1, 1] <= ends[1:, 0] + 0.5).all()
-    assert microscope.ask("() => document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("width", [1280, 320])
-def test_a_very_long_word_is_cut_and_can_still_be_read_whole(
-    width: int, microscope: Microscope
-) -> None:
-    microscope.page.set_viewport_size({"width": width, "height": 800})
-    long = "x" * 150
-    microscope.show(tab="text", sentence=f"The+{long}+chased+the+ball.")
-    assert microscope.ask("() => document.documentElement.scrollWidth") <= width
-    button = microscope.page.get_by_role("radio", name=f"“{long}” asks")
-    assert button.get_attribute("title") == long
-    head = microscope.page.get_by_role("rowheader", name=long).first
-    assert head.get_attribute("title") == long
-    for one in (button, head.locator("span")):
-        assert one.evaluate("(one) => one.scrollWidth > one.clientWidth")
-        assert one.evaluate("(one) => getComputedStyle(one).textOverflow") == "ellipsis"
-    table = microscope.page.locator(".text-maps > .table-holder")
-    assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")
-
-
-def test_a_sentence_without_a_full_stop_is_asked_about_all_the_same(microscope: Microscope) -> None:
-    said = ".text .panel .small:last-child"
-    microscope.show(tab="text")
-    whole = microscope.text(said)
-    assert "full stop" not in whole
-    microscope.show(tab="text", sentence=DOG.removesuffix(".").replace(" ", "+"))
-    microscope.page.locator(".words button").nth(8).wait_for()
-    assert microscope.page.locator(".words button").count() == 9
-    shares = re.findall(r"\w+ [\d.]+\u202f%", whole)
-    assert len(shares) == 3
-    assert re.findall(r"\w+ [\d.]+\u202f%", microscope.text(said)) == shares
-    assert "read as if it ended with a full stop" in microscope.text(said)
-    expect(microscope.page.get_by_role("button", name="Swap the two things")).to_be_enabled()
-
-
-def test_where_which_one_is_not_asked_the_reason_is_said(microscope: Microscope) -> None:
-    said = ".text .panel .small:last-child"
-    microscope.show(tab="text", sentence="The+cat+sat.")
-    assert "is asked only of sentences like" in microscope.text(said)
-    microscope.show(tab="text", sentence="The+zebra+chased+the+ball+because+it+was+fast.")
-    assert "a word that the model has never met" in microscope.text(said)
-
-
-def test_an_answer_that_is_not_in_the_sentence_is_named_as_such(microscope: Microscope) -> None:
-    microscope.show(tab="text")
-    said = microscope.text(".text .panel .small:last-child")
-    answers = re.findall(r"(\w+) [\d.]+\u202f%", said)
-    absent = [word for word in answers if word not in DOG.lower()]
-    assert absent
-    assert said.endswith(f"A tiny model may name what is not in the sentence: {', '.join(absent)}.")
+    assert 0 <= microscope.evaluate("() => clearhead.app.examples.difference") < 1e-8
+    assert microscope.evaluate("() => clearhead.app.examples.failed") is False

@@ -1,5 +1,6 @@
-"""Servers that several tests share, all started at once and waited for when first used."""
+"""One model, and the servers that tests share."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -9,21 +10,12 @@ from clearhead.models.build import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.pretrained import ImageModel
 
-from .served import Served
-
-HASTY = {
-    "patience": 1.0,
-    "body_limit": 200_000,
-    "max_batch": 5,
-    "allow_host": ["digits.example"],
-}
-BUSY = {"capacity": 8, "max_batch": 2, "deadline": 1.8, "gather": 0.0, "grace": 8.0}
-BUSY_SECONDS = 0.3
+from .server import Gate, ServerThread
 
 
 @pytest.fixture(scope="session")
 def model() -> ImageModel:
-    """Weights so large that its answers differ from picture to picture."""
+    """Weights large enough that predictions differ from picture to picture."""
     torch.manual_seed(0)
     network = build(ViTConfig(embed_dim=20, num_heads=5, depth=3, pool="class"))
     with torch.no_grad():
@@ -33,39 +25,21 @@ def model() -> ImageModel:
 
 
 @pytest.fixture(scope="session")
-def folder(model: ImageModel, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The model, saved."""
-    place = tmp_path_factory.mktemp("served")
-    model.save_pretrained(place)
-    return str(place)
+def server(model: ImageModel) -> Iterator[ServerThread]:
+    """Bodies of up to 200 kB, batches of up to 5 images, a client time-out of 1 s."""
+    settings = {
+        "client_timeout": 1.0,
+        "body_limit": 200_000,
+        "max_batch": 5,
+        "allow_host": ("digits.example",),
+    }
+    with ServerThread(model, **settings) as started:
+        yield started
+    logging.getLogger("clearhead").propagate = True  # the server's log configuration ends it
 
 
-@pytest.fixture(scope="session")
-def servers(folder: str) -> Iterator[tuple[Served, Served, Served]]:
-    """One that has little patience, and two whose model is slow; one of these will be stopped."""
-    started = (
-        Served(folder, HASTY),
-        Served(folder, BUSY, seconds=BUSY_SECONDS),
-        Served(folder, BUSY | {"capacity": 64, "deadline": 20.0}, seconds=0.1),
-    )
-    yield started
-    for server in started:
-        server.kill()
-
-
-@pytest.fixture(scope="session")
-def server(servers: tuple[Served, Served, Served]) -> Served:
-    """Patience of 1 s, bodies of 200 kB, batches of 5."""
-    return servers[0]
-
-
-@pytest.fixture(scope="session")
-def busy(servers: tuple[Served, Served, Served]) -> Served:
-    """Room for 8, batches of 2 in 0.3 s, deadline of 1.8 s."""
-    return servers[1]
-
-
-@pytest.fixture(scope="session")
-def doomed(servers: tuple[Served, Served, Served]) -> Served:
-    """Room for 64, batches of 2 in a tenth of a second; for the test that stops it."""
-    return servers[2]
+@pytest.fixture
+def gate(model: ImageModel) -> Iterator[Gate]:
+    """Holds up the model's forward passes while it is closed."""
+    with Gate(model) as opened:
+        yield opened

@@ -1,123 +1,252 @@
+"""The server's own routes: predictions, attention, the page, errors."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import numpy as np
 import pydantic
 import pytest
+from PIL import Image
 
+from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ConfigError
+from clearhead.inference import predict, prepare
 from clearhead.models.build import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve.app import make_app
+from clearhead.serve.app import Application, make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.schemas import Answer, HeadWeights
 
-from .loops import run_alone
+from .reference import attention_in_float64
+from .server import BLANK, ServerThread, drawn, encoded, png, run_async
 
 
-def get(app: Any, method: str, path: str) -> httpx.Response:
-    """From an application that was not started: it has no decoders and no compute thread."""
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.request(method, path)
-
-    reply: httpx.Response = run_alone(ask())
-    return reply
+def form(file: bytes, end: str = "--X--\r\n") -> tuple[bytes, str]:
+    head = '--X\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    return head.encode() + file + b"\r\n" + end.encode(), "multipart/form-data; boundary=X"
 
 
-def test_without_a_page_the_root_says_so(model: ImageModel) -> None:
-    reply = get(make_app(model), "GET", "/")
-    assert (reply.status_code, list(reply.json())) == (404, ["error"])
+def test_http_and_python_give_the_same_prediction(server: ServerThread, model: ImageModel) -> None:
+    probabilities = set()
+    for number in range(6):
+        response = server.predict(png(number))
+        expected = predict(model, png(number)).to_dict()
+        result = response.json()
+        assert (response.status, response.headers["content-type"]) == (200, "application/json")
+        np.testing.assert_allclose(
+            result.pop("probabilities"), expected.pop("probabilities"), atol=1e-6
+        )
+        probabilities.add(round(result["probability"], 4))
+        for key in ("probability", "runner_up_probability"):
+            assert result.pop(key) == pytest.approx(expected.pop(key), abs=1e-6)
+        assert result == expected
+    assert len(probabilities) == 6
 
 
-def test_the_page_is_made_once_for_the_model_that_is_served(model: ImageModel) -> None:
-    made: list[ImageModel] = []
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "PPM"])
+def test_a_file_in_a_form_gives_the_same_as_the_file(server: ServerThread, kind: str) -> None:
+    file = encoded(drawn(3), kind)
+    body, content_type = form(file)
+    in_form = server.request("POST", "/v1/predict", body, content_type=content_type)
+    assert (in_form.status, in_form.json()) == (200, server.predict(file).json())
 
-    def page_of(one: ImageModel) -> str:
-        made.append(one)
+
+def test_the_content_type_of_a_picture_does_not_matter(server: ServerThread) -> None:
+    expected = server.predict(png(1)).json()
+    for kind in ("image/jpeg", "application/x-www-form-urlencoded", "multi/part", ""):
+        response = server.request("POST", "/v1/predict", png(1), content_type=kind)
+        assert response.json() == expected
+
+
+def test_blank_paper_has_no_label_and_can_be_explained(server: ServerThread) -> None:
+    result = server.predict(BLANK).json()
+    assert (result["label"], result["probabilities"], result["warnings"]) == (None, [], [NO_DIGIT])
+    explained = server.request("POST", "/v1/explain", BLANK).json()
+    assert (explained["label"], len(explained["attention"])) == (None, 15)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "message"),
+    [
+        (b"", "image/png", "empty"),
+        (b"no picture", "image/png", "not an image"),
+        (png(0)[:-30], "image/png", "damaged or cut"),
+        (*form(b"no picture"), "not an image"),
+        (*form(b""), "empty"),
+        (*form(png(0), end=""), "has 0"),
+        (*form(png(0), end="--X\r\n" + form(png(1))[0].decode("latin-1")[5:]), "has 2"),
+        (b"--Y\r\n", "multipart/form-data; boundary=X", "damaged"),
+        (png(0), "multipart/form-data", "damaged"),
+        (encoded(Image.new("1", (6_000, 6_000))), "image/png", "megapixels"),
+    ],
+)
+def test_an_unreadable_picture_is_an_error_of_one_line(
+    server: ServerThread, body: bytes, content_type: str, message: str
+) -> None:
+    response = server.request("POST", "/v1/predict", body, content_type=content_type)
+    assert (response.status, list(response.json())) == (422, ["error"])
+    assert message in response.json()["error"]
+    assert "\n" not in response.json()["error"]
+
+
+def test_the_attention_weights_equal_a_reference_in_float64(
+    server: ServerThread, model: ImageModel
+) -> None:
+    result = server.request("POST", "/v1/explain", png(4)).json()
+    pixels = prepare(png(4), model.config).pixels.numpy()
+    assert result["pixels"] == pixels.tolist()
+    assert (result["grid"], result["num_prefix_tokens"]) == ([4, 4], 1)
+    assert result["label"] == predict(model, png(4)).label
+    expected = attention_in_float64(model, pixels)
+    assert [(part["layer"], part["head"]) for part in result["attention"]] == [
+        (layer, head) for layer in range(3) for head in range(5)
+    ]
+    for part in result["attention"]:
+        weights = np.array(part["weights"])
+        np.testing.assert_allclose(weights, expected[part["layer"], part["head"]], atol=2e-5)
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+
+
+def test_layers_and_heads_can_be_selected(server: ServerThread) -> None:
+    all_parts = server.request("POST", "/v1/explain", png(5)).json()["attention"]
+    path = "/v1/explain?layers=2&layers=0&layers=2&heads=4"
+    some = server.request("POST", path, png(5)).json()["attention"]
+    assert_close(some, [all_parts[2 * 5 + 4], all_parts[4]])
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/v1/explain?layers=3", "layers.0: Input should be less than 3, got '3'"),
+        ("/v1/explain?layers=0&heads=-1", "heads.0: Input should be greater than or equal to 0"),
+        ("/v1/explain?heads=x", "heads.0: Input should be a valid integer"),
+        ("/v1/explain?layers=0&layers=1&layers=2&layers=0", "layers: List should have at most 3"),
+        ("/v1/explain?layer=1", "layer: Extra inputs are not permitted"),
+        ("/v1/predict?layers=1", "no query parameters"),
+    ],
+)
+def test_a_wrong_query_parameter_is_named(server: ServerThread, path: str, message: str) -> None:
+    response = server.request("POST", path, png(5))
+    assert (response.status, message in response.json()["error"]) == (422, True)
+
+
+def test_concurrent_requests_get_the_responses_of_single_ones(server: ServerThread) -> None:
+    bodies = [png(number) for number in range(23)]
+    bodies[7] = b"no picture"
+    calls = [
+        ("/v1/explain" if number % 5 == 3 else "/v1/predict", body)
+        for number, body in enumerate(bodies)
+    ]
+    alone = [server.request("POST", *call) for call in calls]
+    before = server.metrics()
+    with ThreadPoolExecutor(23) as pool:
+        together = list(pool.map(lambda call: server.request("POST", *call), calls))
+    after = server.metrics()
+    assert [response.status for response in together] == [422 if n == 7 else 200 for n in range(23)]
+    passes, images = (
+        after[f"clearhead_batch_size_{name}"] - before[f"clearhead_batch_size_{name}"]
+        for name in ("count", "sum")
+    )
+    assert images == 22
+    assert passes < 22
+    for one, other in zip(alone, together, strict=True):
+        assert_close(one.json(), other.json())
+
+
+def assert_close(one: Any, other: Any) -> None:
+    if isinstance(one, float):
+        assert abs(one - other) <= 1e-6
+    elif isinstance(one, list | dict):
+        assert len(one) == len(other)
+        for key in one if isinstance(one, dict) else range(len(one)):
+            assert_close(one[key], other[key])
+    else:
+        assert one == other
+
+
+def respond(app: Application, method: str, path: str) -> tuple[int, Any]:
+    """Status and body from an application that was not started."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": b""}
+    headers = [(b"host", b"localhost")]
+    run_async(app({**scope, "headers": headers, "http_version": "1.1"}, receive, send))
+    body = b"".join(message.get("body", b"") for message in sent).decode()
+    kind = dict(sent[0]["headers"])[b"content-type"]
+    return sent[0]["status"], json.loads(body) if kind == b"application/json" else body
+
+
+def test_the_page_is_built_once(model: ImageModel) -> None:
+    built: list[ImageModel] = []
+
+    def page_of(served: ImageModel) -> str:
+        built.append(served)
         return "<!doctype html><title>é</title>"
 
     app = make_app(model, page_of=page_of)
     for _ in range(2):
-        reply = get(app, "GET", "/")
-        assert (reply.status_code, reply.text) == (200, "<!doctype html><title>é</title>")
-        assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    assert made == [model]
+        assert respond(app, "GET", "/") == (200, "<!doctype html><title>é</title>")
+    assert built == [model]
 
 
-def test_a_model_that_fits_on_no_page_is_served_without_one(model: ImageModel) -> None:
+def test_a_model_that_the_page_cannot_show_is_served_without_it(model: ImageModel) -> None:
     def page_of(_: ImageModel) -> str:
         raise ConfigError("too many tokens")
 
-    reply = get(make_app(model, page_of=page_of), "GET", "/")
-    assert (reply.status_code, reply.json()) == (404, {"error": "too many tokens"})
+    app = make_app(model, page_of=page_of)
+    assert respond(app, "GET", "/") == (404, {"error": "too many tokens"})
+    assert respond(make_app(model), "GET", "/")[0] == 404
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "told"),
-    [
-        ("GET", "/nowhere", 404, "there is nothing at /nowhere; /openapi.json says what there is"),
-        ("GET", "/v1/predict", 405, "/v1/predict does not answer GET; use POST"),
-        ("DELETE", "/metrics", 405, "/metrics does not answer DELETE; use GET"),
-    ],
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/v1/predict", 405), ("DELETE", "/metrics", 405)],
 )
-def test_a_wrong_address_or_method_is_told_what_to_do(
-    model: ImageModel, method: str, path: str, status: int, told: str
+def test_an_unknown_path_or_method_is_named(
+    model: ImageModel, method: str, path: str, status: int
 ) -> None:
-    reply = get(make_app(model), method, path)
-    assert (reply.status_code, reply.json()) == (status, {"error": told})
-
-
-@pytest.mark.parametrize(
-    ("path", "status"), [("/v2/health/live", 200), ("/nowhere", 404), ("/v1/predict", 405)]
-)
-def test_head_is_get(model: ImageModel, path: str, status: int) -> None:
-    assert get(make_app(model), "HEAD", path).status_code == status
-
-
-def test_the_description_is_counted_by_its_name(model: ImageModel) -> None:
-    app = make_app(model)
-    get(app, "GET", "/openapi.json")
-    get(app, "GET", "/nowhere")
-    counted = get(app, "GET", "/metrics").text
-    assert 'route="/openapi.json",status="200"} 1.0' in counted
-    assert 'route="other",status="404"} 1.0' in counted
+    result = respond(make_app(model), method, path)
+    assert result[0] == status
+    assert f"{method} {path}; /openapi.json lists all routes" in result[1]["error"]
 
 
 def test_before_it_is_started_it_is_live_and_not_ready(model: ImageModel) -> None:
     app = make_app(model, ServeConfig(name="other"))
-    assert get(app, "GET", "/v2/health/live").status_code == 200
+    for method in ("GET", "HEAD"):
+        assert respond(app, method, "/v2/health/live")[0] == 200
     for path in ("/v2/health/ready", "/v2/models/other/ready"):
-        assert get(app, "GET", path).status_code == 503
+        assert respond(app, "GET", path)[0] == 503
 
 
-def test_a_model_without_attention_has_nothing_to_explain() -> None:
+def test_a_model_without_attention_has_no_explain_route() -> None:
     app = make_app(build(CNNConfig(widths=(2,))))
-    reply = get(app, "POST", "/v1/explain")
-    assert (reply.status_code, "ConvNet" in reply.json()["error"]) == (404, True)
-    assert "/v1/explain" not in get(app, "GET", "/openapi.json").json()["paths"]
+    status, body = respond(app, "POST", "/v1/explain")
+    assert (status, "ConvNet" in body["error"]) == (404, True)
+    assert "/v1/explain" not in respond(app, "GET", "/openapi.json")[1]["paths"]
 
 
-def test_a_defect_is_one_line_and_tells_nothing(model: ImageModel) -> None:
-    def page_of(_: ImageModel) -> str:
-        raise ZeroDivisionError("a secret")
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(
-            make_app(model, page_of=page_of), raise_app_exceptions=False
-        )
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.get("/")
-
-    reply = run_alone(ask())
-    assert (reply.status_code, list(reply.json())) == (500, ["error"])
-    assert "secret" not in reply.text
+def test_no_route_takes_a_path_an_address_or_a_model(model: ImageModel) -> None:
+    _, described = respond(make_app(model), "GET", "/openapi.json")
+    parameters = {
+        (path, parameter["in"], parameter["name"])
+        for path, methods in described["paths"].items()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+    }
+    assert parameters == {("/v1/explain", "query", "layers"), ("/v1/explain", "query", "heads")}
+    assert not any("{" in path for path in described["paths"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_no_answer_can_hold_nan(value: float) -> None:
+def test_no_response_can_contain_nan(value: float) -> None:
     with pytest.raises(pydantic.ValidationError):
         HeadWeights(layer=0, head=0, weights=[[value]])
     with pytest.raises(pydantic.ValidationError):
@@ -130,15 +259,3 @@ def test_no_answer_can_hold_nan(value: float) -> None:
             classes=["1"],
             warnings=[],
         )
-
-
-def test_no_endpoint_takes_a_path_an_address_or_a_model(model: ImageModel) -> None:
-    described = get(make_app(model), "GET", "/openapi.json").json()
-    parameters = {
-        (path, parameter["in"], parameter["name"])
-        for path, methods in described["paths"].items()
-        for operation in methods.values()
-        for parameter in operation.get("parameters", [])
-    }
-    assert parameters == {("/v1/explain", "query", "layers"), ("/v1/explain", "query", "heads")}
-    assert not any("{" in path for path in described["paths"])

@@ -1,64 +1,62 @@
+"""Batches and their results, with a small model that can be held up."""
+
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from clearhead.inference import ModelInput, Prediction
-from clearhead.serve.batcher import Batcher
+from clearhead.errors import InputError
+from clearhead.inference import ModelInput, Prediction, predict_inputs
+from clearhead.models.build import build
+from clearhead.models.config import CNNConfig, ViTConfig
+from clearhead.models.pretrained import ImageModel
+from clearhead.serve._batcher import Batcher, Result, Work, attention_weights, compute
 from clearhead.serve.metrics import Metrics
-from clearhead.serve.work import Done, Work
 
-from .loops import run_alone
-
-
-def work(name: int, rows: int = 1) -> Work:
-    pixels = torch.full((1, 3, 5), name, dtype=torch.uint8)
-    return Work(pictures=(ModelInput(pixels),) * rows)
+from .reference import attention_in_float64
+from .server import Gate, run_async, tensor
 
 
-def name_of(one: Work) -> int:
-    return int(one.pictures[0].pixels[0, 0, 0])
+def work(number: int, images: int = 1) -> Work:
+    """Images of one grey value, the number."""
+    pixels = torch.full((1, 28, 28), number, dtype=torch.uint8)
+    return Work(inputs=(ModelInput(pixels),) * images)
 
 
-class Model:
-    """Answers with the name; it can be held up, and it notes what it was asked."""
+@pytest.fixture
+def batches(model: ImageModel) -> Iterator[list[list[int]]]:
+    """The grey values of the images of each forward pass."""
+    seen: list[list[int]] = []
 
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-        self.threads: set[int] = set()
+    def note(_: object, args: tuple[Tensor, ...]) -> None:
+        values = (args[0][:, 0, 0, 0] * 0.3081 + 0.1307) * 255
+        seen.append([round(value) for value in values.tolist()])
 
-    def __call__(self, batch: Sequence[Work]) -> list[Done | Exception]:
-        self.batches.append([name_of(one) for one in batch])
-        self.threads.add(threading.get_ident())
-        self.may_go_on.wait()
-        return [
-            ValueError("thirteen")
-            if name_of(one) == 13
-            else Done(predictions=(Prediction(label=str(name_of(one))),))
-            for one in batch
-        ]
+    handle = model.register_forward_pre_hook(note, prepend=True)
+    yield seen
+    handle.remove()
 
 
 def run(
-    scenario: Callable[[Model, Batcher], Coroutine[Any, Any, None]], **settings: Any
-) -> tuple[Model, Metrics]:
-    model, metrics = Model(), Metrics()
+    model: ImageModel, scenario: Callable[[Batcher], Coroutine[Any, Any, None]], **settings: Any
+) -> Callable[[str], float | None]:
+    """Run a scenario; the values of metrics afterwards."""
+    metrics = Metrics()
 
     async def main() -> None:
         async with Batcher(model, metrics, **{"max_batch": 4, **settings}) as batcher:
-            await asyncio.wait_for(scenario(model, batcher), 20)
+            await asyncio.wait_for(scenario(batcher), 30)
 
-    run_alone(main())
-    return model, metrics
+    run_async(main())
+    return lambda name: metrics.registry.get_sample_value(f"clearhead_{name}")
 
 
-def label(done: Done) -> str | None:
-    return done.predictions[0].label
+def submit(batcher: Batcher, *works: Work) -> list[asyncio.Task[Result]]:
+    return [asyncio.create_task(batcher.submit(one)) for one in works]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -66,120 +64,155 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_what_arrives_while_a_batch_computes_is_the_next_batch() -> None:
-    async def scenario(model: Model, batcher: Batcher) -> None:
-        model.may_go_on.clear()
-        asked = [asyncio.create_task(batcher.submit(work(0)))]
-        await until(lambda: model.batches)
-        asked += [asyncio.create_task(batcher.submit(work(name))) for name in range(1, 7)]
-        await until(lambda: len(batcher.waiting) == 6)
-        model.may_go_on.set()
-        assert [label(done) for done in await asyncio.gather(*asked)] == list("0123456")
+def test_requests_that_arrive_during_a_forward_pass_form_the_next_batch(
+    model: ImageModel, gate: Gate, batches: list[list[int]]
+) -> None:
+    async def scenario(batcher: Batcher) -> None:
+        gate.close()
+        tasks = submit(batcher, work(0))
+        await until(lambda: batches)
+        tasks += submit(batcher, *(work(number) for number in range(1, 7)))
+        await until(lambda: len(batcher.queue) == 6)
+        gate.open()
+        for number, result in enumerate(await asyncio.gather(*tasks)):
+            assert_close(result.predictions, predict_inputs(model, work(number).inputs))
 
-    model, metrics = run(scenario)
-    assert model.batches == [[0], [1, 2, 3, 4], [5, 6]]
-    assert len(model.threads) == 1
-    assert metrics.registry.get_sample_value("clearhead_batch_size_sum") == 7
-    assert metrics.registry.get_sample_value("clearhead_batch_size_count") == 3
-    assert metrics.registry.get_sample_value("clearhead_queue_seconds_count") == 7
-    assert metrics.registry.get_sample_value("clearhead_compute_seconds_count") == 3
-    assert metrics.registry.get_sample_value("clearhead_queue_depth") == 0
-
-
-def test_a_batch_has_at_most_so_many_images_but_one_request_is_never_split() -> None:
-    async def scenario(model: Model, batcher: Batcher) -> None:
-        model.may_go_on.clear()
-        asked = [asyncio.create_task(batcher.submit(work(0)))]
-        await until(lambda: model.batches)
-        for name, rows in ((1, 3), (2, 2), (3, 2), (4, 7), (5, 1)):
-            asked.append(asyncio.create_task(batcher.submit(work(name, rows))))
-        await until(lambda: len(batcher.waiting) == 5)
-        model.may_go_on.set()
-        await asyncio.gather(*asked)
-
-    model, _ = run(scenario)
-    assert model.batches == [[0], [1], [2, 3], [4], [5]]
+    metric = run(model, scenario)
+    assert batches[:3] == [[0], [1, 2, 3, 4], [5, 6]]
+    assert (metric("batch_size_sum"), metric("batch_size_count")) == (7, 3)
+    assert (metric("queue_seconds_count"), metric("compute_seconds_count")) == (7, 3)
+    assert metric("queue_depth") == 0
 
 
-def test_a_batch_waits_for_what_is_on_the_way() -> None:
-    coming = 3
+def test_a_batch_is_limited_but_a_request_is_never_split(
+    model: ImageModel, gate: Gate, batches: list[list[int]]
+) -> None:
+    async def scenario(batcher: Batcher) -> None:
+        gate.close()
+        tasks = submit(batcher, work(0))
+        await until(lambda: batches)
+        sizes = ((1, 3), (2, 2), (3, 2), (4, 7), (5, 1))
+        tasks += submit(batcher, *(work(*size) for size in sizes))
+        await until(lambda: len(batcher.queue) == 5)
+        gate.open()
+        await asyncio.gather(*tasks)
 
-    async def scenario(model: Model, batcher: Batcher) -> None:
-        nonlocal coming
-        asked = []
-        for name in range(3):
-            coming -= 1
-            asked.append(asyncio.create_task(batcher.submit(work(name))))
+    run(model, scenario)
+    assert batches == [[0], [1] * 3, [2, 2, 3, 3], [4] * 7, [5]]
+
+
+def test_a_batch_waits_for_upcoming_requests(model: ImageModel, batches: list[list[int]]) -> None:
+    upcoming = 3
+
+    async def scenario(batcher: Batcher) -> None:
+        nonlocal upcoming
+        tasks = []
+        for number in range(3):
+            upcoming -= 1
+            tasks += submit(batcher, work(number))
             await asyncio.sleep(0.01)
-        await asyncio.gather(*asked)
+        await asyncio.gather(*tasks)
 
-    model, _ = run(scenario, gather=15.0, on_the_way=lambda: coming)
-    assert model.batches == [[0, 1], [2]]  # two are as many as what they would wait for
+    run(model, scenario, batch_wait=15.0, num_upcoming=lambda: upcoming)
+    assert batches == [[0, 1], [2]]  # two waited for one
 
 
-def test_it_does_not_wait_for_what_does_not_come() -> None:
-    async def scenario(model: Model, batcher: Batcher) -> None:
+def test_a_batch_stops_waiting_after_batch_wait_or_when_nothing_is_upcoming(
+    model: ImageModel, batches: list[list[int]]
+) -> None:
+    async def in_vain(batcher: Batcher) -> None:
         await batcher.submit(work(1))
 
-    model, _ = run(scenario, gather=0.05, on_the_way=lambda: 9)
-    assert model.batches == [[1]]
+    run(model, in_vain, batch_wait=0.05, num_upcoming=lambda: 9)
+    upcoming = 1
 
-    coming = 1
-
-    async def called_off(model: Model, batcher: Batcher) -> None:
-        nonlocal coming
-        asked = asyncio.create_task(batcher.submit(work(1)))
+    async def cancelled(batcher: Batcher) -> None:
+        nonlocal upcoming
+        (task,) = submit(batcher, work(2))
         await asyncio.sleep(0.01)
-        assert model.batches == []
-        coming = 0
-        batcher.consider()
-        await asked
+        assert batches == [[1]]
+        upcoming = 0
+        batcher.notify()
+        await task
 
-    model, _ = run(called_off, gather=15.0, on_the_way=lambda: coming)
-    assert model.batches == [[1]]
+    run(model, cancelled, batch_wait=15.0, num_upcoming=lambda: upcoming)
+    assert batches == [[1], [2]]
 
 
-def test_a_deadline_fires_while_the_model_is_busy_and_what_expired_never_runs() -> None:
-    async def scenario(model: Model, batcher: Batcher) -> None:
-        model.may_go_on.clear()
-        running = asyncio.create_task(batcher.submit(work(0)))
-        await until(lambda: model.batches)
-        with pytest.raises(TimeoutError):
+def test_a_request_that_is_cancelled_in_the_queue_is_never_computed(
+    model: ImageModel, gate: Gate, batches: list[list[int]]
+) -> None:
+    async def scenario(batcher: Batcher) -> None:
+        gate.close()
+        (running,) = submit(batcher, work(0))
+        await until(lambda: batches)
+        with pytest.raises(TimeoutError):  # while the model is busy
             async with asyncio.timeout(0.02):
                 await batcher.submit(work(1))
-        assert not running.done()
-        later = asyncio.create_task(batcher.submit(work(2)))
-        await until(lambda: batcher.waiting)
-        model.may_go_on.set()
-        assert [label(await running), label(await later)] == ["0", "2"]
+        (later,) = submit(batcher, work(2))
+        await until(lambda: batcher.queue)
+        running.cancel()  # which disturbs neither its batch nor the next one
+        gate.open()
+        await later
 
-    model, metrics = run(scenario)
-    assert model.batches == [[0], [2]]
-    assert metrics.registry.get_sample_value("clearhead_queue_depth") == 0
-
-
-def test_who_leaves_while_its_batch_runs_spoils_nothing() -> None:
-    async def scenario(model: Model, batcher: Batcher) -> None:
-        model.may_go_on.clear()
-        gone = asyncio.create_task(batcher.submit(work(0)))
-        await until(lambda: model.batches)
-        gone.cancel()
-        model.may_go_on.set()
-        assert label(await batcher.submit(work(1))) == "1"
-
-    model, _ = run(scenario)
-    assert model.batches == [[0], [1]]
+    metric = run(model, scenario)
+    assert batches == [[0], [2]]
+    assert metric("queue_depth") == 0
 
 
-def test_a_failure_belongs_to_one_request_alone() -> None:
-    async def scenario(model: Model, batcher: Batcher) -> None:
-        model.may_go_on.clear()
-        asked = [asyncio.create_task(batcher.submit(work(name))) for name in (1, 2, 13, 3)]
-        await until(lambda: model.batches and len(batcher.waiting) == 3)
-        model.may_go_on.set()
-        done = await asyncio.gather(*asked, return_exceptions=True)
-        assert isinstance(done[2], ValueError)
-        assert [label(one) for one in done if isinstance(one, Done)] == ["1", "2", "3"]
+def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) -> None:
+    def inputs(rows: int, seed: int) -> tuple[ModelInput, ...]:
+        return tuple(ModelInput(torch.from_numpy(row)) for row in tensor(rows, seed))
 
-    model, _ = run(scenario)
-    assert model.batches == [[1], [2, 13, 3]]
+    batch = [
+        Work(inputs=inputs(2, seed=1)),
+        Work(inputs=inputs(3, seed=2), explain=True),
+        Work(inputs=inputs(1, seed=3)),
+        Work(inputs=inputs(1, seed=4), explain=True),
+    ]
+    for result, one in zip(compute(model, batch), batch, strict=True):
+        assert isinstance(result, Result)
+        assert_close(result.predictions, predict_inputs(model, one.inputs))
+        assert (result.attention is not None) == one.explain
+        if result.attention is not None:
+            assert result.attention.shape == (len(one.inputs), 3, 5, 17, 17)
+            for weights, item in zip(result.attention, one.inputs, strict=True):
+                expected = attention_in_float64(model, item.pixels.numpy())
+                np.testing.assert_allclose(weights, expected, atol=2e-5)
+
+
+def test_a_request_that_breaks_the_forward_pass_fails_alone(model: ImageModel) -> None:
+    broken = Work(inputs=(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)),))
+    first, second, third = compute(model, [work(1), broken, work(2, 2)])
+    assert isinstance(second, RuntimeError)
+    for result, one in ((first, work(1)), (third, work(2, 2))):
+        assert isinstance(result, Result)
+        assert_close(result.predictions, predict_inputs(model, one.inputs))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_that_returns_nan_gives_errors(value: float) -> None:
+    broken = build(CNNConfig(widths=(2,)))
+    with torch.no_grad():
+        broken.head.bias[5] = value
+    results = compute(broken, [work(1), work(2, 2)])
+    assert [type(result) for result in results] == [InputError, InputError]
+    with pytest.raises(InputError, match="ConvNet"):
+        attention_weights(broken, torch.from_numpy(tensor(1)))
+
+
+def test_attention_is_captured_in_evaluation_mode_of_the_models_own_scale() -> None:
+    torch.manual_seed(3)
+    config = ViTConfig(embed_dim=20, num_heads=5, depth=2, attention_scale=0.7, dropout=0.5)
+    network = build(config).eval()
+    images = torch.from_numpy(tensor(3))
+    weights = attention_weights(network, images)
+    assert torch.equal(weights, attention_weights(network, images))
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3, 2, 5, 16).double())
+
+
+def assert_close(one: tuple[Prediction, ...], other: list[Prediction]) -> None:
+    assert [p.label for p in one] == [p.label for p in other]
+    np.testing.assert_allclose(
+        [p.probabilities for p in one], [p.probabilities for p in other], atol=1e-6
+    )

@@ -2,10 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .served import Served
+from .server import MODEL, ServerThread
 
 
-def test_schemathesis_finds_nothing_with_all_its_checks(server: Served, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_issue_with_all_its_checks(
+    server: ServerThread, tmp_path: Path
+) -> None:
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
@@ -24,9 +26,9 @@ def test_schemathesis_finds_nothing_with_all_its_checks(server: Served, tmp_path
     assert "No issues found" in ran.stdout
 
 
-def test_every_status_in_use_is_declared(server: Served) -> None:
-    described = server.ask("GET", "/openapi.json").json()["paths"]
-    for path in ("/v1/predict", "/v1/explain", "/v2/models/digits/infer"):
+def test_the_description_declares_every_status(server: ServerThread) -> None:
+    described = server.request("GET", "/openapi.json").json()["paths"]
+    for path in ("/v1/predict", "/v1/explain", f"{MODEL}/infer"):
         declared = set(described[path]["post"]["responses"])
         assert {"200", "400", "408", "413", "429", "500", "504"} <= declared
         too_many = described[path]["post"]["responses"]["429"]

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.studies._unconverted import Check
 from clearhead.studies.claims import c01_score_variance as c01
 from clearhead.studies.table import Outcome, Trial

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.studies._unconverted import Check, Comparison
 from clearhead.studies.claims import c02_saturation as c02
 from clearhead.studies.table import Outcome, Trial

@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.errors import DivergenceError
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from clearhead import attention
 from clearhead.attention import MultiHeadAttention
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies._unconverted import Check, Comparison

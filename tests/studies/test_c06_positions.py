@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.studies._unconverted import Check, Comparison
 from clearhead.studies.claims import c06_positions as c06
 from clearhead.studies.table import Outcome, Trial

@@ -1,6 +1,6 @@
 import pytest
 
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.insight.tokens import Grid
 from clearhead.studies._unconverted import Check, Comparison
 from clearhead.studies.claims import c09_receptive_fields as c09

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from clearhead.data.corruptions import CORRUPTIONS
+from clearhead.data import CORRUPTIONS
 from clearhead.insight.foreground import Foreground
 from clearhead.models.build import build
 from clearhead.studies.claims.c12_noisy_pixels import (

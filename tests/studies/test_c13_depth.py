@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from clearhead.data.datasets import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies._unconverted import Comparison

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from clearhead.data.text.sentences import vocabulary
+from clearhead.data import vocabulary
 from clearhead.models.config import TextConfig
 from clearhead.studies._unconverted import Comparison
 from clearhead.studies.claims import c16_pronoun as c16

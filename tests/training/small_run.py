@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from clearhead.data.config import AugmentConfig
-from clearhead.data.images import ImageDataset
+from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.training import TrainConfig, Trained, loop, run, train
 

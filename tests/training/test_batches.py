@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clearhead.data.augment import distort, draw_distortion
+from clearhead.data import distort, draw_distortion
 from clearhead.training.batches import (
     ImageBatches,
     epoch_order,

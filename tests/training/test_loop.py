@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from clearhead.data.config import AugmentConfig
+from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
 from clearhead.models import CNNConfig, MLPConfig, build, load

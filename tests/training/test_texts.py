@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.data.text.sentences import Text, training_texts
-from clearhead.data.text.words import split_words
+from clearhead.data import TrainingText, training_texts
+from clearhead.data.tokenizer import split_words
 from clearhead.errors import ConfigError
 from clearhead.models import TextConfig
 from clearhead.training import TextTrainConfig, TrainingState, initial_model
@@ -44,7 +44,7 @@ def decoded(settings: TextTrainConfig, ids: Tensor, labels: Tensor) -> list[list
     ]
 
 
-def examples(settings: TextTrainConfig, texts: list[Text]) -> list[list[tuple[str, str]]]:
+def examples(settings: TextTrainConfig, texts: list[TrainingText]) -> list[list[tuple[str, str]]]:
     """Inputs and labels of these texts, in their order."""
     data = encode_texts(texts, settings)
     batches = TextBatches(data, settings, ALONE)
@@ -55,7 +55,10 @@ def examples(settings: TextTrainConfig, texts: list[Text]) -> list[list[tuple[st
 
 def test_a_cloze_masks_the_answer_alone() -> None:
     settings = config(batch_size=2, cloze_prob=1.0, cue_prob=0.0, referent_prob=0.0)
-    texts = [Text(f"{DOG} which one ? the dog .", ("dog",)), Text(f"{DOG}", ("dog", "first"))]
+    texts = [
+        TrainingText(f"{DOG} which one ? the dog .", ("dog",)),
+        TrainingText(f"{DOG}", ("dog", "first")),
+    ]
     with_answer, without = examples(settings, texts)
     answers = [position for position, (_, label) in enumerate(with_answer) if label]
     assert answers == [14]
@@ -66,7 +69,7 @@ def test_a_cloze_masks_the_answer_alone() -> None:
 
 def test_a_cloze_masks_the_cue_instead_with_probability_cue_prob() -> None:
     settings = config(batch_size=1, cloze_prob=1.0, cue_prob=1.0, referent_prob=1.0)
-    (row,) = examples(settings, [Text(f"{DOG} first or second ? the first .", ("first",))])
+    (row,) = examples(settings, [TrainingText(f"{DOG} first or second ? the first .", ("first",))])
     assert [position for position, (_, label) in enumerate(row) if label] == [8]
     assert row[8] == ("[mask]", "hungry")
     assert row[15] == ("first", "")
@@ -74,8 +77,8 @@ def test_a_cloze_masks_the_cue_instead_with_probability_cue_prob() -> None:
 
 def test_the_label_of_a_pronoun_is_its_referent() -> None:
     settings = config(batch_size=400, cloze_prob=1.0, cue_prob=0.0, referent_prob=1.0)
-    plain = Text(DOG, ("dog", "first"))
-    place = Text(f"the cow sat . {DOG} first or second ? the first .", ("first",))
+    plain = TrainingText(DOG, ("dog", "first"))
+    place = TrainingText(f"the cow sat . {DOG} first or second ? the first .", ("first",))
     rows = examples(settings, [plain, place] * 200)
     alone = [row[6] for row in rows[::2]]
     assert {label for _, label in alone} == {"dog", "first"}
@@ -90,14 +93,14 @@ def test_the_label_of_a_pronoun_is_its_referent() -> None:
 
 def test_a_pronoun_without_referent_has_no_label_of_its_own() -> None:
     settings = config(batch_size=50, cloze_prob=1.0, cue_prob=1.0, referent_prob=1.0)
-    for row in examples(settings, [Text("the dog hit the ball because it was old .")] * 50):
+    for row in examples(settings, [TrainingText("the dog hit the ball because it was old .")] * 50):
         assert row[6] != ("it", "it")
         assert row[6][1] in ("", "it")  # masked as any other word
 
 
 def test_a_cloze_without_a_pronoun_masks_the_answer_alone() -> None:
     settings = config(batch_size=50, cloze_prob=1.0, cue_prob=1.0, referent_prob=1.0)
-    for row in examples(settings, [Text("the dog was old . which one ? the dog .")] * 50):
+    for row in examples(settings, [TrainingText("the dog was old . which one ? the dog .")] * 50):
         assert [word for word, _ in row] == "the dog was old . which one ? the [mask] .".split()
         assert [label for _, label in row if label] == ["dog"]
 
@@ -133,7 +136,9 @@ def test_without_a_cloze_words_are_masked_by_chance_and_padding_never() -> None:
 
 def test_the_labels_of_a_causal_model_are_the_next_words() -> None:
     settings = config(model=TextConfig(causal=True), batch_size=2)
-    first, second = examples(settings, [Text("the cat sat ."), Text("the dog hit the cow .")])
+    first, second = examples(
+        settings, [TrainingText("the cat sat ."), TrainingText("the dog hit the cow .")]
+    )
     assert [label for _, label in first] == ["cat", "sat", ".", "", "", ""]
     assert [label for _, label in second] == ["dog", "hit", "the", "cow", ".", ""]
     ids = torch.tensor([[3, 5, 7, 0]])
@@ -169,7 +174,7 @@ def test_texts_are_encoded_with_pronouns_and_answers() -> None:
     data, texts = generate_texts(settings), training_texts(301, settings.seed)
     assert len(data) == 301
     for row, text in enumerate(texts):
-        words = split_words(text.words)
+        words = split_words(text.text)
         assert int(data.padding_mask[row].sum()) == len(words)
         if "it" in words:
             assert int(data.pronoun[row]) == words.index("it")

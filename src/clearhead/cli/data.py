@@ -1,15 +1,11 @@
-"""`clearhead data`: fetch a data set and say what it holds."""
+"""`clearhead data`: download a data set and describe it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import DATA_HELP, AsJson, DataRoot, warn_if_unused
-
-if TYPE_CHECKING:
-    from clearhead.data.fetch import Fetched
-    from clearhead.data.images import ImageDataset
 
 
 def data(
@@ -17,10 +13,10 @@ def data(
     root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
-    """Fetch a data set and say what it holds.
+    """Download a data set and describe it.
 
-    Where its files lie, that their SHA-256 is right, and how many images each class has. After
-    that, the data set can be used without a network.
+    Prints the paths of its files, whose SHA-256 is checked, and the number of images of each class.
+    After that, the data set can be used without a network.
     """
     from clearhead.cli.output import print_json
 
@@ -33,44 +29,38 @@ def data(
 
 
 def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
-    """What a data set is, as plain data."""
+    """A data set's size, classes and files, as JSON types."""
     from clearhead.cli.output import fetching
-    from clearhead.data.datasets import KNOWN, load_dataset, read_files
-    from clearhead.data.fetch import fetch
+    from clearhead.data import DATASETS, fetch_dataset, load_dataset
 
-    known = KNOWN.get(source)
-    if known is None:
-        train, test = load_dataset(source, "train"), load_dataset(source, "test")
-        return _describe(train, test) | {"folder": str(Path(source).expanduser().absolute())}
-    with fetching() as report:
-        files = fetch(known.collection, root=root, report=report)
-    train, test = read_files(known, files[:2]), read_files(known, files[2:])
-    return _describe(train, test) | {"files": [_describe_file(found) for found in files]}
-
-
-def _describe(train: "ImageDataset", test: "ImageDataset") -> dict[str, Any]:
+    if source in DATASETS:
+        with fetching() as progress:
+            files = fetch_dataset(source, root=root, progress=progress)
+        place: dict[str, Any] = {
+            "files": [
+                {
+                    "path": str(file.path.absolute()),
+                    "from": file.origin,
+                    "bytes": len(file.content),
+                    "sha256": file.file.sha256,
+                }
+                for file in files
+            ]
+        }
+    else:
+        place = {"folder": str(Path(source).expanduser().absolute())}
+    train, test = (load_dataset(source, split, root=root) for split in ("train", "test"))
+    counts = zip(train.class_names, train.class_counts, test.class_counts, strict=True)
+    channels, height, width = train.images.shape[1:]
     return {
         "name": train.name,
-        "image": dict(
-            zip(("channels", "height", "width"), map(int, train.images.shape[1:]), strict=True)
-        ),
+        "image": {"channels": channels, "height": height, "width": width},
         "train": len(train),
         "test": len(test),
         "classes": [
-            {"name": name, "train": in_train, "test": in_test}
-            for name, in_train, in_test in zip(
-                train.class_names, train.counts, test.counts, strict=True
-            )
+            {"name": name, "train": in_train, "test": in_test} for name, in_train, in_test in counts
         ],
-    }
-
-
-def _describe_file(found: "Fetched") -> dict[str, Any]:
-    return {
-        "path": str(found.path.absolute()),
-        "from": found.origin,
-        "bytes": len(found.content),
-        "sha256": found.file.sha256,
+        **place,
     }
 
 
@@ -87,14 +77,9 @@ def _print_data(facts: dict[str, Any]) -> None:
     print_facts(facts["name"], lines)
     for file in facts.get("files", []):
         print_line()
-        print_facts(
-            Path(file["path"]).name,
-            (
-                ("path", file["path"]),
-                ("from", file["from"]),
-                ("SHA-256", f"{file['sha256']}, right"),
-            ),
-        )
+        checked = f"{file['sha256']}, as expected"
+        lines = [("path", file["path"]), ("from", file["from"]), ("SHA-256", checked)]
+        print_facts(Path(file["path"]).name, lines)
     print_line()
     rows = ((row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in facts["classes"])
     print_table("Images of each class", ("class", "train", "test"), rows)

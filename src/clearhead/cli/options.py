@@ -28,12 +28,11 @@ AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
 def warn_if_unused(root: Path | None, source: str) -> None:
     """Print a remark if the folder given as `--root` will not be read."""
     from clearhead.cli.output import print_remark
-    from clearhead.data.datasets import KNOWN
-    from clearhead.data.fetch import cache_folder, is_cached
+    from clearhead.data import DATASETS, cache_folder, is_cached
 
     if root is None:
         return
-    if source not in KNOWN:
-        print_remark(f"--root is for {' and '.join(KNOWN)}; {root} is not read")
-    elif is_cached(KNOWN[source].collection):
+    if source not in DATASETS:
+        print_remark(f"--root is for {' and '.join(DATASETS)}; {root} is not read")
+    elif is_cached(source):
         print_remark(f"{source} is in the cache {cache_folder()}; {root} is not read")

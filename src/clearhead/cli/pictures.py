@@ -19,7 +19,7 @@ def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
 
 def read_picture(name: str | Path) -> Path | bytes:
     """The path of a file, or the content of stdin; `ImageError` for a folder without pictures."""
-    from clearhead.data.preprocessing.decode import MAX_BYTES
+    from clearhead.data.preprocessing.image import MAX_BYTES
     from clearhead.errors import ImageError
 
     if name == STDIN:
@@ -30,7 +30,7 @@ def read_picture(name: str | Path) -> Path | bytes:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    from clearhead.data.preprocessing.decode import SUFFIXES
+    from clearhead.data.preprocessing.image import SUFFIXES
 
     return sorted(
         path

@@ -1,11 +1,9 @@
-"""First floor: images and texts, from wherever they are to tensors.
+"""Data sets of images and sentences, and preprocessing from any image to model input.
 
-- `datasets`: MNIST, Fashion-MNIST and folders as an `ImageDataset` (`images`); fetched and verified
-  by `fetch`, `sources`, `download`, `npm`, read by `idx` and `folder`, divided by `splits`
-- `pictures`: any picture, or drawing, to 28 × 28 as in MNIST
-- `pixels`: bytes to what a model sees; `augment`: images moved and bent (`config`: how far);
-  `corruptions`: spoilt, by `noise_maps` among others
-- `text`: a text as words, and sentences to learn from
+- `datasets`: `ImageDataset`, and `load_dataset` for MNIST, Fashion-MNIST and folders (`folder`)
+- `augment`: random distortion and normalisation (`config`: its limits)
+- `preprocessing`: an image file, photo or drawing as a digit of MNIST
+- `tokenizer`, `sentences`: a word tokenizer, and generated sentences about the pronoun "it"
 """
 
 import lazy_loader

@@ -1,31 +1,87 @@
-"""Batched augmentation: each image moved and bent a little, all of them in one resampling.
+"""From image bytes to model input: scaled to [0, 1], distorted at random, normalised.
 
-An affine map (rotation, scale, shear, shift) and an elastic field (Simard et al. 2003, "Best
-Practices for Convolutional Neural Networks", section 2) give the place that every output pixel is
-read from. The random numbers of a batch are drawn first, on the CPU, for the whole batch: so the
-same seed gives the same images on any device and for any split of the batch over processes.
+A distortion is an affine map (rotation, scale, shear, shift) and an elastic field (Simard et al.
+2003, "Best Practices for Convolutional Neural Networks", section 2), applied in one resampling. The
+random numbers of a batch are drawn first, on the CPU, for the whole batch: the same seed gives the
+same images on any device, however a batch is split over processes.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from clearhead.data.config import AugmentConfig
+from clearhead.errors import InputError
+
+
+class Normalization(Protocol):
+    """Mean and standard deviation of pixels in [0, 1]: one number, or one for each channel."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Subtracted from the pixels."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Divides the result."""
+
+
+def normalize(
+    images: UInt8[Tensor, "batch channels height width"]
+    | Float[Tensor, "batch channels height width"],
+    config: Normalization,
+) -> Float[Tensor, "batch channels height width"]:
+    """Model input from images: (x - mean) / std, with x in [0, 1].
+
+    Args:
+        images: Bytes, or floats in [0, 1] as `to_float` returns them.
+        config: The model's configuration, with `mean` and `std`.
+
+    Returns:
+        A new tensor on the device of `images`, float32 where these are bytes.
+
+    Raises:
+        InputError: If images have another type or shape, or mean and std do not fit the channels.
+    """
+    if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+        raise InputError(
+            "expected images (batch, channels, height, width) as bytes (uint8) or floats in "
+            f"[0, 1], got {images.dtype} of shape {tuple(images.shape)}"
+        )
+    mean, std = (_per_channel(numbers, images) for numbers in (config.mean, config.std))
+    pixels = to_float(images) if images.dtype == torch.uint8 else images.clone()
+    return pixels.sub_(mean).div_(std)
+
+
+def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Bytes 0 … 255 as float32 in [0, 1]."""
+    return images.to(torch.float32).div_(255)
+
+
+def _per_channel(numbers: tuple[float, ...], images: Tensor) -> Tensor:
+    channels = images.shape[1]
+    if len(numbers) not in (1, channels):
+        raise InputError(
+            f"images have {channels} channels, but mean or std has {len(numbers)} numbers; "
+            f"give 1 or {channels}"
+        )
+    return torch.tensor(numbers, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """The random numbers of one batch: what `distort` does to each of its images."""
+    """The random numbers of one batch: an affine map for each image, and displacements."""
 
     affine: Float[Tensor, "batch 2 3"]
     elastic: Float[Tensor, "batch 2 knots knots"] | None
 
     def part(self, start: int, stop: int) -> "Distortion":
-        """The same for a slice of the batch."""
+        """The distortion of a slice of the batch."""
         elastic = None if self.elastic is None else self.elastic[start:stop]
         return Distortion(self.affine[start:stop], elastic)
 
@@ -33,7 +89,17 @@ class Distortion:
 def draw_distortion(
     config: AugmentConfig, batch: int, size: tuple[int, int], generator: torch.Generator
 ) -> Distortion:
-    """Random numbers for `batch` images of `size` (height, width) pixels."""
+    """Draw the random numbers of a batch.
+
+    Args:
+        config: Limits of each kind of distortion.
+        batch: Number of images.
+        size: Their height and width, in pixels.
+        generator: A generator on the CPU.
+
+    Returns:
+        The distortion, on the CPU.
+    """
 
     def uniform(limit: float) -> Tensor:
         return (torch.rand(batch, generator=generator) * 2 - 1) * limit
@@ -42,10 +108,10 @@ def draw_distortion(
     stretch_x, stretch_y = 1 + uniform(config.scale), 1 + uniform(config.scale)
     shift_x, shift_y = (uniform(config.shift) * 2 / side for side in (size[1], size[0]))
     cos, sin = angle.cos(), angle.sin()
-    tall = size[0] / size[1]  # both axes of the map run from -1 to 1, whatever their pixels
+    aspect = size[0] / size[1]  # both axes of the grid run from -1 to 1
     rows = [
-        torch.stack([cos / stretch_x, (shear.tan() * cos - sin) / stretch_y * tall, shift_x], 1),
-        torch.stack([sin / stretch_x / tall, (shear.tan() * sin + cos) / stretch_y, shift_y], 1),
+        torch.stack([cos / stretch_x, (shear.tan() * cos - sin) / stretch_y * aspect, shift_x], 1),
+        torch.stack([sin / stretch_x / aspect, (shear.tan() * sin + cos) / stretch_y, shift_y], 1),
     ]
     elastic = None
     if config.elastic > 0:
@@ -58,18 +124,26 @@ def draw_distortion(
 def distort(
     images: Float[Tensor, "batch channels height width"], distortion: Distortion
 ) -> Float[Tensor, "batch channels height width"]:
-    """Resample the images; what comes from outside is 0, which is the paper of a digit."""
-    if not len(images):  # a process may have no part in the last batch
+    """Resample images bilinearly under a distortion; pixels from outside are 0 (black).
+
+    Args:
+        images: Pixels in [0, 1], before normalisation.
+        distortion: Random numbers for as many images.
+
+    Returns:
+        New images of the same shape, type and device.
+    """
+    if not len(images):  # a process may have no share of the last batch
         return images
     grid = F.affine_grid(
         distortion.affine.to(images.device, images.dtype), list(images.shape), align_corners=False
     )
     if distortion.elastic is not None:
-        bend = F.interpolate(
+        displacements = F.interpolate(
             distortion.elastic.to(images.device, images.dtype),
             size=images.shape[-2:],
             mode="bicubic",
             align_corners=True,
         )
-        grid = grid + bend.permute(0, 2, 3, 1)
+        grid = grid + displacements.permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, align_corners=False)

@@ -1,4 +1,4 @@
-"""Settings of the data room. Torch is not imported here: the command line shows them at once."""
+"""Settings of augmentation. Torch is not imported, so that the command line starts quickly."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,26 @@ from clearhead.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How far images are moved and bent at most; all zeros leaves them as they are.
+    """Limits of the random distortion of training images; all zeros turns it off.
 
-    `rotate`, `scale`, `shear` and `shift` are drawn evenly from ± their value.
+    `rotate`, `scale`, `shear` and `shift` are drawn uniformly from ± their value.
+
+    Raises:
+        ConfigError: If a value is negative or too large.
     """
 
     rotate: float = 0.0
-    """Turned by at most so many degrees."""
+    """Maximum rotation, in degrees."""
     scale: float = 0.0
-    """Made larger or smaller by at most this fraction."""
+    """Maximum change in size along each axis, as a fraction."""
     shear: float = 0.0
-    """Slanted by at most so many degrees."""
+    """Maximum shear, in degrees."""
     shift: float = 0.0
-    """Moved by at most so many pixels."""
+    """Maximum shift along each axis, in pixels."""
     elastic: float = 0.0
-    """Bent: the standard deviation, in pixels, of how far each place moves."""
+    """Elastic distortion: standard deviation of the displacements, in pixels."""
     elastic_knots: int = 6
-    """Bending is drawn at so many × so many points, and smooth between them."""
+    """Elastic distortion: displacements are drawn on a grid of this size, and interpolated."""
 
     def __post_init__(self) -> None:
         for name in ("rotate", "scale", "shear", "shift", "elastic"):
@@ -38,5 +41,5 @@ class AugmentConfig:
 
     @property
     def active(self) -> bool:
-        """Whether anything is changed at all."""
+        """Whether images are changed at all."""
         return any((self.rotate, self.scale, self.shear, self.shift, self.elastic))

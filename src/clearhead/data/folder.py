@@ -1,16 +1,13 @@
-"""A folder of class folders as a data set: FOLDER/CLASS/picture.png, read into one tensor.
+"""A folder of class folders as a data set: FOLDER/CLASS/image.png, read into one tensor.
 
-Classes are the folders' names, sorted. If FOLDER holds `train` and `test` with class folders in
-them, these are the two parts; otherwise a fifth of each class is the test part, chosen by the
-pictures' names (see `splits`), the same one everywhere.
-
-Every picture is scaled until it covers the image size and cut at its centre: nothing is distorted
-and no pixel is invented, but the ends of a long picture are lost.
+Classes are the folders' names, sorted. If FOLDER has `train` and `test` with class folders in them,
+these are the splits; otherwise a fifth of each class, chosen by a hash of the file names, is the
+test split.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,19 +15,17 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from clearhead.data.images import ImageDataset
-from clearhead.data.preprocessing.decode import SUFFIXES, open_picture
+from clearhead.data.datasets import ImageDataset, Split, split_indices
 from clearhead.data.preprocessing.grey import to_grey
-from clearhead.data.splits import split_indices
+from clearhead.data.preprocessing.image import SUFFIXES, load_image
 from clearhead.errors import DataError, ImageError
 
-Split = Literal["train", "test"]
 TEST_FRACTION = 0.2
-COLOURED = ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK")
 
 
-class Picture(NamedTuple):
-    """A picture's file and the place of its class."""
+class LabelledFile(NamedTuple):
+    """An image file and the index of its class."""
 
     path: Path
     label: int
@@ -39,96 +34,115 @@ class Picture(NamedTuple):
 def load_folder(
     folder: Path, split: Split, *, image_size: tuple[int, int] = (28, 28), in_channels: int = 1
 ) -> ImageDataset:
-    """The train or test part of a folder, grey (`in_channels` 1) or coloured (3).
+    """Load one split of a folder.
 
-    Raises `DataError`, naming the folder or the file, for anything that cannot be used.
+    Args:
+        folder: The folder with the class folders.
+        split: "train" or "test".
+        image_size: Height and width of the images, in pixels.
+        in_channels: 1 (grey) or 3 (colour).
+
+    Returns:
+        All images of the split, by class and file name.
+
+    Raises:
+        DataError: If a folder or file cannot be used; the message names it.
     """
     if in_channels not in (1, 3):
-        raise DataError(f"pictures have 1 channel (grey) or 3 (colour), got {in_channels}")
-    class_names, pictures = list_pictures(folder, split)
-    images = torch.empty((len(pictures), in_channels, *image_size), dtype=torch.uint8)
-    for place, picture in enumerate(pictures):
-        images[place] = _read(picture.path, image_size, in_channels)
-    labels = torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
+        raise DataError(f"images have 1 channel (grey) or 3 (colour), got {in_channels}")
+    class_names, files = list_folder(folder, split)
+    images = torch.empty((len(files), in_channels, *image_size), dtype=torch.uint8)
+    for index, file in enumerate(files):
+        try:
+            images[index] = resize_and_crop(load_image(file.path), image_size, in_channels)
+        except ImageError as error:
+            raise DataError(f"{error}; repair or remove it") from error
+    labels = torch.tensor([file.label for file in files], dtype=torch.int64)
     return ImageDataset(folder.resolve().name, images, labels, class_names)
 
 
-def list_pictures(folder: Path, split: Split) -> tuple[tuple[str, ...], list[Picture]]:
-    """The names of the classes, and the files of a part, by class and name."""
+def list_folder(folder: Path, split: Split) -> tuple[tuple[str, ...], list[LabelledFile]]:
+    """The class names of a folder, and the files of a split, by class and name.
+
+    Raises:
+        DataError: If a folder cannot be used.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name one that holds a folder for each class")
     train, test = folder / "train", folder / "test"
     if not (_subfolders(train) and _subfolders(test)):
         class_names = _class_names(folder)
-        return class_names, _split(list(_pictures(folder, class_names)), folder, split)
+        return class_names, _split(list(_files(folder, class_names)), folder, split)
     class_names = _class_names(train)
     if unknown := set(_class_names(test)) - set(class_names):
         raise DataError(f"{test} has classes that {train} lacks: {', '.join(sorted(unknown))}")
-    part = train if split == "train" else test
-    present = {name: label for label, name in enumerate(class_names) if (part / name).is_dir()}
-    return class_names, list(_pictures(part, tuple(present), tuple(present.values())))
+    return class_names, list(_files(train if split == "train" else test, class_names, absent=True))
 
 
-def to_image(
-    picture: Image.Image, image_size: tuple[int, int], in_channels: int
+def resize_and_crop(
+    image: Image.Image, image_size: tuple[int, int], in_channels: int
 ) -> UInt8[Tensor, "channels height width"]:
-    """One picture as `load_folder` takes it in: grey or coloured, scaled, cut at its centre."""
+    """Scale an image until it covers the size, and crop it at its centre.
+
+    Nothing is distorted and no pixel is invented, but the ends of a long image are lost.
+
+    Args:
+        image: A loaded image (see `load_image`).
+        image_size: Height and width of the result, in pixels.
+        in_channels: 1 (grey) or 3 (colour).
+
+    Returns:
+        The image as bytes.
+    """
     height, width = image_size
-    plain = _grey(picture) if in_channels == 1 else _coloured(picture)
+    plain = _grey(image) if in_channels == 1 else _coloured(image)
     fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BICUBIC)
     array = np.array(fitted, dtype=np.uint8).reshape(height, width, in_channels)
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def _grey(picture: Image.Image) -> Image.Image:
-    return Image.fromarray(np.rint(to_grey(picture) * 255).astype(np.uint8))
+def _grey(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.rint(to_grey(image) * 255).astype(np.uint8))
 
 
-def _coloured(picture: Image.Image) -> Image.Image:
-    """Three channels; transparent parts of a coloured picture become white."""
-    if picture.mode not in COLOURED:
-        return _grey(picture).convert("RGB")
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    layer = picture.convert("RGBA")
+def _coloured(image: Image.Image) -> Image.Image:
+    """Three channels; transparent parts of a colour image become white."""
+    if image.mode not in COLOUR_MODES:
+        return _grey(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _read(
-    path: Path, image_size: tuple[int, int], in_channels: int
-) -> UInt8[Tensor, "channels height width"]:
-    try:
-        return to_image(open_picture(path), image_size, in_channels)
-    except ImageError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise DataError(f"{path}: {reason}; repair or remove it") from error
-
-
-def _split(pictures: list[Picture], folder: Path, split: Split) -> list[Picture]:
-    labels = [picture.label for picture in pictures]
-    keys = [picture.path.relative_to(folder).as_posix() for picture in pictures]
+def _split(files: list[LabelledFile], folder: Path, split: Split) -> list[LabelledFile]:
+    labels = [file.label for file in files]
+    keys = [file.path.relative_to(folder).as_posix() for file in files]
     kept, held_out = split_indices(labels, TEST_FRACTION, seed=0, keys=keys)
     chosen = kept if split == "train" else held_out
     if not len(chosen):
-        raise DataError(f"{folder}: no class has 2 pictures, so there is no test part; add some")
-    return [pictures[place] for place in chosen.tolist()]
+        raise DataError(f"{folder}: no class has 2 images, so there is no test split; add some")
+    return [files[index] for index in chosen.tolist()]
 
 
-def _pictures(
-    folder: Path, class_names: tuple[str, ...], labels: tuple[int, ...] | None = None
-) -> Iterator[Picture]:
-    for label, name in zip(labels or range(len(class_names)), class_names, strict=True):
-        files = sorted(
+def _files(
+    folder: Path, class_names: tuple[str, ...], *, absent: bool = False
+) -> Iterator[LabelledFile]:
+    """The image files of all classes; with `absent`, a class may have no folder."""
+    for label, name in enumerate(class_names):
+        if absent and not (folder / name).is_dir():
+            continue
+        paths = sorted(
             path
             for path in (folder / name).iterdir()
             if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
         )
-        if not files:
+        if not paths:
             raise DataError(
-                f"{folder / name} has no pictures; put some there ({' '.join(SUFFIXES)}) "
+                f"{folder / name} has no images; put some there ({' '.join(SUFFIXES)}) "
                 "or remove the folder"
             )
-        yield from (Picture(path, label) for path in files)
+        yield from (LabelledFile(path, label) for path in paths)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -136,7 +150,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     if len(names) < 2:
         found = f"only {names[0]}" if names else "none"
         raise DataError(
-            f"{folder} must hold a folder of pictures for each of at least 2 classes, found {found}"
+            f"{folder} must hold a folder of images for each of at least 2 classes, found {found}"
         )
     return names
 

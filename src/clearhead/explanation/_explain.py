@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageSource
 from clearhead.errors import ConfigError, InputError
 from clearhead.explanation._selection import Layers
 from clearhead.explanation.classifiers import (
@@ -20,7 +20,7 @@ from clearhead.models import ImageModel, Model, TextTransformer
 @overload
 def explain(
     model: ImageClassifier | ImageModel,
-    picture_or_text: Picture,
+    picture_or_text: ImageSource,
     *,
     layers: Layers = None,
     name: str = "",
@@ -36,12 +36,12 @@ def explain(
 ) -> TextExplanation: ...
 @overload
 def explain(
-    model: Literal["digits"], picture_or_text: Picture, *, layers: Layers = None, name: str = ""
+    model: Literal["digits"], picture_or_text: ImageSource, *, layers: Layers = None, name: str = ""
 ) -> Explanation: ...
 @overload
 def explain(
     model: str | Path,
-    picture_or_text: Picture,
+    picture_or_text: ImageSource,
     *,
     layers: Layers = None,
     name: str = "",
@@ -50,7 +50,7 @@ def explain(
 ) -> Any: ...
 def explain(
     model: str | Path | ImageClassifier | TextModel | Model,
-    picture_or_text: Picture,
+    picture_or_text: ImageSource,
     *,
     layers: Layers = None,
     name: str = "",

@@ -13,8 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clearhead.data.folder import to_image
-from clearhead.data.preprocessing.any_picture import Picture, as_picture
+from clearhead.data import ImageSource, load_image, resize_and_crop
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
 from clearhead.models.pretrained import SOURCE_FORMATS, hub_answers, library_of, quiet_libraries
 
@@ -99,10 +98,10 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE].rstrip()} …"
 
 
-def open_photo(image: Picture, channels: int) -> Image.Image:
+def open_photo(image: ImageSource, channels: int) -> Image.Image:
     """The whole picture in its own size, RGB or grey; `ImageError` if it cannot be decoded."""
-    picture = as_picture(image)
-    pixels = to_image(picture, (picture.height, picture.width), channels)
+    picture = load_image(image)
+    pixels = resize_and_crop(picture, (picture.height, picture.width), channels)
     return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
 
 

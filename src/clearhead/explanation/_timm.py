@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from clearhead.data.preprocessing.any_picture import Picture
+from clearhead.data import ImageSource
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.explanation._libraries import (
     check_folder,
@@ -39,7 +39,7 @@ def open_timm(name: str) -> ImageClassifier:
     settings = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**settings, is_training=False)
 
-    def preprocess(image: Picture) -> ImageInput:
+    def preprocess(image: ImageSource) -> ImageInput:
         inputs = transform(open_photo(image, settings["input_size"][0]))[None]
         pixels = denormalize(inputs, settings["mean"], settings["std"])
         return ImageInput(inputs=inputs, pixels=pixels)

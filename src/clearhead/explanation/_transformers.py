@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearhead.data.folder import to_image
-from clearhead.data.pixels import normalize
-from clearhead.data.preprocessing.any_picture import Picture, as_picture
+from clearhead.data import ImageSource, load_image, normalize, resize_and_crop
 from clearhead.errors import CheckpointError, InputError
 from clearhead.explanation._libraries import (
     check_folder,
@@ -96,13 +94,13 @@ def _image_classifier(
     )
 
 
-def _processed(processor: Any, model: nn.Module) -> Callable[[Picture], ImageInput]:
+def _processed(processor: Any, model: nn.Module) -> Callable[[ImageSource], ImageInput]:
     channels = int(getattr(_vision_config(model), "num_channels", 3))
     mean, std = (0.0,), (1.0,)
     if getattr(processor, "do_normalize", True):
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
 
-    def preprocess(image: Picture) -> ImageInput:
+    def preprocess(image: ImageSource) -> ImageInput:
         batch = processor(images=open_photo(image, channels), return_tensors="pt")
         inputs: Tensor = batch["pixel_values"].to(torch.float32)
         return ImageInput(inputs=inputs, pixels=denormalize(inputs, mean, std))
@@ -110,7 +108,7 @@ def _processed(processor: Any, model: nn.Module) -> Callable[[Picture], ImageInp
     return preprocess
 
 
-def _plain(model: nn.Module) -> Callable[[Picture], ImageInput]:
+def _plain(model: nn.Module) -> Callable[[ImageSource], ImageInput]:
     config = _vision_config(model)
     size = getattr(config, "image_size", None)
     if size is None:
@@ -121,8 +119,8 @@ def _plain(model: nn.Module) -> Callable[[Picture], ImageInput]:
     height, width = (size, size) if isinstance(size, int) else size
     channels = int(getattr(config, "num_channels", 3))
 
-    def preprocess(image: Picture) -> ImageInput:
-        pixels = to_image(as_picture(image), (int(height), int(width)), channels)
+    def preprocess(image: ImageSource) -> ImageInput:
+        pixels = resize_and_crop(load_image(image), (int(height), int(width)), channels)
         return ImageInput(inputs=normalize(pixels[None], HALF), pixels=pixels)
 
     return preprocess

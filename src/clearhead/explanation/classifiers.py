@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from clearhead.data.pixels import normalize
-from clearhead.data.preprocessing.any_picture import Picture
-from clearhead.data.text.sentences import QUESTIONS, is_decided_by_its_last_word
-from clearhead.data.text.words import MASK, WordTokenizer
+from clearhead.data import ImageSource, WordTokenizer, normalize
+from clearhead.data.sentences import QUESTIONS, matches_pronoun_template
+from clearhead.data.tokenizer import MASK
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import prepare, uses_digit_preprocessing
 from clearhead.insight import Grid, grid_of
@@ -55,7 +54,7 @@ class ImageClassifier:
     name: str
     model: nn.Module
     class_names: tuple[str, ...]
-    preprocess: Callable[[Picture], ImageInput]
+    preprocess: Callable[[ImageSource], ImageInput]
     warnings: tuple[str, ...] = ()
 
     def grid(self, model_input: ImageInput) -> Grid | None:
@@ -150,7 +149,7 @@ def classifier_of(model: Model, name: str) -> ImageClassifier | TextModel:
 def _images(model: ImageModel, name: str) -> ImageClassifier:
     config = model.config
 
-    def preprocess(image: Picture) -> ImageInput:
+    def preprocess(image: ImageSource) -> ImageInput:
         prepared = prepare(image, config)
         return ImageInput(
             inputs=normalize(prepared.pixels[None], config),
@@ -204,7 +203,7 @@ def predict_referent(model: TextTransformer, text: str) -> TextPrediction | None
     tokenizer = WordTokenizer(model.config.vocabulary)
     question = QUESTIONS["noun"]
     encoded = tokenizer.encode(f"{text} {question} {MASK} .")
-    is_applicable = is_decided_by_its_last_word(text) and encoded.unknown == ()
+    is_applicable = matches_pronoun_template(text) and encoded.unknown == ()
     if not is_applicable or len(encoded.ids) > model.config.context_length:
         return None
     position = len(encoded.ids) - (3 if model.config.causal else 2)

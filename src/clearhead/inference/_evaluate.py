@@ -10,9 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data.datasets import KNOWN, Split, load_dataset
-from clearhead.data.download import Report
-from clearhead.data.images import ImageDataset
+from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError
 from clearhead.inference._predict import predict_probabilities
 from clearhead.inference.metrics import (
@@ -177,11 +175,11 @@ def load_dataset_for(
     split: Split,
     *,
     root: Path | None = None,
-    report: Report | None = None,
+    report: DownloadProgress | None = None,
 ) -> ImageDataset:
     """Load a data set for a model: a named one unchanged, a folder in the model's input size."""
-    if source in KNOWN:
-        return load_dataset(source, split, root=root, report=report)
+    if source in DATASETS:
+        return load_dataset(source, split, root=root, progress=report)
     return load_dataset(
         source, split, image_size=config.image_shape, in_channels=config.in_channels
     )

@@ -15,11 +15,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from clearhead.data.folder import to_image
-from clearhead.data.pixels import normalize
-from clearhead.data.preprocessing.any_picture import Picture, as_picture
-from clearhead.data.preprocessing.digits import SIDE, read_digit
-from clearhead.data.preprocessing.grey import to_grey
+from clearhead.data import (
+    ImageSource,
+    extract_digit,
+    load_image,
+    normalize,
+    resize_and_crop,
+    to_grey,
+)
+from clearhead.data.preprocessing.digits import SIDE
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.models.config import ImageModelConfig
 from clearhead.models.pretrained import ImageModel
@@ -99,12 +103,12 @@ class Prediction:
 
 @overload
 def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
-    model: ImageModel, images: Picture
+    model: ImageModel, images: ImageSource
 ) -> Prediction: ...
 @overload
-def predict(model: ImageModel, images: Iterable[Picture]) -> list[Prediction]: ...
+def predict(model: ImageModel, images: Iterable[ImageSource]) -> list[Prediction]: ...
 def predict(
-    model: ImageModel, images: Picture | Iterable[Picture]
+    model: ImageModel, images: ImageSource | Iterable[ImageSource]
 ) -> Prediction | list[Prediction]:
     """Classify one picture, or many.
 
@@ -126,9 +130,9 @@ def predict(
         raise InputError(
             "predict needs one of Clearhead's image models, got "
             f"{type(model).__module__}.{type(model).__name__}; for models of timm and "
-            "transformers use clearhead.explanation.explain"
+            "transformers use clearhead.explain"
         )
-    if isinstance(images, Picture | bytearray) or not isinstance(images, Iterable):
+    if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, config)])[0]
     inputs = (_prepare_numbered(number, image, config) for number, image in enumerate(images))
     predictions: list[Prediction] = []
@@ -137,7 +141,7 @@ def predict(
     return predictions
 
 
-def prepare(image: Picture, config: ImageModelConfig) -> ModelInput:
+def prepare(image: ImageSource, config: ImageModelConfig) -> ModelInput:
     """Preprocess a picture for a model with this configuration.
 
     Args:
@@ -151,10 +155,10 @@ def prepare(image: Picture, config: ImageModelConfig) -> ModelInput:
     Raises:
         ImageError: The picture cannot be read.
     """
-    picture = as_picture(image)
+    picture = load_image(image)
     if not uses_digit_preprocessing(config):
-        return ModelInput(to_image(picture, config.image_shape, config.in_channels))
-    digit = read_digit(to_grey(picture))
+        return ModelInput(resize_and_crop(picture, config.image_shape, config.in_channels))
+    digit = extract_digit(to_grey(picture))
     return ModelInput(torch.from_numpy(digit.pixels)[None], digit.warnings, digit.found)
 
 
@@ -234,7 +238,7 @@ def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
     return shape == (1, (SIDE, SIDE), 10) and not config.class_names
 
 
-def _prepare_numbered(number: int, image: Picture, config: ImageModelConfig) -> ModelInput:
+def _prepare_numbered(number: int, image: ImageSource, config: ImageModelConfig) -> ModelInput:
     try:
         return prepare(image, config)
     except ImageError as error:

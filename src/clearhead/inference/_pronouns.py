@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead.data.text.sentences import QUESTIONS, Asked, Pairs, PronounSentence, sentences
-from clearhead.data.text.words import MASK, WordTokenizer
+from clearhead.data import PronounSentence, WordTokenizer, pronoun_sentences
+from clearhead.data.sentences import QUESTIONS, NounSplit, Question
+from clearhead.data.tokenizer import MASK
 from clearhead.errors import InputError
 from clearhead.models.text import TextTransformer
 
-PAIRS: tuple[Pairs, ...] = ("seen", "unseen", "unseen nouns")
+PAIRS: tuple[NounSplit, ...] = ("seen", "unseen", "unseen nouns")
 NUM_SETS = 250
 
 
@@ -35,8 +36,8 @@ class PronounScore:
         set_accuracy: Share of sets with all four sentences correct.
     """
 
-    pairs: Pairs
-    question: Asked
+    pairs: NounSplit
+    question: Question
     total: int
     correct: int
     accuracy: float
@@ -53,7 +54,7 @@ def pronoun_scores(
 ) -> tuple[PronounScore, ...]:
     """Scores on new sentences: both questions, with seen pairs, unseen pairs and unseen nouns."""
     return tuple(
-        pronoun_score(model, sentences(pairs, num_sets, seed), pairs, question)
+        pronoun_score(model, pronoun_sentences(pairs, num_sets, seed), pairs, question)
         for question in QUESTIONS
         for pairs in PAIRS
     )
@@ -61,7 +62,7 @@ def pronoun_scores(
 
 @torch.no_grad()
 def pronoun_score(
-    model: TextTransformer, items: Sequence[PronounSentence], pairs: Pairs, question: Asked
+    model: TextTransformer, items: Sequence[PronounSentence], pairs: NounSplit, question: Question
 ) -> PronounScore:
     """The score on whole counterbalanced sets of sentences.
 
@@ -92,30 +93,30 @@ def pronoun_score(
 
 
 def _question_ids(
-    model: TextTransformer, items: Sequence[PronounSentence], question: Asked
+    model: TextTransformer, items: Sequence[PronounSentence], question: Question
 ) -> tuple[
     Int[Tensor, "sentences tokens"], Bool[Tensor, "sentences tokens"], Int[Tensor, " sentences"]
 ]:
     """Token ids with a masked answer, the padding mask, and where the answer is predicted."""
     tokenizer = WordTokenizer(model.config.vocabulary)
     ids, padding_mask = tokenizer.pad(
-        [tokenizer.encode(item.told(question, MASK)).ids for item in items]
+        [tokenizer.encode(item.with_question(question, MASK)).ids for item in items]
     )
-    positions = (ids == tokenizer.mask).int().argmax(dim=1)
+    positions = (ids == tokenizer.mask_id).int().argmax(dim=1)
     return ids, padding_mask, positions - 1 if model.config.causal else positions
 
 
 def _answer_ids(
-    model: TextTransformer, items: Sequence[PronounSentence], question: Asked
+    model: TextTransformer, items: Sequence[PronounSentence], question: Question
 ) -> tuple[Int[Tensor, " sentences"], Int[Tensor, " sentences"]]:
     """Token ids of the answers for the referent and for the other noun."""
-    id_of = WordTokenizer(model.config.vocabulary).place_of
+    id_of = WordTokenizer(model.config.vocabulary).token_ids
     referents, others = [], []
     for item in items:
-        if item.referent is None or item.other is None:
-            raise InputError(f"the sentence {item.sentence!r} has no referent; give one that has")
-        referents.append(id_of[item.called(item.referent, question)])
-        others.append(id_of[item.called(item.other, question)])
+        if item.referent is None or item.distractor is None:
+            raise InputError(f"the sentence {item.text!r} has no referent; give one that has")
+        referents.append(id_of[item.answer(item.referent, question)])
+        others.append(id_of[item.answer(item.distractor, question)])
     return torch.tensor(referents), torch.tensor(others)
 
 

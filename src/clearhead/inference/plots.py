@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from clearhead._atomic import write_atomic
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.errors import InputError
 from clearhead.inference._evaluate import Evaluation, Example
 

@@ -35,7 +35,6 @@ def value_norms(
 
     Raises:
         InputError: If the projection has another shape.
-
     """
     norms: Tensor = _head_values(attention, projection).norm(dim=-1)
     weights = attention.applied
@@ -76,7 +75,6 @@ def standard_maps(
 
     Raises:
         InputError: If the layers do not attend from all tokens of the grid to all of them.
-
     """
     parts = [
         _maps(model, batch.to(device_of(model, batch)), grid, layers, projection)

@@ -34,7 +34,6 @@ class Relevance:
         matrix: R without the identity: row i is what token i received through attention.
         tokens: The row, or the mean of the rows, of the tokens in `readout`.
         readout: The tokens from which the model computes its output.
-
     """
 
     score: Float[Tensor, " batch"]
@@ -119,7 +118,6 @@ def class_relevance(
     Raises:
         InputError: If the output is not logits, `target` is not a class, or the layers attend to
             different tokens.
-
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
@@ -142,17 +140,9 @@ def class_relevance(
 def relevance_of(
     score: Float[Tensor, " batch"], recording: Recording, *, readout: Readout | None = None
 ) -> Relevance:
-    """The relevance for a score that was computed inside `capture(gradients=True)`.
+    """`class_relevance` for a score of each image, computed inside `capture(gradients=True)`.
 
-    Args:
-        score: One number for each image.
-        recording: The recording of the forward pass.
-        readout: As in `class_relevance`.
-
-    Raises:
-        InputError: If the score has no gradient with respect to a recorded layer, or the layers
-            attend to different tokens.
-
+    Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
     gradients = _output_gradients(score, recording)
     matrix: Tensor | None = None
@@ -183,14 +173,8 @@ def read_out(
 ) -> Float[Tensor, "*batch tokens"]:
     """The row of the tokens from which the model computes its output.
 
-    Args:
-        matrix: Such as rollout gives it.
-        readout: One token (mostly the class token, 0), several, whose mean is taken, or "mean" for
-            all, as in a model with mean pooling.
-
-    Raises:
-        InputError: If there is no such token.
-
+    One token (mostly the class token, 0), or the mean of some, or of all ("mean") as in a model
+    with mean pooling. Raises `InputError` if there is no such token.
     """
     if readout == "mean":
         return matrix.mean(dim=-2)

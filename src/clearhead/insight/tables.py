@@ -26,7 +26,6 @@ class TableRow:
         multiple: The weight over an even share, which is the weight of every key in uniform
             attention over all visible keys.
         visible: False where the mask hides the key, such as later words in a causal model.
-
     """
 
     query: str
@@ -48,7 +47,6 @@ class AttentionTable:
         head: The head, from 0; None for the mean of all heads.
         rows: Queries in order, and the keys of each.
         rest: For each query, the sum over the keys that are not listed.
-
     """
 
     layer: str
@@ -101,7 +99,6 @@ def attention_table(
 
     Raises:
         InputError: If the layer has other tokens, or `max_keys` is below 1.
-
     """
     keys = _named(tokens)
     query_tokens = _named(queries) if queries is not None else keys

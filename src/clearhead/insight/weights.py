@@ -176,7 +176,6 @@ def head_stages(
 
     Raises:
         InputError: If the layer has windows, or there is no such image or head.
-
     """
     _check_batch(attention)
     images, heads = attention.query.shape[:2]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.data.preprocessing.strokes import rasterise
+from clearhead.data import rasterise
 from clearhead.microscope.payload import examples, rounded
 from clearhead.models.vit import VisionTransformer
 

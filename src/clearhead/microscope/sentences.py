@@ -61,7 +61,7 @@ def measure_text() -> dict[str, object]:
     """What is kept: the logits of the last word of some texts, with the rounded weights."""
     import torch
 
-    from clearhead.data.text.words import WordTokenizer
+    from clearhead.data import WordTokenizer
     from clearhead.microscope.reference import rounded_model
     from clearhead.models.build import load
 

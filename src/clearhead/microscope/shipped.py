@@ -9,7 +9,7 @@ import json
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from safetensors.numpy import load as read_tensors
 
@@ -19,9 +19,6 @@ from clearhead.microscope import sentences
 from clearhead.microscope.page import assemble
 from clearhead.microscope.payload import Accuracy, rounded
 from clearhead.models.config import ViTConfig
-
-if TYPE_CHECKING:
-    from clearhead.models.vit import VisionTransformer
 
 NAME = "digits"
 MODEL = Path(str(resources.files("clearhead.models"))) / "shipped" / NAME
@@ -41,8 +38,12 @@ def ready_page() -> str:
             f"{FACTS} does not belong to the weights in {MODEL}; install the package again, or "
             "make the file again: python -m clearhead.microscope.shipped"
         )
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in saved["model"].items()
+    }
     return assemble(
-        ViTConfig(**saved["model"]),
+        ViTConfig(**settings),
         rounded(read_tensors(content)),
         name=NAME,
         logits=facts["logits"],
@@ -52,10 +53,11 @@ def ready_page() -> str:
 
 def measure() -> dict[str, object]:
     """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
-    from clearhead.data.datasets import load_dataset
+    from clearhead.data import load_dataset
     from clearhead.inference import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
     from clearhead.models.build import load
+    from clearhead.models.vit import VisionTransformer
 
     model = load(NAME, VisionTransformer)
     digits = load_dataset("mnist", "test")

@@ -1,16 +1,13 @@
-"""Sixth floor: a model over HTTP.
+"""An HTTP server for one model: predictions, attention, the Open Inference Protocol, metrics.
 
-- `config`: address and limits; `run`: listens, and stops without losing a request
-- `app`: the application; `routes` (`direct`), `protocol`: what it answers; `schemas`, `openapi`: in
-  what form
-- `door`, `connections` (`plain`), `bodies`, `admission`, `waiting`: who comes in, how slowly, how
-  much, how many, and who waits for a place
-- `service`: from a body to its answer, through
-- `decoders` (`decoder`, `frames`, `upload`, `tensors`): processes that make pixels of bodies
-- `batcher` (`work`, `attention`): the thread in which requests share a forward pass
-- `metrics`: what is counted and timed
+- `config`: address and limits; `run`: uvicorn, with draining on SIGTERM
+- `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol
+- `schemas`: requests and responses; `metrics`: counters for Prometheus
+- `_service`: from a body to a response, through `_limits` (concurrency, size and time of
+  the body, deadline), `_decoders` (processes that decode pictures) and `_batcher` (requests that
+  share a forward pass)
 
-Needs the extra `serve`: pip install 'clearhead[serve]'.
+Needs the extra `serve`.
 """
 
 import lazy_loader

@@ -1,43 +1,66 @@
-"""The application: all routes, behind one door."""
+"""The application: predictions, attention, metrics and the page; errors as JSON."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from clearhead.errors import ConfigError
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve.attention import AttentionOf, attention_of
-from clearhead.serve.bodies import ClientGoneError, LastResponse
+from clearhead.models.vit import VisionTransformer
+from clearhead.serve._limits import ConcurrencyLimit, Instrumented
+from clearhead.serve._service import Service
 from clearhead.serve.config import ServeConfig
-from clearhead.serve.door import Door
 from clearhead.serve.metrics import CONTENT_TYPE
-from clearhead.serve.openapi import in_our_words, refusals, refused_in_our_words
-from clearhead.serve.protocol import health_routes, infer_routes, model_routes
-from clearhead.serve.routes import explain_routes, predict_routes
-from clearhead.serve.service import Service
+from clearhead.serve.protocol import protocol_routes
+from clearhead.serve.schemas import PICTURE_BODY, Answer, Explanation, HeadWeights, error_responses
 
 PageOf = Callable[[ImageModel], str]
 
-CLIENT_GONE = 499  # as nginx logs it; nobody receives it
+CLIENT_DISCONNECTED = 499  # as in nginx's log; nobody receives it
+PICTURE_ERRORS = (400, 408, 413, 422, 429, 500, 504)
+
+
+class Application(Instrumented):
+    """The ASGI application of one model."""
+
+    def __init__(self, app: FastAPI, service: Service, routers: Sequence[APIRouter]) -> None:
+        routes = {r.path for router in routers for r in router.routes if isinstance(r, APIRoute)}
+        super().__init__(app, metrics=service.metrics, routes={*routes, "/openapi.json"})
+        self.service = service
+
+    def drain(self) -> None:
+        """From now on not ready, and every response is the last one of its connection."""
+        self.service.is_ready = False
+        self.draining = True
 
 
 def make_app(
-    model: ImageModel,
-    config: ServeConfig | None = None,
-    *,
-    attention_of: AttentionOf = attention_of,
-    page_of: PageOf | None = None,
-) -> Door:
-    """An ASGI application that serves one model; `page_of` gives the page at / for it."""
+    model: ImageModel, config: ServeConfig | None = None, *, page_of: PageOf | None = None
+) -> Application:
+    """An ASGI application that serves one model.
+
+    Args:
+        model: An image classifier.
+        config: Limits of the server; `None` for the defaults.
+        page_of: Makes the HTML page at / for the model; `None` for no page.
+
+    Returns:
+        The application, for `run` or another ASGI server.
+    """
     config = config or ServeConfig()
-    service = Service(model, config, attention_of)
+    service = Service(model, config)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,41 +70,97 @@ def make_app(
     app = FastAPI(
         title="Clearhead",
         version=version("clearhead"),
-        description="Reads pictures, and shows the attention that led to the answer.",
+        description="Classifies pictures, and shows the attention behind a prediction.",
         lifespan=lifespan,
         docs_url=None,  # these two pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
     )
-    _answer_errors_as_json(app)
+    app.add_middleware(
+        ConcurrencyLimit, metrics=service.metrics, max_concurrency=config.max_concurrency
+    )
+    # A page elsewhere must not reach the server by a name that resolves here (DNS rebinding).
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=config.allowed_hosts, www_redirect=False
+    )
+    _add_error_handlers(app)
     routers = (
-        predict_routes(service),
-        explain_routes(service),
-        health_routes(service),
-        model_routes(service),
-        infer_routes(service),
+        _picture_routes(service),
+        protocol_routes(service),
         _metrics_route(service),
         _page_route(model, page_of),
     )
     for router in routers:
         app.include_router(router)
-    routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
-    described = (app.openapi_url,) if app.openapi_url else ()
-    return Door(
-        app,
-        service=service,
-        routes=frozenset((*(route.path for route in routes), *described)),
-        limited=frozenset(route.path for route in routes if "POST" in (route.methods or ())),
+    return Application(app, service, routers)
+
+
+def _picture_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["pictures"])
+
+    @router.post(
+        "/v1/predict", openapi_extra=PICTURE_BODY, responses=error_responses(*PICTURE_ERRORS)
     )
+    async def predict(request: Request) -> Answer:
+        """Classify a picture: the body itself, or a form with one file."""
+        if request.url.query:
+            raise HTTPException(422, "/v1/predict has no query parameters; leave them out")
+        _, result = await service.process(request, "picture")
+        return Answer(**result.predictions[0].to_dict())
+
+    if isinstance(service.model, VisionTransformer):
+        _add_explain_route(router, service, service.model)
+    else:
+        name = type(service.model).__name__
+
+        @router.post("/v1/explain", include_in_schema=False)
+        async def no_attention() -> None:
+            raise HTTPException(404, f"a {name} has no attention to explain")
+
+    return router
+
+
+def _add_explain_route(router: APIRouter, service: Service, model: VisionTransformer) -> None:
+    depth, num_heads = model.config.depth, model.config.num_heads
+    layer_numbers = Annotated[int, Field(ge=0, lt=depth)]
+    head_numbers = Annotated[int, Field(ge=0, lt=num_heads)]
+
+    class Selection(BaseModel, extra="forbid"):
+        layers: Annotated[list[layer_numbers], Field(max_length=depth)] = list(range(depth))
+        heads: Annotated[list[head_numbers], Field(max_length=num_heads)] = list(range(num_heads))
+
+    @router.post(
+        "/v1/explain", openapi_extra=PICTURE_BODY, responses=error_responses(*PICTURE_ERRORS)
+    )
+    async def explain(request: Request, selection: Annotated[Selection, Query()]) -> Explanation:
+        """Classify a picture, and return the attention weights of selected layers and heads.
+
+        `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
+        """
+        decoded, result = await service.process(request, "picture", explain=True)
+        if result.attention is None:  # never: it was asked for
+            raise HTTPException(500, "the attention is missing")
+        weights = result.attention[0]
+        return Explanation(
+            **result.predictions[0].to_dict(),
+            grid=model.grid,
+            num_prefix_tokens=model.num_prefix_tokens,
+            pixels=decoded.pixels[0].tolist(),
+            attention=[
+                HeadWeights(layer=layer, head=head, weights=weights[layer, head].tolist())
+                for layer in dict.fromkeys(selection.layers)
+                for head in dict.fromkeys(selection.heads)
+            ],
+        )
 
 
 def _metrics_route(service: Service) -> APIRouter:
     router = APIRouter()
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
-    @router.get("/metrics", response_class=Response, responses={**refusals(400), 200: text})
+    @router.get("/metrics", response_class=Response, responses={**error_responses(400), 200: text})
     async def metrics() -> Response:
-        """What is counted and timed, for Prometheus."""
+        """Counters and timings for Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     return router
@@ -93,40 +172,39 @@ def _page_route(model: ImageModel, page_of: PageOf | None) -> APIRouter:
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=page_of is not None)
     async def page() -> HTMLResponse:
-        """The microscope: a page to look through the model's attention."""
+        """The microscope: a page that shows the model's attention."""
         if page_of is None:
-            raise HTTPException(404, "this server has no page; its interface is at /openapi.json")
+            raise HTTPException(404, "this server has no page; see /openapi.json")
         if not pages:
             try:
                 pages.append(await run_in_threadpool(page_of, model))
-            except ConfigError as error:  # not every model fits on a page
+            except ConfigError as error:  # the page cannot show every model
                 raise HTTPException(404, str(error)) from error
         return HTMLResponse(pages[0])
 
     return router
 
 
-def _answer_errors_as_json(app: FastAPI) -> None:
-    """{"error": "..."} for all of them, which is the Open Inference Protocol's way."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """{"error": "..."} for all errors, as in the Open Inference Protocol."""
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> Response:
-        closes = error.status_code == 413
-        response = LastResponse if closes else JSONResponse
-        words = refused_in_our_words(request.method, request.url.path, error)
-        return response({"error": words}, error.status_code, error.headers)
+        text = error.detail
+        if text == HTTPStatus(error.status_code).phrase:  # the framework's own: 404 and 405
+            text = f"{text}: {request.method} {request.url.path}; /openapi.json lists all routes"
+        return JSONResponse({"error": text}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        described = app.openapi()["paths"][request.url.path][request.method.lower()]
-        known = [parameter["name"] for parameter in described["parameters"]]
-        words = in_our_words(error.errors()[0], known)
-        return JSONResponse({"error": words}, 422)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][1:]))
+        return JSONResponse({"error": f"{where}: {first['msg']}, got {first['input']!r}"}, 422)
 
-    @app.exception_handler(ClientGoneError)
-    async def gone(_: Request, __: ClientGoneError) -> Response:
-        return Response(status_code=CLIENT_GONE)
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_DISCONNECTED)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:
-        return JSONResponse({"error": "the server failed; its log says why"}, 500)
+        return JSONResponse({"error": "the server failed; its log has the reason"}, 500)

@@ -1,70 +1,82 @@
-"""How the server behaves: its address, and its limits."""
+"""Address and limits of the server."""
 
 import os
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from clearhead.errors import ConfigError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def usual_decoders() -> int:
-    """One process a core; more than four would hardly be fed by one event loop."""
+def default_decoders() -> int:
+    """One process a core; one event loop can hardly feed more than four."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """Address and limits of the server; times in seconds."""
+    """Address and limits of the server; times in seconds.
+
+    Raises:
+        ConfigError: A value is impossible.
+    """
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     allow_host: tuple[str, ...] = ()
-    """Names by which the server may be called, besides `host` and those of this machine."""
+    """Accepted values of the Host header, besides `host` and this machine's own names."""
     name: str = "digits"
     """The model's name under /v2/models."""
-    capacity: int = 64
-    """Requests that may be at work or waiting at once; more get status 429."""
+    max_concurrency: int = 64
+    """Requests in progress at once; more get status 429."""
     max_batch: int = 32
     """Images in one forward pass."""
-    gather: float = 0.05
-    """How long a picture waits for others that are being decoded, to share a forward pass."""
+    batch_wait: float = 0.05
+    """How long a forward pass waits for pictures that are still being decoded."""
     deadline: float = 5.0
-    """Time from a whole request to its answer; past it, status 504."""
-    patience: float = 10.0
-    """Time for a client to send its whole request, or to take its answer."""
+    """Time from a complete request to its response; after it, status 504."""
+    client_timeout: float = 10.0
+    """Time for a client to send its request's body; after it, status 408."""
     body_limit: int = 8 * 2**20
     """Bytes of a request's body; more get status 413."""
-    drain: float = 1.0
-    """After SIGTERM: how long it still listens, no longer ready, before it stops listening."""
-    grace: float = 20.0
-    """After SIGTERM: time until it ends at the latest."""
-    decoders: int = usual_decoders()
+    drain_delay: float = 1.0
+    """After SIGTERM: how long the server, no longer ready, still accepts connections."""
+    drain_timeout: int = 20
+    """After that: time for requests in progress to complete."""
+    decoders: int = default_decoders()
     """Processes that decode pictures."""
+    log_level: LogLevel = "warning"
+    """Least severity of messages in the log."""
+    access_log: bool = False
+    """Log every request."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow_host", tuple(self.allow_host))
         if not 0 <= self.port < 2**16:
             raise ConfigError(f"port must be from 0 to 65535, got {self.port}")
         if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
-            raise ConfigError(f"name is made of letters, digits and . _ -, got {self.name!r}")
-        for setting in ("capacity", "max_batch", "body_limit", "decoders"):
-            if getattr(self, setting) < 1:
-                raise ConfigError(f"{setting} must be at least 1, got {getattr(self, setting)}")
-        for setting in ("deadline", "patience", "grace"):
-            if not 0 < getattr(self, setting) < float("inf"):
-                raise ConfigError(f"{setting} must be above 0, got {getattr(self, setting)}")
-        if not 0 <= self.gather < self.deadline:
+            raise ConfigError(f"name must consist of letters, digits and . _ -, got {self.name!r}")
+        for name in ("max_concurrency", "max_batch", "body_limit", "decoders", "drain_timeout"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("deadline", "client_timeout"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.batch_wait < self.deadline:
             raise ConfigError(
-                f"gather ({self.gather}) must be from 0 to below deadline ({self.deadline})"
+                f"batch_wait must be from 0 to below deadline ({self.deadline}), "
+                f"got {self.batch_wait}"
             )
-        if not 0 <= self.drain < self.grace:
-            raise ConfigError(f"drain ({self.drain}) must be from 0 to below grace ({self.grace})")
+        if not 0 <= self.drain_delay < float("inf"):
+            raise ConfigError(f"drain_delay must be at least 0, got {self.drain_delay}")
 
     @property
-    def allowed_hosts(self) -> frozenset[str]:
-        """What a Host header may say, without the port."""
-        return frozenset(name.lower() for name in (*LOOPBACK, self.host, *self.allow_host))
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """Accepted values of the Host header, without the port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (*LOOPBACK, host, *self.allow_host)

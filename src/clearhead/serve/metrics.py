@@ -1,4 +1,4 @@
-"""What is counted and timed, in Prometheus' text format."""
+"""Counters and timings in Prometheus' text format."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,25 +16,24 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """One registry a server; `text()` is what /metrics answers."""
+    """One registry per server; `text()` is the response of /metrics."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "clearhead_requests",
-            "Requests by route and by the status of the answer (499: the client went away first).",
+            "Requests by route and response status (499: the client disconnected first).",
             ("route", "status"),
             registry=registry,
         )
-        self._counted: dict[tuple[str, int], Counter] = {}
         self.in_progress = Gauge(
             "clearhead_requests_in_progress",
-            "Requests that are admitted and not yet answered.",
+            "Requests that count towards the maximum concurrency.",
             registry=registry,
         )
         self.queue_depth = Gauge(
             "clearhead_queue_depth",
-            "Requests that are decoded and wait for the model.",
+            "Requests that are decoded and wait for a forward pass.",
             registry=registry,
         )
         self.batch_size = Histogram(
@@ -42,20 +41,13 @@ class Metrics:
         )
         self.queue_seconds = self._seconds("queue", "From decoded to the start of its batch.")
         self.decode_seconds = self._seconds("decode", "Decoding one request, waiting included.")
-        self.compute_seconds = self._seconds("compute", "One batch in the compute thread.")
+        self.compute_seconds = self._seconds("compute", "One forward pass.")
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
-    def count(self, route: str, status: int) -> None:
-        """One more request that got this status."""
-        child = self._counted.get((route, status))
-        if child is None:
-            child = self._counted[route, status] = self.requests.labels(route, status)
-        child.inc()
-
     def text(self) -> bytes:
-        """All of it, as of now."""
+        """Current values."""
         return generate_latest(self.registry)
 
-    def _seconds(self, what: str, text: str) -> Histogram:
-        return Histogram(f"clearhead_{what}_seconds", text, buckets=SECONDS, registry=self.registry)
+    def _seconds(self, name: str, text: str) -> Histogram:
+        return Histogram(f"clearhead_{name}_seconds", text, buckets=SECONDS, registry=self.registry)

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2: health, metadata, and inference on tensors.
 
-(https://github.com/kserve/open-inference-protocol.) Tensors are the model's own pixels; what finds
-the digit in a photo is `/v1/predict` alone.
+(https://github.com/kserve/open-inference-protocol.) Tensors are model inputs and are not
+preprocessed; `/v1/predict` takes pictures.
 """
 
 from importlib.metadata import version
@@ -10,112 +10,92 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from clearhead.inference import Prediction
-from clearhead.serve.openapi import infer_body, refusals
+from clearhead.serve._service import Service
 from clearhead.serve.schemas import (
+    INPUT_NAME,
+    INPUT_TYPE,
     InferResponse,
-    Live,
-    ModelMetadata,
-    ModelReady,
     OutputTensor,
-    Ready,
-    ServerMetadata,
-    TensorMetadata,
+    error_responses,
+    infer_body,
 )
-from clearhead.serve.service import Service
-from clearhead.serve.tensors import INPUT, INPUT_TYPE
 
 PROBABILITIES, LABEL = "probabilities", "label"
 OUTPUTS = {PROBABILITIES: "FP64", LABEL: "BYTES"}
 VERSION = "1"
 
 
-def health_routes(service: Service) -> APIRouter:
-    """GET /v2, /v2/health/live and /v2/health/ready."""
+def protocol_routes(service: Service) -> APIRouter:
+    """All routes under /v2."""
     router = APIRouter(tags=["Open Inference Protocol"])
 
-    @router.get("/v2/health/live", responses=refusals(400))
-    async def live() -> Live:
-        """Whether the server answers at all."""
-        return Live()
+    @router.get("/v2/health/live", responses=error_responses(400))
+    async def live() -> dict[str, bool]:
+        """Whether the server responds."""
+        return {"live": True}
 
-    @router.get("/v2/health/ready", responses={**refusals(400), 503: {"model": Ready}})
-    async def ready(response: Response) -> Ready:
-        """Whether it takes requests: not before it is warm, nor once it was told to stop."""
+    @router.get("/v2/health/ready", responses=error_responses(400, 503))
+    async def ready(response: Response) -> dict[str, bool]:
+        """Whether it accepts requests: from the end of its warm-up until it is told to stop."""
         response.status_code = 200 if service.is_ready else 503
-        return Ready(ready=service.is_ready)
+        return {"ready": service.is_ready}
 
-    @router.get("/v2", responses=refusals(400))
+    @router.get("/v2", responses=error_responses(400))
     @router.get("/v2/", include_in_schema=False)
-    async def server() -> ServerMetadata:
-        """Who answers."""
-        return ServerMetadata(name="clearhead", version=version("clearhead"), extensions=[])
+    async def server() -> dict[str, Any]:
+        """Name and version of the server."""
+        return {"name": "clearhead", "version": version("clearhead"), "extensions": []}
 
+    _add_model_routes(router, service)
     return router
 
 
-def model_routes(service: Service) -> APIRouter:
-    """GET /v2/models/NAME and its /ready, with or without /versions/1."""
-    router = APIRouter(tags=["Open Inference Protocol"])
-    config, name = service.model.config, service.config.name
-
-    async def model() -> ModelMetadata:
-        """What the model takes and gives."""
-        pixels = [-1, config.in_channels, *config.image_shape]
-        shapes = {PROBABILITIES: [-1, config.num_classes], LABEL: [-1]}
-        return ModelMetadata(
-            name=name,
-            versions=[VERSION],
-            platform="pytorch_eager",
-            inputs=[TensorMetadata(name=INPUT, datatype=INPUT_TYPE, shape=pixels)],
-            outputs=[
-                TensorMetadata(name=output, datatype=datatype, shape=shapes[output])
-                for output, datatype in OUTPUTS.items()
-            ],
-        )
-
-    async def model_ready(response: Response) -> ModelReady:
-        """Whether the model takes requests."""
-        response.status_code = 200 if service.is_ready else 503
-        return ModelReady(name=name, ready=service.is_ready)
-
-    not_ready: dict[int | str, dict[str, Any]] = {503: {"model": ModelReady}}
-    for path in _paths(name):
-        router.add_api_route(path, model, responses=refusals(400))
-        router.add_api_route(f"{path}/ready", model_ready, responses={**refusals(400), **not_ready})
-    return router
-
-
-def infer_routes(service: Service) -> APIRouter:
-    """POST /v2/models/NAME/infer, with or without /versions/1."""
-    router = APIRouter(tags=["Open Inference Protocol"])
-    config, most = service.model.config, service.config.max_batch
+def _add_model_routes(router: APIRouter, service: Service) -> None:
+    """/v2/models/NAME, its /ready and its /infer, with or without /versions/1."""
+    config, name, max_images = service.model.config, service.config.name, service.config.max_batch
     shape = (config.in_channels, *config.image_shape)
 
+    async def model() -> dict[str, Any]:
+        """Inputs and outputs of the model; -1 is any number of images."""
+        shapes = {PROBABILITIES: [-1, config.num_classes], LABEL: [-1]}
+        return {
+            "name": name,
+            "versions": [VERSION],
+            "platform": "pytorch_eager",
+            "inputs": [{"name": INPUT_NAME, "datatype": INPUT_TYPE, "shape": [-1, *shape]}],
+            "outputs": [
+                {"name": output, "datatype": datatype, "shape": shapes[output]}
+                for output, datatype in OUTPUTS.items()
+            ],
+        }
+
+    async def model_ready(response: Response) -> dict[str, Any]:
+        """Whether the model accepts requests."""
+        response.status_code = 200 if service.is_ready else 503
+        return {"name": name, "ready": service.is_ready}
+
     async def infer(request: Request) -> InferResponse:
-        """Probabilities and labels of images that are ready for the model."""
-        decoded, done = await service.ask(request, "tensor")
-        wanted = decoded.outputs or tuple(OUTPUTS)
+        """Probabilities and labels of preprocessed images."""
+        decoded, result = await service.process(request, "tensor")
+        outputs = dict.fromkeys(decoded.outputs or OUTPUTS)
         return InferResponse(
-            model_name=service.config.name,
+            model_name=name,
             model_version=VERSION,
             id=decoded.request_id,
-            outputs=[_output(name, done.predictions) for name in dict.fromkeys(wanted)],
+            outputs=[_output(output, result.predictions) for output in outputs],
         )
 
-    for path in _paths(service.config.name):
+    for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
+        router.add_api_route(path, model, responses=error_responses(400))
+        router.add_api_route(f"{path}/ready", model_ready, responses=error_responses(400, 503))
         router.add_api_route(
             f"{path}/infer",
             infer,
             methods=["POST"],
-            openapi_extra=infer_body(INPUT, INPUT_TYPE, shape, tuple(OUTPUTS), most),
-            responses=refusals(400, 408, 413, 429, 500, 504),
+            openapi_extra=infer_body(shape, tuple(OUTPUTS), max_images),
+            responses=error_responses(400, 408, 413, 429, 500, 504),
             response_model_exclude_none=True,
         )
-    return router
-
-
-def _paths(name: str) -> tuple[str, str]:
-    return f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"
 
 
 def _output(name: str, predictions: tuple[Prediction, ...]) -> OutputTensor:
@@ -127,4 +107,4 @@ def _output(name: str, predictions: tuple[Prediction, ...]) -> OutputTensor:
         values = [value for prediction in predictions for value in prediction.probabilities]
         shape = [rows, len(values) // rows]
         return OutputTensor(name=name, shape=shape, datatype=OUTPUTS[name], data=values)
-    raise HTTPException(400, f"outputs are {list(OUTPUTS)}, got {name!r}")
+    raise HTTPException(400, f"outputs must be among {list(OUTPUTS)}, got {name!r}")

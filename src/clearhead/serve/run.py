@@ -1,119 +1,141 @@
-"""The server: listens, answers, and when told to stop, stops without losing a request."""
+"""The server: uvicorn on one socket, with draining before it stops."""
 
+import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from clearhead.errors import ConfigError
+from clearhead.serve.app import Application
 from clearhead.serve.config import ServeConfig
-from clearhead.serve.connections import PatientProtocol
-from clearhead.serve.door import Door
+
+logger = logging.getLogger(__name__)
 
 SWITCH_INTERVAL = 1e-4
 KEEP_ALIVE = 10  # seconds between two requests of one connection
+# Inherited by the decoders. There is one for each core: threads of their own would compete. And a
+# file in the current folder must not be imported in place of a module.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM: not ready at once, still listening for `drain` seconds, then the rest."""
+    """On SIGTERM: not ready at once, still accepting for `drain_delay` seconds, then stopping."""
 
     def __init__(
-        self,
-        config: uvicorn.Config,
-        door: Door,
-        *,
-        drain: float,
-        on_start: Callable[[], None],
-        on_stop: Callable[[], None],
+        self, app: Application, config: ServeConfig, on_start: Callable[[], None] = lambda: None
     ) -> None:
-        super().__init__(config)
-        self.door = door
-        self.drain = drain
+        super().__init__(
+            uvicorn.Config(
+                app,
+                ws="none",
+                lifespan="on",
+                log_config=_log_config(config),
+                access_log=config.access_log,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=config.drain_timeout,
+            )
+        )
+        self.app = app
+        self.drain_delay = config.drain_delay
         self.on_start = on_start
-        self.on_stop = on_stop
-        self.stop_at: float | None = None
         self.interrupted = False
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second ends at once.
-
-        After Ctrl-C nobody is waited for that might still be sent here.
-        """
-        by_hand = sig == signal.SIGINT
-        self.interrupted = self.interrupted or by_hand
-        if self.stop_at is None:
-            self.on_stop()
-            self.door.drain()
-            self.stop_at = time.monotonic() + (0.0 if by_hand else self.drain)
-        else:
-            self.should_exit = self.force_exit = True
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin, and say so."""
+        """Start, and report it."""
+        self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.on_start()
 
-    async def on_tick(self, counter: int) -> bool:
-        """Whether to stop listening; asked ten times a second."""
-        if self.stop_at is not None and time.monotonic() >= self.stop_at:
-            self.should_exit = True
-        return await super().on_tick(counter)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains (Ctrl-C without the delay), the second stops at once."""
+        if self.app.draining or not self.started:
+            self.should_exit = self.force_exit = True
+            return
+        self.interrupted = sig == signal.SIGINT
+        self.app.drain()
+        logger.warning("stopping once the requests in progress are done; a second signal stops now")
+        delay = 0.0 if self.interrupted else self.drain_delay
+        self.loop.call_soon_threadsafe(self.loop.call_later, delay, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
 
 def run(
-    door: Door,
-    config: ServeConfig,
-    *,
-    announce: Callable[[str], None] = lambda _: None,
-    on_stop: Callable[[], None] = lambda: None,
+    app: Application, config: ServeConfig, *, on_start: Callable[[str], None] = lambda _: None
 ) -> bool:
-    """Serve until a signal says stop; whether that was Ctrl-C. `announce` is given the address.
+    """Serve until SIGTERM or SIGINT.
 
-    Raises `ConfigError` if the address cannot be had.
+    It changes its process: environment variables of child processes, the interpreter's switch
+    interval, signal handlers, logging. A script calls it under `if __name__ == "__main__":`, for
+    decoders are processes of `multiprocessing`.
+
+    Args:
+        app: The application, from `make_app`.
+        config: The configuration that `app` was made with.
+        on_start: Called with the address once the server is ready.
+
+    Returns:
+        Whether it was interrupted by SIGINT (Ctrl-C).
+
+    Raises:
+        ConfigError: The address is not available.
     """
-    listener = _listener(config)
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    server = DrainingServer(
-        uvicorn.Config(
-            door,
-            http=partial(  # type: ignore[arg-type]
-                PatientProtocol, patience=config.patience, door=door
-            ),
-            ws="none",
-            lifespan="on",
-            log_level="error",  # what clients do wrong is no news
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=max(1, int(config.grace - config.drain)),
-        ),
-        door,
-        drain=config.drain,
-        on_start=lambda: announce(address),
-        on_stop=on_stop,
-    )
-    # The compute thread asks for the interpreter after every operation of the model; by default a
-    # busy event loop would keep it waiting 5 ms each time, and a forward pass take seconds.
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    with listener:
+    with listen(config) as listener:
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        server = DrainingServer(app, config, lambda: on_start(address))
+        # The compute thread needs the interpreter's lock after every operation of the model; by
+        # default a busy event loop keeps it for 5 ms, and a forward pass would take seconds.
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        os.environ.update(ENVIRONMENT)
         server.run(sockets=[listener])
     return server.interrupted
 
 
-def _listener(config: ServeConfig) -> socket.socket:
+def _log_config(config: ServeConfig) -> dict[str, Any]:
+    """Lines with time and level on stderr."""
+    start = "%(asctime)s %(levelname)s "
+    handlers = {
+        name: {"class": "logging.StreamHandler", "formatter": name}
+        for name in ("default", "access")
+    }
+    level = config.log_level.upper()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "default": {"format": f"{start}%(message)s"},
+            "access": {
+                "()": "uvicorn.logging.AccessFormatter",
+                "fmt": f'{start}%(client_addr)s "%(request_line)s" %(status_code)s',
+                "use_colors": False,
+            },
+        },
+        "handlers": handlers,
+        "loggers": {
+            "uvicorn": {"handlers": ["default"], "level": level, "propagate": False},
+            "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+            "clearhead": {"handlers": ["default"], "level": level, "propagate": False},
+        },
+    }
+
+
+def listen(config: ServeConfig) -> socket.socket:
+    """A listening socket; `ConfigError` if the address is not available."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
         return socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as error:
-        # Python's own words repeat the address; a name that is not found has a number below 0.
+        # str(error) repeats the address; a name that is not found has a negative number
         number = error.errno or 0
         words = os.strerror(number) if number > 0 else str(error.strerror or error)
         reason = words.partition(" (while")[0]

@@ -1,14 +1,17 @@
-"""What comes in and goes out as JSON; pydantic is used here alone."""
+"""Requests and responses as pydantic models, and what OpenAPI describes beyond them."""
 
-from typing import Annotated, Any, Literal
+from math import prod
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+INPUT_NAME, INPUT_TYPE = "images", "UINT8"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Answer(BaseModel):
-    """What a picture shows. `label` is null if there was nothing to answer; `warnings` says why."""
+    """A prediction; `label` is null if the picture shows nothing, and `warnings` has the reason."""
 
     label: str | None
     probability: Number
@@ -20,7 +23,7 @@ class Answer(BaseModel):
 
 
 class HeadWeights(BaseModel):
-    """The attention weights of one head: one row a query, one column a key; rows sum to 1."""
+    """The attention weights of one head: a row per query, a column per key; rows sum to 1."""
 
     layer: int
     head: int
@@ -28,10 +31,10 @@ class HeadWeights(BaseModel):
 
 
 class Explanation(Answer):
-    """The answer, and the attention that led to it.
+    """A prediction with its attention weights.
 
     Tokens are `num_prefix_tokens` (the class token, if any), then the patches of `grid` (rows,
-    columns), row by row. `pixels` is what the model saw, from 0 to 255.
+    columns), row by row. `pixels` is the model input, from 0 to 255.
     """
 
     grid: tuple[int, int]
@@ -41,12 +44,12 @@ class Explanation(Answer):
 
 
 class Error(BaseModel):
-    """What was expected, what came, what to do; in one line."""
+    """One line: expected, got, what to do."""
 
     error: str
 
 
-class Tensor(BaseModel):
+class InputTensor(BaseModel):
     """A tensor in JSON: row-major, nested or flat."""
 
     name: str
@@ -57,7 +60,7 @@ class Tensor(BaseModel):
 
 
 class RequestedOutput(BaseModel):
-    """The name of an output that is wanted."""
+    """The name of a requested output."""
 
     name: str
     parameters: dict[str, Any] = {}
@@ -70,7 +73,7 @@ class InferRequest(BaseModel):
 
     id: str = ""
     parameters: dict[str, Any] = {}
-    inputs: list[Tensor]
+    inputs: list[InputTensor]
     outputs: list[RequestedOutput] = []
 
 
@@ -92,45 +95,78 @@ class InferResponse(BaseModel):
     outputs: list[OutputTensor]
 
 
-class TensorMetadata(BaseModel):
-    """Name, type and shape; -1 is any size."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(BaseModel):
-    """What the model takes and gives."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-
-
-class ServerMetadata(BaseModel):
-    """Who answers."""
-
-    name: str
-    version: str
-    extensions: list[str]
+ERRORS = {
+    400: "The request is wrong, or is for another host.",
+    408: "The body was incomplete after the client time-out.",
+    413: "The body is too large.",
+    422: "The picture, or a parameter, cannot be read.",
+    429: "The server is busy; Retry-After says when to try again.",
+    500: "A defect of the server or of its model.",
+    503: "The server is not ready, or drains.",
+    504: "The deadline has passed.",
+}
+_FILE = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "required": ["image"], "properties": {"image": _FILE}}
+PICTURE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A picture file of any content type, or a form (multipart/form-data) with "
+        "one such file, under any name.",
+        "content": {f"image/{kind}": {"schema": _FILE} for kind in ("png", "jpeg", "gif", "webp")}
+        | {"multipart/form-data": {"schema": _FORM}},
+    }
+}
 
 
-class Live(BaseModel):
-    """The server answers."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of a route's errors."""
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"description": ERRORS[status]} | ({} if status == 503 else {"model": Error})
+        for status in statuses
+    }
+    if 429 in responses:
+        schema = {"type": "integer", "minimum": 1}
+        responses[429]["headers"] = {"Retry-After": {"schema": schema, "required": True}}
+    return responses
 
-    live: Literal[True] = True
+
+def infer_body(shape: tuple[int, ...], outputs: tuple[str, ...], max_images: int) -> dict[str, Any]:
+    """OpenAPI's description of an inference request, with the model's one input tensor.
+
+    The length of `data` depends on `shape`, which JSON Schema can only describe case by case: for
+    one image and for two.
+    """
+    parameters = {"type": "object"}
+    tensors = [_tensor((images, *shape)) for images in (1, 2) if images <= max_images]
+    output = _object({"name": {"enum": list(outputs)}}, parameters=parameters)
+    inputs = {"type": "array", "items": {"anyOf": tensors}, "minItems": 1, "maxItems": 1}
+    schema = _object(
+        {"inputs": inputs},
+        id={"type": "string"},
+        parameters=parameters,
+        outputs={"type": "array", "items": output},
+    )
+    return {
+        "requestBody": {
+            "required": True,
+            "description": f"Up to {max_images} images, {INPUT_TYPE}; row-major, flat or nested.",
+            "content": {"application/json": {"schema": schema}},
+        }
+    }
 
 
-class Ready(BaseModel):
-    """Whether the server takes requests; false while it drains."""
+def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
+    pixel = {"type": "integer", "minimum": 0, "maximum": 255}
+    count = prod(shape)
+    required = {
+        "name": {"const": INPUT_NAME},
+        "shape": {"const": list(shape)},
+        "datatype": {"const": INPUT_TYPE},
+        "data": {"type": "array", "items": pixel, "minItems": count, "maxItems": count},
+    }
+    return _object(required, parameters={"type": "object"})
 
-    ready: bool
 
-
-class ModelReady(Ready):
-    """The same for the model, with its name."""
-
-    name: str
+def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
+    """A JSON Schema with these properties."""
+    return {"type": "object", "required": [*required], "properties": {**required, **optional}}

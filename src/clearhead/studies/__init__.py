@@ -1,11 +1,11 @@
-"""Fourth floor: the claims people make about attention, each put to the test.
+"""Claims about attention, each tested by experiments.
 
-- `study`: what a study is; `selection`: picking from its outcomes
-- `statistics`, `verdict`: how sure a difference is; the one rule from evidence to a verdict
-- `registry`: which studies there are; `running/`: every trial measured once, here or on Ray
-- `fit`, `digits`: models trained in memory, and what they are trained on
-- `sentence_models`, `pronouns`: text models trained in memory, and how they read "it"
-- `c01_…` to `c17_…`: one claim a file, each with a `STUDY`
+- `study`: what a study is and how to write one; `table`: trials and measured values, paired by seed
+- `_panels`: stock figures
+- `stats`, `verdict`: intervals and tests; the rules from evidence to a verdict
+- `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
+- `registry`: names of the studies; `running/`: every trial measured once, here or on Ray
+- `reporting/`: page, Markdown and data
 """
 
 import lazy_loader

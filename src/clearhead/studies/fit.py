@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training import Callback, TextTrainConfig, TrainConfig, TrainingState

@@ -11,9 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data.augment import distort, draw_distortion
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, distort, draw_distortion, normalize, to_float
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World
 
@@ -64,14 +62,13 @@ class ImageBatches:
         whole = order[start : start + self.config.batch_size]
         part = self.world.part(len(whole))
         indices = whole[part].to(self.world.device)
-        images = normalize(self.dataset.images[indices], self.config.model)
+        images = to_float(self.dataset.images[indices])
         if self.config.augment.active:
             images = self._augmented(images, step, len(whole), part)
-        return images, self.dataset.labels[indices]
+        return normalize(images, self.config.model), self.dataset.labels[indices]
 
     def _augmented(self, images: Tensor, step: int, batch: int, part: slice) -> Tensor:
         size = (images.shape[-2], images.shape[-1])
         generator = generator_for("augment", self.config.seed, step)
         distortion = draw_distortion(self.config.augment, batch, size, generator)
-        paper = normalize(torch.zeros_like(self.dataset.images[:1, :, :1, :1]), self.config.model)
-        return distort(images - paper, distortion.part(part.start, part.stop)) + paper
+        return distort(images, distortion.part(part.start, part.stop))

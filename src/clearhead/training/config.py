@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from clearhead._validate import above, at_least, at_least_and_below, between, one_of, validate
-from clearhead.data.config import AugmentConfig
+from clearhead.data import AugmentConfig
 from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
 Optimizer = Literal["adamw", "muon"]

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import TypeVar
 
-from clearhead.data.images import ImageDataset
+from clearhead.data import ImageDataset
 from clearhead.errors import CheckpointError, ConfigError, DivergenceError
 from clearhead.inference import check_dataset
 from clearhead.models.build import Model, build, load

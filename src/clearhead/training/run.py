@@ -15,9 +15,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from clearhead._atomic import write_atomic
-from clearhead.data.download import Report
-from clearhead.data.images import ImageDataset
-from clearhead.data.splits import split
+from clearhead.data import DownloadProgress, ImageDataset, split_dataset
 from clearhead.errors import ConfigError, did_you_mean
 from clearhead.inference import (
     Evaluation,
@@ -113,7 +111,7 @@ def train(
     tensorboard: bool = False,
     progress: bool = True,
     stop: Callable[[], bool] | None = None,
-    report: Report | None = None,
+    report: DownloadProgress | None = None,
     **settings: Any,
 ) -> Trained:
     """Train a model, evaluate it, and write both into a folder.
@@ -238,11 +236,11 @@ def _datasets(
     config: TrainConfig,
     data: ImageDataset | tuple[ImageDataset, ImageDataset] | None,
     root: Path | None,
-    report: Report | None,
+    report: DownloadProgress | None,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Training and test images, both at once: an error in either shows before the training."""
     if isinstance(data, ImageDataset):
-        return split(data, TEST_FRACTION)
+        return split_dataset(data, TEST_FRACTION)
     if data is not None:
         return data
     return (

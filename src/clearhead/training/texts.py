@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from clearhead.data.text.sentences import Text, training_texts, vocabulary
-from clearhead.data.text.words import MASK, WordTokenizer, split_words
+from clearhead.data import TrainingText, WordTokenizer, training_texts, vocabulary
+from clearhead.data.tokenizer import MASK, split_words
 from clearhead.errors import ConfigError
 from clearhead.training.batches import epoch_order, generator_for, steps_per_epoch
 from clearhead.training.config import TextTrainConfig
@@ -53,19 +53,19 @@ def generate_texts(config: TextTrainConfig) -> TextData:
     return encode_texts(training_texts(config.texts, config.seed), config_with_vocabulary(config))
 
 
-def encode_texts(texts: Sequence[Text], config: TextTrainConfig) -> TextData:
+def encode_texts(texts: Sequence[TrainingText], config: TextTrainConfig) -> TextData:
     """Texts as tensors. Raises `ConfigError` if one is longer than the model's context."""
     tokenizer = WordTokenizer(config.model.vocabulary)
-    words = [split_words(text.words) for text in texts]
-    ids, padding_mask = tokenizer.pad([tokenizer.encode(text.words).ids for text in texts])
+    words = [split_words(text.text) for text in texts]
+    ids, padding_mask = tokenizer.pad([tokenizer.encode(text.text).ids for text in texts])
     if ids.shape[1] > config.model.context_length:
         raise ConfigError(
             f"context_length ({config.model.context_length}) is too short for the sentences, the "
             f"longest of which has {ids.shape[1]} words"
         )
     referents = [
-        [tokenizer.place_of[word] for word in (text.meant[0], text.meant[-1])]  # one or two
-        if text.meant
+        [tokenizer.token_ids[word] for word in (targets[0], targets[-1])]  # one or two
+        if (targets := text.pronoun_targets)
         else [NO_LABEL, NO_LABEL]
         for text in texts
     ]

@@ -1,4 +1,4 @@
-"""Digits drawn for tests: by fonts, and by a pen on paper in bad light."""
+"""Digits drawn for tests: printed, and by a pen on unevenly lit paper."""
 
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Oblique", "DejaVuSans-Bold")
 
-# One line of points from 0 to 1 for each digit
+# A polyline in the unit square for each digit
 LINES = {
     0: ((0.5, 0), (0.1, 0.3), (0.1, 0.7), (0.5, 1), (0.9, 0.7), (0.9, 0.3), (0.5, 0)),
     1: ((0.3, 0.2), (0.55, 0), (0.55, 1)),
@@ -45,7 +45,7 @@ def printed(text: str, *, font: str = FONTS[0], size: int = 90, side: int = 130)
 def stroke(
     digit: int, width: int = 7, height: int = 180, size: tuple[int, int] = (240, 320)
 ) -> ndarray:
-    """How much of each pixel a round pen covers, 0 … 1; the digit is in the middle."""
+    """The coverage of each pixel by a round pen, in [0, 1]; the digit is in the middle."""
     wide, high = size
     image = Image.new("L", (2 * wide, 2 * high))
     draw = ImageDraw.Draw(image)

@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearhead.data.preprocessing.strokes import CANVAS, LEAST_SIDE, is_too_small, rasterise
+from clearhead.data.preprocessing.strokes import CANVAS, MIN_SIDE, is_too_small, rasterise
 from clearhead.errors import InputError
 
 coordinates = st.integers(0, CANVAS - 1)
@@ -23,7 +23,7 @@ def mass_centre(ink: np.ndarray) -> tuple[float, float]:
     return float((ink * rows).sum() / ink.sum()), float((ink * columns).sum() / ink.sum())
 
 
-def test_a_horizontal_line_is_a_band_of_the_pens_width_and_20_pixels_long() -> None:
+def test_a_horizontal_line_is_20_pixels_long_and_as_wide_as_the_pen() -> None:
     ink = rasterise([[(40, 100), (200, 100)]])
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     assert columns[-1] - columns[0] + 1 == 20
@@ -38,14 +38,15 @@ def test_ink_is_the_area_under_the_pen() -> None:
     assert ink.sum() == pytest.approx(expected, rel=0.01)
 
 
-def test_the_mass_centre_is_in_the_middle_by_whole_pixels() -> None:
+def test_the_centre_of_mass_is_in_the_middle() -> None:
     row, column = mass_centre(rasterise(SEVEN))
     assert 13.5 <= column <= 14.5
     assert 13.5 <= row <= 14.5
 
 
+@settings(max_examples=40, deadline=None)
 @given(drawings)
-def test_values_are_shares_and_the_long_side_is_20_pixels(strokes: Drawing) -> None:
+def test_ink_is_a_share_of_samples_and_the_longer_side_20_pixels(strokes: Drawing) -> None:
     ink = rasterise(strokes)
     assert ink.shape == (28, 28)
     assert ink.min() >= 0.0
@@ -55,20 +56,27 @@ def test_values_are_shares_and_the_long_side_is_20_pixels(strokes: Drawing) -> N
     assert 19 <= max(side[-1] - side[0] + 1 for side in sides) <= 20
 
 
+@settings(max_examples=40, deadline=None)
 @given(drawings, st.integers(-500, 500), st.integers(-500, 500))
-def test_where_it_was_drawn_does_not_matter(strokes: Drawing, right: int, down: int) -> None:
+def test_the_result_does_not_depend_on_the_position_of_the_drawing(
+    strokes: Drawing, right: int, down: int
+) -> None:
     moved = [[(x + right, y + down) for x, y in stroke] for stroke in strokes]
     assert (rasterise(moved) == rasterise(strokes)).all()
 
 
+@settings(max_examples=40, deadline=None)
 @given(drawings, st.sampled_from([0.25, 0.5, 2.0, 16.0]))
-def test_how_large_it_was_drawn_does_not_matter(strokes: Drawing, factor: float) -> None:
+def test_the_result_does_not_depend_on_the_size_of_the_drawing(
+    strokes: Drawing, factor: float
+) -> None:
     scaled = [[(x * factor, y * factor) for x, y in stroke] for stroke in strokes]
     assert (rasterise(scaled) == rasterise(strokes)).all()
 
 
+@settings(max_examples=40, deadline=None)
 @given(drawings)
-def test_the_middle_is_met_unless_ink_would_be_cut_off(strokes: Drawing) -> None:
+def test_the_digit_is_centred_unless_ink_would_be_cut_off(strokes: Drawing) -> None:
     ink = rasterise(strokes)
     for middle, axis in zip(mass_centre(ink), (1, 0), strict=True):
         filled = np.flatnonzero(ink.any(axis=axis))
@@ -76,7 +84,7 @@ def test_the_middle_is_met_unless_ink_would_be_cut_off(strokes: Drawing) -> None
         assert abs(middle - 14.0) <= 0.5 + 1e-9 or at_the_edge
 
 
-def test_uncentred_drawings_stay_where_they_are() -> None:
+def test_an_uncentred_drawing_keeps_its_place() -> None:
     corner = [[(30, 40), (80, 90)]]
     ink = rasterise(corner, centred=False)
     row, column = mass_centre(ink)
@@ -95,13 +103,13 @@ def test_a_dot_and_an_empty_canvas() -> None:
     assert rasterise([[(5, 5)]]).sum() == pytest.approx(math.pi * 1.3**2, rel=0.05)
 
 
-def test_little_ink_is_noticed() -> None:
+def test_a_small_drawing_is_detected() -> None:
     assert is_too_small([])
-    assert is_too_small([[(5, 5), (5 + LEAST_SIDE - 1, 5)]])
-    assert not is_too_small([[(5, 5)], [(6, 5 + LEAST_SIDE)]])
+    assert is_too_small([[(5, 5), (5 + MIN_SIDE - 1, 5)]])
+    assert not is_too_small([[(5, 5)], [(6, 5 + MIN_SIDE)]])
 
 
 @pytest.mark.parametrize("wrong", [[[(1, 2, 3)]], [[(1, math.nan)]], [[(math.inf, 1), (2, 2)]]])
-def test_what_is_no_stroke_is_refused(wrong: Drawing) -> None:
+def test_points_that_are_not_finite_pairs_are_refused(wrong: Drawing) -> None:
     with pytest.raises(InputError, match="strokes are lists of points"):
         rasterise(wrong)

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.models.build import build
 from clearhead.models.config import ImageModelConfig
 from clearhead.recording import capture

@@ -5,8 +5,13 @@ import torch
 from torch import Tensor
 
 import clearhead as ch
-from clearhead.data.text.sentences import four_of, open_sentences, sentences, vocabulary
-from clearhead.data.text.words import WordTokenizer
+from clearhead.data import (
+    WordTokenizer,
+    ambiguous_sentences,
+    counterbalanced_set,
+    pronoun_sentences,
+    vocabulary,
+)
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
@@ -25,7 +30,7 @@ from clearhead.studies.measures.pronouns import (
     states_at,
 )
 
-ABOUT = sentences("unseen", 5, 0)
+ABOUT = pronoun_sentences("unseen", 5, 0)
 WORDS = vocabulary()
 
 
@@ -43,7 +48,7 @@ def test_words_stand_where_the_places_say() -> None:
             words = [WORDS[word] for word in alone.ids[row].tolist()]
             assert words[PRONOUN] == "it"
             assert words[int(alone.right[row])] == one.referent
-            assert words[int(alone.other[row])] == one.other
+            assert words[int(alone.other[row])] == one.distractor
             assert bool(alone.is_first[row]) == (one.referent == one.subject)
             told = [WORDS[word] for word in asked.ids[row].tolist()]
             assert told[asked.asked + causal] == "[mask]"
@@ -51,7 +56,7 @@ def test_words_stand_where_the_places_say() -> None:
 
 
 def test_every_four_has_each_noun_once_in_each_place() -> None:
-    reading = at_pronoun(fresh(), four_of("dog", "ball", "hit", ("hungry", "round")))
+    reading = at_pronoun(fresh(), counterbalanced_set("dog", "ball", "hit", ("hungry", "round")))
     assert sorted(reading.right.tolist()) == [FIRST, FIRST, SECOND, SECOND]
     assert reading.is_first.tolist() == [True, False, False, True]
 
@@ -109,7 +114,7 @@ class Copier(TextTransformer):
 
 
 RIGHT: dict[tuple[str, ...], str] = {
-    tuple(one.sentence.split()[:9]): str(one.referent) for one in ABOUT
+    tuple(one.text.split()[:9]): str(one.referent) for one in ABOUT
 }
 
 
@@ -155,7 +160,7 @@ def test_who_always_says_first_is_right_in_half_and_sure() -> None:
     reading = at_answer(model, ABOUT)
     assert read_rightly(model, reading, "place") == 0.5
     assert certainty(model, reading) == pytest.approx(1 / (1 + torch.e**-9))
-    undecided = at_answer(model, open_sentences("seen", 4, 0))
+    undecided = at_answer(model, ambiguous_sentences("seen", 4, 0))
     assert certainty(model, undecided) == pytest.approx(1 / (1 + torch.e**-9))
 
 

@@ -1,7 +1,8 @@
-"""A picture of a digit as MNIST has it: light ink on 28 × 28 pixels.
+"""The digit in an image as MNIST has it: light ink on 28 × 28 black pixels.
 
-MNIST's rule (LeCun et al. 1998): the ink's box is scaled so that its longer side is 20 pixels, and
-moved by whole pixels until its centre of mass is in the middle, at 14.0 in pixel indices.
+MNIST's rule (LeCun et al. 1998): the ink's bounding box is scaled so that its longer side is 20
+pixels, and shifted by whole pixels until its centre of mass is in the middle, at 14.0 in pixel
+indices.
 """
 
 from dataclasses import dataclass
@@ -10,16 +11,16 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
+from PIL import Image
 from scipy import ndimage
 
-from clearhead.data.preprocessing.ink import Grey, Mask, find_ink, fit
-from clearhead.data.preprocessing.scale import resize_area
+from clearhead.data.preprocessing.ink import Grey, Mask, downsample, find_ink
 
-WORK_SIDE = 256  # pixels of the longer side (up to twice that) at which ink is looked for
+WORK_SIDE = 256  # of the longer side (up to twice that) when ink is searched, in pixels
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
-LEAST_SIDE = 6  # pixels of the picture; below that no digit can be told
-RIM = 0.15  # fainter ink does not count for the size
-LEAST_STROKE, STROKE = 1.3, 2.0  # pixels of 28: thinner strokes than the first become the second
+MIN_SIDE = 6  # of the ink, in pixels of the image
+MIN_INK = 0.15  # fainter ink is ignored when the size is measured
+MIN_STROKE, NORMAL_STROKE = 1.3, 2.0  # thinner strokes are dilated to the latter; of 28 pixels
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -28,26 +29,34 @@ TOO_SMALL = "very little ink: draw larger"
 
 @dataclass(frozen=True)
 class Digit:
-    """28 × 28 pixels, 0 (paper) … 255 (ink), and what to doubt. All 0 if there is no digit."""
+    """28 × 28 pixels from 0 (paper) to 255 (ink), all 0 without a digit; and warnings."""
 
     pixels: UInt8[ndarray, "28 28"]
     warnings: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:
-        """Whether there is any ink."""
+        """Whether the image has any ink."""
         return NO_DIGIT not in self.warnings
 
 
-def read_digit(grey: Grey) -> Digit:
-    """The digit in a picture (luminance 0 … 1), dark on light or light on dark, of any size."""
-    ink = _find_ink_closely(grey)
+def extract_digit(grey: Grey) -> Digit:
+    """Find the digit in an image, and scale and centre it as in MNIST.
+
+    Args:
+        grey: Luminance in [0, 1] (see `to_grey`) of any size; dark on light or light on dark.
+
+    Returns:
+        The digit, with a warning where there is none, where there seem to be several, or where it
+        is very small.
+    """
+    ink = _find_ink_zoomed(grey)
     if ink is None:
         return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), (NO_DIGIT,))
     parts = _parts(ink > 0.5)
     ink = np.where(_around(ink, parts > 0), ink, 0)
     warnings = []
-    if max(_crop(ink).shape) < LEAST_SIDE:
+    if max(_crop(ink).shape) < MIN_SIDE:
         warnings.append(TOO_SMALL)
     if _side_by_side(parts):
         warnings.append(SEVERAL)
@@ -55,9 +64,9 @@ def read_digit(grey: Grey) -> Digit:
     return Digit(np.rint(pixels * 255).astype(np.uint8), tuple(warnings))
 
 
-def _find_ink_closely(grey: Grey) -> Grey | None:
-    """The ink of the picture; where that is small in a large picture, of its surroundings alone."""
-    small = fit(grey, WORK_SIDE)
+def _find_ink_zoomed(grey: Grey) -> Grey | None:
+    """The ink of an image; a small digit in a large image is searched again in a crop around it."""
+    small = downsample(grey, WORK_SIDE)
     ink = find_ink(small)
     if ink is None or small.shape == grey.shape:
         return ink
@@ -71,15 +80,15 @@ def _find_ink_closely(grey: Grey) -> Grey | None:
         slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
         for side in (rows, columns)
     )
-    closer = find_ink(fit(grey[near], WORK_SIDE))
+    closer = find_ink(downsample(grey[near], WORK_SIDE))
     return ink if closer is None else closer
 
 
 def _parts(mask: Mask) -> ndarray:
-    """Connected parts of the ink, numbered from 1; specks and what surrounds the sheet are 0.
+    """Connected components of the ink, labelled from 1, without specks and border components.
 
-    The table beside a sheet touches the border, but so does a digit in a tight crop: what touches
-    it is left out only if something of comparable length does not.
+    A table beside the sheet touches the border, but so does a tightly cropped digit: components at
+    the border are left out only if one of comparable length is not there.
     """
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)
@@ -98,7 +107,7 @@ def _length(side: slice) -> int:
 
 
 def _around(ink: Grey, core: Mask) -> Mask:
-    """The strokes with their soft rims: ink next to a core, at most a twelfth of the digit away."""
+    """The strokes with their soft edges: connected ink at most a twelfth of the digit away."""
     labels, count = ndimage.label(ink > 0, structure=np.ones((3, 3)))
     touched = np.zeros(count + 1, dtype=bool)
     touched[np.unique(labels[core])] = True
@@ -109,7 +118,7 @@ def _around(ink: Grey, core: Mask) -> Mask:
 
 
 def _side_by_side(parts: ndarray) -> bool:
-    """Whether two parts of about the same height stand next to each other."""
+    """Whether two components of about the same height stand side by side."""
     boxes = [box for box in ndimage.find_objects(parts) if box is not None]
     tallest = max((_length(rows) for rows, _ in boxes), default=0)
     columns = sorted(
@@ -119,7 +128,7 @@ def _side_by_side(parts: ndarray) -> bool:
 
 
 def _crop(values: ndarray) -> ndarray:
-    """The box of all that is not 0."""
+    """The values within the bounding box of all that is not 0."""
     return values[_box(values)]
 
 
@@ -129,23 +138,23 @@ def _box(values: ndarray) -> tuple[slice, slice]:
 
 
 def _to_ink_side(ink: Grey) -> Grey:
-    """Scaled so that the longer side is 20 pixels; hair-thin strokes are made as wide as a pen's.
+    """Scaled so that the longer side is 20 pixels; very thin strokes are dilated first.
 
-    Averaging alone would leave them too faint to read.
+    Averaging alone would leave them too faint.
     """
     ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
     unit = max(ink.shape) / INK_SIDE
-    # Inside a band of w pixels the distance to the nearest pixel outside is (w + 2) / 4 on average.
+    # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
     inside = ink > 0.3
     width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
-    if unit > 2 and width < LEAST_STROKE:
-        radius = (STROKE - width) / 2 * unit
+    if unit > 2 and width < MIN_STROKE:
+        radius = (NORMAL_STROKE - width) / 2 * unit
         ink = _crop(_dilated(ink / ink.max(), radius))
     return _scaled_to(ink, INK_SIDE)
 
 
 def _dilated(ink: Grey, radius: float) -> Grey:
-    """The largest ink within a disc."""
+    """The maximum within a disc (grey dilation)."""
     reach = int(np.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc: Bool[ndarray, "diameter diameter"] = y**2 + x**2 <= radius**2 + 0.5
@@ -153,12 +162,12 @@ def _dilated(ink: Grey, radius: float) -> Grey:
 
 
 def _scaled_to(ink: Grey, side: int) -> Grey:
-    """Scaled so that the longer side of the box of all but the faintest ink is `side` pixels.
+    """Scaled so that the longer side of the bounding box, without faint ink, is `side` pixels.
 
-    A blurred rim, or the waves of JPEG around a stroke, must not make the digit smaller. What is
-    a tenth smaller at most stays as it is: resampling would only blur it.
+    Blurred edges and JPEG artefacts must not make the digit smaller. A digit at most a tenth
+    smaller is left as it is, because resampling would blur it.
     """
-    box = max(map(_length, _box(ink > RIM)))
+    box = max(map(_length, _box(ink > MIN_INK)))
     if 0.9 * side <= box <= side and max(ink.shape) <= side * SIDE / INK_SIDE:
         return ink
     scale = min(side / box, side * SIDE / INK_SIDE / max(ink.shape))
@@ -167,16 +176,39 @@ def _scaled_to(ink: Grey, side: int) -> Grey:
 
 
 def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
-    """On 28 × 28, the centre of mass as near to 14.0 as whole pixels allow.
+    """On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow.
 
-    Only the faintest ink may be cut off for that.
+    Only faint ink may be cut off.
     """
     canvas = np.zeros((3 * SIDE, 3 * SIDE), dtype=np.float32)
     place = []
-    for axis, solid in enumerate(_box(ink > RIM)):
+    for axis, solid in enumerate(_box(ink > MIN_INK)):
         mass = ink.sum(axis=1 - axis)
         middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
         place.append(min(max(round(CENTRE - middle), -solid.start), SIDE - solid.stop))
     top, left = (SIDE + shift for shift in place)
     canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return canvas[SIDE:-SIDE, SIDE:-SIDE]
+
+
+def resize_area(
+    values: Float[ndarray, "height width"], height: int, width: int
+) -> Float[ndarray, "new_height new_width"]:
+    """Area averages where the image shrinks; bicubic, clipped to [0, 1], where it grows.
+
+    Filters that sample pixel centres lose thin strokes; area weights are exact for any ratio.
+    """
+    if height > values.shape[0] or width > values.shape[1]:
+        image = Image.fromarray(values.astype(np.float32))
+        larger = image.resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(np.clip(np.asarray(larger), 0, 1))
+    down, right = area_weights(values.shape[0], height), area_weights(values.shape[1], width)
+    return np.asarray(down @ values @ right.T, dtype=np.float32)
+
+
+def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
+    """The share of every input pixel in every output pixel along one axis; rows sum to 1."""
+    edges = np.linspace(0, inputs, outputs + 1)[:, None]
+    pixels = np.arange(inputs)[None]
+    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    return np.asarray(np.maximum(overlap, 0) * (outputs / inputs))

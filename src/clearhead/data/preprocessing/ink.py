@@ -1,9 +1,8 @@
-"""Where a picture has ink, and how much: 0 is paper, 1 is the darkest (or lightest) of the stroke.
+"""Ink in an image: 0 on paper, 1 inside the darkest (or lightest) stroke.
 
-Paper is never even: light falls off, a hand throws a shadow. So the paper is estimated first, as a
-morphological opening (Serra 1982) wider than any stroke but narrower than the light, and ink is
-what differs from it. Dark ink takes away a share of the light that falls on it, so it is measured
-as a share; light ink on a dark ground is measured as a difference.
+Paper is unevenly lit. It is estimated by a morphological opening (Serra 1982) wider than any stroke
+but narrower than the variation of the light, and ink is the difference from it. Dark ink absorbs a
+fraction of the light, so it is measured as a ratio; light ink on a dark background as a difference.
 """
 
 from functools import lru_cache
@@ -16,34 +15,34 @@ from scipy import ndimage
 Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
 
-LIGHT_SIDE, PAPER_SIDE = 64, 192  # pixels at which light and paper are estimated
-STROKE, THIN = 0.35, 0.06  # of the longer side: wider than any stroke, wider than most
-SMOOTH = 1 / 400  # of the longer side: far finer than a stroke, much coarser than a camera's noise
-ONE_SIDED = 0.8  # of the squared differences from the light, lighter minus darker
-LEAST_CONTRAST = 0.08
-SETTLED, RIDGE = 1e-4, 1e-11  # of white; of the sum of all squares
-EVEN = 0.04  # how far paper may be from the light on it
-ONE_STEP = 1 / 255
-KEPT = 8  # shapes, of at most twice `LIGHT_SIDE`, whose terms are kept for the next picture
-LEAST_SIGNAL = 6.0  # ink differs from paper by so many standard deviations of the noise
+LIGHT_SIDE, PAPER_SIDE = 64, 192  # resolution at which illumination and paper are estimated
+MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
+SMOOTHING = 1 / 400  # of the longer side: finer than a stroke, coarser than camera noise
+ONE_SIDED = 0.8  # share of squared differences from the illumination, lighter minus darker
+MIN_CONTRAST = 0.08
+CONVERGED, RIDGE = 1e-4, 1e-11  # of white; of the trace of the Gram matrix
+MAX_DEVIATION = 0.04  # of paper from the illumination
+GREY_LEVEL = 1 / 255
+CACHED_SHAPES = 8
+MIN_SIGNAL = 6.0  # difference of ink from paper, in standard deviations of the noise
 
 
 def find_ink(grey: Grey) -> Grey | None:
-    """Ink of every pixel from 0 to 1, anti-aliased; None where there is nothing but paper."""
-    light = falling_light(grey)
+    """Ink of every pixel in [0, 1], anti-aliased; None for a blank image."""
+    light = illumination(grey)
     dark = is_dark_on_light(grey, light)
     signal = 1 - grey / np.maximum(light, 0.05) if dark else grey - light
     return _scaled(signal - _shadow(signal))
 
 
-def falling_light(grey: Grey) -> Grey:
-    """The light on the paper: a quadratic surface through the border and all that agrees with it.
+def illumination(grey: Grey) -> Grey:
+    """The illumination of the paper: a quadratic surface, robust against ink.
 
-    Least absolute deviations over the border first (by reweighted least squares), so that a digit
-    that touches it does not count; then least squares, again and again, over the pixels of the
-    whole picture that were near the last surface.
+    First least absolute deviations over the border (by iteratively reweighted least squares), where
+    a digit that touches it has little influence; then repeated least squares over all pixels near
+    the last surface.
     """
-    small = fit(grey, LIGHT_SIDE)
+    small = downsample(grey, LIGHT_SIDE)
     terms, border = _quadratic_terms(small.shape), _border(small.shape)
     level = float(np.median(small[border]))
     weights = np.array([level, 0.0, 0.0, 0.0, 0.0, 0.0])
@@ -51,7 +50,7 @@ def falling_light(grey: Grey) -> Grey:
     for _ in range(8):
         trust = 1 / np.maximum(np.abs(rim - rim_terms @ weights), 0.002)
         before, weights = weights, _least_squares(rim_terms, rim, trust)
-        if np.abs(weights - before).max() < SETTLED:
+        if np.abs(weights - before).max() < CONVERGED:
             break
     agrees = border
     for _ in range(5):
@@ -60,9 +59,9 @@ def falling_light(grey: Grey) -> Grey:
         if agrees.sum() < 4 * len(weights) or np.array_equal(agrees, before):
             break
         weights = _least_squares(terms[agrees], small[agrees])
-    even = np.abs(small - level) < EVEN
-    uneven = np.abs(small - terms @ weights) < EVEN
-    if uneven.sum() < 1.1 * even.sum():  # a digit in a tight crop bends the surface, light does not
+    even = np.abs(small - level) < MAX_DEVIATION
+    uneven = np.abs(small - terms @ weights) < MAX_DEVIATION
+    if uneven.sum() < 1.1 * even.sum():  # a tightly cropped digit bends it
         return np.full_like(grey, level)
     return np.asarray(np.clip(_surface(grey.shape, weights), grey.min(), grey.max()))
 
@@ -72,11 +71,10 @@ def _least_squares(
     values: Float[ndarray, " pixels"],
     trust: Float[ndarray, " pixels"] | float = 1.0,
 ) -> Float[ndarray, " terms"]:
-    """The weights with the least Σ trust · (values - terms · weights)², by the normal equations.
+    """Weighted least squares by the normal equations, twenty times as fast as by QR.
 
-    Six terms that are far from alike on -1 … 1 lose nothing by them, and they are twenty times
-    faster. The ridge is far below rounding to a step of grey; where many weights are equally good
-    (a picture one pixel wide), it takes the smallest.
+    Six well-conditioned terms lose no accuracy that matters. The ridge is far below one grey level;
+    where the solution is not unique (an image one pixel wide), it selects the smallest one.
     """
     trusted = terms.T * trust
     gram = trusted @ terms
@@ -85,21 +83,21 @@ def _least_squares(
 
 
 def _near(distance: Grey, typical: float) -> Mask:
-    """What is no further off than noise is."""
+    """Pixels within the noise."""
     return np.asarray(distance < max(3 * 1.4826 * float(typical), 0.02))
 
 
 def is_dark_on_light(grey: Grey, light: Grey) -> bool:
     """Whether the ink is darker than the paper.
 
-    It is if nearly all that differs from the light is darker. If there is much of both (a shadow's
-    edge, a strip of table), what is thin decides: strokes are, shadows and the paper inside a 0
-    are not.
+    The sign of the differences from the illumination decides if nearly all have one sign. If not (a
+    shadow's edge, a strip of table), thin structures decide: strokes are thin, shadows and the
+    paper inside a 0 are not.
     """
-    residual = fit(grey - light, LIGHT_SIDE)
+    residual = downsample(grey - light, LIGHT_SIDE)
     lighter = float((residual * np.abs(residual)).sum())
     if abs(lighter) < ONE_SIDED * float((residual**2).sum()):
-        window = max(3, round(THIN * max(residual.shape)) | 1)
+        window = max(3, round(USUAL_STROKE * max(residual.shape)) | 1)
         thin_light = residual - ndimage.grey_opening(residual, size=window)
         thin_dark = ndimage.grey_closing(residual, size=window) - residual
         lighter = float((thin_light**2).sum() - (thin_dark**2).sum())
@@ -107,9 +105,9 @@ def is_dark_on_light(grey: Grey, light: Grey) -> bool:
 
 
 def _shadow(signal: Grey) -> Grey:
-    """What is left of the signal when everything narrower than a stroke is cut off."""
-    small = fit(signal, PAPER_SIDE)
-    window = max(3, round(STROKE * max(small.shape)) | 1)
+    """The signal without everything narrower than a stroke."""
+    small = downsample(signal, PAPER_SIDE)
+    window = max(3, round(MAX_STROKE * max(small.shape)) | 1)
     opened = ndimage.grey_opening(small, size=window, mode="reflect")
     if opened.shape == signal.shape:
         return np.asarray(opened)
@@ -118,35 +116,35 @@ def _shadow(signal: Grey) -> Grey:
 
 
 def _scaled(signal: Grey) -> Grey | None:
-    """From a difference to ink: paper and its noise to 0, the inside of the stroke to 1."""
-    sigma = SMOOTH * max(signal.shape)
+    """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1."""
+    sigma = SMOOTHING * max(signal.shape)
     if sigma > 0.3:
         signal = ndimage.gaussian_filter(signal, sigma)
     middle = float(np.quantile(signal, (0.02, 0.998)).mean())
     around = signal[signal <= middle]
     paper = float(np.median(around))
     noise = 1.4826 * float(np.median(np.abs(around - paper)))
-    stroke = signal[signal > paper + max(4 * noise, LEAST_CONTRAST / 2)]
+    stroke = signal[signal > paper + max(4 * noise, MIN_CONTRAST / 2)]
     if not stroke.size:
         return None
     half = (paper + float(np.quantile(stroke, 0.9))) / 2
     inside = float(np.quantile(stroke[stroke >= half], 0.8))
-    if inside - paper < max(LEAST_CONTRAST, LEAST_SIGNAL * noise):
+    if inside - paper < max(MIN_CONTRAST, MIN_SIGNAL * noise):
         return None
-    paper += max(3 * noise, ONE_STEP)
+    paper += max(3 * noise, GREY_LEVEL)
     return np.asarray(np.clip((signal - paper) / (inside - paper), 0, 1), dtype=np.float32)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED_SHAPES)
 def _border(shape: tuple[int, ...]) -> Mask:
-    """A frame of a sixteenth of the longer side."""
+    """The border, a sixteenth of the longer side wide."""
     band = max(1, round(max(shape) / 16))
     mask = np.ones(shape, dtype=bool)
     mask[band:-band, band:-band] = False
     return mask
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED_SHAPES)
 def _quadratic_terms(shape: tuple[int, ...]) -> Float[ndarray, "height width 6"]:
     """1, x, y, x², xy, y² of every pixel."""
     x, y = np.broadcast_arrays(*_coordinates(shape))
@@ -154,7 +152,7 @@ def _quadratic_terms(shape: tuple[int, ...]) -> Float[ndarray, "height width 6"]
 
 
 def _surface(shape: tuple[int, ...], weights: Float[ndarray, " 6"]) -> Grey:
-    """The sum of these terms, each times its weight."""
+    """The quadratic surface with these weights."""
     x, y = _coordinates(shape)
     level, right, down, bent_right, twisted, bent_down = weights
     bent = x * (right + bent_right * x + twisted * y) + y * (down + bent_down * y)
@@ -164,12 +162,12 @@ def _surface(shape: tuple[int, ...], weights: Float[ndarray, " 6"]) -> Grey:
 def _coordinates(
     shape: tuple[int, ...],
 ) -> tuple[Float[ndarray, "1 width"], Float[ndarray, "height 1"]]:
-    """Where columns (x) and rows (y) are, from -1 to 1 over the pixels' outer edges."""
+    """Coordinates of columns (x) and rows (y), from -1 to 1 over the pixels' outer edges."""
     y, x = (((2 * np.arange(length) + 1) / length - 1) for length in shape)
     return x[None, :], y[:, None]
 
 
-def fit(values: Grey, side: int) -> Grey:
+def downsample(values: Grey, side: int) -> Grey:
     """Averages over squares of pixels, so that the longer side is `side` to twice that."""
     factor = max(values.shape) // side
     if factor <= 1:

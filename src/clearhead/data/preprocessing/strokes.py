@@ -1,8 +1,9 @@
-"""Drawn strokes as a digit of MNIST: polylines to 28 × 28, the same numbers as in the microscope.
+"""Strokes drawn on a canvas as a digit of MNIST, with the same numbers as on the microscope page.
 
-MNIST's rule (LeCun et al. 1998): the long side of the ink's box is 20 pixels, and whole pixels move
-it until its centre of mass is in the middle, at 14.0 in pixel indices. A round pen, 8 × 8 samples a
-pixel. Every step is exact or in a fixed order, so that another language gives the same bits.
+MNIST's rule (LeCun et al. 1998): the longer side of the ink's bounding box is 20 pixels, and it is
+shifted by whole pixels until its centre of mass is in the middle, at 14.0 in pixel indices. A round
+pen, 8 × 8 samples per pixel. Every step is exact or in a fixed order, so that an implementation in
+another language gives the same bits.
 """
 
 import math
@@ -14,10 +15,10 @@ from numpy import ndarray
 
 from clearhead.errors import InputError
 
-SAMPLES = 8  # a pixel, along each axis
-CANVAS = 280  # the square that strokes are drawn on, in their own unit
-LEAST_SIDE = 28  # of the canvas: less ink than that is no digit
-INK_SHARE, PEN_SHARE = 20 / 28, 2.6 / 28  # of the shorter side; the pen gives MNIST's mean ink
+SAMPLES = 8  # per pixel, along each axis
+CANVAS = 280  # side of the square that strokes are drawn on, in their unit
+MIN_SIDE = 28  # of the ink, in the same unit
+INK_SHARE, PEN_SHARE = 20 / 28, 2.6 / 28  # of the shorter side; gives MNIST's mean ink
 
 Point = tuple[float, float]
 Stroke = Sequence[Point]
@@ -26,10 +27,19 @@ Stroke = Sequence[Point]
 def rasterise(
     strokes: Sequence[Stroke], size: tuple[int, int] = (28, 28), *, centred: bool = True
 ) -> Float[ndarray, "height width"]:
-    """Ink from 0 to 1 in every pixel; nothing but zeros without strokes.
+    """Draw strokes with a round pen.
 
-    `centred` False leaves the drawing where it stands on its canvas, which models that have learnt
-    centred digits misread.
+    Args:
+        strokes: Polylines of points (x, y), in units of a canvas of 280 × 280.
+        size: Height and width of the image, in pixels.
+        centred: Scale and centre the digit as in MNIST. If not, it keeps its place on the canvas,
+            which a model trained on centred digits misclassifies.
+
+    Returns:
+        Ink in [0, 1]; zeros without strokes.
+
+    Raises:
+        InputError: If strokes are not lists of finite points.
     """
     points = np.array([point for stroke in strokes for point in stroke], dtype=np.float64)
     if points.size == 0:
@@ -48,10 +58,10 @@ def rasterise(
 
 
 def is_too_small(strokes: Sequence[Stroke]) -> bool:
-    """Whether there is too little ink to read: its longer side is below a tenth of the canvas."""
+    """Whether the longer side of the drawing is below a tenth of the canvas."""
     points = [point for stroke in strokes for point in stroke]
     sides = [max(axis) - min(axis) for axis in zip(*points, strict=True)]
-    return max(sides, default=0) < LEAST_SIDE
+    return max(sides, default=0) < MIN_SIDE
 
 
 def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[Point]:
@@ -59,7 +69,7 @@ def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[P
 
 
 def _ink(strokes: Sequence[Stroke], pen: float, size: tuple[int, int]) -> ndarray:
-    """The share of each pixel's samples that lie under the pen."""
+    """The share of each pixel's samples under the pen."""
     high, wide = size
     inked = np.zeros((high * SAMPLES, wide * SAMPLES), dtype=bool)
     for stroke in strokes:
@@ -91,7 +101,7 @@ def _samples_near(start: float, end: float, radius: float, count: int) -> slice:
 
 
 def _centred(ink: ndarray) -> ndarray:
-    """Moved by whole pixels to the middle, as far as all the ink stays on the image."""
+    """Shifted by whole pixels to the middle, as far as all ink stays on the image."""
     moved = ink
     for axis, length in enumerate(ink.shape):
         mass = ink.sum(axis=1 - axis)

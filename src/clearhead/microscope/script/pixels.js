@@ -1,4 +1,4 @@
-// Ink to what a model sees; as clearhead.data.pixels.
+// Ink to what a model sees; as clearhead.data.augment.
 
 /** @typedef {import("./config.js").Config} Config */
 

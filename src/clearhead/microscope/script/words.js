@@ -1,4 +1,4 @@
-// A text as words: lower case, punctuation as words of their own; as clearhead.data.text.words in Python.
+// A text as words: lower case, punctuation as words of their own; as clearhead.data.tokenizer in Python.
 
 export const UNKNOWN = "[unknown]";
 export const MASK = "[mask]";

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.build import load
 from clearhead.models.config import ViTConfig

@@ -31,7 +31,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.measures import entropy
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.config import ViTConfig

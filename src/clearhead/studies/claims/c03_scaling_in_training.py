@@ -39,8 +39,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import DivergenceError
 from clearhead.insight.measures import entropy
 from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure

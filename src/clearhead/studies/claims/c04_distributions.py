@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.forward import probabilities
 from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.build import load

@@ -30,8 +30,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, normalize
 from clearhead.insight.forward import probabilities
 from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.config import PosEmbed, ViTConfig

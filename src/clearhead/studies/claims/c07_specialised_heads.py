@@ -27,7 +27,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.ablation import ablate
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities

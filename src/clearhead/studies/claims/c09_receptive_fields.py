@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import measure_heads
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, new_figure

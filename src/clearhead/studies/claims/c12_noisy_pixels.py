@@ -33,8 +33,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.corruptions import CORRUPTIONS, corrupt
-from clearhead.data.pixels import normalize
+from clearhead.data import CORRUPTIONS, corrupt, normalize
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy

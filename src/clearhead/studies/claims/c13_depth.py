@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight.measures import measure_heads
 from clearhead.insight.plots import KEY, MUTED, QUERY, VALUE, new_figure
 from clearhead.models.build import load

@@ -42,7 +42,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clearhead.data.text.sentences import Asked, Pairs, open_sentences, sentences
+from clearhead.data import ambiguous_sentences, pronoun_sentences
+from clearhead.data.sentences import NounSplit, Question
 from clearhead.inference import pronoun_score
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.models.text import TextTransformer
@@ -62,8 +63,8 @@ from clearhead.studies.measures.pronouns import (
 from clearhead.studies.table import Budget, Outcome, Trial, Values
 
 ARM = "models"
-PAIRS: tuple[Pairs, ...] = ("seen", "unseen", "unseen nouns")
-ASKED: tuple[Asked, ...] = ("noun", "place")
+PAIRS: tuple[NounSplit, ...] = ("seen", "unseen", "unseen nouns")
+ASKED: tuple[Question, ...] = ("noun", "place")
 CUTS = ("nothing", "other", "right")
 MODELS = ("causal", "asked at it", "asked afterwards", "untrained", "untrained causal")
 COLOURS = dict(zip(MODELS, (KEY, QUERY, VALUE, MUTED, MUTED), strict=True))
@@ -94,10 +95,10 @@ def run(trial: Trial) -> Values:
 
 def measured(model: TextTransformer, fours: int, seed: int) -> Values:
     """All measures of one model; each share is of sentences, so many fours of every sort."""
-    about = {pairs: sentences(pairs, fours, seed) for pairs in PAIRS}
+    about = {pairs: pronoun_sentences(pairs, fours, seed) for pairs in PAIRS}
     at_it = {pairs: at_pronoun(model, some) for pairs, some in about.items()}
     answers = {pairs: at_answer(model, some) for pairs, some in about.items()}
-    undecided = at_answer(model, open_sentences("unseen", 2 * fours, seed))
+    undecided = at_answer(model, ambiguous_sentences("unseen", 2 * fours, seed))
     return {
         "known": {
             asked: {
@@ -133,7 +134,7 @@ def _probe(model: TextTransformer, seen: Reading, unseen: Reading) -> float:
     )
 
 
-def _cuts(model: TextTransformer, reading: Reading, asked: Asked) -> Values:
+def _cuts(model: TextTransformer, reading: Reading, asked: Question) -> Values:
     """How often the model is right when "it" cannot attend to a noun, in any layer."""
     cuts = (None, reading.other, reading.right)
     return {
@@ -149,7 +150,7 @@ def chosen_head(attention: Values) -> tuple[int, int]:
 
 
 def named_by_attention(
-    outcome: Outcome, model: str, where: str = "at_it", pairs: Pairs = "unseen"
+    outcome: Outcome, model: str, where: str = "at_it", pairs: NounSplit = "unseen"
 ) -> float:
     """How often the chosen head's larger weight is on the noun that is meant."""
     attention = outcome.values[model][where]
@@ -214,7 +215,7 @@ def sentences_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     def mean(model: str, *path: str) -> float:
         return statistics.fmean(_inside(one.values[model], path) for one in found)
 
-    def shown(model: str, where: str = "at_it", pairs: Pairs = "unseen") -> str:
+    def shown(model: str, where: str = "at_it", pairs: NounSplit = "unseen") -> str:
         return f"{statistics.fmean(named_by_attention(x, model, where, pairs) for x in found):.0%}"
 
     def shown_new(model: str) -> str:

@@ -33,7 +33,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clearhead.data.pixels import normalize
+from clearhead.data import normalize
 from clearhead.insight import faithfulness
 from clearhead.insight.importance import RAW, RELEVANCE, ROLLOUT, VALUES, standard_maps
 from clearhead.insight.perturbation import Baseline

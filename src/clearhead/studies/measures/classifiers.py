@@ -19,10 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.data.datasets import load_dataset
-from clearhead.data.folder import Split
-from clearhead.data.images import ImageDataset
-from clearhead.data.pixels import normalize
+from clearhead.data import ImageDataset, Split, load_dataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE

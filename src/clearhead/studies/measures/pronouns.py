@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead.data.text.sentences import PLACES, Asked, PronounSentence, vocabulary
-from clearhead.data.text.words import MASK, WordTokenizer
+from clearhead.data import PronounSentence, WordTokenizer, vocabulary
+from clearhead.data.sentences import POSITIONS, Question
+from clearhead.data.tokenizer import MASK
 from clearhead.models.build import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
@@ -49,7 +50,7 @@ class Reading:
 
 def at_pronoun(model: TextTransformer, about: Sequence[PronounSentence]) -> Reading:
     """The sentences alone, watched at "it"."""
-    return _reading(model, about, [one.sentence for one in about], PRONOUN)
+    return _reading(model, about, [one.text for one in about], PRONOUN)
 
 
 def at_answer(model: TextTransformer, about: Sequence[PronounSentence]) -> Reading:
@@ -57,7 +58,7 @@ def at_answer(model: TextTransformer, about: Sequence[PronounSentence]) -> Readi
 
     That is the hidden answer itself, and in a causal model the word before it.
     """
-    texts = [one.told("place", MASK) for one in about]
+    texts = [one.with_question("place", MASK) for one in about]
     place = len(texts[0].split()) - 2 - model.config.causal
     return _reading(model, about, texts, place)
 
@@ -90,7 +91,7 @@ def named(
 def read_rightly(
     model: TextTransformer,
     reading: Reading,
-    asked: Asked,
+    asked: Question,
     cut: Int[Tensor, " sentences"] | None = None,
 ) -> float:
     """How often the watched word has more for the noun that is meant than for the other one.
@@ -100,7 +101,7 @@ def read_rightly(
     """
     with nullcontext() if cut is None else intervene(_without(cut)):
         logits = model(reading.ids)[:, reading.asked]
-    words = torch.tensor([model.config.vocabulary.index(word) for word in PLACES])
+    words = torch.tensor([model.config.vocabulary.index(word) for word in POSITIONS])
     pairs = reading.ids[:, [FIRST, SECOND]] if asked == "noun" else words.expand(len(logits), 2)
     first, second = logits.gather(1, pairs).unbind(dim=1)
     return float(((first > second) == reading.is_first).double().mean())
@@ -109,7 +110,7 @@ def read_rightly(
 @torch.no_grad()
 def certainty(model: TextTransformer, reading: Reading) -> float:
     """What the likelier of "first" and "second" has of both: from one half, undecided, to one."""
-    words = [model.config.vocabulary.index(word) for word in PLACES]
+    words = [model.config.vocabulary.index(word) for word in POSITIONS]
     shares = model(reading.ids)[:, reading.asked, words].softmax(dim=-1)
     return float(shares.amax(dim=-1).double().mean())
 

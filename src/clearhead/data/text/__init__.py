@@ -1,6 +1,0 @@
-"""Texts as words, and these as places in a vocabulary.
-
-- `words`: the tokenizer
-- `sentences`, of the words in `lexicon`: generated ones, in which the last word decides what "it"
-  is
-"""

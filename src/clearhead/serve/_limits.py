@@ -1,0 +1,125 @@
+"""Limits on requests: concurrency, size and time of the body, deadline; counting responses."""
+
+import asyncio
+import time
+from collections.abc import Collection, Coroutine
+from math import ceil
+from typing import Any, TypeVar
+
+from fastapi import HTTPException, Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clearhead.serve.metrics import Metrics
+
+T = TypeVar("T")
+
+BUSY = "the server is busy; try again after the seconds in Retry-After"
+MAX_RETRY_AFTER = 30
+OTHER = "other"
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+CLOSE = (b"connection", b"close")
+
+
+class ConcurrencyLimit:
+    """ASGI middleware: above `max_concurrency` POST requests in progress, respond 429 at once."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_concurrency: int) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.max_concurrency = max_concurrency
+        self.active = 0
+        self.last_seconds = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        if self.active >= self.max_concurrency:
+            retry_after = min(max(1, ceil(self.last_seconds)), MAX_RETRY_AFTER)
+            refusal = JSONResponse({"error": BUSY}, 429, {"retry-after": str(retry_after)})
+            await refusal(scope, receive, send)
+            return
+        started = time.monotonic()
+        self._add(1)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._add(-1)
+            self.last_seconds = time.monotonic() - started
+
+    def _add(self, count: int) -> None:
+        self.active += count
+        self.metrics.in_progress.set(self.active)
+
+
+class Instrumented:
+    """The outermost ASGI application: counts responses and adds headers to all of them."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
+        """`routes` are counted by name, all other paths as one."""
+        self.app = app
+        self.metrics = metrics
+        self.routes = frozenset(routes)
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        route = scope["path"] if scope["path"] in self.routes else OTHER
+
+        async def count_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.metrics.requests.labels(route, message["status"]).inc()
+                extra = [*HEADERS, CLOSE] if self.draining else HEADERS
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        if scope["method"] == "HEAD":  # as GET; uvicorn sends no body
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, count_and_send)
+
+
+async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:
+    """The whole body; `HTTPException` 413 above `limit` bytes, 408 if incomplete in time."""
+    too_large = HTTPException(413, f"the body exceeds {limit:,} bytes; send a smaller one")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > limit:
+                    raise too_large
+                body += chunk
+    except TimeoutError as error:
+        text = f"the request was incomplete after {seconds:g} seconds; send it faster"
+        raise HTTPException(408, text, {"connection": "close"}) from error
+    return bytes(body)
+
+
+async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
+    """Await some work; cancel it at the deadline (504), or when the client disconnects.
+
+    The request's body must have been read.
+    """
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return await task
+        if left.done():
+            raise ClientDisconnect
+        raise HTTPException(504, f"no response within {seconds:g} seconds; try again later")
+    finally:
+        task.cancel()
+        left.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,188 @@
+"""A server in a thread of the test process, a client for it, and bodies to send."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from clearhead.models.pretrained import ImageModel
+from clearhead.serve.app import make_app
+from clearhead.serve.config import ServeConfig
+from clearhead.serve.run import DrainingServer, listen
+
+MODEL = "/v2/models/digits"
+
+
+class Client:
+    """Requests to one port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> "Response":
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            return Response(connection.getresponse())
+        finally:
+            connection.close()
+
+    def predict(self, body: bytes) -> "Response":
+        return self.request("POST", "/v1/predict", body)
+
+    def metrics(self) -> dict[str, float]:
+        """Every line of /metrics by its name and labels."""
+        lines = self.request("GET", "/metrics").body.decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+
+class Response:
+    """A response that was read to its end."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    def json(self) -> Any:
+        """The body as strict JSON, without NaN and infinity."""
+
+        def fail(name: str) -> None:
+            raise AssertionError(name)
+
+        return json.loads(self.body, parse_constant=fail)
+
+
+class ServerThread(Client):
+    """`with ServerThread(model, **settings) as server`."""
+
+    def __init__(self, model: ImageModel, **settings: Any) -> None:
+        config = ServeConfig(**{"port": 0, "decoders": 1, **settings})
+        self.app = make_app(model, config)
+        self.server = DrainingServer(self.app, config)
+        self.listener = listen(config)
+        super().__init__(self.listener.getsockname()[1])
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        wait_until(lambda: self.server.started or not self.thread.is_alive())
+        assert self.server.started
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        self.listener.close()
+        assert not self.thread.is_alive()
+
+
+class Gate:
+    """Holds up a model's forward passes while it is closed."""
+
+    def __init__(self, model: ImageModel) -> None:
+        self.opened = threading.Event()
+        self.opened.set()
+        self.model = model
+
+    def __enter__(self) -> Self:
+        def wait(*_: object) -> None:
+            self.opened.wait(30)
+
+        self.hook = self.model.register_forward_pre_hook(wait)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+        self.hook.remove()
+
+    def close(self) -> None:
+        self.opened.clear()
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run in a thread of its own: an open browser keeps an event loop in the main one."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, coroutine).result()
+
+
+def status_of(connection: socket.socket) -> int | None:
+    """The status of the next response; None if the connection ends without one."""
+    reply = b""
+    while b"\r\n" not in reply:
+        try:
+            more = connection.recv(4096)
+        except ConnectionResetError:
+            return None
+        if not more:
+            return None
+        reply += more
+    return int(reply.split(b" ", 2)[1])
+
+
+def post(body: bytes, path: str = "/v1/predict", *headers: str) -> bytes:
+    """A whole request as bytes."""
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def drawn(number: int) -> Image.Image:
+    """Three strokes on grey paper, different for every number."""
+    random = np.random.default_rng(number)
+    image = Image.new("L", (61, 53), 240)
+    points = random.integers(8, 45, (4, 2))
+    ImageDraw.Draw(image).line([(int(x), int(y)) for x, y in points], fill=15, width=5)
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def png(number: int) -> bytes:
+    return encoded(drawn(number))
+
+
+BLANK = encoded(Image.new("L", (50, 40), 200))
+
+
+def tensor(rows: int, seed: int = 0) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Random model inputs."""
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8)
+
+
+def tensor_request(rows: int, seed: int = 0, **more: Any) -> bytes:
+    """An inference request with random model inputs."""
+    pixels = tensor(rows, seed)
+    images = {"name": "images", "shape": pixels.shape, "datatype": "UINT8"}
+    return json.dumps({"inputs": [images | {"data": pixels.ravel().tolist()}], **more}).encode()

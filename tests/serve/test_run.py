@@ -1,0 +1,142 @@
+"""Starting, logging, draining; `clearhead serve` as a process, and what it leaves behind."""
+
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from clearhead.microscope.shipped import ready_page
+from clearhead.models.pretrained import ImageModel
+
+from .command import Command, count_of, descendants, is_running
+from .server import Client, ServerThread, png, post, status_of, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+HALF = post(png(0))[:-9]
+REST = png(0)[-9:]
+
+
+@contextmanager
+def half_sent(server: Client, count: int) -> Iterator[list[socket.socket]]:
+    """Connections with a request in progress whose last bytes are missing."""
+    connections = [server.connect() for _ in range(count)]
+    for connection in connections:
+        connection.sendall(HALF)
+    wait_until(lambda: server.metrics()["clearhead_requests_in_progress"] == count)
+    yield connections
+    for connection in connections:
+        connection.close()
+
+
+def test_a_draining_server_is_not_ready_and_still_serves(model: ImageModel) -> None:
+    with ServerThread(model, drain_delay=9000.0) as server:
+        with half_sent(server, 3) as connections:
+            server.server.handle_exit(signal.SIGTERM, None)
+            ready = server.request("GET", "/v2/health/ready")
+            assert (ready.status, ready.json()) == (503, {"ready": False})
+            late = server.predict(png(1))
+            assert (late.status, late.headers["connection"]) == (200, "close")
+            for connection in connections:
+                connection.sendall(REST)
+            assert [status_of(connection) for connection in connections] == [200] * 3
+        assert not server.server.should_exit
+        server.server.handle_exit(signal.SIGTERM, None)  # the second one stops at once
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+    assert not server.server.interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopping_server_completes_requests_and_ends_incomplete_ones(
+    model: ImageModel, number: signal.Signals
+) -> None:
+    delay = 0.0 if number == signal.SIGTERM else 9000.0  # Ctrl-C has no delay
+    with (
+        ServerThread(model, drain_delay=delay, client_timeout=1.0) as server,
+        half_sent(server, 4) as (first, second, *incomplete),
+    ):
+        server.server.handle_exit(number, None)
+        for connection in (first, second):
+            connection.sendall(REST)
+            assert status_of(connection) == 200
+        assert [status_of(connection) for connection in incomplete] == [408, 408]
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+    assert server.server.interrupted == (number == signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def command() -> Iterator[Command]:
+    """`clearhead serve` with all logs; the last test of this file stops it."""
+    options = ("--decoders", "1", "--drain-delay", "0", "--access-log", "--log-level", "info")
+    with Command(*options) as started:
+        yield started
+
+
+def test_log_lines_have_time_and_level(command: Command) -> None:
+    assert command.predict(png(0)).status == 200
+    start = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO "
+    for line in (
+        r'127\.0\.0\.1:\d+ "POST /v1/predict HTTP/1\.1" 200 OK$',
+        "Started server process",
+    ):
+        assert re.search(start + line, command.output(), re.MULTILINE)
+
+
+def test_hundreds_of_requests_leave_nothing_behind(command: Command) -> None:
+    def memory() -> float:
+        return command.metrics()["process_resident_memory_bytes"]
+
+    def request(count: int) -> None:
+        for number in range(count):
+            bad = number % 10 == 9
+            response = command.predict(b"no picture" if bad else png(number % 7))
+            assert response.status == (422 if bad else 200)
+
+    request(40)
+    before = memory()
+    threads, files = count_of(command, "task"), count_of(command, "fd")
+    request(160)
+    wait_until(lambda: count_of(command, "task") <= threads and count_of(command, "fd") <= files)
+    assert memory() - before < 5e6
+
+
+@pytest.mark.unchecked
+def test_the_served_page_is_the_microscope_and_requests_only_its_own_server(
+    browser: "Browser", command: Command
+) -> None:
+    with browser.new_context() as context:
+        address = f"http://127.0.0.1:{command.port}"
+        page = context.new_page()
+        requested: list[str] = []
+        messages: list[str] = []
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        response = page.goto(address)
+        assert response is not None
+        assert response.text() == ready_page()
+        page.wait_for_selector("html[data-settled]", state="attached")
+        assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
+        assert messages == []
+
+
+def test_sigterm_ends_the_command_and_its_processes(command: Command) -> None:
+    processes = descendants(command)
+    assert len(processes) >= 3  # decoder, fork server, resource tracker
+    with half_sent(command, 1) as (connection,):
+        command.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in command.output())
+        connection.sendall(REST)
+        assert status_of(connection) == 200
+    assert command.process.wait(30) == 0
+    assert "Traceback" not in command.output()
+    wait_until(lambda: not any(map(is_running, processes)))
