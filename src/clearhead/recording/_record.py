@@ -113,9 +113,7 @@ class AttentionRecord:
     @property
     def applied(self) -> Float[Tensor, "*batch heads queries keys"]:
         """The weights as they met the values: after dropout or mixing, where the model has any."""
-        weights = self.weights
-        with unwatched(weights):
-            return run(self.after, weights)
+        return self.applied_of(self.weights)
 
     def stages(
         self, *, images: Choice = None, heads: Choice = None, queries: Choice = None
@@ -172,6 +170,11 @@ class AttentionRecord:
         if self.is_causal:
             return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
         return self.attn_mask
+
+    def applied_of(self, weights: Tensor) -> Tensor:
+        """Those weights after dropout or mixing, where the model has any."""
+        with unwatched(weights):
+            return run(self.after, weights)
 
     def context_of(self, applied: Tensor) -> Tensor:
         """Those weights · V, in the type of the model's output: for trying other weights."""
