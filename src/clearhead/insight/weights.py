@@ -173,7 +173,7 @@ def head_stages(
         InputError: If the layer has windows, or there is no such image or head.
     """
     images, heads, _ = _batch_shape(attention)
-    stages = attention.stages(images=_checked(attention, "images", image, images))
+    stages = attention.stages(batch=_checked(attention, "images", image, images))
     head = _checked(attention, "heads", head, heads) % heads
     key, value = attention.key, attention.value
     if attention.enable_gqa:
@@ -215,7 +215,7 @@ def image_weights(
         if index is not None:
             _checked(attention, what, index, size)
     if isinstance(attention, AttentionRecord):
-        stages = attention.stages(images=image, heads=head, queries=query)
+        stages = attention.stages(batch=image, heads=head, queries=query)
         return stages.weights[0], stages.masked[0] > stages.scaled[0] - MASK_OFFSET
     weights = attention[image]
     if head is not None:
