@@ -71,9 +71,9 @@ def test_blank_paper_has_no_label_and_can_be_explained(server: ServerThread) -> 
     ("body", "content_type", "message"),
     [
         (b"", "image/png", "empty"),
-        (b"no picture", "image/png", "not a picture"),
-        (png(0)[:-1], "image/png", "cut short"),
-        (*form(b"no picture"), "not a picture"),
+        (b"no picture", "image/png", "not an image"),
+        (png(0)[:-30], "image/png", "damaged or cut"),
+        (*form(b"no picture"), "not an image"),
         (*form(b""), "empty"),
         (*form(png(0), end=""), "has 0"),
         (*form(png(0), end="--X\r\n" + form(png(1))[0].decode("latin-1")[5:]), "has 2"),
