@@ -79,8 +79,8 @@ def test_the_sentence_has_the_numbers_of_the_selected_query(
     multiple = float(re.findall(r"([\d.]+)\s×", text)[0])
     assert multiple == pytest.approx(float(row[best]) * 16, abs=0.06)
     assert nine.masking.values is not None
-    after = nine.probability - float(nine.masking.values[best])
-    assert numbers[-2:] == pytest.approx([nine.probability, after], abs=0.00006)
+    after = nine.prediction.probability - float(nine.masking.values[best])
+    assert numbers[-2:] == pytest.approx([nine.prediction.probability, after], abs=0.00006)
 
 
 def test_keys_select_the_query_and_move_the_focus(open_page: Open, nine: Explanation) -> None:

@@ -15,9 +15,9 @@ from clearhead.explanation.tables import picture_csv, rank_correlations
 
 def test_json_holds_the_whole_explanation(nine: Explanation) -> None:
     data = json.loads(encode(nine, "json"))
-    assert nine.summary().items() <= data.items()
+    assert nine.prediction.to_dict().items() <= data.items()
     assert data["grid"] == {"rows": 4, "columns": 4, "prefix": []}
-    assert data["probabilities"] == list(nine.probabilities)
+    assert data["probabilities"] == list(nine.prediction.probabilities)
     for data_of_layer, layer in zip(data["layers"], nine.layers, strict=True):
         np.testing.assert_allclose(data_of_layer["weights"], layer.weights, atol=5.1e-9)
         assert (data_of_layer["name"], data_of_layer["queries"]) == (layer.name, list(range(16)))
