@@ -24,8 +24,8 @@ from .explanation._explain import explain as explain
 from .explanation.pictures import Explanation as Explanation
 from .explanation.texts import TextExplanation as TextExplanation
 from .inference import Evaluation as Evaluation
-from .inference import evaluate as evaluate
 from .inference import Prediction as Prediction
+from .inference import evaluate as evaluate
 from .inference import predict as predict
 from .microscope.page import build_page as build_page
 from .models.baselines import ConvNet as ConvNet
