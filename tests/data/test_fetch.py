@@ -239,13 +239,6 @@ def test_a_damaged_file_in_the_cache_is_replaced(server: Any, cache: Path) -> No
             assert mended.origin != "cache"
 
 
-def test_a_damaged_cache_without_a_source_is_named_in_the_error(server: Any, cache: Path) -> None:
-    (found,) = fetch(digits(server, "honest"), [LABELS])
-    found.path.write_bytes(b"?")
-    with pytest.raises(FetchError, match=r"cache \S+: damaged, .*: 1 bytes instead of 101"):
-        fetch(digits(server, "missing"), [LABELS])
-
-
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(
     server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
