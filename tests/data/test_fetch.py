@@ -167,7 +167,7 @@ def test_stalls_of_all_sources_together_are_bounded(
     assert _fetch.MAX_STALL < 28
     monkeypatch.setattr(_fetch, "MAX_STALL", 0.7)
     start = time.monotonic()
-    with pytest.raises(FetchError, match="no answer"):
+    with pytest.raises(FetchError, match="no response"):
         fetch(digits(server, "stall", "trickle", "stall_midway", "trickle_headers"))
     assert 0.6 < time.monotonic() - start < 4 * 0.7  # not one after the other
 
@@ -258,7 +258,7 @@ def test_of_many_processes_that_fetch_at_once_one_downloads(server: Any, cache: 
 def test_many_processes_with_a_dead_source_end_in_the_time_of_one(server: Any, cache: Path) -> None:
     outcomes = outcomes_of(start_children(server, 6, "stall", timeout=1.0))
     assert len(outcomes) == 6
-    assert all("FetchError: cannot get" in line and "no answer" in line for line in outcomes)
+    assert all("FetchError: cannot get" in line and "no response" in line for line in outcomes)
     assert max(float(line.split()[0]) for line in outcomes) < 6 * 1.0  # not one after the other
     assert server.requests == {"stall": 1}
     assert names_in(cache) == set()
