@@ -234,7 +234,7 @@ def _shape(record: AttentionRecord) -> LayerShape:
         windows=record.query.shape[:-3].numel(),
         heads=heads,
         queries=queries,
-        keys=record.weights.shape[-1] if record.before else record.key.shape[-2],
+        keys=record.weights.shape[-1] if record.pre_softmax else record.key.shape[-2],
     )
 
 

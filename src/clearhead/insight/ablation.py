@@ -316,14 +316,14 @@ def _without_value(record: AttentionRecord, key: int, mean: Tensor | None) -> Te
     change[..., key, :] = -record.value[..., key, :]
     if mean is not None:
         change[..., key, :] += mean[..., key, :]
-    return record.output + replace(record, value=change).context_of(record.applied)
+    return record.output + replace(record, value=change).context_from(record.applied_weights)
 
 
 def _without_key(record: AttentionRecord, key: int) -> Tensor:
     """The context with one key masked; zeros where no other key is left."""
     masked = record.masked.clone()
     masked[..., key] = -inf
-    return record.context_of(run(record.after, attention.weights(masked)))
+    return record.context_from(run(record.post_softmax, attention.weights(masked)))
 
 
 def _mean(means: Mapping[str, Tensor], record: AttentionRecord, x: Tensor, images: int) -> Tensor:

@@ -37,7 +37,7 @@ def value_norms(
         InputError: If the projection has another shape.
     """
     norms: Tensor = _head_values(attention, projection).norm(dim=-1)
-    weights = attention.applied
+    weights = attention.applied_weights
     weighted: Tensor = weights.abs() * norms[..., None, :].to(weights)
     return weighted
 

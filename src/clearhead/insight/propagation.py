@@ -245,7 +245,7 @@ def _output_gradients(
     """∂y/∂output of every recorded attention."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
-    outputs = [record.produced for record in recording.records]
+    outputs = [record.raw_output for record in recording.records]
     if not score.requires_grad or not all(x.requires_grad for x in outputs):
         raise InputError(
             "the score or a recorded layer has no gradient; run the model inside "
@@ -277,11 +277,11 @@ def _weight_gradient(
     if record.enable_gqa:
         value = value.repeat_interleave(weights.shape[-3] // value.shape[-3], dim=-3)
     applied = output_gradient.to(weights) @ value.transpose(-2, -1)
-    if not record.after:
+    if not record.post_softmax:
         return applied
     with torch.enable_grad():
         leaf = weights.requires_grad_()
-        (gradient,) = torch.autograd.grad(run(record.after, leaf), leaf, applied)
+        (gradient,) = torch.autograd.grad(run(record.post_softmax, leaf), leaf, applied)
     return gradient
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, check_tokens
-from clearhead.recording._record import AttentionRecord, Choice, chosen
+from clearhead.recording._record import AttentionRecord, Index, select
 
 # No additive position bias is as large; the smallest of the usual masks subtract 10,000.
 MASK_OFFSET = 9_000.0
@@ -190,7 +190,7 @@ def head_stages(
     scale = attention.scale
     if isinstance(scale, Tensor):
         scale = float(scale.expand(images, heads, 1, 1)[image, head, 0, 0])
-    stages = attention.stages(images=image)
+    stages = attention.stages(batch=image)
     return HeadStages(
         layer=attention.name,
         head=head,
@@ -210,7 +210,7 @@ def head_stages(
 
 
 def image_weights(
-    attention: Weights, image: int, *, heads: Choice = None, queries: Choice = None
+    attention: Weights, image: int, *, heads: Index = None, queries: Index = None
 ) -> Float[Tensor, "heads queries keys"]:
     """The weights of one image; `InputError` for a layer with windows."""
     _check_batch(attention)
@@ -218,16 +218,16 @@ def image_weights(
 
 
 def weights_of(
-    attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
 ) -> Float[Tensor, "*batch heads queries keys"]:
-    """The weights of a record, or those given as a tensor; only what is chosen is computed."""
+    """The weights of a record, or those given as a tensor; only what is select is computed."""
     if isinstance(attention, AttentionRecord):
-        return attention.stages(images=images, heads=heads, queries=queries).weights
-    return chosen(attention, images=images, heads=heads, queries=queries)
+        return attention.stages(batch=images, heads=heads, queries=queries).weights
+    return select(attention, batch=images, heads=heads, queries=queries)
 
 
 def visible_of(
-    attention: Weights, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
 ) -> Bool[Tensor, "*batch heads queries keys"]:
     """Which keys each query may attend to: those whose scores the mask does not lower out of reach.
 
@@ -236,7 +236,7 @@ def visible_of(
     every key counts as visible.
     """
     if isinstance(attention, AttentionRecord):
-        stages = attention.stages(images=images, heads=heads, queries=queries)
+        stages = attention.stages(batch=images, heads=heads, queries=queries)
         return ~(stages.masked <= stages.scaled - MASK_OFFSET)
     weights = weights_of(attention, images=images, heads=heads, queries=queries)
     return torch.ones_like(weights, dtype=torch.bool)
