@@ -211,7 +211,5 @@ def _open_board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ConfigError(
-            "TensorBoard is not installed; pip install 'clearhead[tensorboard]'"
-        ) from error
+        raise ConfigError("TensorBoard is not installed: pip install tensorboard") from error
     return SummaryWriter(str(folder / "tensorboard"))
