@@ -30,8 +30,8 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import measure_heads
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, new_figure
 from clearhead.insight.tokens import Grid, coordinates, grid_of
+from clearhead.models import build, load
 from clearhead.models.baselines import ConvNet
-from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
