@@ -1,8 +1,12 @@
 """The names that users see: all there, all lazy, all documented."""
 
+import ast
 import importlib
+import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +55,24 @@ def test_importing_clearhead_imports_nothing_heavy() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         getattr(clearhead, "no_such_" + "name")
+
+
+def test_names_in_messages_and_docstrings_resolve() -> None:
+    """Such as in "for models of timm use clearhead.explain"."""
+    pattern = re.compile(r"\bclearhead(?:\.[A-Za-z_]\w*)+")
+    folder = Path(clearhead.__file__).parent
+    unresolved = []
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names = pattern.findall(node.value)
+                unresolved += [(path.name, name) for name in names if not _resolves(name)]
+    assert unresolved == []
+
+
+def _resolves(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True

@@ -23,10 +23,10 @@ from .errors import ClearheadError as ClearheadError
 from .explanation._explain import explain as explain
 from .explanation.pictures import Explanation as Explanation
 from .explanation.texts import TextExplanation as TextExplanation
-from .inference._evaluate import Evaluation as Evaluation
-from .inference._evaluate import evaluate as evaluate
-from .inference._predict import Prediction as Prediction
-from .inference._predict import predict as predict
+from .inference import Evaluation as Evaluation
+from .inference import Prediction as Prediction
+from .inference import evaluate as evaluate
+from .inference import predict as predict
 from .microscope.page import build_page as build_page
 from .models.baselines import ConvNet as ConvNet
 from .models.baselines import PatchMLP as PatchMLP

@@ -120,7 +120,7 @@ def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
     [
         (
             ["--layers", "head*"],
-            "layers='head*' fits none of the 6 attention layers: blocks.0.attn",
+            "there is no layer 'head*' among the 6: blocks.0.attn",
         ),
         (["--out", "x.pdf"], "--out names an HTML file or a folder, got 'x.pdf'"),
         (["--model", "hf:"], "hf: names no model"),

@@ -110,7 +110,9 @@ def test_explained_weights_are_those_that_transformers_returns(
     explanation = explain(classifier, photo)
     for layer, weights in zip(explanation.layers, output.attentions, strict=True):
         torch.testing.assert_close(layer.weights, weights, atol=1e-6, rtol=1e-5)
-    np.testing.assert_allclose(explanation.probabilities, output.logits.softmax(1)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        explanation.prediction.probabilities, output.logits.softmax(1)[0], rtol=1e-5
+    )
     assert all(influence.values is not None for influence in explanation.influences.values())
 
 
@@ -124,7 +126,7 @@ def test_a_folder_without_a_processor_is_opened_with_a_warning(
     assert "no image processor is saved" in warning
     model_input = classifier.preprocess(photo)
     torch.testing.assert_close(model_input.inputs[0], model_input.pixels / 255 * 2 - 1)
-    assert explain(classifier, photo).warnings[0] == warning
+    assert explain(classifier, photo).prediction.warnings[0] == warning
 
 
 def test_missing_weights_are_a_warning(tmp_path: Path) -> None:
@@ -217,11 +219,11 @@ def test_a_folder_of_another_library_is_refused_with_its_own_name(
     own = tmp_path / "own"
     build(ViTConfig(depth=1)).save_pretrained(own)
     assert refusal(f"timm:{hf_folder}") == (
-        f"{hf_folder} holds no model of timm (its config.json names no architecture); "
+        f"{hf_folder} holds no model of timm (transformers wrote its config.json); "
         f"hf:{hf_folder} for a model of transformers"
     )
     assert refusal(f"hf:{timm_folder}") == (
-        f"{timm_folder} holds no model of transformers (its config.json names no model_type); "
+        f"{timm_folder} holds no model of transformers (timm wrote its config.json); "
         f"timm:{timm_folder} for a model of timm"
     )
     assert refusal(f"timm:{own}").endswith(f"; {own} for a model of Clearhead")

@@ -43,19 +43,22 @@ def test_weights_and_prediction_are_those_of_a_forward_pass_by_hand(
     weights = torch.stack([layer.weights[0] for layer in nine.layers]).double()
     torch.testing.assert_close(weights, plain_weights(model, inputs), atol=2e-6, rtol=0)
     probabilities = plain_probabilities(model, inputs)[0]
-    np.testing.assert_allclose(nine.probabilities, probabilities, atol=1e-6)
-    assert (nine.label, nine.probability) == ("9", max(nine.probabilities))
-    assert nine.runner_up_probability == sorted(nine.probabilities)[-2]
-    assert nine.runner_up == str(int(probabilities.argsort()[-2]))
+    np.testing.assert_allclose(nine.prediction.probabilities, probabilities, atol=1e-6)
+    assert (nine.prediction.label, nine.prediction.probability) == (
+        "9",
+        max(nine.prediction.probabilities),
+    )
+    assert nine.prediction.runner_up_probability == sorted(nine.prediction.probabilities)[-2]
+    assert nine.prediction.runner_up == str(int(probabilities.argsort()[-2]))
 
 
 def test_the_prediction_is_that_of_predict(digits: list[Path]) -> None:
     model = ch.load()
     for path in digits[::5]:
         explained, predicted = explain(model, path), ch.predict(model, path)
-        assert explained.label == predicted.label
-        assert explained.warnings == predicted.warnings
-        assert explained.probability == pytest.approx(predicted.probability, abs=1e-5)
+        assert explained.prediction.label == predicted.label
+        assert explained.prediction.warnings == predicted.warnings
+        assert explained.prediction.probability == pytest.approx(predicted.probability, abs=1e-5)
 
 
 def test_masking_is_the_fall_when_no_token_may_attend_to_a_patch(
@@ -152,7 +155,8 @@ def test_chosen_layers_are_kept_and_all_are_verified(digits: list[Path]) -> None
     explanation = explain("digits", digits[3], layers=[0, "blocks.4.*", -1])
     kept = ["blocks.0.attn", "blocks.4.attn", "blocks.5.attn"]
     assert [layer.name for layer in explanation.layers] == kept
-    assert explanation.omitted_layers == ("blocks.1.attn", "blocks.2.attn", "blocks.3.attn")
+    omitted = ["blocks.1.attn", "blocks.2.attn", "blocks.3.attn"]
+    assert explanation.to_dict()["omitted_layers"] == omitted
     assert len(explanation.proofs) == 6
     whole = explain("digits", digits[3])
     assert torch.equal(explanation.layers[1].weights, whole.layers[4].weights)
@@ -163,8 +167,8 @@ def test_chosen_layers_are_kept_and_all_are_verified(digits: list[Path]) -> None
 
 def test_an_empty_picture_has_no_prediction() -> None:
     explanation = explain("digits", np.zeros((40, 30), dtype=np.uint8))
-    assert (explanation.label, explanation.probabilities) == (None, ())
-    assert explanation.warnings == ("no digit found",)
+    assert (explanation.prediction.label, explanation.prediction.probabilities) == (None, ())
+    assert explanation.prediction.warnings == ("no digit found",)
     assert explanation.image == "picture"
     assert len(explanation.layers) == 6
     assert explanation.rollout.values is not None
@@ -183,7 +187,7 @@ def test_a_class_token_is_part_of_the_grid(photo: Path) -> None:
     explanation = explain(model, photo, name="my photo")
     assert explanation.grid == Grid(5, 3, 1, ("class token",))
     assert [layer.weights.shape for layer in explanation.layers] == [(1, 3, 16, 16)] * 2
-    assert all(layer.on_grid and layer.is_complete for layer in explanation.layers)
+    assert all(layer.on_grid and len(layer.queries) == 16 for layer in explanation.layers)
     assert (explanation.image, explanation.model) == ("my photo", "VisionTransformer")
     assert explanation.pixels.shape == (3, 30, 21)
     assert not explanation.is_ink
@@ -224,7 +228,7 @@ def test_a_model_without_a_known_grid_still_has_its_matrices() -> None:
     assert explanation.grid is None
     (layer,) = explanation.layers
     assert (layer.name, layer.on_grid, layer.weights.shape) == ("attention", False, (1, 2, 7, 7))
-    assert explanation.label in classifier.class_names
+    assert explanation.prediction.label in classifier.class_names
     for influence in (explanation.rollout, explanation.relevance, explanation.masking):
         assert influence.values is None
         assert "does not say where its patches lie" in influence.reason
@@ -262,7 +266,7 @@ def test_windows_with_as_many_tokens_as_the_grid_are_not_on_it() -> None:
 
 def test_a_broken_picture_and_an_unknown_model_are_errors(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
-    with pytest.raises(ImageError, match=r"notes\.png: .*not a picture"):
+    with pytest.raises(ImageError, match=r"notes\.png: .*not an image"):
         explain("digits", tmp_path / "notes.png")
     with pytest.raises(
         InputError, match=r"got Linear; .*say how pictures are preprocessed: ImageClassifier\("

@@ -155,7 +155,7 @@ def test_the_referent_is_predicted_only_where_the_question_applies() -> None:
         ("  \n", {}, "at least one word", InputError),
         ("dog " * 33, {}, "33 words and signs, this model takes at most 32", InputError),
         (SENTENCE, {"word": "cat"}, "no word 'cat' in this text; there are: the, dog", InputError),
-        (SENTENCE, {"layers": 2}, "layers=2 fits none of the 2 attention layers", CaptureError),
+        (SENTENCE, {"layers": 2}, r"there is no layer L3 \(index 2\) among the 2", CaptureError),
         (SENTENCE, {"heads": 4}, "has 4 heads, numbered from 0; got 4", InputError),
         (b"SENTENCE", {}, "sentences is a text model; give a text, got a bytes", InputError),
     ],

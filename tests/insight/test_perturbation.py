@@ -15,7 +15,6 @@ from clearhead.insight.perturbation import (
     Baseline,
     Curves,
     deletion_curves,
-    insertion_curves,
     random_orders,
     ranked,
 )
@@ -124,10 +123,11 @@ def test_curves_follow_the_probability_as_patches_are_deleted_or_inserted(
     counts = {None: list(range(16)), 4: [0, 4, 8, 11, 15], 1: [0, 15]}[steps]
     if not deletion:
         counts = [15 - count for count in reversed(counts)]
-    make = deletion_curves if deletion else insertion_curves
-    result = make(
-        MODEL, IMAGES, ORDER, CLASSES, grid=GRID, baseline=CONSTANT, steps=steps, batch_size=3
+    order = ORDER if deletion else ORDER.flip(1)
+    result = deletion_curves(
+        MODEL, IMAGES, order, CLASSES, grid=GRID, baseline=CONSTANT, steps=steps, batch_size=3
     )
+    result = result if deletion else result.reversed()
     np.testing.assert_allclose(result.fractions, np.array(counts) / 15, atol=1e-15)
     expected = by_loops(ORDER, counts, deletion=deletion)
     np.testing.assert_allclose(result.probabilities, expected, rtol=1e-9)

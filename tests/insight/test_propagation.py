@@ -84,13 +84,9 @@ def test_every_row_of_rollout_is_a_distribution(
     torch.testing.assert_close(result.sum(dim=-1), torch.ones(5, 7, dtype=torch.float64))
 
 
-def test_rows_and_not_columns_are_scaled_to_sum_to_one() -> None:
-    weights = torch.tensor([[[[0.9, 0.1], [0.6, 0.4]], [[0.2, 0.8], [0.5, 0.5]]]])
-    result = rollout([weights], residual=0.0, head_fusion="max")
-    expected = torch.tensor([[[0.9 / 1.7, 0.8 / 1.7], [0.6 / 1.1, 0.5 / 1.1]]])
-    torch.testing.assert_close(result, expected.double())
-    nothing = rollout([torch.zeros(1, 2, 3, 3)])  # a token that attends to nothing keeps its own
-    assert torch.equal(nothing[0], torch.eye(3, dtype=torch.float64))
+def test_a_token_that_attends_to_nothing_keeps_its_own() -> None:
+    result = rollout([torch.zeros(1, 2, 3, 3)])
+    assert torch.equal(result[0], torch.eye(3, dtype=torch.float64))
 
 
 def test_rollout_of_a_recording_is_that_of_its_weights() -> None:

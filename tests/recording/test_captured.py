@@ -15,9 +15,9 @@ from .independent import attention, normal
 def see(*shapes: tuple[int, int]) -> Recording:
     """One attention for each pair of numbers: queries, keys."""
     with ch.capture() as seen:
-        for place, (queries, keys) in enumerate(shapes):
+        for call_site, (queries, keys) in enumerate(shapes):
             F.scaled_dot_product_attention(
-                normal(2, 3, queries, 11, seed=place), *(normal(2, 3, keys, 11, seed=9),) * 2
+                normal(2, 3, queries, 11, seed=call_site), *(normal(2, 3, keys, 11, seed=9),) * 2
             )
     return seen
 
@@ -38,18 +38,18 @@ def test_it_is_a_mapping_in_the_order_of_the_calls() -> None:
 def test_names_and_places_that_are_not_there() -> None:
     with pytest.raises(KeyError, match=r"'blocks.*attention, attention#2"):
         SEEN["blocks.3.attn"]
-    for place in (2, -3):
+    for call_site in (2, -3):
         with pytest.raises(IndexError, match="2"):
-            SEEN[place]
+            SEEN[call_site]
 
 
 def test_as_transformers_gives_them() -> None:
     given = SEEN.to_hf()
     assert isinstance(given, tuple)
     assert [w.shape for w in given] == [(2, 3, 5, 5)] * 2
-    for place, weights in enumerate(given):
+    for call_site, weights in enumerate(given):
         key = normal(2, 3, 5, 11, seed=9)
-        expected = attention(normal(2, 3, 5, 11, seed=place), key, key)
+        expected = attention(normal(2, 3, 5, 11, seed=call_site), key, key)
         np.testing.assert_allclose(weights, expected.weights, atol=1e-12)
 
 

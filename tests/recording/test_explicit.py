@@ -377,7 +377,7 @@ def test_weights_are_those_before_dropout_and_the_proof_still_holds() -> None:
         record = see(code)
         expected = attention(Q, K, V)
         close(record.weights, expected.weights)
-        dropped = array(record.applied)
+        dropped = array(record.applied_weights)
         assert 0.2 < (dropped == 0.0).mean() < 0.6
         kept = dropped != 0.0
         np.testing.assert_allclose(dropped[kept], (expected.weights / 0.6)[kept], rtol=1e-12)
@@ -385,18 +385,18 @@ def test_weights_are_those_before_dropout_and_the_proof_still_holds() -> None:
 
 
 def test_heads_mixed_before_and_after_the_softmax() -> None:
-    before, after = normal(3, 3, seed=5), normal(3, 3, seed=6)
+    pre_softmax, post_softmax = normal(3, 3, seed=5), normal(3, 3, seed=6)
 
     def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scores = torch.einsum("bhqk,hg->bgqk", q @ k.mT * SCALE, nn.Parameter(before))
-        weights = torch.einsum("bhqk,hg->bgqk", scores.softmax(-1), nn.Parameter(after))
+        scores = torch.einsum("bhqk,hg->bgqk", q @ k.mT * SCALE, nn.Parameter(pre_softmax))
+        weights = torch.einsum("bhqk,hg->bgqk", scores.softmax(-1), nn.Parameter(post_softmax))
         return weights @ v
 
     record = see(code)
-    masked = np.einsum("bhqk,hg->bgqk", attention(Q, K, V).scaled, before.numpy())
+    masked = np.einsum("bhqk,hg->bgqk", attention(Q, K, V).scaled, pre_softmax.numpy())
     close(record.masked, masked)
     close(record.weights, softmax(masked))
-    close(record.applied, np.einsum("bhqk,hg->bgqk", softmax(masked), after.numpy()))
+    close(record.applied_weights, np.einsum("bhqk,hg->bgqk", softmax(masked), post_softmax.numpy()))
 
 
 def test_a_product_without_softmax_and_a_softmax_without_product_are_no_attention() -> None:

@@ -122,7 +122,7 @@ def test_one_key_head_for_all_by_broadcasting() -> None:
     record, _ = captured(q, k, v)
     expected = attention(q, k, v)
     same_stages(record, expected)
-    part = record.stages(images=1, heads=2)
+    part = record.stages(batch=1, heads=2)
     np.testing.assert_allclose(part.weights, expected.weights[1:2, 2:3], atol=1e-12)
 
 
@@ -131,7 +131,7 @@ def test_keys_shared_by_the_whole_batch_by_broadcasting() -> None:
     record, _ = captured(q, k, v, attn_mask=BOOL)
     expected = attention(q, k, v, BOOL)
     same_stages(record, expected)
-    part = record.stages(images=1, heads=[0, 2])
+    part = record.stages(batch=1, heads=[0, 2])
     np.testing.assert_allclose(part.weights, expected.weights[1:2][:, [0, 2]], atol=1e-12)
 
 
@@ -141,7 +141,7 @@ def test_queries_shared_by_the_whole_batch_by_broadcasting() -> None:
     record, _ = captured(q, k, v, attn_mask=mask)
     expected = attention(q, k, v, mask)
     same_stages(record, expected)
-    part = record.stages(images=1, queries=[4])
+    part = record.stages(batch=1, queries=[4])
     np.testing.assert_allclose(part.context, expected.context[1:2, :, 4:5], atol=1e-12)
 
 

@@ -32,7 +32,7 @@ def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.mT * 11**-0.5).masked_fill(~MASK, -torch.inf).softmax(-1) @ v
 
 
-def turned(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Tokens before heads in what comes out."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * 11**-0.5
@@ -40,7 +40,7 @@ def turned(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.einsum("bhqk,bkhd->bqhd", weights, v).transpose(1, 2)
 
 
-WAYS = (fused, explicit, turned)
+WAYS = (fused, explicit, transposed)
 
 
 def logit(output: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def test_the_gradient_with_respect_to_the_weights(way: Callable[..., Tensor]) ->
     with ch.capture(gradients=True) as seen:
         output = way(*inputs())
     record = seen[0]
-    (gradient,) = torch.autograd.grad(logit(output), record.produced)
+    (gradient,) = torch.autograd.grad(logit(output), record.raw_output)
     gradient = record.layout.canonical(gradient)
     with_respect_to_weights, with_respect_to_output = by_autograd()
     close(gradient, array(with_respect_to_output))
@@ -73,7 +73,7 @@ def test_the_gradient_with_respect_to_grouped_weights() -> None:
     q.requires_grad_()
     with ch.capture(gradients=True) as seen:
         output = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
-    (gradient,) = torch.autograd.grad(output.square().sum(), seen[0].produced)
+    (gradient,) = torch.autograd.grad(output.square().sum(), seen[0].raw_output)
     k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
     weights = (q @ k.mT * 11**-0.5).softmax(-1).detach().requires_grad_()
     (expected,) = torch.autograd.grad((weights @ v).square().sum(), weights)
@@ -88,7 +88,7 @@ def test_the_gradient_in_a_layer_of_torch(needed: bool) -> None:
     with ch.capture(gradients=True) as seen:
         output, _ = layer(x, x, x, need_weights=needed)
     record = seen[0]
-    (gradient,) = torch.autograd.grad(output.square().sum(), record.produced, retain_graph=True)
+    (gradient,) = torch.autograd.grad(output.square().sum(), record.raw_output, retain_graph=True)
     gradient = record.layout.canonical(gradient)
     assert gradient.shape == record.output.shape == (2, 3, 5, 4)
 
@@ -168,7 +168,7 @@ BIAS = nn.Parameter(normal(3, 5, 7, seed=4))
 HELD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "fused": fused,
     "explicit": explicit,
-    "turned": turned,
+    "turned": transposed,
     "fused dropout": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=0.2),
     "explicit dropout": lambda q, k, v: F.dropout((q @ k.mT).softmax(-1), 0.2) @ v,
     "fused bias": lambda q, k, v: F.scaled_dot_product_attention(

@@ -180,7 +180,7 @@ def test_other_weights_can_be_tried() -> None:
     q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
 
     def evenly(seen: AttentionRecord) -> Tensor:
-        return seen.context_of(torch.full_like(seen.weights, 1 / 7))
+        return seen.context_from(torch.full_like(seen.weights, 1 / 7))
 
     with ch.intervene(evenly):
         found = F.scaled_dot_product_attention(q, k, v)
@@ -196,7 +196,7 @@ def test_one_key_can_be_hidden() -> None:
     def hide(seen: AttentionRecord) -> Tensor:
         masked = seen.masked
         masked[..., 6] = -math.inf
-        return seen.context_of(masked.softmax(-1))
+        return seen.context_from(masked.softmax(-1))
 
     with ch.intervene(hide):
         found = F.scaled_dot_product_attention(q, k, v)
@@ -264,7 +264,7 @@ def test_what_a_change_computes_is_not_captured() -> None:
     model, inputs = two_layers()
 
     def look(seen: AttentionRecord) -> Tensor:
-        return seen.context_of(seen.stages().weights)
+        return seen.context_from(seen.stages().weights)
 
     with ch.capture() as seen, ch.intervene(look):
         logits(model, inputs)
@@ -315,7 +315,7 @@ def test_gradients_flow_through_a_change() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_its_type(dtype: torch.dtype) -> None:
     q = normal(2, 3, 5, 4, dtype=dtype)
-    with ch.intervene(lambda seen: seen.context_of(seen.weights)):
+    with ch.intervene(lambda seen: seen.context_from(seen.weights)):
         assert F.scaled_dot_product_attention(q, q, q).dtype == dtype
         assert ((q @ q.mT).softmax(-1) @ q).dtype == dtype
 

@@ -178,7 +178,7 @@ def test_sinks_beside_the_keys_take_part_of_every_row() -> None:
     with torch.no_grad():
         own = model(**TEXT, output_attentions=True).attentions
     for record, expected in zip(seen.records, own, strict=True):
-        np.testing.assert_allclose(record.applied[0], expected[0], atol=1e-6)
+        np.testing.assert_allclose(record.applied_weights[0], expected[0], atol=1e-6)
         assert record.weights.sum(-1).sub(1.0).abs().max() < 1e-6
 
 

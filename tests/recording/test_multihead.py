@@ -205,7 +205,7 @@ def test_dropout_in_training_thins_out_what_is_applied_and_not_the_weights(neede
     record, _ = see(module, X, Y, Y, need_weights=needed)
     stages = expected(module, X, Y)
     close(record.weights, stages.weights)
-    dropped = array(record.applied)
+    dropped = array(record.applied_weights)
     kept = dropped != 0.0
     assert 0.3 < kept.mean() < 0.9
     np.testing.assert_allclose(dropped[kept], (stages.weights / 0.6)[kept], rtol=1e-9)
@@ -217,12 +217,12 @@ def test_what_looking_in_draws_from_no_generator() -> None:
     module = layer(dropout=0.4).train()
     torch.manual_seed(1)
     plain, _ = module(X, Y, Y)
-    after = torch.rand(())
+    post_softmax = torch.rand(())
     torch.manual_seed(1)
     record, (output, _) = see(module, X, Y, Y)
     assert output.equal(plain)
-    assert record.applied.ne(0.0).any()
-    assert torch.rand(()).equal(after)
+    assert record.applied_weights.ne(0.0).any()
+    assert torch.rand(()).equal(post_softmax)
 
 
 def test_a_padded_sequence_with_nothing_to_attend_is_never_passed_as_proved() -> None:

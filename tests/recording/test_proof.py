@@ -72,14 +72,14 @@ PLANTED: dict[str, Callable[[AttentionRecord], AttentionRecord]] = {
     "no scale": lambda r: replace(r, scale=1.0),
     "heads swapped in the queries": lambda r: replace(r, query=r.query[:, [1, 0, 2]]),
     "heads swapped in the values": lambda r: replace(r, value=r.value[:, [0, 2, 1]]),
-    "heads swapped in the output": lambda r: replace(r, produced=r.produced[:, [1, 0, 2]]),
+    "heads swapped in the output": lambda r: replace(r, raw_output=r.raw_output[:, [1, 0, 2]]),
     "keys permuted": lambda r: replace(r, key=r.key[:, :, torch.arange(7).roll(1)]),
     "values permuted": lambda r: replace(r, value=r.value[:, :, torch.arange(7).roll(1)]),
     "images swapped": lambda r: replace(r, query=r.query.flip(0)),
-    "another output": lambda r: replace(r, produced=r.produced * 1.5),
-    "an output of zeros": lambda r: replace(r, produced=torch.zeros_like(r.produced)),
-    "one number wrong": lambda r: replace(r, produced=one_wrong(r.produced)),
-    "a NaN": lambda r: replace(r, produced=one_wrong(r.produced, math.nan)),
+    "another output": lambda r: replace(r, raw_output=r.raw_output * 1.5),
+    "an output of zeros": lambda r: replace(r, raw_output=torch.zeros_like(r.raw_output)),
+    "one number wrong": lambda r: replace(r, raw_output=one_wrong(r.raw_output)),
+    "a NaN": lambda r: replace(r, raw_output=one_wrong(r.raw_output, math.nan)),
 }
 
 
@@ -112,7 +112,7 @@ def test_a_mask_that_was_dropped_or_turned_round_is_caught(dtype: torch.dtype) -
                 wrong.verify()
     record = see(steps, dtype)[0]
     with pytest.raises(UnfaithfulCaptureError):
-        Recording({"attention": replace(record, before=())}).verify()
+        Recording({"attention": replace(record, pre_softmax=())}).verify()
 
 
 @pytest.mark.parametrize("code", ATTENTIONS)
@@ -286,8 +286,8 @@ def test_an_attention_too_large_for_one_piece_is_proved_piece_by_piece(
     with ch.capture() as seen:
         F.scaled_dot_product_attention(q, k, v, attn_mask=each)
     whole = seen.verify()[0]
-    monkeypatch.setattr(sys.modules["clearhead.recording._proof"], "CELLS", 2 * 3 * 7 * 7)
+    monkeypatch.setattr(sys.modules["clearhead.recording._proof"], "MAX_ELEMENTS", 2 * 3 * 7 * 7)
     assert seen.verify()[0].output_error == pytest.approx(whole.output_error, rel=0.5, abs=1e-16)
-    wrong = replace(seen[0], produced=one_wrong(seen[0].produced))
+    wrong = replace(seen[0], raw_output=one_wrong(seen[0].raw_output))
     with pytest.raises(UnfaithfulCaptureError, match="differs"):
         Recording({"attention": wrong}).verify()

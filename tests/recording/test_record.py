@@ -32,9 +32,9 @@ def in_steps() -> AttentionRecord:
 
 
 CHOICES: list[dict[str, Any]] = [
-    {"images": 1},
-    {"images": -1},
-    {"images": [1, 0]},
+    {"batch": 1},
+    {"batch": -1},
+    {"batch": [1, 0]},
     {"heads": 2},
     {"heads": [2, 0]},
     {"heads": slice(1, None)},
@@ -42,8 +42,8 @@ CHOICES: list[dict[str, Any]] = [
     {"queries": -2},
     {"queries": [4, 0, 1]},
     {"queries": slice(1, 4)},
-    {"images": 0, "heads": 1, "queries": 2},
-    {"images": slice(0, 1), "heads": [2], "queries": slice(None, None, 2)},
+    {"batch": 0, "heads": 1, "queries": 2},
+    {"batch": slice(0, 1), "heads": [2], "queries": slice(None, None, 2)},
 ]
 
 
@@ -68,12 +68,12 @@ def test_a_part_is_what_the_whole_has_there(
     record: AttentionRecord, choice: dict[str, Any]
 ) -> None:
     part, whole = record.stages(**choice), record.stages()
-    places = []
-    for axis, size in (("images", 2), ("heads", 3), ("queries", 5)):
-        chosen = choice.get(axis, slice(None))
-        places.append(np.atleast_1d(np.arange(size)[chosen]))
+    indices = []
+    for axis, size in (("batch", 2), ("heads", 3), ("queries", 5)):
+        entries = choice.get(axis, slice(None))
+        indices.append(np.atleast_1d(np.arange(size)[entries]))
     for found, full in zip(part, whole, strict=True):
-        expected = full.numpy()[np.ix_(*places)]
+        expected = full.numpy()[np.ix_(*indices)]
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-13)
 
@@ -83,21 +83,21 @@ def test_a_part_of_grouped_queries_has_the_right_keys() -> None:
     with ch.capture() as seen:
         F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
     expected = attention(q, k, v)
-    part = seen[0].stages(heads=[5, 2, 3], images=1, queries=4)
+    part = seen[0].stages(heads=[5, 2, 3], batch=1, queries=4)
     for found, full in zip(part, expected, strict=True):
         np.testing.assert_allclose(found, full[1:2, [5, 2, 3], 4:5], atol=1e-12)
 
 
 def test_heads_images_and_queries_that_are_not_there() -> None:
-    for choice in ({"images": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
+    for choice in ({"batch": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
         with pytest.raises(ChoiceError, match=r"^there are \d+ \w+, numbered 0 … \d+; got -?\d+$"):
             fused().stages(**choice)
 
 
 def test_weights_that_were_tried_give_their_context() -> None:
     record = fused()
-    np.testing.assert_allclose(record.context_of(record.weights), record.output, atol=1e-12)
-    assert record.context_of(torch.zeros_like(record.weights)).eq(0.0).all()
+    np.testing.assert_allclose(record.context_from(record.weights), record.output, atol=1e-12)
+    assert record.context_from(torch.zeros_like(record.weights)).eq(0.0).all()
 
 
 def test_half_precision_is_computed_in_single() -> None:
@@ -115,18 +115,18 @@ class Fused:
         return F.scaled_dot_product_attention(q, k, v)
 
 
-class Explicit:
+class OperationTracker:
     @staticmethod
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return (q @ k.mT * 11**-0.5).softmax(-1) @ v
 
 
-@pytest.mark.parametrize("way", [Fused, Explicit])
+@pytest.mark.parametrize("way", [Fused, OperationTracker])
 @pytest.mark.parametrize("which", ["query", "key", "value", "output"])
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("inference", [False, True])
 def test_changes_in_place_afterwards_are_noticed(
-    way: type[Fused] | type[Explicit], which: str, gradients: bool, inference: bool
+    way: type[Fused] | type[OperationTracker], which: str, gradients: bool, inference: bool
 ) -> None:
     with torch.inference_mode(inference):
         q, k, v = triple()
@@ -146,10 +146,10 @@ def test_changes_in_place_afterwards_are_noticed(
                 look()
 
 
-@pytest.mark.parametrize("way", [Fused, Explicit])
+@pytest.mark.parametrize("way", [Fused, OperationTracker])
 @pytest.mark.parametrize("inference", [False, True])
 def test_copies_are_safe_from_changes_in_place(
-    way: type[Fused] | type[Explicit], inference: bool
+    way: type[Fused] | type[OperationTracker], inference: bool
 ) -> None:
     with torch.inference_mode(inference):
         q, k, v = triple()
@@ -270,6 +270,6 @@ def test_a_record_holds_tokens_and_no_matrix_of_tokens_by_tokens(code: Any, copi
 
 def test_looking_keeps_nothing() -> None:
     record = fused()
-    before = storages(record)
+    pre_softmax = storages(record)
     assert record.weights is not record.weights
-    assert storages(record) == before
+    assert storages(record) == pre_softmax

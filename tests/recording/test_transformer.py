@@ -114,7 +114,7 @@ def test_a_whole_transformer_trains_with_dropout() -> None:
         *(f"decoder.layers.{i}.{part}" for i in (0, 1) for part in ("self_attn", "multihead_attn")),
     )
     assert [proof.holds for proof in seen.verify()] == [True] * 5
-    assert all(record.applied.eq(0.0).any() for record in seen.records)
+    assert all(record.applied_weights.eq(0.0).any() for record in seen.records)
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,10 @@ from typing import Self
 
 from .server import Client, wait_until
 
+# A prefix for commands that must end even if the test run is killed.
+ENDS_WITH_TESTS = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+SERVE = (sys.executable, "-m", "clearhead", "serve", "--port", "0")
+
 
 class Command(Client):
     """`with Command("--option", "value") as server`; it is killed at the end."""
@@ -19,7 +24,7 @@ class Command(Client):
         # a file, not a pipe: the server must not wait for a reader
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "clearhead", "serve", "--port", "0", *options],
+            [*ENDS_WITH_TESTS, *SERVE, *options],
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,

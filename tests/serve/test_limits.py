@@ -104,22 +104,6 @@ def test_an_incomplete_body_ends_in_408_while_others_are_served(
             pass
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [
-        b"\x16\x03\x01 hello\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        post(b"ab", "/v1/predict", "Content-Length: 3"),
-        post(b"ab", "/v1/predict", "Transfer-Encoding: chunked"),
-    ],
-    ids=["TLS", "negative length", "two lengths", "length and chunks"],
-)
-def test_what_is_not_http_is_refused(server: ServerThread, junk: bytes) -> None:
-    with server.connect() as connection:
-        connection.sendall(junk)
-        assert status_of(connection) == 400
-
-
 def test_metrics_equal_the_clients_counts(server: ServerThread) -> None:
     requests: list[tuple[str, str, bytes | None]] = [
         *[("POST", "/v1/predict", png(number)) for number in range(5)],

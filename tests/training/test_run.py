@@ -11,10 +11,12 @@ import torch
 from PIL import Image, ImageDraw
 
 import clearhead as ch
+from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig
 from clearhead.training import TextTrainConfig, TrainConfig, TrainingState
-from clearhead.training.run import Run, fitted, minutes
+from clearhead.training._folder import Run, minutes
+from clearhead.training.run import fitted
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
@@ -99,7 +101,14 @@ def _draw(pen: ImageDraw.ImageDraw, name: str, chance: random.Random) -> None:
 def test_a_recipe_learns_from_a_folder_of_a_few_dozen_pictures(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trained = ch.train("quick", data=shapes, out=tmp_path / "out", device="cpu", compile=False)
+    trained = ch.train(
+        "quick",
+        data=shapes,
+        out=tmp_path / "out",
+        model=ch.ViTConfig(image_size=14, depth=1),
+        augment=AugmentConfig(),
+        compile=False,
+    )
     assert (
         "48 images to train on: batch size 8 and 67 epochs instead of 512 and 7; "
     ) in capsys.readouterr().err

@@ -188,7 +188,12 @@ def _explain_pictures(
         try:
             explanation = explain_any(classifier, read_picture(name), layers=layers, name=title)
             files = write_report(explanation, page, formats=formats)
-            row = explanation.summary() | {"image": str(name), "files": list(map(str, files))}
+            row = {
+                "image": str(name),
+                "model": explanation.model,
+                **explanation.prediction.to_dict(),
+            }
+            row["files"] = [str(file) for file in files]
         except ImageError as error:
             failed = True
             row = {"image": str(name), "error": str(error).removeprefix(f"{name}: ")}

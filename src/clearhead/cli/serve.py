@@ -27,8 +27,7 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"serving needs {', '.join(missing)}, which is not installed: "
-            "pip install 'clearhead[serve]'"
+            f"serving needs packages that are not installed: pip install {' '.join(missing)}"
         )
     import torch
 

@@ -32,9 +32,9 @@ def select_layers(names: Sequence[str], layers: Layers) -> list[str]:
         else:
             found = {names[choice]} if -len(names) <= choice < len(names) else set()
         if not found:
+            layer = f"{choice!r}" if isinstance(choice, str) else f"L{choice + 1} (index {choice})"
             raise CaptureError(
-                f"layers={choice!r} fits none of the {len(names)} attention layers: "
-                f"{', '.join(names)}"
+                f"there is no layer {layer} among the {len(names)}: {', '.join(names)}"
             )
         picked |= found
     return [name for name in names if name in picked]

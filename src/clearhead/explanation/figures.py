@@ -78,9 +78,10 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
     picture, *panels = row
     draw_picture(picture, explanation.pixels)
     picture.set_title("model input", fontsize=9)
-    label = explanation.label if explanation.label is not None else "no prediction"
-    if explanation.probabilities:
-        label += f", {percent(explanation.probability)}"
+    prediction = explanation.prediction
+    label = "no prediction"
+    if prediction.label is not None:
+        label = f"{prediction.label}, {percent(prediction.probability)}"
     title = f"{picture_name(explanation)}, {model_name(explanation.model)}: {label}"
     figure.suptitle(title, parse_math=False)
     grid = explanation.grid

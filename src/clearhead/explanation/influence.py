@@ -7,7 +7,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,10 +18,12 @@ from clearhead.errors import CaptureError, InputError
 from clearhead.insight import Grid, Part, rollout
 from clearhead.insight.ablation import without_part
 from clearhead.insight.forward import probabilities
-from clearhead.insight.propagation import Relevance, read_out, relevance_of
+from clearhead.insight.propagation import read_out, relevance_of
 from clearhead.recording import Recording
 
+NO_PREDICTION = "there is no prediction"
 MAX_MASKED_PATCHES = 64
+DECIMALS = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,10 +42,18 @@ class Influence:
             return self
         return Influence(values=self.values / self.values.sum())
 
-    def __repr__(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """The values as JSON has them, or the reason."""
         if self.values is None:
-            return f"Influence(reason={self.reason!r})"
-        return f"Influence({len(self.values)} tokens)"
+            return {"values": None, "reason": self.reason}
+        return {"values": rounded(self.values)}
+
+    def __repr__(self) -> str:
+        return (
+            f"Influence({self.reason!r})"
+            if self.values is None
+            else (f"Influence({len(self.values)} tokens)")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,31 +109,53 @@ def why_no_masking(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
     return ""
 
 
-def measure_relevance(score: Float[Tensor, " 1"], recording: Recording) -> Relevance | str:
-    """The relevance of every token for a score computed inside the capture, or the reason."""
+def measure_flow(
+    recording: Recording,
+    shapes: Sequence[LayerShape],
+    grid: Grid | None,
+    score: Float[Tensor, " 1"] | None,
+) -> tuple[Influence, Influence]:
+    """Rollout, and the relevance for a score that was computed inside the capture.
+
+    Rollout starts from the tokens that the classifier reads out: as the gradient says, else the
+    class token, else all.
+    """
+    reason = why_no_rollout(shapes, grid)
+    if grid is None or reason:
+        return Influence(reason=reason), Influence(reason=reason)
+    readout: Sequence[int] = (0,) if grid.num_prefix_tokens else range(grid.num_tokens)
+    relevance = Influence(reason=NO_PREDICTION)
     try:
-        return relevance_of(score, recording)
+        if score is not None:
+            result = relevance_of(score, recording)
+            readout = result.readout
+            relevance = Influence(values=result.tokens[0].detach().double().cpu())
     except (InputError, CaptureError) as error:
-        return str(error)
-
-
-def measure_rollout(recording: Recording, readout: Sequence[int]) -> Influence:
-    """Rollout from the tokens that the classifier reads out, a distribution over all tokens."""
+        relevance = Influence(reason=str(error))
     try:
         with torch.no_grad():
-            return Influence(values=read_out(rollout(recording)[0], readout).detach().cpu())
+            values = read_out(rollout(recording)[0], readout).detach().cpu()
     except (InputError, CaptureError) as error:
-        return Influence(reason=str(error))
+        return Influence(reason=str(error)), relevance
+    return Influence(values=values), relevance
 
 
 def measure_masking(
-    model: nn.Module, inputs: Float[Tensor, "1 channels height width"], grid: Grid, label: int
+    model: nn.Module,
+    inputs: Float[Tensor, "1 channels height width"],
+    shapes: Sequence[LayerShape],
+    grid: Grid | None,
+    predicted: Sequence[float],
 ) -> Influence:
-    """The fall of the class's probability when no query may attend to the patch.
+    """The fall of the largest probability when no query may attend to the patch.
 
     In every layer and head the softmax then shares that patch's weight among the other keys; the
     patch's own token still passes through the residual connections.
     """
+    reason = why_no_masking(shapes, grid) or ("" if predicted else NO_PREDICTION)
+    if grid is None or reason:
+        return Influence(reason=reason)
+    label = max(range(len(predicted)), key=predicted.__getitem__)
     before = probabilities(model, inputs)[0, label]
     falls = torch.zeros(grid.num_patches, dtype=torch.float64)
     for patch in range(grid.num_patches):
@@ -132,3 +166,9 @@ def measure_masking(
             return Influence(reason=str(error))
         falls[patch] = before - after[0, label]
     return Influence(values=falls)
+
+
+def rounded(values: Tensor) -> list[Any]:
+    """Nested lists of numbers for files."""
+    numbers: list[Any] = np.round(values.double().numpy(), DECIMALS).tolist()
+    return numbers

@@ -32,19 +32,19 @@ from clearhead.insight.plots import figure_bytes
 # In this order they make one script; each file says what it is for.
 SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
 ONE = 65535  # stands for a weight of 1, so that rounding moves a weight by at most 0.0008 %
+NO_PREDICTION = "no prediction"
 FEW_HEADS, MAX_CLASSES, MAX_OPEN_PROOFS = 4, 10, 12
 
 
 def picture_page(explanation: Explanation) -> str:
     """The page of a picture: prediction, attention, influence, proof."""
     picture = picture_name(explanation)
-    label = explanation.label if explanation.label is not None else "no prediction"
     proofs = proof_table(explanation)
     return render_page(
         "picture.html",
         styles=("base.css", "picture.css"),
         scripts=SCRIPTS,
-        title=f"{picture}: {label}",
+        title=f"{picture}: {explanation.prediction.label or NO_PREDICTION}",
         explanation=explanation,
         picture=picture,
         model=model_name(explanation.model),
@@ -87,34 +87,20 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         blank = Foreground.of(explanation.pixels[None], grid).background[0].tolist()
     layers, offset = [], 0
     for layer in explanation.layers:
-        windows, heads, _, keys = layer.weights.shape
-        layers.append(
-            {
-                "name": layer.name,
-                "windows": windows,
-                "heads": heads,
-                "keys": keys,
-                "queries": layer.queries,
-                "numQueries": layer.num_queries,
-                "onGrid": layer.on_grid,
-                "offset": offset,
-            }
-        )
+        layers.append(layer.shape_dict() | {"offset": offset})
         offset += layer.weights.numel()
     return {
-        "prediction": {"label": explanation.label, "probability": explanation.probability},
+        "prediction": {
+            "label": explanation.prediction.label,
+            "probability": explanation.prediction.probability,
+        },
         "picture": {
             "width": width,
             "height": height,
             "ink": explanation.is_ink,
             "blank": blank,
         },
-        "grid": grid
-        and {
-            "rows": grid.rows,
-            "columns": grid.columns,
-            "prefix": grid.names()[: grid.num_prefix_tokens],
-        },
+        "grid": explanation.grid_dict(),
         "names": explanation.layer_names,
         "layers": layers,
         "start": first_view(explanation),
@@ -129,13 +115,13 @@ def facts(explanation: Explanation) -> dict[str, Any]:
 def omissions(explanation: Explanation) -> str:
     """What the page does not hold, and how to get it; empty if it holds everything."""
     parts = []
-    if explanation.omitted_layers:
-        kept, every = len(explanation.layers), len(explanation.layer_names)
+    kept, every = len(explanation.layers), len(explanation.layer_names)
+    if kept < every:
         parts.append(
             f"{kept} of {every} layers {'is' if kept == 1 else 'are'} in this file; --layers picks "
             "others, by number from 1 or by the names listed under Proof"
         )
-    thinned = [layer for layer in explanation.layers if not layer.is_complete]
+    thinned = [layer for layer in explanation.layers if len(layer.queries) < layer.num_queries]
     if thinned:
         kept, every = len(thinned[0].queries), thinned[0].num_queries
         parts.append(
@@ -153,7 +139,8 @@ def _kind(explanation: Explanation) -> str:
 
 def _likeliest(explanation: Explanation) -> list[tuple[str, float]]:
     """All classes where they are few, else the most probable ones."""
-    pairs = list(zip(explanation.class_names, explanation.probabilities, strict=False))
+    names, probabilities = explanation.prediction.class_names, explanation.prediction.probabilities
+    pairs = list(zip(names, probabilities, strict=False))
     if len(pairs) <= MAX_CLASSES:
         return pairs
     return sorted(pairs, key=lambda pair: -pair[1])[: MAX_CLASSES // 2]

@@ -1,11 +1,9 @@
 """The prediction for one picture explained, as plain data."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -17,11 +15,9 @@ from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
     Influence,
     LayerShape,
+    measure_flow,
     measure_masking,
-    measure_relevance,
-    measure_rollout,
-    why_no_masking,
-    why_no_rollout,
+    rounded,
 )
 from clearhead.inference import (
     CONFIDENCE_THRESHOLD,
@@ -31,13 +27,9 @@ from clearhead.inference import (
 )
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
-from clearhead.insight.propagation import Relevance
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
 
-NO_PREDICTION = "there is no prediction"
 NO_CLASSES = "this model has no classes: it describes a picture and predicts nothing"
-DECIMALS = 8
-MEASURES = ("rollout", "relevance", "masking")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,31 +51,19 @@ class LayerWeights:
     num_queries: int
     on_grid: bool
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every query is kept."""
-        return len(self.queries) == self.num_queries
-
     def nearest(self, query: int) -> int:
         """The place in `queries` of the kept query nearest to this one."""
         return min(range(len(self.queries)), key=lambda i: abs(self.queries[i] - query))
 
+    def shape_dict(self) -> dict[str, Any]:
+        """All fields but the weights, as JSON has them."""
+        windows, heads, _, keys = self.weights.shape
+        sizes = {"name": self.name, "windows": windows, "heads": heads, "keys": keys}
+        queries = {"num_queries": self.num_queries, "queries": list(self.queries)}
+        return sizes | queries | {"on_grid": self.on_grid}
+
     def __repr__(self) -> str:
         return f"LayerWeights({self.name!r}, {'×'.join(map(str, self.weights.shape))})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON has them."""
-        windows, heads, _, keys = self.weights.shape
-        return {
-            "name": self.name,
-            "windows": windows,
-            "heads": heads,
-            "keys": keys,
-            "num_queries": self.num_queries,
-            "queries": list(self.queries),
-            "on_grid": self.on_grid,
-            "weights": rounded(self.weights),
-        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,14 +75,7 @@ class Explanation:
         model: what the model is called.
         pixels: the picture after preprocessing.
         is_ink: whether pixels are light ink on a dark background, as in MNIST.
-        class_names: the classes in the order of `probabilities`.
-        label: the predicted class; None where nothing was predicted, and then there are no
-            probabilities.
-        probability: the probability of `label`.
-        runner_up: the second most probable class.
-        runner_up_probability: its probability.
-        probabilities: of all classes.
-        warnings: what makes the prediction doubtful.
+        prediction: the predicted class, with the probabilities of all classes and warnings.
         grid: how the patches lie; None where the model does not say.
         layer_names: all attention layers that ran and were verified.
         layers: the weights that are kept.
@@ -116,13 +89,7 @@ class Explanation:
     model: str
     pixels: UInt8[Tensor, "channels height width"]
     is_ink: bool
-    class_names: tuple[str, ...]
-    label: str | None
-    probability: float
-    runner_up: str | None
-    runner_up_probability: float
-    probabilities: tuple[float, ...]
-    warnings: tuple[str, ...]
+    prediction: Prediction
     grid: Grid | None
     layer_names: tuple[str, ...]
     layers: tuple[LayerWeights, ...]
@@ -132,55 +99,36 @@ class Explanation:
     masking: Influence
 
     @property
-    def omitted_layers(self) -> tuple[str, ...]:
-        """The layers that were verified, but whose weights are not kept."""
-        kept = {layer.name for layer in self.layers}
-        return tuple(name for name in self.layer_names if name not in kept)
-
-    @property
     def influences(self) -> dict[str, Influence]:
         """The three measures by name."""
-        return {name: getattr(self, name) for name in MEASURES}
+        return {"rollout": self.rollout, "relevance": self.relevance, "masking": self.masking}
 
-    def summary(self) -> dict[str, Any]:
-        """The prediction and its warnings, without any weights."""
-        return {
-            "image": self.image,
-            "model": self.model,
-            "label": self.label,
-            "probability": self.probability,
-            "runner_up": self.runner_up,
-            "runner_up_probability": self.runner_up_probability,
-            "warnings": list(self.warnings),
-        }
+    def grid_dict(self) -> dict[str, Any] | None:
+        """The grid as JSON has it."""
+        if self.grid is None:
+            return None
+        prefix = list(self.grid.names()[: self.grid.num_prefix_tokens])
+        return {"rows": self.grid.rows, "columns": self.grid.columns, "prefix": prefix}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels, as JSON has it; layers, heads and tokens count from 0."""
-        grid = self.grid and {
-            "rows": self.grid.rows,
-            "columns": self.grid.columns,
-            "prefix": list(self.grid.names()[: self.grid.num_prefix_tokens]),
-        }
-        influences = {
-            name: {"values": None, "reason": influence.reason}
-            if influence.values is None
-            else {"values": rounded(influence.values)}
-            for name, influence in self.influences.items()
-        }
-        return self.summary() | {
-            "classes": list(self.class_names),
-            "probabilities": list(self.probabilities),
-            "grid": grid,
-            "layers": [layer.to_dict() for layer in self.layers],
-            "omitted_layers": list(self.omitted_layers),
-            **influences,
+        kept = {layer.name for layer in self.layers}
+        return {
+            "image": self.image,
+            "model": self.model,
+            **self.prediction.to_dict(),
+            "grid": self.grid_dict(),
+            "layers": [x.shape_dict() | {"weights": rounded(x.weights)} for x in self.layers],
+            "omitted_layers": [name for name in self.layer_names if name not in kept],
+            **{name: influence.to_dict() for name, influence in self.influences.items()},
             "proofs": [asdict(proof) for proof in self.proofs],
         }
 
     def __repr__(self) -> str:
         return (
-            f"Explanation({self.image!r}, model={self.model!r}, label={self.label!r}, "
-            f"probability={self.probability:.4f}, layers={len(self.layers)})"
+            f"Explanation({self.image!r}, model={self.model!r}, "
+            f"label={self.prediction.label!r}, probability={self.prediction.probability:.4f}, "
+            f"layers={len(self.layers)})"
         )
 
     def _repr_html_(self) -> str:
@@ -204,45 +152,24 @@ def explain_picture(
         if grid is not None and all(x.keys != grid.num_tokens for x in shapes.values()):
             grid = None  # no layer attends over all of its tokens
         prediction = _prediction(classifier, model_input, logits.detach())
-        no_rollout = why_no_rollout(list(shapes.values()), grid)
-        relevance: Relevance | str = no_rollout or NO_PREDICTION
-        if not no_rollout and prediction.label is not None:
-            relevance = measure_relevance(logits.max()[None], recording)
-    rollout = Influence(reason=no_rollout)
-    if not no_rollout:
-        rollout = measure_rollout(recording, _readout(relevance, grid))
-    no_masking = why_no_masking(list(shapes.values()), grid)
-    if not no_masking and prediction.label is None:
-        no_masking = NO_PREDICTION
-    masking = Influence(reason=no_masking)
-    if grid is not None and not no_masking:
-        label = int(np.argmax(prediction.probabilities))
-        masking = measure_masking(classifier.model, model_input.inputs, grid, label)
+        score = None if prediction.label is None else logits.max()[None]
+        rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
+    masking = measure_masking(
+        classifier.model, model_input.inputs, [*shapes.values()], grid, prediction.probabilities
+    )
     kept = select_queries(shapes, layers, grid)
     return Explanation(
         image=name or (str(picture) if isinstance(picture, str | Path) else "picture"),
         model=classifier.name,
         pixels=model_input.pixels,
         is_ink=model_input.is_ink,
-        class_names=classifier.class_names,
-        label=prediction.label,
-        probability=prediction.probability,
-        runner_up=prediction.runner_up,
-        runner_up_probability=prediction.runner_up_probability,
-        probabilities=prediction.probabilities,
-        warnings=(
-            *classifier.warnings,
-            *(() if classifier.class_names else (NO_CLASSES,)),
-            *prediction.warnings,
-        ),
+        prediction=prediction,
         grid=grid,
         layer_names=recording.names,
         layers=tuple(_weights(recording[layer], queries, grid) for layer, queries in kept.items()),
         proofs=recording.verify(),
         rollout=rollout,
-        relevance=Influence(reason=relevance)
-        if isinstance(relevance, str)
-        else Influence(values=relevance.tokens[0].detach().double().cpu()),
+        relevance=relevance,
         masking=masking,
     )
 
@@ -261,12 +188,6 @@ def first_view(explanation: Explanation) -> dict[str, int]:
         largest, head = layer.weights[0, :, layer.nearest(query)].amax(dim=-1).max(dim=0)
         best = max(best, (float(largest), place, int(head)))
     return {"query": query, "layer": best[1], "head": best[2]}
-
-
-def rounded(values: Tensor) -> list[Any]:
-    """Nested lists of numbers for files."""
-    numbers: list[Any] = np.round(values.double().numpy(), DECIMALS).tolist()
-    return numbers
 
 
 def _run(
@@ -289,18 +210,21 @@ def _prediction(
     classifier: ImageClassifier, model_input: ImageInput, logits: Float[Tensor, " classes"]
 ) -> Prediction:
     """The prediction as `predict` gives it; empty where there is nothing to predict."""
-    if not classifier.class_names or model_input.is_empty:
-        return Prediction(warnings=model_input.warnings)
+    names = classifier.class_names
+    warnings = (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings)
+    if not names or model_input.is_empty:
+        return Prediction(class_names=names, warnings=warnings)
     probabilities = logits.double().softmax(0).tolist()
     best, *others = logits.argsort(descending=True, stable=True).tolist()
     doubts = () if probabilities[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
     return Prediction(
-        label=classifier.class_names[best],
+        label=names[best],
         probability=probabilities[best],
-        runner_up=classifier.class_names[others[0]] if others else None,
+        runner_up=names[others[0]] if others else None,
         runner_up_probability=probabilities[others[0]] if others else 0.0,
         probabilities=tuple(probabilities),
-        warnings=(*model_input.warnings, *doubts),
+        class_names=names,
+        warnings=(*warnings, *doubts),
     )
 
 
@@ -310,7 +234,7 @@ def _shape(record: AttentionRecord) -> LayerShape:
         windows=record.query.shape[:-3].numel(),
         heads=heads,
         queries=queries,
-        keys=record.weights.shape[-1] if record.before else record.key.shape[-2],
+        keys=record.weights.shape[-1] if record.pre_softmax else record.key.shape[-2],
     )
 
 
@@ -326,12 +250,3 @@ def _weights(record: AttentionRecord, queries: tuple[int, ...], grid: Grid | Non
         num_queries=num_queries,
         on_grid=grid is not None and len(weights) == 1 and weights.shape[-1] == grid.num_tokens,
     )
-
-
-def _readout(relevance: Relevance | str, grid: Grid | None) -> Sequence[int]:
-    """The tokens that the logits come from: by the gradient, else the class token, else all."""
-    if isinstance(relevance, Relevance):
-        return relevance.readout
-    if grid is None:
-        return ()
-    return (0,) if grid.num_prefix_tokens else range(grid.num_tokens)

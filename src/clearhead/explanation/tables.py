@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clearhead.explanation.pictures import Explanation, LayerWeights, rounded
+from clearhead.explanation.influence import rounded
+from clearhead.explanation.pictures import Explanation, LayerWeights
 from clearhead.explanation.texts import TextExplanation, TextWeights
 from clearhead.insight.tables import NOT_VISIBLE
 from clearhead.insight.tables import percent as whole_percent

@@ -130,7 +130,7 @@ def predict(
         raise InputError(
             "predict needs one of Clearhead's image models, got "
             f"{type(model).__module__}.{type(model).__name__}; for models of timm and "
-            "transformers use clearhead.explanation.explain"
+            "transformers use clearhead.explain"
         )
     if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, config)])[0]

@@ -17,7 +17,6 @@ from clearhead.insight.perturbation import (
     Baseline,
     Curves,
     deletion_curves,
-    insertion_curves,
     random_orders,
     ranked,
 )
@@ -118,12 +117,7 @@ class Faithfulness:
         return "\n".join([header, *map(str, self.maps.values())])
 
     def gain(self, name: str, over: str) -> Gain:
-        """Gain of one map over another: the mean of deletion and insertion, as over random.
-
-        Raises:
-            InputError: If there is no such map.
-
-        """
+        """Gain of one map over another: the mean of deletion and insertion, as over random."""
         for wanted in (name, over):
             if wanted not in self.maps:
                 raise InputError(f"no map named {wanted!r}; there is {', '.join(self.maps)}")
@@ -178,7 +172,6 @@ def faithfulness(
     Raises:
         InputError: If there are no maps or fewer than two images, or shapes do not match.
         ConfigError: For an option out of range.
-
     """
     _check(images, maps, grid, num_orders)
     if classes is None:
@@ -186,9 +179,9 @@ def faithfulness(
     generator = torch.Generator().manual_seed(seed)
     total, done = num_orders + 2 * len(maps), 0
 
-    def curves(make: Callable[..., Curves], order: Tensor) -> Curves:
+    def deletion(order: Tensor) -> Curves:
         nonlocal done
-        result = make(
+        curves = deletion_curves(
             model,
             images,
             order,
@@ -201,18 +194,17 @@ def faithfulness(
         done += 1
         if progress is not None:
             progress(done, total)
-        return result
+        return curves
 
     random = [
-        curves(deletion_curves, random_orders(len(images), grid.num_patches, generator))
-        for _ in range(num_orders)
+        deletion(random_orders(len(images), grid.num_patches, generator)) for _ in range(num_orders)
     ]
     means = torch.stack([x.probabilities for x in random]).mean(dim=0)
     control = Curves(random[0].fractions, means)
     results = {}
     for name, importance in maps.items():
         order = ranked(importance, generator)
-        deleted, inserted = curves(deletion_curves, order), curves(insertion_curves, order)
+        deleted, inserted = deletion(order), deletion(order.flip(1)).reversed()
         gains = control.areas - deleted.areas, inserted.areas - control.areas
         results[name] = MapFaithfulness(
             name=name,

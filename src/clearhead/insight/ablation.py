@@ -21,9 +21,7 @@ from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.forward import Around, Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording._capture import intervene
-from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import run
+from clearhead.recording import AttentionRecord, intervene
 
 # "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
 # attend to the patch, and the softmax divides its weight among the other keys.
@@ -47,7 +45,6 @@ class Part:
 
     Raises:
         ConfigError: For a negative number.
-
     """
 
     layer: str | None = None
@@ -86,7 +83,6 @@ class Ablation:
         probability_drop: Mean fall in the probability of the true class, which also changes where
             no prediction does.
         probability_interval: Its interval (Student's t); None for one image.
-
     """
 
     part: Part
@@ -164,7 +160,6 @@ def ablate(
         ConfigError: For an unknown method, a method that does not suit a part, or a missing grid.
         InputError: If labels do not match the images or classes, or there is no such head or patch.
         CaptureError: If there is no such layer, or no attention at all.
-
     """
     if method not in get_args(Method):
         raise ConfigError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
@@ -172,9 +167,9 @@ def ablate(
         raise InputError(
             f"expected {len(images)} labels, one for each image, got {tuple(labels.shape)}"
         )
-    sizes = attention_sizes(model, images)
+    sizes = _attention_sizes(model, images)
     parts = _every(parts, sizes, grid) if isinstance(parts, str) else parts
-    check_parts(parts, sizes, grid)
+    _check_parts(parts, sizes, grid)
     if method == "mask" and any(part.patch is None for part in parts):
         raise ConfigError(
             'method="mask" removes patches only; heads and layers take "mean" or "zero"'
@@ -207,15 +202,7 @@ def without_part(
 
         probabilities(model, images, around=without_part(Part(patch=3), "mask", grid=grid))
 
-    Args:
-        part: The part.
-        method: What replaces it, as in `ablate`.
-        means: The means that "mean" needs, from `reference_means`.
-        grid: The patches; needed to remove a patch.
-
-    Raises:
-        ConfigError: If the means or the grid are missing.
-
+    Raises `ConfigError` if the means (for "mean") or the grid (for a patch) are missing.
     """
     if method == "mean" and means is None:
         raise ConfigError('method="mean" needs means: reference_means(model, reference)')
@@ -246,12 +233,7 @@ def without_part(
 
 
 def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -> Means:
-    """The means over the reference images, in one pass, summed in float64.
-
-    Raises:
-        InputError: If a layer's outputs have different shapes, or cannot be assigned to images.
-
-    """
+    """The means over the reference images, in one pass, summed in float64."""
     outputs: dict[str, Tensor] = {}
     values: dict[str, Tensor] = {}
 
@@ -277,13 +259,8 @@ def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -
     )
 
 
-def attention_sizes(model: Model, images: Tensor) -> dict[str, tuple[int, int]]:
-    """Number of heads and of keys of each layer, by name, in order; one image is enough.
-
-    Raises:
-        NothingCapturedError: If there is no attention.
-
-    """
+def _attention_sizes(model: Model, images: Tensor) -> dict[str, tuple[int, int]]:
+    """Number of heads and of keys of each layer, by name, in order; one image is enough."""
     sizes: dict[str, tuple[int, int]] = {}
 
     def note(record: AttentionRecord) -> None:
@@ -293,7 +270,7 @@ def attention_sizes(model: Model, images: Tensor) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def check_parts(
+def _check_parts(
     parts: Sequence[Part], sizes: Mapping[str, tuple[int, int]], grid: Grid | None
 ) -> None:
     """Raise unless every part exists: its layer, its head, and its patch on that grid."""
@@ -337,14 +314,14 @@ def _without_value(record: AttentionRecord, key: int, mean: Tensor | None) -> Te
     change[..., key, :] = -record.value[..., key, :]
     if mean is not None:
         change[..., key, :] += mean[..., key, :]
-    return record.output + replace(record, value=change).context_of(record.applied)
+    return record.output + replace(record, value=change).context_from(record.applied_weights)
 
 
 def _without_key(record: AttentionRecord, key: int) -> Tensor:
     """The context with one key masked; zeros where no other key is left."""
     masked = record.masked.clone()
     masked[..., key] = -inf
-    return record.context_of(run(record.after, attention.weights(masked)))
+    return record.context_from(record.applied_weights_from(attention.weights(masked)))
 
 
 def _mean(means: Mapping[str, Tensor], record: AttentionRecord, x: Tensor, images: int) -> Tensor:

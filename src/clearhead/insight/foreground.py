@@ -42,7 +42,6 @@ class Foreground:
 
         Raises:
             InputError: If the patches do not divide the images evenly, or pixels lie outside 0 … 1.
-
         """
         height, width = grid.patch_shape(images)
         pixels = images.double().mean(dim=1)

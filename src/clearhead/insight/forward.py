@@ -21,17 +21,10 @@ Around = Callable[[int], AbstractContextManager[None]]
 def probabilities(
     model: Model, images: Tensor, *, batch_size: int = 250, around: Around | None = None
 ) -> Float[Tensor, "batch classes"]:
-    """softmax(logits) in float64, on the CPU.
+    """softmax(logits) in float64, on the CPU; `InputError` unless the logits are finite.
 
-    Args:
-        model: A module, which runs in evaluation mode on its own device, or any other callable.
-        images: Model inputs, normalised already.
-        batch_size: Images in a forward pass.
-        around: Makes the context of each forward pass from the number of its images.
-
-    Raises:
-        InputError: If there are no images, or the model does not return finite logits.
-
+    A module runs in evaluation mode on its own device. `images` are model inputs, normalised
+    already; `around` makes the context of each forward pass from the number of its images.
     """
     if not len(images):
         raise InputError("expected at least one image, got none")
@@ -56,9 +49,7 @@ def logits_of(
 ) -> Float[Tensor, "batch classes"]:
     """The logits in a model's output: a tensor, or an object that has them as `.logits`.
 
-    Raises:
-        InputError: If they are not of shape (batch, classes); the message ends with `advice`.
-
+    Raises `InputError`, which ends with `advice`, unless they are of shape (batch, classes).
     """
     logits = getattr(output, "logits", output)
     if isinstance(logits, Tensor) and logits.dim() == 2 and batch in (None, len(logits)):

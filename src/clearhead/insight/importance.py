@@ -10,8 +10,7 @@ from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import batches, device_of
 from clearhead.insight.propagation import class_relevance, read_out, rollout, square_weights
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording._capture import Layers, capture
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording import AttentionRecord, Layers, capture
 
 Projection = nn.Linear | Tensor
 
@@ -35,10 +34,9 @@ def value_norms(
 
     Raises:
         InputError: If the projection has another shape.
-
     """
     norms: Tensor = _head_values(attention, projection).norm(dim=-1)
-    weights = attention.applied
+    weights = attention.applied_weights
     weighted: Tensor = weights.abs() * norms[..., None, :].to(weights)
     return weighted
 
@@ -76,7 +74,6 @@ def standard_maps(
 
     Raises:
         InputError: If the layers do not attend from all tokens of the grid to all of them.
-
     """
     parts = [
         _maps(model, batch.to(device_of(model, batch)), grid, layers, projection)

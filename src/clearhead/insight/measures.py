@@ -21,7 +21,7 @@ from clearhead.insight.forward import device_of
 from clearhead.insight.propagation import square_weights
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
-from clearhead.recording._capture import Layers, capture
+from clearhead.recording import Layers, capture
 
 
 class Measure(NamedTuple):
@@ -87,7 +87,6 @@ class HeadMeasures:
         agreement: For two heads of a layer 1 minus the Jensen-Shannon distance of their weights,
             mean over queries and images: 1 for equal heads, 0 for heads that never attend to the
             same key.
-
     """
 
     layers: tuple[str, ...]
@@ -98,12 +97,7 @@ class HeadMeasures:
     agreement: Float[Tensor, "layers heads heads"]
 
     def __getitem__(self, measure: str) -> Estimate:
-        """The estimates of one measure.
-
-        Raises:
-            KeyError: If it was not taken; names those that were.
-
-        """
+        """The estimates of one measure; `KeyError` with those that were taken."""
         if measure not in self.estimates:
             known = ", ".join(self.estimates)
             raise KeyError(f"no measure {measure!r} was taken; there is {known}")
@@ -161,7 +155,6 @@ def measure_heads(
     Raises:
         InputError: If there are no inputs, or the layers have other tokens or different shapes.
         ConfigError: If `batch_size` is below 1, or the model does not declare its grid.
-
     """
     tokens = tokens or grid_of(model)
     if batch_size < 1:
@@ -188,7 +181,7 @@ def entropy(weights: Float[Tensor, "*batch keys"]) -> Float[Tensor, "*batch"]:
     return nats
 
 
-def agreement_of(
+def _agreement(
     weights: Float[Tensor, "batch heads queries keys"],
 ) -> Float[Tensor, "batch heads heads"]:
     """1 - Jensen-Shannon distance (root of the divergence in bits) of two heads, mean over queries.
@@ -234,7 +227,7 @@ class _Sample(NamedTuple):
             names,
             {name: torch.stack([x[name] for x in measures], dim=1) for name in measures[0]},
             torch.stack([x.mean(dim=-2) for x in weights], dim=1)[..., tokens.num_prefix_tokens :],
-            torch.stack([agreement_of(x) for x in weights], dim=1),
+            torch.stack([_agreement(x) for x in weights], dim=1),
         )
 
 

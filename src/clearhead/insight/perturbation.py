@@ -37,7 +37,6 @@ class Baseline:
 
     Raises:
         ConfigError: For another kind, or "blur" without `sigma` > 0.
-
     """
 
     kind: Kind = "constant"
@@ -59,7 +58,6 @@ class Baseline:
 
         Raises:
             ConfigError: If it has no mean and std, or not equally many of both.
-
         """
         mean, std = getattr(normalization, "mean", None), getattr(normalization, "std", None)
         if mean is None or std is None:
@@ -76,12 +74,7 @@ class Baseline:
     def of(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """The baseline of each image.
-
-        Raises:
-            InputError: If there is not one value, or one for each channel.
-
-        """
+        """The baseline of each image; `InputError` unless values match the channels."""
         if self.kind == "mean":
             return images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
         if self.kind == "blur":
@@ -101,10 +94,6 @@ class Baseline:
         """Mean |pixel - baseline| of each patch: a map that does not depend on the model.
 
         For digits and a black baseline it is the foreground.
-
-        Raises:
-            InputError: If the patches do not divide the images evenly.
-
         """
         height, width = grid.patch_shape(images)
         changes = (images - self.of(images)).abs().mean(dim=1)
@@ -121,10 +110,7 @@ class Baseline:
 
 
 class Curves(NamedTuple):
-    """The probability of one class for each image, at growing fractions of patches deleted.
-
-    For insertion, of patches inserted.
-    """
+    """The probability of one class for each image, at fractions of patches deleted (inserted)."""
 
     fractions: Float[Tensor, " points"]
     probabilities: Float[Tensor, "batch points"]
@@ -135,7 +121,7 @@ class Curves(NamedTuple):
         return torch.trapezoid(self.probabilities, self.fractions, dim=1)
 
     def reversed(self) -> "Curves":
-        """Deletion as insertion in the opposite order, which meets the same images."""
+        """Deletion as insertion in the opposite order."""
         return Curves(1 - self.fractions.flip(0), self.probabilities.flip(1))
 
 
@@ -177,7 +163,8 @@ def deletion_curves(
 ) -> Curves:
     """Replace the patches by the baseline in this order; follow one class for each image.
 
-    In `steps` steps of (nearly) equal size; by default one patch at a time.
+    In `steps` steps of (nearly) equal size; by default one patch at a time. Insertion in an order
+    is deletion in the opposite order, `reversed()`: both meet the same images.
     """
     patches = grid.num_patches
     if order.shape != (len(images), patches) or classes.shape != (len(images),):
@@ -207,27 +194,3 @@ def deletion_curves(
         ]
         points.append(torch.stack(curve, dim=1))
     return Curves(torch.tensor(deleted, dtype=torch.float64) / patches, torch.cat(points))
-
-
-def insertion_curves(
-    model: Model,
-    images: Float[Tensor, "batch channels height width"],
-    order: Int[Tensor, "batch patches"],
-    classes: Int[Tensor, " batch"],
-    *,
-    grid: Grid,
-    baseline: Baseline,
-    steps: int | None = None,
-    batch_size: int = 250,
-) -> Curves:
-    """Insert the patches into the baseline in this order: `deletion_curves` from the other end."""
-    return deletion_curves(
-        model,
-        images,
-        order.flip(1),
-        classes,
-        grid=grid,
-        baseline=baseline,
-        steps=steps,
-        batch_size=batch_size,
-    ).reversed()

@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.weights import Records, Weights, name_of, records_of, weights_of
-from clearhead.recording._capture import Layers, capture
-from clearhead.recording._record import AttentionRecord
-from clearhead.recording._recording import Recording
-from clearhead.recording._steps import run
+from clearhead.insight.weights import Records, Weights, name_of, records_of
+from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 HeadFusion = Literal["mean", "max", "min"]
 Readout = int | Sequence[int] | Literal["mean"]
@@ -34,7 +31,6 @@ class Relevance:
         matrix: R without the identity: row i is what token i received through attention.
         tokens: The row, or the mean of the rows, of the tokens in `readout`.
         readout: The tokens from which the model computes its output.
-
     """
 
     score: Float[Tensor, " batch"]
@@ -119,7 +115,6 @@ def class_relevance(
     Raises:
         InputError: If the output is not logits, `target` is not a class, or the layers attend to
             different tokens.
-
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
@@ -142,17 +137,9 @@ def class_relevance(
 def relevance_of(
     score: Float[Tensor, " batch"], recording: Recording, *, readout: Readout | None = None
 ) -> Relevance:
-    """The relevance for a score that was computed inside `capture(gradients=True)`.
+    """`class_relevance` for a score of each image, computed inside `capture(gradients=True)`.
 
-    Args:
-        score: One number for each image.
-        recording: The recording of the forward pass.
-        readout: As in `class_relevance`.
-
-    Raises:
-        InputError: If the score has no gradient with respect to a recorded layer, or the layers
-            attend to different tokens.
-
+    Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
     gradients = _output_gradients(score, recording)
     matrix: Tensor | None = None
@@ -183,14 +170,8 @@ def read_out(
 ) -> Float[Tensor, "*batch tokens"]:
     """The row of the tokens from which the model computes its output.
 
-    Args:
-        matrix: Such as rollout gives it.
-        readout: One token (mostly the class token, 0), several, whose mean is taken, or "mean" for
-            all, as in a model with mean pooling.
-
-    Raises:
-        InputError: If there is no such token.
-
+    One token (mostly the class token, 0), or the mean of some, or of all ("mean") as in a model
+    with mean pooling. Raises `InputError` if there is no such token.
     """
     if readout == "mean":
         return matrix.mean(dim=-2)
@@ -203,7 +184,7 @@ def read_out(
 
 def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]:
     """A layer's weights in float64; `InputError` unless they are self-attention over all tokens."""
-    weights = weights_of(layer).double()
+    weights = (layer.weights if isinstance(layer, AttentionRecord) else layer).double()
     if weights.dim() != 4 or weights.shape[-1] != weights.shape[-2]:
         raise InputError(
             f"{name_of(layer)}: expected weights (batch, heads, tokens, tokens), got "
@@ -261,7 +242,7 @@ def _output_gradients(
     """∂y/∂output of every recorded attention."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
-    outputs = [record.produced for record in recording.records]
+    outputs = [record.raw_output for record in recording.records]
     if not score.requires_grad or not all(x.requires_grad for x in outputs):
         raise InputError(
             "the score or a recorded layer has no gradient; run the model inside "
@@ -293,11 +274,11 @@ def _weight_gradient(
     if record.enable_gqa:
         value = value.repeat_interleave(weights.shape[-3] // value.shape[-3], dim=-3)
     applied = output_gradient.to(weights) @ value.transpose(-2, -1)
-    if not record.after:
+    if not record.post_softmax:
         return applied
     with torch.enable_grad():
         leaf = weights.requires_grad_()
-        (gradient,) = torch.autograd.grad(run(record.after, leaf), leaf, applied)
+        (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
     return gradient
 
 

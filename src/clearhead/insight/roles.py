@@ -19,7 +19,7 @@ from clearhead.insight.tokens import grid_of
 from clearhead.models.config import ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording._capture import capture
+from clearhead.recording import capture
 
 NO_CLEAR_ROLE = "no clear role"
 
@@ -72,7 +72,6 @@ class HeadRole:
         layer_index: The layer, from 0.
         head: The head, from 0.
         evidence: The measures that earn a label, largest first; empty for no clear role.
-
     """
 
     layer: str
@@ -122,7 +121,6 @@ def head_roles(
 
     Raises:
         ConfigError: For another kind of model, or too few seeds for the level.
-
     """
     if not isinstance(model, VisionTransformer):
         raise ConfigError(
@@ -167,7 +165,6 @@ def describe_heads(
     Raises:
         InputError: If there is no baseline, or it has other layers, heads, images or measures.
         ConfigError: If a baseline has too few models for the level.
-
     """
     if not baselines:
         raise InputError("describe_heads needs measures of untrained models: untrained_heads(...)")
@@ -206,7 +203,6 @@ def untrained_heads(
         foreground: The foreground of the same images.
         seeds: Seeds of the initial weights.
         match_entropy: The measures of the trained model.
-
     """
     return tuple(
         measure_heads(

@@ -27,17 +27,6 @@ def paired_proportion_interval(
     "Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design", Statistics in Medicine 17:891-908). Only images whose prediction changed
     between right and wrong count, so it is far narrower than one from two separate accuracies.
-
-    Args:
-        lost: Predictions that were right and are wrong.
-        gained: Predictions that were wrong and are right.
-        total: All predictions.
-        confidence: Coverage, between 0 and 1.
-
-    Raises:
-        InputError: Unless 0 <= lost + gained <= total and total >= 1.
-        ConfigError: If `confidence` is not between 0 and 1.
-
     """
     _check_confidence(confidence)
     if lost < 0 or gained < 0 or total < 1 or lost + gained > total:
@@ -67,19 +56,9 @@ def paired_proportion_interval(
 def mean_interval(
     differences: Float[Tensor, " n"], confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """Student's t interval of a mean: mean ± t·s/√n.
+    """Student's t interval of a mean: mean ± t·s/√n. None for a single number.
 
-    Args:
-        differences: Numbers whose mean is close to normal, such as hundreds between -1 and 1.
-        confidence: Coverage, between 0 and 1.
-
-    Returns:
-        None for a single number.
-
-    Raises:
-        InputError: For an empty tensor, or one with several axes.
-        ConfigError: If `confidence` is not between 0 and 1.
-
+    For numbers whose mean is close to normal, such as hundreds between -1 and 1.
     """
     _check_confidence(confidence)
     if differences.dim() != 1 or not len(differences):

@@ -42,7 +42,6 @@ class Grid:
 
     Raises:
         ConfigError: If there is no row or column, or there are not as many names as prefix tokens.
-
     """
 
     rows: int
@@ -83,16 +82,7 @@ class Grid:
         )
 
     def token(self, row: int, column: int) -> int:
-        """Index of a patch among the tokens.
-
-        Args:
-            row: Row of the patch, counted from 1 as in its name.
-            column: Column of the patch, counted from 1.
-
-        Raises:
-            InputError: If there is no such patch.
-
-        """
+        """Index of a patch among the tokens; row and column count from 1, as in its name."""
         if not (1 <= row <= self.rows and 1 <= column <= self.columns):
             raise InputError(
                 f"no patch at row {row}, column {column}; "
@@ -101,34 +91,19 @@ class Grid:
         return self.num_prefix_tokens + (row - 1) * self.columns + column - 1
 
     def fold(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch rows columns"]:
-        """The values of the patches, arranged as the patches are.
-
-        Raises:
-            InputError: If `x` has another number of tokens.
-
-        """
+        """The values of the patches, arranged as the patches are."""
         check_tokens(self, x.shape[-1])
         patches: Tensor = x[..., self.num_prefix_tokens :]
         folded: Tensor = patches.unflatten(-1, (self.rows, self.columns))
         return folded
 
     def prefix(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch prefix"]:
-        """The values of the tokens before the first patch.
-
-        Raises:
-            InputError: If `x` has another number of tokens.
-
-        """
+        """The values of the tokens before the first patch."""
         check_tokens(self, x.shape[-1])
         return x[..., : self.num_prefix_tokens]
 
     def patch_shape(self, images: Float[Tensor, "batch channels height width"]) -> tuple[int, int]:
-        """Height and width of a patch in pixels.
-
-        Raises:
-            InputError: If the patches do not divide the images evenly.
-
-        """
+        """Height and width of a patch in pixels; `InputError` unless images divide evenly."""
         if images.dim() != 4 or images.shape[2] % self.rows or images.shape[3] % self.columns:
             raise InputError(
                 "images must be (batch, channels, height, width), divided evenly by "
@@ -147,7 +122,6 @@ class Words:
 
     Raises:
         ConfigError: For a single string or an empty sequence.
-
     """
 
     tokens: tuple[str, ...]
@@ -215,7 +189,6 @@ def grid_of(model: nn.Module, image_size: Size | None = None) -> Grid:
 
     Raises:
         ConfigError: If the model does not declare its grid.
-
     """
     for read in (_clearhead_grid, _timm_grid, _transformers_grid, _torchvision_grid):
         grid = read(model, image_size)

@@ -1,7 +1,7 @@
 """Layers that the models share: patch embedding, positions, MLP, Transformer block, encoder."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,8 +11,8 @@ LAYER_NORM_EPS = 1e-6  # timm's, not torch's 1e-5
 
 
 def cut_patches(
-    images: Float[Tensor, "batch channels height width"], patch: tuple[int, int]
-) -> Float[Tensor, "batch tokens pixels"]:
+    images: Num[Tensor, "batch channels height width"], patch: tuple[int, int]
+) -> Num[Tensor, "batch tokens pixels"]:
     """Cut images into non-overlapping patches, row by row.
 
     Args:

@@ -10,112 +10,115 @@ from torch import jit, nn
 
 from clearhead.errors import CaptureError
 
-# Names of kernels that compute attention out of sight.
+# Names of kernels that compute attention in one opaque call.
 HIDDEN = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
 HIDDEN_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_layer_fwd")
 
 COMPILED = (
     "this attention runs inside a compiled graph (torch.compile, flex attention, torch.export), "
-    "which nothing can look into; capture the model before compiling it, or call the compiled one "
-    'inside torch.compiler.set_stance("force_eager"); for flex attention use '
+    "which cannot be intercepted; capture the model before compiling it, or call the compiled "
+    'model inside torch.compiler.set_stance("force_eager"); for flex attention use '
     "scaled_dot_product_attention with a mask"
 )
 
 NESTED = (
-    "this attention runs on nested tensors, whose rows differ in length; pad them and give a mask "
+    "this attention runs on nested tensors, whose rows differ in length; pad them and pass a mask "
     "(in nn.TransformerEncoder: enable_nested_tensor=False)"
 )
 
 SCRIPTED = (
-    "part of this model is TorchScript ({}), which nothing can look into; capture the model it was "
-    "scripted from"
+    "part of this model is TorchScript ({}), which cannot be intercepted; capture the model "
+    "that it was scripted from"
 )
 
 
-def refuse_compiled() -> NoReturn:
+def reject_compiled() -> NoReturn:
     """Raise, from within the compiler."""
     raise CaptureError(COMPILED)
 
 
-# The compiler calls what is marked so, where it only reads everything else. This is what
-# `torch.compiler.assume_constant_result` does, without importing the compiler (2 s).
-refuse_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
+# The compiler calls a function with this mark, and only traces any other. The same as
+# `torch.compiler.assume_constant_result`, without importing the compiler (2 s).
+reject_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def refuse_scripted(root: nn.Module) -> None:
+def reject_scripted(root: nn.Module) -> None:
     """Raise `CaptureError` if a part of this model is TorchScript."""
     for path, module in root.named_modules():
         if isinstance(module, jit.ScriptModule):
             raise CaptureError(SCRIPTED.format(path or type(module).__name__))
 
 
-def refuse_hidden(name: str, function: Any) -> None:
-    """Raise `CaptureError` if this call is an attention kernel that shows nothing of its inside."""
+def reject_hidden(name: str, function: Any) -> None:
+    """Raise `CaptureError` if this call is an opaque attention kernel."""
     where = str(function) if isinstance(function, _OPERATORS) else name
     if name in HIDDEN_LAYERS or HIDDEN.search(where):
         raise CaptureError(
-            f"{where} computes attention in a kernel of its own, which shows nothing of its "
-            'inside; choose another: attn_implementation="sdpa" or "eager" in transformers, '
+            f"{where} computes attention in an opaque kernel; choose another implementation: "
+            'attn_implementation="sdpa" or "eager" in transformers, '
             "torch.nn.functional.scaled_dot_product_attention elsewhere"
         )
 
 
-def why_nothing(done: str, softmaxes: int) -> str:
-    """Why nothing was captured, or changed, in a block with so many calls of softmax."""
+def nothing_recorded_message(done: str, softmaxes: int) -> str:
+    """The error message for a block without attention.
+
+    `done` is "captured" or "changed"; `softmaxes` counts the calls of softmax in the block.
+    """
     if softmaxes:
-        found = (
-            f"{softmaxes} calls of softmax passed, but none between a product of queries and keys "
-            "and a product with values"
+        reason = (
+            f"{softmaxes} calls of softmax ran, but none between a product of queries and keys and "
+            "a product with values"
         )
     else:
-        found = "no softmax and no attention function passed"
+        reason = "no softmax and no attention function ran"
     return (
-        f"nothing was {done}: {found}. Either this model has no attention, or it did not run "
-        "inside the block, in this thread, in eager mode: TorchScript and other processes cannot "
-        "be looked into"
+        f"nothing was {done}: {reason}. Either this model has no attention, or it did not run "
+        "inside the block, in this thread, in eager mode (TorchScript and other processes cannot "
+        "be intercepted)"
     )
 
 
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
 
 
-# Between a compiled module and the one that it was made from.
+# What `torch.compile` puts between a compiled module and the original.
 COMPILED_PREFIX = "_orig_mod."
 
 
-class Place(NamedTuple):
-    """The path of the module at work below the outermost one; both None outside any module."""
+class CallSite(NamedTuple):
+    """The innermost running module and its path from the outermost one; None outside modules."""
 
     path: str
     module: nn.Module | None
 
 
-class Places:
-    """Names modules by their path, each model read once."""
+class CallSites:
+    """Finds the running module from the Python frames; module paths are read once per model."""
 
     def __init__(self, outside: FrameType | None) -> None:
         self._outside = outside
         self._paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
 
-    def here(self) -> Place:
-        """The innermost module at work, by its path from the outermost that holds it."""
-        modules = self._modules_at_work()
+    def here(self) -> CallSite:
+        """The innermost running module, by its path from the outermost that contains it."""
+        modules = self._running_modules()
         if not modules:
-            return Place("attention", None)
+            return CallSite("attention", None)
         innermost = modules[0]
         for outermost in reversed(modules):
             path = self._paths_of(outermost).get(id(innermost))
             if path is not None:
-                return Place(path or type(innermost).__name__, innermost)
-        return Place(type(innermost).__name__, innermost)
+                return CallSite(path or type(innermost).__name__, innermost)
+        return CallSite(type(innermost).__name__, innermost)
 
-    def forget(self) -> None:
-        """Let go of the models and of the frame."""
+    def clear(self) -> None:
+        """Release the models and the frame."""
         self._outside = None
         self._paths.clear()
 
-    def _modules_at_work(self) -> list[nn.Module]:
-        """The modules whose methods are running, the innermost first."""
+    def _running_modules(self) -> list[nn.Module]:
+        """The modules whose methods are running, innermost first."""
         modules: list[nn.Module] = []
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and frame is not self._outside:
@@ -130,7 +133,7 @@ class Places:
     def _paths_of(self, root: nn.Module) -> dict[int, str]:
         known = self._paths.get(id(root))
         if known is None or known[0] is not root:
-            refuse_scripted(root)
+            reject_scripted(root)
             known = (
                 root,
                 {

@@ -11,66 +11,201 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
-from clearhead.recording._call_site import why_nothing
-from clearhead.recording._interception import Watch
+from clearhead.recording._call_site import nothing_recorded_message
+from clearhead.recording._interception import InterceptionMode
 from clearhead.recording._record import AttentionRecord, map_tensors
 from clearhead.recording._recording import Recording
 
 Layers = str | int | Sequence[str | int] | None
+Change = Callable[[AttentionRecord], Float[Tensor, "*batch heads queries value_dim"] | None]
 
 
-class Selection:
-    """Names, shell patterns and indices; None keeps everything.
+class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a function
+    """Record every attention computed inside the block, in any PyTorch model.
 
-    Indices count calls, in their order; negative ones count from the last, which is known only at
-    the end, so that until then all are kept. `names` are those of the calls so far.
+        with clearhead.capture() as recording:
+            logits = model(images)
+        recording["blocks.3.attn"].weights
+        recording.verify()
+
+    The model is not modified. Calls of `scaled_dot_product_attention` are recorded, and attention
+    written as separate operations (product, softmax, product).
+
+    Args:
+        layers: Which layers to keep: module paths, shell patterns ("blocks.*.attn"), indices in
+            the order of the calls, or a sequence of these. None keeps every layer.
+        gradients: Keep the records on the autograd graph, which then lives as long as they do.
+        copies: Keep copies of the tensors, for models that overwrite queries, keys or values in
+            place (key-value caches).
+
+    Returns:
+        On entering the block, a `Recording` that is filled when the block ends.
+
+    Raises:
+        ConfigError: `layers` is not a name, a pattern, an index or a sequence of these.
+        CaptureError: Attention runs where it cannot be recorded (compiled graphs, TorchScript,
+            kernels of other libraries), or `layers` matches no attention.
+        NothingCapturedError: The block ended and no attention was computed in it.
+    """
+
+    def __init__(
+        self, layers: Layers = None, *, gradients: bool = False, copies: bool = False
+    ) -> None:
+        LayerFilter(layers)  # raises at once if `layers` is invalid
+        self._layers = layers
+        self._gradients = gradients
+        self._copies = copies
+
+    def __getattr__(self, name: str) -> NoReturn:
+        usage = "; use it as: with clearhead.capture() as recording: ..."
+        hint = "" if name.startswith("_") else usage
+        raise AttributeError(f"capture has no attribute {name!r}{hint}")
+
+    def __enter__(self) -> Recording:
+        self._filter = LayerFilter(self._layers)
+        self._records: dict[str, AttentionRecord] = {}
+        self._recording = Recording()
+        self._mode = InterceptionMode(self._keep, sys._getframe(1))
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        return self._recording
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        mode, layer_filter = self._mode, self._filter
+        softmaxes = mode.tracker.softmaxes
+        mode.clear()
+        self._recording._records = {
+            name: record for name, record in self._records.items() if layer_filter.keeps(name)
+        }
+        del self._mode, self._recording, self._records  # the caller alone keeps the records alive
+        mode.__exit__(kind, error, trace)
+        if error is None:
+            if not layer_filter.names:
+                raise NothingCapturedError(nothing_recorded_message("captured", softmaxes))
+            layer_filter.check()
+
+    def _keep(self, record: AttentionRecord) -> Tensor | None:
+        if self._filter.accepts(record.name):
+            self._records[record.name] = map_tensors(record, self._stored)
+        return None
+
+    def _stored(self, x: Tensor) -> Tensor:
+        if not self._gradients:
+            x = x.detach()
+        return _copy(x) if self._copies else x
+
+
+@contextmanager
+def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
+    """Replace the output of attention inside the block, in any PyTorch model.
+
+    Removing head 2 of a layer:
+
+        def remove(record):
+            output = record.output.clone()
+            output[:, 2] = 0
+            return output
+
+        with clearhead.intervene(remove, layers="blocks.3.attn"):
+            logits = model(images)
+
+    Args:
+        change: A function of one `AttentionRecord`, whose tensors are on the autograd graph. It
+            returns a new output of shape (*batch, heads, queries, value_dim), the shape of
+            `record.output`, or None to leave the output as it is.
+        layers: Which layers to change, as in `capture`, without negative indices.
+
+    Raises:
+        ConfigError: `change` is not callable, or `layers` is invalid.
+        CaptureError: `layers` has negative indices or matches no attention, or attention runs
+            where it cannot be recorded.
+        InputError: `change` failed, or returned a tensor of another shape.
+        NothingCapturedError: The block ended and no attention was computed in it.
+    """
+    if not callable(change):
+        raise ConfigError(f"intervene expects a function of a record, got {change!r}")
+    layer_filter = LayerFilter(layers)
+    if layer_filter.has_negative:
+        raise CaptureError(
+            f"layers={layers!r} has negative indices, which are known only after the last layer; "
+            "count from the first, or give names"
+        )
+    caller = sys._getframe(2)  # behind this generator and contextlib
+
+    def on_attention(record: AttentionRecord) -> Tensor | None:
+        try:
+            return change(record) if layer_filter.accepts(record.name) else None
+        except TypeError as error:  # else Python's `@` would report its own error instead
+            raise InputError(f"{record.name}: the intervening function failed: {error}") from error
+
+    mode = InterceptionMode(on_attention, caller)
+    try:
+        with mode:
+            yield
+    finally:
+        softmaxes = mode.tracker.softmaxes
+        mode.clear()
+    if not layer_filter.names:
+        raise NothingCapturedError(nothing_recorded_message("changed", softmaxes))
+    layer_filter.check()
+
+
+class LayerFilter:
+    """Which attentions to keep, by name, shell pattern or index; None keeps all.
+
+    Indices count calls in their order. A negative index is resolved when all calls are known, so
+    until then every call is kept. `names` are those of the calls so far.
     """
 
     def __init__(self, layers: Layers) -> None:
-        chosen = [layers] if isinstance(layers, str | int) else layers
-        _check(chosen)
-        self._everything = chosen is None
-        self._patterns = [x for x in chosen or () if isinstance(x, str)]
-        self._indices = [x for x in chosen or () if isinstance(x, int)]
-        self.waits = any(index < 0 for index in self._indices)
+        items = [layers] if isinstance(layers, str | int) else layers
+        _check_layers(items)
+        self._everything = items is None
+        self._patterns = [x for x in items or () if isinstance(x, str)]
+        self._indices = [x for x in items or () if isinstance(x, int)]
+        self.has_negative = any(index < 0 for index in self._indices)
         self.names: list[str] = []
 
-    def wants(self, name: str) -> bool:
-        """Whether to keep the call that comes now, as far as is known."""
+    def accepts(self, name: str) -> bool:
+        """Add the next call, and return whether to keep it for now."""
         self.names.append(name)
-        return self._everything or self.waits or self._chooses(name, len(self.names) - 1)
+        return self._everything or self.has_negative or self._matches(name, len(self.names) - 1)
 
     def keeps(self, name: str) -> bool:
-        """Whether to keep a call, now that all are known."""
-        place = self.names.index(name)
+        """Whether to keep a call, once all calls are known."""
+        index = self.names.index(name)
         return self._everything or any(
-            self._chooses(name, number) for number in (place, place - len(self.names))
+            self._matches(name, number) for number in (index, index - len(self.names))
         )
 
     def check(self) -> None:
-        """Raise `CaptureError` for a choice that chose nothing."""
+        """Raise `CaptureError` for a pattern or an index that matched no call."""
         count, names = len(self.names), ", ".join(self.names)
         for pattern in self._patterns:
             if not any(_fits(name, pattern) for name in self.names):
-                raise CaptureError(f"layers={pattern!r} fits no attention; there were {names}")
+                raise CaptureError(f"layers={pattern!r} matches no attention; there were {names}")
         for index in self._indices:
             if not -count <= index < count:
                 raise CaptureError(
                     f"layers={index} is out of range; there were {count} attentions: {names}"
                 )
 
-    def _chooses(self, name: str, place: int) -> bool:
-        return place in self._indices or any(_fits(name, pattern) for pattern in self._patterns)
+    def _matches(self, name: str, index: int) -> bool:
+        return index in self._indices or any(_fits(name, pattern) for pattern in self._patterns)
 
 
-def _check(chosen: Sequence[str | int] | None) -> None:
-    if chosen is None:
+def _check_layers(items: Sequence[str | int] | None) -> None:
+    if items is None:
         return
-    parts = list(chosen) if isinstance(chosen, Sequence) else [chosen]
+    parts = list(items) if isinstance(items, Sequence) else [items]
     wrong = [x for x in parts if isinstance(x, bool) or not isinstance(x, str | int)]
     if wrong or not parts:
         raise ConfigError(
-            f"layers takes names, patterns and indices, at least one, got {chosen!r}; leave it out "
+            f"layers takes names, patterns and indices, at least one, got {items!r}; leave it out "
             "to keep every layer"
         )
 
@@ -80,120 +215,7 @@ def _fits(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(base, pattern)
 
 
-class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a function
-    """Capture every attention that is computed inside the block, in any PyTorch model.
-
-    Example:
-        with clearhead.capture() as seen:
-            logits = model(images)
-        seen["blocks.3.attn"].weights
-        seen.verify()
-
-    The model stays as it is. `layers` picks what is kept: names, shell patterns ("blocks.*.attn"),
-    indices in the order of the calls, or several of these. With `gradients` the records hang on the
-    autograd graph, which then lives as long as they do. With `copies` they keep copies, for models
-    that overwrite queries, keys or values in place, as caches do.
-
-    Raises `CaptureError` at once where attention cannot be seen (compiled graphs, TorchScript,
-    kernels of other libraries), and `NothingCapturedError` at the end of a block without any.
-    """
-
-    def __init__(
-        self, layers: Layers = None, *, gradients: bool = False, copies: bool = False
-    ) -> None:
-        Selection(layers)  # raises at once what is wrong with it
-        self._layers = layers
-        self._gradients = gradients
-        self._copies = copies
-
-    def __getattr__(self, name: str) -> NoReturn:
-        hint = "" if name.startswith("_") else "; use it as: with clearhead.capture() as seen: ..."
-        raise AttributeError(f"a capture has no attribute {name!r}{hint}")
-
-    def __enter__(self) -> Recording:
-        self._selection = Selection(self._layers)
-        self._records: dict[str, AttentionRecord] = {}
-        self._seen = Recording()
-        self._watch = Watch(self._keep, sys._getframe(1))
-        self._watch.__enter__()  # type: ignore[no-untyped-call]
-        return self._seen
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        watch, selection = self._watch, self._selection
-        softmaxes = watch.explicit.softmaxes
-        watch.forget()
-        self._seen._records = {n: r for n, r in self._records.items() if selection.keeps(n)}
-        del self._watch, self._seen, self._records  # records live as long as someone holds them
-        watch.__exit__(kind, error, trace)
-        if error is None:
-            if not selection.names:
-                raise NothingCapturedError(why_nothing("captured", softmaxes))
-            selection.check()
-
-    def _keep(self, record: AttentionRecord) -> Tensor | None:
-        if self._selection.wants(record.name):
-            self._records[record.name] = map_tensors(record, self._kept)
-        return None
-
-    def _kept(self, x: Tensor) -> Tensor:
-        if not self._gradients:
-            x = x.detach()
-        return _copy(x) if self._copies else x
-
-
 def _copy(x: Tensor) -> Tensor:
-    """A copy that is no larger than what lies behind an expanded tensor."""
+    """A copy that takes no more memory than the storage of an expanded tensor."""
     once = x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]
     return once.clone().expand(x.shape)
-
-
-Change = Callable[[AttentionRecord], Float[Tensor, "*batch heads queries value_dim"] | None]
-
-
-@contextmanager
-def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
-    """Inside the block, the model goes on with what `change` gives instead of attention's output.
-
-    `change` gets each record as `capture` would keep it (its gradients live) and gives a new
-    output in the shape of `record.output`, or None to leave it. `layers` as in `capture`, without
-    negative indices. Removing head 2 of a layer:
-
-        def remove(seen):
-            output = seen.output.clone()
-            output[:, 2] = 0
-            return output
-
-        with clearhead.intervene(remove, layers="blocks.3.attn"):
-            logits = model(images)
-    """
-    if not callable(change):
-        raise ConfigError(f"intervene takes a function of a record, got {change!r}")
-    selection = Selection(layers)
-    if selection.waits:
-        raise CaptureError(
-            f"layers={layers!r} has negative indices, which are known only after the last layer; "
-            "count from the first, or give names"
-        )
-    caller = sys._getframe(2)  # behind this generator and contextlib
-
-    def found(seen: AttentionRecord) -> Tensor | None:
-        try:
-            return change(seen) if selection.wants(seen.name) else None
-        except TypeError as error:  # Python's @ would take it for its own, and say something else
-            raise InputError(f"{seen.name}: the intervening function failed: {error}") from error
-
-    watch = Watch(found, caller)
-    try:
-        with watch:
-            yield
-    finally:
-        softmaxes = watch.explicit.softmaxes
-        watch.forget()
-    if not selection.names:
-        raise NothingCapturedError(why_nothing("changed", softmaxes))
-    selection.check()

@@ -1,4 +1,9 @@
-"""Attention written as separate operations: tracked from product to softmax to product."""
+"""Attention written as separate operations: tracked from product to softmax to product.
+
+The result of each product of two tensors carries a history of the operations applied to it. A
+product whose history contains a softmax, multiplied by values, is an attention. Histories are
+held by weak references and vanish with their tensors.
+"""
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -11,33 +16,33 @@ from torch import Tensor, nn
 from clearhead.recording import _products as products
 from clearhead.recording._products import Factor, Product, factor_of_call
 from clearhead.recording._steps import (
-    HOLE,
     LAYOUT,
+    PLACEHOLDER,
     Step,
     autocast_dtype,
-    coarsest,
+    lowest_precision,
     random_state,
 )
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "softmax_"])
 DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
 
-# Steps that may change how many numbers there are, and still lead to a softmax or to values.
+# Operations that may change the number of elements between product and softmax or values.
 RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
-LONGEST_HISTORY = 64
+MAX_HISTORY = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What happened to a product on its way: `before` the softmax and `after` it.
+    """The operations applied to a product, before and after a softmax.
 
-    The softmax was over axis `dim` of `dims`, which has `keys` entries.
+    The softmax ran over axis `dim` of `dims` axes, which has `keys` entries.
     """
 
     product: Product
     factors: tuple[Factor, Factor]
-    before: tuple[Step, ...] = ()
-    after: tuple[Step, ...] = ()
+    pre_softmax: tuple[Step, ...] = ()
+    post_softmax: tuple[Step, ...] = ()
     precision: torch.dtype
     dim: int = -1
     dims: int = 0
@@ -45,36 +50,36 @@ class History:
 
     @property
     def is_weights(self) -> bool:
-        """Whether the softmax has been taken."""
+        """Whether a softmax has been applied."""
         return self.dims > 0
 
     def meets(self, product: Product) -> bool:
-        """Whether this product, whose first operand the weights are, sums over the keys."""
+        """Whether a product with the weights as first operand sums over the keys."""
         if not self.is_weights:
             return False
-        if not any(step.moves_only for step in self.after):  # then the axes are where they were
+        if not any(step.is_layout_only for step in self.post_softmax):  # axes in their places
             order = product.first_order
             return (product.dims - 1 if order is None else order[-1]) == self.dim
-        resized = any(step.name in RESIZING for step in self.after)
+        resized = any(step.name in RESIZING for step in self.post_softmax)
         return resized or product.left.shape[-1] == self.keys
 
     def then(self, step: Step) -> "History":
-        """With one more step."""
+        """The history with one more operation."""
         if self.is_weights:
-            return replace(self, after=(*self.after, step))
-        return replace(self, before=(*self.before, step))
+            return replace(self, post_softmax=(*self.post_softmax, step))
+        return replace(self, pre_softmax=(*self.pre_softmax, step))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """An attention found: its weights' history, and the product with the values."""
+class TrackedAttention:
+    """A completed attention: the history of its weights, and the product with the values."""
 
     history: History
     values: Product
 
 
-class Explicit:
-    """Follows tensors from product to softmax to product."""
+class OperationTracker:
+    """Tracks tensors from product to softmax to product."""
 
     def __init__(self) -> None:
         self._histories: dict[int, tuple[weakref.ref[Tensor], History]] = {}
@@ -82,14 +87,14 @@ class Explicit:
         self.softmaxes = 0
 
     def factor(self, x: Tensor) -> Factor:
-        """What `x` was multiplied by on its way here."""
+        """The constant factor that `x` was multiplied by."""
         known = self._factors.get(id(x))
         return known[1] if known is not None and known[0]() is x else 1.0
 
     def call(
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> tuple[Any, Written | None]:
-        """Make the call; give its result, and the attention that it completes, if it does."""
+    ) -> tuple[Any, TrackedAttention | None]:
+        """Make the call; return its result, and the attention that it completes, if any."""
         if name in products.FUNCTIONS:
             product = products.read_product(name, args, kwargs)
             if product is not None and not self._is_mixing(product):
@@ -109,8 +114,8 @@ class Explicit:
         self._take(step, followed, args, result)
         return result, None
 
-    def forget(self) -> None:
-        """Let go of everything."""
+    def clear(self) -> None:
+        """Release all tensors."""
         self._histories.clear()
         self._factors.clear()
 
@@ -119,7 +124,7 @@ class Explicit:
         return known[1] if known is not None and known[0]() is x else None
 
     def _keep(self, x: Tensor, history: History) -> None:
-        if len(history.before) + len(history.after) <= LONGEST_HISTORY:
+        if len(history.pre_softmax) + len(history.post_softmax) <= MAX_HISTORY:
             self._histories[id(x)] = weakref.ref(x, self._drop(self._histories, id(x))), history
 
     @staticmethod
@@ -131,8 +136,8 @@ class Explicit:
         return drop
 
     def _is_mixing(self, product: Product) -> bool:
-        """Whether scores or weights are mixed among heads by it; the values come later."""
-        for turn in (product, product.turned()):
+        """Whether the product mixes scores or weights among heads, before the values."""
+        for turn in (product, product.transposed()):
             history = self._history(turn.first)
             if history is None:
                 continue
@@ -149,12 +154,14 @@ class Explicit:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         result: Tensor,
-    ) -> Written | None:
-        for values, operand in ((product, product.first), (product.turned(), product.second)):
+    ) -> TrackedAttention | None:
+        for values, operand in ((product, product.first), (product.transposed(), product.second)):
             history = self._history(operand)
             if history is not None and history.meets(values):
-                history = replace(history, precision=coarsest(history.precision, result.dtype))
-                return Written(history=history, values=values)
+                history = replace(
+                    history, precision=lowest_precision(history.precision, result.dtype)
+                )
+                return TrackedAttention(history=history, values=values)
         history = History(
             product=product,
             factors=(self.factor(product.first), self.factor(product.second)),
@@ -166,9 +173,9 @@ class Explicit:
                 return None
             base, beta, alpha = affine
             if alpha != 1:
-                history = history.then(Step("mul", torch.mul, (HOLE, alpha)))
+                history = history.then(Step("mul", torch.mul, (PLACEHOLDER, alpha)))
             if beta != 0:
-                history = history.then(Step("add", torch.add, (HOLE, base * beta)))
+                history = history.then(Step("add", torch.add, (PLACEHOLDER, base * beta)))
         self._keep(result, history)
         return None
 
@@ -187,7 +194,7 @@ class Explicit:
                 dim=dim,
                 dims=result.dim(),
                 keys=result.shape[dim],
-                precision=coarsest(history.precision, result.dtype),
+                precision=lowest_precision(history.precision, result.dtype),
             ),
         )
 
@@ -207,15 +214,15 @@ class Explicit:
         kwargs: dict[str, Any],
         followed: Tensor,
     ) -> Step | None:
-        """The call as a step; None where it leaves the numbers as they are."""
+        """The call as a step; None if it leaves all elements unchanged."""
         drops = name in DROPOUT and _drops(args, kwargs)
         if name in DROPOUT and not drops:
             return None
         return Step(
             name=_property_name(function) if name == "__get__" else name,
             function=function,
-            args=tuple(_with_hole(arg, followed) for arg in args),
-            kwargs={key: _with_hole(arg, followed) for key, arg in kwargs.items()},
+            args=tuple(_with_placeholder(arg, followed) for arg in args),
+            kwargs={key: _with_placeholder(arg, followed) for key, arg in kwargs.items()},
             dtype=followed.dtype,
             random_state=random_state(followed) if drops else None,
             autocast=autocast_dtype(followed),
@@ -234,42 +241,42 @@ class Explicit:
         if step is None:
             self._keep(result, history)
         elif result.numel() == followed.numel() or step.name in RESIZING:
-            history = replace(history, precision=coarsest(history.precision, result.dtype))
+            history = replace(history, precision=lowest_precision(history.precision, result.dtype))
             self._keep(result, history.then(step))
 
     def _note_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
-        """Remember constants, also through changes of layout."""
+        """Store constant factors, also through changes of layout."""
         if not isinstance(result, Tensor) or not args or not result.is_floating_point():
             return
         moves = name in LAYOUT or name in ("__getitem__", "to", "type_as", "__get__")
         for x in args[:2]:
             if isinstance(x, Tensor) and x.dim() >= 2:
-                before = self.factor(x)
+                pre_softmax = self.factor(x)
                 now = factor_of_call(name, args, x)
                 if now is not None:
-                    before = before * now
-                elif not moves or (isinstance(before, Tensor) and before.dim()):
+                    pre_softmax = pre_softmax * now
+                elif not moves or (isinstance(pre_softmax, Tensor) and pre_softmax.dim()):
                     if result is x:  # changed in place
                         self._factors.pop(id(x), None)
                     continue
-                if isinstance(before, Tensor) or before != 1.0:
+                if isinstance(pre_softmax, Tensor) or pre_softmax != 1.0:
                     drop = self._drop(self._factors, id(result))
-                    self._factors[id(result)] = weakref.ref(result, drop), before
+                    self._factors[id(result)] = weakref.ref(result, drop), pre_softmax
                 return
 
 
 def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether this dropout is at work: `dropout(input, p=0.5, training=True)`."""
+    """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
     p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
     training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
     return bool(training) and p > 0.0
 
 
-def _with_hole(arg: Any, followed: Tensor) -> Any:
+def _with_placeholder(arg: Any, followed: Tensor) -> Any:
     if arg is followed:
-        return HOLE
+        return PLACEHOLDER
     if isinstance(arg, list | tuple):
-        parts = [HOLE if part is followed else part for part in arg]
+        parts = [PLACEHOLDER if part is followed else part for part in arg]
         return parts if isinstance(arg, list) else tuple(parts)
     return arg
 

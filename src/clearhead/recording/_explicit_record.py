@@ -6,81 +6,83 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from clearhead.recording._call_site import Place
-from clearhead.recording._explicit import History, Written
-from clearhead.recording._layout import Heads, Layout, find_heads, mask_apart
+from clearhead.recording._call_site import CallSite
+from clearhead.recording._explicit import History, TrackedAttention
+from clearhead.recording._layout import HeadAxes, Layout, find_heads, separate_mask
 from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call, permuted
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import CASTS, HOLE, Hole, Step
+from clearhead.recording._steps import CASTS, PLACEHOLDER, Placeholder, Step
 
-# Steps that leave every number where it is and as it is (types are widened when computed anew).
+# Operations that change neither values nor layout (types are widened on recomputation).
 IDLE = CASTS | {"contiguous", "clone"}
 
 
-def written_record(found: Written, produced: Tensor, place: Place) -> AttentionRecord:
-    """The record of an attention found in a model's own arithmetic.
+def explicit_record(
+    found: TrackedAttention, raw_output: Tensor, call_site: CallSite
+) -> AttentionRecord:
+    """The record of an attention written as separate operations.
 
-    The plain forms, scores times a constant and one mask added, become scale and mask; whatever
-    else the model does stays as the steps it took.
+    Scores times a constant and one added mask become `scale` and `attn_mask`; other operations are
+    kept as steps to replay.
     """
     history = found.history
-    product, factors = _turned_to_softmax(history)
-    heads = find_heads(place.module, product.left)
+    product, factors = _softmax_last(history)
+    heads = find_heads(call_site.module, product.left)
     scale, steps = _leading_scale(product, history)
     mask = _mask(steps) if _is_plain(product, history) else None
     return AttentionRecord(
-        name=place.path,
-        query=heads.apart(divided(product.left, factors[0])),
-        key=heads.apart(divided(product.right, factors[1])),
-        value=heads.apart(found.values.right.transpose(-2, -1)),
-        attn_mask=None if mask is None else mask_apart(heads, mask, product.dims),
+        name=call_site.path,
+        query=heads.separate(divided(product.left, factors[0])),
+        key=heads.separate(divided(product.right, factors[1])),
+        value=heads.separate(found.values.right.transpose(-2, -1)),
+        attn_mask=None if mask is None else separate_mask(heads, mask, product.dims),
         is_causal=False,
         scale=scale * factors[0] * factors[1],
-        before=() if mask is not None else _before_softmax(steps, product, history, heads),
-        after=_after_softmax(found, product, heads),
-        produced=produced,
+        pre_softmax=() if mask is not None else _before_softmax(steps, product, history, heads),
+        post_softmax=_after_softmax(found, product, heads),
+        raw_output=raw_output,
         layout=Layout(found.values.order, heads),
         precision=history.precision,
     )
 
 
-def _turned_to_softmax(history: History) -> tuple[Product, tuple[Factor, Factor]]:
-    """The product with the axis of the softmax last, so that its columns are the keys."""
+def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:
+    """The product with the softmax axis last, so that its columns are the keys."""
     product = history.product
     order = product.order or tuple(range(product.dims))
-    if history.dim == order[-2] and not _rearranges(history.before):
-        return product.turned(), history.factors[::-1]
+    if history.dim == order[-2] and not _rearranges(history.pre_softmax):
+        return product.transposed(), history.factors[::-1]
     return product, history.factors
 
 
 def _is_plain(product: Product, history: History) -> bool:
     in_order = product.order is None and history.dim == product.dims - 1
-    return in_order and not _rearranges(history.before)
+    return in_order and not _rearranges(history.pre_softmax)
 
 
 def _rearranges(steps: Iterable[Step]) -> bool:
-    return any(step.moves_only and step.name not in IDLE for step in steps)
+    return any(step.is_layout_only and step.name not in IDLE for step in steps)
 
 
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
-    """The constants that come before anything but rearrangement, and the steps that are left."""
+    """The constant factors at the start, and the remaining steps."""
     scale: Factor = 1.0
     left = []
-    steps = iter(step for step in history.before if step.name not in IDLE)
+    steps = iter(step for step in history.pre_softmax if step.name not in IDLE)
     for step in steps:
         factor = _factor(step, product, history)
         if factor is not None:
             scale = scale * factor
             continue
         left.append(step)
-        if not step.moves_only:
+        if not step.is_layout_only:
             break
     return scale, [*left, *steps]
 
 
 def _factor(step: Step, product: Product, history: History) -> Factor | None:
     x = product.left
-    args = tuple(x if arg is HOLE else arg for arg in step.args)
+    args = tuple(x if arg is PLACEHOLDER else arg for arg in step.args)
     factor = None if step.kwargs else factor_of_call(step.name, args, x)
     if isinstance(factor, Tensor) and factor.dim():
         per_head = _is_plain(product, history) and product.dims > 3
@@ -89,54 +91,57 @@ def _factor(step: Step, product: Product, history: History) -> Factor | None:
 
 
 def _mask(steps: list[Step]) -> Tensor | None:
-    """The mask, where masking is all that happens between scaled scores and softmax."""
+    """The mask, if masking is the only step between scaled scores and softmax."""
     if len(steps) != 1 or steps[0].kwargs:
         return None
     match steps[0].name, steps[0].args:
-        case (("add" | "add_" | "__add__" | "__iadd__"), (Hole(), Tensor() as mask)):
+        case (("add" | "add_" | "__add__" | "__iadd__"), (Placeholder(), Tensor() as mask)):
             return mask
-        case (("add" | "__radd__" | "__add__"), (Tensor() as mask, Hole())):
+        case (("add" | "__radd__" | "__add__"), (Tensor() as mask, Placeholder())):
             return mask
-        case (("masked_fill" | "masked_fill_"), (Hole(), Tensor() as ignored, float() as value)):
+        case (
+            ("masked_fill" | "masked_fill_"),
+            (Placeholder(), Tensor() as ignored, float() as value),
+        ):
             return ~ignored if value == -math.inf and ignored.dtype == torch.bool else None
     return None
 
 
 def _before_softmax(
-    steps: list[Step], product: Product, history: History, heads: Heads
+    steps: list[Step], product: Product, history: History, heads: HeadAxes
 ) -> tuple[Step, ...]:
-    """From canonical scaled scores to what the softmax was given, canonical again."""
+    """From canonical scaled scores to the canonical input of the softmax."""
     last = _order_of_weights(product, history)
     return _in_layout_of_model(_inverse(product.order), steps, last, product.dims, heads)
 
 
-def _after_softmax(found: Written, product: Product, heads: Heads) -> tuple[Step, ...]:
-    """From canonical weights to what met the values, canonical again."""
+def _after_softmax(found: TrackedAttention, product: Product, heads: HeadAxes) -> tuple[Step, ...]:
+    """From canonical weights to the canonical weights that multiply the values."""
     history = found.history
     first = _inverse(_order_of_weights(product, history))
-    steps = [step for step in history.after if step.name not in IDLE]
+    steps = [step for step in history.post_softmax if step.name not in IDLE]
     return _in_layout_of_model(first, steps, found.values.first_order, history.dims, heads)
 
 
 def _order_of_weights(product: Product, history: History) -> Order:
-    """The permutation that makes the softmax's result canonical, its axis the last."""
-    if not _rearranges(history.before):
+    """The permutation that makes the result of the softmax canonical, its axis last."""
+    if not _rearranges(history.pre_softmax):
         return product.order
     return _last(history.dim, history.dims)
 
 
 def _in_layout_of_model(
-    first: Order, steps: list[Step], last: Order, dims: int, heads: Heads
+    first: Order, steps: list[Step], last: Order, dims: int, heads: HeadAxes
 ) -> tuple[Step, ...]:
-    """The steps between two permutations, entered and left with heads as an axis of their own."""
+    """The steps between two permutations; input and output have a separate head axis."""
     if not steps and _composed(first, last) is None:
         return ()
     return (
-        _move(lambda x: heads.joined(x, dims)),
+        _move(lambda x: heads.restore(x, dims)),
         *([_move(lambda x: permuted(x, first))] if first is not None else []),
         *steps,
         *([_move(lambda x: permuted(x, last))] if last is not None else []),
-        _move(heads.apart),
+        _move(heads.separate),
     )
 
 

@@ -6,18 +6,20 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 
-class Heads(NamedTuple):
-    """Where the heads are, if not on the third axis from the end.
+class HeadAxes(NamedTuple):
+    """The axis of the heads, where it is not the third from the end.
 
-    `merged` of them share the first of three axes with the batch, as where models use `torch.bmm`.
-    `before_windows`: of five axes theirs is the second, and the third is that of the windows.
+    Attributes:
+        merged: This many heads share the first of three axes with the batch, as in models that
+            use `torch.bmm`.
+        before_windows: Of five axes, the heads are on the second and windows on the third.
     """
 
     merged: int = 1
     before_windows: bool = False
 
-    def apart(self, x: Tensor) -> Tensor:
-        """At least four axes: three become (batch, heads, rows, columns), two (1, 1, …)."""
+    def separate(self, x: Tensor) -> Tensor:
+        """Give `x` at least four axes: (batch, heads, rows, columns)."""
         match x.dim():
             case 2:
                 return x[None, None]
@@ -29,7 +31,7 @@ class Heads(NamedTuple):
                 return x.transpose(1, 2)
         return x
 
-    def joined(self, x: Tensor, dims: int) -> Tensor:
+    def restore(self, x: Tensor, dims: int) -> Tensor:
         """Back to the model's number of axes."""
         match dims:
             case 2:
@@ -41,54 +43,54 @@ class Heads(NamedTuple):
         return x
 
 
-HEADS_THIRD_LAST = Heads()
+HEADS_THIRD_FROM_END = HeadAxes()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A permutation of the axes (None: as they are), and then heads as an axis of their own.
+    """A permutation of the axes (None: unchanged), followed by the separation of the heads.
 
-    `order` gives, for each axis wanted, the model's axis.
+    `order` gives the model's axis for each axis of the result.
     """
 
     order: tuple[int, ...] | None = None
-    heads: Heads = HEADS_THIRD_LAST
+    heads: HeadAxes = HEADS_THIRD_FROM_END
 
     def canonical(self, x: Tensor) -> Tensor:
         """From the model's layout."""
-        return self.heads.apart(x if self.order is None else x.permute(self.order))
+        return self.heads.separate(x if self.order is None else x.permute(self.order))
 
     def original(self, x: Tensor, like: Tensor) -> Tensor:
         """Back to the model's layout, with the shape of `like`."""
-        x = self.heads.joined(x, like.dim())
+        x = self.heads.restore(x, like.dim())
         if self.order is not None:
             x = x.permute([self.order.index(axis) for axis in range(like.dim())])
         return x.reshape(like.shape)
 
 
-def mask_apart(heads: Heads, mask: Tensor, dims: int) -> Tensor:
-    """A mask over attention of `dims` axes, so that it broadcasts over the heads set apart."""
-    return heads.apart(mask) if dims < 4 or mask.dim() == dims else mask
+def separate_mask(heads: HeadAxes, mask: Tensor, dims: int) -> Tensor:
+    """A mask for attention of `dims` axes, in a shape that broadcasts over the separated heads."""
+    return heads.separate(mask) if dims < 4 or mask.dim() == dims else mask
 
 
-# How modules of the libraries in use call the number of their heads.
+# The attributes in which modules of common libraries store their number of heads.
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
 
 
-def find_heads(module: nn.Module | None, x: Tensor) -> Heads:
-    """Where the heads of these queries are, as far as the module says.
+def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes:
+    """The axis of the heads of these queries, derived from the module's attributes.
 
-    It says so by its number of heads; where they share an axis with the batch, also by its widths:
-    the last axis must then be one head's share.
+    Heads that share an axis with the batch are recognised by the number of heads, and by a last
+    axis as wide as one head.
     """
     count = next((n for n in (_number(module, name) for name in HEADS) if n), None)
     if count is not None and x.dim() == 5:
-        return Heads(before_windows=x.shape[-3] != count == x.shape[1])
+        return HeadAxes(before_windows=x.shape[-3] != count == x.shape[1])
     if count is None or x.dim() != 3 or x.shape[0] % count:
-        return Heads()
+        return HeadAxes()
     width = _number(module, "embed_dim") or _number(module, "hidden_size")
     head_dim = _number(module, "head_dim") or (width and width // count)
-    return Heads(count) if head_dim is None or head_dim == x.shape[-1] else Heads()
+    return HeadAxes(count) if head_dim is None or head_dim == x.shape[-1] else HeadAxes()
 
 
 def _number(module: Any, name: str) -> int | None:

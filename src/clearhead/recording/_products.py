@@ -14,7 +14,7 @@ DIVIDE = frozenset("div div_ __truediv__ __itruediv__ __div__ true_divide divide
 
 
 def factor_of_call(name: str, args: Sequence[Any], x: Tensor) -> Factor | None:
-    """What a call multiplies `x` by, if that is one number for each matrix; None otherwise."""
+    """The factor that a call multiplies `x` by, if it is one number per matrix; else None."""
     if (name not in MULTIPLY and name not in DIVIDE) or len(args) != 2:
         return None
     other = args[1] if args[0] is x else args[0]
@@ -32,7 +32,7 @@ def factor_of_call(name: str, args: Sequence[Any], x: Tensor) -> Factor | None:
 
 
 def divided(x: Tensor, factor: Factor) -> Tensor:
-    """`x` as it was before it was multiplied by `factor`."""
+    """`x` before the multiplication by `factor`."""
     if not isinstance(factor, Tensor) and factor in (0.0, 1.0):
         return x
     precise = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
@@ -70,11 +70,11 @@ class Product(NamedTuple):
 
     @property
     def dims(self) -> int:
-        """How many axes the result has."""
+        """The number of axes of the result."""
         return max(self.first.dim(), self.second.dim())
 
-    def turned(self) -> "Product":
-        """The same with rows and columns exchanged: the transposed result."""
+    def transposed(self) -> "Product":
+        """The product with rows and columns exchanged."""
         order = list(self.order or range(self.dims))
         order[-1], order[-2] = order[-2], order[-1]
         return Product(
@@ -87,7 +87,7 @@ def _or_none(order: Sequence[Axis]) -> tuple[Axis, ...] | None:
 
 
 def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
-    """The product that a call computes, None where it is none of two tensors with matrices."""
+    """The product of two tensors that a call computes; None for other calls."""
     if name == "einsum":
         return _read_einsum(args)
     operands = [*args, *(kwargs[key] for key in ("input", "other", "mat2") if key in kwargs)]
@@ -116,7 +116,7 @@ def _read_einsum(args: Sequence[Any]) -> Product | None:
 
 
 def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, str] | None:
-    """The axes of both operands and of the result, one letter each, without an ellipsis."""
+    """The axes of both operands and of the result, one letter each, ellipsis expanded."""
     inputs, arrow, out = equation.replace(" ", "").partition("->")
     first, _, second = inputs.partition(",")
     if not arrow:
@@ -162,13 +162,13 @@ def _place(letter: str, axes: str) -> int | None:
 
 
 def permuted(x: Tensor, order: "Order") -> Tensor:
-    """`x` with its axes in that order; None in it is a new axis of size 1."""
+    """`x` with its axes in that order; None is a new axis of size 1."""
     if order is None:
         return x
     x = x.permute([axis for axis in order if axis is not None])
-    for place, axis in enumerate(order):
+    for call_site, axis in enumerate(order):
         if axis is None:
-            x = x.unsqueeze(place)
+            x = x.unsqueeze(call_site)
     return x
 
 
@@ -180,8 +180,3 @@ def affine_of_baddbmm(
     if not isinstance(base, Tensor):
         return None
     return base, kwargs.get("beta", 1), kwargs.get("alpha", 1)
-
-
-def outer_add(x: Tensor, base: Tensor, beta: float, alpha: float) -> Tensor:
-    """Beta · base + alpha · x; `base` is not read where beta is 0, as in torch."""
-    return torch.mul(x, alpha) if beta == 0 else torch.add(beta * base, x, alpha=alpha)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,21 +13,24 @@ from clearhead.errors import UnfaithfulCaptureError
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import run
 
-# At most so many cells of attention matrices are computed at a time.
-CELLS = 1 << 24
+MAX_ELEMENTS = 1 << 24
+"""Elements of attention matrices that are computed at a time."""
 
-# A float mask at or below this is meant as "do not attend", as are the finfo.min of many models.
-FORBIDDEN = -1e4
+MASK_THRESHOLD = -1e4
+"""An additive mask at or below this means "do not attend", as the finfo.min of many models does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Figures on one record, all of them near zero where it is true.
+    """Differences between a record and the model's computation; near zero for a true record.
 
-    `row_sum_error`: how far a row of weights is from summing to one, at most. `masked_mass`: the
-    largest sum of weights on keys that the query must not attend to. `output_error`: the largest
-    difference between weights · V and the model's output, relative to the size of the terms in
-    that sum, `weights · |V|`. `tolerance`: what rounding explains in the type that the model used.
+    Attributes:
+        name: The name of the record.
+        row_sum_error: The largest difference between the sum of a row of weights and one.
+        masked_mass: The largest sum of weights on the masked keys of a query.
+        output_error: The largest difference between weights · V and the model's output, relative
+            to the size of the terms in that sum, weights · |V|.
+        tolerance: What rounding explains in the type that the model used.
     """
 
     name: str
@@ -37,9 +41,13 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether all figures lie within the tolerance; NaN never does."""
-        figures = (self.row_sum_error, self.masked_mass, self.output_error)
-        return all(figure <= self.tolerance for figure in figures)
+        """Whether all differences lie within the tolerance; NaN never does."""
+        differences = (self.row_sum_error, self.masked_mass, self.output_error)
+        return all(difference <= self.tolerance for difference in differences)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types, with `holds`."""
+        return asdict(self) | {"holds": self.holds}
 
     def __str__(self) -> str:
         return (
@@ -51,10 +59,10 @@ class Proof:
 
 
 def prove(record: AttentionRecord) -> Proof:
-    """The figures of one record, computed some images at a time."""
-    record.check_unchanged()
-    parts = [_figures(record, images) for images in _portions(record)]
-    rows, mass, error, size = (_largest([part[i] for part in parts]) for i in range(4))
+    """The differences of one record, computed for some batch entries at a time."""
+    record.check_not_modified()
+    parts = [_differences(record, batch) for batch in _batch_slices(record)]
+    rows, mass, error, size = (_maximum([part[i] for part in parts]) for i in range(4))
     return Proof(
         name=record.name,
         row_sum_error=rows,
@@ -70,19 +78,19 @@ def verify(records: Sequence[AttentionRecord]) -> tuple[Proof, ...]:
     failed = [proof for proof in proofs if not proof.holds]
     if failed:
         raise UnfaithfulCaptureError(
-            f"{len(failed)} of {len(proofs)} captured attentions are not what the model computed: "
+            f"{len(failed)} of {len(proofs)} records differ from what the model computed: "
             + "; ".join(map(str, failed))
         )
     return proofs
 
 
 def tolerance(record: AttentionRecord, largest_score: float) -> float:
-    """What rounding explains: a few units in the last place, more where scores are large.
+    """The relative error that rounding explains, a few units in the last place.
 
-    A relative error of `eps` in a score s moves its weight by the factor exp(eps · s).
+    A relative error of `eps` in a score s multiplies its weight by exp(eps · s).
     """
     eps = torch.finfo(record.precision).eps
-    if record.produced.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+    if record.raw_output.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         eps = max(eps, 2.0**-11)
     size = min(largest_score, 1e4) if math.isfinite(largest_score) else 0.0
     terms = math.sqrt(max(record.query.shape[-1], record.key.shape[-2], 1))
@@ -93,56 +101,57 @@ def _is_half(dtype: torch.dtype) -> bool:
     return dtype in (torch.float16, torch.bfloat16)
 
 
-def _portions(record: AttentionRecord) -> list[slice | None]:
-    cells, count = math.prod(record.shape), record.shape[0]
-    if record.before or record.after or cells <= CELLS or count < 2:
+def _batch_slices(record: AttentionRecord) -> list[slice | None]:
+    elements, count = math.prod(record.shape), record.shape[0]
+    if record.pre_softmax or record.post_softmax or elements <= MAX_ELEMENTS or count < 2:
         return [None]
-    step = max(1, count * CELLS // cells)
+    step = max(1, count * MAX_ELEMENTS // elements)
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
-def _figures(record: AttentionRecord, images: slice | None) -> tuple[float, float, float, float]:
+def _differences(record: AttentionRecord, batch: slice | None) -> tuple[float, float, float, float]:
+    """Row sum error, masked mass, output error, and the largest score that matters."""
     with torch.no_grad():
-        seen = record.stages(images=images)
-        forbidden = _forbidden(record, seen, images)
-        attends = ~forbidden.all(dim=-1, keepdim=True)
-        sums = seen.weights.sum(dim=-1, keepdim=True)
-        output = record.output if images is None else record.output[images]
-        difference = (seen.context - output.to(seen.context)).abs()
+        stages = record.stages(batch=batch)
+        masked = _masked_keys(record, stages, batch)
+        attends = ~masked.all(dim=-1, keepdim=True)
+        sums = stages.weights.sum(dim=-1, keepdim=True)
+        output = record.output if batch is None else record.output[batch]
+        difference = (stages.context - output.to(stages.context)).abs()
         if _is_half(record.precision):
-            # A finite mask over a whole row leaves what rounding left of the scores: no answer
-            # that anyone reads, and none that can be told from the inputs.
-            difference = difference * (attends | (seen.weights == 0.0).all(-1, keepdim=True))
-        size = _term_size(record, seen.weights, images)
-        negligible = (seen.weights < torch.finfo(seen.weights.dtype).eps) | forbidden
+            # Where a finite mask covers a whole row, only the rounding of the scores is left: an
+            # output that is not used and cannot be recomputed from the inputs.
+            difference = difference * (attends | (stages.weights == 0.0).all(-1, keepdim=True))
+        size = _term_size(record, stages.weights, batch)
+        negligible = (stages.weights < torch.finfo(stages.weights.dtype).eps) | masked
         return (
             _max(((sums - 1.0) * attends).abs()),
-            _max((seen.weights * (forbidden & attends)).sum(dim=-1)),
+            _max((stages.weights * (masked & attends)).sum(dim=-1)),
             _max(difference / size.clamp_min(torch.finfo(size.dtype).tiny)),
-            _max(seen.masked.masked_fill(negligible, 0.0).abs()),
+            _max(stages.masked.masked_fill(negligible, 0.0).abs()),
         )
 
 
-def _forbidden(
-    record: AttentionRecord, seen: attention.AttentionStages, images: slice | None
+def _masked_keys(
+    record: AttentionRecord, stages: attention.AttentionStages, batch: slice | None
 ) -> Tensor:
-    """Which keys a query must not attend to, read from the mask and not from the weights."""
-    forbidden = seen.masked == -math.inf
-    if seen.masked.shape == seen.scaled.shape:  # unless keys were added, as attention sinks are
-        forbidden = forbidden | (seen.masked - seen.scaled <= FORBIDDEN)
+    """Which keys each query is masked from, read from the mask and not from the weights."""
+    masked = stages.masked == -math.inf
+    if stages.masked.shape == stages.scaled.shape:  # unless keys were added (attention sinks)
+        masked = masked | (stages.masked - stages.scaled <= MASK_THRESHOLD)
     mask = record.full_mask()
-    if mask is None or record.before:
-        return forbidden
-    asked = ~mask if mask.dtype == torch.bool else mask <= FORBIDDEN
-    asked = asked.expand(record.shape)
-    return forbidden | (asked if images is None else asked[images])
+    if mask is None or record.pre_softmax:
+        return masked
+    given = ~mask if mask.dtype == torch.bool else mask <= MASK_THRESHOLD
+    given = given.expand(record.shape)
+    return masked | (given if batch is None else given[batch])
 
 
-def _term_size(record: AttentionRecord, weights: Tensor, images: slice | None) -> Tensor:
-    """Weights · |V|, plus the least that rounding of the largest value leaves."""
-    part = record if images is None else record.part(images)
+def _term_size(record: AttentionRecord, weights: Tensor, batch: slice | None) -> Tensor:
+    """Weights · |V|, plus the smallest error that rounding of the largest value can leave."""
+    part = record if batch is None else record.part(batch)
     sizes = replace(part, value=part.value.abs())
-    size = sizes.context_of(run(record.after, weights).abs()).to(weights)
+    size = sizes.context_from(run(record.post_softmax, weights).abs()).to(weights)
     return size + 1e-3 * sizes.value.amax().to(size) if sizes.value.numel() else size
 
 
@@ -152,5 +161,5 @@ def _max(x: Tensor) -> float:
     return float("nan") if bool(x.isnan().any()) else float(x.max())
 
 
-def _largest(figures: list[float]) -> float:
+def _maximum(figures: list[float]) -> float:
     return float("nan") if any(map(math.isnan, figures)) else max(figures, default=0.0)

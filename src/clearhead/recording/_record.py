@@ -16,49 +16,39 @@ from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
 from clearhead.recording._steps import Step, run
 
-Choice = int | slice | Sequence[int] | None
+Index = int | slice | Sequence[int] | None
+"""Entries of one axis: one, several, or (None) all; an int keeps the axis, with size 1."""
 
-
-def chosen(x: Tensor, *, images: Choice, heads: Choice, queries: Choice) -> Tensor:
-    """The chosen part of `(*batch, heads, queries, …)`; an int keeps its axis, of size 1.
-
-    Numbers count from 0, negative ones from the end. Raises `ChoiceError` for one that is not
-    there.
-    """
-    if images is not None:
-        x = x[_numbers(images, x.shape[0], "images")]
-    if heads is not None:
-        x = x[..., _numbers(heads, x.shape[-3], "heads"), :, :]
-    if queries is not None:
-        x = x[..., _numbers(queries, x.shape[-2], "queries"), :]
-    return x
-
-
-def _numbers(choice: int | slice | Sequence[int], count: int, what: str) -> slice | list[int]:
-    if isinstance(choice, slice):
-        return choice
-    numbers = [choice] if isinstance(choice, int) else list(choice)
-    for number in numbers:
-        if not -count <= number < count:
-            raise ChoiceError(f"there are {count} {what}, numbered 0 … {count - 1}; got {number}")
-    return numbers
-
-
-# Tensors that are kept, and how often each had been changed in place; torch does not count for
-# those of inference mode.
+# Stored tensors with their in-place version counters; inference tensors have none.
 Versions = tuple[tuple[Tensor, int], ...]
-
-# Which heads, queries or images: one, some, or (None) all.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AttentionRecord:
-    """What one call of attention was given and gave; every stage is computed when it is asked for.
+    """One call of attention: inputs, output, and every stage between.
 
-    So a layer takes memory for its tokens (n · d), not for its matrix (n²), until someone looks.
-    The weights are those before dropout. `before` and `after` hold what a model does between
-    scaled scores and softmax beyond one mask (position bias in windows, caps, sinks), and between
-    softmax and values (dropout, mixing of heads): empty in most models.
+    Stages are computed on access, so a record takes memory for its tokens (n · d) and not for its
+    matrix (n²). All tensors have the axes (*batch, heads, queries or keys, …), whatever the
+    model's own layout.
+
+    Attributes:
+        name: The path of the module, with "#2", "#3" … on its later calls.
+        query: (*batch, heads, queries, head_dim).
+        key: (*batch, heads, keys, head_dim).
+        value: (*batch, heads, keys, value_dim).
+        attn_mask: The mask of the call: boolean (True: attend) or additive; None without one.
+        is_causal: Whether the call applied a causal mask.
+        scale: The factor of the scores: a number, or a tensor that broadcasts over them.
+        enable_gqa: Whether query heads share key and value heads.
+        dropout_p: The dropout probability of the weights.
+        pre_softmax: Operations between scaled scores and softmax beyond one mask (position bias
+            in windows, soft caps, sinks). Empty in most models.
+        post_softmax: Operations between softmax and values (dropout, mixing of heads). Empty in
+            most models.
+        raw_output: The model's own output tensor, in the model's layout.
+        layout: The layout of `raw_output`.
+        precision: The type of lowest precision that the model used.
+        versions: The in-place versions of the stored tensors.
     """
 
     name: str
@@ -70,9 +60,9 @@ class AttentionRecord:
     scale: float | Tensor
     enable_gqa: bool = False
     dropout_p: float = 0.0
-    before: tuple[Step, ...] = ()
-    after: tuple[Step, ...] = ()
-    produced: Tensor
+    pre_softmax: tuple[Step, ...] = ()
+    post_softmax: tuple[Step, ...] = ()
+    raw_output: Tensor
     layout: Layout = field(default_factory=Layout)
     precision: torch.dtype = torch.float32
     versions: Versions = ()
@@ -80,14 +70,24 @@ class AttentionRecord:
     def __repr__(self) -> str:
         return f"AttentionRecord({self.name}: {' × '.join(map(str, self.shape))})"
 
+    def _repr_html_(self) -> str:
+        from clearhead.recording._html import records_table
+
+        return records_table([self])
+
+    @property
+    def shape(self) -> torch.Size:
+        """(*batch, heads, queries, keys), the broadcast shape of the scores."""
+        return torch.Size((*self.output.shape[:-1], self.value.shape[-2]))
+
     @property
     def output(self) -> Float[Tensor, "*batch heads queries value_dim"]:
-        """What the model really produced: the context by its own arithmetic."""
-        return self.layout.canonical(self.produced)
+        """The output that the model computed, by its own arithmetic."""
+        return self.layout.canonical(self.raw_output)
 
     @property
     def scores(self) -> Float[Tensor, "*batch heads queries keys"]:
-        """Q Kᵀ, before any scaling."""
+        """Q Kᵀ, before scaling."""
         return self.stages().scores
 
     @property
@@ -97,7 +97,7 @@ class AttentionRecord:
 
     @property
     def masked(self) -> Float[Tensor, "*batch heads queries keys"]:
-        """What the softmax was given."""
+        """The input of the softmax: scaled scores after mask and `pre_softmax`."""
         return self.stages().masked
 
     @property
@@ -107,46 +107,56 @@ class AttentionRecord:
 
     @property
     def context(self) -> Float[Tensor, "*batch heads queries value_dim"]:
-        """Weights · V, computed anew: equal to `output` up to rounding, as `verify` proves."""
+        """Weights · V, recomputed: equal to `output` up to rounding, as `verify` proves."""
         return self.stages().context
 
     @property
-    def applied(self) -> Float[Tensor, "*batch heads queries keys"]:
-        """The weights as they met the values: after dropout or mixing, where the model has any."""
-        weights = self.weights
-        with unwatched(weights):
-            return run(self.after, weights)
+    def applied_weights(self) -> Float[Tensor, "*batch heads queries keys"]:
+        """The weights that multiply the values: after dropout and mixing of heads, if any."""
+        return self.applied_weights_from(self.weights)
 
     def stages(
-        self, *, images: Choice = None, heads: Choice = None, queries: Choice = None
+        self, *, batch: Index = None, heads: Index = None, queries: Index = None
     ) -> AttentionStages:
-        """All stages, for chosen images, heads and queries only; an int keeps its axis, of size 1.
+        """All stages, or those of some batch entries, heads and queries only.
 
-        Half-precision inputs are computed in float32. Raises `UnfaithfulCaptureError` if the model
-        has overwritten what was kept.
+        Half-precision inputs are computed in float32.
+
+        Args:
+            batch: Entries of the first axis. An int keeps the axis, with size 1.
+            heads: Heads, counted from 0.
+            queries: Query tokens, counted from 0.
+
+        Returns:
+            Scores, scaled and masked scores, weights, all (*batch, heads, queries, keys), and the
+            context (*batch, heads, queries, value_dim).
+
+        Raises:
+            ChoiceError: An index is out of range.
+            UnfaithfulCaptureError: The model has overwritten a stored tensor.
         """
-        self.check_unchanged()
-        if self.before or self.after:  # steps are taken on the whole
+        self.check_not_modified()
+        if self.pre_softmax or self.post_softmax:  # steps are replayed on whole tensors
             whole = self._stages(self.full_mask())
             return AttentionStages(
-                *(chosen(x, images=images, heads=heads, queries=queries) for x in whole)
+                *(select(x, batch=batch, heads=heads, queries=queries) for x in whole)
             )
-        if images is None and heads is None and queries is None:
+        if batch is None and heads is None and queries is None:
             return self._stages(self.full_mask())
-        part = self.part(images, heads, queries)
+        part = self.part(batch, heads, queries)
         return part._stages(part.attn_mask)
 
     def part(
-        self, images: Choice = None, heads: Choice = None, queries: Choice = None
+        self, batch: Index = None, heads: Index = None, queries: Index = None
     ) -> "AttentionRecord":
-        """The record of those images, heads and queries alone; steps are not taken with it."""
+        """The record of some batch entries, heads and queries, without replayed steps."""
         mask, lead = self.full_mask(), self.shape[:-2]
 
-        def choose(x: Tensor, rows: Choice = None) -> Tensor:
+        def choose(x: Tensor, rows: Index = None) -> Tensor:
             whole = x.expand(*lead, *x.shape[-2:])
-            return chosen(whole, images=images, heads=heads, queries=rows)
+            return select(whole, batch=batch, heads=heads, queries=rows)
 
-        key, value = self._shared()
+        key, value = self._expanded_heads()
         scale = self.scale
         return replace(
             self,
@@ -157,30 +167,34 @@ class AttentionRecord:
             attn_mask=None if mask is None else choose(mask.expand(self.shape), queries),
             is_causal=False,
             enable_gqa=False,
-            produced=choose(self.output, queries),
+            raw_output=choose(self.output, queries),
             layout=Layout(),
             versions=(),
         )
 
-    @property
-    def shape(self) -> torch.Size:
-        """`(*batch, heads, queries, keys)`: what operands that are shared broadcast to."""
-        return torch.Size((*self.output.shape[:-1], self.value.shape[-2]))
-
     def full_mask(self) -> Tensor | None:
-        """The mask, the causal one spelt out."""
+        """The mask of the call; a causal one as a boolean (queries, keys) tensor."""
         if self.is_causal:
             return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
         return self.attn_mask
 
-    def context_of(self, applied: Tensor) -> Tensor:
-        """Those weights · V, in the type of the model's output: for trying other weights."""
-        with unwatched(applied):
-            _, value = self._shared()
-            return attention.context(applied, _at_least_float32(value)).to(self.produced.dtype)
+    def applied_weights_from(
+        self, weights: Float[Tensor, "*batch heads queries keys"]
+    ) -> Float[Tensor, "*batch heads queries keys"]:
+        """Other weights after dropout and mixing of heads, if any."""
+        with interception_disabled(weights):
+            return run(self.post_softmax, weights)
 
-    def check_unchanged(self) -> None:
-        """Raise `UnfaithfulCaptureError` if a kept tensor was changed in place since."""
+    def context_from(
+        self, weights: Float[Tensor, "*batch heads queries keys"]
+    ) -> Float[Tensor, "*batch heads queries value_dim"]:
+        """Other weights · V, in the type of the model's output."""
+        with interception_disabled(weights):
+            _, value = self._expanded_heads()
+            return attention.context(weights, _at_least_float32(value)).to(self.raw_output.dtype)
+
+    def check_not_modified(self) -> None:
+        """Raise `UnfaithfulCaptureError` if a stored tensor was changed in place since."""
         if any(x._version != version for x, version in self.versions):
             raise UnfaithfulCaptureError(
                 f"{self.name}: the model changed a tensor in place after its attention had used "
@@ -188,50 +202,75 @@ class AttentionRecord:
             )
 
     def _stages(self, attn_mask: Tensor | None) -> AttentionStages:
-        with unwatched(self.query):
-            return self._computed(attn_mask)
+        with interception_disabled(self.query):
+            key, value = self._expanded_heads()
+            query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
+            raw = attention.scores(query, key)
+            scaled = attention.scaled(raw, self.scale)
+            masked = run(self.pre_softmax, attention.masked(scaled, attn_mask))
+            weights = attention.weights(_at_least_float32(masked))
+            applied = _at_least_float32(run(self.post_softmax, weights))
+            moves = [step for step in self.pre_softmax if step.is_layout_only]
+            return AttentionStages(
+                run(moves, raw),
+                run(moves, scaled),
+                masked,
+                weights,
+                attention.context(applied, value),
+            )
 
-    def _computed(self, attn_mask: Tensor | None) -> AttentionStages:
-        key, value = self._shared()
-        query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
-        raw = attention.scores(query, key)
-        small = attention.scaled(raw, self.scale)
-        allowed = run(self.before, attention.masked(small, attn_mask))
-        rows = attention.weights(_at_least_float32(allowed))
-        applied = _at_least_float32(run(self.after, rows))
-        moves = [step for step in self.before if step.moves_only]
-        return AttentionStages(
-            run(moves, raw), run(moves, small), allowed, rows, attention.context(applied, value)
-        )
-
-    def _shared(self) -> tuple[Tensor, Tensor]:
+    def _expanded_heads(self) -> tuple[Tensor, Tensor]:
         if self.enable_gqa:
             return share_heads(self.key, self.value, self.query.shape[-3])
         return self.key, self.value
 
 
+def select(x: Tensor, *, batch: Index, heads: Index, queries: Index) -> Tensor:
+    """The selected part of a (*batch, heads, queries, …) tensor.
+
+    Indices count from 0, negative ones from the end. Raises `ChoiceError` for one out of range.
+    """
+    if batch is not None:
+        x = x[_indices(batch, x.shape[0], "images")]
+    if heads is not None:
+        x = x[..., _indices(heads, x.shape[-3], "heads"), :, :]
+    if queries is not None:
+        x = x[..., _indices(queries, x.shape[-2], "queries"), :]
+    return x
+
+
+def _indices(index: int | slice | Sequence[int], count: int, what: str) -> slice | list[int]:
+    if isinstance(index, slice):
+        return index
+    indices = [index] if isinstance(index, int) else list(index)
+    for number in indices:
+        if not -count <= number < count:
+            raise ChoiceError(f"there are {count} {what}, numbered 0 … {count - 1}; got {number}")
+    return indices
+
+
 @contextmanager
-def unwatched(x: Tensor) -> Iterator[None]:
-    """Compute for ourselves: unseen by any capture around us, and in full precision."""
+def interception_disabled(x: Tensor) -> Iterator[None]:
+    """Compute without interception by an enclosing capture, and without autocast."""
     with torch._C.DisableTorchFunction(), torch.autocast(x.device.type, enabled=False):
         yield
 
 
 def _versions_now(record: AttentionRecord) -> Versions:
-    steps = (x for step in (*record.before, *record.after) for x in step.tensors())
-    fixed = (record.query, record.key, record.value, record.attn_mask, record.produced)
+    steps = (x for step in (*record.pre_softmax, *record.post_softmax) for x in step.tensors())
+    fixed = (record.query, record.key, record.value, record.attn_mask, record.raw_output)
     kept = (x for x in (*fixed, *steps) if x is not None)
     return tuple((x, x._version) for x in kept if not x.is_inference())
 
 
 def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> AttentionRecord:
-    """The same record with each tensor it holds changed: detached, copied; now it is kept."""
+    """The record with a function applied to each tensor, and the versions of the results."""
     fields: dict[str, Any] = {
         name: change(x)
-        for name in ("query", "key", "value", "attn_mask", "scale", "produced")
+        for name in ("query", "key", "value", "attn_mask", "scale", "raw_output")
         if isinstance(x := getattr(record, name), Tensor)
     }
-    for name in ("before", "after"):
+    for name in ("pre_softmax", "post_softmax"):
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
     return replace(changed, versions=_versions_now(changed))

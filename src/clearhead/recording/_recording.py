@@ -1,24 +1,24 @@
 """The result of `capture`: attention records by name, and exports for other tools."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar, overload
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.errors import CaptureError, NothingCapturedError
+from clearhead.recording._html import records_table
 from clearhead.recording._proof import Proof, verify
 from clearhead.recording._record import AttentionRecord
 
-T = TypeVar("T")
-
 
 class Recording(Mapping[str, AttentionRecord]):
-    """The attentions of one block, in the order in which they were computed.
+    """The attention records of one `capture` block, in the order of the calls.
 
-    `seen["blocks.3.attn"]` or `seen[3]`; `seen.records` are all of them. Names are module paths; a
-    module that attends more than once has "#2", "#3" … on its later calls.
+    A mapping from module paths to records: `recording["blocks.3.attn"]`. An index works as well:
+    `recording[3]`. A module that computes attention more than once has "#2", "#3" … on its later
+    calls.
     """
 
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
@@ -29,15 +29,14 @@ class Recording(Mapping[str, AttentionRecord]):
     @overload
     def __getitem__(self, name: int) -> AttentionRecord: ...
     def __getitem__(self, name: str | int) -> AttentionRecord:
-        """By name or by place; raises `KeyError` or `IndexError` with what there is."""
         if isinstance(name, int):
-            self._some()
+            self._nonempty()
             if not -len(self) <= name < len(self):
-                raise IndexError(f"there are {len(self)} captured attentions, not a number {name}")
+                raise IndexError(f"there are {len(self)} records; index {name} is out of range")
             return list(self._records.values())[name]
         if name not in self._records:
             known = ", ".join(self._records) or "none"
-            raise KeyError(f"no attention named {name!r} was captured; there is {known}")
+            raise KeyError(f"no attention named {name!r} was captured; there are: {known}")
         return self._records[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -48,6 +47,9 @@ class Recording(Mapping[str, AttentionRecord]):
 
     def __repr__(self) -> str:
         return f"Recording({', '.join(self._records)})"
+
+    def _repr_html_(self) -> str:
+        return records_table(self.records)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,30 +62,54 @@ class Recording(Mapping[str, AttentionRecord]):
         return tuple(self._records.values())
 
     def verify(self) -> tuple[Proof, ...]:
-        """Compute every record anew and compare it with what the model produced.
+        """Recompute every record and compare it with the output of the model.
 
-        Gives the figures of each; raises `UnfaithfulCaptureError` with figures if one is beyond
-        what rounding explains.
+        Returns:
+            One `Proof` with figures per record.
+
+        Raises:
+            NothingCapturedError: There are no records.
+            UnfaithfulCaptureError: A difference is larger than rounding explains; the message has
+                the figures.
         """
-        return verify(self._some())
+        return verify(self._nonempty())
 
-    def _some(self) -> tuple[AttentionRecord, ...]:
-        if not self._records:
-            raise NothingCapturedError(
-                "there is nothing to give: ask after the capturing block has ended, and only if no "
-                "exception ended it before any attention"
-            )
-        return self.records
+    def to_dict(self) -> dict[str, Any]:
+        """Names, shapes (batch, heads, queries, keys) and weights as nested lists.
+
+        Raises:
+            NothingCapturedError: There are no records.
+        """
+        return {
+            record.name: {"shape": list(record.shape), "weights": record.weights.tolist()}
+            for record in self._nonempty()
+        }
 
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
-        """As transformers gives `outputs.attentions`: one tensor of weights per call."""
-        return tuple(record.weights for record in self._some())
+        """Weights in the form of transformers' `outputs.attentions`: one tensor per call.
+
+        Raises:
+            NothingCapturedError: There are no records.
+        """
+        return tuple(record.weights for record in self._nonempty())
 
     def to_bertviz(
-        self, tokens: Sequence[str], image: int = 0
+        self, tokens: Sequence[str], batch_index: int = 0
     ) -> tuple[tuple[Float[Tensor, "1 heads queries keys"], ...], list[str]]:
-        """As BertViz's views expect it: (attention, tokens), for one member of the batch."""
-        attention = tuple(record.stages(images=image).weights for record in self._some())
+        """The arguments (attention, tokens) of BertViz's views.
+
+        Args:
+            tokens: The tokens of one sequence, as text.
+            batch_index: The batch entry to export.
+
+        Returns:
+            A tuple with the weights of each call, and the tokens as a list.
+
+        Raises:
+            CaptureError: A record has another number of queries or keys than there are tokens.
+            NothingCapturedError: There are no records.
+        """
+        attention = tuple(record.stages(batch=batch_index).weights for record in self._nonempty())
         for name, weights in zip(self, attention, strict=True):
             if weights.shape[-2:] != (len(tokens), len(tokens)):
                 raise CaptureError(
@@ -93,7 +119,14 @@ class Recording(Mapping[str, AttentionRecord]):
         return attention, list(tokens)
 
     def to_tensor(self) -> Float[Tensor, "batch layers heads queries keys"]:
-        """All weights in one tensor, layers after batch, as vit-pytorch's `Recorder` gives them."""
+        """All weights in one tensor, with the layers after the batch.
+
+        The same as vit-pytorch's `Recorder` returns.
+
+        Raises:
+            CaptureError: The weights differ in shape.
+            NothingCapturedError: There are no records.
+        """
         weights = self.to_hf()
         shapes = {name: tuple(w.shape) for name, w in zip(self, weights, strict=True)}
         if len(set(shapes.values())) != 1:
@@ -103,3 +136,11 @@ class Recording(Mapping[str, AttentionRecord]):
                 + "; choose some: capture(layers=...), or use to_hf()"
             )
         return torch.stack(weights, dim=1)
+
+    def _nonempty(self) -> tuple[AttentionRecord, ...]:
+        if not self._records:
+            raise NothingCapturedError(
+                "the recording has no records: read it after the `with` block has ended, and only "
+                "if no exception ended the block before any attention"
+            )
+        return self.records

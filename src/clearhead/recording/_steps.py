@@ -7,34 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Functions that move numbers without changing them.
+# Functions that change the layout and no values.
 LAYOUT = frozenset(
     "view reshape transpose permute contiguous unflatten flatten unsqueeze squeeze expand "
     "swapaxes swapdims movedim moveaxis clone view_as reshape_as expand_as t T mT".split()
 )
 
-# Functions that change the type alone.
+# Functions that change the type only.
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
 
 
-class Hole:
-    """Stands in a step's arguments for the tensor it acts on."""
+class Placeholder:
+    """The position of the tensor in a step's arguments."""
 
 
-HOLE = Hole()
+PLACEHOLDER = Placeholder()
 
 
 @dataclass(frozen=True, repr=False)
 class Step:
-    """One function call with a hole where the scores or weights go in.
+    """A function call to replay, with a placeholder for the scores or weights.
 
-    It is taken again in the type, the autocast and, for dropout, the random state of the first
-    time, so that it gives what it gave then.
+    It is replayed in the type, the autocast state and, for dropout, the random state of the
+    original call, so that it returns the same values.
     """
 
     name: str
     function: Callable[..., Any]
-    args: tuple[Any, ...] = (HOLE,)
+    args: tuple[Any, ...] = (PLACEHOLDER,)
     kwargs: dict[str, Any] | None = None
     dtype: torch.dtype | None = None
     random_state: Tensor | None = None
@@ -44,17 +44,19 @@ class Step:
         return f"Step({self.name})"
 
     @property
-    def moves_only(self) -> bool:
-        """Whether it rearranges its numbers and leaves them as they are."""
+    def is_layout_only(self) -> bool:
+        """Whether it changes the layout or the type only."""
         return self.name in LAYOUT or self.name in CASTS
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The step, on `x`."""
+        """Replay the call on `x`."""
         x = x if self.dtype is None else x.to(self.dtype)
         if _in_place(self.name):
             x = x.clone()
-        args = tuple(_each(arg, Hole, lambda _: x) for arg in self.args)
-        kwargs = {name: _each(arg, Hole, lambda _: x) for name, arg in (self.kwargs or {}).items()}
+        args = tuple(_each(arg, Placeholder, lambda _: x) for arg in self.args)
+        kwargs = {
+            name: _each(arg, Placeholder, lambda _: x) for name, arg in (self.kwargs or {}).items()
+        }
         if self.random_state is None:
             with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
                 result = self.function(*args, **kwargs)
@@ -63,13 +65,13 @@ class Step:
         return x if self.name == "__setitem__" else result
 
     def tensors(self) -> Iterable[Tensor]:
-        """The tensors it holds."""
+        """The tensors among its arguments."""
         found: list[Tensor] = []
         self.changed(lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
         return found
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
-        """The same step with each tensor it holds changed: detached, copied."""
+        """The step with a function applied to each tensor among its arguments."""
         return replace(
             self,
             args=tuple(_each(arg, Tensor, change) for arg in self.args),
@@ -78,14 +80,14 @@ class Step:
 
 
 def run(steps: Iterable[Step], x: Tensor) -> Tensor:
-    """All of them, in order."""
+    """Replay steps in order."""
     for step in steps:
         x = step(x)
     return x
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The type that autocast computes in right now on the device of `x`, None where it is off."""
+    """The type of autocast on the device of `x`; None where autocast is off."""
     device = x.device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return None
@@ -93,7 +95,7 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
 
 def random_state(x: Tensor) -> Tensor:
-    """The state of the generator that dropout would use on the device of `x`."""
+    """The state of the generator that dropout uses on the device of `x`."""
     if x.device.type == "cuda":
         return torch.cuda.get_rng_state(x.device)
     return torch.get_rng_state()
@@ -102,7 +104,7 @@ def random_state(x: Tensor) -> Tensor:
 def with_random_state(
     state: Tensor, x: Tensor, function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
-    """Call `function` from that random state, and leave the generators as they were."""
+    """Call `function` from a random state, and restore the generators."""
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         if x.device.type == "cuda":
             torch.cuda.set_rng_state(state, x.device)
@@ -121,7 +123,7 @@ def _in_place(name: str) -> bool:
 
 
 def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """`arg`, or the parts of a list, with those of a kind changed."""
+    """Apply `change` to `arg`, or to the items of a list, where they are of a type."""
     if isinstance(arg, kind):
         return change(arg)
     if type(arg) in (list, tuple):
@@ -129,6 +131,6 @@ def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     return arg
 
 
-def coarsest(*dtypes: torch.dtype) -> torch.dtype:
-    """The type that rounds most."""
+def lowest_precision(*dtypes: torch.dtype) -> torch.dtype:
+    """The type with the lowest precision."""
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)

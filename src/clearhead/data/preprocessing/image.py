@@ -151,7 +151,7 @@ def _decode(data: bytes) -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"this image has more than {MAX_PIXELS:,} pixels: resize it first"
+            f"this image has more than {MAX_PIXELS // 10**6} megapixels: resize it first"
         ) from error
     except ImageError:
         raise
@@ -165,8 +165,7 @@ def _with_heif() -> tuple[str, ...]:
         import pillow_heif
     except ImportError as error:
         raise ImageError(
-            "this is a HEIC image: install pillow-heif (pip install 'clearhead[heic]'), or save "
-            "it as JPEG"
+            "this is a HEIC image: pip install pillow-heif, or save it as JPEG"
         ) from error
     pillow_heif.register_heif_opener()
     return ("HEIF", *FORMATS)
@@ -176,8 +175,8 @@ def _check_size(image: Image.Image, kind: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE or 0 in image.size:
         raise ImageError(
-            f"this {kind} has {width} × {height} pixels; expected 1 to {MAX_PIXELS:,} pixels and "
-            f"at most {MAX_SIDE:,} on a side: resize it first"
+            f"this {kind} has {width} × {height} pixels; expected 1 to {MAX_SIDE:,} pixels on a "
+            f"side and at most {MAX_PIXELS // 10**6} megapixels: resize it first"
         )
 
 

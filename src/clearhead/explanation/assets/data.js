@@ -47,7 +47,7 @@ function points(fall) {
 
 /** The name of a key token in a layer. */
 function keyName(layer, token) {
-  if (!layer.onGrid) return `token ${token + 1}`;
+  if (!layer.on_grid) return `token ${token + 1}`;
   const { prefix, columns } = facts.grid;
   if (token < prefix.length) return prefix[token];
   const patch = token - prefix.length;
@@ -56,7 +56,7 @@ function keyName(layer, token) {
 
 /** Whether queries and keys are the same tokens. */
 function isSquare(layer) {
-  return layer.numQueries === layer.keys;
+  return layer.num_queries === layer.keys;
 }
 
 function queryName(layer, query) {

@@ -5,7 +5,7 @@ const PER_ROW = 16; // tokens without a place in the picture
 
 /** Rows of tokens, from top to bottom. */
 function rowsOf(layer) {
-  if (!layer.onGrid) return chunks(range(layer.keys), PER_ROW);
+  if (!layer.on_grid) return chunks(range(layer.keys), PER_ROW);
   const { prefix, rows, columns } = facts.grid;
   const patches = range(rows * columns).map((patch) => patch + prefix.length);
   return [...chunks(range(prefix.length), columns), ...chunks(patches, columns)];
@@ -14,11 +14,11 @@ function rowsOf(layer) {
 /** Every token's rectangle in a map of this width, and the height of it all. */
 function geometry(layer, width) {
   const rows = rowsOf(layer);
-  const columns = layer.onGrid ? facts.grid.columns : Math.min(PER_ROW, layer.keys);
-  const prefix = layer.onGrid ? facts.grid.prefix.length : 0;
+  const columns = layer.on_grid ? facts.grid.columns : Math.min(PER_ROW, layer.keys);
+  const prefix = layer.on_grid ? facts.grid.prefix.length : 0;
   const wide = width / columns;
   const { picture, grid } = facts;
-  const high = layer.onGrid
+  const high = layer.on_grid
     ? (wide * (picture.height / grid.rows)) / (picture.width / grid.columns)
     : wide;
   const low = width < 100 ? Math.max(5, Math.min(high, 8)) : Math.max(22, Math.min(high, 36));
@@ -77,15 +77,15 @@ function inkOf(colour) {
 function drawMap(canvas, layer, colours, width, frames = []) {
   const shape = geometry(layer, width);
   const context = prepared(canvas, width, shape.height);
-  const prefix = layer.onGrid ? facts.grid.prefix.length : 0;
+  const prefix = layer.on_grid ? facts.grid.prefix.length : 0;
   shape.cells.forEach((exact, token) => {
     const cell = onPixels(exact);
     const colour = colours[token];
     if (!colour) return drawHatch(context, cell, "#8a8f98");
     context.fillStyle = css(colour);
     context.fillRect(cell.x, cell.y, cell.width, cell.height);
-    if (layer.onGrid && token < prefix && width > 100) drawSign(context, cell, facts.grid.prefix[token], colour);
-    if (!layer.onGrid || token < prefix || !inks) return undefined;
+    if (layer.on_grid && token < prefix && width > 100) drawSign(context, cell, facts.grid.prefix[token], colour);
+    if (!layer.on_grid || token < prefix || !inks) return undefined;
     const patch = token - prefix;
     const light = isLight(colour);
     if (width > 100 && facts.picture.blank[patch]) drawHatch(context, cell, light ? "#0b0f1433" : "#ffffff33");

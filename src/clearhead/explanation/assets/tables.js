@@ -33,8 +33,8 @@ function mapTable(layer, weights, query) {
     order = order.sort((a, b) => weights[b] - weights[a] || a - b);
     [order, rest] = [order.slice(0, MAX_ROWS), order.slice(MAX_ROWS)];
   }
-  const masking = layer.onGrid ? facts.influence.masking.values : null;
-  const prefix = layer.onGrid ? facts.grid.prefix.length : 0;
+  const masking = layer.on_grid ? facts.influence.masking.values : null;
+  const prefix = layer.on_grid ? facts.grid.prefix.length : 0;
   const rows = order.map((token) => [
     keyName(layer, token),
     percent(weights[token], 2),

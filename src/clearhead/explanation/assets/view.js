@@ -61,7 +61,7 @@ function sentences() {
   if (!self && isSquare(layer)) parts.push(`To itself: ${percent(weights[query])}.`);
   const masking = facts.influence.masking.values;
   const prefix = facts.grid ? facts.grid.prefix.length : 0;
-  if (masking && layer.onGrid && key >= prefix) {
+  if (masking && layer.on_grid && key >= prefix) {
     const fall = masking[key - prefix];
     const { label, probability } = facts.prediction;
     parts.push(
@@ -102,11 +102,11 @@ function renderMap() {
   element("map-title").textContent = `Query: ${queryName(layer, chosenQuery())}`;
   element("map-where").textContent =
     `${chosenHead(layer)} · ${layer.name}` +
-    (layer.onGrid ? "" : " · in order, not as in the picture");
+    (layer.on_grid ? "" : " · in order, not as in the picture");
   const photo = element("photo");
   if (photo) {
-    photo.hidden = !layer.onGrid;
-    if (layer.onGrid) drawPhoto(photo, layer, frames);
+    photo.hidden = !layer.on_grid;
+    if (layer.on_grid) drawPhoto(photo, layer, frames);
   }
   const picker = element("window");
   picker.closest("label").hidden = layer.windows < 2;
@@ -243,7 +243,7 @@ heads.addEventListener("keydown", (event) => {
 
 /** All tokens of the grid, as in a layer that attends over all of them. */
 const everyToken = facts.grid && {
-  onGrid: true,
+  on_grid: true,
   keys: facts.grid.prefix.length + facts.grid.rows * facts.grid.columns,
 };
 

@@ -74,7 +74,6 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
     Raises:
         InputError: For another ending.
-
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
@@ -99,16 +98,10 @@ def draw_weights(
     query_cell: tuple[int, int] | None = None,
     even_share: float | None = None,
 ) -> None:
-    """Draw a map or a matrix of weights.
+    """Draw a map or a matrix on the fixed scale of weights.
 
-    Args:
-        axes: Where to draw.
-        weights: The weights.
-        picture: The image, drawn above the map if it is grey; background patches are hatched.
-        query_cell: Row and column, from 0, of the query patch, which gets a frame.
-        even_share: If given, weights are drawn as multiples of it, on the signed scale, instead of
-            on the fixed scale of weights.
-
+    With `even_share`, as multiples of that on the signed scale. A grey `picture` is drawn above,
+    and background patches are hatched; `query_cell` (row, column, from 0) gets a frame.
     """
     rows, columns = weights.shape
     if even_share is None:

@@ -113,7 +113,6 @@ def tokens_figure(
 
     Raises:
         InputError: If a map has negative numbers or other tokens.
-
     """
     figure, panels, map_axes = _row(len(maps), picture, 2.9, 3.7)
     for axes, (title, numbers) in zip(map_axes, maps.items(), strict=True):
@@ -137,18 +136,10 @@ def words_figure(
     *,
     title: str,
 ) -> Figure:
-    """Matrices of weights between words, side by side, with numbers where there is space.
+    """Named matrices of weights between words, side by side, with numbers where there is space.
 
-    Args:
-        panels: Name and weights of each matrix; NaN where the row's token cannot attend to the
-            column's, which is hatched and does not count in the even share.
-        rows: Names of the rows, the same for each matrix.
-        columns: Names of the columns.
-        title: Title of the figure.
-
-    Raises:
-        InputError: If a matrix has another shape.
-
+    NaN, where the row's token cannot attend to the column's, is hatched and does not count in the
+    even share.
     """
     if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
         raise InputError(f"each panel must have {len(rows)} rows and {len(columns)} columns")

@@ -193,7 +193,7 @@ def _dealt(
     def change(record: AttentionRecord) -> Tensor:
         weights = record.weights
         order = torch.rand(weights.shape, generator=generator).argsort(dim=-1)
-        return record.context_of(weights.gather(-1, order) if anew else weights)
+        return record.context_from(weights.gather(-1, order) if anew else weights)
 
     return probabilities(model, images, around=lambda _: intervene(change, layers))
 

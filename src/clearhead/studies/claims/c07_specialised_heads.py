@@ -152,15 +152,15 @@ def exchanged(by: int) -> Callable[[AttentionRecord], Tensor]:
     """Every head of every layer gets the weights of the head `by` places before it."""
 
     def change(record: AttentionRecord) -> Tensor:
-        return record.context_of(record.applied.roll(by, dims=-3))
+        return record.context_from(record.applied_weights.roll(by, dims=-3))
 
     return change
 
 
 def shared(record: AttentionRecord) -> Tensor:
     """Every head of a layer gets the mean of all its heads' weights."""
-    weights = record.applied
-    return record.context_of(weights.mean(dim=-3, keepdim=True).expand_as(weights))
+    weights = record.applied_weights
+    return record.context_from(weights.mean(dim=-3, keepdim=True).expand_as(weights))
 
 
 def evidence(outcomes: Sequence[Outcome]) -> tuple[Comparison, ...]:

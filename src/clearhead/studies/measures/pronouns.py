@@ -156,7 +156,7 @@ def _without(cut: Tensor) -> Callable[[AttentionRecord], Tensor]:
         weights[torch.arange(len(cut)), :, PRONOUN, cut] = 0.0
         left = weights[:, :, PRONOUN].sum(dim=-1, keepdim=True)
         weights[:, :, PRONOUN] = weights[:, :, PRONOUN] / left.clamp_min(TINY)
-        return record.context_of(weights)
+        return record.context_from(weights)
 
     return change
 

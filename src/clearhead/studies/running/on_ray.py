@@ -65,7 +65,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("Ray is not installed; pip install 'clearhead[ray]'") from error
+        raise ConfigError("Ray is not installed: pip install ray") from error
     return ray
 
 

@@ -1,0 +1,660 @@
+"""Results of the first edition, computed by the code that is here: one function for each fixture.
+
+All calls of the package's own functions are in this file, so that a new name changes one place.
+
+    python -m tests.frozen.compute --write [NAME ...]
+
+writes the fixture files again. This is for new weights or new published results only: whoever
+changes the code compares it with the files as they are.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from clearhead.training import Callback
+from tests.frozen.pictures import pictures
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+
+Json = dict[str, Any]
+Arrays = dict[str, ndarray]
+
+
+def verdicts() -> Json:
+    """All verdicts, from the published trials."""
+    from clearhead.studies.registry import ENTRIES, load_study
+    from clearhead.studies.table import Outcome, Trial
+    from clearhead.studies.verdict import judge_evidence
+
+    evidence = {}
+    entries = {entry.name: entry for entry in ENTRIES}
+    for told in published()["studies"]:
+        outcomes = [
+            Outcome(
+                trial=Trial(
+                    study=told["name"],
+                    condition=trial["condition"],
+                    seed=trial["seed"],
+                    settings=trial["settings"],
+                ),
+                values=trial["values"],
+            )
+            for trial in told["trials"]
+        ]
+        evidence[told["name"]] = load_study(entries[told["name"]].source).evaluate(outcomes)
+    return {name: _plain(verdict.to_dict()) for name, verdict in judge_evidence(evidence).items()}
+
+
+def published() -> Json:
+    """The published results: settings, verdicts and every trial."""
+    with gzip.open(ROOT / "docs" / "results" / "trials.json.gz") as file:
+        results: Json = json.load(file)
+    return results
+
+
+SENTENCES = (
+    "The dog chased the ball because it was hungry.",
+    "The dog chased the ball because it was round.",
+    "The ball chased the dog because it was hungry.",
+    "The ball chased the dog because it was round.",
+    "The dog chased the ball because it was fast.",
+    "the cat followed the apple because it was ripe . which one ? the [mask] .",
+    "the cat followed the apple because it was tired . which one ? the [mask] .",
+    "the truck hit the wolf because it was rusty . first or second ? the [mask] .",
+    "the wolf hit the truck because it was rusty . first or second ? the [mask] .",
+    "the lamb passed the disc because it was thirsty . which one ? the [mask] .",
+    "the taxi pushed the peach because it was sweet . first or second ? the",
+    "the marble touched the bus because it was parked . which one ? the",
+    "the girl sat by the bank .",
+    "the man slept .",
+    "the rabbit was scared . the cake was fresh .",
+    "the horse [mask] the hoop because it was shiny .",
+    "the [mask] found the plum because it was noisy .",
+    "the dog",
+    "it",
+    "An unknown zebra missed the tram, because it was electric!",
+)
+# Today's warning: the text that was frozen.
+FIRST_EDITION_WARNINGS = {"low confidence": "unsure answer"}
+
+TEXT_MODELS = ("sentences", "sentences-causal")
+CLOSELY = 500  # digits whose logits are kept
+
+
+def digits() -> Arrays:
+    """The shipped digit model on MNIST's test digits: labels, largest probabilities, logits."""
+    import clearhead as ch
+    from clearhead.data import normalize
+
+    model, dataset = ch.load(), ch.load_dataset("mnist", "test")
+    with torch.inference_mode():
+        logits = torch.cat(
+            [model(normalize(batch, model.config)) for batch in dataset.images.split(1000)]
+        )
+    largest = logits.double().softmax(dim=1).max(dim=1)
+    return {
+        "labels": largest.indices.numpy().astype(np.uint8),
+        "probabilities": largest.values.numpy().astype(np.float32),
+        "logits": logits[:CLOSELY].numpy(),
+        "correct": np.array(int((largest.indices == dataset.labels).sum())),
+    }
+
+
+def sentences() -> Arrays:
+    """The shipped text models: logits at the last word of each sentence, and at its first "it".
+
+    And for every word of all sentences, which word is the likeliest there, and the logarithm of the
+    sum of exp.
+    """
+    import clearhead as ch
+    from clearhead.data import WordTokenizer
+
+    found: Arrays = {}
+    for name in TEXT_MODELS:
+        model = ch.load(name)
+        tokenizer = WordTokenizer(model.config.vocabulary)
+        encoded = [tokenizer.encode(sentence) for sentence in SENTENCES]
+        with torch.inference_mode():
+            logits = [model(torch.tensor([one.ids]))[0] for one in encoded]
+        pronouns = [
+            (rows, one.tokens.index("it"))
+            for rows, one in zip(logits, encoded, strict=True)
+            if "it" in one.tokens
+        ]
+        found[f"{name}: last"] = torch.stack([rows[-1] for rows in logits]).numpy()
+        found[f"{name}: pronoun"] = torch.stack([rows[place] for rows, place in pronouns]).numpy()
+        found[f"{name}: likeliest"] = torch.cat(logits).argmax(dim=1).numpy().astype(np.uint8)
+        found[f"{name}: sum"] = torch.cat(logits).logsumexp(dim=1).numpy()
+    return found
+
+
+def attended() -> Json:
+    """Attention in two sentences: every head, from the pronoun and from the last token."""
+    import clearhead as ch
+
+    found: Json = {}
+    for name in TEXT_MODELS:
+        for sentence in (SENTENCES[0], SENTENCES[8]):
+            result = ch.explain(ch.load(name), sentence, heads="each")
+            prediction = result.prediction
+            found[f"{name}: {sentence}"] = {
+                "tokens": list(result.tokens),
+                "asking": list(result.queries),
+                "layers": [part.layer for part in result.attention],
+                "heads": [part.num_heads for part in result.attention],
+                "verified": result.num_verified,
+                "remarks": list(result.warnings),
+                "answer": prediction
+                and {"question": prediction.question, "words": _plain(prediction.words)},
+                "weights": [
+                    [_rounded(row.tolist()) for row in part.weights] for part in result.attention
+                ],
+            }
+    return found
+
+
+def preprocessed() -> Arrays:
+    """What the digit model is given for each picture, 28 × 28 bytes; zeros for what is refused."""
+    import clearhead as ch
+    from clearhead.inference._predict import prepare
+
+    config = ch.load().config
+    found = []
+    for file in pictures().values():
+        try:
+            found.append(prepare(file, config).pixels[0].numpy())
+        except ch.errors.ImageError:
+            found.append(np.zeros((28, 28), np.uint8))
+    return {"pixels": np.stack(found)}
+
+
+def predicted() -> Json:
+    """The answer to each picture, and what is warned of; and the digest of the file."""
+    import clearhead as ch
+
+    model = ch.load()
+    found: Json = {}
+    for name, file in pictures().items():
+        digest = _digest(file)
+        try:
+            told = ch.predict(model, file)
+        except ch.errors.ImageError:
+            found[name] = {"file": digest, "refused": True}
+            continue
+        found[name] = {
+            "file": digest,
+            "label": told.label,
+            "probability": round(told.probability, 6),
+            "runner_up": told.runner_up,
+            "warnings": [FIRST_EDITION_WARNINGS.get(x, x) for x in told.warnings],
+        }
+    return found
+
+
+def changed_files(expected: Json) -> set[str]:
+    """The pictures that an encoder of another version has written in other bytes."""
+    return {name for name, file in pictures().items() if expected[name]["file"] != _digest(file)}
+
+
+def training() -> Json:
+    """Losses of some tiny trainings in float32, with what the weights came to; and the machine.
+
+    Written by the training of a whole run, epoch by epoch; and by that of the studies, which is in
+    memory, step by step.
+    """
+    return {
+        "machine": machine(),
+        "images, Muon": _image_training("muon", average=0.9),
+        "images, AdamW": _image_training("adamw", average=0.0),
+        **_text_trainings(),
+        "images, in memory": _image_fit(),
+        "text, in memory": _text_fit(causal=False),
+        "causal text, in memory": _text_fit(causal=True),
+    }
+
+
+def small_images() -> Any:
+    """Three kinds of noisy pictures of 6 × 6 pixels, as a data set."""
+    from clearhead.data import ImageDataset
+
+    generator = torch.Generator().manual_seed(7)
+    labels = torch.randint(0, 3, (101,), generator=generator)
+    pixels = torch.randint(0, 90, (101, 1, 6, 6), generator=generator)
+    pixels[torch.arange(101), 0, labels * 2] += 150
+    return ImageDataset("small", pixels.to(torch.uint8), labels, ("a", "b", "c"))
+
+
+def small_image_settings(**changes: Any) -> Any:
+    """Twenty steps in ten epochs, with distortion and dropout."""
+    import clearhead as ch
+
+    settings: Json = {
+        "model": ch.ViTConfig(
+            image_size=6,
+            patch_size=3,
+            embed_dim=20,
+            depth=2,
+            num_heads=5,
+            num_classes=3,
+            dropout=0.1,
+        ),
+        "epochs": 10,
+        "batch_size": 50,
+        "augment": ch.AugmentConfig(rotate=5, shift=0.5, elastic=0.2, elastic_knots=3),
+        "precision": "float32",
+        "compile": False,
+    }
+    return ch.TrainConfig(**(settings | changes))
+
+
+def small_text_settings(*, causal: bool, **changes: Any) -> Any:
+    """Sixteen steps in four epochs."""
+    import clearhead as ch
+    from clearhead.training.config import TextTrainConfig
+
+    model = ch.TextConfig(embed_dim=14, num_heads=7, depth=1, causal=causal)
+    return TextTrainConfig(model=model, texts=301, epochs=4, **changes)
+
+
+def _image_training(optimizer: str, *, average: float) -> Json:
+    log = _Log()
+    from clearhead.training import fit
+
+    config = small_image_settings(optimizer=optimizer, average=average)
+    state = fit(config, small_images(), callback=log)
+    return {"log": log.epochs, "weights": _norms(state.result)}
+
+
+def _text_trainings() -> Json:
+    """A causal model, and one that fills in masked words and starts from its weights."""
+    import clearhead as ch
+
+    found: Json = {}
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder, "first"), Path(folder, "second")
+        for out, causal, start in ((first, True, None), (second, False, str(first))):
+            config = small_text_settings(causal=causal, start=start)
+            done = ch.train(config, out=out, device="cpu", progress=False)
+            found["causal text" if causal else "text"] = {
+                "log": _log(out),
+                "weights": _norms(done.model),
+                "right": [float(score.correct) for score in done.scores],
+            }
+    return found
+
+
+def _image_fit() -> Json:
+    from clearhead.training import fit
+
+    log = _Log()
+    model = fit(small_image_settings(), small_images(), callback=log).result
+    return {"losses": log.losses, "weights": _norms(model)}
+
+
+def _text_fit(*, causal: bool) -> Json:
+    from clearhead.training import fit
+
+    log = _Log()
+    model = fit(small_text_settings(causal=causal), callback=log).result
+    return {"losses": log.losses, "weights": _norms(model)}
+
+
+class _Log(Callback):
+    """Keeps the metrics of each epoch and the sum of losses after each step."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Json] = []
+        self.losses: list[float] = []
+        self._sum = 0.0
+
+    def on_step(self, state: Any, loss: float) -> None:
+        self.losses.append(state.sums.loss - self._sum)
+        self._sum = state.sums.loss
+
+    def on_epoch(self, state: Any, metrics: dict[str, float]) -> None:
+        kept = ("epoch", "loss", "accuracy", "learning_rate")
+        self._sum = 0.0
+        self.epochs.append({"step": state.step} | {key: metrics[key] for key in kept})
+
+
+def _log(folder: Path) -> list[Json]:
+    """What was logged of each epoch, without times."""
+    kept = ("step", "epoch", "loss", "accuracy", "learning_rate")
+    lines = (folder / "log.jsonl").read_text("utf-8").splitlines()
+    return [{key: value for key, value in json.loads(one).items() if key in kept} for one in lines]
+
+
+def _norms(model: torch.nn.Module) -> dict[str, float]:
+    """The length of each tensor of a model."""
+    return {
+        name: float(tensor.double().norm())
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+SMALLER: Json = {
+    "pairs": 2_000,
+    "rows": 500,
+    "digits": 400,
+    "steps": 5,
+    "epochs": 1,
+    "epochs_on": 1,
+    "texts": 300,
+    "fours": 2,
+    "images": 20,
+    "unseen": 200,
+    "draws": 1,
+    "repeats": 1,
+    "gain_length": 64,
+    "lengths": [32, 64],
+    "chain_lengths": [4, 8],
+}
+"""At most so much of each, where a study has it among its settings"""
+TIMED = ("long-sequences",)  # measures times, so its values differ whenever it runs
+UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped trained")
+
+
+def trials() -> Json:
+    """A trial of each arm of each study, made smaller; and the machine."""
+    from clearhead.studies.registry import ENTRIES, load_study
+
+    found = []
+    for entry in ENTRIES:
+        study = load_study(entry.source)
+        arms: Json = {}
+        for trial in study.trials("quick", range(2000, 2000 + study.seeds["quick"])):
+            arms.setdefault(trial.condition, trial)
+        for arm, trial in arms.items():
+            settings = _plain({key: _smaller(key, x) for key, x in trial.settings.items()})
+            told = {"study": entry.name, "arm": arm, "seed": trial.seed, "settings": settings}
+            found.append(told | {"values": trial_values(told)})
+    return {"machine": machine(), "trials": found}
+
+
+def trial_values(told: Json) -> Json:
+    """What a trial measures, to nine digits."""
+    from clearhead.studies.registry import find_source, load_study
+    from clearhead.studies.table import Trial
+
+    trial = Trial(
+        study=told["study"],
+        condition=told["arm"],
+        seed=told["seed"],
+        settings=told["settings"],
+    )
+    random.seed(trial.seed)
+    np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
+    torch.manual_seed(trial.seed)
+    values: Json = _shorter(_plain(load_study(find_source(trial.study)).run(trial)))
+    return values
+
+
+def published_trials() -> list[Json]:
+    """Two trials of the published results that take no more than a second."""
+    (study,) = (one for one in published()["studies"] if one["name"] == "score-variance")
+    chosen = [one for one in study["trials"] if one["condition"] in ("drawn", "shipped")][:2]
+    return [{"study": study["name"], "arm": one["condition"], **one} for one in chosen]
+
+
+def _smaller(key: str, value: Any) -> Any:
+    if key not in SMALLER:
+        return value
+    return SMALLER[key] if isinstance(value, list | tuple) else min(value, SMALLER[key])
+
+
+def _shorter(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shorter(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_shorter(one) for one in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+def captured() -> Json:
+    """What is captured of each architecture in the published table."""
+    return {name: captured_of(name) for name in _cases()}
+
+
+def captured_of(name: str) -> Json:
+    """The proof of one architecture with random weights, and each record: where, and its shape.
+
+    Of a record also whether it is causal, has a mask, how many steps lie before and after the
+    softmax, and the mean over its rows of the largest weight.
+    """
+    import clearhead as ch
+    from benchmarks.architectures import spread
+
+    case = _cases()[name]
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries
+        model = case.build().eval()
+        spread(model)
+        inputs = case.inputs(model)
+        try:
+            with torch.no_grad(), ch.capture() as seen:
+                model(**inputs)
+            proofs = seen.verify()
+        except ch.errors.CaptureError as error:
+            return {"proved": False, "why": type(error).__name__}
+    return {
+        "proved": all(proof.holds for proof in proofs),
+        "records": [_record(record) for record in seen.records],
+    }
+
+
+@cache
+def _cases() -> Json:
+    """The table's cases by library, architecture and implementation."""
+    from benchmarks import architectures
+
+    architectures.hf.logging.set_verbosity_error()
+    return {
+        " ".join((case.library, case.name, case.implementation)).strip(): case
+        for case in architectures.cases()
+    }
+
+
+def _record(record: Any) -> list[Any]:
+    kind = "causal " * record.is_causal + "masked " * (record.attn_mask is not None)
+    kind += f"{len(record.pre_softmax)} before, {len(record.post_softmax)} after"
+    peak = float(record.weights.amax(dim=-1).double().mean())
+    return [record.name, " × ".join(map(str, record.shape)), kind, round(peak, 6)]
+
+
+REPORTED = "pen of 8, off centre"  # the picture whose report is kept
+PAGE_DIGITS = 50
+
+
+def reported() -> Json:
+    """The explanation of one picture without its weights: as JSON, and as its page has it."""
+    from clearhead.explanation.page import facts
+
+    result = _explained().to_dict()
+    for layer in result["layers"]:
+        del layer["weights"]
+    result["proofs"] = [{"name": proof["name"]} for proof in result["proofs"]]  # rounding differs
+    page = json.loads(json.dumps(facts(_explained())))
+    renamed = {
+        "omitted_layers": "left_out",
+        "masking": "silencing",
+        "max": "most",
+        "prediction": "answer",
+    }
+    return {"json": _renamed(_shorter(result), renamed), "page": _renamed(_shorter(page), renamed)}
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """Today's keys by the names that were frozen."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
+    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
+
+
+def reported_weights() -> Arrays:
+    """The weights in that explanation, by layer."""
+    layers = _explained().to_dict()["layers"]
+    return {layer["name"]: np.array(layer["weights"], np.float32) for layer in layers}
+
+
+def page_numbers() -> Arrays:
+    """What the microscope's own modules compute in node: logits, one head a digit, words."""
+    import clearhead as ch
+    from clearhead.microscope import page
+    from clearhead.microscope.shipped import ready_page
+
+    html, images = ready_page(), ch.load_dataset("mnist", "test").images
+    request = {
+        "payload": json.loads(_element(html, "payload")),
+        "weights": _element(html, "weights"),
+        "textWeights": _element(html, "text-weights"),
+        "digits": images[:PAGE_DIGITS].flatten(1).tolist(),
+        "sentences": SENTENCES,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(Path(page.__file__).parent / "script", folder, dirs_exist_ok=True)
+        Path(folder, "package.json").write_text('{"type": "module"}')
+        ran = subprocess.run(
+            ["node", FOLDER / "page.mjs", folder],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if ran.returncode:
+        raise RuntimeError(ran.stderr)
+    answer = json.loads(ran.stdout)
+    return {
+        "logits": np.array(answer["logits"]),
+        "weights": np.array(answer["weights"], np.float32),
+        "words": np.array(answer["words"]),
+    }
+
+
+def page_reference() -> ndarray:
+    """The logits that the page must compute for these digits, by torch."""
+    import clearhead as ch
+    from clearhead.microscope.reference import rounded_model
+
+    twin = rounded_model(ch.load())
+    images = ch.load_dataset("mnist", "test").images[:PAGE_DIGITS].double() / 255
+    mean, std = (torch.tensor(x, dtype=torch.float64) for x in (twin.config.mean, twin.config.std))
+    with torch.no_grad():
+        logits: ndarray = twin((images - mean) / std).numpy()
+    return logits
+
+
+@cache
+def _explained() -> Any:
+    import clearhead as ch
+
+    return ch.explain("digits", pictures()[REPORTED], name=REPORTED)
+
+
+def _element(html: str, name: str) -> str:
+    """The text of a script element of the page."""
+    (text,) = re.findall(f'<script[^>]* id="{name}">(.*?)</script>', html, re.DOTALL)
+    return str(text)
+
+
+ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
+    "verdicts.json": verdicts,
+    "digits.npz": digits,
+    "sentences.npz": sentences,
+    "attended.json": attended,
+    "pictures.npz": preprocessed,
+    "pictures.json": predicted,
+    "training.json": training,
+    "trials.json": trials,
+    "captured.json": captured,
+    "report.json": reported,
+    "report.npz": reported_weights,
+    "page.npz": page_numbers,
+}
+
+
+def machine() -> Json:
+    """What rounding depends on: on the same machine numbers are compared more closely."""
+    return {
+        "torch": torch.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    }
+
+
+def read(name: str) -> Json:
+    """A fixture in JSON."""
+    fixture: Json = json.loads((FOLDER / name).read_text("utf-8"))
+    return fixture
+
+
+def read_arrays(name: str) -> Arrays:
+    """A fixture of arrays."""
+    with np.load(FOLDER / name) as file:
+        return dict(file)
+
+
+def write(name: str) -> None:
+    """Compute a fixture and write its file."""
+    fixture: Any = ITEMS[name]()
+    if name.endswith(".npz"):
+        np.savez_compressed(FOLDER / name, **fixture)
+        return
+    (FOLDER / name).write_text(_as_text(fixture) + "\n", "utf-8")
+
+
+def _as_text(fixture: Json) -> str:
+    """JSON with a line for each part, for differences that can be read."""
+    dumped = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    lines = []
+    for key, value in fixture.items():
+        parts = ",\n ".join(map(dumped, value)) if isinstance(value, list) else dumped(value)
+        text = f"[\n {parts}\n]" if isinstance(value, list) else parts
+        lines.append(f"{dumped(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _plain(value: Any) -> Any:
+    """The same as JSON has it: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _rounded(numbers: Iterable[float], decimals: int = 7) -> list[float]:
+    return [round(number, decimals) for number in numbers]
+
+
+def main() -> None:
+    """Write the files that are named, or all of them."""
+    parser = argparse.ArgumentParser(description="Write the frozen results again.")
+    parser.add_argument("--write", nargs="*", choices=[*ITEMS, []], required=True, metavar="NAME")
+    torch.set_num_threads(1)
+    for name in parser.parse_args().write or ITEMS:
+        write(name)
+        sys.stdout.write(f"wrote {name}\n")
+
+
+if __name__ == "__main__":
+    main()
