@@ -17,8 +17,8 @@ from .attention import causal_mask as causal_mask
 from .attention import padding_mask as padding_mask
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .data.config import AugmentConfig as AugmentConfig
-from .data.datasets import ImageDataset as ImageDataset
 from .data.datasets import load_dataset as load_dataset
+from .data.image_dataset import ImageDataset as ImageDataset
 from .errors import ClearheadError as ClearheadError
 from .explanation._explain import explain as explain
 from .explanation.pictures import Explanation as Explanation
