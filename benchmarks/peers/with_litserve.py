@@ -1,4 +1,4 @@
-"""The digit reader behind LitServe, with batches as large as ours, in two worker processes."""
+"""The digit classifier behind LitServe, with batches as large as ours, in two worker processes."""
 
 import base64
 import sys
@@ -12,7 +12,7 @@ from clearhead.models.build import load
 
 
 class Digits(ls.LitAPI):  # type: ignore[misc]
-    """Decodes one by one, answers together."""
+    """Decodes pictures one by one, and computes them in one batch."""
 
     def setup(self, device: str) -> None:
         """In each worker."""
