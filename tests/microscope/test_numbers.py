@@ -19,7 +19,7 @@ from clearhead.data.preprocessing.strokes import CANVAS
 from clearhead.microscope.page import build_page
 from clearhead.microscope.payload import examples
 from clearhead.microscope.reference import example_pixels
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer
