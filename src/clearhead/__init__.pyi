@@ -22,7 +22,6 @@ from .data.datasets import load_dataset as load_dataset
 from .errors import ClearheadError as ClearheadError
 from .explanation._explain import explain as explain
 from .explanation.pictures import Explanation as Explanation
-from .explanation.texts import TextExplanation as TextExplanation
 from .inference import Evaluation as Evaluation
 from .inference import Prediction as Prediction
 from .inference import evaluate as evaluate
