@@ -3,7 +3,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from clearhead.insight import Foreground
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, unseen_digits
 from clearhead.studies.measures.robustness import (
     ALL_CORRUPTIONS,

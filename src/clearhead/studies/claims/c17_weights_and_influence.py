@@ -22,7 +22,7 @@ the shipped model; quick about 45 s, full about 4 minutes.
 from typing import cast
 
 from clearhead.insight.importance import RAW, ROLLOUT
-from clearhead.models.build import load
+from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Cell, Comparison, Curves, Differences, Grid, PerBudget, Study, Summary
 from clearhead.studies.measures.classifiers import train_compared_model
