@@ -245,6 +245,7 @@ def small_images() -> Any:
 def small_image_settings(**changes: Any) -> Any:
     """Twenty steps in ten epochs, with distortion and dropout."""
     import clearhead as ch
+    from clearhead.data import AugmentConfig
 
     settings: Json = {
         "model": ch.ViTConfig(
@@ -258,7 +259,7 @@ def small_image_settings(**changes: Any) -> Any:
         ),
         "epochs": 10,
         "batch_size": 50,
-        "augment": ch.AugmentConfig(rotate=5, shift=0.5, elastic=0.2, elastic_knots=3),
+        "augment": AugmentConfig(rotate=5, shift=0.5, elastic=0.2, elastic_knots=3),
         "precision": "float32",
         "compile": False,
     }

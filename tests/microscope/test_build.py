@@ -21,7 +21,7 @@ from clearhead.microscope.page import build_page
 from clearhead.microscope.payload import check_config, examples, rounded
 from clearhead.microscope.reference import example_logits, rounded_model
 from clearhead.microscope.shipped import FACTS, ready_page
-from clearhead.models.build import build, load
+from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 

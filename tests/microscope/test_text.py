@@ -54,9 +54,9 @@ def test_weights_and_logits_equal_pytorchs(
 ) -> None:
     found = microscope.evaluate(
         """(text) => {
-          const { textModel, readText, wordLogits, encode } = clearhead;
+          const { textModel, forwardText, wordLogits, encode } = clearhead;
           const { ids } = encode(text, textModel.placeOf);
-          const run = readText(textModel, ids);
+          const run = forwardText(textModel, ids);
           return {
             weights: run.layers.map(({ heads }) => heads.map(({ weights }) => [...weights])),
             logits: ids.map((_, place) => [...wordLogits(textModel, run, place)]),
@@ -77,9 +77,9 @@ def test_a_causal_model_attends_to_no_later_word(
 ) -> None:
     found = microscope.evaluate(
         """(text) => {
-          const { textModel, readText, encode } = clearhead;
+          const { textModel, forwardText, encode } = clearhead;
           const causal = { ...textModel, config: { ...textModel.config, causal: true } };
-          const run = readText(causal, encode(text, textModel.placeOf).ids);
+          const run = forwardText(causal, encode(text, textModel.placeOf).ids);
           return run.layers.map(({ heads }) => heads.map(({ weights }) => [...weights]));
         }""",
         DOG,
@@ -108,7 +108,7 @@ def test_table_and_matrix_show_the_weights_of_the_chosen_word(
     shown = [number(row[1]) / 100 for row in rows]
     np.testing.assert_allclose(shown, expected, atol=0.0051)
     best = words[int(expected.argmax())]
-    assert microscope.text(".text .sentence").startswith(f"“it” asked. “{best}” answered most:")
+    assert microscope.text(".text .sentence").startswith(f"“it” attends most to “{best}”:")
     microscope.show(tab="text", word=2, textLayer=1, textHead=4)
     labels = microscope.evaluate(
         """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map(
@@ -171,8 +171,8 @@ def test_the_answers_to_which_one_are_the_models(
 @pytest.mark.parametrize(
     ("sentence", "reason"),
     [
-        ("The+cat+sat.", "only of sentences like"),
-        ("The+zebra+chased+the+ball+because+it+was+fast.", "has a word"),
+        ("The+cat+sat.", "needs a sentence like"),
+        ("The+zebra+chased+the+ball+because+it+was+fast.", "needs known words"),
     ],
 )
 def test_where_which_one_is_not_asked_the_reason_is_shown(

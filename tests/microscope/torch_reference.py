@@ -26,7 +26,7 @@ class Switches:
     positions: bool = True
     removed: tuple[int, ...] = ()
     values: tuple[int, str] = (0, "trained")
-    silenced: tuple[int, ...] = ()
+    masked: tuple[int, ...] = ()
     where: tuple[int | None, int | None] = (None, None)
     changes: dict[str, Any] = field(init=False)
 
@@ -37,7 +37,7 @@ class Switches:
             "positions": self.positions,
             "removed": list(self.removed),
             "values": {"layer": self.values[0], "mode": self.values[1]},
-            "silence": {"tokens": list(self.silenced), "layer": layer, "head": head},
+            "mask": {"tokens": list(self.masked), "layer": layer, "head": head},
         }
         object.__setattr__(self, "changes", told)
 
@@ -72,7 +72,7 @@ def _block(block: Block, x: Tensor, layer: int, use: Switches) -> tuple[list[Ten
     allowed = torch.ones(heads, keys, keys, dtype=torch.bool)
     for head in range(heads):
         if use.where[0] in (None, layer) and use.where[1] in (None, head):
-            allowed[head][:, list(use.silenced)] = False
+            allowed[head][:, list(use.masked)] = False
     scale = query.shape[-1] ** -0.5 / use.temperature
     s = attention_stages(query, key, value, attn_mask=allowed, scale=scale)
     context = s.context.clone()
@@ -101,7 +101,8 @@ EVERY_STAGE = """
       for (const head of layer.heads)
         rows.push(head.query, head.key, head.value, head.scores, head.scaled, head.masked,
           head.weights, head.context);
-      rows.push(layer.concatenated, layer.projected, layer.attended, layer.thought, layer.output);
+      rows.push(layer.concatenated, layer.projected, layer.afterAttention, layer.mlpOutput,
+        layer.output);
     }
     rows.push(run.pooled, run.logits);
   }

@@ -4,7 +4,7 @@ from scipy.spatial.distance import jensenshannon
 
 from clearhead.data import CORRUPTIONS
 from clearhead.insight.foreground import Foreground
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.studies.claims.c12_noisy_pixels import (
     BLANK,
     GRID,

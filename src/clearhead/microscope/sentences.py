@@ -63,7 +63,7 @@ def measure_text() -> dict[str, object]:
 
     from clearhead.data import WordTokenizer
     from clearhead.microscope.reference import rounded_model
-    from clearhead.models.build import load
+    from clearhead.models import load
 
     model: TextTransformer = rounded_model(load(NAME))
     tokenizer = WordTokenizer(model.config.vocabulary)

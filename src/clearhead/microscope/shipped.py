@@ -56,7 +56,7 @@ def measure() -> dict[str, object]:
     from clearhead.data import load_dataset
     from clearhead.inference import evaluate
     from clearhead.microscope.reference import example_logits, rounded_model
-    from clearhead.models.build import load
+    from clearhead.models import load
     from clearhead.models.vit import VisionTransformer
 
     model = load(NAME, VisionTransformer)

@@ -163,7 +163,7 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
         `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
         """
         decoded, result = await service.process(request, "picture", explain=True)
-        if result.attention is None:  # never: it was asked for
+        if result.attention is None:  # never: `explain` requests it
             raise HTTPException(500, "the attention is missing")
         weights = result.attention[0]
         return Explanation(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
 from clearhead.studies.study import Comparison, ComparisonData, Study
@@ -72,13 +73,21 @@ class _Plot:
         keep = self.keep
         return rows if keep is None else Table(x for x in rows.outcomes if keep(x.trial))
 
+    def _colour(self, study: Study, key: Any, place: int) -> str:
+        """Of a group; a condition has the same colour in all panels of a study."""
+        if self.group == "condition" and key in study.conditions_in_grid:
+            place = study.conditions_in_grid.index(key)
+        return COLOURS[place % len(COLOURS)]
+
     def _finish(self, axes: Axes, num_groups: int) -> None:
         for place, (value, label) in enumerate(self.lines.items()):
             axes.axhline(value, color=MUTED, lw=1, ls=("--", ":", "-.")[place % 3], label=label)
-        if self.xscale != "linear":
-            axes.set_xscale("log", base=2 if self.xscale == "log2" else 10)
-        if self.yscale != "linear":
-            axes.set_yscale("log", base=2 if self.yscale == "log2" else 10)
+        for axis, scale in (("x", self.xscale), ("y", self.yscale)):
+            if scale != "linear":
+                getattr(axes, f"set_{axis}scale")("log", base=2 if scale == "log2" else 10)
+            if scale == "log":
+                getattr(axes, f"{axis}axis").set_major_formatter(LogFormatter())
+                getattr(axes, f"{axis}axis").set_minor_formatter(LogFormatter())
         if self.ylim is not None:
             axes.set_ylim(*self.ylim)
         axes.set_xlabel(self.xlabel)
@@ -112,7 +121,7 @@ class Points(_Plot):
         numeric = all(isinstance(x, int | float) for x in xs)
         xs = sorted(xs) if numeric else xs
         for place, (key, group) in enumerate(groups.items()):
-            colour = COLOURS[place % len(COLOURS)]
+            colour = self._colour(study, key, place)
             cells = group.groups(self.x)
             shift = 0.0 if numeric else 0.2 * (place - (len(groups) - 1) / 2)
             at = {x: (x if numeric else xs.index(x) + shift) for x in cells}
@@ -171,7 +180,7 @@ class Curves(_Plot):
         """Draw the panel."""
         groups = self._rows(table).groups(self.group)
         for place, (key, group) in enumerate(groups.items()):
-            colour = COLOURS[place % len(COLOURS)]
+            colour = self._colour(study, key, place)
             marker = MARKERS[place % len(MARKERS)]
             rows = self.scale * np.array(group.values(self.measure), dtype=float)
             x = self._across(group, rows.shape[1])

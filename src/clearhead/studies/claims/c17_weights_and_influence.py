@@ -39,7 +39,7 @@ from clearhead.insight.importance import RAW, RELEVANCE, ROLLOUT, VALUES, standa
 from clearhead.insight.perturbation import Baseline
 from clearhead.insight.plots import KEY, OUTLINE, QUERY, new_figure
 from clearhead.insight.tokens import grid_of
-from clearhead.models.build import load
+from clearhead.models import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies._unconverted import (
