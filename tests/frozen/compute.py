@@ -406,7 +406,29 @@ def trial_values(told: Json) -> Json:
     np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
     torch.manual_seed(trial.seed)
     values: Json = _shorter(_plain(load_study(find_source(trial.study)).run(trial)))
+    for key in ("roles", "roles_untrained"):
+        if key in values:
+            values[key] = [_role_before(label) for label in values[key]]
     return values
+
+
+# What the first edition called the roles of heads.
+ROLES_BEFORE = {
+    "local: adjacent patches": "local: the patches around",
+    "its own row": "along its own row",
+    "its own column": "along its own column",
+    "top patches to bottom patches, and back": "links between top and bottom patches",
+    "foreground patches": "patches with ink, wherever they lie",
+    "background patches": "blank patches, wherever they lie",
+    "one fixed patch": "one fixed place",
+    "class token and other prefix tokens": "class token and other tokens that are no patches",
+}
+
+
+def _role_before(label: str) -> str:
+    for now, before in ROLES_BEFORE.items():
+        label = label.replace(now, before)
+    return label
 
 
 def published_trials() -> list[Json]:
