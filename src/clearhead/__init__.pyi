@@ -27,7 +27,7 @@ from .inference import Evaluation as Evaluation
 from .inference import Prediction as Prediction
 from .inference import evaluate as evaluate
 from .inference import predict as predict
-from .microscope.page import build_page as build_page
+from .microscope import build_page as build_page
 from .models.baselines import ConvNet as ConvNet
 from .models.baselines import PatchMLP as PatchMLP
 from .models.build import build as build
