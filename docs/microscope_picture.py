@@ -17,7 +17,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 
 
 def main() -> None:
-    """Open the page from a file, and take its picture."""
+    """Open the page from a file and take a screenshot."""
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "microscope.html"

@@ -148,12 +148,9 @@ def join_modules(folder: Path) -> str:
         for path in module.needs:
             if path not in modules:
                 raise ConfigError(f"{module.path} imports {path}, which does not exist")
+    graph = {path: module.needs for path, module in modules.items()}
     try:
-        order = tuple(
-            TopologicalSorter(
-                {path: module.needs for path, module in modules.items()}
-            ).static_order()
-        )
+        order = tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise ConfigError(f"modules import each other: {' → '.join(error.args[1])}") from error
     return '"use strict";\n' + "\n".join(_as_function(modules[path]) for path in order)

@@ -1,7 +1,7 @@
 """The shipped models as the page carries them, read without torch, with PyTorch's results for them.
 
-`shipped/digits.json` and `shipped/sentences.json` keep what PyTorch computed with the rounded
-weights. `python -m clearhead.microscope.shipped` writes them, after a change of weights or examples.
+`shipped/digits.json` and `shipped/sentences.json` hold PyTorch's results with the rounded weights.
+Write them again after a change of weights or examples: `python -m clearhead.microscope.shipped`.
 """
 
 import json
