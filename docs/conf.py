@@ -62,11 +62,12 @@ napoleon_numpy_docstring = False
 def adapt_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Make the block below "Example:" code, and keep |x| from being a substitution."""
-    text, example, code = "\n".join(lines).partition("\nExample:\n")
-    parts = re.split("(`[^`]*`)", text)
-    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
-    lines[:] = ("".join(parts) + example.replace("Example:", "Example::\n") + code).split("\n")
+    """Take an indented block after "text:" and an empty line for code, and | and * literally."""
+    text = re.sub(r"^(Examples?):$", r"\1:\n", "\n".join(lines), flags=re.MULTILINE)
+    parts = re.split(r"(`[^`]*`|^\S.*:\n\n(?=    )(?:    .*\n|\n)+)", text, flags=re.MULTILINE)
+    parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+    parts[1::2] = [re.sub(r":\n\n", "::\n\n", part, count=1) for part in parts[1::2]]
+    lines[:] = "".join(parts).split("\n")
 
 
 def skip_alias(

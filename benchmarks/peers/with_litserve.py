@@ -8,7 +8,7 @@ import litserve as ls
 import torch
 
 from clearhead.inference import predict_inputs, prepare
-from clearhead.models.build import load
+from clearhead.models import load
 
 
 class Digits(ls.LitAPI):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
 from clearhead.inference import predict
-from clearhead.models.build import load
+from clearhead.models import load
 
 
 class Digits(MLModel):  # type: ignore[misc]

@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import Body, FastAPI
 
 from clearhead.inference import predict
-from clearhead.models.build import load
+from clearhead.models import load
 
 torch.set_num_threads(1)
 app, model = FastAPI(), load()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from clearhead.cli.main import main
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig
 
 

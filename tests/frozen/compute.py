@@ -245,6 +245,7 @@ def small_images() -> Any:
 def small_image_settings(**changes: Any) -> Any:
     """Twenty steps in ten epochs, with distortion and dropout."""
     import clearhead as ch
+    from clearhead.data import AugmentConfig
 
     settings: Json = {
         "model": ch.ViTConfig(
@@ -258,7 +259,7 @@ def small_image_settings(**changes: Any) -> Any:
         ),
         "epochs": 10,
         "batch_size": 50,
-        "augment": ch.AugmentConfig(rotate=5, shift=0.5, elastic=0.2, elastic_knots=3),
+        "augment": AugmentConfig(rotate=5, shift=0.5, elastic=0.2, elastic_knots=3),
         "precision": "float32",
         "compile": False,
     }
@@ -405,7 +406,29 @@ def trial_values(told: Json) -> Json:
     np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
     torch.manual_seed(trial.seed)
     values: Json = _shorter(_plain(load_study(find_source(trial.study)).run(trial)))
+    for key in ("roles", "roles_untrained"):
+        if key in values:
+            values[key] = [_role_before(label) for label in values[key]]
     return values
+
+
+# What the first edition called the roles of heads.
+ROLES_BEFORE = {
+    "local: adjacent patches": "local: the patches around",
+    "its own row": "along its own row",
+    "its own column": "along its own column",
+    "top patches to bottom patches, and back": "links between top and bottom patches",
+    "foreground patches": "patches with ink, wherever they lie",
+    "background patches": "blank patches, wherever they lie",
+    "one fixed patch": "one fixed place",
+    "class token and other prefix tokens": "class token and other tokens that are no patches",
+}
+
+
+def _role_before(label: str) -> str:
+    for now, before in ROLES_BEFORE.items():
+        label = label.replace(now, before)
+    return label
 
 
 def published_trials() -> list[Json]:

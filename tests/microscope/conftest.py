@@ -53,7 +53,7 @@ def fresh(microscope: Microscope) -> Microscope:
 def twin() -> "VisionTransformer":
     """The page's digit classifier: weights rounded to half precision, computed in double."""
     from clearhead.microscope._reference import rounded_model
-    from clearhead.models.build import load
+    from clearhead.models import load
 
     return rounded_model(load())
 
@@ -62,6 +62,6 @@ def twin() -> "VisionTransformer":
 def text_twin() -> "TextTransformer":
     """The page's text model, likewise."""
     from clearhead.microscope._reference import rounded_model
-    from clearhead.models.build import load
+    from clearhead.models import load
 
     return rounded_model(load("sentences"))

@@ -20,7 +20,7 @@ from clearhead.microscope._build import join_modules
 from clearhead.microscope._payload import check_config, examples, rounded
 from clearhead.microscope._reference import example_logits, rounded_model
 from clearhead.microscope.shipped import FACTS
-from clearhead.models.build import build, load
+from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 

@@ -19,7 +19,7 @@ from clearhead.data.preprocessing.strokes import CANVAS
 from clearhead.microscope import build_page
 from clearhead.microscope._payload import examples
 from clearhead.microscope._reference import example_pixels
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer

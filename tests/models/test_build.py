@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from clearhead.errors import CheckpointError
+from clearhead.models import SHIPPED, build, load
 from clearhead.models.baselines import ConvNet, PatchMLP
-from clearhead.models.build import SHIPPED, build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 

@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from clearhead._atomic import TEMPORARY_PREFIX, sha256
 from clearhead.errors import CheckpointError, ClearheadError, StorageError
+from clearhead.models import build, load
 from clearhead.models.baselines import ConvNet
-from clearhead.models.build import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import CONFIG, WEIGHTS, ImageModel
 from clearhead.models.vit import VisionTransformer

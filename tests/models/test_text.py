@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import clearhead as ch
 from clearhead.errors import CheckpointError, ConfigError, InputError
-from clearhead.models.build import build, load
+from clearhead.models import build, load
 from clearhead.models.config import TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.pretrained import ImageModel
 

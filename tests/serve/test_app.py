@@ -12,7 +12,7 @@ from PIL import Image
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ConfigError
 from clearhead.inference import predict, prepare
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve.app import Application, make_app

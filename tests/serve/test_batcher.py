@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clearhead.errors import InputError
 from clearhead.inference import ModelInput, Prediction, predict_inputs
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve._batcher import Batcher, Result, Work, attention_weights, compute

@@ -1,6 +1,6 @@
 import pytest
 
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.studies.claims.c11_without_attention import STUDY
 from clearhead.studies.measures.classifiers import COMPARED_MODELS
 from clearhead.studies.measures.learning_curves import LONG

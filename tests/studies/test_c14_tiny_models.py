@@ -1,6 +1,6 @@
 import pytest
 
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.studies.claims.c14_tiny_models import SIZES, STUDY, TINY
 from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import check_study, check_trials, comparisons_of, made_up, supported

@@ -10,7 +10,7 @@ from clearhead.cli.options import AsJson, ModelSource
 MANY = 16
 
 if TYPE_CHECKING:
-    from clearhead.models.build import Model
+    from clearhead.models import Model
 
 
 def info(model: ModelSource = "digits", json: AsJson = False) -> None:
@@ -31,7 +31,7 @@ def info(model: ModelSource = "digits", json: AsJson = False) -> None:
 def describe_model(source: str) -> dict[str, Any]:
     """What a saved model is, as plain data."""
     from clearhead._atomic import sha256
-    from clearhead.models.build import SHIPPED, SHIPPED_TEXT, load, shipped_folder
+    from clearhead.models import SHIPPED, SHIPPED_TEXT, load, shipped_folder
     from clearhead.models.pretrained import WEIGHTS, saved_file
 
     network = load(source)

@@ -32,7 +32,7 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
     import torch
 
     from clearhead.cli.page import build
-    from clearhead.models.build import load
+    from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
     from clearhead.serve import make_app, run
 

@@ -66,7 +66,7 @@ def measure_digits() -> dict[str, object]:
     from clearhead.data import load_dataset
     from clearhead.inference import evaluate
     from clearhead.microscope._reference import example_logits, rounded_model
-    from clearhead.models.build import load
+    from clearhead.models import load
 
     model = load(DIGITS)
     digits = load_dataset("mnist", "test")
@@ -85,7 +85,7 @@ def measure_sentences() -> dict[str, object]:
 
     from clearhead.data import WordTokenizer
     from clearhead.microscope._reference import rounded_model
-    from clearhead.models.build import load
+    from clearhead.models import load
 
     model = rounded_model(load(SENTENCES))
     tokenizer = WordTokenizer(model.config.vocabulary)

@@ -26,7 +26,7 @@ from clearhead.inference import (
     pronoun_scores,
     save_evaluation_plot,
 )
-from clearhead.models.build import Model
+from clearhead.models import Model
 from clearhead.models.pretrained import RUN, ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training._folder import CHECKPOINTS, Run, fingerprint

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from clearhead.data import ImageDataset, normalize
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import ImageModelConfig
 from clearhead.recording import capture
 from clearhead.studies.measures.classifiers import (

@@ -12,7 +12,7 @@ from clearhead.data import (
     pronoun_sentences,
     vocabulary,
 )
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.studies.measures.pronouns import (

@@ -29,7 +29,7 @@ from torch import Tensor
 from clearhead import attention
 from clearhead.data import normalize
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
-from clearhead.models.build import load
+from clearhead.models import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture

@@ -23,7 +23,7 @@ from clearhead.data import ImageDataset, Split, load_dataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
-from clearhead.models.build import build, load
+from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.studies.fit import Watch, fit

@@ -16,7 +16,7 @@ from torch import Tensor
 from clearhead.data import PronounSentence, WordTokenizer, vocabulary
 from clearhead.data.sentences import POSITIONS, Question
 from clearhead.data.tokenizer import MASK
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
