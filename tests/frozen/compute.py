@@ -523,7 +523,11 @@ def reported() -> Json:
         "max": "most",
         "prediction": "answer",
     }
-    return {"json": _renamed(_shorter(result), renamed), "page": _renamed(_shorter(page), renamed)}
+    page_renamed = renamed | {"num_queries": "numQueries", "on_grid": "onGrid"}
+    return {
+        "json": _renamed(_shorter(result), renamed),
+        "page": _renamed(_shorter(page), page_renamed),
+    }
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
