@@ -26,7 +26,7 @@ from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.studies.fit import Watch, fit
+from clearhead.studies._fit import Watch, fit
 from clearhead.studies.table import Trial, Values
 from clearhead.training.config import TrainConfig
 
