@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.microscope.payload import examples
+from clearhead.microscope._payload import examples
 from tests.microscope.driver import Microscope, csv_rows, number
 
 NS = "{http://www.w3.org/2000/svg}"

@@ -16,9 +16,9 @@ from torch import Tensor
 from clearhead.attention import AttentionStages, attention_stages
 from clearhead.data import rasterise
 from clearhead.data.preprocessing.strokes import CANVAS
-from clearhead.microscope.page import build_page
-from clearhead.microscope.payload import examples
-from clearhead.microscope.reference import example_pixels
+from clearhead.microscope import build_page
+from clearhead.microscope._payload import examples
+from clearhead.microscope._reference import example_pixels
 from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.layers import Block

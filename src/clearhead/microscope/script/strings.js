@@ -160,9 +160,9 @@ export const STRINGS = {
   matrix: {
     heading: { scores: "Scores  q·k", scaled: "Scaled  q·k ÷ √d", weights: "Weights  softmax" },
     note: {
-      scores: "Rows: query tokens. Columns: key tokens. Blue is positive, orange negative.",
+      scores: "Rows: queries. Columns: keys. Blue is positive, orange negative.",
       scaled: "The scores divided by √d, on the same colour scale.",
-      weights: "Rows: query tokens. Columns: key tokens. Each row sums to 100 %.",
+      weights: "Rows: queries. Columns: keys. Each row sums to 100\u202f%.",
     },
     /** In place of the heading and note of "÷ √d" where it is off. */
     unscaled: { heading: "Not scaled  q·k", note: "÷ √d is off: equal to the scores." },
@@ -378,7 +378,7 @@ export const STRINGS = {
         task: "Remove this head.",
       },
       {
-        name: "Prediction",
+        name: "Output",
         text: "The tokens of the last layer are pooled to one vector, and one matrix computes a logit for each class. Softmax turns the logits into probabilities.",
         task: "In the logit lens, choose the first layer with the final prediction.",
       },
