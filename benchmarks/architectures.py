@@ -63,7 +63,7 @@ python benchmarks/architectures.py
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One architecture with one way of computing attention."""
+    """One architecture with one implementation of attention."""
 
     library: str
     name: str

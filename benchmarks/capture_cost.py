@@ -194,7 +194,8 @@ def main() -> None:
     images = torch.randn(options.batch, 3, 224, 224)
     with torch.no_grad():
         if options.only:
-            run_alone(*options.only, images)
+            library, method = options.only
+            run_alone(library, method, images)
             return
         print(
             f"ViT-B/16, batch {options.batch}, {options.threads} threads, "
