@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,8 +15,7 @@ CONFIG = TrainConfig(model=ViTConfig(depth=2, num_heads=1), seed=5)
 def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k() -> None:
     images = torch.randn(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
 
-    with unit_queries_and_keys(CONFIG) as config:
-        model = initial_model(config)
+    model = unit_queries_and_keys(CONFIG)
     with torch.no_grad(), capture() as seen:
         model(images)
 
@@ -27,13 +25,10 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
     assert float(seen[0].scores.var()) == pytest.approx(64, rel=0.5)
 
 
-def test_all_other_weights_are_those_of_the_seed_and_the_folder_goes() -> None:
+def test_all_other_weights_are_those_of_the_seed() -> None:
     usual = initial_model(CONFIG).state_dict()
-    with unit_queries_and_keys(CONFIG) as config:
-        changed = initial_model(config).state_dict()
+    changed = unit_queries_and_keys(CONFIG).state_dict()
 
-    assert config.start is not None
-    assert not Path(config.start).exists()
     assert usual.keys() == changed.keys()
     for name, weight in usual.items():
         same = name.endswith("qkv.weight")
@@ -46,8 +41,7 @@ def test_all_other_weights_are_those_of_the_seed_and_the_folder_goes() -> None:
 def test_another_seed_draws_other_queries() -> None:
     drawn = []
     for seed in (5, 6):
-        with unit_queries_and_keys(TrainConfig(model=CONFIG.model, seed=seed)) as config:
-            model = initial_model(config)
-            drawn.append(cast("Any", model).blocks[1].attn.qkv.weight[:128])
+        model = unit_queries_and_keys(TrainConfig(model=CONFIG.model, seed=seed))
+        drawn.append(cast("Any", model).blocks[1].attn.qkv.weight[:128])
 
     assert not torch.allclose(drawn[0], drawn[1])

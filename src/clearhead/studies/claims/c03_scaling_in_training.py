@@ -31,7 +31,6 @@ s (Muon); quick about 130 s, full about 15 minutes.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -46,6 +45,7 @@ from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
+from clearhead.studies._fit import fit
 from clearhead.studies._unconverted import (
     Comparison,
     Study,
@@ -53,7 +53,6 @@ from clearhead.studies._unconverted import (
     outcomes_of,
     values_of,
 )
-from clearhead.studies.fit import fit
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_digits
 from clearhead.studies.measures.scores import unit_queries_and_keys
 from clearhead.studies.stats import share_interval
@@ -124,18 +123,16 @@ def run(trial: Trial) -> Values:
     settings = trial.settings
     dataset = training_digits(settings["digits"], trial.seed)
     probe = _Probe(dataset)
-    first: Callable[[TrainConfig], AbstractContextManager[TrainConfig]] = (
-        unit_queries_and_keys if settings["first"] == "unit" else nullcontext
-    )
+    config = _config(trial)
+    initial = unit_queries_and_keys(config) if settings["first"] == "unit" else None
     lost_at = -1
     accuracy = 0.0
-    with first(_config(trial)) as config:
-        try:
-            model = fit(config, dataset, watch=probe)
-            read = accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
-            accuracy = read["accuracy"]
-        except DivergenceError:
-            lost_at = probe.steps
+    try:
+        model = fit(config, dataset, model=initial, watch=probe)
+        read = accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
+        accuracy = read["accuracy"]
+    except DivergenceError:
+        lost_at = probe.steps
     return {
         "accuracy": accuracy,
         "lost": 100.0 * (accuracy < LOST_BELOW),

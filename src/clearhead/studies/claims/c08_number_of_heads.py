@@ -31,7 +31,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
-from clearhead.studies.fit import fit
+from clearhead.studies._fit import fit
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,

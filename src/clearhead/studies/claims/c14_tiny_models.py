@@ -17,7 +17,7 @@ about 17 minutes.
 
 from clearhead.models.config import ViTConfig
 from clearhead.studies import Cell, Comparison, Differences, Grid, PerBudget, Points, Study, Summary
-from clearhead.studies.fit import fit
+from clearhead.studies._fit import fit
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,

@@ -25,7 +25,7 @@ from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.studies.fit import Watch, fit
+from clearhead.studies._fit import Watch, fit
 from clearhead.studies.table import Trial, Values
 from clearhead.training.config import TrainConfig
 

@@ -27,7 +27,7 @@ from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies.fit import fit_text
+from clearhead.studies._fit import fit_text
 from clearhead.studies.table import Trial, Values
 from clearhead.training.config import TextTrainConfig
 

@@ -1,10 +1,6 @@
 """The variance of q·k, of queries and keys as a model has them; and what d_k has to do with it."""
 
 import math
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -12,10 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.attention import MultiHeadAttention
-from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, Recording
-from clearhead.training.config import TrainConfig
+from clearhead.training import TrainConfig, initial_model
 
 
 def score_variance(
@@ -105,18 +100,15 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return rows.transpose(-2, -1) @ rows / rows.shape[1], rows.mean(dim=1)
 
 
-@contextmanager
-def unit_queries_and_keys(config: TrainConfig) -> Iterator[TrainConfig]:
-    """The same training, from first weights with which queries and keys have variance 1.
+def unit_queries_and_keys(config: TrainConfig) -> VisionTransformer:
+    """The initial model of a training, with queries and keys of variance 1.
 
-    That is what the argument for the factor supposes (Vaswani et al. 2017, section 3.2.1); a Vision
-    Transformer's first weights, of deviation 0.02, make queries and keys far smaller. A LayerNorm
-    gives tokens of variance 1, so weights of variance 1/width do it. All other weights are those
-    that the seed of `config` draws.
+    That is what the argument for the factor assumes (Vaswani et al. 2017, section 3.2.1); the usual
+    initial weights of a Vision Transformer, of deviation 0.02, make queries and keys far smaller. A
+    LayerNorm gives tokens of variance 1, so weights of variance 1/width do it. All other weights
+    are those that the seed of `config` draws.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = VisionTransformer(cast("ViTConfig", config.model))
+    model: VisionTransformer = initial_model(config)
     generator = torch.Generator().manual_seed(config.seed)
     width = model.config.embed_dim
     with torch.no_grad():
@@ -124,6 +116,4 @@ def unit_queries_and_keys(config: TrainConfig) -> Iterator[TrainConfig]:
             weight: nn.Parameter = cast("Any", block).attn.qkv.weight
             drawn = torch.randn(2 * width, width, generator=generator) / math.sqrt(width)
             weight[: 2 * width] = drawn
-    with tempfile.TemporaryDirectory(prefix="clearhead-") as folder:
-        model.save_pretrained(folder)
-        yield replace(config, start=folder)
+    return model
