@@ -20,9 +20,8 @@ from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies.fit import fit_text
 from clearhead.studies.table import Trial
-from clearhead.training.config import TextTrainConfig
+from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
 RIDGE = 1.0
@@ -180,13 +179,15 @@ def sentence_models(trial: Trial) -> dict[str, TextTransformer]:
         epochs=told["epochs"],
         learning_rate=RATE,
         seed=trial.seed,
+        precision="float32",
+        compile=False,
     )
-    first = fit_text(config)
+    first = fit(config).result
     on = replace(config, model=both, epochs=told["epochs_on"], learning_rate=RATE_ON)
     return {
         "causal": first,
-        "asked at it": fit_text(on, start=first),
-        "asked afterwards": fit_text(replace(on, referent_prob=0.0), start=first),
+        "asked at it": fit(on, model=first).result,
+        "asked afterwards": fit(replace(on, referent_prob=0.0), model=first).result,
         "untrained": _untrained(both, trial.seed),
         "untrained causal": _untrained(causal, trial.seed),
     }
