@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 
 POINTS = 120
 SLOWER = 4
@@ -62,7 +62,7 @@ def main() -> None:
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "microscope.html"
-        file.write_text(ready_page(), encoding="utf-8")
+        file.write_text(shipped_page(), encoding="utf-8")
         print(f"page: {file.stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -406,7 +406,29 @@ def trial_values(told: Json) -> Json:
     np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
     torch.manual_seed(trial.seed)
     values: Json = _shorter(_plain(load_study(find_source(trial.study)).run(trial)))
+    for key in ("roles", "roles_untrained"):
+        if key in values:
+            values[key] = [_role_before(label) for label in values[key]]
     return values
+
+
+# What the first edition called the roles of heads.
+ROLES_BEFORE = {
+    "local: adjacent patches": "local: the patches around",
+    "its own row": "along its own row",
+    "its own column": "along its own column",
+    "top patches to bottom patches, and back": "links between top and bottom patches",
+    "foreground patches": "patches with ink, wherever they lie",
+    "background patches": "blank patches, wherever they lie",
+    "one fixed patch": "one fixed place",
+    "class token and other prefix tokens": "class token and other tokens that are no patches",
+}
+
+
+def _role_before(label: str) -> str:
+    for now, before in ROLES_BEFORE.items():
+        label = label.replace(now, before)
+    return label
 
 
 def published_trials() -> list[Json]:
@@ -501,7 +523,11 @@ def reported() -> Json:
         "max": "most",
         "prediction": "answer",
     }
-    return {"json": _renamed(_shorter(result), renamed), "page": _renamed(_shorter(page), renamed)}
+    page_renamed = renamed | {"num_queries": "numQueries", "on_grid": "onGrid"}
+    return {
+        "json": _renamed(_shorter(result), renamed),
+        "page": _renamed(_shorter(page), page_renamed),
+    }
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
@@ -520,10 +546,9 @@ def reported_weights() -> Arrays:
 def page_numbers() -> Arrays:
     """What the microscope's own modules compute in node: logits, one head a digit, words."""
     import clearhead as ch
-    from clearhead.microscope import page
-    from clearhead.microscope.shipped import ready_page
+    from clearhead import microscope
 
-    html, images = ready_page(), ch.load_dataset("mnist", "test").images
+    html, images = microscope.shipped_page(), ch.load_dataset("mnist", "test").images
     request = {
         "payload": json.loads(_element(html, "payload")),
         "weights": _element(html, "weights"),
@@ -532,7 +557,7 @@ def page_numbers() -> Arrays:
         "sentences": SENTENCES,
     }
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(Path(page.__file__).parent / "script", folder, dirs_exist_ok=True)
+        shutil.copytree(Path(microscope.__file__).parent / "script", folder, dirs_exist_ok=True)
         Path(folder, "package.json").write_text('{"type": "module"}')
         ran = subprocess.run(
             ["node", FOLDER / "page.mjs", folder],
@@ -554,7 +579,7 @@ def page_numbers() -> Arrays:
 def page_reference() -> ndarray:
     """The logits that the page must compute for these digits, by torch."""
     import clearhead as ch
-    from clearhead.microscope.reference import rounded_model
+    from clearhead.microscope._reference import rounded_model
 
     twin = rounded_model(ch.load())
     images = ch.load_dataset("mnist", "test").images[:PAGE_DIGITS].double() / 255

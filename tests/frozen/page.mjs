@@ -14,7 +14,7 @@ const { readConfig } = await load("config");
 const { trainedSwitches } = await load("experiments");
 const { buildModel, forward } = await load("model");
 const { normalize } = await load("pixels");
-const { buildTextModel, readText, readTextConfig, wordLogits } = await load("text");
+const { buildTextModel, forwardText, readTextConfig, wordLogits } = await load("text");
 const { readTensors } = await load("weights");
 const { encode } = await load("words");
 
@@ -36,7 +36,7 @@ const answer = {
   }),
   words: sentences.map((sentence) => {
     const { ids } = encode(sentence, textModel.placeOf);
-    return Array.from(wordLogits(textModel, readText(textModel, ids), ids.length - 1));
+    return Array.from(wordLogits(textModel, forwardText(textModel, ids), ids.length - 1));
   }),
 };
 process.stdout.write(JSON.stringify(answer));

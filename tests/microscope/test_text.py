@@ -1,6 +1,5 @@
 """The Text tab: its numbers against PyTorch in double precision, its words against Python's."""
 
-import json
 import re
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from clearhead.data import WordTokenizer
 from clearhead.data.tokenizer import split_words
-from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
+from clearhead.microscope.shipped import SENTENCES, measure_sentences, read_shipped
 from clearhead.models.text import TextTransformer
 from clearhead.recording import capture
 from tests.microscope.driver import Microscope, number
@@ -182,11 +181,10 @@ def test_where_which_one_is_not_asked_the_reason_is_shown(
 
 
 def test_the_logits_kept_for_the_self_check_equal_pytorchs(microscope: Microscope) -> None:
-    kept, now = json.loads(FACTS.read_bytes()), measure_text()
+    kept, now = read_shipped(SENTENCES).facts, measure_sentences()
     assert kept["sha256"] == now["sha256"]
     for one, other in zip(kept["checks"], now["checks"], strict=True):  # type: ignore[call-overload]
         assert one["text"] == other["text"]
         np.testing.assert_allclose(one["logits"], other["logits"], rtol=0, atol=1e-8)
-    assert shipped_text().settings["checks"] == kept["checks"]
     assert 0 <= microscope.evaluate("() => clearhead.app.examples.difference") < 1e-8
     assert microscope.evaluate("() => clearhead.app.examples.failed") is False

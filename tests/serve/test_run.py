@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 from clearhead.models.pretrained import ImageModel
 
 from .command import Command, count_of, descendants, is_running
@@ -138,7 +138,7 @@ def test_the_served_page_is_the_microscope_and_requests_only_its_own_server(
         page.on("pageerror", lambda error: messages.append(str(error)))
         response = page.goto(address)
         assert response is not None
-        assert response.text() == ready_page()
+        assert response.text() == shipped_page()
         page.wait_for_selector("html[data-settled]", state="attached")
         assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
         assert messages == []

@@ -15,6 +15,7 @@ from clearhead.studies.table import Cell, Measure, Table, Trial, Values
 
 COLOURS = (QUERY, KEY, VALUE, OUTLINE, MUTED)
 MARKERS = "o^sv*xD"
+MAX_SLANTED = 8  # words on an x-axis; more are upright
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 5.0, 4.2, 3
 
 
@@ -192,7 +193,11 @@ class Curves(_Plot):
             label = study.labels.get(key, str(key))
             axes.plot(x, means, style, color=colour, ms=14, label=label)
             if isinstance(x[0], str):
-                axes.tick_params(axis="x", rotation=30, labelsize=7)
+                rotation = 30 if len(x) <= MAX_SLANTED else 90
+                axes.tick_params(axis="x", labelsize=7)
+                axes.set_xticks(
+                    range(len(x)), x, rotation=rotation, ha="right", rotation_mode="anchor"
+                )
         self._finish(axes, len(groups))
         if self.xscale != "linear":
             axes.set_xticks(x, [str(value) for value in x], fontsize=8)
