@@ -103,8 +103,8 @@ def test_streamed_attention_is_attention_for_all_block_sizes(
     queries: int, keys: int, rows: int, columns: int, size: float
 ) -> None:
     query, key, value = drawn(2, queries, 5) * size, drawn(2, keys, 5, seed=1), drawn(2, keys, 3)
-    found = streamed_attention(query, key, value, rows=rows, columns=columns)
-    torch.testing.assert_close(found, attention.attention_stages(query, key, value).context)
+    result = streamed_attention(query, key, value, rows=rows, columns=columns)
+    torch.testing.assert_close(result, attention.attention_stages(query, key, value).context)
 
 
 def test_streamed_attention_never_holds_the_matrix() -> None:
@@ -116,5 +116,5 @@ def test_streamed_attention_never_holds_the_matrix() -> None:
 
 def test_streamed_attention_with_large_scores_is_finite() -> None:
     query, key = torch.full((1, 3, 4), 300.0), torch.full((1, 7, 4), 300.0)
-    found = streamed_attention(query, key, torch.ones(1, 7, 2), columns=2)
-    torch.testing.assert_close(found, torch.ones(1, 3, 2))
+    result = streamed_attention(query, key, torch.ones(1, 7, 2), columns=2)
+    torch.testing.assert_close(result, torch.ones(1, 3, 2))

@@ -165,10 +165,10 @@ def test_a_constant_prediction_has_accuracy_one_half_and_is_certain() -> None:
 def test_final_states_are_the_tokens_before_the_last_norm() -> None:
     model = untrained()
     batch = at_pronoun(model, SENTENCES)
-    found = final_states(model, batch)
+    result = final_states(model, batch)
     with torch.no_grad():
         expected = model.blocks(model.embedded(batch.ids))[:, PRONOUN].double()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 
 
 def test_a_probe_decodes_linear_functions_and_no_others() -> None:
