@@ -1,4 +1,3 @@
-from ._fit import fit as fit
 from ._panels import Curves as Curves
 from ._panels import Differences as Differences
 from ._panels import Image as Image

@@ -167,7 +167,9 @@ class Points(_Plot):
 
 @dataclass(frozen=True, kw_only=True)
 class Curves(_Plot):
-    """A measure that is a list: a thin curve a trial, and the mean of each group.
+    """A measure that is a list: points for each trial, and the mean of each group.
+
+    With `group="measure"`, the measure is a dict of lists, and each of its keys is a group.
 
     Args:
         x: values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, …
@@ -179,11 +181,11 @@ class Curves(_Plot):
 
     def draw(self, axes: Axes, study: Study, table: Table) -> None:
         """Draw the panel."""
-        groups = self._rows(table).groups(self.group)
-        for place, (key, group) in enumerate(groups.items()):
+        groups = self._curves(self._rows(table))
+        for place, (key, (group, values)) in enumerate(groups.items()):
             colour = self._colour(study, key, place)
             marker = MARKERS[place % len(MARKERS)]
-            rows = self.scale * np.array(group.values(self.measure), dtype=float)
+            rows = self.scale * np.array(values, dtype=float)
             x = self._across(group, rows.shape[1])
             for row in rows:
                 axes.plot(x, row, marker, color=colour, ms=3, alpha=0.4)
@@ -197,6 +199,16 @@ class Curves(_Plot):
                     range(len(x)), x, rotation=rotation, ha="right", rotation_mode="anchor"
                 )
         self._finish(axes, len(groups))
+        if self.xscale != "linear":
+            axes.set_xticks(x, [str(value) for value in x], fontsize=8)
+            axes.set_xticks([], minor=True)
+
+    def _curves(self, rows: Table) -> dict[Any, tuple[Table, list[Any]]]:
+        if self.group == "measure":
+            values = rows.values(self.measure)
+            return {key: (rows, [x[key] for x in values]) for key in values[0]}
+        groups = rows.groups(self.group)
+        return {key: (group, group.values(self.measure)) for key, group in groups.items()}
 
     def _across(self, group: Table, length: int) -> Sequence[Any]:
         if self.x is None:

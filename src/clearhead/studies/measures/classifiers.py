@@ -25,9 +25,8 @@ from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.studies._fit import Watch, fit
 from clearhead.studies.table import Trial, Values
-from clearhead.training.config import TrainConfig
+from clearhead.training import Callback, TrainConfig, fit
 
 BATCH_SIZE = 100
 SMALL_BATCH_SIZE = 32
@@ -68,8 +67,25 @@ def unseen_digits(count: int = 10_000, seed: int = 0) -> ImageDataset:
     return _drawn("test", count, seed)
 
 
+def fit_classifier(
+    config: TrainConfig,
+    dataset: ImageDataset,
+    *,
+    model: ImageModel | None = None,
+    callback: Callback | None = None,
+) -> ImageModel:
+    """Train on all of `dataset` in float32, without compilation; from `model`'s weights if given.
+
+    Raises:
+        DivergenceError: If the loss becomes NaN.
+
+    """
+    config = replace(config, precision="float32", compile=False)
+    return fit(config, dataset, model=model, callback=callback).result
+
+
 def train_compared_model(
-    name: str, *, digits: int, steps: int, seed: int, watch: Watch | None = None
+    name: str, *, digits: int, steps: int, seed: int, callback: Callback | None = None
 ) -> ImageModel:
     """One of `COMPARED_MODELS`, trained for so many steps on so many digits, drawn with `seed`."""
     model = COMPARED_MODELS[name]
@@ -84,7 +100,7 @@ def train_compared_model(
         label_smoothing=0.0,
         seed=seed,
     )
-    return fit(config, training_digits(digits, seed), watch=watch)
+    return fit_classifier(config, training_digits(digits, seed), callback=callback)
 
 
 def train_small_classifier(
@@ -111,7 +127,7 @@ def train_small_classifier(
         label_smoothing=0.0,
         seed=seed,
     )
-    return fit(config, dataset)
+    return fit_classifier(config, dataset)
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:

@@ -27,9 +27,8 @@ from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies._fit import fit_text
 from clearhead.studies.table import Trial, Values
-from clearhead.training.config import TextTrainConfig
+from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
 SPLITS: tuple[NounSplit, ...] = ("seen", "unseen", "unseen nouns")
@@ -80,8 +79,10 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
         epochs=settings["epochs"],
         learning_rate=RATE,
         seed=trial.seed,
+        precision="float32",
+        compile=False,
     )
-    start = fit_text(config)
+    start = fit(config).result
     second = replace(
         config,
         model=bidirectional,
@@ -90,8 +91,8 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
     )
     return {
         "causal": start,
-        "asked at it": fit_text(second, start=start),
-        "asked afterwards": fit_text(replace(second, referent_prob=0.0), start=start),
+        "asked at it": fit(second, model=start).result,
+        "asked afterwards": fit(replace(second, referent_prob=0.0), model=start).result,
         "untrained": untrained_model(bidirectional, trial.seed),
         "untrained causal": untrained_model(causal, trial.seed),
     }
