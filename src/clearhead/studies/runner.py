@@ -6,21 +6,16 @@ records; `measure` runs one trial in a worker process, with one thread and its o
 """
 
 import os
-import random
 import shlex
-import signal
 import sys
-import threading
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -28,12 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from clearhead.errors import ConfigError
-from clearhead.studies.registry import find_source, load_study
+from clearhead.studies._worker import Measured, Task, measure
+from clearhead.studies.registry import find_source
 from clearhead.studies.store import (
     Results,
     StudyTrials,
     available_cores,
-    canonical,
     default_folder,
     log,
     machine,
@@ -43,7 +38,7 @@ from clearhead.studies.store import (
     study_trials,
     write_record,
 )
-from clearhead.studies.table import Budget, Trial, Values
+from clearhead.studies.table import Budget
 
 EngineName = Literal["local", "ray"]
 MAX_ATTEMPTS = 3
@@ -53,26 +48,6 @@ RAY_BATCH = 4
 """Trials per worker that are given to Ray at a time."""
 
 SECONDS_BETWEEN_LINES = 10.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """A trial to measure, and where its study is found."""
-
-    source: str
-    trial: Trial
-    exclusive: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The values of a trial, or the reason why there are none."""
-
-    task: Task
-    values: Values | None = None
-    seconds: float = 0.0
-    error: str = ""
-    trace: str = ""
 
 
 def run_studies(
@@ -204,21 +179,21 @@ def _run(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Me
             for result in _parallel(list(pending.values()), engine, workers, in_flight):
                 del pending[f"{result.task.trial.study}/{result.task.trial.name}"]
                 yield result
-        except _worker_errors() as error:
-            for name, task in list(pending.items())[:in_flight]:
-                del pending[name]
-                yield _run_alone(task, engine, error)
+        except _worker_errors():
+            suspects = list(pending)[:in_flight]
+        else:
+            return
+        for name in suspects:
+            yield _run_alone(pending.pop(name), engine)
 
 
-def _run_alone(task: Task, engine: EngineName, error: BaseException) -> Measured:
+def _run_alone(task: Task, engine: EngineName) -> Measured:
+    reason = ""
     for _ in range(MAX_ATTEMPTS - 1):
         try:
-            (result,) = _parallel([task], engine, 1, 1)
-        except _worker_errors() as again:
-            error = again
-        else:
-            return result
-    reason = " ".join(str(error).split()) or type(error).__name__
+            return next(_parallel([task], engine, 1, 1))
+        except _worker_errors() as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
     return Measured(task=task, error=f"its process died {MAX_ATTEMPTS} times: {reason}")
 
 
@@ -235,68 +210,6 @@ def _parallel(
         yield from Parallel(
             n_jobs=jobs, batch_size=1, pre_dispatch=in_flight, return_as="generator_unordered"
         )(calls)
-
-
-def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
-    """Measure one trial in this process: the same values in any process with the same code.
-
-    Args:
-        task: The trial.
-        paths: Folders to add to Python's path, for studies outside the package.
-
-    Returns:
-        Its values, or the error that its code raised.
-    """
-    _exit_with_parent()
-    sys.path.extend(path for path in paths if path not in sys.path)
-    try:
-        study = load_study(task.source)
-        _seed_everything(task.trial.seed)
-        started = time.perf_counter()
-        with redirect_stdout(sys.stderr):
-            values = study.run(task.trial)
-        seconds = time.perf_counter() - started
-        canonical(values)  # raises for NaN and for what is not JSON
-        if not isinstance(values, dict):
-            raise TypeError(f"a trial returns a dict of values, got {type(values).__name__}")
-    except Exception as error:  # noqa: BLE001 - any failure of a study is reported as its own
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Measured(task=task, error=reason, trace=traceback.format_exc())
-    return Measured(task=task, values=values, seconds=seconds)
-
-
-def _seed_everything(seed: int) -> None:
-    """One thread, and the global random state of a new process.
-
-    Studies use generators of their own; a library that they call may not.
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is meant
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(1)
-        torch.manual_seed(seed)
-
-
-def _exit_with_parent() -> None:
-    """In a worker process: end with the driver, and leave Ctrl-C to it."""
-    import multiprocessing
-
-    if multiprocessing.parent_process() is None or "clearhead-parent" in {
-        thread.name for thread in threading.enumerate()
-    }:
-        return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="clearhead-parent", daemon=True).start()
 
 
 def _worker_errors() -> tuple[type[BaseException], ...]:

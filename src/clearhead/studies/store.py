@@ -31,7 +31,7 @@ from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
 from clearhead.studies.registry import load_study
 from clearhead.studies.study import EvidenceData, Study
-from clearhead.studies.table import Budget, Outcome, Trial, Values
+from clearhead.studies.table import Budget, Outcome, Trial, Values, canonical
 from clearhead.studies.verdict import Verdict, judge_evidence
 
 LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
@@ -340,11 +340,6 @@ def _encode(trial: Trial, values: Values) -> bytes:
         }
     )
     return f'{{"record": {record}, "sha256": "{sha256(record.encode())}"}}\n'.encode()
-
-
-def canonical(data: Any) -> str:
-    """JSON with sorted keys; raises `ValueError` for NaN and infinity, `TypeError` otherwise."""
-    return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 def log(folder: Path, event: str, **facts: Any) -> None:
