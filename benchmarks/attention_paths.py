@@ -1,11 +1,11 @@
-"""How fast is attention: the explicit stages, torch's fused kernel, and ours, which chooses.
+"""Speed of attention: the explicit stages, torch's fused kernel, and ours, which uses either.
 
     python benchmarks/attention_paths.py [--quick] [--threads N]
 
-All three run in one process and take turns, so that whatever else the machine does hits all alike.
-A figure is the median over the rounds, in milliseconds. The last column is the time of torch's
-kernel divided by ours: above 1, ours is faster. `SMALL_MATRIX` in `clearhead.attention.functional`
-rests on this table.
+All three run in one process and take turns, so that other load affects them alike. Times are
+medians over the rounds, in milliseconds. The last column is the time of torch's kernel divided by
+ours: above 1, ours is faster. `SMALL_MATRIX` in `clearhead.attention.functional` is chosen by this
+table.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from clearhead.attention import attention_stages, scaled_dot_product_attention
 
 SHAPES = (  # batch, heads, tokens, head_dim
-    (512, 4, 16, 16),  # the digit reader in training
+    (512, 4, 16, 16),  # the digit classifier in training
     (1, 4, 16, 16),  # ... and with one digit
     (64, 4, 49, 16),
     (64, 12, 64, 64),

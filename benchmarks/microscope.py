@@ -1,7 +1,7 @@
-"""The microscope while a digit is drawn: time of a frame, with the processor slowed down 4 times.
+"""The microscope while a digit is drawn: time per frame, with the processor slowed down 4 times.
 
 A stroke of 120 points is drawn by the mouse on each tab; a frame's time is the time that the page's
-own work takes in it: the forward pass and all that is shown. Needs Chromium and Playwright.
+own work takes: the forward pass and drawing. Needs Chromium and Playwright.
 """
 
 import os
@@ -12,18 +12,18 @@ from pathlib import Path
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 
 POINTS = 120
 SLOWER = 4
 QUICK = 33  # milliseconds: two frames of a usual screen
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 
-# Work that the page asks a frame to do is timed from outside of the page's script.
+# Times the callbacks of animation frames from outside the page's script.
 TIME_FRAMES = """() => {
-  const ask = globalThis.requestAnimationFrame.bind(globalThis);
+  const request = globalThis.requestAnimationFrame.bind(globalThis);
   globalThis.frames_taken = [];
-  globalThis.requestAnimationFrame = (work) => ask((now) => {
+  globalThis.requestAnimationFrame = (work) => request((now) => {
     const start = performance.now();
     work(now);
     frames_taken.push(performance.now() - start);
@@ -62,7 +62,7 @@ def main() -> None:
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "microscope.html"
-        file.write_text(ready_page(), encoding="utf-8")
+        file.write_text(shipped_page(), encoding="utf-8")
         print(f"page: {file.stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})

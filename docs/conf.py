@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tempfile
+from dataclasses import is_dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -62,11 +63,19 @@ napoleon_numpy_docstring = False
 def adapt_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Make the block below "Example:" code, and keep |x| from being a substitution."""
-    text, example, code = "\n".join(lines).partition("\nExample:\n")
-    parts = re.split("(`[^`]*`)", text)
-    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
-    lines[:] = ("".join(parts) + example.replace("Example:", "Example::\n") + code).split("\n")
+    """Read a docstring as Markdown is read, before napoleon reads its sections.
+
+    An indented block after "text:" and an empty line is code, | and * are literal, and a plural s
+    may follow `code`. Attributes of a dataclass are listed with their types, as its parameters.
+    """
+    text = re.sub(r"^(Examples?):$", r"\1:\n", "\n".join(lines), flags=re.MULTILINE)
+    if is_dataclass(obj):
+        text = text.replace("\nAttributes:\n", "\nArgs:\n")
+    parts = re.split(r"(`[^`]*`|^\S.*:\n\n(?=    )(?:    .*\n|\n)+)", text, flags=re.MULTILINE)
+    parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+    parts[1::2] = [re.sub(r":\n\n", "::\n\n", part, count=1) for part in parts[1::2]]
+    text = re.sub(r"(`[^`]+`)(\w?)", lambda m: f"{m[1]}\\ {m[2]}" if m[2] else m[1], "".join(parts))
+    lines[:] = text.split("\n")
 
 
 def skip_alias(

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 
 PICTURE = Path(__file__).parent / "microscope.png"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 
 
 def main() -> None:
-    """Open the page from a file, and take its picture."""
+    """Open the page from a file and take a screenshot."""
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "microscope.html"
-        file.write_text(ready_page(), encoding="utf-8")
+        file.write_text(shipped_page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 1180})
         page.goto(file.as_uri())

@@ -1,4 +1,4 @@
-"""The digit reader behind LitServe, with batches as large as ours, in two worker processes."""
+"""The digit classifier behind LitServe, with batches as large as ours, in two worker processes."""
 
 import base64
 import sys
@@ -8,11 +8,11 @@ import litserve as ls
 import torch
 
 from clearhead.inference import predict_inputs, prepare
-from clearhead.models.build import load
+from clearhead.models import load
 
 
 class Digits(ls.LitAPI):  # type: ignore[misc]
-    """Decodes one by one, answers together."""
+    """Decodes pictures one by one, and computes them in one batch."""
 
     def setup(self, device: str) -> None:
         """In each worker."""

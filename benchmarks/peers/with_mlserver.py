@@ -1,4 +1,4 @@
-"""The digit reader behind MLServer."""
+"""The digit classifier behind MLServer."""
 
 import asyncio
 import sys
@@ -8,11 +8,11 @@ from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
 from clearhead.inference import predict
-from clearhead.models.build import load
+from clearhead.models import load
 
 
 class Digits(MLModel):  # type: ignore[misc]
-    """One forward pass a request: adaptive batching there is for tensors of one shape alone."""
+    """One forward pass a request: its adaptive batching needs tensors of one shape."""
 
     async def load(self) -> bool:
         """Before the first request."""
@@ -21,10 +21,10 @@ class Digits(MLModel):  # type: ignore[misc]
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """The answer to a picture, whose bytes are the tensor."""
-        said = await asyncio.to_thread(predict, self.network, bytes(payload.inputs[0].data))
+        """The prediction for a picture, whose bytes are the tensor."""
+        prediction = await asyncio.to_thread(predict, self.network, bytes(payload.inputs[0].data))
         output = ResponseOutput(
-            name="probabilities", shape=[1, 10], datatype="FP64", data=[*said.probabilities]
+            name="probabilities", shape=[1, 10], datatype="FP64", data=[*prediction.probabilities]
         )
         return InferenceResponse(model_name=self.name, outputs=[output])
 

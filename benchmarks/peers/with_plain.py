@@ -1,4 +1,4 @@
-"""The digit reader behind FastAPI as its manual has it: one forward pass a request, in threads."""
+"""The digit classifier behind FastAPI as in its manual: one forward pass a request, in threads."""
 
 import sys
 from typing import Any
@@ -8,14 +8,14 @@ import uvicorn
 from fastapi import Body, FastAPI
 
 from clearhead.inference import predict
-from clearhead.models.build import load
+from clearhead.models import load
 
 torch.set_num_threads(1)
 app, model = FastAPI(), load()
 
 
 @app.post("/predict")
-def answer(picture: bytes = Body(media_type="image/png")) -> dict[str, Any]:
+def classify(picture: bytes = Body(media_type="image/png")) -> dict[str, Any]:
     prediction = predict(model, picture)
     return {"label": prediction.label, "probabilities": prediction.probabilities}
 

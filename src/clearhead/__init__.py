@@ -26,7 +26,7 @@ from typing import Any
 
 import lazy_loader
 
-_lazy_getattr, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_lazy_getattr, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
 
 
@@ -36,3 +36,7 @@ def __getattr__(name: str) -> Any:
 
         return version("clearhead")
     return _lazy_getattr(name)
+
+
+def __dir__() -> list[str]:
+    return __all__

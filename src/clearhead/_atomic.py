@@ -1,9 +1,9 @@
-"""Files that survive: written whole or not at all, and checked when they are read.
+"""Atomic writing of files.
 
-A file is written under a temporary name in its own folder, flushed to the disk, renamed over
-the old one, and the folder is flushed too. A kill or a full disk at any moment leaves the old
-file or the new one, never a part. Renaming would put a file in the place of whatever bears the
-name: so only files are replaced, no device, pipe or folder, and of a link what it points to.
+A file is written under a temporary name in its own folder, flushed to the disk and renamed over the
+old one; then the folder is flushed. A kill or a full disk at any moment leaves the old file or the
+new one, never a part. Only regular files are replaced, no devices, pipes or folders; of a link, the
+file that it points to.
 """
 
 import errno
@@ -33,14 +33,28 @@ ADVICE = {
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` atomically; raises `StorageError` and keeps the old file."""
+    """Replace one file atomically.
+
+    Args:
+        path: The file; its folder is made if it does not exist.
+        content: The new content.
+
+    Raises:
+        StorageError: If it cannot be written; the old file is kept.
+    """
     write_all_atomic({path: content})
 
 
 def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
-    """Replace several files; not one of them, unless all could be written to the disk first.
+    """Replace several files, after all of them were written to the disk.
 
-    Each file is replaced atomically; between two of them lies the moment of a renaming.
+    Each file is replaced atomically, one shortly after the other.
+
+    Args:
+        contents: The new content of each path.
+
+    Raises:
+        StorageError: If one cannot be written; then all old files are kept.
     """
     targets = {path: _target(path) for path in contents}
     temporaries = {
@@ -69,17 +83,17 @@ def sha256(content: bytes) -> str:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left behind in `folder`."""
+    """Remove the temporary files of killed processes from `folder`."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
 
 
 def _target(path: Path) -> Path:
-    """Where `path` leads; raises `StorageError` if anything but a file is there."""
+    """`path` with links resolved; raises `StorageError` if it is anything but a regular file."""
     target = Path(os.path.realpath(path))
     try:
         kind = stat.S_IFMT(target.stat().st_mode)
-    except OSError:  # nothing is there, or whoever writes will hear why not
+    except OSError:  # it does not exist, or writing will fail with the reason
         return target
     if kind != stat.S_IFREG:
         raise StorageError(
@@ -89,7 +103,7 @@ def _target(path: Path) -> Path:
 
 
 def _reason(error: OSError, path: Path) -> str:
-    """What the system says, and what to do; of a path through a file, which one it is."""
+    """The system's reason, and what to do; names a file that the path uses as a folder."""
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             return f"{parent} is a file, not a folder; choose another folder"

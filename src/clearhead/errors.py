@@ -1,45 +1,45 @@
-"""Every error that Clearhead raises on purpose.
+"""The exceptions that Clearhead raises.
 
 ```
 ClearheadError
-├── ConfigError          a setting that cannot work, or an unknown key in a saved one
+├── ConfigError          a setting that is out of range, unknown, or does not fit the others
 ├── InputError           tensors of the wrong shape, type or content
-├── ImageError           a picture that cannot be read as an image
+├── ImageError           a file or array that cannot be decoded as an image
 ├── DataError            a data set that cannot be used
-│   ├── FetchError       no source gave it
-│   └── CorruptDataError its bytes are not what they should be
+│   ├── FetchError       it could not be downloaded from any source
+│   └── CorruptDataError its files do not have the expected contents
 ├── StorageError         a file could not be written or read (disk full, no permission)
 ├── CheckpointError      saved weights or training state that are missing or damaged
-├── ChoiceError          the number of an image, head or query that is not there
-├── CaptureError         attention that cannot be looked into
-│   ├── NothingCapturedError    no attention ran where one was expected
-│   └── UnfaithfulCaptureError  what was captured is not what the model computed
-└── DivergenceError      training ran into NaN or infinity
+├── ChoiceError          an index of an image, head or query that is out of range
+├── CaptureError         attention that cannot be recorded
+│   ├── NothingCapturedError    no attention was computed where one was expected
+│   └── UnfaithfulCaptureError  the record differs from what the model computed
+└── DivergenceError      the loss or gradient became NaN or infinite
 ```
 
-Each message is one line: what was expected, what came, what to do.
+Each message is one line: what was expected, what was found, what to do.
 """
 
 from collections.abc import Iterable
 
 
 class ClearheadError(Exception):
-    """The root: `except ClearheadError` catches all of them and nothing else."""
+    """Base class of all exceptions that Clearhead raises."""
 
 
 class ConfigError(ClearheadError, ValueError):
-    """A setting that cannot work."""
+    """A setting that is out of range, unknown, or does not fit the others."""
 
 
 class InputError(ClearheadError, ValueError, RuntimeError):
     """Tensors of the wrong shape, type or content.
 
-    Also a `RuntimeError`, because torch raises that one where our functions stand in for torch's.
+    Also a `RuntimeError`, which torch raises for such inputs to the functions that ours replace.
     """
 
 
 class ImageError(ClearheadError, ValueError):
-    """A picture that cannot be read as an image."""
+    """A file or array that cannot be decoded as an image."""
 
 
 class DataError(ClearheadError):
@@ -47,11 +47,11 @@ class DataError(ClearheadError):
 
 
 class FetchError(DataError):
-    """No source gave the data set; the message names all that was tried."""
+    """A data set could not be downloaded; the message lists the sources that were tried."""
 
 
 class CorruptDataError(DataError, ValueError):
-    """The bytes of a data file are not what they should be."""
+    """A data file does not have the expected contents."""
 
 
 class StorageError(ClearheadError, OSError):
@@ -63,27 +63,27 @@ class CheckpointError(ClearheadError):
 
 
 class ChoiceError(ClearheadError, IndexError):
-    """The number of an image, a head or a query that is not there."""
+    """An index of an image, a head or a query that is out of range."""
 
 
 class CaptureError(ClearheadError, RuntimeError):
-    """Attention that cannot be looked into; the message names the way out."""
+    """Attention that cannot be recorded; the message says what to do."""
 
 
 class NothingCapturedError(CaptureError):
-    """No attention ran where one was expected."""
+    """No attention was computed where one was expected."""
 
 
 class UnfaithfulCaptureError(CaptureError):
-    """What was captured is not what the model computed; the message gives figures."""
+    """A record differs from what the model computed; the message gives the difference."""
 
 
 class DivergenceError(ClearheadError, ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss or gradient became NaN or infinite."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the known one that is near, or nothing."""
+    """The end of a message about an unknown name: a similar known one, or nothing."""
     import difflib
 
     nearest = difflib.get_close_matches(name, list(known), n=1)

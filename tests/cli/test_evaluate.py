@@ -10,7 +10,7 @@ from PIL import Image
 from clearhead.cli.main import main
 from clearhead.data import load_dataset
 from clearhead.inference import evaluate
-from clearhead.models.build import build, load
+from clearhead.models import build, load
 from clearhead.models.config import ViTConfig
 
 NAMES = ("[red]ant", "bee", "cow")

@@ -8,7 +8,7 @@ import torch
 
 from clearhead.cli.info import describe_model, parameters_by_part, recorded_accuracy
 from clearhead.cli.main import main
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 
 CONFIG = ViTConfig(depth=1, embed_dim=12, num_heads=3, class_names=tuple("abcdefghij"))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from clearhead.cli.main import main
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 
 

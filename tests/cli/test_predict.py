@@ -10,13 +10,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from clearhead.cli.main import main
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Always answers 7 with 90 %, and 1 with the rest."""
+    """Always predicts 7 with 90 %, and 1 with the rest."""
     network = build(CNNConfig(widths=(2,)))
     with torch.no_grad():
         network.head.weight.zero_()
@@ -126,7 +126,7 @@ def test_one_unreadable_file_does_not_stop_the_others(
     ]
     assert call(model, *names) == 1
     output = capsys.readouterr()
-    assert str(bad) not in output.out  # it is said once, on stderr
+    assert str(bad) not in output.out  # it is reported once, on stderr
     assert "90.00" in output.out
     assert output.err.count("\n") == 2
 

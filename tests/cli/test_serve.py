@@ -21,8 +21,7 @@ def test_missing_packages_are_an_error_of_one_line(
     assert main(["serve"]) == 1
     assert capsys.readouterr() == (
         "",
-        "clearhead: serving needs fastapi, uvicorn, which is not installed: "
-        "pip install 'clearhead[serve]'\n",
+        "clearhead: serving needs packages that are not installed: pip install fastapi uvicorn\n",
     )
 
 

@@ -44,15 +44,6 @@ def test_zero_limits_leave_images_unchanged() -> None:
     torch.testing.assert_close(result, images, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["rotate", "scale", "shear", "shift", "elastic"])
-def test_each_setting_alone_changes_images(name: str) -> None:
-    settings: dict[str, Any] = {name: 0.5}
-    config = AugmentConfig(**settings)
-    assert config.active
-    images = torch.rand(5, 1, 13, 17)
-    assert not distort(images, draw(config, 5, (13, 17))).isclose(images, atol=1e-4).all()
-
-
 @pytest.mark.parametrize("size", [(13, 13), (13, 23)])
 def test_a_shift_is_in_pixels_and_uniform_over_its_range(size: tuple[int, int]) -> None:
     across, down = sources(draw(AugmentConfig(shift=2), 1009, size), size)
@@ -155,13 +146,8 @@ def test_the_same_seed_gives_the_same_images_and_another_seed_others() -> None:
     one, same, other = (distort(images, draw(ALL, 7, (13, 17), seed)) for seed in (3, 3, 5))
     assert one.equal(same)
     assert not one.isclose(other).all()
-
-
-def test_every_image_of_a_batch_is_distorted_differently() -> None:
-    image = torch.rand(1, 1, 13, 17).expand(5, 1, 13, 17)
-    result = distort(image, draw(ALL, 5, (13, 17)))
-    for index in range(1, 5):
-        assert not result[index].isclose(result[0]).all()
+    repeated = distort(images[:1].expand(7, 1, 13, 17), draw(ALL, 7, (13, 17)))
+    assert not any(repeated[index].isclose(repeated[0]).all() for index in range(1, 7))
 
 
 @pytest.mark.parametrize("config", [ALL, AugmentConfig(rotate=5)], ids=["bent", "rigid"])

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from clearhead.data import DATASETS, ImageDataset, fetch_dataset, load_dataset
 from clearhead.data._fetch import MAX_STALL, MIRROR_TIMEOUT
-from clearhead.data.datasets import parse_idx, split_indices
+from clearhead.data.datasets import parse_idx
+from clearhead.data.image_dataset import split_indices
 from clearhead.errors import (
     ClearheadError,
     ConfigError,

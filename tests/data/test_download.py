@@ -48,10 +48,10 @@ def test_a_file_arrives_whole_and_progress_is_reported(server: Any) -> None:
         ("broken", "HTTP status 500"),
         ("redirect", "redirects to http, not https"),
         ("garbage", "illegal|invalid|disconnected"),
-        ("stall", "no answer, or too slow"),
-        ("stall_midway", "no answer, or too slow"),
-        ("trickle", "no answer, or too slow"),
-        ("trickle_headers", "no answer, or too slow"),
+        ("stall", "no response, or too slow"),
+        ("stall_midway", "no response, or too slow"),
+        ("trickle", "no response, or too slow"),
+        ("trickle_headers", "no response, or too slow"),
     ],
 )
 def test_a_server_that_misbehaves_is_given_up_in_time(
@@ -84,7 +84,7 @@ def test_a_name_lookup_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = time.monotonic()
-    with pytest.raises(UnavailableError, match="no answer"):
+    with pytest.raises(UnavailableError, match="no response"):
         get("https://data.invalid", timeout=0.3)
     assert time.monotonic() - start < 1.4
 
@@ -160,7 +160,7 @@ def test_npm_downloads_a_package_and_runs_no_script_of_it(tmp_path: Path) -> Non
     ("script", "timeout", "reason"),
     [
         (None, 5, "not on PATH"),
-        ("sleep 9", 0.3, "no answer within 0 s"),
+        ("sleep 9", 0.3, "no response within 0 s"),
         ("echo npm error 404; echo npm error   no such package >&2; exit 1", 5, "no such package"),
         ("exit 3", 5, "exit code 3"),
         ("exit 0", 5, "no package"),

@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 
 from clearhead.data import (
-    PronounSentence,
     TrainingText,
     WordTokenizer,
     counterbalanced_set,
@@ -189,15 +188,11 @@ def test_a_counterbalanced_set_has_four_sentences() -> None:
         *("first", "second"),
         *("second", "first"),
     ]
+    assert four[0].swapped.distractor == "ball"
     assert four[0].with_question("noun", "dog").endswith("hungry . which one ? the dog .")
     assert (
         four[0].with_question("place", "first").endswith("hungry . first or second ? the first .")
     )
-
-
-def test_an_ambiguous_sentence_has_no_distractor() -> None:
-    one = PronounSentence(subject="dog", verb="hit", object="ball", quality="old", referent=None)
-    assert one.distractor is None
 
 
 def test_kinds_share_no_word() -> None:

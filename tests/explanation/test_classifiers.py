@@ -219,11 +219,11 @@ def test_a_folder_of_another_library_is_refused_with_its_own_name(
     own = tmp_path / "own"
     build(ViTConfig(depth=1)).save_pretrained(own)
     assert refusal(f"timm:{hf_folder}") == (
-        f"{hf_folder} holds no model of timm (its config.json names no architecture); "
+        f"{hf_folder} holds no model of timm (transformers wrote its config.json); "
         f"hf:{hf_folder} for a model of transformers"
     )
     assert refusal(f"hf:{timm_folder}") == (
-        f"{timm_folder} holds no model of transformers (its config.json names no model_type); "
+        f"{timm_folder} holds no model of transformers (timm wrote its config.json); "
         f"timm:{timm_folder} for a model of timm"
     )
     assert refusal(f"timm:{own}").endswith(f"; {own} for a model of Clearhead")

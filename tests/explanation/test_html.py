@@ -17,8 +17,7 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from clearhead.errors import ConfigError, StorageError
-from clearhead.explanation import Explanation, Influence, TextPrediction, explain, write_report
+from clearhead.explanation import Explanation, Influence, TextPrediction, explain
 from clearhead.explanation.page import omissions, picture_page, text_page
 from clearhead.explanation.pictures import first_view
 from clearhead.explanation.tables import percent, points
@@ -51,8 +50,17 @@ class Page(HTMLParser):
         return json.loads(self.text["facts"])
 
 
-def test_weights_are_stored_in_sixteen_bits(nine: Explanation) -> None:
-    page = Page(picture_page(nine))
+@pytest.fixture(scope="module")
+def text(nine: Explanation) -> str:
+    return picture_page(nine)
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_weights_are_stored_in_sixteen_bits(nine: Explanation, page: Page) -> None:
     stored = np.frombuffer(b64decode(page.text["weights"]), dtype="<u2") / 65535
     for layer, described in zip(nine.layers, page.facts()["layers"], strict=True):
         assert described["name"] == layer.name
@@ -62,8 +70,7 @@ def test_weights_are_stored_in_sixteen_bits(nine: Explanation) -> None:
     assert len(stored) == 6 * 4 * 16 * 16
 
 
-def test_the_page_shows_the_model_input(nine: Explanation) -> None:
-    page = Page(picture_page(nine))
+def test_the_page_has_the_model_input_and_the_colours(nine: Explanation, page: Page) -> None:
     (source,) = [a["src"] for tag, a in page.elements if tag == "img"]
     assert source is not None
     image = Image.open(BytesIO(b64decode(source.removeprefix("data:image/png;base64,"))))
@@ -73,16 +80,12 @@ def test_the_page_shows_the_model_input(nine: Explanation) -> None:
     blank = page.facts()["picture"]["blank"]
     patches = nine.pixels[0].numpy().reshape(4, 7, 4, 7).mean(axis=(1, 3)).ravel()
     assert blank == list(patches < 2.55)
-
-
-def test_colours_are_those_of_cividis(nine: Explanation) -> None:
-    colours = np.frombuffer(b64decode(Page(picture_page(nine)).text["cividis"]), dtype=np.uint8)
+    colours = np.frombuffer(b64decode(page.text["cividis"]), dtype=np.uint8).reshape(256, 3)
     expected = np.array(colormaps["cividis"].colors)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(colours.reshape(256, 3) / 255, expected, atol=1 / 255)
+    np.testing.assert_allclose(colours / 255, expected, atol=1 / 255)
 
 
-def test_the_policy_allows_this_style_and_script_and_no_connection(nine: Explanation) -> None:
-    page = Page(picture_page(nine))
+def test_the_policy_allows_this_style_and_script_and_no_connection(page: Page) -> None:
     policies = [a["content"] for t, a in page.elements if a.get("http-equiv")]
     (policy,) = policies
     assert policy is not None
@@ -154,14 +157,10 @@ def test_folders_stay_private(nine: Explanation, digits: list[Path]) -> None:
     assert "classified by OWNER/NAME<" in picture_page(replace(nine, model="OWNER/NAME"))
 
 
-def test_the_same_explanation_gives_the_same_small_page(nine: Explanation) -> None:
-    page = picture_page(nine)
-    assert page == picture_page(nine)
-    assert len(page) < 120_000
-
-
-def test_predictions_proofs_and_measures_need_no_script(nine: Explanation) -> None:
-    text = unescape(re.sub("<script.*", "", picture_page(nine), flags=re.DOTALL))
+def test_predictions_proofs_and_measures_need_no_script(nine: Explanation, text: str) -> None:
+    assert text == picture_page(nine)
+    assert len(text) < 120_000
+    text = unescape(re.sub("<script.*", "", text, flags=re.DOTALL))
     assert f'id="probability">{percent(nine.prediction.probability, 2)}' in text
     for proof in nine.proofs:
         errors = (proof.row_sum_error, proof.masked_mass, proof.output_error, proof.tolerance)
@@ -198,55 +197,3 @@ def test_the_first_view_is_the_most_decided_head_of_the_most_relevant_patch(
     assert first["query"] == int(nine.relevance.values.argmax())
     rows = np.stack([layer.weights[0, :, first["query"]].amax(-1) for layer in nine.layers])
     assert first["layer"] * 4 + first["head"] == int(rows.argmax())
-
-
-@pytest.mark.parametrize(
-    ("share", "digits", "text"),
-    [(0.0, 1, "0.0 %"), (0.0004, 1, "<0.1 %"), (0.0006, 1, "0.1 %"), (0.41349, 2, "41.35 %")],
-)
-def test_percentages_never_hide_a_small_share(share: float, digits: int, text: str) -> None:
-    assert percent(share, digits).replace("\u00a0", " ") == text
-
-
-@pytest.mark.parametrize(
-    ("fall", "text"), [(0.463, "+46.30"), (-0.00123, "−0.12"), (-0.00001, "0.00"), (0.0, "0.00")]
-)
-def test_points_have_their_sign(fall: float, text: str) -> None:
-    assert points(fall) == text
-
-
-def test_a_report_is_one_file(nine: Explanation, tmp_path: Path) -> None:
-    page = tmp_path / "new folder" / "report.html"
-    assert write_report(nine, str(page)) == (page,)
-    assert page.read_text(encoding="utf-8") == picture_page(nine)
-    assert list(page.parent.iterdir()) == [page]
-
-
-def test_other_formats_get_the_name_of_the_page(nine: Explanation, tmp_path: Path) -> None:
-    page = tmp_path / "nine.v2.html"
-    written = write_report(
-        replace(nine, layers=nine.layers[3:4]), page, formats=("csv", "png", "json", "svg")
-    )
-    assert [path.name for path in written] == [
-        f"nine.v2.{x}" for x in ("html", "png", "svg", "json", "csv")
-    ]
-    assert written[1].read_bytes().startswith(b"\x89PNG")
-    assert written[2].read_text().startswith("<?xml")
-    assert json.loads(written[3].read_text())["label"] == "9"
-    assert written[4].read_text().startswith("measure,layer")
-
-
-def test_other_suffixes_are_errors(nine: Explanation, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"such as report\.html, got 'nine\.pdf'"):
-        write_report(nine, tmp_path / "nine.pdf")
-    with pytest.raises(ConfigError, match=r"unknown formats \['gif'\]; known are html, png"):
-        write_report(nine, tmp_path / "nine.html", formats=("gif", "png"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_nothing_is_written_where_one_file_cannot_be(nine: Explanation, tmp_path: Path) -> None:
-    (tmp_path / "nine.csv").mkdir()
-    (tmp_path / "nine.csv" / "kept").write_text("kept")
-    with pytest.raises(StorageError, match=r"cannot write .*nine\.csv"):
-        write_report(nine, tmp_path / "no" / ".." / "nine.html", formats=("csv",))
-    assert (tmp_path / "nine.csv" / "kept").read_text() == "kept"

@@ -200,11 +200,7 @@ def test_colours_are_on_one_fixed_scale_below_the_ink(open_page: Open, nine: Exp
     for patch in (5, 6, 9):  # neither the query (10) nor without ink
         tint = fixed_colour(float(weights(nine, 3, 2, 10)[patch]))
         check_cell(shown, nine, patch, tint)
-
-
-def test_ink_is_dark_on_light_cells(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
-    pick_head(page, 3, 3)  # nearly all weight on one patch
+    pick_head(page, 3, 3)  # nearly all weight on one patch: dark ink on a light cell
     page.locator("#map").click(position={"x": 230, "y": 130})
     row = weights(nine, 3, 3, 6)
     assert (int(row.argmax()), float(row.max()) > 0.9) == (5, True)
@@ -320,32 +316,10 @@ def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
     assert not page.locator("#photo").is_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_narrow_screens_scroll_in_one_direction_only(
-    open_page: Open, timm_folder: Path, photo: Path, scheme: str
+def test_everything_is_reached_with_the_tab_key_and_the_theme_can_be_switched(
+    open_page: Open, nine: Explanation
 ) -> None:
-    page = open_page(
-        explain(f"timm:{timm_folder}", photo),
-        viewport={"width": 320, "height": 640},
-        color_scheme=scheme,
-    )
-    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
-    page.wait_for_function("document.querySelectorAll('details td').length > 100")
-    assert page.evaluate("document.documentElement.scrollWidth") == 320
-
-
-def test_the_theme_can_be_switched(open_page: Open, nine: Explanation) -> None:
     page = open_page(nine, color_scheme="dark")
-    paper = "getComputedStyle(document.body).backgroundColor"
-    assert page.evaluate(paper) == "rgb(20, 24, 31)"
-    page.get_by_role("button", name="Light or dark").click()
-    assert page.evaluate(paper) == "rgb(251, 250, 247)"
-    page.get_by_role("button", name="Light or dark").click()
-    assert page.evaluate(paper) == "rgb(20, 24, 31)"
-
-
-def test_everything_is_reached_with_the_tab_key(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
     reached = []
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -354,14 +328,17 @@ def test_everything_is_reached_with_the_tab_key(open_page: Open, nine: Explanati
         ))  # fmt: skip
     wanted = ["theme", "heads", "map", "matrix", "map-table", "matrix-table", "heads-table"]
     assert [name for name in reached if name in wanted][: len(wanted)] == wanted
+    for colour in ("rgb(20, 24, 31)", "rgb(251, 250, 247)", "rgb(20, 24, 31)"):
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colour
+        page.get_by_role("button", name="Light or dark").click()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 320])
-def test_axe_finds_nothing_with_every_table_open(
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+def test_axe_finds_nothing_with_every_table_open_and_nothing_is_wider_than_the_screen(
     open_page: Open, nine: Explanation, scheme: str, width: int
 ) -> None:
     page = open_page(nine, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     page.wait_for_selector("#heads-table td")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert violations(page) == []

@@ -13,7 +13,7 @@ from clearhead.errors import ConfigError, ImageError, InputError, NothingCapture
 from clearhead.explanation import Explanation, ImageClassifier, ImageInput, explain
 from clearhead.inference import prepare
 from clearhead.insight.tokens import Grid
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 from tests.insight.reference import plain_probabilities
 

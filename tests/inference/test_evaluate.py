@@ -16,7 +16,7 @@ from clearhead.inference import (
     predict_probabilities,
     wilson_interval,
 )
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 

@@ -22,7 +22,7 @@ from clearhead.inference import (
     prepare,
     uses_digit_preprocessing,
 )
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 

@@ -371,7 +371,7 @@ def test_people_see_parts_counted_from_one() -> None:
         ({"confidence": 95}, ConfigError, "between 0 and 1"),
         ({"images": oblong_images(0), "labels": LABELS[:0]}, InputError, "at least one image"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(2310, 3).double())},
-         NothingCapturedError, "no attention function passed"),
+         NothingCapturedError, "this model has no attention"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(

@@ -19,7 +19,7 @@ from clearhead.insight.roles import (
     untrained_heads,
 )
 from clearhead.insight.tokens import Grid, grid_of
-from clearhead.models.build import build, load
+from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from clearhead.errors import InputError
-from clearhead.insight.tables import attention_table, cell_text, percent
+from clearhead.insight.tables import attention_table, percent
 from clearhead.insight.tokens import Grid, Words
 from clearhead.recording import capture
 
@@ -61,7 +61,7 @@ def test_keys_behind_the_mask_are_not_visible_and_have_no_even_share() -> None:
     table = attention_table(recording[0], SENTENCE, head=1)
     visible = [[row.visible for row in table.rows if row.query == word] for word in SENTENCE]
     assert visible == [[True, False, False], [True, True, False], [True, True, True]]
-    assert [cell_text(row) for row in table.rows[:3]] == ["100", "–", "–"]
+    assert [str(row) for row in table.rows[1:3]] == ["The → cat: –", "The → sat: –"]
     assert table.rows[0].multiple == pytest.approx(1.0)
     assert str(table).splitlines()[2] == "The → cat    –"
 

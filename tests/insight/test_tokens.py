@@ -10,7 +10,7 @@ from torch import nn
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.tokens import Grid, Words, check_tokens, coordinates, grid_of
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.recording import capture
 

@@ -114,9 +114,10 @@ def test_tokens_queries_images_heads_and_layers_that_do_not_exist_are_refused(
     for query in (16, -17):
         with pytest.raises(InputError, match="has 16 query tokens"):
             query_map(record, query, GRID)
-    for image, head in ((5, 0), (0, 2), (-1, 0)):
-        with pytest.raises(InputError, match="has 5 images and 2 heads"):
-            head_stages(record, 14, image=image, head=head)
+    with pytest.raises(InputError, match="has 5 images, numbered 0 … 4; got 5"):
+        head_stages(record, 14, image=5)
+    with pytest.raises(InputError, match="has 2 heads, numbered 0 … 1; got -3"):
+        head_stages(record, 14, head=-3)
     with pytest.raises(InputError, match="at least one layer"):
         records_of([])
     with pytest.raises(InputError, match="put it in a list"):

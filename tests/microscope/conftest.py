@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 from tests.microscope.driver import IDLE_ON_DEMAND, USUAL, Microscope
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the shipped model, on disk."""
     path = tmp_path_factory.mktemp("page") / "microscope.html"
-    path.write_text(ready_page(), encoding="utf-8")
+    path.write_text(shipped_page(), encoding="utf-8")
     return path
 
 
@@ -52,8 +52,8 @@ def fresh(microscope: Microscope) -> Microscope:
 @pytest.fixture(scope="session")
 def twin() -> "VisionTransformer":
     """The page's digit classifier: weights rounded to half precision, computed in double."""
-    from clearhead.microscope.reference import rounded_model
-    from clearhead.models.build import load
+    from clearhead.microscope._reference import rounded_model
+    from clearhead.models import load
 
     return rounded_model(load())
 
@@ -61,7 +61,7 @@ def twin() -> "VisionTransformer":
 @pytest.fixture(scope="session")
 def text_twin() -> "TextTransformer":
     """The page's text model, likewise."""
-    from clearhead.microscope.reference import rounded_model
-    from clearhead.models.build import load
+    from clearhead.microscope._reference import rounded_model
+    from clearhead.models import load
 
     return rounded_model(load("sentences"))

@@ -34,11 +34,11 @@ _SETTLE = """async () => {
 
 _LISTEN = """() => {
   const { app } = clearhead;
-  const { say } = app;
+  const { announce } = app;
   globalThis.messages = [];
-  app.say = (message, kind) => {
+  app.announce = (message, kind) => {
     messages.push(message);
-    say(message, kind);
+    announce(message, kind);
   };
 }"""
 
@@ -92,7 +92,7 @@ class Microscope:
     def show(self, **state: object) -> "Microscope":
         """Show this state, everything else as at first, and wait until it is drawn.
 
-        What is computed when the browser is idle (silencing, removing heads) is not: see `settle`.
+        What is computed when the browser is idle (masking, removing heads) is not: see `settle`.
         """
         self.page.evaluate(
             """async (hash) => {
@@ -166,11 +166,11 @@ class Microscope:
         return self.evaluate("(name) => clearhead.app.state[name]", name)
 
     def logits(self) -> list[float]:
-        return list(self.evaluate("() => clearhead.app.reading.run.logits"))
+        return list(self.evaluate("() => clearhead.app.result.run.logits"))
 
     def ink(self) -> ndarray:
         """The pixels that the model sees, 0 to 1."""
-        return np.reshape(self.evaluate("() => [...clearhead.app.reading.ink]"), (28, 28))
+        return np.reshape(self.evaluate("() => [...clearhead.app.result.ink]"), (28, 28))
 
     def messages(self) -> list[str]:
         """The messages to the live region since the state was shown, spoken or still waiting."""

@@ -12,7 +12,7 @@ STATES: dict[str, dict[str, object]] = {
     "walk, scaling": {"tab": "walk", "step": 6},
     "walk, join": {"tab": "walk", "step": 9},
     "explore": {"tab": "explore"},
-    "explore, what mattered": {"tab": "explore", "focus": "mattered", "stage": "scores"},
+    "explore, importance": {"tab": "explore", "focus": "importance", "stage": "scores"},
     "explore, experiments": {
         "tab": "explore",
         "focus": "experiments",
@@ -60,7 +60,7 @@ def toggle_tables(microscope: Microscope) -> None:
 
 
 def test_axe_finds_nothing_with_every_table_open(microscope: Microscope) -> None:
-    toggle_tables(microscope.show(tab="explore", focus="mattered").settle())
+    toggle_tables(microscope.show(tab="explore", focus="importance").settle())
     assert microscope.page.locator("table.numbers").count() >= 3
     assert violations(microscope.page) == []
     toggle_tables(microscope)

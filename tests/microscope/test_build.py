@@ -15,13 +15,12 @@ import pytest
 import torch
 
 from clearhead.errors import CheckpointError, ConfigError
-from clearhead.microscope import shipped
-from clearhead.microscope.modules import join_modules
-from clearhead.microscope.page import build_page
-from clearhead.microscope.payload import check_config, examples, rounded
-from clearhead.microscope.reference import example_logits, rounded_model
-from clearhead.microscope.shipped import FACTS, ready_page
-from clearhead.models.build import build, load
+from clearhead.microscope import build_page, shipped, shipped_page
+from clearhead.microscope._build import join_modules
+from clearhead.microscope._payload import check_config, examples, rounded
+from clearhead.microscope._reference import example_logits, rounded_model
+from clearhead.microscope.shipped import FACTS
+from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 
@@ -99,7 +98,7 @@ def model() -> VisionTransformer:
 
 
 def test_the_shipped_page_is_the_page_of_the_shipped_model(model: VisionTransformer) -> None:
-    ready, built = ready_page(), build_page(model, name="digits")
+    ready, built = shipped_page(), build_page(model, name="digits")
     carried, again = payload(ready), payload(built)
     assert block(ready, "weights") == block(built, "weights")
     np.testing.assert_allclose(carried.pop("logits"), again.pop("logits"), rtol=0, atol=1e-9)
@@ -109,7 +108,7 @@ def test_the_shipped_page_is_the_page_of_the_shipped_model(model: VisionTransfor
 
 
 def test_the_page_carries_the_weights_in_half_precision(model: VisionTransformer) -> None:
-    page = ready_page()
+    page = shipped_page()
     numbers = np.frombuffer(base64.b64decode(block(page, "weights")), "<f2")
     state = model.state_dict()
     tensors = payload(page)["tensors"]
@@ -124,7 +123,7 @@ def test_the_page_carries_the_weights_in_half_precision(model: VisionTransformer
 
 
 def test_the_logits_are_those_of_the_rounded_weights(model: VisionTransformer) -> None:
-    kept = json.loads(FACTS.read_bytes())["logits"]
+    kept = json.loads((FACTS / "digits.json").read_bytes())["logits"]
     found = np.array(example_logits(model))
     np.testing.assert_allclose(found, kept, rtol=0, atol=1e-9)
     labels = [example.label for example in examples()]
@@ -144,11 +143,11 @@ def test_building_the_shipped_page_imports_no_torch() -> None:
 def test_facts_of_other_weights_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    other = tmp_path / "digits.json"
-    other.write_text(FACTS.read_text().replace('"sha256":"02', '"sha256":"12'))
-    monkeypatch.setattr(shipped, "FACTS", other)
+    text = (FACTS / "digits.json").read_text()
+    (tmp_path / "digits.json").write_text(text.replace('"sha256":"02', '"sha256":"12'))
+    monkeypatch.setattr(shipped, "FACTS", tmp_path)
     with pytest.raises(CheckpointError, match="does not belong to the weights"):
-        ready_page()
+        shipped_page()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.microscope.driver import Microscope, number
 
-WEIGHTS = """() => clearhead.app.reading.run.layers.flatMap(
+WEIGHTS = """() => clearhead.app.result.run.layers.flatMap(
   ({ heads }) => heads.flatMap(({ weights }) => [...weights]))"""
 EXPERIMENTS = {"tab": "explore", "focus": "experiments"}
 
@@ -22,12 +22,12 @@ def max_logit_change(microscope: Microscope, proof: str) -> float:
     return number(re.split("=|change", microscope.text(f"[data-number={proof}]"))[-1])
 
 
-@pytest.mark.parametrize("state", [{}, {"temperature": 0.1}, {"silenced": "3.4"}, {"positions": 0}])
+@pytest.mark.parametrize("state", [{}, {"temperature": 0.1}, {"masked": "3.4"}, {"positions": 0}])
 def test_every_row_of_weights_sums_to_one(state: dict[str, object], microscope: Microscope) -> None:
     weights = weights_of(microscope.show(**state))
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=0, atol=1e-12)
     assert weights.min() >= 0
-    if "silenced" in state:
+    if "masked" in state:
         assert weights[..., 2:4].max() == 0
 
 
@@ -38,7 +38,7 @@ def test_values_do_not_change_the_weights_of_their_layer(mode: str, microscope: 
     assert (after[:3] == before[:3]).all()
     assert np.abs(after[3:] - before[3:]).max() > 0.01
     proof = microscope.text("[data-number=values]")
-    assert proof.startswith("Weights of layer 3: max change 0. Logits: max change")
+    assert proof.startswith("Weights of L3: max change 0. Logits: max change")
     assert max_logit_change(microscope, "values") > 0
 
 
@@ -65,7 +65,7 @@ def test_scaling_off_is_temperature_one_over_root_d_until_it_is_on_again(
     assert microscope.state("temperature") == 0.25
     scores, scaled = microscope.evaluate(
         """() => {
-          const { scores, scaled } = clearhead.app.reading.run.layers[0].heads[0];
+          const { scores, scaled } = clearhead.app.result.run.layers[0].heads[0];
           return [[...scores], [...scaled]];
         }"""
     )
@@ -97,7 +97,7 @@ def test_every_change_is_named_and_reset_undoes_all(microscope: Microscope) -> N
         seed=3,
         removed="1.9",
         values="zero",
-        silenced="4",
+        masked="4",
         scope="layer",
         noisyPatches="6.7",
         centred=0,
@@ -108,8 +108,8 @@ def test_every_change_is_named_and_reset_undoes_all(microscope: Microscope) -> N
         "positions off",
         "patches shuffled",
         "2 heads removed",
-        "values zero in layer 3",
-        "patch 4 silenced in this layer",
+        "values zero in L3",
+        "patch 4 masked in this layer",
         "noise on 2 patches",
         "not centred",
         "not the trained model",
@@ -130,10 +130,12 @@ def test_noise_falls_on_the_chosen_patches_alone(microscope: Microscope) -> None
     assert noisy.max() <= 1
 
 
-def test_an_unsure_answer_shows_two(microscope: Microscope) -> None:
+def test_an_unsure_prediction_shows_two(microscope: Microscope) -> None:
     microscope.show(temperature=4, removed=".".join(map(str, range(5, 25))))
-    assert max(microscope.evaluate("() => clearhead.app.reading.run.probabilities")) < 0.6
-    assert re.fullmatch(r"Unsure: \d \d+\s?%, or \d [\d.]+\s?%", microscope.text(".answer-words"))
+    assert max(microscope.evaluate("() => clearhead.app.result.run.probabilities")) < 0.6
+    assert re.fullmatch(
+        r"Unsure: \d \d+\s?%, or \d [\d.]+\s?%", microscope.text(".prediction-words")
+    )
 
 
 def test_a_failed_self_check_is_shown_at_once(microscope: Microscope) -> None:

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.microscope.payload import examples
+from clearhead.microscope._payload import examples
 from tests.microscope.driver import Microscope, csv_rows, number
 
 NS = "{http://www.w3.org/2000/svg}"
 STATE = {
     "tab": "explore",
     "step": 7,
-    "focus": "mattered",
+    "focus": "importance",
     "layer": 5,
     "head": 2,
-    "asker": 7,
-    "answerer": 3,
+    "queryToken": 7,
+    "keyToken": 3,
     "stage": "scaled",
     "scale": "even",
-    "listeners": 1,
+    "attendedBy": 1,
     "strokes": "2s1t4k1q5e1q.5e1q3s5c",
     "second": "",
     "centred": 0,
@@ -31,7 +31,7 @@ STATE = {
     "seed": 12,
     "removed": "3.24",
     "values": "reversed",
-    "silenced": "1.16",
+    "masked": "1.16",
     "scope": "head",
     "noisyPatches": "2.5",
     "noise": 0.85,
@@ -77,7 +77,7 @@ def test_invalid_values_in_a_link_are_ignored(microscope: Microscope) -> None:
         tab="nowhere",
         layer=99,
         head=0,
-        asker="x",
+        queryToken="x",
         strokes="zz!",
         temperature="1e9",
         removed="1.2.999",
@@ -102,33 +102,33 @@ def test_a_link_is_followed_while_the_address_is_being_written(microscope: Micro
 def test_csv_holds_every_number_with_its_settings(microscope: Microscope) -> None:
     microscope.show(tab="explore", layer=2, head=3, removed="1", stage="scores")
     name, content = microscope.save("CSV")
-    assert name == "clearhead-explore-2C.csv"
+    assert name == "clearhead-explore-L2H3.csv"
     lines = content.decode().splitlines()
     head = "\n".join(line for line in lines if line.startswith("#"))
-    settings = ("Layer: 2", "Head: C", "scale: this head", "1 head removed")
-    for text in ("Explore", "answer: Reads 7", *settings):
+    settings = ("Layer: 2", "Head: 3", "scale: This head", "1 head removed")
+    for text in ("Explore", "prediction: Predicted 7", *settings):
         assert text in head
     _, *rows = csv_rows(content)
     assert [row[1:3] for row in rows[:3]] == [["1", "1"], ["1", "2"], ["1", "3"]]
-    shown = microscope.evaluate("() => [...clearhead.app.reading.run.layers[1].heads[2].scores]")
+    shown = microscope.evaluate("() => [...clearhead.app.result.run.layers[1].heads[2].scores]")
     assert [float(row[3]) for row in rows] == shown
 
 
 def test_svg_carries_every_head_title_scale_and_switches(microscope: Microscope) -> None:
     name, content = microscope.show(tab="heads", scale="stretched", positions=0).save("SVG")
-    assert name == "clearhead-heads-3A.svg"
+    assert name == "clearhead-heads-L3H1.svg"
     root = ET.fromstring(content)
     assert len(root.findall(f".//{NS}g")) == 24
     assert len(root.findall(f".//{NS}g/{NS}rect")) == 24 * 256
     texts = svg_texts(root)
-    title, scale = "Clearhead microscope: Heads", "Stretched: brightest is"
-    for text in (title, scale, "Layer: 1–6", "Head: A–D", "positions off"):
+    title, scale = "Clearhead microscope: Heads", "Stretched: the brightest colour is"
+    for text in (title, scale, "Layer: 1–6", "Head: 1–4", "positions off"):
         assert any(text in one for one in texts), text
 
 
 def test_png_shows_the_cells_in_their_colours(microscope: Microscope) -> None:
     name, content = microscope.show(tab="compare").save("PNG")
-    assert name == "clearhead-compare-3A.png"
+    assert name == "clearhead-compare-L3H1.png"
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     assert picture.width > 2000
     svg = microscope.evaluate("() => clearhead.toSvg(clearhead.pictureOf(clearhead.app))")
@@ -163,7 +163,7 @@ def test_svg_has_legends_and_writes_the_large_weights(microscope: Microscope) ->
 
 def test_the_walk_saves_the_step_that_is_shown(microscope: Microscope) -> None:
     name, content = microscope.show(tab="walk", step=5).save("CSV")
-    assert name == "clearhead-walk-step-5-3A.csv"
+    assert name == "clearhead-walk-step-5-L3H1.csv"
     assert "Stage: Scores" in content.decode()
     content = microscope.show(tab="walk", step=6).save("CSV")[1]
     assert "Stage: ÷ √d" in content.decode()
@@ -179,7 +179,7 @@ def test_the_walk_saves_the_step_that_is_shown(microscope: Microscope) -> None:
     [
         ({"step": 2}, "This step has no picture to save."),
         ({"tab": "about"}, "This tab has no picture."),
-        ({"strokes": ""}, "There is nothing to save here yet."),
+        ({"strokes": ""}, "There is nothing to save yet."),
     ],
 )
 def test_where_nothing_can_be_saved_the_reason_is_shown(
@@ -191,29 +191,29 @@ def test_where_nothing_can_be_saved_the_reason_is_shown(
 
 def test_the_weighted_sum_saves_its_terms_and_their_sum(microscope: Microscope) -> None:
     name, content = microscope.show(tab="walk", step=8).save("CSV")
-    assert name == "clearhead-walk-step-8-3A.csv"
+    assert name == "clearhead-walk-step-8-L3H1.csv"
     head, *rows = csv_rows(content)
     assert head == ["panel", "term", "component", "value"]
     assert rows[0][1].startswith("Patch 1, ")
     numbers = np.array([float(row[3]) for row in rows]).reshape(17, 16)
     np.testing.assert_allclose(numbers[:16].sum(axis=0), numbers[16], atol=1e-12)
     context = microscope.evaluate(
-        "() => [...clearhead.app.reading.run.layers[2].heads[0].context.slice(160, 176)]"
+        "() => [...clearhead.app.result.run.layers[2].heads[0].context.slice(160, 176)]"
     )
     assert numbers[16].tolist() == context
     assert svg_texts(save_svg(microscope)).count("Context") == 1
 
 
-def test_what_mattered_saves_its_own_maps(microscope: Microscope) -> None:
-    name, content = microscope.show(tab="explore", focus="mattered").settle().save("CSV")
-    assert name == "clearhead-explore-mattered.csv"
+def test_importance_saves_its_own_maps(microscope: Microscope) -> None:
+    name, content = microscope.show(tab="explore", focus="importance").settle().save("CSV")
+    assert name == "clearhead-explore-importance.csv"
     head, *rows = csv_rows(content)
     assert head[1:3] == ["row of patches", "column of patches"]
     shown = microscope.evaluate(
-        "() => [...document.querySelectorAll('.mattered .patches .cell')].map("
+        "() => [...document.querySelectorAll('.importance .patches .cell')].map("
         "(cell) => cell.dataset.text)"
     )
-    assert [row[0] for row in rows[::16]] == ["Last layer", "Rollout", "Silencing"]
+    assert [row[0] for row in rows[::16]] == ["Last layer", "Rollout", "Masking"]
     assert rows[5][1:3] == ["2", "2"]
     assert len(shown) == len(rows) == 48
     values = np.array([float(row[3]) for row in rows]) * 100
@@ -221,7 +221,7 @@ def test_what_mattered_saves_its_own_maps(microscope: Microscope) -> None:
 
 
 def test_experiments_save_the_probabilities_before_and_after(microscope: Microscope) -> None:
-    probabilities = "() => clearhead.app.reading.run.probabilities"
+    probabilities = "() => clearhead.app.result.run.probabilities"
     before = microscope.evaluate(probabilities)
     microscope.show(tab="explore", focus="experiments", temperature=0.1)
     head, *rows = csv_rows(microscope.save("CSV")[1])
@@ -236,8 +236,8 @@ def test_experiments_save_the_probabilities_before_and_after(microscope: Microsc
 def test_a_saved_matrix_names_its_directions_and_frames_the_row(
     tab: str, microscope: Microscope
 ) -> None:
-    root = save_svg(microscope.show(tab=tab, asker=3, word=3))
-    assert any("rows ask, columns answer" in text for text in svg_texts(root))
+    root = save_svg(microscope.show(tab=tab, queryToken=3, word=3))
+    assert any("rows: query tokens, columns: key tokens" in text for text in svg_texts(root))
     frames, panels = root.findall(f"{NS}path"), root.findall(f"{NS}g")
     assert len(frames) == len(panels) > 0
     for frame, panel in zip(frames, panels, strict=True):
@@ -265,6 +265,6 @@ def test_a_saved_sentence_carries_its_words(microscope: Microscope) -> None:
     content = microscope.show(tab="text", word=7).save("CSV")[1].decode()
     lines = content.splitlines()
     assert lines[0] == "# Clearhead microscope: Text"
-    assert "# asks: it" in lines
+    assert "# query token: it" in lines
     assert sum(not line.startswith("#") for line in lines) == 1 + 10 * 10
     assert svg_texts(save_svg(microscope)).count("because") == 2

@@ -39,8 +39,8 @@ def tab_to(microscope: Microscope, wanted: str) -> None:
     pytest.fail(f"Tab never reached {wanted}")
 
 
-def answer(microscope: Microscope) -> str:
-    return microscope.frames().text(".answer-words")
+def prediction(microscope: Microscope) -> str:
+    return microscope.frames().text(".prediction-words")
 
 
 def test_a_seven_drawn_by_keys_alone_is_classified(microscope: Microscope) -> None:
@@ -53,9 +53,9 @@ def test_a_seven_drawn_by_keys_alone_is_classified(microscope: Microscope) -> No
     microscope.press(*["ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft"] * 5)
     assert any(message.startswith("Pen down") for message in microscope.messages())
     microscope.press(" ")
-    assert answer(microscope).startswith("Reads 7")
+    assert prediction(microscope).startswith("Predicted 7")
     microscope.press("Backspace")
-    assert answer(microscope) == "Nothing to read yet."
+    assert prediction(microscope) == "Nothing to classify yet."
     microscope.press("Escape")
     assert "Undo" in microscope.evaluate(FOCUSED)
 
@@ -69,10 +69,10 @@ def test_a_stroke_of_the_mouse_is_drawn_and_classified(microscope: Microscope) -
     mouse.down()
     mouse.move(x - 4, y + box["height"] - 80, steps=12)
     mouse.up()
-    assert answer(microscope).startswith("Reads 1")
+    assert prediction(microscope).startswith("Predicted 1")
     assert len(microscope.state("strokes")) == 1
     microscope.click("Undo", ".draw")
-    assert answer(microscope) == "Nothing to read yet."
+    assert prediction(microscope) == "Nothing to classify yet."
 
 
 def test_taps_are_joined_to_a_line(microscope: Microscope) -> None:
@@ -80,7 +80,7 @@ def test_taps_are_joined_to_a_line(microscope: Microscope) -> None:
     canvas = microscope.page.locator("canvas.pad")
     for x, y in ((60, 60), (200, 60), (120, 220)):
         canvas.click(position={"x": x, "y": y})
-    assert answer(microscope).startswith("Reads 7")
+    assert prediction(microscope).startswith("Predicted 7")
     assert [len(stroke) for stroke in microscope.state("strokes")] == [3]
     microscope.click("Tap", ".draw")
 
@@ -118,7 +118,7 @@ def test_a_finger_draws_on_the_canvas_and_scrolls_beside_it(
         at_first = page.evaluate("scrollY")
         stroke = between((left + 0.25 * size, top + 0.2 * size), corner)
         drag_finger(session, [*stroke, *between(corner, (left + 0.45 * size, top + 0.85 * size))])
-        expect(page.locator(".answer-words").first).to_contain_text("Reads 7")
+        expect(page.locator(".prediction-words").first).to_contain_text("Predicted 7")
         assert len(microscope.state("strokes")) == 1
         assert page.evaluate("scrollY") == at_first
         drag_finger(session, between((3, 600), (3, 200)))
@@ -150,11 +150,11 @@ def test_tab_reaches_every_control_and_leaves_again(tab: str, microscope: Micros
 
 
 def test_arrows_move_in_the_matrix_and_in_the_tabs(microscope: Microscope) -> None:
-    microscope.show(tab="explore", asker=1, answerer=1)
+    microscope.show(tab="explore", queryToken=1, keyToken=1)
     microscope.page.locator(".explore .matrix .cell[tabindex='0']").focus()
     microscope.press("ArrowDown", "ArrowRight", "ArrowRight", "Control+End", "ArrowUp", "Home")
-    assert (microscope.state("asker"), microscope.state("answerer")) == (14, 0)
-    assert microscope.evaluate(FOCUSED).startswith("DIV gridcell Patch 15 asks patch 1:")
+    assert (microscope.state("queryToken"), microscope.state("keyToken")) == (14, 0)
+    assert microscope.evaluate(FOCUSED).startswith("DIV gridcell Patch 15 attends to patch 1:")
     microscope.page.locator("#tab-explore").focus()
     microscope.press("ArrowRight", "ArrowRight", "End", "Home", "ArrowLeft")
     assert microscope.state("tab") == "about"

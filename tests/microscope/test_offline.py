@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 from tests.microscope.driver import TABS, Microscope
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ MAX_BYTES = 1_300_000
 
 
 def test_the_shipped_page_is_small_and_names_no_address_and_no_event_attribute() -> None:
-    page = ready_page()
+    page = shipped_page()
     assert len(page.encode()) <= MAX_BYTES
     assert set(re.findall(r"https?://[^\s\"'`)]+", page)) == {"http://www.w3.org/2000/svg"}
     assert re.search(r"<[^>]+\son\w+=", page[: page.index("<script")]) is None

@@ -1,6 +1,5 @@
 """The Text tab: its numbers against PyTorch in double precision, its words against Python's."""
 
-import json
 import re
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from clearhead.data import WordTokenizer
 from clearhead.data.tokenizer import split_words
-from clearhead.microscope.sentences import FACTS, measure_text, shipped_text
+from clearhead.microscope.shipped import SENTENCES, measure_sentences, read_shipped
 from clearhead.models.text import TextTransformer
 from clearhead.recording import capture
 from tests.microscope.driver import Microscope, number
@@ -54,9 +53,9 @@ def test_weights_and_logits_equal_pytorchs(
 ) -> None:
     found = microscope.evaluate(
         """(text) => {
-          const { textModel, readText, wordLogits, encode } = clearhead;
+          const { textModel, forwardText, wordLogits, encode } = clearhead;
           const { ids } = encode(text, textModel.placeOf);
-          const run = readText(textModel, ids);
+          const run = forwardText(textModel, ids);
           return {
             weights: run.layers.map(({ heads }) => heads.map(({ weights }) => [...weights])),
             logits: ids.map((_, place) => [...wordLogits(textModel, run, place)]),
@@ -77,9 +76,9 @@ def test_a_causal_model_attends_to_no_later_word(
 ) -> None:
     found = microscope.evaluate(
         """(text) => {
-          const { textModel, readText, encode } = clearhead;
+          const { textModel, forwardText, encode } = clearhead;
           const causal = { ...textModel, config: { ...textModel.config, causal: true } };
-          const run = readText(causal, encode(text, textModel.placeOf).ids);
+          const run = forwardText(causal, encode(text, textModel.placeOf).ids);
           return run.layers.map(({ heads }) => heads.map(({ weights }) => [...weights]));
         }""",
         DOG,
@@ -108,7 +107,7 @@ def test_table_and_matrix_show_the_weights_of_the_chosen_word(
     shown = [number(row[1]) / 100 for row in rows]
     np.testing.assert_allclose(shown, expected, atol=0.0051)
     best = words[int(expected.argmax())]
-    assert microscope.text(".text .sentence").startswith(f"“it” asked. “{best}” answered most:")
+    assert microscope.text(".text .sentence").startswith(f"“it” attends most to “{best}”:")
     microscope.show(tab="text", word=2, textLayer=1, textHead=4)
     labels = microscope.evaluate(
         """() => [...document.querySelectorAll(".text .matrix .cell.in-row")].map(
@@ -171,8 +170,8 @@ def test_the_answers_to_which_one_are_the_models(
 @pytest.mark.parametrize(
     ("sentence", "reason"),
     [
-        ("The+cat+sat.", "only of sentences like"),
-        ("The+zebra+chased+the+ball+because+it+was+fast.", "has a word"),
+        ("The+cat+sat.", "needs a sentence like"),
+        ("The+zebra+chased+the+ball+because+it+was+fast.", "needs known words"),
     ],
 )
 def test_where_which_one_is_not_asked_the_reason_is_shown(
@@ -182,11 +181,10 @@ def test_where_which_one_is_not_asked_the_reason_is_shown(
 
 
 def test_the_logits_kept_for_the_self_check_equal_pytorchs(microscope: Microscope) -> None:
-    kept, now = json.loads(FACTS.read_bytes()), measure_text()
+    kept, now = read_shipped(SENTENCES).facts, measure_sentences()
     assert kept["sha256"] == now["sha256"]
     for one, other in zip(kept["checks"], now["checks"], strict=True):  # type: ignore[call-overload]
         assert one["text"] == other["text"]
         np.testing.assert_allclose(one["logits"], other["logits"], rtol=0, atol=1e-8)
-    assert shipped_text().settings["checks"] == kept["checks"]
     assert 0 <= microscope.evaluate("() => clearhead.app.examples.difference") < 1e-8
     assert microscope.evaluate("() => clearhead.app.examples.failed") is False

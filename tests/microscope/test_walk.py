@@ -1,4 +1,4 @@
-"""The walk: a tick follows the action the step asks for, and leaving a step undoes its changes."""
+"""The walk: a step is ticked once its task is done, and leaving a step undoes its changes."""
 
 import re
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import pytest
 from tests.microscope.driver import Microscope
 
 WEIGHTS = """() => {
-  const { state, reading } = clearhead.app;
-  const { weights } = reading.run.layers[state.layer].heads[state.head];
-  return [...weights.slice(16 * state.asker, 16 * state.asker + 16)];
+  const { state, result } = clearhead.app;
+  const { weights } = result.run.layers[state.layer].heads[state.head];
+  return [...weights.slice(16 * state.queryToken, 16 * state.queryToken + 16)];
 }"""
 
 
@@ -31,7 +31,7 @@ def set_temperature(walk: Microscope, temperature: float) -> None:
     walk.frames()
 
 
-def silence(walk: Microscope, patch: int) -> None:
+def mask(walk: Microscope, patch: int) -> None:
     walk.page.locator(".walk .experiment .patches .cell").nth(patch).click()
     walk.frames()
 
@@ -40,15 +40,15 @@ def test_first_five_exercises_are_ticked_when_done(fresh: Microscope) -> None:
     fresh.show(step=1).click("Example 3")
     assert is_ticked(fresh)
     fresh.show(step=2)
-    inked = fresh.evaluate("() => clearhead.app.reading.blank").index(False)
+    inked = fresh.evaluate("() => clearhead.app.result.blank").index(False)
     fresh.page.locator(".walk .patches .cell").nth(inked).click()
     assert is_ticked(fresh)
     press(fresh.show(step=3), "Positions: on")
     assert is_ticked(fresh)
-    fresh.show(step=4).page.get_by_role("radio", name="Head C").click()
+    fresh.show(step=4).page.get_by_role("radio", name="Head 3").click()
     assert is_ticked(fresh)
     scores = fresh.show(step=5).evaluate(
-        "() => [...clearhead.app.reading.run.layers[2].heads[0].scores.slice(32, 48)]"
+        "() => [...clearhead.app.result.run.layers[2].heads[0].scores.slice(32, 48)]"
     )
     fresh.page.locator(".walk .matrix .cell").nth(32 + int(np.argmax(scores))).click()
     assert is_ticked(fresh)
@@ -75,7 +75,7 @@ def test_scaling_is_ticked_only_when_it_is_off_and_the_next_step_was_seen(
 def test_temperature_is_ticked_when_the_row_passes_what_it_had_not(fresh: Microscope) -> None:
     fresh.show(step=7)
     assert max(fresh.evaluate(WEIGHTS)) == pytest.approx(0.9, abs=0.01)
-    assert "95\u202f%" in fresh.text(".attempt")
+    assert "95\u202f%" in fresh.text(".task")
     set_temperature(fresh, 0.95)
     assert 0.9 < max(fresh.evaluate(WEIGHTS)) < 0.95
     set_temperature(fresh, 1.5)
@@ -88,9 +88,9 @@ def test_temperature_is_ticked_when_the_row_passes_what_it_had_not(fresh: Micros
 def test_a_high_row_must_become_higher_or_come_down(fresh: Microscope) -> None:
     fresh.show(step=7, temperature=0.7)
     assert 0.95 < max(fresh.evaluate(WEIGHTS)) < 0.99
-    assert "99\u202f%" in fresh.text(".attempt")
+    assert "99\u202f%" in fresh.text(".task")
     fresh.show(step=7, temperature=0.1)
-    assert re.search("Raise the temperature .*50\u202f%", fresh.text(".attempt"))
+    assert re.search("Raise the temperature .*50\u202f%", fresh.text(".task"))
     set_temperature(fresh, 0.5)
     assert not is_ticked(fresh)
     set_temperature(fresh, 4)
@@ -98,35 +98,35 @@ def test_a_high_row_must_become_higher_or_come_down(fresh: Microscope) -> None:
     assert is_ticked(fresh)
 
 
-def test_only_the_patch_with_the_largest_weight_counts_as_silenced(fresh: Microscope) -> None:
+def test_only_the_patch_with_the_largest_weight_counts_as_masked(fresh: Microscope) -> None:
     best = int(np.argmax(fresh.show(step=8).evaluate(WEIGHTS)))
-    silence(fresh, 0)
-    silence(fresh, (best + 1) % 16)
+    mask(fresh, 0)
+    mask(fresh, (best + 1) % 16)
     assert not is_ticked(fresh)
-    silence(fresh, best)
+    mask(fresh, best)
     assert is_ticked(fresh)
 
 
 def test_only_the_shown_head_counts_as_removed_and_it_is_marked(fresh: Microscope) -> None:
     marked = fresh.show(step=9, layer=3, head=2).page.locator(".shown-head")
-    assert marked.all_text_contents() == ["3B"]
+    assert marked.all_text_contents() == ["L3 H2"]
     assert "shown now" in str(marked.get_attribute("aria-label"))
-    press(fresh, "1A: layer 1, head A")
+    press(fresh, "L1 H1")
     assert not is_ticked(fresh)
-    press(fresh, "3B: layer 3, head B")
+    press(fresh, "L3 H2")
     assert is_ticked(fresh)
 
 
 @pytest.mark.parametrize("digit", [0, 6])  # decided after another layer each
-def test_the_lens_is_ticked_for_the_first_layer_with_the_answer_alone(
+def test_the_lens_is_ticked_for_the_first_layer_with_the_final_prediction_alone(
     digit: int, fresh: Microscope
 ) -> None:
     fresh.page.get_by_role("button", name=f"Example {digit}", exact=True).click()
     fresh.evaluate("() => clearhead.app.set({ step: 9 })")
-    answers = fresh.frames().evaluate(
-        "() => clearhead.app.reading.lens.map((row) => row.indexOf(Math.max(...row)))"
+    predictions = fresh.frames().evaluate(
+        "() => clearhead.app.result.lens.map((row) => row.indexOf(Math.max(...row)))"
     )
-    first = answers.index(answers[-1])
+    first = predictions.index(predictions[-1])
     cells = fresh.page.locator(".walk .lens-cell")
     for layer in set(range(7)) - {first}:
         cells.nth(layer).click()
@@ -141,8 +141,8 @@ CHANGES: dict[str, tuple[int, Callable[[Microscope], None]]] = {
     "positions": (3, lambda walk: press(walk, "Positions: on")),
     "order": (3, lambda walk: press(walk, "Shuffle patches")),
     "temperature": (7, lambda walk: set_temperature(walk, 0.3)),
-    "silenced": (8, lambda walk: silence(walk, 5)),
-    "removed": (9, lambda walk: press(walk, "3A: layer 3, head A")),
+    "masked": (8, lambda walk: mask(walk, 5)),
+    "removed": (9, lambda walk: press(walk, "L3 H1")),
 }
 
 
@@ -156,7 +156,7 @@ def test_leaving_a_step_undoes_its_change(name: str, microscope: Microscope) -> 
         press(microscope, way)
         assert microscope.logits() == before
         assert not microscope.page.locator(".badges").is_visible()
-        assert "Back as it was before this step." in microscope.messages()
+        assert "The changes of this step were undone." in microscope.messages()
 
 
 def test_scaling_stays_off_through_the_next_step_and_no_longer(microscope: Microscope) -> None:
@@ -194,20 +194,20 @@ def test_changes_made_in_explore_and_by_reset_stay(microscope: Microscope) -> No
 def test_every_formula_names_the_patches_layer_and_head_of_its_numbers(
     microscope: Microscope,
 ) -> None:
-    pair = "Patch 11 asks patch 15, layer 3, head B:"
+    pair = "Query patch 11, key patch 15, L3 H2:"
     expected = {
         3: "Patch 11:",
-        4: "Patch 11, layer 3, head B:",
+        4: "Patch 11, L3 H2:",
         **dict.fromkeys((5, 6, 7), pair),
-        8: "Patch 11, layer 3, head B:",
-        9: "Patch 11, layer 3:",
+        8: "Patch 11, L3 H2:",
+        9: "Patch 11, L3:",
     }
     for step, place in expected.items():
         assert microscope.show(step=step, head=2).text(".formula").startswith(place), step
 
 
 def test_the_terms_of_the_weighted_sum_add_up(microscope: Microscope) -> None:
-    names = microscope.show(step=8, asker=1).texts(".taken .strip-name")
+    names = microscope.show(step=8, queryToken=1).texts(".weighted-sum .strip-name")
     assert len(names) == 10
     rest = re.fullmatch(r"\+ 8 more patches, together ([\d.]+)\u202f%", names[8])
     assert rest
@@ -215,7 +215,7 @@ def test_the_terms_of_the_weighted_sum_add_up(microscope: Microscope) -> None:
     assert float(rest[1]) / 100 == pytest.approx(sum(weights[8:]), abs=0.00501)
     shown = [float(re.match(r"[\d.]+", name)[0]) for name in names[:8]]  # type: ignore[index]
     assert sum(shown) + float(rest[1]) == pytest.approx(100, abs=1)
-    tabled = microscope.page.locator(".walk .tabled", has=microscope.page.locator(".taken"))
+    tabled = microscope.page.locator(".walk .tabled", has=microscope.page.locator(".weighted-sum"))
     tabled.get_by_role("button", name="Show table").click()
     rows = microscope.table(".walk .table-holder")
     taken = np.array([[float(cell.replace("−", "-")) for cell in row[1:]] for row in rows])
@@ -236,5 +236,5 @@ def test_the_first_step_shows_that_the_drawing_is_not_centred(microscope: Micros
 def test_no_step_has_more_than_sixty_words(microscope: Microscope) -> None:
     for step in range(1, 11):
         microscope.show(step=step)
-        words = microscope.text(".lead") + " " + microscope.text(".attempt")
+        words = microscope.text(".lead") + " " + microscope.text(".task")
         assert 10 < len(words.split()) <= 60, step

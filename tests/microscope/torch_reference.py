@@ -1,7 +1,6 @@
-"""What the page must compute, stage by stage, by PyTorch in double precision.
+"""Every stage of the page's forward pass, by PyTorch in double precision.
 
-Built on the model's own modules and on `clearhead.attention.stages`; the switches are applied from
-outside, each by its definition.
+It uses the model's modules and `attention_stages`; each switch is applied by its definition.
 """
 
 from dataclasses import dataclass, field
@@ -20,26 +19,26 @@ from clearhead.models.vit import VisionTransformer
 
 @dataclass(frozen=True, kw_only=True)
 class Switches:
-    """The page's switches, by the names that its forward pass knows them by."""
+    """The page's switches; `changes` are the arguments of its forward pass."""
 
     temperature: float = 1.0
     positions: bool = True
     removed: tuple[int, ...] = ()
     values: tuple[int, str] = (0, "trained")
-    silenced: tuple[int, ...] = ()
+    masked: tuple[int, ...] = ()
     where: tuple[int | None, int | None] = (None, None)
     changes: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         layer, head = self.where
-        told = {
+        changes = {
             "temperature": self.temperature,
             "positions": self.positions,
             "removed": list(self.removed),
             "values": {"layer": self.values[0], "mode": self.values[1]},
-            "silence": {"tokens": list(self.silenced), "layer": layer, "head": head},
+            "mask": {"tokens": list(self.masked), "layer": layer, "head": head},
         }
-        object.__setattr__(self, "changes", told)
+        object.__setattr__(self, "changes", changes)
 
 
 @torch.no_grad()
@@ -72,7 +71,7 @@ def _block(block: Block, x: Tensor, layer: int, use: Switches) -> tuple[list[Ten
     allowed = torch.ones(heads, keys, keys, dtype=torch.bool)
     for head in range(heads):
         if use.where[0] in (None, layer) and use.where[1] in (None, head):
-            allowed[head][:, list(use.silenced)] = False
+            allowed[head][:, list(use.masked)] = False
     scale = query.shape[-1] ** -0.5 / use.temperature
     s = attention_stages(query, key, value, attn_mask=allowed, scale=scale)
     context = s.context.clone()
@@ -101,7 +100,8 @@ EVERY_STAGE = """
       for (const head of layer.heads)
         rows.push(head.query, head.key, head.value, head.scores, head.scaled, head.masked,
           head.weights, head.context);
-      rows.push(layer.concatenated, layer.projected, layer.attended, layer.thought, layer.output);
+      rows.push(layer.concatenated, layer.projected, layer.afterAttention, layer.mlpOutput,
+        layer.output);
     }
     rows.push(run.pooled, run.logits);
   }
@@ -109,16 +109,5 @@ EVERY_STAGE = """
   let place = 0;
   for (const row of rows) { all.set(row, place); place += row.length; }
   return all;
-}
-"""
-
-LOGITS = """
-(pixels, { changes, length }) => {
-  const { model, forward, trainedSwitches } = clearhead;
-  const switches = { ...trainedSwitches(model.config), ...changes };
-  const rows = [];
-  for (let start = 0; start < pixels.length; start += length)
-    rows.push(...forward(model, pixels.slice(start, start + length), switches).logits);
-  return rows;
 }
 """

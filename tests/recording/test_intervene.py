@@ -15,6 +15,7 @@ from torch.overrides import _get_current_function_mode_stack
 
 import clearhead as ch
 from clearhead.errors import CaptureError, UnfaithfulCaptureError
+from clearhead.models import build
 from clearhead.recording import AttentionRecord
 
 from .independent import generator, normal
@@ -45,7 +46,7 @@ def our_model() -> tuple[nn.Module, dict[str, Any], str, str, int]:
     torch.manual_seed(0)
     config = ch.ViTConfig(embed_dim=24, depth=2, num_heads=3)
     inputs = {"images": normal(2, 1, 28, 28)}
-    return ch.build(config), inputs, "blocks.1.attn", "blocks.1.attn.proj", 8
+    return build(config), inputs, "blocks.1.attn", "blocks.1.attn.proj", 8
 
 
 def timm_model(fused: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]:

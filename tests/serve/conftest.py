@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from clearhead.models.build import build
+from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.pretrained import ImageModel
 
@@ -26,9 +26,9 @@ def model() -> ImageModel:
 
 @pytest.fixture(scope="session")
 def server(model: ImageModel) -> Iterator[ServerThread]:
-    """Bodies of up to 200 kB, batches of up to 5 images, a client time-out of 1 s."""
+    """Bodies of up to 200 kB, batches of up to 5 images."""
     settings = {
-        "client_timeout": 1.0,
+        "deadline": 30.0,
         "body_limit": 200_000,
         "max_batch": 5,
         "allow_host": ("digits.example",),

@@ -36,8 +36,8 @@ def nginx() -> str:
 
 @pytest.fixture(scope="module")
 def upstream(model: ImageModel) -> Iterator[ServerThread]:
-    """Up to 4 requests at once, which 4 slow senders would fill for 30 s."""
-    with ServerThread(model, max_concurrency=4, client_timeout=30.0) as server:
+    """Up to 4 requests at once, which 4 slow senders would fill for 60 s."""
+    with ServerThread(model, max_concurrency=4, client_timeout=60.0, deadline=30.0) as server:
         yield server
 
 

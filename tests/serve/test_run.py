@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clearhead.microscope.shipped import ready_page
+from clearhead.microscope import shipped_page
 from clearhead.models.pretrained import ImageModel
 
 from .command import Command, count_of, descendants, is_running
@@ -52,16 +52,12 @@ def test_a_draining_server_is_not_ready_and_still_serves(model: ImageModel) -> N
     assert not server.server.interrupted
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopping_server_completes_requests_and_ends_incomplete_ones(
-    model: ImageModel, number: signal.Signals
-) -> None:
-    delay = 0.0 if number == signal.SIGTERM else 9000.0  # Ctrl-C has no delay
+def test_a_stopping_server_completes_requests_and_ends_incomplete_ones(model: ImageModel) -> None:
     with (
-        ServerThread(model, drain_delay=delay, client_timeout=1.0) as server,
+        ServerThread(model, drain_delay=0.0, client_timeout=3.0) as server,
         half_sent(server, 4) as (first, second, *incomplete),
     ):
-        server.server.handle_exit(number, None)
+        server.server.handle_exit(signal.SIGTERM, None)
         for connection in (first, second):
             connection.sendall(REST)
             assert status_of(connection) == 200
@@ -70,13 +66,32 @@ def test_a_stopping_server_completes_requests_and_ends_incomplete_ones(
         assert not server.thread.is_alive()
         with pytest.raises(ConnectionRefusedError):
             server.connect()
-    assert server.server.interrupted == (number == signal.SIGINT)
+
+
+def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> None:
+    with ServerThread(model, drain_delay=9000.0) as server, half_sent(server, 1) as (connection,):
+        server.server.handle_exit(signal.SIGINT, None)
+        connection.sendall(REST)
+        assert status_of(connection) == 200
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+    assert server.server.interrupted
 
 
 @pytest.fixture(scope="module")
 def command() -> Iterator[Command]:
     """`clearhead serve` with all logs; the last test of this file stops it."""
-    options = ("--decoders", "1", "--drain-delay", "0", "--access-log", "--log-level", "info")
+    options = (
+        "--decoders",
+        "1",
+        "--drain-delay",
+        "0",
+        "--deadline",
+        "30",
+        "--access-log",
+        "--log-level",
+        "info",
+    )
     with Command(*options) as started:
         yield started
 
@@ -123,7 +138,7 @@ def test_the_served_page_is_the_microscope_and_requests_only_its_own_server(
         page.on("pageerror", lambda error: messages.append(str(error)))
         response = page.goto(address)
         assert response is not None
-        assert response.text() == ready_page()
+        assert response.text() == shipped_page()
         page.wait_for_selector("html[data-settled]", state="attached")
         assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
         assert messages == []

@@ -16,6 +16,12 @@ from clearhead.training.checkpoint import load_checkpoint
 from .small_run import small_training, start_processes, train_often_saved
 
 
+@pytest.fixture(autouse=True)
+def _without_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these trainings."""
+    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
+
+
 def digest_of(out: Path) -> dict[str, str]:
     """SHA-256 of what must not depend on interruptions."""
     checkpoints = out / "checkpoints"
@@ -46,7 +52,7 @@ def start(out: Path, epochs: int, count: int) -> list[multiprocessing.process.Ba
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
     tmp_path: Path, processes: int
 ) -> None:
-    epochs, chance = 8, random.Random(processes)
+    epochs, chance = 4, random.Random(processes)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     for worker in start(calm, epochs, processes):
         worker.join(60)
@@ -56,7 +62,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
         workers = start(killed, epochs, processes)
         while workers[0].is_alive() and newest_step(killed) in (None, known):
             time.sleep(0.005)
-        time.sleep(chance.random() * 0.1)
+        time.sleep(chance.random() * 0.05)
         for worker in chance.sample(workers, len(workers)):
             worker.kill()
             worker.join(60)

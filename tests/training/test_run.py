@@ -11,14 +11,23 @@ import torch
 from PIL import Image, ImageDraw
 
 import clearhead as ch
+from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig
 from clearhead.training import TextTrainConfig, TrainConfig, TrainingState
-from clearhead.training.run import Run, fitted, minutes
+from clearhead.training._folder import Run, minutes
+from clearhead.training.run import fitted
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
 METRICS = {"epoch": 2, "epochs": 5, "loss": 0.25, "accuracy": 0.875, "learning_rate": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def _picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these trainings; one test is enough."""
+    if "picture" not in request.node.name:
+        monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
 
 
 def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
@@ -96,10 +105,17 @@ def _draw(pen: ImageDraw.ImageDraw, name: str, chance: random.Random) -> None:
             pen.line((x + step, y - size, x + step, y + size), fill=ink, width=2)
 
 
-def test_a_recipe_learns_from_a_folder_of_a_few_dozen_pictures(
+def test_a_recipe_learns_from_a_folder_of_a_few_dozen_images(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trained = ch.train("quick", data=shapes, out=tmp_path / "out", device="cpu", compile=False)
+    trained = ch.train(
+        "quick",
+        data=shapes,
+        out=tmp_path / "out",
+        model=ch.ViTConfig(image_size=14, depth=1),
+        augment=AugmentConfig(),
+        compile=False,
+    )
     assert (
         "48 images to train on: batch size 8 and 67 epochs instead of 512 and 7; "
     ) in capsys.readouterr().err

@@ -35,7 +35,7 @@ def evaluate(
     from clearhead import inference
     from clearhead.cli.output import fetching, print_json, print_remark
     from clearhead.errors import ConfigError
-    from clearhead.models.build import load
+    from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
     if picture is not None and picture.suffix.lower() != ".png":

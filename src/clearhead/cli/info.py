@@ -1,4 +1,4 @@
-"""`clearhead info`: a model, and the versions in use."""
+"""`clearhead info`: describe a model, and list the installed versions."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from clearhead.cli.options import AsJson, ModelSource
 
-MANY = 16
+MAX_LISTED = 16
 
 if TYPE_CHECKING:
-    from clearhead.models.build import Model
+    from clearhead.models import Model
 
 
 def info(model: ModelSource = "digits", json: AsJson = False) -> None:
-    """Show a model, and the versions in use.
+    """Describe a model, and list the installed versions.
 
-    Architecture, settings, parameters by part, size, SHA-256 and place of the file, and the
-    accuracy that its training recorded; then the versions of what runs it.
+    Prints architecture, settings, parameters by part, size, SHA-256 and path of the file, the
+    accuracy measured after training, and the versions of Clearhead, Python and torch.
     """
     from clearhead.cli.output import print_json
 
@@ -29,9 +29,9 @@ def info(model: ModelSource = "digits", json: AsJson = False) -> None:
 
 
 def describe_model(source: str) -> dict[str, Any]:
-    """What a saved model is, as plain data."""
+    """A saved model's description as plain data."""
     from clearhead._atomic import sha256
-    from clearhead.models.build import SHIPPED, SHIPPED_TEXT, load, shipped_folder
+    from clearhead.models import SHIPPED, SHIPPED_TEXT, load, shipped_folder
     from clearhead.models.pretrained import WEIGHTS, saved_file
 
     network = load(source)
@@ -51,7 +51,7 @@ def describe_model(source: str) -> dict[str, Any]:
 
 
 def parameters_by_part(network: "Model") -> dict[str, int]:
-    """How many numbers are trained in each part that stands directly in the model."""
+    """Number of parameters in each direct part of the model."""
     parts: dict[str, int] = {}
     for name, parameter in network.named_parameters():
         part = name.split(".", 1)[0]
@@ -60,19 +60,20 @@ def parameters_by_part(network: "Model") -> dict[str, int]:
 
 
 def recorded_accuracy(folder: Path) -> dict[str, Any] | None:
-    """What the folder's metrics.json says, or else its model card; None if neither does."""
+    """The accuracy in metrics.json, or else in the model card; None if it is in neither."""
     return _from_metrics(folder / "metrics.json") or _from_card(folder / "README.md")
 
 
 def versions() -> dict[str, str | int]:
-    """Clearhead, Python, torch, and where the model would run."""
+    """Versions of Clearhead, Python and torch, and the device that is used by default."""
     import platform
-    from importlib.metadata import version
 
     import torch
 
+    import clearhead
+
     return {
-        "clearhead": version("clearhead"),
+        "clearhead": clearhead.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),
@@ -85,10 +86,10 @@ def _from_metrics(path: Path) -> dict[str, Any] | None:
     import json
 
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    for metrics in _dicts(found):
+    for metrics in _dicts(content):
         if isinstance(metrics.get("accuracy"), float | int):
             known = ("accuracy", "correct", "total", "interval")
             return {"from": path.name} | {key: metrics[key] for key in known if key in metrics}
@@ -96,7 +97,7 @@ def _from_metrics(path: Path) -> dict[str, Any] | None:
 
 
 def _dicts(data: Any) -> Iterable[dict[str, Any]]:
-    """The outer dict first, then those inside it."""
+    """A dict and all dicts inside it, outermost first."""
     if isinstance(data, dict):
         yield data
         for inner in data.values():
@@ -152,8 +153,8 @@ def _print_info(source: str, facts: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A setting on one line: of many words, how many."""
-    if isinstance(value, tuple) and len(value) > MANY:
+    """A setting on one line; of a long tuple, its length and first values."""
+    if isinstance(value, tuple) and len(value) > MAX_LISTED:
         return f"{len(value)}: {', '.join(value[:3])}, …"
     return str(value)
 

@@ -35,11 +35,10 @@ def page(
 
 def build(model: str) -> str:
     """Build the page; for the shipped model this needs no torch."""
-    from clearhead.microscope.shipped import NAME, ready_page
+    from clearhead.microscope import build_page, shipped_page
 
-    if model == NAME:
-        return ready_page()
-    from clearhead.microscope.page import build_page
+    if model == "digits":
+        return shipped_page()
     from clearhead.models import ImageModel, load
 
     return build_page(load(model, ImageModel), name=Path(model).name)

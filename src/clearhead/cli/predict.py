@@ -19,7 +19,7 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
     code is 1. With --json, one line of JSON for each picture, with all probabilities.
     """
     from clearhead.cli.output import print_remark, print_table, usage_error
-    from clearhead.models.build import load
+    from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
     if not images:

@@ -27,13 +27,12 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"serving needs {', '.join(missing)}, which is not installed: "
-            "pip install 'clearhead[serve]'"
+            f"serving needs packages that are not installed: pip install {' '.join(missing)}"
         )
     import torch
 
     from clearhead.cli.page import build
-    from clearhead.models.build import load
+    from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
     from clearhead.serve import make_app, run
 

@@ -1,6 +1,7 @@
 """Data sets of images and sentences, and preprocessing from any image to model input.
 
-- `datasets`: `ImageDataset`, and `load_dataset` for MNIST, Fashion-MNIST and folders (`folder`)
+- `image_dataset`: `ImageDataset`, labelled images in memory
+- `datasets`: `load_dataset` for MNIST, Fashion-MNIST and folders (`folder`)
 - `augment`: random distortion and normalisation (`config`: its limits)
 - `preprocessing`: an image file, photo or drawing as a digit of MNIST
 - `tokenizer`, `sentences`: a word tokenizer, and generated sentences about the pronoun "it"

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from clearhead._atomic import sha256
+from clearhead.data._download import UnavailableError, gunzip
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
@@ -11,6 +14,21 @@ class DataFile:
     name: str
     size: int
     sha256: str
+
+    @property
+    def max_bytes(self) -> int:
+        """More than the file can take, gzipped or not."""
+        return self.size + self.size // 100 + 1024
+
+    def verified(self, content: bytes, name: str) -> bytes:
+        """The file's bytes, decompressed; `UnavailableError` unless they are the right ones."""
+        plain = gunzip(content, self.size)
+        if len(plain) != self.size:
+            length = f"{len(plain)} bytes" if len(plain) < self.size else "more bytes"
+            raise UnavailableError(f"{name}: {length} instead of {self.size}")
+        if sha256(plain) != self.sha256:
+            raise UnavailableError(f"{name}: wrong content (its SHA-256 differs)")
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from scipy import ndimage
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from clearhead.errors import ConfigError, InputError
@@ -27,11 +27,10 @@ WINDOWS = 25  # images that share a plasma fractal
 
 Images = Float[Tensor, "batch 1 28 28"]
 """Pixels from 0 (paper) to 1 (ink)"""
-Corruption = Callable[[Images, torch.Generator], Images]
 
 
 def corrupt(
-    images: UInt8[Tensor, "batch 1 28 28"], name: str, generator: torch.Generator
+    images: UInt8[Tensor, "batch 1 28 28"], name: str, generator: Generator
 ) -> UInt8[Tensor, "batch 1 28 28"]:
     """Corrupt a batch of digits.
 
@@ -58,208 +57,156 @@ def corrupt(
     return (corrupted * 255).round().to(torch.uint8)
 
 
-def shot_noise(images: Images, generator: torch.Generator, *, photons: float = 3.0) -> Images:
-    """Poisson(photons · pixel) / photons."""
-    return torch.poisson(images * photons, generator=generator) / photons
+def shot_noise(images: Images, generator: Generator) -> Images:
+    """Poisson counts with a mean of 3 for white."""
+    return torch.poisson(images * 3.0, generator=generator) / 3.0
 
 
-def impulse_noise(images: Images, generator: torch.Generator, *, amount: float = 0.17) -> Images:
-    """A share of all pixels set to black or white with equal probability."""
+def impulse_noise(images: Images, generator: Generator) -> Images:
+    """17 % of all pixels set to black or white with equal probability."""
     drawn = torch.rand(images.shape, generator=generator)
-    salt = torch.where(drawn < amount / 2, torch.ones_like(images), images)
-    return torch.where((drawn >= amount / 2) & (drawn < amount), torch.zeros_like(images), salt)
+    noisy = torch.where(drawn < 0.085, 1.0, images)
+    return torch.where((drawn >= 0.085) & (drawn < 0.17), 0.0, noisy)
 
 
-def glass_blur(
-    images: Images,
-    generator: torch.Generator,
-    *,
-    sigma: float = 0.7,
-    reach: int = 1,
-    rounds: int = 2,
-) -> Images:
+def glass_blur(images: Images, generator: Generator) -> Images:
     """Blurred, then half of the pixels swapped with one above and to the left, blurred again.
 
-    That one is 0 … `reach` pixels away on each axis. Pixels are visited from the last to the first,
-    so that ink can travel.
+    That one is 0 or 1 pixels away on each axis. Pixels are visited from the last to the first, so
+    that ink can travel; twice.
     """
     count = len(images)
-    pixels = gaussian_blur(images, sigma)[:, 0]
+    pixels = gaussian_blur(images, 0.7)[:, 0]
     every = torch.arange(count)
-    places = range(SIDE - 1, reach - 1, -1)
-    for _ in range(rounds):
-        steps = torch.randint(0, reach + 1, (SIDE, SIDE, 2, count), generator=generator)
+    for _ in range(2):
+        steps = torch.randint(0, 2, (SIDE, SIDE, 2, count), generator=generator)
         moving = torch.rand(SIDE, SIDE, count, generator=generator) < 0.5
-        for row in places:
-            for column in places:
+        for row in range(SIDE - 1, 0, -1):
+            for column in range(SIDE - 1, 0, -1):
                 up, left = steps[row, column] * moving[row, column]
                 here = pixels[:, row, column].clone()
                 pixels[:, row, column] = pixels[every, row - up, column - left]
                 pixels[every, row - up, column - left] = here
-    return gaussian_blur(pixels[:, None], sigma)
+    return gaussian_blur(pixels[:, None], 0.7)
 
 
-def motion_blur(
-    images: Images,
-    generator: torch.Generator,
-    *,
-    radius: int = 10,
-    sigma: float = 3.0,
-    max_degrees: float = 45.0,
-) -> Images:
+def motion_blur(images: Images, generator: Generator) -> Images:
     """A mean along a line from each pixel at a random angle, weighted by half a Gaussian.
 
-    The line has `2 radius + 1` samples, one pixel apart, as in ImageMagick.
+    The line has 21 samples, one pixel apart, as in ImageMagick.
     """
-    angles = math.radians(max_degrees) * (2 * torch.rand(len(images), generator=generator) - 1)
-    weights = torch.exp(-0.5 * (torch.arange(2 * radius + 1) / sigma) ** 2)
-    still = torch.zeros_like(angles)
+    angles = math.radians(45.0) * (2 * torch.rand(len(images), generator=generator) - 1)
+    weights = torch.exp(-0.5 * (torch.arange(21) / 3.0) ** 2)
     blurred = torch.zeros_like(images)
     for step, weight in enumerate(weights / weights.sum()):
-        right, down = step * angles.cos(), step * angles.sin()
-        blurred += weight * _warped(images, _affine(1.0, still, still, 1.0, right, down))
+        shift = step * angles.cos(), step * angles.sin()
+        blurred += weight * _warped(images, _affine(1.0, 0.0, 0.0, 1.0, shift))
     return blurred
 
 
-def shear(images: Images, generator: torch.Generator, *, slope: float = 0.4) -> Images:
-    """Each row shifted by `slope` pixels per row from the middle, to a random side."""
-    sides = slope * _signs(len(images), generator)
-    return _warped(images, _affine(1.0, sides, torch.zeros_like(sides), 1.0))
+def shear(images: Images, generator: Generator) -> Images:
+    """Each row shifted by 0.4 pixels per row from the middle, to a random side."""
+    return _warped(images, _affine(1.0, 0.4 * _signs(len(images), generator), 0.0, 1.0))
 
 
-def scale(images: Images, generator: torch.Generator, *, factor: float = 0.7) -> Images:
-    """Shrunk about the middle; not random."""
-    even = torch.zeros(len(images))
-    return _warped(images, _affine(1 / factor, even, even, 1 / factor))
+def scale(images: Images, generator: Generator) -> Images:
+    """Shrunk to 0.7 about the middle; not random."""
+    return _warped(images, _affine(torch.full((len(images),), 1 / 0.7), 0.0, 0.0, 1 / 0.7))
 
 
-def rotate(images: Images, generator: torch.Generator, *, radians: float = 0.4) -> Images:
-    """Rotated about the middle in a random direction."""
-    angles = radians * _signs(len(images), generator)
+def rotate(images: Images, generator: Generator) -> Images:
+    """Rotated about the middle by 0.4 radians in a random direction."""
+    angles = 0.4 * _signs(len(images), generator)
     return _warped(images, _affine(angles.cos(), -angles.sin(), angles.sin(), angles.cos()))
 
 
-def brightness(images: Images, generator: torch.Generator, *, amount: float = 0.5) -> Images:
-    """The same amount added to every pixel; not random."""
-    return images + amount
+def brightness(images: Images, generator: Generator) -> Images:
+    """0.5 added to every pixel; not random."""
+    return images + 0.5
 
 
-def translate(images: Images, generator: torch.Generator, *, pixels: float = 3.0) -> Images:
-    """Shifted along both axes in random directions."""
-    across, down = (pixels * _signs(len(images), generator) for _ in range(2))
-    still = torch.zeros_like(across)
-    return _warped(images, _affine(1.0, still, still, 1.0, across, down))
+def translate(images: Images, generator: Generator) -> Images:
+    """Shifted by 3 pixels along both axes in random directions."""
+    shift = 3.0 * _signs(len(images), generator), 3.0 * _signs(len(images), generator)
+    return _warped(images, _affine(1.0, 0.0, 0.0, 1.0, shift))
 
 
-def stripe(images: Images, generator: torch.Generator, *, width: int = 7) -> Images:
-    """Inverted in a stripe on the left and one on the right; not random."""
+def stripe(images: Images, generator: Generator) -> Images:
+    """Inverted in a stripe of 7 columns on the left and one on the right; not random."""
     corrupted = images.clone()
-    for columns in (slice(None, width), slice(SIDE - width, None)):
+    for columns in (slice(None, 7), slice(SIDE - 7, None)):
         corrupted[..., columns] = 1 - corrupted[..., columns]
     return corrupted
 
 
-def fog(
-    images: Images, generator: torch.Generator, *, amount: float = 3.0, decay: float = 1.4
-) -> Images:
-    """A plasma fractal times `amount` added, then rescaled to [0, 1].
+def fog(images: Images, generator: Generator) -> Images:
+    """A plasma fractal times 3 added, then rescaled to [0, 1].
 
     Each image gets its own window of a periodic map of 256 × 256; `WINDOWS` images share a map,
     where the published files have a map for each.
     """
     brightest = images.amax(dim=(1, 2, 3), keepdim=True)
-    misty = images + amount * plasma(len(images), SIDE, decay, generator)[:, None]
-    return misty * brightest / (brightest + amount)
+    foggy = images + 3.0 * plasma(len(images), SIDE, 1.4, generator)[:, None]
+    return foggy * brightest / (brightest + 3.0)
 
 
-def spatter(
-    images: Images,
-    generator: torch.Generator,
-    *,
-    mean: float = 0.65,
-    deviation: float = 0.3,
-    sigma: float = 1.0,
-    threshold: float = 0.65,
-    edge: float = 1.5,
-    grey: float = 63 / 255,
-) -> Images:
+def spatter(images: Images, generator: Generator) -> Images:
     """Drops of mud: dark grey where smoothed noise exceeds a threshold."""
-    liquid = mean + deviation * torch.randn(images.shape, generator=generator)
-    drops = (gaussian_blur(liquid, sigma) > threshold).float()
-    mud = gaussian_blur(drops, edge)
-    mud = torch.where(mud < 0.8, torch.zeros_like(mud), mud)
-    return images * (1 - mud) + grey * mud
+    liquid = 0.65 + 0.3 * torch.randn(images.shape, generator=generator)
+    drops = (gaussian_blur(liquid, 1.0) > 0.65).float()
+    mud = gaussian_blur(drops, 1.5)
+    mud = torch.where(mud < 0.8, 0.0, mud)
+    return images * (1 - mud) + 63 / 255 * mud
 
 
-def dotted_line(images: Images, generator: torch.Generator) -> Images:
+def dotted_line(images: Images, generator: Generator) -> Images:
     """A dashed line from edge to edge, two columns on and two off."""
     ends = torch.randint(0, SIDE - 1, (2, len(images)), generator=generator).float()
     first, last = torch.zeros(len(images)), torch.full((len(images),), SIDE - 1.0)
     line = _segment(first, ends[0], last, ends[1])
-    drawn = torch.arange(SIDE) // 2 % 2 == 1
-    return images + (line * drawn)[:, None]
+    return images + (line * (torch.arange(SIDE) // 2 % 2 == 1))[:, None]
 
 
-def zigzag(images: Images, generator: torch.Generator, *, size: float = 2.0) -> Images:
-    """A zigzag of six peaks, `size` pixels high and wide, along a nearly horizontal line."""
-    count = len(images)
-    left, right = 2.0, 25.0
+def zigzag(images: Images, generator: Generator) -> Images:
+    """A zigzag of six peaks, 2 pixels high and wide, along a nearly horizontal line."""
+    count, size, left, right = len(images), 2.0, 2.0, 25.0
     start = torch.randint(0, SIDE - 1, (count,), generator=generator).float()
     angles = (torch.randint(-5, 5, (count,), generator=generator).float() / (right - left)).arctan()
-    length = (right - left) / angles.cos()
     along, away = [torch.zeros(count)], [torch.zeros(count)]
     for peak in range(int(((right - left) - size) // (2 * size)) + 1):
         along.append(torch.full((count,), (2 * peak + 1) * size))
         away.append(torch.full((count,), (-1) ** peak * size))
-    along.append(length)
+    along.append((right - left) / angles.cos())
     away.append(torch.zeros(count))
     columns = [left + a * angles.cos() - b * angles.sin() for a, b in zip(along, away, strict=True)]
     rows = [start + a * angles.sin() + b * angles.cos() for a, b in zip(along, away, strict=True)]
-    corrupted = images
     for end in range(1, len(columns)):
         drawn = _segment(columns[end - 1], rows[end - 1], columns[end], rows[end])
-        corrupted = (corrupted + drawn[:, None]).clamp(0, 1)
-    return corrupted
+        images = (images + drawn[:, None]).clamp(0, 1)
+    return images
 
 
-def canny_edges(
-    images: Images,
-    generator: torch.Generator,
-    *,
-    sigma: float = 1.0,
-    low: float = 0.1,
-    high: float = 0.2,
-) -> Images:
+def canny_edges(images: Images, generator: Generator) -> Images:
     """The edges alone (Canny 1986, "A Computational Approach to Edge Detection"), one pixel wide.
 
-    Gaussian, Sobel, non-maximum suppression in four directions, and hysteresis between `low` and
-    `high`; not random.
+    Gaussian, Sobel, non-maximum suppression in four directions, and hysteresis between 0.1 and 0.2;
+    not random.
     """
-    smooth = gaussian_blur(images, sigma)[:, 0].double().numpy()
+    smooth = gaussian_blur(images, 1.0)[:, 0].double().numpy()
     down, across = (ndimage.sobel(smooth, axis=axis, mode="constant") for axis in (1, 2))
     strength = np.hypot(down, across)
     thin = np.where(_local_maxima(strength, down, across), strength, 0.0)
-    edges = np.stack([_hysteresis(image, low, high) for image in thin])
+    edges = np.stack([_hysteresis(image, 0.1, 0.2) for image in thin])
     return torch.from_numpy(edges).float()[:, None]
 
 
-CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
+CORRUPTIONS: Mapping[str, Callable[[Images, Generator], Images]] = MappingProxyType(
     {
-        "shot noise": shot_noise,
-        "impulse noise": impulse_noise,
-        "glass blur": glass_blur,
-        "motion blur": motion_blur,
-        "shear": shear,
-        "scale": scale,
-        "rotate": rotate,
-        "brightness": brightness,
-        "translate": translate,
-        "stripe": stripe,
-        "fog": fog,
-        "spatter": spatter,
-        "dotted line": dotted_line,
-        "zigzag": zigzag,
-        "canny edges": canny_edges,
+        function.__name__.replace("_", " "): function
+        for function in (
+            *(shot_noise, impulse_noise, glass_blur, motion_blur, shear, scale, rotate, brightness),
+            *(translate, stripe, fog, spatter, dotted_line, zigzag, canny_edges),
+        )
     }
 )
 
@@ -271,21 +218,19 @@ def gaussian_blur(images: Images, sigma: float) -> Images:
 
 
 def plasma(
-    count: int, side: int, decay: float, generator: torch.Generator
+    count: int, side: int, decay: float, generator: Generator
 ) -> Float[Tensor, "count side side"]:
     """Windows of side × side pixels at random positions of periodic maps in [0, 1]."""
     maps = diamond_square(-(-count // WINDOWS), decay, generator)
     corners = torch.randint(0, MAP_SIDE, (count, 2), generator=generator)
-    within = torch.arange(side)
-    rows = (corners[:, :1] + within) % MAP_SIDE
-    columns = (corners[:, 1:] + within) % MAP_SIDE
+    rows, columns = ((corners[:, axis, None] + torch.arange(side)) % MAP_SIDE for axis in (0, 1))
     which = torch.arange(count) // WINDOWS
     windows: Tensor = maps[which[:, None, None], rows[:, :, None], columns[:, None, :]]
     return windows
 
 
 def diamond_square(
-    count: int, decay: float, generator: torch.Generator
+    count: int, decay: float, generator: Generator
 ) -> Float[Tensor, "count 256 256"]:
     """Periodic plasma fractals in [0, 1] (Fournier, Fussell & Carpenter 1982).
 
@@ -309,26 +254,24 @@ def diamond_square(
         heights[:, ::step, half::step] = middle(corners, right, centres, centres.roll(1, 1))
         heights[:, half::step, ::step] = middle(corners, below, centres, centres.roll(1, 2))
         step, roughness = half, roughness / decay**2
-    lowest = heights.amin(dim=(1, 2), keepdim=True)
-    highest = heights.amax(dim=(1, 2), keepdim=True)
+    lowest, highest = heights.amin(dim=(1, 2), keepdim=True), heights.amax((1, 2), keepdim=True)
     return (heights - lowest) / (highest - lowest)
 
 
-def _signs(count: int, generator: torch.Generator) -> Float[Tensor, " batch"]:
+def _signs(count: int, generator: Generator) -> Float[Tensor, " batch"]:
     return 2.0 * torch.randint(0, 2, (count,), generator=generator) - 1.0
 
 
 def _affine(
     xx: Tensor | float,
-    xy: Tensor,
-    yx: Tensor,
+    xy: Tensor | float,
+    yx: Tensor | float,
     yy: Tensor | float,
-    right: Tensor | float = 0.0,
-    down: Tensor | float = 0.0,
+    shift: tuple[Tensor | float, Tensor | float] = (0.0, 0.0),
 ) -> Float[Tensor, "batch 2 3"]:
-    """Source coordinates of each pixel, about the middle; shifts in pixels."""
-    rows = [(xx, xy, 2 / SIDE * right), (yx, yy, 2 / SIDE * down)]
-    flat = [torch.as_tensor(number).expand(len(xy)) for row in rows for number in row]
+    """Source coordinates of each pixel, about the middle; shifts (right, down) in pixels."""
+    numbers = (xx, xy, 2 / SIDE * shift[0], yx, yy, 2 / SIDE * shift[1])
+    flat = torch.broadcast_tensors(*map(torch.as_tensor, numbers))
     return torch.stack(flat, dim=1).view(-1, 2, 3)
 
 

@@ -24,7 +24,7 @@ MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
 MAX_REDIRECTS = 5
 MAX_PACKAGE, MAX_UNPACKED = 64 * 2**20, 256 * 2**20
 NPM_PACK = ("pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
-STALLED = "no answer, or too slow"
+STALLED = "no response, or too slow"
 
 Chunks = SimpleQueue["bytes | UnavailableError | None"]
 
@@ -128,7 +128,7 @@ def _npm_pack(package: str, timeout: float) -> bytes:
                     check=True,
                 )
         except subprocess.TimeoutExpired:
-            raise UnavailableError(f"no answer within {timeout:.0f} s") from None
+            raise UnavailableError(f"no response within {timeout:.0f} s") from None
         except subprocess.CalledProcessError as error:
             reason = " ".join(log.read_text(errors="replace").split())[:120]
             raise UnavailableError(reason or f"exit code {error.returncode}") from None

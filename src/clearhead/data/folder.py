@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from clearhead.data.datasets import ImageDataset, Split, split_indices
+from clearhead.data.image_dataset import ImageDataset, Split, split_indices
 from clearhead.data.preprocessing.grey import to_grey
 from clearhead.data.preprocessing.image import SUFFIXES, load_image
 from clearhead.errors import DataError, ImageError

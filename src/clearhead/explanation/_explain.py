@@ -19,7 +19,7 @@ from clearhead.models import ImageModel, Model, TextTransformer
 
 @overload
 def explain(
-    model: ImageClassifier | ImageModel,
+    model: ImageClassifier | ImageModel | Literal["digits"],
     picture_or_text: ImageSource,
     *,
     layers: Layers = None,
@@ -34,10 +34,6 @@ def explain(
     heads: Heads = "mean",
     word: str | None = None,
 ) -> TextExplanation: ...
-@overload
-def explain(
-    model: Literal["digits"], picture_or_text: ImageSource, *, layers: Layers = None, name: str = ""
-) -> Explanation: ...
 @overload
 def explain(
     model: str | Path,

@@ -70,16 +70,14 @@ def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterato
 def check_folder(folder: Path, library: Literal["timm", "transformers"]) -> None:
     """Raise `CheckpointError` unless the folder holds a model of the library, as safetensors."""
     config = _config(folder)
-    maker = library_of(config)
-    if maker != library:
-        reason = f"its config.json is not {library}'s"
-        if not (folder / "config.json").is_file():
-            reason = "it has no config.json"
-        elif NAMED_BY[library] not in config:
-            reason = f"its config.json names no {NAMED_BY[library]}"
+    saved_by = None if config is None else library_of(config)
+    if saved_by != library:
+        key = NAMED_BY[library]
+        reason = "it has no config.json" if config is None else f"its config.json has no {key}"
         advice = f"save one there: {SAVED_BY[library]}"
-        if maker is not None:
-            advice = f"{SOURCE_FORMATS[maker].format(folder)} for a model of {maker}"
+        if saved_by is not None:
+            advice = f"{SOURCE_FORMATS[saved_by].format(folder)} for a model of {saved_by}"
+            reason = f"{saved_by} wrote its config.json"
         raise CheckpointError(f"{folder} holds no model of {library} ({reason}); {advice}")
     names = [path.name for path in folder.glob("*.safetensors")]
     if not names or (library == "timm" and "model.safetensors" not in names):
@@ -116,21 +114,18 @@ def denormalize(
     return (values[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
 
 
-def _config(folder: Path) -> dict[str, object]:
+def _config(folder: Path) -> dict[str, object] | None:
     try:
         saved = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):
-        return {}
-    return saved if isinstance(saved, dict) else {}
+        return None
+    return saved if isinstance(saved, dict) else None
 
 
 def _is_missing(error: BaseException | None) -> bool:
     """Whether files could not be found or fetched, by this error or one that caused it."""
     while error is not None:
-        name = type(error).__name__
         if isinstance(error, ConnectionError | TimeoutError | FileNotFoundError):
-            return True
-        if name in ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "URLError"):
             return True
         error = error.__cause__ or error.__context__
     return False

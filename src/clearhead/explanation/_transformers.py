@@ -89,46 +89,34 @@ def _image_classifier(
         name=source,
         model=model.eval(),
         class_names=tuple(str(names.get(index, index)) for index in range(model.config.num_labels)),
-        preprocess=_plain(model) if processor is None else _processed(processor, model),
+        preprocess=_preprocessing(processor, model),
         warnings=tuple(warnings),
     )
 
 
-def _processed(processor: Any, model: nn.Module) -> Callable[[ImageSource], ImageInput]:
-    channels = int(getattr(_vision_config(model), "num_channels", 3))
+def _preprocessing(processor: Any, model: nn.Module) -> Callable[[ImageSource], ImageInput]:
+    # Models of pictures and texts have a configuration of their own for pictures.
+    config: Any = getattr(model.config, "vision_config", model.config)
+    channels, size = int(getattr(config, "num_channels", 3)), getattr(config, "image_size", None)
+    if processor is None and size is None:
+        raise CheckpointError(
+            f"no image processor is saved with this {type(model).__name__}; save it: "
+            "processor.save_pretrained(FOLDER)"
+        )
+    height, width = (size, size) if isinstance(size, int) else (size or (0, 0))
     mean, std = (0.0,), (1.0,)
-    if getattr(processor, "do_normalize", True):
+    if getattr(processor, "do_normalize", True) and processor is not None:
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
 
     def preprocess(image: ImageSource) -> ImageInput:
+        if processor is None:
+            pixels = resize_and_crop(load_image(image), (int(height), int(width)), channels)
+            return ImageInput(inputs=normalize(pixels[None], HALF), pixels=pixels)
         batch = processor(images=open_photo(image, channels), return_tensors="pt")
         inputs: Tensor = batch["pixel_values"].to(torch.float32)
         return ImageInput(inputs=inputs, pixels=denormalize(inputs, mean, std))
 
     return preprocess
-
-
-def _plain(model: nn.Module) -> Callable[[ImageSource], ImageInput]:
-    config = _vision_config(model)
-    size = getattr(config, "image_size", None)
-    if size is None:
-        raise CheckpointError(
-            f"no image processor is saved with this {type(model).__name__}; save it: "
-            "processor.save_pretrained(FOLDER)"
-        )
-    height, width = (size, size) if isinstance(size, int) else size
-    channels = int(getattr(config, "num_channels", 3))
-
-    def preprocess(image: ImageSource) -> ImageInput:
-        pixels = resize_and_crop(load_image(image), (int(height), int(width)), channels)
-        return ImageInput(inputs=normalize(pixels[None], HALF), pixels=pixels)
-
-    return preprocess
-
-
-def _vision_config(model: nn.Module) -> Any:
-    """The configuration, or for models of pictures and texts the part about pictures."""
-    return getattr(model.config, "vision_config", model.config)
 
 
 def _text_model(

@@ -11,7 +11,7 @@ from torch import Tensor
 from clearhead.errors import InputError
 from clearhead.explanation._selection import Layers, select_layers
 from clearhead.explanation.classifiers import TextModel, TextPrediction
-from clearhead.insight.weights import visible_of, weights_of
+from clearhead.insight.weights import image_weights
 from clearhead.recording import AttentionRecord, capture
 
 Heads: TypeAlias = Literal["mean", "each"] | int
@@ -192,13 +192,12 @@ def _chosen_heads(record: AttentionRecord, heads: Heads) -> Sequence[int | None]
 def _weights(
     record: AttentionRecord, layer: int, head: int | None, queries: Sequence[int]
 ) -> TextWeights:
-    weights = weights_of(record, images=0, heads=head, queries=list(queries))
-    visible = visible_of(record, images=0, heads=head, queries=list(queries))
+    weights, visible = image_weights(record, 0, head=head)
     return TextWeights(
         layer=layer,
         name=record.name,
         head=head,
         num_heads=int(record.shape[-3]),
-        weights=weights.reshape(-1, *weights.shape[-2:]).double().mean(dim=0),
-        visible=visible.reshape(-1, *visible.shape[-2:]).any(dim=0),
+        weights=weights[:, list(queries)].double().mean(dim=0),
+        visible=visible[:, list(queries)].any(dim=0),
     )

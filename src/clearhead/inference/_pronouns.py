@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead.data import PronounSentence, WordTokenizer, pronoun_sentences
@@ -76,7 +76,11 @@ def pronoun_score(
         InputError: A sentence has no referent.
     """
     referent, other = _answer_ids(model, items, question)
-    ids, padding_mask, positions = _question_ids(model, items, question)
+    tokenizer = WordTokenizer(model.config.vocabulary)
+    ids, padding_mask = tokenizer.pad(
+        [tokenizer.encode(item.with_question(question, MASK)).ids for item in items]
+    )
+    positions = (ids == tokenizer.mask_id).int().argmax(dim=1) - int(model.config.causal)
     logits: Float[Tensor, "sentences words"]
     logits = model(ids, padding_mask)[torch.arange(len(ids)), positions]
     preferred = _logit_of(logits, referent) > _logit_of(logits, other)
@@ -90,20 +94,6 @@ def pronoun_score(
         top1_accuracy=float((logits.argmax(dim=1) == referent).double().mean()),
         set_accuracy=float(preferred.reshape(-1, 4).all(dim=1).double().mean()),
     )
-
-
-def _question_ids(
-    model: TextTransformer, items: Sequence[PronounSentence], question: Question
-) -> tuple[
-    Int[Tensor, "sentences tokens"], Bool[Tensor, "sentences tokens"], Int[Tensor, " sentences"]
-]:
-    """Token ids with a masked answer, the padding mask, and where the answer is predicted."""
-    tokenizer = WordTokenizer(model.config.vocabulary)
-    ids, padding_mask = tokenizer.pad(
-        [tokenizer.encode(item.with_question(question, MASK)).ids for item in items]
-    )
-    positions = (ids == tokenizer.mask_id).int().argmax(dim=1)
-    return ids, padding_mask, positions - 1 if model.config.causal else positions
 
 
 def _answer_ids(

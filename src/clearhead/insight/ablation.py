@@ -21,9 +21,7 @@ from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.forward import Around, Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording._capture import intervene
-from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import run
+from clearhead.recording import AttentionRecord, intervene
 
 # "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
 # attend to the patch, and the softmax divides its weight among the other keys.
@@ -323,7 +321,7 @@ def _without_key(record: AttentionRecord, key: int) -> Tensor:
     """The context with one key masked; zeros where no other key is left."""
     masked = record.masked.clone()
     masked[..., key] = -inf
-    return record.context_from(run(record.post_softmax, attention.weights(masked)))
+    return record.context_from(record.applied_weights_from(attention.weights(masked)))
 
 
 def _mean(means: Mapping[str, Tensor], record: AttentionRecord, x: Tensor, images: int) -> Tensor:

@@ -10,8 +10,7 @@ from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import batches, device_of
 from clearhead.insight.propagation import class_relevance, read_out, rollout, square_weights
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording._capture import Layers, capture
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording import AttentionRecord, Layers, capture
 
 Projection = nn.Linear | Tensor
 

@@ -21,7 +21,7 @@ from clearhead.insight.forward import device_of
 from clearhead.insight.propagation import square_weights
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
-from clearhead.recording._capture import Layers, capture
+from clearhead.recording import Layers, capture
 
 
 class Measure(NamedTuple):

@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.weights import Records, Weights, name_of, records_of, weights_of
-from clearhead.recording._capture import Layers, capture
-from clearhead.recording._record import AttentionRecord
-from clearhead.recording._recording import Recording
-from clearhead.recording._steps import run
+from clearhead.insight.weights import Records, Weights, name_of, records_of
+from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 HeadFusion = Literal["mean", "max", "min"]
 Readout = int | Sequence[int] | Literal["mean"]
@@ -187,7 +184,7 @@ def read_out(
 
 def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]:
     """A layer's weights in float64; `InputError` unless they are self-attention over all tokens."""
-    weights = weights_of(layer).double()
+    weights = (layer.weights if isinstance(layer, AttentionRecord) else layer).double()
     if weights.dim() != 4 or weights.shape[-1] != weights.shape[-2]:
         raise InputError(
             f"{name_of(layer)}: expected weights (batch, heads, tokens, tokens), got "
@@ -281,7 +278,7 @@ def _weight_gradient(
         return applied
     with torch.enable_grad():
         leaf = weights.requires_grad_()
-        (gradient,) = torch.autograd.grad(run(record.post_softmax, leaf), leaf, applied)
+        (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
     return gradient
 
 

@@ -19,7 +19,7 @@ from clearhead.insight.tokens import grid_of
 from clearhead.models.config import ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording._capture import capture
+from clearhead.recording import capture
 
 NO_CLEAR_ROLE = "no clear role"
 

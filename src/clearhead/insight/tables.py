@@ -10,7 +10,7 @@ from typing import Any
 
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
-from clearhead.insight.weights import Weights, image_weights, name_of, visible_of
+from clearhead.insight.weights import Weights, image_weights, name_of
 
 NOT_VISIBLE = "–"  # a 0 would claim that the key had been weighed
 
@@ -102,17 +102,17 @@ def attention_table(
     """
     keys = _named(tokens)
     query_tokens = _named(queries) if queries is not None else keys
-    weights = image_weights(attention, image, heads=head, queries=query).double().mean(dim=0)
+    by_head, visible = image_weights(attention, image, head=head, query=query)
+    weights = by_head.double().mean(dim=0)
     check_tokens(keys, weights.shape[-1], name_of(attention))
     if query is None:
         check_tokens(query_tokens, weights.shape[-2], f"{name_of(attention)}, queries")
     if max_keys is not None and max_keys < 1:
         raise InputError(f"max_keys must be at least 1, got {max_keys}")
     names = query_tokens.names() if query is None else (query_tokens.names()[query],)
-    visible = visible_of(attention, images=image, heads=head, queries=query)[0].any(dim=0)
     tables = [
         _rows(*row, keys.names(), max_keys)
-        for row in zip(names, weights.tolist(), visible.tolist(), strict=True)
+        for row in zip(names, weights.tolist(), visible.any(dim=0).tolist(), strict=True)
     ]
     return AttentionTable(
         layer=name_of(attention),
@@ -120,11 +120,6 @@ def attention_table(
         rows=tuple(row for rows, _ in tables for row in rows),
         rest=tuple(row for _, rest in tables for row in rest),
     )
-
-
-def cell_text(row: TableRow) -> str:
-    """The weight in per cent without the sign; a dash where the key is not visible."""
-    return percent(row.weight).removesuffix(" %") if row.visible else NOT_VISIBLE
 
 
 def percent(weight: float) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, check_tokens
-from clearhead.recording._record import AttentionRecord, Index, select
+from clearhead.recording import AttentionRecord
 
 # No additive position bias is as large; the smallest of the usual masks subtract 10,000.
 MASK_OFFSET = 9_000.0
@@ -110,17 +110,12 @@ def query_map(
     Raises:
         InputError: If the layer has other tokens, or no such query token.
     """
-    name = name_of(attention)
-    x = attention.query if isinstance(attention, AttentionRecord) else attention
-    count = x.shape[-2]
-    if not -count <= query < count:
-        raise InputError(f"{name} has {count} query tokens, numbered 0 … {count - 1}; got {query}")
-    index = query % count
-    rows = image_weights(attention, image, queries=index)[:, 0]
+    name, names = name_of(attention), (queries or grid).names()
+    rows = image_weights(attention, image, query=query)[0][:, 0]
     check_tokens(grid, rows.shape[-1], name)
     if mean_heads:
         rows = rows.mean(dim=0, keepdim=True)
-    names = (queries or grid).names()
+    index = query % _batch_shape(attention)[2]
     return QueryMap(
         layer=name,
         query=names[index] if index < len(names) else f"query {index + 1}",
@@ -152,7 +147,7 @@ def weight_matrix(
         InputError: If the layer has other tokens.
     """
     name, queries = name_of(attention), queries or keys
-    weights = image_weights(attention, image)
+    weights, _ = image_weights(attention, image)
     check_tokens(keys, weights.shape[-1], f"{name}, keys")
     check_tokens(queries, weights.shape[-2], f"{name}, queries")
     return WeightMatrix(
@@ -177,20 +172,15 @@ def head_stages(
     Raises:
         InputError: If the layer has windows, or there is no such image or head.
     """
-    _check_batch(attention)
-    images, heads = attention.query.shape[:2]
-    if not (0 <= image < images and 0 <= head < heads):
-        raise InputError(
-            f"{attention.name} has {images} images and {heads} heads, "
-            f"got image {image} and head {head} (both from 0)"
-        )
+    images, heads, _ = _batch_shape(attention)
+    stages = attention.stages(batch=_checked(attention, "images", image, images))
+    head = _checked(attention, "heads", head, heads) % heads
     key, value = attention.key, attention.value
     if attention.enable_gqa:
         key, value = share_heads(key, value, heads)
     scale = attention.scale
     if isinstance(scale, Tensor):
         scale = float(scale.expand(images, heads, 1, 1)[image, head, 0, 0])
-    stages = attention.stages(batch=image)
     return HeadStages(
         layer=attention.name,
         head=head,
@@ -210,36 +200,29 @@ def head_stages(
 
 
 def image_weights(
-    attention: Weights, image: int, *, heads: Index = None, queries: Index = None
-) -> Float[Tensor, "heads queries keys"]:
-    """The weights of one image; `InputError` for a layer with windows."""
-    _check_batch(attention)
-    return weights_of(attention, images=image, heads=heads, queries=queries)[0]
-
-
-def weights_of(
-    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
-) -> Float[Tensor, "*batch heads queries keys"]:
-    """The weights of a record, or those given as a tensor; only what is select is computed."""
-    if isinstance(attention, AttentionRecord):
-        return attention.stages(batch=images, heads=heads, queries=queries).weights
-    return select(attention, batch=images, heads=heads, queries=queries)
-
-
-def visible_of(
-    attention: Weights, *, images: Index = None, heads: Index = None, queries: Index = None
-) -> Bool[Tensor, "*batch heads queries keys"]:
-    """Which keys each query may attend to: those whose scores the mask does not lower out of reach.
+    attention: Weights, image: int, *, head: int | None = None, query: int | None = None
+) -> tuple[Float[Tensor, "heads queries keys"], Bool[Tensor, "heads queries keys"]]:
+    """The weights of one image, and which keys each query may attend to.
 
     Libraries mask with -inf, with the smallest number of the type or with -10,000; after the
-    softmax all give 0, as a very small weight may. Weights given as a tensor have no known mask:
-    every key counts as visible.
+    softmax all give 0, as a very small weight may. So the scores tell which keys are masked; of
+    weights given as a tensor every key counts as visible.
     """
+    sizes = _batch_shape(attention)
+    for what, index, size in zip(
+        ("images", "heads", "query tokens"), (image, head, query), sizes, strict=True
+    ):
+        if index is not None:
+            _checked(attention, what, index, size)
     if isinstance(attention, AttentionRecord):
-        stages = attention.stages(batch=images, heads=heads, queries=queries)
-        return ~(stages.masked <= stages.scaled - MASK_OFFSET)
-    weights = weights_of(attention, images=images, heads=heads, queries=queries)
-    return torch.ones_like(weights, dtype=torch.bool)
+        stages = attention.stages(batch=image, heads=head, queries=query)
+        return stages.weights[0], stages.masked[0] > stages.scaled[0] - MASK_OFFSET
+    weights = attention[image]
+    if head is not None:
+        weights = weights[head][None]
+    if query is not None:
+        weights = weights[:, query][:, None]
+    return weights, torch.ones_like(weights, dtype=torch.bool)
 
 
 def records_of(layers: Records) -> tuple[Weights, ...]:
@@ -253,15 +236,26 @@ def records_of(layers: Records) -> tuple[Weights, ...]:
     return records
 
 
-def _check_batch(attention: Weights) -> None:
+def name_of(attention: Weights) -> str:
+    """A record's name; "weights" for a tensor."""
+    return attention.name if isinstance(attention, AttentionRecord) else "weights"
+
+
+def _batch_shape(attention: Weights) -> tuple[int, int, int]:
+    """Numbers of images, heads and query tokens."""
     x = attention.query if isinstance(attention, AttentionRecord) else attention
     if x.dim() != 4:
         raise InputError(
             f"{name_of(attention)}: expected (batch, heads, queries, …), got {tuple(x.shape)}; "
             "choose a layer without windows"
         )
+    images, heads, queries, _ = x.shape
+    return images, heads, queries
 
 
-def name_of(attention: Weights) -> str:
-    """A record's name; "weights" for a tensor."""
-    return attention.name if isinstance(attention, AttentionRecord) else "weights"
+def _checked(attention: Weights, what: str, index: int, count: int) -> int:
+    if not -count <= index < count:
+        raise InputError(
+            f"{name_of(attention)} has {count} {what}, numbered 0 … {count - 1}; got {index}"
+        )
+    return index

@@ -1,10 +1,8 @@
-"""Fifth floor: the microscope, one HTML file to look through attention; it opens from disk.
+"""The microscope: one offline HTML page that runs a model and shows every number of its attention.
 
-- `page`: a model to the page; `shipped`: the page of the model that ships, without torch
-- `payload`: what the page carries, weights in half precision; `reference`: what it must compute
-- `modules`: the files in `script/` as one script
-- `script/`: the page itself, plain JavaScript in the words of the other rooms (`strokes`, `raster`,
-  `patches`, `model`, `stages`, `experiments`, …); `script/views/`: what is seen; `style/`: how
+- `build_page`: the page for a Vision Transformer; `shipped_page`: for the shipped digit classifier
+- `script/`: the page's code, JavaScript modules with types in comments; `script/views/`: its views;
+  `style/`: its style sheets
 """
 
 import lazy_loader

@@ -1,2 +1,2 @@
-from .page import build_page as build_page
-from .shipped import ready_page as ready_page
+from ._build import build_page as build_page
+from ._build import shipped_page as shipped_page

@@ -1,76 +1,108 @@
-"""The page of the model that ships with the package, built without torch.
+"""The shipped models as the page carries them, read without torch, with PyTorch's results for them.
 
-`shipped/digits.json` keeps what PyTorch computed for it once. `python -m
-clearhead.microscope.shipped` writes that file again, and that of the text model (`sentences`):
-after new weights or new examples.
+`shipped/digits.json` and `shipped/sentences.json` hold PyTorch's results with the rounded weights.
+Write them again after a change of weights or examples: `python -m clearhead.microscope.shipped`.
 """
 
 import json
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from numpy import ndarray
 from safetensors.numpy import load as read_tensors
 
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import CheckpointError
-from clearhead.microscope import sentences
-from clearhead.microscope.page import assemble
-from clearhead.microscope.payload import Accuracy, rounded
-from clearhead.models.config import ViTConfig
+from clearhead.microscope._payload import rounded
 
-NAME = "digits"
-MODEL = Path(str(resources.files("clearhead.models"))) / "shipped" / NAME
-FACTS = Path(str(resources.files("clearhead.microscope"))) / "shipped" / f"{NAME}.json"
+DIGITS, SENTENCES = "digits", "sentences"
+MODELS = Path(str(resources.files("clearhead.models"))) / "shipped"
+FACTS = Path(str(resources.files("clearhead.microscope"))) / "shipped"
+
+# The page computes these when it opens, and compares the logits with PyTorch's.
+CHECKED_TEXTS = (
+    "The dog chased the ball because it was hungry.",
+    "the cat sat",
+    "the ball hit the car because it was round . which one ? the [mask] .",
+)
 
 
-def ready_page() -> str:
-    """The microscope for the shipped digit reader, as HTML.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShippedModel:
+    """A shipped model: its configuration, rounded weights, and PyTorch's results."""
 
-    Raises `CheckpointError` if the package's files do not belong together.
-    """
-    content = (MODEL / "model.safetensors").read_bytes()
-    facts = json.loads(FACTS.read_bytes())
-    saved = json.loads((MODEL / "config.json").read_bytes())
+    name: str
+    settings: Mapping[str, Any]
+    tensors: Mapping[str, ndarray]
+    facts: Mapping[str, Any]
+
+
+def read_shipped(name: str) -> ShippedModel:
+    """Read a shipped model and its results; raises `CheckpointError` if they do not match."""
+    folder, facts_file = MODELS / name, FACTS / f"{name}.json"
+    content = (folder / "model.safetensors").read_bytes()
+    facts = json.loads(facts_file.read_bytes())
+    saved = json.loads((folder / "config.json").read_bytes())
     if not sha256(content) == facts["sha256"] == saved["sha256"]:
         raise CheckpointError(
-            f"{FACTS} does not belong to the weights in {MODEL}; install the package again, or "
-            "make the file again: python -m clearhead.microscope.shipped"
+            f"{facts_file} does not belong to the weights in {folder}; install the package again, "
+            "or write the file again: python -m clearhead.microscope.shipped"
         )
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in saved["model"].items()
+    settings = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in saved["model"].items()
     }
-    return assemble(
-        ViTConfig(**settings),
-        rounded(read_tensors(content)),
-        name=NAME,
-        logits=facts["logits"],
-        accuracy=Accuracy(**facts["accuracy"]),
+    return ShippedModel(
+        name=name, settings=settings, tensors=rounded(read_tensors(content)), facts=facts
     )
 
 
-def measure() -> dict[str, object]:
-    """What is kept: logits of the examples, and accuracy of rounded and full weights on MNIST."""
+def measure_digits() -> dict[str, object]:
+    """Logits of the examples, and accuracy of rounded and full weights on MNIST's test set."""
     from clearhead.data import load_dataset
     from clearhead.inference import evaluate
-    from clearhead.microscope.reference import example_logits, rounded_model
-    from clearhead.models.build import load
-    from clearhead.models.vit import VisionTransformer
+    from clearhead.microscope._reference import example_logits, rounded_model
+    from clearhead.models import load
 
-    model = load(NAME, VisionTransformer)
+    model = load(DIGITS)
     digits = load_dataset("mnist", "test")
-    small = evaluate(rounded_model(model).float(), digits)
+    half = evaluate(rounded_model(model).float(), digits)
     full = evaluate(model, digits)
     return {
-        "sha256": sha256((MODEL / "model.safetensors").read_bytes()),
-        "accuracy": {"correct": small.correct, "total": small.total, "full": full.correct},
+        "sha256": _weights_digest(DIGITS),
+        "accuracy": {"correct": half.correct, "total": half.total, "full": full.correct},
         "logits": example_logits(model),
     }
 
 
+def measure_sentences() -> dict[str, object]:
+    """Logits of the last word of some texts, with the rounded weights."""
+    import torch
+
+    from clearhead.data import WordTokenizer
+    from clearhead.microscope._reference import rounded_model
+    from clearhead.models import load
+
+    model = rounded_model(load(SENTENCES))
+    tokenizer = WordTokenizer(model.config.vocabulary)
+    checks = []
+    for text in CHECKED_TEXTS:
+        with torch.no_grad():
+            logits = model(torch.tensor([tokenizer.encode(text).ids]))[0, -1]
+        checks.append({"text": text, "logits": [round(logit, 10) for logit in logits.tolist()]})
+    return {"sha256": _weights_digest(SENTENCES), "checks": checks}
+
+
+def _weights_digest(name: str) -> str:
+    return sha256((MODELS / name / "model.safetensors").read_bytes())
+
+
 if __name__ == "__main__":
-    for file, facts in ((FACTS, measure()), (sentences.FACTS, sentences.measure_text())):
+    for name, facts in ((DIGITS, measure_digits()), (SENTENCES, measure_sentences())):
+        file = FACTS / f"{name}.json"
         write_atomic(file, (json.dumps(facts, separators=(",", ":")) + "\n").encode())
         sys.stdout.write(f"wrote {file}\n")

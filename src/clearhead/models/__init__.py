@@ -3,7 +3,7 @@
 - `config`: configurations (without torch)
 - `layers`: patch embedding, positions, block, encoder, initialisation
 - `vit`: the Vision Transformer; `text`: the text Transformer; `baselines`: MLP and CNN
-- `pretrained`: saving, loading, the Hugging Face hub; `build`: `build` and `load`
+- `pretrained`: saving, loading, the Hugging Face hub; `_build`: `build` and `load`
 - `shipped/`: the weights that come with the package
 """
 

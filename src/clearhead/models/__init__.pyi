@@ -1,8 +1,11 @@
+from ._build import SHIPPED as SHIPPED
+from ._build import SHIPPED_TEXT as SHIPPED_TEXT
+from ._build import Model as Model
+from ._build import build as build
+from ._build import load as load
+from ._build import shipped_folder as shipped_folder
 from .baselines import ConvNet as ConvNet
 from .baselines import PatchMLP as PatchMLP
-from .build import Model as Model
-from .build import build as build
-from .build import load as load
 from .config import CNNConfig as CNNConfig
 from .config import ImageModelConfig as ImageModelConfig
 from .config import MLPConfig as MLPConfig

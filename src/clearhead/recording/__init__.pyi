@@ -1,3 +1,4 @@
+from ._capture import Layers as Layers
 from ._capture import capture as capture
 from ._capture import intervene as intervene
 from ._proof import Proof as Proof

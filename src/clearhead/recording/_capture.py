@@ -23,6 +23,7 @@ Change = Callable[[AttentionRecord], Float[Tensor, "*batch heads queries value_d
 class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a function
     """Record every attention computed inside the block, in any PyTorch model.
 
+    Example:
         with clearhead.capture() as recording:
             logits = model(images)
         recording["blocks.3.attn"].weights

@@ -113,9 +113,7 @@ class AttentionRecord:
     @property
     def applied_weights(self) -> Float[Tensor, "*batch heads queries keys"]:
         """The weights that multiply the values: after dropout and mixing of heads, if any."""
-        weights = self.weights
-        with interception_disabled(weights):
-            return run(self.post_softmax, weights)
+        return self.applied_weights_from(self.weights)
 
     def stages(
         self, *, batch: Index = None, heads: Index = None, queries: Index = None
@@ -179,6 +177,13 @@ class AttentionRecord:
         if self.is_causal:
             return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
         return self.attn_mask
+
+    def applied_weights_from(
+        self, weights: Float[Tensor, "*batch heads queries keys"]
+    ) -> Float[Tensor, "*batch heads queries keys"]:
+        """Other weights after dropout and mixing of heads, if any."""
+        with interception_disabled(weights):
+            return run(self.post_softmax, weights)
 
     def context_from(
         self, weights: Float[Tensor, "*batch heads queries keys"]

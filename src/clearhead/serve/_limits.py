@@ -1,15 +1,15 @@
-"""Limits on requests: concurrency, size and time of the body, deadline; counting responses."""
+"""Limits on requests: concurrency, size and time of the body, and the deadline."""
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Coroutine
 from math import ceil
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clearhead.serve.metrics import Metrics
 
@@ -17,9 +17,6 @@ T = TypeVar("T")
 
 BUSY = "the server is busy; try again after the seconds in Retry-After"
 MAX_RETRY_AFTER = 30
-OTHER = "other"
-HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
-CLOSE = (b"connection", b"close")
 
 
 class ConcurrencyLimit:
@@ -52,34 +49,6 @@ class ConcurrencyLimit:
     def _add(self, count: int) -> None:
         self.active += count
         self.metrics.in_progress.set(self.active)
-
-
-class Instrumented:
-    """The outermost ASGI application: counts responses and adds headers to all of them."""
-
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
-        """`routes` are counted by name, all other paths as one."""
-        self.app = app
-        self.metrics = metrics
-        self.routes = frozenset(routes)
-        self.draining = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        route = scope["path"] if scope["path"] in self.routes else OTHER
-
-        async def count_and_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self.metrics.requests.labels(route, message["status"]).inc()
-                extra = [*HEADERS, CLOSE] if self.draining else HEADERS
-                message["headers"] = [*message["headers"], *extra]
-            await send(message)
-
-        if scope["method"] == "HEAD":  # as GET; uvicorn sends no body
-            scope = {**scope, "method": "GET"}
-        await self.app(scope, receive, count_and_send)
 
 
 async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:

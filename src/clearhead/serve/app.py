@@ -1,6 +1,6 @@
 """The application: predictions, attention, metrics and the page; errors as JSON."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -15,11 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearhead.errors import ConfigError
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.serve._limits import ConcurrencyLimit, Instrumented
+from clearhead.serve._limits import ConcurrencyLimit
 from clearhead.serve._service import Service
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.metrics import CONTENT_TYPE
@@ -29,21 +30,44 @@ from clearhead.serve.schemas import PICTURE_BODY, Answer, Explanation, HeadWeigh
 PageOf = Callable[[ImageModel], str]
 
 CLIENT_DISCONNECTED = 499  # as in nginx's log; nobody receives it
+OTHER = "other"
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+CLOSE = (b"connection", b"close")
 PICTURE_ERRORS = (400, 408, 413, 422, 429, 500, 504)
 
 
-class Application(Instrumented):
-    """The ASGI application of one model."""
+class Application:
+    """The ASGI application of one model: counts all responses, and adds headers to them."""
 
-    def __init__(self, app: FastAPI, service: Service, routers: Sequence[APIRouter]) -> None:
-        routes = {r.path for router in routers for r in router.routes if isinstance(r, APIRoute)}
-        super().__init__(app, metrics=service.metrics, routes={*routes, "/openapi.json"})
+    def __init__(self, app: ASGIApp, service: Service, routes: Collection[str]) -> None:
+        """`routes` are counted by name, all other paths as one."""
+        self.app = app
         self.service = service
+        self.routes = routes
+        self.draining = False
 
     def drain(self) -> None:
         """From now on not ready, and every response is the last one of its connection."""
         self.service.is_ready = False
         self.draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        route = scope["path"] if scope["path"] in self.routes else OTHER
+
+        async def count_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.service.metrics.requests.labels(route, message["status"]).inc()
+                extra = [*HEADERS, CLOSE] if self.draining else HEADERS
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        if scope["method"] == "HEAD":  # as GET; uvicorn sends no body
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, count_and_send)
 
 
 def make_app(
@@ -92,7 +116,8 @@ def make_app(
     )
     for router in routers:
         app.include_router(router)
-    return Application(app, service, routers)
+    routes = {r.path for router in routers for r in router.routes if isinstance(r, APIRoute)}
+    return Application(app, service, {*routes, "/openapi.json"})
 
 
 def _picture_routes(service: Service) -> APIRouter:
@@ -138,7 +163,7 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
         `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
         """
         decoded, result = await service.process(request, "picture", explain=True)
-        if result.attention is None:  # never: it was asked for
+        if result.attention is None:  # never: `explain` requests it
             raise HTTPException(500, "the attention is missing")
         weights = result.attention[0]
         return Explanation(

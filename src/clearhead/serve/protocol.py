@@ -36,7 +36,7 @@ def protocol_routes(service: Service) -> APIRouter:
 
     @router.get("/v2/health/ready", responses=error_responses(400, 503))
     async def ready(response: Response) -> dict[str, bool]:
-        """Whether it accepts requests: from the end of its warm-up until it is told to stop."""
+        """Whether it accepts requests: from the end of its warm-up until it drains."""
         response.status_code = 200 if service.is_ready else 503
         return {"ready": service.is_ready}
 

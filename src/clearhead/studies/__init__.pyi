@@ -2,7 +2,6 @@ from ._panels import Curves as Curves
 from ._panels import Differences as Differences
 from ._panels import Image as Image
 from ._panels import Points as Points
-from .fit import fit as fit
 from .reporting.found import StudyReport as StudyReport
 from .reporting.found import report_studies as report_studies
 from .reporting.write import write_study_report as write_study_report

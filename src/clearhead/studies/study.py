@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from clearhead.errors import ConfigError, InputError
+from clearhead.studies.stats import share_interval
 from clearhead.studies.table import (
     Budget,
     Cell,
@@ -235,7 +236,8 @@ class Summary:
 
     Args:
         name: what is measured, with its unit
-        measure: a number, or a list of numbers whose means are given one by one
+        measure: a number; a list of numbers, whose means are given one by one; or True and False,
+            which are counted
         conditions: whose trials; all by default
         settings: settings that the trials must have
         by: "condition", or a setting, by which the trials are grouped
@@ -249,8 +251,13 @@ class Summary:
     by: str = "condition"
 
     def text(self, table: Table, labels: Mapping[str, str]) -> str:
-        """One line, such as "accuracy (%): ViT 93.1 (92.0 to 94.2, n = 12); CNN …"."""
+        """One line, such as "accuracy (%): ViT 93.1 (92.0 to 94.2, n = 12); CNN …".
+
+        Empty if no trial has the measure.
+        """
         rows = table.where(*self.conditions, **self.settings).having(self.measure)
+        if not rows:
+            return ""
         parts = [
             f"{labels.get(key, key) if self.by == 'condition' else f'{self.by} {key}'} "
             f"{_mean_and_range(group.values(self.measure))}"
@@ -314,13 +321,18 @@ class Study:
             raise ConfigError(
                 f"study {self.name}: at most {MAX_REMARKS} remarks, got {len(self.remarks)}"
             )
-        known = {condition for grid in self.grid for condition in grid.conditions}
+        known = self.conditions_in_grid
         for cell in self._cells():
             if cell.condition not in known:
                 raise ConfigError(
                     f"study {self.name}: no condition {cell.condition!r}; the grid has "
                     f"{', '.join(sorted(known))}"
                 )
+
+    @property
+    def conditions_in_grid(self) -> tuple[str, ...]:
+        """Names of all conditions, in the order of the grid."""
+        return tuple(dict.fromkeys(x for grid in self.grid for x in grid.conditions))
 
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
         """Every trial for these seeds."""
@@ -339,7 +351,8 @@ class Study:
     def text(self, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         """Remarks and summaries, one line each."""
         table = Table(outcomes)
-        return (*self.remarks, *(x.text(table, self.labels) for x in self.summaries))
+        lines = (x.text(table, self.labels) for x in self.summaries)
+        return (*self.remarks, *filter(None, lines))
 
     def figure(self, outcomes: Sequence[Outcome]) -> "Figure":
         """All panels in one figure."""
@@ -371,5 +384,8 @@ def _mean_and_range(values: Sequence[Any]) -> str:
     if isinstance(values[0], list | tuple):
         columns = zip(*values, strict=True)
         return ", ".join(f"{sum(column) / len(column):.3g}" for column in columns)
+    if isinstance(values[0], bool):
+        low, high = share_interval(sum(values), len(values))
+        return f"{sum(values)} of {len(values)} (95 % interval {low:.0%} to {high:.0%})"
     mean = sum(values) / len(values)
     return f"{mean:.4g} ({min(values):.4g} to {max(values):.4g}, n = {len(values)})"

@@ -19,7 +19,7 @@ from typing_extensions import TypeVar
 from clearhead.data import ImageDataset
 from clearhead.errors import CheckpointError, ConfigError, DivergenceError
 from clearhead.inference import check_dataset
-from clearhead.models.build import Model, build, load
+from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training.batches import ImageBatches, seed_of

@@ -5,26 +5,18 @@ The folder gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at t
 even by a kill, continues from its last checkpoint and ends with the same bits as one that was not.
 """
 
-import hashlib
 import inspect
 import json
-import shutil
-import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, cast
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from clearhead._atomic import write_atomic
 from clearhead.data import DownloadProgress, ImageDataset, split_dataset
-from clearhead.errors import CheckpointError, ConfigError, did_you_mean
+from clearhead.errors import ConfigError, did_you_mean
 from clearhead.inference import (
     Evaluation,
     PronounScore,
@@ -34,28 +26,19 @@ from clearhead.inference import (
     pronoun_scores,
     save_evaluation_plot,
 )
-from clearhead.models.build import Model
-from clearhead.models.pretrained import CONFIG, RUN, ImageModel
-from clearhead.training.checkpoint import LATEST
-from clearhead.training.config import (
-    RECIPES,
-    BaseTrainConfig,
-    TextTrainConfig,
-    TrainConfig,
-    sizes_for,
-)
-from clearhead.training.distributed import World, choose_device, is_first, join_world
-from clearhead.training.loop import Callback, TrainingState, fit
-from clearhead.training.texts import config_with_vocabulary, generate_texts
+from clearhead.models import Model
+from clearhead.models.pretrained import RUN, ImageModel
+from clearhead.models.text import TextTransformer
+from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
+from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig, sizes_for
+from clearhead.training.distributed import World, choose_device, join_world
+from clearhead.training.loop import TrainingState, fit
+from clearhead.training.texts import TextData, config_with_vocabulary, generate_texts
 
-CHECKPOINTS = "checkpoints"
-LOG = "log.jsonl"
 METRICS = "metrics.json"
 PICTURE = "digits.png"
 EVALUATION_BATCH = 1000
 TEST_FRACTION = 0.2
-
-ConfigT = TypeVar("ConfigT", bound=BaseTrainConfig)
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,6 +89,15 @@ class Trained:
     def __repr__(self) -> str:
         accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
         return f"Trained({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
+
+
+class Measured(NamedTuple):
+    """What is measured after a training: the contents of metrics.json, and a line for the card."""
+
+    metrics: dict[str, Any]
+    summary: str
+    evaluation: Evaluation | None = None
+    scores: tuple[PronounScore, ...] = ()
 
 
 def train(
@@ -161,7 +153,9 @@ def train(
     if isinstance(config, TextTrainConfig):
         if data is not None or root is not None:
             raise ConfigError("text models generate their sentences; leave out data and root")
-        return _train_on_texts(config_with_vocabulary(config), run, device, stop)
+        config = config_with_vocabulary(config)
+        texts = generate_texts(config)
+        return _train(config, texts, run, device, stop, lambda model, _: _measure_on_texts(model))
     if isinstance(data, str | Path):
         config, data = replace(config, data=str(data)), None
     train_set, test_set = _datasets(config, data, root, report)
@@ -175,7 +169,11 @@ def train(
         config = replace(config, model=fitted(config.model, train_set))
     check_dataset(train_set, config.model)
     check_dataset(test_set, config.model)
-    return _train_on_images(config, train_set, test_set, run, device, stop)
+
+    def measure(model: ImageModel, world: World) -> Measured:
+        return _measure_on_images(model, test_set, run.folder, world)
+
+    return _train(config, train_set, run, device, stop, measure)
 
 
 def configured(
@@ -251,20 +249,21 @@ def _datasets(
     )
 
 
-def _train_on_images(
-    config: TrainConfig,
-    train_set: ImageDataset,
-    test_set: ImageDataset,
-    run: "Run",
+def _train(
+    config: TrainConfig | TextTrainConfig,
+    data: ImageDataset | TextData,
+    run: Run,
     device: str,
     stop: Callable[[], bool] | None,
+    measure: Callable[[Any, World], Measured],
 ) -> Trained:
+    tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
+    kind = "images" if isinstance(data, ImageDataset) else "texts"
     with join_world(device) as world:
-        images = fingerprint(train_set.images, train_set.labels)
-        with run.open(config, {"images": images}, world):
-            state = fit(
-                config,
-                train_set,
+        with run.open(config, {kind: fingerprint(*tensors)}, world):
+            state: TrainingState[Any] = fit(
+                cast(Any, config),
+                cast(Any, data),
                 world=world,
                 checkpoints=run.folder / CHECKPOINTS,
                 stop=stop,
@@ -276,250 +275,39 @@ def _train_on_images(
             return trained
         if world.is_first:
             model.save_pretrained(run.folder)
-        evaluation = evaluate_together(model, test_set, world)
+        measured = measure(model, world)
         if world.is_first:
-            run.write_metrics({"config": asdict(config), "test": evaluation.to_dict()})
-            save_evaluation_plot(evaluation, test_set, run.folder / PICTURE)
-            low, high = evaluation.interval
+            metrics = {"config": asdict(config), **measured.metrics}
+            content = json.dumps(metrics, indent=2) + "\n"
+            write_atomic(run.folder / METRICS, content.encode())
             model.write_card(
                 run.folder,
-                f"{evaluation.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}), "
-                f"{evaluation.correct:,} of {evaluation.total:,} test images of {test_set.name}; "
-                f"`{METRICS}` has all measurements, `{RUN}` the settings of the training",
+                f"{measured.summary}; `{METRICS}` has all measurements, `{RUN}` the settings of "
+                "the training",
             )
-        return replace(trained, evaluation=evaluation)
+        return replace(trained, evaluation=measured.evaluation, scores=measured.scores)
 
 
-def _train_on_texts(
-    config: TextTrainConfig, run: "Run", device: str, stop: Callable[[], bool] | None
-) -> Trained:
-    with join_world(device) as world:
-        texts = generate_texts(config)
-        with run.open(config, {"texts": fingerprint(*vars(texts).values())}, world):
-            state = fit(
-                config,
-                texts,
-                world=world,
-                checkpoints=run.folder / CHECKPOINTS,
-                stop=stop,
-                callback=run,
-            )
-        model = state.result
-        trained = Trained(model, config, run.folder, state.step, state.total_steps)
-        if not trained.finished:
-            return trained
-        if world.is_first:
-            model.save_pretrained(run.folder)
-        scores = pronoun_scores(model.cpu())
-        if world.is_first:
-            score = main_score(scores)
-            run.write_metrics(
-                {
-                    "config": asdict(config),
-                    "test": score.to_dict(),
-                    "all": [score.to_dict() for score in scores],
-                }
-            )
-            model.write_card(
-                run.folder,
-                f"{score.accuracy:.2%}, {score.correct:,} of {score.total:,} pronouns: the "
-                "referent among two nouns that did not occur together in training, by place "
-                f"(chance: 50 %); `{METRICS}` has all measurements, `{RUN}` the settings of the "
-                "training",
-            )
-        return replace(trained, scores=scores)
+def _measure_on_images(
+    model: ImageModel, test_set: ImageDataset, out: Path, world: World
+) -> Measured:
+    evaluation = evaluate_together(model, test_set, world)
+    if world.is_first:
+        save_evaluation_plot(evaluation, test_set, out / PICTURE)
+    low, high = evaluation.interval
+    summary = (
+        f"{evaluation.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}), "
+        f"{evaluation.correct:,} of {evaluation.total:,} test images of {test_set.name}"
+    )
+    return Measured({"test": evaluation.to_dict()}, summary, evaluation=evaluation)
 
 
-def fingerprint(*tensors: Tensor) -> str:
-    """SHA-256 over tensors."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-class Run(Callback):
-    """The folder of a training, its log, and its progress on stderr.
-
-    On a terminal progress is one live line, elsewhere a line an epoch. In a training with several
-    processes only the first writes and prints.
-
-    Args:
-        folder: The folder.
-        restart: Whether to discard a training that it holds.
-        tensorboard: Whether to write a log for TensorBoard too.
-        progress: Whether to print.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        restart: bool = False,
-        tensorboard: bool = False,
-        progress: bool = True,
-    ) -> None:
-        self.folder = folder
-        self.silent = not is_first()
-        self.console = Console(file=sys.stderr, highlight=False, quiet=self.silent or not progress)
-        self._restart = restart
-        self._board = _open_board(folder) if tensorboard and not self.silent else None
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._description: dict[str, Any] = {}
-        self._batch_size, self._first_step, self._started = 1, 0, time.monotonic()
-
-    def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> "Run":
-        """Check that the folder is free or holds this very training; a context manager.
-
-        Args:
-            config: The settings.
-            data: The kind of the data, and its fingerprint.
-            world: The processes; those after the first wait for it.
-
-        Raises:
-            ConfigError: If the folder holds a training with other settings or data.
-        """
-        self._batch_size = config.batch_size
-        self._description = json.loads(json.dumps({"config": asdict(config), **data}))
-        if world.is_first:
-            if self._restart:
-                shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-                with suppress(OSError):
-                    (self.folder / RUN).unlink()
-            self._check_folder()
-        world.any(False)  # all wait until the folder is checked
-        return self
-
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        if self._board is not None:
-            self._board.close()
-
-    def remark_sizes(self, recipe: BaseTrainConfig, config: BaseTrainConfig, images: int) -> None:
-        """Print a line if batch size or epochs were adapted."""
-        if config != recipe:
-            self.on_message(
-                f"{images} images to train on: batch size {config.batch_size} and {config.epochs} "
-                f"epochs instead of {recipe.batch_size} and {recipe.epochs}; set batch_size and "
-                "epochs to change that"
-            )
-
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json."""
-        write_atomic(self.folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
-
-    def on_start(self, state: TrainingState[Any]) -> None:
-        """Write run.json and start the progress, once nothing has failed so far."""
-        self._first_step, self._started = state.step, time.monotonic()
-        if self.silent:
-            return
-        content = json.dumps(self._description, indent=2) + "\n"
-        write_atomic(self.folder / RUN, content.encode())
-        _drop_log_after(self.folder / LOG, state.step)
-        if self.console.is_terminal and not self.console.quiet and not state.finished:
-            self._bar = Progress(
-                TextColumn("{task.fields[text]}"),
-                BarColumn(),
-                TimeRemainingColumn(),
-                console=self.console,
-            )
-            self._task = self._bar.add_task(
-                "train", total=state.total_steps, completed=state.step, text="starting"
-            )
-            self._bar.start()
-
-    def on_message(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, soft_wrap=True)
-
-    def on_step(self, state: TrainingState[Any], loss: float) -> None:
-        """Update the live line."""
-        if self._bar is not None:
-            text = f"step {state.step:,}/{state.total_steps:,}  loss {loss:.3f}"
-            self._bar.update(self._task, completed=state.step, text=text)
-
-    def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """Print a line and append one to the log."""
-        if self.silent:
-            return
-        elapsed, done = time.monotonic() - self._started, state.step - self._first_step
-        rate = self._batch_size * done / elapsed
-        left = elapsed / done * (state.total_steps - state.step)
-        self.on_message(
-            f"epoch {metrics['epoch']:>3}/{metrics['epochs']}  loss {metrics['loss']:.4f}  "
-            f"training accuracy {metrics['accuracy']:.2%}  {rate:,.0f} examples/s  "
-            f"{minutes(left)} left"
-        )
-        line = {
-            "step": state.step,
-            **metrics,
-            "images_per_second": round(rate, 1),
-            "seconds": round(elapsed, 2),
-        }
-        with (self.folder / LOG).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        if self._board is not None:
-            for name in ("loss", "accuracy", "learning_rate"):
-                self._board.add_scalar(f"train/{name}", metrics[name], state.step)
-
-    def _check_folder(self) -> None:
-        path = self.folder / RUN
-        started = (self.folder / CHECKPOINTS / LATEST).exists() or (self.folder / CONFIG).exists()
-        if not path.exists() or not started:  # a start that failed leaves nothing to protect
-            return
-        try:
-            described = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} is damaged ({error}); restore it, or begin again with --restart"
-            ) from error
-        differing = sorted(_differences(described, self._description))
-        if differing:
-            raise ConfigError(
-                f"{self.folder} holds a training with other settings ({', '.join(differing)}); "
-                "choose another --out, or --restart to begin again there"
-            )
-
-
-def minutes(seconds: float) -> str:
-    """A duration as minutes:seconds."""
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            path
-            for key in old.keys() | new.keys()
-            for path in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [name]
-
-
-def _drop_log_after(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be done again, and a line that a kill cut off."""
-    kept: list[str] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-    path.write_text("".join(kept), encoding="utf-8")
-
-
-def _open_board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            "TensorBoard is not installed; pip install 'clearhead[tensorboard]'"
-        ) from error
-    return SummaryWriter(str(folder / "tensorboard"))
+def _measure_on_texts(model: TextTransformer) -> Measured:
+    scores = pronoun_scores(model.cpu())
+    main = main_score(scores)
+    summary = (
+        f"{main.accuracy:.2%}, {main.correct:,} of {main.total:,} pronouns: the referent among two "
+        "nouns that did not occur together in training, by place (chance: 50 %)"
+    )
+    metrics = {"test": main.to_dict(), "all": [score.to_dict() for score in scores]}
+    return Measured(metrics, summary, scores=scores)

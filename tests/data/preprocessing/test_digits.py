@@ -244,11 +244,6 @@ def test_several_digits_are_flagged(text: str) -> None:
     assert SEVERAL in read(printed(text, size=45)).warnings
 
 
-@pytest.mark.parametrize("digit", range(10))
-def test_one_digit_is_not_several(digit: int) -> None:
-    assert SEVERAL not in read(photographed(digit, "falling")).warnings
-
-
 def test_very_little_ink_is_flagged() -> None:
     canvas = Image.new("L", (28, 28))
     canvas.paste(255, (12, 12, 14, 17))

@@ -165,8 +165,7 @@ def _with_heif() -> tuple[str, ...]:
         import pillow_heif
     except ImportError as error:
         raise ImageError(
-            "this is a HEIC image: install pillow-heif (pip install 'clearhead[heic]'), or save "
-            "it as JPEG"
+            "this is a HEIC image: pip install pillow-heif, or save it as JPEG"
         ) from error
     pillow_heif.register_heif_opener()
     return ("HEIF", *FORMATS)

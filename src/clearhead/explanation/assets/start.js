@@ -72,7 +72,7 @@ element("theme").addEventListener("click", () => {
 
 makeHeads();
 render();
-element("seen")
+element("model-input")
   .decode()
   .catch(() => undefined)
   .then(render)

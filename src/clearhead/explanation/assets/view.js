@@ -122,7 +122,7 @@ function drawPhoto(canvas, layer, frames) {
   const height = (width * picture.height) / picture.width;
   const context = prepared(canvas, width, height);
   context.imageSmoothingEnabled = picture.width > width;
-  context.drawImage(element("seen"), 0, 0, width, height);
+  context.drawImage(element("model-input"), 0, 0, width, height);
   for (const [token, kind] of frames) {
     const patch = token - grid.prefix.length;
     if (patch < 0) continue;
@@ -139,7 +139,7 @@ function renderAgain() {
   const { width, height } = facts.picture;
   const context = prepared(canvas, INFLUENCE_WIDTH, (INFLUENCE_WIDTH * height) / width);
   context.imageSmoothingEnabled = width > INFLUENCE_WIDTH;
-  context.drawImage(element("seen"), 0, 0, INFLUENCE_WIDTH, (INFLUENCE_WIDTH * height) / width);
+  context.drawImage(element("model-input"), 0, 0, INFLUENCE_WIDTH, (INFLUENCE_WIDTH * height) / width);
 }
 
 function renderMatrix() {

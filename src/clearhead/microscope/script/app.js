@@ -1,9 +1,9 @@
-// The page itself: reads what the builder put in, makes the views, and shows the chosen one.
+// The entry point: parses the payload, creates the views, and shows the selected one.
 
 import { el, fill, setAttribute } from "./element.js";
 import { trainedSwitches } from "./experiments.js";
 import { buildModel, forward, lens } from "./model.js";
-import { buildTextModel, likeliest, readText, readTextConfig, wordLogits } from "./text.js";
+import { buildTextModel, likeliest, forwardText, readTextConfig, wordLogits } from "./text.js";
 import { encode } from "./words.js";
 import { readConfig } from "./config.js";
 import { normalize } from "./pixels.js";
@@ -15,9 +15,9 @@ import { createStore } from "./store.js";
 import { STRINGS } from "./strings.js";
 import { pictureOf } from "./views/pictures.js";
 import { createAbout } from "./views/about.js";
-import { createAnswer, createLens } from "./views/answer.js";
+import { createPrediction, createLens } from "./views/prediction.js";
 import { createCompare } from "./views/compare.js";
-import { createDraw, createSees } from "./views/digit.js";
+import { createDraw, createModelInput } from "./views/digit.js";
 import { createExplore } from "./views/explore.js";
 import { createHeader, createNotices } from "./views/header.js";
 import { createHeadsView } from "./views/heads.js";
@@ -26,7 +26,7 @@ import { createWalk } from "./views/walk.js";
 
 /** @typedef {import("./store.js").App} App */
 
-/** What is on the screen: made with the first frame. @type {((app: App) => void) | null} */
+/** Draws the page; created with the first frame. @type {((app: App) => void) | null} */
 let show = null;
 
 const payload = readPayload(document);
@@ -43,13 +43,13 @@ const app = createStore(model, textModel, payload, (current) => {
 Object.assign(globalThis, {
   clearhead: {
     ...{ app, model, forward, lens, normalize, rasterise, trainedSwitches, pictureOf, toSvg, toCsv },
-    ...{ textModel, readText, wordLogits, likeliest, encode },
+    ...{ textModel, forwardText, wordLogits, likeliest, encode },
   },
 });
 
-/** The first stop of the Tab key: past tabs, tools and canvas. @param {HTMLElement} panel */
+/** The first tab stop: a link that skips tabs, tools and canvas. @param {HTMLElement} panel */
 function skipLink(panel) {
-  /** @param {Event} event the address holds the state: it is not for the link to change */
+  /** @param {Event} event prevented, because the address holds the state */
   const skip = (event) => {
     event.preventDefault();
     panel.focus();
@@ -65,7 +65,7 @@ function skipLink(panel) {
 function createPage(current) {
   const header = createHeader(current);
   const notices = createNotices(current);
-  const rail = [createDraw(current), createSees(current), createAnswer(current), createLens(current)];
+  const rail = [createDraw(current), createModelInput(current), createPrediction(current), createLens(current)];
   const views = {
     walk: createWalk(current),
     explore: createExplore(current),
@@ -82,8 +82,8 @@ function createPage(current) {
   const root = document.getElementById("app");
   if (root) fill(root, skipLink(panel), header.element, notices.strip, desk);
   let shown = "";
-  return ({ state, drawing, late, settled, examples, reading }) => {
-    if (late) {
+  return ({ state, drawing, inkOnly, settled, examples, result }) => {
+    if (inkOnly) {
       rail[0].update();
       views.compare.updatePad();
       return;
@@ -100,7 +100,7 @@ function createPage(current) {
     views[state.tab].update();
     side.hidden = state.tab === "text";
     root?.classList.toggle("alone", side.hidden);
-    nothing.hidden = reading.run !== null || state.tab === "about" || state.tab === "text";
+    nothing.hidden = result.run !== null || state.tab === "about" || state.tab === "text";
     setAttribute(document.documentElement, "data-drawing", drawing || null);
     setAttribute(document.documentElement, "data-settled", (settled && examples.done) || null);
   };

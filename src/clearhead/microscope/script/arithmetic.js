@@ -2,12 +2,12 @@
 
 /** @typedef {{weight: Float64Array, bias: Float64Array | null}} Linear weight: outputs × inputs */
 
-const LAYER_NORM_EPS = 1e-6; // timm's, and so the models'
-const FAR = 2.5; // beyond it, erf's continued fraction is the shorter way
+const LAYER_NORM_EPS = 1e-6; // as in the models, and in timm
+const FAR = 2.5; // beyond it, the continued fraction of erf converges faster
 
 /**
- * x Wᵀ + b for every row of x. Blocks of four rows and two outputs: a number that was read serves
- * several products, which takes a third of the time of one product after the other.
+ * x Wᵀ + b for every row of x. Computed in blocks of four rows and two outputs: each number
+ * loaded is used in several products, which takes a third of the time.
  * @param {Float64Array} x
  * @param {number} rows
  * @param {Linear} layer
@@ -91,7 +91,7 @@ function oneProduct(x, row, inputs, weight, output, outputs, result) {
 }
 
 /**
- * Each row moved to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016).
+ * Layer normalisation of each row (Ba et al. 2016).
  * @param {Float64Array} x
  * @param {number} rows
  * @param {{weight: Float64Array, bias: Float64Array}} norm
@@ -173,7 +173,7 @@ export function softmax(values) {
 }
 
 /**
- * The largest difference between two arrays of the same length; NaN if a number is missing.
+ * The largest difference between two arrays of the same length; NaN if one holds NaN.
  * @param {ArrayLike<number>} x
  * @param {ArrayLike<number>} y
  */
@@ -189,7 +189,7 @@ export function largestDifference(x, y) {
   return largest;
 }
 
-/** The place of the largest value; the first of several. @param {ArrayLike<number>} values */
+/** The index of the largest value; the first of several. @param {ArrayLike<number>} values */
 export function argmax(values) {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;

@@ -1,8 +1,8 @@
-// Colours, the same in every view: cividis for shares, orange to blue for signed numbers.
+// Colours of all views: cividis for weights, orange to blue for signed numbers.
 
 /** @typedef {[number, number, number]} Colour red, green, blue, 0 to 255 */
 
-// Cividis (Nuñez, Anderton and Renslow 2018): read alike with and without colour blindness.
+// Cividis (Nuñez, Anderton and Renslow 2018): equally readable with colour blindness.
 const CIVIDIS = (
   "00224e 00285b 002e6a 053371 1a386f 273e6e 32436d 3b496c 434e6c 4b546c 535a6d " +
   "5a5f6e 61656f 686a71 6f7073 767676 7d7c78 848279 8c8878 938e78 9b9476 a39a74 " +
@@ -11,12 +11,12 @@ const CIVIDIS = (
   .split(" ")
   .map(fromHex);
 const SIGNED = ["b34700", "f7f4ef", "0063a6"].map(fromHex);
-const MOST_TIMES = 8; // the ends of the scale of multiples: an eighth and eight times
+const MAX_MULTIPLE = 8; // the scale of multiples goes from 1/8 to 8
 
 /** @typedef {"fixed" | "even" | "stretched"} ScaleMode */
 
 /**
- * A share from 0 to 1 on the fixed scale, which is steeper near 0: the colour of its square root.
+ * The colour of a share from 0 to 1 on the fixed scale, by its square root.
  * @param {number} share
  */
 export function shareColour(share) {
@@ -24,24 +24,24 @@ export function shareColour(share) {
 }
 
 /**
- * A weight in one of the three modes.
+ * The colour of a weight in one of the three modes.
  * @param {number} weight
  * @param {ScaleMode} mode
- * @param {number} even an even share
- * @param {number} largest of what is shown
+ * @param {number} even 1 / number of keys
+ * @param {number} largest weight shown
  */
 export function weightColour(weight, mode, even, largest) {
   if (mode === "even") return timesColour(weight / even);
   return shareColour(mode === "stretched" && largest > 0 ? weight / largest : weight);
 }
 
-/** A multiple of an even share: 1 in the middle, 8 and 1/8 at the ends. @param {number} times */
+/** The colour of a multiple of an even share: 1 in the middle, 1/8 and 8 at the ends. @param {number} times */
 export function timesColour(times) {
-  return onRamp(SIGNED, (Math.log2(times) / Math.log2(MOST_TIMES) + 1) / 2);
+  return onRamp(SIGNED, (Math.log2(times) / Math.log2(MAX_MULTIPLE) + 1) / 2);
 }
 
 /**
- * A number from -domain to domain.
+ * The colour of a number from -domain to domain.
  * @param {number} value
  * @param {number} domain
  */
@@ -50,7 +50,7 @@ export function signedColour(value, domain) {
 }
 
 /**
- * The next larger of 1, 2, 5, 10, 20, …: a domain that people can read.
+ * The next larger of 1, 2, 5, 10, 20, …, as the end of a scale.
  * @param {number} largest
  */
 export function roundDomain(largest) {
@@ -64,7 +64,7 @@ export function css([red, green, blue]) {
   return `rgb(${red}, ${green}, ${blue})`;
 }
 
-/** Whether black reads better than white on it (WCAG 2 relative luminance). @param {Colour} colour */
+/** Whether black has more contrast than white on it (WCAG 2 relative luminance). @param {Colour} colour */
 export function isLight(colour) {
   const [red, green, blue] = colour.map((value) => {
     const share = value / 255;

@@ -1,4 +1,4 @@
-// What a model is made of; the words of clearhead.models.config.
+// The configuration of a model, as in clearhead.models.config.
 
 /**
  * @typedef {Object} Config
@@ -17,14 +17,14 @@
  * @property {number} tokens
  * @property {"sqrt" | "none" | "learned" | number} attentionScale
  * @property {"learned" | "sincos" | "none"} posEmbed
- * @property {string[]} answers what the classes are called
+ * @property {string[]} classNames names of the classes
  * @property {number[]} mean
  * @property {number[]} std
- * @property {import("./text.js").TextConfig} text the text model beside this one
+ * @property {import("./text.js").TextConfig} text configuration of the text model
  */
 
 /**
- * The settings in the payload, with what follows from them.
+ * The settings in the payload, with derived sizes.
  * @param {import("./payload.js").Settings} settings
  * @param {import("./text.js").TextConfig} text
  * @returns {Config}
@@ -52,7 +52,7 @@ export function readConfig(settings, text) {
     numClasses: settings.num_classes,
     attentionScale: settings.attention_scale,
     posEmbed: settings.pos_embed,
-    answers: settings.class_names.length
+    classNames: settings.class_names.length
       ? settings.class_names
       : Array.from({ length: settings.num_classes }, (_, i) => String(i)),
     mean: settings.mean,
@@ -62,7 +62,7 @@ export function readConfig(settings, text) {
 }
 
 /**
- * The factor on the scores before any experiment (a learnt one is already in the queries).
+ * The factor on the scores without experiments; a learned one is already in the queries.
  * @param {Pick<Config, "attentionScale" | "headDim">} config
  */
 export function trainedScale({ attentionScale, headDim }) {

@@ -1,14 +1,14 @@
-// Elements of the page, made in one call.
+// Creates elements of the page in one call.
 
 /** @typedef {Node | string | null | undefined | false} Child */
 
 /**
- * @typedef {Object} Properties anything else is an attribute
- * @property {Record<string, (event: any) => void>} [on] listeners
+ * @typedef {Object} Properties all others are attributes
+ * @property {Record<string, (event: any) => void>} [on] event listeners
  */
 
 /**
- * An element with attributes, listeners and children; null, undefined and false are left out.
+ * Creates an element with attributes, event listeners and children, without null, undefined and false.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Properties & Record<string, any>} [properties]
@@ -33,7 +33,7 @@ export function fill(element, ...children) {
 }
 
 /**
- * Sets an attribute, or takes it away: null, undefined and false (which aria-* attributes spell out).
+ * Sets an attribute, or removes it for null, undefined and, except for aria-*, false.
  * @param {Element} element
  * @param {string} name
  * @param {any} value

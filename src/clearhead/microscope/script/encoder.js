@@ -1,8 +1,8 @@
-// The encoder's blocks, for patches and for words alike; as clearhead.models.block in Python.
+// The encoder's blocks, for patches and for words, as in clearhead.models.layers.
 
 import { added, gelu, layerNorm, linear } from "./arithmetic.js";
 import { trainedScale } from "./config.js";
-import { isRemoved, silencedIn } from "./experiments.js";
+import { isRemoved, maskedIn } from "./experiments.js";
 import { stages } from "./stages.js";
 
 /** @typedef {import("./arithmetic.js").Linear} Linear */
@@ -11,14 +11,14 @@ import { stages } from "./stages.js";
 /** @typedef {{weight: Float64Array, bias: Float64Array}} Norm */
 
 /**
- * @typedef {Object} Shape what a block has to know of its model
+ * @typedef {Object} Shape the sizes that a block needs
  * @property {number} tokens
  * @property {number} embedDim
  * @property {number} numHeads
  * @property {number} headDim
  * @property {number} hiddenDim of the MLP
  * @property {"sqrt" | "none" | "learned" | number} attentionScale
- * @property {boolean} [causal] whether a token hears those before it and itself alone
+ * @property {boolean} [causal] whether a token attends only to itself and earlier tokens
  */
 
 /**
@@ -26,7 +26,7 @@ import { stages } from "./stages.js";
  * @property {Norm} norm1
  * @property {Linear} qkv
  * @property {Linear} proj
- * @property {Float64Array | null} learnedScale one factor a head
+ * @property {Float64Array | null} learnedScale one factor per head
  * @property {Norm} norm2
  * @property {Linear} fc1
  * @property {Linear} fc2
@@ -35,13 +35,13 @@ import { stages } from "./stages.js";
 /**
  * @typedef {Object} LayerRun
  * @property {Float64Array} input tokens × embed_dim
- * @property {Float64Array} normed what queries, keys and values are made from
+ * @property {Float64Array} normed input of queries, keys and values
  * @property {Stages[]} heads
  * @property {Float64Array} concatenated the heads' contexts side by side
- * @property {Float64Array} projected their joint linear map W_O
- * @property {Float64Array} attended input + projected
- * @property {Float64Array} thought what the MLP adds
- * @property {Float64Array} output attended + thought
+ * @property {Float64Array} projected concatenated · W_O
+ * @property {Float64Array} afterAttention input + projected
+ * @property {Float64Array} mlpOutput output of the MLP
+ * @property {Float64Array} output afterAttention + mlpOutput
  */
 
 /**
@@ -60,7 +60,7 @@ export function readTensor(tensors, name) {
  * @param {Map<string, Float64Array>} tensors
  * @param {string} name
  */
-export function readBoth(tensors, name) {
+export function readLinear(tensors, name) {
   return { weight: readTensor(tensors, `${name}.weight`), bias: readTensor(tensors, `${name}.bias`) };
 }
 
@@ -73,13 +73,13 @@ export function readBlocks(tensors, depth) {
   return Array.from({ length: depth }, (_, layer) => {
     const block = `blocks.${layer}`;
     return {
-      norm1: readBoth(tensors, `${block}.norm1`),
-      qkv: readBoth(tensors, `${block}.attn.qkv`),
-      proj: readBoth(tensors, `${block}.attn.proj`),
+      norm1: readLinear(tensors, `${block}.norm1`),
+      qkv: readLinear(tensors, `${block}.attn.qkv`),
+      proj: readLinear(tensors, `${block}.attn.proj`),
       learnedScale: tensors.get(`${block}.attn.learned_scale`) ?? null,
-      norm2: readBoth(tensors, `${block}.norm2`),
-      fc1: readBoth(tensors, `${block}.mlp.fc1`),
-      fc2: readBoth(tensors, `${block}.mlp.fc2`),
+      norm2: readLinear(tensors, `${block}.norm2`),
+      fc1: readLinear(tensors, `${block}.mlp.fc1`),
+      fc2: readLinear(tensors, `${block}.mlp.fc2`),
     };
   });
 }
@@ -99,11 +99,11 @@ export function runBlock(block, input, shape, layer, switches) {
   const heads = attend(block, normed, shape, layer, switches);
   const concatenated = joined(heads, shape, layer, switches);
   const projected = linear(concatenated, tokens, block.proj, embedDim);
-  const attended = added(input, projected);
-  const hidden = linear(layerNorm(attended, tokens, block.norm2), tokens, block.fc1, hiddenDim);
-  const thought = linear(gelu(hidden), tokens, block.fc2, embedDim);
-  const output = added(attended, thought);
-  return { input, normed, heads, concatenated, projected, attended, thought, output };
+  const afterAttention = added(input, projected);
+  const hidden = linear(layerNorm(afterAttention, tokens, block.norm2), tokens, block.fc1, hiddenDim);
+  const mlpOutput = linear(gelu(hidden), tokens, block.fc2, embedDim);
+  const output = added(afterAttention, mlpOutput);
+  return { input, normed, heads, concatenated, projected, afterAttention, mlpOutput, output };
 }
 
 /**
@@ -123,14 +123,14 @@ function attend(block, normed, shape, layer, switches) {
       columns(qkv, 3 * embedDim, part * embedDim + head * headDim, headDim),
     );
     const factor = block.learnedScale === null ? 1 : block.learnedScale[head];
-    const asked = factor === 1 ? query : query.map((component) => component * factor);
-    const handed = changedValues(value, tokens, layer, switches);
-    return stages(asked, key, handed, tokens, scale, silencedIn(switches, layer, head), causal);
+    const scaledQuery = factor === 1 ? query : query.map((component) => component * factor);
+    const values = changedValues(value, tokens, layer, switches);
+    return stages(scaledQuery, key, values, tokens, scale, maskedIn(switches, layer, head), causal);
   });
 }
 
 /**
- * The heads' contexts side by side; zeros for a head that was removed.
+ * The heads' contexts side by side; zeros for a removed head.
  * @param {Stages[]} heads
  * @param {Shape} shape
  * @param {number} layer
@@ -149,7 +149,7 @@ function joined(heads, { tokens, embedDim, headDim }, layer, switches) {
 }
 
 /**
- * The values as they are, all zero, or each token's handed over by another one.
+ * The values: unchanged, all zero, or in reversed order of the tokens.
  * @param {Float64Array} value
  * @param {number} tokens
  * @param {number} layer

@@ -1,9 +1,9 @@
-// The example drawings, read once: the page's check of itself, and what heads do on the mean.
+// The example drawings, computed once: for the self-check, and for the mean measures of heads.
 
 import { largestDifference } from "./arithmetic.js";
 import { measureHead, meanMeasures } from "./measures.js";
 import { forward } from "./model.js";
-import { readText, wordLogits } from "./text.js";
+import { forwardText, wordLogits } from "./text.js";
 import { encode } from "./words.js";
 import { blankPatches } from "./patches.js";
 import { normalize } from "./pixels.js";
@@ -13,20 +13,20 @@ import { trainedSwitches } from "./experiments.js";
 /** @typedef {import("./model.js").Model} Model */
 /** @typedef {import("./model.js").Run} Run */
 /** @typedef {import("./measures.js").Measures} Measures */
-/** @typedef {{label: string, ink: Float64Array, blank: boolean[], run: Run}} ReadExample */
+/** @typedef {{label: string, ink: Float64Array, blank: boolean[], run: Run}} ExampleResult */
 
-const ALLOWED = 1e-5; // difference of a logit from PyTorch's
+const ALLOWED = 1e-5; // from PyTorch's logits
 
 /**
  * @typedef {Object} Examples
- * @property {ReadExample[]} read
- * @property {number} difference the largest of a logit from PyTorch's, so far; texts count too
+ * @property {ExampleResult[]} results
+ * @property {number} difference the largest from PyTorch's logits so far, of drawings and texts
  * @property {boolean} done
  * @property {boolean} failed
  */
 
 /**
- * The work in pieces, one example or text each.
+ * The work in pieces of one example or text.
  * @param {Model} model
  * @param {import("./text.js").TextModel} textModel
  * @param {import("./payload.js").Payload} payload
@@ -34,7 +34,7 @@ const ALLOWED = 1e-5; // difference of a logit from PyTorch's
  */
 export function planExamples(model, textModel, payload) {
   /** @type {Examples} */
-  const examples = { read: [], difference: 0, done: false, failed: false };
+  const examples = { results: [], difference: 0, done: false, failed: false };
   /** @param {ArrayLike<number>} logits @param {number[]} expected */
   const check = (logits, expected) => {
     const difference = largestDifference(logits, expected);
@@ -43,20 +43,20 @@ export function planExamples(model, textModel, payload) {
   };
   const texts = payload.text.checks.map(({ text, logits }) => () => {
     const { ids } = encode(text, textModel.placeOf);
-    check(wordLogits(textModel, readText(textModel, ids), ids.length - 1), logits);
+    check(wordLogits(textModel, forwardText(textModel, ids), ids.length - 1), logits);
   });
   const drawings = payload.examples.map(({ label, strokes }, i) => () => {
     const ink = rasterise(strokes, model.config.imageShape, true);
     const run = forward(model, normalize(ink, model.config), trainedSwitches(model.config));
-    examples.read.push({ label, ink, blank: blankPatches(ink, model.config), run });
+    examples.results.push({ label, ink, blank: blankPatches(ink, model.config), run });
     check(run.logits, payload.logits[i]);
-    examples.done = examples.read.length === payload.examples.length;
+    examples.done = examples.results.length === payload.examples.length;
   });
   return { examples, pieces: [...texts, ...drawings] };
 }
 
 /**
- * What one head does on the mean of the examples.
+ * The mean measures of one head over the examples.
  * @param {Examples} examples
  * @param {Model} model
  * @param {number} layer
@@ -65,15 +65,15 @@ export function planExamples(model, textModel, payload) {
  */
 export function usualMeasures(examples, model, layer, head) {
   return meanMeasures(
-    examples.read.map(({ run, blank }) =>
+    examples.results.map(({ run, blank }) =>
       measureHead(run.layers[layer].heads[head].weights, model.config, blank),
     ),
   );
 }
 
-/** The mean share of patches without ink. @param {Examples} examples */
-export function usualBlankShare({ read }) {
-  const shares = read.map(({ blank }) => blank.filter(Boolean).length / blank.length);
+/** The mean share of blank patches. @param {Examples} examples */
+export function usualBlankShare({ results }) {
+  const shares = results.map(({ blank }) => blank.filter(Boolean).length / blank.length);
   return shares.reduce((sum, share) => sum + share, 0) / shares.length;
 }
 
@@ -88,7 +88,7 @@ export function usualBlankShare({ read }) {
  */
 export function bestMatches(examples, model, layer, head, query, count) {
   const { config } = model;
-  const matches = examples.read.flatMap(({ label, ink, run }) => {
+  const matches = examples.results.flatMap(({ label, ink, run }) => {
     const { key } = run.layers[layer].heads[head];
     return Array.from({ length: config.patches }, (_, patch) => {
       const start = (patch + config.numPrefixTokens) * config.headDim;

@@ -1,28 +1,28 @@
-// The switches: what may be changed in the model, and what is changed now.
+// The switches of the experiments, and noise and shuffling of the input.
 
 /** @typedef {import("./config.js").Config} Config */
 
-/** @typedef {"head" | "layer" | "model"} Scope where an answerer is silenced */
+/** @typedef {"head" | "layer" | "model"} Scope where a key token is masked */
 
 /**
- * @typedef {Object} Silence tokens that may not answer; null means every layer, or every head
+ * @typedef {Object} Mask tokens that no query attends to; null is every layer, or every head
  * @property {number[]} tokens
  * @property {number | null} layer
  * @property {number | null} head
  */
 
 /**
- * @typedef {Object} Switches what the forward pass obeys
- * @property {number} temperature scores are divided by it, beside √d_k
+ * @typedef {Object} Switches settings of the forward pass
+ * @property {number} temperature divides the scores, in addition to √d_k
  * @property {boolean} positions
- * @property {number[]} removed heads, as layer · heads a layer + head
+ * @property {number[]} removed heads, as layer · headsPerLayer + head
  * @property {number} headsPerLayer
  * @property {{layer: number, mode: "trained" | "zero" | "reversed"}} values
- * @property {Silence} silence
+ * @property {Mask} mask
  */
 
 /**
- * The trained model, as it is.
+ * The switches of the unchanged model.
  * @param {{numHeads: number}} config
  * @returns {Switches}
  */
@@ -33,7 +33,7 @@ export function trainedSwitches(config) {
     removed: [],
     headsPerLayer: config.numHeads,
     values: { layer: 0, mode: "trained" },
-    silence: { tokens: [], layer: null, head: null },
+    mask: { tokens: [], layer: null, head: null },
   };
 }
 
@@ -47,24 +47,24 @@ export function isRemoved({ removed, headsPerLayer }, layer, head) {
 }
 
 /** @type {ReadonlySet<number>} */
-const NOBODY = new Set();
+const NONE = new Set();
 
 /**
- * The tokens that may not answer in this head.
+ * The tokens that no query attends to in this head.
  * @param {Switches} switches
  * @param {number} layer
  * @param {number} head
  * @returns {ReadonlySet<number>}
  */
-export function silencedIn({ silence }, layer, head) {
-  if (silence.tokens.length === 0) return NOBODY;
-  if (silence.layer !== null && silence.layer !== layer) return NOBODY;
-  if (silence.head !== null && silence.head !== head) return NOBODY;
-  return new Set(silence.tokens);
+export function maskedIn({ mask }, layer, head) {
+  if (mask.tokens.length === 0) return NONE;
+  if (mask.layer !== null && mask.layer !== layer) return NONE;
+  if (mask.head !== null && mask.head !== head) return NONE;
+  return new Set(mask.tokens);
 }
 
 /**
- * The temperature that takes √d_k away: T = 1/√d_k makes the factor on the scores 1.
+ * The temperature that cancels √d_k: with T = 1/√d_k the factor on the scores is 1.
  * @param {Config} config
  */
 export function unscaledTemperature({ headDim }) {
@@ -72,7 +72,7 @@ export function unscaledTemperature({ headDim }) {
 }
 
 /**
- * An order of the patches, the same for the same seed; 0 leaves them in place.
+ * An order of the patches, determined by the seed; 0 leaves them in place.
  * @param {number} count
  * @param {number} seed
  */
@@ -88,7 +88,7 @@ export function shuffledOrder(count, seed) {
 }
 
 /**
- * Ink with noise in some patches: normal, of the given deviation, kept within 0 … 1.
+ * Ink with normal noise of this deviation in some patches, clipped to 0 … 1.
  * @param {Float64Array} ink
  * @param {Config} config
  * @param {number[]} patches
@@ -98,7 +98,7 @@ export function noisy(ink, { imageShape, patchShape, grid }, patches, deviation)
   if (patches.length === 0 || deviation === 0) return ink;
   const random = randomNumbers(1);
   return ink.map((value, i) => {
-    const draw = normal(random); // for every pixel: the noise of one patch depends on no other
+    const draw = normal(random); // drawn for every pixel, so that the noise of a patch depends on no other patch
     const row = Math.floor(Math.floor(i / imageShape[1]) / patchShape[0]);
     const patch = row * grid[1] + Math.floor((i % imageShape[1]) / patchShape[1]);
     return patches.includes(patch) ? Math.min(1, Math.max(0, value + deviation * draw)) : value;
@@ -120,6 +120,6 @@ function randomNumbers(seed) {
     state = (state * 48271) % 2147483647;
     return (state - 1) / 2147483646;
   };
-  for (let i = 0; i < 3; i++) next(); // the first numbers of near seeds are alike
+  for (let i = 0; i < 3; i++) next(); // the first numbers of close seeds are similar
   return next;
 }

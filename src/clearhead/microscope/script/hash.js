@@ -1,9 +1,9 @@
-// The whole state, drawings included, as the part of the address after #: a link shows the same.
+// The whole state, with drawings, as the part of the address after #.
 
 import { strokesFromText, strokesToText } from "./strokes.js";
 import {
   FOCUSES,
-  LONGEST,
+  MAX_LENGTH,
   SCALE_MODES,
   SCOPES,
   STEPS,
@@ -17,7 +17,7 @@ import { STAGES } from "./stages.js";
 /** @typedef {import("./state.js").State} State */
 /** @typedef {import("./config.js").Config} Config */
 
-/** @typedef {{write: (value: any) => string, read: (text: string) => any}} Field read gives null for what it does not know */
+/** @typedef {{write: (value: any) => string, read: (text: string) => any}} Field read returns null for invalid text */
 
 /**
  * @param {Config} config
@@ -31,20 +31,20 @@ function fieldsOf(config) {
     focus: oneOf(FOCUSES),
     layer: whole(1, config.depth),
     head: whole(1, config.numHeads),
-    asker: whole(1, config.tokens),
-    answerer: whole(1, config.tokens),
+    queryToken: whole(1, config.tokens),
+    keyToken: whole(1, config.tokens),
     stage: oneOf(STAGES),
     scale: oneOf(SCALE_MODES),
-    listeners: truth,
+    attendedBy: truth,
     strokes: { write: strokesToText, read: strokesFromText },
     second: { write: strokesToText, read: strokesFromText },
     centred: truth,
-    temperature: number(TEMPERATURES.least, TEMPERATURES.most),
+    temperature: number(TEMPERATURES.min, TEMPERATURES.max),
     positions: truth,
     seed: whole(0, 999, 0),
     removed: several(heads),
     values: oneOf(VALUE_MODES),
-    silenced: several(config.tokens),
+    masked: several(config.tokens),
     scope: oneOf(SCOPES),
     noisyPatches: several(config.patches),
     noise: number(0, 1),
@@ -57,7 +57,7 @@ function fieldsOf(config) {
 }
 
 /**
- * What differs from the first state, as text for the address.
+ * The differences from the first state, as text for the address.
  * @param {State} state
  * @param {State} first
  * @param {Config} config
@@ -73,17 +73,17 @@ export function stateToHash(state, first, config) {
 }
 
 /**
- * The state that a text tells; what it does not tell, or tells wrongly, is as at first.
+ * The state in a text; missing and invalid parts have their first value.
  * @param {string} hash
  * @param {State} first
  * @param {Config} config
  * @returns {State}
  */
 export function stateFromHash(hash, first, config) {
-  const told = new URLSearchParams(hash.replace(/^#/, ""));
+  const params = new URLSearchParams(hash.replace(/^#/, ""));
   const changes = Object.entries(fieldsOf(config))
-    .filter(([name]) => told.has(name))
-    .map(([name, field]) => [name, field.read(told.get(name) ?? "")])
+    .filter(([name]) => params.has(name))
+    .map(([name, field]) => [name, field.read(params.get(name) ?? "")])
     .filter(([, value]) => value !== null);
   return { ...first, ...Object.fromEntries(changes) };
 }
@@ -92,7 +92,7 @@ const words = {
   /** @param {string} value */
   write: (value) => value,
   /** @param {string} text */
-  read: (text) => (text.length <= LONGEST ? text : null),
+  read: (text) => (text.length <= MAX_LENGTH ? text : null),
 };
 
 const truth = {
@@ -111,44 +111,44 @@ function oneOf(names) {
 }
 
 /**
- * A whole number; people count from 1, arrays from 0.
- * @param {number} least
- * @param {number} most
+ * An integer, counted from 1 in the address and from 0 in the state.
+ * @param {number} min
+ * @param {number} max
  * @param {number} offset
  * @returns {Field}
  */
-function whole(least, most, offset = 1) {
+function whole(min, max, offset = 1) {
   return {
     write: (value) => String(value + offset),
     read: (text) => {
       const value = /^\d{1,4}$/.test(text) ? Number(text) : NaN;
-      return value >= least && value <= most ? value - offset : null;
+      return value >= min && value <= max ? value - offset : null;
     },
   };
 }
 
 /**
- * @param {number} least
- * @param {number} most
+ * @param {number} min
+ * @param {number} max
  * @returns {Field}
  */
-function number(least, most) {
+function number(min, max) {
   return {
     write: (value) => String(value),
     read: (text) => {
       const value = /^[\d.]+$/.test(text) ? Number(text) : NaN;
-      return value >= least && value <= most ? value : null;
+      return value >= min && value <= max ? value : null;
     },
   };
 }
 
 /**
- * Numbers from 1 to `most`, each at most once.
- * @param {number} most
+ * Distinct integers from 1 to `max`.
+ * @param {number} max
  * @returns {Field}
  */
-function several(most) {
-  const one = whole(1, most);
+function several(max) {
+  const one = whole(1, max);
   return {
     write: (values) => [...values].sort((a, b) => a - b).map(one.write).join("."),
     read: (text) => {

@@ -1,6 +1,6 @@
-// Work that waits until the browser has nothing else to do.
+// Work that waits until the browser is idle.
 
-const ROOM = 8; // milliseconds that must be left for another piece
+const MIN_REMAINING = 8; // milliseconds for another piece
 
 /** @typedef {{timeRemaining: () => number}} Deadline */
 
@@ -17,7 +17,7 @@ export function whenIdle(pieces, rest) {
   const slice = (deadline) => {
     if (stopped) return;
     do pieces[next++]();
-    while (next < pieces.length && deadline.timeRemaining() > ROOM);
+    while (next < pieces.length && deadline.timeRemaining() > MIN_REMAINING);
     rest(next >= pieces.length);
     if (next < pieces.length) later(slice);
   };

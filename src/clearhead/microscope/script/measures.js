@@ -1,41 +1,41 @@
-// What a head does, in numbers; a name only where a number stands behind it.
+// Measures of a head's attention, and names by thresholds on them.
 
 import { placeOf } from "./patches.js";
 
 /** @typedef {import("./config.js").Config} Config */
 
 /**
- * @typedef {Object} Measures of one head, means over the askers
- * @property {number} entropy in bits; log2(tokens) is an even spread
- * @property {number} distance between patches, in patches, weighted by attention
- * @property {number} itself share of attention on the asker
+ * @typedef {Object} Measures of one head, means over the queries
+ * @property {number} entropy in bits; log2(tokens) for even weights
+ * @property {number} distance between query and key patch, in patches, weighted by attention
+ * @property {number} itself share of attention on the query token itself
  * @property {number} blank share of attention on blank patches
- * @property {number} shared the largest share of all attention that one token gets
+ * @property {number} shared the largest share of all attention on one token
  */
 
 /** @typedef {"itself" | "blank" | "shared" | "near" | "even" | "none"} Role */
 
-/** What a head must reach, on the mean of the example drawings, to be named. */
+/** Thresholds of the names, for means over the example drawings. */
 export const THRESHOLDS = { itself: 0.5, blankAbove: 0.3, shared: 0.5, near: 1, even: 0.95 };
 
 /**
  * @param {Float64Array} weights tokens × tokens
  * @param {Config} config
- * @param {boolean[]} blank which patches hold no ink
+ * @param {boolean[]} blank which patches are blank
  * @returns {Measures}
  */
 export function measureHead(weights, config, blank) {
   const { tokens, numPrefixTokens } = config;
   const received = new Float64Array(tokens);
   const sums = { entropy: 0, distance: 0, itself: 0, blank: 0 };
-  for (let asker = 0; asker < tokens; asker++) {
-    for (let answerer = 0; answerer < tokens; answerer++) {
-      const weight = weights[asker * tokens + answerer];
+  for (let queryToken = 0; queryToken < tokens; queryToken++) {
+    for (let keyToken = 0; keyToken < tokens; keyToken++) {
+      const weight = weights[queryToken * tokens + keyToken];
       if (weight > 0) sums.entropy -= weight * Math.log2(weight);
-      received[answerer] += weight / tokens;
-      if (answerer === asker) sums.itself += weight;
-      if (blank[answerer - numPrefixTokens]) sums.blank += weight;
-      sums.distance += weight * distanceBetween(asker, answerer, config);
+      received[keyToken] += weight / tokens;
+      if (keyToken === queryToken) sums.itself += weight;
+      if (blank[keyToken - numPrefixTokens]) sums.blank += weight;
+      sums.distance += weight * distanceBetween(queryToken, keyToken, config);
     }
   }
   return {
@@ -48,7 +48,7 @@ export function measureHead(weights, config, blank) {
 }
 
 /**
- * Means of measures, for instance over all examples.
+ * The means of several measures.
  * @param {Measures[]} list
  * @returns {Measures}
  */
@@ -65,7 +65,7 @@ export function meanMeasures(list) {
 }
 
 /**
- * The head's name by the thresholds above; "none" if it reaches none of them.
+ * The head's name by the thresholds above; "none" below all of them.
  * @param {Measures} measures
  * @param {Config} config
  * @param {number} blankShare mean share of patches that are blank
@@ -81,12 +81,12 @@ export function roleOf(measures, config, blankShare) {
 }
 
 /**
- * Between the middles of two patches, in patches; 0 to and from the class token.
- * @param {number} asker
- * @param {number} answerer
+ * Distance of the centres of two patches, in patches; 0 for the class token.
+ * @param {number} queryToken
+ * @param {number} keyToken
  * @param {Config} config
  */
-function distanceBetween(asker, answerer, config) {
-  const [from, to] = [placeOf(asker, config), placeOf(answerer, config)];
+function distanceBetween(queryToken, keyToken, config) {
+  const [from, to] = [placeOf(queryToken, config), placeOf(keyToken, config)];
   return from && to ? Math.hypot(from[0] - to[0], from[1] - to[1]) : 0;
 }

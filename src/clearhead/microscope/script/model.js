@@ -1,10 +1,10 @@
-// The Vision Transformer's forward pass, with everything it computes on the way kept.
+// The Vision Transformer's forward pass, with all intermediate results.
 //
 // Patches → tokens + positions → blocks → norm → mean (or class token) → one linear head
-// (Dosovitskiy et al. 2021, arXiv 2010.11929); as clearhead.models.vit in Python.
+// (Dosovitskiy et al. 2021, arXiv 2010.11929), as in clearhead.models.vit.
 
 import { added, layerNorm, linear, softmax } from "./arithmetic.js";
-import { readBlocks, readBoth, runBlock } from "./encoder.js";
+import { readBlocks, readLinear, runBlock } from "./encoder.js";
 import { cutPatches } from "./patches.js";
 
 /** @typedef {import("./arithmetic.js").Linear} Linear */
@@ -42,17 +42,17 @@ import { cutPatches } from "./patches.js";
 export function buildModel(config, tensors) {
   return {
     config,
-    patchEmbed: readBoth(tensors, "patch_embed.proj"),
+    patchEmbed: readLinear(tensors, "patch_embed.proj"),
     classToken: tensors.get("cls_token") ?? null,
     positions: tensors.get("pos_embed") ?? null,
     blocks: readBlocks(tensors, config.depth),
-    norm: readBoth(tensors, "norm"),
-    head: readBoth(tensors, "head"),
+    norm: readLinear(tensors, "norm"),
+    head: readLinear(tensors, "head"),
   };
 }
 
 /**
- * Everything the model computes for one image.
+ * The forward pass of one image, with all intermediate results.
  * @param {Model} model
  * @param {Float64Array} pixels normalised, channel by channel
  * @param {Switches} switches
@@ -67,7 +67,7 @@ export function forward(model, pixels, switches) {
 }
 
 /**
- * The same where nothing changes before a layer: the layers before it are those of `run`.
+ * The forward pass from a layer on; earlier layers are taken from `run`.
  * @param {Model} model
  * @param {Run} run
  * @param {number} layer
@@ -81,8 +81,8 @@ export function forwardFrom(model, run, layer, switches) {
 /**
  * @param {Model} model
  * @param {Pick<Run, "pixels" | "patchTokens">} start
- * @param {LayerRun[]} layers those that are known, to which the others are added
- * @param {Float64Array} tokens that enter the next one
+ * @param {LayerRun[]} layers the layers so far; the others are appended
+ * @param {Float64Array} tokens input of the next layer
  * @param {Switches} switches
  * @returns {Run}
  */
@@ -98,7 +98,7 @@ function onwards(model, { pixels, patchTokens }, layers, tokens, switches) {
 }
 
 /**
- * The head applied after every layer, 0 (the tokens that enter) to the last: probabilities.
+ * Probabilities from the classifier applied after every layer; 0 is the input of the first.
  * (nostalgebraist 2020, "interpreting GPT: the logit lens".)
  * @param {Model} model
  * @param {Run} run
@@ -114,7 +114,7 @@ export function lens(model, run) {
 }
 
 /**
- * The tokens that enter the first block: patches, class token if any, and positions.
+ * The input of the first block: patches, class token if any, and positions.
  * @param {Model} model
  * @param {Float64Array} patchTokens
  * @param {Switches} switches
@@ -125,7 +125,7 @@ function embedded({ classToken, positions }, patchTokens, switches) {
 }
 
 /**
- * One vector an image: the mean of the tokens, or the class token.
+ * The pooled vector: the mean of the tokens, or the class token.
  * @param {Float64Array} normed
  * @param {Config} config
  */

@@ -1,10 +1,10 @@
-// Numbers as people read them.
+// Formatted numbers.
 
 const NARROW_SPACE = "\u202f";
 const MINUS = "\u2212";
-const LEAST = 0.00095; // per cent: anything smaller is written by its power
+const MIN = 0.00095; // per cent: smaller numbers are written with a power of ten
 
-/** A share in per cent, with two digits that count: 41 %, 6.2 %, 0.62 %, 0.062 %. @param {number} share */
+/** A share in per cent, with two significant digits: 41 %, 6.2 %, 0.62 %, 0.062 %. @param {number} share */
 export function percent(share) {
   return `${percentDigits(share)}${NARROW_SPACE}%`;
 }
@@ -13,8 +13,8 @@ export function percent(share) {
 function percentDigits(share) {
   const hundredths = share * 100;
   if (hundredths >= 9.95 || hundredths === 0) return hundredths.toFixed(0);
-  if (hundredths < LEAST) return scientific(hundredths, 0);
-  const digits = [0.995, 0.0995, 0.00995].findIndex((least) => hundredths >= least);
+  if (hundredths < MIN) return scientific(hundredths, 0);
+  const digits = [0.995, 0.0995, 0.00995].findIndex((limit) => hundredths >= limit);
   return hundredths.toFixed(digits < 0 ? 4 : digits + 1);
 }
 
@@ -36,7 +36,7 @@ export function points(difference) {
 }
 
 /**
- * With so many digits after the point and a real minus sign.
+ * With this many decimals and a typographic minus sign.
  * @param {number} value
  * @param {number} digits
  */
@@ -52,7 +52,7 @@ export function multiple(times) {
   return `${times.toFixed(times < 0.095 ? 2 : 1)}×`;
 }
 
-/** A tiny number by its power: 4.0 × 10⁻¹¹. @param {number} value @param {number} digits after the point */
+/** With a power of ten: 4.0 × 10⁻¹¹. @param {number} value @param {number} digits decimals */
 export function scientific(value, digits = 1) {
   if (value === 0) return "0";
   if (!Number.isFinite(value)) return "not a number";

@@ -1,8 +1,8 @@
-// An image as a sequence: cut into patches that do not overlap; and what a token is called.
+// An image as a sequence of patches that do not overlap.
 
 /** @typedef {import("./config.js").Config} Config */
 
-const BLANK = 0.005; // mean ink below which a patch counts as blank paper
+const BLANK = 0.005; // mean ink below which a patch counts as blank
 
 /**
  * Patches row by row, each flattened as (channel, row, column).
@@ -27,7 +27,7 @@ export function cutPatches(pixels, { imageShape, patchShape, grid, inChannels })
 }
 
 /**
- * The ink of one channel with its patches in another order: place i shows patch order[i].
+ * The ink of one channel with reordered patches: place i has patch order[i].
  * @param {Float64Array} ink
  * @param {Config} config
  * @param {number[]} order
@@ -52,7 +52,7 @@ export function reorderPatches(ink, config, order) {
 }
 
 /**
- * Which patches hold (almost) no ink.
+ * Which patches hold almost no ink.
  * @param {Float64Array} ink one channel, 0 to 1
  * @param {Config} config
  * @returns {boolean[]}

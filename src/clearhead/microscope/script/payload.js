@@ -1,7 +1,7 @@
-// What the builder put into the page, beside the script: one block of JSON, one of base64.
+// The page's data: one block of JSON, and weights in base64.
 
 /**
- * @typedef {Object} Settings a ViTConfig as Python saves it
+ * @typedef {Object} Settings a ViTConfig in JSON
  * @property {number | [number, number]} image_size
  * @property {number | [number, number]} patch_size
  * @property {number} in_channels
@@ -19,7 +19,7 @@
  */
 
 /**
- * @typedef {Object} TextSettings a TextConfig as Python saves it
+ * @typedef {Object} TextSettings a TextConfig in JSON
  * @property {string[]} vocabulary
  * @property {number} context_length
  * @property {number} embed_dim
@@ -31,7 +31,7 @@
  */
 
 /**
- * @typedef {Object} TextPart the text model that comes with the page
+ * @typedef {Object} TextPart the page's text model
  * @property {string} name
  * @property {TextSettings} settings
  * @property {import("./weights.js").TensorName[]} tensors
@@ -40,11 +40,11 @@
 
 /**
  * @typedef {Object} Payload
- * @property {string} name what the model is called
+ * @property {string} name of the model
  * @property {string} version of Clearhead
  * @property {Settings} settings
  * @property {import("./weights.js").TensorName[]} tensors
- * @property {{label: string, strokes: import("./strokes.js").Stroke[]}[]} examples drawings that come with the page
+ * @property {{label: string, strokes: import("./strokes.js").Stroke[]}[]} examples example drawings
  * @property {number[][]} logits of the examples, by PyTorch in double precision
  * @property {TextPart} text
  * @property {{correct: number, total: number, full: number} | null} accuracy with rounded weights

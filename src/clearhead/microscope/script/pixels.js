@@ -1,9 +1,9 @@
-// Ink to what a model sees; as clearhead.data.augment.
+// Ink to model input, as in clearhead.data.augment.
 
 /** @typedef {import("./config.js").Config} Config */
 
 /**
- * (x - mean) / std in every channel; drawn ink is grey, the same in all of them.
+ * (x - mean) / std in every channel; drawn ink is grey, equal in all channels.
  * @param {Float64Array} ink 0 to 1
  * @param {Config} config
  */

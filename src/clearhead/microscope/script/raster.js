@@ -1,8 +1,8 @@
-// Strokes to pixels as in MNIST; the same function as clearhead.data.pictures.strokes in Python.
+// Strokes to pixels as in MNIST, as in clearhead.data.preprocessing.strokes.
 //
-// The long side of the ink's box becomes 20 of 28 pixels, and whole pixels move it until its centre
-// of mass is in the middle. A round pen, 8 × 8 samples a pixel. The browser's own drawing is not
-// used: its filters differ.
+// The longer side of the ink's box becomes 20 of 28 pixels, and the ink is moved by whole pixels until
+// its centre of mass is in the middle. The pen is round; a pixel has 8 × 8 samples. The canvas of the
+// browser is not used, because its filters differ.
 
 import { CANVAS, boxOf } from "./strokes.js";
 
@@ -10,9 +10,9 @@ import { CANVAS, boxOf } from "./strokes.js";
 /** @typedef {import("./strokes.js").Point} Point */
 /** @typedef {[number, number]} Size height and width in pixels */
 
-const SAMPLES = 8; // a pixel, along each axis
+const SAMPLES = 8; // per pixel and axis
 const INK_SHARE = 20 / 28;
-const PEN_SHARE = 2.6 / 28; // gives MNIST's mean ink
+const PEN_SHARE = 2.6 / 28; // matches MNIST's mean ink
 
 /**
  * Ink from 0 to 1 in every pixel, row by row.
@@ -48,7 +48,7 @@ function moved(strokes, origin, scale, margin) {
 }
 
 /**
- * The share of each pixel's samples that lie under the pen.
+ * The share of each pixel's samples under the pen.
  * @param {Stroke[]} strokes
  * @param {number} pen
  * @param {Size} size
@@ -111,7 +111,7 @@ function samplesNear(start, end, radius, count) {
 }
 
 /**
- * Moved by whole pixels to the middle, as far as all the ink stays on the image.
+ * Moved by whole pixels to the middle, as far as all ink stays in the image.
  * @param {Float64Array} ink
  * @param {Size} size
  */

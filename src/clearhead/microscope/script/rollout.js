@@ -1,25 +1,25 @@
-// Two summaries of attention over the image: the last layer's, and rollout through all layers.
+// Two attention maps of the image: the last layer's, and rollout through all layers.
 
 /** @typedef {import("./config.js").Config} Config */
 /** @typedef {import("./model.js").Run} Run */
 
 /**
- * How much each token reaches the pooled answer, if attention alone counted: in every layer the mean
- * of the heads and the residual path, half each, multiplied (Abnar and Zuidema 2020, "attention
- * rollout"). Sums to 1 over all tokens.
+ * Attention rollout: how much each token contributes to the pooled output by attention alone. In every
+ * layer, the mean of the heads and the identity are averaged; the layers are multiplied (Abnar and
+ * Zuidema 2020). Sums to 1 over all tokens.
  * @param {Run} run
  * @param {Config} config
  */
 export function rollout(run, config) {
   const { tokens } = config;
-  let flow = askersOf(config);
+  let flow = queriesOf(config);
   for (const layer of [...run.layers].reverse()) {
     const mean = meanOfHeads(layer.heads.map((head) => head.weights));
     const next = new Float64Array(tokens);
-    for (let asker = 0; asker < tokens; asker++) {
-      next[asker] += flow[asker] / 2;
-      for (let answerer = 0; answerer < tokens; answerer++) {
-        next[answerer] += (flow[asker] * mean[asker * tokens + answerer]) / 2;
+    for (let queryToken = 0; queryToken < tokens; queryToken++) {
+      next[queryToken] += flow[queryToken] / 2;
+      for (let keyToken = 0; keyToken < tokens; keyToken++) {
+        next[keyToken] += (flow[queryToken] * mean[queryToken * tokens + keyToken]) / 2;
       }
     }
     flow = next;
@@ -28,25 +28,25 @@ export function rollout(run, config) {
 }
 
 /**
- * How much each token is attended to in the last layer, on the mean of heads and askers.
+ * The last layer's attention to each token, as the mean over heads and queries.
  * @param {Run} run
  * @param {Config} config
  */
 export function lastLayer(run, config) {
   const { tokens } = config;
   const mean = meanOfHeads(run.layers[run.layers.length - 1].heads.map((head) => head.weights));
-  const askers = askersOf(config);
-  return Float64Array.from({ length: tokens }, (_, answerer) =>
-    askers.reduce((sum, share, asker) => sum + share * mean[asker * tokens + answerer], 0),
+  const queries = queriesOf(config);
+  return Float64Array.from({ length: tokens }, (_, keyToken) =>
+    queries.reduce((sum, share, queryToken) => sum + share * mean[queryToken * tokens + keyToken], 0),
   );
 }
 
-/** Whose row leads to the answer: the class token's, or all alike. @param {Config} config */
-function askersOf({ tokens, numPrefixTokens }) {
-  const askers = new Float64Array(tokens);
-  if (numPrefixTokens > 0) askers[0] = 1;
-  else askers.fill(1 / tokens);
-  return askers;
+/** The rows that are pooled: the class token's, or all. @param {Config} config */
+function queriesOf({ tokens, numPrefixTokens }) {
+  const queries = new Float64Array(tokens);
+  if (numPrefixTokens > 0) queries[0] = 1;
+  else queries.fill(1 / tokens);
+  return queries;
 }
 
 /** @param {Float64Array[]} heads */

@@ -1,4 +1,4 @@
-// Pictures and tables as files: SVG, PNG and CSV, each with all that is needed to read it.
+// Pictures and tables as SVG, PNG and CSV files, with their settings.
 
 import { css, isLight } from "./colours.js";
 import { STRINGS } from "./strings.js";
@@ -9,14 +9,14 @@ import { STRINGS } from "./strings.js";
 const [INK, PAPER] = ["#14181f", "#ffffff"];
 const CELL = 22;
 const MARGIN = 24;
-const ASKER = "#d0006f"; // of no scale: seen on every colour of a cell
-const LONGEST = 30; // letters of a name; the cell's title and the CSV hold all
+const QUERY_FRAME = "#d0006f"; // in no colour scale, visible on every cell
+const MAX_LENGTH = 30; // letters of a name; the cell's title and the CSV have the whole name
 const LETTER = 6; // pixels of a letter beside a panel
 const LINE = 18;
-const SMALL_CELL = 9; // where there are many panels
+const SMALL_CELL = 9; // with many panels
 const BAR = { width: 240, height: 12, above: 14, whole: 56, apart: 80 }; // of a scale: pixels
 const STOPS = 16; // of a scale's ramp
-const SHARPNESS = 2; // pixels of the PNG for one of the SVG
+const SHARPNESS = 2; // pixels of the PNG per unit of the SVG
 
 /**
  * @param {Picture} picture
@@ -53,15 +53,15 @@ export function toSvg({ title, facts, panels, columns, scales }) {
 }
 
 /**
- * One line for each number: panel, asker, answerer, value; the facts as comments before.
+ * One line per number: panel, query token, key token, value; settings as comments before them.
  * @param {Picture} picture
  */
 export function toCsv({ title, facts, panels }) {
-  const axes = panels.map((panel) => panel.axes ?? [STRINGS.export.asker, STRINGS.export.answerer]);
+  const axes = panels.map((panel) => panel.axes ?? [STRINGS.export.queryToken, STRINGS.export.keyToken]);
   const [first, second] = new Set(axes.map(String)).size === 1 ? axes[0] : STRINGS.export.axes;
   const head = [title, ...facts.map(([name, value]) => `${name}: ${value}`)].map((line) => `# ${line}`);
   const lines = panels.flatMap(({ name, rows, columns, values }) => {
-    const [down, across] = [rows, columns].map(toldApart);
+    const [down, across] = [rows, columns].map(distinct);
     return Array.from(values, (value, i) => {
       const [row, column] = [down[Math.floor(i / across.length)], across[i % across.length]];
       return [quoted(name), inCell(row), inCell(column), String(value)].join(",");
@@ -70,8 +70,8 @@ export function toCsv({ title, facts, panels }) {
   return [...head, `panel,${first},${second},${STRINGS.export.value}`, ...lines, ""].join("\r\n");
 }
 
-/** Names that stand twice get their numbers. @param {string[]} names */
-function toldApart(names) {
+/** Names that occur twice get their positions. @param {string[]} names */
+function distinct(names) {
   return new Set(names).size < names.length ? names.map((one, i) => `${one} (${i + 1})`) : names;
 }
 
@@ -115,7 +115,7 @@ function save(name, content) {
 }
 
 /**
- * The room of a panel with its names and the margin after it.
+ * The size of a panel with names and margin.
  * @param {Panel} panel
  * @param {number} usual side of a cell
  */
@@ -133,7 +133,7 @@ function sizeOf({ rows, columns, cell: own }, usual) {
  * @param {number} top
  * @param {number} usual side of a cell
  */
-function panelSvg({ name, rows, columns, values, colourOf, textOf, asker, cell: own }, left, top, usual) {
+function panelSvg({ name, rows, columns, values, colourOf, textOf, queryToken, cell: own }, left, top, usual) {
   const cell = own ?? usual;
   const count = columns.length;
   const start = [left + roomFor(rows), top + LINE + roomFor(columns) - MARGIN / 2];
@@ -141,10 +141,10 @@ function panelSvg({ name, rows, columns, values, colourOf, textOf, asker, cell: 
     const [row, column] = [Math.floor(i / count), i % count];
     const [x, y] = [start[0] + column * cell, start[1] + row * cell];
     const colour = colourOf(value);
-    const said = `<title>${escaped(`${rows[row]} → ${columns[column]}: ${value}`)}</title>`;
+    const title = `<title>${escaped(`${rows[row]} → ${columns[column]}: ${value}`)}</title>`;
     const words = cell < CELL ? "" : (textOf?.(value) ?? "");
     return {
-      rect: `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colour)}">${said}</rect>`,
+      rect: `<rect x="${x}" y="${y}" width="${cell}" height="${cell}" fill="${css(colour)}">${title}</rect>`,
       words: words && text(x + 0.5 * cell, y + 0.68 * cell, words, "9px", "middle", isLight(colour) ? INK : PAPER),
     };
   });
@@ -159,23 +159,23 @@ function panelSvg({ name, rows, columns, values, colourOf, textOf, asker, cell: 
     ...drawn.map(({ words }) => words),
     ...(cell < CELL ? [] : marks),
     "</g>",
-    asker === undefined ? "" : askerSvg(start[0], start[1] + asker * cell, count * cell, cell),
+    queryToken === undefined ? "" : queryFrame(start[0], start[1] + queryToken * cell, count * cell, cell),
   ].join("");
 }
 
 /**
- * A frame around the asker's row.
+ * A frame around the query token's row.
  * @param {number} x
  * @param {number} y
  * @param {number} wide
  * @param {number} high
  */
-function askerSvg(x, y, wide, high) {
-  return `<path d="M${x} ${y}h${wide}v${high}h${-wide}z" fill="none" stroke="${ASKER}" stroke-width="2"/>`;
+function queryFrame(x, y, wide, high) {
+  return `<path d="M${x} ${y}h${wide}v${high}h${-wide}z" fill="none" stroke="${QUERY_FRAME}" stroke-width="2"/>`;
 }
 
 /**
- * The ramp, its marks under it, its note beside them.
+ * The ramp, with its marks and its note.
  * @param {import("./scales.js").Scale} scale
  * @param {string} id
  * @param {number} left
@@ -195,14 +195,14 @@ function scaleSvg({ colourAt, marks, note }, id, left, top) {
   ].join("");
 }
 
-/** How much room the names of rows and columns need. @param {readonly string[]} names */
+/** The width that the names of rows and columns need. @param {readonly string[]} names */
 function roomFor(names) {
   return Math.max(MARGIN, LETTER * Math.max(...names.map((name) => shortened(name).length)) + 10);
 }
 
 /** @param {string} name */
 function shortened(name) {
-  return name.length > LONGEST ? `${name.slice(0, LONGEST - 1)}…` : name;
+  return name.length > MAX_LENGTH ? `${name.slice(0, MAX_LENGTH - 1)}…` : name;
 }
 
 /** @param {number[]} numbers */
@@ -211,7 +211,7 @@ function sumOf(numbers) {
 }
 
 /**
- * The name of a column; a long one stands upright.
+ * The name of a column; a long one is rotated.
  * @param {number} x
  * @param {number} y
  * @param {string} mark
@@ -239,7 +239,7 @@ function escaped(words) {
   return words.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
-/** As it is, unless a comma or a quote would be taken for CSV's own. @param {string} words */
+/** Quoted where it has a comma or a quote. @param {string} words */
 function inCell(words) {
   return /[",]/.test(words) ? quoted(words) : words;
 }

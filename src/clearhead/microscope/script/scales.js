@@ -1,4 +1,4 @@
-// What colours mean: a ramp, marks along it and a note; drawn on the page and in saved pictures.
+// Colour scales, for the page and for saved pictures: a ramp, marks and a note.
 
 import { roundDomain, shareColour, signedColour, timesColour } from "./colours.js";
 import { decimal, percent } from "./numbers.js";
@@ -11,15 +11,15 @@ import { STRINGS } from "./strings.js";
  * @property {(place: number) => import("./colours.js").Colour} colourAt
  * @property {Mark[]} marks
  * @property {string} note
- * @property {boolean} warning whether the note says that colours differ from picture to picture
+ * @property {boolean} warning whether colours differ from picture to picture
  */
 
-const WRITTEN = 1.6; // weights of so many even shares are written into their cells
+const WRITTEN = 1.6; // weights above this multiple of an even share are written into their cells
 
 /**
  * @param {import("./colours.js").ScaleMode} mode
- * @param {number} even an even share
- * @param {number} largest of what is shown
+ * @param {number} even 1 / number of keys
+ * @param {number} largest weight shown
  * @returns {Scale}
  */
 export function weightScale(mode, even, largest) {
@@ -44,7 +44,7 @@ export function weightScale(mode, even, largest) {
 }
 
 /**
- * @param {number} domain the largest number, either way
+ * @param {number} domain the largest absolute value
  * @param {string} note
  * @returns {Scale}
  */
@@ -70,9 +70,9 @@ export function scoreDomain({ scores, scaled }) {
 }
 
 /**
- * What stands in a weight's cell: its per cent, or nothing if it is no more than most.
+ * The text in a weight's cell: its per cent if it is large, else nothing.
  * @param {number} weight
- * @param {number} even an even share
+ * @param {number} even 1 / number of keys
  */
 export function writtenWeight(weight, even) {
   return weight >= WRITTEN * even ? decimal(weight * 100, 0) : "";

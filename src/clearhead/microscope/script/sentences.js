@@ -1,7 +1,7 @@
-// What the text view shows: a sentence read by the text model, and sentences like it.
+// The text view's data: the forward pass of a sentence, and variants of the sentence.
 
 import { MEAN } from "./state.js";
-import { likeliest, readText } from "./text.js";
+import { likeliest, forwardText } from "./text.js";
 import { MASK, encode, splitWords } from "./words.js";
 
 /** @typedef {import("./text.js").TextModel} TextModel */
@@ -14,22 +14,22 @@ const QUESTION = `which one ? the ${MASK} .`;
 const COUNT = 3; // answers that are shown
 
 /**
- * @typedef {Object} TextReading
- * @property {"empty" | "long" | "read"} status
+ * @typedef {Object} TextResult
+ * @property {"empty" | "long" | "computed"} status
  * @property {string[]} words
  * @property {string[]} unknown
  * @property {import("./text.js").TextRun | null} run
  * @property {{word: string, probability: number}[]} answers to "which one?"
- * @property {"asked" | "kind" | "unknown" | "causal" | "long"} question whether it was asked, or why not
- * @property {boolean} ended whether a full stop was read that is not there
+ * @property {"asked" | "kind" | "unknown" | "causal" | "long"} question "asked", or the reason why not
+ * @property {boolean} ended whether a full stop was added
  */
 
 /**
  * @param {TextModel} model
  * @param {string} sentence
- * @returns {TextReading}
+ * @returns {TextResult}
  */
-export function readSentence(model, sentence) {
+export function computeSentence(model, sentence) {
   const { ids, words, unknown } = encode(sentence, model.placeOf);
   const long = ids.length > model.config.contextLength;
   if (ids.length === 0 || long) {
@@ -38,10 +38,10 @@ export function readSentence(model, sentence) {
   const question = questionOf(model, sentence, unknown);
   const answers = question === "asked" ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
   return {
-    status: "read",
+    status: "computed",
     words,
     unknown,
-    run: readText(model, ids),
+    run: forwardText(model, ids),
     answers,
     question: question === "asked" && answers.length === 0 ? "long" : question,
     ended: answers.length > 0 && whole(sentence) !== sentence,
@@ -49,11 +49,11 @@ export function readSentence(model, sentence) {
 }
 
 /**
- * Whether "which one?" can be asked of the sentence.
+ * Whether the question "which one?" fits the sentence.
  * @param {TextModel} model
  * @param {string} sentence
  * @param {string[]} unknown
- * @returns {TextReading["question"]}
+ * @returns {TextResult["question"]}
  */
 function questionOf({ config }, sentence, unknown) {
   if (config.causal) return "causal";
@@ -61,22 +61,22 @@ function questionOf({ config }, sentence, unknown) {
   return unknown.length ? "unknown" : "asked";
 }
 
-/** The sentence with a full stop, if it has no end. @param {string} sentence */
+/** The sentence with a full stop at its end. @param {string} sentence */
 function whole(sentence) {
   return END.test(sentence.trim()) ? sentence : `${sentence.trimEnd()}.`;
 }
 
-/** The two things, what one does to the other, and the property that is "it"'s. @param {string} sentence */
+/** The two nouns, the verb, and the property of "it". @param {string} sentence */
 function partsOf(sentence) {
   return FRAME.exec(splitWords(whole(sentence)).join(" "));
 }
 
-/** `readSentence` that remembers the last one. @param {TextModel} model */
-export function rememberingSentence(model) {
-  let last = { sentence: "", reading: readSentence(model, "") };
+/** `computeSentence` that caches the last sentence. @param {TextModel} model */
+export function cachedSentence(model) {
+  let last = { sentence: "", result: computeSentence(model, "") };
   return (/** @type {string} */ sentence) => {
-    if (sentence !== last.sentence) last = { sentence, reading: readSentence(model, sentence) };
-    return last.reading;
+    if (sentence !== last.sentence) last = { sentence, result: computeSentence(model, sentence) };
+    return last.result;
   };
 }
 
@@ -94,7 +94,7 @@ export function weightsOf(run, layer, head) {
   );
 }
 
-/** The sentence with the two things in each other's place; null if it is not of that kind. @param {string} sentence */
+/** The sentence with its two nouns swapped; null if it has another form. @param {string} sentence */
 export function swapped(sentence) {
   const parts = partsOf(sentence);
   if (!parts) return null;
@@ -102,7 +102,7 @@ export function swapped(sentence) {
   return written(`${object} ${verb} ${subject} because it was ${property}`);
 }
 
-/** The sentence with another last word; null if it is not of that kind. @param {string} sentence @param {string} property */
+/** The sentence with another last word; null if it has another form. @param {string} sentence @param {string} property */
 export function ending(sentence, property) {
   const parts = partsOf(sentence);
   return parts && written(`${parts[1]} ${parts[2]} ${parts[3]} because it was ${property}`);
@@ -113,7 +113,7 @@ export function lastWord(sentence) {
   return splitWords(sentence).filter((word) => /\w/.test(word)).at(-1) ?? "";
 }
 
-/** Where the pronoun stands; the first word if there is none. @param {readonly string[]} words */
+/** The index of the pronoun; 0 if there is none. @param {readonly string[]} words */
 export function pronounIn(words) {
   return Math.max(0, words.indexOf(PRONOUN));
 }

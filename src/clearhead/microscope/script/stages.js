@@ -1,14 +1,14 @@
-// The definition of attention, one small function a stage; as clearhead.attention.stages in Python.
+// The stages of attention, one function per stage, as in clearhead.attention.attention_stages.
 //
 // scores = Q Kᵀ → scaled = scores · scale → masked → weights = softmax of each row
 // → context = weights · V            (Vaswani et al. 2017, "Attention Is All You Need", eq. 1)
 
 export const STAGES = /** @type {const} */ (["scores", "scaled", "weights"]);
 
-/** @typedef {typeof STAGES[number]} StageName the stages that are matrices of tokens × tokens */
+/** @typedef {typeof STAGES[number]} StageName stages of tokens × tokens */
 
 /**
- * @typedef {Object} Stages of one head, all flat, row by row
+ * @typedef {Object} Stages of one head, as flat arrays, row by row
  * @property {Float64Array} query tokens × head_dim
  * @property {Float64Array} key tokens × head_dim
  * @property {Float64Array} value tokens × head_dim
@@ -20,7 +20,7 @@ export const STAGES = /** @type {const} */ (["scores", "scaled", "weights"]);
  */
 
 /**
- * How well each query matches each key: Q Kᵀ.
+ * The dot product of each query with each key: Q Kᵀ.
  * @param {Float64Array} query
  * @param {Float64Array} key
  * @param {number} tokens
@@ -28,20 +28,20 @@ export const STAGES = /** @type {const} */ (["scores", "scaled", "weights"]);
 export function scores(query, key, tokens) {
   const headDim = query.length / tokens;
   const result = new Float64Array(tokens * tokens);
-  for (let asker = 0; asker < tokens; asker++) {
-    for (let answerer = 0; answerer < tokens; answerer++) {
+  for (let queryToken = 0; queryToken < tokens; queryToken++) {
+    for (let keyToken = 0; keyToken < tokens; keyToken++) {
       let sum = 0;
       for (let i = 0; i < headDim; i++) {
-        sum += query[asker * headDim + i] * key[answerer * headDim + i];
+        sum += query[queryToken * headDim + i] * key[keyToken * headDim + i];
       }
-      result[asker * tokens + answerer] = sum;
+      result[queryToken * tokens + keyToken] = sum;
     }
   }
   return result;
 }
 
 /**
- * Scores times `scale`, 1/√d_k in a trained model.
+ * Scores times `scale`: 1/√d_k in a trained model.
  * @param {Float64Array} scores
  * @param {number} scale
  */
@@ -50,22 +50,22 @@ export function scaled(scores, scale) {
 }
 
 /**
- * Minus infinity where a token may not answer.
+ * Minus infinity at masked keys.
  * @param {Float64Array} scaled
  * @param {number} tokens
- * @param {ReadonlySet<number>} silenced
- * @param {boolean} causal whether those after the asker may not answer either
+ * @param {ReadonlySet<number>} maskedKeys
+ * @param {boolean} causal whether keys after the query are masked, too
  */
-export function masked(scaled, tokens, silenced, causal = false) {
-  if (silenced.size === 0 && !causal) return scaled;
+export function masked(scaled, tokens, maskedKeys, causal = false) {
+  if (maskedKeys.size === 0 && !causal) return scaled;
   return scaled.map((score, i) => {
-    const [asker, answerer] = [Math.floor(i / tokens), i % tokens];
-    return silenced.has(answerer) || (causal && answerer > asker) ? -Infinity : score;
+    const [queryToken, keyToken] = [Math.floor(i / tokens), i % tokens];
+    return maskedKeys.has(keyToken) || (causal && keyToken > queryToken) ? -Infinity : score;
   });
 }
 
 /**
- * Softmax of each row; zeros where nothing may answer.
+ * Softmax of each row; zeros where all keys are masked.
  * @param {Float64Array} masked
  * @param {number} tokens
  */
@@ -94,11 +94,11 @@ export function weights(masked, tokens) {
 export function context(weights, value, tokens) {
   const valueDim = value.length / tokens;
   const result = new Float64Array(value.length);
-  for (let asker = 0; asker < tokens; asker++) {
-    for (let answerer = 0; answerer < tokens; answerer++) {
-      const weight = weights[asker * tokens + answerer];
+  for (let queryToken = 0; queryToken < tokens; queryToken++) {
+    for (let keyToken = 0; keyToken < tokens; keyToken++) {
+      const weight = weights[queryToken * tokens + keyToken];
       for (let i = 0; i < valueDim; i++) {
-        result[asker * valueDim + i] += weight * value[answerer * valueDim + i];
+        result[queryToken * valueDim + i] += weight * value[keyToken * valueDim + i];
       }
     }
   }
@@ -112,14 +112,14 @@ export function context(weights, value, tokens) {
  * @param {Float64Array} value
  * @param {number} tokens
  * @param {number} scale
- * @param {ReadonlySet<number>} silenced
+ * @param {ReadonlySet<number>} maskedKeys
  * @param {boolean} causal
  * @returns {Stages}
  */
-export function stages(query, key, value, tokens, scale, silenced, causal = false) {
+export function stages(query, key, value, tokens, scale, maskedKeys, causal = false) {
   const raw = scores(query, key, tokens);
   const small = scaled(raw, scale);
-  const allowed = masked(small, tokens, silenced, causal);
+  const allowed = masked(small, tokens, maskedKeys, causal);
   const rows = weights(allowed, tokens);
   return {
     query,

@@ -1,4 +1,4 @@
-// What the person has chosen; everything on the screen follows from it.
+// The state: the user's choices, which determine the whole page.
 
 import { unscaledTemperature } from "./experiments.js";
 
@@ -6,19 +6,19 @@ import { unscaledTemperature } from "./experiments.js";
 /** @typedef {import("./experiments.js").Switches} Switches */
 /** @typedef {import("./strokes.js").Stroke} Stroke */
 /** @typedef {"walk" | "explore" | "heads" | "compare" | "text" | "about"} Tab */
-/** @typedef {"answered" | "mattered" | "experiments"} Focus */
+/** @typedef {"attended" | "importance" | "experiments"} Focus */
 /** @typedef {"auto" | "light" | "dark"} Theme */
 
 export const TABS = /** @type {const} */ (["walk", "explore", "heads", "compare", "text", "about"]);
-export const FOCUSES = /** @type {const} */ (["answered", "mattered", "experiments"]);
+export const FOCUSES = /** @type {const} */ (["attended", "importance", "experiments"]);
 export const SCALE_MODES = /** @type {const} */ (["fixed", "even", "stretched"]);
 export const SCOPES = /** @type {const} */ (["head", "layer", "model"]);
 export const VALUE_MODES = /** @type {const} */ (["trained", "zero", "reversed"]);
 export const THEMES = /** @type {const} */ (["auto", "light", "dark"]);
 export const STEPS = 10;
-export const MEAN = -1; // in place of a head: the mean of all
-export const LONGEST = 200; // characters of a sentence
-export const TEMPERATURES = { least: 0.1, most: 4 };
+export const MEAN = -1; // instead of a head: the mean of all heads
+export const MAX_LENGTH = 200; // characters of a sentence
+export const TEMPERATURES = { min: 0.1, max: 4 };
 
 /**
  * @typedef {Object} State
@@ -27,27 +27,27 @@ export const TEMPERATURES = { least: 0.1, most: 4 };
  * @property {Focus} focus
  * @property {number} layer from 0
  * @property {number} head from 0
- * @property {number} asker a token
- * @property {number} answerer a token
+ * @property {number} queryToken a token
+ * @property {number} keyToken a token
  * @property {import("./stages.js").StageName} stage
  * @property {import("./colours.js").ScaleMode} scale
- * @property {boolean} listeners asked or answered: the column instead of the row
+ * @property {boolean} attendedBy show which tokens attend to the token, not which it attends to
  * @property {Stroke[]} strokes
  * @property {Stroke[]} second the other digit of a comparison
  * @property {boolean} centred
  * @property {number} temperature
  * @property {boolean} positions
- * @property {number} seed of the patches' order; 0 leaves them in place
+ * @property {number} seed of the shuffled order of patches; 0 is unshuffled
  * @property {number[]} removed heads, layer by layer
  * @property {typeof VALUE_MODES[number]} values of the chosen layer
- * @property {number[]} silenced tokens
- * @property {typeof SCOPES[number]} scope of the silence
+ * @property {number[]} masked tokens
+ * @property {typeof SCOPES[number]} scope of masking
  * @property {number[]} noisyPatches
  * @property {number} noise deviation
- * @property {string} sentence what the text model reads
- * @property {number} word of the sentence that asks, from 0
+ * @property {string} sentence input of the text model
+ * @property {number} word query word, from 0
  * @property {number} textLayer from 0
- * @property {number} textHead from 0; -1 is the mean of all
+ * @property {number} textHead from 0; -1 is the mean of all heads
  * @property {Theme} theme
  */
 
@@ -57,18 +57,18 @@ export const TEMPERATURES = { least: 0.1, most: 4 };
  * @returns {State}
  */
 export function firstState(config, examples) {
-  const asker = config.numPrefixTokens + Math.floor((config.patches * 2) / 3);
+  const queryToken = config.numPrefixTokens + Math.floor((config.patches * 2) / 3);
   return {
     tab: "walk",
     step: 0,
-    focus: "answered",
+    focus: "attended",
     layer: Math.min(2, config.depth - 1),
     head: 0,
-    asker,
-    answerer: Math.min(config.tokens - 1, asker + config.grid[1]),
+    queryToken,
+    keyToken: Math.min(config.tokens - 1, queryToken + config.grid[1]),
     stage: "weights",
     scale: "fixed",
-    listeners: false,
+    attendedBy: false,
     strokes: examples[14]?.strokes ?? [],
     second: examples[2]?.strokes ?? [],
     centred: true,
@@ -77,19 +77,19 @@ export function firstState(config, examples) {
     textLayer: 1,
     textHead: MEAN,
     theme: "auto",
-    ...untouched(),
+    ...trainedState(),
   };
 }
 
 /** The trained model: every experiment off. */
-export function untouched() {
+export function trainedState() {
   return {
     temperature: 1,
     positions: true,
     seed: 0,
     removed: /** @type {number[]} */ ([]),
     values: /** @type {State["values"]} */ ("trained"),
-    silenced: /** @type {number[]} */ ([]),
+    masked: /** @type {number[]} */ ([]),
     scope: /** @type {State["scope"]} */ ("model"),
     noisyPatches: /** @type {number[]} */ ([]),
     noise: 0.5,
@@ -108,8 +108,8 @@ export function switchesOf(state, config) {
     removed: state.removed,
     headsPerLayer: config.numHeads,
     values: { layer: state.layer, mode: state.values },
-    silence: {
-      tokens: state.silenced,
+    mask: {
+      tokens: state.masked,
       layer: state.scope === "model" ? null : state.layer,
       head: state.scope === "head" ? state.head : null,
     },
@@ -117,7 +117,7 @@ export function switchesOf(state, config) {
 }
 
 /**
- * Whether √d_k is taken away: the temperature at which the factor on the scores is 1.
+ * Whether scaling is off: the temperature cancels √d_k.
  * @param {State} state
  * @param {Config} config
  */
@@ -126,7 +126,7 @@ export function isUnscaled(state, config) {
 }
 
 /**
- * The list with the item taken out, or put in.
+ * The list without the item if it has it, else with it.
  * @template T
  * @param {T[]} list
  * @param {T} item

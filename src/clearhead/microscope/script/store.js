@@ -1,56 +1,56 @@
-// One place for state and results: changes come in, at most one computation a frame goes out.
+// The store of state and results: at most one computation per frame.
 
 import { planExamples } from "./examples.js";
 import { stateFromHash, stateToHash } from "./hash.js";
 import { whenIdle } from "./idle.js";
 import { planInfluence } from "./influence.js";
-import { rememberingReader } from "./reading.js";
+import { cachedCompute } from "./result.js";
 import { firstState, switchesOf } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
-/** @typedef {import("./reading.js").Reading} Reading */
-/** @typedef {"answer" | "place" | "note"} Kind of message */
+/** @typedef {import("./result.js").Result} Result */
+/** @typedef {"prediction" | "place" | "note"} Kind of message */
 
 /**
- * @typedef {Object} Acts what was done by hand in the step of the walk that is open, where the state
- *   does not show it: a choice of what was chosen already, a switch that was as it is
+ * @typedef {Object} Actions of the user in the open step of the walk that the state does not show, such as
+ *   choosing what was chosen already
  * @property {number} [lens] the layer chosen in the lens
- * @property {boolean} [answerer] whether a cell of the matrix was chosen
- * @property {boolean} [positions] to what they were switched
- * @property {boolean} [scaling] to what it was switched
+ * @property {boolean} [keyToken] whether an entry of the matrix was chosen
+ * @property {boolean} [positions] the setting they were switched to
+ * @property {boolean} [scaling] the setting it was switched to
  */
 /** @typedef {import("./model.js").Model} Model */
 
 /**
- * @typedef {Object} App what every view is given
+ * @typedef {Object} App the argument of every view
  * @property {Model} model
  * @property {import("./text.js").TextModel} textModel
  * @property {import("./config.js").Config} config
  * @property {import("./payload.js").Payload} payload
  * @property {State} state
- * @property {State} first the state that a page without # starts with
- * @property {Reading} reading
- * @property {(state: State, strokes: import("./strokes.js").Stroke[]) => Reading} read any other
- * @property {import("./influence.js").Influence | null} influence null until the pen is up
+ * @property {State} first the state without # in the address
+ * @property {Result} result
+ * @property {(state: State, strokes: import("./strokes.js").Stroke[]) => Result} compute the result for another state
+ * @property {import("./influence.js").Influence | null} influence null while a stroke is drawn
  * @property {import("./examples.js").Examples} examples
- * @property {boolean} drawing whether a stroke is being drawn now
- * @property {boolean} late whether there is time for the ink alone, in this frame
+ * @property {boolean} drawing whether a stroke is being drawn
+ * @property {boolean} inkOnly whether this frame shows only new ink
  * @property {boolean} settled whether nothing is left to compute
  * @property {(changes: Partial<State>) => void} set
  * @property {(drawing: boolean) => void} setDrawing
- * @property {(message: string, kind?: Kind) => void} say to the live region
- * @property {Acts} acts
- * @property {number} links how often everything was set anew, by a link or by Reset
- * @property {() => void} anew everything is about to be
- * @property {number} besides the temperature to which ÷√d returns when it is switched on again
+ * @property {(message: string, kind?: Kind) => void} announce in the live region
+ * @property {Actions} actions
+ * @property {number} resets number of times that a link or Reset replaced the state
+ * @property {() => void} startOver called before a link or Reset replaces the state
+ * @property {number} scaledTemperature the temperature before ÷√d was switched off
  * @property {() => string} link
  */
 
-// Where reading takes so long that it would be felt, the pen goes first: while it draws, most
-// frames show the new ink alone, and so few everything that those are one in twenty at most.
-const SLOW = 30; // milliseconds of work in a frame
-const APART = 20; // times the work of such a frame, until the next
-const LOOK = 330; // milliseconds after which it is seen whether that is over
+// On slow devices the pen has priority: while a stroke is drawn, most frames show only the new ink.
+// Full frames take at most a twentieth of the time.
+const SLOW = 30; // milliseconds for a full frame
+const APART = 20; // pause until the next full frame, as a multiple of its time
+const LOOK = 330; // milliseconds until a full frame if the pen rests
 
 /** @param {string} link */
 function writeAddress(link) {
@@ -58,7 +58,7 @@ function writeAddress(link) {
   try {
     history.replaceState(null, "", link);
   } catch {
-    // Some browsers refuse this when it comes too often; the next change tries again.
+    // Some browsers limit the rate of these calls; the next change tries again.
   }
 }
 
@@ -73,7 +73,7 @@ export function createStore(model, textModel, payload, show) {
   const { config } = model;
   const first = firstState(config, payload.examples);
   const { examples, pieces } = planExamples(model, textModel, payload);
-  const read = rememberingReader(model);
+  const compute = cachedCompute(model);
   const state = stateFromHash(location.hash, first, config);
   const pace = { work: 0, end: 0, waking: false };
   let waiting = false;
@@ -87,34 +87,34 @@ export function createStore(model, textModel, payload, show) {
     payload,
     first,
     state,
-    reading: read(state, state.strokes),
-    read,
+    result: compute(state, state.strokes),
+    compute,
     influence: null,
     examples,
     drawing: false,
-    late: false,
+    inkOnly: false,
     settled: false,
     set: (changes) => change({ ...app.state, ...changes }),
     setDrawing: (drawing) => {
       app.drawing = drawing;
       frame();
     },
-    say: () => {},
-    acts: {},
-    links: 0,
-    anew: () => {
-      app.links++;
-      app.besides = 1;
+    announce: () => {},
+    actions: {},
+    resets: 0,
+    startOver: () => {
+      app.resets++;
+      app.scaledTemperature = 1;
     },
-    besides: 1,
+    scaledTemperature: 1,
     link: () => `${location.href.split("#")[0]}#${stateToHash(app.state, first, config)}`,
   };
-  // The address may have been written over since: the event knows where it went.
+  // The address may have been replaced since; the event has the requested one.
   addEventListener("hashchange", ({ newURL }) => {
-    app.anew();
+    app.startOver();
     change(stateFromHash(new URL(newURL).hash, first, config));
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // ink is drawn anew
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame); // to redraw ink in the other colour
   whenIdle(pieces, (done) => done && frame());
   frame();
   return app;
@@ -131,16 +131,16 @@ export function createStore(model, textModel, payload, show) {
     requestAnimationFrame(() => {
       waiting = false;
       const start = performance.now();
-      app.late = app.drawing && pace.work > SLOW && start - pace.end < APART * pace.work;
-      if (app.late) {
+      app.inkOnly = app.drawing && pace.work > SLOW && start - pace.end < APART * pace.work;
+      if (app.inkOnly) {
         show(app);
-        wakeLater();
+        showLater();
         return;
       }
-      const reading = read(app.state, app.state.strokes);
-      if (reading !== app.reading || app.drawing) {
+      const result = compute(app.state, app.state.strokes);
+      if (result !== app.result || app.drawing) {
         stop();
-        Object.assign(app, { reading, influence: null, settled: false });
+        Object.assign(app, { result, influence: null, settled: false });
       }
       if (!app.drawing && app.influence === null) startInfluence();
       show(app);
@@ -150,8 +150,8 @@ export function createStore(model, textModel, payload, show) {
     });
   }
 
-  /** The pen may rest: what was left out is shown all the same. */
-  function wakeLater() {
+  /** Shows a full frame if the pen rests. */
+  function showLater() {
     if (pace.waking) return;
     pace.waking = true;
     setTimeout(() => {
@@ -161,7 +161,7 @@ export function createStore(model, textModel, payload, show) {
   }
 
   function startInfluence() {
-    const { run } = app.reading;
+    const { run } = app.result;
     app.settled = run === null;
     if (run === null) return;
     const plan = planInfluence(model, run, switchesOf(app.state, config));

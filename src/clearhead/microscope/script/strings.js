@@ -1,13 +1,23 @@
-// Every word that the page shows: translate this file, and the page is translated.
+// Every visible word of the page; a translation needs to change only this file.
 
 import { decimal, exactPercent, finePercent, multiple, percent, points, scientific } from "./numbers.js";
 
-/** Layers are numbered, heads lettered. @param {number} head */
-export function headName(head) {
-  return String.fromCharCode(65 + head);
+/** "L3 H2": layer and head, counted from 1. @param {number} layer @param {number} head */
+export function headLabel(layer, head) {
+  return `${layerLabel(layer)} H${head + 1}`;
 }
 
-/** What an experiment's badge says, by the switch it belongs to. */
+/** "L3". @param {number} layer */
+export function layerLabel(layer) {
+  return `L${layer + 1}`;
+}
+
+/** @param {string} query @param {string} key */
+function pair(query, key) {
+  return `Query ${query.toLowerCase()}, key ${key.toLowerCase()}`;
+}
+
+/** The badge of each experiment. */
 const badges = {
   unscaled: "÷√d off",
   /** @param {number} temperature */
@@ -17,12 +27,12 @@ const badges = {
   /** @param {number} count */
   removed: (count) => (count === 1 ? "1 head removed" : `${count} heads removed`),
   /** @param {number} layer @param {string} mode */
-  values: (layer, mode) => `values ${mode === "zero" ? "zero" : "reversed"} in layer ${layer + 1}`,
+  values: (layer, mode) => `values ${mode === "zero" ? "zero" : "reversed"} in ${layerLabel(layer)}`,
   /** @param {string[]} names @param {string} where */
-  silenced: (names, where) => `${names.length > 3 ? `${names.length} patches` : names.join(", ")} silenced ${where}`,
+  masked: (names, where) => `${names.length > 3 ? `${names.length} patches` : names.join(", ")} masked ${where}`,
   /** @param {number} count */
   noise: (count) => (count === 1 ? "noise on 1 patch" : `noise on ${count} patches`),
-  uncentred: "not centred: drawn where you drew it",
+  uncentred: "not centred",
 };
 
 export const STRINGS = {
@@ -49,9 +59,9 @@ export const STRINGS = {
     notCopied: "The browser did not allow copying. The address bar holds the same link.",
     /** @param {string} name */
     saved: (name) => `Saved ${name}.`,
-    nothing: "There is nothing to save here yet.",
-    nothingInStep: "This step has no picture to save. Steps 5 to 8 have one, and the other tabs.",
-    nothingInAbout: "This tab has no picture. Open another one to save what it shows.",
+    nothing: "There is nothing to save yet.",
+    nothingInStep: "This step has no picture to save. Steps 5 to 8 and the other tabs have one.",
+    nothingInAbout: "This tab has no picture. Open another tab to save its view.",
   },
   badges,
   modified: {
@@ -61,60 +71,59 @@ export const STRINGS = {
     done: "Back to the trained model.",
   },
   failed:
-    "Self-check failed: this browser computes other numbers than PyTorch did. Do not trust this page here.",
+    "Self-check failed: in this browser the page computes other numbers than PyTorch. Do not rely on them.",
   draw: {
     heading: "Draw",
     second: "Second digit",
     canvas: "Drawing canvas",
     help:
-      "Keyboard pen: arrow keys move, with Shift four times as far; Space puts the pen down or lifts it; Backspace takes a stroke back; Escape leaves.",
+      "Keyboard pen: arrow keys move it, with Shift four times as far; Space lowers or lifts it; Backspace removes a stroke; Escape leaves the canvas.",
     undo: "Undo",
     clear: "Clear",
     keys: "Keys",
     tap: "Tap",
-    tapHelp: "Tap or click point after point; they are joined. Press again to end the line.",
+    tapHelp: "Tap or click one point after another; lines join them. Press again to end the line.",
     centre: "Centre it for me",
     examples: "Examples",
     /** @param {string} label @param {boolean} other */
-    example: (label, other) => (other ? `Example ${label}, other hand` : `Example ${label}`),
+    example: (label, other) => (other ? `Example ${label}, second drawing` : `Example ${label}`),
     empty: "Draw a digit here",
     down: "Pen down",
     up: "Pen up",
     /** @param {number} column @param {number} row @param {boolean} down */
     place: (column, row, down) => `${down ? "Pen down" : "Pen up"}, column ${column}, row ${row} of 28`,
     left: "Left the canvas.",
-    undone: "Stroke taken back.",
-    cleared: "Canvas cleared. Undo brings the drawing back.",
-    back: "The drawing is back.",
+    undone: "Stroke removed.",
+    cleared: "Canvas cleared. Undo restores the drawing.",
+    back: "Drawing restored.",
   },
-  sees: {
-    heading: "The model sees",
+  modelInput: {
+    heading: "Model input",
     /** @param {number} high @param {number} wide */
-    label: (high, wide) => `What the model sees: ${high} by ${wide} pixels`,
+    label: (high, wide) => `Model input: ${high} by ${wide} pixels`,
     /** @param {number} high @param {number} wide @param {string} ink */
-    note: (high, wide, ink) => `${high} × ${wide} pixels, ink ${ink}`,
+    note: (high, wide, ink) => `${high} × ${wide} pixels, total ink ${ink}`,
   },
-  answer: {
-    heading: "Answer",
-    empty: "Nothing to read yet.",
+  prediction: {
+    heading: "Prediction",
+    empty: "Nothing to classify yet.",
     small: "Very small: draw larger.",
     /** @param {string} name @param {number} share */
-    sure: (name, share) => `Reads ${name}, ${percent(share)}`,
+    sure: (name, share) => `Predicted ${name}, ${percent(share)}`,
     /** @param {string} a @param {number} x @param {string} b @param {number} y */
     unsure: (a, x, b, y) => `Unsure: ${a} ${percent(x)}, or ${b} ${percent(y)}`,
-    label: "Probability of each answer",
-    answer: "answer",
+    label: "Probability of each class",
+    className: "class",
     probability: "probability",
     logit: "logit",
-    strip: "Answer",
   },
   lens: {
-    heading: "Lens",
-    note: "The answer if the model stopped after each layer. 0 is before the first.",
+    heading: "Logit lens",
+    note: "The prediction if the model ended after each layer. 0 is before the first.",
     layer: "after layer",
-    answer: "answer",
+    prediction: "prediction",
     probability: "probability",
-    table: "Lens: the head applied after every layer",
+    table: "Logit lens: the classifier applied after every layer",
   },
   pick: {
     layer: "Layer",
@@ -124,7 +133,7 @@ export const STRINGS = {
     /** @param {number} layer */
     layerName: (layer) => `Layer ${layer + 1}`,
     /** @param {number} head */
-    headName: (head) => `Head ${headName(head)}`,
+    headName: (head) => `Head ${head + 1}`,
     stages: { scores: "Scores", scaled: "÷ √d", weights: "Softmax" },
     scales: { fixed: "Fixed", even: "× even share", stretched: "Stretched" },
   },
@@ -137,46 +146,46 @@ export const STRINGS = {
     short: (patch) => (patch === null ? "C" : String(patch + 1)),
     blank: "blank",
   },
-  asker: {
-    heading: "Asker",
-    note: "Pick the patch that asks. Each cell is coloured by how much it answers.",
+  queryPicker: {
+    heading: "Query token",
+    note: "Choose the query patch. Colours show how much it attends to each patch.",
     plainHeading: "Patches",
-    plainNote: "Pick a patch.",
-    grid: "Patches of the digit: choose who asks",
+    plainNote: "Choose a patch.",
+    grid: "Patches of the digit: choose the query token",
     /** @param {string} name @param {string} state */
     cell: (name, state) => `${name}${state ? `, ${state}` : ""}`,
-    chosen: "asks",
-    classToken: "Class token asks",
+    chosen: "query token",
+    classToken: "Class token as query",
   },
   matrix: {
     heading: { scores: "Scores  q·k", scaled: "Scaled  q·k ÷ √d", weights: "Weights  softmax" },
     note: {
-      scores: "Rows ask, columns answer. Blue matches, orange does not.",
-      scaled: "The same numbers on the same colours: see them shrink.",
-      weights: "Rows ask, columns answer. Each row sums to 100 %.",
+      scores: "Rows: queries. Columns: keys. Blue is positive, orange negative.",
+      scaled: "The scores divided by √d, on the same colour scale.",
+      weights: "Rows: queries. Columns: keys. Each row sums to 100\u202f%.",
     },
     /** In place of the heading and note of "÷ √d" where it is off. */
-    unscaled: { heading: "Not scaled  q·k", note: "÷ √d is off: the same numbers as the scores." },
-    corner: "asks ↓ answers →",
+    unscaled: { heading: "Not scaled  q·k", note: "÷ √d is off: equal to the scores." },
+    corner: "query ↓ key →",
     /** @param {string} stage @param {number} layer @param {number} head */
-    label: (stage, layer, head) => `${stage}, layer ${layer + 1}, head ${headName(head)}`,
-    /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
-    weight: (asker, answerer, weight, times) =>
-      `${asker} asks ${answerer}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
-    /** @param {string} asker @param {string} answerer @param {number} score */
-    score: (asker, answerer, score) => `${asker} asks ${answerer}: ${decimal(score).replace("\u2212", "minus ")}`,
+    label: (stage, layer, head) => `${stage}, ${headLabel(layer, head)}`,
+    /** @param {string} query @param {string} key @param {number} weight @param {number} times */
+    weight: (query, key, weight, times) =>
+      `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
+    /** @param {string} query @param {string} key @param {number} score */
+    score: (query, key, score) => `${pair(query, key)}: ${decimal(score).replace("\u2212", "minus ")}`,
     /** @param {number} share */
     even: (share) => `even share ${exactPercent(share)}`,
     /** @param {number} largest */
-    stretched: (largest) => `Stretched: brightest is ${percent(largest)}`,
+    stretched: (largest) => `Stretched: the brightest colour is ${percent(largest)}`,
     /** @param {number} domain */
-    domain: (domain) => `this head: ${decimal(-domain, domain < 1 ? 1 : 0)} to ${decimal(domain, domain < 1 ? 1 : 0)}, the same before and after ÷ √d`,
+    domain: (domain) => `This head: ${decimal(-domain, domain < 1 ? 1 : 0)} to ${decimal(domain, domain < 1 ? 1 : 0)}, the same before and after ÷ √d`,
     legend: "Colours",
   },
   cell: {
-    heading: "One cell, in full",
-    /** @param {string} asker @param {string} answerer */
-    note: (asker, answerer) => `${asker} asks ${answerer}.`,
+    heading: "One entry in full",
+    /** @param {string} query @param {string} key */
+    note: (query, key) => `${pair(query, key)}.`,
     table: "Query, key and their products",
     component: "i",
     query: "Q  qᵢ",
@@ -191,63 +200,62 @@ export const STRINGS = {
     power: "e^",
     share: "÷ row sum",
     weight: "weight",
-    masked: "silenced",
+    masked: "masked",
   },
   sentence: {
-    /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
-    answered: (asker, answerer, weight, times) =>
-      `${asker} asked. ${answerer} answered most: ${percent(weight)}, ${multiple(times)} an even share`,
-    /** @param {string} answer @param {number} before @param {number} after */
-    silencing: (answer, before, after) =>
+    /** @param {string} query @param {string} key @param {number} weight @param {number} times */
+    attends: (query, key, weight, times) =>
+      `${query} attends most to ${key}: ${percent(weight)}, ${multiple(times)} an even share`,
+    /** @param {string} name @param {number} before @param {number} after */
+    masking: (name, before, after) =>
       finePercent(before) === finePercent(after)
-        ? `; silencing it leaves ${answer} at ${finePercent(after)}.`
-        : `; silencing it moves ${answer} from ${finePercent(before)} to ${finePercent(after)}.`,
-    waiting: "; what silencing it does is being computed …",
+        ? `; masking it leaves P(${name}) at ${finePercent(after)}.`
+        : `; masking it changes P(${name}) from ${finePercent(before)} to ${finePercent(after)}.`,
+    waiting: "; computing the effect of masking it …",
   },
   table: { show: "Show table", hide: "Hide table" },
   nothing: "Draw a digit, or choose an example.",
   focus: {
-    label: "Look at",
-    answered: "Asked and answered",
-    mattered: "What mattered",
+    label: "Show",
+    attended: "Attention of a token",
+    importance: "Patch importance",
     experiments: "Experiments",
   },
-  answered: {
-    row: "Whom it asked",
-    column: "Who listened to it",
+  attended: {
+    row: "Attends to",
+    column: "Is attended to by",
     direction: "Direction",
     /** @param {string} name */
-    rowNote: (name) => `Whom ${name} asked, strongest first.`,
+    rowNote: (name) => `Tokens that ${name} attends to, largest weight first.`,
     /** @param {string} name */
-    columnNote: (name) => `Who listened to ${name}, strongest first.`,
+    columnNote: (name) => `Tokens that attend to ${name}, largest weight first.`,
     patch: "Patch",
     weight: "Weight",
     times: "× even",
     value: "‖w·v‖",
-    change: "Silenced",
-    changeTitle: "Change of the answer's probability when silenced, in percentage points",
+    change: "Masked",
     /** @param {string} where */
     changeNote: (where) =>
-      `Silenced: the change of the answer's probability, in points, when nobody can listen to that patch ${where}.`,
-    matches: "This question matches best",
+      `Masked: change of the predicted class's probability, in percentage points, when no query can attend to that token ${where}.`,
+    matches: "Best-matching keys",
     /** @param {string} name @param {number} count */
-    matchesNote: (name, count) => `Of ${count} example patches, those whose keys fit the query of ${name}. The brighter patch of each digit is the match.`,
+    matchesNote: (name, count) => `Of ${count} example patches, those with the largest q·k for the query of ${name}. The bright patch of each digit is the match.`,
     /** @param {string} label @param {number} patch @param {number} score */
     match: (label, patch, score) => `Patch ${patch + 1} of a ${label}, q·k ${decimal(score)}`,
-    waiting: "Reading the examples …",
+    waiting: "Computing the examples …",
   },
-  mattered: {
-    heading: "Three answers to “what mattered”",
-    note: "They disagree, and none of them is the truth. Attention says where the model looked; silencing says what the answer needed.",
+  importance: {
+    heading: "Three measures of patch importance",
+    note: "They disagree, and none of them is the truth. Attention shows which tokens a head combines; masking measures what the prediction depends on.",
     last: "Last layer",
-    lastNote: "Mean attention on each patch in the last layer.",
+    lastNote: "Mean attention to each patch in the last layer.",
     rollout: "Rollout",
-    rolloutNote: "Attention multiplied through all layers, half of it kept by each patch.",
-    silencing: "Silencing",
+    rolloutNote: "Attention matrices of all layers multiplied, each averaged with the identity.",
+    masking: "Masking",
     /** @param {number} share */
-    even: (share) => `In per cent; ${exactPercent(share)} would be an even share.`,
-    silencingNote: "Change of the answer when nobody can listen to the patch, in points.",
-    silencingColours: "Small changes hardly colour a cell: read its number.",
+    even: (share) => `In per cent; an even share is ${exactPercent(share)}.`,
+    maskingNote: "Change of the predicted class's probability, in percentage points, when no query can attend to the patch.",
+    maskingColours: "Small changes are pale: use the numbers.",
     /** @param {string} name @param {string} value */
     cell: (name, value) => `${name}: ${value}`,
     table: "Three measures for every patch",
@@ -257,51 +265,51 @@ export const STRINGS = {
   experiments: {
     heading: "Experiments",
     scaling: "Divide by √d",
-    scalingNote: "Off is the same as temperature 1/√d: one control, so that moving T switches it on again. The model was trained with it on.",
+    scalingNote: "Off is the same as temperature 1/√d: one control, so that changing T switches it on again. The model was trained with it on.",
     on: "on",
     off: "off",
     temperature: "Temperature T",
-    temperatureNote: "Scores are divided by T too. Low: nearly one answer. High: an even spread.",
+    temperatureNote: "Scores are also divided by T. Low T: nearly all weight on one key. High T: nearly even weights.",
     /** @param {number} value */
     marks: (value) => `marks: 1 (trained) and ${decimal(value)} (÷√d off)`,
     /** @param {number} row @param {number} trained */
     temperatureProof: (row, trained) =>
       `Largest weight of this row: ${percent(row)} (trained model ${percent(trained)}).`,
     heads: "Heads",
-    headsNote: "A removed head hands over nothing. The framed one is the head that is shown.",
+    headsNote: "A removed head contributes nothing to the output. The head shown is framed.",
     /** @param {number} layer @param {number} head @param {boolean} shown */
     remove: (layer, head, shown) =>
-      `${layer + 1}${headName(head)}: layer ${layer + 1}, head ${headName(head)}${shown ? ", shown now" : ""}`,
+      `${headLabel(layer, head)}${shown ? ", shown now" : ""}`,
     positions: "Positions",
-    positionsNote: "Without them, attention knows no order.",
+    positionsNote: "Without them, attention ignores the order of patches.",
     shuffle: "Shuffle patches",
-    unshuffle: "Put back",
+    unshuffle: "Restore order",
     /** @param {number} difference */
-    shuffleProof: (difference) => `Shuffled against in place: max Δ logit = ${scientific(difference)}`,
-    shuffleHint: "Shuffle with positions on, then off.",
+    shuffleProof: (difference) => `Shuffled against original order: max Δ logit = ${scientific(difference)}`,
+    shuffleHint: "Shuffle with positions on, then with positions off.",
     values: "Values of this layer",
-    valuesModes: { trained: "as they are", zero: "all zero", reversed: "reversed" },
-    valuesNote: "Values take no part in the weights.",
+    valuesModes: { trained: "unchanged", zero: "all zero", reversed: "reversed" },
+    valuesNote: "The weights do not depend on the values.",
     /** @param {number} layer @param {number} weights @param {number} logits */
     valuesProof: (layer, weights, logits) =>
-      `Weights of layer ${layer + 1}: max change ${scientific(weights)}. Logits: max change ${scientific(logits)}.`,
+      `Weights of ${layerLabel(layer)}: max change ${scientific(weights)}. Logits: max change ${scientific(logits)}.`,
     noise: "Noise brush",
-    noiseNote: "Choose patches (click or drag); does attention leave them?",
+    noiseNote: "Choose patches (click or drag). Does attention move away from them?",
     noiseGrid: "Patches with noise",
     deviation: "Strength",
     /** @param {number} now @param {number} before */
     noiseProof: (now, before) =>
       `Attention on noisy patches, all layers: ${percent(now)}, before the noise ${percent(before)}.`,
-    silence: "Silence patches",
-    silenceNote: "Nobody can listen to a silenced patch.",
-    silenceGrid: "Silenced patches",
+    mask: "Mask patches",
+    maskNote: "No query attends to a masked patch.",
+    maskGrid: "Masked patches",
     where: "Where",
     scopeNames: { head: "this head", layer: "this layer", model: "every layer" },
     scopes: { head: "in this head", layer: "in this layer", model: "in every layer" },
     models: { trained: "Trained model", now: "Now" },
-    /** @param {string} answer @param {number} before @param {string} now @param {number} after */
-    answerProof: (answer, before, now, after) =>
-      `Trained model: ${answer} ${finePercent(before)}. Now: ${now} ${finePercent(after)}.`,
+    /** @param {string} trained @param {number} before @param {string} now @param {number} after */
+    predictionProof: (trained, before, now, after) =>
+      `Trained model: ${trained} ${finePercent(before)}. Now: ${now} ${finePercent(after)}.`,
   },
   walk: {
     label: "Ten steps",
@@ -312,80 +320,79 @@ export const STRINGS = {
     tryThis: "Try this",
     done: "done",
     /** @param {number} step */
-    stepDone: (step) => `Step ${step + 1}, try this: done.`,
-    undone: "Back as it was before this step.",
-    uncentred: "Centring is off: the drawing is taken as large as you drew it, and where you drew it. The training digits were scaled and moved to the middle, so the model may read this one worse.",
+    stepDone: (step) => `Step ${step + 1}: done.`,
+    undone: "The changes of this step were undone.",
+    uncentred: "Centring is off: the drawing keeps its size and place. The training digits were scaled and centred, so the model may be less accurate on this one.",
     /** @param {number} share */
-    lowered: (share) => `Lower the temperature until one weight of this row passes ${exactPercent(share)}; if none does, let another patch ask.`,
+    lowered: (share) => `Lower the temperature until one weight of this row exceeds ${exactPercent(share)}; if none does, choose another query token.`,
     /** @param {number} share */
-    raised: (share) => `Raise the temperature until no weight of this row passes ${exactPercent(share)}; if one does, let another patch ask.`,
+    raised: (share) => `Raise the temperature until no weight of this row exceeds ${exactPercent(share)}; if one does, choose another query token.`,
     /** @param {string} patch @param {number} layer */
-    inLayer: (patch, layer) => `${patch}, layer ${layer + 1}`,
+    inLayer: (patch, layer) => `${patch}, ${layerLabel(layer)}`,
     /** @param {string} patch @param {number} layer @param {number} head */
-    inHead: (patch, layer, head) => `${patch}, layer ${layer + 1}, head ${headName(head)}`,
-    /** @param {string} asker @param {string} answerer */
-    asks: (asker, answerer) => `${asker} asks ${answerer}`,
+    inHead: (patch, layer, head) => `${patch}, ${headLabel(layer, head)}`,
+    pair,
     steps: [
       {
         name: "Digit",
-        text: "The drawing is scaled so that its long side is 20 pixels, and moved until its centre of mass is in the middle. That is how the training digits were made.",
-        attempt: "Draw a digit of your own, or choose another example.",
+        text: "The drawing is scaled so that its longer side is 20 pixels, and moved until its centre of mass is in the middle, as the training digits were.",
+        task: "Draw your own digit, or choose another example.",
       },
       {
         name: "Patches",
-        text: "The image is cut into patches that do not overlap. From here on the model sees a list of patches; hatched ones are blank paper.",
-        attempt: "Choose a patch with ink in it.",
+        text: "The image is cut into patches that do not overlap. From here on the model processes a list of patches; hatched ones are blank.",
+        task: "Choose a patch with ink in it.",
       },
       {
         name: "Tokens",
-        text: "One matrix turns the pixels of each patch into a token. A position vector is added, because attention itself knows no order.",
-        attempt: "Switch the positions off.",
+        text: "One matrix turns the pixels of each patch into a token. A position vector is added, because attention itself ignores order.",
+        task: "Switch the positions off.",
       },
       {
         name: "Q K V",
-        text: "From its token every patch makes three vectors. Query: what I look for. Key: what I offer. Value: what I hand over. Keys are the same for every query.",
-        attempt: "Choose another head: it asks another question.",
+        text: "Three matrices turn each token into three vectors. Query: what the token looks for. Key: what queries are compared with. Value: what the token contributes.",
+        task: "Choose another head: it has its own queries, keys and values.",
       },
       {
         name: "Scores",
-        text: "Each query meets each key: multiply component by component, and add up. A large sum is a good match.",
-        attempt: "Let another patch ask, and find its best match.",
+        text: "The score of a query and a key is their dot product: multiply component by component, and add the products. A large score is a good match.",
+        task: "Choose another query token, and find the key with the largest score.",
       },
       {
         name: "÷ √d",
-        text: "Longer vectors make larger sums. Dividing by √d keeps scores moderate whatever the length, so that softmax stays soft. Both matrices share one colour scale.",
-        attempt: "Switch ÷√d off, and look at the next step.",
+        text: "Longer vectors give larger scores. Dividing by √d keeps scores moderate at any length d, so that softmax does not saturate. Both matrices share one colour scale.",
+        task: "Switch ÷√d off, and look at the next step.",
       },
       {
         name: "Softmax",
-        text: "Softmax turns each row into shares that sum to 100 %. These are the attention weights. An even share is the yardstick.",
+        text: "Softmax turns each row of scores into weights that sum to 100 %: the attention weights. The even share, 100 % divided by the number of keys, is marked for comparison.",
       },
       {
         name: "Weighted sum",
-        text: "The asker takes from every value in proportion to its weight. The result is its context: what it has heard.",
-        attempt: "Silence the patch that answered most.",
+        text: "The values of all tokens are added, each multiplied by its attention weight. The sum is the context vector of the query token.",
+        task: "Mask the patch with the largest weight.",
       },
       {
         name: "Join + MLP",
-        text: "The contexts of all heads are joined by one matrix and added to the token. Then a small MLP works on each token alone. This happens in every layer.",
-        attempt: "Remove this head.",
+        text: "One matrix joins the contexts of all heads, and the result is added to the token. Then a small MLP processes each token separately. This happens in every layer.",
+        task: "Remove this head.",
       },
       {
-        name: "Answer",
-        text: "The last tokens become one vector, and one matrix gives a number for each answer. Softmax makes probabilities of them.",
-        attempt: "In the lens, choose the first layer with the final answer.",
+        name: "Output",
+        text: "The tokens of the last layer are pooled to one vector, and one matrix computes a logit for each class. Softmax turns the logits into probabilities.",
+        task: "In the logit lens, choose the first layer with the final prediction.",
       },
     ],
     formula: {
       /** @param {number} high @param {number} wide @param {string} ink @param {string} x @param {string} y */
       digit: (high, wide, ink, x, y) =>
-        `${high} × ${wide} = ${high * wide} numbers · ink ${ink} · centre of mass (${x}, ${y})`,
+        `${high} × ${wide} = ${high * wide} numbers; total ink ${ink}; centre of mass (${x}, ${y})`,
       /** @param {number} total @param {number} count @param {number} each */
       patches: (total, count, each) => `${total} = ${count} patches × ${each} pixels`,
       /** @param {number} pixels @param {number} dim @param {string} norm */
-      tokens: (pixels, dim, norm) => `x = W p + b + position · ${pixels} → ${dim} numbers · ‖x‖ = ${norm}`,
+      tokens: (pixels, dim, norm) => `x = W p + b + position; ${pixels} → ${dim} numbers; ‖x‖ = ${norm}`,
       /** @param {string} q @param {string} k @param {string} v */
-      qkv: (q, k, v) => `‖q‖ = ${q} · ‖k‖ = ${k} · ‖v‖ = ${v}`,
+      qkv: (q, k, v) => `‖q‖ = ${q}, ‖k‖ = ${k}, ‖v‖ = ${v}`,
       /** @param {string} sum */
       scores: (sum) => `q · k = Σ qᵢkᵢ = ${sum}`,
       /** @param {string} score @param {string} factor @param {string} result */
@@ -393,13 +400,13 @@ export const STRINGS = {
       /** @param {string} score */
       unscaled: (score) => `${score}, not divided: ÷ √d is off`,
       /** @param {string} scaled @param {string} power @param {string} sum @param {string} weight */
-      softmax: (scaled, power, sum, weight) => `e^${scaled} = ${power} · ${power} ÷ ${sum} = ${weight}`,
+      softmax: (scaled, power, sum, weight) => `e^${scaled} ÷ Σ e^score = ${power} ÷ ${sum} = ${weight}`,
       /** @param {string} terms */
       context: (terms) => `context = ${terms} + …`,
       /** @param {string} x @param {string} attention @param {string} mlp */
-      join: (x, attention, mlp) => `‖x‖ = ${x} · attention adds ${attention} · MLP adds ${mlp}`,
-      /** @param {string} logit @param {string} answer @param {string} probability */
-      answer: (logit, answer, probability) => `logit ${logit} → P(${answer}) = ${probability}`,
+      join: (x, attention, mlp) => `‖x‖ = ${x}; attention adds a vector of norm ${attention}, the MLP one of ${mlp}`,
+      /** @param {string} logit @param {string} name @param {string} probability */
+      prediction: (logit, name, probability) => `logit ${logit} → P(${name}) = ${probability}`,
     },
     caption: {
       /** @param {number} count @param {number} share */
@@ -408,17 +415,17 @@ export const STRINGS = {
       content: "Patch W p + b",
       position: "+ position",
       token: "= token x",
-      query: "Q  query, what I look for",
-      key: "K  key, what I offer",
-      value: "V  value, what I hand over",
+      query: "Q  query: what the token looks for",
+      key: "K  key: what queries are compared with",
+      value: "V  value: what the token contributes",
       context: "Context",
       /** @param {number} head */
-      headContext: (head) => `Head ${headName(head)}`,
+      headContext: (head) => `Head ${head + 1}`,
       projected: "Joined by W_O",
-      attended: "Token + attention",
-      thought: "+ MLP",
+      afterAttention: "Token + attention",
+      mlpOutput: "+ MLP",
       output: "= next layer's token",
-      taken: "Taken from each patch",
+      terms: "Weight × value of each token",
       number: "number",
       component: "component",
       strips: "Vectors as colours: orange is negative, blue is positive",
@@ -426,7 +433,7 @@ export const STRINGS = {
   },
   heads: {
     heading: "Every head of every layer",
-    note: "All maps on the chosen scale. A head has a name only if the example drawings support it.",
+    note: "All maps share the chosen scale. A head has a name only if the example drawings support it.",
     table: "Measures of every head",
     layer: "Layer",
     head: "Head",
@@ -438,97 +445,97 @@ export const STRINGS = {
     change: "Removed",
     role: "Role",
     /** @param {number} layer @param {number} head */
-    measures: (layer, head) => `Layer ${layer + 1}, head ${headName(head)}, on this drawing, and the mean on the examples, from which the name comes`,
+    measures: (layer, head) => `${headLabel(layer, head)}: on this drawing, and the mean over the examples, which decides the name`,
     measure: "Measure",
     here: "Here",
     usual: "Mean",
     roles: {
-      itself: "looks at itself",
-      blank: "looks at blank paper",
-      near: "looks nearby",
-      shared: "all ask one patch",
-      even: "spreads evenly",
+      itself: "attends to itself",
+      blank: "attends to blank patches",
+      near: "attends nearby",
+      shared: "all attend to one patch",
+      even: "attends evenly",
       none: "no clear role",
     },
     /** @param {{itself: number, blankAbove: number, shared: number, near: number, even: number}} limits @param {number} count */
     thresholds: (limits, count) =>
-      `Names come from the mean over ${count} example drawings: itself, at least ${percent(limits.itself)} on the asker; blank paper, ${decimal(limits.blankAbove * 100, 0)} points more than its share of the image; one patch, at least ${percent(limits.shared)} of all attention on the same one; nearby, at most ${decimal(limits.near, 0)} patch away; evenly, at least ${percent(limits.even)} of the largest entropy. Anything else: no clear role.`,
-    changeNote: "Removed: change of the answer's probability in points when this head hands over nothing.",
-    look: "Look closer",
+      `Names come from the mean over ${count} example drawings: itself, at least ${percent(limits.itself)} on the query token itself; blank patches, ${decimal(limits.blankAbove * 100, 0)} points more than their share of the image; one patch, at least ${percent(limits.shared)} of all attention on the same one; nearby, at most ${decimal(limits.near, 0)} patch away; evenly, at least ${percent(limits.even)} of the largest entropy. Anything else: no clear role.`,
+    changeNote: "Removed: change of the predicted class's probability, in percentage points, without this head.",
+    look: "Open in Explore",
     remove: "Remove this head",
-    putBack: "Put it back",
+    putBack: "Restore this head",
     /** @param {number} layer @param {number} head */
-    name: (layer, head) => `Layer ${layer + 1}, head ${headName(head)}`,
+    name: (layer, head) => headLabel(layer, head),
     removed: "removed",
   },
   compare: {
     heading: "Two digits, one head",
-    note: "The same layer, head and asker in both. The difference is the second minus the first, in percentage points.",
+    note: "The same layer, head and query token in both. The difference is the second minus the first, in percentage points.",
     first: "First digit",
     second: "Second digit",
     difference: "Difference",
     /** @param {string} a @param {string} b @param {number} points */
-    sentence: (a, b, points) => `First: ${a}. Second: ${b}. Their weights differ by at most ${decimal(points, 0)} points.`,
-    /** @param {string} asker @param {string} answerer @param {number} difference */
-    cell: (asker, answerer, difference) =>
-      `${asker} asks ${answerer}: difference ${points(difference).replace("\u2212", "minus ")} points`,
+    sentence: (a, b, points) => `First digit: ${a.toLowerCase()}. Second digit: ${b.toLowerCase()}. Their weights differ by at most ${decimal(points, 0)} points.`,
+    /** @param {string} query @param {string} key @param {number} difference */
+    cell: (query, key, difference) =>
+      `${query} attends to ${key}: difference ${points(difference).replace("\u2212", "minus ")} points`,
     domain: "−100 to +100 points",
     swap: "Swap the two",
   },
   text: {
-    heading: "A sentence through the same attention",
+    heading: "Attention in a sentence",
     label: "Sentence",
     ending: "Last word",
-    swap: "Swap the two things",
-    words: "Words: choose who asks",
+    swap: "Swap the two nouns",
+    words: "Words: choose the query token",
     head: "Head",
     mean: "Mean",
     meanLabel: "Mean of all heads",
     /** @param {string} name */
-    asker: (name) => `“${name}” asks`,
+    queryToken: (name) => `“${name}” as query`,
     empty: "Write a sentence.",
-    /** @param {number} found @param {number} most */
-    long: (found, most) => `${found} words; this model reads at most ${most}. Shorten the sentence.`,
+    /** @param {number} count @param {number} max */
+    long: (count, max) => `${count} words; this model takes at most ${max}. Shorten the sentence.`,
     /** @param {readonly string[]} words */
-    unknown: (words) => `It has never met: ${words.join(", ")}. It reads [unknown] there.`,
-    /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
-    sentence: (asker, answerer, weight, times) =>
-      `“${asker}” asked. “${answerer}” answered most: ${percent(weight)}, ${multiple(times)} an even share.`,
+    unknown: (words) => `Not in the vocabulary: ${words.join(", ")}. The model takes [unknown] instead.`,
+    /** @param {string} query @param {string} key @param {number} weight @param {number} times */
+    sentence: (query, key, weight, times) =>
+      `“${query}” attends most to “${key}”: ${percent(weight)}, ${multiple(times)} an even share.`,
     /** @param {{word: string, probability: number}[]} answers */
     answers: (answers) =>
-      `Asked “which one?”, the model says: ${answers.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
-    ended: "For the question it was read as if it ended with a full stop.",
+      `“Which one?” The model predicts: ${answers.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
+    ended: "For this question, a full stop was added.",
     /** @param {string[]} absent */
-    absent: (absent) => `A tiny model may name what is not in the sentence: ${absent.join(", ")}.`,
+    absent: (absent) => `A tiny model may predict words that are not in the sentence: ${absent.join(", ")}.`,
     notAsked: {
-      kind: "“Which one?” is asked only of sentences like “The dog chased the ball because it was hungry.”",
-      unknown: "“Which one?” is not asked: the sentence has a word that the model has never met.",
-      causal: "“Which one?” is not asked: this model does not look ahead.",
-      long: "“Which one?” is not asked: with the question, the sentence would be too long for this model.",
+      kind: "The question “Which one?” needs a sentence like “The dog chased the ball because it was hungry.”",
+      unknown: "The question “Which one?” needs known words; one of these is not in the vocabulary.",
+      causal: "The question “Which one?” needs a model that attends to later words, too.",
+      long: "With the question “Which one?”, the sentence is too long for this model.",
     },
     /** @param {number} layer @param {string} head */
-    caption: (layer, head) => `Attention of each word, layer ${layer + 1}, ${head}`,
-    /** @param {string} asker @param {string} answerer @param {number} weight @param {number} times */
-    cell: (asker, answerer, weight, times) =>
-      `${asker} asks ${answerer}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
-    /** @param {string} asker */
-    table: (asker) => `Whom “${asker}” asks`,
-    answerer: "Word",
+    caption: (layer, head) => `Attention of each word, ${layerLabel(layer)}, ${head}`,
+    /** @param {string} query @param {string} key @param {number} weight @param {number} times */
+    cell: (query, key, weight, times) =>
+      `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
+    /** @param {string} query */
+    table: (query) => `Words that “${query}” attends to`,
+    keyToken: "Word",
     weight: "Weight",
     times: "× even",
     /** @param {string} count @param {number} words @param {number} layers */
     tiny: (count, words, layers) =>
-      `This is a tiny model: ${count} weights, ${layers} layers, ${words} words, taught by sentences that a small grammar made. It knows nothing of the world, and where its attention goes need not be what decides its answer.`,
+      `This is a tiny model: ${count} weights, ${layers} layers, ${words} words, trained on sentences from a small grammar. It has no knowledge of the world, and the words it attends to need not decide its prediction.`,
   },
   about: {
     heading: "About this page",
     paragraphs: [
-      "This page holds a whole Vision Transformer and runs it in your browser. It asks the network for nothing; a drawing never leaves it.",
-      "Attention weights say where a head looked. They are not an explanation of the answer: compare them with silencing, which changes the model and measures what happens.",
-      "Colours: shares on cividis, 0 to 100 %, with a square-root ramp so that small shares can be told apart; signed numbers from orange to blue. Nothing is stretched unless a badge says so.",
+      "This page holds a whole Vision Transformer and runs it in your browser. It makes no network requests, and a drawing never leaves it.",
+      "Attention weights show which tokens a head combines. They do not explain the prediction: compare them with masking, which changes the model and measures the effect.",
+      "Colours: weights use cividis from 0 to 100 %, with a square-root scale so that small weights can be distinguished; signed numbers run from orange to blue. A badge shows when a scale is stretched.",
     ],
     check: "Self-check",
-    checking: "Reading the example drawings …",
+    checking: "Computing the example drawings …",
     /** @param {number} count @param {number} difference */
     passed: (count, difference) =>
       `Passed: on ${count} drawings the logits differ from PyTorch's (double precision, same rounded weights) by at most ${scientific(difference)}.`,
@@ -540,7 +547,7 @@ export const STRINGS = {
       image: "Image",
       tokens: "Tokens",
       layers: "Layers × heads",
-      dims: "Dimensions (a head)",
+      dims: "Dimensions (per head)",
       weights: "Weights",
       accuracy: "Accuracy",
       version: "Clearhead",
@@ -558,33 +565,33 @@ export const STRINGS = {
     references: [
       "Attention: Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762.",
       "Vision Transformer: Dosovitskiy et al. 2021, arXiv 2010.11929.",
-      "Rollout: Abnar and Zuidema 2020, arXiv 2005.00928. Lens: nostalgebraist 2020.",
+      "Rollout: Abnar and Zuidema 2020, arXiv 2005.00928. Logit lens: nostalgebraist 2020.",
       "Colours: Nuñez, Anderton and Renslow 2018 (cividis).",
     ],
     keys: "Keys",
     keyList: [
       "Tab moves between controls; arrow keys move inside tabs, choices and matrices.",
       "Home and End go to the ends of a row, with Ctrl to the corners.",
-      "On the canvas: arrows move the pen, Shift four times as far, Space down or up, Backspace undo, Escape leaves.",
+      "On the canvas: arrows move the pen, with Shift four times as far; Space lowers or lifts it; Backspace removes a stroke; Escape leaves the canvas.",
     ],
   },
   export: {
     /** @param {string} view */
     title: (view) => `Clearhead microscope: ${view}`,
-    reads: "answer",
+    prediction: "prediction",
     switches: "switches",
     trained: "none: the trained model",
     scale: "scale",
     matrices: "matrices",
-    directions: "rows ask, columns answer; the asker's row is framed",
+    directions: "rows: query tokens, columns: key tokens; the chosen row is framed",
     component: "component",
     term: "term",
     row: "row of patches",
     column: "column of patches",
     who: "model",
     axes: ["row", "column"],
-    asker: "asks",
-    answerer: "answers",
+    queryToken: "query token",
+    keyToken: "key token",
     value: "value",
   },
 };

@@ -1,15 +1,15 @@
-// Strokes: what was drawn, as polylines on a canvas of 280 × 280 units.
+// Strokes: polylines on a canvas of 280 × 280 units.
 
 /** @typedef {[number, number]} Point */
 /** @typedef {Point[]} Stroke */
 
 export const CANVAS = 280;
-const LEAST_SIDE = 28; // less ink than a tenth of the canvas is no digit
-const APART = 2; // units: nearer points would only make the drawing larger
+const MIN_SIDE = 28; // a tenth of the canvas
+const APART = 2; // units between points; more points would only lengthen links
 const DIGITS = 36;
 
 /**
- * The corners of the box around all points, or null if there are none.
+ * The corners of the bounding box, or null without points.
  * @param {Stroke[]} strokes
  * @returns {{low: Point, high: Point} | null}
  */
@@ -30,17 +30,17 @@ export function boxOf(strokes) {
 }
 
 /**
- * Whether there is too little ink to read.
+ * Whether the drawing is too small to classify.
  * @param {Stroke[]} strokes
  */
 export function isTooSmall(strokes) {
   const box = boxOf(strokes);
   if (box === null) return true;
-  return Math.max(box.high[0] - box.low[0], box.high[1] - box.low[1]) < LEAST_SIDE;
+  return Math.max(box.high[0] - box.low[0], box.high[1] - box.low[1]) < MIN_SIDE;
 }
 
 /**
- * The stroke with one more point, unless that is too near to its last one.
+ * The stroke with one more point, unless it is too close to the last one.
  * @param {Stroke} stroke
  * @param {Point} point
  * @returns {Stroke}
@@ -53,7 +53,7 @@ export function extended(stroke, point) {
 }
 
 /**
- * The nearest whole unit on the canvas.
+ * The nearest point of whole units on the canvas.
  * @param {Point} point
  * @returns {Point}
  */
@@ -64,7 +64,7 @@ export function onCanvas([x, y]) {
 }
 
 /**
- * Strokes as text for a link: two characters a coordinate, a dot between strokes.
+ * Strokes as text for a link: two characters per coordinate, a dot between strokes.
  * @param {Stroke[]} strokes
  */
 export function strokesToText(strokes) {
@@ -74,7 +74,7 @@ export function strokesToText(strokes) {
 }
 
 /**
- * The strokes in a text, or null if it holds anything else.
+ * The strokes in a text, or null if it is invalid.
  * @param {string} text
  * @returns {Stroke[] | null}
  */

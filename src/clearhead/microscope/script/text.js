@@ -1,10 +1,10 @@
-// The text Transformer's forward pass: the digit reader's blocks, with words instead of patches.
+// The text Transformer's forward pass: the same blocks, with words instead of patches.
 //
-// Words → tokens + positions → blocks → norm → for each place a logit for each word; as
-// clearhead.models.text in Python.
+// Words → tokens + positions → blocks → norm → logits over the vocabulary at each position, as in
+// clearhead.models.text.
 
 import { added, layerNorm, linear, softmax } from "./arithmetic.js";
-import { readBlocks, readBoth, readTensor, runBlock } from "./encoder.js";
+import { readBlocks, readLinear, readTensor, runBlock } from "./encoder.js";
 import { trainedSwitches } from "./experiments.js";
 import { MASK, encode } from "./words.js";
 
@@ -67,19 +67,19 @@ export function buildTextModel(config, tensors) {
     tokenEmbed: readTensor(tensors, "token_embed.weight"),
     positions: tensors.get("pos_embed") ?? null,
     blocks: readBlocks(tensors, config.depth),
-    norm: readBoth(tensors, "norm"),
-    head: readBoth(tensors, "head"),
+    norm: readLinear(tensors, "norm"),
+    head: readLinear(tensors, "head"),
     switches: trainedSwitches(config),
   };
 }
 
 /**
- * Everything the model computes for one text.
+ * The forward pass of one text, with all intermediate results.
  * @param {TextModel} model
  * @param {number[]} ids at least one, at most `contextLength`
  * @returns {TextRun}
  */
-export function readText(model, ids) {
+export function forwardText(model, ids) {
   const { config } = model;
   const { embedDim } = config;
   const words = new Float64Array(ids.length * embedDim);
@@ -100,7 +100,7 @@ export function readText(model, ids) {
 }
 
 /**
- * A logit for each word of the vocabulary, at one place.
+ * The logits over the vocabulary at one position.
  * @param {TextModel} model
  * @param {TextRun} run
  * @param {number} place
@@ -112,17 +112,17 @@ export function wordLogits({ config, head }, { tokens }, place) {
 }
 
 /**
- * What the model says when a question is put after a text: the likeliest words for [mask].
+ * The likeliest words for the first [mask] in a text.
  * @param {TextModel} model
  * @param {string} text with a [mask] in it
  * @param {number} count
- * @returns {{word: string, probability: number}[]} none if the text is too long, or has no [mask]
+ * @returns {{word: string, probability: number}[]} empty if the text is too long, or has no [mask]
  */
 export function likeliest(model, text, count) {
   const { ids, words } = encode(text, model.placeOf);
   const place = words.indexOf(MASK);
   if (place < 0 || ids.length > model.config.contextLength) return [];
-  const probabilities = softmax(wordLogits(model, readText(model, ids), place));
+  const probabilities = softmax(wordLogits(model, forwardText(model, ids), place));
   return probabilities
     .map((probability, id) => ({ word: model.config.vocabulary[id], probability }))
     .sort((a, b) => b.probability - a.probability)

@@ -1,11 +1,11 @@
-// The weights as the page carries them: half precision (IEEE 754 binary16), little-endian, base64.
+// Decodes weights: half precision (IEEE 754 binary16), little-endian, base64.
 
 /** @typedef {{name: string, shape: number[]}} TensorName */
 
 const HALVES = decodingTable();
 
 /**
- * Every tensor by its name, as in the model's state dict.
+ * All tensors by name, as in the model's state dict.
  * @param {string} base64
  * @param {TensorName[]} names in the order of the bytes
  * @returns {Map<string, Float64Array>}
@@ -25,7 +25,7 @@ export function readTensors(base64, names) {
   return tensors;
 }
 
-/** What each of the 65,536 halves is worth. */
+/** The value of each of the 65,536 half-precision numbers. */
 function decodingTable() {
   return Float64Array.from({ length: 65536 }, (_, bits) => {
     const sign = bits >> 15 ? -1 : 1;

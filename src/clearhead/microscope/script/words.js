@@ -1,11 +1,11 @@
-// A text as words: lower case, punctuation as words of their own; as clearhead.data.tokenizer in Python.
+// Splits a text into words in lower case and punctuation, as in clearhead.data.tokenizer.
 
 export const UNKNOWN = "[unknown]";
 export const MASK = "[mask]";
 
 const WORD = /\[[a-z]+\]|[\p{L}\p{N}_]+(?:['’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu;
 
-/** @typedef {{ids: number[], words: string[], unknown: string[]}} Encoded what is not known has the place of [unknown] */
+/** @typedef {{ids: number[], words: string[], unknown: string[]}} Encoded unknown words have the id of [unknown] */
 
 /** @param {string} text */
 export function splitWords(text) {
@@ -14,7 +14,7 @@ export function splitWords(text) {
 
 /**
  * @param {string} text
- * @param {ReadonlyMap<string, number>} placeOf each word's place in the vocabulary
+ * @param {ReadonlyMap<string, number>} placeOf each word's index in the vocabulary
  * @returns {Encoded}
  */
 export function encode(text, placeOf) {

@@ -27,7 +27,7 @@ from clearhead import attention
 from clearhead.data import normalize
 from clearhead.insight.forward import probabilities
 from clearhead.insight.plots import KEY, MUTED, QUERY, new_figure
-from clearhead.models.build import load
+from clearhead.models import load
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, capture, intervene

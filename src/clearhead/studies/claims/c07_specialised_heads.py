@@ -41,7 +41,7 @@ from clearhead.insight.roles import (
     untrained_heads,
 )
 from clearhead.insight.tokens import grid_of
-from clearhead.models.build import load
+from clearhead.models import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, intervene

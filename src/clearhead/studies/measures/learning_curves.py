@@ -1,47 +1,35 @@
-"""Trials and a picture that several claims share: contenders against the number of digits."""
+"""Grid, trial, panels and summaries of claims that compare models by number of training digits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from matplotlib.axes import Axes
+from clearhead.studies._panels import Points
+from clearhead.studies.measures.classifiers import accuracy_on_unseen, train_compared_model
+from clearhead.studies.study import Grid, PerBudget, Summary
+from clearhead.studies.table import Trial, Values
 
-from clearhead.studies.measures.classifiers import (
-    COMPARED_MODELS,
-    accuracy_on_unseen,
-    train_compared_model,
-)
-from clearhead.studies.table import Outcome, Trial, Values
-
-# Steps of 100 digits, by training digits: more digits, more steps, or nobody could use them.
-STEPS = MappingProxyType({100: 200, 1_000: 300, 10_000: 500, 60_000: 600})
-# For 10,000 digits four times as long, to see whether a gap closes with training.
+STEPS: Mapping[int, int] = MappingProxyType({100: 200, 1_000: 300, 10_000: 500, 60_000: 600})
+"""Steps of 100 digits, by number of training digits"""
 LONG = 2_000
-UNSEEN = 4_000
-
-# What an accuracy of 100 % is drawn as, on an axis that has no zero.
-LEAST_ERROR = 0.01
-ERRORS_SHOWN = (0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+"""Steps on `MANY` digits that show whether a gap closes with training"""
+MANY = 10_000
+MIN_ERROR = 0.01  # stands for 0 % on an axis that has no zero
 
 
-def learning_trials(
-    study: str,
-    arms: Iterable[str],
-    seeds: range,
-    *,
+def training_grid(
+    conditions: tuple[str, ...],
     digits: int,
+    *,
     steps: int | None = None,
-) -> tuple[Trial, ...]:
-    """One trial for each arm and seed; `steps` by default as long as `STEPS` has it."""
-    settings = {"digits": digits, "steps": steps or STEPS[digits], "unseen": UNSEEN}
-    return tuple(
-        Trial(study=study, condition=arm, seed=seed, settings=settings)
-        for seed in seeds
-        for arm in arms
-    )
+    num_seeds: int | PerBudget | None = None,
+) -> Grid:
+    """Trainings on so many digits, for `STEPS` by default."""
+    settings = {"digits": digits, "steps": steps or STEPS[digits], "unseen": 4_000}
+    return Grid(conditions=conditions, settings=settings, num_seeds=num_seeds)
 
 
-def run_learning(trial: Trial) -> Values:
-    """Train the contender that the arm names, and let it read digits it has not seen."""
+def measure_accuracy(trial: Trial) -> Values:
+    """Train the compared model that the condition names; its accuracy on unseen digits."""
     settings = trial.settings
     model = train_compared_model(
         trial.condition, digits=settings["digits"], steps=settings["steps"], seed=trial.seed
@@ -49,102 +37,39 @@ def run_learning(trial: Trial) -> Values:
     return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 
-def of_steps(outcomes: Sequence[Outcome], *, long: bool) -> list[Outcome]:
-    """Those trained for `LONG` steps, or those trained as long as `STEPS` has it."""
-    return [x for x in outcomes if (x.trial.settings.get("steps") == LONG) == long]
+def error_rate(values: Values) -> float:
+    """In per cent, above 0."""
+    return max(100.0 - float(values["accuracy"]), MIN_ERROR)
 
 
-def mean_accuracies(
-    outcomes: Sequence[Outcome], arm: str, *, long: bool = False
-) -> Mapping[int, float]:
-    """Mean accuracy over seeds, in per cent, by number of training digits."""
-    found: dict[int, list[float]] = {}
-    for outcome in of_steps(outcomes, long=long):
-        if outcome.trial.condition == arm:
-            found.setdefault(outcome.trial.settings["digits"], []).append(
-                float(outcome.values["accuracy"])
-            )
-    return {digits: sum(x) / len(x) for digits, x in sorted(found.items())}
+PANELS = (
+    Points(
+        measure=error_rate,
+        x="digits",
+        keep=lambda trial: trial.settings["steps"] != LONG,
+        xscale="log",
+        yscale="log",
+        xlabel="training digits",
+        ylabel="error rate on unseen digits (%)",
+        ticks={digits: f"{digits:,}" for digits in STEPS},
+    ),
+    Points(
+        measure=error_rate,
+        x="steps",
+        settings={"digits": MANY},
+        xscale="log",
+        yscale="log",
+        xlabel=f"training steps on {MANY:,} digits",
+        ylabel="error rate on unseen digits (%)",
+        ticks={steps: f"{steps:,}" for steps in (STEPS[MANY], LONG)},
+    ),
+)
 
-
-def long_trainings(outcomes: Sequence[Outcome], arms: Mapping[str, str], digits: int) -> str | None:
-    """What `arms`, by their words, read after `LONG` steps, beside the same seeds' usual ones.
-
-    None where nobody was trained so long.
-    """
-    trained = of_steps(outcomes, long=True)
-    if not trained:
-        return None
-    seeds = {x.trial.seed for x in trained}
-    usual = [x for x in outcomes if x.trial.seed in seeds]
-    before, after = (
-        {arm: mean_accuracies(some, arm, long=long)[digits] for arm in arms}
-        for some, long in ((usual, False), (trained, True))
+SUMMARIES = tuple(
+    Summary(
+        name=f"Accuracy on unseen digits (%), {steps:,} steps on {digits:,} training digits",
+        measure="accuracy",
+        settings={"digits": digits, "steps": steps},
     )
-    told = ", ".join(
-        f"{before[arm]:.1f} to {after[arm]:.1f} % ({words})" for arm, words in arms.items()
-    )
-    return (
-        f"with {LONG:,} steps instead of {STEPS[digits]} on {digits:,} digits accuracy went from "
-        f"{told}, in {len(seeds)} trainings each, not judged"
-    )
-
-
-def draw_learning_curves(axes: Axes, outcomes: Sequence[Outcome]) -> None:
-    """Share of unseen digits read wrongly against training digits: each trial, and the means.
-
-    The means of long trainings are hollow.
-    """
-    for arm, contender in COMPARED_MODELS.items():
-        means = mean_accuracies(outcomes, arm)
-        if not means:
-            continue
-        own = [outcome for outcome in outcomes if outcome.trial.condition == arm]
-        axes.plot(
-            [outcome.trial.settings["digits"] for outcome in own],
-            [_error(outcome.values["accuracy"]) for outcome in own],
-            contender.marker,
-            color=contender.colour,
-            markersize=4,
-            alpha=0.35,
-        )
-        axes.plot(
-            list(means),
-            [_error(mean) for mean in means.values()],
-            marker=contender.marker,
-            color=contender.colour,
-            label=contender.label,
-        )
-        longer = mean_accuracies(outcomes, arm, long=True)
-        if longer:
-            axes.plot(
-                list(longer),
-                [_error(mean) for mean in longer.values()],
-                contender.marker,
-                color=contender.colour,
-                markerfacecolor="none",
-                markersize=9,
-                label=f"{contender.label}, {LONG:,} steps",
-            )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0.9), max(high, 22.0))  # even where there are few points
-    ticks = [tick for tick in ERRORS_SHOWN if _shows(axes, tick)]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_yticks([], minor=True)
-    places = sorted({outcome.trial.settings["digits"] for outcome in outcomes})
-    axes.set_xticks(places, [f"{place:,}" for place in places])
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("training digits")
-    axes.set_ylabel("unseen digits read wrongly (%)")
-    axes.legend(fontsize=8)
-
-
-def _error(accuracy: float) -> float:
-    return max(100.0 - accuracy, LEAST_ERROR)
-
-
-def _shows(axes: Axes, tick: float) -> bool:
-    low, high = axes.get_ylim()
-    return low <= tick <= high
+    for digits, steps in (*STEPS.items(), (MANY, LONG))
+)

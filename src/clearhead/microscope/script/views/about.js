@@ -1,4 +1,4 @@
-// About: what the page is, its check of itself, the model, the keys.
+// About: the page, its self-check, the model, the keyboard.
 
 import { el, fill, setText } from "../element.js";
 import { forward } from "../model.js";
@@ -8,7 +8,7 @@ import { STRINGS } from "../strings.js";
 /** @typedef {import("../store.js").App} App */
 
 const words = STRINGS.about;
-const TIMED = 5; // passes, of which the fastest counts
+const TIMED = 5; // forward passes, of which the fastest counts
 
 /** @param {App} app */
 export function createAbout(app) {
@@ -42,7 +42,7 @@ export function createAbout(app) {
         examples.failed
           ? words.notPassed(examples.difference)
           : examples.done
-            ? words.passed(examples.read.length, examples.difference)
+            ? words.passed(examples.results.length, examples.difference)
             : words.checking,
       );
       check.classList.toggle("bad", examples.failed);
@@ -77,9 +77,9 @@ function factsOf({ config, payload }, time) {
   ];
 }
 
-/** The fastest of a few passes, in milliseconds; 0 if there is nothing to read. @param {App} app */
-function passTime({ model, reading, state, config }) {
-  const { run } = reading;
+/** The fastest of a few passes, in milliseconds; 0 without a drawing. @param {App} app */
+function passTime({ model, result, state, config }) {
+  const { run } = result;
   if (run === null) return 0;
   const times = Array.from({ length: TIMED }, () => {
     const start = performance.now();

@@ -1,11 +1,11 @@
-// Arcs from the word that asks to those that answer: the wider, the more attention.
+// Arcs from the query word to the words it attends to; the width shows the weight.
 
 import { fill, setAttribute } from "../element.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const WIDEST = 9; // pixels, for all of the attention
-const FAINTEST = 0.005; // less is not drawn
-const ABOVE = 6; // pixels of room
+const MAX_WIDTH = 9; // pixels, for a weight of 100 %
+const MIN_WEIGHT = 0.005; // smaller weights are not drawn
+const ABOVE = 6; // pixels
 
 /**
  * @param {HTMLElement} row whose children are the words
@@ -13,18 +13,18 @@ const ABOVE = 6; // pixels of room
 export function createArcs(row) {
   const element = document.createElementNS(NAMESPACE, "svg");
   setAttribute(element, "class", "arcs");
-  setAttribute(element, "aria-hidden", "true"); // the table and the matrix say it in words
+  setAttribute(element, "aria-hidden", "true"); // the table and the matrix are accessible
 
   /**
-   * @param {number} asker
+   * @param {number} queryToken
    * @param {ArrayLike<number>} weights
    */
-  function update(asker, weights) {
+  function update(queryToken, weights) {
     const places = [...row.children].map((word) => {
       const { offsetLeft, offsetWidth, offsetTop } = /** @type {HTMLElement} */ (word);
       return { x: offsetLeft + offsetWidth / 2, line: offsetTop };
     });
-    const from = places[asker];
+    const from = places[queryToken];
     if (!from) return fill(element);
     const reach = Math.max(...places.map(({ x }) => Math.abs(x - from.x)), 1);
     const high = Math.min(96, 24 + reach / 5);
@@ -32,10 +32,10 @@ export function createArcs(row) {
     setAttribute(element, "height", high + ABOVE);
     fill(
       element,
-      ...Array.from(weights, (weight, answerer) => {
-        const to = places[answerer];
-        // words that wrapped to another line are left to the table
-        if (weight < FAINTEST || to.line !== from.line) return null;
+      ...Array.from(weights, (weight, keyToken) => {
+        const to = places[keyToken];
+        // no arcs between lines
+        if (weight < MIN_WEIGHT || to.line !== from.line) return null;
         return arc(from.x, to.x, high, reach, weight);
       }),
     );
@@ -54,7 +54,7 @@ function arc(from, to, high, reach, weight) {
   const path = document.createElementNS(NAMESPACE, "path");
   const base = high + ABOVE;
   const far = Math.abs(to - from);
-  const top = base - 2 * Math.max(10, ((high - WIDEST / 2) * far) / reach) * (2 / 3);
+  const top = base - 2 * Math.max(10, ((high - MAX_WIDTH / 2) * far) / reach) * (2 / 3);
   const curve =
     far === 0
       ? `M ${from - 6} ${base} C ${from - 14} ${base - 26}, ${from + 14} ${base - 26}, ${from + 6} ${base}`
@@ -62,7 +62,7 @@ function arc(from, to, high, reach, weight) {
   setAttribute(path, "d", curve);
   setAttribute(path, "fill", "none");
   setAttribute(path, "stroke-opacity", 0.2 + 0.8 * Math.sqrt(weight));
-  setAttribute(path, "stroke-width", 1 + WIDEST * weight);
+  setAttribute(path, "stroke-width", 1 + MAX_WIDTH * weight);
   setAttribute(path, "stroke-linecap", "round");
   return path;
 }

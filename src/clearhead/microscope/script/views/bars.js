@@ -1,4 +1,4 @@
-// Tables of vectors: a bar and a number for every component, Q, K and V each in its own pattern.
+// Tables of vectors: a bar and a number per component, with patterns for Q, K and V.
 
 import { el, setText } from "../element.js";
 import { decimal } from "../numbers.js";
@@ -53,7 +53,7 @@ export function createBars(caption, corner, names, kinds, count) {
 }
 
 /**
- * The largest size in several vectors, at least a little above 0.
+ * The largest absolute value in several vectors, slightly above 0 at least.
  * @param {...ArrayLike<number>} vectors
  */
 export function largestSize(...vectors) {

@@ -21,11 +21,11 @@ export function pen(canvas) {
 }
 
 /**
- * Ink alone, one canvas pixel an image pixel: light on dark cells, dark on light ones.
+ * Ink, one canvas pixel per image pixel: light on dark cells, dark on light ones.
  * @param {HTMLCanvasElement} canvas
  * @param {Float64Array} ink
  * @param {Config} config
- * @param {(Colour | null)[]} under the colour of each patch; null is paper
+ * @param {(Colour | null)[]} under the colour of each patch; null is white
  */
 export function drawInk(canvas, ink, { imageShape, patchShape, grid }, under) {
   const context = pen(canvas);
@@ -41,11 +41,11 @@ export function drawInk(canvas, ink, { imageShape, patchShape, grid }, under) {
 }
 
 /**
- * What the model sees: light ink on black, as in its training.
+ * The model input: light ink on black, as in training.
  * @param {HTMLCanvasElement} canvas
  * @param {Float64Array} ink
  */
-export function drawSeen(canvas, ink) {
+export function drawModelInput(canvas, ink) {
   const context = pen(canvas);
   const image = context.createImageData(canvas.width, canvas.height);
   ink.forEach((value, i) => {
@@ -56,7 +56,7 @@ export function drawSeen(canvas, ink) {
 }
 
 /**
- * A matrix, one canvas pixel a number.
+ * A matrix, one canvas pixel per number.
  * @param {HTMLCanvasElement} canvas
  * @param {ArrayLike<number>} values
  * @param {(value: number) => Colour} colourOf

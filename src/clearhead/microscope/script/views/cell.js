@@ -1,4 +1,4 @@
-// One cell of the matrix in full: every product of one q·k, then scale, power and share.
+// One entry of the matrix in full: the products of q·k, then scaling, exponential and weight.
 
 import { el, fill, setText } from "../element.js";
 import { decimal, percent } from "../numbers.js";
@@ -26,12 +26,12 @@ export function createCell(app) {
   const element = el("section", { class: "one-cell" }, el("h3", {}, words.heading), note, holder, sums);
 
   function update() {
-    const { run } = app.reading;
+    const { run } = app.result;
     element.classList.toggle("nothing", run === null);
     if (run === null) return;
     const facts = cellFacts(app, run);
     const { query, key, product } = facts;
-    setText(note, words.note(tokenName(app, app.state.asker), tokenName(app, app.state.answerer).toLowerCase()));
+    setText(note, words.note(tokenName(app, app.state.queryToken), tokenName(app, app.state.keyToken).toLowerCase()));
     const largest = largestSize(query, key);
     bars.update([query, key, product], [largest, largest, largestSize(product)]);
     fill(sums, ...sumLines(app, facts));
@@ -40,28 +40,28 @@ export function createCell(app) {
 }
 
 /**
- * Every number of the chosen cell.
+ * All numbers of the chosen entry.
  * @param {App} app
  * @param {import("../model.js").Run} run
  */
 export function cellFacts(app, run) {
-  const { asker, answerer, temperature } = app.state;
+  const { queryToken, keyToken, temperature } = app.state;
   const head = chosenHead(app, run);
   const { headDim } = app.config;
-  const query = vectorOf(head.query, asker, headDim);
-  const key = vectorOf(head.key, answerer, headDim);
-  const masked = rowOf(app, head.masked, asker);
+  const query = vectorOf(head.query, queryToken, headDim);
+  const key = vectorOf(head.key, keyToken, headDim);
+  const masked = rowOf(app, head.masked, queryToken);
   return {
     query,
     key,
     product: query.map((component, i) => component * key[i]),
-    score: rowOf(app, head.scores, asker)[answerer],
+    score: rowOf(app, head.scores, queryToken)[keyToken],
     temperature,
-    scaled: rowOf(app, head.scaled, asker)[answerer],
-    masked: masked[answerer],
-    power: Math.exp(masked[answerer]),
+    scaled: rowOf(app, head.scaled, queryToken)[keyToken],
+    masked: masked[keyToken],
+    power: Math.exp(masked[keyToken]),
     powers: masked.reduce((sum, value) => sum + Math.exp(value), 0),
-    weight: rowOf(app, head.weights, asker)[answerer],
+    weight: rowOf(app, head.weights, queryToken)[keyToken],
   };
 }
 

@@ -1,4 +1,4 @@
-// One of several: a row of buttons that behaves as radio buttons do.
+// A row of buttons that behaves as radio buttons.
 
 import { el, setAttribute, setText } from "../element.js";
 import { moveBetween } from "./roving.js";
@@ -37,7 +37,7 @@ export function createChoice({ label, options, choose, visibleLabel = true }) {
 }
 
 /**
- * A button that is on or off.
+ * A toggle button.
  * @param {string} text
  * @param {() => void} press
  */

@@ -5,7 +5,7 @@ import { el, setText } from "../element.js";
 import { decimal } from "../numbers.js";
 import { signedScale, weightScale } from "../scales.js";
 import { STRINGS } from "../strings.js";
-import { answerWords } from "./answer.js";
+import { predictionWords } from "./prediction.js";
 import { createExamples } from "./digit.js";
 import { createGrid } from "./grid.js";
 import { createLegend } from "./legend.js";
@@ -63,7 +63,7 @@ export function createCompare(app) {
     const facts = compareFacts(app);
     row.classList.toggle("nothing", facts === null);
     if (facts === null) {
-      setText(sentence, app.reading.run === null ? "" : STRINGS.nothing);
+      setText(sentence, app.result.run === null ? "" : STRINGS.nothing);
       return;
     }
     const { tokens } = app.config;
@@ -73,31 +73,31 @@ export function createCompare(app) {
     apart.show(signedScale(100, words.domain));
     /** @param {number} weight */
     const colour = (weight) => weightColour(weight, scale, 1 / tokens, largest);
-    maps[0].update(facts.first, colour, facts.answers[0], STRINGS.matrix.weight);
-    maps[1].update(facts.second, colour, facts.answers[1], STRINGS.matrix.weight);
+    maps[0].update(facts.first, colour, facts.predictions[0], STRINGS.matrix.weight);
+    maps[1].update(facts.second, colour, facts.predictions[1], STRINGS.matrix.weight);
     maps[2].update(facts.difference, (value) => signedColour(value, 1), "", words.cell);
-    setText(sentence, words.sentence(facts.answers[0], facts.answers[1], facts.most * 100));
+    setText(sentence, words.sentence(facts.predictions[0], facts.predictions[1], facts.largest * 100));
     if (!app.drawing) tabled.update();
   }
   return { element, update, updatePad: pad.update };
 }
 
 /**
- * The chosen head's weights of both digits; null if one cannot be read.
+ * The chosen head's weights of both digits; null if one has no prediction.
  * @param {App} app
  */
 export function compareFacts(app) {
-  const other = app.read(app.state, app.state.second);
-  if (!app.reading.run || !other.run) return null;
-  const first = chosenHead(app, app.reading.run).weights;
+  const other = app.compute(app.state, app.state.second);
+  if (!app.result.run || !other.run) return null;
+  const first = chosenHead(app, app.result.run).weights;
   const second = chosenHead(app, other.run).weights;
   const difference = second.map((weight, i) => weight - first[i]);
   return {
     first,
     second,
     difference,
-    most: difference.reduce((most, value) => Math.max(most, Math.abs(value)), 0),
-    answers: [answerWords(app.reading, app.config.answers), answerWords(other, app.config.answers)],
+    largest: difference.reduce((max, value) => Math.max(max, Math.abs(value)), 0),
+    predictions: [predictionWords(app.result, app.config.classNames), predictionWords(other, app.config.classNames)],
   };
 }
 
@@ -118,21 +118,21 @@ function createMap(app, name) {
     corner: STRINGS.matrix.corner,
     rowHeads: heads,
     columnHeads: heads,
-    move: (asker, answerer) => app.set({ asker, answerer }),
+    move: (queryToken, keyToken) => app.set({ queryToken, keyToken }),
   });
-  const answer = el("p", { class: "small" });
-  const element = el("figure", {}, el("figcaption", {}, el("b", {}, name)), answer, grid.element);
+  const prediction = el("p", { class: "small" });
+  const element = el("figure", {}, el("figcaption", {}, el("b", {}, name)), prediction, grid.element);
   /**
    * @param {Float64Array} values
    * @param {(value: number) => import("../colours.js").Colour} colourOf
-   * @param {string} said what the model reads
-   * @param {(asker: string, answerer: string, value: number, times: number) => string} label
+   * @param {string} text the prediction
+   * @param {(queryToken: string, keyToken: string, value: number, times: number) => string} label
    */
-  const update = (values, colourOf, said, label) => {
-    setText(answer, said);
+  const update = (values, colourOf, text, label) => {
+    setText(prediction, text);
     grid.update({
       label: `${name}, ${STRINGS.matrix.label(STRINGS.pick.stages.weights, app.state.layer, app.state.head)}`,
-      chosen: [app.state.asker, app.state.answerer],
+      chosen: [app.state.queryToken, app.state.keyToken],
       settled: !app.drawing,
       cells: Array.from(values, (value, i) => ({
         colour: colourOf(value),
@@ -156,10 +156,10 @@ function differenceTable(app) {
   return {
     caption: `${words.difference}, ${words.domain}`,
     columns: [STRINGS.matrix.corner, ...names],
-    rows: names.map((name, asker) => [
+    rows: names.map((name, queryToken) => [
       name,
-      ...names.map((_, answerer) =>
-        facts ? decimal(facts.difference[asker * tokens + answerer] * 100, 1) : "",
+      ...names.map((_, keyToken) =>
+        facts ? decimal(facts.difference[queryToken * tokens + keyToken] * 100, 1) : "",
       ),
     ]),
   };

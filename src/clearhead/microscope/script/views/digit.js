@@ -1,9 +1,9 @@
-// The rail: draw, examples, what the model sees.
+// The left column: canvas, examples, model input.
 
 import { el, setAttribute, setText } from "../element.js";
 import { decimal } from "../numbers.js";
 import { STRINGS } from "../strings.js";
-import { createCanvas, drawSeen } from "./canvas.js";
+import { createCanvas, drawModelInput } from "./canvas.js";
 import { createPad } from "./pad.js";
 
 /** @typedef {import("../store.js").App} App */
@@ -32,7 +32,7 @@ export function createDraw(app) {
 }
 
 /**
- * A button for each example; a second press brings the other hand's.
+ * A button per digit; a second press chooses the second drawing.
  * @param {App} app
  * @param {"strokes" | "second"} which
  */
@@ -60,10 +60,10 @@ export function createExamples(app, which) {
 }
 
 /** @param {App} app */
-export function createSees(app) {
+export function createModelInput(app) {
   const { imageShape, grid } = app.config;
   const [high, wide] = imageShape;
-  const canvas = createCanvas(wide, high, "seen");
+  const canvas = createCanvas(wide, high, "input-pixels");
   canvas.setAttribute("role", "img");
   const lines = el("div", { class: "patch-lines", "aria-hidden": "true" });
   lines.style.setProperty("--rows", String(grid[0]));
@@ -71,19 +71,19 @@ export function createSees(app) {
   const note = el("p", { class: "small" });
   const element = el(
     "section",
-    { class: "panel sees" },
-    el("h2", {}, STRINGS.sees.heading),
-    el("div", { class: "seen-frame" }, canvas, lines),
+    { class: "panel model-input" },
+    el("h2", {}, STRINGS.modelInput.heading),
+    el("div", { class: "input-frame" }, canvas, lines),
     note,
   );
   return {
     element,
     update: () => {
-      const { ink } = app.reading;
-      drawSeen(canvas, ink);
+      const { ink } = app.result;
+      drawModelInput(canvas, ink);
       const sum = decimal(ink.reduce((total, value) => total + value, 0), 1);
-      setAttribute(canvas, "aria-label", STRINGS.sees.label(high, wide));
-      setText(note, STRINGS.sees.note(high, wide, sum));
+      setAttribute(canvas, "aria-label", STRINGS.modelInput.label(high, wide));
+      setText(note, STRINGS.modelInput.note(high, wide, sum));
     },
   };
 }

@@ -1,14 +1,14 @@
-// The experiments: each changes one thing, shows a live proof, and can be taken back.
+// The experiments: each changes one thing, shows its effect, and can be undone.
 
 import { largestDifference } from "../arithmetic.js";
 import { el, setAttribute, setText } from "../element.js";
 import { unscaledTemperature } from "../experiments.js";
 import { decimal } from "../numbers.js";
-import { SCOPES, TEMPERATURES, VALUE_MODES, isUnscaled, toggled, untouched } from "../state.js";
-import { STRINGS, headName } from "../strings.js";
+import { SCOPES, TEMPERATURES, VALUE_MODES, isUnscaled, toggled, trainedState } from "../state.js";
+import { STRINGS, headLabel } from "../strings.js";
 import { createChoice, createToggle } from "./choice.js";
 import { createPatchMap } from "./patchmap.js";
-import { answerOf, chosenHead, rowOf, tokenName } from "./tokens.js";
+import { predictedClass, chosenHead, rowOf, tokenName } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {{element: HTMLElement, update: () => void}} View */
@@ -23,7 +23,7 @@ export function createExperiments(app) {
     createHeads(app),
     createPositions(app),
     createValues(app),
-    createSilence(app),
+    createMask(app),
     createNoise(app),
   ];
   const proof = el("p", { class: "proof whole" });
@@ -37,7 +37,7 @@ export function createExperiments(app) {
   return {
     element,
     update: () => {
-      setText(proof, answerProof(app));
+      setText(proof, predictionProof(app));
       for (const part of parts) part.update();
     },
   };
@@ -85,13 +85,13 @@ export function createTemperature(app) {
   };
 }
 
-/** ÷√d on or off: one with the temperature, so that both marks stand on one slider. @param {App} app */
+/** Scaling on or off, as a temperature, so that both are marks of one slider. @param {App} app */
 export function createScaling(app) {
   const toggle = createToggle(words.scaling, () => {
     const on = isUnscaled(app.state, app.config);
-    app.acts.scaling = on;
-    if (!on) app.besides = app.state.temperature;
-    app.set({ temperature: on ? app.besides : unscaledTemperature(app.config) });
+    app.actions.scaling = on;
+    if (!on) app.scaledTemperature = app.state.temperature;
+    app.set({ temperature: on ? app.scaledTemperature : unscaledTemperature(app.config) });
   });
   const note = el("p", { class: "small" }, words.scalingNote);
   return {
@@ -107,7 +107,7 @@ export function createScaling(app) {
 export function createHeads(app) {
   const { depth, numHeads } = app.config;
   const buttons = Array.from({ length: depth * numHeads }, (_, i) =>
-    createToggle(`${Math.floor(i / numHeads) + 1}${headName(i % numHeads)}`, () =>
+    createToggle(headLabel(Math.floor(i / numHeads), i % numHeads), () =>
       app.set({ removed: toggled(app.state.removed, i) }),
     ),
   );
@@ -131,7 +131,7 @@ export function createHeads(app) {
 /** @param {App} app @returns {View} */
 export function createPositions(app) {
   const positions = createToggle(words.positions, () => {
-    app.acts.positions = !app.state.positions;
+    app.actions.positions = !app.state.positions;
     app.set({ positions: !app.state.positions });
   });
   const shuffle = el(
@@ -183,12 +183,12 @@ function createValues(app) {
 }
 
 /** @param {App} app */
-export function createSilence(app) {
+export function createMask(app) {
   const { patches, numPrefixTokens } = app.config;
   const map = createPatchMap(app, {
     className: "small-map",
     press: (patch) =>
-      app.set({ silenced: toggled(app.state.silenced, patch + numPrefixTokens) }),
+      app.set({ masked: toggled(app.state.masked, patch + numPrefixTokens) }),
   });
   const scope = createChoice({
     label: words.where,
@@ -198,14 +198,14 @@ export function createSilence(app) {
   });
   const names = Array.from({ length: patches }, (_, patch) => STRINGS.token.name(patch));
   return {
-    element: experiment(words.silence, words.silenceNote, map.element, scope.element),
+    element: experiment(words.mask, words.maskNote, map.element, scope.element),
     update: () => {
       scope.update(app.state.scope);
       map.update({
-        label: words.silenceGrid,
+        label: words.maskGrid,
         colours: new Array(patches).fill(null),
         names,
-        selected: app.state.silenced.map((token) => token - numPrefixTokens),
+        selected: app.state.masked.map((token) => token - numPrefixTokens),
       });
     },
   };
@@ -267,28 +267,28 @@ function experiment(title, note, ...controls) {
   );
 }
 
-/** The same drawing in the trained model. @param {App} app */
+/** The forward pass of the drawing in the trained model. @param {App} app */
 export function trainedRun(app) {
-  return app.read({ ...app.state, ...untouched() }, app.state.strokes).run;
+  return app.compute({ ...app.state, ...trainedState() }, app.state.strokes).run;
 }
 
 /** @param {App} app */
-function answerProof(app) {
-  const { run } = app.reading;
+function predictionProof(app) {
+  const { run } = app.result;
   const before = run && trainedRun(app);
   if (!run || !before) return STRINGS.nothing;
-  const [old, now] = [answerOf(before), answerOf(run)];
-  const { answers } = app.config;
-  return words.answerProof(answers[old], before.probabilities[old], answers[now], run.probabilities[now]);
+  const [old, now] = [predictedClass(before), predictedClass(run)];
+  const { classNames } = app.config;
+  return words.predictionProof(classNames[old], before.probabilities[old], classNames[now], run.probabilities[now]);
 }
 
 /** @param {App} app */
 function temperatureProof(app) {
-  const { run } = app.reading;
+  const { run } = app.result;
   const before = run && trainedRun(app);
   if (!run || !before) return "";
   const [now, trained] = [run, before].map((one) =>
-    Math.max(...rowOf(app, chosenHead(app, one).weights, app.state.asker)),
+    Math.max(...rowOf(app, chosenHead(app, one).weights, app.state.queryToken)),
   );
   return words.temperatureProof(now, trained);
 }
@@ -296,17 +296,17 @@ function temperatureProof(app) {
 /** @param {App} app */
 function shuffleProof(app) {
   if (app.state.seed === 0) return words.shuffleHint;
-  const inPlace = app.read({ ...app.state, seed: 0 }, app.state.strokes).run;
-  if (!app.reading.run || !inPlace) return "";
-  return words.shuffleProof(largestDifference(app.reading.run.logits, inPlace.logits));
+  const inPlace = app.compute({ ...app.state, seed: 0 }, app.state.strokes).run;
+  if (!app.result.run || !inPlace) return "";
+  return words.shuffleProof(largestDifference(app.result.run.logits, inPlace.logits));
 }
 
 /** @param {App} app */
 function valuesProof(app) {
   const { layer, values, strokes } = app.state;
   if (values === "trained") return "";
-  const before = app.read({ ...app.state, values: "trained" }, strokes).run;
-  const { run } = app.reading;
+  const before = app.compute({ ...app.state, values: "trained" }, strokes).run;
+  const { run } = app.result;
   if (!run || !before) return "";
   const weights = run.layers[layer].heads.map((head, i) =>
     largestDifference(head.weights, before.layers[layer].heads[i].weights),
@@ -318,14 +318,14 @@ function valuesProof(app) {
 function noiseProof(app) {
   const { noisyPatches, strokes } = app.state;
   if (noisyPatches.length === 0) return "";
-  const before = app.read({ ...app.state, noisyPatches: [] }, strokes).run;
-  const { run } = app.reading;
+  const before = app.compute({ ...app.state, noisyPatches: [] }, strokes).run;
+  const { run } = app.result;
   if (!run || !before) return "";
   return words.noiseProof(shareOn(app, run), shareOn(app, before));
 }
 
 /**
- * The mean share of attention on the noisy patches, over all layers, heads and askers.
+ * The mean share of attention on the noisy patches, over all layers, heads and queries.
  * @param {App} app
  * @param {import("../model.js").Run} run
  */
@@ -343,7 +343,7 @@ function shareOn({ state, config }, run) {
 }
 
 /**
- * What is changed now, in a few words each; empty for the trained model.
+ * The current changes in words; empty for the trained model.
  * @param {App} app
  * @returns {string[]}
  */
@@ -351,7 +351,7 @@ export function changesOf(app) {
   const { state, config } = app;
   const { badges } = STRINGS;
   const where = words.scopes[state.scope];
-  const silenced = state.silenced.map((token) => tokenName(app, token).toLowerCase());
+  const masked = state.masked.map((token) => tokenName(app, token).toLowerCase());
   const changes = [
     isUnscaled(state, config) && badges.unscaled,
     state.temperature !== 1 && !isUnscaled(state, config) && badges.temperature(state.temperature),
@@ -359,7 +359,7 @@ export function changesOf(app) {
     state.seed > 0 && badges.shuffled,
     state.removed.length > 0 && badges.removed(state.removed.length),
     state.values !== "trained" && badges.values(state.layer, state.values),
-    state.silenced.length > 0 && badges.silenced(silenced, where),
+    state.masked.length > 0 && badges.masked(masked, where),
     state.noisyPatches.length > 0 && state.noise > 0 && badges.noise(state.noisyPatches.length),
     !state.centred && badges.uncentred,
   ];
@@ -368,13 +368,13 @@ export function changesOf(app) {
 
 /** @param {number} place */
 function temperatureAt(place) {
-  const { least, most } = TEMPERATURES;
-  const exact = least * (most / least) ** (place / SLIDER_STEPS);
+  const { min, max } = TEMPERATURES;
+  const exact = min * (max / min) ** (place / SLIDER_STEPS);
   return Number(exact.toFixed(2));
 }
 
 /** @param {number} temperature */
 function placeOnSlider(temperature) {
-  const { least, most } = TEMPERATURES;
-  return Math.round((SLIDER_STEPS * Math.log(temperature / least)) / Math.log(most / least));
+  const { min, max } = TEMPERATURES;
+  return Math.round((SLIDER_STEPS * Math.log(temperature / min)) / Math.log(max / min));
 }

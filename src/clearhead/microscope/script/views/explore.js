@@ -1,14 +1,14 @@
-// Explore: asker, matrix and one cell side by side; below them one thing at a time.
+// Explore: query token, matrix and one entry; below them one of three panels.
 
 import { el } from "../element.js";
 import { FOCUSES } from "../state.js";
 import { STRINGS } from "../strings.js";
-import { createAnswered } from "./answered.js";
-import { createAsker } from "./asker.js";
+import { createAttended } from "./attended.js";
+import { createQueryPicker } from "./querypicker.js";
 import { createCell } from "./cell.js";
 import { createChoice } from "./choice.js";
 import { createExperiments } from "./experiments.js";
-import { createMattered } from "./mattered.js";
+import { createImportance } from "./importance.js";
 import { createMatrix } from "./matrix.js";
 import { createLayerAndHead, createStage } from "./pickers.js";
 import { createSentence } from "./sentence.js";
@@ -18,7 +18,7 @@ import { createSentence } from "./sentence.js";
 /** @param {App} app */
 export function createExplore(app) {
   const pickers = [createLayerAndHead(app), createStage(app)];
-  const main = [createAsker(app), createMatrix(app, () => app.state.stage), createCell(app)];
+  const main = [createQueryPicker(app), createMatrix(app, () => app.state.stage), createCell(app)];
   const sentence = createSentence(app);
   const focus = createChoice({
     label: STRINGS.focus.label,
@@ -27,13 +27,13 @@ export function createExplore(app) {
     choose: (value) => app.set({ focus: value }),
   });
   const below = {
-    answered: createAnswered(app),
-    mattered: createMattered(app),
+    attended: createAttended(app),
+    importance: createImportance(app),
     experiments: createExperiments(app),
   };
   const parts = [
     el("div", { class: "toolbar" }, ...pickers.map((picker) => picker.element)),
-    el("div", { class: "bench panel" }, ...main.map((part) => part.element)),
+    el("div", { class: "step-parts panel" }, ...main.map((part) => part.element)),
     sentence.element,
     el(
       "div",
@@ -46,9 +46,9 @@ export function createExplore(app) {
   return {
     element,
     update: () => {
-      // Without a digit there would be headings over nothing.
-      for (const part of parts) part.hidden = app.reading.run === null;
-      if (app.reading.run === null) return;
+      // Without a digit, headings would have no content.
+      for (const part of parts) part.hidden = app.result.run === null;
+      if (app.result.run === null) return;
       for (const part of [...pickers, ...main, sentence]) part.update();
       focus.update(app.state.focus);
       for (const name of FOCUSES) below[name].element.hidden = name !== app.state.focus;

@@ -1,4 +1,4 @@
-// A grid of cells that pointer and arrow keys go through; read aloud cell by cell.
+// A grid of cells with pointer and arrow key navigation, accessible cell by cell.
 
 import { el, setAttribute, setText } from "../element.js";
 import { css, isLight } from "../colours.js";
@@ -9,8 +9,8 @@ import { css, isLight } from "../colours.js";
  * @typedef {Object} GridCell
  * @property {Colour | null} colour null leaves the cell transparent
  * @property {string} [text] shown in the cell
- * @property {string} label read aloud
- * @property {boolean} [selected] for cells that are on or off
+ * @property {string} label for screen readers
+ * @property {boolean} [selected] of cells that are toggled
  * @property {string} [mark] a class: blank, masked
  */
 
@@ -22,13 +22,13 @@ import { css, isLight } from "../colours.js";
  * @property {string} [corner]
  * @property {{text: string, label: string}[]} [rowHeads]
  * @property {{text: string, label: string}[]} [columnHeads]
- * @property {(row: number, column: number) => void} [move] the place was chosen
- * @property {(row: number, column: number) => void} [press] the cell was switched
- * @property {boolean} [brush] dragging presses as well
- * @property {boolean} [floating] texts lie above what is drawn over the grid
+ * @property {(row: number, column: number) => void} [move] called when a cell is chosen
+ * @property {(row: number, column: number) => void} [press] called when a cell is toggled
+ * @property {boolean} [brush] whether dragging toggles cells
+ * @property {boolean} [floating] whether texts are above the overlay
  */
 
-const LONG = 8; // letters of a head that may be cut: the whole is in its title, and is read aloud
+const LONG = 8; // letters from which a head gets a title, because it may be cut
 
 /** @param {GridOptions} options */
 export function createGrid(options) {
@@ -156,7 +156,7 @@ function head(role, { text, label }) {
 }
 
 /**
- * Where a key leads; null if it is none of the grid's.
+ * The cell a key moves to; null for other keys.
  * @param {KeyboardEvent} event
  * @param {number[]} place
  * @param {number} rows

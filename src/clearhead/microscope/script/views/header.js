@@ -1,10 +1,10 @@
-// The head of the page: title, tabs, tools, and badges for everything that is changed.
+// The head of the page: title, tabs, tools, and badges of all changes.
 
 import { el, fill, setAttribute, setText } from "../element.js";
 import { saveCsv, savePng, saveSvg } from "../save.js";
-import { TABS, THEMES, untouched } from "../state.js";
+import { TABS, THEMES, trainedState } from "../state.js";
 import { STRINGS } from "../strings.js";
-import { answerWords } from "./answer.js";
+import { predictionWords } from "./prediction.js";
 import { changesOf } from "./experiments.js";
 import { createLive } from "./live.js";
 import { pictureOf } from "./pictures.js";
@@ -68,7 +68,7 @@ function createTools(app) {
         on: {
           click: async () => {
             const picture = pictureOf(app);
-            app.say(picture ? STRINGS.tools.saved(await save(picture)) : nothingToSave(app));
+            app.announce(picture ? STRINGS.tools.saved(await save(picture)) : nothingToSave(app));
           },
         },
       },
@@ -88,9 +88,9 @@ function createTools(app) {
 }
 
 /** @param {App} app */
-function nothingToSave({ state, reading }) {
+function nothingToSave({ state, result }) {
   const { nothing, nothingInAbout, nothingInStep } = STRINGS.tools;
-  if (reading.run === null) return nothing;
+  if (result.run === null) return nothing;
   return state.tab === "about" ? nothingInAbout : nothingInStep;
 }
 
@@ -98,9 +98,9 @@ function nothingToSave({ state, reading }) {
 async function copyLink(app) {
   try {
     await navigator.clipboard.writeText(app.link());
-    app.say(STRINGS.tools.copied);
+    app.announce(STRINGS.tools.copied);
   } catch {
-    app.say(STRINGS.tools.notCopied);
+    app.announce(STRINGS.tools.notCopied);
   }
 }
 
@@ -110,13 +110,13 @@ export function createNotices(app) {
   badges.hidden = true;
   const failed = el("p", { class: "failed", role: "alert" });
   const live = createLive(2);
-  const answer = el("span", {});
-  const strip = el("div", { class: "strip-answer", "aria-hidden": "true" }, answer, live.copies[0]);
+  const prediction = el("span", {});
+  const strip = el("div", { class: "strip-prediction", "aria-hidden": "true" }, prediction, live.copies[0]);
   const line = el("div", { class: "notice-line" }, badges, live.copies[1]);
   const element = el("div", { class: "notices" }, failed, line, live.element);
   let shown = "";
-  let said = "";
-  app.say = live.say;
+  let announced = "";
+  app.announce = live.announce;
   return {
     element,
     strip,
@@ -124,11 +124,11 @@ export function createNotices(app) {
       const changes = changesOf(app);
       setText(failed, app.examples.failed ? STRINGS.failed : "");
       failed.hidden = !app.examples.failed;
-      const words = answerWords(app.reading, app.config.answers);
-      setText(answer, words);
-      if (!app.drawing && words !== said) {
-        said = words;
-        app.say(words, "answer");
+      const words = predictionWords(app.result, app.config.classNames);
+      setText(prediction, words);
+      if (!app.drawing && words !== announced) {
+        announced = words;
+        app.announce(words, "prediction");
       }
       if (changes.join() === shown) return;
       shown = changes.join();
@@ -150,9 +150,9 @@ function badgeElements(app, changes) {
       type: "button",
       on: {
         click: () => {
-          app.anew();
-          app.set({ ...untouched(), centred: true });
-          app.say(done);
+          app.startOver();
+          app.set({ ...trainedState(), centred: true });
+          app.announce(done);
           document.getElementById(`tab-${app.state.tab}`)?.focus();
         },
       },

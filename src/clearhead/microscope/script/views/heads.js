@@ -7,12 +7,12 @@ import { measureHead, roleOf, THRESHOLDS } from "../measures.js";
 import { decimal, percent, points } from "../numbers.js";
 import { weightScale } from "../scales.js";
 import { toggled } from "../state.js";
-import { STRINGS, headName } from "../strings.js";
+import { STRINGS, headLabel } from "../strings.js";
 import { createCanvas, drawMatrix } from "./canvas.js";
 import { createLegend } from "./legend.js";
 import { createScale } from "./pickers.js";
 import { tableElement } from "./tabled.js";
-import { answerOf } from "./tokens.js";
+import { predictedClass } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 
@@ -45,7 +45,7 @@ export function createHeadsView(app) {
     element,
     update: () => {
       scale.update();
-      const { run } = app.reading;
+      const { run } = app.result;
       element.classList.toggle("nothing", run === null);
       if (run === null || app.drawing) return;
       const facts = headFacts(app);
@@ -53,21 +53,21 @@ export function createHeadsView(app) {
       legend.show(weightScale(app.state.scale, 1 / app.config.tokens, largest));
       cards.forEach((card, i) => card.update(facts[i], largest));
       details.update(facts[app.state.layer * numHeads + app.state.head]);
-      setText(thresholds, words.thresholds(THRESHOLDS, app.examples.read.length));
+      setText(thresholds, words.thresholds(THRESHOLDS, app.examples.results.length));
       fill(holder, tableElement(headsTable(facts)));
     },
   };
 }
 
 /**
- * What is known about every head, layer by layer.
+ * The facts about every head, layer by layer.
  * @param {App} app
  */
 export function headFacts(app) {
-  const { run, blank } = app.reading;
+  const { run, blank } = app.result;
   if (run === null) return [];
   const { config, examples, model } = app;
-  const answer = answerOf(run);
+  const predicted = predictedClass(run);
   return run.layers.flatMap(({ heads }, layer) =>
     heads.map(({ weights }, head) => {
       const after = app.influence?.removed[layer * config.numHeads + head];
@@ -76,11 +76,11 @@ export function headFacts(app) {
         layer,
         head,
         weights,
-        largest: weights.reduce((most, weight) => Math.max(most, weight), 0),
+        largest: weights.reduce((max, weight) => Math.max(max, weight), 0),
         measures: measureHead(weights, config, blank),
         usual,
         role: usual ? roleOf(usual, config, usualBlankShare(examples)) : null,
-        change: after ? after[answer] - run.probabilities[answer] : null,
+        change: after ? after[predicted] - run.probabilities[predicted] : null,
       };
     }),
   );
@@ -97,7 +97,7 @@ function createCard(app, layer, head) {
   const { tokens, numHeads } = app.config;
   const canvas = createCanvas(tokens, tokens, "thumb");
   canvas.setAttribute("aria-hidden", "true");
-  const name = el("b", {}, `${layer + 1}${headName(head)}`);
+  const name = el("b", {}, headLabel(layer, head));
   const removing = el("span", { class: "hidden" }, ` ${words.change} `);
   const role = el("span", { class: "role" });
   const change = el("span", { class: "change" });
@@ -151,7 +151,7 @@ function createDetails(app) {
   return { element, update };
 }
 
-/** The drawing beside the mean over the examples, on which the name rests. @param {HeadFact} fact */
+/** Measures on the drawing beside the mean over the examples, which decides the name. @param {HeadFact} fact */
 function measuresTable({ layer, head, measures, usual }) {
   const here = measureTexts(measures);
   const mean = usual ? measureTexts(usual) : here.map(() => "…");
@@ -174,7 +174,7 @@ export function headsTable(facts) {
     caption: words.table,
     columns,
     rows: facts.map(({ layer, head, measures, change, role }) => [
-      `${layer + 1}${headName(head)}`,
+      headLabel(layer, head),
       ...measureTexts(measures),
       change === null ? "…" : points(change),
       role ? words.roles[role] : "…",

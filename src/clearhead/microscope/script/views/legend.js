@@ -1,4 +1,4 @@
-// What the colours mean, always beside them.
+// The legend of a colour scale.
 
 import { css } from "../colours.js";
 import { el, fill } from "../element.js";
@@ -11,7 +11,7 @@ export function createLegend() {
   const element = el("div", { class: "legend", role: "group", "aria-label": STRINGS.matrix.legend }, bar, ticks, note);
   let shown = "";
 
-  /** @param {import("../scales.js").Scale} scale nothing is drawn again for the same one */
+  /** @param {import("../scales.js").Scale} scale not drawn again if unchanged */
   function show({ colourAt, marks, note: text, warning }) {
     const stops = Array.from({ length: 17 }, (_, i) => css(colourAt(i / 16)));
     const key = JSON.stringify([stops[0], marks, text]);

@@ -1,4 +1,4 @@
-// The matrix of the chosen stage: rows ask, columns answer.
+// The matrix of the chosen stage: rows are query tokens, columns key tokens.
 
 import { signedColour, weightColour } from "../colours.js";
 import { el, setText } from "../element.js";
@@ -32,9 +32,9 @@ export function createMatrix(app, stageOf) {
     corner: STRINGS.matrix.corner,
     rowHeads: heads,
     columnHeads: heads,
-    move: (asker, answerer) => {
-      app.acts.answerer = true;
-      app.set({ asker, answerer });
+    move: (queryToken, keyToken) => {
+      app.actions.keyToken = true;
+      app.set({ queryToken, keyToken });
     },
   });
   const legend = createLegend();
@@ -46,7 +46,7 @@ export function createMatrix(app, stageOf) {
 
   function update() {
     const stage = stageOf();
-    const { run } = app.reading;
+    const { run } = app.result;
     const undivided = stage === "scaled" && isUnscaled(app.state, app.config);
     setText(heading, undivided ? STRINGS.matrix.unscaled.heading : STRINGS.matrix.heading[stage]);
     setText(note, undivided ? STRINGS.matrix.unscaled.note : STRINGS.matrix.note[stage]);
@@ -56,7 +56,7 @@ export function createMatrix(app, stageOf) {
     if (run === null) return;
     const { state, config } = app;
     const values = chosenHead(app, run)[stage];
-    const largest = values.reduce((most, value) => Math.max(most, value), 0);
+    const largest = values.reduce((max, value) => Math.max(max, value), 0);
     const even = 1 / tokens;
     const domain = stage === "weights" ? 1 : scoreDomain(chosenHead(app, run));
     if (stage === "weights") legend.show(weightScale(state.scale, even, largest));
@@ -65,22 +65,22 @@ export function createMatrix(app, stageOf) {
     const dense = config.tokens > 20;
     grid.update({
       label: STRINGS.matrix.label(STRINGS.pick.stages[stage], state.layer, state.head),
-      chosen: [state.asker, state.answerer],
+      chosen: [state.queryToken, state.keyToken],
       settled: !app.drawing,
       blankColumns: blankTokens(app),
       cells: Array.from(values, (value, i) => {
-        const [asker, answerer] = [tokenName(app, Math.floor(i / tokens)), tokenName(app, i % tokens)];
-        const low = answerer.toLowerCase();
+        const [queryToken, keyToken] = [tokenName(app, Math.floor(i / tokens)), tokenName(app, i % tokens)];
+        const low = keyToken.toLowerCase();
         if (stage !== "weights") {
           return {
             colour: value === -Infinity ? null : signedColour(value, domain),
-            label: app.drawing ? "" : STRINGS.matrix.score(asker, low, value),
+            label: app.drawing ? "" : STRINGS.matrix.score(queryToken, low, value),
           };
         }
         return {
           colour: weightColour(value, state.scale, even, largest),
           text: dense ? "" : writtenWeight(value, even),
-          label: app.drawing ? "" : STRINGS.matrix.weight(asker, low, value, value / even),
+          label: app.drawing ? "" : STRINGS.matrix.weight(queryToken, low, value, value / even),
         };
       }),
     });
@@ -90,24 +90,24 @@ export function createMatrix(app, stageOf) {
 }
 
 /**
- * Which tokens are patches without ink.
+ * Which tokens are blank patches.
  * @param {App} app
  */
-export function blankTokens({ config, reading }) {
+export function blankTokens({ config, result }) {
   return Array.from({ length: config.tokens }, (_, token) =>
-    Boolean(reading.blank[token - config.numPrefixTokens]),
+    Boolean(result.blank[token - config.numPrefixTokens]),
   );
 }
 
 /**
- * The matrix in numbers.
+ * The matrix as a table of numbers.
  * @param {App} app
  * @param {StageName} stage
  */
 export function matrixTable(app, stage) {
-  const { config, reading, state } = app;
+  const { config, result, state } = app;
   const names = Array.from({ length: config.tokens }, (_, token) => tokenShort(app, token));
-  const values = reading.run ? chosenHead(app, reading.run)[stage] : new Float64Array(0);
+  const values = result.run ? chosenHead(app, result.run)[stage] : new Float64Array(0);
   return {
     caption: STRINGS.matrix.label(STRINGS.pick.stages[stage], state.layer, state.head),
     columns: [STRINGS.matrix.corner, ...names],

@@ -1,4 +1,4 @@
-// The canvas to draw on: by pointer, by tapping points, or by keys.
+// The canvas: drawing by pointer, by tapping points, or by keyboard.
 
 import { el, setAttribute, setText } from "../element.js";
 import { STRINGS } from "../strings.js";
@@ -10,10 +10,10 @@ import { createToggle } from "./choice.js";
 /** @typedef {import("../strokes.js").Stroke} Stroke */
 /** @typedef {import("../strokes.js").Point} Point */
 
-const STEP = CANVAS / 28; // a key moves the pen by a pixel of the model's
+const STEP = CANVAS / 28; // an arrow key moves the pen by one pixel of the model input
 const FAR = 4; // times as far with Shift
 const LINE = 22; // width of the drawn line in units
-const INK = "#14181f"; // on paper
+const INK = "#14181f"; // in the light theme
 const ARROWS = /** @type {Record<string, Point>} */ ({
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -66,7 +66,7 @@ export function createPad(app, which, name) {
     endLine();
     const strokes = app.state[which];
     if (strokes.length === 0 && tool.cleared.length === 0) return;
-    app.say(strokes.length ? words.undone : words.back);
+    app.announce(strokes.length ? words.undone : words.back);
     put(strokes.length ? strokes.slice(0, -1) : tool.cleared);
     tool.cleared = [];
   };
@@ -112,12 +112,12 @@ export function createPad(app, which, name) {
     else if (event.key === "Escape") {
       endLine();
       tool.shown = false;
-      app.say(words.left);
+      app.announce(words.left);
       undoButton.focus();
     } else return;
     event.preventDefault();
     tool.shown = event.key !== "Escape";
-    if (event.key !== "Backspace" && event.key !== "Escape") app.say(placeWords(), "place");
+    if (event.key !== "Backspace" && event.key !== "Escape") app.announce(placeWords(), "place");
     update();
   });
   canvas.addEventListener("focus", () => {
@@ -144,7 +144,7 @@ export function createPad(app, which, name) {
           endLine();
           if (app.state[which].length) tool.cleared = app.state[which];
           put([]);
-          app.say(words.cleared);
+          app.announce(words.cleared);
         },
       },
     },
@@ -179,7 +179,7 @@ export function createPad(app, which, name) {
     help,
   );
 
-  // On paper the page is light, in whatever theme it was drawn.
+  // Printed pages are light in either theme.
   addEventListener("beforeprint", () => drawStrokes(canvas, app.state[which], { ...tool, shown: false }, INK));
   addEventListener("afterprint", update);
 
@@ -197,7 +197,7 @@ export function createPad(app, which, name) {
 }
 
 /**
- * One stroke; one that never left its first point is a dot, which a line of no length would not show.
+ * One stroke; a stroke of one point is drawn as a dot, because a line of length 0 is invisible.
  * @param {CanvasRenderingContext2D} context
  * @param {Stroke} stroke
  */
@@ -217,7 +217,7 @@ function drawStroke(context, stroke) {
  * @param {HTMLCanvasElement} canvas
  * @param {Stroke[]} strokes
  * @param {{shown: boolean, down: boolean, at: Point}} tool
- * @param {string} [ink] in place of the theme's
+ * @param {string} [ink] instead of the theme's colour
  */
 function drawStrokes(canvas, strokes, tool, ink) {
   const context = pen(canvas);

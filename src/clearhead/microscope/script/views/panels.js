@@ -1,4 +1,4 @@
-// What is saved of each view, as panels of numbers with their colours.
+// The panels of numbers and colours that are saved of each view.
 
 import { roundDomain, shareColour, signedColour, weightColour } from "../colours.js";
 import { percent, points } from "../numbers.js";
@@ -7,11 +7,11 @@ import { STRINGS } from "../strings.js";
 import { largestSize } from "./bars.js";
 import { compareFacts } from "./compare.js";
 import { trainedRun } from "./experiments.js";
-import { matteredFacts } from "./mattered.js";
-import { termsOf } from "./taken.js";
+import { importanceFacts } from "./importance.js";
+import { termsOf } from "./weightedsum.js";
 import { chosenHead, tokenShort } from "./tokens.js";
 
-const ROOMY = 48; // pixels: room for the longest number
+const ROOMY = 48; // pixels: fits the longest number
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../colours.js").Colour} Colour */
@@ -22,11 +22,11 @@ const ROOMY = 48; // pixels: room for the longest number
  * @property {string} name
  * @property {string[]} rows their names
  * @property {string[]} columns their names
- * @property {[string, string]} [axes] what rows and columns are, if not those who ask and answer
+ * @property {[string, string]} [axes] names of rows and columns, if not query and key tokens
  * @property {ArrayLike<number>} values row by row
  * @property {(value: number) => Colour} colourOf
- * @property {(value: number) => string} [textOf] what is written into a cell
- * @property {number} [asker] the row that is framed
+ * @property {(value: number) => string} [textOf] text of a cell
+ * @property {number} [queryToken] the row that is framed
  * @property {number} [cell] side of a cell in pixels, if not the usual one
  */
 
@@ -41,7 +41,7 @@ export function largestShown(app, run) {
     : app.state.tab === "heads"
       ? run.layers.flatMap(({ heads }) => heads.map(({ weights }) => weights))
       : [chosenHead(app, run).weights];
-  return Math.max(...maps.map((values) => values.reduce((most, value) => Math.max(most, value), 0)));
+  return Math.max(...maps.map((values) => values.reduce((max, value) => Math.max(max, value), 0)));
 }
 
 /**
@@ -82,10 +82,10 @@ export function headPanels(app, run) {
 /** @param {App} app @returns {Panel[]} */
 export function comparePanels(app) {
   const facts = compareFacts(app);
-  const { run } = app.reading;
+  const { run } = app.result;
   if (facts === null || run === null) return [];
   const shown = { ...square(app), colourOf: colourOfWeight(app, run), textOf: textOfWeight(app) };
-  const [first, second] = facts.answers;
+  const [first, second] = facts.predictions;
   return [
     { ...shown, name: `${STRINGS.compare.first}: ${first}`, values: facts.first },
     { ...shown, name: `${STRINGS.compare.second}: ${second}`, values: facts.second },
@@ -116,7 +116,7 @@ function textOfWeight({ config }) {
 /** Rows and columns of a matrix of tokens × tokens. @param {App} app */
 function square(app) {
   const names = Array.from({ length: app.config.tokens }, (_, token) => tokenShort(app, token));
-  return { rows: names, columns: names, asker: app.state.asker };
+  return { rows: names, columns: names, queryToken: app.state.queryToken };
 }
 
 /**
@@ -125,11 +125,11 @@ function square(app) {
  * @param {import("../model.js").Run} run
  * @returns {Panel}
  */
-export function takenPanel(app, run) {
+export function weightedSumPanel(app, run) {
   const terms = termsOf(app, run);
-  const domain = takenDomain(app, run);
+  const domain = valueDomain(app, run);
   return {
-    name: STRINGS.walk.caption.taken,
+    name: STRINGS.walk.caption.terms,
     rows: terms.map(({ name }) => name),
     columns: Array.from({ length: app.config.headDim }, (_, i) => String(i + 1)),
     axes: [STRINGS.export.term, STRINGS.export.component],
@@ -139,43 +139,43 @@ export function takenPanel(app, run) {
 }
 
 /** @param {App} app @param {import("../model.js").Run} run */
-export function takenDomain(app, run) {
+export function valueDomain(app, run) {
   return roundDomain(largestSize(chosenHead(app, run).value));
 }
 
-/** Three maps of the patches; silencing as soon as it is measured. @param {App} app @returns {Panel[]} */
-export function matteredPanels(app) {
-  const facts = matteredFacts(app);
+/** Three maps of patch importance; masking once it is computed. @param {App} app @returns {Panel[]} */
+export function importancePanels(app) {
+  const facts = importanceFacts(app);
   const [rows, columns] = app.config.grid.map((length) => Array.from({ length }, (_, i) => String(i + 1)));
   const map = { rows, columns, cell: ROOMY, axes: /** @type {[string, string]} */ ([STRINGS.export.row, STRINGS.export.column]) };
-  const { last, rollout, silencing } = STRINGS.mattered;
+  const { last, rollout, masking } = STRINGS.importance;
   const shares = { colourOf: shareColour, textOf: (/** @type {number} */ share) => percent(share).replace("\u202f%", "") };
   const panels = [
     { ...map, ...shares, name: last, values: facts.map((fact) => fact.last) },
     { ...map, ...shares, name: rollout, values: facts.map((fact) => fact.rollout) },
   ];
-  const changes = facts.flatMap((fact) => fact.silencing ?? []);
+  const changes = facts.flatMap((fact) => fact.masking ?? []);
   if (changes.length < facts.length) return panels;
   /** @param {number} change */
   const colourOf = (change) => signedColour(change, 1);
-  return [...panels, { ...map, name: silencing, values: changes, colourOf, textOf: points }];
+  return [...panels, { ...map, name: masking, values: changes, colourOf, textOf: points }];
 }
 
 /**
- * What the trained model answers, and what the changed one does.
+ * The probabilities of the trained model and of the changed one.
  * @param {App} app
  * @param {import("../model.js").Run} run
  * @returns {Panel}
  */
-export function answersPanel(app, run) {
+export function probabilitiesPanel(app, run) {
   const { trained, now } = STRINGS.experiments.models;
   const before = trainedRun(app) ?? run;
   return {
-    name: STRINGS.answer.label,
+    name: STRINGS.prediction.label,
     rows: [trained, now],
-    columns: app.config.answers,
+    columns: app.config.classNames,
     cell: ROOMY,
-    axes: [STRINGS.export.who, STRINGS.answer.answer],
+    axes: [STRINGS.export.who, STRINGS.prediction.className],
     values: [...before.probabilities, ...run.probabilities],
     colourOf: shareColour,
     textOf: (share) => percent(share).replace("\u202f%", ""),

@@ -1,4 +1,4 @@
-// The digit as a grid of patches: ink above tinted cells, blank patches hatched.
+// The digit as a grid of patches: ink over coloured cells, blank patches hatched.
 
 import { el } from "../element.js";
 import { createCanvas, drawInk } from "./canvas.js";
@@ -32,7 +32,7 @@ export function createPatchMap(app, { move, press, brush, className = "" }) {
    * @param {{label: string, colours: (Colour | null)[], names: string[], chosen?: number | null, selected?: number[], texts?: string[]}} what
    */
   function update({ label, colours, names, chosen = null, selected, texts }) {
-    const { blank, ink: values } = app.reading;
+    const { blank, ink: values } = app.result;
     grid.update({
       label,
       chosen: chosen === null ? null : [Math.floor(chosen / columns), chosen % columns],

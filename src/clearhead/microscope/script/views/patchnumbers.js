@@ -27,8 +27,8 @@ export function createPatchNumbers(app) {
   return {
     element: el("section", { class: "patch-panel" }, table),
     update: () => {
-      const patch = patchOf(app, app.state.asker) ?? 0;
-      const cut = cutPatches(app.reading.ink, { ...app.config, inChannels: 1 });
+      const patch = patchOf(app, app.state.queryToken) ?? 0;
+      const cut = cutPatches(app.result.ink, { ...app.config, inChannels: 1 });
       cells.forEach((cell, i) => {
         const value = cut[patch * rows * columns + i];
         const shade = Math.round(value * 255);

@@ -1,9 +1,9 @@
-// Which layer, which head, which stage, which scale.
+// Controls for layer, head, stage and scale.
 
 import { el } from "../element.js";
 import { SCALE_MODES } from "../state.js";
 import { STAGES } from "../stages.js";
-import { STRINGS, headName } from "../strings.js";
+import { STRINGS } from "../strings.js";
 import { createChoice } from "./choice.js";
 
 /** @typedef {import("../store.js").App} App */
@@ -24,7 +24,7 @@ export function createLayerAndHead(app) {
     label: STRINGS.pick.head,
     options: Array.from({ length: numHeads }, (_, i) => ({
       value: i,
-      text: headName(i),
+      text: String(i + 1),
       label: STRINGS.pick.headName(i),
     })),
     choose: (value) => app.set({ head: value }),

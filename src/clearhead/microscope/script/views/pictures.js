@@ -1,22 +1,22 @@
-// The current view as plain data, ready to be saved: panels of numbers with all that is needed to read them.
+// The current view as plain data to save: panels of numbers with their settings.
 
 import { weightColour } from "../colours.js";
 import { scoreDomain, signedScale, weightScale, writtenWeight } from "../scales.js";
-import { STRINGS, headName } from "../strings.js";
-import { answerWords } from "./answer.js";
+import { STRINGS, headLabel, layerLabel } from "../strings.js";
+import { predictionWords } from "./prediction.js";
 import { changesOf } from "./experiments.js";
 import {
-  answersPanel,
+  probabilitiesPanel,
   comparePanels,
   headPanels,
   largestShown,
-  matteredPanels,
+  importancePanels,
   stagePanel,
-  takenDomain,
-  takenPanel,
+  valueDomain,
+  weightedSumPanel,
 } from "./panels.js";
-import { askerOf, captionOf } from "./text.js";
-import { readSentence, weightsOf } from "../sentences.js";
+import { queryWordOf, captionOf } from "./text.js";
+import { computeSentence, weightsOf } from "../sentences.js";
 import { MEAN } from "../state.js";
 import { chosenHead, tokenName } from "./tokens.js";
 
@@ -26,38 +26,38 @@ import { chosenHead, tokenName } from "./tokens.js";
 
 /**
  * @typedef {Object} Picture
- * @property {string} file name without its ending
+ * @property {string} file name without extension
  * @property {string} title
  * @property {[string, string][]} facts
  * @property {Panel[]} panels
  * @property {number} columns panels side by side
- * @property {import("../scales.js").Scale[]} scales what the panels' colours mean
+ * @property {import("../scales.js").Scale[]} scales the panels' colour scales
  */
 
-/** @typedef {"stage" | "pair" | "taken" | "mattered" | "experiments" | "heads" | "compare"} Kind of what is shown */
+/** @typedef {"stage" | "pair" | "weightedSum" | "importance" | "experiments" | "heads" | "compare"} Kind of picture */
 
-/** What a step of the walk shows; the other steps have no picture. @type {Record<number, {kind: Kind, stage: StageName}>} */
+/** The pictures of the walk's steps; other steps have none. @type {Record<number, {kind: Kind, stage: StageName}>} */
 const STEPS = {
   4: { kind: "stage", stage: "scores" },
   5: { kind: "pair", stage: "scaled" },
   6: { kind: "stage", stage: "weights" },
-  7: { kind: "taken", stage: "weights" },
+  7: { kind: "weightedSum", stage: "weights" },
 };
 
 /**
  * @param {App} app
- * @returns {Picture | null} null where there is nothing to save
+ * @returns {Picture | null} null if the view has no picture
  */
 export function pictureOf(app) {
   if (app.state.tab === "text") return textPicture(app);
-  const { run } = app.reading;
+  const { run } = app.result;
   const { tab, layer, head, step } = app.state;
   const kind = kindOf(app);
   if (run === null || kind === null) return null;
   const panels = panelsOf(app, run, kind);
   if (panels.length === 0) return null;
   const part = tab === "walk" ? `-step-${step + 1}` : tab === kind || kind === "stage" ? "" : `-${kind}`;
-  const where = kind === "mattered" ? "" : `-${layer + 1}${headName(head)}`;
+  const where = kind === "importance" ? "" : `-${headLabel(layer, head).replace(" ", "")}`;
   return {
     file: `clearhead-${tab}${part}${where}`,
     title: STRINGS.export.title(STRINGS.tabs[tab]),
@@ -74,7 +74,7 @@ function kindOf({ state }) {
   if (tab === "walk") return STEPS[step]?.kind ?? null;
   if (tab === "heads" || tab === "compare") return tab;
   if (tab !== "explore") return null;
-  return focus === "answered" ? "stage" : focus;
+  return focus === "attended" ? "stage" : focus;
 }
 
 /**
@@ -87,9 +87,9 @@ function panelsOf(app, run, kind) {
   return {
     stage: () => [stage()],
     pair: () => [stagePanel(app, run, "scores"), stage()],
-    taken: () => [takenPanel(app, run)],
-    mattered: () => matteredPanels(app),
-    experiments: () => [stage(), answersPanel(app, run)],
+    weightedSum: () => [weightedSumPanel(app, run)],
+    importance: () => importancePanels(app),
+    experiments: () => [stage(), probabilitiesPanel(app, run)],
     heads: () => headPanels(app, run),
     compare: () => comparePanels(app),
   }[kind]();
@@ -98,19 +98,19 @@ function panelsOf(app, run, kind) {
 /** @param {App} app @returns {Picture | null} */
 function textPicture(app) {
   const { sentence, textLayer, textHead, scale } = app.state;
-  const { run, words } = readSentence(app.textModel, sentence);
+  const { run, words } = computeSentence(app.textModel, sentence);
   if (run === null) return null;
   const values = weightsOf(run, textLayer, textHead);
-  const largest = values.reduce((most, value) => Math.max(most, value), 0);
+  const largest = values.reduce((max, value) => Math.max(max, value), 0);
   const even = 1 / words.length;
   const stretched = scale === "stretched" ? `, ${STRINGS.matrix.stretched(largest)}` : "";
   return {
-    file: `clearhead-text-${textLayer + 1}${textHead === MEAN ? "-mean" : headName(textHead)}`,
+    file: `clearhead-text-${textHead === MEAN ? `${layerLabel(textLayer)}-mean` : headLabel(textLayer, textHead).replace(" ", "")}`,
     title: STRINGS.export.title(STRINGS.tabs.text),
     facts: [
       [STRINGS.text.label, sentence],
       [STRINGS.export.scale, `${STRINGS.pick.scales[scale]}, ${STRINGS.matrix.even(even)}${stretched}`],
-      [STRINGS.export.asker, words[askerOf(app, words)]],
+      [STRINGS.export.queryToken, words[queryWordOf(app, words)]],
       [STRINGS.export.matrices, STRINGS.export.directions],
     ],
     panels: [
@@ -118,7 +118,7 @@ function textPicture(app) {
         name: captionOf(app),
         rows: words,
         columns: words,
-        asker: askerOf(app, words),
+        queryToken: queryWordOf(app, words),
         values,
         colourOf: (value) => weightColour(value, scale, even, largest),
         textOf: (value) => writtenWeight(value, even),
@@ -137,8 +137,8 @@ function textPicture(app) {
 function scalesOf(app, run, kind) {
   const even = 1 / app.config.tokens;
   const shares = weightScale("fixed", even, 1);
-  if (kind === "taken") return [signedScale(takenDomain(app, run), STRINGS.walk.caption.strips)];
-  if (kind === "mattered") return [shares, signedScale(100, STRINGS.mattered.domain(100))];
+  if (kind === "weightedSum") return [signedScale(valueDomain(app, run), STRINGS.walk.caption.strips)];
+  if (kind === "importance") return [shares, signedScale(100, STRINGS.importance.domain(100))];
   const weights = weightScale(app.state.scale, even, largestShown(app, run));
   if (kind === "compare") return [weights, signedScale(100, STRINGS.compare.domain)];
   if (kind === "heads") return [weights];
@@ -161,24 +161,24 @@ function stageOf({ state }) {
 function factsOf(app, run, kind) {
   const { state, config } = app;
   const changes = changesOf(app);
-  const reads = /** @type {[string, string]} */ ([STRINGS.export.reads, answerWords(app.reading, config.answers)]);
+  const prediction = /** @type {[string, string]} */ ([STRINGS.export.prediction, predictionWords(app.result, config.classNames)]);
   const switches = /** @type {[string, string]} */ ([STRINGS.export.switches, changes.length ? changes.join(", ") : STRINGS.export.trained]);
-  if (kind === "mattered") return [reads, switches];
+  if (kind === "importance") return [prediction, switches];
   const every = kind === "heads";
   /** @type {[string, string][]} */
   const where = [
     [STRINGS.pick.layer, every ? `1–${config.depth}` : String(state.layer + 1)],
-    [STRINGS.pick.head, every ? `A–${headName(config.numHeads - 1)}` : headName(state.head)],
+    [STRINGS.pick.head, every ? `1–${config.numHeads}` : String(state.head + 1)],
   ];
-  const asker = /** @type {[string, string]} */ ([STRINGS.export.asker, tokenName(app, state.asker)]);
-  if (kind === "taken") return [reads, ...where, asker, switches];
+  const queryToken = /** @type {[string, string]} */ ([STRINGS.export.queryToken, tokenName(app, state.queryToken)]);
+  if (kind === "weightedSum") return [prediction, ...where, queryToken, switches];
   const stage = every || kind === "compare" ? "weights" : stageOf(app);
   return [
-    reads,
+    prediction,
     ...where,
     [STRINGS.pick.stage, STRINGS.pick.stages[stage]],
     [STRINGS.export.scale, scaleWords(app, run, stage)],
-    asker,
+    queryToken,
     [STRINGS.export.matrices, STRINGS.export.directions],
     switches,
   ];

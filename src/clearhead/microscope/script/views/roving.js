@@ -1,4 +1,4 @@
-// Arrow keys inside a group: Tab comes to one of its items, arrows go on from there.
+// Arrow keys inside a group, of which one item is a tab stop.
 
 /**
  * @param {HTMLElement} group

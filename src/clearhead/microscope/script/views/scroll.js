@@ -1,9 +1,9 @@
-// On a small screen, what was asked for is brought into view: it begins below the digit.
+// On a small screen, scrolls to the opened step or tab, which starts below the digit.
 
 const NARROW = "(max-width: 720px)";
 const STILL = "(prefers-reduced-motion: reduce)";
 
-/** @param {HTMLElement} element shown in the next frame, under whatever sticks to the top */
+/** @param {HTMLElement} element shown in the next frame */
 export function intoView(element) {
   if (!matchMedia(NARROW).matches) return;
   const behavior = matchMedia(STILL).matches ? "instant" : "smooth";

@@ -1,9 +1,9 @@
-// What to look at, in one sentence: who asked, who answered most, and whether it mattered.
+// The largest weight of the query token, in one sentence, and the effect of masking its key.
 
 import { argmax } from "../arithmetic.js";
 import { el, setText } from "../element.js";
 import { STRINGS } from "../strings.js";
-import { answerOf, chosenHead, rowOf, tokenName } from "./tokens.js";
+import { predictedClass, chosenHead, rowOf, tokenName } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 
@@ -13,7 +13,7 @@ export function createSentence(app) {
   return {
     element,
     update: () => {
-      element.hidden = app.reading.run === null;
+      element.hidden = app.result.run === null;
       setText(element, sentenceOf(app));
     },
   };
@@ -21,20 +21,20 @@ export function createSentence(app) {
 
 /** @param {App} app */
 export function sentenceOf(app) {
-  const { run } = app.reading;
+  const { run } = app.result;
   if (run === null) return STRINGS.nothing;
-  const { asker } = app.state;
-  const weights = rowOf(app, chosenHead(app, run).weights, asker);
+  const { queryToken } = app.state;
+  const weights = rowOf(app, chosenHead(app, run).weights, queryToken);
   const best = argmax(weights);
   const words = STRINGS.sentence;
-  const first = words.answered(
-    tokenName(app, asker),
-    tokenName(app, best),
+  const first = words.attends(
+    tokenName(app, queryToken),
+    tokenName(app, best).toLowerCase(),
     weights[best],
     weights[best] * weights.length,
   );
-  const after = app.influence?.silenced[best];
+  const after = app.influence?.masked[best];
   if (!after) return first + words.waiting;
-  const answer = answerOf(run);
-  return first + words.silencing(app.config.answers[answer], run.probabilities[answer], after[answer]);
+  const predicted = predictedClass(run);
+  return first + words.masking(app.config.classNames[predicted], run.probabilities[predicted], after[predicted]);
 }

@@ -24,7 +24,7 @@ export function createStrips(app, stripsOf) {
   const holder = el("div", { class: "strips" });
   const legend = createLegend();
   const tabled = withTable(holder, () => {
-    const strips = app.reading.run ? stripsOf(app.reading.run) : [];
+    const strips = app.result.run ? stripsOf(app.result.run) : [];
     const longest = Math.max(0, ...strips.map(({ values }) => values.length));
     return {
       caption: caption.strips,
@@ -37,7 +37,7 @@ export function createStrips(app, stripsOf) {
   });
   const element = el("section", { class: "strip-panel" }, legend.element, tabled.element);
   function update() {
-    const { run } = app.reading;
+    const { run } = app.result;
     if (run === null) return;
     const strips = stripsOf(run);
     if (lines.length !== strips.length) {

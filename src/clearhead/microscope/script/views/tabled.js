@@ -1,10 +1,10 @@
-// A map with its numbers behind a button: every map has a real table.
+// A map with a button that shows its numbers as a table.
 
 import { el, fill, setAttribute, setText } from "../element.js";
 import { STRINGS } from "../strings.js";
 
 const LONG = 20; // letters
-const WIDE = 12; // columns, more of which are printed small
+const WIDE = 12; // columns; wider tables are printed small
 
 /** @typedef {{caption: string, columns: string[], rows: (string | number)[][]}} Table */
 
@@ -59,7 +59,7 @@ export function tableElement({ caption, columns, rows }) {
   );
 }
 
-/** A long name may be cut; the whole is there for a pointer that rests on it. @param {string | number} name */
+/** A name, with a title if it is long and may be cut. @param {string | number} name */
 function titleOf(name) {
   return String(name).length > LONG ? name : null;
 }

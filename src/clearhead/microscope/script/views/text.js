@@ -1,4 +1,4 @@
-// Text: a sentence, whom each of its words asks, and what the model makes of "it".
+// Text: a sentence, which word attends to which, and the referent of "it".
 
 import { argmax } from "../arithmetic.js";
 import { weightColour } from "../colours.js";
@@ -9,13 +9,13 @@ import {
   ending,
   lastWord,
   pronounIn,
-  rememberingSentence,
+  cachedSentence,
   swapped,
   weightsOf,
 } from "../sentences.js";
-import { LONGEST, MEAN } from "../state.js";
+import { MAX_LENGTH, MEAN } from "../state.js";
 import { weightScale, writtenWeight } from "../scales.js";
-import { STRINGS, headName } from "../strings.js";
+import { STRINGS } from "../strings.js";
 import { splitWords } from "../words.js";
 import { createArcs } from "./arcs.js";
 import { createChoice } from "./choice.js";
@@ -28,11 +28,11 @@ import { tableElement, withTable } from "./tabled.js";
 /** @typedef {ReturnType<typeof createGrid>} Grid */
 
 const words = STRINGS.text;
-const LONG = 16; // letters of a word that may be cut: the whole is in its title, and is read aloud
+const LONG = 16; // letters from which a word gets a title, because it may be cut
 
 /** @param {App} app */
 export function createText(app) {
-  const reader = rememberingSentence(app.textModel);
+  const resultOf = cachedSentence(app.textModel);
   const field = createField(app);
   const head = createHeadChoice(app);
   const row = el("div", { class: "words" });
@@ -42,7 +42,7 @@ export function createText(app) {
   const notes = [el("p", { class: "small" }), el("p", { class: "sentence" }), el("p", { class: "small" })];
   const table = el("div", { class: "table-holder", tabindex: 0, role: "region" });
   const matrix = el("div", { class: "words-matrix" });
-  const tabled = withTable(matrix, () => matrixTable(app, reader(app.state.sentence)));
+  const tabled = withTable(matrix, () => matrixTable(app, resultOf(app.state.sentence)));
   const element = el(
     "div",
     { class: "view text" },
@@ -52,7 +52,7 @@ export function createText(app) {
     el("p", { class: "small" }, tiny(app)),
   );
   let shown = "";
-  /** The cell that was gone to in the matrix: asker and answerer. */
+  /** The chosen entry of the matrix: query and key word. */
   let gone = [-1, -1];
   /** @type {Grid | null} */
   let grid = null;
@@ -65,16 +65,16 @@ export function createText(app) {
       field.update();
       head.update();
       scale.update();
-      const reading = reader(app.state.sentence);
-      setText(notes[0], remark(app, reading));
+      const result = resultOf(app.state.sentence);
+      setText(notes[0], remark(app, result));
       notes[0].hidden = notes[0].textContent === "";
-      setAttribute(element, "data-status", reading.status);
-      if (reading.run === null) return;
-      if (shown !== reading.words.join(" ")) {
-        shown = reading.words.join(" ");
-        choice = createWords(app, reading.words);
-        grid = createMatrix(reading.words, (word, answerer) => {
-          gone = [word, answerer];
+      setAttribute(element, "data-status", result.status);
+      if (result.run === null) return;
+      if (shown !== result.words.join(" ")) {
+        shown = result.words.join(" ");
+        choice = createWords(app, result.words);
+        grid = createMatrix(result.words, (word, keyToken) => {
+          gone = [word, keyToken];
           app.set({ word });
         });
         fill(row, ...choice.buttons);
@@ -82,21 +82,21 @@ export function createText(app) {
         setAttribute(row, "aria-label", words.words);
         fill(matrix, grid.element);
       }
-      const asker = askerOf(app, reading.words);
-      const weights = weightsOf(reading.run, app.state.textLayer, app.state.textHead);
-      const count = reading.words.length;
-      const asked = weights.subarray(asker * count, (asker + 1) * count);
-      choice?.update(asker);
-      choice?.buttons.forEach((button, i) => button.style.setProperty("--weight", String(asked[i])));
-      arcs.update(asker, asked);
-      const largest = weights.reduce((most, weight) => Math.max(most, weight), 0);
+      const queryToken = queryWordOf(app, result.words);
+      const weights = weightsOf(result.run, app.state.textLayer, app.state.textHead);
+      const count = result.words.length;
+      const weightsRow = weights.subarray(queryToken * count, (queryToken + 1) * count);
+      choice?.update(queryToken);
+      choice?.buttons.forEach((button, i) => button.style.setProperty("--weight", String(weightsRow[i])));
+      arcs.update(queryToken, weightsRow);
+      const largest = weights.reduce((max, weight) => Math.max(max, weight), 0);
       legend.show(weightScale(app.state.scale, 1 / count, largest));
-      const best = argmax(asked);
-      const chosen = gone[0] === asker ? gone[1] : best;
-      updateMatrix(app, grid, reading.words, weights, [asker, Math.min(chosen, count - 1)]);
-      setText(notes[1], words.sentence(reading.words[asker], reading.words[best], asked[best], asked[best] * count));
-      setText(notes[2], answerLine(reading));
-      const rows = rowTable(reading.words, asker, asked);
+      const best = argmax(weightsRow);
+      const chosen = gone[0] === queryToken ? gone[1] : best;
+      updateMatrix(app, grid, result.words, weights, [queryToken, Math.min(chosen, count - 1)]);
+      setText(notes[1], words.sentence(result.words[queryToken], result.words[best], weightsRow[best], weightsRow[best] * count));
+      setText(notes[2], answerLine(result));
+      const rows = rowTable(result.words, queryToken, weightsRow);
       setAttribute(table, "aria-label", rows.caption);
       fill(table, tableElement(rows));
       tabled.update();
@@ -104,26 +104,26 @@ export function createText(app) {
   };
 }
 
-/** The sentence, its last word, its two things. @param {App} app */
+/** The sentence, and controls for its last word and its two nouns. @param {App} app */
 function createField(app) {
   /** @param {string | null} sentence */
-  const say = (sentence) => {
+  const setSentence = (sentence) => {
     if (sentence !== null) app.set({ sentence, word: pronounIn(splitWords(sentence)) });
   };
   const input = el("textarea", {
     rows: 1,
     id: "sentence",
-    maxlength: LONGEST,
+    maxlength: MAX_LENGTH,
     spellcheck: "false",
     autocomplete: "off",
-    on: { input: () => say(input.value) },
+    on: { input: () => setSentence(input.value) },
   });
   const last = createChoice({
     label: words.ending,
     options: ENDINGS.map((value) => ({ value, text: value })),
-    choose: (value) => say(ending(app.state.sentence, value)),
+    choose: (value) => setSentence(ending(app.state.sentence, value)),
   });
-  const swap = el("button", { type: "button", on: { click: () => say(swapped(app.state.sentence)) } }, words.swap);
+  const swap = el("button", { type: "button", on: { click: () => setSentence(swapped(app.state.sentence)) } }, words.swap);
   const label = el("label", { for: "sentence", class: "label" }, words.label);
   const element = el("div", { class: "sentence-field" }, label, input, el("div", { class: "buttons" }, last.element, swap));
   return {
@@ -148,7 +148,7 @@ function createHeadChoice(app) {
     options: Array.from({ length: depth }, (_, i) => ({ value: i, text: String(i + 1), label: STRINGS.pick.layerName(i) })),
     choose: (value) => app.set({ textLayer: value }),
   });
-  const heads = Array.from({ length: numHeads }, (_, i) => ({ value: i, text: headName(i), label: STRINGS.pick.headName(i) }));
+  const heads = Array.from({ length: numHeads }, (_, i) => ({ value: i, text: String(i + 1), label: STRINGS.pick.headName(i) }));
   const head = createChoice({
     label: words.head,
     options: [{ value: MEAN, text: words.mean, label: words.meanLabel }, ...heads],
@@ -170,7 +170,7 @@ function createHeadChoice(app) {
 function createWords(app, sentence) {
   const choice = createChoice({
     label: words.words,
-    options: sentence.map((word, value) => ({ value, text: word, label: words.asker(word) })),
+    options: sentence.map((word, value) => ({ value, text: word, label: words.queryToken(word) })),
     choose: (word) => app.set({ word }),
   });
   choice.buttons.forEach((button, i) => setAttribute(button, "title", sentence[i].length > LONG ? sentence[i] : null));
@@ -179,7 +179,7 @@ function createWords(app, sentence) {
 
 /**
  * @param {readonly string[]} sentence
- * @param {(word: number, answerer: number) => void} move
+ * @param {(word: number, keyToken: number) => void} move
  */
 function createMatrix(sentence, move) {
   const heads = sentence.map((word) => ({ text: word, label: word }));
@@ -199,11 +199,11 @@ function createMatrix(sentence, move) {
  * @param {Grid | null} map
  * @param {readonly string[]} sentence
  * @param {Float64Array} weights
- * @param {[number, number]} chosen asker and answerer
+ * @param {[number, number]} chosen query and key word
  */
 function updateMatrix(app, map, sentence, weights, chosen) {
   const even = 1 / sentence.length;
-  const largest = weights.reduce((most, weight) => Math.max(most, weight), 0);
+  const largest = weights.reduce((max, weight) => Math.max(max, weight), 0);
   map?.update({
     label: captionOf(app),
     chosen,
@@ -216,15 +216,15 @@ function updateMatrix(app, map, sentence, weights, chosen) {
 }
 
 /**
- * The word that asks: the chosen one, or the last if the sentence has become shorter.
+ * The query word: the chosen one, or the last if the sentence is shorter.
  * @param {App} app
  * @param {readonly string[]} sentence
  */
-export function askerOf({ state }, sentence) {
+export function queryWordOf({ state }, sentence) {
   return Math.min(state.word, sentence.length - 1);
 }
 
-/** Which layer and head are shown. @param {App} app */
+/** The layer and head shown, in words. @param {App} app */
 export function captionOf({ state }) {
   const head = state.textHead === MEAN ? words.meanLabel : STRINGS.pick.headName(state.textHead);
   return words.caption(state.textLayer, head.toLowerCase());
@@ -232,23 +232,23 @@ export function captionOf({ state }) {
 
 /**
  * @param {readonly string[]} sentence
- * @param {number} asker
- * @param {Float64Array} asked
+ * @param {number} queryToken
+ * @param {Float64Array} weightsRow
  */
-function rowTable(sentence, asker, asked) {
+function rowTable(sentence, queryToken, weightsRow) {
   return {
-    caption: words.table(sentence[asker]),
-    columns: [words.answerer, words.weight, words.times],
-    rows: sentence.map((word, i) => [word, percent(asked[i]), multiple(asked[i] * sentence.length)]),
+    caption: words.table(sentence[queryToken]),
+    columns: [words.keyToken, words.weight, words.times],
+    rows: sentence.map((word, i) => [word, percent(weightsRow[i]), multiple(weightsRow[i] * sentence.length)]),
   };
 }
 
 /**
  * @param {App} app
- * @param {import("../sentences.js").TextReading} reading
+ * @param {import("../sentences.js").TextResult} result
  */
-function matrixTable(app, reading) {
-  const { run, words: sentence } = reading;
+function matrixTable(app, result) {
+  const { run, words: sentence } = result;
   const weights = run ? weightsOf(run, app.state.textLayer, app.state.textHead) : new Float64Array(0);
   return {
     caption: captionOf(app),
@@ -262,7 +262,7 @@ function matrixTable(app, reading) {
 
 /**
  * @param {App} app
- * @param {import("../sentences.js").TextReading} reading
+ * @param {import("../sentences.js").TextResult} result
  */
 function remark({ textModel }, { status, words: sentence, unknown }) {
   if (status === "empty") return words.empty;
@@ -271,8 +271,8 @@ function remark({ textModel }, { status, words: sentence, unknown }) {
 }
 
 /**
- * What the model says to "which one?", or why it is not asked.
- * @param {import("../sentences.js").TextReading} reading
+ * The model's answers to "which one?", or the reason why there are none.
+ * @param {import("../sentences.js").TextResult} result
  */
 function answerLine({ question, answers, ended, words: sentence }) {
   if (question !== "asked") return words.notAsked[question];

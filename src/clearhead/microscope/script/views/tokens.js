@@ -1,4 +1,4 @@
-// What tokens are called in sentences, and which numbers belong to one head.
+// Names of tokens, and access to the numbers of one head or token.
 
 import { STRINGS } from "../strings.js";
 
@@ -59,7 +59,7 @@ export function vectorOf(values, token, width) {
   return values.subarray(token * width, (token + 1) * width);
 }
 
-/** The answer's class. @param {import("../model.js").Run} run */
-export function answerOf(run) {
+/** The class with the largest probability. @param {import("../model.js").Run} run */
+export function predictedClass(run) {
   return run.probabilities.indexOf(Math.max(...run.probabilities));
 }

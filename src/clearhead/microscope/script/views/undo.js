@@ -1,28 +1,28 @@
-// What the "try this" of a step changed in the model, and how it is taken back when the step is left.
+// Undoes the changes of a step of the walk when the step is left.
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../state.js").State} State */
-/** @typedef {"positions" | "seed" | "temperature" | "silenced" | "scope" | "removed"} Key */
+/** @typedef {"positions" | "seed" | "temperature" | "masked" | "scope" | "removed"} Key */
 
-const SCALED = 5; // what this step changed is looked at in the next, and lasts until that is left
-/** What the controls of a step change, steps from 0. @type {Record<number, Key[]>} */
+const SCALED = 5; // changes of this step last through the next one, which shows their effect
+/** The parts of the state that the controls of a step change; steps from 0. @type {Record<number, Key[]>} */
 const KEYS = {
   2: ["positions", "seed"],
   [SCALED]: ["temperature"],
   [SCALED + 1]: ["temperature"],
-  7: ["silenced", "scope"],
+  7: ["masked", "scope"],
   8: ["removed"],
 };
 const ALL = /** @type {Key[]} */ ([...new Set(Object.values(KEYS).flat())]);
 
 /**
- * The changes that bring back what was before the step that is left; none if it changed nothing.
+ * The changes that restore the state before the step; empty if it changed nothing.
  * @param {State} now
  * @param {State} before
- * @param {number} to the step that follows
+ * @param {number} to the next step
  * @returns {Partial<State>}
  */
-export function takenBack(now, before, to) {
+export function undoneChanges(now, before, to) {
   if (isCarried(now.step, to)) return {};
   const keys = (KEYS[now.step] ?? []).filter((key) => differs(now, before, key));
   return Object.fromEntries(keys.map((key) => [key, before[key]]));
@@ -34,7 +34,7 @@ export function isCarried(from, to) {
 }
 
 /**
- * What was changed elsewhere, in Explore, since the walk was seen last: that stays.
+ * The changes made in other tabs since the walk was shown; they are kept.
  * @param {State} now
  * @param {State} last
  * @returns {Partial<State>}

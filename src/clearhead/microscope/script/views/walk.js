@@ -1,20 +1,20 @@
-// The walk: ten steps from digit to answer, one sentence, one formula and one thing to try each.
+// The walk: ten steps from digit to prediction, each with a text, a formula and a task.
 
 import { el, fill, setAttribute, setText } from "../element.js";
 import { STEPS } from "../state.js";
 import { STRINGS } from "../strings.js";
-import { attempts, attemptWords } from "./attempts.js";
+import { tasks, taskWords } from "./tasks.js";
 import { moveBetween } from "./roving.js";
 import { intoView } from "./scroll.js";
-import { createStations } from "./stations.js";
+import { createSteps } from "./steps.js";
 import { createLayerAndHead } from "./pickers.js";
-import { changedElsewhere, isCarried, takenBack } from "./undo.js";
+import { changedElsewhere, isCarried, undoneChanges } from "./undo.js";
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../state.js").State} State */
 
 const words = STRINGS.walk;
-const FIRST_WITH_HEADS = 3; // before it, there is no layer and no head to choose
+const FIRST_WITH_HEADS = 3; // earlier steps have no layer and head
 
 /** @param {App} app */
 export function createWalk(app) {
@@ -31,11 +31,11 @@ export function createWalk(app) {
   const numbers = el("span", {});
   const formula = el("p", { class: "formula" }, place, " ", numbers);
   const tick = el("span", { class: "tick-box", "aria-hidden": "true" });
-  const attempt = el("span", {});
+  const task = el("span", {});
   const done = el("span", { class: "done-word" }, words.done);
   const pickers = createLayerAndHead(app);
-  const stations = createStations(app);
-  const body = el("div", { class: "station" });
+  const stations = createSteps(app);
+  const body = el("div", { class: "step-body" });
   const element = el(
     "div",
     { class: "view walk" },
@@ -46,22 +46,22 @@ export function createWalk(app) {
       el("div", { class: "walk-title" }, heading, pickers.element),
       text,
       formula,
-      el("p", { class: "attempt" }, tick, el("b", {}, `${words.tryThis}: `), attempt, " ", done),
+      el("p", { class: "task" }, tick, el("b", {}, `${words.tryThis}: `), task, " ", done),
       body,
     ),
   );
   /**
-   * `start` is the state when the step was opened, `before` that to which its changes are taken back.
-   * @type {{step: number, start: State, before: State, last: State, links: number, away: boolean, done: boolean[]}}
+   * `start` is the state when the step was opened, `before` the state to restore.
+   * @type {{step: number, start: State, before: State, last: State, resets: number, away: boolean, done: boolean[]}}
    */
-  const memory = { step: -1, start: app.state, before: app.state, last: app.state, links: 0, away: false, done: new Array(STEPS).fill(false) };
+  const memory = { step: -1, start: app.state, before: app.state, last: app.state, resets: 0, away: false, done: new Array(STEPS).fill(false) };
 
   /** @param {number} to */
   function goTo(to) {
     if (to < 0 || to >= STEPS || to === app.state.step) return;
-    const undone = takenBack(app.state, memory.before, to);
+    const undone = undoneChanges(app.state, memory.before, to);
     app.set({ ...undone, step: to });
-    if (Object.keys(undone).length) app.say(words.undone);
+    if (Object.keys(undone).length) app.announce(words.undone);
   }
 
   /** @param {number} to */
@@ -70,10 +70,10 @@ export function createWalk(app) {
     intoView(element);
   }
 
-  /** What was open, and what was there before, follows from where the state came from. */
+  /** Updates the memory when a step is opened or the state comes from elsewhere. */
   function remember() {
-    const { state, links } = app;
-    const fresh = links !== memory.links; // a link or Reset: there is nothing to take back
+    const { state, resets } = app;
+    const fresh = resets !== memory.resets; // a link or Reset leaves nothing to undo
     if (memory.away && !fresh) {
       const elsewhere = changedElsewhere(state, memory.last);
       memory.start = { ...memory.start, ...elsewhere };
@@ -83,17 +83,17 @@ export function createWalk(app) {
       if (!fresh) tickOff(memory.step);
       if (fresh || !isCarried(memory.step, state.step)) memory.before = state;
       if (memory.step !== state.step) fill(body, stations[state.step].element);
-      Object.assign(memory, { step: state.step, start: state, links });
-      app.acts = {};
+      Object.assign(memory, { step: state.step, start: state, resets });
+      app.actions = {};
     }
     Object.assign(memory, { last: state, away: false });
   }
 
   /** @param {number} step */
   function tickOff(step) {
-    if (memory.done[step] || !attempts[step]?.(app, memory.start)) return;
+    if (memory.done[step] || !tasks[step]?.(app, memory.start)) return;
     memory.done[step] = true;
-    app.say(words.stepDone(step));
+    app.announce(words.stepDone(step));
   }
 
   function update() {
@@ -110,20 +110,20 @@ export function createWalk(app) {
     setAttribute(next, "aria-disabled", step === STEPS - 1);
     setText(heading, `${step + 1}  ${words.steps[step].name}`);
     setText(text, step === 0 && !app.state.centred ? words.uncentred : words.steps[step].text);
-    setText(attempt, attemptWords(app, memory.start));
+    setText(task, taskWords(app, memory.start));
     setAttribute(done, "data-off", memory.done[step] ? null : "");
     setAttribute(done, "aria-hidden", memory.done[step] ? null : true);
     tick.classList.toggle("ticked", memory.done[step]);
     pickers.element.hidden = step < FIRST_WITH_HEADS || step === STEPS - 1;
     pickers.update();
-    const { run } = app.reading;
+    const { run } = app.result;
     formula.hidden = run === null;
     setText(place, station.place ? `${station.place()}:` : "");
     if (run !== null) setText(numbers, station.formula(run));
     body.classList.toggle("nothing", run === null && step > 1);
     if (run !== null || step <= 1) station.update();
   }
-  /** Another tab was open: what was changed there is not the step's. */
+  /** The walk is shown again; changes made in other tabs are not the step's. */
   const opened = () => {
     memory.away = true;
   };

@@ -1,4 +1,4 @@
-// The weighted sum: how much the asker takes from each patch, and what it has heard.
+// The weighted sum of the values: its terms, largest weight first, and the context.
 
 import { added } from "../arithmetic.js";
 import { el, fill } from "../element.js";
@@ -14,30 +14,30 @@ import { chosenHead, rowOf, tokenName, vectorOf } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 
-const SHOWN = 8; // terms on lines of their own; the others share one
+const SHOWN = 8; // terms shown; the others are added in one line
 
 /** @param {App} app */
-export function createTaken(app) {
+export function createWeightedSum(app) {
   const { headDim } = app.config;
   const { caption } = STRINGS.walk;
-  const list = el("div", { class: "strips taken" });
+  const list = el("div", { class: "strips weighted-sum" });
   const legend = createLegend();
   const tabled = withTable(list, () => {
-    const { run } = app.reading;
-    if (run === null) return { caption: caption.taken, columns: [], rows: [] };
+    const { run } = app.result;
+    if (run === null) return { caption: caption.terms, columns: [], rows: [] };
     const components = Array.from({ length: headDim }, (_, i) => String(i + 1));
     return {
-      caption: caption.taken,
-      columns: [STRINGS.answered.patch, ...components],
+      caption: caption.terms,
+      columns: [STRINGS.attended.patch, ...components],
       rows: termsOf(app, run).map(({ name, values }) => [name, ...Array.from(values, (value) => decimal(value))]),
     };
   });
   const element = el("section", { class: "strip-panel" }, legend.element, tabled.element);
   function update() {
-    const { run } = app.reading;
+    const { run } = app.result;
     if (run === null) return;
     const { value, weights, context } = chosenHead(app, run);
-    const row = rowOf(app, weights, app.state.asker);
+    const row = rowOf(app, weights, app.state.queryToken);
     const domain = roundDomain(largestSize(value));
     const order = Array.from(row, (_, token) => token).sort((a, b) => row[b] - row[a]);
     const [first, rest] = [order.slice(0, SHOWN), order.slice(SHOWN)];
@@ -46,17 +46,17 @@ export function createTaken(app) {
       ...first.map((token) =>
         line(
           `${percent(row[token])} × v, ${tokenName(app, token).toLowerCase()}`,
-          handed(value, token, headDim, row[token]),
+          weightedValue(value, token, headDim, row[token]),
           domain,
         ),
       ),
       rest.length > 0 &&
         line(
           caption.rest(rest.length, rest.reduce((sum, token) => sum + row[token], 0)),
-          rest.map((token) => handed(value, token, headDim, row[token])).reduce(added),
+          rest.map((token) => weightedValue(value, token, headDim, row[token])).reduce(added),
           domain,
         ),
-      line(`= ${caption.context}`, vectorOf(context, app.state.asker, headDim), domain),
+      line(`= ${caption.context}`, vectorOf(context, app.state.queryToken, headDim), domain),
     );
     legend.show(signedScale(domain, caption.strips));
     if (!app.drawing) tabled.update();
@@ -65,30 +65,30 @@ export function createTaken(app) {
 }
 
 /**
- * Every term of the weighted sum, and last the sum.
+ * All terms of the weighted sum, then the sum.
  * @param {App} app
  * @param {import("../model.js").Run} run
  */
 export function termsOf(app, run) {
   const { headDim, tokens } = app.config;
   const { value, weights, context } = chosenHead(app, run);
-  const shares = rowOf(app, weights, app.state.asker);
+  const shares = rowOf(app, weights, app.state.queryToken);
   const terms = Array.from({ length: tokens }, (_, token) => ({
     name: `${tokenName(app, token)}, ${percent(shares[token])} × v`,
-    values: handed(value, token, headDim, shares[token]),
+    values: weightedValue(value, token, headDim, shares[token]),
   }));
-  const sum = { name: STRINGS.walk.caption.context, values: vectorOf(context, app.state.asker, headDim) };
+  const sum = { name: STRINGS.walk.caption.context, values: vectorOf(context, app.state.queryToken, headDim) };
   return [...terms, sum];
 }
 
 /**
- * What a token hands over: its value times its weight.
+ * A token's value times its weight.
  * @param {Float64Array} value
  * @param {number} token
  * @param {number} headDim
  * @param {number} weight
  */
-function handed(value, token, headDim, weight) {
+function weightedValue(value, token, headDim, weight) {
   return vectorOf(value, token, headDim).map((component) => weight * component);
 }
 

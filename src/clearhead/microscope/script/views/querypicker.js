@@ -1,4 +1,4 @@
-// Who asks: the digit's patches, tinted by how much each answers the chosen one.
+// The query token: the digit's patches, coloured by the query token's attention to each.
 
 import { weightColour } from "../colours.js";
 import { el, setAttribute } from "../element.js";
@@ -12,44 +12,44 @@ import { chosenHead, rowOf, tokenName } from "./tokens.js";
 
 /**
  * @param {App} app
- * @param {boolean} plain without attention: the patches alone
+ * @param {boolean} plain without colours of attention
  */
-export function createAsker(app, plain = false) {
+export function createQueryPicker(app, plain = false) {
   const { numPrefixTokens, tokens } = app.config;
-  const map = createPatchMap(app, { move: (patch) => app.set({ asker: patch + numPrefixTokens }) });
+  const map = createPatchMap(app, { move: (patch) => app.set({ queryToken: patch + numPrefixTokens }) });
   const classToken = el(
     "button",
-    { type: "button", on: { click: () => app.set({ asker: 0 }) } },
-    STRINGS.asker.classToken,
+    { type: "button", on: { click: () => app.set({ queryToken: 0 }) } },
+    STRINGS.queryPicker.classToken,
   );
   classToken.hidden = numPrefixTokens === 0;
   const element = el(
     "section",
-    { class: "asker" },
-    el("h3", {}, plain ? STRINGS.asker.plainHeading : STRINGS.asker.heading),
-    el("p", { class: "small" }, plain ? STRINGS.asker.plainNote : STRINGS.asker.note),
+    { class: "query-picker" },
+    el("h3", {}, plain ? STRINGS.queryPicker.plainHeading : STRINGS.queryPicker.heading),
+    el("p", { class: "small" }, plain ? STRINGS.queryPicker.plainNote : STRINGS.queryPicker.note),
     map.element,
     classToken,
   );
   function update() {
-    const { run } = app.reading;
-    const { asker, scale } = app.state;
-    const weights = !plain && run && rowOf(app, chosenHead(app, run).weights, asker);
+    const { run } = app.result;
+    const { queryToken, scale } = app.state;
+    const weights = !plain && run && rowOf(app, chosenHead(app, run).weights, queryToken);
     const largest = weights ? Math.max(...weights) : 0;
     const blank = blankTokens(app);
     const patches = Array.from({ length: app.config.patches }, (_, patch) => patch + numPrefixTokens);
-    setAttribute(classToken, "aria-pressed", asker < numPrefixTokens);
+    setAttribute(classToken, "aria-pressed", queryToken < numPrefixTokens);
     map.update({
-      label: STRINGS.asker.grid,
-      chosen: asker < numPrefixTokens ? null : asker - numPrefixTokens,
+      label: STRINGS.queryPicker.grid,
+      chosen: queryToken < numPrefixTokens ? null : queryToken - numPrefixTokens,
       colours: patches.map((token) =>
         weights ? weightColour(weights[token], scale, 1 / tokens, largest) : null,
       ),
       names: patches.map((token) =>
-        STRINGS.asker.cell(
+        STRINGS.queryPicker.cell(
           tokenName(app, token),
           [
-            token === asker && STRINGS.asker.chosen,
+            token === queryToken && STRINGS.queryPicker.chosen,
             blank[token] && STRINGS.token.blank,
             weights && percent(weights[token]),
           ]

@@ -1,4 +1,4 @@
-// The answer: probabilities of all classes, and how they grew layer by layer (the lens).
+// The prediction: probabilities of all classes, and the logit lens.
 
 import { argmax } from "../arithmetic.js";
 import { css, isLight, shareColour } from "../colours.js";
@@ -8,31 +8,31 @@ import { STRINGS } from "../strings.js";
 import { withTable } from "./tabled.js";
 
 /** @typedef {import("../store.js").App} App */
-/** @typedef {import("../reading.js").Reading} Reading */
+/** @typedef {import("../result.js").Result} Result */
 
-const SURE = 0.6; // as clearhead.prediction: below it half of the answers are wrong
+const SURE = 0.6; // as in clearhead.inference: half of the predictions below it are wrong
 
 /**
- * The answer in a few words.
- * @param {Reading} reading
- * @param {string[]} answers
+ * The prediction in words.
+ * @param {Result} result
+ * @param {string[]} classNames
  */
-export function answerWords({ status, run }, answers) {
-  if (run === null) return status === "small" ? STRINGS.answer.small : STRINGS.answer.empty;
+export function predictionWords({ status, run }, classNames) {
+  if (run === null) return status === "small" ? STRINGS.prediction.small : STRINGS.prediction.empty;
   const [first, second] = ranked(run.probabilities);
   const { probabilities } = run;
   if (probabilities[first] >= SURE || second === undefined) {
-    return STRINGS.answer.sure(answers[first], probabilities[first]);
+    return STRINGS.prediction.sure(classNames[first], probabilities[first]);
   }
-  return STRINGS.answer.unsure(
-    answers[first],
+  return STRINGS.prediction.unsure(
+    classNames[first],
     probabilities[first],
-    answers[second],
+    classNames[second],
     probabilities[second],
   );
 }
 
-/** Whether the two most likely answers must both be shown. @param {Reading} reading */
+/** Whether the two most likely classes are both shown. @param {Result} result */
 export function isUnsure({ run }) {
   return run !== null && Math.max(...run.probabilities) < SURE;
 }
@@ -43,10 +43,10 @@ function ranked(probabilities) {
 }
 
 /** @param {App} app */
-export function createAnswer(app) {
-  const { answers } = app.config;
-  const words = el("p", { class: "answer-words" });
-  const rows = answers.map((name) => {
+export function createPrediction(app) {
+  const { classNames } = app.config;
+  const words = el("p", { class: "prediction-words" });
+  const rows = classNames.map((name) => {
     const fillBar = el("span", { class: "fill" });
     const value = el("td", { class: "value", "data-number": "probability" });
     const row = el(
@@ -61,28 +61,28 @@ export function createAnswer(app) {
   const table = el(
     "table",
     { class: "bars" },
-    el("caption", { class: "hidden" }, STRINGS.answer.label),
+    el("caption", { class: "hidden" }, STRINGS.prediction.label),
     el(
       "thead",
       { class: "hidden" },
       el(
         "tr",
         {},
-        el("th", { scope: "col" }, STRINGS.answer.answer),
+        el("th", { scope: "col" }, STRINGS.prediction.className),
         el("td", {}),
-        el("th", { scope: "col" }, STRINGS.answer.probability),
+        el("th", { scope: "col" }, STRINGS.prediction.probability),
       ),
     ),
     el("tbody", {}, ...rows.map(({ row }) => row)),
   );
-  const element = el("section", { class: "panel answer" }, el("h2", {}, STRINGS.answer.heading), words, table);
+  const element = el("section", { class: "panel prediction" }, el("h2", {}, STRINGS.prediction.heading), words, table);
   return {
     element,
     update: () => {
-      const { run } = app.reading;
-      setText(words, answerWords(app.reading, answers));
+      const { run } = app.result;
+      setText(words, predictionWords(app.result, classNames));
       words.classList.toggle("none", run === null);
-      words.classList.toggle("unsure", isUnsure(app.reading));
+      words.classList.toggle("unsure", isUnsure(app.result));
       const best = run && argmax(run.probabilities);
       rows.forEach(({ row, fillBar, value }, i) => {
         const share = run ? run.probabilities[i] : 0;
@@ -96,10 +96,10 @@ export function createAnswer(app) {
 
 /** @param {App} app */
 export function createLens(app) {
-  const { answers, depth } = app.config;
+  const { classNames, depth } = app.config;
   /** @param {number} layer */
   const choose = (layer) => {
-    app.acts.lens = layer;
+    app.actions.lens = layer;
     app.set({ layer: Math.max(0, layer - 1) });
   };
   const buttons = Array.from({ length: depth + 1 }, (_, layer) =>
@@ -118,8 +118,8 @@ export function createLens(app) {
   const strip = el("div", { class: "lens" }, ...buttons);
   const tabled = withTable(strip, () => ({
     caption: STRINGS.lens.table,
-    columns: [STRINGS.lens.layer, ...answers],
-    rows: app.reading.lens.map((row, layer) => [layer, ...row.map((share) => percent(share))]),
+    columns: [STRINGS.lens.layer, ...classNames],
+    rows: app.result.lens.map((row, layer) => [layer, ...row.map((share) => percent(share))]),
   }));
   const element = el(
     "section",
@@ -131,12 +131,12 @@ export function createLens(app) {
   return {
     element,
     update: () => {
-      const { lens } = app.reading;
+      const { lens } = app.result;
       buttons.forEach((button, layer) => {
         const row = lens[layer];
         const best = row ? argmax(row) : 0;
         const [, name, share] = button.children;
-        setText(name, row ? answers[best] : "–");
+        setText(name, row ? classNames[best] : "–");
         setText(share, row ? percent(row[best]) : "");
         const colour = shareColour(row ? row[best] : 0);
         button.style.backgroundColor = row ? css(colour) : "";

@@ -1,20 +1,20 @@
-// Asked and answered: whom a patch asked, who listened to it, and whether that mattered.
+// The tokens that a token attends to, or that attend to it, with the effect of masking each.
 
 import { el, fill, setText } from "../element.js";
 import { bestMatches } from "../examples.js";
 import { decimal, multiple, percent, points } from "../numbers.js";
 import { STRINGS } from "../strings.js";
-import { createCanvas, drawSeen, pen } from "./canvas.js";
+import { createCanvas, drawModelInput, pen } from "./canvas.js";
 import { createChoice } from "./choice.js";
-import { answerOf, chosenHead, norm, tokenName, vectorOf } from "./tokens.js";
+import { predictedClass, chosenHead, norm, tokenName, vectorOf } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 
 const MATCHES = 8;
-const words = STRINGS.answered;
+const words = STRINGS.attended;
 
 /** @param {App} app */
-export function createAnswered(app) {
+export function createAttended(app) {
   const direction = createChoice({
     label: words.direction,
     visibleLabel: false,
@@ -22,7 +22,7 @@ export function createAnswered(app) {
       { value: false, text: words.row },
       { value: true, text: words.column },
     ],
-    choose: (listeners) => app.set({ listeners }),
+    choose: (attendedBy) => app.set({ attendedBy }),
   });
   const note = el("p", { class: "small" });
   const body = el("tbody", {});
@@ -30,25 +30,25 @@ export function createAnswered(app) {
   const columns = [words.patch, words.weight, words.times, words.value, words.change];
   const table = el(
     "table",
-    { class: "numbers answered" },
+    { class: "numbers attended" },
     caption,
     el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
     body,
   );
   const changeNote = el("p", { class: "small" });
   const matches = createMatches(app);
-  const holder = el("div", { class: "table-holder", tabindex: 0, role: "region", "aria-label": STRINGS.focus.answered }, table);
+  const holder = el("div", { class: "table-holder", tabindex: 0, role: "region", "aria-label": STRINGS.focus.attended }, table);
   const element = el(
     "section",
-    { class: "asked" },
-    el("div", { class: "asked-table" }, direction.element, note, holder, changeNote),
+    { class: "attended-panel" },
+    el("div", { class: "attended-table" }, direction.element, note, holder, changeNote),
     matches.element,
   );
   function update() {
-    const { asker, listeners, scope } = app.state;
-    direction.update(listeners);
-    const name = tokenName(app, asker).toLowerCase();
-    const title = listeners ? words.columnNote(name) : words.rowNote(name);
+    const { queryToken, attendedBy, scope } = app.state;
+    direction.update(attendedBy);
+    const name = tokenName(app, queryToken).toLowerCase();
+    const title = attendedBy ? words.columnNote(name) : words.rowNote(name);
     setText(note, title);
     setText(caption, title);
     setText(changeNote, words.changeNote(STRINGS.experiments.scopes[scope]));
@@ -61,26 +61,26 @@ export function createAnswered(app) {
 }
 
 /**
- * One row for each partner of the chosen token, strongest first.
+ * One row per token, largest weight first.
  * @param {App} app
  */
 export function rowsOf(app) {
-  const { run } = app.reading;
+  const { run } = app.result;
   if (run === null) return [];
   const { tokens, headDim } = app.config;
-  const { asker, listeners } = app.state;
+  const { queryToken, attendedBy } = app.state;
   const { weights, value } = chosenHead(app, run);
-  const answer = answerOf(run);
+  const predicted = predictedClass(run);
   return Array.from({ length: tokens }, (_, token) => {
-    const weight = listeners ? weights[token * tokens + asker] : weights[asker * tokens + token];
-    const handed = norm(vectorOf(value, listeners ? asker : token, headDim));
-    const after = app.influence?.silenced[token];
+    const weight = attendedBy ? weights[token * tokens + queryToken] : weights[queryToken * tokens + token];
+    const size = norm(vectorOf(value, attendedBy ? queryToken : token, headDim));
+    const after = app.influence?.masked[token];
     return {
       name: tokenName(app, token),
       weight,
       times: weight * tokens,
-      value: weight * handed,
-      change: after ? after[answer] - run.probabilities[answer] : null,
+      value: weight * size,
+      change: after ? after[predicted] - run.probabilities[predicted] : null,
     };
   }).sort((a, b) => b.weight - a.weight);
 }
@@ -107,7 +107,7 @@ function createMatches(app) {
   const element = el("section", { class: "match-panel" }, el("h4", {}, words.matches), note, list);
   let shown = "";
   function update() {
-    const { run } = app.reading;
+    const { run } = app.result;
     const { examples, state, config, model } = app;
     if (!examples.done || run === null) {
       setText(note, run === null ? STRINGS.nothing : words.waiting);
@@ -115,11 +115,11 @@ function createMatches(app) {
       shown = "";
       return;
     }
-    const { layer, head, asker } = state;
-    const query = vectorOf(chosenHead(app, run).query, asker, config.headDim);
+    const { layer, head, queryToken } = state;
+    const query = vectorOf(chosenHead(app, run).query, queryToken, config.headDim);
     const found = bestMatches(examples, model, layer, head, query, MATCHES);
     const key = found.map(({ label, patch, score }) => `${label}${patch}${score}`).join();
-    setText(note, words.matchesNote(tokenName(app, asker).toLowerCase(), examples.read.length * config.patches));
+    setText(note, words.matchesNote(tokenName(app, queryToken).toLowerCase(), examples.results.length * config.patches));
     if (key === shown) return;
     shown = key;
     fill(list, ...found.map((match) => matchElement(app, match)));
@@ -136,7 +136,7 @@ function matchElement({ config }, { label, ink, patch, score }) {
   const canvas = createCanvas(wide, high, "match");
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", words.match(label, patch, score));
-  drawSeen(canvas, ink);
+  drawModelInput(canvas, ink);
   const context = pen(canvas);
   context.fillStyle = "rgba(20, 24, 31, 0.62)";
   const [rows, columns] = config.patchShape;

@@ -1,4 +1,4 @@
-// From a drawing to everything the model computes: what the page shows.
+// From a drawing to the forward pass: the numbers that the page shows.
 
 import { lens, forward } from "./model.js";
 import { noisy, shuffledOrder } from "./experiments.js";
@@ -14,11 +14,11 @@ import { switchesOf } from "./state.js";
 /** @typedef {import("./strokes.js").Stroke} Stroke */
 
 /**
- * @typedef {Object} Reading
- * @property {"empty" | "small" | "read"} status
- * @property {Float64Array} ink what the model sees, 0 to 1, noise and order included
- * @property {boolean[]} blank which patches hold no ink
- * @property {Run | null} run null if there is nothing to read
+ * @typedef {Object} Result
+ * @property {"empty" | "small" | "computed"} status
+ * @property {Float64Array} ink the model input, 0 to 1, with noise and shuffling
+ * @property {boolean[]} blank which patches are blank
+ * @property {Run | null} run null without a drawing
  * @property {number[][]} lens probabilities after layer 0, 1, …
  */
 
@@ -26,60 +26,60 @@ import { switchesOf } from "./state.js";
  * @param {Model} model
  * @param {State} state
  * @param {Stroke[]} strokes
- * @returns {Reading}
+ * @returns {Result}
  */
-export function read(model, state, strokes) {
+export function compute(model, state, strokes) {
   const { config } = model;
-  const ink = seen(model, state, strokes);
+  const ink = inkOf(model, state, strokes);
   const blank = blankPatches(ink, config);
   if (strokes.length === 0 || isTooSmall(strokes)) {
     return { status: strokes.length ? "small" : "empty", ink, blank, run: null, lens: [] };
   }
   const run = forward(model, normalize(ink, config), switchesOf(state, config));
-  return { status: "read", ink, blank, run, lens: lens(model, run) };
+  return { status: "computed", ink, blank, run, lens: lens(model, run) };
 }
 
 /**
- * The ink that reaches the model.
+ * The ink of the model input.
  * @param {Model} model
  * @param {State} state
  * @param {Stroke[]} strokes
  */
-export function seen({ config }, state, strokes) {
+export function inkOf({ config }, state, strokes) {
   const ink = rasterise(strokes, config.imageShape, state.centred);
   const speckled = noisy(ink, config, state.noisyPatches, state.noise);
   if (state.seed === 0) return speckled;
   return reorderPatches(speckled, config, shuffledOrder(config.patches, state.seed));
 }
 
-const KEPT = 6; // readings, of 0.4 MB each
+const KEPT = 6; // results, of 0.4 MB each
 
 /**
- * `read` with a short memory: views may ask for the same reading again at no cost.
+ * `compute` with a small cache: several views need the same results.
  * @param {Model} model
- * @returns {(state: State, strokes: Stroke[]) => Reading}
+ * @returns {(state: State, strokes: Stroke[]) => Result}
  */
-export function rememberingReader(model) {
-  /** @type {{parts: any[], reading: Reading}[]} */
+export function cachedCompute(model) {
+  /** @type {{parts: any[], result: Result}[]} */
   let remembered = [];
   return (state, strokes) => {
     const parts = partsThatCount(state, strokes);
     const known = remembered.find((one) => one.parts.every((part, i) => part === parts[i]));
-    const found = known ?? { parts, reading: read(model, state, strokes) };
+    const found = known ?? { parts, result: compute(model, state, strokes) };
     remembered = [found, ...remembered.filter((one) => one !== found)].slice(0, KEPT);
-    return found.reading;
+    return found.result;
   };
 }
 
 /**
- * Everything that a reading depends on.
+ * The cache's key: all that a result depends on.
  * @param {State} state
  * @param {Stroke[]} strokes
  */
 function partsThatCount(state, strokes) {
   const { centred, temperature, positions, seed, noise } = state;
-  const lists = [state.removed, state.silenced, state.noisyPatches].map(String);
-  const local = state.values !== "trained" || (state.silenced.length > 0 && state.scope !== "model");
+  const lists = [state.removed, state.masked, state.noisyPatches].map(String);
+  const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
   const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
   return [strokes, centred, temperature, positions, seed, noise, ...lists, ...place];
 }

@@ -1,68 +1,68 @@
-// What each step of the walk shows, and its formula with live numbers.
+// The content of each step of the walk, and its formula with live numbers.
 
 import { trainedScale } from "../config.js";
 import { el } from "../element.js";
 import { decimal, percent } from "../numbers.js";
 import { isUnscaled } from "../state.js";
 import { STRINGS } from "../strings.js";
-import { createAsker } from "./asker.js";
-import { createLens } from "./answer.js";
+import { createQueryPicker } from "./querypicker.js";
+import { createLens } from "./prediction.js";
 import { createBars, largestSize } from "./bars.js";
 import { cellFacts, createCell } from "./cell.js";
-import { createHeads, createPositions, createScaling, createSilence, createTemperature } from "./experiments.js";
+import { createHeads, createPositions, createScaling, createMask, createTemperature } from "./experiments.js";
 import { createMatrix } from "./matrix.js";
 import { createPatchNumbers } from "./patchnumbers.js";
 import { createPixels } from "./pixelview.js";
 import { createStrips } from "./strips.js";
-import { createTaken } from "./taken.js";
-import { answerOf, chosenHead, norm, rowOf, tokenName, tokenShort, vectorOf } from "./tokens.js";
+import { createWeightedSum } from "./weightedsum.js";
+import { predictedClass, chosenHead, norm, rowOf, tokenName, tokenShort, vectorOf } from "./tokens.js";
 
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../model.js").Run} Run */
 /**
- * @typedef {Object} Station
+ * @typedef {Object} StepContent
  * @property {HTMLElement} element
  * @property {() => void} update
  * @property {(run: Run) => string} formula
- * @property {() => string} [place] the patch, layer and head that the formula is about
+ * @property {() => string} [place] the patch, layer and head of the formula's numbers
  */
 
-const { caption, formula, asks, inHead, inLayer } = STRINGS.walk;
+const { caption, formula, inHead, inLayer, pair } = STRINGS.walk;
 
-/** @param {App} app @returns {Station[]} */
-export function createStations(app) {
+/** @param {App} app @returns {StepContent[]} */
+export function createSteps(app) {
   return [
     station([createPixels(app)], () => digitFormula(app)),
-    station([createAsker(app, true), createPatchNumbers(app)], () => {
+    station([createQueryPicker(app, true), createPatchNumbers(app)], () => {
       const { imageShape, patchShape, patches } = app.config;
       return formula.patches(imageShape[0] * imageShape[1], patches, patchShape[0] * patchShape[1]);
     }),
     station(
-      [createAsker(app, true), tokenStrips(app), createPositions(app)],
+      [createQueryPicker(app, true), tokenStrips(app), createPositions(app)],
       (run) => {
         const { imageShape, patches, embedDim } = app.config;
-        const x = vectorOf(run.layers[0].input, app.state.asker, embedDim);
+        const x = vectorOf(run.layers[0].input, app.state.queryToken, embedDim);
         const pixels = (imageShape[0] * imageShape[1]) / patches;
         return formula.tokens(pixels, embedDim, decimal(norm(x)));
       },
-      () => tokenName(app, app.state.asker),
+      () => tokenName(app, app.state.queryToken),
     ),
     station(
-      [createAsker(app, true), queryKeyValue(app)],
+      [createQueryPicker(app, true), queryKeyValue(app)],
       (run) => {
         const [q, k, v] = vectorsOf(app, run).map((vector) => decimal(norm(vector)));
         return formula.qkv(q, k, v);
       },
-      () => askerInHead(app),
+      () => queryInHead(app),
     ),
     station(
-      [createAsker(app), createMatrix(app, () => "scores"), createCell(app)],
+      [createQueryPicker(app), createMatrix(app, () => "scores"), createCell(app)],
       (run) => formula.scores(decimal(cellFacts(app, run).score)),
       () => pairInHead(app),
     ),
     station([createScalingPair(app)], (run) => scaledFormula(app, run), () => pairInHead(app)),
     station(
-      [createAsker(app), createMatrix(app, () => "weights"), createTemperature(app)],
+      [createQueryPicker(app), createMatrix(app, () => "weights"), createTemperature(app)],
       (run) => {
         const { masked, power, powers, weight } = cellFacts(app, run);
         return formula.softmax(decimal(masked), decimal(power), decimal(powers), percent(weight));
@@ -70,44 +70,44 @@ export function createStations(app) {
       () => pairInHead(app),
     ),
     station(
-      [createAsker(app), createTaken(app), createSilence(app)],
+      [createQueryPicker(app), createWeightedSum(app), createMask(app)],
       (run) => contextFormula(app, run),
-      () => askerInHead(app),
+      () => queryInHead(app),
     ),
     station(
-      [createAsker(app, true), joinStrips(app), createHeads(app)],
+      [createQueryPicker(app, true), joinStrips(app), createHeads(app)],
       (run) => joinFormula(app, run),
-      () => inLayer(tokenName(app, app.state.asker), app.state.layer),
+      () => inLayer(tokenName(app, app.state.queryToken), app.state.layer),
     ),
     station([createLens(app), createLogits(app)], (run) => {
-      const answer = answerOf(run);
-      const { answers } = app.config;
-      return formula.answer(decimal(run.logits[answer]), answers[answer], percent(run.probabilities[answer]));
+      const predicted = predictedClass(run);
+      const { classNames } = app.config;
+      return formula.prediction(decimal(run.logits[predicted]), classNames[predicted], percent(run.probabilities[predicted]));
     }),
   ];
 }
 
 /** @param {App} app */
-function askerInHead(app) {
-  const { asker, layer, head } = app.state;
-  return inHead(tokenName(app, asker), layer, head);
+function queryInHead(app) {
+  const { queryToken, layer, head } = app.state;
+  return inHead(tokenName(app, queryToken), layer, head);
 }
 
 /** @param {App} app */
 function pairInHead(app) {
-  const { asker, answerer, layer, head } = app.state;
-  return inHead(asks(tokenName(app, asker), tokenName(app, answerer).toLowerCase()), layer, head);
+  const { queryToken, keyToken, layer, head } = app.state;
+  return inHead(pair(tokenName(app, queryToken), tokenName(app, keyToken).toLowerCase()), layer, head);
 }
 
 /**
  * @param {{element: HTMLElement, update: () => void}[]} parts
  * @param {(run: Run) => string} formulaOf
  * @param {() => string} [place]
- * @returns {Station}
+ * @returns {StepContent}
  */
 function station(parts, formulaOf, place) {
   return {
-    element: el("div", { class: `bench parts-${parts.length}` }, ...parts.map((part) => part.element)),
+    element: el("div", { class: `step-parts parts-${parts.length}` }, ...parts.map((part) => part.element)),
     update: () => {
       for (const part of parts) part.update();
     },
@@ -116,7 +116,7 @@ function station(parts, formulaOf, place) {
   };
 }
 
-/** Two matrices on one colour scale, and the switch between them. @param {App} app */
+/** The matrices before and after scaling on one colour scale, and the switch. @param {App} app */
 function createScalingPair(app) {
   const before = createMatrix(app, () => "scores");
   const after = createMatrix(app, () => "scaled");
@@ -139,7 +139,7 @@ function scaledFormula(app, run) {
   return formula.scaled(decimal(score), factorWords(app), decimal(scaled));
 }
 
-/** What the scores are divided by, or times what. @param {App} app */
+/** The factor on the scores, in words. @param {App} app */
 function factorWords({ config, state }) {
   const { divide, temperature } = STRINGS.cell;
   const first =
@@ -153,12 +153,12 @@ function factorWords({ config, state }) {
 function tokenStrips(app) {
   const { embedDim, numPrefixTokens } = app.config;
   return createStrips(app, (run) => {
-    const { asker } = app.state;
-    const token = vectorOf(run.layers[0].input, asker, embedDim);
+    const { queryToken } = app.state;
+    const token = vectorOf(run.layers[0].input, queryToken, embedDim);
     const content =
-      asker < numPrefixTokens
+      queryToken < numPrefixTokens
         ? (app.model.classToken ?? token)
-        : vectorOf(run.patchTokens, asker - numPrefixTokens, embedDim);
+        : vectorOf(run.patchTokens, queryToken - numPrefixTokens, embedDim);
     const position = token.map((value, i) => value - content[i]);
     return [
       { name: caption.content, values: content },
@@ -172,19 +172,19 @@ function tokenStrips(app) {
 function joinStrips(app) {
   const { embedDim } = app.config;
   return createStrips(app, (run) => {
-    const { asker, layer } = app.state;
-    const { heads, projected, attended, thought, output } = run.layers[layer];
+    const { queryToken, layer } = app.state;
+    const { heads, projected, afterAttention, mlpOutput, output } = run.layers[layer];
     return [
       ...heads.map(({ context }, head) => ({
         name: caption.headContext(head),
-        values: vectorOf(context, asker, app.config.headDim),
+        values: vectorOf(context, queryToken, app.config.headDim),
       })),
       ...[
         { name: caption.projected, values: projected },
-        { name: caption.attended, values: attended },
-        { name: caption.thought, values: thought },
+        { name: caption.afterAttention, values: afterAttention },
+        { name: caption.mlpOutput, values: mlpOutput },
         { name: caption.output, values: output },
-      ].map(({ name, values }) => ({ name, values: vectorOf(values, asker, embedDim) })),
+      ].map(({ name, values }) => ({ name, values: vectorOf(values, queryToken, embedDim) })),
     ];
   });
 }
@@ -201,7 +201,7 @@ function queryKeyValue(app) {
   return {
     element: el("section", { class: "one-cell wide" }, el("div", { class: "vectors-holder" }, bars.element)),
     update: () => {
-      const { run } = app.reading;
+      const { run } = app.result;
       if (run === null) return;
       const vectors = vectorsOf(app, run);
       const largest = largestSize(...vectors);
@@ -210,28 +210,28 @@ function queryKeyValue(app) {
   };
 }
 
-/** Query, key and value of the asker. @param {App} app @param {Run} run */
+/** Query, key and value vector of the query token. @param {App} app @param {Run} run */
 function vectorsOf(app, run) {
   const { query, key, value } = chosenHead(app, run);
-  return [query, key, value].map((all) => vectorOf(all, app.state.asker, app.config.headDim));
+  return [query, key, value].map((all) => vectorOf(all, app.state.queryToken, app.config.headDim));
 }
 
 /** @param {App} app */
 function createLogits(app) {
   const bars = createBars(
-    STRINGS.answer.label,
-    STRINGS.answer.answer,
-    [STRINGS.answer.logit],
+    STRINGS.prediction.label,
+    STRINGS.prediction.className,
+    [STRINGS.prediction.logit],
     ["p"],
     app.config.numClasses,
   );
   bars.element.querySelectorAll("tbody th").forEach((head, i) => {
-    head.textContent = app.config.answers[i];
+    head.textContent = app.config.classNames[i];
   });
   return {
     element: el("section", { class: "one-cell" }, bars.element),
     update: () => {
-      const { run } = app.reading;
+      const { run } = app.result;
       if (run !== null) bars.update([run.logits], [largestSize(run.logits)]);
     },
   };
@@ -240,7 +240,7 @@ function createLogits(app) {
 /** @param {App} app */
 function digitFormula(app) {
   const { imageShape } = app.config;
-  const { ink } = app.reading;
+  const { ink } = app.result;
   const sum = ink.reduce((total, value) => total + value, 0);
   /** @param {(i: number) => number} place */
   const middle = (place) => ink.reduce((total, value, i) => total + value * place(i), 0) / (sum || 1);
@@ -251,7 +251,7 @@ function digitFormula(app) {
 
 /** The three largest terms of the weighted sum. @param {App} app @param {Run} run */
 function contextFormula(app, run) {
-  const weights = Array.from(rowOf(app, chosenHead(app, run).weights, app.state.asker));
+  const weights = Array.from(rowOf(app, chosenHead(app, run).weights, app.state.queryToken));
   const largest = weights
     .map((weight, token) => ({ weight, token }))
     .sort((a, b) => b.weight - a.weight)
@@ -263,10 +263,10 @@ function contextFormula(app, run) {
 
 /** @param {App} app @param {Run} run */
 function joinFormula(app, run) {
-  const { layer, asker } = app.state;
-  const { input, projected, thought } = run.layers[layer];
-  const [x, attention, mlp] = [input, projected, thought].map((values) =>
-    decimal(norm(vectorOf(values, asker, app.config.embedDim))),
+  const { layer, queryToken } = app.state;
+  const { input, projected, mlpOutput } = run.layers[layer];
+  const [x, attention, mlp] = [input, projected, mlpOutput].map((values) =>
+    decimal(norm(vectorOf(values, queryToken, app.config.embedDim))),
   );
   return formula.join(x, attention, mlp);
 }

@@ -1,0 +1,122 @@
+"""The page's data: settings, example drawings, and weights in half precision.
+
+Half precision (IEEE 754 binary16) halves the file. Logits and accuracy on the page are those
+of the rounded weights.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from clearhead.data.preprocessing.strokes import Stroke
+from clearhead.errors import ConfigError
+from clearhead.models.config import ViTConfig
+
+if TYPE_CHECKING:
+    from clearhead.microscope.shipped import ShippedModel
+
+MAX_TOKENS, MAX_CLASSES, MAX_LAYERS, MAX_HEADS = 65, 40, 16, 16
+MAX_WEIGHTS = 4_000_000  # a page of about 11 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An example drawing of the page."""
+
+    label: str
+    strokes: Sequence[Stroke]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Correct predictions on a test set, with rounded (`correct`) and with full weights."""
+
+    correct: int
+    total: int
+    full: int
+
+
+def examples() -> tuple[Example, ...]:
+    """Two drawings of each digit, as examples and for the page's self-check."""
+    file = resources.files("clearhead.microscope") / "shipped" / "examples.json"
+    return tuple(Example(**example) for example in json.loads(file.read_text("utf-8")))
+
+
+def check_config(config: ViTConfig) -> None:
+    """Raise `ConfigError` if a model with this configuration is too large for the page."""
+    sizes = {
+        "tokens": (config.num_prefix_tokens + config.grid[0] * config.grid[1], MAX_TOKENS),
+        "classes": (config.num_classes, MAX_CLASSES),
+        "layers": (config.depth, MAX_LAYERS),
+        "heads a layer": (config.num_heads, MAX_HEADS),
+    }
+    for name, (found, limit) in sizes.items():
+        if found > limit:
+            raise ConfigError(
+                f"the microscope shows models of at most {limit} {name}, this one has {found}; "
+                "choose a smaller model"
+            )
+
+
+def rounded(tensors: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    """The weights in half precision, sorted by name; `ConfigError` if too many or too large."""
+    count = sum(tensor.size for tensor in tensors.values())
+    if count > MAX_WEIGHTS:
+        raise ConfigError(
+            f"the microscope carries at most {MAX_WEIGHTS:,} weights, this model has {count:,}; "
+            "choose a smaller model"
+        )
+    with np.errstate(over="ignore"):
+        halves = {name: np.asarray(tensors[name], np.float16) for name in sorted(tensors)}
+    for name, tensor in halves.items():
+        if not np.isfinite(tensor).all():
+            raise ConfigError(f"{name} holds numbers beyond ±65,504, the range of half precision")
+    return halves
+
+
+def settings_block(
+    config: ViTConfig,
+    tensors: Mapping[str, ndarray],
+    *,
+    name: str,
+    logits: Sequence[Sequence[float]],
+    accuracy: Accuracy | None,
+    text_model: "ShippedModel",
+) -> str:
+    """Everything but the weights, as JSON that is safe inside HTML."""
+    carried: dict[str, Any] = {
+        "name": name,
+        "version": version("clearhead"),
+        "settings": asdict(config),
+        "tensors": _shapes(tensors),
+        "examples": [asdict(example) for example in examples()],
+        "logits": logits,
+        "accuracy": accuracy and asdict(accuracy),
+        "text": {
+            "name": text_model.name,
+            "settings": text_model.settings,
+            "tensors": _shapes(text_model.tensors),
+            "checks": text_model.facts["checks"],
+        },
+    }
+    written = json.dumps(carried, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return written.replace("<", "\\u003c")
+
+
+def _shapes(tensors: Mapping[str, ndarray]) -> list[dict[str, Any]]:
+    """Names and shapes, in the order of `weights_block`."""
+    return [{"name": name, "shape": tensor.shape} for name, tensor in tensors.items()]
+
+
+def weights_block(tensors: Mapping[str, ndarray]) -> str:
+    """All tensors, little-endian, concatenated, in base64."""
+    return base64.b64encode(
+        b"".join(tensor.astype("<f2").tobytes() for tensor in tensors.values())
+    ).decode("ascii")
