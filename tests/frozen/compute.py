@@ -370,6 +370,13 @@ SMALLER: Json = {
     "chain_lengths": [4, 8],
 }
 """At most so much of each, where a study has it among its settings"""
+FIRST_EDITION_ROLES = {
+    "one fixed patch": "one fixed place",
+    "its own row": "along its own row",
+    "its own column": "along its own column",
+    "local: adjacent patches": "local: the patches around",
+}
+"""Today's label of a head's role: the one that was frozen"""
 TIMED = ("long-sequences",)  # measures times, so its values differ whenever it runs
 UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped trained")
 
