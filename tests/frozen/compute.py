@@ -371,6 +371,13 @@ SMALLER: Json = {
     "chain_lengths": [4, 8],
 }
 """Upper limits of settings, for studies that have them"""
+FIRST_EDITION_ROLES = {
+    "one fixed patch": "one fixed place",
+    "its own row": "along its own row",
+    "its own column": "along its own column",
+    "local: adjacent patches": "local: the patches around",
+}
+"""Today's label of a head's role: the one that was frozen"""
 TIMED = ("long-sequences",)  # its values are times, and differ in each run
 UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped trained")
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.attention import causal_mask
+from clearhead.models.config import ViTConfig
 from clearhead.models.layers import (
     Block,
     Encoder,
@@ -64,7 +65,9 @@ def test_dropout_of_the_mlp_acts_after_both_layers_and_in_training_alone() -> No
 
 def make_encoder() -> Encoder:
     torch.manual_seed(0)
-    return Encoder.of_blocks(14, 7, 3, mlp_ratio=2.5).double()
+    return Encoder.from_config(
+        ViTConfig(embed_dim=14, num_heads=7, depth=3, mlp_ratio=2.5)
+    ).double()
 
 
 def test_an_encoder_applies_its_blocks_in_order() -> None:
@@ -103,7 +106,9 @@ def test_an_encoder_names_its_weights_like_a_plain_sequence() -> None:
 
 
 def test_an_encoder_passes_its_settings_to_every_block() -> None:
-    encoder = Encoder.of_blocks(14, 7, 3, dropout=0.25, scale="learned")
+    encoder = Encoder.from_config(
+        ViTConfig(embed_dim=14, num_heads=7, depth=3, dropout=0.25, attention_scale="learned")
+    )
     assert len(encoder) == 3
     for block in encoder:
         assert isinstance(block, Block)

@@ -21,7 +21,7 @@ def pictures(seed: int = 0) -> torch.Tensor:
 def fresh(name: str) -> torch.nn.Module:
     torch.manual_seed(1)
     model = build(COMPARED_MODELS[name].config)
-    for parameter in model.parameters():  # first weights hardly do anything
+    for parameter in model.parameters():  # initial weights hardly do anything
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
 

@@ -115,10 +115,6 @@ STUDY = Study(
         Summary(name="Learned factor over 1/√d_k: range", measure=scores.range_of_factors),
     ),
     remarks=("A learned factor is not determined by itself, because W_Q can make up for it.",),
-    labels={
-        "shipped": "shipped",
-        SQRT[0]: "trained, 1/√d_k",
-        LEARNED[0]: "trained, learned factor",
-    },
+    labels={SQRT[0]: "trained, 1/√d_k", LEARNED[0]: "trained, learned factor"},
     references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
 )
