@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from clearhead.studies.running.on_ray import _check_that_it_answers
 
 from clearhead.errors import ConfigError
-from clearhead.studies.running.on_ray import _check_that_it_answers
-from clearhead.studies.running.run import run_studies
-from tests.studies.running.test_run import begun, records
+from clearhead.studies.runner import run_studies
+from tests.studies.test_runner import begun, records
 
 TRIALS = 24
 LOOK = """

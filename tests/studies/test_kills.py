@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from clearhead.studies.running.run import run_studies
-from tests.studies.running.test_run import begun, records
+from clearhead.studies.runner import run_studies
+from tests.studies.test_runner import begun, records
 
 TRIALS = 24
 RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
