@@ -181,6 +181,8 @@ def _print_verdicts(results: "Results", sources: set[str]) -> None:
             print_line(f"       {section.decisive}")
     family = next((x.verdict.family for x in judged if x.verdict), 0)
     if family:
-        print_line(f"p values are adjusted (Holm) over all {family} comparisons in {results.folder}")
+        print_line(
+            f"p values are adjusted (Holm) over all {family} comparisons in {results.folder}"
+        )
     command = shlex.join(["clearhead", "study", "report", "--results", str(results.folder)])
     print_line(f"`{command}` shows the evidence")

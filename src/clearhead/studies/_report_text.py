@@ -17,25 +17,37 @@ EVIDENCE_HEAD = (
     *("mean (check: median)", "95 % interval (check: range)"),
     *("effect size", "p", "adjusted p", "observed"),
 )
-RULE = (
-    "A comparison is paired: the same seed on both sides, first minus second. If “more” is "
-    f"expected, it is supported if the adjusted p is below {LEVEL} and the 95 % interval lies "
-    "wholly at or above the margin, and contradicted if the interval lies wholly below the margin. "
-    "If “equal” is expected, it is supported if the interval lies within ± margin, and "
-    "contradicted if it lies wholly outside. With fewer than three pairs it is undecided. A check "
-    "is supported if every single value lies in the predicted range.",
-    "A claim is supported if all of its evidence is, contradicted if all of its evidence is, "
-    "mixed if some is supported and some contradicted, and undecided otherwise. All parts of a "
-    "hypothesis are tested, even where the statement contains “or” or “can”. Margins, conditions "
-    "and numbers of seeds are in the code of the study.",
-    "A p value is about a difference from zero, not from the margin. The adjustment for many "
-    "comparisons changes p values only, not intervals. A check of the shipped model is about one "
-    "set of weights: its n counts samples of digits. Designs were changed after pilots; the "
-    "project's LOG.md lists the changes and the seeds of the pilots.",
-    "The column “observed” does not depend on the prediction: more or less than zero (by less "
-    "than the margin, if the interval lies within ± margin), no difference if the interval lies "
-    "within ± margin and contains zero, otherwise unclear; for a check, the number of values "
-    "outside the range.",
+RULES = (
+    (
+        "Evidence",
+        "A comparison is paired: the same seed on both sides, first minus second. If “more” is "
+        f"expected, it is supported if the adjusted p is below {LEVEL} and the 95 % interval lies "
+        "wholly at or above the margin, and contradicted if the interval lies wholly below the "
+        "margin. If “equal” is expected, it is supported if the interval lies within ± margin, and "
+        "contradicted if it lies wholly outside. With fewer than three pairs it is undecided. A "
+        "check is supported if every single value lies in the predicted range.",
+    ),
+    (
+        "Verdict",
+        "A claim is supported if all of its evidence is, contradicted if all of its evidence is, "
+        "mixed if some is supported and some contradicted, and undecided otherwise. All parts of a "
+        "hypothesis are tested, even where the statement contains “or” or “can”. Margins, "
+        "conditions and numbers of seeds are in the code of the study.",
+    ),
+    (
+        "Observed",
+        "The last column of the evidence does not depend on the prediction: more or less than zero "
+        "(by less than the margin, if the interval lies within ± margin), no difference if the "
+        "interval lies within ± margin and contains zero, otherwise unclear; for a check, the "
+        "number of values outside the range.",
+    ),
+    (
+        "Limits",
+        "A p value is about a difference from zero, not from the margin. The adjustment for many "
+        "comparisons changes p values only, not intervals. A check of the shipped model is about "
+        "one set of weights: its n counts samples of digits. Designs were changed after pilots; "
+        "the project's LOG.md lists the changes and the seeds of the pilots.",
+    ),
 )
 STATISTICS = (
     "Intervals: on each side the wider of bootstrap-t (9,999 resamples; Efron & Tibshirani 1993) "
@@ -138,7 +150,7 @@ def methods(
 ) -> list[tuple[str, str]]:
     """The section on methods: headings and texts."""
     return [
-        ("Rule", " ".join(RULE)),
+        *RULES,
         ("Statistics", STATISTICS),
         (
             "Many comparisons",

@@ -61,7 +61,7 @@ class Section:
 
     @property
     def verdict(self) -> str:
-        """ "supported", "contradicted", "mixed", "undecided", or why there is no verdict."""
+        """The outcome of the verdict, or why there is no verdict."""
         return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
 
     @property
