@@ -17,40 +17,22 @@ if TYPE_CHECKING:
 NAMES_HELP = 'studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT'
 BUDGET_HELP = "quick: few seeds, about 10 minutes for all on two cores; full: about an hour"
 ENGINE_HELP = "processes on this machine, or Ray: RAY_ADDRESS, a running cluster, or a new one"
-RESULTS_HELP = "the folder of the results, or a JSON file of published trials (.json, .json.gz)"
+WORKERS_HELP = "trials at a time (default: one per core)"
+OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
+RESULTS_HELP = (
+    "folder of the results, or published trials in a .json or .json.gz file (default: "
+    "runs/studies/full if it exists, else …/quick)"
+)
+MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
 
 Names = Annotated[
     Positional[tuple[str, ...]],
     arg(metavar="NAME [NAME ...]", help=NAMES_HELP, help_behavior_hint=""),
 ]
-Workers = Annotated[
-    int | None,
-    arg(metavar="N", help="trials at a time", help_behavior_hint="(default: one per core)"),
-]
-Folder = Annotated[
-    Path | None,
-    arg(
-        metavar="FOLDER",
-        help="where results are stored and continued",
-        help_behavior_hint="(default: runs/studies/BUDGET, …/BUDGET-from-seed-N)",
-    ),
-]
-ResultsPath = Annotated[
-    Path | None,
-    arg(
-        metavar="PATH",
-        help=RESULTS_HELP,
-        help_behavior_hint="(default: runs/studies/full if it exists, else …/quick)",
-    ),
-]
-Markdown = Annotated[
-    Path | None,
-    arg(
-        metavar="FILE",
-        help="write Markdown too, with the figures in a folder of this name",
-        help_behavior_hint="",
-    ),
-]
+Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")]
+Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP, help_behavior_hint="")]
+Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP, help_behavior_hint="")]
+Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP, help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -121,7 +103,7 @@ class Run:
 class Report:
     """Write an HTML page with verdicts, figures, methods and raw data."""
 
-    results: ResultsPath = None
+    results: Source = None
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="the page")] = Path("report.html")
     markdown: Markdown = None
     json: Annotated[bool, arg(help="print everything as JSON", help_behavior_hint="")] = False
