@@ -1,10 +1,10 @@
-"""Which architectures of timm, torchvision and transformers can be recorded and verified.
+"""Tests which architectures of timm, torchvision and transformers can be recorded and verified.
 
     python benchmarks/architectures.py [--only PATTERN] [--out docs/architectures.md]
 
-Every model is built from its configuration with random weights, run once inside a capture, and
-verified. The table says what was captured; an architecture without a softmax over products of
-queries and keys is named as such, with what it does instead.
+Every model is built from its configuration with random weights, run once inside `capture`, and
+verified. For an architecture without a softmax over products of queries and keys, the table names
+what it computes instead.
 """
 
 import argparse
@@ -63,7 +63,7 @@ python benchmarks/architectures.py
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One architecture with one way of computing attention."""
+    """One architecture with one implementation of attention."""
 
     library: str
     name: str
@@ -74,7 +74,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What came out; `why` says why not, and is empty where all was captured and proved."""
+    """The result for one case; `why` is the reason of a failure, empty if all was verified."""
 
     case: Case
     attentions: int = 0
@@ -85,7 +85,7 @@ class Row:
 
     @property
     def proved(self) -> bool:
-        """Whether attention was captured, and every record holds."""
+        """Whether attention was recorded and every record verified."""
         return not self.why
 
     def __str__(self) -> str:
@@ -98,16 +98,22 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
-def measure(case: Case) -> Row:
-    """Build the model, capture one run of it, verify."""
+def record(case: Case) -> ch.Recording:
+    """Build the model and record one forward pass."""
     torch.manual_seed(0)
     model = case.build().eval()
     spread(model)
     inputs = case.inputs(model)
+    with torch.no_grad(), ch.capture() as recording:
+        model(**inputs)
+    return recording
+
+
+def measure(case: Case) -> Row:
+    """Record one forward pass and verify it."""
     try:
-        with torch.no_grad(), ch.capture() as seen:
-            model(**inputs)
-        proofs = seen.verify()
+        recording = record(case)
+        proofs = recording.verify()
     except ch.errors.NothingCapturedError as error:
         return Row(case=case, why=WITHOUT.get(case.name) or str(error).split(". ")[0])
     except ch.errors.CaptureError as error:
@@ -116,16 +122,16 @@ def measure(case: Case) -> Row:
     return Row(
         case=case,
         attentions=len(proofs),
-        first=tuple(seen[0].weights.shape[-3:]),
+        first=tuple(recording[0].weights.shape[-3:]),
         error=worst.output_error,
         tolerance=worst.tolerance,
     )
 
 
 def spread(model: nn.Module) -> None:
-    """Scale every matrix to pass on the variance it is given.
+    """Scale every matrix to keep the variance of its input.
 
-    Libraries start with weights so small that all scores are nearly zero and all rows of attention
+    Libraries initialise weights so small that all scores are nearly zero and all rows of attention
     nearly uniform; a wrong scale or a wrong key would hardly show there.
     """
     with torch.no_grad():
@@ -134,7 +140,7 @@ def spread(model: nn.Module) -> None:
                 parameter.mul_(parameter.shape[1] ** -0.5 / parameter.std())
 
 
-# Computes no softmax over products of queries and keys; what it computes instead.
+# Architectures without a softmax over products of queries and keys, and what they compute instead.
 WITHOUT = {
     "coat_tiny": "no such attention: softmax over the keys alone, times values first (factorised)",
     "coat_lite_tiny": "no such attention: softmax over the keys alone, times values first",
@@ -158,7 +164,7 @@ WITHOUT = {
     "Longformer": "not captured: its matrix in bands is cut and glued between the products",
 }
 
-# Names of timm, and options that make large ones smaller.
+# timm's names, with options that make large models smaller.
 TIMM: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {},
     "vit_relpos_small_patch16_224": {"depth": 4},
@@ -233,7 +239,7 @@ TIMM: dict[str, dict[str, Any]] = {
     "resnet18": {},
 }
 
-# These have it written out only, whatever timm is told.
+# These have no fused implementation, whatever timm's setting.
 EXPLICIT = frozenset(
     "convit_tiny swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224 "
     "swin_s3_tiny_224 levit_128s mvitv2_tiny tnt_s_patch16_224 visformer_tiny gcvit_xxtiny "
@@ -243,7 +249,7 @@ EXPLICIT = frozenset(
 
 
 def timm_cases() -> Iterator[Case]:
-    """Each fused, where there is such a thing, and written out."""
+    """Each model fused, where it has a fused implementation, and explicit."""
 
     def build(name: str, fused: bool) -> nn.Module:
         set_fused_attn(fused)
@@ -270,7 +276,7 @@ def timm_cases() -> Iterator[Case]:
 
 
 def torchvision_cases() -> Iterator[Case]:
-    """All that attend; they have one implementation each."""
+    """All its models with attention; they have one implementation each."""
 
     def inputs(size: int, _: nn.Module) -> dict[str, Any]:
         return {"x": torch.randn(1, 3, size, size)}
@@ -352,7 +358,7 @@ DETR = {
     "num_queries": 5,
 }
 
-# Prefix of the class, what it is given, its configuration.
+# Prefix of the class: kind of inputs, configuration.
 HF: dict[str, tuple[str, dict[str, Any]]] = {
     "Bert": ("text", WORDS),
     "DistilBert": ("text", {**ENDS, "vocab_size": 99, "dim": 48, "n_layers": 2, "n_heads": 3}),
@@ -466,18 +472,18 @@ HF: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-# The backbone that they are given here refuses sdpa for the whole model.
+# Their backbone here does not support sdpa, so neither does the whole model.
 EAGER_BACKBONE = ("Detr", "ConditionalDetr")
 
 
 def hf_inputs(kind: str, model: Any) -> dict[str, Any]:
-    """What a model of this kind is given: two of each, the second text with padding."""
+    """Inputs of one kind: a batch of two, the second text with padding."""
     ids = torch.randint(5, 90, (2, 11))
     padding = torch.ones(2, 11, dtype=torch.long)
     padding[1, 8:] = 0
     side = getattr(model.config, "image_size", 32)
     side = side if isinstance(side, int) else 32
-    given: dict[str, dict[str, Any]] = {
+    kinds: dict[str, dict[str, Any]] = {
         "ids": {"input_ids": ids},
         "text": {"input_ids": ids, "attention_mask": padding},
         "image": {"pixel_values": torch.randn(2, 3, side, side)},
@@ -493,13 +499,13 @@ def hf_inputs(kind: str, model: Any) -> dict[str, Any]:
             "spatial_shapes": torch.tensor([[4, 4], [2, 8]]),
         },
     }
-    given["texts"] = {**given["text"], "decoder_input_ids": ids[:, :7]}
-    given["pair"] = {**given["text"], "pixel_values": torch.randn(2, 3, 32, 32)}
-    return given[kind]
+    kinds["texts"] = {**kinds["text"], "decoder_input_ids": ids[:, :7]}
+    kinds["pair"] = {**kinds["text"], "pixel_values": torch.randn(2, 3, 32, 32)}
+    return kinds[kind]
 
 
 def hf_config(name: str) -> Any:
-    """The small configuration of that architecture."""
+    """A small configuration of an architecture."""
     options = copy.deepcopy(HF[name][1])
     if name in EAGER_BACKBONE:
         options["backbone_config"] = hf.ResNetConfig(**RESNET, out_features=["stage4"])
@@ -507,12 +513,12 @@ def hf_config(name: str) -> Any:
 
 
 def hf_model(name: str) -> Any:
-    """The class of that architecture."""
+    """The model class of an architecture."""
     return getattr(hf, f"{name.removesuffix('Model')}Model")
 
 
 def hf_cases() -> Iterator[Case]:
-    """Each with every implementation that it has among sdpa and eager."""
+    """Each model with sdpa, where it supports it, and eager."""
 
     def build(name: str, implementation: str) -> nn.Module:
         config = hf_config(name)
@@ -522,8 +528,8 @@ def hf_cases() -> Iterator[Case]:
 
     for name, (kind, _) in HF.items():
         fused = getattr(hf_model(name), "_supports_sdpa", False)
-        alone = name in WITHOUT or name in EAGER_BACKBONE
-        for implementation in ("sdpa", "eager") if fused and not alone else ("eager",):
+        single = name in WITHOUT or name in EAGER_BACKBONE
+        for implementation in ("sdpa", "eager") if fused and not single else ("eager",):
             yield Case(
                 library="transformers",
                 name=name.removesuffix("Model"),
@@ -534,6 +540,7 @@ def hf_cases() -> Iterator[Case]:
 
 
 def cases() -> list[Case]:
+    """All cases, in the order of the page."""
     return [*timm_cases(), *torchvision_cases(), *hf_cases()]
 
 
@@ -554,8 +561,8 @@ def page(rows: list[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", default="*", help="a pattern for the names of architectures")
-    parser.add_argument("--out", type=Path, default=None, help="where the page is written")
+    parser.add_argument("--only", default="*", help="a shell pattern of names")
+    parser.add_argument("--out", type=Path, default=None, help="the file of the page")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     hf.logging.set_verbosity_error()

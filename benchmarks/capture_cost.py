@@ -1,19 +1,19 @@
-"""What it costs to see attention: Clearhead's capture beside the ways in use, on ViT-B/16.
+"""Time and memory of recording attention on ViT-B/16, by Clearhead and by other methods.
 
     python benchmarks/capture_cost.py [--batch 8] [--rounds 9] [--threads 2]
 
-Each way is set beside the plain forward pass of the same model in the same library (random
-weights, 224 × 224, float32, no gradients). Time: all take turns in one process; the figure is the
-median over the rounds of way divided by plain. Memory: each runs in a process of its own; the
-figure is its peak resident memory divided by plain's. Needs timm, transformers and vit-pytorch.
+Each method is compared with the plain forward pass of the same model in the same library (random
+weights, 224 × 224, float32, no gradients). Time: methods alternate in one process; the result is
+the median over the rounds of the ratio to plain. Memory: each method runs in its own process; the
+result is the ratio of peak resident memory to plain. Needs timm, transformers and vit-pytorch.
 
-| way | what one has afterwards |
+| method | result |
 |---|---|
-| clearhead | q, k, v, output of every layer; weights when asked for |
-| clearhead + all weights | the same, and every layer's weights computed one after another |
+| clearhead | queries, keys, values and output of every layer; weights on access |
+| clearhead + all weights | the same, and every layer's weights computed in turn |
 | clearhead + verify | the same, and the proof of every layer |
 | timm AttentionExtract | every layer's weights; needs fused attention switched off |
-| hooks + recomputation | every layer's weights, computed again from the layer's input |
+| hooks + recomputation | every layer's weights, recomputed from the layer's input |
 | HF output_attentions | every layer's weights; needs the eager implementation |
 | vit-pytorch Recorder | every layer's weights; its own models only |
 """
@@ -49,28 +49,28 @@ from vit_pytorch.recorder import Recorder
 
 import clearhead as ch
 
-Way = Callable[[Tensor], Any]
+Method = Callable[[Tensor], Any]
 
 
-def plain(model: Way) -> Way:
+def plain(model: Method) -> Method:
     return model
 
 
-def captured(model: Way) -> Way:
+def captured(model: Method) -> Method:
     def run(images: Tensor) -> ch.Recording:
-        with ch.capture() as seen:
+        with ch.capture() as recording:
             model(images)
-        return seen
+        return recording
 
     return run
 
 
-def with_weights(model: Way) -> Way:
+def with_weights(model: Method) -> Method:
     run = captured(model)
     return lambda images: [record.weights.shape for record in run(images).records]
 
 
-def verified(model: Way) -> Way:
+def verified(model: Method) -> Method:
     run = captured(model)
     return lambda images: run(images).verify()
 
@@ -82,7 +82,7 @@ def timm_model(fused: bool = True) -> Any:
     return model
 
 
-def hooked(model: Any) -> Way:
+def hooked(model: Any) -> Method:
     def run(images: Tensor) -> list[Tensor]:
         weights: list[Tensor] = []
 
@@ -113,19 +113,19 @@ def vit_pytorch_model() -> Any:
     return ViT(image_size=224, patch_size=16, num_classes=1000, **sizes).eval()
 
 
-def recorded(model: Any) -> Way:
+def recorded(model: Any) -> Method:
     recorder = Recorder(model)
 
     def run(images: Tensor) -> Any:
-        seen = recorder(images)
+        result = recorder(images)
         recorder.clear()
-        return seen
+        return result
 
     return run
 
 
-# For each library its ways, each made when it is needed: memory is measured one by one.
-WAYS: dict[str, dict[str, Callable[[], Way]]] = {
+# The methods of each library; models are built on demand, as memory is measured for each alone.
+METHODS: dict[str, dict[str, Callable[[], Method]]] = {
     "timm": {
         "plain": lambda: plain(timm_model()),
         "clearhead": lambda: captured(timm_model()),
@@ -150,35 +150,35 @@ WAYS: dict[str, dict[str, Callable[[], Way]]] = {
 
 
 def time_ratios(library: str, images: Tensor, rounds: int) -> dict[str, float]:
-    """Median over the rounds of each way's time divided by plain's in the same round."""
-    ways = {name: make() for name, make in WAYS[library].items()}
-    for way in ways.values():
-        way(images)
-    ratios: dict[str, list[float]] = {name: [] for name in ways}
+    """Median over the rounds of each method's time divided by that of plain in the same round."""
+    methods = {name: build() for name, build in METHODS[library].items()}
+    for run in methods.values():
+        run(images)
+    ratios: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
         seconds = {}
-        for name, way in ways.items():
+        for name, run in methods.items():
             start = time.perf_counter()
-            way(images)
+            run(images)
             seconds[name] = time.perf_counter() - start
-        for name in ways:
+        for name in methods:
             ratios[name].append(seconds[name] / seconds["plain"])
     return {name: median(values) for name, values in ratios.items()}
 
 
-def peak_memory(library: str, way: str, options: argparse.Namespace) -> float:
-    """Peak resident memory of a process that does this alone, in MB."""
-    command = [sys.executable, __file__, "--only", library, way, "--batch", str(options.batch)]
-    ran = subprocess.run(
+def peak_memory(library: str, method: str, options: argparse.Namespace) -> float:
+    """Peak resident memory of a process that runs one method, in MB."""
+    command = [sys.executable, __file__, "--only", library, method, "--batch", str(options.batch)]
+    process = subprocess.run(
         [*command, "--threads", str(options.threads)], capture_output=True, text=True, check=True
     )
-    return float(json.loads(ran.stdout.splitlines()[-1]))
+    return float(json.loads(process.stdout.splitlines()[-1]))
 
 
-def run_alone(library: str, way: str, images: Tensor) -> None:
-    chosen = WAYS[library][way]()
+def run_alone(library: str, method: str, images: Tensor) -> None:
+    run = METHODS[library][method]()
     for _ in range(2):
-        chosen(images)  # what it gives goes at once: two captures are never held together
+        run(images)  # the result is freed at once, so that two are never in memory
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -187,32 +187,32 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs=2, metavar=("LIBRARY", "WAY"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=2, metavar=("LIBRARY", "METHOD"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     images = torch.randn(options.batch, 3, 224, 224)
     with torch.no_grad():
         if options.only:
-            library, way = options.only
-            run_alone(library, way, images)
+            library, method = options.only
+            run_alone(library, method, images)
             return
         print(
             f"ViT-B/16, batch {options.batch}, {options.threads} threads, "
             f"torch {torch.__version__}, {platform.processor() or platform.machine()}"
         )
-        for library in WAYS:
+        for library in METHODS:
             Console().print(table_of(library, images, options))
 
 
 def table_of(library: str, images: Tensor, options: argparse.Namespace) -> Table:
-    table = Table("way", title=library)
+    table = Table("method", title=library)
     table.add_column("time / plain", justify="right")
     table.add_column("peak memory / plain", justify="right")
     times = time_ratios(library, images, options.rounds)
-    least = peak_memory(library, "plain", options)
+    plain_memory = peak_memory(library, "plain", options)
     for name, ratio in times.items():
-        memory = peak_memory(library, name, options) / least
+        memory = peak_memory(library, name, options) / plain_memory
         table.add_row(name, f"{ratio:.2f}", f"{memory:.2f}")
     return table
 

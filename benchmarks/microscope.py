@@ -1,7 +1,7 @@
-"""The microscope while a digit is drawn: time of a frame, with the processor slowed down 4 times.
+"""The microscope while a digit is drawn: time per frame, with the processor slowed down 4 times.
 
 A stroke of 120 points is drawn by the mouse on each tab; a frame's time is the time that the page's
-own work takes in it: the forward pass and all that is shown. Needs Chromium and Playwright.
+own work takes: the forward pass and drawing. Needs Chromium and Playwright.
 """
 
 import os
@@ -19,11 +19,11 @@ SLOWER = 4
 QUICK = 33  # milliseconds: two frames of a usual screen
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 
-# Work that the page asks a frame to do is timed from outside of the page's script.
+# Times the callbacks of animation frames from outside the page's script.
 TIME_FRAMES = """() => {
-  const ask = globalThis.requestAnimationFrame.bind(globalThis);
+  const request = globalThis.requestAnimationFrame.bind(globalThis);
   globalThis.frames_taken = [];
-  globalThis.requestAnimationFrame = (work) => ask((now) => {
+  globalThis.requestAnimationFrame = (work) => request((now) => {
     const start = performance.now();
     work(now);
     frames_taken.push(performance.now() - start);

@@ -1,4 +1,4 @@
-"""What axe finds wrong with a page, for every test of a page."""
+"""Accessibility faults that axe finds on a page, for all tests of pages."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 from playwright.sync_api import Page
 
 AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
-LEAST_CHECKED = 10  # rules that a page passes, if axe looked at it at all
+MIN_PASSES = 10  # rules that a page passes if axe has run
 
 
 def violations(page: Page) -> list[str]:
-    """A line for each fault that axe sees on the page as it is now."""
+    """One line for each fault that axe finds on the page in its present state."""
     if not page.evaluate("typeof axe === 'object'"):
         page.evaluate(f"() => {{ {_axe()} }}")
-    passed, found = page.evaluate(
+    num_passes, faults = page.evaluate(
         """async () => {
           const { violations, passes } = await axe.run(document, { resultTypes: ["violations"] });
           return [passes.length, violations.flatMap(({ id, nodes }) =>
@@ -22,13 +22,13 @@ def violations(page: Page) -> list[str]:
             `${id}: ${html.slice(0, 160)} ${[...any, ...all].map(({ message }) => message)}`))];
         }"""
     )
-    assert passed > LEAST_CHECKED
-    return list(found)
+    assert num_passes > MIN_PASSES
+    return list(faults)
 
 
 def _axe() -> str:
     if not AXE.is_file():
-        message = "axe-core is not here; npm install --no-package-lock brings it"
+        message = "axe-core is missing; install it with npm install --no-package-lock"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

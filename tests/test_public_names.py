@@ -39,7 +39,7 @@ NAMES = set(
 )
 
 
-TO_BE_RENAMED = {"serve": {"run"}, "studies": {"fit"}}
+TO_BE_RENAMED = {"serve": {"run"}}
 
 
 def test_the_public_names_are_these() -> None:

@@ -25,7 +25,7 @@ TOLERANCES = {
 SMALL, LARGE = (5, 7), (67, 71)  # queries, keys: computed by the formula, and by torch's kernel
 
 
-def by_the_formula(
+def formula(
     query: Tensor, key: Tensor, value: Tensor, added: Tensor | None = None, scale: float = 1.0
 ) -> Tensor:
     """The definition, number by number, in float64."""
@@ -38,7 +38,7 @@ def by_the_formula(
         np.broadcast_to(x.detach().double().numpy(), (*leading, *x.shape[-2:]))
         for x in (query, key, value, extra)
     )
-    found = np.zeros((*leading, rows, value.shape[-1]))
+    result = np.zeros((*leading, rows, value.shape[-1]))
     for index in product(*(range(size) for size in leading)):
         for i in range(rows):
             scores = [
@@ -49,10 +49,10 @@ def by_the_formula(
             highest = max(scores)
             if highest == -math.inf:
                 continue
-            shares = [math.exp(score - highest) for score in scores]
+            exponentials = [math.exp(score - highest) for score in scores]
             for j in range(columns):
-                found[index][i] += shares[j] / sum(shares) * v[index][j]
-    return torch.from_numpy(found)
+                result[index][i] += exponentials[j] / sum(exponentials) * v[index][j]
+    return torch.from_numpy(result)
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -129,19 +129,17 @@ def test_equals_the_formula_for_any_leading_axes(case: str, mask: str) -> None:
         upper = [[j > i for j in range(keys)] for i in range(queries)]
         added = torch.zeros(queries, keys).masked_fill(torch.tensor(upper), -math.inf)
     found = scaled_dot_product_attention(query, key, value, **options)
-    expected = by_the_formula(query, key, value, added, scale)
+    expected = formula(query, key, value, added, scale)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(("given", "factor"), [(None, 11**-0.5), (1.0, 1.0), (0.37, 0.37), (0, 0)])
-def test_scale_is_the_factor_itself_and_none_means_one_over_the_root(
+def test_scale_is_the_factor_and_none_means_one_over_the_root(
     given: float | None, factor: float
 ) -> None:
     inputs = triple()
     found = scaled_dot_product_attention(*inputs, scale=given)
-    torch.testing.assert_close(
-        found, by_the_formula(*inputs, scale=factor).to(found), atol=1e-12, rtol=0
-    )
+    torch.testing.assert_close(found, formula(*inputs, scale=factor).to(found), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("mask_shape", [(2, 3, 5, 7), (2, 1, 1, 7), (3, 5, 7), (5, 1), (1, 7)])
@@ -150,17 +148,17 @@ def test_masks_broadcast_over_images_heads_and_queries(mask_shape: tuple[int, ..
     mask = randn(*mask_shape, seed=4)
     whole = mask.expand(2, 3, 5, 7)
     found = scaled_dot_product_attention(*inputs, attn_mask=mask)
-    expected = by_the_formula(*inputs, added=whole, scale=11**-0.5)
+    expected = formula(*inputs, added=whole, scale=11**-0.5)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     kept = scaled_dot_product_attention(*inputs, attn_mask=mask > -1)
     hidden = torch.zeros(2, 3, 5, 7).masked_fill(~(whole > -1), -math.inf)
     torch.testing.assert_close(
-        kept, by_the_formula(*inputs, added=hidden, scale=11**-0.5), atol=1e-12, rtol=0
+        kept, formula(*inputs, added=hidden, scale=11**-0.5), atol=1e-12, rtol=0
     )
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-def test_grouped_queries_share_a_key_and_value_head_with_their_neighbours(
+def test_neighbouring_query_heads_share_a_key_and_value_head_in_grouped_query_attention(
     sizes: tuple[int, int],
 ) -> None:
     queries, keys = sizes
@@ -233,7 +231,7 @@ def test_a_learned_float_mask_gets_finite_gradients_where_it_is_minus_infinity()
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-def test_masked_keys_may_as_well_not_be_there(sizes: tuple[int, int]) -> None:
+def test_masked_keys_have_no_effect(sizes: tuple[int, int]) -> None:
     query, key, value = triple(*sizes)
     kept = randn(sizes[1], seed=8) > 0
     mask = torch.zeros(sizes, dtype=torch.float64).masked_fill(~kept, -math.inf)
@@ -245,13 +243,13 @@ def test_masked_keys_may_as_well_not_be_there(sizes: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-def test_scores_of_ten_thousand_choose_one_key_and_stay_finite(
+def test_scores_of_ten_thousand_give_one_hot_weights_and_finite_gradients(
     dtype: torch.dtype, sizes: tuple[int, int]
 ) -> None:
     query, key, value = triple(*sizes, dtype=dtype)
     large = torch.eye(11, dtype=dtype)[torch.arange(sizes[0]) % 11].mul(200).expand_as(query)
     keys = torch.eye(11, dtype=dtype)[torch.arange(sizes[1]) % 11].mul(200).expand_as(key).clone()
-    keys[..., 11:, :] = 0  # key 0 … 10 alone stand for the axes
+    keys[..., 11:, :] = 0  # only keys 0 … 10 are axes
     output = scaled_dot_product_attention(
         large.clone().requires_grad_(), keys.requires_grad_(), value
     )
@@ -286,14 +284,14 @@ def test_empty_axes_give_empty_or_zero_contexts(
         assert not gradient.any()
 
 
-def test_an_empty_head_dim_weighs_all_keys_alike() -> None:
+def test_a_head_dim_of_0_gives_equal_weights() -> None:
     value = randn(2, 7, 11)
     output = scaled_dot_product_attention(randn(2, 5, 0), randn(2, 7, 0), value)
     torch.testing.assert_close(output, value.mean(1, keepdim=True).expand(2, 5, 11))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-def test_one_token_gives_back_its_value(dtype: torch.dtype) -> None:
+def test_the_context_of_one_token_is_its_value(dtype: torch.dtype) -> None:
     query, key, value = triple(1, 1, dtype)
     assert scaled_dot_product_attention(query, key, value).equal(value)
 
@@ -306,21 +304,21 @@ def test_half_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dty
 
 
 @pytest.mark.parametrize("sizes", [(101, 31), (67, 73)], ids=str)
-def test_dropout_takes_its_share_of_the_weights_and_raises_the_others(
+def test_dropout_zeroes_a_fraction_of_the_weights_and_scales_the_others(
     sizes: tuple[int, int],
 ) -> None:
     query, key, _ = (x.detach() for x in triple(*sizes))
     identity = torch.eye(sizes[1], dtype=torch.float64).expand(2, 3, -1, -1)  # context = weights
     weights = scaled_dot_product_attention(query, key, identity)
     torch.manual_seed(0)
-    thinned = scaled_dot_product_attention(query, key, identity, dropout_p=0.3)
-    kept = thinned != 0
-    share, deviation = 1 - kept.double().mean().item(), math.sqrt(0.3 * 0.7 / kept.numel())
-    assert abs(share - 0.3) < 5 * deviation
-    torch.testing.assert_close(thinned[kept], weights[kept] / 0.7)
+    output = scaled_dot_product_attention(query, key, identity, dropout_p=0.3)
+    kept = output != 0
+    dropped, deviation = 1 - kept.double().mean().item(), math.sqrt(0.3 * 0.7 / kept.numel())
+    assert abs(dropped - 0.3) < 5 * deviation
+    torch.testing.assert_close(output[kept], weights[kept] / 0.7)
     torch.manual_seed(0)
-    assert scaled_dot_product_attention(query, key, identity, dropout_p=0.3).equal(thinned)
-    assert not scaled_dot_product_attention(query, key, identity, dropout_p=0.3).equal(thinned)
+    assert scaled_dot_product_attention(query, key, identity, dropout_p=0.3).equal(output)
+    assert not scaled_dot_product_attention(query, key, identity, dropout_p=0.3).equal(output)
     assert not scaled_dot_product_attention(query, key, identity, dropout_p=1.0).any()
 
 
@@ -346,7 +344,7 @@ def test_dropout_takes_its_share_of_the_weights_and_raises_the_others(
         ({"query": (0, 11)}, {"enable_gqa": True}, "enable_gqa needs a head axis"),
     ],
 )
-def test_what_has_no_meaning_is_refused_in_one_line(
+def test_arguments_that_do_not_fit_are_an_error_in_one_line(
     sizes: tuple[int, int],
     change: dict[str, tuple[int, ...]],
     options: dict[str, Any],
@@ -373,7 +371,7 @@ def test_what_has_no_meaning_is_refused_in_one_line(
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-def test_dtypes_that_do_not_fit_are_refused_in_one_line(sizes: tuple[int, int]) -> None:
+def test_dtypes_that_do_not_fit_are_an_error_in_one_line(sizes: tuple[int, int]) -> None:
     query, key, value = triple(*sizes)
     wrong: list[Callable[[], Tensor]] = [
         lambda: scaled_dot_product_attention(query, key.float(), value),
@@ -407,7 +405,7 @@ def test_compiles_to_one_graph(sizes: tuple[int, int], masked: bool) -> None:
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
-def test_vmap_and_grad_of_torch_func_see_through_it() -> None:
+def test_vmap_and_grad_of_torch_func_work() -> None:
     query, key, value = (x.detach() for x in triple())
     expected = scaled_dot_product_attention(query, key, value, is_causal=True)
 
@@ -429,7 +427,7 @@ def test_vmap_and_grad_of_torch_func_see_through_it() -> None:
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-def test_autocast_gives_what_torch_gives(sizes: tuple[int, int], dtype: torch.dtype) -> None:
+def test_autocast_equals_torchs_function(sizes: tuple[int, int], dtype: torch.dtype) -> None:
     inputs = triple(*sizes, dtype=dtype)
     with torch.autocast("cpu", torch.bfloat16):
         found = scaled_dot_product_attention(*inputs)
@@ -438,32 +436,32 @@ def test_autocast_gives_what_torch_gives(sizes: tuple[int, int], dtype: torch.dt
     torch.testing.assert_close(found, expected, atol=3e-2, rtol=0)
 
 
-class Watcher(TorchFunctionMode):
-    """Notes every function that torch tells it of, and lets it run."""
+class Interceptor(TorchFunctionMode):
+    """Keeps every call of a torch function, and makes it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[Any] = []
+        self.calls: list[Any] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self.seen.append((func, args, kwargs or {}))
+        self.calls.append((func, args, kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.unchecked  # the checks of shapes ask torch for them, which a watcher sees as well
+@pytest.mark.unchecked  # the shape checks call torch functions too
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-def test_a_watcher_of_torch_functions_sees_one_call_with_all_arguments(
+def test_a_torch_function_mode_intercepts_one_call_with_all_arguments(
     sizes: tuple[int, int],
 ) -> None:
     inputs = triple(*sizes)
     mask = causal_mask(*sizes)
     expected = scaled_dot_product_attention(*inputs, mask, scale=0.3)
-    with Watcher() as watcher:
+    with Interceptor() as interceptor:
         found = scaled_dot_product_attention(*inputs, mask, scale=0.3)
     assert found.equal(expected)
-    ((func, args, kwargs),) = watcher.seen
+    ((func, args, kwargs),) = interceptor.calls
     assert func is scaled_dot_product_attention
     assert all(one is other for one, other in zip(args, inputs, strict=True))
     assert kwargs.pop("attn_mask") is mask

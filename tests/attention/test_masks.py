@@ -7,7 +7,7 @@ from clearhead.errors import InputError
 T, F = True, False
 
 
-def test_a_causal_query_attends_itself_and_what_came_before() -> None:
+def test_a_causal_query_attends_to_itself_and_earlier_keys() -> None:
     assert causal_mask(3, 3).tolist() == [[T, F, F], [T, T, F], [T, T, T]]
 
 
@@ -17,7 +17,7 @@ def test_the_causal_triangle_is_aligned_to_the_top_left() -> None:
     assert causal_mask(0, 3).shape == (0, 3)
 
 
-def test_padding_hides_the_keys_after_each_length() -> None:
+def test_padding_masks_the_keys_after_each_length() -> None:
     mask = padding_mask(torch.tensor([2, 0, 3]), 3)
     assert mask.shape == (3, 1, 1, 3)
     assert mask[:, 0, 0].tolist() == [[T, T, F], [F, F, F], [T, T, T]]
@@ -25,12 +25,12 @@ def test_padding_hides_the_keys_after_each_length() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[2, 4], [-1, 2]])
-def test_lengths_beyond_the_keys_are_refused(lengths: list[int]) -> None:
+def test_lengths_beyond_the_keys_are_an_error(lengths: list[int]) -> None:
     with pytest.raises(InputError, match=r"^lengths must lie in 0 … 3, got \[.+\]$"):
         padding_mask(torch.tensor(lengths), 3)
 
 
-def test_a_band_reaches_as_far_as_its_width_to_both_sides() -> None:
+def test_a_band_extends_by_its_width_to_both_sides() -> None:
     assert band_mask(3, 5, 1).tolist() == [[T, T, F, F, F], [T, T, T, F, F], [F, T, T, T, F]]
     assert band_mask(5, 5, 0).equal(torch.eye(5, dtype=torch.bool))
     assert band_mask(2, 3, 7).all()

@@ -41,7 +41,7 @@ def test_equals_torchs_layer_with_the_same_weights(bias: bool, kind: str, cross:
     allowed = randn(*sizes, seed=2) > 0
     allowed[:, 0] = True  # torch's layer gives NaN where a row is fully masked
     added = randn(*sizes, seed=3)
-    # nn.MultiheadAttention has it the other way round: True = ignore
+    # nn.MultiheadAttention has the opposite polarity: True = ignore
     options: dict[str, tuple[dict[str, Any], Tensor | None]] = {
         "none": ({}, None),
         "bool": ({"attn_mask": allowed}, ~allowed),
@@ -77,7 +77,7 @@ def test_a_copy_of_torchs_layer_shares_nothing_with_it_and_keeps_its_mode_and_ty
 
 
 @pytest.mark.parametrize("options", [{"kdim": 7}, {"add_bias_kv": True}, {"add_zero_attn": True}])
-def test_layers_with_other_parts_cannot_be_copied(options: dict[str, Any]) -> None:
+def test_torch_layers_with_other_parameters_cannot_be_copied(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^cannot copy a MultiheadAttention with kdim, vdim"):
         MultiHeadAttention.from_torch(nn.MultiheadAttention(EMBED, HEADS, **options))
 
@@ -99,8 +99,10 @@ def head_by_head(layer: MultiHeadAttention, query: Tensor, other: Tensor, scale:
         q = query @ weight[q_rows].T + bias[q_rows]
         k = other @ weight[k_rows].T + bias[k_rows]
         v = other @ weight[v_rows].T + bias[v_rows]
-        shares = (torch.einsum("bqe,bke->bqk", q, k) * scale).exp()
-        joined.append(torch.einsum("bqk,bkd->bqd", shares / shares.sum(-1, keepdim=True), v))
+        exponentials = (torch.einsum("bqe,bke->bqk", q, k) * scale).exp()
+        joined.append(
+            torch.einsum("bqk,bkd->bqd", exponentials / exponentials.sum(-1, keepdim=True), v)
+        )
     return torch.cat(joined, dim=-1) @ layer.proj.weight.T + layer.proj.bias
 
 
@@ -118,7 +120,7 @@ def test_equals_a_loop_over_the_heads_for_any_value_dim(value_dim: int | None, c
 
 
 @pytest.mark.parametrize(("scale", "factor"), [("sqrt", 3**-0.5), ("none", 1), (0.37, 0.37)])
-def test_the_scale_is_what_was_asked_for(scale: str | float, factor: float) -> None:
+def test_the_scale_is_the_one_of_the_setting(scale: str | float, factor: float) -> None:
     layer = MultiHeadAttention(EMBED, HEADS, scale=scale).double()
     tokens = randn(2, 7, EMBED)
     expected = head_by_head(layer, tokens, tokens, factor)
@@ -144,7 +146,7 @@ def test_a_learned_scale_starts_at_one_over_the_root_and_learns_for_each_head() 
     torch.testing.assert_close(learned(tokens), expected, atol=1e-12, rtol=0)
 
 
-def test_one_learned_scale_touches_its_own_head_alone() -> None:
+def test_a_learned_scale_affects_its_own_head_alone() -> None:
     layer = MultiHeadAttention(EMBED, HEADS, scale="learned").double()
     layer.proj.weight.data, layer.proj.bias.data = torch.eye(EMBED).double(), randn(EMBED) * 0
     tokens = randn(2, 7, EMBED)
@@ -225,13 +227,13 @@ def test_empty_batches_and_sequences_keep_their_shape(batch: int, queries: int) 
         ({"scale": "root"}, 'scale must be "sqrt", "none", "learned" or a number, got \'root\''),
     ],
 )
-def test_settings_that_cannot_work_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_settings_out_of_range_are_an_error(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
         MultiHeadAttention(**({"embed_dim": EMBED, "num_heads": HEADS} | arguments))
 
 
 @pytest.mark.unchecked
-def test_inputs_of_another_shape_are_refused() -> None:
+def test_inputs_of_another_shape_are_an_error() -> None:
     layer = MultiHeadAttention(EMBED, HEADS).double()
     with pytest.raises(
         InputError, match=r"^query must be \(batch, tokens, 15\), got \(2, 7, 13\)$"

@@ -1,4 +1,4 @@
-"""Each stage alone against numbers worked out by hand, and the whole against torch."""
+"""Each stage against numbers computed by hand, and all of them against torch."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ from clearhead.attention.stages import default_scale
 
 LN2, LN3, LN4, LN5 = (math.log(number) for number in (2, 3, 4, 5))
 
-# Two queries, three keys, d_k = 4, d_v = 2. The queries look at one axis each, so that the
+# Two queries, three keys, d_k = 4, d_v = 2. Each query is along one axis, so that the
 # scaled scores are logarithms of small numbers and the weights are eighths.
 QUERY = torch.tensor([[2, 0, 0, 0], [0, 2, 0, 0]], dtype=torch.float64)
 KEY = torch.tensor([[LN2, 0, 7, 1], [0, LN3, 5, 2], [LN5, LN4, 3, 3]], dtype=torch.float64)
@@ -47,14 +47,14 @@ def triple(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     return query, key, value
 
 
-def test_all_stages_of_an_example_worked_out_by_hand() -> None:
+def test_all_stages_of_an_example_computed_by_hand() -> None:
     found = attention_stages(QUERY, KEY, VALUE)
     assert found._fields == ("scores", "scaled", "masked", "weights", "context")
     for one, other in zip(found, (SCORES, SCALED, SCALED, WEIGHTS, CONTEXT), strict=True):
         close(one, other)
 
 
-def test_each_stage_by_itself_on_the_same_example() -> None:
+def test_each_stage_alone_on_the_same_example() -> None:
     close(scores(QUERY, KEY), SCORES)
     close(scaled(SCORES, 0.5), SCALED)
     close(weights(SCALED), WEIGHTS)
@@ -92,7 +92,7 @@ def test_without_a_mask_nothing_is_masked() -> None:
     assert masked(SCALED, None) is SCALED
 
 
-def test_a_causal_first_query_sees_the_first_key_alone() -> None:
+def test_the_first_causal_query_attends_to_the_first_key_alone() -> None:
     found = attention_stages(QUERY, KEY, VALUE, is_causal=True)
     close(found.weights, torch.tensor([[1, 0, 0], [1 / 4, 3 / 4, 0]], dtype=torch.float64))
     close(found.context, torch.tensor([[8, 0], [2, 6]], dtype=torch.float64))
@@ -159,13 +159,13 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         assert one.equal(other)
 
 
-def test_dropout_thins_the_context_and_leaves_the_weights_to_be_looked_at() -> None:
+def test_dropout_changes_the_context_but_not_the_weights_returned() -> None:
     query, key, value = triple()
     plain = attention_stages(query, key, value)
     torch.manual_seed(0)
-    thinned = attention_stages(query, key, value, dropout_p=0.5)
-    assert thinned.weights.equal(plain.weights)
-    assert not thinned.context.isclose(plain.context).any()
+    dropped = attention_stages(query, key, value, dropout_p=0.5)
+    assert dropped.weights.equal(plain.weights)
+    assert not dropped.context.isclose(plain.context).any()
 
 
 @pytest.mark.parametrize("kind", ["none", "causal", "bool", "float", "gqa"])

@@ -1,11 +1,11 @@
-"""Results of the first edition, computed by the code that is here: one function for each fixture.
+"""Computes with today's code what the fixtures hold of the first edition: a function per fixture.
 
-All calls of the package's own functions are in this file, so that a new name changes one place.
+Only this module calls the package, so that a renamed function is adapted here and nowhere else.
 
     python -m tests.frozen.compute --write [NAME ...]
 
-writes the fixture files again. This is for new weights or new published results only: whoever
-changes the code compares it with the files as they are.
+writes fixture files again, for new weights or new published results only. Changed code is compared
+with the files as they are.
 """
 
 import argparse
@@ -39,27 +39,28 @@ Arrays = dict[str, ndarray]
 
 
 def verdicts() -> Json:
-    """All verdicts, from the published trials."""
+    """All verdicts, computed from the published trials."""
     from clearhead.studies.registry import ENTRIES, load_study
     from clearhead.studies.table import Outcome, Trial
     from clearhead.studies.verdict import judge_evidence
 
     evidence = {}
     entries = {entry.name: entry for entry in ENTRIES}
-    for told in published()["studies"]:
+    for study in published()["studies"]:
         outcomes = [
             Outcome(
                 trial=Trial(
-                    study=told["name"],
+                    study=study["name"],
                     condition=trial["condition"],
                     seed=trial["seed"],
                     settings=trial["settings"],
                 ),
                 values=trial["values"],
             )
-            for trial in told["trials"]
+            for trial in study["trials"]
         ]
-        evidence[told["name"]] = load_study(entries[told["name"]].source).evaluate(outcomes)
+        source = entries[study["name"]].source
+        evidence[study["name"]] = load_study(source).evaluate(outcomes)
     return {name: _plain(verdict.to_dict()) for name, verdict in judge_evidence(evidence).items()}
 
 
@@ -92,70 +93,69 @@ SENTENCES = (
     "it",
     "An unknown zebra missed the tram, because it was electric!",
 )
-# Today's warning: the text that was frozen.
+# Today's warnings and their texts in the fixture.
 FIRST_EDITION_WARNINGS = {"low confidence": "unsure answer"}
 
 TEXT_MODELS = ("sentences", "sentences-causal")
-CLOSELY = 500  # digits whose logits are kept
+NUM_LOGITS = 500  # digits whose logits are in the fixture
 
 
-def digits() -> Arrays:
-    """The shipped digit model on MNIST's test digits: labels, largest probabilities, logits."""
+def digits(count: int = 10_000) -> Arrays:
+    """The shipped model on the first test digits: labels, largest probabilities, logits."""
     import clearhead as ch
     from clearhead.data import normalize
 
     model, dataset = ch.load(), ch.load_dataset("mnist", "test")
     with torch.inference_mode():
         logits = torch.cat(
-            [model(normalize(batch, model.config)) for batch in dataset.images.split(1000)]
+            [model(normalize(batch, model.config)) for batch in dataset.images[:count].split(500)]
         )
     largest = logits.double().softmax(dim=1).max(dim=1)
     return {
         "labels": largest.indices.numpy().astype(np.uint8),
         "probabilities": largest.values.numpy().astype(np.float32),
-        "logits": logits[:CLOSELY].numpy(),
-        "correct": np.array(int((largest.indices == dataset.labels).sum())),
+        "logits": logits[:NUM_LOGITS].numpy(),
+        "correct": np.array(int((largest.indices == dataset.labels[:count]).sum())),
     }
 
 
 def sentences() -> Arrays:
-    """The shipped text models: logits at the last word of each sentence, and at its first "it".
+    """Logits of the shipped text models at the last word of each sentence, and at its first "it".
 
-    And for every word of all sentences, which word is the likeliest there, and the logarithm of the
-    sum of exp.
+    Also, at every word of all sentences, the likeliest word and the logarithm of the sum of exp.
     """
     import clearhead as ch
     from clearhead.data import WordTokenizer
 
-    found: Arrays = {}
+    arrays: Arrays = {}
     for name in TEXT_MODELS:
         model = ch.load(name)
         tokenizer = WordTokenizer(model.config.vocabulary)
         encoded = [tokenizer.encode(sentence) for sentence in SENTENCES]
         with torch.inference_mode():
-            logits = [model(torch.tensor([one.ids]))[0] for one in encoded]
+            logits = [model(torch.tensor([text.ids]))[0] for text in encoded]
         pronouns = [
-            (rows, one.tokens.index("it"))
-            for rows, one in zip(logits, encoded, strict=True)
-            if "it" in one.tokens
+            (rows, text.tokens.index("it"))
+            for rows, text in zip(logits, encoded, strict=True)
+            if "it" in text.tokens
         ]
-        found[f"{name}: last"] = torch.stack([rows[-1] for rows in logits]).numpy()
-        found[f"{name}: pronoun"] = torch.stack([rows[place] for rows, place in pronouns]).numpy()
-        found[f"{name}: likeliest"] = torch.cat(logits).argmax(dim=1).numpy().astype(np.uint8)
-        found[f"{name}: sum"] = torch.cat(logits).logsumexp(dim=1).numpy()
-    return found
+        arrays[f"{name}: last"] = torch.stack([rows[-1] for rows in logits]).numpy()
+        arrays[f"{name}: pronoun"] = torch.stack([rows[index] for rows, index in pronouns]).numpy()
+        arrays[f"{name}: likeliest"] = torch.cat(logits).argmax(dim=1).numpy().astype(np.uint8)
+        arrays[f"{name}: sum"] = torch.cat(logits).logsumexp(dim=1).numpy()
+    return arrays
 
 
 def attended() -> Json:
     """Attention in two sentences: every head, from the pronoun and from the last token."""
     import clearhead as ch
 
-    found: Json = {}
+    sentences: Json = {}
     for name in TEXT_MODELS:
         for sentence in (SENTENCES[0], SENTENCES[8]):
             result = ch.explain(ch.load(name), sentence, heads="each")
             prediction = result.prediction
-            found[f"{name}: {sentence}"] = {
+            sentences[f"{name}: {sentence}"] = {
                 "tokens": list(result.tokens),
                 "asking": list(result.queries),
                 "layers": [part.layer for part in result.attention],
@@ -168,57 +168,56 @@ def attended() -> Json:
                     [_rounded(row.tolist()) for row in part.weights] for part in result.attention
                 ],
             }
-    return found
+    return sentences
 
 
 def preprocessed() -> Arrays:
-    """What the digit model is given for each picture, 28 × 28 bytes; zeros for what is refused."""
+    """The digit model's input for each picture, 28 × 28 bytes; zeros for a rejected file."""
     import clearhead as ch
-    from clearhead.inference._predict import prepare
+    from clearhead.inference import prepare
 
     config = ch.load().config
-    found = []
+    pixels = []
     for file in pictures().values():
         try:
-            found.append(prepare(file, config).pixels[0].numpy())
+            pixels.append(prepare(file, config).pixels[0].numpy())
         except ch.errors.ImageError:
-            found.append(np.zeros((28, 28), np.uint8))
-    return {"pixels": np.stack(found)}
+            pixels.append(np.zeros((28, 28), np.uint8))
+    return {"pixels": np.stack(pixels)}
 
 
 def predicted() -> Json:
-    """The answer to each picture, and what is warned of; and the digest of the file."""
+    """The prediction and warnings for each picture, and the digest of its file."""
     import clearhead as ch
 
     model = ch.load()
-    found: Json = {}
+    predictions: Json = {}
     for name, file in pictures().items():
         digest = _digest(file)
         try:
-            told = ch.predict(model, file)
+            prediction = ch.predict(model, file)
         except ch.errors.ImageError:
-            found[name] = {"file": digest, "refused": True}
+            predictions[name] = {"file": digest, "refused": True}
             continue
-        found[name] = {
+        predictions[name] = {
             "file": digest,
-            "label": told.label,
-            "probability": round(told.probability, 6),
-            "runner_up": told.runner_up,
-            "warnings": [FIRST_EDITION_WARNINGS.get(x, x) for x in told.warnings],
+            "label": prediction.label,
+            "probability": round(prediction.probability, 6),
+            "runner_up": prediction.runner_up,
+            "warnings": [FIRST_EDITION_WARNINGS.get(x, x) for x in prediction.warnings],
         }
-    return found
+    return predictions
 
 
 def changed_files(expected: Json) -> set[str]:
-    """The pictures that an encoder of another version has written in other bytes."""
+    """The pictures that this version of Pillow encodes in other bytes."""
     return {name for name, file in pictures().items() if expected[name]["file"] != _digest(file)}
 
 
 def training() -> Json:
-    """Losses of some tiny trainings in float32, with what the weights came to; and the machine.
+    """Losses and norms of the trained weights of tiny trainings in float32; and the machine.
 
-    Written by the training of a whole run, epoch by epoch; and by that of the studies, which is in
-    memory, step by step.
+    Losses are those of epochs, or ("in memory", as studies train) those of steps.
     """
     return {
         "machine": machine(),
@@ -288,18 +287,18 @@ def _text_trainings() -> Json:
     """A causal model, and one that fills in masked words and starts from its weights."""
     import clearhead as ch
 
-    found: Json = {}
+    trainings: Json = {}
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder, "first"), Path(folder, "second")
         for out, causal, start in ((first, True, None), (second, False, str(first))):
             config = small_text_settings(causal=causal, start=start)
             done = ch.train(config, out=out, device="cpu", progress=False)
-            found["causal text" if causal else "text"] = {
+            trainings["causal text" if causal else "text"] = {
                 "log": _log(out),
                 "weights": _norms(done.model),
                 "right": [float(score.correct) for score in done.scores],
             }
-    return found
+    return trainings
 
 
 def _image_fit() -> Json:
@@ -337,14 +336,16 @@ class _Log(Callback):
 
 
 def _log(folder: Path) -> list[Json]:
-    """What was logged of each epoch, without times."""
+    """The log of each epoch, without times."""
     kept = ("step", "epoch", "loss", "accuracy", "learning_rate")
     lines = (folder / "log.jsonl").read_text("utf-8").splitlines()
-    return [{key: value for key, value in json.loads(one).items() if key in kept} for one in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key in kept} for line in lines
+    ]
 
 
 def _norms(model: torch.nn.Module) -> dict[str, float]:
-    """The length of each tensor of a model."""
+    """The norm of each tensor of a model."""
     return {
         name: float(tensor.double().norm())
         for name, tensor in model.state_dict().items()
@@ -369,41 +370,44 @@ SMALLER: Json = {
     "lengths": [32, 64],
     "chain_lengths": [4, 8],
 }
-"""At most so much of each, where a study has it among its settings"""
-TIMED = ("long-sequences",)  # measures times, so its values differ whenever it runs
+"""Upper limits of settings, for studies that have them"""
+FIRST_EDITION_ROLES = {
+    "one fixed patch": "one fixed place",
+    "its own row": "along its own row",
+    "its own column": "along its own column",
+    "local: adjacent patches": "local: the patches around",
+}
+"""Today's label of a head's role: the one that was frozen"""
+TIMED = ("long-sequences",)  # its values are times, and differ in each run
 UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped trained")
 
 
 def trials() -> Json:
-    """A trial of each arm of each study, made smaller; and the machine."""
+    """A smaller trial of each condition of each study; and the machine."""
     from clearhead.studies.registry import ENTRIES, load_study
 
-    found = []
+    small = []
     for entry in ENTRIES:
         study = load_study(entry.source)
-        arms: Json = {}
+        conditions: Json = {}
         for trial in study.trials("quick", range(2000, 2000 + study.seeds["quick"])):
-            arms.setdefault(trial.condition, trial)
-        for arm, trial in arms.items():
+            conditions.setdefault(trial.condition, trial)
+        for condition, trial in conditions.items():
             settings = _plain({key: _smaller(key, x) for key, x in trial.settings.items()})
-            told = {"study": entry.name, "arm": arm, "seed": trial.seed, "settings": settings}
-            found.append(told | {"values": trial_values(told)})
-    return {"machine": machine(), "trials": found}
+            fields = {"study": entry.name, "condition": condition, "seed": trial.seed}
+            record = fields | {"settings": settings}
+            small.append(record | {"values": trial_values(record)})
+    return {"machine": machine(), "trials": small}
 
 
-def trial_values(told: Json) -> Json:
-    """What a trial measures, to nine digits."""
+def trial_values(record: Json) -> Json:
+    """The values of a trial, to nine digits."""
     from clearhead.studies.registry import find_source, load_study
     from clearhead.studies.table import Trial
 
-    trial = Trial(
-        study=told["study"],
-        condition=told["arm"],
-        seed=told["seed"],
-        settings=told["settings"],
-    )
+    trial = Trial(**{key: record[key] for key in ("study", "condition", "seed", "settings")})
     random.seed(trial.seed)
-    np.random.seed(trial.seed)  # noqa: NPY002 - studies may call what draws from it
+    np.random.seed(trial.seed)  # noqa: NPY002 - libraries that a study calls may use it
     torch.manual_seed(trial.seed)
     values: Json = _shorter(_plain(load_study(find_source(trial.study)).run(trial)))
     for key in ("roles", "roles_untrained"):
@@ -412,7 +416,7 @@ def trial_values(told: Json) -> Json:
     return values
 
 
-# What the first edition called the roles of heads.
+# Today's roles of heads and their names in the fixture.
 ROLES_BEFORE = {
     "local: adjacent patches": "local: the patches around",
     "its own row": "along its own row",
@@ -432,10 +436,10 @@ def _role_before(label: str) -> str:
 
 
 def published_trials() -> list[Json]:
-    """Two trials of the published results that take no more than a second."""
-    (study,) = (one for one in published()["studies"] if one["name"] == "score-variance")
-    chosen = [one for one in study["trials"] if one["condition"] in ("drawn", "shipped")][:2]
-    return [{"study": study["name"], "arm": one["condition"], **one} for one in chosen]
+    """Two short trials of the published results."""
+    (study,) = (x for x in published()["studies"] if x["name"] == "score-variance")
+    short = [trial for trial in study["trials"] if trial["condition"] in ("drawn", "shipped")]
+    return [{"study": study["name"]} | trial for trial in short[:2]]
 
 
 def _smaller(key: str, value: Any) -> Any:
@@ -446,42 +450,36 @@ def _smaller(key: str, value: Any) -> Any:
 
 def _shorter(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _shorter(one) for key, one in value.items()}
+        return {key: _shorter(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shorter(one) for one in value]
+        return [_shorter(item) for item in value]
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def captured() -> Json:
-    """What is captured of each architecture in the published table."""
+    """The records of each architecture in the published table."""
     return {name: captured_of(name) for name in _cases()}
 
 
 def captured_of(name: str) -> Json:
-    """The proof of one architecture with random weights, and each record: where, and its shape.
+    """Whether the records of one architecture are verified, and a summary of each.
 
-    Of a record also whether it is causal, has a mask, how many steps lie before and after the
-    softmax, and the mean over its rows of the largest weight.
+    A summary is the name, the shape, whether attention is causal and masked, the numbers of steps
+    before and after the softmax, and the mean over the rows of the largest weight.
     """
     import clearhead as ch
-    from benchmarks.architectures import spread
+    from benchmarks.architectures import record
 
-    case = _cases()[name]
-    torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries
-        model = case.build().eval()
-        spread(model)
-        inputs = case.inputs(model)
         try:
-            with torch.no_grad(), ch.capture() as seen:
-                model(**inputs)
-            proofs = seen.verify()
+            recording = record(_cases()[name])
+            proofs = recording.verify()
         except ch.errors.CaptureError as error:
             return {"proved": False, "why": type(error).__name__}
     return {
         "proved": all(proof.holds for proof in proofs),
-        "records": [_record(record) for record in seen.records],
+        "records": [_record(record) for record in recording.records],
     }
 
 
@@ -504,12 +502,12 @@ def _record(record: Any) -> list[Any]:
     return [record.name, " × ".join(map(str, record.shape)), kind, round(peak, 6)]
 
 
-REPORTED = "pen of 8, off centre"  # the picture whose report is kept
+REPORTED = "pen of 8, off centre"  # the picture whose explanation is in the fixture
 PAGE_DIGITS = 50
 
 
 def reported() -> Json:
-    """The explanation of one picture without its weights: as JSON, and as its page has it."""
+    """The explanation of one picture without its weights: as JSON, and as the data of its page."""
     from clearhead.explanation.page import facts
 
     result = _explained().to_dict()
@@ -531,7 +529,7 @@ def reported() -> Json:
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
-    """Today's keys by the names that were frozen."""
+    """Today's keys replaced by those of the fixture."""
     if isinstance(value, dict):
         return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
     return [_renamed(item, names) for item in value] if isinstance(value, list) else value
@@ -544,7 +542,7 @@ def reported_weights() -> Arrays:
 
 
 def page_numbers() -> Arrays:
-    """What the microscope's own modules compute in node: logits, one head a digit, words."""
+    """Results of the microscope's own modules in node: logits, a head per digit, words."""
     import clearhead as ch
     from clearhead import microscope
 
@@ -559,33 +557,35 @@ def page_numbers() -> Arrays:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(Path(microscope.__file__).parent / "script", folder, dirs_exist_ok=True)
         Path(folder, "package.json").write_text('{"type": "module"}')
-        ran = subprocess.run(
+        process = subprocess.run(
             ["node", FOLDER / "page.mjs", folder],
             input=json.dumps(request),
             capture_output=True,
             text=True,
             check=False,
         )
-    if ran.returncode:
-        raise RuntimeError(ran.stderr)
-    answer = json.loads(ran.stdout)
+    if process.returncode:
+        raise RuntimeError(process.stderr)
+    result = json.loads(process.stdout)
     return {
-        "logits": np.array(answer["logits"]),
-        "weights": np.array(answer["weights"], np.float32),
-        "words": np.array(answer["words"]),
+        "logits": np.array(result["logits"]),
+        "weights": np.array(result["weights"], np.float32),
+        "words": np.array(result["words"]),
     }
 
 
 def page_reference() -> ndarray:
-    """The logits that the page must compute for these digits, by torch."""
+    """The logits of the same digits by torch, in double precision with the page's weights."""
     import clearhead as ch
     from clearhead.microscope._reference import rounded_model
 
-    twin = rounded_model(ch.load())
+    model = rounded_model(ch.load())
     images = ch.load_dataset("mnist", "test").images[:PAGE_DIGITS].double() / 255
-    mean, std = (torch.tensor(x, dtype=torch.float64) for x in (twin.config.mean, twin.config.std))
+    mean, std = (
+        torch.tensor(x, dtype=torch.float64) for x in (model.config.mean, model.config.std)
+    )
     with torch.no_grad():
-        logits: ndarray = twin((images - mean) / std).numpy()
+        logits: ndarray = model((images - mean) / std).numpy()
     return logits
 
 
@@ -619,7 +619,7 @@ ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
 
 
 def machine() -> Json:
-    """What rounding depends on: on the same machine numbers are compared more closely."""
+    """The properties of the machine that rounding depends on."""
     return {
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),
@@ -649,7 +649,7 @@ def write(name: str) -> None:
 
 
 def _as_text(fixture: Json) -> str:
-    """JSON with a line for each part, for differences that can be read."""
+    """JSON with a line for each part, for readable diffs."""
     dumped = partial(json.dumps, ensure_ascii=False, allow_nan=False)
     lines = []
     for key, value in fixture.items():
@@ -660,7 +660,7 @@ def _as_text(fixture: Json) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The same as JSON has it: lists for tuples."""
+    """The value as JSON returns it: lists for tuples."""
     return json.loads(json.dumps(value))
 
 

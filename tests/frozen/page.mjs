@@ -1,6 +1,6 @@
-// The page's own numbers, without a browser: node page.mjs FOLDER < request > answer
+// The page's own numbers, without a browser: node page.mjs FOLDER < request > result
 //
-// The request has the page's payload and weights, digits as pixels, and sentences. The answer has
+// The request has the page's payload and weights, digits as pixels, and sentences. The result has
 // for each digit logits and the weights of one head, and for each sentence the logits at its last
 // word.
 
@@ -25,10 +25,10 @@ const model = buildModel(config, readTensors(weights, tensors));
 const textModel = buildTextModel(config.text, readTensors(textWeights, text.tensors));
 
 const runs = digits.map((pixels) => {
-  const ink = Float64Array.from(pixels, (value) => value / 255);
-  return forward(model, normalize(ink, config), trainedSwitches(config));
+  const values = Float64Array.from(pixels, (value) => value / 255);
+  return forward(model, normalize(values, config), trainedSwitches(config));
 });
-const answer = {
+const result = {
   logits: runs.map((run) => run.logits),
   weights: runs.map(({ layers }, i) => {
     const { heads } = layers[i % config.depth];
@@ -39,4 +39,4 @@ const answer = {
     return Array.from(wordLogits(textModel, forwardText(textModel, ids), ids.length - 1));
   }),
 };
-process.stdout.write(JSON.stringify(answer));
+process.stdout.write(JSON.stringify(result));

@@ -1,7 +1,8 @@
-"""Some sixty pictures of digits in many formats, always the same, as the bytes of their files."""
+"""Files of about seventy pictures of digits in many formats, always the same."""
 
 import io
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,9 +12,10 @@ from tests.data.preprocessing.drawings import FONTS, photographed, printed, stro
 LIGHTS = ("falling", "vignette", "shadow", "pencil", "chalk")
 
 
+@cache
 def pictures() -> dict[str, bytes]:
-    """The files by name; those at the end are no pictures of one digit, or no pictures at all."""
-    return dict([*_photos(), *_drawings(), *_formats(), *_turned(), *_odd(), *_broken()])
+    """The files by name; the last ones show no single digit, or are no pictures."""
+    return dict([*_photos(), *_drawings(), *_formats(), *_rotated(), *_odd(), *_broken()])
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -92,8 +94,8 @@ def _formats() -> Iterator[tuple[str, bytes]]:
     yield "PBM", encoded(bit, "PPM")
 
 
-def _turned() -> Iterator[tuple[str, bytes]]:
-    """Stored as a camera does that was held in another way."""
+def _rotated() -> Iterator[tuple[str, bytes]]:
+    """Stored rotated, with an orientation in EXIF."""
     upright = photographed(7, "falling", seed=50).resize((120, 160))
     for orientation, way in ((3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90)):
         exif = Image.Exif()
@@ -104,7 +106,7 @@ def _turned() -> Iterator[tuple[str, bytes]]:
 
 
 def _odd() -> Iterator[tuple[str, bytes]]:
-    """What is warned of."""
+    """Files that give warnings."""
     yield "blank", encoded(Image.new("L", (50, 40), 200))
     yield "one pixel", encoded(Image.new("RGB", (1, 1), "red"))
     noise = np.random.default_rng(0).normal(200, 8, (200, 150)).clip(0, 255)
@@ -119,7 +121,7 @@ def _odd() -> Iterator[tuple[str, bytes]]:
 
 
 def _broken() -> Iterator[tuple[str, bytes]]:
-    """What is refused."""
+    """Files that are rejected."""
     image = printed("8")
     for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM"):
         file = encoded(image, kind)

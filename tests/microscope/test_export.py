@@ -106,7 +106,7 @@ def test_csv_holds_every_number_with_its_settings(microscope: Microscope) -> Non
     lines = content.decode().splitlines()
     head = "\n".join(line for line in lines if line.startswith("#"))
     settings = ("Layer: 2", "Head: 3", "scale: This head", "1 head removed")
-    for text in ("Explore", "prediction: Predicted: 7", *settings):
+    for text in ("Explore", "prediction: Predicted 7", *settings):
         assert text in head
     _, *rows = csv_rows(content)
     assert [row[1:3] for row in rows[:3]] == [["1", "1"], ["1", "2"], ["1", "3"]]

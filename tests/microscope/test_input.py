@@ -53,7 +53,7 @@ def test_a_seven_drawn_by_keys_alone_is_classified(microscope: Microscope) -> No
     microscope.press(*["ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft"] * 5)
     assert any(message.startswith("Pen down") for message in microscope.messages())
     microscope.press(" ")
-    assert prediction(microscope).startswith("Predicted: 7")
+    assert prediction(microscope).startswith("Predicted 7")
     microscope.press("Backspace")
     assert prediction(microscope) == "Nothing to classify yet."
     microscope.press("Escape")
@@ -69,7 +69,7 @@ def test_a_stroke_of_the_mouse_is_drawn_and_classified(microscope: Microscope) -
     mouse.down()
     mouse.move(x - 4, y + box["height"] - 80, steps=12)
     mouse.up()
-    assert prediction(microscope).startswith("Predicted: 1")
+    assert prediction(microscope).startswith("Predicted 1")
     assert len(microscope.state("strokes")) == 1
     microscope.click("Undo", ".draw")
     assert prediction(microscope) == "Nothing to classify yet."
@@ -80,7 +80,7 @@ def test_taps_are_joined_to_a_line(microscope: Microscope) -> None:
     canvas = microscope.page.locator("canvas.pad")
     for x, y in ((60, 60), (200, 60), (120, 220)):
         canvas.click(position={"x": x, "y": y})
-    assert prediction(microscope).startswith("Predicted: 7")
+    assert prediction(microscope).startswith("Predicted 7")
     assert [len(stroke) for stroke in microscope.state("strokes")] == [3]
     microscope.click("Tap", ".draw")
 
@@ -118,7 +118,7 @@ def test_a_finger_draws_on_the_canvas_and_scrolls_beside_it(
         at_first = page.evaluate("scrollY")
         stroke = between((left + 0.25 * size, top + 0.2 * size), corner)
         drag_finger(session, [*stroke, *between(corner, (left + 0.45 * size, top + 0.85 * size))])
-        expect(page.locator(".prediction-words").first).to_contain_text("Predicted: 7")
+        expect(page.locator(".prediction-words").first).to_contain_text("Predicted 7")
         assert len(microscope.state("strokes")) == 1
         assert page.evaluate("scrollY") == at_first
         drag_finger(session, between((3, 600), (3, 200)))

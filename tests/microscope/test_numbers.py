@@ -24,7 +24,7 @@ from clearhead.models.config import ViTConfig
 from clearhead.models.layers import Block
 from clearhead.models.vit import VisionTransformer
 from tests.microscope.driver import SEVEN, TABS, Microscope, number
-from tests.microscope.torch_reference import EVERY_STAGE, LOGITS, Switches, every_stage
+from tests.microscope.torch_reference import EVERY_STAGE, Switches, every_stage
 
 CLOSE = 1e-9  # the page promises 1e-5; what is found is below 1e-10
 SWITCHES = {
@@ -97,31 +97,11 @@ def test_every_stage_equals_pytorchs(
 def test_every_stage_equals_pytorchs_with_every_switch(
     name: str, microscope: Microscope, twin: VisionTransformer, pixels: Tensor
 ) -> None:
-    use, few = SWITCHES[name], pixels[::8]
+    use, few = SWITCHES[name], pixels[::6]
     found = of_the_page(microscope, EVERY_STAGE, few, use)
     expected = every_stage(twin, few, use)
     np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE)
     assert np.abs(expected[:, -10:] - every_stage(twin, few, Switches())[:, -10:]).max() > 1e-3
-    more = pixels[1::2]
-    logits = of_the_page(microscope, LOGITS, more, use)
-    np.testing.assert_allclose(logits, every_stage(twin, more, use)[:, -10:], rtol=0, atol=CLOSE)
-
-
-def test_two_swapped_heads_are_noticed(
-    microscope: Microscope, twin: VisionTransformer, pixels: Tensor
-) -> None:
-    swap = """() => {
-      const { bias } = clearhead.model.blocks[3].qkv;
-      const first = bias.slice(0, 16);
-      bias.copyWithin(0, 16, 32);
-      bias.set(first, 16);
-    }"""
-    few = pixels[:3]
-    expected = every_stage(twin, few, Switches())
-    microscope.evaluate(swap)
-    found = of_the_page(microscope, EVERY_STAGE, few, Switches())
-    microscope.evaluate(swap)
-    assert np.abs(found - expected).max() > 100 * CLOSE
 
 
 def test_the_lens_applies_the_head_after_every_layer(
@@ -199,14 +179,6 @@ def test_drawings_have_the_same_pixels_as_in_python(microscope: Microscope) -> N
         [rasterise(d["strokes"], d["size"], centred=d["centred"]).ravel() for d in drawings]
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
-def test_a_stretched_drawing_has_other_pixels(microscope: Microscope) -> None:
-    strokes = examples()[3].strokes
-    drawing = {"strokes": strokes, "size": (28, 28), "centred": True}
-    found = microscope.numbers(RASTERISE, np.zeros(1), [drawing])
-    stretched = [[(2 * x, y) for x, y in stroke] for stroke in strokes]
-    assert np.abs(found - rasterise(stretched).ravel()).max() > 0.1
 
 
 def test_empty_small_and_uncentred_drawings(microscope: Microscope) -> None:
@@ -302,7 +274,7 @@ def test_probabilities_and_lens_equal_the_models(
         expected = twin(pixels[SEVEN : SEVEN + 1]).softmax(-1)[0]
     shown = [number(text) / 100 for text in microscope.texts(".prediction .value")]
     np.testing.assert_allclose(shown, expected, rtol=0, atol=0.00501)
-    assert microscope.text(".prediction-words").startswith("Predicted: 7")
+    assert microscope.text(".prediction-words").startswith("Predicted 7")
     assert microscope.text(".lens-cell:last-child b") == examples()[SEVEN].label == "7"
 
 

@@ -1,4 +1,4 @@
-"""The walk: a tick follows the action the step asks for, and leaving a step undoes its changes."""
+"""The walk: a step is ticked once its task is done, and leaving a step undoes its changes."""
 
 import re
 from collections.abc import Callable

@@ -1,7 +1,6 @@
-"""What the page must compute, stage by stage, by PyTorch in double precision.
+"""Every stage of the page's forward pass, by PyTorch in double precision.
 
-Built on the model's own modules and on `clearhead.attention.stages`; the switches are applied from
-outside, each by its definition.
+It uses the model's modules and `attention_stages`; each switch is applied by its definition.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from clearhead.models.vit import VisionTransformer
 
 @dataclass(frozen=True, kw_only=True)
 class Switches:
-    """The page's switches, by the names that its forward pass knows them by."""
+    """The page's switches; `changes` are the arguments of its forward pass."""
 
     temperature: float = 1.0
     positions: bool = True
@@ -32,14 +31,14 @@ class Switches:
 
     def __post_init__(self) -> None:
         layer, head = self.where
-        told = {
+        changes = {
             "temperature": self.temperature,
             "positions": self.positions,
             "removed": list(self.removed),
             "values": {"layer": self.values[0], "mode": self.values[1]},
             "mask": {"tokens": list(self.masked), "layer": layer, "head": head},
         }
-        object.__setattr__(self, "changes", told)
+        object.__setattr__(self, "changes", changes)
 
 
 @torch.no_grad()
@@ -110,16 +109,5 @@ EVERY_STAGE = """
   let place = 0;
   for (const row of rows) { all.set(row, place); place += row.length; }
   return all;
-}
-"""
-
-LOGITS = """
-(pixels, { changes, length }) => {
-  const { model, forward, trainedSwitches } = clearhead;
-  const switches = { ...trainedSwitches(model.config), ...changes };
-  const rows = [];
-  for (let start = 0; start < pixels.length; start += length)
-    rows.push(...forward(model, pixels.slice(start, start + length), switches).logits);
-  return rows;
 }
 """

@@ -14,7 +14,7 @@ from clearhead.models.vit import VisionTransformer
     ("config", "kind"),
     [(ViTConfig(), VisionTransformer), (MLPConfig(), PatchMLP), (CNNConfig(), ConvNet)],
 )
-def test_each_configuration_has_its_model(config: ImageModelConfig, kind: type) -> None:
+def test_each_configuration_builds_its_model(config: ImageModelConfig, kind: type) -> None:
     model = build(config)
     assert type(model) is kind
     assert model.config is config
@@ -34,7 +34,7 @@ def test_the_same_seed_builds_the_same_model() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_ships_with_the_package_loads_by_its_name(name: str) -> None:
+def test_shipped_models_are_loaded_by_name(name: str) -> None:
     model = load(name)
     assert not model.training
     assert model(
@@ -45,7 +45,7 @@ def test_what_ships_with_the_package_loads_by_its_name(name: str) -> None:
     )
 
 
-def test_a_name_that_does_not_ship_is_refused() -> None:
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(CheckpointError, match="no model at 'letters'"):
         load("letters")
 
@@ -53,13 +53,13 @@ def test_a_name_that_does_not_ship_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "near"), [("digit", "digits"), ("sentences_causal", "sentences-causal")]
 )
-def test_a_name_near_one_that_ships_is_told_it(name: str, near: str) -> None:
+def test_a_similar_name_is_suggested(name: str, near: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         load(name)
     assert str(caught.value) == f"no model at {name!r}; did you mean {near}?"
 
 
-def test_a_name_on_the_hub_or_a_folder_is_what_it_says_however_near(
+def test_a_folder_or_a_name_on_the_hub_is_preferred_to_a_similar_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CheckpointError, match="'me/digits' is no folder, the Hugging Face hub"):

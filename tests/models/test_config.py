@@ -3,10 +3,17 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
+from clearhead.models.config import (
+    CNNConfig,
+    ImageModelConfig,
+    MLPConfig,
+    ModelConfig,
+    TextConfig,
+    ViTConfig,
+)
 
 
-def test_the_default_is_the_digit_reader() -> None:
+def test_the_default_is_the_digit_classifier() -> None:
     config = ViTConfig()
     assert (config.image_shape, config.in_channels, config.num_classes) == ((28, 28), 1, 10)
     assert (config.patch_shape, config.grid, config.embed_dim) == ((7, 7), (4, 4), 64)
@@ -16,7 +23,7 @@ def test_the_default_is_the_digit_reader() -> None:
     assert config.labels == tuple("0123456789")
 
 
-def test_the_grid_of_an_oblong_image_has_rows_first() -> None:
+def test_the_grid_is_rows_and_columns() -> None:
     config = ViTConfig(image_size=(35, 33), patch_size=(7, 11))
     assert config.grid == (5, 3)
     assert config.num_prefix_tokens == 0
@@ -25,7 +32,7 @@ def test_the_grid_of_an_oblong_image_has_rows_first() -> None:
 
 
 @pytest.mark.unchecked
-def test_lists_as_json_gives_them_become_tuples() -> None:
+def test_lists_become_tuples() -> None:
     lists: dict[str, Any] = {"image_size": [35, 33], "patch_size": [7, 11], "class_names": ["a"]}
     tuples = ViTConfig(
         image_size=(35, 33), patch_size=(7, 11), class_names=("a",), num_classes=1, mean=(0.5,)
@@ -113,12 +120,19 @@ def test_settings_are_frozen() -> None:
             {"in_channels": 3, "std": (0.1, 0.2)},
             "std needs 1 or 3 numbers (one a channel), got 2",
         ),
+        (TextConfig, {"vocabulary": ("a", "b", "a")}, "vocabulary has duplicate words: a"),
+        (TextConfig, {"context_length": 0}, "context_length must be at least 1, got 0"),
+        (
+            TextConfig,
+            {"embed_dim": 7, "num_heads": 7, "pos_embed": "sincos"},
+            'pos_embed "sincos" needs an embed_dim divisible by 2, got 7',
+        ),
         (ImageModelConfig, {"std": (0.0,)}, "std must be above 0, got (0.0,)"),
         (ImageModelConfig, {"std": (float("nan"),)}, "std must be above 0, got (nan,)"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(
-    kind: type[ImageModelConfig], settings: dict[str, Any], message: str
+def test_settings_out_of_range_are_an_error(
+    kind: type[ModelConfig], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         kind(**settings)

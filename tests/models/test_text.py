@@ -1,4 +1,4 @@
-"""The text Transformer: its formula, what padding and later words may do, and its settings."""
+"""The text Transformer: its formula, padding, causality, and its settings."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
 
 
 def made(seed: int = 0, **settings: Any) -> TextTransformer:
-    """In float64, and every parameter away from its start."""
+    """In float64, and all parameters random."""
     torch.manual_seed(seed)
     model = TextTransformer(TextConfig(**(SMALL | settings))).double()
     for parameter in model.parameters():
@@ -75,13 +75,13 @@ def test_logits_are_those_of_the_formula(causal: bool, pos_embed: str) -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_padding_changes_nothing_for_the_words(causal: bool) -> None:
+def test_padding_has_no_effect_on_words(causal: bool) -> None:
     model, ids = made(causal=causal), some_ids(tokens=5)
     padded = torch.cat([ids, some_ids(tokens=3, seed=7)], dim=1)
     mask = torch.arange(8).expand(2, 8) < 5
     found = model(padded, mask)
     torch.testing.assert_close(found[:, :5], model(ids), rtol=0, atol=1e-12)
-    if not causal:  # there padding stands later, and is not seen anyway
+    if not causal:  # a causal model ignores what follows
         assert not torch.allclose(model(padded)[:, :5], model(ids))
     assert torch.isfinite(found).all()
 
@@ -91,15 +91,15 @@ def test_padding_before_the_words_or_alone_gives_no_nan(causal: bool) -> None:
     model = made(causal=causal)
     mask = torch.tensor([[False, False, True, True, True], [False] * 5])
     assert torch.isfinite(model(some_ids(), mask)).all()
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         model(some_ids(), mask)
-    for record in seen.records:
+    for record in recording.records:
         assert float(record.weights[0, :, :, :2].abs().max()) == 0.0
         assert float(record.weights[1].abs().max()) == 0.0
-    seen.verify()
+    recording.verify()
 
 
-def test_only_a_causal_model_is_blind_to_later_words() -> None:
+def test_only_a_causal_model_ignores_later_words() -> None:
     ids = some_ids()
     later = ids.clone()
     later[:, 3:] = (later[:, 3:] + 1) % 13
@@ -111,7 +111,7 @@ def test_only_a_causal_model_is_blind_to_later_words() -> None:
         assert not torch.allclose(both(ids, mask)[:, :3], both(later, mask)[:, :3])
 
 
-def test_without_positions_the_order_of_words_says_nothing() -> None:
+def test_the_order_of_words_matters_only_with_positions() -> None:
     ids, order = some_ids(), torch.tensor([3, 0, 4, 1, 2])
     free = made(pos_embed="none")
     torch.testing.assert_close(free(ids)[:, order], free(ids[:, order]), rtol=0, atol=1e-12)
@@ -119,18 +119,18 @@ def test_without_positions_the_order_of_words_says_nothing() -> None:
     assert not torch.allclose(placed(ids)[:, order], placed(ids[:, order]))
 
 
-def test_attention_is_captured_under_the_same_names_as_in_the_image_model() -> None:
+def test_attention_is_recorded_under_the_names_of_the_vision_transformer() -> None:
     model = made()
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         model(some_ids())
-    assert seen.names == ("blocks.0.attn", "blocks.1.attn", "blocks.2.attn")
-    assert seen["blocks.1.attn"].weights.shape == (2, 7, 5, 5)
-    seen.verify()
+    assert recording.names == ("blocks.0.attn", "blocks.1.attn", "blocks.2.attn")
+    assert recording["blocks.1.attn"].weights.shape == (2, 7, 5, 5)
+    recording.verify()
 
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
-    ("ids", "mask", "said"),
+    ("ids", "mask", "message"),
     [
         (torch.zeros(5, dtype=torch.int64), None, r"ids must be \(batch, tokens\)"),
         (torch.zeros(2, 12, dtype=torch.int64), None, "with 1 … 11 tokens"),
@@ -142,39 +142,18 @@ def test_attention_is_captured_under_the_same_names_as_in_the_image_model() -> N
         (torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 5), "padding_mask must be bool"),
     ],
 )
-def test_wrong_input_is_refused(ids: Tensor, mask: Tensor | None, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_inputs_are_an_error(ids: Tensor, mask: Tensor | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         made()(ids, mask)
 
 
-@pytest.mark.unchecked
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"vocabulary": ("a", "b", "a")}, "duplicate words: a"),
-        ({"context_length": 0}, "context_length must be at least 1"),
-        ({"depth": 0}, "depth"),
-        ({"num_heads": 0}, "num_heads"),
-        ({"num_heads": 5}, "divisible by num_heads"),
-        ({"mlp_ratio": 0.0}, "mlp_ratio"),
-        ({"pos_embed": "rotary"}, "pos_embed"),
-        ({"embed_dim": 7, "pos_embed": "sincos"}, "divisible by 2"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"attention_scale": "half"}, "attention_scale"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        TextConfig(**(SMALL | settings))
-
-
-def test_a_model_without_words_is_refused() -> None:
+def test_an_empty_vocabulary_is_an_error() -> None:
     with pytest.raises(ConfigError, match="needs a vocabulary"):
         TextTransformer(TextConfig())
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_saved_model_comes_back_with_its_words(causal: bool, tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_with_its_vocabulary(causal: bool, tmp_path: Path) -> None:
     model = made(causal=causal, pos_embed="sincos", attention_scale="learned").float()
     model.save_pretrained(tmp_path / "words")
     again = load(tmp_path / "words", TextTransformer)
@@ -184,7 +163,7 @@ def test_a_saved_model_comes_back_with_its_words(causal: bool, tmp_path: Path) -
     assert again(some_ids()).equal(model(some_ids()))
 
 
-def test_text_and_image_models_are_not_taken_for_each_other(tmp_path: Path) -> None:
+def test_a_model_of_another_class_than_expected_is_an_error(tmp_path: Path) -> None:
     build(TextConfig(**SMALL)).save_pretrained(tmp_path / "words")
     build(ViTConfig(depth=1)).save_pretrained(tmp_path / "image")
     with pytest.raises(CheckpointError, match="holds a TextTransformer, expected an image"):

@@ -1,4 +1,4 @@
-"""The Vision Transformer: timm's, number for number, and what order means to it."""
+"""The Vision Transformer equals timm's; positions, pooling, dropout and initial weights."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ OBLONG: dict[str, Any] = {
 
 
 def build(seed: int = 0, **settings: Any) -> VisionTransformer:
-    """In float64, and every parameter away from its start: biases and norms too."""
+    """In float64, and all parameters random: biases and norms too."""
     torch.manual_seed(seed)
     model = VisionTransformer(ViTConfig(**(OBLONG | settings))).double()
     for parameter in model.parameters():
@@ -78,14 +78,14 @@ def test_the_same_weights_in_timm_give_the_same_logits_and_gradients(
         torch.testing.assert_close(parameter.grad, same[name].grad, atol=1e-9, rtol=1e-9)
 
 
-def test_weights_of_timm_fit_as_well() -> None:
+def test_state_dicts_of_timm_can_be_loaded() -> None:
     ours = build(pool="class")
     other = VisionTransformer(ours.config).double()
     other.load_state_dict(timms(ours).state_dict(), strict=True)
     assert other(images_for(ours)).equal(ours(images_for(ours)))
 
 
-def test_the_default_has_the_parameters_that_its_shapes_say() -> None:
+def test_the_default_has_the_expected_number_of_parameters() -> None:
     # patches 49 · 64 + 64; positions 16 · 64; norm 2 · 64; head 64 · 10 + 10; and six blocks of
     # two norms 4 · 64, query, key, value and output 4 · (64 · 64 + 64), MLP 2 · 64 · 256 + 320
     expected = 3200 + 1024 + 128 + 650 + 6 * (256 + 16640 + 33088)
@@ -109,9 +109,7 @@ def shuffled(images: Tensor, patch: tuple[int, int]) -> Tensor:
 
 @pytest.mark.parametrize("pool", ["mean", "class"])
 @pytest.mark.parametrize("pos_embed", ["none", "learned", "sincos"])
-def test_without_positions_the_order_of_the_patches_does_not_matter_and_with_them_it_does(
-    pool: str, pos_embed: str
-) -> None:
+def test_the_order_of_patches_matters_only_with_positions(pool: str, pos_embed: str) -> None:
     model = build(pool=pool, pos_embed=pos_embed)
     images = images_for(model)
     one, other = model(images), model(shuffled(images, (7, 11)))
@@ -121,7 +119,7 @@ def test_without_positions_the_order_of_the_patches_does_not_matter_and_with_the
         assert not one.isclose(other, atol=1e-4).all()
 
 
-def test_the_grid_and_the_prefix_are_carried_as_data() -> None:
+def test_grid_and_prefix_tokens_are_attributes() -> None:
     model = build(pool="class")
     assert (model.grid, model.num_prefix_tokens) == ((5, 3), 1)
     assert model.embedded(images_for(model)).shape == (3, 16, 20)
@@ -138,7 +136,7 @@ def test_fixed_positions_are_saved_but_not_trained_and_the_class_token_has_none(
 
 
 @pytest.mark.parametrize("scale", ["none", "learned", 0.37])
-def test_the_scale_of_attention_reaches_every_block(scale: str | float) -> None:
+def test_the_attention_scale_applies_to_every_block(scale: str | float) -> None:
     plain, other = build(), build(attention_scale=scale)
     missing = other.load_state_dict(plain.state_dict(), strict=False).missing_keys
     assert len(missing) == (3 if scale == "learned" else 0)
@@ -155,7 +153,7 @@ def test_dropout_acts_in_training_alone() -> None:
     assert model(images).equal(plain(images))
 
 
-def test_an_untrained_model_starts_small_and_the_same_seed_gives_the_same_model() -> None:
+def test_initial_weights_are_small_and_determined_by_the_seed() -> None:
     torch.manual_seed(3)
     one = VisionTransformer()
     torch.manual_seed(3)
@@ -208,6 +206,6 @@ def test_runs_under_autocast_with_a_learned_scale() -> None:
         ),
     ],
 )
-def test_images_of_another_shape_or_type_are_refused(images: Tensor, message: str) -> None:
+def test_images_of_another_shape_or_type_are_an_error(images: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         build()(images)

@@ -38,9 +38,6 @@ def supported(evidence: ComparisonData | CheckData) -> bool:
     return mean >= evidence.margin
 
 
-as_claimed = supported  # until all tests of claims are converted
-
-
 def check_study(study: Study, outcomes: Sequence[Outcome]) -> None:
     """Properties of every study: some lines of text, a figure with labelled axes."""
     lines = study.text(outcomes)

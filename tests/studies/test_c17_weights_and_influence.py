@@ -50,7 +50,7 @@ def test_weights_are_compared_with_random_numbers_ink_and_random_orders(
     def of(trial: Trial) -> Values:  # the shipped model decides nothing
         return measured if trial.condition == "small" else values(0.9, 0.0, areas=(0.9, 0.9))
 
-    found = made_up(STUDY, of, budget=budget)
+    all_outcomes = made_up(STUDY, of, budget=budget)
 
-    assert [supported(x) for x in comparisons_of(STUDY, found)] == outcomes
-    check_study(STUDY, found)
+    assert [supported(x) for x in comparisons_of(STUDY, all_outcomes)] == outcomes
+    check_study(STUDY, all_outcomes)

@@ -106,18 +106,18 @@ def test_failures_name_study_trial_and_error_and_the_others_go_on(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     results = run_studies(["faulty:STUDY", "toy:STUDY"], workers=2, out="r")
-    told = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
-    assert set(told) == {"raises", "dies", "NaN", "no dict"}
-    assert told["raises"].startswith("study faulty, trial raises-0-")
-    assert told["raises"].endswith("ValueError: two lines")
-    assert "its process died 3 times" in told["dies"]
-    assert "ValueError" in told["NaN"]
-    assert told["no dict"].endswith("TypeError: a trial returns a dict of values, got list")
+    failed = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
+    assert set(failed) == {"raises", "dies", "NaN", "no dict"}
+    assert failed["raises"].startswith("study faulty, trial raises-0-")
+    assert failed["raises"].endswith("ValueError: two lines")
+    assert "its process died 3 times" in failed["dies"]
+    assert "ValueError" in failed["NaN"]
+    assert failed["no dict"].endswith("TypeError: a trial returns a dict of values, got list")
     faulty, toy = results.studies
     assert len(faulty.outcomes) == 4
     assert toy.is_complete
     assert begun().count("dies") == 3
-    assert begun().count("raises") == 1
+    assert begun().count("raises") <= 2  # perhaps again, after a worker died
     assert "{}" not in capfd.readouterr().out
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
     traces = [event["trace"] for event in log if event["event"] == "error"]

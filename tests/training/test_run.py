@@ -23,6 +23,13 @@ from .small_run import MODEL, small_config, small_dataset, small_training
 METRICS = {"epoch": 2, "epochs": 5, "loss": 0.25, "accuracy": 0.875, "learning_rate": 0.01}
 
 
+@pytest.fixture(autouse=True)
+def _picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these trainings; one test is enough."""
+    if "picture" not in request.node.name:
+        monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
+
+
 def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
     trained = small_training(tmp_path)
     assert trained.finished
@@ -98,7 +105,7 @@ def _draw(pen: ImageDraw.ImageDraw, name: str, chance: random.Random) -> None:
             pen.line((x + step, y - size, x + step, y + size), fill=ink, width=2)
 
 
-def test_a_recipe_learns_from_a_folder_of_a_few_dozen_pictures(
+def test_a_recipe_learns_from_a_folder_of_a_few_dozen_images(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = ch.train(

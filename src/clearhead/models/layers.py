@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.attention import MultiHeadAttention
+from clearhead.models.config import TextConfig, ViTConfig
 
 LAYER_NORM_EPS = 1e-6  # timm's, not torch's 1e-5
 
@@ -166,21 +167,18 @@ class Encoder(nn.Sequential):
     """
 
     @classmethod
-    def of_blocks(
-        cls,
-        embed_dim: int,
-        num_heads: int,
-        depth: int,
-        *,
-        mlp_ratio: float = 4.0,
-        dropout: float = 0.0,
-        scale: str | float = "sqrt",
-    ) -> "Encoder":
-        """An encoder of `depth` new blocks; the other arguments are those of `Block`."""
+    def from_config(cls, config: ViTConfig | TextConfig) -> "Encoder":
+        """The encoder of a model, with new blocks."""
         return cls(
             *(
-                Block(embed_dim, num_heads, mlp_ratio=mlp_ratio, dropout=dropout, scale=scale)
-                for _ in range(depth)
+                Block(
+                    config.embed_dim,
+                    config.num_heads,
+                    mlp_ratio=config.mlp_ratio,
+                    dropout=config.dropout,
+                    scale=config.attention_scale,
+                )
+                for _ in range(config.depth)
             )
         )
 

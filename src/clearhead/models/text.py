@@ -37,14 +37,7 @@ class TextTransformer(Pretrained):
         words, embed_dim = len(config.vocabulary), config.embed_dim
         self.token_embed = nn.Embedding(words, embed_dim)
         self._make_positions(config)
-        self.blocks = Encoder.of_blocks(
-            embed_dim,
-            config.num_heads,
-            config.depth,
-            mlp_ratio=config.mlp_ratio,
-            dropout=config.dropout,
-            scale=config.attention_scale,
-        )
+        self.blocks = Encoder.from_config(config)
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(embed_dim, words)
         self.apply(init_weights)

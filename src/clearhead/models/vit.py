@@ -38,14 +38,7 @@ class VisionTransformer(ImageModel):
             nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if config.pool == "class" else None
         )
         self._make_positions(config)
-        self.blocks = Encoder.of_blocks(
-            config.embed_dim,
-            config.num_heads,
-            config.depth,
-            mlp_ratio=config.mlp_ratio,
-            dropout=config.dropout,
-            scale=config.attention_scale,
-        )
+        self.blocks = Encoder.from_config(config)
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
         self.apply(init_weights)

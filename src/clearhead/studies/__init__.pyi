@@ -2,7 +2,6 @@ from ._panels import Curves as Curves
 from ._panels import Differences as Differences
 from ._panels import Image as Image
 from ._panels import Points as Points
-from .fit import fit as fit
 from .report import StudyReport as StudyReport
 from .report import read_published as read_published
 from .report import report_studies as report_studies

@@ -7,6 +7,7 @@ records; `measure` runs one trial in a worker process, with one thread and its o
 
 import os
 import shlex
+import socket
 import sys
 import time
 from collections import defaultdict
@@ -241,15 +242,14 @@ def _ray(workers: int) -> Iterator[None]:
         from ray.util.joblib import register_ray
     except ImportError as error:
         raise ConfigError("Ray is not installed; install the extra `ray`") from error
+    address = os.environ.get("RAY_ADDRESS", "")
+    _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise ConfigError(
-                f"no Ray cluster can be reached at RAY_ADDRESS={os.environ['RAY_ADDRESS']}; start "
-                "it, or unset RAY_ADDRESS"
-            ) from None
+        if address:
+            raise ConfigError(f"the Ray cluster at RAY_ADDRESS={address} refuses access") from None
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     register_ray()
     try:
@@ -257,6 +257,20 @@ def _ray(workers: int) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `ConfigError` if nothing listens at HOST:PORT; Ray would try for ten minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster can be reached at RAY_ADDRESS={address} "
+            f"({error.strerror or error}); start it, or unset RAY_ADDRESS"
+        ) from error
 
 
 class _Progress:

@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from clearhead.errors import ConfigError, InputError
+from clearhead.studies.stats import share_interval
 from clearhead.studies.table import (
     Budget,
     Cell,
@@ -235,7 +236,8 @@ class Summary:
 
     Args:
         name: what is measured, with its unit
-        measure: a number, or a list of numbers whose means are given one by one
+        measure: a number; a list of numbers, whose means are given one by one; or True and False,
+            which are counted
         conditions: whose trials; all by default
         settings: settings that the trials must have
         by: "condition", or a setting, by which the trials are grouped
@@ -382,5 +384,8 @@ def _mean_and_range(values: Sequence[Any]) -> str:
     if isinstance(values[0], list | tuple):
         columns = zip(*values, strict=True)
         return ", ".join(f"{sum(column) / len(column):.3g}" for column in columns)
+    if isinstance(values[0], bool):
+        low, high = share_interval(sum(values), len(values))
+        return f"{sum(values)} of {len(values)} (95 % interval {low:.0%} to {high:.0%})"
     mean = sum(values) / len(values)
     return f"{mean:.4g} ({min(values):.4g} to {max(values):.4g}, n = {len(values)})"

@@ -2,12 +2,24 @@ import time
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from clearhead.studies.measures.cost import longest_chain, peak_bytes, processor_seconds, speedup
+from clearhead import attention
+from clearhead.studies.measures.cost import (
+    exponent,
+    local_slopes,
+    longest_chain,
+    peak_bytes,
+    processor_seconds,
+    sequence_layer,
+    speedup,
+    streamed_attention,
+)
 
 
-def test_peak_counts_what_is_held_at_once_and_not_what_was_let_go() -> None:
+def test_peak_memory_is_what_is_held_at_once() -> None:
     megabyte = 1_000_000
 
     def one_after_another() -> Tensor:
@@ -22,14 +34,14 @@ def test_peak_counts_what_is_held_at_once_and_not_what_was_let_go() -> None:
     assert peak_bytes(together) == pytest.approx(5 * megabyte, rel=0.01)
 
 
-def test_peak_sees_what_a_formula_holds_on_its_way() -> None:
+def test_peak_memory_includes_intermediate_results() -> None:
     x = torch.zeros(500, 500)
     assert peak_bytes(lambda: ((x + 1) + (x + 2)).sum()) == pytest.approx(
         3 * 500 * 500 * 4, rel=0.01
     )
 
 
-def test_the_longest_chain_of_a_sum_step_by_step_and_at_once() -> None:
+def test_longest_chain_of_a_sum_step_by_step_and_at_once() -> None:
     x = torch.zeros(8, requires_grad=True)
     total = x[0] * 1
     for step in range(1, 8):
@@ -38,7 +50,7 @@ def test_the_longest_chain_of_a_sum_step_by_step_and_at_once() -> None:
     assert longest_chain(x.sum()) == 2
 
 
-def test_a_chain_is_counted_once_however_many_ways_lead_there() -> None:
+def test_longest_chain_takes_linear_time_with_exponentially_many_paths() -> None:
     x = torch.ones((), requires_grad=True)
     y = x
     for _ in range(60):
@@ -46,7 +58,7 @@ def test_a_chain_is_counted_once_however_many_ways_lead_there() -> None:
     assert longest_chain(y) == 1 + 2 * 60
 
 
-def test_processor_time_counts_work_and_not_waiting() -> None:
+def test_processor_time_does_not_include_waiting() -> None:
     calls = []
 
     def wait() -> None:
@@ -57,10 +69,52 @@ def test_processor_time_counts_work_and_not_waiting() -> None:
     assert len(calls) == 4
 
 
-def test_threads_are_put_back() -> None:
+def test_speedup_restores_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     seen = []
     gain = speedup(lambda: seen.append(torch.get_num_threads()), repeats=2, threads=2)
     assert seen == [1, 1, 1, 2, 2, 2]
     assert torch.get_num_threads() == before
     assert gain > 0
+
+
+def test_exponents_are_slopes_of_log_against_log() -> None:
+    lengths = [3, 7, 19, 40]
+    assert exponent(lengths, [5 * n**1.7 for n in lengths]) == pytest.approx(1.7)
+    assert local_slopes([1, 2, 8], [3, 12, 12]) == pytest.approx([2, 0])
+
+
+def test_all_ways_to_compute_attention_give_the_same_context() -> None:
+    x = torch.randn(1, 37, 8, generator=torch.Generator().manual_seed(1))
+    contexts = [sequence_layer(name, 8)(x) for name in ("explicit", "fused", "streamed")]
+    for context in contexts[1:]:
+        torch.testing.assert_close(context, contexts[0])
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.floats(0, 100)
+)
+@settings(deadline=None, max_examples=20)
+def test_streamed_attention_is_attention_for_all_block_sizes(
+    queries: int, keys: int, rows: int, columns: int, size: float
+) -> None:
+    query, key, value = drawn(2, queries, 5) * size, drawn(2, keys, 5, seed=1), drawn(2, keys, 3)
+    result = streamed_attention(query, key, value, rows=rows, columns=columns)
+    torch.testing.assert_close(result, attention.attention_stages(query, key, value).context)
+
+
+def test_streamed_attention_never_holds_the_matrix() -> None:
+    x = torch.randn(1, 700, 8)
+    small = peak_bytes(lambda: streamed_attention(x, x, x, rows=20, columns=50))
+    assert small < 700 * 700 * 4 / 5
+    assert peak_bytes(lambda: attention.attention_stages(x, x, x)) > 2 * 700 * 700 * 4
+
+
+def test_streamed_attention_with_large_scores_is_finite() -> None:
+    query, key = torch.full((1, 3, 4), 300.0), torch.full((1, 7, 4), 300.0)
+    result = streamed_attention(query, key, torch.ones(1, 7, 2), columns=2)
+    torch.testing.assert_close(result, torch.ones(1, 3, 2))

@@ -56,11 +56,11 @@ def test_correlations_are_spearmans_with_ties() -> None:
     one = torch.randint(0, 5, (7, 16), generator=generator).double()
     other = torch.rand(7, 16, generator=generator)
 
-    found = rank_correlations(one, other)
+    result = rank_correlations(one, other)
 
     for image in range(7):
         expected = spearmanr(one[image].numpy(), other[image].numpy()).statistic
-        assert float(found[image]) == pytest.approx(float(expected))
+        assert float(result[image]) == pytest.approx(float(expected))
 
 
 def test_a_constant_map_has_correlation_0() -> None:
@@ -72,13 +72,13 @@ def test_partial_correlations_follow_the_formula() -> None:
     given = torch.randint(0, 6, (7, 16), generator=generator).double()  # with ties, as ink has
     one, other = (given + 3 * torch.rand(7, 16, generator=generator) for _ in range(2))
 
-    found = partial_rank_correlations(one, other, given)
+    result = partial_rank_correlations(one, other, given)
 
     for image in range(7):
         x, y, z = (part[image].numpy() for part in (one, other, given))
         xy, xz, yz = (float(spearmanr(*pair).statistic) for pair in ((x, y), (x, z), (y, z)))
         expected = (xy - xz * yz) / ((1 - xz**2) * (1 - yz**2)) ** 0.5
-        assert float(found[image]) == pytest.approx(expected)
+        assert float(result[image]) == pytest.approx(expected)
 
 
 def test_little_correlation_remains_if_it_is_due_to_the_control() -> None:
@@ -95,17 +95,17 @@ def test_little_correlation_remains_if_it_is_due_to_the_control() -> None:
 def test_a_constant_control_changes_nothing() -> None:
     one, other = torch.rand(2, 3, 16, generator=torch.Generator().manual_seed(6)).unbind()
 
-    found = partial_rank_correlations(one, other, torch.ones(3, 16))
+    result = partial_rank_correlations(one, other, torch.ones(3, 16))
 
-    torch.testing.assert_close(found, rank_correlations(one, other))
+    torch.testing.assert_close(result, rank_correlations(one, other))
 
 
 def test_pixel_gradients_are_mean_slopes_of_the_predicted_logit() -> None:
     model, inputs = sharp_model().double(), images(3).double()
 
-    found = pixel_gradients(model, inputs, grid_of(model))
+    result = pixel_gradients(model, inputs, grid_of(model))
 
-    assert found.shape == (3, 16)
+    assert result.shape == (3, 16)
     step = 1e-5
     with torch.no_grad():
         predicted = int(model(inputs)[1].argmax())
@@ -117,7 +117,7 @@ def test_pixel_gradients_are_mean_slopes_of_the_predicted_logit() -> None:
                 less[0, 0, 7 + row, 14 + column] -= step
                 rise = model(more)[0, predicted] - model(less)[0, predicted]
                 slopes[row, column] = rise / (2 * step)
-    torch.testing.assert_close(found[1, 6], slopes.abs().mean(), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(result[1, 6], slopes.abs().mean(), rtol=1e-5, atol=1e-8)
 
 
 def test_models_and_images_are_left_as_they_were() -> None:

@@ -39,15 +39,15 @@ def zero_outputs(model: VisionTransformer, *kinds: type[nn.Module]) -> None:
 
 def test_theoretical_fields_of_convolutions_follow_from_their_kernels() -> None:
     torch.manual_seed(2)
-    found = fields(ConvNet(CNNConfig(widths=(3, 4))).eval())
-    sides = [round((784 * theoretical_share(field)) ** 0.5) for field in found]
+    result = fields(ConvNet(CNNConfig(widths=(3, 4))).eval())
+    sides = [round((784 * theoretical_share(field)) ** 0.5) for field in result]
     assert sides == [3, 5, 10, 14]  # 3, 5, then (after pooling) 6 + 2 · 2 and 4 more
-    assert theoretical_share(found[0][13:16, 13:16]) == 1
+    assert theoretical_share(result[0][13:16, 13:16]) == 1
 
 
 def test_the_theoretical_field_of_one_attention_layer_is_the_whole_image() -> None:
-    found = fields(vit())
-    assert [theoretical_share(field) for field in found] == [1, 1]
+    result = fields(vit())
+    assert [theoretical_share(field) for field in result] == [1, 1]
 
 
 def test_without_attention_the_field_of_a_token_is_its_own_patch() -> None:
@@ -63,10 +63,10 @@ def test_fields_are_root_mean_square_gradients() -> None:
     model = vit()
     zero_outputs(model, MultiHeadAttention, Mlp)
     weight = model.patch_embed.proj.weight.detach()
-    found = fields(model)[0][14:21, 14:21]
+    result = fields(model)[0][14:21, 14:21]
     # a random direction r of the token w · pixels: the gradient is r · w, of variance |w|²
     expected = weight[:, 0].norm(dim=0)
-    assert float((found / expected).mean()) == pytest.approx(1, abs=0.25)
+    assert float((result / expected).mean()) == pytest.approx(1, abs=0.25)
 
 
 def test_effective_fields_begin_at_a_twentieth_of_the_largest_gradient() -> None:

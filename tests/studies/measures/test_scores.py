@@ -7,16 +7,51 @@ from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
 from clearhead.studies.measures.scores import (
+    DISTRIBUTIONS,
+    classifier_with_scale,
     head_variances,
+    independent_components,
     scale_factors,
     score_variance,
     standardised,
     variance_if_unrelated,
+    variances_in_model,
+    variances_of_random_scores,
 )
+from clearhead.studies.table import Trial
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_variances_of_random_scores_follow_theory_at_every_scale() -> None:
+    found = variances_of_random_scores(5_000, (4, 64), seed=11)
+    for variances in found["variance"].values():
+        assert variances["unscaled"] == pytest.approx([4, 64], rel=0.1)
+        assert variances["1/√d_k"] == pytest.approx([1, 1], rel=0.1)
+        assert variances["1/d_k"] == pytest.approx([1 / 4, 1 / 64], rel=0.1)
+    assert found == variances_of_random_scores(5_000, (4, 64), seed=11)
+    assert found != variances_of_random_scores(5_000, (4, 64), seed=12)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_independent_components_have_mean_0_and_variance_1(distribution: str) -> None:
+    x = independent_components(distribution, (40_000,), torch.Generator().manual_seed(2))
+    assert float(x.mean()) == pytest.approx(0, abs=0.02)
+    assert float(x.var()) == pytest.approx(1, rel=0.03)
+
+
+def test_a_classifier_has_the_head_dim_and_scale_of_its_settings(mnist_train: object) -> None:
+    settings = {"digits": 60, "epochs": 1, "head_dim": 32, "scale": "learned"}
+    trial = Trial(study="x", condition="trained", seed=5, settings=settings)
+    images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(6))
+
+    found = variances_in_model(classifier_with_scale(trial), images)
+
+    assert found["head_dim"] == 32
+    assert {len(x) for x in found["heads"].values()} == {4}
+    assert any(x != 1 for x in found["relative_scale"])
 
 
 def test_variance_is_that_of_all_pairs_within_an_image() -> None:
@@ -33,7 +68,7 @@ def test_variance_is_that_of_all_pairs_within_an_image() -> None:
         assert float(score_variance(query, key)[head]) == pytest.approx(expected)
 
 
-def test_moments_foretell_the_variance_over_all_pairs_of_all_images() -> None:
+def test_moments_predict_the_variance_over_all_pairs_of_all_images() -> None:
     query, key = drawn(3, 2, 5, 7) + 1, drawn(3, 2, 5, 7, seed=1) * 2 - 1
     together = (x.transpose(0, 1).flatten(1, 2) for x in (query, key))
     every_query, every_key = together
@@ -53,29 +88,29 @@ def test_standardised_components_have_mean_0_and_variance_1_and_constants_stay_0
 
 @pytest.mark.parametrize(("scale", "factor"), [("sqrt", 6**-0.5), ("none", 1.0), (0.3, 0.3)])
 def test_heads_of_a_model_at_every_scale(scale: str | float, factor: float) -> None:
-    model, seen = seen_in_model(scale)
+    model, recording = recorded(scale)
     assert scale_factors(model).flatten().tolist() == pytest.approx([factor] * 4)
-    found = head_variances(seen, scale_factors(model))
+    found = head_variances(recording, scale_factors(model))
     for place in range(4):
-        record = seen[place // 2]
+        record = recording[place // 2]
         scores = record.query[:, place % 2].double() @ record.key[:, place % 2].double().mT
         assert found["unscaled"][place] == pytest.approx(float(scores.var(correction=0)), rel=1e-5)
         assert found["scaled"][place] == pytest.approx(found["unscaled"][place] * factor**2)
 
 
-def test_a_learned_factor_is_taken_out_of_the_queries() -> None:
-    model, seen = seen_in_model("learned")
-    plain, plain_seen = seen_in_model("none")
+def test_a_learned_factor_is_divided_out_of_the_queries() -> None:
+    model, recording = recorded("learned")
+    plain, plain_recording = recorded("none")
     factors = scale_factors(model)
     assert factors[1].tolist() == pytest.approx([0.7, 2.0])
-    found = head_variances(seen, factors)
-    expected = head_variances(plain_seen, scale_factors(plain))
+    found = head_variances(recording, factors)
+    expected = head_variances(plain_recording, scale_factors(plain))
     for kind in ("unscaled", "if_unrelated", "per_component"):
         assert found[kind][:2] == pytest.approx(expected[kind][:2], rel=1e-4)
     assert found["scaled"][2] == pytest.approx(found["unscaled"][2] * 0.7**2)
 
 
-def seen_in_model(scale: str | float) -> tuple[VisionTransformer, Recording]:
+def recorded(scale: str | float) -> tuple[VisionTransformer, Recording]:
     torch.manual_seed(5)
     config = ViTConfig(embed_dim=12, num_heads=2, depth=2, attention_scale=scale)
     model = VisionTransformer(config).eval()
@@ -84,6 +119,6 @@ def seen_in_model(scale: str | float) -> tuple[VisionTransformer, Recording]:
         with torch.no_grad():
             last.learned_scale.copy_(torch.tensor([0.7, 2.0]).view(2, 1, 1))
     images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(6))
-    with torch.no_grad(), capture() as seen:
+    with torch.no_grad(), capture() as recording:
         model(images)
-    return model, seen
+    return model, recording

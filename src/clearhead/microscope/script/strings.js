@@ -109,7 +109,7 @@ export const STRINGS = {
     empty: "Nothing to classify yet.",
     small: "Very small: draw larger.",
     /** @param {string} name @param {number} share */
-    sure: (name, share) => `Predicted: ${name}, ${percent(share)}`,
+    sure: (name, share) => `Predicted ${name}, ${percent(share)}`,
     /** @param {string} a @param {number} x @param {string} b @param {number} y */
     unsure: (a, x, b, y) => `Unsure: ${a} ${percent(x)}, or ${b} ${percent(y)}`,
     label: "Probability of each class",
@@ -148,7 +148,7 @@ export const STRINGS = {
   },
   queryPicker: {
     heading: "Query token",
-    note: "Choose the query patch. Colours: how much it attends to each patch.",
+    note: "Choose the query patch. Colours show how much it attends to each patch.",
     plainHeading: "Patches",
     plainNote: "Choose a patch.",
     grid: "Patches of the digit: choose the query token",
@@ -475,7 +475,7 @@ export const STRINGS = {
     second: "Second digit",
     difference: "Difference",
     /** @param {string} a @param {string} b @param {number} points */
-    sentence: (a, b, points) => `First: ${a}. Second: ${b}. Their weights differ by at most ${decimal(points, 0)} points.`,
+    sentence: (a, b, points) => `First digit: ${a.toLowerCase()}. Second digit: ${b.toLowerCase()}. Their weights differ by at most ${decimal(points, 0)} points.`,
     /** @param {string} query @param {string} key @param {number} difference */
     cell: (query, key, difference) =>
       `${query} attends to ${key}: difference ${points(difference).replace("\u2212", "minus ")} points`,
@@ -547,7 +547,7 @@ export const STRINGS = {
       image: "Image",
       tokens: "Tokens",
       layers: "Layers × heads",
-      dims: "Dimensions (a head)",
+      dims: "Dimensions (per head)",
       weights: "Weights",
       accuracy: "Accuracy",
       version: "Clearhead",

@@ -31,10 +31,10 @@ from clearhead.studies import (
     Trial,
     Values,
 )
-from clearhead.studies.fit import fit
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,
+    fit_classifier,
     training_digits,
 )
 from clearhead.training.config import TrainConfig
@@ -62,7 +62,7 @@ def run(trial: Trial) -> Values:
         label_smoothing=0.0,
         seed=trial.seed,
     )
-    model = fit(config, training_digits(settings["digits"], trial.seed))
+    model = fit_classifier(config, training_digits(settings["digits"], trial.seed))
     return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 

@@ -17,10 +17,10 @@ about 17 minutes.
 
 from clearhead.models.config import ViTConfig
 from clearhead.studies import Cell, Comparison, Differences, Grid, PerBudget, Points, Study, Summary
-from clearhead.studies.fit import fit
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,
+    fit_classifier,
     training_digits,
 )
 from clearhead.studies.table import Trial, Values
@@ -54,7 +54,7 @@ def run(trial: Trial) -> Values:
         label_smoothing=0.0,
         seed=trial.seed,
     )
-    model = fit(config, training_digits(settings["digits"], trial.seed))
+    model = fit_classifier(config, training_digits(settings["digits"], trial.seed))
     return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 

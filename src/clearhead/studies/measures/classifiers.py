@@ -22,13 +22,11 @@ from torch import Tensor
 from clearhead.data import ImageDataset, Split, load_dataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
-from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.studies.fit import Watch, fit
 from clearhead.studies.table import Trial, Values
-from clearhead.training.config import TrainConfig
+from clearhead.training import Callback, TrainConfig, fit
 
 BATCH_SIZE = 100
 SMALL_BATCH_SIZE = 32
@@ -38,49 +36,23 @@ Config = ViTConfig | CNNConfig | MLPConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedModel:
-    """A kind of model, its learning rates, and how figures show it."""
+    """A kind of model and its learning rates."""
 
-    label: str
     config: Config
-    colour: str
-    marker: str
     learning_rate: float = 3e-2
     matrix_learning_rate: float = 6e-2
 
 
 COMPARED_MODELS: Mapping[str, ComparedModel] = MappingProxyType(
     {
-        "vit": ComparedModel(
-            label="ViT", config=ViTConfig(depth=2, embed_dim=32), colour=QUERY, marker="o"
-        ),
+        "vit": ComparedModel(config=ViTConfig(depth=2, embed_dim=32)),
         # Every token gets the mean of all values: tokens are mixed, with equal weights.
-        "uniform": ComparedModel(
-            label="uniform attention",
-            config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0),
-            colour=MUTED,
-            marker="^",
-        ),
+        "uniform": ComparedModel(config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0)),
         # Tokens are mixed in the mean before the head only.
-        "no-attention": ComparedModel(
-            label="blocks without attention",
-            config=MLPConfig(depth=2, embed_dim=32),
-            colour=VALUE,
-            marker="s",
-        ),
+        "no-attention": ComparedModel(config=MLPConfig(depth=2, embed_dim=32)),
         # One patch as large as the image: a residual MLP on all 784 pixels.
-        "mlp": ComparedModel(
-            label="MLP on the pixels",
-            config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28),
-            colour=OUTLINE,
-            marker="x",
-        ),
-        "cnn": ComparedModel(
-            label="CNN",
-            config=CNNConfig(widths=(4, 8, 16, 44)),
-            colour=KEY,
-            marker="v",
-            learning_rate=1e-2,
-        ),
+        "mlp": ComparedModel(config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28)),
+        "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), learning_rate=1e-2),
     }
 )
 
@@ -95,8 +67,25 @@ def unseen_digits(count: int = 10_000, seed: int = 0) -> ImageDataset:
     return _drawn("test", count, seed)
 
 
+def fit_classifier(
+    config: TrainConfig,
+    dataset: ImageDataset,
+    *,
+    model: ImageModel | None = None,
+    callback: Callback | None = None,
+) -> ImageModel:
+    """Train on all of `dataset` in float32, without compilation; from `model`'s weights if given.
+
+    Raises:
+        DivergenceError: If the loss becomes NaN.
+
+    """
+    config = replace(config, precision="float32", compile=False)
+    return fit(config, dataset, model=model, callback=callback).result
+
+
 def train_compared_model(
-    name: str, *, digits: int, steps: int, seed: int, watch: Watch | None = None
+    name: str, *, digits: int, steps: int, seed: int, callback: Callback | None = None
 ) -> ImageModel:
     """One of `COMPARED_MODELS`, trained for so many steps on so many digits, drawn with `seed`."""
     model = COMPARED_MODELS[name]
@@ -111,7 +100,7 @@ def train_compared_model(
         label_smoothing=0.0,
         seed=seed,
     )
-    return fit(config, training_digits(digits, seed), watch=watch)
+    return fit_classifier(config, training_digits(digits, seed), callback=callback)
 
 
 def train_small_classifier(
@@ -138,7 +127,7 @@ def train_small_classifier(
         label_smoothing=0.0,
         seed=seed,
     )
-    return fit(config, dataset)
+    return fit_classifier(config, dataset)
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:

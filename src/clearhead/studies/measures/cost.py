@@ -1,49 +1,58 @@
-"""What a computation costs: processor time, memory, threads, and how much must wait for what."""
+"""Cost of a computation: processor time, memory, gain by threads, longest chain of operations."""
 
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+
+from clearhead import attention
+from clearhead.studies.table import Values
 
 Computation = Callable[[], Any]
 
 
 def processor_seconds(compute: Computation, repeats: int) -> float:
-    """The least of several runs, after one to warm up: what else the machine does only adds."""
-    return _least(compute, repeats, time.process_time)
+    """Minimum of several runs after one to warm up, because other processes only add time."""
+    return _fastest(compute, repeats, time.process_time)
 
 
 def speedup(compute: Computation, repeats: int, threads: int = 2) -> float:
-    """Time on the clock with one thread over that with several; other work beside it spoils it."""
+    """Wall time with one thread divided by that with several; other processes disturb it."""
     with _threads(1):
-        alone = _least(compute, repeats, time.perf_counter)
+        alone = _fastest(compute, repeats, time.perf_counter)
     with _threads(threads):
-        together = _least(compute, repeats, time.perf_counter)
+        together = _fastest(compute, repeats, time.perf_counter)
     return alone / together
 
 
-def peak_bytes(compute: Computation) -> int:
-    """The most that torch's allocator held at once for it, what it gives back included.
+def num_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
-    From the profiler's record of every allocation, those inside kernels too; buffers that a
-    library such as oneDNN takes past torch's allocator are not seen.
+
+def peak_bytes(compute: Computation) -> int:
+    """Peak of what torch's allocator held, the result included, by torch's profiler.
+
+    Allocations inside kernels count; buffers outside torch's allocator, as of oneDNN, do not.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the terminal
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        kept = compute()
-    del kept
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to the terminal
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        result = compute()
+    del result
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
-        seen.export_chrome_trace(str(path))
+        profiled.export_chrome_trace(str(path))
         trace = json.loads(path.read_text())
     events = [event for event in trace["traceEvents"] if event.get("name") == "[memory]"]
     held = peak = 0
@@ -54,25 +63,78 @@ def peak_bytes(compute: Computation) -> int:
 
 
 def longest_chain(result: Tensor) -> int:
-    """How many operations must follow one after another, by the graph that autograd keeps.
+    """Number of operations that must follow one another, by autograd's graph.
 
-    No machine, however parallel, needs fewer steps for these operations.
+    However parallel a machine is, these operations need as many steps.
     """
     depth: dict[Any, int] = {}
-    waiting = [result.grad_fn]
-    while waiting:
-        node = waiting[-1]
+    stack = [result.grad_fn]
+    while stack:
+        node = stack[-1]
         before = [x for x, _ in getattr(node, "next_functions", ()) if x is not None]
         missing = [x for x in before if x not in depth]
         if missing:
-            waiting += missing
+            stack += missing
             continue
         depth[node] = 1 + max((depth[x] for x in before), default=0)
-        waiting.pop()
+        stack.pop()
     return depth[result.grad_fn]
 
 
-def _least(compute: Computation, repeats: int, clock: Callable[[], float]) -> float:
+def exponent(lengths: Sequence[float], costs: Sequence[float]) -> float:
+    """Slope of log cost against log length, by least squares."""
+    return float(np.polyfit(np.log(lengths), np.log(costs), 1)[0])
+
+
+def local_slopes(lengths: Sequence[float], costs: Sequence[float]) -> list[float]:
+    """Slope of log cost against log length from each length to the next."""
+    return [float(x) for x in np.diff(np.log(costs)) / np.diff(np.log(lengths))]
+
+
+def growth(
+    of: Callable[[Sequence[float], Sequence[float]], Any], measure: str
+) -> Callable[[Values], Any]:
+    """`exponent` or `local_slopes` of a measure in a trial's values."""
+    lengths = "chain_lengths" if measure == "chain" else "lengths"
+    return lambda values: of(values[lengths], values[measure])
+
+
+def sequence_layer(name: str, width: int, seed: int = 0) -> Callable[[Tensor], Any]:
+    """One head of attention, computed in one of three ways, or an LSTM.
+
+    Args:
+        name: "explicit", "fused", "streamed" or "recurrent"
+        width: components of a token
+        seed: for the weights of the LSTM; attention has none here
+
+    """
+    if name == "recurrent":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return nn.LSTM(width, width, batch_first=True)
+    ways: dict[str, Callable[..., Any]] = {
+        "explicit": lambda q, k, v: attention.attention_stages(q, k, v).context,
+        "fused": nn.functional.scaled_dot_product_attention,
+        "streamed": streamed_attention,
+    }
+    attend = ways[name]
+    # with an axis of heads: without one torch uses the explicit formula
+    return lambda x: attend(x[:, None], x[:, None], x[:, None])
+
+
+def sequence_chain(name: str, length: int, width: int) -> int:
+    """Longest chain of a layer; of the LSTM step by step, as its kernel is a single operation."""
+    x = torch.zeros(1, length, width, requires_grad=True)
+    if name != "recurrent":
+        return longest_chain(sequence_layer(name, width)(x))
+    cell = nn.LSTMCell(width, width)
+    hidden = memory = torch.zeros(1, width)
+    for token in x.unbind(dim=1):
+        hidden, memory = cell(token, (hidden, memory))
+    return longest_chain(hidden)
+
+
+def _fastest(compute: Computation, repeats: int, clock: Callable[[], float]) -> float:
     compute()
     times = []
     for _ in range(repeats):
@@ -106,14 +168,14 @@ def streamed_attention(
     """softmax(Q Kᵀ / √d_k) V, never more than `rows` × `columns` scores at once.
 
     (Rabe and Staats 2021, "Self-attention Does Not Need O(n²) Memory", arXiv 2112.05682; the
-    running maximum of Milakov and Gimelshein 2018, arXiv 1805.02867.) A study's own: it shows what
-    the idea costs in plain PyTorch, forward only; `scaled_dot_product_attention` is the fast way.
+    running maximum of Milakov and Gimelshein 2018, arXiv 1805.02867.) Only for measuring what the
+    method costs in plain PyTorch; `scaled_dot_product_attention` is faster.
     """
     blocks = list(zip(key.split(columns, dim=-2), value.split(columns, dim=-2), strict=True))
-    return torch.cat([_some_rows(some, blocks) for some in query.split(rows, dim=-2)], dim=-2)
+    return torch.cat([_rows_of_blocks(part, blocks) for part in query.split(rows, dim=-2)], dim=-2)
 
 
-def _some_rows(query: Tensor, blocks: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _rows_of_blocks(query: Tensor, blocks: list[tuple[Tensor, Tensor]]) -> Tensor:
     query = query * query.shape[-1] ** -0.5
     largest = query.new_full((*query.shape[:-1], 1), -torch.inf)
     mass = torch.zeros_like(largest)

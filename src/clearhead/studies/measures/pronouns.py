@@ -1,11 +1,11 @@
-"""How a text model reads "it": what it attends to there, what is known there, what cuts do.
+"""How text models resolve "it": its attention, decodable information, and effects of masking.
 
-All sentences have the same shape, so that each word's place is the same in all: only which of the
-two nouns is meant differs. They come in fours in which each noun is meant once in each place:
-whatever goes by place, by noun or by verb alone is right in half of them.
+All sentences have the same shape and differ only in the referent. They come in counterbalanced sets
+of four, with each noun as the referent in each position once: what depends on position, noun or
+verb alone is right in half of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -13,186 +13,300 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead.data import PronounSentence, WordTokenizer, vocabulary
-from clearhead.data.sentences import POSITIONS, Question
+from clearhead.data import (
+    PronounSentence,
+    WordTokenizer,
+    ambiguous_sentences,
+    pronoun_sentences,
+    vocabulary,
+)
+from clearhead.data.sentences import POSITIONS, NounSplit, Question
 from clearhead.data.tokenizer import MASK
+from clearhead.inference import pronoun_score
 from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies.fit import fit_text
-from clearhead.studies.table import Trial
-from clearhead.training.config import TextTrainConfig
+from clearhead.studies.table import Trial, Values
+from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
+SPLITS: tuple[NounSplit, ...] = ("seen", "unseen", "unseen nouns")
+QUESTIONS: tuple[Question, ...] = ("noun", "place")
+MASKED: Mapping[str, str] = {"nothing": "nothing", "other": "other noun", "right": "referent"}
+"""Which noun "it" cannot attend to, by its key in the values"""
+MODELS: Mapping[str, str] = {
+    "causal": "causal",
+    "asked at it": "referent predicted at “it”",
+    "asked afterwards": "questions only",
+    "untrained": "untrained",
+    "untrained causal": "untrained, causal",
+}
+"""The models of a trial, by their keys in its values"""
+
+BATCH_SIZE, RATE, RATE_BIDIRECTIONAL = 32, 7e-3, 2.5e-3
 RIDGE = 1.0
 TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Sentences as a model is given them: alone, or with a question after each.
+class PronounBatch:
+    """Sentences as model inputs, alone or each with a question.
 
-    `asked` is the place of the word that is watched: "it", or where the model answers. `right` and
-    `other` are the places of the noun that is meant, and of the other one.
+    `position` is that of the query token of interest; `referent` and `distractor` are positions.
     """
 
     ids: Int[Tensor, "sentences tokens"]
-    asked: int
-    right: Int[Tensor, " sentences"]
-    other: Int[Tensor, " sentences"]
+    position: int
+    referent: Int[Tensor, " sentences"]
+    distractor: Int[Tensor, " sentences"]
 
     @property
     def is_first(self) -> Bool[Tensor, " sentences"]:
-        """Whether the noun that is meant is the first."""
-        return self.right == FIRST
+        """Whether the referent is the first noun."""
+        return self.referent == FIRST
 
 
-def at_pronoun(model: TextTransformer, about: Sequence[PronounSentence]) -> Reading:
-    """The sentences alone, watched at "it"."""
-    return _reading(model, about, [one.text for one in about], PRONOUN)
+def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
+    """The models of a trial; both bidirectional ones start from the trained causal one."""
+    settings = trial.settings
+    causal = TextConfig(vocabulary=vocabulary(), causal=True)
+    bidirectional = TextConfig(vocabulary=vocabulary())
+    config = TextTrainConfig(
+        model=causal,
+        texts=settings["texts"],
+        batch_size=BATCH_SIZE,
+        epochs=settings["epochs"],
+        learning_rate=RATE,
+        seed=trial.seed,
+        precision="float32",
+        compile=False,
+    )
+    start = fit(config).result
+    second = replace(
+        config,
+        model=bidirectional,
+        epochs=settings["epochs_on"],
+        learning_rate=RATE_BIDIRECTIONAL,
+    )
+    return {
+        "causal": start,
+        "asked at it": fit(second, model=start).result,
+        "asked afterwards": fit(replace(second, referent_prob=0.0), model=start).result,
+        "untrained": untrained_model(bidirectional, trial.seed),
+        "untrained causal": untrained_model(causal, trial.seed),
+    }
 
 
-def at_answer(model: TextTransformer, about: Sequence[PronounSentence]) -> Reading:
-    """The sentences, each with "first or second ?", watched where the model answers.
+def untrained_model(config: TextConfig, seed: int) -> TextTransformer:
+    """As initialised with the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(config).eval()
 
-    That is the hidden answer itself, and in a causal model the word before it.
+
+def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values:
+    """All measures of a model on `num_sets` counterbalanced sets of each noun split."""
+    sentences = {split: pronoun_sentences(split, num_sets, seed) for split in SPLITS}
+    at_it = {split: at_pronoun(model, items) for split, items in sentences.items()}
+    answers = {split: at_answer(model, items) for split, items in sentences.items()}
+    ambiguous = at_answer(model, ambiguous_sentences("unseen", 2 * num_sets, seed))
+    states = {split: (final_states(model, x), x.is_first) for split, x in at_it.items()}
+    return {
+        "known": {
+            question: {
+                split: pronoun_score(model, items, split, question).accuracy
+                for split, items in sentences.items()
+            }
+            for question in QUESTIONS
+        },
+        "probe": {split: probe_accuracy(states["seen"], states[split]) for split in SPLITS[1:]},
+        "at_it": {split: _attention(model, batch) for split, batch in at_it.items()},
+        "at_answer": {split: _attention(model, batch) for split, batch in answers.items()},
+        "cut_at_it": {x: _masked_accuracies(model, at_it["unseen"], x) for x in QUESTIONS},
+        "cut_answer": _masked_accuracies(model, answers["unseen"], "place"),
+        "certainty": {
+            "decided": certainty(model, answers["unseen"]),
+            "undecided": certainty(model, ambiguous),
+        },
+    }
+
+
+def position_accuracies(values: Values) -> list[float]:
+    """Accuracy on the referent's position, by model."""
+    return [float(values[model]["known"]["place"]["unseen"]) for model in MODELS]
+
+
+def attention_accuracies(values: Values) -> list[float]:
+    """`attention_accuracy` by model: at "it", in causal models at the word before the answer."""
+    where = ["at_answer" if "causal" in model else "at_it" for model in MODELS]
+    return [attention_accuracy(*pair)(values) for pair in zip(MODELS, where, strict=True)]
+
+
+def masked_accuracies(values: Values) -> list[float]:
+    """Accuracy at "it" of the model trained to predict there, for each of `MASKED`."""
+    return [float(values["asked at it"]["cut_at_it"]["noun"][name]) for name in MASKED]
+
+
+def attention_accuracy(
+    model: str, where: str = "at_it", split: NounSplit = "unseen"
+) -> Callable[[Values], float]:
+    """Share of sentences in which the chosen head gives the referent the larger weight.
+
+    The head, or mean of a layer's heads, is that of the largest share for noun pairs of training.
     """
-    texts = [one.with_question("place", MASK) for one in about]
-    place = len(texts[0].split()) - 2 - model.config.causal
-    return _reading(model, about, texts, place)
+
+    def share(values: Values) -> float:
+        attention = values[model][where]
+        layer, head = chosen_head(attention)
+        return float(attention[split]["named"][layer][head])
+
+    return share
+
+
+def chosen_head(attention: Values) -> tuple[int, int]:
+    """Layer and column of the largest share for noun pairs of training."""
+    shares = attention["seen"]["named"]
+    places = [(layer, head) for layer, row in enumerate(shares) for head in range(len(row))]
+    return max(places, key=lambda place: shares[place[0]][place[1]])
+
+
+def at_pronoun(model: TextTransformer, items: Sequence[PronounSentence]) -> PronounBatch:
+    """The sentences alone; the query token is "it"."""
+    return _batch(model, items, [item.text for item in items], PRONOUN)
+
+
+def at_answer(model: TextTransformer, items: Sequence[PronounSentence]) -> PronounBatch:
+    """The sentences, each with "first or second ?"; the query token is where the model answers.
+
+    That is the masked answer, and in a causal model the word before it.
+    """
+    texts = [item.with_question("place", MASK) for item in items]
+    position = len(texts[0].split()) - 2 - model.config.causal
+    return _batch(model, items, texts, position)
 
 
 @torch.no_grad()
 def noun_weights(
-    model: TextTransformer, reading: Reading
+    model: TextTransformer, batch: PronounBatch
 ) -> tuple[Float[Tensor, "layers heads sentences"], Float[Tensor, "layers heads sentences"]]:
-    """What the watched word gives to the noun that is meant, and to the other one."""
-    with capture() as seen:
-        model(reading.ids)
-    rows = torch.stack([x.stages(queries=reading.asked).weights[:, :, 0] for x in seen.records])
+    """Weights of the query token on the referent and on the distractor."""
+    with capture() as recording:
+        model(batch.ids)
+    rows = torch.stack(
+        [x.stages(queries=batch.position).weights[:, :, 0] for x in recording.records]
+    )
     rows = rows.permute(0, 2, 1, 3)  # layers, heads, sentences, keys
-    return _at(rows, reading.right), _at(rows, reading.other)
+    sentences = torch.arange(len(batch.ids))
+    return rows[:, :, sentences, batch.referent], rows[:, :, sentences, batch.distractor]
 
 
-def named(
-    right: Float[Tensor, "layers heads sentences"], other: Float[Tensor, "layers heads sentences"]
+def referent_preferred(
+    referent: Float[Tensor, "layers heads sentences"],
+    distractor: Float[Tensor, "layers heads sentences"],
 ) -> Float[Tensor, "layers columns"]:
-    """How often who follows the larger weight comes to the noun that is meant.
+    """Share of sentences in which the referent has the larger weight; equal ones count one half.
 
-    A column for each head, and a last one for the mean of a layer's heads: heads may share the
-    work. Equal weights count one half.
+    A column for each head, and a last one for the mean of a layer's heads.
     """
-    right, other = (torch.cat([x, x.mean(dim=1, keepdim=True)], dim=1) for x in (right, other))
-    return ((right > other).double() + (right == other).double() / 2).mean(dim=2)
+    one, other = (
+        torch.cat([x, x.mean(dim=1, keepdim=True)], dim=1) for x in (referent, distractor)
+    )
+    return ((one > other).double() + (one == other).double() / 2).mean(dim=2)
 
 
 @torch.no_grad()
-def read_rightly(
+def referent_accuracy(
     model: TextTransformer,
-    reading: Reading,
-    asked: Question,
-    cut: Int[Tensor, " sentences"] | None = None,
+    batch: PronounBatch,
+    question: Question,
+    masked: Int[Tensor, " sentences"] | None = None,
 ) -> float:
-    """How often the watched word has more for the noun that is meant than for the other one.
+    """Share of sentences whose referent gets a larger logit than the distractor.
 
-    By noun or by place. With `cut`, in all layers "it" cannot attend to these places; the rest of
-    its weights is made to sum to one again.
+    By noun or by place. With `masked`, "it" cannot attend to these positions in any layer.
     """
-    with nullcontext() if cut is None else intervene(_without(cut)):
-        logits = model(reading.ids)[:, reading.asked]
+    with nullcontext() if masked is None else intervene(without_keys(masked)):
+        logits = model(batch.ids)[:, batch.position]
     words = torch.tensor([model.config.vocabulary.index(word) for word in POSITIONS])
-    pairs = reading.ids[:, [FIRST, SECOND]] if asked == "noun" else words.expand(len(logits), 2)
+    pairs = batch.ids[:, [FIRST, SECOND]] if question == "noun" else words.expand(len(logits), 2)
     first, second = logits.gather(1, pairs).unbind(dim=1)
-    return float(((first > second) == reading.is_first).double().mean())
+    return float(((first > second) == batch.is_first).double().mean())
 
 
 @torch.no_grad()
-def certainty(model: TextTransformer, reading: Reading) -> float:
-    """What the likelier of "first" and "second" has of both: from one half, undecided, to one."""
+def certainty(model: TextTransformer, batch: PronounBatch) -> float:
+    """Mean probability of the likelier of "first" and "second", from one half to one."""
     words = [model.config.vocabulary.index(word) for word in POSITIONS]
-    shares = model(reading.ids)[:, reading.asked, words].softmax(dim=-1)
-    return float(shares.amax(dim=-1).double().mean())
+    probabilities = model(batch.ids)[:, batch.position, words].softmax(dim=-1)
+    return float(probabilities.amax(dim=-1).double().mean())
 
 
 @torch.no_grad()
-def states_at(model: TextTransformer, reading: Reading) -> Float[Tensor, "sentences embed_dim"]:
-    """The watched word's token after the last block."""
-    kept: list[Tensor] = []
-    with model.norm.register_forward_pre_hook(lambda _, x: kept.append(x[0][:, reading.asked])):
-        model(reading.ids)
-    return kept[0].double()
+def final_states(
+    model: TextTransformer, batch: PronounBatch
+) -> Float[Tensor, "sentences embed_dim"]:
+    """The query token after the last block."""
+    states: list[Tensor] = []
+    with model.norm.register_forward_pre_hook(
+        lambda _, inputs: states.append(inputs[0][:, batch.position])
+    ):
+        model(batch.ids)
+    return states[0].double()
 
 
 def probe_accuracy(
-    seen: tuple[Tensor, Bool[Tensor, " n"]], unseen: tuple[Tensor, Bool[Tensor, " m"]]
+    train: tuple[Tensor, Bool[Tensor, " n"]], test: tuple[Tensor, Bool[Tensor, " m"]]
 ) -> float:
-    """How well a straight cut through the tokens of one set tells yes from no in another.
-
-    Ridge regression on ± 1.
-    """
-    (x, yes), (new, expected) = seen, unseen
-    mean, ones = x.mean(dim=0), torch.eye(x.shape[1], dtype=x.dtype)
-    sign = yes.double() * 2 - 1
+    """Accuracy of a linear probe (ridge regression on ± 1)."""
+    (x, labels), (new, expected) = train, test
+    mean, identity = x.mean(dim=0), torch.eye(x.shape[1], dtype=x.dtype)
+    signs = labels.double() * 2 - 1
     centred = x - mean
-    direction = torch.linalg.solve(centred.T @ centred + RIDGE * ones, centred.T @ sign)
-    told = (new - mean) @ direction + sign.mean() > 0
-    return float((told == expected).double().mean())
+    direction = torch.linalg.solve(centred.T @ centred + RIDGE * identity, centred.T @ signs)
+    predicted = (new - mean) @ direction + signs.mean() > 0
+    return float((predicted == expected).double().mean())
 
 
-def _reading(
-    model: TextTransformer, about: Sequence[PronounSentence], texts: Sequence[str], asked: int
-) -> Reading:
-    tokenizer = WordTokenizer(model.config.vocabulary)
-    ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
-    right = [SECOND if one.referent == one.object else FIRST for one in about]
-    places = torch.tensor(right)
-    return Reading(ids=ids, asked=asked, right=places, other=FIRST + SECOND - places)
+def without_keys(masked: Int[Tensor, " sentences"]) -> Callable[[AttentionRecord], Tensor]:
+    """The change by which "it" cannot attend to a position; other weights are renormalised."""
 
-
-def _without(cut: Tensor) -> Callable[[AttentionRecord], Tensor]:
     def change(record: AttentionRecord) -> Tensor:
         weights = record.weights.clone()
-        weights[torch.arange(len(cut)), :, PRONOUN, cut] = 0.0
-        left = weights[:, :, PRONOUN].sum(dim=-1, keepdim=True)
-        weights[:, :, PRONOUN] = weights[:, :, PRONOUN] / left.clamp_min(TINY)
+        weights[torch.arange(len(masked)), :, PRONOUN, masked] = 0.0
+        rest = weights[:, :, PRONOUN].sum(dim=-1, keepdim=True)
+        weights[:, :, PRONOUN] = weights[:, :, PRONOUN] / rest.clamp_min(TINY)
         return record.context_from(weights)
 
     return change
 
 
-def _at(rows: Tensor, places: Tensor) -> Tensor:
-    return rows[:, :, torch.arange(len(places)), places]
-
-
-BATCH, RATE, RATE_ON = 32, 7e-3, 2.5e-3
-
-
-def sentence_models(trial: Trial) -> dict[str, TextTransformer]:
-    """The causal one first; the two of both directions go on from it."""
-    told = trial.settings
-    causal = TextConfig(vocabulary=vocabulary(), causal=True)
-    both = TextConfig(vocabulary=vocabulary())
-    config = TextTrainConfig(
-        model=causal,
-        texts=told["texts"],
-        batch_size=BATCH,
-        epochs=told["epochs"],
-        learning_rate=RATE,
-        seed=trial.seed,
+def _batch(
+    model: TextTransformer,
+    items: Sequence[PronounSentence],
+    texts: Sequence[str],
+    position: int,
+) -> PronounBatch:
+    tokenizer = WordTokenizer(model.config.vocabulary)
+    ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
+    referent = torch.tensor([SECOND if x.referent == x.object else FIRST for x in items])
+    return PronounBatch(
+        ids=ids, position=position, referent=referent, distractor=FIRST + SECOND - referent
     )
-    first = fit_text(config)
-    on = replace(config, model=both, epochs=told["epochs_on"], learning_rate=RATE_ON)
+
+
+def _attention(model: TextTransformer, batch: PronounBatch) -> Values:
+    referent, distractor = noun_weights(model, batch)
     return {
-        "causal": first,
-        "asked at it": fit_text(on, start=first),
-        "asked afterwards": fit_text(replace(on, referent_prob=0.0), start=first),
-        "untrained": _untrained(both, trial.seed),
-        "untrained causal": _untrained(causal, trial.seed),
+        "right": referent.mean(dim=2).tolist(),
+        "other": distractor.mean(dim=2).tolist(),
+        "named": referent_preferred(referent, distractor).tolist(),
     }
 
 
-def _untrained(config: TextConfig, seed: int) -> TextTransformer:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(config).eval()
+def _masked_accuracies(model: TextTransformer, batch: PronounBatch, question: Question) -> Values:
+    masks = (None, batch.distractor, batch.referent)
+    return {
+        name: referent_accuracy(model, batch, question, mask)
+        for name, mask in zip(MASKED, masks, strict=True)
+    }

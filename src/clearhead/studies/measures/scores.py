@@ -1,21 +1,117 @@
-"""The variance of q·k, of queries and keys as a model has them; and what d_k has to do with it."""
+"""The variance of scores q·k: of random components, and of queries and keys of models."""
 
-import math
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, cast
+import statistics
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from clearhead import attention
 from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, Recording
-from clearhead.training.config import TrainConfig
+from clearhead.recording import AttentionRecord, Recording, capture
+from clearhead.studies.measures.classifiers import classifier_of
+from clearhead.studies.table import Trial, Values
+
+HEAD_DIMS = (4, 8, 16, 32, 64, 128, 256, 512)
+SCALES = {"unscaled": 0.0, "1/√d_k": -0.5, "1/d_k": -1.0}
+"""Exponents of d_k"""
+DISTRIBUTIONS = ("normal", "uniform", "signs")
+WIDTH = 64
+"""Of the classifiers; d_k is this over the number of heads"""
+
+
+def variances_of_random_scores(pairs: int, head_dims: Sequence[int], seed: int) -> Values:
+    """Variance of the scaled scores: distribution → scale → one number for each d_k."""
+    generator = torch.Generator().manual_seed(seed)
+    variance: dict[str, dict[str, list[float]]] = {}
+    for distribution in DISTRIBUTIONS:
+        variance[distribution] = {scale: [] for scale in SCALES}
+        for head_dim in head_dims:
+            query, key = (
+                independent_components(distribution, (pairs, 1, head_dim), generator)
+                for _ in range(2)
+            )
+            scores = attention.scores(query, key)
+            for scale, exponent in SCALES.items():
+                scaled = attention.scaled(scores, float(head_dim) ** exponent)
+                variance[distribution][scale].append(float(scaled.double().var(correction=0)))
+    return {"head_dims": list(head_dims), "variance": variance}
+
+
+def independent_components(
+    distribution: str, shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    """Independent numbers with mean 0 and variance 1."""
+    if distribution == "normal":
+        return torch.randn(shape, generator=generator)
+    uniform = torch.rand(shape, generator=generator)
+    if distribution == "uniform":
+        return (uniform - 0.5) * 12**0.5
+    return (uniform < 0.5).float() * 2 - 1
+
+
+def classifier_with_scale(trial: Trial) -> VisionTransformer:
+    """The model of a trial (see `classifier_of`), with d_k and scale as in its settings."""
+    settings = trial.settings
+    config = ViTConfig(
+        embed_dim=WIDTH,
+        depth=2,
+        num_heads=WIDTH // settings.get("head_dim", WIDTH),
+        attention_scale=settings.get("scale", "sqrt"),
+    )
+    return cast("VisionTransformer", classifier_of(trial, config))
+
+
+def variances_in_model(
+    model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
+) -> Values:
+    """`head_variances`, and each head's factor over 1/√d_k."""
+    with torch.no_grad(), capture() as recording:
+        model(images)
+    factors = scale_factors(model)
+    head_dim = model.config.embed_dim // model.config.num_heads
+    return {
+        "head_dim": head_dim,
+        "heads": head_variances(recording, factors),
+        "relative_scale": (factors * head_dim**0.5).flatten().tolist(),
+    }
+
+
+def largest_distance(values: Values) -> float:
+    """From 1, of the variances of scores scaled by 1/√d_k (`variances_of_random_scores`)."""
+    rows = [scales["1/√d_k"] for scales in values["variance"].values()]
+    return float(max(abs(x - 1) for row in rows for x in row))
+
+
+def variance_by_scale(values: Values) -> dict[str, list[float]]:
+    """Variance for each d_k, mean over distributions (`variances_of_random_scores`)."""
+    rows = values["variance"].values()
+    return {scale: torch.tensor([x[scale] for x in rows]).mean(dim=0).tolist() for scale in SCALES}
+
+
+def median_departure(values: Values) -> float:
+    """How many times larger or smaller than d_k the variance of q·k is, in the median head.
+
+    Of standardised components (`variances_in_model`).
+    """
+    return float(statistics.median(max(x, 1 / x) for x in values["heads"]["per_component"]))
+
+
+def prediction_errors_and_range(values: Values) -> list[float]:
+    """Median and largest error of `if_unrelated`; smallest and largest scaled variance."""
+    heads = values["heads"]
+    pairs = zip(heads["unscaled"], heads["if_unrelated"], strict=True)
+    errors = [abs(x / y - 1) for x, y in pairs]
+    return [statistics.median(errors), max(errors), min(heads["scaled"]), max(heads["scaled"])]
+
+
+def range_of_factors(values: Values) -> list[float]:
+    """The smallest and the largest learned factor over 1/√d_k."""
+    return [min(values["relative_scale"]), max(values["relative_scale"])]
 
 
 def score_variance(
@@ -34,8 +130,8 @@ def variance_if_unrelated(
 ) -> Float[Tensor, " heads"]:
     """tr(M_q M_k) - (m_q · m_k)², M and m the second moments and means of queries and keys.
 
-    The variance of q·k if q and k are drawn apart from one another, whatever their components
-    have to do with each other. It is d_k only where both M are the identity and a mean is 0.
+    This is the variance of q·k if q and k are independent of each other, while the components of
+    each may be correlated. It is d_k only where both M are the identity and one mean is 0.
     """
     moments, means = zip(*(_moments(x) for x in (query, key)), strict=True)
     total: Tensor = (moments[0] * moments[1]).sum(dim=(-2, -1))
@@ -57,7 +153,7 @@ def standardised(
 
 
 def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
-    """What each head multiplies its scores with: 1/√d_k, 1, or what it has learned."""
+    """The factor of each head's scores: 1/√d_k, 1, or a learned number."""
     rows = []
     for layer in model.modules():
         if not isinstance(layer, MultiHeadAttention):
@@ -71,59 +167,34 @@ def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
 
 
 def head_variances(
-    seen: Recording, factors: Float[Tensor, "layers heads"]
+    recording: Recording, factors: Float[Tensor, "layers heads"]
 ) -> dict[str, list[float]]:
     """One number for each head of each layer.
 
-    `scaled`: variance of the scores as the softmax gets them; `unscaled`: without the factor;
-    `if_unrelated`: what moments alone predict for it; `per_component`: with every component of q
-    and k standardised, over d_k.
+    `scaled`: variance of the scores at the input of the softmax; `unscaled`: without the factor;
+    `if_unrelated`: predicted for `unscaled` from moments alone; `per_component`: with every
+    component of q and k standardised, over d_k.
     """
-    found: dict[str, list[float]] = {
+    result: dict[str, list[float]] = {
         name: [] for name in ("scaled", "unscaled", "if_unrelated", "per_component")
     }
-    for record, factor in zip(seen.records, factors, strict=True):
+    for record, factor in zip(recording.records, factors, strict=True):
         query, key = _unscaled(record, factor)
         unscaled = score_variance(query, key)
-        even = score_variance(standardised(query), standardised(key)) / query.shape[-1]
-        found["scaled"] += (unscaled * factor**2).tolist()
-        found["unscaled"] += unscaled.tolist()
-        found["if_unrelated"] += variance_if_unrelated(query, key).tolist()
-        found["per_component"] += even.tolist()
-    return found
+        standard = score_variance(standardised(query), standardised(key)) / query.shape[-1]
+        result["scaled"] += (unscaled * factor**2).tolist()
+        result["unscaled"] += unscaled.tolist()
+        result["if_unrelated"] += variance_if_unrelated(query, key).tolist()
+        result["per_component"] += standard.tolist()
+    return result
 
 
 def _unscaled(record: AttentionRecord, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and keys; a learned factor, which is in the query already, is taken out."""
-    still_to_come = torch.as_tensor(record.scale, dtype=torch.float64)
-    already = factor / still_to_come
-    return record.query.double() / already[:, None, None], record.key.double()
+    """Queries and keys; a learned factor, which the recorded query contains, is divided out."""
+    in_query = factor / torch.as_tensor(record.scale, dtype=torch.float64)
+    return record.query.double() / in_query[:, None, None], record.key.double()
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     rows = x.double().transpose(0, 1).flatten(1, 2)
     return rows.transpose(-2, -1) @ rows / rows.shape[1], rows.mean(dim=1)
-
-
-@contextmanager
-def unit_queries_and_keys(config: TrainConfig) -> Iterator[TrainConfig]:
-    """The same training, from first weights with which queries and keys have variance 1.
-
-    That is what the argument for the factor supposes (Vaswani et al. 2017, section 3.2.1); a Vision
-    Transformer's first weights, of deviation 0.02, make queries and keys far smaller. A LayerNorm
-    gives tokens of variance 1, so weights of variance 1/width do it. All other weights are those
-    that the seed of `config` draws.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = VisionTransformer(cast("ViTConfig", config.model))
-    generator = torch.Generator().manual_seed(config.seed)
-    width = model.config.embed_dim
-    with torch.no_grad():
-        for block in model.blocks:
-            weight: nn.Parameter = cast("Any", block).attn.qkv.weight
-            drawn = torch.randn(2 * width, width, generator=generator) / math.sqrt(width)
-            weight[: 2 * width] = drawn
-    with tempfile.TemporaryDirectory(prefix="clearhead-") as folder:
-        model.save_pretrained(folder)
-        yield replace(config, start=folder)

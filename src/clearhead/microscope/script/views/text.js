@@ -32,7 +32,7 @@ const LONG = 16; // letters from which a word gets a title, because it may be cu
 
 /** @param {App} app */
 export function createText(app) {
-  const reader = cachedSentence(app.textModel);
+  const resultOf = cachedSentence(app.textModel);
   const field = createField(app);
   const head = createHeadChoice(app);
   const row = el("div", { class: "words" });
@@ -42,7 +42,7 @@ export function createText(app) {
   const notes = [el("p", { class: "small" }), el("p", { class: "sentence" }), el("p", { class: "small" })];
   const table = el("div", { class: "table-holder", tabindex: 0, role: "region" });
   const matrix = el("div", { class: "words-matrix" });
-  const tabled = withTable(matrix, () => matrixTable(app, reader(app.state.sentence)));
+  const tabled = withTable(matrix, () => matrixTable(app, resultOf(app.state.sentence)));
   const element = el(
     "div",
     { class: "view text" },
@@ -65,7 +65,7 @@ export function createText(app) {
       field.update();
       head.update();
       scale.update();
-      const result = reader(app.state.sentence);
+      const result = resultOf(app.state.sentence);
       setText(notes[0], remark(app, result));
       notes[0].hidden = notes[0].textContent === "";
       setAttribute(element, "data-status", result.status);

@@ -1,0 +1,91 @@
+"""The baselines: a CNN, and the Transformer without attention."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from clearhead.errors import InputError
+from clearhead.models import CNNConfig, ConvNet, ImageModel, MLPConfig, PatchMLP, VisionTransformer
+from clearhead.models.baselines import conv_stage
+
+CONFIG = MLPConfig(
+    image_size=(35, 33), patch_size=(7, 11), in_channels=2, embed_dim=13, depth=3, num_classes=5
+)
+
+
+def model_and_images() -> tuple[PatchMLP, Tensor]:
+    torch.manual_seed(0)
+    return PatchMLP(CONFIG).double(), torch.randn(3, 2, 35, 33, dtype=torch.float64)
+
+
+def test_tokens_of_the_mlp_do_not_depend_on_one_another() -> None:
+    model, images = model_and_images()
+    tokens: list[Tensor] = []
+    model.blocks.register_forward_hook(lambda *call: tokens.append(call[2]))
+    logits = model(images)
+    changed = images.clone()
+    changed[:, :, 14:21, 11:22] += 1  # patch in row 2, column 1: token 7
+    assert not model(changed).isclose(logits).all()
+    same = (tokens[0] == tokens[1]).all(-1)
+    assert same[:, [token for token in range(15) if token != 7]].all()
+    assert not same[:, 7].any()
+
+
+def test_the_mlp_averages_its_tokens() -> None:
+    """norm → mean → head, with a linear head: the effects of two patches add up exactly."""
+    model, images = model_and_images()
+    one, other, both = images.clone(), images.clone(), images.clone()
+    for image in (one, both):
+        image[:, :, :7, :11] += 1
+    for image in (other, both):
+        image[:, :, 28:, 22:] -= 1
+    torch.testing.assert_close(
+        model(both) - model(images), model(one) + model(other) - 2 * model(images)
+    )
+
+
+def test_positions_make_equal_patches_differ() -> None:
+    model, images = model_and_images()
+    swapped = images.roll(11, 3)
+    assert not model(swapped).isclose(model(images)).all()
+    model.pos_embed.data.zero_()
+    torch.testing.assert_close(model(swapped), model(images), atol=1e-12, rtol=0)
+
+
+def test_the_cnn_halves_the_image_between_stages() -> None:
+    model = ConvNet(CNNConfig(image_size=(23, 29), in_channels=2, widths=(3, 5, 7), num_classes=13))
+    sizes: list[tuple[int, ...]] = []
+    for stage in model.stages:
+        stage.register_forward_hook(lambda *call: sizes.append(tuple(call[2].shape)))
+    assert model(torch.randn(3, 2, 23, 29)).shape == (3, 13)
+    assert sizes == [(3, 3, 23, 29), (3, 5, 11, 14), (3, 7, 5, 7)]
+
+
+def test_a_stage_is_two_convolutions_with_batch_norm_and_relu() -> None:
+    stage = conv_stage(2, 3).eval()
+    kinds = [type(layer).__name__ for layer in stage]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU"] * 2
+    assert (stage(torch.randn(2, 2, 5, 7)) >= 0).all()
+
+
+def test_a_shifted_digit_far_from_the_edge_has_the_same_logits() -> None:
+    model = ConvNet(CNNConfig(image_size=52, widths=(3, 5, 7))).double().eval()
+    image = torch.zeros(1, 1, 52, 52, dtype=torch.float64)
+    image[:, :, 20:25, 20:27] = torch.rand(5, 7, dtype=torch.float64)
+    moved = image.roll((4, 8), (2, 3))
+    torch.testing.assert_close(model(moved), model(image), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [PatchMLP, ConvNet])
+def test_a_baseline_has_the_parameters_of_the_vision_transformer_within_one_per_cent(
+    kind: type[PatchMLP | ConvNet],
+) -> None:
+    baseline, vit = (sum(x.numel() for x in m.parameters()) for m in (kind(), VisionTransformer()))
+    assert baseline == pytest.approx(vit, rel=0.01)
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("model", [PatchMLP(), ConvNet()], ids=lambda model: type(model).__name__)
+def test_images_of_another_shape_are_an_error(model: ImageModel) -> None:
+    with pytest.raises(InputError, match=r"^images must be \(batch, 1, 28, 28\), got \(2, 1, 27"):
+        model(torch.zeros(2, 1, 27, 28))

@@ -1,0 +1,203 @@
+"""Patches, positions, block and encoder against their formulas.
+
+That block and encoder compute what timm's do is tested with the whole model, in test_vit.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clearhead.attention import causal_mask
+from clearhead.models.config import ViTConfig
+from clearhead.models.layers import (
+    Block,
+    Encoder,
+    Mlp,
+    PatchEmbed,
+    cut_patches,
+    sincos_grid,
+    sincos_sequence,
+)
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def test_a_block_adds_attention_and_then_mlp_to_its_input() -> None:
+    block, x = Block(15, 5, mlp_ratio=2.2).double(), randn(2, 7, 15)
+    assert block.mlp.fc1.out_features == 33
+    half = x + block.attn(F.layer_norm(x, (15,), eps=1e-6))
+    hidden = F.linear(F.layer_norm(half, (15,), eps=1e-6), block.mlp.fc1.weight, block.mlp.fc1.bias)
+    gelu = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    expected = half + F.linear(gelu, block.mlp.fc2.weight, block.mlp.fc2.bias)
+    torch.testing.assert_close(block(x), expected, atol=1e-12, rtol=0)
+
+
+def test_a_block_passes_its_masks_to_the_attention() -> None:
+    block, x = Block(15, 5).double(), randn(2, 7, 15)
+    causal = block(x, is_causal=True)
+    torch.testing.assert_close(block(x, attn_mask=causal_mask(7, 7)), causal, atol=1e-12, rtol=0)
+    changed = x.clone()
+    changed[:, 4:] *= -1
+    assert block(changed, is_causal=True)[:, :4].equal(causal[:, :4])
+    assert not block(changed)[:, :4].isclose(block(x)[:, :4]).all()
+
+
+def test_a_block_passes_its_scale_to_the_attention() -> None:
+    assert Block(15, 5, scale=0.37).attn.scale == 0.37
+    assert Block(15, 5, scale="learned").attn.learned_scale is not None
+
+
+def test_dropout_of_the_mlp_acts_after_both_layers_and_in_training_alone() -> None:
+    mlp, x = Mlp(15, 7, dropout=0.5).double(), randn(2, 7, 15)
+    torch.manual_seed(0)
+    dropped = mlp(x)
+    assert 0.3 < (dropped == 0).double().mean() < 0.7
+    assert not mlp.eval()(x).eq(0).any()
+    kept = dropped != 0
+    assert not (dropped[kept] / 2).isclose(mlp(x)[kept]).all()  # dropout before fc2 as well
+    assert Block(15, 5, dropout=0.3).attn.dropout == 0.3
+
+
+def make_encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder.from_config(
+        ViTConfig(embed_dim=14, num_heads=7, depth=3, mlp_ratio=2.5)
+    ).double()
+
+
+def test_an_encoder_applies_its_blocks_in_order() -> None:
+    encoder, tokens = make_encoder(), torch.randn(2, 5, 14, dtype=torch.float64)
+    expected = tokens
+    for block in encoder:
+        expected = block(expected)
+    assert torch.equal(encoder(tokens), expected)
+    assert not torch.allclose(expected, tokens)
+
+
+def test_an_encoder_passes_the_mask_to_every_block() -> None:
+    encoder, tokens = make_encoder(), torch.randn(2, 5, 14, dtype=torch.float64)
+    mask = torch.rand(2, 1, 5, 5, generator=torch.Generator().manual_seed(1)) > 0.4
+    expected = tokens
+    for block in encoder:
+        expected = block(expected, attn_mask=mask)
+    assert torch.equal(encoder(tokens, attn_mask=mask), expected)
+    assert not torch.allclose(expected, encoder(tokens))
+
+
+def test_tokens_of_a_causal_encoder_do_not_depend_on_later_ones() -> None:
+    encoder, tokens = make_encoder(), torch.randn(2, 5, 14, dtype=torch.float64)
+    changed = tokens.clone()
+    changed[:, 3:] = 0.0
+    before, after = (encoder(x, is_causal=True) for x in (tokens, changed))
+    torch.testing.assert_close(before[:, :3], after[:, :3], rtol=0, atol=1e-12)
+    assert not torch.allclose(before[:, 3:], after[:, 3:])
+    bidirectional = encoder(changed)
+    assert not torch.allclose(encoder(tokens)[:, :3], bidirectional[:, :3])
+
+
+def test_an_encoder_names_its_weights_like_a_plain_sequence() -> None:
+    plain = nn.Sequential(*(Block(14, 7, mlp_ratio=2.5) for _ in range(3)))
+    assert list(make_encoder().state_dict()) == list(plain.state_dict())
+
+
+def test_an_encoder_passes_its_settings_to_every_block() -> None:
+    encoder = Encoder.from_config(
+        ViTConfig(embed_dim=14, num_heads=7, depth=3, dropout=0.25, attention_scale="learned")
+    )
+    assert len(encoder) == 3
+    for block in encoder:
+        assert isinstance(block, Block)
+        assert block.attn.dropout == block.mlp.dropout.p == 0.25
+        assert block.attn.learned_scale is not None
+
+
+def test_a_slice_of_an_encoder_is_an_encoder() -> None:
+    encoder, tokens = make_encoder(), torch.randn(2, 5, 14, dtype=torch.float64)
+    first, rest = encoder[:1], encoder[1:]
+    assert isinstance(first, Encoder)
+    assert isinstance(rest, Encoder)
+    assert [*first, *rest] == [*encoder]
+    torch.testing.assert_close(rest(first(tokens)), encoder(tokens), rtol=0, atol=0)
+
+
+def test_patches_of_a_small_image_written_out() -> None:
+    image = torch.arange(24.0).reshape(1, 1, 4, 6)
+    assert cut_patches(image, (2, 3)).tolist() == [
+        [
+            [0, 1, 2, 6, 7, 8],
+            [3, 4, 5, 9, 10, 11],
+            [12, 13, 14, 18, 19, 20],
+            [15, 16, 17, 21, 22, 23],
+        ]
+    ]
+
+
+def test_patches_equal_a_loop_over_rows_and_columns() -> None:
+    images = randn(3, 2, 35, 33)
+    found = cut_patches(images, (7, 11))
+    assert found.shape == (3, 15, 2 * 7 * 11)
+    for image in range(3):
+        for row in range(5):
+            for column in range(3):
+                patch = images[
+                    image, :, 7 * row : 7 * row + 7, 11 * column : 11 * column + 11
+                ].flatten()
+                assert found[image, 3 * row + column].equal(patch)
+
+
+def test_the_patch_embedding_equals_its_convolution_in_values_and_gradients() -> None:
+    embed = PatchEmbed((7, 11), 2, 13).double()
+    images = randn(3, 2, 35, 33).requires_grad_()
+    found, expected = embed(images), embed.proj(images).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    inputs = (images, *embed.parameters())
+    assert len(inputs) == 3
+    direction = randn(*found.shape, seed=1)
+    one = torch.autograd.grad((found * direction).sum(), inputs)
+    other = torch.autograd.grad((expected * direction).sum(), inputs)
+    for gradient, same in zip(one, other, strict=True):
+        torch.testing.assert_close(gradient, same, atol=1e-11, rtol=0)
+
+
+def test_an_empty_batch_has_no_patches() -> None:
+    assert PatchEmbed((7, 11), 2, 13)(torch.zeros(0, 2, 35, 33)).shape == (0, 15, 13)
+
+
+def test_grid_positions_are_sines_and_cosines_of_column_and_row() -> None:
+    """Quarters: sin and cos of the column, then sin and cos of the row; w_k = 10000^(-k / 5)."""
+    found = sincos_grid(20, (3, 7))
+    assert found.shape == (1, 21, 20)
+    for row in range(3):
+        for column in range(7):
+            for k in range(5):
+                frequency = 10_000 ** (-k / 5)
+                expected = [
+                    wave(position * frequency)
+                    for position in (column, row)
+                    for wave in (math.sin, math.cos)
+                ]
+                quarters = found[0, 7 * row + column, k::5].double()
+                torch.testing.assert_close(
+                    quarters, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
+                )
+
+
+def test_no_two_grid_positions_are_alike() -> None:
+    positions = sincos_grid(8, (5, 3))[0]
+    distances = torch.cdist(positions, positions) + torch.eye(15)
+    assert distances.min() > 0.1
+
+
+def test_sequence_positions_are_sines_and_then_cosines() -> None:
+    found = sincos_sequence(10, 7)
+    assert found.shape == (1, 7, 10)
+    for position in range(7):
+        for k in range(5):
+            angle = position * 10_000 ** (-k / 5)
+            assert abs(float(found[0, position, k]) - math.sin(angle)) < 1e-6
+            assert abs(float(found[0, position, 5 + k]) - math.cos(angle)) < 1e-6

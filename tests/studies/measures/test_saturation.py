@@ -1,0 +1,68 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clearhead.models.config import ViTConfig
+from clearhead.models.vit import VisionTransformer
+from clearhead.studies.measures.saturation import (
+    jacobian_norm,
+    query_gradient_norm,
+    saturation_in_model,
+    saturation_of_random_scores,
+    zero_gap_density,
+)
+from clearhead.studies.measures.scores import SCALES
+
+
+@given(st.integers(0, 2**32), st.integers(2, 9), st.floats(0.1, 8))
+@settings(deadline=None, max_examples=25)
+def test_the_jacobian_is_that_of_autograd(seed: int, keys: int, size: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(keys, generator=generator, dtype=torch.float64) * size
+    jacobian = torch.autograd.functional.jacobian(lambda x: torch.softmax(x, dim=0), scores)
+    found = jacobian_norm(torch.softmax(scores, dim=0))
+    assert float(found) == pytest.approx(float(jacobian.norm()), abs=1e-7)
+
+
+def test_the_gradient_for_the_query_is_that_of_autograd() -> None:
+    generator = torch.Generator().manual_seed(3)
+    query = torch.randn(5, generator=generator, dtype=torch.float64)
+    key = torch.randn(7, 5, generator=generator, dtype=torch.float64)
+
+    def weights(x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(key @ x * 0.3, dim=0)
+
+    jacobian = torch.autograd.functional.jacobian(weights, query)
+    found = query_gradient_norm(weights(query)[None], key[None], 0.3)
+    assert float(found) == pytest.approx(float(jacobian.norm()))
+
+
+def test_the_density_of_a_zero_gap_is_that_of_random_numbers() -> None:
+    assert zero_gap_density(2) == pytest.approx(1 / math.sqrt(math.pi))
+    x = torch.randn(200_000, 16, generator=torch.Generator().manual_seed(4)).topk(2).values
+    near = ((x[:, 0] - x[:, 1]) < 0.05).double().mean() / 0.05
+    assert zero_gap_density(16) == pytest.approx(float(near), rel=0.08)
+
+
+def test_random_scores_agree_with_theory_where_d_k_is_large() -> None:
+    measured = saturation_of_random_scores(2_000, 16, (256,), seed=5)["measured"]
+    for scale in SCALES:
+        for measure in ("relative_entropy", "largest", "jacobian"):
+            assert measured[scale][measure] == pytest.approx(
+                measured[f"theory {scale}"][measure], abs=0.02
+            )
+    expected = zero_gap_density(16) / math.sqrt(256)
+    assert measured["unscaled"]["jacobian"] == pytest.approx([expected], rel=0.1)
+
+
+def test_attention_of_an_untrained_model_is_almost_uniform() -> None:
+    torch.manual_seed(3)
+    model = VisionTransformer(ViTConfig(depth=2, embed_dim=12, num_heads=3)).eval()
+
+    found = saturation_in_model(model, torch.randn(4, 1, 28, 28))
+
+    assert 0.95 < found["relative_entropy"] <= 1
+    assert 1 / 16 <= found["largest"] < 0.1
