@@ -9,9 +9,12 @@ import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clearhead.errors import ConfigError, did_you_mean
-from clearhead.studies.study import Study
+
+if TYPE_CHECKING:
+    from clearhead.studies.study import Study
 
 OBJECT = "STUDY"
 CLAIMS = "clearhead.studies.claims"
@@ -87,7 +90,7 @@ def find_source(name: str) -> str:
     raise ConfigError(f"unknown study {name!r}{hint} (your own studies are given as MODULE:OBJECT)")
 
 
-def load_study(source: str) -> Study:
+def load_study(source: str) -> "Study":
     """Import a study.
 
     Args:
@@ -99,6 +102,8 @@ def load_study(source: str) -> Study:
     Raises:
         ConfigError: There is no such module, or the object is not a `Study`.
     """
+    from clearhead.studies.study import Study
+
     module_name, _, attribute = source.partition(":")
     attribute = attribute or OBJECT
     here = str(Path.cwd())
