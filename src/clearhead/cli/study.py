@@ -13,7 +13,7 @@ from clearhead.cli.options import AsJson
 INTERRUPTED, FAILED = 130, 1
 
 if TYPE_CHECKING:
-    from clearhead.studies.running.results import Results
+    from clearhead.studies.store import Results
 
 Names = Annotated[
     Positional[tuple[str, ...]],
@@ -136,7 +136,7 @@ def _list(options: List) -> int:
 def _run(options: Run) -> int:
     from clearhead.cli.output import print_remark, usage_error
     from clearhead.studies.registry import ENTRIES, find_source
-    from clearhead.studies.running.run import run_studies
+    from clearhead.studies.runner import run_studies
 
     names = [entry.name for entry in ENTRIES] if options.all else list(options.names)
     if not names:
@@ -166,7 +166,7 @@ def _print_verdicts(results: "Results", wanted: set[str]) -> None:
     """A line a study, and what decided below: names and effects are long."""
     from clearhead.cli.output import print_line
     from clearhead.studies.reporting import words as words
-    from clearhead.studies.running.results import judge
+    from clearhead.studies.store import judge
 
     judged = judge(results)
     shown = [one for one in judged if one.result.source in wanted]
@@ -203,7 +203,7 @@ def _report(options: Report) -> int:
     from clearhead.studies.reporting.data import to_json
     from clearhead.studies.reporting.found import report_studies
     from clearhead.studies.reporting.write import write_study_report
-    from clearhead.studies.running.results import read_results
+    from clearhead.studies.store import read_results
 
     results = read_results(options.results or _default_results())
     report = report_studies(results)
@@ -221,7 +221,7 @@ def _report(options: Report) -> int:
 
 
 def _default_results() -> Path:
-    from clearhead.studies.running.folder import default_folder
+    from clearhead.studies.store import default_folder
 
     full = default_folder("full", 0)
     return full if full.is_dir() else default_folder("quick", 0)

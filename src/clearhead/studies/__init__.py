@@ -4,7 +4,8 @@
 - `_panels`: stock figures
 - `stats`, `verdict`: intervals and tests; the rules from evidence to a verdict
 - `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
-- `registry`: names of the studies; `running/`: every trial measured once, here or on Ray
+- `registry`: names of the studies; `runner`: every trial measured once, here or on Ray; `store`:
+  the folder of results
 - `reporting/`: page, Markdown and data
 """
 

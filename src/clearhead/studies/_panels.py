@@ -2,28 +2,28 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 
-from clearhead.insight.plots import KEY, MUTED, OUTLINE, QUERY, VALUE, new_figure
+from clearhead.insight import plots
 from clearhead.studies.study import Comparison, ComparisonData, Study
 from clearhead.studies.table import Cell, Measure, Table, Trial, Values
 
-COLOURS = (QUERY, KEY, VALUE, OUTLINE, MUTED)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 MARKERS = "o^sv*xD"
 MAX_SLANTED = 8  # words on an x-axis; more are upright
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 5.0, 4.2, 3
 
 
-def draw_panels(study: Study, table: Table) -> Figure:
+def draw_panels(study: Study, table: Table) -> "Figure":
     """The figure of a study: its panels side by side, three to a row."""
     columns = min(len(study.panels), PANELS_PER_ROW)
     rows = -(-len(study.panels) // columns)
-    figure = new_figure(PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
+    figure = plots.new_figure(PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
     places = figure.subplots(rows, columns, squeeze=False).flat
     for axes, panel in zip(places, study.panels, strict=False):
         panel.draw(axes, study, table)
@@ -78,15 +78,20 @@ class _Plot:
         """Of a group; a condition has the same colour in all panels of a study."""
         if self.group == "condition" and key in study.conditions_in_grid:
             place = study.conditions_in_grid.index(key)
-        return COLOURS[place % len(COLOURS)]
+        colours = (plots.QUERY, plots.KEY, plots.VALUE, plots.OUTLINE, plots.MUTED)
+        return colours[place % len(colours)]
 
-    def _finish(self, axes: Axes, num_groups: int) -> None:
+    def _finish(self, axes: "Axes", num_groups: int) -> None:
         for place, (value, label) in enumerate(self.lines.items()):
-            axes.axhline(value, color=MUTED, lw=1, ls=("--", ":", "-.")[place % 3], label=label)
+            axes.axhline(
+                value, color=plots.MUTED, lw=1, ls=("--", ":", "-.")[place % 3], label=label
+            )
         for axis, scale in (("x", self.xscale), ("y", self.yscale)):
             if scale != "linear":
                 getattr(axes, f"set_{axis}scale")("log", base=2 if scale == "log2" else 10)
             if scale == "log":
+                from matplotlib.ticker import LogFormatter
+
                 getattr(axes, f"{axis}axis").set_major_formatter(LogFormatter())
                 getattr(axes, f"{axis}axis").set_minor_formatter(LogFormatter())
         if self.ylim is not None:
@@ -114,7 +119,7 @@ class Points(_Plot):
     x: str = "condition"
     ticks: Mapping[Any, str] = field(default_factory=dict)
 
-    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+    def draw(self, axes: "Axes", study: Study, table: Table) -> None:
         """Draw the panel."""
         rows = self._rows(table)
         groups = rows.groups(self.group) if self.group != self.x else {None: rows}
@@ -137,7 +142,7 @@ class Points(_Plot):
                 [at[x] for x in places],
                 [means[x] for x in places],
                 style,
-                color=OUTLINE if key is None else colour,
+                color=plots.OUTLINE if key is None else colour,
                 ms=14,
                 label=label,
             )
@@ -179,7 +184,7 @@ class Curves(_Plot):
     x: str | Callable[[Values], Sequence[Any]] | tuple[Any, ...] | None = None
     join: bool = True
 
-    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+    def draw(self, axes: "Axes", study: Study, table: Table) -> None:
         """Draw the panel."""
         groups = self._curves(self._rows(table))
         for place, (key, (group, values)) in enumerate(groups.items()):
@@ -227,7 +232,7 @@ class Image:
     title: str
     xlabel: str = "pixels"
 
-    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+    def draw(self, axes: "Axes", study: Study, table: Table) -> None:
         """Draw the panel."""
         pictures = table.rows(self.cell).values(self.cell.measure)
         axes.imshow(np.mean(pictures, axis=0), cmap="cividis", vmin=0)
@@ -241,7 +246,7 @@ class Differences:
 
     unit: str
 
-    def draw(self, axes: Axes, study: Study, table: Table) -> None:
+    def draw(self, axes: "Axes", study: Study, table: Table) -> None:
         """Draw the panel."""
         comparisons = [
             x.evaluate(table)
@@ -251,19 +256,21 @@ class Differences:
         draw_differences(axes, comparisons, self.unit)
 
 
-def draw_differences(axes: Axes, comparisons: Sequence[ComparisonData], unit: str) -> None:
+def draw_differences(axes: "Axes", comparisons: Sequence[ComparisonData], unit: str) -> None:
     """One row for each comparison."""
-    axes.axvline(0.0, color=MUTED, linewidth=0.8)
+    axes.axvline(0.0, color=plots.MUTED, linewidth=0.8)
     for place, comparison in enumerate(comparisons):
         differences = comparison.differences
-        axes.plot(differences, [place] * len(differences), "o", color=QUERY, ms=5, alpha=0.45)
+        axes.plot(differences, [place] * len(differences), "o", color=plots.QUERY, ms=5, alpha=0.45)
         mean = sum(differences) / len(differences)
-        axes.plot([mean, mean], [place - 0.25, place + 0.25], color=OUTLINE, linewidth=2.2)
+        axes.plot([mean, mean], [place - 0.25, place + 0.25], color=plots.OUTLINE, linewidth=2.2)
         bounds = [comparison.margin]
         if comparison.expects == "equal":
             bounds.append(-comparison.margin)
         for bound in bounds:
-            axes.plot([bound, bound], [place - 0.35, place + 0.35], ":", color=OUTLINE, lw=1.2)
+            axes.plot(
+                [bound, bound], [place - 0.35, place + 0.35], ":", color=plots.OUTLINE, lw=1.2
+            )
         axes.text(
             0.02,
             place - 0.38,

@@ -192,3 +192,8 @@ def _has(row: Outcome, measure: Measure) -> bool:
     except (KeyError, IndexError):
         return False
     return True
+
+
+def canonical(data: Any) -> str:
+    """JSON with sorted keys; raises `ValueError` for NaN and infinity, `TypeError` otherwise."""
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)

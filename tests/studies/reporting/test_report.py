@@ -20,8 +20,8 @@ from clearhead.studies.reporting.html import evidence_rows, to_html
 from clearhead.studies.reporting.markdown import to_markdown
 from clearhead.studies.reporting.words import decisive, number, predicted, probability
 from clearhead.studies.reporting.write import write_study_report
-from clearhead.studies.running.results import Judged, read_results
-from clearhead.studies.running.run import run_studies
+from clearhead.studies.runner import run_studies
+from clearhead.studies.store import Judged, read_results
 from clearhead.studies.study import CheckData
 from clearhead.studies.verdict import judge_evidence
 from tests.accessible import violations
@@ -174,7 +174,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing(report: StudyReport) -> None
 def test_texts_are_shown_as_they_are(folder: Path) -> None:
     from dataclasses import replace
 
-    from clearhead.studies.running.results import Results
+    from clearhead.studies.store import Results
 
     results: Results = read_results(folder / "r")
     toy = results.studies[1]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from clearhead.insight.plots import figure_bytes
-from clearhead.studies.running.results import Judged, Results, judge
+from clearhead.studies.store import Judged, Results, judge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from clearhead.studies.reporting import words as words
 from clearhead.studies.reporting.found import Section, StudyReport
 from clearhead.studies.reporting.html import evidence_rows
-from clearhead.studies.running.records import file_name
+from clearhead.studies.store import file_name
 
 SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|[]<>#"})
 

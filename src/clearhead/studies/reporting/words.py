@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from clearhead.studies.running.results import Judged, Results
+from clearhead.studies.store import Judged, Results
 from clearhead.studies.verdict import LEVEL, Finding
 
 DIGITS = 3  # significant
@@ -127,7 +127,6 @@ def methods(results: Results, family: int) -> tuple[tuple[str, str], ...]:
         ("Seeds", f"{seeds}; a trial follows from its condition and its seed alone."),
         ("Versions", versions),
         *(("Run", line) for line in _runs(results.log)),
-        *(("Code", line) for line in _other_code(results)),
     )
 
 
@@ -158,11 +157,3 @@ def _run(one: dict[str, object]) -> str:
         f" with {one.get('workers')} at once ({one.get('engine')}), on {told}, "
         f"{facts.get('system')}"
     )
-
-
-def _other_code(results: Results) -> list[str]:
-    changed = [one.study.name for one in results.studies if not one.same_code]
-    if not changed:
-        return []
-    which = "all studies" if len(changed) == len(results.studies) else ", ".join(changed)
-    return [f"Measured by another state of the code than the one that wrote this report: {which}"]

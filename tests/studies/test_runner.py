@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.studies.running.results import judge, read_results
-from clearhead.studies.running.run import run_studies
+from clearhead.studies.runner import run_studies
+from clearhead.studies.store import judge, read_results
 
 TRIALS = 24
 
 
 def records(folder: Path) -> dict[str, bytes]:
     """Everything in a folder of results but its log."""
-    apart = ("log.jsonl", "printed.txt", ".lock")
+    apart = ("log.jsonl", ".lock")
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -106,21 +106,19 @@ def test_failures_name_study_trial_and_error_and_the_others_go_on(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     results = run_studies(["faulty:STUDY", "toy:STUDY"], workers=2, out="r")
-    told = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
-    assert set(told) == {"raises", "dies", "NaN", "no dict"}
-    assert told["raises"].startswith("study faulty, trial raises-0-")
-    assert told["raises"].endswith("ValueError: two lines")
-    assert told["dies"].endswith("its process was killed by SIGKILL 3 times")
-    assert "ValueError" in told["NaN"]
-    assert told["no dict"].endswith("TypeError: a trial gives a dict of values, got list")
+    failed = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
+    assert set(failed) == {"raises", "dies", "NaN", "no dict"}
+    assert failed["raises"].startswith("study faulty, trial raises-0-")
+    assert failed["raises"].endswith("ValueError: two lines")
+    assert "its process died 3 times" in failed["dies"]
+    assert "ValueError" in failed["NaN"]
+    assert failed["no dict"].endswith("TypeError: a trial returns a dict of values, got list")
     faulty, toy = results.studies
     assert len(faulty.outcomes) == 4
     assert toy.is_complete
     assert begun().count("dies") == 3
-    assert begun().count("dies once") == 2
-    assert begun().count("raises") == 1
-    assert "from below" in Path("r/printed.txt").read_text()
-    assert "from below" not in capfd.readouterr().out
+    assert begun().count("raises") <= 2  # perhaps again, after a worker died
+    assert "{}" not in capfd.readouterr().out
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
     traces = [event["trace"] for event in log if event["event"] == "error"]
     assert any("in run" in trace for trace in traces)
@@ -138,46 +136,40 @@ def test_what_measures_time_runs_alone_after_all_others() -> None:
 @pytest.mark.usefixtures("toys")
 def test_another_first_seed_measures_other_trials_and_needs_another_folder() -> None:
     first = run_studies(["toy:STUDY"], workers=1, out="r")
-    with pytest.raises(ConfigError, match=r"other settings \(first seed 0, not 100\)"):
+    with pytest.raises(ConfigError, match=r"results with first seed 0, not 100"):
         run_studies(["toy:STUDY"], workers=1, out="r", first_seed=100)
     second = run_studies(["toy:STUDY"], workers=1, out="s", first_seed=100)
     seeds = {outcome.trial.seed for outcome in second.studies[0].outcomes}
     assert seeds == set(range(100, 108))
     assert first.studies[0].outcomes[0].values != second.studies[0].outcomes[0].values
-    with pytest.raises(ConfigError, match=r"budget quick, not full"):
+    with pytest.raises(ConfigError, match=r"results with budget quick, not full"):
         run_studies(["toy:STUDY"], workers=1, out="r", budget="full")
 
 
 @pytest.mark.usefixtures("toys")
-def test_results_of_other_versions_are_refused() -> None:
+def test_results_of_another_version_or_commit_give_a_warning(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")
     path = Path("r/settings.json")
     settings = json.loads(path.read_text())
-    settings["versions"]["torch"] = "1.0"
+    settings["versions"] |= {"torch": "1.0", "commit": "abc"}
     path.write_text(json.dumps(settings))
-    with pytest.raises(
-        ConfigError, match=r"torch 1\.0, not .*; choose another folder with --out"
-    ) as caught:
-        run_studies(["toy:STUDY"], workers=1, out="r")
-    assert "\n" not in str(caught.value)
+    next(Path("r/toy").glob("with-*.json")).unlink()
+    capfd.readouterr()
+    assert run_studies(["toy:STUDY"], workers=1, out="r").studies[0].is_complete
+    error = capfd.readouterr().err
+    assert "earlier results in r were measured with torch 1.0, now" in error
+    assert "commit abc, now" in error
 
 
-def test_results_of_other_code_are_refused_until_restart(toys: Path) -> None:
-    from clearhead.studies.running.provenance import code_digest
-
+@pytest.mark.usefixtures("toys")
+def test_restart_measures_everything_again() -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")
     whole = records(Path("r"))
-    module = toys / "toy.py"
-    module.write_text(module.read_text().replace("0.5)", "0.6)"), encoding="utf-8")
-    code_digest.cache_clear()
-    with pytest.raises(ConfigError, match=r"toy in r were measured with other code; --restart"):
-        run_studies(["toy:STUDY"], workers=1, out="r")
-    assert records(Path("r")) == whole
-    assert not read_results("r").studies[0].same_code
     run_studies(["toy:STUDY"], workers=1, out="r", restart=True)
-    assert records(Path("r")).keys() == whole.keys()
-    assert records(Path("r")) != whole
-    code_digest.cache_clear()
+    assert records(Path("r")) == whole
+    assert len(begun()) == 2 * TRIALS
 
 
 @pytest.mark.usefixtures("toys")
@@ -185,7 +177,7 @@ def test_two_runs_at_one_folder_do_not_meet() -> None:
     from filelock import FileLock
 
     Path("r").mkdir()
-    with FileLock("r/.lock"), pytest.raises(ConfigError, match="another run is at r"):
+    with FileLock("r/.lock"), pytest.raises(ConfigError, match="another run uses r"):
         run_studies(["toy:STUDY"], workers=1, out="r")
 
 

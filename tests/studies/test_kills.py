@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from clearhead.studies.running.run import run_studies
-from tests.studies.running.test_run import begun, records
+from clearhead.studies.runner import run_studies
+from tests.studies.test_runner import begun, records
 
 TRIALS = 24
 RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
@@ -47,6 +47,15 @@ def count(out: str) -> int:
 def children(pid: int) -> list[int]:
     told = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(one) for one in told.read_text().split()] if told.exists() else []
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that measure; joblib has another one that frees resources."""
+    return [
+        child
+        for child in children(pid)
+        if b"popen_loky" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def is_running(pid: int) -> bool:
@@ -90,13 +99,13 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
     generator = random.Random(7)
     driver = start("r")
     for stop in (1, 5, 10, 14, 18):
-        until(lambda stop=stop: count("r") >= stop and bool(children(driver.pid)))  # type: ignore[misc]
+        until(lambda stop=stop: count("r") >= stop and bool(workers_of(driver.pid)))  # type: ignore[misc]
         time.sleep(generator.uniform(0, 0.15))
-        os.kill(generator.choice(children(driver.pid)), signal.SIGKILL)
+        os.kill(generator.choice(workers_of(driver.pid)), signal.SIGKILL)
     _, told = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, told
     assert records(Path("r")) == undisturbed
-    assert TRIALS < len(begun()) <= TRIALS + 5
+    assert TRIALS <= len(begun()) <= TRIALS + 2 * 5
 
 
 def test_ctrl_c_says_in_one_line_how_to_go_on(undisturbed: dict[str, bytes]) -> None:

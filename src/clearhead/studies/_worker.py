@@ -1,0 +1,99 @@
+"""One trial in a worker process. Workers import this module, so it imports little."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+from clearhead.studies.registry import load_study
+from clearhead.studies.table import Trial, Values, canonical
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial to measure, and where its study is found."""
+
+    source: str
+    trial: Trial
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The values of a trial, or the reason why there are none."""
+
+    task: Task
+    values: Values | None = None
+    seconds: float = 0.0
+    error: str = ""
+    trace: str = ""
+
+
+def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
+    """Measure one trial in this process: the same values in any process with the same code.
+
+    Args:
+        task: The trial.
+        paths: Folders to add to Python's path, for studies outside the package.
+
+    Returns:
+        Its values, or the error that its code raised.
+    """
+    _exit_with_parent()
+    sys.path.extend(path for path in paths if path not in sys.path)
+    try:
+        study = load_study(task.source)
+        _seed_everything(task.trial.seed)
+        started = time.perf_counter()
+        with redirect_stdout(sys.stderr):
+            values = study.run(task.trial)
+        seconds = time.perf_counter() - started
+        canonical(values)  # raises for NaN and for what is not JSON
+        if not isinstance(values, dict):
+            raise TypeError(f"a trial returns a dict of values, got {type(values).__name__}")
+    except Exception as error:  # noqa: BLE001 - any failure of a study is reported as its own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Measured(task=task, error=reason, trace=traceback.format_exc())
+    return Measured(task=task, values=values, seconds=seconds)
+
+
+def _seed_everything(seed: int) -> None:
+    """One thread, and the global random state of a new process.
+
+    Studies use generators of their own; a library that they call may not.
+    """
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is meant
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+
+
+def _exit_with_parent() -> None:
+    """In a worker process: end with the driver, and leave Ctrl-C to it."""
+    if multiprocessing.parent_process() is None or "clearhead-parent" in {
+        thread.name for thread in threading.enumerate()
+    }:
+        return
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="clearhead-parent", daemon=True).start()

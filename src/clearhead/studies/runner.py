@@ -1,0 +1,337 @@
+"""Running studies: every trial measured once, by joblib on this machine or on a Ray cluster.
+
+`run_studies` measures the trials that a folder does not hold yet and records each in a file of its
+own, so that a run that was stopped or killed continues where it ended. The driver writes the
+records; `measure` runs one trial in a worker process, with one thread and its own random state.
+"""
+
+import os
+import shlex
+import socket
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from clearhead.errors import ConfigError
+from clearhead.studies._worker import Measured, Task, measure
+from clearhead.studies.registry import find_source
+from clearhead.studies.store import (
+    Results,
+    StudyTrials,
+    available_cores,
+    default_folder,
+    log,
+    machine,
+    open_folder,
+    read_outcomes,
+    read_results,
+    study_trials,
+    write_record,
+)
+from clearhead.studies.table import Budget
+
+EngineName = Literal["local", "ray"]
+MAX_ATTEMPTS = 3
+"""How often a trial is started whose process dies; an error of its own code is not retried."""
+
+RAY_BATCH = 4
+"""Trials per worker that are given to Ray at a time."""
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def run_studies(
+    names: Sequence[str],
+    *,
+    budget: Budget = "quick",
+    first_seed: int = 0,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    out: str | Path | None = None,
+    restart: bool = False,
+) -> Results:
+    """Measure every trial of these studies that `out` does not hold, and read the results.
+
+    Args:
+        names: Studies by name or claim, or your own as MODULE:OBJECT.
+        budget: "quick" or "full": the number of seeds and the sizes.
+        first_seed: The first seed.
+        engine: "local": processes of this machine; "ray": the Ray cluster of RAY_ADDRESS, or one
+            started for the run.
+        workers: Trials measured at once; by default the number of cores.
+        out: The folder of results; by default below runs/studies.
+        restart: Whether to discard earlier results of these studies.
+
+    Returns:
+        All results in the folder. A trial that failed is named in `failures`; the others are
+        measured all the same.
+
+    Raises:
+        ConfigError: A study or a setting is unknown, or `out` holds results of another budget or
+            other seeds, or is in use.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    if first_seed < 0:
+        raise ConfigError(f"first_seed must be at least 0, got {first_seed}")
+    studies = _studies(names, budget, first_seed)
+    folder = Path(out) if out is not None else default_folder(budget, first_seed)
+    with open_folder(folder, studies, budget, first_seed, restart=restart) as warnings:
+        failures = _measure_missing(folder, studies, engine, workers or available_cores(), warnings)
+    return replace(read_results(folder), failures=tuple(failures))
+
+
+def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[StudyTrials, ...]:
+    sources = dict.fromkeys(find_source(name) for name in names)
+    studies = tuple(study_trials(source, budget, first_seed) for source in sources)
+    found = [item.study.name for item in studies]
+    for name in found:
+        if found.count(name) > 1:
+            raise ConfigError(f"two of the studies have the name {name!r}; rename one of them")
+    return studies
+
+
+def _measure_missing(
+    folder: Path,
+    studies: Sequence[StudyTrials],
+    engine: EngineName,
+    workers: int,
+    warnings: Sequence[str],
+) -> list[str]:
+    tasks: list[Task] = []
+    lines = list(warnings)
+    for item in studies:
+        outcomes, damaged = read_outcomes(folder, item.trials)
+        recorded = {outcome.trial.name for outcome in outcomes}
+        lines += [f"{line}; it is measured again" for line in damaged]
+        tasks += [
+            Task(item.source, trial, item.study.exclusive)
+            for trial in item.trials
+            if trial.name not in recorded
+        ]
+    failures: list[str] = []
+    total = sum(len(item.trials) for item in studies)
+    started = time.monotonic()
+    with _Progress(tasks, total, workers) as progress:
+        for line in lines:
+            progress.print(line)
+        if not tasks:
+            return failures
+        command = shlex.join(["clearhead", *sys.argv[1:]])
+        log(folder, "begin", command=command, machine=machine(), engine=engine, workers=workers)
+        try:
+            for result in _measured(tasks, engine, workers):
+                failures += _keep(folder, result, progress, time.monotonic() - started)
+        except KeyboardInterrupt:
+            log(folder, "interrupted", elapsed=round(time.monotonic() - started, 3))
+            raise
+    log(folder, "end", elapsed=round(time.monotonic() - started, 3))
+    return failures
+
+
+def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float) -> list[str]:
+    """Record a trial; return its failure as a line, if it failed."""
+    trial = result.task.trial
+    event: dict[str, Any] = {
+        "study": trial.study,
+        "trial": trial.name,
+        "elapsed": round(elapsed, 3),
+    }
+    failures = []
+    if result.values is not None:
+        write_record(folder, trial, result.values)
+        log(folder, "trial", **event, seconds=round(result.seconds, 3))
+    else:
+        failures = [f"study {trial.study}, trial {trial.name}: {result.error}"]
+        log(folder, "error", **event, error=result.error, trace=result.trace)
+        progress.print(failures[0])
+    progress.count(result)
+    return failures
+
+
+def _measured(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Measured]:
+    """All trials, in any order; those that measure time come last, one at a time."""
+    with _ray(workers) if engine == "ray" else _loky():
+        yield from _run([task for task in tasks if not task.exclusive], engine, workers)
+        yield from _run([task for task in tasks if task.exclusive], engine, 1)
+
+
+def _run(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Measured]:
+    """Trials in parallel. If a worker process dies, the trials that may have run run again alone.
+
+    Trials are dispatched in order and a limited number at a time, so those that may have been
+    running are the first ones without a result.
+    """
+    in_flight = workers * (RAY_BATCH if engine == "ray" else 1)
+    pending = {f"{task.trial.study}/{task.trial.name}": task for task in tasks}
+    while pending:
+        try:
+            for result in _parallel(list(pending.values()), engine, workers, in_flight):
+                del pending[f"{result.task.trial.study}/{result.task.trial.name}"]
+                yield result
+        except _worker_errors():
+            suspects = list(pending)[:in_flight]
+        else:
+            return
+        for name in suspects:
+            yield _run_alone(pending.pop(name), engine)
+
+
+def _run_alone(task: Task, engine: EngineName) -> Measured:
+    reason = ""
+    for _ in range(MAX_ATTEMPTS - 1):
+        try:
+            return next(_parallel([task], engine, 1, 1))
+        except _worker_errors() as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+    return Measured(task=task, error=f"its process died {MAX_ATTEMPTS} times: {reason}")
+
+
+def _parallel(
+    tasks: Sequence[Task], engine: EngineName, workers: int, in_flight: int
+) -> Iterator[Measured]:
+    paths = [str(Path(place or ".").absolute()) for place in sys.path]
+    calls = [delayed(measure)(task, paths) for task in tasks]
+    jobs = max(workers, 2)  # with one job, joblib would run the trial in this process
+    if engine == "ray":  # this backend returns lists only
+        for start in range(0, len(calls), in_flight):
+            yield from Parallel(n_jobs=jobs, batch_size=1)(calls[start : start + in_flight])
+    else:
+        yield from Parallel(
+            n_jobs=jobs, batch_size=1, pre_dispatch=in_flight, return_as="generator_unordered"
+        )(calls)
+
+
+def _worker_errors() -> tuple[type[BaseException], ...]:
+    """What joblib raises if a worker process dies."""
+    if "ray" in sys.modules:
+        import ray
+
+        return TerminatedWorkerError, ray.exceptions.RayError
+    return (TerminatedWorkerError,)
+
+
+@contextmanager
+def _loky() -> Iterator[None]:
+    """Worker processes of this machine with one thread each, ended with the run."""
+    with parallel_config("loky", inner_max_num_threads=1):
+        try:
+            yield
+        finally:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _ray(workers: int) -> Iterator[None]:
+    """The cluster of RAY_ADDRESS or a running one; else one started for the run."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError as error:
+        raise ConfigError("Ray is not installed; install the extra `ray`") from error
+    address = os.environ.get("RAY_ADDRESS", "")
+    _check_reachable(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError:
+        if address:
+            raise ConfigError(f"the Ray cluster at RAY_ADDRESS={address} refuses access") from None
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+    register_ray()
+    try:
+        with parallel_config("ray"):
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `ConfigError` if nothing listens at HOST:PORT; Ray would try for ten minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster can be reached at RAY_ADDRESS={address} "
+            f"({error.strerror or error}); start it, or unset RAY_ADDRESS"
+        ) from error
+
+
+class _Progress:
+    """One live line on a terminal, plain lines elsewhere; a context manager.
+
+    The time left follows from the mean time of the same study's trials so far, or of all trials.
+    """
+
+    def __init__(self, tasks: Sequence[Task], total: int, workers: int) -> None:
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._workers = workers
+        self._total, self._done = total, total - len(tasks)
+        self._left: dict[str, int] = defaultdict(int)
+        self._exclusive = {task.trial.study for task in tasks if task.exclusive}
+        for task in tasks:
+            self._left[task.trial.study] += 1
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._printed_at = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            refresh_per_second=2,  # drawing takes time from studies that measure time
+            disable=not self._console.is_terminal or not tasks,
+        )
+        self._task = self._bar.add_task("starting", total=total, completed=self._done, left="")
+
+    def __enter__(self) -> "_Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def print(self, text: str) -> None:
+        self._console.print(f"clearhead: {text}", soft_wrap=True, markup=False)
+
+    def count(self, result: Measured) -> None:
+        """After a trial, measured or failed."""
+        study = result.task.trial.study
+        self._done += 1
+        self._left[study] -= 1
+        if result.values is not None:
+            self._seconds[study].append(result.seconds)
+        minutes, seconds = divmod(round(self._seconds_left()), 60)
+        left = f"{minutes}:{seconds:02} left"
+        self._bar.update(self._task, completed=self._done, description=study, left=left)
+        now = time.monotonic()
+        due = not self._left[study] or now - self._printed_at > SECONDS_BETWEEN_LINES
+        if self._bar.disable and due:
+            self._printed_at = now
+            self._console.print(f"trial {self._done}/{self._total}  {study}  {left}", markup=False)
+
+    def _seconds_left(self) -> float:
+        every = [value for values in self._seconds.values() for value in values]
+        mean = sum(every) / len(every) if every else 0.0
+        total = 0.0
+        for study, left in self._left.items():
+            own = self._seconds[study]
+            share = 1 if study in self._exclusive else self._workers
+            total += left * (sum(own) / len(own) if own else mean) / share
+        return total

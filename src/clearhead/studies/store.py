@@ -1,0 +1,435 @@
+"""A folder of results: one JSON file a trial, read back and judged.
+
+```
+settings.json        budget, first seed, versions and commit of the first run
+STUDY/study.json     the claim, and where the study is found
+STUDY/TRIAL.json     the values of one trial, with a checksum
+log.jsonl            what was run when, on which machine, the seconds of each trial, failures
+```
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from clearhead._atomic import remove_temporaries, sha256, write_atomic
+from clearhead.errors import ConfigError, CorruptDataError, StorageError
+from clearhead.studies.registry import load_study
+from clearhead.studies.study import EvidenceData, Study
+from clearhead.studies.table import Budget, Outcome, Trial, Values, canonical
+from clearhead.studies.verdict import Verdict, judge_evidence
+
+LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
+MAX_NAME = 120
+
+
+@dataclass(frozen=True)
+class StudyTrials:
+    """A study, where it was found, and its trials for a budget and seeds."""
+
+    source: str
+    study: Study
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """A study, its trials, and the outcomes that are recorded.
+
+    Attributes:
+        source: MODULE:OBJECT of the study.
+        study: The study.
+        trials: Every trial.
+        outcomes: In the order of the trials, without those that are missing.
+        damaged: A line for each record that was left out because it is damaged.
+    """
+
+    source: str
+    study: Study
+    trials: tuple[Trial, ...]
+    outcomes: tuple[Outcome, ...]
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial has its outcome."""
+        return len(self.outcomes) == len(self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything in a folder of results.
+
+    Attributes:
+        folder: The folder.
+        budget: "quick" or "full".
+        first_seed: The first seed.
+        versions: Of Python, the libraries and the commit, at the first run.
+        studies: By the number of their claim.
+        log: The events of the runs.
+        failures: One line for each trial that failed in the run that returned these results.
+    """
+
+    folder: Path
+    budget: Budget
+    first_seed: int
+    versions: dict[str, str]
+    studies: tuple[StudyResult, ...]
+    log: tuple[dict[str, Any], ...]
+    failures: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r}, budget={self.budget!r}, {len(self.studies)} studies)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The result of a study with its evidence and verdict, or the reason why it has none."""
+
+    result: StudyResult
+    evidence: tuple[EvidenceData, ...] = ()
+    verdict: Verdict | None = None
+    unjudged: str = ""
+
+
+def default_folder(budget: Budget, first_seed: int) -> Path:
+    """The folder of results by default: runs/studies/quick, …/full, …/full-from-seed-100."""
+    return Path("runs/studies") / (f"{budget}-from-seed-{first_seed}" if first_seed else budget)
+
+
+def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
+    """A study with its trials, each once.
+
+    Raises:
+        ConfigError: The study has no seeds for this budget, no trials, or another study's.
+    """
+    study = load_study(source)
+    if budget not in study.seeds:
+        raise ConfigError(
+            f"study {study.name} has no seeds for the budget {budget!r}; it has "
+            f"{', '.join(study.seeds)}"
+        )
+    seeds = range(first_seed, first_seed + study.seeds[budget])
+    trials = {trial.name: trial for trial in study.trials(budget, seeds)}
+    others = sorted({trial.study for trial in trials.values()} - {study.name})
+    if others or not trials:
+        got = f"trials of {others}" if others else "no trials"
+        raise ConfigError(f"study {study.name} has {got}; a study needs trials of its own")
+    return StudyTrials(source, study, tuple(trials.values()))
+
+
+@contextmanager
+def open_folder(
+    folder: Path, studies: Sequence[StudyTrials], budget: Budget, first_seed: int, *, restart: bool
+) -> Iterator[list[str]]:
+    """Lock a folder for measuring these studies.
+
+    Args:
+        folder: The folder, made if it does not exist.
+        studies: The studies.
+        budget: Their budget.
+        first_seed: Their first seed.
+        restart: Whether to remove their earlier results.
+
+    Yields:
+        Warnings: what differs between the code that measured earlier results and this one.
+
+    Raises:
+        ConfigError: The folder is in use, or has results of another budget or first seed.
+        StorageError: The folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"another run uses {folder}; wait for it, or choose another folder with --out"
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
+    try:
+        for item in studies if restart else ():
+            shutil.rmtree(folder / file_name(item.study.name), ignore_errors=True)
+        for place in (folder, *(path.parent for path in folder.glob("*/study.json"))):
+            remove_temporaries(place)
+        warnings = _claim_folder(folder, {"budget": budget, "first_seed": first_seed})
+        for item in studies:
+            study = {"name": item.study.name, "claim": item.study.claim, "source": item.source}
+            _write_json(folder / file_name(item.study.name) / "study.json", study)
+        yield warnings
+    finally:
+        lock.release()
+
+
+def _claim_folder(folder: Path, settings: dict[str, Any]) -> list[str]:
+    old = _read_json(folder / "settings.json")
+    if old is None or not any(folder.glob("*/study.json")):
+        _write_json(folder / "settings.json", settings | {"versions": versions()})
+        return []
+    differing = [
+        f"{name.replace('_', ' ')} {old[name]}, not {value}"
+        for name, value in settings.items()
+        if old[name] != value
+    ]
+    if differing:
+        raise ConfigError(
+            f"{folder} has results with {'; '.join(differing)}; choose another folder with --out"
+        )
+    now, before = versions(), old["versions"]
+    changed = [
+        f"{name} {before.get(name, 'unknown')}, now {value}"
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+    if not changed:
+        return []
+    return [f"earlier results in {folder} were measured with {'; '.join(changed)}"]
+
+
+def read_results(folder: str | Path) -> Results:
+    """Read a folder that `run_studies` wrote. Damaged records are left out and named.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its results.
+
+    Raises:
+        ConfigError: It is not a folder of results.
+    """
+    folder = Path(folder)
+    settings = _read_json(folder / "settings.json")
+    if settings is None:
+        raise ConfigError(
+            f"there are no results in {folder}; `clearhead study run` makes them, --results names "
+            "their folder"
+        )
+    found = [_read_json(path) or {} for path in folder.glob("*/study.json")]
+    studies = []
+    for item in sorted(found, key=lambda study: (_claim_number(study["claim"]), study["name"])):
+        planned = study_trials(item["source"], settings["budget"], settings["first_seed"])
+        outcomes, damaged = read_outcomes(folder, planned.trials)
+        studies.append(
+            StudyResult(
+                source=planned.source,
+                study=planned.study,
+                trials=planned.trials,
+                outcomes=outcomes,
+                damaged=damaged,
+            )
+        )
+    return Results(
+        folder=folder,
+        budget=settings["budget"],
+        first_seed=settings["first_seed"],
+        versions=settings["versions"],
+        studies=tuple(studies),
+        log=tuple(read_log(folder)),
+    )
+
+
+def judge(results: Results) -> tuple[Judged, ...]:
+    """The verdict of every study; p values are adjusted over all complete studies.
+
+    A study that is not complete, or whose evidence cannot be computed, has no verdict.
+    """
+    judged = [_evaluate(result) for result in results.studies]
+    evidence = {item.result.study.name: item.evidence for item in judged if not item.unjudged}
+    verdicts = judge_evidence(evidence)
+    return tuple(
+        Judged(
+            result=item.result,
+            evidence=item.evidence,
+            verdict=verdicts.get(item.result.study.name),
+            unjudged=item.unjudged,
+        )
+        for item in judged
+    )
+
+
+def _evaluate(result: StudyResult) -> Judged:
+    if not result.is_complete:
+        count, total = len(result.outcomes), len(result.trials)
+        return Judged(result=result, unjudged=f"unfinished: {count} of {total} trials are measured")
+    try:
+        return Judged(result=result, evidence=result.study.evaluate(result.outcomes))
+    except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
+        reason = f"{type(error).__name__}: {error}"
+        return Judged(result=result, unjudged=f"its evidence cannot be computed ({reason})")
+
+
+def read_outcomes(
+    folder: Path, trials: Sequence[Trial]
+) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
+    """The recorded outcomes of these trials, and a line for each damaged record."""
+    outcomes, damaged = [], []
+    for trial in trials:
+        try:
+            values = read_record(folder, trial)
+        except CorruptDataError as error:
+            damaged.append(str(error))
+            continue
+        if values is not None:
+            outcomes.append(Outcome(trial=trial, values=values))
+    return tuple(outcomes), tuple(damaged)
+
+
+def record_path(folder: Path, trial: Trial) -> Path:
+    """STUDY/TRIAL.json."""
+    return folder / file_name(trial.study) / f"{file_name(trial.name)}.json"
+
+
+def file_name(name: str) -> str:
+    """`name` as a file name: other characters become "_"; the hash at its end stays."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-MAX_NAME:].lstrip(".") or "_"
+
+
+def write_record(folder: Path, trial: Trial, values: Values) -> None:
+    """Write the values of a trial; raises `StorageError` and leaves no file if it cannot."""
+    write_atomic(record_path(folder, trial), _encode(trial, values))
+
+
+def read_record(folder: Path, trial: Trial) -> Values | None:
+    """The values of a trial; None if it has not been measured.
+
+    Raises:
+        CorruptDataError: The file is not, to the last byte, what was written for this trial.
+    """
+    path = record_path(folder, trial)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        values = json.loads(content)["record"]["values"]
+        intact = isinstance(values, dict) and content == _encode(trial, values)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        intact = False
+    if not intact:
+        raise CorruptDataError(f"{path} is damaged, or of another trial; its checksum is not right")
+    return dict(values)
+
+
+def _encode(trial: Trial, values: Values) -> bytes:
+    record = canonical(
+        {
+            "study": trial.study,
+            "condition": trial.condition,
+            "seed": trial.seed,
+            "settings": dict(trial.settings),
+            "values": values,
+        }
+    )
+    return f'{{"record": {record}, "sha256": "{sha256(record.encode())}"}}\n'.encode()
+
+
+def log(folder: Path, event: str, **facts: Any) -> None:
+    """Add a line to the log, after a partial line that a kill may have left."""
+    path = folder / "log.jsonl"
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
+    with path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else f"\n{line}"
+        file.write(line.encode())
+
+
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every complete line of the log."""
+    path = folder / "log.jsonl"
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event:
+            yield event
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on, and the commit, if known."""
+    found = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    package = str(resources.files("clearhead"))
+    git = shutil.which("git")
+    if git is not None:
+        described = subprocess.run(  # noqa: S603 - fixed arguments
+            [git, "-C", package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if described.returncode == 0:
+            found["commit"] = described.stdout.strip()
+    return found
+
+
+def machine() -> dict[str, str | int]:
+    """What times depend on: processor, cores, memory, system."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = re.search(r"^model name\s*:\s*(.*)$", cpuinfo.read_text(errors="replace"), re.M)
+        processor = names[1] if names else processor
+    memory = 0
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": processor,
+        "cores": available_cores(),
+        "memory_gib": round(memory / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CorruptDataError(
+            f"{path} is damaged ({error}); restore it or choose another folder with --out"
+        ) from error
+    if not isinstance(content, dict):
+        raise CorruptDataError(
+            f"{path} is damaged (no JSON object); restore it or choose another folder with --out"
+        )
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    encoded = (canonical(content) + "\n").encode()
+    if not path.exists() or path.read_bytes() != encoded:
+        write_atomic(path, encoded)
+
+
+def _claim_number(claim: str) -> tuple[int, str]:
+    digits = "".join(sign for sign in claim if sign.isdigit())
+    return (int(digits) if digits else 10**6, claim)
