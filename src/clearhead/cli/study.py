@@ -1,5 +1,6 @@
-"""`clearhead study`: the claims people make about attention, tested."""
+"""`clearhead study`: claims about attention, tested."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,88 +11,123 @@ from tyro.conf import Positional, arg
 
 from clearhead.cli.options import AsJson
 
-INTERRUPTED, FAILED = 130, 1
-
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
 
+NAMES_HELP = 'studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT'
+BUDGET_HELP = "quick: few seeds, about 10 minutes for all on two cores; full: about an hour"
+ENGINE_HELP = "processes on this machine, or Ray: RAY_ADDRESS, a running cluster, or a new one"
+WORKERS_HELP = "trials at a time (default: one per core)"
+OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
+RESULTS_HELP = (
+    "folder of the results, or published trials in a .json or .json.gz file (default: "
+    "runs/studies/full if it exists, else …/quick)"
+)
+MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
+
 Names = Annotated[
     Positional[tuple[str, ...]],
-    arg(
-        metavar="NAME [NAME ...]",
-        help='studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT',
-        help_behavior_hint="",
-    ),
+    arg(metavar="NAME [NAME ...]", help=NAMES_HELP, help_behavior_hint=""),
 ]
-Folder = Annotated[
-    Path | None,
-    arg(
-        metavar="FOLDER",
-        help="where results are kept, and found again",
-        help_behavior_hint="(default: runs/studies/BUDGET, …/BUDGET-from-seed-N)",
-    ),
-]
+Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")]
+Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP, help_behavior_hint="")]
+Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP, help_behavior_hint="")]
+Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP, help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
 class List:
-    """Name the studies and the claims they test."""
+    """List the studies and the claims that they test."""
 
     json: AsJson = False
+
+    def run(self) -> int:
+        """Print one line for each study."""
+        from clearhead.cli.output import print_json, print_line
+        from clearhead.studies.registry import ENTRIES
+
+        if self.json:
+            keys = ("name", "claim", "statement")
+            print_json([{key: getattr(entry, key) for key in keys} for entry in ENTRIES])
+            return 0
+        width = max(len(entry.name) for entry in ENTRIES)
+        for entry in ENTRIES:
+            print_line(f"{entry.claim:<4} {entry.name:<{width}}  {entry.statement}")
+        return 0
 
 
 @dataclass(frozen=True)
 class Run:
-    """Measure what has not been measured yet, and say what comes out.
+    """Measure the missing trials and print the verdicts.
 
-    Stopped with Ctrl-C or killed, the same command goes on.
+    After Ctrl-C or a kill, the same command continues.
     """
 
     names: Names = ()
-    all: Annotated[bool, arg(help="every study", help_behavior_hint="")] = False
-    budget: Annotated[
-        Literal["quick", "full"],
-        arg(help="quick: few seeds, about 10 minutes for all on two cores; full: about an hour"),
-    ] = "quick"
-    first_seed: Annotated[int, arg(metavar="N", help="another one measures everything anew")] = 0
-    engine: Annotated[
-        Literal["local", "ray"],
-        arg(help="processes here, or a Ray cluster (RAY_ADDRESS, a running one, or one made here)"),
-    ] = "local"
-    workers: Annotated[
-        int | None,
-        arg(metavar="N", help="trials at once", help_behavior_hint="(default: one a core)"),
-    ] = None
+    all: Annotated[bool, arg(help="all studies", help_behavior_hint="")] = False
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "quick"
+    first_seed: Annotated[int, arg(metavar="N", help="the first seed")] = 0
+    engine: Annotated[Literal["local", "ray"], arg(help=ENGINE_HELP)] = "local"
+    workers: Workers = None
     out: Folder = None
-    restart: Annotated[bool, arg(help="measure the named studies again", help_behavior_hint="")] = (
-        False
-    )
+    restart: Annotated[bool, arg(help="discard earlier results", help_behavior_hint="")] = False
+
+    def run(self) -> int:
+        """Measure, print verdicts; the exit code is 1 if a trial failed."""
+        from clearhead.cli.output import print_remark, usage_error
+        from clearhead.studies.registry import ENTRIES, find_source
+        from clearhead.studies.runner import run_studies
+
+        names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
+        if not names:
+            return usage_error("studies by name (`clearhead study list`) or --all", "study run")
+        try:
+            results = run_studies(
+                names,
+                budget=self.budget,
+                first_seed=self.first_seed,
+                engine=self.engine,
+                workers=self.workers,
+                out=self.out,
+                restart=self.restart,
+            )
+        except KeyboardInterrupt:
+            command = shlex.join(["clearhead", *sys.argv[1:]])
+            print_remark(f"stopped; the measured trials are stored; continue with: {command}")
+            raise
+        _print_verdicts(results, {find_source(name) for name in names})
+        return int(bool(results.failures))
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write what was found as one HTML page, with figures, methods and raw data."""
+    """Write an HTML page with verdicts, figures, methods and raw data."""
 
-    results: Annotated[
-        Path | None,
-        arg(
-            metavar="FOLDER",
-            help="of the results",
-            help_behavior_hint="(default: runs/studies/full where it is, or else …/quick)",
-        ),
-    ] = None
+    results: Source = None
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="the page")] = Path("report.html")
-    markdown: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE",
-            help="the same as Markdown, with its figures in a folder of this name",
-            help_behavior_hint="",
-        ),
-    ] = None
-    json: Annotated[
-        bool, arg(help="print everything as JSON too, raw values included", help_behavior_hint="")
-    ] = False
+    markdown: Markdown = None
+    json: Annotated[bool, arg(help="print everything as JSON", help_behavior_hint="")] = False
+
+    def run(self) -> int:
+        """Write the report and print the paths, or the data."""
+        from clearhead.cli.output import print_json, print_line, print_remark
+        from clearhead.studies.report import read_published, report_studies, write_study_report
+        from clearhead.studies.store import default_folder, read_results
+
+        full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
+        path = self.results or (full if full.is_dir() else quick)
+        report = report_studies(read_published(path) if path.is_file() else read_results(path))
+        for section in report.sections:
+            for problem in (section.judged.unjudged, *section.problems):
+                if problem:
+                    print_remark(f"study {section.study.name}: {problem}")
+        written = write_study_report(report, self.out, markdown=self.markdown)
+        if self.json:
+            print_json(report.to_dict())
+        else:
+            for file in written:
+                print_line(f"wrote {file}")
+        return 0
 
 
 Command = Annotated[
@@ -105,123 +141,30 @@ Command = Annotated[
 def study(command: Command) -> int:
     """Test claims about attention: each is supported, contradicted, mixed or undecided.
 
-    `clearhead study COMMAND --help` shows a command's options.
+    `clearhead study COMMAND --help` shows the options of a command.
     """
-    match command:
-        case List():
-            return _list(command)
-        case Run():
-            return _run(command)
-        case Report():
-            return _report(command)
+    return command.run()
 
 
-def _list(options: List) -> int:
-    from clearhead.cli.output import print_json, print_line
-    from clearhead.studies.registry import ENTRIES
-
-    if options.json:
-        rows = [
-            {"name": entry.name, "claim": entry.claim, "statement": entry.statement}
-            for entry in ENTRIES
-        ]
-        print_json(rows)
-        return 0
-    width = max((len(entry.name) for entry in ENTRIES), default=0)
-    for entry in ENTRIES:
-        print_line(f"{entry.claim:<4} {entry.name:<{width}}  {entry.statement}")
-    return 0
-
-
-def _run(options: Run) -> int:
-    from clearhead.cli.output import print_remark, usage_error
-    from clearhead.studies.registry import ENTRIES, find_source
-    from clearhead.studies.runner import run_studies
-
-    names = [entry.name for entry in ENTRIES] if options.all else list(options.names)
-    if not names:
-        return usage_error("studies by name (`clearhead study list`) or --all", "study run")
-    wanted = {find_source(name) for name in names}
-    try:
-        results = run_studies(
-            names,
-            budget=options.budget,
-            first_seed=options.first_seed,
-            engine=options.engine,
-            workers=options.workers,
-            out=options.out,
-            restart=options.restart,
-        )
-    except KeyboardInterrupt:
-        import shlex
-
-        again = shlex.join(["clearhead", *sys.argv[1:]])
-        print_remark(f"stopped; what is measured is kept; go on with: {again}")
-        return INTERRUPTED
-    _print_verdicts(results, wanted)
-    return FAILED if results.failures else 0
-
-
-def _print_verdicts(results: "Results", wanted: set[str]) -> None:
-    """A line a study, and what decided below: names and effects are long."""
+def _print_verdicts(results: "Results", sources: set[str]) -> None:
+    """Two lines for each of these studies: the verdict, and the decisive result."""
     from clearhead.cli.output import print_line
-    from clearhead.studies.reporting import words as words
+    from clearhead.studies.report import Section
     from clearhead.studies.store import judge
 
     judged = judge(results)
-    shown = [one for one in judged if one.result.source in wanted]
-    heading = f"Verdicts, budget {results.budget}"
-    if results.budget == "quick":
-        heading += ": few seeds, for a first look"
-    print_line(heading)
-    width = max((len(one.result.study.name) for one in shown), default=0)
-    for one in shown:
-        study = one.result.study
-        print_line(f"  {study.claim:<4} {study.name:<{width}}  {words.answer(one)}")
-        if words.decisive(one):
-            print_line(f"       {words.decisive(one)}")
-    family = next((one.verdict.family for one in judged if one.verdict), 0)
+    sections = [Section(judged=x) for x in judged if x.result.source in sources]
+    few = ": few seeds, for a first look" if results.budget == "quick" else ""
+    print_line(f"Verdicts, budget {results.budget}{few}")
+    width = max(len(section.study.name) for section in sections)
+    for section in sections:
+        print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.verdict}")
+        if section.decisive:
+            print_line(f"       {section.decisive}")
+    family = next((x.verdict.family for x in judged if x.verdict), 0)
     if family:
         print_line(
-            f"p values are adjusted (Holm) over all comparisons in {results.folder}: {family}"
+            f"p values are adjusted (Holm) over all {family} comparisons in {results.folder}"
         )
-    print_line(f"`{_report_command(results.folder)}` shows the evidence")
-
-
-def _report_command(folder: Path) -> str:
-    """The command that reads this folder; it need not be named where it is the default."""
-    import shlex
-
-    command = ["clearhead", "study", "report"]
-    return shlex.join(
-        command if folder == _default_results() else [*command, "--results", str(folder)]
-    )
-
-
-def _report(options: Report) -> int:
-    from clearhead.cli.output import print_line, print_remark
-    from clearhead.studies.reporting.data import to_json
-    from clearhead.studies.reporting.found import report_studies
-    from clearhead.studies.reporting.write import write_study_report
-    from clearhead.studies.store import read_results
-
-    results = read_results(options.results or _default_results())
-    report = report_studies(results)
-    for section in report.sections:
-        for told in (section.judged.unjudged, *section.problems):
-            if told:
-                print_remark(f"study {section.name}: {told}")
-    written = write_study_report(report, options.out, markdown=options.markdown)
-    if options.json:
-        print_line(to_json(report).rstrip())
-    else:
-        for path in written:
-            print_line(f"wrote {path}")
-    return 0
-
-
-def _default_results() -> Path:
-    from clearhead.studies.store import default_folder
-
-    full = default_folder("full", 0)
-    return full if full.is_dir() else default_folder("quick", 0)
+    command = shlex.join(["clearhead", "study", "report", "--results", str(results.folder)])
+    print_line(f"`{command}` shows the evidence")

@@ -6,7 +6,7 @@
 - `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
 - `registry`: names of the studies; `runner`: every trial measured once, here or on Ray; `store`:
   the folder of results
-- `reporting/`: page, Markdown and data
+- `report`: verdicts, figures and raw data as HTML, Markdown, JSON and CSV
 """
 
 import lazy_loader

@@ -2,9 +2,10 @@ from ._panels import Curves as Curves
 from ._panels import Differences as Differences
 from ._panels import Image as Image
 from ._panels import Points as Points
-from .reporting.found import StudyReport as StudyReport
-from .reporting.found import report_studies as report_studies
-from .reporting.write import write_study_report as write_study_report
+from .report import StudyReport as StudyReport
+from .report import read_published as read_published
+from .report import report_studies as report_studies
+from .report import write_study_report as write_study_report
 from .runner import run_studies as run_studies
 from .store import Judged as Judged
 from .store import Results as Results

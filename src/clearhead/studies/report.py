@@ -1,0 +1,363 @@
+"""Reports on studies: verdicts, evidence, figures and raw data; as HTML, Markdown, JSON and CSV.
+
+`report_studies` judges results and draws the figures; a `StudyReport` is plain data.
+`read_published` reads the trials in a report's JSON, so that the report can be made again from it.
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from clearhead._atomic import write_all_atomic
+from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.explanation import data_uri, render_page
+from clearhead.insight.plots import figure_bytes
+from clearhead.studies import _report_text as text
+from clearhead.studies.store import Judged, Results, StudyResult, file_name, judge, study_trials
+from clearhead.studies.study import CheckData, EvidenceData, Study
+from clearhead.studies.table import Budget, Outcome, Trial
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PACKAGE = "clearhead.studies"
+MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|[]<>#"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One study of a report.
+
+    Attributes:
+        judged: Its result with evidence and verdict.
+        lines: Remarks and summaries.
+        svg: The figure, empty if there is none.
+        alt: The titles and axes of the figure in words.
+        problems: What is missing, and why, one line each.
+    """
+
+    judged: Judged
+    lines: tuple[str, ...] = ()
+    svg: bytes = b""
+    alt: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def study(self) -> Study:
+        """The study."""
+        return self.judged.result.study
+
+    @property
+    def file_name(self) -> str:
+        """The study's name as a name of files and anchors."""
+        return file_name(self.study.name)
+
+    @property
+    def verdict(self) -> str:
+        """The outcome of the verdict, or why there is no verdict."""
+        return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
+
+    @property
+    def decisive(self) -> str:
+        """The first finding that keeps the claim from being supported, else the first finding."""
+        if self.judged.verdict is None or not self.judged.verdict.findings:
+            return ""
+        findings = self.judged.verdict.findings
+        outcome = "undecided" if self.verdict == "undecided" else "contradicted"
+        return text.result_line(next((x for x in findings if x.outcome == outcome), findings[0]))
+
+    @property
+    def evidence_table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
+        """Headings and one row for each finding."""
+        verdict = self.judged.verdict
+        return text.evidence_table(verdict.findings) if verdict and verdict.findings else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study, its verdict, the evidence and every trial, as JSON has them."""
+        study, judged = self.study, self.judged
+        return {
+            "name": study.name,
+            "source": judged.result.source,
+            "claim": study.claim,
+            "statement": study.statement,
+            "hypothesis": study.hypothesis,
+            "conditions": study.conditions,
+            "measure": study.measure,
+            "references": list(study.references),
+            "verdict": judged.verdict.to_dict() if judged.verdict else None,
+            "unjudged": judged.unjudged,
+            "text": list(self.lines),
+            "problems": list(self.problems),
+            "evidence": [_evidence(x) for x in judged.evidence],
+            "trials": [
+                {
+                    "condition": outcome.trial.condition,
+                    "seed": outcome.trial.seed,
+                    "settings": dict(outcome.trial.settings),
+                    "values": outcome.values,
+                }
+                for outcome in judged.result.outcomes
+            ],
+        }
+
+    def to_csv(self) -> str:
+        """One row for each value of each trial; lists and objects are JSON."""
+        file = StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["study", "condition", "seed", "settings", "measure", "value"])
+        for outcome in self.judged.result.outcomes:
+            trial = outcome.trial
+            settings = json.dumps(dict(trial.settings), sort_keys=True)
+            for measure, value in outcome.values.items():
+                cell = value if isinstance(value, str | int | float) else json.dumps(value)
+                writer.writerow([trial.study, trial.condition, trial.seed, settings, measure, cell])
+        return file.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport:
+    """The studies of a folder of results, judged together.
+
+    Attributes:
+        results: The results.
+        sections: One for each study.
+    """
+
+    results: Results
+    sections: tuple[Section, ...]
+
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{x.study.claim} {x.verdict}" for x in self.sections)
+        return f"StudyReport({verdicts})"
+
+    @property
+    def family(self) -> int:
+        """The number of comparisons over which p values are adjusted."""
+        verdicts = (section.judged.verdict for section in self.sections)
+        return next((verdict.family for verdict in verdicts if verdict), 0)
+
+    @property
+    def num_judged(self) -> int:
+        """The number of studies that have a verdict."""
+        return sum(section.judged.verdict is not None for section in self.sections)
+
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Headings and texts of the section on methods."""
+        results = self.results
+        return text.methods(
+            family=self.family,
+            first_seed=results.first_seed,
+            versions=results.versions,
+            log=results.log,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings, verdicts, evidence, every trial and the log, as JSON has them."""
+        results = self.results
+        return {
+            "budget": results.budget,
+            "first_seed": results.first_seed,
+            "versions": results.versions,
+            "family": self.family,
+            "studies": [section.to_dict() for section in self.sections],
+            "log": list(results.log),
+        }
+
+    def to_html(self) -> str:
+        """The report as an HTML page without scripts that includes figures and raw data."""
+        return render_page(
+            "report.html",
+            package=PACKAGE,
+            styles=("base.css", "report.css"),
+            title="Claims about attention, tested",
+            report=self,
+            downloads=_downloads,
+            raw_table=text.raw_table,
+            figure=lambda section: data_uri(section.svg, "image/svg+xml"),
+        )
+
+    def to_markdown(self, figures: str) -> str:
+        """The report as Markdown.
+
+        Args:
+            figures: The folder of the figures, relative to the text.
+
+        Returns:
+            The text; the figure of a section is the file `{section.file_name}.svg`.
+        """
+        environment = Environment(  # noqa: S701 - `finalize` escapes
+            loader=PackageLoader(PACKAGE),
+            finalize=escape_markdown,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        return environment.get_template("report.md").render(report=self, figures=figures)
+
+
+def report_studies(results: Results) -> StudyReport:
+    """Judge all results together, and describe and draw each study.
+
+    Args:
+        results: From `run_studies`, `read_results` or `read_published`.
+
+    Returns:
+        The report. What cannot be drawn or judged is named in the study's `problems`.
+    """
+    return StudyReport(results=results, sections=tuple(map(_section, judge(results))))
+
+
+def read_published(path: str | Path) -> Results:
+    """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
+
+    Verdicts, texts and evidence in the file are ignored; they follow from the trials.
+
+    Args:
+        path: A JSON file, or one compressed by gzip (.gz).
+
+    Returns:
+        The results. Trials that the study does not have today are named in `damaged`.
+
+    Raises:
+        CorruptDataError: The file is not such a report.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        data = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        budget, first_seed = data["budget"], data["first_seed"]
+        return Results(
+            folder=path,
+            budget=budget,
+            first_seed=first_seed,
+            versions=data["versions"],
+            studies=tuple(_published(study, budget, first_seed) for study in data["studies"]),
+            log=tuple(data["log"]),
+        )
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CorruptDataError(f"{path} is not the JSON of a report ({reason})") from error
+
+
+def write_study_report(
+    report: StudyReport, page: str | Path, *, markdown: str | Path | None = None
+) -> tuple[Path, ...]:
+    """Write a report as an HTML page, and as Markdown.
+
+    Args:
+        report: The report.
+        page: The HTML file.
+        markdown: The Markdown file; the figures go to a folder of the same name without suffix.
+
+    Returns:
+        The paths of page and Markdown.
+
+    Raises:
+        ConfigError: A path has the wrong suffix.
+        StorageError: A file cannot be written; then none is.
+    """
+    page = Path(page)
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"a report is an HTML file such as report.html, got {page.name!r}")
+    contents = {page: report.to_html().encode()}
+    written = [page]
+    if markdown is not None:
+        path = Path(markdown)
+        if path.suffix.lower() != ".md":
+            raise ConfigError(f"expected a Markdown file such as report.md, got {path.name!r}")
+        folder = path.with_suffix("")
+        contents[path] = report.to_markdown(folder.name).encode()
+        contents |= {folder / f"{x.file_name}.svg": x.svg for x in report.sections if x.svg}
+        written.append(path)
+    write_all_atomic(contents)
+    return tuple(written)
+
+
+def escape_markdown(value: object) -> str:
+    """A value as literal text in one line of Markdown."""
+    return " ".join(str(value).translate(MARKDOWN_SIGNS).split())
+
+
+def _section(judged: Judged) -> Section:
+    problems = judged.result.damaged
+    if judged.verdict is None:
+        return Section(judged=judged, problems=problems)
+    study, outcomes = judged.result.study, judged.result.outcomes
+    lines: tuple[str, ...] = ()
+    svg, alt = b"", ""
+    try:
+        lines = study.text(outcomes)
+        figure = study.figure(outcomes)
+        svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
+    except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
+        reason = f"{type(error).__name__}: {error}"
+        problems = (*problems, f"text or figure cannot be made ({reason})")
+    return Section(judged=judged, lines=lines, svg=svg, alt=alt, problems=problems)
+
+
+def _in_words(figure: "Figure") -> str:
+    """The titles and axes of a figure."""
+    parts = [figure.get_suptitle()]
+    for axes in figure.axes:
+        x, y = axes.get_xlabel(), axes.get_ylabel()
+        parts += [axes.get_title(), f"{y} against {x}" if x and y else x or y]
+    words = "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part.strip()))
+    return f"Figure: {words}" if words else "Figure"
+
+
+def _downloads(section: Section) -> list[tuple[str, str]]:
+    """Names and addresses of the files with raw data inside the page."""
+    data = json.dumps(section.to_dict(), ensure_ascii=False, allow_nan=False)
+    name = section.file_name
+    return [
+        (f"{name}.json", data_uri(data.encode(), "application/json")),
+        (f"{name}.csv", data_uri(section.to_csv().encode(), "text/csv")),
+    ]
+
+
+def _published(data: dict[str, Any], budget: Budget, first_seed: int) -> StudyResult:
+    planned = study_trials(data["source"], budget, first_seed)
+    outcomes = {}
+    for item in data["trials"]:
+        facts = {key: item[key] for key in ("condition", "seed", "settings")}
+        trial = Trial(study=planned.study.name, **facts)
+        outcomes[trial.name] = Outcome(trial=trial, values=item["values"])
+    found = tuple(outcomes.pop(x.name) for x in planned.trials if x.name in outcomes)
+    return StudyResult(
+        source=planned.source,
+        study=planned.study,
+        trials=planned.trials,
+        outcomes=found,
+        damaged=tuple(f"trial {name} is not a trial of this study" for name in outcomes),
+    )
+
+
+def _evidence(evidence: EvidenceData) -> dict[str, Any]:
+    """As JSON, with None for numbers that are not finite."""
+    if isinstance(evidence, CheckData):
+        return {"kind": "check"} | {key: _finite(x) for key, x in asdict(evidence).items()}
+    return {
+        "kind": "comparison",
+        "name": evidence.name,
+        "unit": evidence.unit,
+        "margin": evidence.margin,
+        "expects": evidence.expects,
+        "seeds": list(evidence.first.seeds),
+        "first": _finite(evidence.first.values),
+        "second": _finite(evidence.second.values),
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and value - value != 0 else value

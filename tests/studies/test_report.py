@@ -1,0 +1,299 @@
+"""Reports on studies whose results are known."""
+
+import csv
+import gzip
+import json
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.studies import (
+    CheckData,
+    Judged,
+    Outcome,
+    Results,
+    StudyReport,
+    StudyResult,
+    judge_evidence,
+    read_published,
+    report_studies,
+    write_study_report,
+)
+from clearhead.studies._report_text import evidence_table, number, p_value, predicted, raw_table
+from clearhead.studies.report import Section
+from clearhead.studies.store import study_trials
+from tests.accessible import violations
+from tests.studies.toy_studies import forget_toys, write_toys
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ViewportSize
+
+BEGIN = {
+    "event": "begin",
+    "command": "clearhead study run --all",
+    "engine": "local",
+    "workers": 2,
+    "machine": {"processor": "A", "cores": 2, "memory_gib": 8, "system": "Linux"},
+}
+LOG = (BEGIN, {"event": "trial", "elapsed": 59.0}, {"event": "end", "elapsed": 90.0})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    """Two complete studies and one that lacks a trial; the figure of "null" fails."""
+    folder = tmp_path_factory.mktemp("studies")
+    write_toys(folder)
+    forget_toys()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        studies = [_measured(f"{name}:STUDY") for name in ("alone", "toy", "null")]
+        studies[0] = replace(studies[0], outcomes=studies[0].outcomes[:-1])
+        yield Results(
+            folder=folder,
+            budget="quick",
+            first_seed=0,
+            versions={"python": "3.11"},
+            studies=tuple(studies),
+            log=LOG,
+        )
+    forget_toys()
+
+
+def _measured(source: str) -> StudyResult:
+    planned = study_trials(source, "quick", 0)
+    outcomes = [Outcome(trial=x, values=dict(planned.study.run(x))) for x in planned.trials]
+    return StudyResult(
+        source=source, study=planned.study, trials=planned.trials, outcomes=tuple(outcomes)
+    )
+
+
+@pytest.fixture(scope="module")
+def report(results: Results) -> StudyReport:
+    return report_studies(results)
+
+
+@pytest.fixture(scope="module")
+def page(report: StudyReport) -> str:
+    return report.to_html()
+
+
+def downloads(page: str) -> dict[str, str]:
+    found = re.findall(r'<a download="([^"]*)" href="data:[^,]*,([^"]*)"', page)
+    return {name: b64decode(content).decode() for name, content in found}
+
+
+def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyReport) -> None:
+    alone, toy, null = report.sections
+    assert [x.study.name for x in report.sections] == ["alone", "toy", "null"]
+    assert alone.verdict == "unfinished: 7 of 8 trials are measured"
+    assert (alone.decisive, alone.evidence_table, alone.svg) == ("", None, b"")
+    assert (toy.verdict, null.verdict) == ("supported", "contradicted")
+    assert toy.decisive.startswith("score, with minus without: ")
+    assert (report.family, report.num_judged) == (2, 2)
+    assert repr(report).endswith("X1 supported, X2 contradicted)")
+
+
+def test_a_figure_that_fails_is_a_problem_of_its_study_only(report: StudyReport) -> None:
+    _, toy, null = report.sections
+    assert toy.problems == ()
+    assert toy.svg
+    assert toy.alt.startswith("Figure: score (points) against condition; ")
+    assert null.lines == ("Both conditions are the same.",)
+    assert "text or figure cannot be made (InputError" in null.problems[0]
+
+
+def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    for part in (
+        "Quick budget: few seeds",
+        "2 of 3 studies are finished",
+        "X1. With it, the score is higher",
+        "Verdict: supported",
+        "Verdict: contradicted",
+        "Score (points): with 2.88",
+        "at least 1 points",
+        "over all 2 comparisons",
+        "clearhead study run --all: 1 trials in 1.5 minutes, 2 at a time (local), on A, 2 cores",
+        "Nobody (2020), A paper",
+    ):
+        assert part in text
+    table = page.split('<table class="verdicts">')[1].split("</table>")[0]
+    assert re.findall('href="#([^"]*)"', table) == ["study-alone", "study-toy", "study-null"]
+    assert all(f'<section id="study-{name}"' in page for name in ("alone", "toy", "null"))
+    assert page.count("data:image/svg+xml;base64,") == 1
+    assert "<script" not in page
+    assert "//" not in re.sub(r'"data:[^"]*"', "", page)
+
+
+def test_the_warning_about_few_seeds_is_for_the_quick_budget(report: StudyReport) -> None:
+    full = replace(report, results=replace(report.results, budget="full"))
+    assert "Quick budget" not in full.to_html() + full.to_markdown("figures")
+    assert "Quick budget" in report.to_markdown("figures")
+
+
+def test_downloads_in_the_page_hold_every_trial(report: StudyReport, page: str) -> None:
+    files = downloads(page)
+    outcomes = report.sections[1].judged.result.outcomes
+    assert files.keys() == {
+        f"{name}.{kind}" for name in ("alone", "toy", "null") for kind in ("json", "csv")
+    }
+    trials = json.loads(files["toy.json"])["trials"]
+    assert [x["values"] for x in trials] == [x.values for x in outcomes]
+    rows = list(csv.DictReader(StringIO(files["toy.csv"])))
+    values: dict[str, list[Any]] = {"score": [], "all": []}
+    for row in rows:
+        values[row["measure"]].append(json.loads(row["value"]))
+    assert values == {key: [x.values[key] for x in outcomes] for key in values}
+    assert rows[0]["settings"] == '{"size": 3}'
+
+
+def test_the_json_holds_what_the_verdict_follows_from(report: StudyReport) -> None:
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    toy = data["studies"][1]
+    scores = {(x["condition"], x["seed"]): x["values"]["score"] for x in toy["trials"]}
+    differences = [scores["with", seed] - scores["without", seed] for seed in range(8)]
+    (finding,) = toy["verdict"]["findings"]
+    assert finding["estimate"] == pytest.approx(sum(differences) / 8)
+    assert (finding["p"], finding["adjusted_p"]) == (2 / 2**8, 4 / 2**8)
+    assert data["studies"][0]["verdict"] is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".json.gz"])
+def test_a_report_is_made_again_from_its_json(
+    report: StudyReport, tmp_path: Path, suffix: str
+) -> None:
+    content = json.dumps(report.to_dict()).encode()
+    path = tmp_path / f"published{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    again = replace(read_published(path), folder=report.results.folder)
+    assert again == report.results
+
+
+def test_published_trials_that_a_study_no_longer_has_are_reported(
+    report: StudyReport, tmp_path: Path
+) -> None:
+    data = report.to_dict()
+    data["studies"] = [data["studies"][1]]
+    trials = data["studies"][0]["trials"]
+    trials[0] = trials[0] | {"condition": "renamed"}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(data))
+    (section,) = report_studies(read_published(path)).sections
+    assert section.verdict == "unfinished: 23 of 24 trials are measured"
+    assert "trial renamed-0-" in section.problems[0]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"budget": "full"}', b"\xff"])
+@pytest.mark.parametrize("suffix", ["json", "gz"])
+def test_a_file_that_is_no_report_is_named(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CorruptDataError, match=rf"x\.{suffix} is not the JSON of a report"):
+        read_published(path)
+
+
+def test_texts_of_studies_are_escaped(results: Results) -> None:
+    toy = results.studies[1]
+    study: Any = toy.study
+    study = replace(study, statement="<b>*a* | b & `c`</b>", hypothesis="<script>1</script>")
+    made = report_studies(replace(results, studies=(replace(toy, study=study),)))
+    assert "&lt;b&gt;*a* | b &amp; `c`&lt;/b&gt;" in made.to_html()
+    assert "<script" not in made.to_html()
+    assert r"| X1 | \<b\>\*a\* \| b & \`c\`\</b\> |" in made.to_markdown("figures")
+
+
+def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_path: Path) -> None:
+    page, markdown = tmp_path / "a.html", tmp_path / "text.md"
+    assert write_study_report(report, page, markdown=markdown) == (page, markdown)
+    text = markdown.read_text("utf-8")
+    assert "| X1 | With it, the score is higher | **supported** | score, with minus" in text
+    assert "Verdict: **unfinished: 7 of 8 trials are measured**" in text
+    assert "(text/toy.svg)" in text
+    assert re.search(r"\n\n\| evidence \|.*\n(\| --- )+\|\n\| score, with minus .*\|\n\n!\[", text)
+    assert (tmp_path / "text/toy.svg").read_bytes() == report.sections[1].svg
+    with pytest.raises(ConfigError, match=r"an HTML file such as report\.html, got 'a\.txt'"):
+        write_study_report(report, tmp_path / "a.txt")
+    with pytest.raises(ConfigError, match=r"a Markdown file such as report\.md, got 'a\.html'"):
+        write_study_report(report, page, markdown=page)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (0.0, "0"), (-1.23456, "−1.23"), (12345.6, "12,346"), (1e-7, "1e−07")],
+)
+def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_p_values_and_predicted_ranges_as_text() -> None:
+    assert [p_value(p) for p in (None, 1.0, 0.0156, 1e-9)] == ["", "1", "0.016", "<0.0001"]
+    checks = [
+        CheckData(name="", unit="%", values=(1.0, 1.0), low=0, high=2),
+        CheckData(name="", unit="1", values=(1.0, 1.0), low=0),
+        CheckData(name="", unit="s", values=(1.0, 1.0), high=2),
+    ]
+    findings = judge_evidence({"a": checks})["a"].findings
+    assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
+    head, rows = evidence_table(findings)
+    assert head == ("outcome", "n", "predicted", *head[3:])
+    assert not {"p", "adjusted p", "effect size"} & set(head)
+    assert rows[0] == ("supported", "2", "0 to 2 %", "1 %", "1 to 1", "within")
+
+
+def test_tables_of_raw_values_are_cut_at_100_rows() -> None:
+    check = CheckData(name="a", unit="s", values=tuple(map(float, range(101))))
+    caption, head, rows = raw_table(check)
+    assert caption == "a, s (the first 100 of 101)"
+    assert (head, rows[99], len(rows)) == (("trial", "value"), ("100", "99.0"), 100)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((1.0, 1.0), "first"), ((1.0, 5.0), "second"), ((5.0, 5.0), "first")],
+)
+def test_the_decisive_result_is_the_first_that_contradicts(
+    report: StudyReport, values: tuple[float, float], expected: str
+) -> None:
+    checks = [
+        CheckData(name=name, unit="1", values=(value, value), high=2.0)
+        for name, value in zip(("first", "second"), values, strict=True)
+    ]
+    judged = Judged(result=report.results.studies[0], verdict=judge_evidence({"s": checks})["s"])
+    assert Section(judged=judged).decisive.startswith(f"{expected}: ")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_the_page_in_a_browser_fits_loads_nothing_and_is_accessible(
+    browser: "Browser", report: StudyReport, page: str, tmp_path: Path, width: int, scheme: Any
+) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(page, "utf-8")
+    size: ViewportSize = {"width": width, "height": 800}
+    tab = browser.new_page(viewport=size, color_scheme=scheme, bypass_csp=True)  # axe is a script
+    events: list[str] = []
+    tab.on("request", lambda request: events.append(request.url))
+    tab.on("console", lambda message: events.append(message.text))
+    tab.goto(file.as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(x => { x.open = true })")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.evaluate("document.querySelector('.plot').naturalWidth") > 0
+    wide = tab.locator(".scroll").evaluate_all(
+        "tables => tables.some((x) => x.scrollWidth > x.clientWidth)"
+    )
+    assert not wide or width < 1000  # on a large screen every column is visible
+    background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(20, 24, 31)") == (scheme == "dark")
+    assert [x for x in events if not x.startswith(("file:", "data:"))] == []
+    assert violations(tab) == []
+    with tab.expect_download() as download:
+        tab.get_by_text("toy.csv").click()
+    assert download.value.path().read_text() == report.sections[1].to_csv()
+    tab.close()
