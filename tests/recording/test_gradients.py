@@ -1,4 +1,4 @@
-"""Gradients flow where they are wanted, and keep nothing alive where they are not."""
+"""Gradients through records, and no graph kept alive without `gradients=True`."""
 
 import gc
 import weakref
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
 
-from .independent import array, close, normal
+from .reference import assert_close, normal
 
 MASK = torch.ones(5, 7, dtype=torch.bool).tril(1)
 WHERE = normal(2, 3, 5, 13, seed=8)
@@ -33,14 +33,14 @@ def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Tokens before heads in what comes out."""
+    """With tokens before heads in the output."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * 11**-0.5
     weights = scores.masked_fill(~MASK, -torch.inf).softmax(-1)
     return torch.einsum("bhqk,bkhd->bqhd", weights, v).transpose(1, 2)
 
 
-WAYS = (fused, explicit, transposed)
+CODES = (fused, explicit, transposed)
 
 
 def logit(output: Tensor) -> Tensor:
@@ -48,46 +48,46 @@ def logit(output: Tensor) -> Tensor:
 
 
 def by_autograd() -> tuple[Tensor, Tensor]:
-    """∂logit/∂weights and ∂logit/∂output, with the weights as a tensor of their own."""
+    """∂logit/∂weights and ∂logit/∂output, with the weights as a leaf."""
     q, k, v = inputs(grad=False)
     weights = (q @ k.mT * 11**-0.5).masked_fill(~MASK, -torch.inf).softmax(-1).requires_grad_()
     output = weights @ v
-    by_weights, by_output = torch.autograd.grad(logit(output), (weights, output))
-    return by_weights, by_output
+    for_weights, for_output = torch.autograd.grad(logit(output), (weights, output))
+    return for_weights, for_output
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_gradient_with_respect_to_the_weights(way: Callable[..., Tensor]) -> None:
-    with ch.capture(gradients=True) as seen:
-        output = way(*inputs())
-    record = seen[0]
+@pytest.mark.parametrize("code", CODES)
+def test_the_gradient_of_the_weights(code: Callable[..., Tensor]) -> None:
+    with ch.capture(gradients=True) as recording:
+        output = code(*inputs())
+    record = recording[0]
     (gradient,) = torch.autograd.grad(logit(output), record.raw_output)
     gradient = record.layout.canonical(gradient)
-    with_respect_to_weights, with_respect_to_output = by_autograd()
-    close(gradient, array(with_respect_to_output))
-    close(gradient @ record.value.mT, array(with_respect_to_weights))
+    for_weights, for_output = by_autograd()
+    assert_close(gradient, for_output)
+    assert_close(gradient @ record.value.mT, for_weights)
 
 
-def test_the_gradient_with_respect_to_grouped_weights() -> None:
+def test_the_gradient_of_grouped_weights() -> None:
     q, k, v = normal(2, 6, 5, 11), normal(2, 3, 7, 11, seed=1), normal(2, 3, 7, 13, seed=2)
     q.requires_grad_()
-    with ch.capture(gradients=True) as seen:
+    with ch.capture(gradients=True) as recording:
         output = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
-    (gradient,) = torch.autograd.grad(output.square().sum(), seen[0].raw_output)
+    (gradient,) = torch.autograd.grad(output.square().sum(), recording[0].raw_output)
     k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
     weights = (q @ k.mT * 11**-0.5).softmax(-1).detach().requires_grad_()
     (expected,) = torch.autograd.grad((weights @ v).square().sum(), weights)
-    close(gradient @ v.mT, array(expected))
+    assert_close(gradient @ v.mT, expected)
 
 
-@pytest.mark.parametrize("needed", [False, True])
-def test_the_gradient_in_a_layer_of_torch(needed: bool) -> None:
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_the_gradient_in_a_layer_of_torch(need_weights: bool) -> None:
     torch.manual_seed(0)
     layer = nn.MultiheadAttention(12, 3, batch_first=True).double()
     x = normal(2, 5, 12)
-    with ch.capture(gradients=True) as seen:
-        output, _ = layer(x, x, x, need_weights=needed)
-    record = seen[0]
+    with ch.capture(gradients=True) as recording:
+        output, _ = layer(x, x, x, need_weights=need_weights)
+    record = recording[0]
     (gradient,) = torch.autograd.grad(output.square().sum(), record.raw_output, retain_graph=True)
     gradient = record.layout.canonical(gradient)
     assert gradient.shape == record.output.shape == (2, 3, 5, 4)
@@ -95,45 +95,45 @@ def test_the_gradient_in_a_layer_of_torch(needed: bool) -> None:
     weights = record.weights.detach().requires_grad_()
     context = (weights @ record.value.detach()).transpose(1, 2).flatten(2)
     (expected,) = torch.autograd.grad(layer.out_proj(context).square().sum(), weights)
-    close(gradient @ record.value.mT, array(expected))
+    assert_close(gradient @ record.value.mT, expected)
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("way", WAYS)
-def test_training_goes_on_as_if_nobody_looked(way: Callable[..., Tensor], gradients: bool) -> None:
-    plain, watched = inputs(), inputs()
-    logit(way(*plain)).backward()
-    with ch.capture(gradients=gradients) as seen:
-        logit(way(*watched)).backward()
-    assert len(seen.verify()) == 1
-    for one, other in zip(plain, watched, strict=True):
-        assert one.grad is not None
-        assert other.grad is not None
-        assert one.grad.equal(other.grad)
+@pytest.mark.parametrize("code", CODES)
+def test_training_is_unchanged(code: Callable[..., Tensor], gradients: bool) -> None:
+    plain, recorded = inputs(), inputs()
+    logit(code(*plain)).backward()
+    with ch.capture(gradients=gradients) as recording:
+        logit(code(*recorded)).backward()
+    assert len(recording.verify()) == 1
+    for x, y in zip(plain, recorded, strict=True):
+        assert x.grad is not None
+        assert y.grad is not None
+        assert x.grad.equal(y.grad)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_records_hang_on_the_graph_only_when_asked(way: Callable[..., Tensor]) -> None:
+@pytest.mark.parametrize("code", CODES)
+def test_records_are_on_the_graph_only_with_gradients(code: Callable[..., Tensor]) -> None:
     for gradients in (False, True):
-        with ch.capture(gradients=gradients) as seen:
-            way(*inputs())
-        record = seen[0]
+        with ch.capture(gradients=gradients) as recording:
+            code(*inputs())
+        record = recording[0]
         for x in (record.query, record.key, record.value, record.output, record.weights):
             assert x.requires_grad == gradients
 
 
-def test_gradients_flow_through_the_stages_too() -> None:
+def test_gradients_of_stages() -> None:
     q, k, v = inputs()
-    with ch.capture(gradients=True) as seen:
+    with ch.capture(gradients=True) as recording:
         explicit(q, k, v)
-    (found,) = torch.autograd.grad(seen[0].weights.square().sum(), q)
+    (gradient,) = torch.autograd.grad(recording[0].weights.square().sum(), q)
     expected_weights = (q @ k.mT * 11**-0.5).masked_fill(~MASK, -torch.inf).softmax(-1)
     (expected,) = torch.autograd.grad(expected_weights.square().sum(), q)
-    close(found, array(expected))
+    assert_close(gradient, expected)
 
 
 class Witness(torch.autograd.Function):
-    """Passes numbers on; its graph holds an object whose life can be watched."""
+    """The identity; its graph holds an object to which there is a weak reference."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class Token:
 
 
 def alive(references: list[Any]) -> bool:
-    """Whether any of them is, also after a search for cycles (which is slow: only if it must)."""
+    """Whether any object is alive after a garbage collection, which runs only if needed."""
     if any(reference() is not None for reference in references):
         gc.collect()
     return any(reference() is not None for reference in references)
@@ -168,7 +168,7 @@ BIAS = nn.Parameter(normal(3, 5, 7, seed=4))
 HELD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "fused": fused,
     "explicit": explicit,
-    "turned": transposed,
+    "transposed": transposed,
     "fused dropout": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=0.2),
     "explicit dropout": lambda q, k, v: F.dropout((q @ k.mT).softmax(-1), 0.2) @ v,
     "fused bias": lambda q, k, v: F.scaled_dot_product_attention(
@@ -179,83 +179,83 @@ HELD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "a learned scale on queries": lambda q, k, v: F.scaled_dot_product_attention(
         q * witnessed(BIAS[:, :1, :1]), k, v, scale=1.0
     ),
-    "the largest taken away": lambda q, k, v: (
+    "maximum subtracted": lambda q, k, v: (
         (lambda s: (s - s.amax(-1, keepdim=True)).softmax(-1))(q @ k.mT) @ v
     ),
-    "heads mixed": lambda q, k, v: (
+    "mixed heads": lambda q, k, v: (
         torch.einsum("bhqk,hg->bgqk", (q @ k.mT).softmax(-1), witnessed(BIAS[:, :3, 0])) @ v
     ),
 }
 
 
-@pytest.mark.parametrize("way", HELD)
+@pytest.mark.parametrize("code", HELD)
 @pytest.mark.parametrize("copies", [False, True])
-def test_without_gradients_no_graph_stays_alive(way: str, copies: bool) -> None:
+def test_without_gradients_no_graph_is_kept(code: str, copies: bool) -> None:
     TOKENS.clear()
-    with ch.capture(copies=copies) as seen:
-        output = HELD[way](*(witnessed(x) for x in inputs()))
+    with ch.capture(copies=copies) as recording:
+        output = HELD[code](*(witnessed(x) for x in inputs()))
         assert all(token() is not None for token in TOKENS)
         del output
     assert len(TOKENS) >= 3
     assert not alive(TOKENS)
-    assert len(seen.verify()) == 1
+    assert len(recording.verify()) == 1
 
 
-def test_neither_the_model_nor_its_output_is_kept_alive() -> None:
+def test_neither_the_model_nor_its_output_is_kept() -> None:
     torch.manual_seed(0)
     model = nn.TransformerEncoderLayer(12, 2, 5, batch_first=True).double()
-    watched = weakref.ref(model)
-    with ch.capture() as seen:
+    references: list[Any] = [weakref.ref(model)]
+    with ch.capture() as recording:
         output = model(normal(2, 5, 12))
-    result = weakref.ref(output)
+    references.append(weakref.ref(output))
     del model, output
-    assert not alive([watched, result])
-    seen.verify()
+    assert not alive(references)
+    recording.verify()
 
 
-def test_what_passes_through_the_block_is_freed_while_the_block_is_open() -> None:
-    passed: list[weakref.ref[Tensor]] = []
-    with torch.no_grad(), ch.capture() as seen:
+def test_weights_are_freed_inside_the_block() -> None:
+    references: list[weakref.ref[Tensor]] = []
+    with torch.no_grad(), ch.capture() as recording:
         for step in range(3):
             q = normal(2, 3, 5, 11, seed=step)
             weights = (q @ q.mT).softmax(-1)
-            passed.append(weakref.ref(weights))
+            references.append(weakref.ref(weights))
             weights @ q
             (q @ q.mT).sum()  # a product that never becomes attention
             del weights
-        assert not alive(passed)
-    assert len(seen) == 3
+        assert not alive(references)
+    assert len(recording) == 3
 
 
-def test_a_graph_that_is_wanted_lives_as_long_as_the_records() -> None:
+def test_with_gradients_the_graph_lives_as_long_as_the_records() -> None:
     TOKENS.clear()
-    with ch.capture(gradients=True) as seen:
+    with ch.capture(gradients=True) as recording:
         fused(*(witnessed(x) for x in inputs()))
     assert all(token() is not None for token in TOKENS)
-    del seen
+    del recording
     assert not alive(TOKENS)
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-def test_records_are_freed_as_soon_as_nobody_holds_them(gradients: bool) -> None:
-    gc.disable()  # without waiting for the search for cycles
+def test_records_are_freed_without_garbage_collection(gradients: bool) -> None:
+    gc.disable()
     try:
-        for way in WAYS:
-            with ch.capture(gradients=gradients) as seen:
-                way(*inputs())
-            record = weakref.ref(seen[0])
-            del seen
+        for code in CODES:
+            with ch.capture(gradients=gradients) as recording:
+                code(*inputs())
+            record = weakref.ref(recording[0])
+            del recording
             assert record() is None
     finally:
         gc.enable()
 
 
-def test_layers_that_are_computed_again_for_their_gradients() -> None:
+def test_checkpointed_layers() -> None:
     q, k, v = inputs()
-    with ch.capture() as seen:
-        # the sine comes last: computing again stops where the last value needed has been found
+    with ch.capture() as recording:
+        # the sine comes last, as recomputation stops at the last value that it needs
         output: Any = checkpoint(lambda *x: fused(*x).sin(), q, k, v, use_reentrant=False)
         output.sum().backward()
-    assert all(proof.holds for proof in seen.verify())
-    assert seen.names[0] == "attention"
+    assert all(proof.holds for proof in recording.verify())
+    assert recording.names[0] == "attention"
     assert q.grad is not None

@@ -1,4 +1,4 @@
-"""Changing attention on its way equals changing it by hand."""
+"""`intervene` equals the same change of the model, or of its code."""
 
 import math
 from collections.abc import Callable
@@ -18,28 +18,28 @@ from clearhead.errors import CaptureError, UnfaithfulCaptureError
 from clearhead.models import build
 from clearhead.recording import AttentionRecord
 
-from .independent import generator, normal
+from .reference import generator, normal
 
 hf: Any = library  # its configurations take more than their types say
 
 HEAD = 1
 
 
-def remove(seen: AttentionRecord) -> Tensor:
-    output = seen.output.clone()
+def remove(record: AttentionRecord) -> Tensor:
+    output = record.output.clone()
     output[:, HEAD] = 0.0
     return output
 
 
-def without_the_head(projection: Any, head_dim: int) -> None:
-    """The same by hand: what that head hands over meets zeros in the output projection."""
+def zero_columns(projection: Any, head_dim: int) -> None:
+    """Remove the head by zeros in the output projection."""
     weight = projection.weight
     columns = slice(HEAD * head_dim, (HEAD + 1) * head_dim)
     with torch.no_grad():
         if isinstance(projection, nn.Linear):
             weight[:, columns] = 0.0
         else:
-            weight[columns] = 0.0  # transformers' Conv1D has them the other way round
+            weight[columns] = 0.0  # the Conv1D of transformers is transposed
 
 
 def our_model() -> tuple[nn.Module, dict[str, Any], str, str, int]:
@@ -80,14 +80,14 @@ def hf_model(implementation: str) -> tuple[nn.Module, dict[str, Any], str, str, 
     return model, {"input_ids": ids}, name, f"{name}.c_proj", 8
 
 
-def torch_layer(needed: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]:
+def torch_layer(need_weights: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.attn = nn.MultiheadAttention(24, 3, batch_first=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            output: Tensor = self.attn(x, x, x, need_weights=needed)[0]
+            output: Tensor = self.attn(x, x, x, need_weights=need_weights)[0]
             return output
 
     torch.manual_seed(0)
@@ -113,16 +113,16 @@ def logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_removing_a_head_equals_doing_so_by_hand(name: str) -> None:
+def test_removing_a_head_equals_zeros_in_the_projection(name: str) -> None:
     model, inputs, layer, projection, head_dim = MODELS[name]()
     model.double().eval()
     plain = logits(model, inputs)
     with ch.intervene(remove, layers=layer):
-        found = logits(model, inputs)
+        result = logits(model, inputs)
     assert logits(model, inputs).equal(plain)
-    without_the_head(model.get_submodule(projection), head_dim)
+    zero_columns(model.get_submodule(projection), head_dim)
     expected = logits(model, inputs)
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
     assert (expected - plain).abs().max() > 1e-6
 
 
@@ -131,12 +131,12 @@ def two_layers() -> tuple[nn.Module, dict[str, Any]]:
     return model.double().eval(), inputs
 
 
-def test_giving_nothing_or_the_same_leaves_the_model_as_it_is() -> None:
+def test_none_or_the_same_output_changes_nothing() -> None:
     for name in MODELS:
         model, inputs, *_ = MODELS[name]()
         model.double().eval()
         plain = logits(model, inputs)
-        for change in (lambda seen: None, lambda seen: seen.output):
+        for change in (lambda record: None, lambda record: record.output):
             with ch.intervene(change):
                 assert logits(model, inputs).equal(plain)
 
@@ -151,16 +151,16 @@ def test_giving_nothing_or_the_same_leaves_the_model_as_it_is() -> None:
         ([1, "blocks.1.attn"], ["blocks.1.attn"]),
     ],
 )
-def test_layers_are_chosen_as_in_a_capture(layers: Any, expected: list[str]) -> None:
+def test_layers_are_selected_as_in_capture(layers: Any, expected: list[str]) -> None:
     model, inputs = two_layers()
-    told: list[str] = []
-    with ch.intervene(lambda seen: told.append(seen.name), layers=layers):
+    names: list[str] = []
+    with ch.intervene(lambda record: names.append(record.name), layers=layers):
         logits(model, inputs)
-    assert told == expected
+    assert names == expected
 
 
 @pytest.mark.parametrize("layers", ["blocks.7.attn", 5])
-def test_layers_that_are_not_there_raise(layers: Any) -> None:
+def test_unknown_layers_raise(layers: Any) -> None:
     model, inputs = two_layers()
     with (
         pytest.raises(CaptureError, match=r"blocks\.1\.attn|there were 2"),
@@ -170,47 +170,46 @@ def test_layers_that_are_not_there_raise(layers: Any) -> None:
 
 
 @pytest.mark.parametrize("layers", [-1, [0, -1]])
-def test_negative_indices_are_refused_since_nobody_knows_the_last_one_yet(layers: Any) -> None:
+def test_negative_indices_are_rejected(layers: Any) -> None:
     model, inputs = two_layers()
     with pytest.raises(CaptureError, match="negative"), ch.intervene(remove, layers=layers):
         logits(model, inputs)
 
 
-def test_other_weights_can_be_tried() -> None:
-    """Attention spread evenly equals scores of zero."""
+def test_uniform_weights_equal_scores_of_zero() -> None:
     q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
 
-    def evenly(seen: AttentionRecord) -> Tensor:
-        return seen.context_from(torch.full_like(seen.weights, 1 / 7))
+    def uniform(record: AttentionRecord) -> Tensor:
+        return record.context_from(torch.full_like(record.weights, 1 / 7))
 
-    with ch.intervene(evenly):
-        found = F.scaled_dot_product_attention(q, k, v)
-        written = (q @ k.mT).softmax(-1) @ v
+    with ch.intervene(uniform):
+        fused = F.scaled_dot_product_attention(q, k, v)
+        explicit = (q @ k.mT).softmax(-1) @ v
     expected = F.scaled_dot_product_attention(torch.zeros_like(q), k, v)
-    torch.testing.assert_close(found, expected, atol=1e-14, rtol=0)
-    torch.testing.assert_close(written, expected, atol=1e-14, rtol=0)
+    torch.testing.assert_close(fused, expected, atol=1e-14, rtol=0)
+    torch.testing.assert_close(explicit, expected, atol=1e-14, rtol=0)
 
 
-def test_one_key_can_be_hidden() -> None:
+def test_a_masked_key_equals_one_key_less() -> None:
     q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
 
-    def hide(seen: AttentionRecord) -> Tensor:
-        masked = seen.masked
+    def mask_last(record: AttentionRecord) -> Tensor:
+        masked = record.masked
         masked[..., 6] = -math.inf
-        return seen.context_from(masked.softmax(-1))
+        return record.context_from(masked.softmax(-1))
 
-    with ch.intervene(hide):
-        found = F.scaled_dot_product_attention(q, k, v)
+    with ch.intervene(mask_last):
+        result = F.scaled_dot_product_attention(q, k, v)
     expected = F.scaled_dot_product_attention(q, k[:, :, :6], v[:, :, :6])
-    torch.testing.assert_close(found, expected, atol=1e-14, rtol=0)
+    torch.testing.assert_close(result, expected, atol=1e-14, rtol=0)
 
 
-@pytest.mark.parametrize("code", ["turned", "heads last", "flat", "five axes"])
-def test_the_answer_is_put_back_into_the_layout_of_the_model(code: str) -> None:
+@pytest.mark.parametrize("code", ["transposed", "heads last", "flat", "five axes"])
+def test_the_new_output_is_returned_in_the_layout_of_the_model(code: str) -> None:
     x = normal(2, 5, 3, 4)  # batch, tokens, heads, dim
 
     def attend() -> Tensor:
-        if code == "turned":
+        if code == "transposed":
             scores = torch.einsum("bqhd,bkhd->bhqk", x, x)
             return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), x)
         if code == "heads last":
@@ -224,72 +223,76 @@ def test_the_answer_is_put_back_into_the_layout_of_the_model(code: str) -> None:
         return F.scaled_dot_product_attention(y, y, y)
 
     plain = attend()
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         attend()
     with ch.intervene(lambda record: 2.0 * record.output):
         doubled = attend()
     torch.testing.assert_close(doubled, 2.0 * plain)
 
-    picked = torch.zeros_like(seen[0].output)
-    picked[(0,) * picked.dim()] = 1.0
-    with ch.intervene(lambda record: record.output + picked):
-        moved = attend()
-    assert (moved - plain).abs().gt(0.5).sum() == 1
+    unit = torch.zeros_like(recording[0].output)
+    unit[(0,) * unit.dim()] = 1.0
+    with ch.intervene(lambda record: record.output + unit):
+        changed = attend()
+    assert (changed - plain).abs().gt(0.5).sum() == 1
 
 
-def test_an_answer_of_the_wrong_shape_is_refused() -> None:
+def test_an_output_of_the_wrong_shape_is_rejected() -> None:
     q = normal(2, 3, 5, 4)
-    for wrong in (lambda seen: seen.output[:, :2], lambda seen: seen.output.mT, lambda seen: 1.0):
+    for wrong in (
+        lambda record: record.output[:, :2],
+        lambda record: record.output.mT,
+        lambda record: 1.0,
+    ):
         with pytest.raises((CaptureError, ch.ClearheadError)), ch.intervene(wrong):  # type: ignore[arg-type]
             F.scaled_dot_product_attention(q, q, q)
 
 
-def test_with_a_capture_around_it_and_inside_it() -> None:
+def test_a_capture_around_and_inside_an_intervention() -> None:
     model, inputs = two_layers()
     with ch.capture() as plain:
         logits(model, inputs)
-    with ch.capture() as seen, ch.intervene(remove, layers=0):
+    with ch.capture() as recording, ch.intervene(remove, layers=0):
         changed = logits(model, inputs)
-    assert seen.names == plain.names
-    seen.verify()  # what the attention computed, before it was changed
-    assert seen[0].output.equal(plain[0].output)
-    assert not seen[1].output.equal(plain[1].output)
-    with ch.intervene(remove, layers=0), ch.capture() as seen:
+    assert recording.names == plain.names
+    recording.verify()  # of the output before the change
+    assert recording[0].output.equal(plain[0].output)
+    assert not recording[1].output.equal(plain[1].output)
+    with ch.intervene(remove, layers=0), ch.capture() as recording:
         assert logits(model, inputs).equal(changed)
-    assert seen[0].output[:, HEAD].eq(0.0).all()
+    assert recording[0].output[:, HEAD].eq(0.0).all()
     with pytest.raises(UnfaithfulCaptureError, match=r"blocks\.0\.attn"):
-        seen.verify()  # this is what the model went on with
+        recording.verify()  # of the output after the change
 
 
-def test_what_a_change_computes_is_not_captured() -> None:
+def test_computing_inside_a_change_is_not_recorded() -> None:
     model, inputs = two_layers()
 
-    def look(seen: AttentionRecord) -> Tensor:
-        return seen.context_from(seen.stages().weights)
+    def recompute(record: AttentionRecord) -> Tensor:
+        return record.context_from(record.stages().weights)
 
-    with ch.capture() as seen, ch.intervene(look):
+    with ch.capture() as recording, ch.intervene(recompute):
         logits(model, inputs)
-    assert seen.names == ("blocks.0.attn", "blocks.1.attn")
-    with ch.intervene(look), ch.capture() as seen:
+    assert recording.names == ("blocks.0.attn", "blocks.1.attn")
+    with ch.intervene(recompute), ch.capture() as recording:
         logits(model, inputs)
-    assert seen.names == ("blocks.0.attn", "blocks.1.attn")
+    assert recording.names == ("blocks.0.attn", "blocks.1.attn")
 
 
-def test_two_interventions_one_inside_the_other() -> None:
+def test_nested_interventions() -> None:
     q = normal(2, 3, 5, 4)
     plain = F.scaled_dot_product_attention(q, q, q)
     with (
-        ch.intervene(lambda seen: seen.output + 1.0),
-        ch.intervene(lambda seen: seen.output * 2.0),
+        ch.intervene(lambda record: record.output + 1.0),
+        ch.intervene(lambda record: record.output * 2.0),
     ):
-        found = F.scaled_dot_product_attention(q, q, q)
-    torch.testing.assert_close(found, (plain + 1.0) * 2.0)
+        result = F.scaled_dot_product_attention(q, q, q)
+    torch.testing.assert_close(result, (plain + 1.0) * 2.0)
 
 
-def test_an_exception_of_the_change_passes_and_all_is_restored() -> None:
+def test_exceptions_of_the_change_pass_unchanged() -> None:
     error = ValueError("mine")
 
-    def fail(seen: AttentionRecord) -> Tensor:
+    def fail(record: AttentionRecord) -> Tensor:
         raise error
 
     model, inputs = two_layers()
@@ -301,12 +304,12 @@ def test_an_exception_of_the_change_passes_and_all_is_restored() -> None:
     assert logits(model, inputs).equal(plain)
 
 
-def test_gradients_flow_through_a_change() -> None:
+def test_gradients_of_a_change() -> None:
     gate = torch.ones(3, 1, 1, dtype=torch.float64, requires_grad=True)
     q = normal(2, 3, 5, 4).requires_grad_()
-    with ch.intervene(lambda seen: seen.output * gate):
-        found = F.scaled_dot_product_attention(q, q, q)
-    found.sum().backward()
+    with ch.intervene(lambda record: record.output * gate):
+        result = F.scaled_dot_product_attention(q, q, q)
+    result.sum().backward()
     assert gate.grad is not None
     plain = F.scaled_dot_product_attention(q, q, q)
     torch.testing.assert_close(gate.grad.flatten(), plain.sum((0, 2, 3)).detach())
@@ -316,15 +319,15 @@ def test_gradients_flow_through_a_change() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_its_type(dtype: torch.dtype) -> None:
     q = normal(2, 3, 5, 4, dtype=dtype)
-    with ch.intervene(lambda seen: seen.context_from(seen.weights)):
+    with ch.intervene(lambda record: record.context_from(record.weights)):
         assert F.scaled_dot_product_attention(q, q, q).dtype == dtype
         assert ((q @ q.mT).softmax(-1) @ q).dtype == dtype
 
 
-def test_a_type_error_of_ones_own_is_told_also_where_the_model_writes_an_operator() -> None:
+def test_type_errors_of_the_change_are_reported_inside_operators() -> None:
     q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
 
-    def broken(seen: AttentionRecord) -> Tensor:
+    def broken(record: AttentionRecord) -> Tensor:
         return len(3)  # type: ignore[arg-type, return-value]
 
     with pytest.raises(ch.ClearheadError, match="int"), ch.intervene(broken):

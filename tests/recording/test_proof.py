@@ -1,4 +1,4 @@
-"""True records are proved with small figures; planted faults are caught, in every precision."""
+"""`verify` accepts true records and rejects planted faults, in every type."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ import clearhead as ch
 from clearhead.errors import UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord, Proof, Recording
 
-from .independent import normal
+from .reference import normal
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MASK = torch.ones(7, 7, dtype=torch.bool).tril()
@@ -33,7 +33,7 @@ def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def steps(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """What no mask and scale can say: a cap, then a mask that is not quite infinite."""
+    """Steps beyond one scale and mask: a soft cap, then a finite mask."""
     scores = torch.einsum("bhqd,bhkd->bhqk", q, k) * SCALE
     scores = ((scores / 5).tanh() * 5).masked_fill(~MASK, -1e4)
     return torch.matmul(F.softmax(scores, dim=-1), v)
@@ -47,16 +47,18 @@ def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def see(code: Callable[..., Tensor], dtype: torch.dtype = torch.float64) -> Recording:
-    with ch.capture() as seen:
+def record_of(code: Callable[..., Tensor], dtype: torch.dtype = torch.float64) -> Recording:
+    with ch.capture() as recording:
         code(*inputs(dtype))
-    return seen
+    return recording
 
 
 @pytest.mark.parametrize("code", ATTENTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_figures_of_true_records_are_small(code: Callable[..., Tensor], dtype: torch.dtype) -> None:
-    (proof,) = see(code, dtype).verify()
+def test_differences_of_true_records_are_small(
+    code: Callable[..., Tensor], dtype: torch.dtype
+) -> None:
+    (proof,) = record_of(code, dtype).verify()
     eps = torch.finfo(dtype).eps
     assert isinstance(proof, Proof)
     assert proof.name == "attention"
@@ -92,42 +94,42 @@ def one_wrong(x: Tensor, number: float = 9.0) -> Tensor:
 @pytest.mark.parametrize("fault", PLANTED)
 @pytest.mark.parametrize("code", ATTENTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_faults_in_a_record_are_caught(
+def test_faults_in_a_record_are_rejected(
     fault: str, code: Callable[..., Tensor], dtype: torch.dtype
 ) -> None:
-    seen = see(code, dtype)
-    wrong = Recording({"attention": PLANTED[fault](seen[0])})
+    recording = record_of(code, dtype)
+    wrong = Recording({"attention": PLANTED[fault](recording[0])})
     with pytest.raises(UnfaithfulCaptureError, match=r"attention: .*differs .*(\de-?|nan)"):
         wrong.verify()
-    seen.verify()
+    recording.verify()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_mask_that_was_dropped_or_turned_round_is_caught(dtype: torch.dtype) -> None:
+def test_a_missing_or_wrong_mask_is_rejected(dtype: torch.dtype) -> None:
     for code in (fused, explicit):
-        record = see(code, dtype)[0]
+        record = record_of(code, dtype)[0]
         for mask in (None, ~MASK, MASK.mT, MASK.roll(1, 1)):
             wrong = Recording({"attention": replace(record, attn_mask=mask)})
             with pytest.raises(UnfaithfulCaptureError):
                 wrong.verify()
-    record = see(steps, dtype)[0]
+    record = record_of(steps, dtype)[0]
     with pytest.raises(UnfaithfulCaptureError):
         Recording({"attention": replace(record, pre_softmax=())}).verify()
 
 
 @pytest.mark.parametrize("code", ATTENTIONS)
 @pytest.mark.parametrize("factor", [1.001, 0.999])
-def test_a_scale_off_by_a_thousandth_is_caught_in_single_precision(
+def test_a_scale_wrong_by_a_thousandth_is_rejected(
     code: Callable[..., Tensor], factor: float
 ) -> None:
     for dtype in (torch.float32, torch.float64):
-        record = see(code, dtype)[0]
+        record = record_of(code, dtype)[0]
         with pytest.raises(UnfaithfulCaptureError):
             Recording({"attention": replace(record, scale=record.scale * factor)}).verify()
 
 
 class Kernel(TorchFunctionMode):
-    """A model whose kernels give something else: entered outside the capture, it answers last."""
+    """Replaces a kernel: entered outside the capture, it is called last."""
 
     def __init__(self, name: str, wrong: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -166,14 +168,14 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_kernel_that_computes_something_else_is_caught(kernel: str, dtype: torch.dtype) -> None:
+def test_a_wrong_fused_kernel_is_rejected(kernel: str, dtype: torch.dtype) -> None:
     with Kernel("scaled_dot_product_attention", KERNELS[kernel]):
-        seen = see(fused, dtype)
+        recording = record_of(fused, dtype)
     with pytest.raises(UnfaithfulCaptureError):
-        seen.verify()
+        recording.verify()
 
 
-WRITTEN: dict[str, tuple[str, Callable[..., Tensor]]] = {
+WRONG_PARTS: dict[str, tuple[str, Callable[..., Tensor]]] = {
     "a softmax of another temperature": ("softmax", lambda f, x, **options: f(x * 1.5, dim=-1)),
     "a softmax over the queries": ("softmax", lambda f, x, **options: f(x, dim=-2)),
     "weights times other values": ("matmul", lambda f, w, v: f(w, v.roll(1, 2))),
@@ -182,112 +184,114 @@ WRITTEN: dict[str, tuple[str, Callable[..., Tensor]]] = {
 }
 
 
-@pytest.mark.parametrize("kernel", WRITTEN)
+@pytest.mark.parametrize("kernel", WRONG_PARTS)
 @pytest.mark.parametrize("code", [explicit, steps])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_written_out_code_whose_parts_compute_something_else_is_caught(
+def test_wrong_parts_of_explicit_attention_are_rejected(
     kernel: str, code: Callable[..., Tensor], dtype: torch.dtype
 ) -> None:
-    with Kernel(*WRITTEN[kernel]):
-        seen = see(code, dtype)
+    with Kernel(*WRONG_PARTS[kernel]):
+        recording = record_of(code, dtype)
     with pytest.raises(UnfaithfulCaptureError):
-        seen.verify()
+        recording.verify()
 
 
-def test_weights_that_change_out_of_sight_of_torch_are_caught() -> None:
-    def behind_the_back(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def test_weights_changed_without_torch_are_rejected() -> None:
+    def changed_by_numpy(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         weights = F.softmax(q @ k.mT * SCALE, dim=-1)
         weights.numpy()[:, 1] = 1 / 7
         return weights @ v
 
     with pytest.raises(UnfaithfulCaptureError):
-        see(behind_the_back).verify()
+        record_of(changed_by_numpy).verify()
 
 
-def test_values_that_change_out_of_sight_of_torch_are_caught() -> None:
+def test_values_changed_without_torch_are_rejected() -> None:
     q, k, v = inputs()
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         fused(q, k, v)
-    seen.verify()
+    recording.verify()
     v.numpy()[0, 0, 0, 0] += 1.0
     with pytest.raises(UnfaithfulCaptureError):
-        seen.verify()
+        recording.verify()
 
 
-def test_the_message_names_each_record_that_failed_and_only_those() -> None:
+def test_the_message_names_the_failed_records_only() -> None:
     q, k, v = inputs()
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         for _ in range(3):
             fused(q, k, v)
-    faulty = dict(seen)
-    faulty["attention#2"] = replace(seen[1], scale=1.0)
+    faulty = dict(recording)
+    faulty["attention#2"] = replace(recording[1], scale=1.0)
     with pytest.raises(UnfaithfulCaptureError, match=r"^1 of 3 .*attention#2: rows") as caught:
         Recording(faulty).verify()
     assert "attention#3" not in str(caught.value)
 
 
-def test_a_mask_that_lets_weight_through_shows_in_the_masked_mass() -> None:
+def test_weight_on_masked_keys_is_rejected() -> None:
     def lenient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=torch.where(MASK, 0.0, -1e4))
 
     q, k, v = (x.float() for x in inputs())
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         lenient(q, k, v)
-    assert seen.verify()[0].masked_mass == 0.0
-    with ch.capture() as seen:
-        lenient(3e2 * q, 3e2 * k, v)  # scores so large that they climb over the mask
-    assert seen[0].weights[:, :, ~MASK].max() > 0.9
+    assert recording.verify()[0].masked_mass == 0.0
+    with ch.capture() as recording:
+        lenient(3e2 * q, 3e2 * k, v)  # scores larger than the mask
+    assert recording[0].weights[:, :, ~MASK].max() > 0.9
     with pytest.raises(UnfaithfulCaptureError, match=r"9\.\d+e-01 on masked keys|1\.0e\+00 on"):
-        seen.verify()
+        recording.verify()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [0.0, 1e-3, 30.0])
-def test_no_false_alarm_for_small_and_large_numbers(size: float, dtype: torch.dtype) -> None:
+def test_small_and_large_numbers_are_accepted(size: float, dtype: torch.dtype) -> None:
     q, k, v = inputs(dtype)
     for code in ATTENTIONS:
-        with ch.capture() as seen:
+        with ch.capture() as recording:
             code(size * q, k, v)
             code(size**0.5 * q, size**0.5 * k, v)
             code(q, k, size * v)
             code(q, k, torch.zeros_like(v))
             code(q, k, v + 10.0)
-        assert len(seen.verify()) == 5
+        assert len(recording.verify()) == 5
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_false_alarm_for_long_sequences(dtype: torch.dtype) -> None:
+def test_long_sequences_are_accepted(dtype: torch.dtype) -> None:
     q, k, v = (normal(1, 2, 601, 64, seed=seed, dtype=dtype) for seed in (1, 2, 3))
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         F.scaled_dot_product_attention(q, k, v)
         F.scaled_dot_product_attention(q, k, v, is_causal=True)
         (q * 0.125 @ k.mT).softmax(-1) @ v
-    assert len(seen.verify()) == 3
+    assert len(recording.verify()) == 3
 
 
-def test_dropout_in_training_is_proved_and_its_faults_are_caught() -> None:
+def test_faults_under_dropout_are_rejected() -> None:
     torch.manual_seed(0)
     q, k, v = inputs()
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         F.scaled_dot_product_attention(q, k, v, dropout_p=0.3)
         F.dropout((q @ k.mT * SCALE).softmax(-1), 0.3) @ v
-    seen.verify()
-    for record in seen.records:
+    recording.verify()
+    for record in recording.records:
         for fault in ("a wrong scale", "heads swapped in the values", "keys permuted"):
             with pytest.raises(UnfaithfulCaptureError):
                 Recording({"attention": PLANTED[fault](record)}).verify()
 
 
-def test_an_attention_too_large_for_one_piece_is_proved_piece_by_piece(
+def test_large_attention_is_verified_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     q, k, v = (normal(5, 3, 7, 11, seed=seed) for seed in (1, 2, 3))
     each = torch.stack([MASK.roll(i, 1) for i in range(5)])[:, None]
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         F.scaled_dot_product_attention(q, k, v, attn_mask=each)
-    whole = seen.verify()[0]
+    whole = recording.verify()[0]
     monkeypatch.setattr(sys.modules["clearhead.recording._proof"], "MAX_ELEMENTS", 2 * 3 * 7 * 7)
-    assert seen.verify()[0].output_error == pytest.approx(whole.output_error, rel=0.5, abs=1e-16)
-    wrong = replace(seen[0], raw_output=one_wrong(seen[0].raw_output))
+    assert recording.verify()[0].output_error == pytest.approx(
+        whole.output_error, rel=0.5, abs=1e-16
+    )
+    wrong = replace(recording[0], raw_output=one_wrong(recording[0].raw_output))
     with pytest.raises(UnfaithfulCaptureError, match="differs"):
         Recording({"attention": wrong}).verify()

@@ -1,5 +1,6 @@
-"""One record: chosen images, heads and queries; changes in place; copies; what it holds."""
+"""`AttentionRecord`: parts of its stages, changes in place, copies, and its memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,28 @@ import clearhead as ch
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord
 
-from .independent import attention, normal, same_stages, triple
+from .reference import MASK, assert_close, assert_stages, attention, normal, record_one, triple
 
-MASK = torch.tensor([[True, False, True, True, False, True, True]] * 5)
-MASK[2] = torch.tensor([False, True, False, True, True, False, True])
-
-
-def fused(**options: Any) -> AttentionRecord:
-    with ch.capture() as seen:
-        F.scaled_dot_product_attention(*triple(), **options)
-    return seen[0]
+Code = Callable[..., Tensor]
 
 
-def in_steps() -> AttentionRecord:
-    q, k, v = triple()
-    with ch.capture() as seen:
-        (q @ k.mT * 11**-0.5).tanh().masked_fill(~MASK, -1e9).softmax(-1) @ v
-    return seen[0]
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v)
 
+
+def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q @ k.mT * 11**-0.5).softmax(-1) @ v
+
+
+def in_steps(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q @ k.mT * 11**-0.5).tanh().masked_fill(~MASK, -1e9).softmax(-1) @ v
+
+
+def fused_record(**options: Any) -> AttentionRecord:
+    return record_one(F.scaled_dot_product_attention, *triple(), **options)[0]
+
+
+both = pytest.mark.parametrize("code", [fused, explicit])
 
 CHOICES: list[dict[str, Any]] = [
     {"batch": 1},
@@ -47,122 +52,96 @@ CHOICES: list[dict[str, Any]] = [
 ]
 
 
-def index(choice: Any) -> Any:
-    return np.arange(9)[:0] if choice is None else choice
-
-
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 @pytest.mark.parametrize(
     "record",
     [
-        fused(),
-        fused(attn_mask=MASK),
-        fused(attn_mask=MASK.expand(2, 1, 5, 7)),
-        fused(is_causal=True),
-        fused(scale=0.3),
-        in_steps(),
+        fused_record(),
+        fused_record(attn_mask=MASK),
+        fused_record(attn_mask=MASK.expand(2, 1, 5, 7)),
+        fused_record(is_causal=True),
+        fused_record(scale=0.3),
+        record_one(in_steps, *triple())[0],
     ],
-    ids=["plain", "masked", "masks by image", "causal", "scale", "steps"],
+    ids=["plain", "masked", "masks per batch entry", "causal", "scale", "steps"],
 )
-def test_a_part_is_what_the_whole_has_there(
+def test_parts_of_stages_equal_those_of_the_whole(
     record: AttentionRecord, choice: dict[str, Any]
 ) -> None:
-    part, whole = record.stages(**choice), record.stages()
-    indices = []
-    for axis, size in (("batch", 2), ("heads", 3), ("queries", 5)):
-        entries = choice.get(axis, slice(None))
-        indices.append(np.atleast_1d(np.arange(size)[entries]))
-    for found, full in zip(part, whole, strict=True):
-        expected = full.numpy()[np.ix_(*indices)]
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, atol=1e-13)
+    indices = [
+        np.atleast_1d(np.arange(size)[choice.get(axis, slice(None))])
+        for axis, size in (("batch", 2), ("heads", 3), ("queries", 5))
+    ]
+    for part, whole in zip(record.stages(**choice), record.stages(), strict=True):
+        assert_close(part, whole.numpy()[np.ix_(*indices)])
 
 
-def test_a_part_of_grouped_queries_has_the_right_keys() -> None:
+def test_parts_of_grouped_queries_have_their_key_heads() -> None:
     q, k, v = triple(batch=(2, 6), kv_batch=(2, 3))
-    with ch.capture() as seen:
-        F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
-    expected = attention(q, k, v)
-    part = seen[0].stages(heads=[5, 2, 3], batch=1, queries=4)
-    for found, full in zip(part, expected, strict=True):
-        np.testing.assert_allclose(found, full[1:2, [5, 2, 3], 4:5], atol=1e-12)
+    record, _ = record_one(F.scaled_dot_product_attention, q, k, v, enable_gqa=True)
+    part = record.stages(heads=[5, 2, 3], batch=1, queries=4)
+    for stage, whole in zip(part, attention(q, k, v), strict=True):
+        assert_close(stage, whole[1:2, [5, 2, 3], 4:5])
 
 
-def test_heads_images_and_queries_that_are_not_there() -> None:
-    for choice in ({"batch": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}):
-        with pytest.raises(ChoiceError, match=r"^there are \d+ \w+, numbered 0 … \d+; got -?\d+$"):
-            fused().stages(**choice)
+@pytest.mark.parametrize(
+    "choice", [{"batch": 2}, {"heads": 3}, {"queries": 5}, {"heads": [0, -4]}], ids=str
+)
+def test_indices_out_of_range_raise(choice: dict[str, Any]) -> None:
+    with pytest.raises(ChoiceError, match=r"^there are \d+ \w+, numbered 0 … \d+; got -?\d+$"):
+        fused_record().stages(**choice)
 
 
-def test_weights_that_were_tried_give_their_context() -> None:
-    record = fused()
-    np.testing.assert_allclose(record.context_from(record.weights), record.output, atol=1e-12)
+def test_context_from_other_weights() -> None:
+    record = fused_record()
+    assert_close(record.context_from(record.weights), record.output)
     assert record.context_from(torch.zeros_like(record.weights)).eq(0.0).all()
 
 
-def test_half_precision_is_computed_in_single() -> None:
-    q, k, v = triple(dtype=torch.bfloat16)
-    with ch.capture() as seen:
-        F.scaled_dot_product_attention(q, k, v)
-    assert seen[0].weights.dtype == torch.float32
-    assert seen[0].weights.sum(-1).sub(1.0).abs().max() < 1e-6
-    assert seen[0].output.dtype == torch.bfloat16
+def test_half_precision_is_computed_in_float32() -> None:
+    record, _ = record_one(fused, *triple(dtype=torch.bfloat16))
+    assert record.weights.dtype == torch.float32
+    assert record.weights.sum(-1).sub(1.0).abs().max() < 1e-6
+    assert record.output.dtype == torch.bfloat16
 
 
-class Fused:
-    @staticmethod
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v)
-
-
-class OperationTracker:
-    @staticmethod
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return (q @ k.mT * 11**-0.5).softmax(-1) @ v
-
-
-@pytest.mark.parametrize("way", [Fused, OperationTracker])
+@both
 @pytest.mark.parametrize("which", ["query", "key", "value", "output"])
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("inference", [False, True])
-def test_changes_in_place_afterwards_are_noticed(
-    way: type[Fused] | type[OperationTracker], which: str, gradients: bool, inference: bool
+def test_later_changes_in_place_are_detected(
+    code: Code, which: str, gradients: bool, inference: bool
 ) -> None:
     with torch.inference_mode(inference):
         q, k, v = triple()
-        with ch.capture(gradients=gradients) as seen:
-            output = way.attend(q, k, v)
-        seen.verify()
+        with ch.capture(gradients=gradients) as recording:
+            output = code(q, k, v)
+        recording.verify()
         {"query": q, "key": k, "value": v, "output": output}[which].mul_(1.5)
     with pytest.raises(UnfaithfulCaptureError, match="attention"):
-        seen.verify()
-    if not inference:  # there torch counts changes
-        for look in (
-            lambda: seen[0].weights,
-            lambda: seen.to_hf(),
-            lambda: seen[0].stages(heads=0),
-        ):
+        recording.verify()
+    if not inference:  # inference tensors have no version counter
+        record = recording[0]
+        for read in (lambda: record.weights, recording.to_hf, lambda: record.stages(heads=0)):
             with pytest.raises(UnfaithfulCaptureError, match=r"copies=True"):
-                look()
+                read()
 
 
-@pytest.mark.parametrize("way", [Fused, OperationTracker])
+@both
 @pytest.mark.parametrize("inference", [False, True])
-def test_copies_are_safe_from_changes_in_place(
-    way: type[Fused] | type[OperationTracker], inference: bool
-) -> None:
+def test_copies_are_safe_from_changes_in_place(code: Code, inference: bool) -> None:
     with torch.inference_mode(inference):
         q, k, v = triple()
         expected = attention(q, k, v)
-        with ch.capture(copies=True) as seen:
-            output = way.attend(q, k, v)
+        with ch.capture(copies=True) as recording:
+            output = code(q, k, v)
             for x in (q, k, v, output):
                 x.zero_()
-    seen.verify()
-    same_stages(seen[0], expected)
+    recording.verify()
+    assert_stages(recording[0], expected)
 
 
-def test_a_cache_that_is_written_to_step_by_step() -> None:
+def test_a_cache_that_is_filled_step_by_step() -> None:
     keys, values = torch.zeros(1, 3, 9, 11).double(), torch.zeros(1, 3, 9, 11).double()
 
     def three_steps() -> None:
@@ -174,16 +153,16 @@ def test_a_cache_that_is_written_to_step_by_step() -> None:
                 normal(1, 3, 1, 11, seed=step + 20), keys, values, attn_mask=mask
             )
 
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         three_steps()
     with pytest.raises(UnfaithfulCaptureError, match="copies=True"):
-        seen.verify()
-    with ch.capture(copies=True) as seen:
+        recording.verify()
+    with ch.capture(copies=True) as recording:
         three_steps()
-    assert len(seen.verify()) == 3
+    assert len(recording.verify()) == 3
 
 
-def test_a_mask_that_is_used_again_is_copied_too_even_if_it_is_one_of_several_steps() -> None:
+def test_a_mask_that_is_changed_in_place_is_copied_also_as_one_of_several_steps() -> None:
     q, k, v = triple()
     buffer = ~MASK
 
@@ -191,20 +170,20 @@ def test_a_mask_that_is_used_again_is_copied_too_even_if_it_is_one_of_several_st
         (q @ k.mT).tanh().masked_fill(buffer, -1e9).softmax(-1) @ v
         buffer.logical_not_()
 
-    with ch.capture() as seen:
+    with ch.capture() as recording:
         capped()
     with pytest.raises(UnfaithfulCaptureError, match="copies=True"):
-        seen.verify()
+        recording.verify()
     buffer.logical_not_()
-    with ch.capture(copies=True) as seen:
+    with ch.capture(copies=True) as recording:
         capped()
-    seen.verify()
-    assert seen[0].weights[:, :, ~MASK].eq(0.0).all()
+    recording.verify()
+    assert recording[0].weights[:, :, ~MASK].eq(0.0).all()
 
 
 def storages(record: AttentionRecord) -> dict[int, int]:
-    """Elements behind each tensor that the record holds, however deep."""
-    found: dict[int, int] = {}
+    """The elements of each storage that the record holds, at any depth."""
+    elements: dict[int, int] = {}
     visited: set[int] = set()
 
     def visit(x: Any) -> None:
@@ -213,7 +192,7 @@ def storages(record: AttentionRecord) -> dict[int, int]:
         visited.add(id(x))
         if isinstance(x, Tensor):
             storage = x.untyped_storage()
-            found[storage.data_ptr()] = storage.nbytes() // x.element_size()
+            elements[storage.data_ptr()] = storage.nbytes() // x.element_size()
         elif isinstance(x, dict):
             for part in x.values():
                 visit(part)
@@ -228,8 +207,8 @@ def storages(record: AttentionRecord) -> dict[int, int]:
                 visit(part)
 
     visit(record)
-    assert len(found) >= 4
-    return found
+    assert len(elements) >= 4
+    return elements
 
 
 TOKENS = 211
@@ -247,7 +226,7 @@ def padded_in_steps(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "code",
     [
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v),
+        fused,
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
         lambda q, k, v: F.scaled_dot_product_attention(
             q, k, v, attn_mask=PADDING.expand(1, 2, TOKENS, TOKENS)
@@ -259,17 +238,17 @@ def padded_in_steps(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     ],
     ids=["fused", "causal", "padded", "dropout", "explicit", "explicit dropout", "steps"],
 )
-def test_a_record_holds_tokens_and_no_matrix_of_tokens_by_tokens(code: Any, copies: bool) -> None:
-    with ch.capture(copies=copies) as seen:
+def test_memory_is_proportional_to_tokens_and_not_to_their_square(code: Code, copies: bool) -> None:
+    with ch.capture(copies=copies) as recording:
         code(*LONG)
-    assert seen.verify()[0].holds
-    assert seen[0].weights.shape == (1, 2, TOKENS, TOKENS)
-    for size in storages(seen[0]).values():
-        assert size < TOKENS * TOKENS // 4, f"{size} numbers in one tensor"
+    assert recording.verify()[0].holds
+    assert recording[0].weights.shape == (1, 2, TOKENS, TOKENS)
+    for size in storages(recording[0]).values():
+        assert size < TOKENS * TOKENS // 4
 
 
-def test_looking_keeps_nothing() -> None:
-    record = fused()
-    pre_softmax = storages(record)
+def test_computing_stages_stores_nothing() -> None:
+    record = fused_record()
+    before = storages(record)
     assert record.weights is not record.weights
-    assert storages(record) == pre_softmax
+    assert storages(record) == before

@@ -1,8 +1,10 @@
+import numpy as np
 from matplotlib.figure import Figure
 
-from clearhead.studies._panels import draw_differences
+from clearhead.studies._panels import Curves, draw_differences
+from clearhead.studies.claims.c01_score_variance import STUDY
 from clearhead.studies.study import ComparisonData
-from clearhead.studies.table import Series
+from clearhead.studies.table import Outcome, Series, Table, Trial
 
 
 def test_every_seed_has_a_point_at_its_difference_between_dotted_margins() -> None:
@@ -36,3 +38,20 @@ def test_every_seed_has_a_point_at_its_difference_between_dotted_margins() -> No
         [-0.25, -0.25],
     ]
     assert [text.get_text() for text in axes.texts] == ["more", "equal"]
+
+
+def test_a_measure_with_several_curves_has_a_mean_for_each() -> None:
+    table = Table(
+        Outcome(
+            trial=Trial(study="toy", condition="a", seed=seed),
+            values={"norms": {"one": [1.0, 2.0 * seed], "two": [3.0, 4.0 * seed]}},
+        )
+        for seed in (1, 2)
+    )
+    axes = Figure().subplots()
+
+    Curves(measure="norms", group="measure", xlabel="x", ylabel="y").draw(axes, STUDY, table)
+
+    means = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.get_lines()}
+    assert means["one"] == [1.0, 3.0]
+    assert means["two"] == [3.0, 6.0]

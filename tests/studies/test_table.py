@@ -127,3 +127,5 @@ def test_a_summary_gives_mean_and_range_of_each_group() -> None:
     assert summary.text(TABLE, {"b": "B!"}) == "Score: B! 15 (10 to 20, n = 2)"
     by_size = Summary(name="List", measure=("nested", "list"), conditions=("a",), by="size")
     assert by_size.text(TABLE, {}) == "List: size 3 1.5, -1.5; size 4 7, -7"
+    above = Summary(name="Above 1", measure=lambda values: values["score"] > 1, by="size")
+    assert "size 3 1 of 2 (95 % interval 1% to 99%)" in above.text(TABLE, {})

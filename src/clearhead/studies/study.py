@@ -35,7 +35,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.studies.stats import share_interval
 from clearhead.studies.table import (
     Budget,
     Cell,
@@ -385,6 +384,8 @@ def _mean_and_range(values: Sequence[Any]) -> str:
         columns = zip(*values, strict=True)
         return ", ".join(f"{sum(column) / len(column):.3g}" for column in columns)
     if isinstance(values[0], bool):
+        from clearhead.studies.stats import share_interval
+
         low, high = share_interval(sum(values), len(values))
         return f"{sum(values)} of {len(values)} (95 % interval {low:.0%} to {high:.0%})"
     mean = sum(values) / len(values)

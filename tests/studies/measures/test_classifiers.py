@@ -14,11 +14,11 @@ from clearhead.studies.measures.classifiers import (
 )
 
 
-def pictures(seed: int = 0) -> torch.Tensor:
+def random_images(seed: int = 0) -> torch.Tensor:
     return torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
 
 
-def fresh(name: str) -> torch.nn.Module:
+def untrained(name: str) -> torch.nn.Module:
     torch.manual_seed(1)
     model = build(COMPARED_MODELS[name].config)
     for parameter in model.parameters():  # initial weights hardly do anything
@@ -26,38 +26,38 @@ def fresh(name: str) -> torch.nn.Module:
     return model.eval()
 
 
-def test_all_contenders_have_as_many_parameters_within_one_part_in_twenty() -> None:
-    sizes = [sum(x.numel() for x in fresh(name).parameters()) for name in COMPARED_MODELS]
+def test_compared_models_have_the_same_number_of_parameters_within_5_percent() -> None:
+    sizes = [sum(x.numel() for x in untrained(name).parameters()) for name in COMPARED_MODELS]
 
     assert max(sizes) <= 1.05 * min(sizes)
 
 
-def test_uniform_attention_gives_every_patch_the_same_and_the_vit_does_not() -> None:
+def test_uniform_attention_has_equal_weights_and_the_vit_does_not() -> None:
     for name, expected in (("uniform", True), ("vit", False)):
-        with torch.no_grad(), capture() as seen:
-            fresh(name)(pictures())
-        even = torch.full_like(seen[0].weights, 1 / 16)
-        assert all(torch.allclose(record.weights, even) for record in seen.records) == expected
+        with torch.no_grad(), capture() as recording:
+            untrained(name)(random_images())
+        even = torch.full_like(recording[0].weights, 1 / 16)
+        assert all(torch.allclose(record.weights, even) for record in recording.records) == expected
 
 
 @pytest.mark.parametrize(
     ("name", "alone"),
     [("no-attention", True), ("vit", False), ("uniform", False), ("mlp", False), ("cnn", False)],
 )
-def test_patches_meet_nowhere_before_the_mean_only_without_attention(
+def test_only_without_attention_patches_do_not_interact_before_the_mean(
     name: str, alone: bool
 ) -> None:
-    # If each patch adds to the logits by itself, what one does cannot depend on another.
-    model = fresh(name).double()
-    one, other = pictures(1), pictures(2)
+    # If patches contribute to the logits separately, the effect of one does not depend on others.
+    model = untrained(name).double()
+    one, other = random_images(1), random_images(2)
 
     def logits(first_patch: torch.Tensor, last_patch: torch.Tensor) -> torch.Tensor:
-        images = pictures(3).double()
+        images = random_images(3).double()
         images[..., :7, :7] = first_patch[..., :7, :7]
         images[..., 21:, 21:] = last_patch[..., 21:, 21:]
         with torch.no_grad():
-            answer: torch.Tensor = model(images)
-        return answer
+            output: torch.Tensor = model(images)
+        return output
 
     effect = logits(one, one) - logits(other, one)
     elsewhere = logits(one, other) - logits(other, other)
@@ -65,7 +65,7 @@ def test_patches_meet_nowhere_before_the_mean_only_without_attention(
     assert (float((effect - elsewhere).norm()) < 1e-9 * float(effect.norm())) == alone
 
 
-def test_a_contender_is_the_same_for_a_seed_and_another_for_another(
+def test_a_training_is_reproducible_by_its_seed(
     mnist_train: ImageDataset,
 ) -> None:
     one, again, other = (
@@ -80,17 +80,17 @@ def test_a_contender_is_the_same_for_a_seed_and_another_for_another(
     assert not one.training
 
 
-def test_it_learns_what_it_is_shown(mnist_train: ImageDataset) -> None:
+def test_a_model_fits_its_training_digits(mnist_train: ImageDataset) -> None:
     model = train_compared_model("mlp", digits=100, steps=60, seed=5)
 
     digits = training_digits(100, 5)
     config: ImageModelConfig = model.config
     with torch.no_grad():
-        answers = model(normalize(digits.images, config)).argmax(dim=1)
-    assert float((answers == digits.labels).double().mean()) > 0.9
+        labels = model(normalize(digits.images, config)).argmax(dim=1)
+    assert float((labels == digits.labels).double().mean()) > 0.9
 
 
-def test_reading_is_right_answers_in_per_cent_and_their_mean_loss(
+def test_accuracy_is_in_per_cent_and_loss_is_mean_cross_entropy(
     mnist_test: ImageDataset,
 ) -> None:
     torch.manual_seed(2)

@@ -1,8 +1,8 @@
 """What changes in attention when values, one query or one key are replaced.
 
-The figures of each function: `values`, `other_rows` and `other_columns` are the largest change of
-weights (or of scores, for a key) that should not change; `own_row` and `own_column` the smallest
-change of those that should.
+In the results, `values`, `other_rows` and `other_columns` are the largest change of weights (of
+scores, for a key) that must not change; `own_row` and `own_column` the smallest change of those
+that must.
 """
 
 import statistics
@@ -33,23 +33,23 @@ Change = Callable[[Projection, Projection, Projection], None]
 
 
 def changes_in_random_tensors(draws: int, seed: int) -> Values:
-    """The figures over tensors of random sizes, in float64."""
+    """The largest and smallest changes in tensors of random sizes, in float64."""
     generator = torch.Generator().manual_seed(seed)
-    return _worst([_drawn_changes(generator) for _ in range(draws)])
+    return _reduced([_drawn_changes(generator) for _ in range(draws)])
 
 
 def changes_in_model(
     model: VisionTransformer, images: Float[Tensor, "images channels height width"], seed: int
 ) -> Values:
-    """The figures over all layers, each changed in the midst of a forward pass.
+    """The largest and smallest changes in all layers, each changed during a forward pass.
 
-    With them `weights_above`, for each layer but the last: total variation of the weights in the
-    layers above when its values are replaced; and `rows_apart` of layers and heads.
+    Also `weights_above`, for each layer but the last: total variation of the weights in the layers
+    above when its values are replaced; and `rows_apart` of layers and heads.
     """
     before = _recorded(model, images)
     layers = [_layer_changes(model, images, before, x, seed) for x in range(len(before))]
     return {
-        **_worst(layers),
+        **_reduced(layers),
         "weights_above": [layer["above"] for layer in layers[:-1]],
         "rows_apart": [
             rows_apart(record.weights).mean(dim=0).tolist() for record in before.records
@@ -60,7 +60,7 @@ def changes_in_model(
 def rows_apart(
     weights: Float[Tensor, "images heads queries keys"],
 ) -> Float[Tensor, "images heads"]:
-    """Total variation between the weights of two queries of a head, mean over all pairs of them."""
+    """Total variation between the weights of two queries of a head, mean over all pairs."""
     queries = weights.shape[-2]
     apart = torch.cdist(weights, weights, p=1) / 2
     return apart.sum(dim=(-2, -1)) / max(queries * (queries - 1), 1)
@@ -95,7 +95,7 @@ def _layer_changes(
     row, column = torch.randint(0, rows * columns, (2,), generator=generator).tolist()
 
     def shuffled(x: Tensor) -> Tensor:
-        """The layer's own vectors, of other images and tokens: as large as those they replace."""
+        """The layer's own vectors, from other images and tokens, so of a similar size."""
         vectors = x.flatten(0, 1)
         order = torch.randperm(len(vectors), generator=generator)
         return vectors[order].view_as(x)
@@ -159,7 +159,7 @@ def _query_change(before: Tensor, after: Tensor, row: int) -> dict[str, float]:
 
 
 def _key_change(before: Tensor, after: Tensor, column: int) -> dict[str, float]:
-    """Of scores, because the softmax makes the weights of all keys depend on each other."""
+    """Of scores, because with the softmax the weights of all keys depend on each other."""
     others = torch.arange(before.shape[-1]) != column
     return {
         "other_columns": _largest(before[..., others], after[..., others]),
@@ -167,14 +167,14 @@ def _key_change(before: Tensor, after: Tensor, column: int) -> dict[str, float]:
     }
 
 
-def _largest(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max()) if one.numel() else 0.0
+def _largest(before: Tensor, after: Tensor) -> float:
+    return float((before - after).abs().max()) if before.numel() else 0.0
 
 
-def _smallest_row(one: Tensor, other: Tensor) -> float:
-    """The largest change along the last axis, where that is smallest."""
-    return float((one - other).abs().amax(dim=-1).min())
+def _smallest_row(before: Tensor, after: Tensor) -> float:
+    """The smallest over rows of the largest change in a row."""
+    return float((before - after).abs().amax(dim=-1).min())
 
 
-def _worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: reduce([x[name] for x in figures]) for name, reduce in REDUCTIONS.items()}
+def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: reduce([x[name] for x in changes]) for name, reduce in REDUCTIONS.items()}

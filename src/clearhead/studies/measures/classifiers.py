@@ -1,13 +1,13 @@
 """Digit classifiers that studies train for a trial, and their accuracy on unseen digits.
 
 The models that claims compare have about 28,000 parameters each and the same training: the same
-number of images in the same batches, under the same warm-up and cosine. Those with blocks get Muon
-for their matrices, which is more accurate after few steps than AdamW (LOG.md, 2026-11-21); a CNN
-has none, and gets AdamW. Each has the learning rates that gave the highest accuracy of three pairs
-(0.003 and 0.01, 0.01 and 0.03, 0.03 and 0.06) on 3,000 training digits that were put aside, so all
-rates were tuned with the same effort and without test digits. The optimiser was not: Muon was
-chosen by its accuracy on test digits in another, larger recipe (four layers, augmented digits, one
-seed), and no optimiser but AdamW was tried for the CNN.
+number of images in the same batches, with the same warm-up and cosine schedule. Those with blocks
+use Muon for their matrices, which is more accurate after few steps than AdamW (LOG.md, 2026-11-21);
+the CNN has none and uses AdamW. Each has the learning rates with the highest accuracy of three
+pairs (0.003 and 0.01, 0.01 and 0.03, 0.03 and 0.06) on 3,000 held-out training digits, so all rates
+were tuned with the same effort and without test digits. The optimiser was not: Muon was chosen by
+its accuracy on test digits in another, larger recipe (four layers, augmented digits, one seed), and
+only AdamW was tried for the CNN.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ Config = ViTConfig | CNNConfig | MLPConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedModel:
-    """A kind of model and its learning rates."""
+    """Settings of a model, and its learning rates."""
 
     config: Config
     learning_rate: float = 3e-2
@@ -46,7 +46,7 @@ class ComparedModel:
 COMPARED_MODELS: Mapping[str, ComparedModel] = MappingProxyType(
     {
         "vit": ComparedModel(config=ViTConfig(depth=2, embed_dim=32)),
-        # Every token gets the mean of all values: tokens are mixed, with equal weights.
+        # All weights are equal: tokens are mixed, but independently of their content.
         "uniform": ComparedModel(config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0)),
         # Tokens are mixed in the mean before the head only.
         "no-attention": ComparedModel(config=MLPConfig(depth=2, embed_dim=32)),
@@ -84,9 +84,7 @@ def fit_classifier(
     return fit(config, dataset, model=model, callback=callback).result
 
 
-def train_compared_model(
-    name: str, *, digits: int, steps: int, seed: int, callback: Callback | None = None
-) -> ImageModel:
+def train_compared_model(name: str, *, digits: int, steps: int, seed: int) -> ImageModel:
     """One of `COMPARED_MODELS`, trained for so many steps on so many digits, drawn with `seed`."""
     model = COMPARED_MODELS[name]
     batch_size = min(BATCH_SIZE, digits)
@@ -100,7 +98,7 @@ def train_compared_model(
         label_smoothing=0.0,
         seed=seed,
     )
-    return fit_classifier(config, training_digits(digits, seed), callback=callback)
+    return fit_classifier(config, training_digits(digits, seed))
 
 
 def train_small_classifier(
@@ -113,8 +111,8 @@ def train_small_classifier(
 ) -> ImageModel:
     """A classifier trained on all of `dataset` without augmentation, in a few seconds.
 
-    Muon with small batches and high rates, because it gets furthest with few images: accuracy 88 %
-    after two epochs of 6,000 digits, with three layers of width 32.
+    Muon with small batches and high rates learns most from few images: accuracy 88 % after two
+    epochs of 6,000 digits, with three layers of width 32.
     """
     config = TrainConfig(
         model=model,
@@ -161,9 +159,9 @@ def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
     """
     digits = unseen_digits(unseen, seed)
     probabilities = predict_probabilities(model, digits.images)
-    right = (probabilities.argmax(dim=1) == digits.labels).double().mean()
+    correct = (probabilities.argmax(dim=1) == digits.labels).double().mean()
     return {
-        "accuracy": 100 * float(right),
+        "accuracy": 100 * float(correct),
         "nll": negative_log_likelihood(probabilities, digits.labels),
         "parameters": sum(x.numel() for x in model.parameters()),
     }

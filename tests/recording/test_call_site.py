@@ -1,0 +1,195 @@
+"""Attention that cannot be recorded raises an error with an alternative, and leaves no trace."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.library import Library
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
+from torch.overrides import _get_current_function_mode_stack
+
+import clearhead as ch
+from clearhead.errors import CaptureError, NothingCapturedError
+
+from .reference import normal
+
+pytestmark = [
+    pytest.mark.unchecked,  # compiles
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+]
+
+Q = normal(1, 2, 8, 4, dtype=torch.float32)
+
+
+class Attend(nn.Module):
+    def __init__(self, fused: bool = True) -> None:
+        super().__init__()
+        self.fused = fused
+
+    def forward(self, q: Tensor) -> Tensor:
+        if self.fused:
+            return F.scaled_dot_product_attention(q, q, q)
+        return (q @ q.transpose(-2, -1) / 2.0).softmax(-1) @ q
+
+
+class Outer(nn.Module):
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, q: Tensor) -> Tensor:
+        result: Tensor = self.inner(F.scaled_dot_product_attention(q, q, q))
+        return result
+
+
+def attend(q: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q * 2.0, q, q)
+
+
+@pytest.fixture(autouse=True)
+def works_afterwards() -> Iterator[None]:
+    yield
+    torch._dynamo.reset()
+    assert not _get_current_function_mode_stack()
+    with ch.capture() as recording:
+        Attend()(Q)
+        Attend(fused=False)(Q)
+    assert len(recording.verify()) == 2
+
+
+def assert_rejected(code: Callable[[], object], *words: str) -> None:
+    """The error is one short line with these words."""
+    with pytest.raises(CaptureError) as caught, ch.capture():
+        code()
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert len(message) < 600
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("fullgraph", [False, True])
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_compiled_models_are_rejected(fused: bool, fullgraph: bool, ran_before: bool) -> None:
+    compiled = torch.compile(Attend(fused), backend="eager", fullgraph=fullgraph)
+    expected = compiled(Q) if ran_before else Attend(fused)(Q)
+    assert_rejected(lambda: compiled(Q), "compile", "set_stance")
+    torch.testing.assert_close(compiled(Q), expected)
+
+
+def compiled_in_place() -> Callable[[Tensor], Tensor]:
+    model = Attend()
+    model.compile(backend="eager")
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        compiled_in_place,
+        lambda: Outer(torch.compile(Attend(), backend="eager")),
+        lambda: torch.compile(attend, backend="eager"),
+    ],
+    ids=["compiled in place", "compiled part", "compiled function"],
+)
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_compiled_parts_and_functions_are_rejected(
+    build: Callable[[], Callable[[Tensor], Tensor]], ran_before: bool
+) -> None:
+    model = build()
+    if ran_before:
+        model(Q)
+    assert_rejected(lambda: model(Q), "compile")
+
+
+def test_a_model_compiled_inside_the_block_is_rejected() -> None:
+    assert_rejected(lambda: torch.compile(Attend(), backend="eager")(Q), "compile")
+
+
+def test_a_compiled_model_is_recorded_with_the_stance_of_the_message() -> None:
+    compiled = torch.compile(Attend(), backend="eager")
+    compiled(Q)
+    assert_rejected(lambda: compiled(Q), 'torch.compiler.set_stance("force_eager")')
+    with torch.compiler.set_stance("force_eager"), ch.capture() as recording:
+        compiled(Q)
+    assert len(recording.verify()) == 1
+
+
+def test_torch_export_is_rejected() -> None:
+    assert_rejected(lambda: torch.export.export(Attend(), (Q,), strict=True), "export")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda: torch.jit.script(Attend()),
+        lambda: torch.jit.trace(Attend(), Q),
+        lambda: torch.jit.script(attend),
+    ],
+    ids=["scripted", "traced", "scripted function"],
+)
+def test_torchscript_is_rejected(script: Callable[[], Any]) -> None:
+    model = script()
+    assert_rejected(lambda: model(Q), "TorchScript")
+    assert model(Q).shape == Q.shape
+    if isinstance(model, nn.Module):
+        assert_rejected(lambda: Outer(model)(Q), "TorchScript", "inner", "scripted from")
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_is_rejected() -> None:
+    q = normal(1, 2, 16, 16, dtype=torch.float32)
+    assert_rejected(lambda: flex_attention(q, q, q), "flex", "scaled_dot_product_attention")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [
+        ("flash_attn", "_flash_attn_forward"),
+        ("xformers", "efficient_attention_forward"),
+        ("my_kernels", "fused_mha_attn"),
+    ],
+)
+def test_kernels_of_other_libraries_are_rejected(namespace: str, name: str) -> None:
+    library = Library(namespace, "DEF")
+    library.define(f"{name}(Tensor q) -> Tensor")
+    library.impl(name, lambda q: q.clone(), "CPU")
+    packet = getattr(getattr(torch.ops, namespace), name)
+    try:
+        for operator in (packet, packet.default):
+            assert_rejected(lambda operator=operator: operator(Q), namespace, "sdpa")  # type: ignore[misc]
+            assert operator(Q).equal(Q)
+    finally:
+        library._destroy()
+
+
+def test_kernels_of_torch_are_rejected() -> None:
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    assert_rejected(lambda: kernel(Q, Q, Q), "scaled_dot_product_attention")
+
+
+def test_the_error_is_raised_at_once_and_earlier_records_are_kept() -> None:
+    compiled = torch.compile(Attend(), backend="eager")
+    reached = []
+
+    def run() -> None:
+        Attend()(Q)
+        compiled(Q)
+        reached.append(True)
+
+    with pytest.raises(CaptureError, match="compile") as caught, ch.capture() as recording:
+        run()
+    assert not reached
+    assert not isinstance(caught.value, NothingCapturedError)
+    assert recording.names == ("Attend",)
+
+
+def test_interventions_reject_the_same() -> None:
+    compiled = torch.compile(Attend(), backend="eager")
+    with pytest.raises(CaptureError, match="compile"), ch.intervene(lambda record: None):
+        compiled(Q)
+    with pytest.raises(NothingCapturedError, match="changed"), ch.intervene(lambda record: None):
+        Q.sum()
