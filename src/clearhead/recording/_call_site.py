@@ -11,8 +11,8 @@ from torch import jit, nn
 from clearhead.errors import CaptureError
 
 # Names of kernels that compute attention in one opaque call.
-HIDDEN = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
-HIDDEN_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_layer_fwd")
+OPAQUE = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
+OPAQUE_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_layer_fwd")
 
 COMPILED = (
     "this attention runs inside a compiled graph (torch.compile, flex attention, torch.export), "
@@ -49,10 +49,10 @@ def reject_scripted(root: nn.Module) -> None:
             raise CaptureError(SCRIPTED.format(path or type(module).__name__))
 
 
-def reject_hidden(name: str, function: Any) -> None:
+def reject_opaque(name: str, function: Any) -> None:
     """Raise `CaptureError` if this call is an opaque attention kernel."""
     where = str(function) if isinstance(function, _OPERATORS) else name
-    if name in HIDDEN_LAYERS or HIDDEN.search(where):
+    if name in OPAQUE_LAYERS or OPAQUE.search(where):
         raise CaptureError(
             f"{where} computes attention in an opaque kernel; choose another implementation: "
             'attn_implementation="sdpa" or "eager" in transformers, '

@@ -187,7 +187,7 @@ class LayerFilter:
         """Raise `CaptureError` for a pattern or an index that matched no call."""
         count, names = len(self.names), ", ".join(self.names)
         for pattern in self._patterns:
-            if not any(_fits(name, pattern) for name in self.names):
+            if not any(_name_matches(name, pattern) for name in self.names):
                 raise CaptureError(f"layers={pattern!r} matches no attention; there were {names}")
         for index in self._indices:
             if not -count <= index < count:
@@ -196,7 +196,9 @@ class LayerFilter:
                 )
 
     def _matches(self, name: str, index: int) -> bool:
-        return index in self._indices or any(_fits(name, pattern) for pattern in self._patterns)
+        return index in self._indices or any(
+            _name_matches(name, pattern) for pattern in self._patterns
+        )
 
 
 def _check_layers(items: Sequence[str | int] | None) -> None:
@@ -211,12 +213,12 @@ def _check_layers(items: Sequence[str | int] | None) -> None:
         )
 
 
-def _fits(name: str, pattern: str) -> bool:
+def _name_matches(name: str, pattern: str) -> bool:
     base, _, _ = name.partition("#")
     return fnmatchcase(name, pattern) or fnmatchcase(base, pattern)
 
 
 def _copy(x: Tensor) -> Tensor:
     """A copy that takes no more memory than the storage of an expanded tensor."""
-    once = x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]
-    return once.clone().expand(x.shape)
+    compact = x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]
+    return compact.clone().expand(x.shape)

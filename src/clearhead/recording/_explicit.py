@@ -53,7 +53,7 @@ class History:
         """Whether a softmax has been applied."""
         return self.dims > 0
 
-    def meets(self, product: Product) -> bool:
+    def is_completed_by(self, product: Product) -> bool:
         """Whether a product with the weights as first operand sums over the keys."""
         if not self.is_weights:
             return False
@@ -107,11 +107,11 @@ class OperationTracker:
         followed = next(self._followed(args, kwargs), None)
         if followed is None:
             result = function(*args, **kwargs)
-            self._note_factor(name, args, result)
+            self._track_factor(name, args, result)
             return result, None
         step = self._step(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
-        self._take(step, followed, args, result)
+        self._track(step, followed, args, result)
         return result, None
 
     def clear(self) -> None:
@@ -137,13 +137,13 @@ class OperationTracker:
 
     def _is_mixing(self, product: Product) -> bool:
         """Whether the product mixes scores or weights among heads, before the values."""
-        for turn in (product, product.transposed()):
-            history = self._history(turn.first)
+        for oriented in (product, product.transposed()):
+            history = self._history(oriented.first)
             if history is None:
                 continue
-            if history.is_weights and not history.meets(turn):
+            if history.is_weights and not history.is_completed_by(oriented):
                 return True
-            if isinstance(turn.second, nn.Parameter):
+            if isinstance(oriented.second, nn.Parameter):
                 return not any(isinstance(x, nn.Parameter) for x in history.product[:2])
         return False
 
@@ -157,7 +157,7 @@ class OperationTracker:
     ) -> TrackedAttention | None:
         for values, operand in ((product, product.first), (product.transposed(), product.second)):
             history = self._history(operand)
-            if history is not None and history.meets(values):
+            if history is not None and history.is_completed_by(values):
                 history = replace(
                     history, precision=lowest_precision(history.precision, result.dtype)
                 )
@@ -228,7 +228,7 @@ class OperationTracker:
             autocast=autocast_dtype(followed),
         )
 
-    def _take(self, step: Step | None, followed: Tensor, args: Sequence[Any], result: Any) -> None:
+    def _track(self, step: Step | None, followed: Tensor, args: Sequence[Any], result: Any) -> None:
         history = self._history(followed)
         if history is None:
             return
@@ -244,24 +244,24 @@ class OperationTracker:
             history = replace(history, precision=lowest_precision(history.precision, result.dtype))
             self._keep(result, history.then(step))
 
-    def _note_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
+    def _track_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
         """Store constant factors, also through changes of layout."""
         if not isinstance(result, Tensor) or not args or not result.is_floating_point():
             return
         moves = name in LAYOUT or name in ("__getitem__", "to", "type_as", "__get__")
         for x in args[:2]:
             if isinstance(x, Tensor) and x.dim() >= 2:
-                pre_softmax = self.factor(x)
-                now = factor_of_call(name, args, x)
-                if now is not None:
-                    pre_softmax = pre_softmax * now
-                elif not moves or (isinstance(pre_softmax, Tensor) and pre_softmax.dim()):
+                factor = self.factor(x)
+                multiplier = factor_of_call(name, args, x)
+                if multiplier is not None:
+                    factor = factor * multiplier
+                elif not moves or (isinstance(factor, Tensor) and factor.dim()):
                     if result is x:  # changed in place
                         self._factors.pop(id(x), None)
                     continue
-                if isinstance(pre_softmax, Tensor) or pre_softmax != 1.0:
+                if isinstance(factor, Tensor) or factor != 1.0:
                     drop = self._drop(self._factors, id(result))
-                    self._factors[id(result)] = weakref.ref(result, drop), pre_softmax
+                    self._factors[id(result)] = weakref.ref(result, drop), factor
                 return
 
 

@@ -14,18 +14,18 @@ from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import CASTS, PLACEHOLDER, Placeholder, Step
 
 # Operations that change neither values nor layout (types are widened on recomputation).
-IDLE = CASTS | {"contiguous", "clone"}
+UNCHANGING = CASTS | {"contiguous", "clone"}
 
 
 def explicit_record(
-    found: TrackedAttention, raw_output: Tensor, call_site: CallSite
+    tracked: TrackedAttention, raw_output: Tensor, call_site: CallSite
 ) -> AttentionRecord:
     """The record of an attention written as separate operations.
 
     Scores times a constant and one added mask become `scale` and `attn_mask`; other operations are
     kept as steps to replay.
     """
-    history = found.history
+    history = tracked.history
     product, factors = _softmax_last(history)
     heads = find_heads(call_site.module, product.left)
     scale, steps = _leading_scale(product, history)
@@ -34,14 +34,14 @@ def explicit_record(
         name=call_site.path,
         query=heads.separate(divided(product.left, factors[0])),
         key=heads.separate(divided(product.right, factors[1])),
-        value=heads.separate(found.values.right.transpose(-2, -1)),
+        value=heads.separate(tracked.values.right.transpose(-2, -1)),
         attn_mask=None if mask is None else separate_mask(heads, mask, product.dims),
         is_causal=False,
         scale=scale * factors[0] * factors[1],
         pre_softmax=() if mask is not None else _before_softmax(steps, product, history, heads),
-        post_softmax=_after_softmax(found, product, heads),
+        post_softmax=_after_softmax(tracked, product, heads),
         raw_output=raw_output,
-        layout=Layout(found.values.order, heads),
+        layout=Layout(tracked.values.order, heads),
         precision=history.precision,
     )
 
@@ -61,23 +61,23 @@ def _is_plain(product: Product, history: History) -> bool:
 
 
 def _rearranges(steps: Iterable[Step]) -> bool:
-    return any(step.is_layout_only and step.name not in IDLE for step in steps)
+    return any(step.is_layout_only and step.name not in UNCHANGING for step in steps)
 
 
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
     """The constant factors at the start, and the remaining steps."""
     scale: Factor = 1.0
-    left = []
-    steps = iter(step for step in history.pre_softmax if step.name not in IDLE)
+    remaining = []
+    steps = iter(step for step in history.pre_softmax if step.name not in UNCHANGING)
     for step in steps:
         factor = _factor(step, product, history)
         if factor is not None:
             scale = scale * factor
             continue
-        left.append(step)
+        remaining.append(step)
         if not step.is_layout_only:
             break
-    return scale, [*left, *steps]
+    return scale, [*remaining, *steps]
 
 
 def _factor(step: Step, product: Product, history: History) -> Factor | None:
@@ -115,12 +115,14 @@ def _before_softmax(
     return _in_layout_of_model(_inverse(product.order), steps, last, product.dims, heads)
 
 
-def _after_softmax(found: TrackedAttention, product: Product, heads: HeadAxes) -> tuple[Step, ...]:
+def _after_softmax(
+    tracked: TrackedAttention, product: Product, heads: HeadAxes
+) -> tuple[Step, ...]:
     """From canonical weights to the canonical weights that multiply the values."""
-    history = found.history
+    history = tracked.history
     first = _inverse(_order_of_weights(product, history))
-    steps = [step for step in history.post_softmax if step.name not in IDLE]
-    return _in_layout_of_model(first, steps, found.values.first_order, history.dims, heads)
+    steps = [step for step in history.post_softmax if step.name not in UNCHANGING]
+    return _in_layout_of_model(first, steps, tracked.values.first_order, history.dims, heads)
 
 
 def _order_of_weights(product: Product, history: History) -> Order:

@@ -19,7 +19,7 @@ from clearhead.recording._call_site import (
     CallSite,
     CallSites,
     reject_compiled,
-    reject_hidden,
+    reject_opaque,
 )
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
@@ -149,7 +149,7 @@ class InterceptionMode(TorchFunctionMode):
                 return _without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
-        reject_hidden(name, func)
+        reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
             return self._emit(explicit_record(attention, result, self.call_sites.here()), result)

@@ -1,4 +1,4 @@
-"""Matrix products and constant factors, in any form that a model writes them."""
+"""Matrix products and constant factors, in every spelling."""
 
 import math
 from collections.abc import Sequence
@@ -121,15 +121,15 @@ def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, st
     first, _, second = inputs.partition(",")
     if not arrow:
         joined = inputs.replace(",", "").replace("...", "")
-        once = "".join(sorted(x for x in set(joined) if joined.count(x) == 1))
-        out = ("..." if "..." in inputs else "") + once
+        unrepeated = "".join(sorted(x for x in set(joined) if joined.count(x) == 1))
+        out = ("..." if "..." in inputs else "") + unrepeated
     spare = [x for x in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if x not in equation]
-    hidden = max(
+    batch_dims = max(
         left_dim - len(first.replace("...", "")), right_dim - len(second.replace("...", ""))
     )
-    if hidden > len(spare):
+    if batch_dims > len(spare):
         return None
-    batch = "".join(spare[: max(hidden, 0)])
+    batch = "".join(spare[: max(batch_dims, 0)])
 
     def spell(axes: str, dim: int | None) -> str:
         count = len(batch) if dim is None else dim - len(axes.replace("...", ""))
@@ -140,24 +140,26 @@ def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, st
     return None if repeated else (left, right, spell(out, None))
 
 
-def _arrange(left: Tensor, right: Tensor, one: str, two: str, out: str) -> Product | None:
-    inner = [x for x in one if x in two and x not in out]
-    rows = [x for x in out if x in one and x not in two]
-    columns = [x for x in out if x in two and x not in one]
-    if len(inner) != 1 or not rows or not columns or set(one + two) != {*out, *inner}:
+def _arrange(
+    left: Tensor, right: Tensor, left_axes: str, right_axes: str, out: str
+) -> Product | None:
+    inner = [x for x in left_axes if x in right_axes and x not in out]
+    rows = [x for x in out if x in left_axes and x not in right_axes]
+    columns = [x for x in out if x in right_axes and x not in left_axes]
+    if len(inner) != 1 or not rows or not columns or set(left_axes + right_axes) != {*out, *inner}:
         return None
     row, column = rows[-1], columns[-1]
     batch = [x for x in out if x not in (row, column)]  # one operand may lack some of them
     return Product(
         left,
         right,
-        _or_none([_place(x, one) for x in [*batch, row, *inner]]),
-        _or_none([_place(x, two) for x in [*batch, column, *inner]]),
+        _or_none([_index(x, left_axes) for x in [*batch, row, *inner]]),
+        _or_none([_index(x, right_axes) for x in [*batch, column, *inner]]),
         _or_none([out.index(x) for x in [*batch, row, column]]),
     )
 
 
-def _place(letter: str, axes: str) -> int | None:
+def _index(letter: str, axes: str) -> int | None:
     return axes.index(letter) if letter in axes else None
 
 
@@ -166,9 +168,9 @@ def permuted(x: Tensor, order: "Order") -> Tensor:
     if order is None:
         return x
     x = x.permute([axis for axis in order if axis is not None])
-    for call_site, axis in enumerate(order):
+    for position, axis in enumerate(order):
         if axis is None:
-            x = x.unsqueeze(call_site)
+            x = x.unsqueeze(position)
     return x
 
 

@@ -142,9 +142,9 @@ def _masked_keys(
     mask = record.full_mask()
     if mask is None or record.pre_softmax:
         return masked
-    given = ~mask if mask.dtype == torch.bool else mask <= MASK_THRESHOLD
-    given = given.expand(record.shape)
-    return masked | (given if batch is None else given[batch])
+    ignored = ~mask if mask.dtype == torch.bool else mask <= MASK_THRESHOLD
+    ignored = ignored.expand(record.shape)
+    return masked | (ignored if batch is None else ignored[batch])
 
 
 def _term_size(record: AttentionRecord, weights: Tensor, batch: slice | None) -> Tensor:

@@ -66,9 +66,9 @@ class Step:
 
     def tensors(self) -> Iterable[Tensor]:
         """The tensors among its arguments."""
-        found: list[Tensor] = []
-        self.changed(lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
-        return found
+        tensors: list[Tensor] = []
+        self.changed(lambda x: tensors.append(x) or x)  # type: ignore[func-returns-value]
+        return tensors
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
         """The step with a function applied to each tensor among its arguments."""
@@ -123,7 +123,7 @@ def _in_place(name: str) -> bool:
 
 
 def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """Apply `change` to `arg`, or to the items of a list, where they are of a type."""
+    """Apply `change` to `arg`, or to the items of a list, if they have the type `kind`."""
     if isinstance(arg, kind):
         return change(arg)
     if type(arg) in (list, tuple):
