@@ -191,6 +191,14 @@ def test_published_trials_that_a_study_no_longer_has_are_reported(
     assert "trial renamed-0-" in section.problems[0]
 
 
+@pytest.mark.slow
+def test_the_published_text_is_what_the_code_makes_of_the_published_trials() -> None:
+    """If not: clearhead study report --results docs/results/trials.json.gz --markdown …"""
+    docs = Path(__file__).parents[2] / "docs"
+    report = report_studies(read_published(docs / "results" / "trials.json.gz"))
+    assert report.to_markdown("results") == (docs / "results.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"budget": "full"}', b"\xff"])
 @pytest.mark.parametrize("suffix", ["json", "gz"])
 def test_a_file_that_is_no_report_is_named(tmp_path: Path, suffix: str, content: bytes) -> None:
