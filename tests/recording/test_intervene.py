@@ -5,24 +5,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import timm
 import torch
-import transformers as library
-from timm.layers.config import set_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode_stack
 
 import clearhead as ch
-from clearhead.errors import CaptureError, UnfaithfulCaptureError
+from clearhead.errors import CaptureError, ConfigError, InputError, UnfaithfulCaptureError
 from clearhead.models import build
 from clearhead.recording import AttentionRecord
 
+from .models import gpt2, timm_model
 from .reference import generator, normal
 
-hf: Any = library  # its configurations take more than their types say
+HEAD, HEAD_DIM = 1, 8
+Change = Callable[[AttentionRecord], Any]
 
-HEAD = 1
+Q = normal(2, 3, 5, 4)
+K, V = normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
 
 
 def remove(record: AttentionRecord) -> Tensor:
@@ -31,114 +31,72 @@ def remove(record: AttentionRecord) -> Tensor:
     return output
 
 
-def zero_columns(projection: Any, head_dim: int) -> None:
+def zero_columns(projection: Any) -> None:
     """Remove the head by zeros in the output projection."""
-    weight = projection.weight
-    columns = slice(HEAD * head_dim, (HEAD + 1) * head_dim)
+    columns = slice(HEAD * HEAD_DIM, (HEAD + 1) * HEAD_DIM)
     with torch.no_grad():
         if isinstance(projection, nn.Linear):
-            weight[:, columns] = 0.0
+            projection.weight[:, columns] = 0.0
         else:
-            weight[columns] = 0.0  # the Conv1D of transformers is transposed
+            projection.weight[columns] = 0.0  # the Conv1D of transformers is transposed
 
 
-def our_model() -> tuple[nn.Module, dict[str, Any], str, str, int]:
+class TorchModel(nn.Module):
+    def __init__(self, need_weights: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.attn = nn.MultiheadAttention(24, 3, batch_first=True)
+        self.need_weights = need_weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.attn(x, x, x, need_weights=self.need_weights)[0]
+        return output
+
+
+def our_model() -> nn.Module:
     torch.manual_seed(0)
-    config = ch.ViTConfig(embed_dim=24, depth=2, num_heads=3)
-    inputs = {"images": normal(2, 1, 28, 28)}
-    return build(config), inputs, "blocks.1.attn", "blocks.1.attn.proj", 8
+    return build(ch.ViTConfig(embed_dim=24, depth=2, num_heads=3))
 
 
-def timm_model(fused: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]:
-    torch.manual_seed(0)
-    set_fused_attn(fused)
-    try:
-        model = timm.create_model(
-            "vit_tiny_patch16_224", img_size=32, embed_dim=24, depth=2, num_heads=3, num_classes=5
-        )
-    finally:
-        set_fused_attn(True)
-    return model, {"x": normal(2, 3, 32, 32)}, "blocks.1.attn", "blocks.1.attn.proj", 8
+IDS = torch.randint(5, 90, (2, 7), generator=generator())
+IMAGES, TOKENS = normal(2, 3, 32, 32), normal(2, 5, 24)
+GREY = normal(2, 1, 28, 28)
 
-
-def hf_model(implementation: str) -> tuple[nn.Module, dict[str, Any], str, str, int]:
-    torch.manual_seed(0)
-    config = hf.GPT2Config(
-        vocab_size=99,
-        n_embd=24,
-        n_layer=2,
-        n_head=3,
-        n_positions=32,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    config._attn_implementation = implementation
-    ids = torch.randint(5, 90, (2, 7), generator=generator())
-    model = hf.GPT2LMHeadModel(config)
-    name = "transformer.h.1.attn"
-    return model, {"input_ids": ids}, name, f"{name}.c_proj", 8
-
-
-def torch_layer(need_weights: bool) -> tuple[nn.Module, dict[str, Any], str, str, int]:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.attn = nn.MultiheadAttention(24, 3, batch_first=True)
-
-        def forward(self, x: Tensor) -> Tensor:
-            output: Tensor = self.attn(x, x, x, need_weights=need_weights)[0]
-            return output
-
-    torch.manual_seed(0)
-    return Model(), {"x": normal(2, 5, 24)}, "attn", "attn.out_proj", 8
-
-
-MODELS: dict[str, Callable[[], tuple[nn.Module, dict[str, Any], str, str, int]]] = {
-    "ours": our_model,
-    "timm fused": lambda: timm_model(True),
-    "timm": lambda: timm_model(False),
-    "transformers eager": lambda: hf_model("eager"),
-    "transformers sdpa": lambda: hf_model("sdpa"),
-    "torch": lambda: torch_layer(False),
-    "torch with weights": lambda: torch_layer(True),
+# The model, its input, a layer, and the layer's output projection.
+MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor, str, str]] = {
+    "ours": (our_model, GREY, "blocks.1.attn", "proj"),
+    "timm fused": (lambda: timm_model(True), IMAGES, "blocks.1.attn", "proj"),
+    "timm": (lambda: timm_model(False), IMAGES, "blocks.1.attn", "proj"),
+    "transformers eager": (lambda: gpt2("eager"), IDS, "transformer.h.1.attn", "c_proj"),
+    "transformers sdpa": (lambda: gpt2("sdpa"), IDS, "transformer.h.1.attn", "c_proj"),
+    "torch": (lambda: TorchModel(False), TOKENS, "attn", "out_proj"),
+    "torch with weights": (lambda: TorchModel(True), TOKENS, "attn", "out_proj"),
 }
 
 
-def logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+def logits(model: nn.Module, x: Tensor = IMAGES) -> Tensor:
     with torch.no_grad():
-        output = model(**inputs)
+        output = model(x)
     result: Tensor = output if isinstance(output, Tensor) else output.logits
     return result
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_removing_a_head_equals_zeros_in_the_projection(name: str) -> None:
-    model, inputs, layer, projection, head_dim = MODELS[name]()
-    model.double().eval()
-    plain = logits(model, inputs)
+@pytest.mark.parametrize(("build", "x", "layer", "projection"), MODELS.values(), ids=MODELS)
+def test_removing_a_head_equals_zeros_in_the_projection(
+    build: Callable[[], nn.Module], x: Tensor, layer: str, projection: str
+) -> None:
+    model = build().double().eval()
+    plain = logits(model, x)
+    for change in (lambda record: None, lambda record: record.output):  # change nothing
+        with ch.intervene(change):
+            assert logits(model, x).equal(plain)
     with ch.intervene(remove, layers=layer):
-        result = logits(model, inputs)
-    assert logits(model, inputs).equal(plain)
-    zero_columns(model.get_submodule(projection), head_dim)
-    expected = logits(model, inputs)
+        result = logits(model, x)
+    assert logits(model, x).equal(plain)
+    zero_columns(model.get_submodule(f"{layer}.{projection}"))
+    expected = logits(model, x)
     torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
     assert (expected - plain).abs().max() > 1e-6
-
-
-def two_layers() -> tuple[nn.Module, dict[str, Any]]:
-    model, inputs, *_ = timm_model(True)
-    return model.double().eval(), inputs
-
-
-def test_none_or_the_same_output_changes_nothing() -> None:
-    for name in MODELS:
-        model, inputs, *_ = MODELS[name]()
-        model.double().eval()
-        plain = logits(model, inputs)
-        for change in (lambda record: None, lambda record: record.output):
-            with ch.intervene(change):
-                assert logits(model, inputs).equal(plain)
 
 
 @pytest.mark.parametrize(
@@ -152,55 +110,51 @@ def test_none_or_the_same_output_changes_nothing() -> None:
     ],
 )
 def test_layers_are_selected_as_in_capture(layers: Any, expected: list[str]) -> None:
-    model, inputs = two_layers()
+    model = timm_model(True)
     names: list[str] = []
     with ch.intervene(lambda record: names.append(record.name), layers=layers):
-        logits(model, inputs)
+        logits(model)
     assert names == expected
 
 
 @pytest.mark.parametrize("layers", ["blocks.7.attn", 5])
 def test_unknown_layers_raise(layers: Any) -> None:
-    model, inputs = two_layers()
+    model = timm_model(True)
     with (
         pytest.raises(CaptureError, match=r"blocks\.1\.attn|there were 2"),
         ch.intervene(remove, layers=layers),
     ):
-        logits(model, inputs)
+        logits(model)
 
 
 @pytest.mark.parametrize("layers", [-1, [0, -1]])
 def test_negative_indices_are_rejected(layers: Any) -> None:
-    model, inputs = two_layers()
+    model = timm_model(True)
     with pytest.raises(CaptureError, match="negative"), ch.intervene(remove, layers=layers):
-        logits(model, inputs)
+        logits(model)
 
 
 def test_uniform_weights_equal_scores_of_zero() -> None:
-    q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
-
     def uniform(record: AttentionRecord) -> Tensor:
         return record.context_from(torch.full_like(record.weights, 1 / 7))
 
     with ch.intervene(uniform):
-        fused = F.scaled_dot_product_attention(q, k, v)
-        explicit = (q @ k.mT).softmax(-1) @ v
-    expected = F.scaled_dot_product_attention(torch.zeros_like(q), k, v)
+        fused = F.scaled_dot_product_attention(Q, K, V)
+        explicit = (Q @ K.mT).softmax(-1) @ V
+    expected = F.scaled_dot_product_attention(torch.zeros_like(Q), K, V)
     torch.testing.assert_close(fused, expected, atol=1e-14, rtol=0)
     torch.testing.assert_close(explicit, expected, atol=1e-14, rtol=0)
 
 
 def test_a_masked_key_equals_one_key_less() -> None:
-    q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
-
     def mask_last(record: AttentionRecord) -> Tensor:
         masked = record.masked
         masked[..., 6] = -math.inf
         return record.context_from(masked.softmax(-1))
 
     with ch.intervene(mask_last):
-        result = F.scaled_dot_product_attention(q, k, v)
-    expected = F.scaled_dot_product_attention(q, k[:, :, :6], v[:, :, :6])
+        result = F.scaled_dot_product_attention(Q, K, V)
+    expected = F.scaled_dot_product_attention(Q, K[:, :, :6], V[:, :, :6])
     torch.testing.assert_close(result, expected, atol=1e-14, rtol=0)
 
 
@@ -236,56 +190,50 @@ def test_the_new_output_is_returned_in_the_layout_of_the_model(code: str) -> Non
     assert (changed - plain).abs().gt(0.5).sum() == 1
 
 
-def test_an_output_of_the_wrong_shape_is_rejected() -> None:
-    q = normal(2, 3, 5, 4)
-    for wrong in (
-        lambda record: record.output[:, :2],
-        lambda record: record.output.mT,
-        lambda record: 1.0,
-    ):
-        with pytest.raises((CaptureError, ch.ClearheadError)), ch.intervene(wrong):  # type: ignore[arg-type]
-            F.scaled_dot_product_attention(q, q, q)
+@pytest.mark.parametrize(
+    "change", [lambda record: record.output[:, :2], lambda record: record.output.mT, lambda _: 1.0]
+)
+def test_an_output_of_the_wrong_shape_is_rejected(change: Change) -> None:
+    with pytest.raises(InputError, match="shape"), ch.intervene(change):
+        F.scaled_dot_product_attention(Q, Q, Q)
 
 
 def test_a_capture_around_and_inside_an_intervention() -> None:
-    model, inputs = two_layers()
+    model = timm_model(True)
     with ch.capture() as plain:
-        logits(model, inputs)
+        logits(model)
     with ch.capture() as recording, ch.intervene(remove, layers=0):
-        changed = logits(model, inputs)
+        changed = logits(model)
     assert recording.names == plain.names
     recording.verify()  # of the output before the change
     assert recording[0].output.equal(plain[0].output)
     assert not recording[1].output.equal(plain[1].output)
     with ch.intervene(remove, layers=0), ch.capture() as recording:
-        assert logits(model, inputs).equal(changed)
+        assert logits(model).equal(changed)
     assert recording[0].output[:, HEAD].eq(0.0).all()
     with pytest.raises(UnfaithfulCaptureError, match=r"blocks\.0\.attn"):
         recording.verify()  # of the output after the change
 
 
 def test_computing_inside_a_change_is_not_recorded() -> None:
-    model, inputs = two_layers()
+    model = timm_model(True)
 
     def recompute(record: AttentionRecord) -> Tensor:
         return record.context_from(record.stages().weights)
 
     with ch.capture() as recording, ch.intervene(recompute):
-        logits(model, inputs)
+        logits(model)
     assert recording.names == ("blocks.0.attn", "blocks.1.attn")
     with ch.intervene(recompute), ch.capture() as recording:
-        logits(model, inputs)
+        logits(model)
     assert recording.names == ("blocks.0.attn", "blocks.1.attn")
 
 
 def test_nested_interventions() -> None:
-    q = normal(2, 3, 5, 4)
-    plain = F.scaled_dot_product_attention(q, q, q)
-    with (
-        ch.intervene(lambda record: record.output + 1.0),
-        ch.intervene(lambda record: record.output * 2.0),
-    ):
-        result = F.scaled_dot_product_attention(q, q, q)
+    plain = F.scaled_dot_product_attention(Q, Q, Q)
+    with ch.intervene(lambda record: record.output + 1.0):  # noqa: SIM117 - the inner one is first
+        with ch.intervene(lambda record: record.output * 2.0):
+            result = F.scaled_dot_product_attention(Q, Q, Q)
     torch.testing.assert_close(result, (plain + 1.0) * 2.0)
 
 
@@ -295,13 +243,13 @@ def test_exceptions_of_the_change_pass_unchanged() -> None:
     def fail(record: AttentionRecord) -> Tensor:
         raise error
 
-    model, inputs = two_layers()
-    plain = logits(model, inputs)
+    model = timm_model(True)
+    plain = logits(model)
     with pytest.raises(ValueError, match="mine") as caught, ch.intervene(fail):
-        logits(model, inputs)
+        logits(model)
     assert caught.value is error
     assert not _get_current_function_mode_stack()
-    assert logits(model, inputs).equal(plain)
+    assert logits(model).equal(plain)
 
 
 def test_gradients_of_a_change() -> None:
@@ -325,12 +273,10 @@ def test_half_precision_keeps_its_type(dtype: torch.dtype) -> None:
 
 
 def test_type_errors_of_the_change_are_reported_inside_operators() -> None:
-    q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 11, seed=2)
-
     def broken(record: AttentionRecord) -> Tensor:
         return len(3)  # type: ignore[arg-type, return-value]
 
-    with pytest.raises(ch.ClearheadError, match="int"), ch.intervene(broken):
-        (q @ k.mT).softmax(-1) @ v
-    with pytest.raises(ch.ClearheadError, match="function"), ch.intervene(3):  # type: ignore[arg-type]
-        (q @ k.mT).softmax(-1) @ v
+    with pytest.raises(InputError, match="int"), ch.intervene(broken):
+        (Q @ K.mT).softmax(-1) @ V
+    with pytest.raises(ConfigError, match="function"), ch.intervene(3):  # type: ignore[arg-type]
+        pass

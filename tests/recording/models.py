@@ -1,0 +1,39 @@
+"""Small models of timm and transformers with random weights, in float64."""
+
+import re
+from typing import Any
+
+import timm
+import torch
+import transformers
+from timm.layers.config import set_fused_attn
+from torch import nn
+
+hf: Any = transformers  # its configurations accept more than their types
+
+ENDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+VIT = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 3}
+
+
+def timm_model(fused: bool, name: str = "vit_tiny_patch16_224", **options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    set_fused_attn(fused)
+    try:
+        model: nn.Module = timm.create_model(name, num_classes=5, **(options or VIT))
+    finally:
+        set_fused_attn(True)
+    return model.double().eval()
+
+
+def hf_model(name: str, implementation: str = "eager", **options: Any) -> Any:
+    """A model by its class, with a vocabulary of 99 words."""
+    torch.manual_seed(0)
+    kind = re.sub(r"(Encoder|LMHead)?Model$|ForCausalLM$", "", name)
+    config = getattr(hf, f"{kind}Config")(**{"vocab_size": 99, **ENDS, **options})
+    config._attn_implementation = implementation
+    return getattr(hf, name)(config).double().eval()
+
+
+def gpt2(implementation: str = "eager") -> Any:
+    sizes = {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 32}
+    return hf_model("GPT2LMHeadModel", implementation, **sizes)
