@@ -3,7 +3,7 @@ import pytest
 from clearhead.studies.claims.c03_scaling_in_training import STUDY
 from clearhead.studies.measures.scaling import PROBED
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, check_trials, comparisons_of, made_up, supported
+from tests.studies.made_up import check_study, comparisons_of, made_up, supported
 
 
 def training(accuracy: float, *, lost: bool = False) -> Values:
@@ -14,10 +14,6 @@ def training(accuracy: float, *, lost: bool = False) -> Values:
         "not_a_number_after": 5 if lost else -1,
         "probes": [{"step": step, **probe} for step in PROBED],
     }
-
-
-def test_trials_are_whole() -> None:
-    check_trials(STUDY)
 
 
 @pytest.mark.parametrize("budget", ["quick", "full"])

@@ -3,14 +3,10 @@ import pytest
 from clearhead.studies.claims.c04_distributions import STUDY
 from clearhead.studies.measures.distributions import TYPES
 from clearhead.studies.table import Trial, Values
-from tests.studies.made_up import check_study, check_trials, made_up, supported
+from tests.studies.made_up import check_study, made_up, supported
 
 ERRORS = {"sum_error": 0.1, "outside": 0.0, "forbidden": 0.0, "not_numbers": 0.0, "rows": 100.0}
 MOVES = {"moved": 0.1, "moved_all": 0.6, "moved_none": 0.0}
-
-
-def test_trials_are_whole() -> None:
-    check_trials(STUDY)
 
 
 @pytest.mark.parametrize("condition", ["random", "shipped", "trained"])

@@ -2,7 +2,7 @@ import pytest
 
 from clearhead.studies.claims.c06_positions import STUDY
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, check_trials, made_up, supported
+from tests.studies.made_up import check_study, made_up, supported
 
 # Condition, rate and measure; whatever is not named is as in `EXPECTED`.
 Changes = dict[tuple[str, str, str], float]
@@ -25,10 +25,6 @@ def outcomes_of(changes: Changes, *, error: float = 1e-15, budget: Budget = "ful
     measured = made_up(STUDY, values, budget=budget)
     check_study(STUDY, measured)
     return [supported(x) for x in STUDY.evaluate(measured)]
-
-
-def test_trials_are_whole() -> None:
-    check_trials(STUDY)
 
 
 @pytest.mark.parametrize(

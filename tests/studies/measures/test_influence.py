@@ -18,22 +18,15 @@ from clearhead.studies.measures.influence import (
     pixel_gradients,
     rank_correlations,
 )
+from tests.studies.made_up import random_classifier, random_images
 
 
 def sharp_model() -> VisionTransformer:
-    torch.manual_seed(3)
-    model = VisionTransformer(ViTConfig(depth=2, embed_dim=20, num_heads=2)).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    return model
-
-
-def images(count: int) -> torch.Tensor:
-    return torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    return random_classifier(3, 0.4, embed_dim=20, num_heads=2)
 
 
 def test_ablation_masks_the_key_in_all_layers_and_gives_the_total_variation() -> None:
-    model, inputs = sharp_model(), images(3)
+    model, inputs = sharp_model(), random_images(3)
 
     effects = ablation_effects(model, inputs, grid_of(model))
 
@@ -101,7 +94,7 @@ def test_a_constant_control_changes_nothing() -> None:
 
 
 def test_pixel_gradients_are_mean_slopes_of_the_predicted_logit() -> None:
-    model, inputs = sharp_model().double(), images(3).double()
+    model, inputs = sharp_model().double(), random_images(3).double()
 
     result = pixel_gradients(model, inputs, grid_of(model))
 
@@ -122,7 +115,7 @@ def test_pixel_gradients_are_mean_slopes_of_the_predicted_logit() -> None:
 
 def test_models_and_images_are_left_as_they_were() -> None:
     model = VisionTransformer(ViTConfig(depth=1, embed_dim=8, num_heads=2)).train()
-    inputs = images(2)
+    inputs = random_images(2)
 
     with torch.no_grad():
         pixel_gradients(model, inputs, grid_of(model))
