@@ -169,6 +169,7 @@ def test_an_image_alone_and_among_others_gives_the_same_logits() -> None:
     assert model(images[:0]).shape == (0, 13)
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 def test_compiles_to_one_graph() -> None:
     model = build(depth=1, pool="class")

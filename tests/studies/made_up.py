@@ -55,14 +55,10 @@ def check_study(study: Study, outcomes: Sequence[Outcome]) -> None:
 
 
 def outcomes_of(
-    study: Study,
-    values: Callable[[Trial], Values],
-    *,
-    budget: Budget = "full",
-    seeds: range | None = None,
+    study: Study, values: Callable[[Trial], Values], *, budget: Budget = "full"
 ) -> list[bool]:
     """Whether each piece of evidence is supported, with text and figure checked."""
-    measured = made_up(study, values, budget=budget, seeds=seeds)
+    measured = made_up(study, values, budget=budget)
     check_study(study, measured)
     return [supported(x) for x in study.evaluate(measured)]
 

@@ -45,8 +45,8 @@ def count(out: str) -> int:
 
 
 def children(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(one) for one in told.read_text().split()] if told.exists() else []
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
 def workers_of(pid: int) -> list[int]:
@@ -80,17 +80,16 @@ def test_a_killed_driver_leaves_no_process_and_goes_on(undisturbed: dict[str, by
         workers = children(driver.pid)
         driver.kill()
         driver.wait()
-        assert driver.stdout is not None
-        assert driver.stderr is not None
-        driver.stdout.close()
-        driver.stderr.close()
+        for stream in (driver.stdout, driver.stderr):
+            assert stream is not None
+            stream.close()
         assert workers
         until(lambda workers=workers: not any(map(is_running, workers)))  # type: ignore[misc]
         assert count("r") < TRIALS
     before = len(begun())
     last = start("r")
-    _, told = last.communicate(timeout=PATIENCE)
-    assert last.returncode == 0, told
+    _, errors = last.communicate(timeout=PATIENCE)
+    assert last.returncode == 0, errors
     assert records(Path("r")) == undisturbed
     assert TRIALS <= len(begun()) <= TRIALS + 3 * 3
     assert len(begun()) - before < TRIALS
@@ -104,25 +103,25 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
         until(lambda stop=stop: count("r") >= stop and bool(workers_of(driver.pid)))  # type: ignore[misc]
         time.sleep(generator.uniform(0, 0.15))
         os.kill(generator.choice(workers_of(driver.pid)), signal.SIGKILL)
-    _, told = driver.communicate(timeout=PATIENCE)
-    assert driver.returncode == 0, told
+    _, errors = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, errors
     assert records(Path("r")) == undisturbed
     assert TRIALS <= len(begun()) <= TRIALS + 2 * 5
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_in_one_line_how_to_go_on(undisturbed: dict[str, bytes]) -> None:
+def test_ctrl_c_gives_the_command_to_continue_in_one_line(undisturbed: dict[str, bytes]) -> None:
     driver = start("r", seconds=1.0)  # far from its end when it is stopped
     until(lambda: count("r") >= 1)
     workers = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
-    _, told = driver.communicate(timeout=PATIENCE)
+    _, errors = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 130
     again = shlex.join(["clearhead", *RUN[3:], "--out", "r"])
-    assert told.decode().splitlines()[-1] == (
+    assert errors.decode().splitlines()[-1] == (
         f"clearhead: stopped; what is measured is kept; go on with: {again}"
     )
-    assert b"Traceback" not in told
+    assert b"Traceback" not in errors
     until(lambda: not any(map(is_running, workers)))
     last = start("r")
     last.communicate(timeout=PATIENCE)

@@ -24,7 +24,7 @@ def test_entries_equal_the_studies_in_the_files() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_trials_differ_and_have_their_seeds_and_study(entry: Entry) -> None:
-    study = load_study(entry.name)
+    study = load_study(find_source(entry.name))
     for budget in ("quick", "full"):
         seeds = range(7, 7 + study.seeds[budget])
         trials = study.trials(budget, seeds)

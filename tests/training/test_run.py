@@ -155,7 +155,7 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
         (TextTrainConfig(), {"root": Path("x")}, "leave out data and root"),
     ],
 )
-def test_a_start_that_cannot_work_is_one_line_and_writes_nothing(
+def test_settings_that_cannot_work_are_an_error_of_one_line_and_writes_nothing(
     recipe: str, settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:

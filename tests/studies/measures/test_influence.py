@@ -54,9 +54,6 @@ def test_correlations_are_spearmans_with_ties() -> None:
     for image in range(7):
         expected = spearmanr(one[image].numpy(), other[image].numpy()).statistic
         assert float(result[image]) == pytest.approx(float(expected))
-
-
-def test_a_constant_map_has_correlation_0() -> None:
     assert rank_correlations(torch.ones(2, 16), torch.rand(2, 16)).tolist() == [0.0, 0.0]
 
 
@@ -140,4 +137,4 @@ def test_random_numbers_correlate_with_nothing_and_influence_is_measured() -> No
     assert result["beyond_ink"][RAW] != result["correlation"][RAW]
     assert 0 < result["effect"] < result["largest_effect"] <= 1
     assert by_map("area")(result)[MAPS.index(GRADIENT)] == result["area"][GRADIENT]
-    assert result == influence(model, 40, 5)
+    assert influence(model, 3, 5) == influence(model, 3, 5)
