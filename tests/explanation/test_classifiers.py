@@ -180,7 +180,7 @@ def test_without_a_network_the_error_says_what_to_do(
 ) -> None:
     message = refusal(source)
     assert source in message
-    assert "the Hugging Face hub is out of reach" in message
+    assert "the Hugging Face hub cannot be reached" in message
     assert "folder" in message.lower()
     assert capfd.readouterr().err == ""
 
@@ -272,7 +272,7 @@ def test_timm_models_on_the_hub_are_loaded_from_safetensors_or_not_at_all(
     else:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
-    monkeypatch.setattr("clearhead.explanation._libraries.hub_answers", lambda: True)
+    monkeypatch.setattr("clearhead.explanation._libraries.hub_is_reachable", lambda: True)
     loaded = image_classifier(f"timm:{name}").model.state_dict()
     assert all(torch.equal(x, loaded[key]) for key, x in model.state_dict().items())
     boom = tmp_path / "boom"

@@ -202,7 +202,7 @@ def test_settings_changed_by_hand_need_their_digest_removed(
     [
         (
             lambda saved: saved["model"].update(patches=7, sise=3),
-            r"unknown settings \['patches', 'sise'\]; known are \['attention_scale', .+\]",
+            r"unknown settings \['patches', 'sise'\]; expected \['attention_scale', .+\]",
         ),
         (
             lambda saved: saved.update(extra=1),
@@ -211,7 +211,7 @@ def test_settings_changed_by_hand_need_their_digest_removed(
         (lambda saved: saved.pop("sha256"), "config.json must hold"),
         (
             lambda saved: saved.update(architecture="Oracle"),
-            r"unknown architecture 'Oracle'; known are \['ConvNet', 'PatchMLP', 'Text",
+            r"unknown architecture 'Oracle'; expected one of \['ConvNet', 'PatchMLP', 'Text",
         ),
         (
             lambda saved: saved.update(architecture=["VisionTransformer"]),
@@ -266,7 +266,7 @@ def test_the_folder_of_an_unfinished_training_is_an_error_that_says_what_to_do(
 ) -> None:
     (tmp_path / "run.json").write_text("{}")
     assert refusal(tmp_path) == (
-        f"the training in {tmp_path} is not finished; give the same train command again to go on"
+        f"the training in {tmp_path} is not finished; run the same train command again to continue"
     )
 
 
@@ -381,7 +381,7 @@ def test_a_hub_out_of_reach_is_one_line_without_delay(
         load("nobody/nothing", endpoint="http://127.0.0.1:9")
     assert time.perf_counter() - started < 5
     assert str(caught.value) == (
-        "'nobody/nothing' is no folder, the Hugging Face hub is out of reach, and no copy is "
+        "'nobody/nothing' is not a folder, the Hugging Face hub cannot be reached, and no copy is "
         "in the cache; give a folder with config.json and model.safetensors"
     )
     assert capfd.readouterr().err == ""
@@ -398,7 +398,7 @@ def test_offline_mode_is_one_line_without_delay(
     else:  # what the environment variable of this name sets
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     started = time.perf_counter()
-    with pytest.raises(CheckpointError, match=f"^'{source}' is no folder, (and )?the") as caught:
+    with pytest.raises(CheckpointError, match=f"^'{source}' is not a folder, (and )?the") as caught:
         load(source, **download)
     assert time.perf_counter() - started < 5
     assert "\n" not in str(caught.value)

@@ -123,7 +123,7 @@ def explain_text(
     formats: list[str],
     json: bool,
 ) -> int:
-    """Explain a text, print tables or JSON, and write files if any are asked for."""
+    """Explain a text, print tables or JSON, and write the files that the options name."""
     from clearhead.cli.output import print_json, print_remark
     from clearhead.errors import ConfigError
     from clearhead.explanation import explain as explain_any

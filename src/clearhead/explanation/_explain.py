@@ -56,7 +56,7 @@ def explain(
     """Explain a prediction: the attention weights behind it, verified, and what it depends on.
 
     The model runs once under `capture`, and every recorded weight is compared with what the model
-    computed. For a picture, three measures then say how much each patch matters.
+    computed. For a picture, three measures of how much each patch matters follow.
 
     Args:
         model: a name or folder as `open_classifier` takes it, an `ImageClassifier`, a `TextModel`,
@@ -102,6 +102,6 @@ def _classifier(
         return classifier_of(model, type(model).__name__)
     raise InputError(
         "model is a name, a folder, an ImageClassifier, a TextModel or one of Clearhead's models, "
-        f"got {type(model).__name__}; for another one say how pictures are preprocessed: "
+        f"got {type(model).__name__}; for another one, describe the preprocessing: "
         "ImageClassifier(name=..., model=..., class_names=..., preprocess=...)"
     )

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from clearhead.data import ImageSource, load_image, resize_and_crop
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
-from clearhead.models.pretrained import SOURCE_FORMATS, hub_answers, library_of, quiet_libraries
+from clearhead.models.pretrained import (
+    SOURCE_FORMATS,
+    hub_is_reachable,
+    library_of,
+    quiet_libraries,
+)
 
 MAX_MESSAGE = 100  # characters of a library's own message
 SAVED_BY = {
@@ -26,7 +31,7 @@ NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
 
 
 def import_library(name: str, source: str) -> ModuleType:
-    """Import timm or transformers; the `ConfigError` says what to install where that fails."""
+    """Import timm or transformers; the `ConfigError` names what to install where that fails."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -46,10 +51,10 @@ def import_library(name: str, source: str) -> ModuleType:
 def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterator[bool]:
     """Turn any failure to load a model into one `CheckpointError`.
 
-    Yields whether files may be fetched: not for a local model, nor where the hub is out of reach,
+    Yields whether files may be fetched: not for a local model, nor if the hub cannot be reached,
     so that its cache is used alone.
     """
-    reachable = not is_local and hub_answers()
+    reachable = not is_local and hub_is_reachable()
     with quiet_libraries():
         try:
             yield reachable
@@ -60,7 +65,7 @@ def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterato
                 raise CheckpointError(
                     f"{source} cannot be loaded ({first_line(error)}); give {alternative}"
                 ) from error
-            reason = "they are not there" if reachable else "the Hugging Face hub is out of reach"
+            reason = "they are not there" if reachable else "the Hugging Face hub cannot be reached"
             raise CheckpointError(
                 f"the weights of {source} could not be fetched: {reason}, and no copy is in the "
                 f"cache; fetch them once where there is a network, or give {alternative}"

@@ -162,7 +162,7 @@ def _tokenizer(transformers: Any, name: str, files: dict[str, bool], *, is_local
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **files)
     except Exception as error:  # which kind depends on the model
-        if not is_local:  # the hub may be out of reach
+        if not is_local:  # the hub may be unreachable
             raise
         raise CheckpointError(f"{missing} ({first_line(error)})") from error
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):

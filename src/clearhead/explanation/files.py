@@ -35,7 +35,7 @@ def write_report(
         raise ConfigError(f"a report is an HTML file such as report.html, got {page.name!r}")
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
-        raise ConfigError(f"unknown formats {unknown}; known are {', '.join(FORMATS)}")
+        raise ConfigError(f"unknown formats {unknown}; expected {', '.join(FORMATS)}")
     wanted = [name for name in FORMATS if name in formats and name != "html"]
     paths = {page: "html"} | {page.with_suffix(f".{name}"): name for name in wanted}
     write_all_atomic({path: encode(explanation, name) for path, name in paths.items()})
