@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 
 from clearhead.errors import ConfigError, StorageError
 from clearhead.explanation import Explanation, Influence, explain, write_report
+from clearhead.explanation._explain import encode
 from clearhead.explanation.figures import picture_figure
-from clearhead.explanation.files import encode
 from clearhead.explanation.page import picture_page
 from clearhead.explanation.pictures import first_view
 from clearhead.explanation.tables import percent, picture_csv, points, rank_correlations
@@ -162,7 +162,9 @@ def test_rank_correlations_are_spearmans_over_the_patches(nine: Explanation) -> 
     ("share", "digits", "text"),
     [(0.0, 1, "0.0 %"), (0.0004, 1, "<0.1 %"), (0.0006, 1, "0.1 %"), (0.41349, 2, "41.35 %")],
 )
-def test_percentages_never_hide_a_small_share(share: float, digits: int, text: str) -> None:
+def test_percentages_never_round_a_small_share_to_zero(
+    share: float, digits: int, text: str
+) -> None:
     assert percent(share, digits).replace("\u00a0", " ") == text
 
 

@@ -22,7 +22,7 @@ class Hub:
 
 
 @pytest.mark.parametrize("in_reach", [True, False])
-def test_one_request_decides_whether_the_hub_is_in_reach(
+def test_one_request_decides_whether_the_hub_can_be_reached(
     in_reach: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = Hub(in_reach)
@@ -35,7 +35,7 @@ def test_one_request_decides_whether_the_hub_is_in_reach(
     assert len(hub.requests) == 1
 
 
-def test_libraries_log_nothing_inside_and_as_before_afterwards() -> None:
+def test_libraries_are_muted_inside_the_block_only() -> None:
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     with quiet_libraries():

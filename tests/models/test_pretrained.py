@@ -261,7 +261,7 @@ def test_a_config_that_is_not_one_is_an_error(folder: Path, content: bytes) -> N
     assert "config.json" in refusal(folder)
 
 
-def test_the_folder_of_an_unfinished_training_is_an_error_that_says_what_to_do(
+def test_the_folder_of_an_unfinished_training_is_an_error_that_suggests_resuming(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "run.json").write_text("{}")
@@ -363,14 +363,14 @@ def test_names_of_other_libraries_are_an_error_that_names_the_commands(source: s
         ({"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {}}, "timm:"),
     ],
 )
-def test_a_folder_of_another_library_is_an_error_that_says_how_to_name_it(
+def test_a_folder_of_another_library_is_an_error_with_the_name_to_use(
     saved: dict[str, Any], called: str, tmp_path: Path
 ) -> None:
     (tmp_path / CONFIG).write_text(json.dumps(saved))
     assert refusal(tmp_path).endswith(f"`clearhead attend` (text) load it as {called}{tmp_path}")
 
 
-def test_a_hub_out_of_reach_is_one_line_without_delay(
+def test_an_unreachable_hub_is_an_error_of_one_line_without_delay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The hub's own library tries for half a minute, with a line on stderr for each time."""
@@ -389,7 +389,7 @@ def test_a_hub_out_of_reach_is_one_line_without_delay(
 
 @pytest.mark.parametrize("source", ["nobody/nothing", "not valid/--"])
 @pytest.mark.parametrize("setting", ["HF_HUB_OFFLINE", "local_files_only"])
-def test_offline_mode_is_one_line_without_delay(
+def test_offline_mode_is_an_error_of_one_line_without_delay(
     source: str, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     download: dict[str, Any] = {"endpoint": "http://127.0.0.1:9", "cache_dir": tmp_path}
