@@ -389,8 +389,17 @@ def test_dtypes_that_do_not_fit_are_an_error_in_one_line(sizes: tuple[int, int])
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "masked"),
+    [
+        (SMALL, True),
+        *(
+            pytest.param(*x, marks=pytest.mark.slow)
+            for x in ((SMALL, False), (LARGE, False), (LARGE, True))
+        ),
+    ],
+    ids=str,
+)
 def test_compiles_to_one_graph(sizes: tuple[int, int], masked: bool) -> None:
     inputs = triple(*sizes)
     options: dict[str, Any] = {"attn_mask": causal_mask(*sizes)} if masked else {"is_causal": True}

@@ -162,7 +162,7 @@ def test_an_interrupt_ends_it_with_its_own_code(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clearhead.explanation.files.encode", interrupt)
+    monkeypatch.setattr("clearhead.explanation._explain.encode", interrupt)
     assert call(pictures / "seven.png") == 130
     assert names(Path.cwd()) == []
 

@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 
 from clearhead.errors import ConfigError, StorageError
 from clearhead.explanation import Explanation, Influence, explain, write_report
+from clearhead.explanation._explain import encode
 from clearhead.explanation.figures import picture_figure
-from clearhead.explanation.files import encode
 from clearhead.explanation.page import picture_page
 from clearhead.explanation.pictures import first_view
 from clearhead.explanation.tables import percent, picture_csv, points, rank_correlations

@@ -283,7 +283,7 @@ def test_results_have_a_short_repr_and_an_image_for_notebooks(nine: Explanation)
     some = replace(nine, layers=nine.layers[:1], image="<b>nine</b>")
     html = some._repr_html_()
     assert "&lt;b&gt;nine&lt;/b&gt;" in html
-    assert html.count('src="data:image/png;base64,') == 1
+    assert html.count('src="data:image/png;base64,') == 4
 
 
 def test_options_for_texts_are_refused_for_pictures(digits: list[Path]) -> None:

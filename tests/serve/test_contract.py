@@ -2,9 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .server import MODEL, ServerThread
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_no_issue_with_all_its_checks(
     server: ServerThread, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def command() -> Iterator[Command]:
         yield started
 
 
+@pytest.mark.slow
 def test_log_lines_have_time_and_level(command: Command) -> None:
     assert command.predict(png(0)).status == 200
     start = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO "
@@ -106,6 +107,7 @@ def test_log_lines_have_time_and_level(command: Command) -> None:
         assert re.search(start + line, command.output(), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_hundreds_of_requests_leave_nothing_behind(command: Command) -> None:
     def memory() -> float:
         return command.metrics()["process_resident_memory_bytes"]

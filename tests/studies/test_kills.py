@@ -70,6 +70,7 @@ def undisturbed(toys: Path) -> dict[str, bytes]:
     return records(Path("whole"))
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_no_process_and_goes_on(undisturbed: dict[str, bytes]) -> None:
     generator = random.Random(5)
     for stop in (3, 9, 16):
@@ -95,6 +96,7 @@ def test_a_killed_driver_leaves_no_process_and_goes_on(undisturbed: dict[str, by
     assert len(begun()) - before < TRIALS
 
 
+@pytest.mark.slow
 def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
     generator = random.Random(7)
     driver = start("r")
@@ -108,6 +110,7 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
     assert TRIALS <= len(begun()) <= TRIALS + 2 * 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_in_one_line_how_to_go_on(undisturbed: dict[str, bytes]) -> None:
     driver = start("r", seconds=1.0)  # far from its end when it is stopped
     until(lambda: count("r") >= 1)

@@ -61,6 +61,7 @@ def test_what_is_recorded_is_not_measured_again() -> None:
     assert len(begun()) == TRIALS + 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_a_null_study_comes_out_as_no_difference() -> None:
     judged = judge(run_studies(["toy:STUDY", "null:STUDY"], workers=1, out="r"))
@@ -124,6 +125,7 @@ def test_failures_name_study_trial_and_error_and_the_others_go_on(
     assert any("in run" in trace for trace in traces)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_what_measures_time_runs_alone_after_all_others() -> None:
     run_studies(["alone:STUDY", "toy:STUDY"], workers=2, out="r")
@@ -133,6 +135,7 @@ def test_what_measures_time_runs_alone_after_all_others() -> None:
     assert lines[first:] == ["alone begins", "alone ends"] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_another_first_seed_measures_other_trials_and_needs_another_folder() -> None:
     first = run_studies(["toy:STUDY"], workers=1, out="r")
@@ -146,6 +149,7 @@ def test_another_first_seed_measures_other_trials_and_needs_another_folder() -> 
         run_studies(["toy:STUDY"], workers=1, out="r", budget="full")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_results_of_another_version_or_commit_give_a_warning(
     capfd: pytest.CaptureFixture[str],
@@ -163,6 +167,7 @@ def test_results_of_another_version_or_commit_give_a_warning(
     assert "commit abc, now" in error
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_restart_measures_everything_again() -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")
@@ -195,6 +200,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         read_results("void")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_the_order_of_trials_does_not_show_in_their_values() -> None:
     """A study that draws from hidden random state: with two workers, and some trials by one."""

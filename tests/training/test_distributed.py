@@ -27,6 +27,7 @@ def evaluate_here(model: str, out: str) -> None:
             Path(out).write_text(json.dumps(evaluation.to_dict()))
 
 
+@pytest.mark.slow
 def test_three_processes_evaluate_like_one_to_the_last_bit(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(MODEL)

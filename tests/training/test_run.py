@@ -105,6 +105,7 @@ def _draw(pen: ImageDraw.ImageDraw, name: str, chance: random.Random) -> None:
             pen.line((x + step, y - size, x + step, y + size), fill=ink, width=2)
 
 
+@pytest.mark.slow
 def test_a_recipe_learns_from_a_folder_of_a_few_dozen_images(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from clearhead.cli.explain import Csv, Head, Json, Layers, Out, Png, Svg, Word
+from clearhead.cli.explain import DEFAULTS, ExplainOptions
 
 MODEL_HELP = (
     '"sentences" (bidirectional), "sentences-causal", a folder with a saved text model, or '
@@ -21,14 +21,7 @@ def attend(
     text: Text,
     *,
     model: Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)] = "sentences",
-    out: Out = None,
-    layers: Layers = (),
-    word: Word = None,
-    head: Head = None,
-    png: Png = False,
-    svg: Svg = False,
-    json: Json = False,
-    csv: Csv = False,
+    options: ExplainOptions = DEFAULTS,
 ) -> int:
     """Show which tokens the words of a text attend to, in per cent.
 
@@ -36,7 +29,7 @@ def attend(
     every layer, the pronoun's; without a pronoun a table for each layer. With --out, --png, --svg
     or --csv an HTML page is written, and the other formats beside it.
     """
-    from clearhead.cli.explain import explain_text, layer_choice, open_model
+    from clearhead.cli.explain import explain_text, open_model
     from clearhead.cli.output import usage_error
     from clearhead.errors import ConfigError
     from clearhead.explanation import TextModel
@@ -49,8 +42,4 @@ def attend(
             f"{model} is an image classifier, expected a text model; explain its predictions with "
             f"`clearhead explain PICTURE --model {model}`"
         )
-    formats = [name for name, on in {"png": png, "svg": svg, "csv": csv}.items() if on]
-    return explain_text(
-        classifier, text, layers=layer_choice(layers), word=word, head=head, out=out,
-        formats=formats, json=json,
-    )  # fmt: skip
+    return explain_text(classifier, text, options)

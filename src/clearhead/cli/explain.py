@@ -1,6 +1,7 @@
 """`clearhead explain`: predictions for pictures, one page each, and attention in texts."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,48 +13,79 @@ if TYPE_CHECKING:
     from clearhead.explanation import ImageClassifier, TextExplanation, TextModel
     from clearhead.explanation.texts import Heads
 
-OUT_HELP = "the page; for several pictures a folder, or a name that each picture's is added to"
-LAYERS_HELP = (
-    'layers to keep: numbers from 1 (-1 is the last), names, or patterns ("blocks.*"); of texts '
-    "their single heads"
-)
-JSON_HELP = "print JSON; for pictures one line each, and the data beside the page"
-WORD_HELP = "texts: the query word"
-HEAD_HELP = "texts: one head, from 1"
 
-Out = Annotated[
-    Path | None,
-    arg(metavar="PATH", help=OUT_HELP, help_behavior_hint="(default: NAME-explained.html here)"),
-]
-Layers = Annotated[
-    tuple[str, ...],
-    arg(metavar="LAYER [LAYER ...]", help=LAYERS_HELP, help_behavior_hint="(default: as fits)"),
-]
-Word = Annotated[
-    str | None,
-    arg(metavar="STR", help=WORD_HELP, help_behavior_hint="(default: the pronoun, or every word)"),
-]
-Head = Annotated[
-    int | None, arg(metavar="INT", help=HEAD_HELP, help_behavior_hint="(default: the mean)")
-]
-Png = Annotated[bool, arg(help="write a figure as PNG too", help_behavior_hint="")]
-Svg = Annotated[bool, arg(help="write a figure as SVG too", help_behavior_hint="")]
-Json = Annotated[bool, arg(help=JSON_HELP, help_behavior_hint="")]
-Csv = Annotated[bool, arg(help="write the data as CSV too", help_behavior_hint="")]
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `explain` and `attend` have in common."""
+
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="PATH",
+            help="the page; for several pictures a folder, or a name that each picture's is added "
+            "to",
+            help_behavior_hint="(default: NAME-explained.html here)",
+        ),
+    ] = None
+    layers: Annotated[
+        tuple[str, ...],
+        arg(
+            metavar="LAYER [LAYER ...]",
+            help="layers to keep: numbers from 1 (-1 is the last), names, or patterns "
+            '("blocks.*"); of texts their single heads',
+            help_behavior_hint="(default: as fits)",
+        ),
+    ] = ()
+    word: Annotated[
+        str | None,
+        arg(
+            metavar="STR",
+            help="texts: the query word",
+            help_behavior_hint="(default: the pronoun, or every word)",
+        ),
+    ] = None
+    head: Annotated[
+        int | None,
+        arg(
+            metavar="INT",
+            help="texts: one head, from 1",
+            help_behavior_hint="(default: the mean)",
+        ),
+    ] = None
+    png: Annotated[bool, arg(help="write a figure as PNG too", help_behavior_hint="")] = False
+    svg: Annotated[bool, arg(help="write a figure as SVG too", help_behavior_hint="")] = False
+    json: Annotated[
+        bool,
+        arg(
+            help="print JSON; for pictures one line each, and the data beside the page",
+            help_behavior_hint="",
+        ),
+    ] = False
+    csv: Annotated[bool, arg(help="write the data as CSV too", help_behavior_hint="")] = False
+
+    def formats(self, *names: str) -> list[str]:
+        """Those of the named file formats that are chosen."""
+        return [name for name in names if getattr(self, name)]
+
+    def layer_choice(self) -> list[str | int] | None:
+        """Names and patterns, and indices from 0 for numbers; commas separate like spaces."""
+        from clearhead.errors import ConfigError
+
+        chosen: list[str | int] = []
+        for part in filter(None, ",".join(self.layers).split(",")):
+            number = int(part) if part.lstrip("-").isdigit() else None
+            if number == 0:
+                raise ConfigError("--layers counts from 1, got 0")
+            chosen.append(part if number is None else number - (number > 0))
+        return chosen or None
+
+
+DEFAULTS = Options()
+ExplainOptions = Annotated[Options, arg(name="")]
 
 
 def explain(
-    images: Images,
-    *,
-    model: ClassifierSource = "digits",
-    out: Out = None,
-    layers: Layers = (),
-    word: Word = None,
-    head: Head = None,
-    png: Png = False,
-    svg: Svg = False,
-    json: Json = False,
-    csv: Csv = False,
+    images: Images, *, model: ClassifierSource = "digits", options: ExplainOptions = DEFAULTS
 ) -> int:
     """Explain predictions: one HTML page for each picture.
 
@@ -70,19 +102,12 @@ def explain(
 
     if not images:
         return usage_error("a picture's file, a folder, or - for stdin", "explain")
-    formats = [name for name, on in {"png": png, "svg": svg, "csv": csv}.items() if on]
     classifier = open_model(model)
-    chosen = layer_choice(layers)
     if isinstance(classifier, TextModel):
-        return explain_text(
-            classifier, images, layers=chosen, word=word, head=head, out=out, formats=formats,
-            json=json,
-        )  # fmt: skip
-    if word is not None or head is not None:
+        return explain_text(classifier, images, options)
+    if options.word is not None or options.head is not None:
         raise ConfigError("--word and --head are for texts; give a text model with --model")
-    return _explain_pictures(
-        classifier, images, chosen, out, [*formats, *(["json"] if json else [])]
-    )
+    return _explain_pictures(classifier, images, options)
 
 
 def open_model(name: str) -> "ImageClassifier | TextModel":
@@ -96,53 +121,27 @@ def open_model(name: str) -> "ImageClassifier | TextModel":
         return open_classifier(name)
 
 
-def layer_choice(layers: Sequence[str]) -> list[str | int] | None:
-    """Names and patterns as they are, numbers from 1 as indices; commas separate like spaces."""
-    from clearhead.errors import ConfigError
-
-    chosen: list[str | int] = []
-    for part in (part for text in layers for part in text.split(",") if part):
-        number = int(part) if part.lstrip("-").isdigit() else None
-        if number == 0:
-            raise ConfigError("--layers counts from 1, got 0")
-        if number is None:
-            chosen.append(part)
-        else:
-            chosen.append(number - 1 if number > 0 else number)
-    return chosen or None
-
-
-def explain_text(
-    model: "TextModel",
-    words: Sequence[str],
-    *,
-    layers: list[str | int] | None,
-    word: str | None,
-    head: int | None,
-    out: Path | None,
-    formats: list[str],
-    json: bool,
-) -> int:
-    """Explain a text, print tables or JSON, and write files if any are asked for."""
+def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> int:
+    """Explain a text, print tables or JSON, and write files if the options name any."""
     from clearhead.cli.output import print_json, print_remark
     from clearhead.errors import ConfigError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
+    layers, head = options.layer_choice(), options.head
     if head is not None and head < 1:
         raise ConfigError(f"--head counts from 1, got {head}")
-    heads: Heads = "mean" if layers is None else "each"
-    if head is not None:
-        heads = head - 1
-    explanation = explain_any(model, " ".join(words), layers=layers, heads=heads, word=word)
+    heads: Heads = head - 1 if head is not None else "mean" if layers is None else "each"
+    explanation = explain_any(model, " ".join(words), layers=layers, heads=heads, word=options.word)
     for warning in explanation.warnings:
         print_remark(warning)
-    if json:
+    if options.json:
         print_json(explanation.to_dict())
     else:
         _print_text(explanation)
-    if out is not None or formats:
-        (page,) = _pages(["text"], out, [])
+    formats = options.formats("png", "svg", "csv")
+    if options.out is not None or formats:
+        (page,) = _pages(["text"], options.out, [])
         for path in write_report(explanation, page, formats=formats):
             print_remark(f"wrote {path}")
     return 0
@@ -168,37 +167,33 @@ def _print_text(explanation: "TextExplanation") -> None:
 
 
 def _explain_pictures(
-    classifier: "ImageClassifier",
-    images: tuple[str, ...],
-    layers: list[str | int] | None,
-    out: Path | None,
-    formats: list[str],
+    classifier: "ImageClassifier", images: tuple[str, ...], options: Options
 ) -> int:
-    from clearhead.cli.output import print_remark
+    from clearhead.cli.output import print_json, print_remark
     from clearhead.cli.pictures import STDIN, named_pictures, read_picture
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
+    layers, formats = options.layer_choice(), options.formats("png", "svg", "json", "csv")
     names = [name for name in named_pictures(images) if not _is_written(name, images)]
     failed = False
-    for name, page in zip(names, _pages(names, out, formats), strict=True):
+    for name, page in zip(names, _pages(names, options.out, formats), strict=True):
         title = "stdin" if name == STDIN else str(name)
-        row: dict[str, Any]
+        row: dict[str, Any] = {"image": str(name)}
         try:
             explanation = explain_any(classifier, read_picture(name), layers=layers, name=title)
             files = write_report(explanation, page, formats=formats)
-            row = {
-                "image": str(name),
-                "model": explanation.model,
-                **explanation.prediction.to_dict(),
-            }
+            row |= {"model": explanation.model} | explanation.prediction.to_dict()
             row["files"] = [str(file) for file in files]
         except ImageError as error:
             failed = True
-            row = {"image": str(name), "error": str(error).removeprefix(f"{name}: ")}
+            row["error"] = str(error).removeprefix(f"{name}: ")
             print_remark(f"{name}: {row['error']}")
-        _print_row(row, json="json" in formats)
+        if options.json:
+            print_json(row, indent=None)
+        elif "error" not in row:
+            _print_prediction(row)
     return int(failed)
 
 
@@ -237,19 +232,14 @@ def _stems(names: Sequence[str | Path]) -> Iterator[str]:
         yield stem if counts[stem] == 1 else f"{stem}-{counts[stem]}"
 
 
-def _print_row(row: dict[str, Any], *, json: bool) -> None:
-    import json as writer
+def _print_prediction(row: dict[str, Any]) -> None:
+    from clearhead.cli.output import percent, print_facts
 
-    from clearhead.cli.output import percent, print_facts, print_line
-
-    if json:
-        print_line(writer.dumps(row, ensure_ascii=False, allow_nan=False))
-    elif "error" not in row:
-        prediction = "none"
-        if row["label"] is not None:
-            prediction = f"{row['label']}, {percent(row['probability'])} %"
-        if row["runner_up"] is not None:
-            prediction += f"; then {row['runner_up']}, {percent(row['runner_up_probability'])} %"
-        facts = [("prediction", prediction)]
-        facts += [("warning", warning) for warning in row["warnings"]]
-        print_facts(row["image"], facts + [("wrote", path) for path in row["files"]])
+    prediction = "none"
+    if row["label"] is not None:
+        prediction = f"{row['label']}, {percent(row['probability'])} %"
+    if row["runner_up"] is not None:
+        prediction += f"; then {row['runner_up']}, {percent(row['runner_up_probability'])} %"
+    facts = [("prediction", prediction)]
+    facts += [("warning", warning) for warning in row["warnings"]]
+    print_facts(row["image"], facts + [("wrote", path) for path in row["files"]])

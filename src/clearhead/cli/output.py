@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 
-def print_json(data: Any) -> None:
-    """Print one indented JSON document."""
-    print_line(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+def print_json(data: Any, indent: int | None = 2) -> None:
+    """Print one JSON document, without an indent on one line."""
+    print_line(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def print_line(text: str = "") -> None:

@@ -9,12 +9,21 @@ STDIN = "-"
 
 def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
     """Replace folders by the pictures in them and in their subfolders."""
+    from clearhead.data.preprocessing.image import SUFFIXES
+
     for name in images:
         path = Path(name)
         if name == STDIN or not path.is_dir():
             yield name if name == STDIN else path
-        else:
-            yield from _pictures(path) or [path]
+            continue
+        pictures = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in SUFFIXES
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+        yield from pictures or [path]
 
 
 def read_picture(name: str | Path) -> Path | bytes:
@@ -27,15 +36,3 @@ def read_picture(name: str | Path) -> Path | bytes:
     if Path(name).is_dir():  # `named_pictures` leaves a folder as it is if no picture is in it
         raise ImageError("this folder has no pictures in it; give another, or picture files")
     return Path(name)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    from clearhead.data.preprocessing.image import SUFFIXES
-
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )

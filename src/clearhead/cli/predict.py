@@ -18,7 +18,7 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
     A picture that cannot be read is reported, the others are classified all the same, and the exit
     code is 1. With --json, one line of JSON for each picture, with all probabilities.
     """
-    from clearhead.cli.output import print_remark, print_table, usage_error
+    from clearhead.cli.output import print_json, print_remark, print_table, usage_error
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
@@ -32,7 +32,8 @@ def predict(images: Images, *, model: ModelSource = "digits", json: AsJson = Fal
         else:
             rows.append(_row(name, result))
         if json:
-            _print_json_line(name, result)
+            content = {"error": result} if isinstance(result, str) else result.to_dict()
+            print_json({"image": name, **content}, indent=None)
     if rows and not json:
         print_table(
             "Predictions, probabilities in per cent",
@@ -65,23 +66,13 @@ def _predictions(
             yield str(name), errors[index] if index in errors else predictions[index]
 
 
-def _print_json_line(name: str, result: "Prediction | str") -> None:
-    import json
-
-    from clearhead.cli.output import print_line
-
-    content = {"error": result} if isinstance(result, str) else result.to_dict()
-    print_line(json.dumps({"image": name, **content}, ensure_ascii=False, allow_nan=False))
-
-
 def _row(name: str, prediction: "Prediction") -> tuple[str, ...]:
     from clearhead.cli.output import percent
 
     warnings = "; ".join(prediction.warnings)
     if prediction.label is None:
         return (name, "–", "", "", "", warnings)
-    label, runner_up = prediction.label, prediction.runner_up
-    second = (
-        ("", "") if runner_up is None else (runner_up, percent(prediction.runner_up_probability))
-    )
-    return (name, label, percent(prediction.probability), *second, warnings)
+    second = ("", "")
+    if prediction.runner_up is not None:
+        second = (prediction.runner_up, percent(prediction.runner_up_probability))
+    return (name, prediction.label, percent(prediction.probability), *second, warnings)

@@ -1,21 +1,36 @@
-"""Models of timm and transformers: importing the library, checking folders, loading weights."""
+"""Models of timm and transformers, with the preprocessing or the tokenizer saved with them."""
 
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from clearhead.data import ImageSource, load_image, resize_and_crop
-from clearhead.errors import CheckpointError, ClearheadError, ConfigError
-from clearhead.models.pretrained import SOURCE_FORMATS, hub_answers, library_of, quiet_libraries
+from clearhead.data import ImageSource, load_image, normalize, resize_and_crop
+from clearhead.errors import CheckpointError, ClearheadError, ConfigError, InputError
+from clearhead.explanation.classifiers import (
+    ImageClassifier,
+    ImageInput,
+    TextInput,
+    TextModel,
+    num_parameters,
+)
+from clearhead.models.pretrained import (
+    SOURCE_FORMATS,
+    hub_answers,
+    is_path,
+    library_of,
+    missing_folder,
+    quiet_libraries,
+)
 
 MAX_MESSAGE = 100  # characters of a library's own message
 SAVED_BY = {
@@ -23,6 +38,244 @@ SAVED_BY = {
     "transformers": "model.save_pretrained(FOLDER)",
 }
 NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
+TIMM_FOLDER = (
+    "timm:FOLDER, a folder with config.json and model.safetensors as timm's save_for_hf "
+    "writes it with safe_serialization=True"
+)
+HF_FOLDER = "hf:FOLDER, a folder as transformers' save_pretrained writes it"
+NO_PROCESSOR = (
+    "no image processor is saved with this model: pictures were resized to its input size and "
+    "normalised with mean 0.5 and deviation 0.5"
+)
+SPACE_MARKS = "Ġ▁"  # how GPT-2 and SentencePiece write the space before a word
+HALF = SimpleNamespace(mean=(0.5,), std=(0.5,))  # of most Vision Transformers of this library
+
+
+def open_timm(name: str) -> ImageClassifier:
+    """A model that timm knows by name, with its trained weights, or a folder in timm's layout."""
+    source = f"timm:{name}"
+    timm: Any = import_library("timm", source)
+    is_local = Path(name).is_dir()
+    if is_local:
+        check_folder(Path(name), "timm")
+    elif not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
+        near = get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean timm:{near[0]}?" if near else ""
+        raise ConfigError(f"timm knows no model {name!r} and there is no such folder{hint}")
+    with loading_weights(source, TIMM_FOLDER, is_local=is_local) as reachable:
+        model = _create(timm, name, source, reachable=reachable)
+    settings = timm.data.resolve_model_data_config(model)
+    transform = timm.data.create_transform(**settings, is_training=False)
+
+    def preprocess(image: ImageSource) -> ImageInput:
+        inputs = transform(open_photo(image, settings["input_size"][0]))[None]
+        pixels = denormalize(inputs, settings["mean"], settings["std"])
+        return ImageInput(inputs=inputs, pixels=pixels)
+
+    return ImageClassifier(
+        name=source,
+        model=model.eval(),
+        class_names=_class_names(timm, model),
+        preprocess=preprocess,
+    )
+
+
+def _create(timm: Any, name: str, source: str, *, reachable: bool) -> Any:
+    if Path(name).is_dir():
+        return timm.create_model(f"local-dir:{name}", pretrained=True)
+    if name.startswith("hf-hub:"):
+        file = _weights_file(name.removeprefix("hf-hub:"), source, reachable=reachable)
+        return timm.create_model(f"local-dir:{file.parent}", pretrained=True)
+    known = timm.get_pretrained_cfg(name)
+    if known is None or not known.hf_hub_id:
+        raise _pickled(source)
+    file = _weights_file(known.hf_hub_id, source, reachable=reachable)
+    overlay = {"file": str(file), "custom_load": False}
+    return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+
+
+def _weights_file(repository: str, source: str, *, reachable: bool) -> Path:
+    """The safetensors of a repository on the hub, beside its config.json.
+
+    Left to itself, timm falls back to a pickle.
+    """
+    from huggingface_hub import snapshot_download
+
+    files = ["config.json", "model.safetensors"]
+    folder = snapshot_download(repository, allow_patterns=files, local_files_only=not reachable)
+    path = Path(folder) / "model.safetensors"
+    if not path.is_file():
+        raise _pickled(source)
+    return path
+
+
+def _pickled(source: str) -> CheckpointError:
+    return CheckpointError(
+        f"the weights of {source} are a pickle, which is never loaded; give a model that is saved "
+        "as safetensors"
+    )
+
+
+def _class_names(timm: Any, model: nn.Module) -> tuple[str, ...]:
+    """The names saved with the weights, or ImageNet's where timm knows the subset, else numbers."""
+    count = int(getattr(model, "num_classes", 0))
+    saved = (getattr(model, "pretrained_cfg", None) or {}).get("label_names")
+    if saved and len(saved) == count:
+        return tuple(map(str, saved))
+    subset = timm.data.infer_imagenet_subset(model)
+    if subset is None:
+        return tuple(str(index) for index in range(count))
+    info = timm.data.ImageNetInfo(subset)
+    return tuple(info.index_to_description(index) for index in range(count))
+
+
+def open_transformers(name: str) -> ImageClassifier | TextModel:
+    """A saved folder or OWNER/NAME; code that comes with a model is not run.
+
+    The attention implementation is the library's default: `capture` needs no other.
+    """
+    source = f"hf:{name}"
+    transformers: Any = import_library("transformers", source)
+    is_local = Path(name).is_dir()
+    if is_local:
+        check_folder(Path(name), "transformers")
+    elif is_path(name):
+        raise CheckpointError(f"{missing_folder(name)}; give {HF_FOLDER}, or hf:OWNER/NAME")
+    with (
+        loading_weights(source, HF_FOLDER, is_local=is_local) as reachable,
+        _no_progress_bars(transformers),
+    ):
+        files = {"local_files_only": not reachable}
+        config = transformers.AutoConfig.from_pretrained(name, **files)
+        if _is_image_classifier(transformers, config):
+            return _image_classifier(transformers, name, source, files)
+        if not hasattr(config, "vocab_size") or config.is_encoder_decoder:
+            raise CheckpointError(
+                f"{name} ({config.model_type}) is neither an image classifier nor a model of "
+                f"single texts such as BERT or GPT-2; give {HF_FOLDER}"
+            )
+        return _text_model(transformers, name, source, files, is_local=is_local)
+
+
+def _is_image_classifier(transformers: Any, config: Any) -> bool:
+    """Models for both kinds of input (Perceiver) are what their saved head is for."""
+    head = " ".join(config.architectures or ())
+    known = type(config) in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    return known and (not hasattr(config, "vocab_size") or "ImageClassification" in head)
+
+
+def _image_classifier(
+    transformers: Any, name: str, source: str, files: dict[str, bool]
+) -> ImageClassifier:
+    model, loading = transformers.AutoModelForImageClassification.from_pretrained(
+        name, output_loading_info=True, use_safetensors=True, **files
+    )
+    warnings = []
+    if missing := ", ".join(sorted(loading["missing_keys"])):
+        warnings.append(
+            f"these weights are not saved, so the prediction is partly random: {missing}"
+        )
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(name, **files)
+    except Exception:  # noqa: BLE001, which kind depends on the model, and it is only a warning
+        processor = None
+        warnings.append(NO_PROCESSOR)
+    names: dict[int, str] = model.config.id2label or {}
+    return ImageClassifier(
+        name=source,
+        model=model.eval(),
+        class_names=tuple(str(names.get(index, index)) for index in range(model.config.num_labels)),
+        preprocess=_preprocessing(processor, model),
+        warnings=tuple(warnings),
+    )
+
+
+def _preprocessing(processor: Any, model: nn.Module) -> Callable[[ImageSource], ImageInput]:
+    # Models of pictures and texts have a configuration of their own for pictures.
+    config: Any = getattr(model.config, "vision_config", model.config)
+    channels, size = int(getattr(config, "num_channels", 3)), getattr(config, "image_size", None)
+    if processor is None and size is None:
+        raise CheckpointError(
+            f"no image processor is saved with this {type(model).__name__}; save it: "
+            "processor.save_pretrained(FOLDER)"
+        )
+    height, width = (size, size) if isinstance(size, int) else (size or (0, 0))
+    mean, std = (0.0,), (1.0,)
+    if getattr(processor, "do_normalize", True) and processor is not None:
+        mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+
+    def preprocess(image: ImageSource) -> ImageInput:
+        if processor is None:
+            pixels = resize_and_crop(load_image(image), (int(height), int(width)), channels)
+            return ImageInput(inputs=normalize(pixels[None], HALF), pixels=pixels)
+        batch = processor(images=open_photo(image, channels), return_tensors="pt")
+        inputs: Tensor = batch["pixel_values"].to(torch.float32)
+        return ImageInput(inputs=inputs, pixels=denormalize(inputs, mean, std))
+
+    return preprocess
+
+
+def _text_model(
+    transformers: Any, name: str, source: str, files: dict[str, bool], *, is_local: bool
+) -> TextModel:
+    tokenizer = _tokenizer(transformers, name, files, is_local=is_local)
+    model = transformers.AutoModel.from_pretrained(name, use_safetensors=True, **files).eval()
+    max_tokens = getattr(model.config, "max_position_embeddings", None)
+
+    def tokenize(text: str) -> TextInput:
+        if not text.strip():
+            raise InputError(f"expected a text with at least one word, got {text!r}")
+        encoded = tokenizer(text, return_tensors="pt", verbose=False)
+        ids = encoded["input_ids"]
+        if not ids.numel():
+            raise InputError(f"the tokenizer of {source} makes no token of {text!r}")
+        if max_tokens is not None and ids.shape[1] > max_tokens:
+            raise InputError(
+                f"the text has {ids.shape[1]} tokens, {source} takes at most {max_tokens}; give a "
+                "shorter one"
+            )
+        unknown = tokenizer.unk_token_id
+        has_unknown = unknown is not None and bool((ids == unknown).any())
+        warning = f"words outside the model's vocabulary, replaced by {tokenizer.unk_token}"
+        tokens = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+        return TextInput(
+            tokens=tuple(token.lstrip(SPACE_MARKS) or token for token in tokens),
+            run=lambda: model(**encoded),
+            warnings=(warning,) if has_unknown else (),
+        )
+
+    return TextModel(
+        name=source,
+        description=f"{type(model).__name__}: {num_parameters(model):,} parameters",
+        model=model,
+        tokenize=tokenize,
+    )
+
+
+def _tokenizer(transformers: Any, name: str, files: dict[str, bool], *, is_local: bool) -> Any:
+    """The saved tokenizer; where there is none, some models get one without words."""
+    missing = f"no tokenizer in {name}; save it beside the model: tokenizer.save_pretrained(FOLDER)"
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **files)
+    except Exception as error:  # which kind depends on the model
+        if not is_local:  # the hub may be out of reach
+            raise
+        raise CheckpointError(f"{missing} ({first_line(error)})") from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise CheckpointError(missing)
+    return tokenizer
+
+
+@contextmanager
+def _no_progress_bars(transformers: Any) -> Iterator[None]:
+    bars = transformers.utils.logging
+    were_on = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            bars.enable_progress_bar()
 
 
 def import_library(name: str, source: str) -> ModuleType:
@@ -69,7 +322,11 @@ def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterato
 
 def check_folder(folder: Path, library: Literal["timm", "transformers"]) -> None:
     """Raise `CheckpointError` unless the folder holds a model of the library, as safetensors."""
-    config = _config(folder)
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        config = None
+    config = config if isinstance(config, dict) else None
     saved_by = None if config is None else library_of(config)
     if saved_by != library:
         key = NAMED_BY[library]
@@ -112,14 +369,6 @@ def denormalize(
     shape = (1, -1, 1, 1)
     values = inputs * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
     return (values[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
-
-
-def _config(folder: Path) -> dict[str, object] | None:
-    try:
-        saved = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return saved if isinstance(saved, dict) else None
 
 
 def _is_missing(error: BaseException | None) -> bool:

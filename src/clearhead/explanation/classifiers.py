@@ -130,11 +130,11 @@ def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextMode
             f"{name} names no model; give {TIMM}vit_tiny_patch16_224, {HF}OWNER/NAME or a folder"
         )
     if name.startswith(TIMM):
-        from clearhead.explanation._timm import open_timm
+        from clearhead.explanation._libraries import open_timm
 
         return open_timm(name.removeprefix(TIMM))
     if name.startswith(HF):
-        from clearhead.explanation._transformers import open_transformers
+        from clearhead.explanation._libraries import open_transformers
 
         return open_transformers(name.removeprefix(HF))
     return classifier_of(load(name), name)
@@ -184,7 +184,7 @@ def _text_model(model: TextTransformer, name: str) -> TextModel:
     return TextModel(
         name=name,
         description=(
-            f"a tiny model: {_num_parameters(model):,} parameters, {config.depth} layers of "
+            f"a tiny model: {num_parameters(model):,} parameters, {config.depth} layers of "
             f"{config.num_heads} heads, {len(config.vocabulary)} words, {direction}"
         ),
         model=model,
@@ -216,5 +216,6 @@ def predict_referent(model: TextTransformer, text: str) -> TextPrediction | None
     )
 
 
-def _num_parameters(model: nn.Module) -> int:
+def num_parameters(model: nn.Module) -> int:
+    """The number of parameters of a model."""
     return sum(parameter.numel() for parameter in model.parameters())

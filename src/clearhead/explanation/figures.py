@@ -1,25 +1,33 @@
 """Explanations as still figures."""
 
+from io import BytesIO
 from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from PIL import Image
 from torch import Tensor
 
+from clearhead.explanation.html import data_uri
 from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
 from clearhead.explanation.tables import model_name, percent, picture_name, points
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight.plots import (
     OUTLINE,
+    SIGNED_COLOURS,
+    WEIGHT_COLOURS,
     bare,
     draw_picture,
     draw_signed,
     draw_weights,
     multiples_bar,
+    signed_norm,
     weight_bar,
+    weight_norm,
     words_figure,
 )
 
@@ -46,6 +54,31 @@ def picture_figure(explanation: Explanation) -> Figure:
     _draw_prediction(above, explanation, is_dim=largest < DIM)
     _draw_heads(below, explanation, query, rows, largest)
     return figure
+
+
+def thumbnails(explanation: Explanation) -> dict[str, str]:
+    """The model input and the measures that the model allows, as `data:` addresses of PNGs."""
+    images = {"model input": png_address(explanation.pixels)}
+    for name, influence in explanation.displayed.items():
+        values, grid = influence.values, explanation.grid
+        if values is None or grid is None:
+            continue
+        cells = values[-grid.num_patches :].reshape(grid.rows, grid.columns)
+        scale = weight_norm()
+        colours = WEIGHT_COLOURS
+        if name == "masking":
+            scale, colours = signed_norm(float(cells.abs().max())), SIGNED_COLOURS
+        pixels = torch.from_numpy(colours(scale(cells.numpy()), bytes=True)[..., :3].copy())
+        images[name] = png_address(pixels.movedim(-1, 0))
+    return images
+
+
+def png_address(pixels: UInt8[Tensor, "channels height width"]) -> str:
+    """Pixels as a PNG in a `data:` address."""
+    content = BytesIO()
+    image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
+    image.save(content, "PNG", optimize=True)
+    return data_uri(content.getvalue(), "image/png")
 
 
 def text_figure(explanation: TextExplanation) -> Figure:
@@ -85,9 +118,9 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
     title = f"{picture_name(explanation)}, {model_name(explanation.model)}: {label}"
     figure.suptitle(title, parse_math=False)
     grid = explanation.grid
-    for axes, (name, influence) in zip(panels, explanation.influences.items(), strict=True):
+    for axes, (name, influence) in zip(panels, explanation.displayed.items(), strict=True):
         axes.set_title(name, fontsize=9)
-        values = (influence.shares() if name == "relevance" else influence).values
+        values = influence.values
         if values is None or grid is None:
             axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=9)
             bare(axes)

@@ -1,17 +1,11 @@
 """Explanations as one HTML file: the values that the templates show."""
 
 from base64 import b64encode
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
-from matplotlib import colormaps
-from numpy import ndarray
-from PIL import Image
-from torch import Tensor
 
-from clearhead.explanation.figures import text_figure
+from clearhead.explanation.figures import png_address, text_figure
 from clearhead.explanation.html import data_uri, render_page
 from clearhead.explanation.influence import Influence
 from clearhead.explanation.pictures import Explanation, first_view
@@ -27,7 +21,7 @@ from clearhead.explanation.tables import (
 )
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight import Foreground
-from clearhead.insight.plots import figure_bytes
+from clearhead.insight.plots import WEIGHT_COLOURS, figure_bytes
 
 # In this order they make one script; each file says what it is for.
 SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
@@ -48,7 +42,7 @@ def picture_page(explanation: Explanation) -> str:
         explanation=explanation,
         picture=picture,
         model=model_name(explanation.model),
-        png=data_uri(_png(explanation.pixels), "image/png"),
+        png=png_address(explanation.pixels),
         kind=_kind(explanation),
         classes=_likeliest(explanation),
         notes=omissions(explanation),
@@ -59,7 +53,8 @@ def picture_page(explanation: Explanation) -> str:
         percent=percent,
         facts=facts(explanation),
         weights=_weights(explanation),
-        cividis=_base64(_cividis()),
+        # 256 colours of three bytes each (Nuñez, Anderton & Renslow 2018)
+        cividis=_base64(WEIGHT_COLOURS(np.arange(256), bytes=True)[:, :3].tobytes()),
         ink=_base64(explanation.pixels.numpy().tobytes()) if explanation.is_ink else "",
     )
 
@@ -94,21 +89,12 @@ def facts(explanation: Explanation) -> dict[str, Any]:
             "label": explanation.prediction.label,
             "probability": explanation.prediction.probability,
         },
-        "picture": {
-            "width": width,
-            "height": height,
-            "ink": explanation.is_ink,
-            "blank": blank,
-        },
+        "picture": {"width": width, "height": height, "ink": explanation.is_ink, "blank": blank},
         "grid": explanation.grid_dict(),
         "names": explanation.layer_names,
         "layers": layers,
         "start": first_view(explanation),
-        "influence": {
-            "rollout": _influence(explanation.rollout),
-            "relevance": _influence(explanation.relevance.shares()),
-            "masking": _influence(explanation.masking),
-        },
+        "influence": {name: _influence(x) for name, x in explanation.displayed.items()},
     }
 
 
@@ -159,19 +145,6 @@ def _weights(explanation: Explanation) -> str:
     """The weights of all layers, one after the other, as little-endian 16-bit numbers."""
     parts = (np.rint(layer.weights.clamp(0, 1).numpy() * ONE) for layer in explanation.layers)
     return _base64(b"".join(part.astype("<u2").tobytes() for part in parts))
-
-
-def _cividis() -> bytes:
-    """The 256 colours of cividis, three bytes each (Nuñez, Anderton & Renslow 2018)."""
-    colours: ndarray = colormaps["cividis"](np.arange(256), bytes=True)
-    return colours[:, :3].tobytes()
-
-
-def _png(pixels: UInt8[Tensor, "channels height width"]) -> bytes:
-    content = BytesIO()
-    image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
-    image.save(content, "PNG", optimize=True)
-    return content.getvalue()
 
 
 def _base64(content: bytes) -> str:

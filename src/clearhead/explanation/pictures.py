@@ -19,12 +19,7 @@ from clearhead.explanation.influence import (
     measure_masking,
     rounded,
 )
-from clearhead.inference import (
-    CONFIDENCE_THRESHOLD,
-    LOW_CONFIDENCE,
-    Prediction,
-    evaluation_mode,
-)
+from clearhead.inference import Prediction, evaluation_mode, prediction_of
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
@@ -103,6 +98,11 @@ class Explanation:
         """The three measures by name."""
         return {"rollout": self.rollout, "relevance": self.relevance, "masking": self.masking}
 
+    @property
+    def displayed(self) -> dict[str, Influence]:
+        """The three measures in the units of figures and tables: relevance as shares."""
+        return self.influences | {"relevance": self.relevance.shares()}
+
     def grid_dict(self) -> dict[str, Any] | None:
         """The grid as JSON has it."""
         if self.grid is None:
@@ -132,12 +132,10 @@ class Explanation:
         )
 
     def _repr_html_(self) -> str:
-        from clearhead.explanation.figures import picture_figure
-        from clearhead.explanation.html import data_uri, render
-        from clearhead.insight.plots import figure_bytes
+        from clearhead.explanation.figures import thumbnails
+        from clearhead.explanation.html import render
 
-        figure = data_uri(figure_bytes(picture_figure(self), "png"), "image/png")
-        return render("notebook_picture.html", explanation=self, figure=figure)
+        return render("notebook_picture.html", explanation=self, images=thumbnails(self))
 
 
 def explain_picture(
@@ -212,20 +210,9 @@ def _prediction(
     """The prediction as `predict` gives it; empty where there is nothing to predict."""
     names = classifier.class_names
     warnings = (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings)
-    if not names or model_input.is_empty:
-        return Prediction(class_names=names, warnings=warnings)
-    probabilities = logits.double().softmax(0).tolist()
-    best, *others = logits.argsort(descending=True, stable=True).tolist()
-    doubts = () if probabilities[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
-    return Prediction(
-        label=names[best],
-        probability=probabilities[best],
-        runner_up=names[others[0]] if others else None,
-        runner_up_probability=probabilities[others[0]] if others else 0.0,
-        probabilities=tuple(probabilities),
-        class_names=names,
-        warnings=(*warnings, *doubts),
-    )
+    is_empty = not names or model_input.is_empty
+    probabilities = () if is_empty else logits.double().softmax(0).tolist()
+    return prediction_of(probabilities, names, warnings, model_input.pixels)
 
 
 def _shape(record: AttentionRecord) -> LayerShape:

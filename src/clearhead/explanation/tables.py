@@ -59,8 +59,8 @@ def influence_table(explanation: Explanation) -> Table | None:
     """The measures of every token; None where there are none."""
     grid = explanation.grid
     columns: dict[str, list[str]] = {}
-    for name, influence in explanation.influences.items():
-        values = (influence.shares() if name == "relevance" else influence).values
+    for name, influence in explanation.displayed.items():
+        values = influence.values
         if values is None or grid is None:
             continue
         if name == "masking":

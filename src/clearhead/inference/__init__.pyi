@@ -11,6 +11,7 @@ from ._predict import evaluation_mode as evaluation_mode
 from ._predict import predict as predict
 from ._predict import predict_inputs as predict_inputs
 from ._predict import predict_probabilities as predict_probabilities
+from ._predict import prediction_of as prediction_of
 from ._predict import prepare as prepare
 from ._predict import uses_digit_preprocessing as uses_digit_preprocessing
 from ._pronouns import PronounScore as PronounScore

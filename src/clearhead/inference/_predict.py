@@ -173,7 +173,10 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
     pixels = torch.stack([item.pixels for item in inputs])
     rows = predict_probabilities(model, pixels, BATCH_SIZE)
     names = model.config.labels
-    return [_prediction(names, row, item) for row, item in zip(rows, inputs, strict=True)]
+    return [
+        prediction_of(row if item.found else (), names, item.warnings, item.pixels)
+        for row, item in zip(rows.tolist(), inputs, strict=True)
+    ]
 
 
 def predict_probabilities(
@@ -245,15 +248,19 @@ def _prepare_numbered(number: int, image: ImageSource, config: ImageModelConfig)
         raise ImageError(f"image {number}: {error}") from error
 
 
-def _prediction(
-    names: tuple[str, ...], probabilities: Float[Tensor, " classes"], item: ModelInput
+def prediction_of(
+    probabilities: Sequence[float],
+    names: tuple[str, ...],
+    warnings: tuple[str, ...],
+    pixels: UInt8[Tensor, "channels height width"],
 ) -> Prediction:
-    step = ceil(max(item.pixels.shape[1:]) / THUMBNAIL_SIZE)
-    image = item.pixels if step == 1 else item.pixels[:, ::step, ::step].clone()
-    if not item.found:
-        return Prediction(class_names=names, warnings=item.warnings, image=image)
-    best, *others = probabilities.argsort(descending=True, stable=True).tolist()
-    values = tuple(probabilities.tolist())
+    """The prediction with these probabilities; without any, one that has no label."""
+    step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
+    image = pixels if step == 1 else pixels[:, ::step, ::step].clone()
+    if not probabilities:
+        return Prediction(class_names=names, warnings=warnings, image=image)
+    values = tuple(probabilities)
+    best, *others = sorted(range(len(values)), key=lambda index: -values[index])
     doubts = () if values[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
     return Prediction(
         label=names[best],
@@ -262,7 +269,7 @@ def _prediction(
         runner_up_probability=values[others[0]] if others else 0.0,
         probabilities=values,
         class_names=names,
-        warnings=(*item.warnings, *doubts),
+        warnings=(*warnings, *doubts),
         image=image,
     )
 

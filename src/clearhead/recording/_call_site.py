@@ -5,10 +5,10 @@ import sys
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-import torch
 from torch import jit, nn
 
 from clearhead.errors import CaptureError
+from clearhead.recording._torch_internals import OPERATORS, call_while_compiling
 
 # Names of kernels that compute attention in one opaque call.
 OPAQUE = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
@@ -37,9 +37,7 @@ def reject_compiled() -> NoReturn:
     raise CaptureError(COMPILED)
 
 
-# The compiler calls a function with this mark, and only traces any other. The same as
-# `torch.compiler.assume_constant_result`, without importing the compiler (2 s).
-reject_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
+call_while_compiling(reject_compiled)
 
 
 def reject_scripted(root: nn.Module) -> None:
@@ -51,7 +49,7 @@ def reject_scripted(root: nn.Module) -> None:
 
 def reject_opaque(name: str, function: Any) -> None:
     """Raise `CaptureError` if this call is an opaque attention kernel."""
-    where = str(function) if isinstance(function, _OPERATORS) else name
+    where = str(function) if isinstance(function, OPERATORS) else name
     if name in OPAQUE_LAYERS or OPAQUE.search(where):
         raise CaptureError(
             f"{where} computes attention in an opaque kernel; choose another implementation: "
@@ -77,9 +75,6 @@ def nothing_recorded_message(done: str, softmaxes: int) -> str:
         "inside the block, in this thread, in eager mode (TorchScript and other processes cannot "
         "be intercepted)"
     )
-
-
-_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
 
 
 # What `torch.compile` puts between a compiled module and the original.

@@ -33,6 +33,7 @@ from clearhead.recording._steps import (
     random_state,
     with_random_state,
 )
+from clearhead.recording._torch_internals import DisableInterception, OperatorOverload
 
 
 class FusedCall(NamedTuple):
@@ -179,7 +180,7 @@ class InterceptionMode(TorchFunctionMode):
         count = self._calls[record.name] = self._calls.get(record.name, 0) + 1
         if count > 1:
             record = replace(record, name=f"{record.name}#{count}")
-        with torch._C.DisableTorchFunction():
+        with DisableInterception():
             replacement = self._on_attention(record)
         if replacement is None:
             return output
@@ -201,7 +202,7 @@ def _check_replacement(replacement: Any, record: AttentionRecord) -> None:
 def _name(function: Callable[..., Any]) -> str:
     """A function's name, without the overload that operators carry."""
     name = getattr(function, "__name__", "")
-    return name.partition(".")[0] if isinstance(function, torch._ops.OpOverload) else name
+    return name.partition(".")[0] if isinstance(function, OperatorOverload) else name
 
 
 @lru_cache

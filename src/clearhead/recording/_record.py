@@ -15,6 +15,7 @@ from clearhead.attention.stages import AttentionStages, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
 from clearhead.recording._steps import Step, run
+from clearhead.recording._torch_internals import DisableInterception, version_of
 
 Index = int | slice | Sequence[int] | None
 """Entries of one axis: one, several, or (None) all; an int keeps the axis, with size 1."""
@@ -195,7 +196,7 @@ class AttentionRecord:
 
     def check_not_modified(self) -> None:
         """Raise `UnfaithfulCaptureError` if a stored tensor was changed in place since."""
-        if any(x._version != version for x, version in self.versions):
+        if any(version_of(x) != version for x, version in self.versions):
             raise UnfaithfulCaptureError(
                 f"{self.name}: the model changed a tensor in place after its attention had used "
                 "it; keep copies: capture(copies=True)"
@@ -252,7 +253,7 @@ def _indices(index: int | slice | Sequence[int], count: int, what: str) -> slice
 @contextmanager
 def interception_disabled(x: Tensor) -> Iterator[None]:
     """Compute without interception by an enclosing capture, and without autocast."""
-    with torch._C.DisableTorchFunction(), torch.autocast(x.device.type, enabled=False):
+    with DisableInterception(), torch.autocast(x.device.type, enabled=False):
         yield
 
 
@@ -260,7 +261,7 @@ def _versions_now(record: AttentionRecord) -> Versions:
     steps = (x for step in (*record.pre_softmax, *record.post_softmax) for x in step.tensors())
     fixed = (record.query, record.key, record.value, record.attn_mask, record.raw_output)
     kept = (x for x in (*fixed, *steps) if x is not None)
-    return tuple((x, x._version) for x in kept if not x.is_inference())
+    return tuple((x, version_of(x)) for x in kept if not x.is_inference())
 
 
 def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> AttentionRecord:

@@ -5,7 +5,7 @@ from itertools import compress
 from typing import Any
 
 from clearhead.studies.study import ComparisonData, EvidenceData
-from clearhead.studies.verdict import LEVEL, Finding
+from clearhead.studies.verdict import Finding
 
 SIGNIFICANT_DIGITS = 3
 MIN_P = 1e-4
@@ -16,46 +16,6 @@ EVIDENCE_HEAD = (
     *("evidence", "outcome", "n", "predicted"),
     *("mean (check: median)", "95 % interval (check: range)"),
     *("effect size", "p", "adjusted p", "observed"),
-)
-RULES = (
-    (
-        "Evidence",
-        "A comparison is paired: the same seed on both sides, first minus second. If “more” is "
-        f"expected, it is supported if the adjusted p is below {LEVEL} and the 95 % interval lies "
-        "wholly at or above the margin, and contradicted if the interval lies wholly below the "
-        "margin. If “equal” is expected, it is supported if the interval lies within ± margin, and "
-        "contradicted if it lies wholly outside. With fewer than three pairs it is undecided. A "
-        "check is supported if every single value lies in the predicted range.",
-    ),
-    (
-        "Verdict",
-        "A claim is supported if all of its evidence is, contradicted if all of its evidence is, "
-        "mixed if some is supported and some contradicted, and undecided otherwise. All parts of a "
-        "hypothesis are tested, even where the statement contains “or” or “can”. Margins, "
-        "conditions and numbers of seeds are in the code of the study.",
-    ),
-    (
-        "Observed",
-        "The last column of the evidence does not depend on the prediction: more or less than zero "
-        "(by less than the margin, if the interval lies within ± margin), no difference if the "
-        "interval lies within ± margin and contains zero, otherwise unclear; for a check, the "
-        "number of values outside the range.",
-    ),
-    (
-        "Limits",
-        "A p value is about a difference from zero, not from the margin. The adjustment for many "
-        "comparisons changes p values only, not intervals. A check of the shipped model is about "
-        "one set of weights: its n counts samples of digits. Designs were changed after pilots; "
-        "the project's LOG.md lists the changes and the seeds of the pilots.",
-    ),
-)
-STATISTICS = (
-    "Intervals: on each side the wider of bootstrap-t (9,999 resamples; Efron & Tibshirani 1993) "
-    "and Student's t; below five pairs Student's alone. p: sign-flip permutation test of the mean "
-    "difference (Fisher 1935), exact up to 14 pairs, above with 99,999 random flips and the "
-    "correction of Phipson & Smyth (2010); if “equal” is expected, the larger p of two one-sided "
-    "tests at ± margin (Schuirmann 1987). Effect size: mean difference in standard deviations of "
-    "the differences, with Hedges' correction (1981)."
 )
 
 
@@ -145,31 +105,7 @@ def raw_table(evidence: EvidenceData) -> tuple[str, tuple[str, ...], list[tuple[
     return caption, head, rows[:MAX_RAW_ROWS]
 
 
-def methods(
-    *, family: int, first_seed: int, versions: Mapping[str, str], log: Iterable[dict[str, Any]]
-) -> list[tuple[str, str]]:
-    """The section on methods: headings and texts."""
-    return [
-        *RULES,
-        ("Statistics", STATISTICS),
-        (
-            "Many comparisons",
-            f"The p values are adjusted by Holm's method (1979) over all {family} comparisons of "
-            "this report; checks have no p value."
-            if family
-            else "There are no comparisons in this report, and so no p values.",
-        ),
-        (
-            "Seeds",
-            f"The first seed is {first_seed:,}; each study fixes the number of seeds for this "
-            "budget. Condition, settings and seed determine a trial.",
-        ),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        *(("Run", run) for run in _runs(log)),
-    ]
-
-
-def _runs(log: Iterable[dict[str, Any]]) -> list[str]:
+def run_lines(log: Iterable[dict[str, Any]]) -> list[str]:
     """Each run that added trials: command, number of trials, time, machine."""
     runs: list[dict[str, Any]] = []
     for event in log:
@@ -178,10 +114,10 @@ def _runs(log: Iterable[dict[str, Any]]) -> list[str]:
         elif runs:
             runs[-1]["elapsed"] = event.get("elapsed", runs[-1]["elapsed"])
             runs[-1]["measured"] += event["event"] == "trial"
-    return [_run(run) for run in runs]
+    return [_run_line(run) for run in runs]
 
 
-def _run(run: Mapping[str, Any]) -> str:
+def _run_line(run: Mapping[str, Any]) -> str:
     seconds, machine = run["elapsed"], run["machine"]
     duration = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
     return (

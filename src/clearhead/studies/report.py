@@ -149,15 +149,14 @@ class StudyReport:
         return sum(section.judged.verdict is not None for section in self.sections)
 
     @property
-    def methods(self) -> list[tuple[str, str]]:
-        """Headings and texts of the section on methods."""
-        results = self.results
-        return text.methods(
-            family=self.family,
-            first_seed=results.first_seed,
-            versions=results.versions,
-            log=results.log,
-        )
+    def versions(self) -> str:
+        """What measured: names and versions in a line."""
+        return ", ".join(f"{name} {version}" for name, version in self.results.versions.items())
+
+    @property
+    def runs(self) -> list[str]:
+        """Each run that added trials: command, number of trials, time, machine."""
+        return text.run_lines(self.results.log)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, verdicts, evidence, every trial and the log, as JSON has them."""
@@ -195,7 +194,7 @@ class StudyReport:
         """
         environment = Environment(  # noqa: S701 - `finalize` escapes
             loader=PackageLoader(PACKAGE),
-            finalize=escape_markdown,
+            finalize=_escape_markdown,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -282,7 +281,7 @@ def write_study_report(
     return tuple(written)
 
 
-def escape_markdown(value: object) -> str:
+def _escape_markdown(value: object) -> str:
     """A value as literal text in one line of Markdown."""
     return " ".join(str(value).translate(MARKDOWN_SIGNS).split())
 

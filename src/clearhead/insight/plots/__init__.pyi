@@ -2,7 +2,9 @@ from ._drawing import KEY as KEY
 from ._drawing import MUTED as MUTED
 from ._drawing import OUTLINE as OUTLINE
 from ._drawing import QUERY as QUERY
+from ._drawing import SIGNED_COLOURS as SIGNED_COLOURS
 from ._drawing import VALUE as VALUE
+from ._drawing import WEIGHT_COLOURS as WEIGHT_COLOURS
 from ._drawing import bare as bare
 from ._drawing import draw_picture as draw_picture
 from ._drawing import draw_signed as draw_signed
@@ -11,6 +13,7 @@ from ._drawing import figure_bytes as figure_bytes
 from ._drawing import multiples_bar as multiples_bar
 from ._drawing import new_figure as new_figure
 from ._drawing import save_figure as save_figure
+from ._drawing import signed_norm as signed_norm
 from ._drawing import weight_bar as weight_bar
 from ._drawing import weight_norm as weight_norm
 from ._maps import maps_figure as maps_figure
