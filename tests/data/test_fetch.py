@@ -160,7 +160,7 @@ def test_only_the_wanted_files_are_fetched(server: Any, cache: Path) -> None:
         ("trickle_headers", "no response, or too slow"),
     ],
 )
-def test_a_mirror_that_misbehaves_leaves_nothing_and_the_next_one_is_used(
+def test_a_misbehaving_mirror_leaves_nothing_and_the_next_one_is_used(
     server: Any, cache: Path, tmp_path: Path, behaviour: str, reason: str
 ) -> None:
     start = time.monotonic()
@@ -188,7 +188,7 @@ def test_a_slow_server_may_take_longer_than_the_timeout_while_bytes_arrive(
     assert time.monotonic() - start > 0.45
 
 
-def test_a_closed_port_and_a_name_lookup_that_hangs_are_given_up(
+def test_a_closed_port_and_a_hanging_name_lookup_are_abandoned(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hang(*_: object, **__: object) -> None:
@@ -233,7 +233,7 @@ def get_secure(server: Any, behaviour: str) -> list[FetchedFile]:
     return fetch(NamedDataset(name="digits", files=FILES, mirrors=mirrors), [LABELS])
 
 
-def test_redirects_are_followed_to_https_only_and_not_without_end(
+def test_redirects_are_followed_to_https_only_and_limited_in_number(
     secure: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -342,14 +342,14 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(
         get(server, "honest")
 
 
-def test_of_many_processes_that_fetch_at_once_one_downloads(server: Any, cache: Path) -> None:
+def test_only_one_of_many_concurrent_processes_downloads(server: Any, cache: Path) -> None:
     outcomes = outcomes_of(start_children(server, 6, "corrupt", "steady"))
     assert [line.split(" ", 1)[1] for line in outcomes] == ["3 files, good: True"] * 6
     assert server.requests == {"corrupt": 1, "steady": 3}
     assert names_in(cache) == set(CONTENTS)
 
 
-def test_many_processes_with_a_dead_source_end_in_the_time_of_one(server: Any, cache: Path) -> None:
+def test_many_processes_share_one_timeout_of_a_dead_source(server: Any, cache: Path) -> None:
     outcomes = outcomes_of(start_children(server, 6, "stall", timeout=1.0))
     assert len(outcomes) == 6
     assert all("FetchError: cannot get" in line and "no response" in line for line in outcomes)
@@ -421,7 +421,7 @@ def test_npm_downloads_a_package_and_runs_no_script_of_it(server: Any, tmp_path:
         ("head -c 9999 /dev/urandom | gzip | head -c 999 > any-1.0.0.tgz", "damaged package"),
     ],
 )
-def test_an_npm_client_that_fails_is_given_up(
+def test_a_failing_npm_client_is_abandoned(
     server: Any, script: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(_fetch, "NPM_TIMEOUT", 0.4 if reason == "timed out after" else 5.0)
