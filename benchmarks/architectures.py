@@ -150,7 +150,7 @@ WITHOUT = {
     "swiftformer_xs": "no such attention: additive, one global query",
     "sequencer2d_s": "no attention: LSTMs mix the tokens",
     "poolformer_s12": "no attention: pooling mixes the tokens",
-    "mixer_s16_224": "no attention: a perceptron mixes the tokens",
+    "mixer_s16_224": "no attention: an MLP mixes the tokens",
     "repvit_m0_9": "no attention: convolutions",
     "inception_next_tiny": "no attention: convolutions",
     "resnet18": "no attention: convolutions",
@@ -158,10 +158,10 @@ WITHOUT = {
     "PoolFormer": "no attention: pooling mixes the tokens",
     "FocalNet": "no attention: gated convolutions mix the tokens",
     "ConvNext": "no attention: convolutions",
-    "Mamba": "no attention: a state space",
-    "Mamba2": "no attention: a state space",
+    "Mamba": "no attention: a state space model",
+    "Mamba2": "no attention: a state space model",
     "Rwkv": "no attention: a weighted running mean",
-    "Longformer": "not captured: its matrix in bands is cut and glued between the products",
+    "Longformer": "not recorded: banded scores are sliced and joined between the products",
 }
 
 # timm's names, with options that make large models smaller.

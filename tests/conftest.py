@@ -1,6 +1,6 @@
-"""Fixtures for every package: the real data sets, where available, and one browser.
+"""Fixtures for every package: data sets, a browser, and shape checks.
 
-Torch is imported only when a test uses one of them.
+Torch is imported only by tests that use a data set.
 """
 
 import os
@@ -14,7 +14,7 @@ from jaxtyping import config as jaxtyping_config
 from clearhead.errors import FetchError
 from tests import checked_shapes as checked_shapes
 
-# The tests' tensors are tiny: a second thread only waits for the first. Children inherit this.
+# The tests' tensors are too small for a second thread. Child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def browser() -> Iterator["Browser"]:
 
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        message = "no Chromium here: install Debian's package chromium, or name one in CHROMIUM"
+        message = "Chromium not found: install Debian's package chromium, or name one in CHROMIUM"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -1,9 +1,8 @@
-"""Lets timm and torchvision be imported where torch has no GPU support: import this first.
+"""Makes timm and torchvision importable with a CPU-only torch: import this module first.
 
-The torchvision that package registries offer for Linux is built for CUDA. Beside a CPU-only torch
-its compiled part does not load, and then it describes two operators that nobody has declared.
-Declaring them, without giving them a body, is enough: they are for object detection, and no Vision
-Transformer calls them.
+torchvision's wheels for Linux are built for CUDA. With a CPU-only torch its compiled part does not
+load, and its import fails, as two operators are not declared. Declaring them without an
+implementation is sufficient: they are for object detection, and no Vision Transformer calls them.
 """
 
 from importlib import import_module
@@ -17,7 +16,7 @@ SCHEMAS = (
 
 
 def declare_missing_operators() -> Library | None:
-    """The declarations, which live as long as this object; None where nothing is missing."""
+    """The declarations, valid as long as this object; None if torchvision is complete."""
     try:
         import_module("torchvision")
     except RuntimeError:

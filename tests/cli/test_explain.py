@@ -74,7 +74,7 @@ def test_out_names_the_page_and_the_files_beside_it(
     assert [layer["name"] for layer in data["layers"]] == ["blocks.4.attn"]
 
 
-def test_several_pictures_get_a_page_each_and_a_bad_one_fails_alone(
+def test_each_picture_gets_a_page_and_an_unreadable_one_fails_alone(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(pictures / "notes.txt", pictures, "nowhere.png", "--out", "pages", "--json") == 1
@@ -136,9 +136,7 @@ def test_errors_are_one_line(
     assert names(Path.cwd()) == []
 
 
-def test_a_picture_is_never_written_over(
-    pictures: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (pictures / "seven.png").read_bytes()
     assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 1
     assert "would be written over itself; give another --out" in capsys.readouterr().err
@@ -146,9 +144,7 @@ def test_a_picture_is_never_written_over(
     assert not (pictures / "seven.html").exists()
 
 
-def test_an_interrupt_ends_it_with_its_own_code(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_exits_with_code_130(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

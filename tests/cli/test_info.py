@@ -98,7 +98,9 @@ def test_metrics_of_another_kind_are_ignored(folder: Path, content: bytes) -> No
     assert recorded_accuracy(folder) is None
 
 
-def test_a_damaged_model_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_model_is_an_error_of_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert main(["info", "--model", str(folder)]) == 1

@@ -57,7 +57,7 @@ def test_a_saved_model_has_a_page(tmp_path: Path) -> None:
     assert '"name":"mine"' in (tmp_path / "p.html").read_text("utf-8")
 
 
-def test_a_model_that_cannot_be_shown_is_one_line(
+def test_an_unsupported_model_is_an_error_of_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(CNNConfig(widths=(3,))).save_pretrained(tmp_path / "cnn")

@@ -54,7 +54,6 @@ def test_json_has_one_line_for_each_picture(
 ) -> None:
     assert call(model, pictures / "b.JPG", pictures / "a blank.png", "--json") == 0
     output = capsys.readouterr()
-    probabilities = [0.1 if n == 1 else 0.9 if n == 7 else 0 for n in range(10)]
     blank = Prediction(class_names=tuple("0123456789"), warnings=("no digit found",)).to_dict()
     seven = {
         "label": "7",
@@ -142,12 +141,12 @@ def test_more_pictures_than_fit_in_one_batch_come_in_order(
     assert [line["image"] for line in lines(capsys.readouterr().out)] == [str(n) for n in names]
 
 
-def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_pictures_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict"]) == 2
     assert "expected a picture's file" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_there_fails_before_any_picture(
+def test_a_missing_model_fails_before_any_picture_is_read(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(str(tmp_path / "none"), pictures) == 1

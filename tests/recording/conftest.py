@@ -1,4 +1,4 @@
-"""timm and torchvision are imported here, also where torch has no GPU support."""
+"""Makes timm and torchvision importable with a CPU-only torch."""
 
 from tests.torchvision_operators import TORCHVISION
 

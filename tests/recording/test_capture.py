@@ -377,15 +377,6 @@ def test_autocast_and_half_precision(fused: bool, dtype: torch.dtype, autocast: 
     assert (recording[0].weights - exact[0].weights).abs().max() < 0.02
 
 
-@both
-@pytest.mark.parametrize("batch", [0, 1])
-def test_an_empty_batch_and_a_batch_of_one(batch: int, fused: bool) -> None:
-    with ch.capture() as recording:
-        Model(2, fused)(X[:batch])
-    recording.verify()
-    assert recording.to_tensor().shape == (batch, 2, 3, 7, 7)
-
-
 def test_other_functions_of_tensors_work_inside_the_block() -> None:
     with ch.capture() as recording:
         Model(1)(X)

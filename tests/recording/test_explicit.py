@@ -396,6 +396,35 @@ def test_heads_mixed_before_and_after_the_softmax() -> None:
     assert_close(record.applied_weights, np.einsum("bhqk,hg->bgqk", weights, after.numpy()))
 
 
+def test_steps_are_replayed_under_autocast() -> None:
+    mix = normal(3, 3, dtype=torch.float32)
+
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = F.linear((q @ k.mT * SCALE).permute(0, 2, 3, 1), mix)
+            return mixed.permute(0, 3, 1, 2).softmax(-1) @ v
+
+    record = record_of(code, Q.float(), K.float(), V.float())
+    masked = np.einsum("bhqk,gh->bgqk", PLAIN.scaled, mix.numpy())
+    assert_close(record.masked, masked, torch.bfloat16)
+
+
+class Windows(nn.Module):
+    """Attention in windows, with the heads on the second of five axes."""
+
+    num_heads = 3
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.mT * SCALE).softmax(-1) @ v
+
+
+def test_windows_behind_the_heads() -> None:
+    q, k, v = triple(batch=(2, 3, 4))  # batch, heads, windows
+    record, _ = record_one(Windows(), q, k, v)
+    expected = attention(*(x.transpose(1, 2) for x in (q, k, v)))
+    assert_stages(record, expected)
+
+
 @pytest.mark.parametrize(
     "code",
     [

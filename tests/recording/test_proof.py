@@ -201,15 +201,6 @@ def test_weights_changed_without_torch_are_rejected() -> None:
     assert_rejected(record_of(changed_by_numpy))
 
 
-def test_values_changed_without_torch_are_rejected() -> None:
-    q, k, v = inputs()
-    with ch.capture() as recording:
-        fused(q, k, v)
-    recording.verify()
-    v.numpy()[0, 0, 0, 0] += 1.0
-    assert_rejected(recording)
-
-
 def test_the_message_names_the_failed_records_only() -> None:
     q, k, v = inputs()
     with ch.capture() as recording:

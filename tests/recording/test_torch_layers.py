@@ -280,10 +280,3 @@ def test_training_a_whole_transformer_with_dropout() -> None:
     assert [proof.holds for proof in recording.verify()] == [True] * 5
     assert all(record.applied_weights.eq(0.0).any() for record in recording.records)
     assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-def test_autocast_to_bfloat16() -> None:
-    with torch.autocast("cpu", torch.bfloat16), ch.capture() as recording:
-        encoder().float()(X.float())
-    assert recording[0].query.dtype == torch.bfloat16
-    assert all(proof.tolerance > 1e-3 for proof in recording.verify())
