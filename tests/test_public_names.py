@@ -39,9 +39,6 @@ NAMES = set(
 )
 
 
-TO_BE_RENAMED = {"serve": {"run"}}
-
-
 def test_the_public_names_are_these() -> None:
     assert set(dir(clearhead)) == PACKAGES | NAMES | {"errors"}
     assert re.fullmatch(r"\d+\.\d+.*", clearhead.__version__)
@@ -63,7 +60,7 @@ def test_no_public_function_has_the_name_of_a_module_beside_it(package: str) -> 
     hidden = {
         name for name in module.__all__ if name in modules and callable(getattr(module, name))
     }
-    assert hidden <= TO_BE_RENAMED.get(package, set())
+    assert hidden == set()
 
 
 def test_importing_clearhead_imports_nothing_heavy() -> None:

@@ -199,7 +199,7 @@ def transformers_vit(implementation: str) -> tuple[nn.Module, str, str]:
             attn_implementation=implementation,
         )
     )
-    layer = tuple(reference_means(model, torch.randn(1, 3, 20, 20)).outputs)[1]
+    layer = tuple(reference_means(model, torch.randn(1, 3, 20, 20)))[1]
     second = [x for x, m in model.named_modules() if ".1." in x and isinstance(m, nn.Linear)]
     values = next(i for i, x in enumerate(second) if x.endswith(("value", "v_proj")))
     return model, layer, second[values + 1]

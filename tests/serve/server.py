@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from clearhead.models.pretrained import ImageModel
+from clearhead.serve._run import DrainingServer, listen
 from clearhead.serve.app import make_app
 from clearhead.serve.config import ServeConfig
-from clearhead.serve.run import DrainingServer, listen
 
 MODEL = "/v2/models/digits"
 

@@ -1,6 +1,6 @@
 """An HTTP server for one model: predictions, attention, the Open Inference Protocol, metrics.
 
-- `config`: address and limits; `run`: uvicorn, with draining on SIGTERM
+- `config`: address and limits; `_run`: uvicorn, with draining on SIGTERM
 - `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol
 - `schemas`: requests and responses; `metrics`: counters for Prometheus
 - `_service`: from a body to a response, through `_limits` (concurrency, size and time of
