@@ -79,7 +79,7 @@ def idx(array: np.ndarray) -> bytes:
     return head + array.tobytes()
 
 
-def test_a_named_folder_that_the_cache_makes_needless_is_told(
+def test_an_unused_root_folder_is_reported(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "tiny", "--root", str(tiny)]) == 0
@@ -96,7 +96,7 @@ def test_a_named_folder_that_the_cache_makes_needless_is_told(
     assert "not read" not in capsys.readouterr().err
 
 
-def test_a_folder_of_pictures_needs_no_other_folder(
+def test_a_folder_of_images_ignores_root(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in "ab":

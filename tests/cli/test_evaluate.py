@@ -107,7 +107,7 @@ def test_the_tables_show_the_numbers_of_the_json(
         assert row[2] == f"{100 * counts[data['class_names'].index(name)] / 5:.2f}"
 
 
-def test_nothing_is_cut_off_where_the_output_is_no_terminal(
+def test_output_to_a_file_is_not_truncated(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
@@ -134,7 +134,7 @@ def test_the_picture_is_drawn_and_the_result_still_shown(
         assert picture.format == "PNG"
 
 
-def test_a_picture_of_another_kind_is_refused_before_any_work(
+def test_an_unsupported_picture_format_is_refused_before_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 1
@@ -142,7 +142,7 @@ def test_a_picture_of_another_kind_is_refused_before_any_work(
     assert capsys.readouterr().err == expected
 
 
-def test_a_data_set_with_other_classes_is_one_line(
+def test_a_data_set_with_other_classes_is_an_error_of_one_line(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):

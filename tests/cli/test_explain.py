@@ -67,12 +67,12 @@ def test_out_names_the_page_and_the_files_beside_it(
     assert [layer["name"] for layer in data["layers"]] == ["blocks.5.attn"]
 
 
-def test_figures_are_drawn_when_they_are_wanted(pictures: Path) -> None:
+def test_figures_are_drawn_on_request(pictures: Path) -> None:
     assert call(pictures / "seven.png", "--png", "--svg", "--layers", "1", "--out", "x.html") == 0
     assert names(Path.cwd()) == ["x.html", "x.png", "x.svg"]
 
 
-def test_several_pictures_get_a_page_each_and_a_bad_one_fails_alone(
+def test_each_picture_gets_a_page_and_an_unreadable_one_fails_alone(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(pictures / "notes.txt", pictures, "nowhere.png", "--out", "pages", "--json") == 1
@@ -139,9 +139,7 @@ def test_errors_are_one_line(
     assert names(Path.cwd()) == []
 
 
-def test_a_picture_is_never_written_over(
-    pictures: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (pictures / "seven.png").read_bytes()
     assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 1
     assert "would be written over itself; give another --out" in capsys.readouterr().err
@@ -149,16 +147,14 @@ def test_a_picture_is_never_written_over(
     assert not (pictures / "seven.html").exists()
 
 
-def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_pictures_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert call() == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("clearhead: expected a picture's file")
 
 
-def test_an_interrupt_ends_it_with_its_own_code(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_exits_with_code_130(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -167,7 +163,7 @@ def test_an_interrupt_ends_it_with_its_own_code(
     assert names(Path.cwd()) == []
 
 
-def test_help_needs_neither_torch_nor_pillow() -> None:
+def test_help_imports_neither_torch_nor_pillow() -> None:
     code = (
         "import sys; from clearhead.cli.main import main; code = main(['explain', '--help']); "
         "sys.exit(code or any(name in sys.modules for name in ('torch', 'PIL', 'scipy')))"

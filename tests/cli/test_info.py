@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "reader"
 
 
-def test_the_json_tells_what_the_model_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_describes_the_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--model", str(folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     weights = (folder / "model.safetensors").read_bytes()
@@ -36,7 +36,7 @@ def test_the_json_tells_what_the_model_is(folder: Path, capsys: pytest.CaptureFi
     assert found["versions"]["threads"] == torch.get_num_threads()
 
 
-def test_parts_hold_the_numbers_that_their_shapes_say() -> None:
+def test_parameters_by_part_are_counted_from_their_shapes() -> None:
     # patches 49 · 12 + 12; positions 16 · 12; norm 2 · 12; head 12 · 10 + 10; and the block:
     # two norms 4 · 12, query, key, value and output 4 · (12 · 12 + 12), MLP 2 · 12 · 48 + 60
     assert parameters_by_part(build(CONFIG)) == {
@@ -54,7 +54,7 @@ def test_the_parts_add_up_to_the_whole(folder: Path) -> None:
     assert sum(found["parameters_by_part"].values()) == 2830
 
 
-def test_statistics_that_are_not_trained_do_not_count_as_parameters() -> None:
+def test_buffers_do_not_count_as_parameters() -> None:
     found = parameters_by_part(build(CNNConfig(widths=(3,))))
     assert found == {"stages": 3 * 9 + 6 + 9 * 9 + 6, "head": 40}
 
@@ -95,12 +95,14 @@ def test_metrics_come_before_the_model_card(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1]", b'{"accuracy": "high"}', b"{"])
-def test_metrics_of_another_kind_are_passed_over(folder: Path, content: bytes) -> None:
+def test_metrics_in_another_format_are_ignored(folder: Path, content: bytes) -> None:
     (folder / "metrics.json").write_bytes(content)
     assert recorded_accuracy(folder) is None
 
 
-def test_a_damaged_model_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_model_is_an_error_of_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert main(["info", "--model", str(folder)]) == 1
@@ -111,7 +113,7 @@ def test_a_damaged_model_is_one_line(folder: Path, capsys: pytest.CaptureFixture
     assert shown.err.count("\n") == 1
 
 
-def test_text_models_are_told_too_without_all_their_words(
+def test_text_models_are_described_with_an_abridged_vocabulary(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["info", "--model", "sentences-causal"]) == 0

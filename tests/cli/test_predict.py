@@ -161,12 +161,12 @@ def test_more_pictures_than_fit_in_one_batch_come_in_order(
     assert [line["image"] for line in lines(capsys.readouterr().out)] == [str(n) for n in names]
 
 
-def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_pictures_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict"]) == 2
     assert "expected a picture's file" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_there_fails_before_any_picture(
+def test_a_missing_model_fails_before_any_picture_is_read(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(str(tmp_path / "none"), pictures) == 1
@@ -176,7 +176,7 @@ def test_a_model_that_is_not_there_fails_before_any_picture(
     assert output.err.count("\n") == 1
 
 
-def test_help_needs_neither_torch_nor_pillow() -> None:
+def test_help_imports_neither_torch_nor_pillow() -> None:
     code = (
         "import sys; from clearhead.cli.main import main; code = main(['predict', '--help']); "
         "sys.exit(code or any(name in sys.modules for name in ('torch', 'PIL', 'scipy')))"

@@ -58,7 +58,7 @@ def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[s
         (["--prot", "1"], "--port"),
     ],
 )
-def test_impossible_settings_are_named(
+def test_settings_out_of_range_are_named(
     arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve", *arguments]) in (1, 2)
@@ -67,13 +67,13 @@ def test_impossible_settings_are_named(
     assert "Traceback" not in output.err
 
 
-def test_a_model_that_is_not_there_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "nowhere"]) == 1
     assert "no model at 'nowhere'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("interrupted", "code"), [(False, 0), (True, 130)])
-def test_the_exit_code_tells_an_interrupt(
+def test_an_interrupt_has_its_own_exit_code(
     interrupted: bool, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.serve.run", lambda *_, **__: interrupted, raising=False)

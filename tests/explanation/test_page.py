@@ -316,7 +316,7 @@ def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
     assert not page.locator("#photo").is_visible()
 
 
-def test_everything_is_reached_with_the_tab_key_and_the_theme_can_be_switched(
+def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched(
     open_page: Open, nine: Explanation
 ) -> None:
     page = open_page(nine, color_scheme="dark")

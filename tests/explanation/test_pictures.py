@@ -231,7 +231,7 @@ def test_a_model_without_a_known_grid_still_has_its_matrices() -> None:
     assert explanation.prediction.label in classifier.class_names
     for influence in (explanation.rollout, explanation.relevance, explanation.masking):
         assert influence.values is None
-        assert "does not say where its patches lie" in influence.reason
+        assert "does not declare the grid of its patches" in influence.reason
 
 
 def test_windows_with_as_many_tokens_as_the_grid_are_not_on_it() -> None:

@@ -345,7 +345,7 @@ def test_confidence_widens_intervals_and_one_image_has_none_of_its_mean() -> Non
     assert single.probability_interval is None
 
 
-def test_people_see_parts_counted_from_one() -> None:
+def test_printed_parts_are_counted_from_one() -> None:
     assert str(Part()) == "all heads of all layers"
     assert str(Part(layer=LAYERS[1], head=3)) == "head 4 of blocks.1.attn"
     assert str(Part(patch=5)) == "patch 6 in all heads of all layers"
