@@ -199,7 +199,7 @@ def transformers_vit(implementation: str) -> tuple[nn.Module, str, str]:
             attn_implementation=implementation,
         )
     )
-    layer = tuple(reference_means(model, torch.randn(1, 3, 20, 20)).outputs)[1]
+    layer = tuple(reference_means(model, torch.randn(1, 3, 20, 20)))[1]
     second = [x for x, m in model.named_modules() if ".1." in x and isinstance(m, nn.Linear)]
     values = next(i for i, x in enumerate(second) if x.endswith(("value", "v_proj")))
     return model, layer, second[values + 1]
@@ -345,7 +345,7 @@ def test_confidence_widens_intervals_and_one_image_has_none_of_its_mean() -> Non
     assert single.probability_interval is None
 
 
-def test_people_see_parts_counted_from_one() -> None:
+def test_printed_parts_are_counted_from_one() -> None:
     assert str(Part()) == "all heads of all layers"
     assert str(Part(layer=LAYERS[1], head=3)) == "head 4 of blocks.1.attn"
     assert str(Part(patch=5)) == "patch 6 in all heads of all layers"

@@ -112,7 +112,7 @@ def test_tokens_queries_images_heads_and_layers_that_do_not_exist_are_refused(
     with pytest.raises(InputError, match=r"blocks.1.attn, keys: expected 2 words"):
         weight_matrix(record, Words(("a", "b")))
     for query in (16, -17):
-        with pytest.raises(InputError, match="has 16 query tokens"):
+        with pytest.raises(InputError, match="has 16 queries"):
             query_map(record, query, GRID)
     with pytest.raises(InputError, match="has 5 images, numbered 0 … 4; got 5"):
         head_stages(record, 14, image=5)

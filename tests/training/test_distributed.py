@@ -86,7 +86,7 @@ def test_one_process_gets_its_own_values_back() -> None:
 
 
 @pytest.mark.parametrize("device", ["toaster", "mps", "meta", "xla", "cuda:one", ""])
-def test_a_device_that_cannot_train_is_an_error_of_one_line(device: str) -> None:
+def test_an_unusable_device_is_an_error_of_one_line(device: str) -> None:
     with pytest.raises(ConfigError, match=f'^device must be "auto", .*, got {device!r}$'):
         choose_device(device)
 

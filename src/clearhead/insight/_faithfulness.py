@@ -3,16 +3,17 @@
 The measure is the area under deletion and insertion curves (see `perturbation`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, probabilities
+from clearhead.insight.forward import Model, Progress, probabilities
 from clearhead.insight.perturbation import (
     Baseline,
     Curves,
@@ -25,9 +26,6 @@ from clearhead.insight.tokens import Grid
 
 Verdict = Literal["better than", "no better than", "worse than"]
 
-# Called with the number of curves that are done, and of all curves.
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
@@ -35,6 +33,13 @@ class Gain:
 
     mean: float
     interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, differences: Float[Tensor, " batch"], confidence: float) -> Self:
+        """From the differences of the images, of which there are at least two."""
+        interval = mean_interval(differences, confidence)
+        assert interval is not None  # noqa: S101
+        return cls(mean=float(differences.mean()), interval=interval)
 
     @property
     def verdict(self) -> Verdict:
@@ -66,15 +71,13 @@ class CurveResult:
     @property
     def area(self) -> float:
         """The mean area under the curve."""
-        return sum(self.areas) / len(self.areas)
+        return fmean(self.areas)
 
-    @property
-    def random_area(self) -> float:
-        """The mean area under the curve of random orders."""
-        return sum(self.random_areas) / len(self.random_areas)
+    def __str__(self) -> str:
+        return f"area {self.area:.3f} against {fmean(self.random_areas):.3f}"
 
     def __repr__(self) -> str:
-        return f"CurveResult(area {self.area:.3f}, random {self.random_area:.3f})"
+        return f"CurveResult({self})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +95,10 @@ class MapFaithfulness:
     gain: Gain
 
     def __str__(self) -> str:
-        areas = ", ".join(
-            f"{kind} area {result.area:.3f} against {result.random_area:.3f}"
-            for kind, result in (("deletion", self.deletion), ("insertion", self.insertion))
+        return (
+            f"{self.name} is {self.gain.verdict} random: gain {self.gain}, "
+            f"deletion {self.deletion}, insertion {self.insertion}"
         )
-        return f"{self.name} is {self.gain.verdict} random: gain {self.gain}, {areas}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +124,12 @@ class Faithfulness:
             if wanted not in self.maps:
                 raise InputError(f"no map named {wanted!r}; there is {', '.join(self.maps)}")
         first, second = self.maps[name], self.maps[over]
-        return _gain(
-            _tensor(second.deletion.areas) - _tensor(first.deletion.areas),
-            _tensor(first.insertion.areas) - _tensor(second.insertion.areas),
-            confidence=self.confidence,
+        deletion, insertion, other_deletion, other_insertion = torch.tensor(
+            [x.areas for y in (first, second) for x in (y.deletion, y.insertion)],
+            dtype=torch.float64,
         )
+        differences = ((other_deletion - deletion) + (insertion - other_insertion)) / 2
+        return Gain.of(differences, self.confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """All curves, areas and gains, as plain data."""
@@ -177,20 +180,12 @@ def faithfulness(
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
     generator = torch.Generator().manual_seed(seed)
+    settings: dict[str, Any] = {"grid": grid, "baseline": baseline, "steps": steps}
     total, done = num_orders + 2 * len(maps), 0
 
     def deletion(order: Tensor) -> Curves:
         nonlocal done
-        curves = deletion_curves(
-            model,
-            images,
-            order,
-            classes,
-            grid=grid,
-            baseline=baseline,
-            steps=steps,
-            batch_size=batch_size,
-        )
+        curves = deletion_curves(model, images, order, classes, batch_size=batch_size, **settings)
         done += 1
         if progress is not None:
             progress(done, total)
@@ -199,8 +194,10 @@ def faithfulness(
     random = [
         deletion(random_orders(len(images), grid.num_patches, generator)) for _ in range(num_orders)
     ]
-    means = torch.stack([x.probabilities for x in random]).mean(dim=0)
-    control = Curves(random[0].fractions, means)
+    # the opposite of a random order is as random
+    control = Curves(
+        random[0].fractions, torch.stack([x.probabilities for x in random]).mean(dim=0)
+    )
     results = {}
     for name, importance in maps.items():
         order = ranked(importance, generator)
@@ -209,9 +206,8 @@ def faithfulness(
         results[name] = MapFaithfulness(
             name=name,
             deletion=_result(deleted, control, gains[0], confidence),
-            # the opposite of a random order is as random
             insertion=_result(inserted, control.reversed(), gains[1], confidence),
-            gain=_gain(*gains, confidence=confidence),
+            gain=Gain.of((gains[0] + gains[1]) / 2, confidence),
         )
     return Faithfulness(
         maps=results,
@@ -231,19 +227,8 @@ def _result(
         random_curve=tuple(control.probabilities.mean(0).tolist()),
         areas=tuple(curves.areas.tolist()),
         random_areas=tuple(control.areas.tolist()),
-        gain=_gain(gains, confidence=confidence),
+        gain=Gain.of(gains, confidence),
     )
-
-
-def _gain(*gains: Float[Tensor, " batch"], confidence: float) -> Gain:
-    differences = torch.stack(gains).mean(dim=0)
-    interval = mean_interval(differences, confidence)
-    assert interval is not None  # noqa: S101, there are at least two images
-    return Gain(mean=float(differences.mean()), interval=interval)
-
-
-def _tensor(areas: tuple[float, ...]) -> Float[Tensor, " batch"]:
-    return torch.tensor(areas, dtype=torch.float64)
 
 
 def _check(images: Tensor, maps: Mapping[str, Tensor], grid: Grid, num_orders: int) -> None:

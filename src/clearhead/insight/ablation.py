@@ -6,11 +6,11 @@
 Predictions are compared with those of the whole model, image by image.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from math import inf
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.errors import CaptureError, ConfigError, InputError
-from clearhead.insight.forward import Around, Model, probabilities
+from clearhead.insight.forward import Around, Model, Progress, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
 from clearhead.recording import AttentionRecord, intervene
@@ -29,8 +29,9 @@ Method = Literal["mean", "zero", "mask"]
 
 Every = Literal["layer", "head", "patch"]
 
-# Called with the number of parts that are done, and of all parts.
-Progress = Callable[[int, int], None]
+# The mean of each layer's output and of its values, by name. Their first axis holds what an image
+# has several of, such as windows: (windows heads tokens value_dim).
+Means: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +111,6 @@ class Ablation:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """The mean of each layer's output and values over the reference images, by name.
-
-    The first axis holds what an image has several of, such as windows.
-    """
-
-    outputs: Mapping[str, Float[Tensor, "windows heads queries value_dim"]]
-    values: Mapping[str, Float[Tensor, "windows kv_heads keys value_dim"]]
-
-
 def ablate(
     model: Model,
     images: Tensor,
@@ -167,17 +157,22 @@ def ablate(
         raise InputError(
             f"expected {len(images)} labels, one for each image, got {tuple(labels.shape)}"
         )
-    sizes = _attention_sizes(model, images)
-    parts = _every(parts, sizes, grid) if isinstance(parts, str) else parts
-    _check_parts(parts, sizes, grid)
+    sizes: dict[str, tuple[int, int]] = {}  # number of heads and of keys of each layer, in order
+
+    def note(record: AttentionRecord) -> None:
+        sizes[record.name] = record.output.shape[-3], record.key.shape[-2]
+
+    probabilities(model, images[:1], around=lambda _: intervene(note))
+    parts = _checked_parts(parts, sizes, grid)
     if method == "mask" and any(part.patch is None for part in parts):
         raise ConfigError(
             'method="mask" removes patches only; heads and layers take "mean" or "zero"'
         )
     means = None
     if method == "mean":
-        reference = images if reference is None else reference
-        means = reference_means(model, reference, batch_size=batch_size)
+        means = reference_means(
+            model, images if reference is None else reference, batch_size=batch_size
+        )
     labels = labels.cpu().long()  # uint8 would index as a mask
     before = probabilities(model, images, batch_size=batch_size)
     if labels.min() < 0 or labels.max() >= before.shape[1]:
@@ -206,25 +201,27 @@ def without_part(
     """
     if method == "mean" and means is None:
         raise ConfigError('method="mean" needs means: reference_means(model, reference)')
-    means = means if method == "mean" else None
     key = None if part.patch is None else _needed(grid).num_prefix_tokens + part.patch
 
     def around(num_images: int) -> AbstractContextManager[None]:
         def change(record: AttentionRecord) -> Tensor | None:
-            if part.layer is not None and record.name != part.layer:
+            if part.layer not in (None, record.name):
                 return None
-            if key is None:
-                mean = _mean(means.outputs, record, record.output, num_images) if means else None
-                changed = torch.zeros_like(record.output) if mean is None else mean
-            elif method == "mask":
-                changed = _without_key(record, key)
+            output, value = record.output, record.value
+            if method == "mask" and key is not None:
+                new = _without_key(record, key)
             else:
-                mean = _mean(means.values, record, record.value, num_images) if means else None
-                changed = _without_value(record, key, mean)
+                index = 0 if key is None else 1
+                new = torch.zeros_like(value if index else output)
+                if method == "mean" and means is not None:
+                    mean = means[record.name][index].to(output)
+                    new = mean.expand(num_images, *mean.shape).reshape(new.shape)
+                if key is not None:
+                    new = _with_value(record, key, new)
             if part.head is None:
-                return changed
-            output = record.output.clone()
-            output[..., part.head, :, :] = changed[..., part.head, :, :]
+                return new
+            output = output.clone()
+            output[..., part.head, :, :] = new[..., part.head, :, :]
             return output
 
         return intervene(change)
@@ -234,46 +231,45 @@ def without_part(
 
 def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -> Means:
     """The means over the reference images, in one pass, summed in float64."""
-    outputs: dict[str, Tensor] = {}
-    values: dict[str, Tensor] = {}
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def summing(num_images: int) -> AbstractContextManager[None]:
         def add(record: AttentionRecord) -> None:
-            for sums, x in ((outputs, record.output), (values, record.value)):
-                total = _by_image(x, num_images, record.name).double().sum(0)
-                before = sums.get(record.name, torch.zeros_like(total))
-                if before.shape != total.shape:
+            for_output, for_value = (
+                _by_image(x, num_images, record.name).double().sum(0)
+                for x in (record.output, record.value)
+            )
+            if record.name in sums:
+                output, value = sums[record.name]
+                if (output.shape, value.shape) != (for_output.shape, for_value.shape):
                     raise InputError(
-                        f"{record.name} has outputs of shapes {tuple(before.shape)} and "
-                        f"{tuple(total.shape)}, which have no mean; give images of one size"
+                        f"{record.name} has outputs of shapes {tuple(output.shape)} and "
+                        f"{tuple(for_output.shape)}, which have no mean; give images of one size"
                     )
-                sums[record.name] = before + total
+                for_output, for_value = output + for_output, value + for_value
+            sums[record.name] = for_output, for_value
 
         return intervene(add)
 
     probabilities(model, reference, batch_size=batch_size, around=summing)
     count = len(reference)
-    return Means(
-        outputs={name: x / count for name, x in outputs.items()},
-        values={name: x / count for name, x in values.items()},
-    )
+    return {name: (output / count, value / count) for name, (output, value) in sums.items()}
 
 
-def _attention_sizes(model: Model, images: Tensor) -> dict[str, tuple[int, int]]:
-    """Number of heads and of keys of each layer, by name, in order; one image is enough."""
-    sizes: dict[str, tuple[int, int]] = {}
-
-    def note(record: AttentionRecord) -> None:
-        sizes[record.name] = record.output.shape[-3], record.key.shape[-2]
-
-    probabilities(model, images[:1], around=lambda _: intervene(note))
-    return sizes
-
-
-def _check_parts(
-    parts: Sequence[Part], sizes: Mapping[str, tuple[int, int]], grid: Grid | None
-) -> None:
-    """Raise unless every part exists: its layer, its head, and its patch on that grid."""
+def _checked_parts(
+    parts: Sequence[Part] | Every, sizes: Mapping[str, tuple[int, int]], grid: Grid | None
+) -> Sequence[Part]:
+    """The parts, listed; raise unless each exists: its layer, its head, its patch on that grid."""
+    if parts == "layer":
+        return [Part(layer=layer) for layer in sizes]
+    if parts == "head":
+        return [
+            Part(layer=x, head=head) for x, (heads, _) in sizes.items() for head in range(heads)
+        ]
+    if parts == "patch":
+        parts = [Part(patch=patch) for patch in range(_needed(grid).num_patches)]
+    elif isinstance(parts, str):
+        raise ConfigError(f"parts must be {', '.join(get_args(Every))}, or Parts, got {parts!r}")
     for part in parts:
         if part.layer is not None and part.layer not in sizes:
             raise CaptureError(f"no attention named {part.layer!r}; there is {', '.join(sizes)}")
@@ -286,20 +282,7 @@ def _check_parts(
                 raise InputError(f"{layer} has heads 0 … {heads - 1}, got {part.head}")
             if part.patch is not None:
                 check_tokens(_needed(grid), keys, layer)
-
-
-def _every(kind: str, sizes: Mapping[str, tuple[int, int]], grid: Grid | None) -> tuple[Part, ...]:
-    if kind == "layer":
-        return tuple(Part(layer=layer) for layer in sizes)
-    if kind == "head":
-        return tuple(
-            Part(layer=layer, head=head)
-            for layer, (heads, _) in sizes.items()
-            for head in range(heads)
-        )
-    if kind == "patch":
-        return tuple(Part(patch=patch) for patch in range(_needed(grid).num_patches))
-    raise ConfigError(f"parts must be {', '.join(get_args(Every))}, or Parts, got {kind!r}")
+    return parts
 
 
 def _needed(grid: Grid | None) -> Grid:
@@ -308,12 +291,10 @@ def _needed(grid: Grid | None) -> Grid:
     return grid
 
 
-def _without_value(record: AttentionRecord, key: int, mean: Tensor | None) -> Tensor:
-    """The output plus weights · (mean - value) at one key: exact, since it is linear in V."""
+def _with_value(record: AttentionRecord, key: int, value: Tensor) -> Tensor:
+    """The output with another value at one key: exact, because the output is linear in V."""
     change = torch.zeros_like(record.value)
-    change[..., key, :] = -record.value[..., key, :]
-    if mean is not None:
-        change[..., key, :] += mean[..., key, :]
+    change[..., key, :] = value[..., key, :] - record.value[..., key, :]
     return record.output + replace(record, value=change).context_from(record.applied_weights)
 
 
@@ -322,12 +303,6 @@ def _without_key(record: AttentionRecord, key: int) -> Tensor:
     masked = record.masked.clone()
     masked[..., key] = -inf
     return record.context_from(record.applied_weights_from(attention.weights(masked)))
-
-
-def _mean(means: Mapping[str, Tensor], record: AttentionRecord, x: Tensor, images: int) -> Tensor:
-    """The mean in the shape of `x`, for each of so many images."""
-    mean = means[record.name].to(record.output.device, record.output.dtype)
-    return mean.expand(images, *mean.shape).reshape(x.shape)
 
 
 def _by_image(
@@ -351,21 +326,24 @@ def _compare(
     after: Float[Tensor, "batch classes"],
     confidence: float,
 ) -> Ablation:
-    predictions, others = before.argmax(1), after.argmax(1)
-    right, still_right = predictions == labels, others == labels
-    lost, gained = int((right & ~still_right).sum()), int((~right & still_right).sum())
-    rows = torch.arange(len(labels))
-    falls = before[rows, labels] - after[rows, labels]
+    old, new = before.argmax(1), after.argmax(1)
+    right, still_right = old == labels, new == labels
+    lost, gained, total = (
+        int((right & ~still_right).sum()),
+        int((~right & still_right).sum()),
+        len(labels),
+    )
+    falls = (before - after).gather(1, labels[:, None])[:, 0]
     return Ablation(
         part=part,
         method=method,
-        total=len(labels),
+        total=total,
         correct=int(right.sum()),
         lost=lost,
         gained=gained,
-        changed=int((predictions != others).sum()),
-        drop=(lost - gained) / len(labels),
-        interval=paired_proportion_interval(lost, gained, len(labels), confidence),
+        changed=int((old != new).sum()),
+        drop=(lost - gained) / total,
+        interval=paired_proportion_interval(lost, gained, total, confidence),
         probability_drop=float(falls.mean()),
         probability_interval=mean_interval(falls, confidence),
     )

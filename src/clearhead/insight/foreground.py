@@ -43,8 +43,8 @@ class Foreground:
         Raises:
             InputError: If the patches do not divide the images evenly, or pixels lie outside 0 … 1.
         """
-        height, width = grid.patch_shape(images)
-        pixels = images.double().mean(dim=1)
+        grid.patch_shape(images)
+        pixels = images.double().mean(dim=1, keepdim=True)
         if images.dtype == torch.uint8:
             pixels = pixels / 255
         if bool((pixels < 0).any()) or bool((pixels > 1).any()):
@@ -52,10 +52,9 @@ class Foreground:
                 "the foreground needs pixels from 0 to 1 (or bytes), before normalisation, got "
                 f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}"
             )
-        cells = pixels.unflatten(2, (-1, width)).unflatten(1, (-1, height))
-        row = _centre(pixels.sum(dim=2), grid.rows)
-        column = _centre(pixels.sum(dim=1), grid.columns)
-        return cls(amount=cells.mean(dim=(2, 4)), centre=row * grid.columns + column)
+        row = _centre(pixels.sum(dim=(1, 3)), grid.rows)
+        column = _centre(pixels.sum(dim=(1, 2)), grid.columns)
+        return cls(amount=grid.patch_means(pixels), centre=row * grid.columns + column)
 
     @property
     def mask(self) -> Bool[Tensor, "batch patches"]:

@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import batches, device_of
 from clearhead.insight.propagation import class_relevance, read_out, rollout, square_weights
 from clearhead.insight.tokens import Grid, check_tokens
+from clearhead.insight.weights import head_values
 from clearhead.recording import AttentionRecord, Layers, capture
 
 Projection = nn.Linear | Tensor
@@ -35,10 +35,18 @@ def value_norms(
     Raises:
         InputError: If the projection has another shape.
     """
-    norms: Tensor = _head_values(attention, projection).norm(dim=-1)
-    weights = attention.applied_weights
-    weighted: Tensor = weights.abs() * norms[..., None, :].to(weights)
-    return weighted
+    value, weights = head_values(attention), attention.applied_weights
+    if projection is not None:
+        weight = projection.weight if isinstance(projection, nn.Linear) else projection
+        heads, dim = value.shape[-3], value.shape[-1]
+        if weight.dim() != 2 or weight.shape[1] != heads * dim:
+            raise InputError(
+                f"{attention.name}: the projection must be (embed_dim, heads · value_dim = "
+                f"{heads * dim}), as a linear layer keeps it, got {tuple(weight.shape)}"
+            )
+        value = value @ weight.detach().unflatten(1, (heads, dim)).permute(1, 2, 0).to(value)
+    norms: Tensor = value.norm(dim=-1)[..., None, :].to(weights)
+    return weights.abs() * norms
 
 
 def standard_maps(
@@ -75,52 +83,22 @@ def standard_maps(
     Raises:
         InputError: If the layers do not attend from all tokens of the grid to all of them.
     """
-    parts = [
-        _maps(model, batch.to(device_of(model, batch)), grid, layers, projection)
-        for batch in batches(images, batch_size)
-    ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _maps(
-    model: nn.Module,
-    images: Tensor,
-    grid: Grid,
-    layers: Layers,
-    projection: Projection | None,
-) -> dict[str, Tensor]:
-    relevance = class_relevance(model, images, layers=layers)
-    with evaluation_mode(model), torch.no_grad(), capture(layers) as recording:
-        model(images)
-    last = recording[-1]
-    readout = relevance.readout
-    rows = {
-        RAW: read_out(square_weights(last).mean(dim=1), readout),
-        ROLLOUT: read_out(rollout(recording), readout),
-        RELEVANCE: relevance.tokens,
-        VALUES: read_out(value_norms(last, projection).mean(dim=1), readout),
-    }
-    for row in rows.values():
-        check_tokens(grid, row.shape[-1], last.name)
-    return {name: row[:, grid.num_prefix_tokens :].double().cpu() for name, row in rows.items()}
-
-
-def _head_values(
-    attention: AttentionRecord, projection: Projection | None
-) -> Float[Tensor, "*batch heads keys dim"]:
-    """The values of every head, each through its own part of the projection, if there is one."""
-    value = attention.value
-    heads = attention.query.shape[-3]
-    if attention.enable_gqa:
-        _, value = share_heads(attention.key, value, heads)
-    if projection is None:
-        return value
-    weight = projection.weight if isinstance(projection, nn.Linear) else projection
-    if weight.dim() != 2 or weight.shape[1] != heads * value.shape[-1]:
-        raise InputError(
-            f"{attention.name}: the projection must be (embed_dim, heads · value_dim = "
-            f"{heads * value.shape[-1]}), as a linear layer keeps it, got {tuple(weight.shape)}"
+    parts = []
+    for batch in batches(images, batch_size):
+        inputs = batch.to(device_of(model, batch))
+        relevance = class_relevance(model, inputs, layers=layers)
+        with evaluation_mode(model), torch.no_grad(), capture(layers) as recording:
+            model(inputs)
+        last, readout = recording[-1], relevance.readout
+        check_tokens(grid, relevance.tokens.shape[-1], last.name)
+        rows = (
+            read_out(square_weights(last).mean(dim=1), readout),
+            read_out(rollout(recording), readout),
+            relevance.tokens,
+            read_out(value_norms(last, projection).mean(dim=1), readout),
         )
-    parts = weight.detach().unflatten(1, (heads, -1)).permute(1, 2, 0)
-    projected: Tensor = value @ parts.to(value)
-    return projected
+        parts.append([row[:, grid.num_prefix_tokens :].double().cpu() for row in rows])
+    names = (RAW, ROLLOUT, RELEVANCE, VALUES)
+    return {
+        name: torch.cat(maps) for name, maps in zip(names, zip(*parts, strict=True), strict=True)
+    }

@@ -14,51 +14,43 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import ConfigError, InputError
+from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.foreground import Foreground
-from clearhead.insight.forward import device_of
+from clearhead.insight.forward import batches, device_of
 from clearhead.insight.propagation import square_weights
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
 from clearhead.recording import Layers, capture
 
-
-class Measure(NamedTuple):
-    """Description and unit of a measure."""
-
-    description: str
-    unit: str
-
-
 # A share is a mean over queries of the sum of weights on some keys. Its lift is the part that
 # depends on the query (less what other queries give to the same keys) or, for foreground,
 # background and centre, on the image (less what the same patches receive in other images).
-MEASURES: Mapping[str, Measure] = MappingProxyType(
+MEASURES: Mapping[str, str] = MappingProxyType(
     {
-        "entropy": Measure("entropy of a query's weights", "nats"),
-        "relative_entropy": Measure("entropy over that of uniform weights, ln(keys)", "1"),
-        "distance": Measure("mean distance from a patch to the patches it attends to", "patches"),
-        "horizontal": Measure("mean distance along the rows", "patches"),
-        "vertical": Measure("mean distance along the columns", "patches"),
-        "prefix": Measure("on prefix tokens", "share"),
-        "itself": Measure("of a patch on itself", "share"),
-        "neighbours": Measure("of a patch on the (up to 8) adjacent patches", "share"),
-        "row": Measure("of a patch on the others in its row", "share"),
-        "column": Measure("of a patch on the others in its column", "share"),
-        "top_bottom": Measure("of top patches on bottom ones, and of bottom on top", "share"),
-        "foreground": Measure("on foreground patches", "share"),
-        "background": Measure("on background patches", "share"),
-        "centre": Measure("on the patch of the centre of mass", "share"),
-        "fixed_patch": Measure("on the patch with the largest weight over all images", "share"),
-        "itself_lift": Measure("on itself, due to the query", "share"),
-        "neighbours_lift": Measure("on adjacent patches, due to the query", "share"),
-        "row_lift": Measure("on its row, due to the query", "share"),
-        "column_lift": Measure("on its column, due to the query", "share"),
-        "top_bottom_lift": Measure("between top and bottom, due to the query", "share"),
-        "foreground_lift": Measure("on foreground patches, due to the image", "share"),
-        "background_lift": Measure("on background patches, due to the image", "share"),
-        "centre_lift": Measure("on the centre of mass, due to the image", "share"),
+        "entropy": "entropy of a query's weights, in nats",
+        "relative_entropy": "entropy over that of uniform weights, ln(keys)",
+        "distance": "mean distance from a patch to the patches it attends to, in patches",
+        "horizontal": "mean distance along the rows, in patches",
+        "vertical": "mean distance along the columns, in patches",
+        "prefix": "on prefix tokens",
+        "itself": "of a patch on itself",
+        "neighbours": "of a patch on the (up to 8) adjacent patches",
+        "row": "of a patch on the others in its row",
+        "column": "of a patch on the others in its column",
+        "top_bottom": "of top patches on bottom ones, and of bottom on top",
+        "foreground": "on foreground patches",
+        "background": "on background patches",
+        "centre": "on the patch of the centre of mass",
+        "fixed_patch": "on the patch with the largest weight over all images",
+        "itself_lift": "on itself, due to the query",
+        "neighbours_lift": "on adjacent patches, due to the query",
+        "row_lift": "on its row, due to the query",
+        "column_lift": "on its column, due to the query",
+        "top_bottom_lift": "between top and bottom, due to the query",
+        "foreground_lift": "on foreground patches, due to the image",
+        "background_lift": "on background patches, due to the image",
+        "centre_lift": "on the centre of mass, due to the image",
     }
 )
 
@@ -99,8 +91,9 @@ class HeadMeasures:
     def __getitem__(self, measure: str) -> Estimate:
         """The estimates of one measure; `KeyError` with those that were taken."""
         if measure not in self.estimates:
-            known = ", ".join(self.estimates)
-            raise KeyError(f"no measure {measure!r} was taken; there is {known}")
+            raise KeyError(
+                f"no measure {measure!r} was taken; there is {', '.join(self.estimates)}"
+            )
         return self.estimates[measure]
 
     def __repr__(self) -> str:
@@ -120,13 +113,8 @@ class HeadMeasures:
             "layers": list(self.layers),
             "num_images": self.num_images,
             "measures": {
-                name: {
-                    "mean": x.mean.tolist(),
-                    "standard_error": None
-                    if x.standard_error is None
-                    else x.standard_error.tolist(),
-                }
-                for name, x in self.estimates.items()
+                name: {key: None if x is None else x.tolist() for key, x in y._asdict().items()}
+                for name, y in self.estimates.items()
             },
             "most_attended": self.most_attended.tolist(),
             "agreement": self.agreement.tolist(),
@@ -156,10 +144,7 @@ def measure_heads(
         InputError: If there are no inputs, or the layers have other tokens or different shapes.
         ConfigError: If `batch_size` is below 1, or the model does not declare its grid.
     """
-    tokens = tokens or grid_of(model)
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    parts = []
+    tokens, parts = tokens or grid_of(model), []
     with evaluation_mode(model), torch.no_grad():
         for batch in _batches(model, inputs, batch_size):
             with capture(layers) as recording:
@@ -304,8 +289,6 @@ def _totals(
 
 
 def _summary(parts: list[_Sample], tokens: Tokens, foreground: Foreground | None) -> HeadMeasures:
-    if not parts:
-        raise InputError("expected at least one input, got none")
     received = torch.cat([part.received for part in parts])
     measures = {
         name: torch.cat([part.measures[name] for part in parts]) for name in parts[0].measures
@@ -359,15 +342,15 @@ def _estimate(x: Float[Tensor, "images layers heads"]) -> Estimate:
 def _batches(
     model: nn.Module, inputs: Tensor | Mapping[str, Any], size: int
 ) -> Iterator[Tensor | dict[str, Any]]:
-    if isinstance(inputs, Tensor):
-        for batch in inputs.split(size) if len(inputs) else ():
-            yield batch.to(device_of(model, batch))
-        return
-    tensors = {name: x for name, x in inputs.items() if isinstance(x, Tensor)}
-    others = {name: x for name, x in inputs.items() if name not in tensors}
+    named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+    tensors = {name: x for name, x in named.items() if isinstance(x, Tensor)}
     counts = {len(x) for x in tensors.values()}
     if len(counts) != 1:
         raise InputError(f"inputs by name must be tensors of one length, got {sorted(counts)}")
-    for start in range(0, counts.pop(), size):
-        parts = {name: x[start : start + size] for name, x in tensors.items()}
-        yield {name: x.to(device_of(model, x)) for name, x in parts.items()} | others
+    if counts == {0}:
+        raise InputError("expected at least one input, got none")
+    for parts in zip(*(batches(x, size) for x in tensors.values()), strict=True):
+        moved = [x.to(device_of(model, x)) for x in parts]
+        yield (
+            moved[0] if named is not inputs else {**named, **dict(zip(tensors, moved, strict=True))}
+        )

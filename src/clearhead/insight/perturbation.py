@@ -95,18 +95,12 @@ class Baseline:
 
         For digits and a black baseline it is the foreground.
         """
-        height, width = grid.patch_shape(images)
-        changes = (images - self.of(images)).abs().mean(dim=1)
-        cells: Tensor = changes.unflatten(2, (-1, width)).unflatten(1, (-1, height))
-        return cells.mean(dim=(2, 4)).flatten(1)
+        return grid.patch_means((images - self.of(images)).abs()).flatten(1)
 
     def __str__(self) -> str:
-        match self.kind:
-            case "constant":
-                return f"constant ({', '.join(f'{x:.3g}' for x in self.value)})"
-            case "blur":
-                return f"blur (sigma {self.sigma:g} pixels)"
-        return "mean"
+        if self.kind == "constant":
+            return f"constant ({', '.join(f'{x:.3g}' for x in self.value)})"
+        return "mean" if self.kind == "mean" else f"blur (sigma {self.sigma:g} pixels)"
 
 
 class Curves(NamedTuple):

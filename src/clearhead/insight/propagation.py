@@ -12,10 +12,15 @@ from torch import Tensor, nn
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.weights import Records, Weights, name_of, records_of
+from clearhead.insight.weights import Records, Weights, head_values, name_of, records_of
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 HeadFusion = Literal["mean", "max", "min"]
+FUSIONS: dict[str, Callable[..., Tensor]] = {
+    "mean": torch.mean,
+    "max": torch.amax,
+    "min": torch.amin,
+}
 Readout = int | Sequence[int] | Literal["mean"]
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
@@ -71,19 +76,26 @@ def rollout(
         InputError: Unless every layer attends from all tokens to the same tokens.
         ConfigError: For an option out of range.
     """
-    if not 0.0 <= residual < 1.0:
-        raise ConfigError(f"residual must be at least 0 and below 1, got {residual}")
-    if head_fusion not in ("mean", "max", "min"):
+    for name, share in (("residual", residual), ("discard_ratio", discard_ratio)):
+        if not 0.0 <= share < 1.0:
+            raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
+    if head_fusion not in FUSIONS:
         raise ConfigError(f'head_fusion must be "mean", "max" or "min", got {head_fusion!r}')
-    if not 0.0 <= discard_ratio < 1.0:
-        raise ConfigError(f"discard_ratio must be at least 0 and below 1, got {discard_ratio}")
     _check_one_pass(layers)
-    records = records_of(layers)
-    steps = [_rollout_step(layer, residual, head_fusion, discard_ratio) for layer in records]
-    product = steps[0]
-    for layer, step in zip(records[1:], steps[1:], strict=True):
-        _check_same_tokens(step, product, name_of(layer))
-        product = step @ product
+    product: Tensor | None = None
+    for layer in records_of(layers):
+        weights = FUSIONS[head_fusion](square_weights(layer), dim=1)
+        count = int(discard_ratio * weights.shape[-1])
+        smallest = weights.argsort(dim=-1, stable=True)[..., :count]
+        weights = weights.scatter(-1, smallest, 0.0)
+        sums, identity = weights.sum(dim=-1, keepdim=True), _identity(weights)
+        tiny = torch.finfo(sums.dtype).tiny
+        rows = torch.where(sums > 0, weights / sums.clamp_min(tiny), identity)
+        step = residual * identity + (1.0 - residual) * rows
+        if product is not None:
+            _check_same_tokens(step, product, name_of(layer))
+        product = step if product is None else step @ product
+    assert product is not None  # noqa: S101, there is at least one layer
     return product
 
 
@@ -146,22 +158,21 @@ def relevance_of(
     for record, gradient in zip(recording.records, gradients, strict=True):
         weights = square_weights(record).detach()
         step = (_weight_gradient(record, gradient).double() * weights).clamp_min(0.0).mean(dim=1)
-        identity = torch.eye(step.shape[-1], dtype=step.dtype, device=step.device)
-        matrix = identity.expand_as(step) if matrix is None else matrix
+        matrix = _identity(step).expand_as(step) if matrix is None else matrix
         _check_same_tokens(step, matrix, record.name)
         matrix = matrix + step @ matrix
     assert matrix is not None  # noqa: S101, an empty recording has no gradients
-    matrix = matrix - identity
-    tokens = _readout_tokens(gradients[-1]) if readout is None else readout
-    row = read_out(matrix, tokens)
-    if tokens == "mean":
-        tokens = range(matrix.shape[-1])
+    matrix = matrix - _identity(matrix)
+    if readout is None:
+        readout = _readout_tokens(gradients[-1])
+    elif readout == "mean":
+        readout = range(matrix.shape[-1])
     return Relevance(
         score=score.detach(),
         target=None,
         matrix=matrix,
-        tokens=row,
-        readout=(tokens,) if isinstance(tokens, int) else tuple(tokens),
+        tokens=read_out(matrix, readout),
+        readout=(readout,) if isinstance(readout, int) else tuple(readout),
     )
 
 
@@ -194,6 +205,10 @@ def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]
     return weights
 
 
+def _identity(x: Tensor) -> Float[Tensor, "tokens tokens"]:
+    return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+
 def _check_one_pass(layers: Records) -> None:
     """Raise `InputError` for a recording of several forward passes."""
     if not isinstance(layers, Mapping):
@@ -215,27 +230,6 @@ def _check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
         )
 
 
-def _rollout_step(
-    layer: Weights, residual: float, head_fusion: HeadFusion, discard_ratio: float
-) -> Float[Tensor, "batch tokens tokens"]:
-    """Ã of one layer."""
-    weights = square_weights(layer)
-    match head_fusion:
-        case "mean":
-            fused = weights.mean(dim=1)
-        case "max":
-            fused = weights.amax(dim=1)
-        case "min":
-            fused = weights.amin(dim=1)
-    count = int(discard_ratio * fused.shape[-1])
-    smallest = fused.argsort(dim=-1, stable=True)[..., :count]
-    kept = fused.scatter(-1, smallest, 0.0)
-    sums = kept.sum(dim=-1, keepdim=True)
-    identity = torch.eye(kept.shape[-1], dtype=kept.dtype, device=kept.device)
-    rows = torch.where(sums > 0, kept / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
-    return residual * identity + (1.0 - residual) * rows
-
-
 def _output_gradients(
     score: Float[Tensor, " batch"], recording: Recording
 ) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
@@ -251,13 +245,13 @@ def _output_gradients(
     with torch.inference_mode(False):
         ones = torch.ones_like(score)
         gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
-    for record, gradient in zip(recording.records, gradients, strict=True):
+    pairs = list(zip(recording.records, gradients, strict=True))
+    for record, gradient in pairs:
         if gradient is None:
             raise InputError(
                 f"the score does not depend on {record.name}; choose other layers: "
                 "capture(layers=..., gradients=True)"
             )
-    pairs = zip(recording.records, gradients, strict=True)
     return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
 
 
@@ -270,9 +264,7 @@ def _weight_gradient(
     heads), the gradient is propagated through that as well.
     """
     weights = record.weights.detach()
-    value = record.value.detach().to(weights)
-    if record.enable_gqa:
-        value = value.repeat_interleave(weights.shape[-3] // value.shape[-3], dim=-3)
+    value = head_values(record).detach().to(weights)
     applied = output_gradient.to(weights) @ value.transpose(-2, -1)
     if not record.post_softmax:
         return applied

@@ -52,7 +52,7 @@ HALVINGS = 25
 MAX_FACTOR = 1e6
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Evidence:
     """A measure of one head that exceeds every untrained head, and its threshold."""
 
@@ -109,8 +109,8 @@ def head_roles(
 
     The baselines are untrained models of the same configuration, once as they are and once with
     matched entropy. Images are shifted at random first, always in the same way: in MNIST every
-    centre of mass lies in one patch, so that a head which follows it could not be told from a head
-    with a fixed patch.
+    centre of mass lies in one patch, so that a head which follows it could not be distinguished
+    from a head with a fixed patch.
 
     Args:
         model: A Vision Transformer of clearhead.
@@ -204,12 +204,16 @@ def untrained_heads(
         seeds: Seeds of the initial weights.
         match_entropy: The measures of the trained model.
     """
-    return tuple(
-        measure_heads(
-            _untrained(config, seed, images, match_entropy), images, foreground=foreground
-        )
-        for seed in seeds
-    )
+    results = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = VisionTransformer(replace(config, dropout=0.0)).eval().to(images.device)
+        if match_entropy is not None:
+            entropies = match_entropy["entropy"].mean.mean(dim=1)
+            _match_entropies(model, images[:MATCHING_IMAGES], entropies.tolist())
+        results.append(measure_heads(model, images, foreground=foreground))
+    return tuple(results)
 
 
 def shift_images(
@@ -224,10 +228,7 @@ def shift_images(
     height, width = images.shape[-2:]
     starts = (max_shift - shifts).tolist()
     return torch.stack(
-        [
-            image[:, top : top + height, left : left + width]
-            for image, (top, left) in zip(padded, starts, strict=True)
-        ]
+        [x[:, y : y + height, z : z + width] for x, (y, z) in zip(padded, starts, strict=True)]
     )
 
 
@@ -242,8 +243,8 @@ def _thresholds(
             f"level {level} needs at least {needed} untrained models, got {len(baseline)}"
         )
     for untrained in baseline:
-        same = _sizes(untrained) == _sizes(measures)
-        if not same or any(name not in untrained.estimates for name in names):
+        sizes = {(x.num_images, len(x.layers), x.num_heads) for x in (untrained, measures)}
+        if len(sizes) > 1 or not untrained.estimates.keys() >= set(names):
             raise InputError(
                 "the untrained models must have as many layers and heads and the same measures of "
                 "the same images; make them with untrained_heads"
@@ -251,10 +252,6 @@ def _thresholds(
     largest = torch.stack([torch.stack([x[name].mean.max() for name in names]) for x in baseline])
     rank = math.ceil((1.0 - level) * (len(baseline) + 1) - 1e-9) - 1
     return largest.mean(dim=0) + _largest_z(largest).sort().values[rank] * largest.std(dim=0)
-
-
-def _sizes(measures: HeadMeasures) -> tuple[int, int, int]:
-    return measures.num_images, len(measures.layers), measures.num_heads
 
 
 def _largest_z(largest: Float[Tensor, "models measures"]) -> Float[Tensor, " models"]:
@@ -279,28 +276,8 @@ def _evidence(
             if name == "fixed_patch":
                 token = int(measures.most_attended[head]) + measures.tokens.num_prefix_tokens
                 label += f": {measures.tokens.names()[token]}"
-            evidence.append(
-                Evidence(
-                    measure=name,
-                    label=label,
-                    value=value,
-                    standard_error=error,
-                    threshold=threshold,
-                )
-            )
+            evidence.append(Evidence(name, label, value, error, threshold))
     return tuple(sorted(evidence, key=lambda x: -x.value))
-
-
-def _untrained(
-    config: ViTConfig, seed: int, images: Tensor, match_entropy: HeadMeasures | None
-) -> VisionTransformer:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = VisionTransformer(replace(config, dropout=0.0)).eval().to(images.device)
-    if match_entropy is not None:
-        entropies = match_entropy["entropy"].mean.mean(dim=1)
-        _match_entropies(model, images[:MATCHING_IMAGES], entropies.tolist())
-    return model
 
 
 @torch.no_grad()

@@ -4,15 +4,16 @@ patch at row 1, column 2 → patch at row 1, column 3: 41 %
 The → cat: 50 %
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
 from clearhead.insight.weights import Weights, image_weights, name_of
 
-NOT_VISIBLE = "–"  # a 0 would claim that the key had been weighed
+NOT_VISIBLE = "–"  # a 0 would suggest that the key had taken part in the softmax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,12 @@ class AttentionTable:
 
     def __str__(self) -> str:
         head = "mean of all heads" if self.head is None else f"head {self.head + 1}"
-        return "\n".join([f"{self.layer}, {head}", *self._lines()])
+        rest = {row.query: row for row in self.rest}
+        rows: list[TableRow] = []
+        for query, listed in groupby(self.rows, key=lambda row: row.query):
+            rows += [*listed, *([rest[query]] if query in rest else [])]
+        width = max(len(f"{row.query} → {row.key}") for row in rows)
+        return "\n".join([f"{self.layer}, {head}", *(_line(row, width) for row in rows)])
 
     def __repr__(self) -> str:
         return f"AttentionTable({self.layer}, head {self.head}, {len(self.rows)} rows)"
@@ -64,15 +70,6 @@ class AttentionTable:
     def to_dict(self) -> dict[str, Any]:
         """All rows as plain data; the head counts from 0."""
         return asdict(self)
-
-    def _lines(self) -> Iterator[str]:
-        rest = {row.query: row for row in self.rest}
-        width = max(len(f"{row.query} → {row.key}") for row in (*self.rows, *self.rest))
-        for index, row in enumerate(self.rows):
-            yield _line(row, width)
-            last = index + 1 == len(self.rows) or self.rows[index + 1].query != row.query
-            if last and row.query in rest:
-                yield _line(rest[row.query], width)
 
 
 def attention_table(
@@ -100,13 +97,13 @@ def attention_table(
     Raises:
         InputError: If the layer has other tokens, or `max_keys` is below 1.
     """
-    keys = _named(tokens)
-    query_tokens = _named(queries) if queries is not None else keys
+    name, keys = name_of(attention), _named(tokens)
+    query_tokens = keys if queries is None else _named(queries)
     by_head, visible = image_weights(attention, image, head=head, query=query)
     weights = by_head.double().mean(dim=0)
-    check_tokens(keys, weights.shape[-1], name_of(attention))
+    check_tokens(keys, weights.shape[-1], name)
     if query is None:
-        check_tokens(query_tokens, weights.shape[-2], f"{name_of(attention)}, queries")
+        check_tokens(query_tokens, weights.shape[-2], f"{name}, queries")
     if max_keys is not None and max_keys < 1:
         raise InputError(f"max_keys must be at least 1, got {max_keys}")
     names = query_tokens.names() if query is None else (query_tokens.names()[query],)
@@ -115,7 +112,7 @@ def attention_table(
         for row in zip(names, weights.tolist(), visible.any(dim=0).tolist(), strict=True)
     ]
     return AttentionTable(
-        layer=name_of(attention),
+        layer=name,
         head=head,
         rows=tuple(row for rows, _ in tables for row in rows),
         rest=tuple(row for _, rest in tables for row in rest),
@@ -123,7 +120,7 @@ def attention_table(
 
 
 def percent(weight: float) -> str:
-    """A weight from 0 to 1 in whole per cent; "<1 %" rather than 0 for a small one."""
+    """A weight from 0 to 1 in per cent, rounded; "<1 %" rather than 0 for a small one."""
     return "<1 %" if 0 < weight < 0.01 else f"{100 * weight:.0f} %"
 
 
@@ -139,32 +136,23 @@ def _rows(
     max_keys: int | None,
 ) -> tuple[list[TableRow], list[TableRow]]:
     """The rows of one query, and none or one for the rest."""
-    count, order = sum(visible), list(range(len(weights)))
+    order = list(range(len(weights)))
     if max_keys is not None:
-        order = sorted(order, key=lambda key: -weights[key])[:max_keys]
-    listed = [
-        TableRow(
-            query=query,
-            key=keys[key],
-            weight=weights[key],
-            multiple=weights[key] * count,
-            visible=visible[key],
+        order.sort(key=lambda key: -weights[key])
+    listed, others = order[:max_keys], order[max_keys:] if max_keys else []
+
+    def row(key: str, weight: float, num_visible: int) -> TableRow:
+        multiple = weight * sum(visible) / (num_visible or 1)
+        return TableRow(
+            query=query, key=key, weight=weight, multiple=multiple, visible=num_visible > 0
         )
-        for key in order
-    ]
-    others = len(weights) - len(listed)
+
+    rows = [row(keys[key], weights[key], int(visible[key])) for key in listed]
     if not others:
-        return listed, []
-    weight = sum(weights) - sum(row.weight for row in listed)
-    others_visible = count - sum(row.visible for row in listed)
-    rest = TableRow(
-        query=query,
-        key=f"{others} other{'s' if others > 1 else ''}",
-        weight=weight,
-        multiple=weight * count / others_visible if others_visible else 0.0,
-        visible=others_visible > 0,
-    )
-    return listed, [rest]
+        return rows, []
+    name = f"{len(others)} other{'s' if len(others) > 1 else ''}"
+    rest = sum(weights) - sum(weights[key] for key in listed)
+    return rows, [row(name, rest, sum(visible[key] for key in others))]
 
 
 def _line(row: TableRow, width: int) -> str:

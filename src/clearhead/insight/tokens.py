@@ -4,7 +4,6 @@ Nothing is guessed from the number of tokens: 17 of them may be a class token an
 a sentence. `grid_of` reads the grid from the model.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -94,8 +93,7 @@ class Grid:
         """The values of the patches, arranged as the patches are."""
         check_tokens(self, x.shape[-1])
         patches: Tensor = x[..., self.num_prefix_tokens :]
-        folded: Tensor = patches.unflatten(-1, (self.rows, self.columns))
-        return folded
+        return patches.reshape(*x.shape[:-1], self.rows, self.columns)
 
     def prefix(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch prefix"]:
         """The values of the tokens before the first patch."""
@@ -110,6 +108,14 @@ class Grid:
                 f"{self.rows} × {self.columns} patches, got {tuple(images.shape)}"
             )
         return images.shape[2] // self.rows, images.shape[3] // self.columns
+
+    def patch_means(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch rows columns"]:
+        """Mean of each patch over its channels and pixels."""
+        height, width = self.patch_shape(images)
+        cells = images.mean(dim=1).reshape(-1, self.rows, height, self.columns, width)
+        return cells.mean(dim=(2, 4))
 
 
 @dataclass(frozen=True)
@@ -191,8 +197,7 @@ def grid_of(model: nn.Module, image_size: Size | None = None) -> Grid:
         ConfigError: If the model does not declare its grid.
     """
     for read in (_clearhead_grid, _timm_grid, _transformers_grid, _torchvision_grid):
-        grid = read(model, image_size)
-        if grid is not None:
+        if (grid := read(model, image_size)) is not None:
             return grid
     raise ConfigError(
         f"{type(model).__name__} does not declare the grid of its patches; give it by hand: "
@@ -243,18 +248,15 @@ def _torchvision_grid(model: Any, image_size: Size | None) -> Grid | None:
 
 
 def _grid(shape: Size, num_prefix: int | None, model: nn.Module) -> Grid:
-    names = tuple(_prefix_names(model))
-    num_prefix = len(names) if num_prefix is None else num_prefix
-    return Grid(*_pair(shape), num_prefix, names if len(names) == num_prefix else ())
-
-
-def _prefix_names(model: nn.Module) -> Iterator[str]:
     parameters = {name.rpartition(".")[2]: x for name, x in model.named_parameters()}
+    names: list[str] = []
     for parameter, name in PREFIX_PARAMETERS.items():
         if parameter in parameters and name == REGISTER:
-            yield from (f"{name} {i + 1}" for i in range(parameters[parameter].shape[-2]))
+            names += [f"{name} {i + 1}" for i in range(parameters[parameter].shape[-2])]
         elif parameter in parameters:
-            yield name
+            names.append(name)
+    num_prefix = len(names) if num_prefix is None else num_prefix
+    return Grid(*_pair(shape), num_prefix, tuple(names) if len(names) == num_prefix else ())
 
 
 def _divided(pixels: Size, patch: Size) -> tuple[int, int]:

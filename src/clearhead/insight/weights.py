@@ -1,7 +1,7 @@
 """The attention weights of one layer: of one query token, as a whole matrix, stage by stage.
 
-Heads stay apart unless their mean is asked for: a mean over heads that do different things shows
-what none of them does.
+Heads are kept separate unless their mean is requested: a mean over heads that do different things
+shows what none of them does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,14 +110,14 @@ def query_map(
     Raises:
         InputError: If the layer has other tokens, or no such query token.
     """
-    name, names = name_of(attention), (queries or grid).names()
+    names = (queries or grid).names()
     rows = image_weights(attention, image, query=query)[0][:, 0]
-    check_tokens(grid, rows.shape[-1], name)
+    check_tokens(grid, rows.shape[-1], name_of(attention))
     if mean_heads:
         rows = rows.mean(dim=0, keepdim=True)
-    index = query % _batch_shape(attention)[2]
+    index = query % _checked(attention)["queries"]
     return QueryMap(
-        layer=name,
+        layer=name_of(attention),
         query=names[index] if index < len(names) else f"query {index + 1}",
         index=index,
         grid=grid,
@@ -172,23 +172,19 @@ def head_stages(
     Raises:
         InputError: If the layer has windows, or there is no such image or head.
     """
-    images, heads, _ = _batch_shape(attention)
-    stages = attention.stages(batch=_checked(attention, "images", image, images))
-    head = _checked(attention, "heads", head, heads) % heads
-    key, value = attention.key, attention.value
-    if attention.enable_gqa:
-        key, value = share_heads(key, value, heads)
-    scale = attention.scale
+    sizes = _checked(attention, images=image, heads=head)
+    part, stages = attention.part(batch=image), attention.stages(batch=image)
+    scale = part.scale
     if isinstance(scale, Tensor):
-        scale = float(scale.expand(images, heads, 1, 1)[image, head, 0, 0])
+        scale = float(scale.expand(1, sizes["heads"], 1, 1)[0, head])
     return HeadStages(
         layer=attention.name,
-        head=head,
+        head=head % sizes["heads"],
         embed_dim=embed_dim,
         scale=scale,
-        query=attention.query[image, head],
-        key=key[image, head],
-        value=value[image, head],
+        query=part.query[0, head],
+        key=part.key[0, head],
+        value=part.value[0, head],
         scores=stages.scores[0, head],
         scaled=stages.scaled[0, head],
         masked=stages.masked[0, head],
@@ -205,24 +201,24 @@ def image_weights(
     """The weights of one image, and which keys each query may attend to.
 
     Libraries mask with -inf, with the smallest number of the type or with -10,000; after the
-    softmax all give 0, as a very small weight may. So the scores tell which keys are masked; of
+    softmax all give 0, as a very small weight may. So masked keys are found from the scores; of
     weights given as a tensor every key counts as visible.
     """
-    sizes = _batch_shape(attention)
-    for what, index, size in zip(
-        ("images", "heads", "query tokens"), (image, head, query), sizes, strict=True
-    ):
-        if index is not None:
-            _checked(attention, what, index, size)
+    _checked(attention, images=image, heads=head, queries=query)
     if isinstance(attention, AttentionRecord):
         stages = attention.stages(batch=image, heads=head, queries=query)
         return stages.weights[0], stages.masked[0] > stages.scaled[0] - MASK_OFFSET
     weights = attention[image]
-    if head is not None:
-        weights = weights[head][None]
-    if query is not None:
-        weights = weights[:, query][:, None]
+    weights = weights if head is None else weights[head][None]
+    weights = weights if query is None else weights[:, query][:, None]
     return weights, torch.ones_like(weights, dtype=torch.bool)
+
+
+def head_values(record: AttentionRecord) -> Float[Tensor, "*batch heads keys value_dim"]:
+    """The values of every query head, also where several share one key/value head."""
+    if not record.enable_gqa:
+        return record.value
+    return share_heads(record.key, record.value, record.query.shape[-3])[1]
 
 
 def records_of(layers: Records) -> tuple[Weights, ...]:
@@ -241,21 +237,19 @@ def name_of(attention: Weights) -> str:
     return attention.name if isinstance(attention, AttentionRecord) else "weights"
 
 
-def _batch_shape(attention: Weights) -> tuple[int, int, int]:
-    """Numbers of images, heads and query tokens."""
+def _checked(attention: Weights, **indices: int | None) -> dict[str, int]:
+    """Numbers of images, heads and queries; `InputError` for an index outside of them."""
+    name = name_of(attention)
     x = attention.query if isinstance(attention, AttentionRecord) else attention
     if x.dim() != 4:
         raise InputError(
-            f"{name_of(attention)}: expected (batch, heads, queries, …), got {tuple(x.shape)}; "
+            f"{name}: expected (batch, heads, queries, …), got {tuple(x.shape)}; "
             "choose a layer without windows"
         )
-    images, heads, queries, _ = x.shape
-    return images, heads, queries
-
-
-def _checked(attention: Weights, what: str, index: int, count: int) -> int:
-    if not -count <= index < count:
-        raise InputError(
-            f"{name_of(attention)} has {count} {what}, numbered 0 … {count - 1}; got {index}"
-        )
-    return index
+    sizes = dict(zip(("images", "heads", "queries"), x.shape, strict=False))
+    for what, index in indices.items():
+        if index is not None and not -sizes[what] <= index < sizes[what]:
+            raise InputError(
+                f"{name} has {sizes[what]} {what}, numbered 0 … {sizes[what] - 1}; got {index}"
+            )
+    return sizes

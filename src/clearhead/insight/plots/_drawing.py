@@ -5,6 +5,7 @@ figures; a square-root scale separates small weights. Both scales are readable w
 (cividis: Nuñez, Anderton & Renslow 2018).
 """
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -107,13 +108,12 @@ def draw_weights(
     if even_share is None:
         _draw_image(axes, weights, WEIGHT_COLOURS, weight_norm())
     else:
-        multiples = (weights.double() / even_share).clamp(
-            min=1 / MAX_MULTIPLE
+        multiples = (weights.double() / even_share).clamp_min(
+            1 / MAX_MULTIPLE
         )  # log 0 is undefined
         _draw_image(axes, multiples, SIGNED_COLOURS, multiples_norm())
     if picture is not None and is_grey(picture):
-        _hatch_background(axes, picture, rows, columns)
-        _draw_strokes(axes, picture, rows, columns)
+        _draw_strokes(axes, unit_pixels(picture)[0], rows, columns)
     if query_cell is not None:
         row, column = query_cell
         for width, colour in ((3.6, OUTLINE), (1.6, WHITE)):
@@ -162,19 +162,13 @@ def write_weights(
 
 
 def weight_bar(
-    figure: Figure, axes: list[Axes], even_share: float | None, *, horizontal: bool = False
+    figure: Figure, axes: Sequence[Axes], even_share: float | None, *, horizontal: bool = False
 ) -> Colorbar:
     """The scale of weights, always from 0 to 100 %, with the even share marked."""
-    bar = figure.colorbar(
-        ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS),
-        ax=axes,
-        location="bottom" if horizontal else "right",
-        shrink=0.7 if horizontal else 0.9,
-        aspect=30,
-    )
-    bar.set_ticks(list(WEIGHT_TICKS), labels=[f"{100 * tick:.0f} %" for tick in WEIGHT_TICKS])
-    bar.ax.tick_params(labelsize=8)
-    bar.set_label("share of attention, square-root scale", fontsize=8)
+    scale = ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS)
+    ticks = {tick: f"{100 * tick:.0f} %" for tick in WEIGHT_TICKS}
+    label = "share of attention, square-root scale"
+    bar = _bar(figure, axes, scale, ticks, label, horizontal=horizontal)
     if even_share is not None:
         line = bar.ax.axvline if horizontal else bar.ax.axhline
         line(even_share, color=WHITE, lw=2.4)
@@ -190,17 +184,36 @@ def weight_bar(
     return bar
 
 
-def multiples_bar(figure: Figure, axes: list[Axes], even_share: float | None) -> Colorbar:
+def multiples_bar(figure: Figure, axes: Sequence[Axes], even_share: float | None) -> Colorbar:
     """The scale of multiples of an even share, from 1/16 to 16; beyond, the colour of the end."""
-    bar = figure.colorbar(
-        ScalarMappable(norm=multiples_norm(), cmap=SIGNED_COLOURS), ax=axes, shrink=0.9, aspect=30
-    )
-    labels = [f"1/{1 / x:.0f}" if x < 1 else f"{x:.0f} ×" for x in MULTIPLE_TICKS]
-    bar.set_ticks(list(MULTIPLE_TICKS), labels=labels)
-    bar.minorticks_off()
-    bar.ax.tick_params(labelsize=8)
+    scale = ScalarMappable(norm=multiples_norm(), cmap=SIGNED_COLOURS)
+    ticks = {x: f"1/{1 / x:.0f}" if x < 1 else f"{x:.0f} ×" for x in MULTIPLE_TICKS}
     share = "" if even_share is None else f" of {100 * even_share:.3g} %"
-    bar.set_label(f"multiple of an even share{share},\nlogarithmic scale", fontsize=8)
+    label = f"multiple of an even share{share},\nlogarithmic scale"
+    bar = _bar(figure, axes, scale, ticks, label)
+    bar.minorticks_off()
+    return bar
+
+
+def _bar(
+    figure: Figure,
+    axes: Sequence[Axes],
+    scale: ScalarMappable,
+    ticks: dict[float, str],
+    label: str,
+    *,
+    horizontal: bool = False,
+) -> Colorbar:
+    bar = figure.colorbar(
+        scale,
+        ax=list(axes),
+        location="bottom" if horizontal else "right",
+        shrink=0.7 if horizontal else 0.9,
+        aspect=30,
+    )
+    bar.set_ticks(list(ticks), labels=list(ticks.values()))
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label(label, fontsize=8)
     return bar
 
 
@@ -243,25 +256,18 @@ def _draw_image(axes: Axes, x: Tensor, colours: mpl.colors.Colormap, norm: Norma
     bare(axes)
 
 
-def _draw_strokes(axes: Axes, picture: Picture, rows: int, columns: int) -> None:
-    """White strokes with a dark outline, which contrast with both ends of the scale."""
-    pixels = unit_pixels(picture)[0]
+def _draw_strokes(axes: Axes, pixels: np.ndarray, rows: int, columns: int) -> None:
+    """White strokes with a dark outline, which contrast with both ends; background is hatched."""
     height, width = pixels.shape
-    colours = np.empty((height, width, 4))
-    colours[..., :3] = to_rgb(WHITE)
-    colours[..., 3] = pixels
+    if not (height % rows or width % columns):
+        patches = pixels.reshape(rows, height // rows, columns, -1).mean(axis=(1, 3))
+        for row, column in np.argwhere(patches < BACKGROUND_LEVEL).astype(float):
+            axes.add_patch(
+                Rectangle((column, row), 1, 1, fill=False, ec="#FFFFFF55", lw=0, hatch="////")
+            )
+    colours = np.dstack([np.broadcast_to(to_rgb(WHITE), (height, width, 3)), pixels])
     axes.imshow(colours, extent=(0, columns, rows, 0), interpolation="nearest")
     if pixels.max() > 0.5 > pixels.min():
         x = (np.arange(width) + 0.5) * columns / width
         y = (np.arange(height) + 0.5) * rows / height
         axes.contour(x, y, pixels, levels=[0.5], colors=[OUTLINE], linewidths=0.8)
-
-
-def _hatch_background(axes: Axes, picture: Picture, rows: int, columns: int) -> None:
-    pixels = unit_pixels(picture)[0]
-    if pixels.shape[0] % rows or pixels.shape[1] % columns:
-        return
-    patches = pixels.reshape(rows, pixels.shape[0] // rows, columns, -1).mean(axis=(1, 3))
-    for row, column in zip(*np.nonzero(patches < BACKGROUND_LEVEL), strict=True):
-        cell = (float(column), float(row))
-        axes.add_patch(Rectangle(cell, 1, 1, fill=False, ec="#FFFFFF55", lw=0, hatch="////"))

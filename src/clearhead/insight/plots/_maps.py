@@ -39,11 +39,10 @@ def matrices_figure(matrices: Sequence[WeightMatrix]) -> Figure:
         InputError: If layers have different numbers of heads.
     """
     figure, panels = _thumbnails([(x.layer, len(x.weights)) for x in matrices])
-    for row, matrix in zip(panels, matrices, strict=True):
-        for axes, weights in zip(row, matrix.weights, strict=True):
-            draw_weights(axes, weights)
+    for axes, weights in zip(panels, (w for x in matrices for w in x.weights), strict=True):
+        draw_weights(axes, weights)
     figure.suptitle("Every head of every layer: rows are queries, columns are keys", fontsize=10)
-    weight_bar(figure, _flat(panels), 1.0 / matrices[0].weights.shape[-1])
+    weight_bar(figure, panels, 1.0 / matrices[0].weights.shape[-1])
     return figure
 
 
@@ -60,13 +59,12 @@ def maps_figure(maps: Sequence[QueryMap], *, picture: Picture | None = None) -> 
         InputError: If layers have different numbers of heads.
     """
     figure, panels = _thumbnails([(x.layer, len(x.patches)) for x in maps])
-    for row, query_map in zip(panels, maps, strict=True):
-        for axes, patches, prefix in zip(row, query_map.patches, query_map.prefix, strict=True):
-            draw_weights(axes, patches, picture=picture, query_cell=_query_cell(query_map))
-            _write_prefix(axes, query_map.grid, prefix, fontsize=5.5)
+    heads = ((x, head) for x in maps for head in range(len(x.patches)))
+    for axes, (query_map, head) in zip(panels, heads, strict=True):
+        _draw_head(axes, query_map, head, picture, fontsize=5.5)
     query = _quoted(maps[0].query)
     figure.suptitle(f"What {query} attends to, in every head of every layer", fontsize=10)
-    weight_bar(figure, _flat(panels), 1.0 / maps[0].grid.num_tokens)
+    weight_bar(figure, panels, 1.0 / maps[0].grid.num_tokens)
     return figure
 
 
@@ -80,7 +78,6 @@ def query_figure(query_map: QueryMap, *, picture: Picture | None = None) -> Figu
     heads, grid = query_map.patches, query_map.grid
     figure, panels, heads_axes = _row(len(heads), picture, 2.6, 3.4)
     for head, axes in enumerate(heads_axes):
-        draw_weights(axes, heads[head], picture=picture, query_cell=_query_cell(query_map))
         axes.set_title(f"head {head + 1}", fontsize=9)
         if picture is None or not is_grey(picture):
             write_weights(
@@ -90,7 +87,7 @@ def query_figure(query_map: QueryMap, *, picture: Picture | None = None) -> Figu
             row, column = divmod(int(heads[head].argmax()), grid.columns)
             share = percent(float(heads[head].max()))
             axes.set_xlabel(f"most: row {row + 1}, column {column + 1}: {share}", fontsize=8)
-        _write_prefix(axes, grid, query_map.prefix[head], fontsize=8)
+        _draw_head(axes, query_map, head, picture, fontsize=8)
     figure.suptitle(f"{query_map.layer}: what {_quoted(query_map.query)} attends to", fontsize=11)
     weight_bar(figure, panels, 1.0 / grid.num_tokens)
     return figure
@@ -179,25 +176,29 @@ def _row(
     return figure, panels, panels[pictures:]
 
 
-def _thumbnails(layers: Sequence[tuple[str, int]]) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of one row for each layer, from its name and number of heads."""
+def _thumbnails(layers: Sequence[tuple[str, int]]) -> tuple[Figure, list[Axes]]:
+    """A figure of one row for each layer, from its name and number of heads, and its axes."""
     counts = [heads for _, heads in layers]
     if len(set(counts)) != 1:
         raise InputError(f"expected layers with equally many heads, got {counts}; choose layers")
     figure = new_figure(THUMBNAIL * counts[0] + 2.4, THUMBNAIL * len(layers) + 0.8)
-    panels = [list(row) for row in figure.subplots(len(layers), counts[0], squeeze=False)]
+    panels = figure.subplots(len(layers), counts[0], squeeze=False)
     for row, (layer, _) in zip(panels, layers, strict=True):
         row[0].set_ylabel(layer, fontsize=7)
     for head, axes in enumerate(panels[0]):
         axes.set_title(f"head {head + 1}", fontsize=8)
-    return figure, panels
+    return figure, list(panels.flat)
 
 
-def _query_cell(query_map: QueryMap) -> tuple[int, int] | None:
-    patch = query_map.index - query_map.grid.num_prefix_tokens
-    if patch < 0 or query_map.query not in query_map.grid.names():
-        return None
-    return divmod(patch, query_map.grid.columns)
+def _draw_head(
+    axes: Axes, query_map: QueryMap, head: int, picture: Picture | None, fontsize: float
+) -> None:
+    """The map of one head, with a frame around a query patch, and its prefix tokens below."""
+    grid, cell = query_map.grid, None
+    if query_map.query in grid.names() and query_map.index >= grid.num_prefix_tokens:
+        cell = divmod(query_map.index - grid.num_prefix_tokens, grid.columns)
+    draw_weights(axes, query_map.patches[head], picture=picture, query_cell=cell)
+    _write_prefix(axes, grid, query_map.prefix[head], fontsize)
 
 
 def _write_prefix(axes: Axes, grid: Grid, shares: Tensor, fontsize: float) -> None:
@@ -212,7 +213,3 @@ def _write_prefix(axes: Axes, grid: Grid, shares: Tensor, fontsize: float) -> No
 
 def _quoted(name: str) -> str:
     return f"the {name}" if name.startswith(("patch", "class", "register")) else f"“{name}”"
-
-
-def _flat(panels: list[list[Axes]]) -> list[Axes]:
-    return [axes for row in panels for axes in row]
