@@ -197,7 +197,7 @@ def canny_edges(images: Images, generator: Generator) -> Images:
     down, across = (ndimage.sobel(smooth, axis=axis, mode="constant") for axis in (1, 2))
     strength = np.hypot(down, across)
     thin = np.where(_local_maxima(strength, down, across), strength, 0.0)
-    neighbours = np.ones((1, 3, 3))
+    neighbours = np.ones((1, 3, 3), dtype=bool)
     edges = ndimage.binary_propagation(thin > 0.2, structure=neighbours, mask=thin > 0.1)
     return torch.from_numpy(edges).float()[:, None]
 
