@@ -39,7 +39,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_content_is_written_whole_and_replaces_what_was_there(tmp_path: Path) -> None:
+def test_content_replaces_the_old_file_atomically(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file.bin"
     for content in (bytes(range(251)), b"", b"shorter"):
         write_atomic(path, content)
@@ -63,7 +63,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path
     assert path.stat().st_size == 10_007
 
 
-def test_of_several_files_none_is_replaced_unless_all_could_be_written(tmp_path: Path) -> None:
+def test_several_files_are_replaced_all_or_none(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     write_all_atomic({small: b"old", large: b"old"})
     with files_limited_to(1009), pytest.raises(StorageError, match="large: File too large"):
@@ -83,7 +83,7 @@ def test_of_several_files_none_is_replaced_unless_all_could_be_written(tmp_path:
         ("x" * 300, "File name too long; choose a shorter name"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_a_storage_error(
+def test_a_path_that_cannot_be_written_is_a_storage_error(
     tmp_path: Path, place: str, told: str
 ) -> None:
     (tmp_path / "file").write_bytes(b"old")
@@ -103,7 +103,7 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(
         (errno.EACCES, "Permission denied; choose another folder"),
     ],
 )
-def test_to_free_space_is_advice_for_full_disks_alone(
+def test_freeing_space_is_suggested_for_full_disks_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str
 ) -> None:
     def refuse(_: int) -> None:
@@ -117,7 +117,7 @@ def test_to_free_space_is_advice_for_full_disks_alone(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "link to a pipe"])
-def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, kind: str) -> None:
+def test_devices_pipes_and_folders_are_never_replaced(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "place"
     if kind == "socket":
         with socket.socket(socket.AF_UNIX) as listener:
@@ -134,7 +134,7 @@ def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path, exists: bool) -> None:
+def test_a_link_is_kept_and_its_target_is_written(tmp_path: Path, exists: bool) -> None:
     real, link = tmp_path / "there" / "real", tmp_path / "link"
     if exists:
         write_atomic(real, b"old")

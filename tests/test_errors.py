@@ -12,7 +12,7 @@ KINDS = [
 ]
 
 
-def test_every_error_is_a_clearhead_error_and_stands_in_the_tree() -> None:
+def test_every_error_is_a_clearhead_error_and_is_listed_in_the_tree() -> None:
     assert len(KINDS) > 8
     assert errors.__doc__ is not None
     for kind in KINDS:
@@ -35,14 +35,14 @@ def test_every_error_is_a_clearhead_error_and_stands_in_the_tree() -> None:
         (errors.DivergenceError, ArithmeticError),
     ],
 )
-def test_errors_are_also_what_people_expect_to_catch(
+def test_errors_are_also_the_usual_builtin_exceptions(
     kind: type[ClearheadError], builtin: type[Exception]
 ) -> None:
     with pytest.raises(builtin, match=r"^one line$"):
         raise kind("one line")
 
 
-def test_a_near_name_is_told_and_a_far_one_is_not() -> None:
+def test_only_a_similar_name_is_suggested() -> None:
     assert did_you_mean("evalute", ["predict", "evaluate"]) == "; did you mean evaluate?"
     assert did_you_mean("zzz", ["predict", "evaluate"]) == ""
     assert did_you_mean("zzz", []) == ""

@@ -2,8 +2,8 @@
 
 A file is written under a temporary name in its own folder, flushed to the disk and renamed over the
 old one; then the folder is flushed. A kill or a full disk at any moment leaves the old file or the
-new one, never a part. Only regular files are replaced, no devices, pipes or folders; of a link, the
-file that it points to.
+new one, never a part. Only regular files are replaced, not devices, pipes or folders; a link is
+followed to its target.
 """
 
 import errno

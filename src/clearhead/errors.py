@@ -67,7 +67,7 @@ class ChoiceError(ClearheadError, IndexError):
 
 
 class CaptureError(ClearheadError, RuntimeError):
-    """Attention that cannot be recorded; the message says what to do."""
+    """Attention that cannot be recorded; the message suggests what to do."""
 
 
 class NothingCapturedError(CaptureError):

@@ -79,7 +79,7 @@ def idx(array: np.ndarray) -> bytes:
     return head + array.tobytes()
 
 
-def test_a_named_folder_that_the_cache_makes_needless_is_told(
+def test_an_unused_root_folder_is_reported(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "tiny", "--root", str(tiny)]) == 0
@@ -96,7 +96,7 @@ def test_a_named_folder_that_the_cache_makes_needless_is_told(
     assert "not read" not in capsys.readouterr().err
 
 
-def test_a_folder_of_pictures_needs_no_other_folder(
+def test_a_folder_of_images_ignores_root(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in "ab":
@@ -104,8 +104,8 @@ def test_a_folder_of_pictures_needs_no_other_folder(
         for number in range(5):
             Image.new("L", (9, 9)).save(tmp_path / "pictures" / name / f"{number}.png")
     assert main(["data", str(tmp_path / "pictures"), "--root", str(tiny)]) == 0
-    told = f"--root is for mnist and fashion-mnist and tiny; {tiny} is not read"
-    assert capsys.readouterr().err == f"clearhead: {told}\n"
+    remark = f"--root is for mnist and fashion-mnist and tiny; {tiny} is not read"
+    assert capsys.readouterr().err == f"clearhead: {remark}\n"
 
 
 def test_a_data_set_that_does_not_exist_is_an_error() -> None:

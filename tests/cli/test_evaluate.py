@@ -35,15 +35,9 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     config = ViTConfig(
-        image_size=(14, 21),
-        in_channels=3,
-        num_classes=3,
-        mean=(0.5,),
-        std=(0.3,),
-        embed_dim=12,
-        num_heads=3,
-        depth=1,
-    )
+        image_size=(14, 21), in_channels=3, num_classes=3, mean=(0.5,), std=(0.3,),
+        embed_dim=12, num_heads=3, depth=1,
+    )  # fmt: skip
     torch.manual_seed(1)
     network = build(config)
     for parameter in network.parameters():
@@ -92,22 +86,14 @@ def test_the_tables_show_the_numbers_of_the_json(
     assert ["accuracy", percent, "%", f"({data['correct']}", "of", "15)"] in lines
     low, high = (f"{100 * bound:.2f}" for bound in data["interval"])
     assert ["95", "%", "interval", low, "–", high, "%"] in lines
-    assert [
-        "calibration",
-        "error",
-        f"{100 * data['ece']:.2f}",
-        "%",
-        "(ECE,",
-        "15",
-        "bins)",
-    ] in lines
+    assert f"calibration error {100 * data['ece']:.2f} % (ECE, 15 bins)".split() in lines
     for name, counts in zip(data["class_names"], data["confusion"], strict=True):
         assert [name, *(str(count) if count else "·" for count in counts)] in lines
         (row,) = [line for line in lines if line[:2] == [name, "5"] and len(line) > 5]
         assert row[2] == f"{100 * counts[data['class_names'].index(name)] / 5:.2f}"
 
 
-def test_nothing_is_cut_off_where_the_output_is_no_terminal(
+def test_output_to_a_file_is_not_truncated(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
@@ -134,7 +120,7 @@ def test_the_picture_is_drawn_and_the_result_still_shown(
         assert picture.format == "PNG"
 
 
-def test_a_picture_of_another_kind_is_refused_before_any_work(
+def test_an_unsupported_picture_format_is_refused_before_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 1
@@ -142,7 +128,7 @@ def test_a_picture_of_another_kind_is_refused_before_any_work(
     assert capsys.readouterr().err == expected
 
 
-def test_a_data_set_with_other_classes_is_one_line(
+def test_a_data_set_with_other_classes_is_an_error_of_one_line(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):

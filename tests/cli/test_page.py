@@ -8,9 +8,7 @@ from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 
 
-def test_the_page_is_written_where_it_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_is_written_to_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "deep" / "look.html"
     assert main(["page", "-o", str(file)]) == 0
     page = file.read_text("utf-8")
@@ -20,7 +18,7 @@ def test_the_page_is_written_where_it_is_asked_for(
     assert shown.err == ""
 
 
-def test_a_minus_writes_it_to_standard_output_and_makes_no_file(
+def test_a_dash_writes_the_page_to_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,7 +42,7 @@ def test_a_pipe_is_not_replaced_by_the_page(
     assert pipe.is_fifo()
 
 
-def test_without_a_name_it_lies_in_the_folder(
+def test_by_default_the_page_is_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -52,14 +50,14 @@ def test_without_a_name_it_lies_in_the_folder(
     assert (tmp_path / "microscope.html").is_file()
 
 
-def test_a_model_of_ones_own_has_its_page(tmp_path: Path) -> None:
+def test_a_saved_model_has_a_page(tmp_path: Path) -> None:
     model = build(ViTConfig(depth=1, embed_dim=12, num_heads=3))
     model.save_pretrained(tmp_path / "mine")
     assert main(["page", "--model", str(tmp_path / "mine"), "--out", str(tmp_path / "p.html")]) == 0
     assert '"name":"mine"' in (tmp_path / "p.html").read_text("utf-8")
 
 
-def test_a_model_that_cannot_be_shown_is_one_line(
+def test_an_unsupported_model_is_an_error_of_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(CNNConfig(widths=(3,))).save_pretrained(tmp_path / "cnn")

@@ -31,21 +31,15 @@ def test_a_port_in_use_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 1
     output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err == (
-        f"clearhead: cannot listen on 127.0.0.1, port {port}: Address already in use; "
-        "choose another with --port (0 takes a free one) or --host\n"
-    )
-    assert output.err.count("\n") == 1
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in output.err
     assert sys.getswitchinterval() == interval
 
 
 def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--host", "no host", "--port", "0"]) == 1
     output = capsys.readouterr()
-    assert output.err.startswith(
-        "clearhead: cannot listen on no host, port 0: Name or service not known"
-    )
+    assert "cannot listen on no host, port 0: Name or service not known" in output.err
     assert "while attempting" not in output.err
     assert output.err.count("\n") == 1
 
@@ -58,7 +52,7 @@ def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[s
         (["--prot", "1"], "--port"),
     ],
 )
-def test_impossible_settings_are_named(
+def test_settings_out_of_range_are_named(
     arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve", *arguments]) in (1, 2)
@@ -67,13 +61,13 @@ def test_impossible_settings_are_named(
     assert "Traceback" not in output.err
 
 
-def test_a_model_that_is_not_there_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "nowhere"]) == 1
     assert "no model at 'nowhere'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("interrupted", "code"), [(False, 0), (True, 130)])
-def test_the_exit_code_tells_an_interrupt(
+def test_an_interrupt_has_its_own_exit_code(
     interrupted: bool, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.serve.run", lambda *_, **__: interrupted, raising=False)

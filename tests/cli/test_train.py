@@ -153,7 +153,7 @@ def test_a_recipe_that_starts_from_a_model_requires_it(
 
 
 @pytest.mark.parametrize("more", [[], ["--restart"]])
-def test_an_out_that_is_a_file_is_one_line_that_names_it(
+def test_an_out_that_is_a_file_is_an_error_that_names_it(
     more: list[str], pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = pictures / "dark" / "0.png"
@@ -167,7 +167,7 @@ def test_an_out_that_is_a_file_is_one_line_that_names_it(
 
 
 @pytest.mark.parametrize("device", ["mps", "toaster"])
-def test_an_unknown_device_is_one_line(
+def test_an_unknown_device_is_an_error_of_one_line(
     device: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command(pictures, tmp_path / "out"), "--device", device]) == 1

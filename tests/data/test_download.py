@@ -54,7 +54,7 @@ def test_a_file_arrives_whole_and_progress_is_reported(server: Any) -> None:
         ("trickle_headers", "no response, or too slow"),
     ],
 )
-def test_a_server_that_misbehaves_is_given_up_in_time(
+def test_a_misbehaving_server_is_abandoned_in_time(
     server: Any, behaviour: str, reason: str
 ) -> None:
     start = time.monotonic()
@@ -77,7 +77,7 @@ def test_a_closed_port_fails_at_once() -> None:
             get(f"http://127.0.0.1:{unused.getsockname()[1]}")
 
 
-def test_a_name_lookup_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_name_lookup_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> None:
         time.sleep(1.5)
         raise OSError("no such name")
@@ -110,7 +110,7 @@ def secure(server: Any, certificate: Path) -> Any:
     return server
 
 
-def test_redirects_are_followed_to_https_only_and_not_without_end(
+def test_redirects_are_followed_to_https_only_and_limited_in_number(
     secure: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -168,7 +168,7 @@ def test_npm_downloads_a_package_and_runs_no_script_of_it(tmp_path: Path) -> Non
         ("head -c 9999 /dev/urandom | gzip | head -c 999 > any-1.0.0.tgz", 5, "damaged package"),
     ],
 )
-def test_an_npm_client_that_fails_is_given_up(
+def test_a_failing_npm_client_is_abandoned(
     script: str | None,
     timeout: float,
     reason: str,

@@ -147,7 +147,7 @@ def test_after_a_mirror_that_misbehaves_the_next_one_is_used(
 
 
 @pytest.mark.parametrize("behaviour", ["cut", "corrupt", "other", "short", "bomb"])
-def test_no_byte_of_a_bad_response_stays_and_the_error_names_every_place(
+def test_bad_responses_are_not_stored_and_the_error_names_every_source(
     server: Any, cache: Path, behaviour: str, tmp_path: Path
 ) -> None:
     with pytest.raises(FetchError) as caught:
@@ -248,14 +248,14 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(
         fetch(digits(server, "honest"))
 
 
-def test_of_many_processes_that_fetch_at_once_one_downloads(server: Any, cache: Path) -> None:
+def test_only_one_of_many_concurrent_processes_downloads(server: Any, cache: Path) -> None:
     outcomes = outcomes_of(start_children(server, 6, "corrupt", "steady"))
     assert [line.split(" ", 1)[1] for line in outcomes] == ["3 files, good: True"] * 6
     assert server.requests == {"corrupt": 1, "steady": 3}
     assert names_in(cache) == set(CONTENTS)
 
 
-def test_many_processes_with_a_dead_source_end_in_the_time_of_one(server: Any, cache: Path) -> None:
+def test_many_processes_share_one_timeout_of_a_dead_source(server: Any, cache: Path) -> None:
     outcomes = outcomes_of(start_children(server, 6, "stall", timeout=1.0))
     assert len(outcomes) == 6
     assert all("FetchError: cannot get" in line and "no response" in line for line in outcomes)

@@ -163,7 +163,9 @@ def test_a_library_that_is_not_installed_is_named(
     assert message.endswith(f"install it: pip install {library}")
 
 
-def test_a_torchvision_that_does_not_fit_torch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torchvision_that_does_not_fit_torch_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fails(name: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist\nand a page more")
 
@@ -175,17 +177,17 @@ def test_a_torchvision_that_does_not_fit_torch_is_one_line(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("out_of_reach")
 @pytest.mark.parametrize("source", ["timm:vit_tiny_patch16_224", "hf:owner/name", "owner/name"])
-def test_without_a_network_the_error_says_what_to_do(
+def test_without_a_network_the_error_suggests_what_to_do(
     source: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     message = refusal(source)
     assert source in message
-    assert "the Hugging Face hub is out of reach" in message
+    assert "the Hugging Face hub cannot be reached" in message
     assert "folder" in message.lower()
     assert capfd.readouterr().err == ""
 
 
-def test_files_are_fetched_only_where_the_hub_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_fetched_only_if_the_hub_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     class There:
         def head(self, *_: Any, **__: Any) -> None:
             return None
@@ -197,7 +199,7 @@ def test_files_are_fetched_only_where_the_hub_answers(monkeypatch: pytest.Monkey
         assert not reachable
 
 
-def test_any_failure_in_a_folder_is_no_missing_network() -> None:
+def test_failures_in_a_local_folder_are_not_reported_as_network_errors() -> None:
     with (
         pytest.raises(CheckpointError, match=r"^it cannot be loaded \(broken\); give a folder$"),
         loading_weights("it", "a folder", is_local=True),
@@ -272,7 +274,7 @@ def test_timm_models_on_the_hub_are_loaded_from_safetensors_or_not_at_all(
     else:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
-    monkeypatch.setattr("clearhead.explanation._libraries.hub_answers", lambda: True)
+    monkeypatch.setattr("clearhead.explanation._libraries.hub_is_reachable", lambda: True)
     loaded = image_classifier(f"timm:{name}").model.state_dict()
     assert all(torch.equal(x, loaded[key]) for key, x in model.state_dict().items())
     boom = tmp_path / "boom"

@@ -85,7 +85,7 @@ def test_the_page_has_the_model_input_and_the_colours(nine: Explanation, page: P
     np.testing.assert_allclose(colours / 255, expected, atol=1 / 255)
 
 
-def test_the_policy_allows_this_style_and_script_and_no_connection(page: Page) -> None:
+def test_the_content_security_policy_allows_only_this_style_and_script(page: Page) -> None:
     policies = [a["content"] for t, a in page.elements if a.get("http-equiv")]
     (policy,) = policies
     assert policy is not None

@@ -162,7 +162,9 @@ def test_rank_correlations_are_spearmans_over_the_patches(nine: Explanation) -> 
     ("share", "digits", "text"),
     [(0.0, 1, "0.0 %"), (0.0004, 1, "<0.1 %"), (0.0006, 1, "0.1 %"), (0.41349, 2, "41.35 %")],
 )
-def test_percentages_never_hide_a_small_share(share: float, digits: int, text: str) -> None:
+def test_percentages_never_round_a_small_share_to_zero(
+    share: float, digits: int, text: str
+) -> None:
     assert percent(share, digits).replace("\u00a0", " ") == text
 
 
@@ -176,7 +178,8 @@ def test_points_have_their_sign(fall: float, text: str) -> None:
 def test_a_report_is_one_file_and_other_formats_get_its_name(
     nine: Explanation, tmp_path: Path
 ) -> None:
-    one, page = replace(nine, layers=nine.layers[3:4]), tmp_path / "new" / "nine.v2.html"
+    layer = replace(nine.layers[3], weights=nine.layers[3].weights[:, :1])
+    one, page = replace(nine, layers=(layer,)), tmp_path / "new" / "nine.v2.html"
     assert write_report(one, str(page)) == (page,)
     assert list(page.parent.iterdir()) == [page]
     assert page.read_text(encoding="utf-8") == picture_page(one)
@@ -187,7 +190,6 @@ def test_a_report_is_one_file_and_other_formats_get_its_name(
         image.load()
         assert min(image.size) > 500
     assert ElementTree.fromstring(written[2].read_text()).tag.endswith("svg")
-    assert encode(one, "svg") == written[2].read_bytes()
     assert json.loads(written[3].read_text())["label"] == "9"
     assert written[4].read_text().startswith("measure,layer")
 
@@ -195,7 +197,7 @@ def test_a_report_is_one_file_and_other_formats_get_its_name(
 def test_unknown_formats_and_unwritable_files_are_errors(nine: Explanation, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"such as report\.html, got 'nine\.pdf'"):
         write_report(nine, tmp_path / "nine.pdf")
-    with pytest.raises(ConfigError, match=r"unknown formats \['gif'\]; known are html, png"):
+    with pytest.raises(ConfigError, match=r"unknown formats \['gif'\]; expected html, png"):
         write_report(nine, tmp_path / "nine.html", formats=("gif", "png"))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "nine.csv" / "kept").mkdir(parents=True)

@@ -109,7 +109,7 @@ def test_measures_need_layers_over_the_grid(
     ):
         assert reason.startswith(expected)
         assert bool(reason) == bool(expected)
-    assert why_no_masking(shapes[:1], None) == "the model does not say where its patches lie"
+    assert why_no_masking(shapes[:1], None) == "the model does not declare the grid of its patches"
 
 
 def test_masking_is_limited_to_64_patches() -> None:

@@ -180,7 +180,7 @@ def test_a_probability_of_zero_leaves_the_likelihood_finite() -> None:
     assert nll == pytest.approx(708.396 / 2, abs=1e-3)
 
 
-def test_nothing_to_measure_is_refused() -> None:
+def test_empty_labels_are_refused() -> None:
     empty = torch.empty(0, 3)
     with pytest.raises(InputError, match="no labels"):
         confusion_matrix(NONE, NONE, 3)

@@ -60,7 +60,7 @@ def by_position(words: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_model_that_goes_by_position_gets_half_and_no_whole_set(causal: bool) -> None:
+def test_choosing_by_position_gives_half_of_the_nouns_and_no_complete_set(causal: bool) -> None:
     scores = pronoun_scores(Scripted(by_meaning, causal=causal), num_sets=7)
     assert [(score.question, score.pairs) for score in scores] == [
         (question, pairs)

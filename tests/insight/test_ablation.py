@@ -292,7 +292,7 @@ def test_the_reference_labels_as_bytes_and_the_confidence_of_an_ablation() -> No
     assert single.probability_interval is None
 
 
-def test_people_see_parts_counted_from_one() -> None:
+def test_printed_parts_are_counted_from_one() -> None:
     assert str(Part()) == "all heads of all layers"
     assert str(Part(layer=LAYERS[1], head=3)) == "head 4 of blocks.1.attn"
     assert str(Part(patch=5)) == "patch 6 in all heads of all layers"

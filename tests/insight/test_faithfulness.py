@@ -79,7 +79,7 @@ def test_random_maps_are_better_or_worse_as_rarely_as_the_confidence_claims() ->
     assert 0.88 < verdicts.count("no better than") / len(verdicts) < 0.99
 
 
-def test_where_nothing_matters_no_map_gains_anything() -> None:
+def test_no_map_gains_on_a_constant_model() -> None:
     oracle = measured({"oracle": ORACLE}, model=no_patch_matters).maps["oracle"]
     assert (oracle.gain.mean, oracle.gain.interval) == (0.0, (0.0, 0.0))
     assert oracle.gain.verdict == "no better than"

@@ -153,7 +153,7 @@ def test_grid_of_models_with_images_of_another_size() -> None:
     assert grid_of(timm_model("vit_tiny_patch16_224"), image_size=(14, 21)) == Grid(2, 3, 1, CLASS)
 
 
-def test_grid_of_the_vision_part_of_clip_and_of_torchvision() -> None:
+def test_grid_of_the_vision_encoder_of_clip_and_of_torchvision() -> None:
     config = transformers.CLIPConfig(
         text_config=SMALL | {"vocab_size": 13, "bos_token_id": 1, "eos_token_id": 2},
         vision_config=SMALL | {"image_size": 21, "patch_size": 7},

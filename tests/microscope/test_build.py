@@ -107,7 +107,7 @@ def test_the_shipped_page_is_the_page_of_the_shipped_model(model: VisionTransfor
     assert carried == again
 
 
-def test_the_page_carries_the_weights_in_half_precision(model: VisionTransformer) -> None:
+def test_the_page_contains_the_weights_in_half_precision(model: VisionTransformer) -> None:
     page = shipped_page()
     numbers = np.frombuffer(base64.b64decode(block(page, "weights")), "<f2")
     state = model.state_dict()

@@ -114,7 +114,7 @@ def test_csv_holds_every_number_with_its_settings(microscope: Microscope) -> Non
     assert [float(row[3]) for row in rows] == shown
 
 
-def test_svg_carries_every_head_title_scale_and_switches(microscope: Microscope) -> None:
+def test_svg_contains_every_head_title_scale_and_switches(microscope: Microscope) -> None:
     name, content = microscope.show(tab="heads", scale="stretched", positions=0).save("SVG")
     assert name == "clearhead-heads-L3H1.svg"
     root = ET.fromstring(content)
@@ -261,7 +261,7 @@ def test_words_are_whole_and_distinct_in_the_csv(microscope: Microscope) -> None
     assert [row[1:3] for row in rows] == [[one, other] for one in words for other in words]
 
 
-def test_a_saved_sentence_carries_its_words(microscope: Microscope) -> None:
+def test_a_saved_sentence_contains_its_words(microscope: Microscope) -> None:
     content = microscope.show(tab="text", word=7).save("CSV")[1].decode()
     lines = content.splitlines()
     assert lines[0] == "# Clearhead microscope: Text"

@@ -42,9 +42,7 @@ def places(microscope: Microscope, selector: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("width", [1280, pytest.param(768, marks=pytest.mark.slow), 320])
-def test_experiments_stay_where_they_are_while_they_are_used(
-    width: int, microscope: Microscope
-) -> None:
+def test_experiments_do_not_move_while_in_use(width: int, microscope: Microscope) -> None:
     moving = ".experiment .patches .cell, .experiment input[type=range]"
     microscope.size(width).show(tab="explore", focus="experiments").settle()
     before = places(microscope, moving)
@@ -62,9 +60,7 @@ def test_experiments_stay_where_they_are_while_they_are_used(
 
 
 @pytest.mark.parametrize("width", [1280, 320])
-def test_the_page_keeps_its_place_however_much_is_changed(
-    width: int, microscope: Microscope
-) -> None:
+def test_changes_do_not_scroll_the_page(width: int, microscope: Microscope) -> None:
     microscope.size(width).show(tab="explore", focus="experiments")
     before = places(microscope, ".desk")[0]["y"]
     microscope.show(
@@ -122,12 +118,12 @@ def test_messages_are_a_second_apart_and_go_away(timed: Microscope) -> None:
     assert wait(timed, 25_000) == ""
 
 
-def test_the_prediction_is_spoken_before_a_tick(timed: Microscope) -> None:
+def test_the_prediction_is_announced_before_a_tick(timed: Microscope) -> None:
     timed.page.get_by_role("button", name="Example 3", exact=True).click()
     assert re.match(r"^Predicted 3, \d+\u202f%\. Step 1: done\.$", wait(timed, 100))
 
 
-def test_the_pens_place_and_the_prediction_are_both_spoken(timed: Microscope) -> None:
+def test_the_pens_position_and_the_prediction_are_both_announced(timed: Microscope) -> None:
     timed.evaluate("() => clearhead.app.set({ strokes: [] })")
     assert wait(timed, 100) == "Nothing to classify yet."
     timed.page.locator("canvas.pad").first.focus()
@@ -153,7 +149,7 @@ def test_a_message_covers_nothing(tab: str, width: int, timed: Microscope) -> No
     assert not shown.evaluate("(one) => one.scrollHeight > one.clientHeight + 1")
 
 
-def test_a_tick_moves_nothing(fresh: Microscope) -> None:
+def test_a_tick_shifts_no_layout(fresh: Microscope) -> None:
     tops = ".walk-head button, .walk-title h3"
     before = places(fresh.size(1280, 720).show(step=2), tops)
     fresh.evaluate("() => clearhead.app.set({ queryToken: 5 })")

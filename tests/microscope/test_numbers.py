@@ -304,7 +304,7 @@ def test_the_attended_tokens_are_sorted_and_masking_is_measured(
     np.testing.assert_allclose(shown, column, rtol=0, atol=0.00501)
 
 
-def test_a_stretched_scale_carries_its_badge(microscope: Microscope, vectors: Vectors) -> None:
+def test_a_stretched_scale_shows_its_badge(microscope: Microscope, vectors: Vectors) -> None:
     microscope.show(tab="explore", scale="stretched")
     badge = microscope.text(".legend-note.warning")
     assert badge.startswith("Stretched: the brightest colour is")

@@ -143,7 +143,7 @@ def test_unknown_words_and_too_long_sentences_are_named(
         assert note in microscope.show(tab="text", sentence=sentence).text(".text .small")
 
 
-def test_the_answers_to_which_one_are_the_models(
+def test_the_predictions_for_which_one_are_the_models(
     microscope: Microscope, text_twin: TextTransformer
 ) -> None:
     question = f"{DOG} which one ? the [mask] ."
@@ -174,7 +174,7 @@ def test_the_answers_to_which_one_are_the_models(
         ("The+zebra+chased+the+ball+because+it+was+fast.", "needs known words"),
     ],
 )
-def test_where_which_one_is_not_asked_the_reason_is_shown(
+def test_where_which_one_does_not_apply_the_reason_is_shown(
     sentence: str, reason: str, microscope: Microscope
 ) -> None:
     assert reason in microscope.show(tab="text", sentence=sentence).text(ANSWERS)

@@ -54,7 +54,7 @@ def test_first_five_exercises_are_ticked_when_done(fresh: Microscope) -> None:
     assert is_ticked(fresh)
 
 
-def test_scaling_is_ticked_only_when_it_is_off_and_the_next_step_was_seen(
+def test_scaling_is_ticked_once_it_is_off_and_the_next_step_was_opened(
     fresh: Microscope,
 ) -> None:
     fresh.show(step=6)
@@ -72,7 +72,9 @@ def test_scaling_is_ticked_only_when_it_is_off_and_the_next_step_was_seen(
     assert is_ticked(fresh)
 
 
-def test_temperature_is_ticked_when_the_row_passes_what_it_had_not(fresh: Microscope) -> None:
+def test_temperature_is_ticked_when_the_largest_weight_crosses_the_threshold(
+    fresh: Microscope,
+) -> None:
     fresh.show(step=7)
     assert max(fresh.evaluate(WEIGHTS)) == pytest.approx(0.9, abs=0.01)
     assert "95\u202f%" in fresh.text(".task")
@@ -85,7 +87,7 @@ def test_temperature_is_ticked_when_the_row_passes_what_it_had_not(fresh: Micros
     assert is_ticked(fresh)
 
 
-def test_a_high_row_must_become_higher_or_come_down(fresh: Microscope) -> None:
+def test_a_row_above_the_threshold_must_rise_further_or_fall_below_it(fresh: Microscope) -> None:
     fresh.show(step=7, temperature=0.7)
     assert 0.95 < max(fresh.evaluate(WEIGHTS)) < 0.99
     assert "99\u202f%" in fresh.text(".task")

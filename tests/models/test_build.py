@@ -62,7 +62,7 @@ def test_a_similar_name_is_suggested(name: str, near: str) -> None:
 def test_a_folder_or_a_name_on_the_hub_is_preferred_to_a_similar_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CheckpointError, match="'me/digits' is no folder, the Hugging Face hub"):
+    with pytest.raises(CheckpointError, match="'me/digits' is not a folder, the Hugging Face hub"):
         load("me/digits", local_files_only=True)
     monkeypatch.chdir(tmp_path)
     build(CNNConfig(widths=(3,))).save_pretrained("digit")

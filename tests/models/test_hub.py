@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from clearhead.models.pretrained import hub_answers, is_path, quiet_libraries
+from clearhead.models.pretrained import hub_is_reachable, is_path, quiet_libraries
 
 
 class Hub:
@@ -22,20 +22,20 @@ class Hub:
 
 
 @pytest.mark.parametrize("in_reach", [True, False])
-def test_one_request_decides_whether_the_hub_is_in_reach(
+def test_one_request_decides_whether_the_hub_can_be_reached(
     in_reach: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = Hub(in_reach)
     monkeypatch.setattr("huggingface_hub.get_session", lambda: hub)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    assert hub_answers("http://elsewhere") is in_reach
+    assert hub_is_reachable("http://elsewhere") is in_reach
     assert hub.requests == ["http://elsewhere"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not hub_answers()
+    assert not hub_is_reachable()
     assert len(hub.requests) == 1
 
 
-def test_libraries_log_nothing_inside_and_as_before_afterwards() -> None:
+def test_libraries_are_muted_inside_the_block_only() -> None:
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     with quiet_libraries():

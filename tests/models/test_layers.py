@@ -187,7 +187,7 @@ def test_grid_positions_are_sines_and_cosines_of_column_and_row() -> None:
                 )
 
 
-def test_no_two_grid_positions_are_alike() -> None:
+def test_all_grid_positions_differ() -> None:
     positions = sincos_grid(8, (5, 3))[0]
     distances = torch.cdist(positions, positions) + torch.eye(15)
     assert distances.min() > 0.1

@@ -202,7 +202,7 @@ def test_settings_changed_by_hand_need_their_digest_removed(
     [
         (
             lambda saved: saved["model"].update(patches=7, sise=3),
-            r"unknown settings \['patches', 'sise'\]; known are \['attention_scale', .+\]",
+            r"unknown settings \['patches', 'sise'\]; expected \['attention_scale', .+\]",
         ),
         (
             lambda saved: saved.update(extra=1),
@@ -211,7 +211,7 @@ def test_settings_changed_by_hand_need_their_digest_removed(
         (lambda saved: saved.pop("sha256"), "config.json must hold"),
         (
             lambda saved: saved.update(architecture="Oracle"),
-            r"unknown architecture 'Oracle'; known are \['ConvNet', 'PatchMLP', 'Text",
+            r"unknown architecture 'Oracle'; expected one of \['ConvNet', 'PatchMLP', 'Text",
         ),
         (
             lambda saved: saved.update(architecture=["VisionTransformer"]),
@@ -261,12 +261,12 @@ def test_a_config_that_is_not_one_is_an_error(folder: Path, content: bytes) -> N
     assert "config.json" in refusal(folder)
 
 
-def test_the_folder_of_an_unfinished_training_is_an_error_that_says_what_to_do(
+def test_the_folder_of_an_unfinished_training_is_an_error_that_suggests_resuming(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "run.json").write_text("{}")
     assert refusal(tmp_path) == (
-        f"the training in {tmp_path} is not finished; give the same train command again to go on"
+        f"the training in {tmp_path} is not finished; run the same train command again to continue"
     )
 
 
@@ -363,14 +363,14 @@ def test_names_of_other_libraries_are_an_error_that_names_the_commands(source: s
         ({"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {}}, "timm:"),
     ],
 )
-def test_a_folder_of_another_library_is_an_error_that_says_how_to_name_it(
+def test_a_folder_of_another_library_is_an_error_with_the_name_to_use(
     saved: dict[str, Any], called: str, tmp_path: Path
 ) -> None:
     (tmp_path / CONFIG).write_text(json.dumps(saved))
     assert refusal(tmp_path).endswith(f"`clearhead attend` (text) load it as {called}{tmp_path}")
 
 
-def test_a_hub_out_of_reach_is_one_line_without_delay(
+def test_an_unreachable_hub_is_an_error_of_one_line_without_delay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The hub's own library tries for half a minute, with a line on stderr for each time."""
@@ -381,7 +381,7 @@ def test_a_hub_out_of_reach_is_one_line_without_delay(
         load("nobody/nothing", endpoint="http://127.0.0.1:9")
     assert time.perf_counter() - started < 5
     assert str(caught.value) == (
-        "'nobody/nothing' is no folder, the Hugging Face hub is out of reach, and no copy is "
+        "'nobody/nothing' is not a folder, the Hugging Face hub cannot be reached, and no copy is "
         "in the cache; give a folder with config.json and model.safetensors"
     )
     assert capfd.readouterr().err == ""
@@ -389,7 +389,7 @@ def test_a_hub_out_of_reach_is_one_line_without_delay(
 
 @pytest.mark.parametrize("source", ["nobody/nothing", "not valid/--"])
 @pytest.mark.parametrize("setting", ["HF_HUB_OFFLINE", "local_files_only"])
-def test_offline_mode_is_one_line_without_delay(
+def test_offline_mode_is_an_error_of_one_line_without_delay(
     source: str, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     download: dict[str, Any] = {"endpoint": "http://127.0.0.1:9", "cache_dir": tmp_path}
@@ -398,7 +398,7 @@ def test_offline_mode_is_one_line_without_delay(
     else:  # what the environment variable of this name sets
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     started = time.perf_counter()
-    with pytest.raises(CheckpointError, match=f"^'{source}' is no folder, (and )?the") as caught:
+    with pytest.raises(CheckpointError, match=f"^'{source}' is not a folder, (and )?the") as caught:
         load(source, **download)
     assert time.perf_counter() - started < 5
     assert "\n" not in str(caught.value)

@@ -214,7 +214,7 @@ def test_an_unknown_path_or_method_is_named(
     assert f"{method} {path}; /openapi.json lists all routes" in result[1]["error"]
 
 
-def test_before_it_is_started_it_is_live_and_not_ready(model: ImageModel) -> None:
+def test_before_startup_the_server_is_live_and_not_ready(model: ImageModel) -> None:
     app = make_app(model, ServeConfig(name="other"))
     for method in ("GET", "HEAD"):
         assert respond(app, method, "/v2/health/live")[0] == 200

@@ -40,6 +40,6 @@ def test_a_wide_address_does_not_allow_every_host() -> None:
         ({"drain_delay": -1}, "drain_delay"),
     ],
 )
-def test_an_impossible_setting_is_named(settings: dict[str, Any], name: str) -> None:
+def test_a_setting_out_of_range_is_named(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         ServeConfig(**settings)

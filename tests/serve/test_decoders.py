@@ -91,7 +91,7 @@ def test_a_request_that_is_cancelled_before_its_turn_is_not_decoded() -> None:
     run(scenario)
 
 
-def test_a_decoder_prepares_as_python_does() -> None:
+def test_a_decoder_preprocesses_as_predict_does() -> None:
     config = CNNConfig(image_size=(12, 20), in_channels=3, num_classes=2, class_names=("é", "b"))
 
     async def scenario(decoders: Decoders) -> None:

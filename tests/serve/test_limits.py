@@ -26,7 +26,7 @@ from .server import (
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:99", "[::1]:8000", "DIGITS.example:80"])
-def test_its_own_names_are_accepted(server: ServerThread, host: str) -> None:
+def test_the_servers_own_host_names_are_accepted(server: ServerThread, host: str) -> None:
     assert server.request("GET", "/v2/health/live", host=host).status == 200
 
 
@@ -44,7 +44,7 @@ def test_a_request_without_host_is_refused(server: ServerThread) -> None:
         assert status_of(connection) == 400
 
 
-def test_other_origins_get_no_permission(server: ServerThread) -> None:
+def test_cross_origin_requests_get_no_cors_headers(server: ServerThread) -> None:
     headers = {"origin": "http://evil.example", "access_control_request_method": "POST"}
     responses = [
         server.request("OPTIONS", "/v1/predict", None, **headers),

@@ -108,7 +108,7 @@ def test_log_lines_have_time_and_level(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_hundreds_of_requests_leave_nothing_behind(command: Command) -> None:
+def test_hundreds_of_requests_leak_nothing(command: Command) -> None:
     def memory() -> float:
         return command.metrics()["process_resident_memory_bytes"]
 

@@ -26,7 +26,7 @@ def in_model(head_dim: int, per_component: list[float]) -> Values:
     }
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY, min_seeds=5)
 
 

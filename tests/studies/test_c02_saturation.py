@@ -19,7 +19,7 @@ def random_scores(changes: dict[tuple[str, str], float]) -> Values:
     return {"head_dims": list(HEAD_DIMS), "keys": 16, "measured": measured}
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

@@ -16,7 +16,7 @@ def training(accuracy: float, *, lost: bool = False) -> Values:
     }
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

@@ -9,7 +9,7 @@ ERRORS = {"sum_error": 0.1, "outside": 0.0, "forbidden": 0.0, "not_numbers": 0.0
 MOVES = {"moved": 0.1, "moved_all": 0.6, "moved_none": 0.0}
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

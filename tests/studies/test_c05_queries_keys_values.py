@@ -14,7 +14,7 @@ EXACT = {
 IN_MODEL = {"weights_above": [0.1, 0.3], "rows_apart": [[0.1, 0.2], [0.4, 0.6], [0, 0.1]]}
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY, min_seeds=8)
 
 

@@ -27,7 +27,7 @@ def outcomes_of(changes: Changes, *, error: float = 1e-15, budget: Budget = "ful
     return [supported(x) for x in STUDY.evaluate(measured)]
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

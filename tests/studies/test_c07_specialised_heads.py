@@ -23,7 +23,7 @@ def heads(apart: float, num_roles: int, exchanged: float, fresh: float = 5.0) ->
     }
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

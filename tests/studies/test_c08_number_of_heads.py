@@ -5,7 +5,7 @@ from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import check_study, check_trials, comparisons_of, made_up, supported
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

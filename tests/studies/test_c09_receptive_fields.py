@@ -18,7 +18,7 @@ def values_of(trial: Trial, fields: Values) -> Values:
     return field | {"first_field": [[0.1] * 27 + [1.0]] * 28}
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

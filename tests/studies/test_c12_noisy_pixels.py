@@ -29,7 +29,7 @@ def values_of(
     }
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

@@ -6,7 +6,7 @@ from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import check_study, check_trials, comparisons_of, made_up, supported
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 
@@ -48,7 +48,7 @@ def test_both_set_ups_train_the_same_size_on_the_same_digits() -> None:
     assert right["nll"] != plain["nll"]
 
 
-def test_every_size_but_the_largest_sees_the_digits_as_often_as_the_tiny_one() -> None:
+def test_all_sizes_but_the_largest_train_for_as_many_epochs_as_the_tiny_one() -> None:
     epochs = {x.settings["size"]: x.settings["epochs"] for x in STUDY.trials("full", range(3))}
 
     assert epochs == {"3 k": 5, "10 k": 5, "30 k": 5, "100 k": 5, "1 M": 1}

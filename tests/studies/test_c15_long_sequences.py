@@ -29,7 +29,7 @@ def values_of(trial: Trial, powers: dict[str, tuple[float, float, float]]) -> Va
     }
 
 
-def test_trials_are_whole_and_run_alone() -> None:
+def test_trials_are_complete_and_run_alone() -> None:
     check_trials(STUDY)
     assert STUDY.exclusive
 

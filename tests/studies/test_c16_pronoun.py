@@ -46,7 +46,7 @@ def values_of(**changes: float) -> Values:
     }
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

@@ -25,7 +25,7 @@ def values(
     }
 
 
-def test_trials_are_whole() -> None:
+def test_trials_are_complete() -> None:
     check_trials(STUDY)
 
 

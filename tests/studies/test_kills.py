@@ -71,7 +71,7 @@ def undisturbed(toys: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_killed_driver_leaves_no_process_and_goes_on(undisturbed: dict[str, bytes]) -> None:
+def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str, bytes]) -> None:
     generator = random.Random(5)
     for stop in (3, 9, 16):
         driver = start("r")
@@ -111,7 +111,7 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_in_one_line_how_to_go_on(undisturbed: dict[str, bytes]) -> None:
+def test_ctrl_c_prints_one_line_with_the_command_to_resume(undisturbed: dict[str, bytes]) -> None:
     driver = start("r", seconds=1.0)  # far from its end when it is stopped
     until(lambda: count("r") >= 1)
     workers = children(driver.pid)

@@ -44,7 +44,7 @@ def test_ray_measures_the_same_bytes_as_processes_here() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_an_unreachable_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     with socket.socket() as unused:  # bound, and not listening
         unused.bind(("127.0.0.1", 0))

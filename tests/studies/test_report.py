@@ -175,7 +175,7 @@ def test_published_trials_that_a_study_no_longer_has_are_reported(
 
 
 @pytest.mark.slow
-def test_the_published_text_is_what_the_code_makes_of_the_published_trials() -> None:
+def test_the_published_report_is_generated_from_the_published_trials() -> None:
     """If not: clearhead study report --results docs/results/trials.json.gz --markdown …"""
     docs = Path(__file__).parents[2] / "docs"
     report = report_studies(read_published(docs / "results" / "trials.json.gz"))
@@ -185,7 +185,7 @@ def test_the_published_text_is_what_the_code_makes_of_the_published_trials() -> 
 @pytest.mark.parametrize(
     ("name", "content"), [("x.json", b"{"), ("x.json", b"[]"), ("x.json", b"{}"), ("x.gz", b"{}")]
 )
-def test_a_file_that_is_no_report_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_not_a_report_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorruptDataError, match=f"{name} is not the JSON of a report"):
         read_published(tmp_path / name)

@@ -48,7 +48,7 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_what_is_recorded_is_not_measured_again() -> None:
+def test_recorded_trials_are_not_measured_again() -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")
     whole = records(Path("r"))
     gone = sorted(Path("r/toy").glob("with*.json"))[:3]
@@ -63,7 +63,7 @@ def test_what_is_recorded_is_not_measured_again() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toys")
-def test_a_null_study_comes_out_as_no_difference() -> None:
+def test_a_null_study_gives_no_difference() -> None:
     judged = judge(run_studies(["toy:STUDY", "null:STUDY"], workers=1, out="r"))
     verdicts = {one.result.study.name: one.verdict for one in judged}
     assert verdicts["null"] is not None
@@ -103,7 +103,7 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("toys")
-def test_failures_name_study_trial_and_error_and_the_others_go_on(
+def test_failures_name_study_trial_and_error_and_other_trials_continue(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     results = run_studies(["faulty:STUDY", "toy:STUDY"], workers=2, out="r")
@@ -127,7 +127,7 @@ def test_failures_name_study_trial_and_error_and_the_others_go_on(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toys")
-def test_what_measures_time_runs_alone_after_all_others() -> None:
+def test_trials_that_measure_time_run_alone_after_all_others() -> None:
     run_studies(["alone:STUDY", "toy:STUDY"], workers=2, out="r")
     lines = begun()
     first = lines.index("alone begins")
@@ -178,7 +178,7 @@ def test_restart_measures_everything_again() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_two_runs_at_one_folder_do_not_meet() -> None:
+def test_a_folder_is_locked_against_a_second_run() -> None:
     from filelock import FileLock
 
     Path("r").mkdir()
@@ -187,7 +187,7 @@ def test_two_runs_at_one_folder_do_not_meet() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_settings_that_cannot_work_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         run_studies(["toy:STUDY"], workers=0)
     with pytest.raises(ConfigError, match="first_seed must be at least 0"):
@@ -202,7 +202,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toys")
-def test_the_order_of_trials_does_not_show_in_their_values() -> None:
+def test_values_do_not_depend_on_the_order_of_trials() -> None:
     """A study that draws from hidden random state: with two workers, and some trials by one."""
     drawn = "random.random() + float(numpy.random.random()) + float(torch.rand(()))"
     source = Path("toy.py").read_text().replace("generator.gauss(level, 0.5)", drawn)

@@ -200,7 +200,7 @@ def test_nan_is_undecided() -> None:
     assert (result.outcome, result.seen, result.estimate) == ("undecided", "unclear", None)
 
 
-def test_a_verdict_is_json() -> None:
+def test_a_verdict_converts_to_json_types() -> None:
     check = CheckData(name="", unit="", values=(0.0, math.nan))
     verdict = verdict_of(YES, OPEN, comparison(1.0, n=1), check)
     again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))

@@ -86,12 +86,12 @@ def test_one_process_gets_its_own_values_back() -> None:
 
 
 @pytest.mark.parametrize("device", ["toaster", "mps", "meta", "xla", "cuda:one", ""])
-def test_a_device_that_cannot_train_is_one_line(device: str) -> None:
+def test_an_unusable_device_is_an_error_of_one_line(device: str) -> None:
     with pytest.raises(ConfigError, match=f'^device must be "auto", .*, got {device!r}$'):
         choose_device(device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
-def test_a_missing_gpu_is_one_line() -> None:
+def test_a_missing_gpu_is_an_error_of_one_line() -> None:
     with pytest.raises(ConfigError, match="torch sees no GPU; use the device cpu"):
         choose_device("cuda:1")

@@ -111,7 +111,7 @@ def test_images_of_another_size_are_an_error() -> None:
         fit(small_config(), wrong)
 
 
-def test_fewer_images_than_a_batch_make_one_step_an_epoch() -> None:
+def test_fewer_images_than_a_batch_give_one_step_per_epoch() -> None:
     assert fit(small_config(3, augment=AugmentConfig()), small_dataset(7)).total_steps == 3
 
 

@@ -144,7 +144,7 @@ def test_after_a_damaged_checkpoint_is_removed_the_one_before_it_is_used(tmp_pat
     assert digest_of(tmp_path) == expected
 
 
-def test_the_seed_determines_the_result_and_torchs_generator_is_left_alone(
+def test_the_seed_determines_the_result_and_torchs_generator_is_unchanged(
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(11)

@@ -72,7 +72,7 @@ def test_classes_and_pixel_statistics_are_those_of_the_training_images(tmp_path:
     assert fitted(MODEL, black).std == (1e-4,)
 
 
-def test_of_images_without_a_test_part_a_fifth_is_held_out(tmp_path: Path) -> None:
+def test_a_fifth_is_held_out_of_images_without_a_test_split(tmp_path: Path) -> None:
     trained = ch.train(small_config(1), data=small_dataset(100), out=tmp_path, device="cpu")
     assert trained.evaluation is not None
     assert trained.evaluation.total == 20
@@ -155,7 +155,7 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
         (TextTrainConfig(), {"root": Path("x")}, "leave out data and root"),
     ],
 )
-def test_a_start_that_cannot_work_is_one_line_and_writes_nothing(
+def test_an_invalid_start_is_an_error_of_one_line_and_writes_nothing(
     recipe: str, settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
@@ -164,7 +164,7 @@ def test_a_start_that_cannot_work_is_one_line_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_signal_handlers_are_left_alone(tmp_path: Path) -> None:
+def test_signal_handlers_are_unchanged(tmp_path: Path) -> None:
     def handlers() -> list[object]:
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -183,7 +183,7 @@ def state_at(step: int) -> TrainingState[ch.VisionTransformer]:
     return TrainingState(ch.VisionTransformer(MODEL), None, [], total_steps=35, step=step)
 
 
-def test_an_epoch_is_one_line_on_stderr_and_one_in_the_log(
+def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Run(tmp_path) as run:
@@ -215,7 +215,7 @@ def test_log_lines_of_steps_that_are_repeated_are_dropped(tmp_path: Path) -> Non
     assert log.read_text() == '{"step": 7}\n{"step": 14}\n'
 
 
-def test_processes_after_the_first_print_and_write_nothing(
+def test_only_rank_0_prints_and_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")

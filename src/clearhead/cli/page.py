@@ -27,7 +27,7 @@ def page(
 
     content = build(model).encode()
     if str(out) == "-":
-        sys.stdout.buffer.write(content)  # UTF-8, whatever the terminal's encoding is
+        sys.stdout.buffer.write(content)  # UTF-8, independent of the terminal's encoding
         return
     write_atomic(out, content)
     print_line(f"wrote {out} ({len(content) / 1e6:.2f} MB); open it in a browser")

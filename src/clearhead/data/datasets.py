@@ -68,7 +68,7 @@ def _folder(source: str | Path) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise DataError(
-            f"there is no data set {str(source)!r}, and no folder of that name; known are "
+            f"there is no data set {str(source)!r}, and no folder of that name; expected one of "
             f"{', '.join(DATASETS)}, or name a folder that holds a folder of images for each class"
             f"{did_you_mean(str(source), DATASETS)}"
         )

@@ -61,7 +61,7 @@ def explain(
     """Explain a prediction: the attention weights behind it, verified, and what it depends on.
 
     The model runs once under `capture`, and every recorded weight is compared with what the model
-    computed. For a picture, three measures then say how much each patch matters.
+    computed. For a picture, three measures of how much each patch matters follow.
 
     Args:
         model: a name or folder as `open_classifier` takes it, an `ImageClassifier`, a `TextModel`,
@@ -119,7 +119,7 @@ def write_report(
         raise ConfigError(f"a report is an HTML file such as report.html, got {page.name!r}")
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
-        raise ConfigError(f"unknown formats {unknown}; known are {', '.join(FORMATS)}")
+        raise ConfigError(f"unknown formats {unknown}; expected {', '.join(FORMATS)}")
     wanted = [name for name in FORMATS if name in formats and name != "html"]
     paths = {page: "html"} | {page.with_suffix(f".{name}"): name for name in wanted}
     write_all_atomic({path: encode(explanation, name) for path, name in paths.items()})
@@ -158,6 +158,6 @@ def _classifier(
         return classifier_of(model, type(model).__name__)
     raise InputError(
         "model is a name, a folder, an ImageClassifier, a TextModel or one of Clearhead's models, "
-        f"got {type(model).__name__}; for another one say how pictures are preprocessed: "
+        f"got {type(model).__name__}; for another one, describe the preprocessing: "
         "ImageClassifier(name=..., model=..., class_names=..., preprocess=...)"
     )

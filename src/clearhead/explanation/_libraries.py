@@ -25,7 +25,7 @@ from clearhead.explanation.classifiers import (
 )
 from clearhead.models.pretrained import (
     SOURCE_FORMATS,
-    hub_answers,
+    hub_is_reachable,
     is_path,
     library_of,
     missing_folder,
@@ -258,7 +258,7 @@ def _tokenizer(transformers: Any, name: str, files: dict[str, bool], *, is_local
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **files)
     except Exception as error:  # which kind depends on the model
-        if not is_local:  # the hub may be out of reach
+        if not is_local:  # the hub may be unreachable
             raise
         raise CheckpointError(f"{missing} ({first_line(error)})") from error
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
@@ -279,7 +279,7 @@ def _no_progress_bars(transformers: Any) -> Iterator[None]:
 
 
 def import_library(name: str, source: str) -> ModuleType:
-    """Import timm or transformers; the `ConfigError` says what to install where that fails."""
+    """Import timm or transformers; the `ConfigError` names what to install where that fails."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -299,10 +299,10 @@ def import_library(name: str, source: str) -> ModuleType:
 def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterator[bool]:
     """Turn any failure to load a model into one `CheckpointError`.
 
-    Yields whether files may be fetched: not for a local model, nor where the hub is out of reach,
+    Yields whether files may be fetched: not for a local model, nor if the hub cannot be reached,
     so that its cache is used alone.
     """
-    reachable = not is_local and hub_answers()
+    reachable = not is_local and hub_is_reachable()
     with quiet_libraries():
         try:
             yield reachable
@@ -313,7 +313,7 @@ def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterato
                 raise CheckpointError(
                     f"{source} cannot be loaded ({first_line(error)}); give {alternative}"
                 ) from error
-            reason = "they are not there" if reachable else "the Hugging Face hub is out of reach"
+            reason = "they are not there" if reachable else "the Hugging Face hub cannot be reached"
             raise CheckpointError(
                 f"the weights of {source} could not be fetched: {reason}, and no copy is in the "
                 f"cache; fetch them once where there is a network, or give {alternative}"

@@ -58,7 +58,7 @@ class ImageClassifier:
     warnings: tuple[str, ...] = ()
 
     def grid(self, model_input: ImageInput) -> Grid | None:
-        """The grid of patches for pictures of this size; None where the model does not say."""
+        """The grid of patches for pictures of this size; None if undeclared by the model."""
         height, width = model_input.inputs.shape[-2:]
         try:
             return grid_of(self.model, (int(height), int(width)))

@@ -1,6 +1,6 @@
 """Three measures of what a prediction depends on; they differ, and none of them is ground truth.
 
-- rollout: where information can have come from, through all layers, whatever the class
+- rollout: where information can have come from, through all layers, independent of the class
 - relevance: attention weighted by its gradient, for the predicted class
 - masking: how far the predicted class's probability falls when no token may attend to a patch
 """
@@ -75,11 +75,11 @@ def why_no_rollout(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
     """Why attention cannot be followed from layer to layer; empty if it can."""
     if any(shape.windows > 1 for shape in shapes):
         return (
-            "this model attends inside windows, and nothing says where they lie, so attention "
+            "this model attends inside windows whose positions are unknown, so attention "
             "cannot be followed through the layers"
         )
     if grid is None:
-        return "the model does not say where its patches lie"
+        return "the model does not declare the grid of its patches"
     tokens = grid.num_tokens
     others = sum((shape.queries, shape.keys) != (tokens, tokens) for shape in shapes)
     if not others:
@@ -117,7 +117,7 @@ def measure_flow(
 ) -> tuple[Influence, Influence]:
     """Rollout, and the relevance for a score that was computed inside the capture.
 
-    Rollout starts from the tokens that the classifier reads out: as the gradient says, else the
+    Rollout starts from the tokens that the classifier pools: according to the gradient, else the
     class token, else all.
     """
     reason = why_no_rollout(shapes, grid)

@@ -23,7 +23,7 @@ from clearhead.explanation.texts import TextExplanation
 from clearhead.insight import Foreground
 from clearhead.insight.plots import WEIGHT_COLOURS, figure_bytes
 
-# In this order they make one script; each file says what it is for.
+# In this order they make one script; each file begins with its purpose.
 SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
 ONE = 65535  # stands for a weight of 1, so that rounding moves a weight by at most 0.0008 %
 NO_PREDICTION = "no prediction"

@@ -71,7 +71,7 @@ class Explanation:
         pixels: the picture after preprocessing.
         is_ink: whether pixels are light ink on a dark background, as in MNIST.
         prediction: the predicted class, with the probabilities of all classes and warnings.
-        grid: how the patches lie; None where the model does not say.
+        grid: The grid of patches; None where the model does not declare it.
         layer_names: all attention layers that ran and were verified.
         layers: the weights that are kept.
         proofs: the errors of each layer's weights, within what rounding explains.

@@ -190,7 +190,7 @@ def even_share(explanation: TextExplanation) -> str:
 
 
 def number(share: float) -> str:
-    """A share in whole per cent, without the sign."""
+    """A share in per cent, rounded to a whole number, without the sign."""
     return whole_percent(share).removesuffix(" %")
 
 

@@ -1,6 +1,6 @@
 """Measures of a classifier: functions of labels and predicted probabilities.
 
-Sums are in float64, whatever the input type. An undefined measure, such as the recall of a class
+Sums are in float64 for any input type. An undefined measure, such as the recall of a class
 without images, is None, never NaN.
 """
 

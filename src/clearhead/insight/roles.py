@@ -109,8 +109,8 @@ def head_roles(
 
     The baselines are untrained models of the same configuration, once as they are and once with
     matched entropy. Images are shifted at random first, always in the same way: in MNIST every
-    centre of mass lies in one patch, so that a head which follows it could not be told from a head
-    with a fixed patch.
+    centre of mass lies in one patch, so that a head which follows it could not be distinguished
+    from a head with a fixed patch.
 
     Args:
         model: A Vision Transformer of clearhead.

@@ -13,7 +13,7 @@ from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, Words, check_tokens
 from clearhead.insight.weights import Weights, image_weights, name_of
 
-NOT_VISIBLE = "–"  # a 0 would claim that the key had been weighed
+NOT_VISIBLE = "–"  # a 0 would suggest that the key had taken part in the softmax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def attention_table(
 
 
 def percent(weight: float) -> str:
-    """A weight from 0 to 1 in whole per cent; "<1 %" rather than 0 for a small one."""
+    """A weight from 0 to 1 in per cent, rounded; "<1 %" rather than 0 for a small one."""
     return "<1 %" if 0 < weight < 0.01 else f"{100 * weight:.0f} %"
 
 

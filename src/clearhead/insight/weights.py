@@ -1,7 +1,7 @@
 """The attention weights of one layer: of one query token, as a whole matrix, stage by stage.
 
-Heads stay apart unless their mean is asked for: a mean over heads that do different things shows
-what none of them does.
+Heads are kept separate unless their mean is requested: a mean over heads that do different things
+shows what none of them does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -201,7 +201,7 @@ def image_weights(
     """The weights of one image, and which keys each query may attend to.
 
     Libraries mask with -inf, with the smallest number of the type or with -10,000; after the
-    softmax all give 0, as a very small weight may. So the scores tell which keys are masked; of
+    softmax all give 0, as a very small weight may. So masked keys are found from the scores; of
     weights given as a tensor every key counts as visible.
     """
     _checked(attention, images=image, heads=head, queries=query)

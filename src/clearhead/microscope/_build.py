@@ -1,4 +1,4 @@
-"""Builds the page: one HTML file with style, script, settings and weights that requests nothing.
+"""Builds the page: one HTML file with style, script, settings and weights that makes no requests.
 
 A page opened from disk cannot import modules, so the modules in `script/` are joined to one script.
 Each becomes a function that returns its exports, called in an order in which nothing is used before

@@ -70,7 +70,7 @@ def rounded(tensors: Mapping[str, ndarray]) -> dict[str, ndarray]:
     count = sum(tensor.size for tensor in tensors.values())
     if count > MAX_WEIGHTS:
         raise ConfigError(
-            f"the microscope carries at most {MAX_WEIGHTS:,} weights, this model has {count:,}; "
+            f"the microscope supports at most {MAX_WEIGHTS:,} weights, this model has {count:,}; "
             "choose a smaller model"
         )
     with np.errstate(over="ignore"):

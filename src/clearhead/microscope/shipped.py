@@ -1,4 +1,4 @@
-"""The shipped models as the page carries them, read without torch, with PyTorch's results for them.
+"""The shipped models as the page contains them, read without torch, with PyTorch's results.
 
 `shipped/digits.json` and `shipped/sentences.json` hold PyTorch's results with the rounded weights.
 Write them again after a change of weights or examples: `python -m clearhead.microscope.shipped`.

@@ -70,7 +70,7 @@ def load(
     classes = {model.__name__: model for model in MODELS}
     if architecture not in classes:
         raise CheckpointError(
-            f"{source}: unknown architecture {architecture!r}; known are {sorted(classes)}"
+            f"{source}: unknown architecture {architecture!r}; expected one of {sorted(classes)}"
         )
     if not issubclass(classes[architecture], expected):
         use = (

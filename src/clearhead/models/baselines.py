@@ -28,7 +28,7 @@ class MLPBlock(nn.Module):
 class PatchMLP(ImageModel):
     """Patches → tokens + positions → blocks of MLPs → norm → mean → linear head.
 
-    The Vision Transformer without attention: tokens exchange nothing before the mean.
+    The Vision Transformer without attention: tokens exchange no information before the mean.
 
     Args:
         config: The configuration.

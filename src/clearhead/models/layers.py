@@ -61,7 +61,8 @@ def sincos_grid(embed_dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 token
     (Vaswani et al. 2017, section 3.5, extended to two axes as in MoCo v3, arXiv 2104.02057.)
 
     Args:
-        embed_dim: Size of an embedding, divisible by 4: a quarter for each wave of each axis.
+        embed_dim: Size of an embedding, divisible by 4: a quarter each for the sines and cosines of
+        each axis.
         grid: Rows and columns.
 
     """
@@ -119,7 +120,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)).
 
-    Pre-norm: the residual path stays untouched, which trains without tricks at any depth
+    Pre-norm: the residual path stays an identity, which makes training stable at any depth
     (Xiong et al. 2020, arXiv 2002.04745).
 
     Args:

@@ -199,7 +199,7 @@ def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source
     known = {field.name for field in fields(config_class)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise CheckpointError(f"{source}: unknown settings {unknown}; known are {sorted(known)}")
+        raise CheckpointError(f"{source}: unknown settings {unknown}; expected {sorted(known)}")
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
@@ -233,29 +233,31 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
         path = Path(source) / name
         if not path.is_file() and (Path(source) / RUN).is_file():
             raise CheckpointError(
-                f"the training in {source} is not finished; give the same train command again to "
-                "go on"
+                f"the training in {source} is not finished; run the same train command again to "
+                "continue"
             )
         if not path.is_file():
             raise CheckpointError(f"{source} holds no {name}; is it a saved model?")
         return path
     _check_hub_name(source)
-    offline = download.pop("local_files_only", False) or not hub_answers(download.get("endpoint"))
+    offline = download.pop("local_files_only", False) or not hub_is_reachable(
+        download.get("endpoint")
+    )
     try:
         with quiet_libraries():
             return Path(hf_hub_download(source, name, local_files_only=offline, **download))
     except (HfHubHTTPError, OSError, ValueError) as error:
         missing = isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
         reason = (
-            "the Hugging Face hub is out of reach, and no copy is in the cache"
+            "the Hugging Face hub cannot be reached, and no copy is in the cache"
             if missing and offline
-            else f"and the Hugging Face hub did not give it ({_first_line(error)})"
+            else f"and the Hugging Face hub does not provide it ({_first_line(error)})"
         )
-        raise CheckpointError(f"{source!r} is no folder, {reason}; {WANTED}") from error
+        raise CheckpointError(f"{source!r} is not a folder, {reason}; {WANTED}") from error
 
 
-def hub_answers(endpoint: str | None = None) -> bool:
-    """Whether the Hugging Face hub is in reach: one request, with a time-out of 5 s.
+def hub_is_reachable(endpoint: str | None = None) -> bool:
+    """Whether the Hugging Face hub can be reached: one request, with a time-out of 5 s.
 
     The hub's own library retries for half a minute before it falls back on its cache.
     """
@@ -272,7 +274,7 @@ def hub_answers(endpoint: str | None = None) -> bool:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Turn off the log lines of huggingface_hub, transformers and timm: our errors say it all."""
+    """Mute the logs of huggingface_hub, transformers and timm; our errors include the reason."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers", "timm")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -306,7 +308,7 @@ def is_path(source: str) -> bool:
 
 
 def missing_folder(source: str) -> str:
-    """The message for a path that is no folder, in one line whatever characters it holds."""
+    """The message for a path that is not a folder, on one line, with special characters escaped."""
     text = source if source.isprintable() else repr(source)
     if Path(source).exists():
         return f"{text} is a file; a model is a folder"
@@ -328,7 +330,7 @@ def _check_hub_name(source: str) -> None:
 
 
 def _digest(saved: dict[str, Any]) -> str:
-    """SHA-256 of the settings, whatever the file's layout: a formatter may touch it."""
+    """SHA-256 of the settings; it does not depend on how the file is formatted."""
     settings = {name: saved[name] for name in SAVED_KEYS}
     return sha256(json.dumps(settings, sort_keys=True).encode())
 

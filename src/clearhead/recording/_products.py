@@ -1,4 +1,4 @@
-"""Matrix products and constant factors, in every spelling."""
+"""Matrix products and constant factors, however a model calls them."""
 
 import math
 from collections.abc import Sequence

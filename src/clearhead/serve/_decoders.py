@@ -1,7 +1,7 @@
 """Processes that decode request bodies into model inputs.
 
-Decoding takes longer than a forward pass and holds Python's global lock: threads would not run in
-parallel. And a picture that crashes or blocks its decoder ends a process, not the server.
+Decoding takes longer than a forward pass and holds the GIL: threads would not run in parallel. And
+a picture that crashes or blocks its decoder ends a process, not the server.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class Decoders:
 
 
 class _Worker:
-    """An executor of one process, so that its end concerns one request alone."""
+    """An executor of one process, so that a crash affects one request only."""
 
     def __init__(self) -> None:
         methods = multiprocessing.get_all_start_methods()

@@ -25,11 +25,17 @@ from clearhead.serve._service import Service
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.metrics import CONTENT_TYPE
 from clearhead.serve.protocol import protocol_routes
-from clearhead.serve.schemas import PICTURE_BODY, Answer, Explanation, HeadWeights, error_responses
+from clearhead.serve.schemas import (
+    PICTURE_BODY,
+    ExplanationResponse,
+    HeadWeights,
+    PredictionResponse,
+    error_responses,
+)
 
 PageOf = Callable[[ImageModel], str]
 
-CLIENT_DISCONNECTED = 499  # as in nginx's log; nobody receives it
+CLIENT_DISCONNECTED = 499  # nginx's code for a client that has disconnected; it is not sent
 OTHER = "other"
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 CLOSE = (b"connection", b"close")
@@ -126,12 +132,12 @@ def _picture_routes(service: Service) -> APIRouter:
     @router.post(
         "/v1/predict", openapi_extra=PICTURE_BODY, responses=error_responses(*PICTURE_ERRORS)
     )
-    async def predict(request: Request) -> Answer:
+    async def predict(request: Request) -> PredictionResponse:
         """Classify a picture: the body itself, or a form with one file."""
         if request.url.query:
             raise HTTPException(422, "/v1/predict has no query parameters; leave them out")
         _, result = await service.process(request, "picture")
-        return Answer(**result.predictions[0].to_dict())
+        return PredictionResponse(**result.predictions[0].to_dict())
 
     if isinstance(service.model, VisionTransformer):
         _add_explain_route(router, service, service.model)
@@ -157,16 +163,18 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
     @router.post(
         "/v1/explain", openapi_extra=PICTURE_BODY, responses=error_responses(*PICTURE_ERRORS)
     )
-    async def explain(request: Request, selection: Annotated[Selection, Query()]) -> Explanation:
+    async def explain(
+        request: Request, selection: Annotated[Selection, Query()]
+    ) -> ExplanationResponse:
         """Classify a picture, and return the attention weights of selected layers and heads.
 
         `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
         """
         decoded, result = await service.process(request, "picture", explain=True)
-        if result.attention is None:  # never: `explain` requests it
+        if result.attention is None:  # cannot happen: `explain=True` requests it
             raise HTTPException(500, "the attention is missing")
         weights = result.attention[0]
-        return Explanation(
+        return ExplanationResponse(
             **result.predictions[0].to_dict(),
             grid=model.grid,
             num_prefix_tokens=model.num_prefix_tokens,

@@ -21,7 +21,7 @@ class ServeConfig:
     """Address and limits of the server; times in seconds.
 
     Raises:
-        ConfigError: A value is impossible.
+        ConfigError: A value is out of range.
     """
 
     host: str = "127.0.0.1"
@@ -51,7 +51,7 @@ class ServeConfig:
     decoders: int = default_decoders()
     """Processes that decode pictures."""
     log_level: LogLevel = "warning"
-    """Least severity of messages in the log."""
+    """Minimum severity of messages in the log."""
     access_log: bool = False
     """Log every request."""
 

@@ -10,7 +10,7 @@ INPUT_NAME, INPUT_TYPE = "images", "UINT8"
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Answer(BaseModel):
+class PredictionResponse(BaseModel):
     """A prediction; `label` is null if the picture shows nothing, and `warnings` has the reason."""
 
     label: str | None
@@ -30,7 +30,7 @@ class HeadWeights(BaseModel):
     weights: list[list[Number]]
 
 
-class Explanation(Answer):
+class ExplanationResponse(PredictionResponse):
     """A prediction with its attention weights.
 
     Tokens are `num_prefix_tokens` (the class token, if any), then the patches of `grid` (rows,
@@ -100,7 +100,7 @@ ERRORS = {
     408: "The body was incomplete after the client time-out.",
     413: "The body is too large.",
     422: "The picture, or a parameter, cannot be read.",
-    429: "The server is busy; Retry-After says when to try again.",
+    429: "The server is busy; try again after the seconds in Retry-After.",
     500: "A defect of the server or of its model.",
     503: "The server is not ready, or drains.",
     504: "The deadline has passed.",

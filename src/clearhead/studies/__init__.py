@@ -1,7 +1,7 @@
 """Claims about attention, each tested by experiments.
 
 - `study`: what a study is and how to write one; `table`: trials and measured values, paired by seed
-- `_panels`: stock figures
+- `_panels`: standard figures
 - `stats`, `verdict`: intervals and tests; the rules from evidence to a verdict
 - `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
 - `registry`: names of the studies; `runner`: every trial measured once, here or on Ray; `store`:

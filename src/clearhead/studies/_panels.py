@@ -1,4 +1,4 @@
-"""Stock figures of studies: points, curves, images and the differences that decide."""
+"""Standard figures of studies: points, curves, images and the differences that decide."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = "o^sv*xD"
-MAX_SLANTED = 8  # words on an x-axis; more are upright
+MAX_SLANTED = 8  # longer labels of the x-axis are rotated
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 5.0, 4.2, 3
 
 
@@ -44,9 +44,9 @@ class _Plot:
         ylabel: label of the y-axis, with the unit
         title: above the panel
         group: "condition", or the setting that gives colours and the legend
-        conditions: whose trials; all that have the measure by default
+        conditions: which trials; all that have the measure by default
         settings: settings that the trials must have
-        keep: which trials, if conditions and settings do not say
+        keep: a further condition on trials, beyond `conditions` and `settings`
         scale: factor of the measure: 100 for per cent
         xscale: of matplotlib: "linear", "log", or "log2"
         yscale: the same

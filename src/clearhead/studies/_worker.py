@@ -73,7 +73,7 @@ def _seed_everything(seed: int) -> None:
     if "numpy" in sys.modules:
         import numpy as np
 
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is meant
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state, on purpose
     if "torch" in sys.modules:
         import torch
 

@@ -80,7 +80,7 @@ class Section:
         return text.evidence_table(verdict.findings) if verdict and verdict.findings else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The study, its verdict, the evidence and every trial, as JSON has them."""
+        """The study, its verdict, the evidence and every trial, as JSON types."""
         study, judged = self.study, self.judged
         return {
             "name": study.name,
@@ -159,7 +159,7 @@ class StudyReport:
         return text.run_lines(self.results.log)
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings, verdicts, evidence, every trial and the log, as JSON has them."""
+        """Settings, verdicts, evidence, every trial and the log, as JSON types."""
         results = self.results
         return {
             "budget": results.budget,

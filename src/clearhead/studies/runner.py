@@ -43,7 +43,7 @@ from clearhead.studies.table import Budget
 
 EngineName = Literal["local", "ray"]
 MAX_ATTEMPTS = 3
-"""How often a trial is started whose process dies; an error of its own code is not retried."""
+"""Maximum number of attempts if a trial's process dies; errors of its own code are not retried."""
 
 RAY_BATCH = 4
 """Trials per worker that are given to Ray at a time."""

@@ -1,7 +1,7 @@
 """Statistics of paired differences: intervals, permutation tests, effect sizes, Holm adjustment.
 
-All functions take numbers along the last axis and work on any batch of such rows at once. What is
-drawn at random is drawn with a fixed seed: the same numbers give the same result everywhere.
+All functions take numbers along the last axis and work on any batch of such rows at once. Random
+draws have a fixed seed: the same numbers give the same result everywhere.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def paired_interval(
     interval m − se · t*(1−α/2) … m − se · t*(α/2). It follows skewed differences, where Student's
     is too short on one side; with few pairs or tied ones it can be too short itself, therefore
     never shorter than Student's. Below five pairs it is Student's alone. Pairs that all differ by
-    the same give an interval of no width; fewer than two pairs say nothing: −∞ … ∞.
+    the same give an interval of no width; fewer than two pairs give −∞ … ∞.
     """
     differences = np.asarray(differences, dtype=np.float64)
     pairs = differences.shape[-1]
@@ -91,7 +91,7 @@ def equivalence_p(
 
 
 def holm(p_values: ArrayLike) -> Float[Array, "*batch tests"]:
-    """The p values adjusted for their number, so that one false alarm in all stays below α.
+    """The p values adjusted for their number, which controls the family-wise error rate.
 
     Holm 1979: sorted upwards, the k-th of m (from 0) times m − k, never below the one before.
     """
@@ -120,9 +120,9 @@ def hedges_g(differences: ArrayLike) -> float | None:
 
 
 def share_interval(count: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval (Clopper & Pearson 1934) for a share of which `count` of `total` is seen.
+    """The exact interval (Clopper & Pearson 1934) for a proportion, from `count` of `total`.
 
-    For 0 of 12 it reaches to 0.26: an event unseen in few trials need not be rare.
+    For 0 of 12 it reaches to 0.26: an event that did not occur in few trials need not be rare.
     """
     interval = binomtest(count, total).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
@@ -133,7 +133,7 @@ def _studentised(
 ) -> Float[Array, "*batch resamples"]:
     """(m* − m) / se* of every resample, ascending; at the end NaN for those that do not vary.
 
-    Every row meets the same resamples, as counts of how often each pair was drawn: two products of
+    Every row uses the same resamples, as counts of how often each pair was drawn: two products of
     matrices give all means and variances.
     """
     pairs = differences.shape[-1]

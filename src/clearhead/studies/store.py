@@ -325,7 +325,9 @@ def read_record(folder: Path, trial: Trial) -> Values | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
-        raise CorruptDataError(f"{path} is damaged, or of another trial; its checksum is not right")
+        raise CorruptDataError(
+            f"{path} is damaged, or of another trial; its checksum does not match"
+        )
     return dict(values)
 
 

@@ -19,12 +19,12 @@ its own measures) has, in this order:
      `Cell("vit", "accuracy", {"digits": 1_000})`. A measure is a key of the values, a path into
      them, or a function of them. A side of a comparison may also be a number, or a function of
      the `Table` that returns a `Series`.
-   - `panels`: stock figures: `Points`, `Curves`, `Image`, `Differences`
-   - `summaries`: numbers that are described and decide nothing
-   - `remarks`: at most two short sentences on how to read the result. They hold no numbers
-     measured; those stand in the tables.
+   - `panels`: standard figures: `Points`, `Curves`, `Image`, `Differences`
+   - `summaries`: numbers that are described but do not affect the verdict
+   - `remarks`: at most two short sentences on how to read the result. They contain no measured
+     numbers; those are in the tables.
 
-The order of trials has no meaning. Both sides of a comparison must have the same seeds, or
+The order of trials does not matter. Both sides of a comparison must have the same seeds, or
 `evaluate` raises. A study of your own is such a file anywhere on Python's path, and runs as
 `clearhead study run MODULE:STUDY`.
 """

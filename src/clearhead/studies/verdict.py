@@ -10,9 +10,9 @@ for all comparisons that are judged together. It is
 - undecided otherwise, and always with fewer than three pairs
 
 A check is supported if every value lies in its range, undecided with fewer than two values.
-Beside it stands what was seen, whatever was expected: "more" or "less", if the interval lies on one
-side of 0; with "by less than the margin", if it also lies within ± margin; "no difference", if it
-lies within ± margin and has 0 in it; else "unclear".
+The observed difference is described as well, independently of the prediction: "more" or "less", if
+the interval lies on one side of 0; with "by less than the margin", if it also lies within ± margin;
+"no difference", if it lies within ± margin and has 0 in it; else "unclear".
 
 A study with all evidence supported is "supported"; with all contradicted, "contradicted"; with
 both, "mixed"; else "undecided".
@@ -38,7 +38,7 @@ VerdictOutcome = Literal["supported", "contradicted", "mixed", "undecided"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One piece of evidence, judged. Numbers that cannot be had are None."""
+    """One piece of evidence, judged. Numbers that cannot be computed are None."""
 
     kind: Literal["comparison", "check"]
     name: str
@@ -56,16 +56,16 @@ class Finding:
     effect_size: float | None
     """Mean difference in standard deviations of the differences"""
     low: float | None
-    """What was claimed lies from here; None: no bound"""
+    """Lower bound of the predicted range; None: no bound"""
     high: float | None
     outcome: FindingOutcome
     seen: str
-    """The difference that was seen, in a few words; of a check "within" or how many are outside"""
+    """The observed difference, in a few words; of a check "within" or how many are outside"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the findings of one study say together."""
+    """The verdict of one study from all its findings."""
 
     outcome: VerdictOutcome
     findings: tuple[Finding, ...]
@@ -73,7 +73,7 @@ class Verdict:
     """How many comparisons the p values were adjusted for"""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
+        """The fields as JSON types."""
         return asdict(self)
 
 

@@ -66,7 +66,7 @@ class Run(Callback):
         self._batch_size, self._first_step, self._started = 1, 0, time.monotonic()
 
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> "Run":
-        """Check that the folder is free or holds this very training; a context manager.
+        """Check that the folder is empty or holds the same training; a context manager.
 
         Args:
             config: The settings.
@@ -96,7 +96,7 @@ class Run(Callback):
         if self._board is not None:
             self._board.close()
 
-    def remark_sizes(self, recipe: BaseTrainConfig, config: BaseTrainConfig, images: int) -> None:
+    def report_sizes(self, recipe: BaseTrainConfig, config: BaseTrainConfig, images: int) -> None:
         """Print a line if batch size or epochs were adapted."""
         if config != recipe:
             self.on_message(
@@ -168,13 +168,13 @@ class Run(Callback):
             described = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{path} is damaged ({error}); restore it, or begin again with --restart"
+                f"{path} is damaged ({error}); restore it, or start again with --restart"
             ) from error
         differing = sorted(_differences(described, self._description))
         if differing:
             raise ConfigError(
                 f"{self.folder} holds a training with other settings ({', '.join(differing)}); "
-                "choose another --out, or --restart to begin again there"
+                "choose another --out, or --restart to start again there"
             )
 
 
@@ -195,7 +195,7 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _drop_log_after(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be done again, and a line that a kill cut off."""
+    """Drop the lines of steps that will be repeated, and an incomplete last line."""
     kept: list[str] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""The state of a training on disk: whole, checked, and the one before it kept.
+"""Checkpoints of a training: written atomically, verified by SHA-256, the last two kept.
 
 A checkpoint is one safetensors file: tensors under dotted names, everything else as JSON in its
 header. `latest.json` names the newest file and the one before, each with its SHA-256; it is
@@ -26,7 +26,7 @@ _KEY = "state"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, and plain numbers and texts."""
+    """Tensors by name, and plain numbers and strings."""
 
     tensors: Mapping[str, Tensor]
     state: Mapping[str, Any]
@@ -51,8 +51,8 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint, or None if there is none yet.
 
-    A damaged file raises `CheckpointError`; once the user has removed it, the one before it
-    serves.
+    A damaged file raises `CheckpointError`; once the user has removed it, the
+    previous one is used.
     """
     entries = _read_latest(folder)
     present = [entry for entry in entries if (folder / entry["file"]).exists()]
@@ -65,7 +65,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> dict[str, Tensor]:
-    """What the optimisers remember, under the names optimizer.NUMBER.WEIGHT.QUANTITY."""
+    """The state of the optimisers, under the names optimizer.NUMBER.WEIGHT.QUANTITY."""
     return {
         f"optimizer.{number}.{weight}.{quantity}": tensor
         for number, optimizer in enumerate(optimizers)
@@ -75,7 +75,7 @@ def optimizer_tensors(optimizers: list[Optimizer]) -> dict[str, Tensor]:
 
 
 def restore_optimizers(optimizers: list[Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Give the optimisers back what `optimizer_tensors` had taken from them."""
+    """Restore the state that `optimizer_tensors` returned."""
     for number, optimizer in enumerate(optimizers):
         memory: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -93,8 +93,8 @@ def _read(path: Path, digest: str) -> Checkpoint:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     if sha256(content) != digest:
         raise CheckpointError(
-            f"{path} is damaged (its SHA-256 differs from {LATEST}); remove it to go on from the "
-            "checkpoint before it"
+            f"{path} is damaged (its SHA-256 differs from {LATEST}); remove it to continue "
+            "from the checkpoint before it"
         )
     try:
         tensors = read_tensors(content)

@@ -42,7 +42,8 @@ class BaseTrainConfig:
     average: float = 0.0
     """Decay per step of an exponential moving average of the weights, which is saved; 0: none."""
     precision: Precision = "auto"
-    """Of the forward pass; auto is bfloat16 where the processor has instructions for it."""
+    """Precision of the forward pass; auto is bfloat16 where the processor has instructions for
+    it."""
     compile: bool = True
     """Compile the blocks first: takes up to a minute, then steps are faster."""
     seed: int = 0
@@ -118,8 +119,8 @@ class TextTrainConfig(BaseTrainConfig):
 def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:
     """Batch size and epochs of a recipe, adapted to the number of training images.
 
-    Recipes are made for 60,000 digits; of a few dozen images, batches of 512 would make a handful
-    of steps in all.
+    Recipes are made for 60,000 digits; with a few dozen images, batches of 512 would give only a
+    handful of steps.
 
     Args:
         config: The recipe.
@@ -127,7 +128,7 @@ def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:
 
     Returns:
         The batch size: the recipe's, but at most an eighth of the images (or 8). The epochs: the
-        recipe's, but at least as many as make 400 steps.
+        recipe's, but enough for at least 400 steps.
     """
     batch_size = min(config.batch_size, max(images // STEPS_PER_EPOCH, MIN_BATCH_SIZE))
     return batch_size, max(config.epochs, math.ceil(MIN_STEPS / max(images // batch_size, 1)))
@@ -196,7 +197,7 @@ def sentences_causal() -> TextTrainConfig:
     Command: `clearhead train sentences_causal --out runs/sentences_causal`
     Hardware: one core of a busy machine (AMD EPYC, Zen 4), no GPU.
     Time: 50 s of processor time.
-    Accuracy: 100 % of referents of unseen pairs of nouns, by noun and by place, one seed.
+    Accuracy: 100 % of referents of unseen pairs of nouns, by noun and by position, one seed.
     """
     return TextTrainConfig(model=TextConfig(causal=True))
 
@@ -205,12 +206,12 @@ def sentences() -> TextTrainConfig:
     """The small bidirectional text model that ships with Clearhead.
 
     It starts from the causal model that ships, or from another one: with random initial weights it
-    learns which noun is the referent, but not to look up its place (LOG.md).
+    learns which noun is the referent, but not its position (LOG.md).
 
     Command: `clearhead train sentences --start runs/sentences_causal --out runs/sentences`
     Hardware: one core of a busy machine (AMD EPYC, Zen 4), no GPU.
     Time: 48 s of processor time.
-    Accuracy: 100 % of referents of unseen pairs of nouns, by noun and by place, one seed.
+    Accuracy: 100 % of referents of unseen pairs of nouns, by noun and by position, one seed.
     """
     return TextTrainConfig(start="sentences-causal", learning_rate=3e-3)
 

@@ -85,7 +85,7 @@ class TrainingState(Generic[ModelT]):
 
     Attributes:
         model: The model that is trained.
-        average: Its exponential moving average, if the configuration asks for one.
+        average: Its exponential moving average, if `config.average` is above 0.
         optimizers: The optimisers.
         total_steps: Steps of the whole training.
         step: Steps done.
@@ -144,7 +144,7 @@ class Callback:
         """Before the first step, after a checkpoint was loaded."""
 
     def on_message(self, text: str) -> None:
-        """A line for people."""
+        """A message for the user, one line."""
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
         """After each step, with the loss of its batch."""
@@ -189,7 +189,7 @@ def fit(
 
     Args:
         config: The settings; of a text model without vocabulary, it becomes that of the sentences.
-        data: All of it is trained on. For texts, None generates them as the settings say.
+        data: The training data, all of it used. For texts, None generates them from the settings.
         model: Initial weights, which are copied; None: `config.start`, or random weights.
         world: The processes that take part, from `join_world`.
         checkpoints: A folder for checkpoints. A training continues from the newest one there.
@@ -225,14 +225,14 @@ def fit(
 
 
 def initial_model(config: TrainConfig | TextTrainConfig, start: Model | None = None) -> Any:
-    """A new model for a training; torch's default generator is left alone.
+    """A new model for a training; the state of torch's default generator is unchanged.
 
     Args:
         config: The settings. The seed draws random weights; `config.start` replaces them.
         start: A model whose weights are copied instead of those of `config.start`.
 
     Raises:
-        ConfigError: If the start has other model settings, apart from `causal`.
+        ConfigError: If the initial model has other model settings, apart from `causal`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -263,7 +263,7 @@ def train_step(
 
     Args:
         network: The model, or its distributed wrapper.
-        state: Is changed.
+        state: The training state, updated in place.
         batch: This process's inputs and labels; the label `NO_LABEL` is ignored.
         config: The settings.
         world: The processes that take part.
@@ -273,7 +273,7 @@ def train_step(
         The mean loss of the whole batch, over all processes.
 
     Raises:
-        DivergenceError: If loss or gradient are not finite; the weights are not touched then.
+        DivergenceError: If loss or gradient are not finite; the weights are then left unchanged.
     """
     inputs, labels = batch
     with (

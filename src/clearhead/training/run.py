@@ -2,7 +2,7 @@
 
 The folder gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at the end the model
 (`model.safetensors`, `config.json`, `README.md`) and `metrics.json`. A training that was stopped,
-even by a kill, continues from its last checkpoint and ends with the same bits as one that was not.
+even by a kill, continues from its last checkpoint and ends with bitwise equal weights.
 """
 
 import inspect
@@ -125,9 +125,9 @@ def train(
             to few images, unless they are among `settings`.
         out: The folder for model, metrics, log and checkpoints.
         data: "mnist", "fashion-mnist", a folder with one folder of images for each class, training
-            and test images, or images of which a fifth is held out for the test; None: as the
-            recipe says. Number and names of the classes and the statistics of the pixels are taken
-            from it. Text models generate their data.
+            and test images, or images of which a fifth is held out for the test; None: the recipe's
+            default. Number and names of the classes and the statistics of the pixels are taken from
+            it. Text models generate their data.
         root: A folder that holds the files of a named data set.
         device: "auto", "cpu", "cuda" or "cuda:N".
         restart: Whether to discard a training in `out`.
@@ -164,7 +164,7 @@ def train(
         batch_size, epochs = sizes_for(config, len(train_set))
         adapted: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs}
         adapted = {name: value for name, value in adapted.items() if name not in settings}
-        run.remark_sizes(config, config := replace(config, **adapted), len(train_set))
+        run.report_sizes(config, config := replace(config, **adapted), len(train_set))
     if config.data != "mnist":  # whose statistics and classes are the defaults
         config = replace(config, model=fitted(config.model, train_set))
     check_dataset(train_set, config.model)
@@ -185,7 +185,7 @@ def configured(
         if recipe not in RECIPES:
             nearest = did_you_mean(recipe, RECIPES)
             raise ConfigError(
-                f"there is no recipe {recipe!r}{nearest or f'; known are {list(RECIPES)}'}"
+                f"there is no recipe {recipe!r}{nearest or f'; expected one of {list(RECIPES)}'}"
             )
         required = inspect.signature(RECIPES[recipe]).parameters
         for name in required:
@@ -214,7 +214,7 @@ def fitted(model: Any, dataset: ImageDataset) -> Any:
 
 
 def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:
-    """The score that stands for all: pairs of nouns not in the training texts, by place."""
+    """The main score: on pairs of nouns that are not in the training texts, by position."""
     return next(score for score in scores if score.pairs == "unseen" and score.question == "place")
 
 
@@ -307,7 +307,7 @@ def _measure_on_texts(model: TextTransformer) -> Measured:
     main = main_score(scores)
     summary = (
         f"{main.accuracy:.2%}, {main.correct:,} of {main.total:,} pronouns: the referent among two "
-        "nouns that did not occur together in training, by place (chance: 50 %)"
+        "nouns that did not occur together in training, by position (chance: 50 %)"
     )
     metrics = {"test": main.to_dict(), "all": [score.to_dict() for score in scores]}
     return Measured(metrics, summary, scores=scores)

@@ -15,7 +15,7 @@ from clearhead.training.config import TextTrainConfig
 from clearhead.training.distributed import World
 
 NO_LABEL = -100
-"""A label that counts for nothing: the default `ignore_index` of torch's cross entropy"""
+"""A label that the loss ignores: the default `ignore_index` of torch's cross entropy"""
 
 PRONOUN = "it"
 CUE_OFFSET = 2  # words from the pronoun to the cue: it was hungry
@@ -30,7 +30,7 @@ class TextData:
         padding_mask: True at words, False at padding.
         answers: True at the answer to a question ("which one ? the dog").
         pronoun: Position of "it" in each text, 0 without one.
-        referents: Id of the pronoun's referent, by noun and by place ("dog", "first"); in a text
+        referents: Id of the pronoun's referent, by noun and by position ("dog", "first"); in a text
             with a question, twice as the question asks; `NO_LABEL` where it is undecided.
     """
 
@@ -140,7 +140,7 @@ class TextBatches:
     def _with_referents(
         self, indices: Tensor, cloze: Tensor, inputs: Tensor, labels: Tensor, random: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """At some pronouns the label is the referent, by noun or by place; half are masked."""
+        """At some pronouns the label is the referent, by noun or by position; half are masked."""
         positions, referents = self.data.pronoun[indices][:, None], self.data.referents[indices]
         draw, probability = random[1, :, :1], self.config.referent_prob
         labelled = cloze[:, None] & (draw < probability)

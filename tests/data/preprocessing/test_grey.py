@@ -43,7 +43,7 @@ def test_one_bit_is_black_and_white() -> None:
     np.testing.assert_array_equal(to_grey(image), RAMP > 99)
 
 
-def test_colours_weigh_as_in_bt_601() -> None:
+def test_colours_are_weighted_as_in_bt_601() -> None:
     colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8)
     grey = to_grey(Image.fromarray(colours))
     np.testing.assert_allclose(grey[0], [0.299, 0.587, 0.114], atol=1 / 255)

@@ -80,7 +80,7 @@ def test_a_whole_file_decodes_as_in_pillow(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_cut_file_is_an_error_or_lacks_no_pixel(name: str) -> None:
+def test_a_truncated_file_is_an_error_unless_all_pixels_are_there(name: str) -> None:
     """Pillow does not need what follows the pixels: padding, or the mark of the end."""
     content, whole = FILES[name], load_image(FILES[name]).tobytes()
     for length in (*range(0, len(content), 7), *range(len(content) - 9, len(content))):
@@ -197,7 +197,7 @@ def test_a_large_jpeg_is_decoded_at_half_its_size() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"\x89PNG", b"\xff\xd8", b"<svg/>"])
-def test_bytes_that_are_no_image_are_an_error(data: bytes) -> None:
+def test_bytes_that_are_not_an_image_are_an_error(data: bytes) -> None:
     with pytest.raises(ImageError):
         load_image(data)
 

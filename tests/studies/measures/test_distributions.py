@@ -44,7 +44,7 @@ def test_rows_are_distributions_for_every_type_mask_and_size(
     assert (errors["outside"], errors["forbidden"], errors["not_numbers"]) == (0, 0, 0)
 
 
-def test_rows_that_are_no_distributions_have_errors() -> None:
+def test_rows_that_are_not_distributions_have_errors() -> None:
     weights = torch.tensor([[0.5, 0.5, 0.0], [1.5, -0.5, 0.0], [0.0, 0.0, 0.0]])
     allowed = torch.tensor([[True, True, True], [True, True, True], [False, False, False]])
     good = row_errors(weights[[0, 2]], allowed[[0, 2]])

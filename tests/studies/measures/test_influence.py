@@ -120,7 +120,7 @@ def test_pixel_gradients_are_mean_slopes_of_the_predicted_logit() -> None:
     torch.testing.assert_close(result[1, 6], slopes.abs().mean(), rtol=1e-5, atol=1e-8)
 
 
-def test_models_and_images_are_left_as_they_were() -> None:
+def test_models_and_images_are_unchanged() -> None:
     model = VisionTransformer(ViTConfig(depth=1, embed_dim=8, num_heads=2)).train()
     inputs = images(2)
 

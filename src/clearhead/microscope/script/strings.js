@@ -71,7 +71,7 @@ export const STRINGS = {
     done: "Back to the trained model.",
   },
   failed:
-    "Self-check failed: in this browser the page computes other numbers than PyTorch. Do not rely on them.",
+    "Self-check failed: in this browser the page's numbers differ from PyTorch's. Do not rely on them.",
   draw: {
     heading: "Draw",
     second: "Second digit",
@@ -246,7 +246,7 @@ export const STRINGS = {
   },
   importance: {
     heading: "Three measures of patch importance",
-    note: "They disagree, and none of them is the truth. Attention shows which tokens a head combines; masking measures what the prediction depends on.",
+    note: "They disagree, and none of them is ground truth. Attention shows which tokens a head combines; masking measures what the prediction depends on.",
     last: "Last layer",
     lastNote: "Mean attention to each patch in the last layer.",
     rollout: "Rollout",
@@ -361,7 +361,7 @@ export const STRINGS = {
       {
         name: "÷ √d",
         text: "Longer vectors give larger scores. Dividing by √d keeps scores moderate at any length d, so that softmax does not saturate. Both matrices share one colour scale.",
-        task: "Switch ÷√d off, and look at the next step.",
+        task: "Switch ÷√d off, then open the next step.",
       },
       {
         name: "Softmax",
@@ -495,9 +495,9 @@ export const STRINGS = {
     queryToken: (name) => `“${name}” as query`,
     empty: "Write a sentence.",
     /** @param {number} count @param {number} max */
-    long: (count, max) => `${count} words; this model takes at most ${max}. Shorten the sentence.`,
+    long: (count, max) => `${count} words; this model accepts at most ${max}. Shorten the sentence.`,
     /** @param {readonly string[]} words */
-    unknown: (words) => `Not in the vocabulary: ${words.join(", ")}. The model takes [unknown] instead.`,
+    unknown: (words) => `Not in the vocabulary: ${words.join(", ")}. They are replaced by [unknown].`,
     /** @param {string} query @param {string} key @param {number} weight @param {number} times */
     sentence: (query, key, weight, times) =>
       `“${query}” attends most to “${key}”: ${percent(weight)}, ${multiple(times)} an even share.`,

@@ -111,8 +111,8 @@ def train_small_classifier(
 ) -> ImageModel:
     """A classifier trained on all of `dataset` without augmentation, in a few seconds.
 
-    Muon with small batches and high rates learns most from few images: accuracy 88 % after two
-    epochs of 6,000 digits, with three layers of width 32.
+    Muon with small batches and high rates gives the highest accuracy with few images: accuracy 88 %
+    after two epochs of 6,000 digits, with three layers of width 32.
     """
     config = TrainConfig(
         model=model,
@@ -147,7 +147,7 @@ def classifier_of(trial: Trial, config: Config) -> ImageModel:
 
 
 def inputs_of(trial: Trial, model: ImageModel) -> Float[Tensor, "images channels height width"]:
-    """As many unseen digits as the setting `images` says, drawn with the seed, normalised."""
+    """Unseen digits, drawn with the seed, normalised; the setting `images` is their number."""
     return normalize(unseen_digits(trial.settings["images"], trial.seed).images, model.config)
 
 

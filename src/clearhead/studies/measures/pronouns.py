@@ -177,7 +177,7 @@ def at_pronoun(model: TextTransformer, items: Sequence[PronounSentence]) -> Pron
 
 
 def at_answer(model: TextTransformer, items: Sequence[PronounSentence]) -> PronounBatch:
-    """The sentences, each with "first or second ?"; the query token is where the model answers.
+    """The sentences, each with "first or second ?"; the query token predicts the answer.
 
     That is the masked answer, and in a causal model the word before it.
     """

@@ -39,7 +39,7 @@ LOST_BELOW = 30.0
 
 
 def train_with_scale(trial: Trial) -> Values:
-    """Train with the factor ("sqrt") or without ("none"), as the condition says.
+    """Train with the factor ("sqrt") or without ("none"); the condition names which.
 
     Settings: `head_dim`, `optimizer`, `rate` (see `RATES`), `first` (initial weights: "small" or
     "unit"), `digits`, `epochs` and `unseen`. A loss of NaN counts as accuracy 0.
