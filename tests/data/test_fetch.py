@@ -143,7 +143,7 @@ def test_after_a_mirror_that_misbehaves_the_next_one_is_used(
     found = fetch(digits(server, behaviour, "honest"))
     assert [here.path.read_bytes() for here in found] == list(CONTENTS.values())
     assert names_in(cache) == set(CONTENTS)
-    assert server.requests == {behaviour: 1, "honest": 3}  # a bad one is not asked again
+    assert server.requests == {behaviour: 1, "honest": 3}  # a failed source is not tried again
 
 
 @pytest.mark.parametrize("behaviour", ["cut", "corrupt", "other", "short", "bomb"])
@@ -234,9 +234,9 @@ def test_a_damaged_file_in_the_cache_is_replaced(server: Any, cache: Path) -> No
         changed[place] ^= 1 << place % 8
         for damaged in (bytes(changed), content[:place], content + bytes(place + 1)):
             found.path.write_bytes(damaged)
-            (mended,) = fetch(source, [LABELS])
-            assert (mended.content, found.path.read_bytes()) == (content, content)
-            assert mended.origin != "cache"
+            (repaired,) = fetch(source, [LABELS])
+            assert (repaired.content, found.path.read_bytes()) == (content, content)
+            assert repaired.origin != "cache"
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(

@@ -116,7 +116,7 @@ def test_the_shipped_models_predict_the_referent(model: str, quality: str, noun:
 
 @pytest.mark.parametrize(("quality", "noun"), [("hungry", "dog"), ("round", "ball")])
 def test_it_attends_to_its_referent_in_the_shipped_model(quality: str, noun: str) -> None:
-    """As its card and the documentation say: some head of the second layer, in both positions."""
+    """As its card states: some head of the second layer, in both positions."""
     for subject, other in (("dog", "ball"), ("ball", "dog")):
         text = f"The {subject} chased the {other} because it was {quality}."
         explanation = explain("sentences", text, layers=1, heads="each")
