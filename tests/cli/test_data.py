@@ -104,8 +104,8 @@ def test_a_folder_of_images_ignores_root(
         for number in range(5):
             Image.new("L", (9, 9)).save(tmp_path / "pictures" / name / f"{number}.png")
     assert main(["data", str(tmp_path / "pictures"), "--root", str(tiny)]) == 0
-    message = f"--root is for mnist and fashion-mnist and tiny; {tiny} is not read"
-    assert capsys.readouterr().err == f"clearhead: {message}\n"
+    remark = f"--root is for mnist and fashion-mnist and tiny; {tiny} is not read"
+    assert capsys.readouterr().err == f"clearhead: {remark}\n"
 
 
 def test_a_data_set_that_does_not_exist_is_an_error() -> None:

@@ -8,9 +8,7 @@ from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 
 
-def test_the_page_is_written_to_the_given_path(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_is_written_to_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "deep" / "look.html"
     assert main(["page", "-o", str(file)]) == 0
     page = file.read_text("utf-8")
@@ -20,7 +18,7 @@ def test_the_page_is_written_to_the_given_path(
     assert shown.err == ""
 
 
-def test_a_minus_writes_it_to_standard_output_and_makes_no_file(
+def test_a_dash_writes_the_page_to_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,7 +42,7 @@ def test_a_pipe_is_not_replaced_by_the_page(
     assert pipe.is_fifo()
 
 
-def test_by_default_the_page_is_written_to_the_current_folder(
+def test_by_default_the_page_is_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

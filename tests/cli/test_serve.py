@@ -31,21 +31,15 @@ def test_a_port_in_use_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 1
     output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err == (
-        f"clearhead: cannot listen on 127.0.0.1, port {port}: Address already in use; "
-        "choose another with --port (0 takes a free one) or --host\n"
-    )
-    assert output.err.count("\n") == 1
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in output.err
     assert sys.getswitchinterval() == interval
 
 
 def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--host", "no host", "--port", "0"]) == 1
     output = capsys.readouterr()
-    assert output.err.startswith(
-        "clearhead: cannot listen on no host, port 0: Name or service not known"
-    )
+    assert "cannot listen on no host, port 0: Name or service not known" in output.err
     assert "while attempting" not in output.err
     assert output.err.count("\n") == 1
 

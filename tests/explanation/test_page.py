@@ -23,34 +23,54 @@ ROUNDING = 0.0005 + 0.5 / 65535 + 2e-6  # one digit after the point of a per cen
 Open = Callable[..., "Page"]
 
 
-@pytest.fixture
-def open_page(browser: "Browser", tmp_path: Path) -> Iterator[Open]:
-    """Opens an explanation; the test fails after any other request and any console message."""
-    messages: list[str] = []
+@pytest.fixture(scope="module")
+def messages() -> list[str]:
+    """Console messages and addresses of requests since the last test."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _no_message_and_no_request(messages: list[str]) -> Iterator[None]:
+    yield
+    assert [message for message in messages if not message.startswith("data:")] == []
+    messages.clear()
+
+
+@pytest.fixture(scope="module")
+def open_page(
+    browser: "Browser", messages: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Open]:
+    """Opens an explanation in a browser context of its own."""
+    contexts = []
 
     def open_file(explanation: Explanation, **settings: Any) -> "Page":
-        context = browser.new_context(**settings)
-        page = context.new_page()
+        contexts.append(browser.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
         page.on("console", lambda entry: messages.append(f"{entry.type}: {entry.text}"))
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: messages.append(request.url))
-        (path,) = write_report(explanation, tmp_path / "report.html")
+        (path,) = write_report(explanation, tmp_path_factory.mktemp("page") / "report.html")
         page.goto(path.as_uri())
         page.wait_for_function("document.getElementById('sentence').textContent")
-        address = messages.pop(0)
-        assert address == path.as_uri()
+        assert messages.pop(0) == path.as_uri()
         return page
 
     yield open_file
-    for context in browser.contexts:
+    for context in contexts:
         context.close()
-    assert [message for message in messages if not message.startswith("data:")] == []
+
+
+@pytest.fixture(scope="module")
+def page(open_page: Open, nine: Explanation) -> "Page":
+    """The page of a nine; each test selects head and query itself."""
+    return open_page(nine)
 
 
 def shares(text: str) -> list[float]:
     """The numbers before a per cent sign; "<0.1" stands for its middle."""
-    found = re.findall(r"(<?)(\d+\.\d+)\s%", text)
-    return [float(number) / (200 if less else 100) for less, number in found]
+    matches = re.findall(r"(<?)(\d+\.\d+)\s%", text)
+    return [float(number) / (200 if less else 100) for less, number in matches]
 
 
 def weights(explanation: Explanation, layer: int, head: int, query: int) -> Tensor:
@@ -62,9 +82,8 @@ def pick_head(page: "Page", layer: int, head: int) -> None:
 
 
 def test_the_sentence_has_the_numbers_of_the_selected_query(
-    open_page: Open, nine: Explanation
+    page: "Page", nine: Explanation
 ) -> None:
-    page = open_page(nine)
     pick_head(page, 2, 1)
     page.locator("#map").click(position={"x": 10, "y": 340})  # the last row's first patch
     text = page.locator("#sentence").inner_text()
@@ -83,8 +102,7 @@ def test_the_sentence_has_the_numbers_of_the_selected_query(
     assert numbers[-2:] == pytest.approx([nine.prediction.probability, after], abs=0.00006)
 
 
-def test_keys_select_the_query_and_move_the_focus(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
+def test_keys_select_the_query_and_the_head_and_move_the_focus(page: "Page") -> None:
     cell = page.locator("#map [role=gridcell]")
     cell.focus()
     page.keyboard.press("Control+Home")
@@ -103,10 +121,6 @@ def test_keys_select_the_query_and_move_the_focus(open_page: Open, nine: Explana
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")  # at the edge nothing happens
     assert page.locator("#map-title").inner_text() == "Query: patch at row 4, column 4"
-
-
-def test_keys_select_layer_and_head(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
     chosen = page.locator('#heads [aria-selected="true"]')
     chosen.focus()
     page.keyboard.press("Control+Home")
@@ -121,8 +135,7 @@ def test_keys_select_layer_and_head(open_page: Open, nine: Explanation) -> None:
     assert tabbable.count() == 1
 
 
-def test_the_label_of_every_head_has_its_largest_weight(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
+def test_the_label_of_every_head_has_its_largest_weight(page: "Page", nine: Explanation) -> None:
     page.locator("#map").click(position={"x": 180, "y": 180})
     for layer in range(6):
         for head in range(4):
@@ -135,8 +148,7 @@ def test_the_label_of_every_head_has_its_largest_weight(open_page: Open, nine: E
             assert shares(label) == pytest.approx([float(row[best])], abs=ROUNDING)
 
 
-def test_the_tables_hold_every_number(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
+def test_the_tables_hold_every_number(page: "Page", nine: Explanation) -> None:
     pick_head(page, 4, 3)
     page.locator("#map").click(position={"x": 100, "y": 10})
     for name in ("map-table", "matrix-table", "heads-table"):
@@ -156,8 +168,7 @@ def test_the_tables_hold_every_number(open_page: Open, nine: Explanation) -> Non
     assert page.locator("#heads-table tbody tr").count() == 24
 
 
-def test_a_cell_of_the_matrix_selects_query_and_key(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
+def test_a_cell_of_the_matrix_selects_query_and_key(page: "Page", nine: Explanation) -> None:
     pick_head(page, 1, 0)
     box = page.locator("#matrix").bounding_box()
     assert box is not None
@@ -185,8 +196,7 @@ def fixed_colour(weight: float) -> Tensor:
     return torch.tensor(colormaps["cividis"](weight**0.5)[:3], dtype=torch.float64) * 255
 
 
-def test_colours_are_on_one_fixed_scale_below_the_ink(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
+def test_colours_are_on_one_fixed_scale_below_the_ink(page: "Page", nine: Explanation) -> None:
     pick_head(page, 3, 2)
     page.locator("#map").click(position={"x": 180, "y": 180})
     shown = pixels(page, "#matrix canvas")
@@ -224,8 +234,7 @@ def check_cell(shown: Tensor, explanation: Explanation, patch: int, tint: Tensor
     torch.testing.assert_close(cell, expected, atol=5, rtol=0)
 
 
-def test_the_three_measures_are_drawn(open_page: Open, nine: Explanation) -> None:
-    page = open_page(nine)
+def test_the_three_measures_are_drawn(page: "Page", nine: Explanation) -> None:
     assert nine.rollout.values is not None
     assert nine.relevance.values is not None
     assert nine.masking.values is not None

@@ -13,9 +13,23 @@ from clearhead.errors import ConfigError, ImageError, InputError, NothingCapture
 from clearhead.explanation import Explanation, ImageClassifier, ImageInput, explain
 from clearhead.inference import prepare
 from clearhead.insight.tokens import Grid
-from clearhead.models import build
+from clearhead.models import ImageModel, build
 from clearhead.models.config import CNNConfig, ViTConfig
 from tests.insight.reference import plain_probabilities
+
+
+def small() -> ImageModel:
+    torch.manual_seed(0)
+    return build(ViTConfig(depth=2, embed_dim=12, num_heads=2, patch_size=14))
+
+
+def classifier(model: nn.Module, *shape: int) -> ImageClassifier:
+    """A classifier whose preprocessing ignores the picture."""
+    inputs = torch.randn(1, *shape, generator=torch.Generator().manual_seed(3))
+    model_input = ImageInput(inputs=inputs, pixels=torch.zeros(1, *shape[1:], dtype=torch.uint8))
+    return ImageClassifier(
+        name="odd", model=model, class_names=tuple("0123456789"), preprocess=lambda _: model_input
+    )
 
 
 def double_inputs(path: Path) -> tuple[Any, Tensor]:
@@ -53,7 +67,7 @@ def test_weights_and_prediction_are_those_of_a_forward_pass_by_hand(
 
 
 def test_the_prediction_is_that_of_predict(digits: list[Path]) -> None:
-    model = ch.load()
+    model = small()
     for path in digits[::5]:
         explained, predicted = explain(model, path), ch.predict(model, path)
         assert explained.prediction.label == predicted.label
@@ -132,37 +146,27 @@ def test_every_layer_is_verified_and_the_graph_is_released(nine: Explanation) ->
 
 
 def test_the_model_is_unchanged_afterwards(digits: list[Path]) -> None:
-    model: Any = ch.load().train()
+    model: Any = small().train()
     model.blocks[0].eval()
     before = {name: x.clone() for name, x in model.state_dict().items()}
-    classifier = ImageClassifier(
-        name="mine", model=model, class_names=tuple("0123456789"), preprocess=noise
-    )
-    explain(classifier, digits[0])
+    explain(classifier(model, 1, 28, 28), digits[0])
     assert model.training
     assert not model.blocks[0].training
     assert all(x.grad is None for x in model.parameters())
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
 
 
-def noise(image: object) -> ImageInput:
-    generator = torch.Generator().manual_seed(3)
-    inputs = torch.randn(1, 1, 28, 28, generator=generator)
-    return ImageInput(inputs=inputs, pixels=torch.zeros(1, 28, 28, dtype=torch.uint8))
-
-
-def test_chosen_layers_are_kept_and_all_are_verified(digits: list[Path]) -> None:
-    explanation = explain("digits", digits[3], layers=[0, "blocks.4.*", -1])
+def test_chosen_layers_are_kept_and_all_are_verified(nine: Explanation, digits: list[Path]) -> None:
+    explanation = explain("digits", digits[9], layers=[0, "blocks.4.*", -1])
     kept = ["blocks.0.attn", "blocks.4.attn", "blocks.5.attn"]
     assert [layer.name for layer in explanation.layers] == kept
     omitted = ["blocks.1.attn", "blocks.2.attn", "blocks.3.attn"]
     assert explanation.to_dict()["omitted_layers"] == omitted
     assert len(explanation.proofs) == 6
-    whole = explain("digits", digits[3])
-    assert torch.equal(explanation.layers[1].weights, whole.layers[4].weights)
+    assert torch.equal(explanation.layers[1].weights, nine.layers[4].weights)
     assert explanation.rollout.values is not None
-    assert whole.rollout.values is not None
-    assert torch.equal(explanation.rollout.values, whole.rollout.values)
+    assert nine.rollout.values is not None
+    assert torch.equal(explanation.rollout.values, nine.rollout.values)
 
 
 def test_an_empty_picture_has_no_prediction() -> None:
@@ -209,26 +213,18 @@ def test_a_model_without_a_known_grid_still_has_its_matrices() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
-            self.head = nn.Linear(6, 4)
+            self.head = nn.Linear(6, 10)
 
         def forward(self, x: Tensor) -> Tensor:
             tokens = x.flatten(2).transpose(1, 2)
             logits: Tensor = self.head(self.attention(tokens, tokens, tokens)[0].mean(1))
             return logits
 
-    def preprocess(image: object) -> ImageInput:
-        return ImageInput(
-            inputs=torch.randn(1, 6, 1, 7), pixels=torch.zeros(1, 1, 7, dtype=torch.uint8)
-        )
-
-    classifier = ImageClassifier(
-        name="odd", model=Odd(), class_names=("a", "b", "c", "d"), preprocess=preprocess
-    )
-    explanation = explain(classifier, np.zeros((3, 3), dtype=np.uint8))
+    explanation = explain(classifier(Odd(), 6, 1, 7), np.zeros((3, 3), dtype=np.uint8))
     assert explanation.grid is None
     (layer,) = explanation.layers
     assert (layer.name, layer.on_grid, layer.weights.shape) == ("attention", False, (1, 2, 7, 7))
-    assert explanation.prediction.label in classifier.class_names
+    assert explanation.prediction.label is not None
     for influence in (explanation.rollout, explanation.relevance, explanation.masking):
         assert influence.values is None
         assert "does not declare the grid of its patches" in influence.reason
@@ -243,22 +239,14 @@ def test_windows_with_as_many_tokens_as_the_grid_are_not_on_it() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.attention = nn.MultiheadAttention(5, 1, batch_first=True)
+            self.attention = nn.MultiheadAttention(10, 1, batch_first=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            tokens = x.reshape(2, 6, 1).expand(-1, -1, 5)
+            tokens = x.reshape(2, 6, 1).expand(-1, -1, 10)
             logits: Tensor = self.attention(tokens, tokens, tokens)[0].mean((0, 1))[None]
             return logits
 
-    def preprocess(image: object) -> ImageInput:
-        return ImageInput(
-            inputs=torch.ones(1, 1, 4, 3), pixels=torch.zeros(1, 4, 3, dtype=torch.uint8)
-        )
-
-    classifier = ImageClassifier(
-        name="odd", model=Windows(), class_names=tuple("abcde"), preprocess=preprocess
-    )
-    explanation = explain(classifier, np.zeros((3, 3), dtype=np.uint8))
+    explanation = explain(classifier(Windows(), 1, 4, 3), np.zeros((3, 3), dtype=np.uint8))
     assert explanation.layers[0].weights.shape == (2, 1, 6, 6)
     assert not explanation.layers[0].on_grid
     assert "attends inside windows" in explanation.masking.reason
