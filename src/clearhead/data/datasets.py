@@ -8,8 +8,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from clearhead.data._catalog import DATASETS
-from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
+from clearhead.data._fetch import DownloadProgress, cache_folder, fetch
+from clearhead.data.config import DATASETS, FetchedFile
 from clearhead.data.folder import load_folder
 from clearhead.data.image_dataset import ImageDataset, Split
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean
@@ -100,7 +100,7 @@ def fetch_dataset(
     """
     dataset = DATASETS[name]
     files = {"train": dataset.files[:2], "test": dataset.files[2:], None: dataset.files}[split]
-    return fetch(dataset, files, root=root, progress=progress)
+    return fetch(dataset, files, root, progress)
 
 
 def is_cached(name: str) -> bool:
