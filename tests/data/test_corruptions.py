@@ -213,7 +213,7 @@ def test_a_blank_image_has_no_edges() -> None:
 
 
 def test_a_plasma_fractal_is_smooth_periodic_and_spans_0_to_1() -> None:
-    maps = diamond_square(3, 1.4, seeded())
+    maps = diamond_square(3, seeded())
     assert torch.equal(maps.amin(dim=(1, 2)), torch.zeros(3))
     assert torch.equal(maps.amax(dim=(1, 2)), torch.ones(3))
     inside = maps.diff(dim=1).abs().mean()

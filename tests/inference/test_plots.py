@@ -46,12 +46,9 @@ def test_the_plot_is_a_png_of_the_documented_size(tmp_path: Path) -> None:
 
 
 def test_the_title_has_accuracy_and_interval() -> None:
-    names = ("a", "b")
-    labels = torch.tensor([0] * 19 + [1])
-    probabilities = torch.tensor([[0.75, 0.25]]).expand(20, 2)
-    images = torch.zeros(20, 1, 5, 7, dtype=torch.uint8)
-    dataset = ImageDataset(name="x", images=images, labels=labels, class_names=names)
-    evaluation = Evaluation.from_probabilities(probabilities, labels, names)
+    labels, probabilities = torch.tensor([0] * 19 + [1]), torch.tensor([[0.75, 0.25]] * 20)
+    _, dataset = random_case(("a", "b"), count=20)
+    evaluation = Evaluation.from_probabilities(probabilities, labels, ("a", "b"))
     assert plot_evaluation(evaluation, dataset).get_suptitle() == (
         "Accuracy 95.00 % (19 of 20), 95 % interval 76.39 to 99.11 %; calibration error 20.00 %"
     )
@@ -109,36 +106,28 @@ def test_a_small_grid_shows_samples_from_the_whole_set() -> None:
     assert np.array_equal(shown[-1].get_array(), last)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("classes", "counts", "names"), [(23, 0, 23), (53, 0, None)])
-def test_many_classes_are_drawn_without_counts(
-    classes: int, counts: int, names: int | None, tmp_path: Path
-) -> None:
-    evaluation, dataset = random_case(tuple(f"class {i}" for i in range(classes)))
-    confusion = panels(evaluation, dataset)["confusion"]
-    assert len(confusion.texts) == counts
+@pytest.mark.parametrize("classes", [23, 53])
+def test_many_classes_are_drawn_without_counts(classes: int) -> None:
+    confusion = panels(*random_case(tuple(f"class {i}" for i in range(classes))))["confusion"]
+    assert not confusion.texts
     shown = [label.get_text() for label in confusion.get_yticklabels()]
-    assert ("class 22" in shown) is (names is not None)
-    save_evaluation_plot(evaluation, dataset, tmp_path / "many.png")
+    assert ("class 22" in shown) is (classes == 23)
 
 
-def test_a_perfect_model_has_an_empty_grid_of_mistakes(tmp_path: Path) -> None:
-    images = torch.zeros(5, 1, 7, 7, dtype=torch.uint8)
-    names = tuple("abcde")
-    dataset = ImageDataset(name="x", images=images, labels=torch.arange(5), class_names=names)
-    evaluation = Evaluation.from_probabilities(torch.eye(5), torch.arange(5), names)
+def test_a_perfect_model_has_an_empty_grid_of_mistakes() -> None:
+    _, dataset = random_case(tuple("abcde"))
+    evaluation = Evaluation.from_probabilities(
+        torch.eye(5)[dataset.labels], dataset.labels, tuple("abcde")
+    )
     assert panels(evaluation, dataset)["mistakes"].get_title() == "No mistake"
-    save_evaluation_plot(evaluation, dataset, tmp_path / "perfect.png")
 
 
-def test_another_data_set_than_the_evaluated_one_is_refused(tmp_path: Path) -> None:
-    evaluation, _ = random_case(DIGITS)
+def test_another_data_set_and_a_plot_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    evaluation, dataset = random_case(DIGITS)
     for other in (random_case(DIGITS, count=61)[1], random_case(DIGITS[::-1])[1]):
         with pytest.raises(InputError, match="the evaluation is of 67 images of 10 classes"):
             save_evaluation_plot(evaluation, other, tmp_path / "digits.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_plot_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "digits.png").mkdir()
     with pytest.raises(StorageError, match="cannot write"):
-        save_evaluation_plot(*random_case(DIGITS), tmp_path / "digits.png")
+        save_evaluation_plot(evaluation, dataset, tmp_path / "digits.png")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -45,10 +45,7 @@ def product(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
     return weights @ values
 
 
-@torch.no_grad()
-def plain_probabilities(
-    model: VisionTransformer, images: Tensor, head_output: Head = product
-) -> Tensor:
+def plain_logits(model: VisionTransformer, images: Tensor, head_output: Head = product) -> Tensor:
     x = model.embedded(images)
     block: Any
     for layer, block in enumerate(model.blocks):
@@ -61,4 +58,48 @@ def plain_probabilities(
             outputs.append(head_output(layer, head, scores.softmax(-1), value[..., part]))
         x = x + attn.proj(torch.cat(outputs, dim=-1))
         x = x + block.mlp(block.norm2(x))
-    return torch.softmax(model.head(model.pooled(model.norm(x))), dim=1)
+    logits: Tensor = model.head(model.pooled(model.norm(x)))
+    return logits
+
+
+@torch.no_grad()
+def plain_probabilities(
+    model: VisionTransformer, images: Tensor, head_output: Head = product
+) -> Tensor:
+    return plain_logits(model, images, head_output).softmax(dim=1)
+
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 17,
+}
+
+
+def timm_vit() -> nn.Module:
+    """For images of 15 x 21 pixels, 3 x 3 patches, 2 layers of 3 heads, 7 classes."""
+    import timm
+
+    model: nn.Module = timm.models.VisionTransformer(
+        img_size=(15, 21), patch_size=(5, 7), embed_dim=12, depth=2, num_heads=3, num_classes=7
+    )
+    return model
+
+
+def transformers_vit() -> nn.Module:
+    """The same sizes."""
+    import transformers
+
+    settings = SMALL | {"image_size": (15, 21), "patch_size": (5, 7), "num_labels": 7}
+    config = transformers.ViTConfig(**settings)
+    return transformers.ViTForImageClassification(config)
+
+
+def bert(kind: str) -> nn.Module:
+    """A small BERT for 31 words, in evaluation mode."""
+    import transformers
+
+    torch.manual_seed(0)
+    model: nn.Module = getattr(transformers, kind)(transformers.BertConfig(vocab_size=31, **SMALL))
+    return model.train(False)

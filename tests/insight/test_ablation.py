@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import timm
 import torch
-import transformers
 from torch import Tensor, nn
 
 import clearhead as ch
@@ -19,7 +18,13 @@ from clearhead.insight.forward import Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid
 
-from .reference import oblong_images, oblong_model, plain_probabilities
+from .reference import (
+    oblong_images,
+    oblong_model,
+    plain_probabilities,
+    timm_vit,
+    transformers_vit,
+)
 
 CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-12}
 GRID = Grid(5, 3)
@@ -56,58 +61,39 @@ def without(
     return probabilities(model, images, batch_size=3, around=around)
 
 
-def affects(part: Part, layer: int, head: int) -> bool:
-    return part.layer in (None, LAYERS[layer]) and part.head in (None, head)
-
-
-@pytest.mark.parametrize("pool", ["mean", "class"])
-@pytest.mark.parametrize("part", [Part(layer=LAYERS[1], head=1), Part(head=0), Part()])
-@pytest.mark.parametrize("method", ["mean", "zero"])
-def test_a_head_outputs_its_mean_or_zeros(pool: str, part: Part, method: Method) -> None:
-    model, images, reference = oblong_model(pool), oblong_images(7), oblong_images(5, seed=2)
-    means: dict[tuple[int, int], Tensor] = {}
-
-    def keep(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
-        means[layer, head] = (weights @ values).mean(0, keepdim=True)
-        return weights @ values
-
-    def removed(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
-        output = weights @ values
-        if not affects(part, layer, head):
-            return output
-        return (0.0 if method == "zero" else 1.0) * means[layer, head].expand_as(output)
-
-    plain_probabilities(model, reference, keep)
-    result = without(part, model, images, method=method, reference=reference)
-    torch.testing.assert_close(result, plain_probabilities(model, images, removed), **CLOSE)
-    assert not torch.allclose(result, plain_probabilities(model, images), atol=1e-3)
-
-
 @pytest.mark.parametrize("pool", ["mean", "class"])
 @pytest.mark.parametrize(
-    "part", [Part(patch=4), Part(layer=LAYERS[2], patch=13), Part(head=1, patch=0)]
-)
-@pytest.mark.parametrize("method", ["mean", "zero", "mask"])
-def test_a_patch_has_its_mean_value_or_zeros_or_is_masked(
-    pool: str, part: Part, method: Method
-) -> None:
+    ("part", "method"),
+    [
+        (part, method)
+        for part in (Part(layer=LAYERS[1], head=1), Part(head=0), Part(), Part(patch=4),
+                     Part(layer=LAYERS[2], patch=13), Part(head=1, patch=0))
+        for method in get_args(Method)
+        if part.patch is not None or method != "mask"
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_part_has_its_mean_or_zeros_or_is_masked(pool: str, part: Part, method: Method) -> None:
     model, images, reference = oblong_model(pool), oblong_images(7), oblong_images(5, seed=2)
-    means: dict[tuple[int, int], Tensor] = {}
+    means: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     key = model.num_prefix_tokens + (part.patch or 0)
 
     def keep(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
-        means[layer, head] = values.mean(0)[key]
+        means[layer, head] = (weights @ values).mean(0), values.mean(0)[key]
         return weights @ values
 
     def removed(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
-        if not affects(part, layer, head):
+        if part.layer not in (None, LAYERS[layer]) or part.head not in (None, head):
             return weights @ values
+        output, value = (x if method == "mean" else 0.0 * x for x in means[layer, head])
+        if part.patch is None:
+            return output.expand(len(weights), -1, -1)
         weights, values = weights.clone(), values.clone()
         if method == "mask":
             weights[..., key] = 0.0
             weights /= weights.sum(-1, keepdim=True)
         else:
-            values[:, key] = means[layer, head] if method == "mean" else 0.0
+            values[:, key] = value
         return weights @ values
 
     plain_probabilities(model, reference, keep)
@@ -127,24 +113,19 @@ def test_only_the_named_call_of_a_module_is_changed() -> None:
     torch.testing.assert_close(first, expected.detach(), **CLOSE)
 
 
-def test_a_head_without_output_weights_changes_nothing_exactly() -> None:
+def test_a_part_that_contributes_nothing_changes_nothing_exactly() -> None:
+    """In any batch size, because the change is computed and not the whole output."""
     model, images = oblong_model().float(), oblong_images(23).float()
     model.get_parameter("blocks.1.attn.proj.weight").data[:, 7:] = 0.0
     before = probabilities(model, images, batch_size=3)
-    methods: tuple[Method, ...] = ("mean", "zero", "mask")
-    for part in (Part(layer=LAYERS[1], head=1), Part(layer=LAYERS[1], head=1, patch=2)):
-        for method in methods if part.patch else methods[:2]:
-            after = without(part, model, images, method=method, reference=images)
-            assert torch.equal(after, before)
+    for method in get_args(Method):
+        part = Part(layer=LAYERS[1], head=1, patch=2 if method == "mask" else None)
+        after = without(part, model, images, method=method, reference=images)
+        assert torch.equal(after, before)
     (result,) = ablate(model, images, LABELS, [Part(layer=LAYERS[1], head=1)])
     assert (result.lost, result.gained, result.changed, result.drop) == (0, 0, 0, 0.0)
     assert result.interval[0] < 0.0 < result.interval[1]
     assert (result.probability_drop, result.probability_interval) == (0.0, (0.0, 0.0))
-
-
-def test_a_patch_with_a_constant_value_changes_nothing_exactly() -> None:
-    """In any batch size, because the change is computed and not the whole output."""
-    model, images = oblong_model().float(), oblong_images(7).float()
     for layer in range(3):  # values are their bias
         model.get_parameter(f"blocks.{layer}.attn.qkv.weight").data[28:] = 0.0
     after = without(Part(patch=2), model, images, method="mean", reference=images)
@@ -165,16 +146,9 @@ def with_larger_weights(model: nn.Module) -> nn.Module:
     return model.double().eval()
 
 
-def timm_vit() -> tuple[nn.Module, str, str]:
-    model = timm.models.VisionTransformer(
-        img_size=(15, 21), patch_size=(5, 7), embed_dim=12, depth=2, num_heads=3, num_classes=7
-    )
-    return model, "blocks.1.attn", "blocks.1.attn.proj"
-
-
-def timm_swin() -> tuple[nn.Module, str, str]:
+def timm_swin() -> nn.Module:
     """With windows, which the second block shifts and masks."""
-    model = timm.models.SwinTransformer(
+    model: nn.Module = timm.models.SwinTransformer(
         img_size=(16, 16),
         patch_size=2,
         embed_dim=12,
@@ -183,34 +157,7 @@ def timm_swin() -> tuple[nn.Module, str, str]:
         window_size=4,
         num_classes=7,
     )
-    return model, "layers.0.blocks.1.attn", "layers.0.blocks.1.attn.proj"
-
-
-def transformers_vit(implementation: str) -> tuple[nn.Module, str, str]:
-    model = transformers.ViTForImageClassification(
-        transformers.ViTConfig(
-            image_size=20,
-            patch_size=5,
-            hidden_size=12,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            intermediate_size=17,
-            num_labels=7,  # type: ignore[call-arg]
-            attn_implementation=implementation,
-        )
-    )
-    layer = tuple(reference_means(model, torch.randn(1, 3, 20, 20)))[1]
-    second = [x for x, m in model.named_modules() if ".1." in x and isinstance(m, nn.Linear)]
-    values = next(i for i, x in enumerate(second) if x.endswith(("value", "v_proj")))
-    return model, layer, second[values + 1]
-
-
-MAKERS: dict[str, tuple[Callable[[], tuple[nn.Module, str, str]], tuple[int, int]]] = {
-    "timm": (timm_vit, (15, 21)),
-    "swin": (timm_swin, (16, 16)),
-    "sdpa": (lambda: transformers_vit("sdpa"), (20, 20)),
-    "eager": (lambda: transformers_vit("eager"), (20, 20)),
-}
+    return model
 
 
 @contextmanager
@@ -228,15 +175,25 @@ def hook(module: nn.Module, function: Callable[[Tensor], Tensor | None]) -> Iter
         handle.remove()
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(
+    ("make", "size", "path"),
+    [
+        (timm_vit, (15, 21), "blocks.1.attn.proj"),
+        (timm_swin, (16, 16), "layers.0.blocks.1.attn.proj"),
+        (transformers_vit, (15, 21), ""),
+    ],
+)
 @pytest.mark.parametrize("method", ["mean", "zero"])
 def test_heads_of_other_libraries_are_removed_like_inputs_of_their_projection(
-    maker: str, method: Method
+    make: Callable[[], nn.Module], size: tuple[int, int], path: str, method: Method
 ) -> None:
     torch.manual_seed(3)
-    make, size = MAKERS[maker]
-    model, layer, path = make()
-    model = with_larger_weights(model)
+    model = with_larger_weights(make())
+    layer = list(reference_means(model, torch.zeros(1, 3, *size).double()))[1]
+    if not path:  # the linear layer after the values, whose name depends on the version
+        second = [x for x, m in model.named_modules() if ".1." in x and isinstance(m, nn.Linear)]
+        values = next(i for i, x in enumerate(second) if x.endswith(("value", "v_proj")))
+        path = second[values + 1]
     projection, columns = model.get_submodule(path), slice(8, 12)  # the last of three heads
     images, reference = torch.randn(2, 5, 3, *size, dtype=torch.float64)
     inputs: list[Tensor] = []
@@ -309,39 +266,29 @@ def test_counts_drops_and_intervals_are_those_of_two_sets_of_predictions() -> No
     assert sum(x.changed for x in results) > 5
 
 
-def test_parts_are_enumerated_by_layer_head_or_patch() -> None:
-    model, images = oblong_model(), oblong_images(2)
-    by_layer = ablate(model, images, LABELS[:2], "layer")
+def test_parts_are_enumerated_by_layer_or_patch_and_progress_counts_them() -> None:
+    model, images, calls = oblong_model().train(), oblong_images(2), []
+    by_layer = ablate(model, images, LABELS[:2], "layer", progress=lambda *x: calls.append(x))
     assert [x.part for x in by_layer] == [Part(layer=layer) for layer in LAYERS]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert model.training
     by_patch = ablate(model, images, LABELS[:2], "patch", grid=GRID)
     assert [x.part for x in by_patch] == [Part(patch=patch) for patch in range(15)]
     twice = ablate(Twice(), torch.randn(2, 7, 10), torch.tensor([0, 1]), "layer")
     assert [x.part.layer for x in twice] == ["attn", "attn#2"]
 
 
-def test_the_images_are_the_reference_by_default_and_labels_may_be_bytes() -> None:
+def test_the_reference_labels_as_bytes_and_the_confidence_of_an_ablation() -> None:
     model, images, parts = oblong_model(), oblong_images(23), [Part(layer=LAYERS[0])]
-    result = ablate(model, images, LABELS, parts)
+    (usual,) = result = ablate(model, images, LABELS, parts)
     assert result == ablate(model, images, LABELS.byte(), parts, reference=images)
     assert result != ablate(model, images, LABELS, parts, reference=images[:5])
-
-
-def test_ablation_reports_progress_and_leaves_the_mode_of_the_model() -> None:
-    model, calls = oblong_model().train(), []
-    ablate(model, oblong_images(3), LABELS[:3], "layer", progress=lambda *x: calls.append(x))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert model.training
-
-
-def test_confidence_widens_intervals_and_one_image_has_none_of_its_mean() -> None:
-    model, images = oblong_model(), oblong_images(23)
-    (usual,) = ablate(model, images, LABELS, [Part()])
-    (wide,) = ablate(model, images, LABELS, [Part()], confidence=0.99)
+    (wide,) = ablate(model, images, LABELS, parts, confidence=0.99)
     assert wide.interval == paired_proportion_interval(wide.lost, wide.gained, 23, 0.99)
     assert usual.probability_interval is not None
     assert wide.probability_interval is not None
     assert wide.probability_interval[0] < usual.probability_interval[0]
-    (single,) = ablate(model, images[:1], LABELS[:1], [Part()])
+    (single,) = ablate(model, images[:1], LABELS[:1], parts)
     assert single.probability_interval is None
 
 

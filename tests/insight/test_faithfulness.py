@@ -64,9 +64,8 @@ def test_an_oracle_is_better_than_random_and_its_opposite_worse() -> None:
     assert oracle.insertion.area == pytest.approx(float((29 * share + 0.5) / 30))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_random_maps_and_zeros_are_no_better_than_random(seed: int) -> None:
-    result = measured({"random": RANDOM, "zero": ZERO}, seed=seed)
+def test_random_maps_and_zeros_are_no_better_than_random() -> None:
+    result = measured({"random": RANDOM, "zero": ZERO})
     for one_map in result.maps.values():
         assert "is no better than random" in str(one_map)
         assert one_map.gain.interval[0] < 0 < one_map.gain.interval[1]
@@ -74,7 +73,7 @@ def test_random_maps_and_zeros_are_no_better_than_random(seed: int) -> None:
 
 def test_random_maps_are_better_or_worse_as_rarely_as_the_confidence_claims() -> None:
     generator = torch.Generator().manual_seed(9)
-    maps = {str(i): torch.rand(COUNT, 15, generator=generator) for i in range(200)}
+    maps = {str(i): torch.rand(COUNT, 15, generator=generator) for i in range(120)}
     result = measured(maps, model=all_patches_matter, steps=3, num_orders=1)
     verdicts = [x.gain.verdict for x in result.maps.values()]
     assert 0.88 < verdicts.count("no better than") / len(verdicts) < 0.99
@@ -84,9 +83,6 @@ def test_no_map_gains_on_a_constant_model() -> None:
     oracle = measured({"oracle": ORACLE}, model=no_patch_matters).maps["oracle"]
     assert (oracle.gain.mean, oracle.gain.interval) == (0.0, (0.0, 0.0))
     assert oracle.gain.verdict == "no better than"
-    # the predicted class is followed
-    share = float(torch.tensor([0.3, 0.1, -0.4]).double().softmax(0)[0])
-    assert oracle.deletion.area == pytest.approx(share)
 
 
 def test_areas_curves_and_gains_are_those_of_separate_curves() -> None:

@@ -4,9 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import timm
 import torch
-import transformers
 from torch import Tensor, nn
 
 from clearhead.errors import InputError
@@ -22,7 +20,7 @@ from clearhead.insight.propagation import class_relevance, rollout
 from clearhead.insight.tokens import Grid
 from clearhead.recording import AttentionRecord, capture
 
-from .reference import oblong_images, oblong_model
+from .reference import oblong_images, oblong_model, timm_vit, transformers_vit
 
 
 @pytest.fixture(scope="module")
@@ -93,26 +91,6 @@ def test_standard_maps_are_rows_of_the_readout_tokens(pool: str, prefix: int) ->
     assert isinstance(projection, nn.Linear)
     projected = standard_maps(model, images, grid, projection=projection)[VALUES]
     torch.testing.assert_close(projected, row(value_norms(last, projection).mean(1)))
-
-
-def timm_vit() -> nn.Module:
-    return timm.models.VisionTransformer(
-        img_size=(15, 21), patch_size=(5, 7), embed_dim=12, depth=2, num_heads=3, num_classes=7
-    )
-
-
-def transformers_vit() -> nn.Module:
-    return transformers.ViTForImageClassification(
-        transformers.ViTConfig(
-            image_size=(15, 21),
-            patch_size=(5, 7),
-            hidden_size=12,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            intermediate_size=17,
-            num_labels=7,  # type: ignore[call-arg]
-        )
-    )
 
 
 @pytest.mark.parametrize("make", [timm_vit, transformers_vit])

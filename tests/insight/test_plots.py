@@ -73,27 +73,14 @@ def corners(axes: Axes) -> set[tuple[float, float]]:
     return {patch.get_xy() for patch in axes.patches}  # type: ignore[attr-defined]
 
 
-def luminance(colour: np.ndarray) -> float:
-    """Relative luminance (WCAG 2)."""
-    parts = colour / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
 def test_weights_have_a_fixed_square_root_scale_from_dark_to_bright() -> None:
     for weight, place in ((0.0, 0.0), (0.01, 0.1), (0.25, 0.5), (1.0, 1.0)):
         assert float(weight_norm()(weight)) == pytest.approx(place)
     axes = empty_axes()
-    draw_weights(axes, torch.tensor([[0.0, 0.04, 0.09], [0.25, 0.5, 1.0]]))
-    pixels = rendered(axes)
-    height, width = pixels.shape[:2]
-    cells = [
-        pixels[int((row + 0.5) * height / 2), int((column + 0.5) * width / 3)]
-        for row in range(2)
-        for column in range(3)
-    ]
-    bright = [luminance(cell) for cell in cells]
-    assert bright == sorted(bright)
+    draw_weights(axes, torch.tensor([[0.0, 0.04, 0.09, 0.25, 0.5, 1.0]]))
+    cells = rendered(axes)[120, 30::60]
+    brightness = cells @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(brightness) > 0).all()
     for cell, colour in ((cells[0], "#00224e"), (cells[-1], "#fee838")):
         np.testing.assert_allclose(cell, np.array(to_rgb(colour)) * 255, atol=2)
 
@@ -103,11 +90,9 @@ def test_signed_numbers_have_white_in_the_middle_and_share_the_given_limit() -> 
     draw_signed(axes, torch.tensor([[-9.0, 0.0, 3.0]]), limit=3.0)
     image = axes.images[0]
     assert (image.norm.vmin, image.norm.vmax) == (-3.0, 3.0)
-    pixels = rendered(axes)
-    cells = [pixels[120, x] for x in (60, 180, 300)]
-    np.testing.assert_allclose(cells[0], np.array(to_rgb("#B34700")) * 255, atol=2)
-    np.testing.assert_allclose(cells[2], np.array(to_rgb("#0063A6")) * 255, atol=2)
-    assert luminance(cells[1]) > 0.85
+    cells = rendered(axes)[120, 60::120]
+    for cell, colour in zip(cells, ("#B34700", "#F7F4EF", "#0063A6"), strict=True):
+        np.testing.assert_allclose(cell, np.array(to_rgb(colour)) * 255, atol=2)
 
 
 def test_small_weights_can_be_drawn_as_multiples_of_an_even_share() -> None:
@@ -133,12 +118,6 @@ def test_strokes_are_white_above_any_weight_and_background_patches_are_hatched()
     assert len(axes.images) == 1  # a colour image is not drawn above the map
 
 
-def test_the_query_patch_is_framed() -> None:
-    axes = empty_axes()
-    draw_weights(axes, torch.zeros(5, 3), query_cell=(4, 1))
-    assert corners(axes) == {(1, 4)}
-
-
 def test_the_colour_bar_goes_from_0_to_100_per_cent_and_marks_the_even_share() -> None:
     figure = new_figure(4, 4)
     bar = weight_bar(figure, list(figure.subplots(1, 2)), 0.0625)
@@ -148,19 +127,17 @@ def test_the_colour_bar_goes_from_0_to_100_per_cent_and_marks_the_even_share() -
     assert {tuple(line.get_ydata()) for line in bar.ax.lines} == {(0.0625, 0.0625)}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
-    for name in ("first", "second"):
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("first.png", "second.png", "first.svg", "second.svg"):
         axes = empty_axes()
         draw_weights(axes, torch.eye(3), picture=torch.eye(9)[None])
-        save_figure(axes.figure, tmp_path / f"{name}.{suffix}")  # type: ignore[arg-type]
-    content = (tmp_path / f"first.{suffix}").read_bytes()
-    assert content == (tmp_path / f"second.{suffix}").read_bytes()
-    if suffix == "svg":
-        assert content.startswith(b"<?xml")
-    else:
-        with Image.open(tmp_path / f"first.{suffix}") as picture:
-            assert picture.size == (360, 240)
+        save_figure(axes.figure, tmp_path / name)  # type: ignore[arg-type]
+    for suffix in ("png", "svg"):
+        content = (tmp_path / f"first.{suffix}").read_bytes()
+        assert content == (tmp_path / f"second.{suffix}").read_bytes()
+    assert content.startswith(b"<?xml")
+    with Image.open(tmp_path / "first.png") as picture:
+        assert picture.size == (360, 240)
 
 
 def test_other_file_formats_and_pictures_out_of_range_are_refused(tmp_path: Path) -> None:
@@ -228,10 +205,7 @@ def test_without_a_picture_every_weight_is_written_in_its_cell(recording: Record
     assert axes.texts[4].get_position() == (1.5, 1.5)
     share = 100 * float(result.patches[0, 1, 1])
     assert axes.texts[4].get_text() in (f"{share:.0f} %", "<1 %")
-    assert not axes.patches  # the class token has no patch to frame
-
-
-def test_a_word_as_query_has_no_frame() -> None:
+    assert not axes.patches  # neither the class token nor a word has a patch to frame
     weights = torch.rand(1, 2, 3, 15).softmax(dim=-1)
     result = query_map(weights, 1, Grid(5, 3), queries=Words(("a", "red", "ball")))
     figure = query_figure(result)
@@ -247,15 +221,12 @@ def test_maps_side_by_side_are_shares_of_their_own_sum() -> None:
     np.testing.assert_allclose(numbers(drawn[2]), np.full((5, 3), 1 / 16))
     assert not numbers(drawn[3]).any()
     assert [axes.get_xlabel() for axes in drawn[1:3]] == ["class token 0 %", "class token 6 %"]
-    with pytest.raises(InputError, match="relevance: expected one number, at least 0"):
-        tokens_figure({"relevance": -torch.ones(16)}, GRID)
-
-
-def test_many_prefix_tokens_are_shown_as_a_sum() -> None:
     grid = Grid(2, 3, 3, ("class token", "register 1", "register 2"))
     shares = torch.tensor([0.3, 0.2, 0.1, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0])
     axes = panels(tokens_figure({"rollout": shares}, grid))[0]
     assert axes.get_xlabel() == "class token 30 %, 2 more 30 %"
+    with pytest.raises(InputError, match="relevance: expected one number, at least 0"):
+        tokens_figure({"relevance": -torch.ones(16)}, GRID)
 
 
 def test_matrices_of_words_have_names_numbers_and_one_scale() -> None:

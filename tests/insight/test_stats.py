@@ -46,18 +46,13 @@ def most_likely_share_of_gains(difference: float, lost: int, gained: int, total:
     return float(minimize_scalar(badness, bounds=bounds, options={"xatol": 1e-12}).x)
 
 
-@pytest.mark.parametrize("total", [1, 7, 2000, 10_000])
+@pytest.mark.parametrize("total", [1, 7, 10_000])
 def test_without_any_change_the_interval_still_has_a_width(total: int) -> None:
-    z = stats.norm.ppf(0.975)
-    low, high = paired_proportion_interval(0, 0, total)
-    assert high == pytest.approx(z * z / (total + z * z))
-    assert low == pytest.approx(-high)
-
-
-def test_everything_lost_has_its_bound_at_one() -> None:
-    low, high = paired_proportion_interval(19, 0, 19)
     z2 = stats.norm.ppf(0.975) ** 2
-    assert low == pytest.approx((19 - z2) / (19 + z2))
+    expected = z2 / (total + z2)
+    assert paired_proportion_interval(0, 0, total) == pytest.approx((-expected, expected))
+    low, high = paired_proportion_interval(total, 0, total)
+    assert low == pytest.approx((total - z2) / (total + z2))
     assert high == 1.0
 
 

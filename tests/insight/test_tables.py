@@ -66,12 +66,9 @@ def test_keys_behind_the_mask_are_not_visible_and_have_no_even_share() -> None:
     assert str(table).splitlines()[2] == "The → cat    –"
 
 
-@pytest.mark.parametrize(
-    ("weight", "text"),
-    [(0.0, "0 %"), (0.004, "<1 %"), (0.0099, "<1 %"), (0.01, "1 %"), (0.41, "41 %"), (1, "100 %")],
-)
-def test_a_small_weight_is_not_shown_as_zero(weight: float, text: str) -> None:
-    assert percent(weight) == text
+def test_a_small_weight_is_not_shown_as_zero() -> None:
+    texts = {0.0: "0 %", 0.004: "<1 %", 0.0099: "<1 %", 0.01: "1 %", 0.41: "41 %", 1.0: "100 %"}
+    assert {weight: percent(weight) for weight in texts} == texts
 
 
 def test_names_that_do_not_fit_are_refused() -> None:

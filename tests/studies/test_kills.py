@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clearhead.studies.runner import run_studies
-from tests.studies.test_runner import records, started_trials
+from tests.studies.test_runner import started_trials, records
 
 TRIALS = 24
 RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
@@ -45,8 +45,8 @@ def count(out: str) -> int:
 
 
 def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
 def workers_of(pid: int) -> list[int]:
@@ -80,17 +80,16 @@ def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str,
         workers = children(driver.pid)
         driver.kill()
         driver.wait()
-        assert driver.stdout is not None
-        assert driver.stderr is not None
-        driver.stdout.close()
-        driver.stderr.close()
+        for stream in (driver.stdout, driver.stderr):
+            assert stream is not None
+            stream.close()
         assert workers
         until(lambda workers=workers: not any(map(is_running, workers)))  # type: ignore[misc]
         assert count("r") < TRIALS
     before = len(started_trials())
     last = start("r")
-    _, stderr = last.communicate(timeout=TIMEOUT)
-    assert last.returncode == 0, stderr
+    _, errors = last.communicate(timeout=TIMEOUT)
+    assert last.returncode == 0, errors
     assert records(Path("r")) == undisturbed
     assert TRIALS <= len(started_trials()) <= TRIALS + 3 * 3
     assert len(started_trials()) - before < TRIALS
@@ -104,8 +103,8 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
         until(lambda stop=stop: count("r") >= stop and bool(workers_of(driver.pid)))  # type: ignore[misc]
         time.sleep(generator.uniform(0, 0.15))
         os.kill(generator.choice(workers_of(driver.pid)), signal.SIGKILL)
-    _, stderr = driver.communicate(timeout=TIMEOUT)
-    assert driver.returncode == 0, stderr
+    _, errors = driver.communicate(timeout=TIMEOUT)
+    assert driver.returncode == 0, errors
     assert records(Path("r")) == undisturbed
     assert TRIALS <= len(started_trials()) <= TRIALS + 2 * 5
 
@@ -116,13 +115,13 @@ def test_ctrl_c_prints_one_line_with_the_command_to_resume(undisturbed: dict[str
     until(lambda: count("r") >= 1)
     workers = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
-    _, stderr = driver.communicate(timeout=TIMEOUT)
+    _, errors = driver.communicate(timeout=TIMEOUT)
     assert driver.returncode == 130
     again = shlex.join(["clearhead", *RUN[3:], "--out", "r"])
-    assert stderr.decode().splitlines()[-1] == (
+    assert errors.decode().splitlines()[-1] == (
         f"clearhead: stopped; the measured trials are stored; continue with: {again}"
     )
-    assert b"Traceback" not in stderr
+    assert b"Traceback" not in errors
     until(lambda: not any(map(is_running, workers)))
     last = start("r")
     last.communicate(timeout=TIMEOUT)

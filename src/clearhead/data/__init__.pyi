@@ -19,9 +19,9 @@ from .image_dataset import Split as Split
 from .image_dataset import split_dataset as split_dataset
 from .preprocessing.digits import Digit as Digit
 from .preprocessing.digits import extract_digit as extract_digit
-from .preprocessing.grey import to_grey as to_grey
 from .preprocessing.image import ImageSource as ImageSource
 from .preprocessing.image import load_image as load_image
+from .preprocessing.image import to_grey as to_grey
 from .preprocessing.strokes import rasterise as rasterise
 from .sentences import PronounSentence as PronounSentence
 from .sentences import TrainingText as TrainingText

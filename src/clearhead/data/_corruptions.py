@@ -145,9 +145,13 @@ def fog(images: Images, generator: Generator) -> Images:
     Each image gets its own window of a periodic map of 256 × 256; `WINDOWS` images share a map,
     where the published files have a map for each.
     """
+    count = len(images)
+    maps = diamond_square(-(-count // WINDOWS), generator)[torch.arange(count) // WINDOWS]
+    corners = torch.randint(0, MAP_SIDE, (count, 2, 1), generator=generator)
+    rows, columns = ((corners + torch.arange(SIDE)) % MAP_SIDE).unbind(1)
+    windows = maps[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     brightest = images.amax(dim=(1, 2, 3), keepdim=True)
-    foggy = images + 3.0 * plasma(len(images), SIDE, 1.4, generator)[:, None]
-    return foggy * brightest / (brightest + 3.0)
+    return (images + 3.0 * windows[:, None]) * brightest / (brightest + 3.0)
 
 
 def spatter(images: Images, generator: Generator) -> Images:
@@ -172,17 +176,14 @@ def zigzag(images: Images, generator: Generator) -> Images:
     count, size, left, right = len(images), 2.0, 2.0, 25.0
     start = torch.randint(0, SIDE - 1, (count,), generator=generator).float()
     angles = (torch.randint(-5, 5, (count,), generator=generator).float() / (right - left)).arctan()
-    along, away = [torch.zeros(count)], [torch.zeros(count)]
-    for peak in range(int(((right - left) - size) // (2 * size)) + 1):
-        along.append(torch.full((count,), (2 * peak + 1) * size))
-        away.append(torch.full((count,), (-1) ** peak * size))
-    along.append((right - left) / angles.cos())
-    away.append(torch.zeros(count))
-    columns = [left + a * angles.cos() - b * angles.sin() for a, b in zip(along, away, strict=True)]
-    rows = [start + a * angles.sin() + b * angles.cos() for a, b in zip(along, away, strict=True)]
-    for end in range(1, len(columns)):
-        drawn = _segment(columns[end - 1], rows[end - 1], columns[end], rows[end])
-        images = (images + drawn[:, None]).clamp(0, 1)
+    peaks = torch.arange(int(((right - left) - size) // (2 * size)) + 1)[:, None]
+    ends = torch.zeros(1, count), ((right - left) / angles.cos())[None]
+    along = torch.cat([ends[0], ((2 * peaks + 1) * size).expand(-1, count), ends[1]])
+    away = torch.cat([ends[0], ((-1.0) ** peaks * size).expand(-1, count), ends[0]])
+    columns = left + along * angles.cos() - away * angles.sin()
+    rows = start + along * angles.sin() + away * angles.cos()
+    for line in zip(columns, rows, columns[1:], rows[1:], strict=False):
+        images = (images + _segment(*line)[:, None]).clamp(0, 1)
     return images
 
 
@@ -196,18 +197,17 @@ def canny_edges(images: Images, generator: Generator) -> Images:
     down, across = (ndimage.sobel(smooth, axis=axis, mode="constant") for axis in (1, 2))
     strength = np.hypot(down, across)
     thin = np.where(_local_maxima(strength, down, across), strength, 0.0)
-    edges = np.stack([_hysteresis(image, 0.1, 0.2) for image in thin])
+    neighbours = np.ones((1, 3, 3), dtype=bool)
+    edges = ndimage.binary_propagation(thin > 0.2, structure=neighbours, mask=thin > 0.1)
     return torch.from_numpy(edges).float()[:, None]
 
 
+_FUNCTIONS = (
+    *(shot_noise, impulse_noise, glass_blur, motion_blur, shear, scale, rotate, brightness),
+    *(translate, stripe, fog, spatter, dotted_line, zigzag, canny_edges),
+)
 CORRUPTIONS: Mapping[str, Callable[[Images, Generator], Images]] = MappingProxyType(
-    {
-        function.__name__.replace("_", " "): function
-        for function in (
-            *(shot_noise, impulse_noise, glass_blur, motion_blur, shear, scale, rotate, brightness),
-            *(translate, stripe, fog, spatter, dotted_line, zigzag, canny_edges),
-        )
-    }
+    {function.__name__.replace("_", " "): function for function in _FUNCTIONS}
 )
 
 
@@ -217,26 +217,12 @@ def gaussian_blur(images: Images, sigma: float) -> Images:
     return torch.from_numpy(blurred).to(images)
 
 
-def plasma(
-    count: int, side: int, decay: float, generator: Generator
-) -> Float[Tensor, "count side side"]:
-    """Windows of side × side pixels at random positions of periodic maps in [0, 1]."""
-    maps = diamond_square(-(-count // WINDOWS), decay, generator)
-    corners = torch.randint(0, MAP_SIDE, (count, 2), generator=generator)
-    rows, columns = ((corners[:, axis, None] + torch.arange(side)) % MAP_SIDE for axis in (0, 1))
-    which = torch.arange(count) // WINDOWS
-    windows: Tensor = maps[which[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return windows
-
-
-def diamond_square(
-    count: int, decay: float, generator: Generator
-) -> Float[Tensor, "count 256 256"]:
+def diamond_square(count: int, generator: Generator) -> Float[Tensor, "count 256 256"]:
     """Periodic plasma fractals in [0, 1] (Fournier, Fussell & Carpenter 1982).
 
     The middle of every square and then of every diamond is the mean of its four neighbours plus
-    uniform noise of ± roughness, which is divided by `decay`² whenever squares are halved (squared,
-    because the published files apply `decay` both to the noise and to its factor).
+    uniform noise of ± roughness, which is divided by 1.4² whenever squares are halved (squared,
+    because the published files apply the decay of 1.4 both to the noise and to its factor).
     """
     heights = torch.zeros(count, MAP_SIDE, MAP_SIDE)
     step, roughness = MAP_SIDE, 1.0
@@ -253,7 +239,7 @@ def diamond_square(
         heights[:, half::step, half::step] = centres
         heights[:, ::step, half::step] = middle(corners, right, centres, centres.roll(1, 1))
         heights[:, half::step, ::step] = middle(corners, below, centres, centres.roll(1, 2))
-        step, roughness = half, roughness / decay**2
+        step, roughness = half, roughness / 1.4**2
     lowest, highest = heights.amin(dim=(1, 2), keepdim=True), heights.amax((1, 2), keepdim=True)
     return (heights - lowest) / (highest - lowest)
 
@@ -302,10 +288,3 @@ def _local_maxima(strength: np.ndarray, down: np.ndarray, across: np.ndarray) ->
         behind = ndimage.shift(strength, (0, row, column), order=0, mode="constant")
         ridge |= (eighth == direction) & (strength >= ahead) & (strength >= behind)
     return ridge
-
-
-def _hysteresis(edges: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Components above `low` that contain a pixel above `high`."""
-    parts, _ = ndimage.label(edges > low, structure=np.ones((3, 3)))
-    kept = np.unique(parts[edges > high])
-    return np.isin(parts, kept[kept > 0])

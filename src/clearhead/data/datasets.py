@@ -46,7 +46,13 @@ def load_dataset(
         raise ConfigError(f'split must be "train" or "test", got {split!r}')
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if source not in DATASETS:
-        folder = _folder(source)
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            raise DataError(
+                f"there is no data set {str(source)!r}, and no folder of that name; expected one "
+                f"of {', '.join(DATASETS)}, or name a folder that holds a folder of images for "
+                f"each class{did_you_mean(str(source), DATASETS)}"
+            )
         return load_folder(folder, split, image_size=size or (28, 28), in_channels=in_channels or 1)
     if size not in (None, (28, 28)) or in_channels not in (None, 1):
         raise ConfigError(
@@ -62,17 +68,6 @@ def load_dataset(
         raise CorruptDataError(f"{files[0].path} has {len(images)} images, {len(labels)} labels")
     class_names = DATASETS[str(source)].class_names
     return ImageDataset(str(source), images.unsqueeze(1), labels.to(torch.int64), class_names)
-
-
-def _folder(source: str | Path) -> Path:
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no data set {str(source)!r}, and no folder of that name; expected one of "
-            f"{', '.join(DATASETS)}, or name a folder that holds a folder of images for each class"
-            f"{did_you_mean(str(source), DATASETS)}"
-        )
-    return folder
 
 
 def fetch_dataset(
@@ -128,20 +123,16 @@ def parse_idx(content: bytes, axes: int, name: str = "IDX file") -> UInt8[Tensor
         CorruptDataError: Unless header and length are exactly right.
     """
     header, start = bytes((0, 0, 8, axes)), 4 + 4 * axes
-    if content[:4] != header:
-        raise CorruptDataError(
-            f"{name}: an IDX file of bytes with {axes} axes begins with {header.hex(' ')}, "
-            f"this one with {content[:4].hex(' ') or 'nothing'}; get the file again"
-        )
-    if len(content) < start:
-        raise CorruptDataError(f"{name}: it ends within its header; get the file again")
-    shape = struct.unpack_from(f">{axes}I", content, 4)
-    if 0 in shape:
-        raise CorruptDataError(f"{name}: it is empty, its shape is {shape}; get the file again")
+    shape = struct.unpack(f">{axes}I", content[4:start].ljust(4 * axes, b"\0"))
     expected = start + math.prod(shape)
-    if len(content) != expected:
-        raise CorruptDataError(
-            f"{name}: expected {expected} bytes by its header, got {len(content)}; "
-            "get the file again"
-        )
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
+    if content[:4] != header:
+        begin = content[:4].hex(" ") or "nothing"
+        problem = f"expected an IDX header {header.hex(' ')}, got {begin}"
+    elif 0 in shape:
+        problem = f"it is empty or ends within its header, its shape is {shape}"
+    elif len(content) != expected:
+        problem = f"expected {expected} bytes by its header, got {len(content)}"
+    else:
+        values = torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start)
+        return values.reshape(shape)
+    raise CorruptDataError(f"{name}: {problem}; get the file again")

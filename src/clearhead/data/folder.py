@@ -16,8 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from clearhead.data.image_dataset import ImageDataset, Split, split_indices
-from clearhead.data.preprocessing.grey import to_grey
-from clearhead.data.preprocessing.image import SUFFIXES, load_image
+from clearhead.data.preprocessing.image import SUFFIXES, load_image, to_grey
 from clearhead.errors import DataError, ImageError
 
 TEST_FRACTION = 0.2

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.data import PronounSentence, WordTokenizer, pronoun_sentences
@@ -75,15 +75,21 @@ def pronoun_score(
     Raises:
         InputError: A sentence has no referent.
     """
-    referent, other = _answer_ids(model, items, question)
     tokenizer = WordTokenizer(model.config.vocabulary)
+    answers = []
+    for item in items:
+        if item.referent is None or item.distractor is None:
+            raise InputError(f"the sentence {item.text!r} has no referent; give one that has")
+        nouns = (item.referent, item.distractor)
+        answers.append([tokenizer.token_ids[item.answer(noun, question)] for noun in nouns])
     ids, padding_mask = tokenizer.pad(
         [tokenizer.encode(item.with_question(question, MASK)).ids for item in items]
     )
     positions = (ids == tokenizer.mask_id).int().argmax(dim=1) - int(model.config.causal)
     logits: Float[Tensor, "sentences words"]
     logits = model(ids, padding_mask)[torch.arange(len(ids)), positions]
-    preferred = _logit_of(logits, referent) > _logit_of(logits, other)
+    right, wrong = logits.gather(1, torch.tensor(answers)).unbind(dim=1)
+    preferred, top1 = right > wrong, logits.argmax(dim=1) == torch.tensor(answers)[:, 0]
     correct, total = int(preferred.sum()), len(items)
     return PronounScore(
         pairs=pairs,
@@ -91,24 +97,6 @@ def pronoun_score(
         total=total,
         correct=correct,
         accuracy=correct / total,
-        top1_accuracy=float((logits.argmax(dim=1) == referent).double().mean()),
+        top1_accuracy=float(top1.double().mean()),
         set_accuracy=float(preferred.reshape(-1, 4).all(dim=1).double().mean()),
     )
-
-
-def _answer_ids(
-    model: TextTransformer, items: Sequence[PronounSentence], question: Question
-) -> tuple[Int[Tensor, " sentences"], Int[Tensor, " sentences"]]:
-    """Token ids of the answers for the referent and for the other noun."""
-    id_of = WordTokenizer(model.config.vocabulary).token_ids
-    referents, others = [], []
-    for item in items:
-        if item.referent is None or item.distractor is None:
-            raise InputError(f"the sentence {item.text!r} has no referent; give one that has")
-        referents.append(id_of[item.answer(item.referent, question)])
-        others.append(id_of[item.answer(item.distractor, question)])
-    return torch.tensor(referents), torch.tensor(others)
-
-
-def _logit_of(logits: Tensor, words: Tensor) -> Tensor:
-    return logits.gather(1, words[:, None])[:, 0]

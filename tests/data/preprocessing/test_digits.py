@@ -15,7 +15,7 @@ from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, photographed, printed, stroke
 
-COUNT = 40
+COUNT = 20
 
 
 def read(image: Image.Image) -> Digit:
@@ -168,8 +168,7 @@ def box_sides(pixels: ndarray) -> tuple[int, int]:
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
-@pytest.mark.parametrize("font", FONTS)
-@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize(("digit", "font"), list(enumerate(2 * FONTS)))
 def test_printed_digits_have_the_size_and_centre_of_mnist(digit: int, font: str) -> None:
     out = read(printed(str(digit), font=font))
     assert out.warnings == ()
@@ -187,18 +186,20 @@ def clean_drawings() -> ndarray:
     return np.stack([read(image).pixels for image in drawn])
 
 
-@pytest.mark.parametrize("light", ["falling", "vignette", "shadow", "pencil", "chalk"])
-@pytest.mark.parametrize("digit", range(10))
-def test_uneven_light_changes_little(clean_drawings: ndarray, digit: int, light: str) -> None:
-    out = read(photographed(digit, light))
-    assert out.warnings == ()
-    distance = apart(out.pixels, clean_drawings)
-    assert distance.argmin() == digit
-    assert distance[digit] < 0.7 * clean_drawings[digit].mean()
+@pytest.mark.parametrize(
+    ("number", "light"), list(enumerate(["falling", "vignette", "shadow", "pencil", "chalk"]))
+)
+def test_uneven_light_changes_little(clean_drawings: ndarray, number: int, light: str) -> None:
+    for digit in range(number % 2, 10, 2):
+        out = read(photographed(digit, light))
+        assert out.warnings == ()
+        distance = apart(out.pixels, clean_drawings)
+        assert distance.argmin() == digit
+        assert distance[digit] < 0.7 * clean_drawings[digit].mean()
 
 
 def test_thin_strokes_are_nearly_as_dark_as_thick_ones() -> None:
-    for digit in range(10):
+    for digit in range(0, 10, 3):
         thin, thick = (read(photographed(digit, "falling", width=width)) for width in (2, 11))
         assert thin.pixels.sum(dtype=float) > 0.5 * thick.pixels.sum(dtype=float)
 
@@ -217,15 +218,15 @@ def test_a_tiny_digit_is_enlarged() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (8, 8), (97, 61), (600, 500)])
-@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
-def test_a_blank_image_has_no_digit(shape: tuple[int, int], level: float) -> None:
-    out = extract_digit(np.full(shape, level, dtype=np.float32))
-    assert out.warnings == (NO_DIGIT,)
-    assert not out.found
-    assert not out.pixels.any()
+def test_a_blank_image_has_no_digit(shape: tuple[int, int]) -> None:
+    for level in (0.0, 0.4, 1.0):
+        out = extract_digit(np.full(shape, level, dtype=np.float32))
+        assert out.warnings == (NO_DIGIT,)
+        assert not out.found
+        assert not out.pixels.any()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_noise_and_shade_alone_have_no_digit(seed: int) -> None:
     y, x = np.mgrid[:300, :200] / 300
     noise = np.random.default_rng(seed).normal(0, 0.03, x.shape)
@@ -235,7 +236,7 @@ def test_noise_and_shade_alone_have_no_digit(seed: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 30), (3, 3), (2, 50), (5, 4)])
 def test_any_shape_and_content_gives_28_by_28(shape: tuple[int, int]) -> None:
     random = np.random.default_rng(math.prod(shape))
-    for _ in range(20):
+    for _ in range(7):
         assert extract_digit(random.random(shape, dtype=np.float32)).pixels.shape == (28, 28)
 
 

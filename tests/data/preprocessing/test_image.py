@@ -5,6 +5,7 @@ import struct
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_whole_file_decodes_as_in_pillow(name: str) -> None:
 def test_a_truncated_file_is_an_error_unless_all_pixels_are_there(name: str) -> None:
     """Pillow does not need what follows the pixels: padding, or the mark of the end."""
     content, whole = FILES[name], load_image(FILES[name]).tobytes()
-    for length in (*range(0, len(content), 7), *range(len(content) - 9, len(content))):
+    for length in (*range(0, len(content), 29), *range(len(content) - 9, len(content))):
         try:
             image = load_image(content[:length])
         except ImageError:
@@ -145,36 +146,43 @@ def png(width: int, height: int, rows: bytes, chunks: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunks + data
 
 
+def tiff_tags(count: int) -> bytes:
+    """Tags that all claim the same bytes."""
+    return b"".join(struct.pack("<HHII", tag, 1, 2**20, 8) for tag in range(count))
+
+
 def changed(name: str, at: int, new: bytes) -> bytes:
     return FILES[name][:at] + new + FILES[name][at + len(new) :]
 
 
 EMPTY_CHUNK = struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd"))
-TIFF_TAGS = b"".join(struct.pack("<HHII", tag, 1, 2**20, 8) for tag in range(60_000))
 SCANS = encoded(GREY.resize((800, 600)), "JPEG", progressive=True)[:-2]
-BOMBS = {
-    "png of 81 megapixels": png(9_000, 9_000, bytes(9_001 * 9_000)),
-    "png of 200 megapixels": png(20_000, 10_000, b""),
-    "png that claims to be immense": png(2**31 - 1, 2**31 - 1, b""),
-    "png of one column": png(1, 30_000, bytes(60_000)),
-    "png without pixels": png(0, 5, b""),
-    "png of a million chunks": png(5, 5, bytes(30), EMPTY_CHUNK * 10**6),
-    "gif with a huge frame": changed("gif", 6, struct.pack("<HH", 60_000, 60_000)),
-    "bmp with a huge width": changed("bmp", 18, struct.pack("<i", 2**30)),
-    "bmp with an impossible palette": changed("bmp, grey", 46, b"o"),
-    "webp with a huge canvas": changed("webp, animated", 24, b"\xff\x3f\0\xff\x3f\0"),
-    "ppm with a huge header": b"P5 99999 99999 255\n" + bytes(99),
-    "pgm whose pixels are read one by one": b"P5 3000 3000 254\n" + bytes(9_000_000),
-    "tiff of tags that overlap": b"II*\0\x08\0\0\0\x60\xea" + TIFF_TAGS + bytes(2**20),
-    "jpeg of very many scans": SCANS + FILES["jpeg, progressive"][-40:-2] * 3_000,
+BOMBS: dict[str, Callable[[], bytes]] = {  # made when needed, they are large
+    "png of 81 megapixels": lambda: png(9_000, 9_000, bytes(9_001 * 9_000)),
+    "png of 200 megapixels": lambda: png(20_000, 10_000, b""),
+    "png that claims to be immense": lambda: png(2**31 - 1, 2**31 - 1, b""),
+    "png of one column": lambda: png(1, 30_000, bytes(60_000)),
+    "png without pixels": lambda: png(0, 5, b""),
+    "png of a million chunks": lambda: png(5, 5, bytes(30), EMPTY_CHUNK * 10**6),
+    "gif with a huge frame": lambda: changed("gif", 6, struct.pack("<HH", 60_000, 60_000)),
+    "bmp with a huge width": lambda: changed("bmp", 18, struct.pack("<i", 2**30)),
+    "bmp with an impossible palette": lambda: changed("bmp, grey", 46, b"o"),
+    "webp with a huge canvas": lambda: changed("webp, animated", 24, b"\xff\x3f\0\xff\x3f\0"),
+    "ppm with a huge header": lambda: b"P5 99999 99999 255\n" + bytes(99),
+    "pgm whose pixels are read one by one": lambda: b"P5 3000 3000 254\n" + bytes(9_000_000),
+    "tiff of tags that overlap": lambda: (
+        b"II*\0\x08\0\0\0\x60\xea" + tiff_tags(60_000) + bytes(2**20)
+    ),
+    "jpeg of very many scans": lambda: SCANS + FILES["jpeg, progressive"][-40:-2] * 3_000,
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_file_that_would_take_much_time_or_memory_is_an_error_at_once(name: str) -> None:
+    bomb = BOMBS[name]()
     start, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ImageError) as refusal:
-        load_image(BOMBS[name])
+        load_image(bomb)
     assert time.process_time() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 300_000  # kB
     assert "\n" not in str(refusal.value)
@@ -233,7 +241,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(FILES)), CHANGES, st.binary(max_size=60))
 def test_damaged_files_and_random_bytes_are_an_image_or_an_image_error(
     name: str, changes: list[tuple[int, bytes]], tail: bytes

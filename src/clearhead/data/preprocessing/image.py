@@ -1,7 +1,8 @@
-"""Images from files, bytes, arrays and tensors, with limits that hold for hostile files too.
+"""Images from files, bytes, arrays and tensors, and their luminance.
 
-Pillow decodes. Sizes are checked between reading the header and decoding the pixels, and the number
-of reads and scans is bounded, because time can grow with these instead of with the size.
+Pillow decodes. Limits hold for hostile files too: sizes are checked between reading the header and
+decoding the pixels, and the number of reads and scans is bounded, because time can grow with these
+instead of with the size.
 """
 
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -30,25 +32,14 @@ MAX_SIDE = 20_000
 MAX_SCANNED_PIXELS = 240_000_000  # each scan of a progressive JPEG goes over all pixels
 MAX_READS = 500_000  # of blocks and tags, which are decoded one by one in Python
 DRAFT_PIXELS = 4_000_000
+GREY_SIDE = 1024  # larger images are averaged down by a whole factor when they become grey
+MAX_UNIFORM_STD = 0.1  # standard deviation below which the visible part counts as one colour
 
-MODES = (
-    "1",
-    "L",
-    "LA",
-    "P",
-    "PA",
-    "RGB",
-    "RGBA",
-    "CMYK",
-    "F",
-    "I",
-    "I;16",
-    "I;16L",
-    "I;16B",
-    "I;16N",
-)
+_BIT_DEPTH_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "F", "I", *_BIT_DEPTH_16)
 _SIMPLER_MODE = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
+Grey = Float[ndarray, "height width"]
 ImageSource = str | Path | bytes | Image.Image | ndarray | Tensor
 """What `load_image` accepts."""
 
@@ -79,7 +70,7 @@ def load_image(source: ImageSource) -> Image.Image:
         case bytes() | bytearray() | memoryview():
             return _decode(bytes(source))
         case Image.Image():
-            _check_size(source, "image")
+            _check_limits(source)
             try:
                 source.load()
             except Exception as error:  # decoders raise exceptions of any type
@@ -100,14 +91,12 @@ def load_image(source: ImageSource) -> Image.Image:
 
 def _read(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
-            raise ImageError("this is not a file; give an image file")
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        if stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
+            with path.open("rb") as file:
+                return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
         raise ImageError(f"cannot be read ({getattr(error, 'strerror', error)})") from error
+    raise ImageError("this is not a file; give an image file")
 
 
 class _BoundedReader(BytesIO):
@@ -137,8 +126,7 @@ def _decode(data: bytes) -> Image.Image:
             warnings.filterwarnings("ignore", module=r"PIL\b")
             image: Image.Image = Image.open(_BoundedReader(data), formats=formats)
             kind = image.format or kind
-            _check_size(image, kind)
-            _check_scans(image, data)
+            _check_limits(image, data)
             if kind == "PNG":
                 image.verify()  # checksums up to the last chunk; the image must be opened again
                 image = Image.open(_BoundedReader(data), formats=formats)
@@ -171,20 +159,18 @@ def _with_heif() -> tuple[str, ...]:
     return ("HEIF", *FORMATS)
 
 
-def _check_size(image: Image.Image, kind: str) -> None:
+def _check_limits(image: Image.Image, data: bytes = b"") -> None:
     width, height = image.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE or 0 in image.size:
         raise ImageError(
-            f"this {kind} has {width} × {height} pixels; expected 1 to {MAX_SIDE:,} pixels on a "
-            f"side and at most {MAX_PIXELS // 10**6} megapixels: resize it first"
+            f"this {image.format or 'image'} has {width} × {height} pixels; expected 1 to "
+            f"{MAX_SIDE:,} pixels on a side and at most {MAX_PIXELS // 10**6} megapixels: "
+            "resize it first"
         )
-
-
-def _check_scans(image: Image.Image, data: bytes) -> None:
     scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
-    if image.width * image.height * scans > MAX_SCANNED_PIXELS:
+    if width * height * scans > MAX_SCANNED_PIXELS:
         raise ImageError(
-            f"this JPEG has {scans} scans, too many for {image.width} × {image.height} pixels: "
+            f"this JPEG has {scans} scans, too many for {width} × {height} pixels: "
             "save it again as an ordinary JPEG"
         )
 
@@ -218,3 +204,79 @@ def _from_array(values: ndarray) -> Image.Image:
     if grey:
         return Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))
     return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+
+
+def to_grey(image: Image.Image) -> Grey:
+    """Luminance of an image (ITU-R BT.601, with Pillow's weights).
+
+    A transparent image is composited on black or white, whichever its visible part differs from.
+
+    Args:
+        image: A loaded image in one of the modes that `load_image` returns.
+
+    Returns:
+        float32 in [0, 1], at most 2047 pixels on a side: larger images are averaged down.
+
+    Raises:
+        ImageError: If pixels are NaN or infinite.
+    """
+    if image.mode in _BIT_DEPTH_16:
+        return np.asarray(_reduced(image) / 65535, dtype=np.float32)
+    if image.mode == "I":
+        return _stretched(_reduced(image) / 65535)
+    if image.mode == "F":
+        return _stretched(_reduced(image))
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        grey, alpha = _array(_shrunk(image).convert("LA")).transpose(2, 0, 1) / 255
+        return _composited(grey, alpha)
+    if image.mode in ("1", "P", "PA"):  # averaging indices would make no sense
+        image = image.convert("RGB" if image.mode == "P" else "L")
+    return np.asarray(_array(_shrunk(image).convert("L")) / np.float32(255))
+
+
+def _composited(grey: Grey, alpha: Grey) -> Grey:
+    """A transparent image on an opaque background.
+
+    If the visible part has one colour, its outline is the digit: the background is black or white,
+    whichever differs more. If not, the digit is drawn within it: the background continues its
+    median colour.
+    """
+    visible = alpha > 0.5
+    if not visible.any():
+        return np.ones_like(grey)
+    shown = grey[visible]
+    if shown.std() < MAX_UNIFORM_STD or alpha.mean() < MAX_UNIFORM_STD:
+        background = 1.0 if shown.mean() < 0.5 else 0.0
+    else:
+        background = float(np.median(shown))
+    return np.asarray(grey * alpha + background * (1 - alpha), dtype=np.float32)
+
+
+def _stretched(values: Grey) -> Grey:
+    """Values of files without a fixed range, stretched to [0, 1] where they exceed it."""
+    if not np.isfinite(values).all():
+        raise ImageError("this image has pixels that are not numbers (NaN or infinite)")
+    low = min(0.0, float(values.min()))
+    high = max(1.0, float(np.quantile(values, 0.995)))
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), dtype=np.float32)
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    """Averages over squares of pixels."""
+    factor = max(image.size) // GREY_SIDE
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _reduced(image: Image.Image) -> Grey:
+    """Averages over squares of pixels, for the modes that Pillow cannot reduce."""
+    values: ndarray = np.asarray(image)
+    factor = max(1, min(max(values.shape) // GREY_SIDE, *values.shape))
+    high, wide = (side // factor for side in values.shape)
+    blocks = values[: high * factor, : wide * factor].reshape(high, factor, wide, factor)
+    with np.errstate(invalid="ignore", over="ignore"):  # checked by `_stretched`
+        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64))
+
+
+def _array(image: Image.Image) -> ndarray:
+    return np.asarray(image).astype(np.float32)
