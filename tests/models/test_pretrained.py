@@ -339,14 +339,7 @@ def test_a_file_instead_of_a_folder_is_an_error(folder: Path) -> None:
 
 @pytest.mark.parametrize("source", ["timm:vit_tiny_patch16_224", "hf:google/vit", "hf:./vit"])
 def test_names_of_other_libraries_are_an_error_that_names_the_commands(source: str) -> None:
-<<<<<<< HEAD
-    message = (
-        f"^{source}: only `clearhead explain` .* and `clearhead attend` .* load models of timm"
-    )
-    with pytest.raises(CheckpointError, match=message):
-=======
     with pytest.raises(CheckpointError, match=f"^{source}: only .* load models of timm"):
->>>>>>> main
         load(source)
 
 

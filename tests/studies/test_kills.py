@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clearhead.studies.runner import run_studies
-from tests.studies.test_runner import started_trials, records
+from tests.studies.test_runner import records, started_trials
 
 TRIALS = 24
 RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
