@@ -12,7 +12,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def default_decoders() -> int:
-    """One process a core; one event loop can hardly feed more than four."""
+    """One process per core; one event loop can hardly feed more than four."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
