@@ -105,7 +105,7 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
 
 def test_other_settings_or_images_in_the_same_folder_are_an_error(tmp_path: Path) -> None:
     small_training(tmp_path, 1)
-    with pytest.raises(ConfigError, match=r"config\.label_smoothing.*--restart"):
+    with pytest.raises(ConfigError, match=r"\(label_smoothing\).* another out, or restart=True"):
         small_training(tmp_path, 1, label_smoothing=0.2)
     with pytest.raises(ConfigError, match="images"):
         small_training(tmp_path, 1, images=97)
