@@ -250,7 +250,8 @@ def test_all_stages_use_the_function_weights(
     is_causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.attention.stages.weights", torch.zeros_like)
-    stages = attention_stages(*torch.ones(3, 2, 4, 5), is_causal=is_causal)
+    ones = torch.ones(2, 4, 5)
+    stages = attention_stages(ones, ones, ones, is_causal=is_causal)
     assert not stages.weights.any()
     assert not stages.context.any()
     assert repr(stages).startswith("AttentionStages(scores=(2, 4, 4), ")
