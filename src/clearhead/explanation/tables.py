@@ -150,7 +150,7 @@ def text_csv(explanation: TextExplanation) -> str:
 
 
 def text_tables(explanation: TextExplanation) -> list[Table]:
-    """One table for each query word, or for all words one a layer; in per cent."""
+    """One table for each query word, or for all words one per layer; in per cent."""
     unit = f"attention weights in per cent, {explanation.heads_label}"
     tokens = explanation.tokens
     if len(explanation.queries) == len(tokens):
