@@ -28,7 +28,7 @@ SMALL, LARGE = (5, 7), (67, 71)  # queries, keys: computed by the formula, and b
 def formula(
     query: Tensor, key: Tensor, value: Tensor, added: Tensor | None = None, scale: float = 1.0
 ) -> Tensor:
-    """The definition, number by number, in float64."""
+    """The definition, row by row, in float64 with numpy alone."""
     rows, columns = query.shape[-2], key.shape[-2]
     leading = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
     if added is not None:
@@ -41,17 +41,11 @@ def formula(
     result = np.zeros((*leading, rows, value.shape[-1]))
     for index in product(*(range(size) for size in leading)):
         for i in range(rows):
-            scores = [
-                scale * sum(q[index][i, e] * k[index][j, e] for e in range(query.shape[-1]))
-                + a[index][i, j]
-                for j in range(columns)
-            ]
-            highest = max(scores)
-            if highest == -math.inf:
+            scores = scale * (k[index] @ q[index][i]) + a[index][i]
+            if scores.max() == -math.inf:
                 continue
-            exponentials = [math.exp(score - highest) for score in scores]
-            for j in range(columns):
-                result[index][i] += exponentials[j] / sum(exponentials) * v[index][j]
+            exponentials = np.exp(scores - scores.max())
+            result[index][i] = exponentials @ v[index] / exponentials.sum()
     return torch.from_numpy(result)
 
 
@@ -74,6 +68,7 @@ def gradients(output: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad((output * randn(*output.shape, seed=9).to(output)).sum(), inputs)
 
 
+@pytest.mark.slow  # importing torch's samples takes seconds
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_equals_torch_on_its_own_samples(dtype: torch.dtype) -> None:
     from torch.testing._internal.common_methods_invocations import op_db
@@ -170,7 +165,7 @@ def test_neighbouring_query_heads_share_a_key_and_value_head_in_grouped_query_at
         torch.testing.assert_close(found[:, head], alone, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("sizes", [(61, 67), (64, 64), (64, 67), LARGE, (1, 4099)], ids=str)
+@pytest.mark.parametrize("sizes", [(61, 67), (64, 64), (64, 67), (1, 4099)], ids=str)
 @pytest.mark.parametrize("options", ["plain", "causal", "bool", "float", "scale"])
 def test_both_paths_equal_the_stages_and_torch_around_the_size_where_they_change(
     sizes: tuple[int, int], options: str

@@ -88,10 +88,6 @@ def test_a_float_mask_is_added_after_scaling() -> None:
     )
 
 
-def test_without_a_mask_nothing_is_masked() -> None:
-    assert masked(SCALED, None) is SCALED
-
-
 def test_the_first_causal_query_attends_to_the_first_key_alone() -> None:
     found = attention_stages(QUERY, KEY, VALUE, is_causal=True)
     close(found.weights, torch.tensor([[1, 0, 0], [1 / 4, 3 / 4, 0]], dtype=torch.float64))
@@ -117,14 +113,6 @@ def test_permuted_keys_and_values_give_the_same_context() -> None:
     )
     close(other.weights, one.weights[..., order])
     close(other.context, one.context)
-
-
-def test_permuted_tokens_permute_the_outputs_of_self_attention() -> None:
-    tokens = triple()[1]
-    order = torch.tensor([4, 0, 6, 2, 1, 5, 3])
-    one = attention_stages(tokens, tokens, tokens).context
-    mixed = tokens[:, :, order]
-    close(attention_stages(mixed, mixed, mixed).context, one[:, :, order])
 
 
 def test_weights_depend_on_queries_and_keys_but_not_on_values() -> None:

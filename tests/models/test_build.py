@@ -23,26 +23,13 @@ def test_each_configuration_builds_its_model(config: ImageModelConfig, kind: typ
     assert isinstance(logits, torch.Tensor)
 
 
-def test_the_same_seed_builds_the_same_model() -> None:
-    models = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        models.append(build(ViTConfig(depth=1)))
-    one, two, other = (model.head.weight for model in models)
-    assert one.equal(two)
-    assert not one.equal(other)
-
-
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models_are_loaded_by_name(name: str) -> None:
     model = load(name)
     assert not model.training
-    assert model(
-        torch.zeros(2, *([model.config.in_channels, *model.config.image_shape]))
-    ).shape == (
-        2,
-        model.config.num_classes,
-    )
+    config = model.config
+    logits = model(torch.zeros(2, config.in_channels, *config.image_shape))
+    assert logits.shape == (2, config.num_classes)
 
 
 def test_an_unknown_name_is_an_error() -> None:

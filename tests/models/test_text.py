@@ -119,15 +119,6 @@ def test_the_order_of_words_matters_only_with_positions() -> None:
     assert not torch.allclose(placed(ids)[:, order], placed(ids[:, order]))
 
 
-def test_attention_is_recorded_under_the_names_of_the_vision_transformer() -> None:
-    model = made()
-    with ch.capture() as recording:
-        model(some_ids())
-    assert recording.names == ("blocks.0.attn", "blocks.1.attn", "blocks.2.attn")
-    assert recording["blocks.1.attn"].weights.shape == (2, 7, 5, 5)
-    recording.verify()
-
-
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("ids", "mask", "message"),

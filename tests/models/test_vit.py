@@ -78,13 +78,6 @@ def test_the_same_weights_in_timm_give_the_same_logits_and_gradients(
         torch.testing.assert_close(parameter.grad, same[name].grad, atol=1e-9, rtol=1e-9)
 
 
-def test_state_dicts_of_timm_can_be_loaded() -> None:
-    ours = build(pool="class")
-    other = VisionTransformer(ours.config).double()
-    other.load_state_dict(timms(ours).state_dict(), strict=True)
-    assert other(images_for(ours)).equal(ours(images_for(ours)))
-
-
 def test_the_default_has_the_expected_number_of_parameters() -> None:
     # patches 49 · 64 + 64; positions 16 · 64; norm 2 · 64; head 64 · 10 + 10; and six blocks of
     # two norms 4 · 64, query, key, value and output 4 · (64 · 64 + 64), MLP 2 · 64 · 256 + 320
@@ -176,6 +169,7 @@ def test_an_image_alone_and_among_others_gives_the_same_logits() -> None:
     assert model(images[:0]).shape == (0, 13)
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 def test_compiles_to_one_graph() -> None:
     model = build(depth=1, pool="class")

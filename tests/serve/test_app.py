@@ -207,11 +207,11 @@ def test_a_model_that_the_page_cannot_show_is_served_without_it(model: ImageMode
     [("GET", "/nowhere", 404), ("GET", "/v1/predict", 405), ("DELETE", "/metrics", 405)],
 )
 def test_an_unknown_path_or_method_is_named(
-    model: ImageModel, method: str, path: str, status: int
+    server: ServerThread, method: str, path: str, status: int
 ) -> None:
-    result = respond(make_app(model), method, path)
-    assert result[0] == status
-    assert f"{method} {path}; /openapi.json lists all routes" in result[1]["error"]
+    response = server.request(method, path)
+    assert response.status == status
+    assert f"{method} {path}; /openapi.json lists all routes" in response.json()["error"]
 
 
 def test_before_startup_the_server_is_live_and_not_ready(model: ImageModel) -> None:
@@ -229,8 +229,8 @@ def test_a_model_without_attention_has_no_explain_route() -> None:
     assert "/v1/explain" not in respond(app, "GET", "/openapi.json")[1]["paths"]
 
 
-def test_no_route_takes_a_path_an_address_or_a_model(model: ImageModel) -> None:
-    _, described = respond(make_app(model), "GET", "/openapi.json")
+def test_no_route_takes_a_path_an_address_or_a_model(server: ServerThread) -> None:
+    described = server.request("GET", "/openapi.json").json()
     parameters = {
         (path, parameter["in"], parameter["name"])
         for path, methods in described["paths"].items()

@@ -59,6 +59,19 @@ def submit(batcher: Batcher, *works: Work) -> list[asyncio.Task[Result]]:
     return [asyncio.create_task(batcher.submit(one)) for one in works]
 
 
+async def queued(
+    batcher: Batcher, gate: Gate, batches: list[list[int]], *works: Work
+) -> list[asyncio.Task[Result]]:
+    """Requests that arrive during the forward pass of another one, which is the first task."""
+    gate.close()
+    tasks = submit(batcher, work(0))
+    await until(lambda: batches)
+    tasks += submit(batcher, *works)
+    await until(lambda: len(batcher.queue) == len(works))
+    gate.open()
+    return tasks
+
+
 async def until(condition: Callable[[], object]) -> None:
     while not condition():
         await asyncio.sleep(0.001)
@@ -68,12 +81,7 @@ def test_requests_that_arrive_during_a_forward_pass_form_the_next_batch(
     model: ImageModel, gate: Gate, batches: list[list[int]]
 ) -> None:
     async def scenario(batcher: Batcher) -> None:
-        gate.close()
-        tasks = submit(batcher, work(0))
-        await until(lambda: batches)
-        tasks += submit(batcher, *(work(number) for number in range(1, 7)))
-        await until(lambda: len(batcher.queue) == 6)
-        gate.open()
+        tasks = await queued(batcher, gate, batches, *(work(number) for number in range(1, 7)))
         for number, result in enumerate(await asyncio.gather(*tasks)):
             assert_close(result.predictions, predict_inputs(model, work(number).inputs))
 
@@ -88,14 +96,9 @@ def test_a_batch_is_limited_but_a_request_is_never_split(
     model: ImageModel, gate: Gate, batches: list[list[int]]
 ) -> None:
     async def scenario(batcher: Batcher) -> None:
-        gate.close()
-        tasks = submit(batcher, work(0))
-        await until(lambda: batches)
         sizes = ((1, 3), (2, 2), (3, 2), (4, 7), (5, 1))
-        tasks += submit(batcher, *(work(*size) for size in sizes))
-        await until(lambda: len(batcher.queue) == 5)
-        gate.open()
-        await asyncio.gather(*tasks)
+        works = [work(*size) for size in sizes]
+        await asyncio.gather(*await queued(batcher, gate, batches, *works))
 
     run(model, scenario)
     assert batches == [[0], [1] * 3, [2, 2, 3, 3], [4] * 7, [5]]

@@ -81,18 +81,8 @@ def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> Non
 @pytest.fixture(scope="module")
 def command() -> Iterator[Command]:
     """`clearhead serve` with all logs; the last test of this file stops it."""
-    options = (
-        "--decoders",
-        "1",
-        "--drain-delay",
-        "0",
-        "--deadline",
-        "30",
-        "--access-log",
-        "--log-level",
-        "info",
-    )
-    with Command(*options) as started:
+    options = "--decoders 1 --drain-delay 0 --deadline 30 --access-log --log-level info"
+    with Command(*options.split()) as started:
         yield started
 
 
@@ -126,6 +116,7 @@ def test_hundreds_of_requests_leak_nothing(command: Command) -> None:
     assert memory() - before < 5e6
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 def test_the_served_page_is_the_microscope_and_requests_only_its_own_server(
     browser: "Browser", command: Command

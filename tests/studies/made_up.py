@@ -2,6 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
+
+from clearhead.models.config import ViTConfig
+from clearhead.models.vit import VisionTransformer
 from clearhead.studies.study import CheckData, ComparisonData, Study
 from clearhead.studies.table import Budget, Outcome, Trial, Values
 
@@ -50,12 +54,27 @@ def check_study(study: Study, outcomes: Sequence[Outcome]) -> None:
         assert all(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
 
 
-def check_trials(study: Study, *, min_seeds: int = 12) -> None:
-    """Trials differ by name, have the seeds that they are given, and are of this study."""
-    for budget in ("quick", "full"):
-        seeds = range(7, 7 + study.seeds[budget])
-        trials = study.trials(budget, seeds)
-        assert len({trial.name for trial in trials}) == len(trials)
-        assert {trial.study for trial in trials} == {study.name}
-        assert {trial.seed for trial in trials} == set(seeds)
-    assert study.seeds["full"] >= min_seeds  # fewer could not be decided after Holm's correction
+def outcomes_of(
+    study: Study, values: Callable[[Trial], Values], *, budget: Budget = "full"
+) -> list[bool]:
+    """Whether each piece of evidence is supported, with text and figure checked."""
+    measured = made_up(study, values, budget=budget)
+    check_study(study, measured)
+    return [supported(x) for x in study.evaluate(measured)]
+
+
+def random_images(count: int) -> torch.Tensor:
+    """Normalised images of noise."""
+    return torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+
+
+def random_classifier(
+    seed: int, std: float, *, embed_dim: int, num_heads: int
+) -> VisionTransformer:
+    """A classifier with weights so large that its attention differs from image to image."""
+    torch.manual_seed(seed)
+    config = ViTConfig(depth=2, embed_dim=embed_dim, num_heads=num_heads)
+    model = VisionTransformer(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return model

@@ -2,7 +2,7 @@ import pytest
 
 from clearhead.studies.claims.c06_positions import STUDY
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, check_trials, made_up, supported
+from tests.studies.made_up import outcomes_of
 
 # Condition, rate and measure; whatever is not named is as in `EXPECTED`.
 Changes = dict[tuple[str, str, str], float]
@@ -13,7 +13,7 @@ FINDINGS = (  # after the check of the formula
 )
 
 
-def outcomes_of(changes: Changes, *, error: float = 1e-15, budget: Budget = "full") -> list[bool]:
+def outcomes(changes: Changes, *, error: float = 1e-15, budget: Budget = "full") -> list[bool]:
     def values(trial: Trial) -> Values:
         if trial.condition == "layers":
             return {"error": error, "error_with_positions": 0.4}
@@ -22,13 +22,7 @@ def outcomes_of(changes: Changes, *, error: float = 1e-15, budget: Budget = "ful
         numbers = {x: changes.get((trial.condition, rate, x), expected[x]) for x in expected}
         return numbers | {"error": 1e-15}
 
-    measured = made_up(STUDY, values, budget=budget)
-    check_study(STUDY, measured)
-    return [supported(x) for x in STUDY.evaluate(measured)]
-
-
-def test_trials_are_complete() -> None:
-    check_trials(STUDY)
+    return outcomes_of(STUDY, values, budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +41,8 @@ def test_trials_are_complete() -> None:
 def test_each_finding_is_about_its_own_rate_and_positions(
     changes: Changes, contradicted: tuple[str, ...]
 ) -> None:
-    assert outcomes_of(changes) == [True, *(x not in contradicted for x in FINDINGS)]
+    assert outcomes(changes) == [True, *(x not in contradicted for x in FINDINGS)]
 
 
 def test_outputs_that_do_not_permute_contradict_the_claim() -> None:
-    assert outcomes_of({}, error=1e-9, budget="quick") == [False] + [True] * 8
+    assert outcomes({}, error=1e-9, budget="quick") == [False] + [True] * 8

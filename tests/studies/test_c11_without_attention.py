@@ -5,11 +5,7 @@ from clearhead.studies.claims.c11_without_attention import STUDY
 from clearhead.studies.measures.classifiers import COMPARED_MODELS
 from clearhead.studies.measures.learning_curves import LONG
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, check_trials, comparisons_of, made_up, supported
-
-
-def test_trials_are_complete() -> None:
-    check_trials(STUDY)
+from tests.studies.made_up import check_study, comparisons_of, made_up, supported
 
 
 @pytest.mark.parametrize("budget", ["quick", "full"])

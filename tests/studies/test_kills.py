@@ -45,8 +45,8 @@ def count(out: str) -> int:
 
 
 def children(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(one) for one in told.read_text().split()] if told.exists() else []
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
 def workers_of(pid: int) -> list[int]:
@@ -80,17 +80,16 @@ def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str,
         workers = children(driver.pid)
         driver.kill()
         driver.wait()
-        assert driver.stdout is not None
-        assert driver.stderr is not None
-        driver.stdout.close()
-        driver.stderr.close()
+        for stream in (driver.stdout, driver.stderr):
+            assert stream is not None
+            stream.close()
         assert workers
         until(lambda workers=workers: not any(map(is_running, workers)))  # type: ignore[misc]
         assert count("r") < TRIALS
     before = len(begun())
     last = start("r")
-    _, told = last.communicate(timeout=PATIENCE)
-    assert last.returncode == 0, told
+    _, errors = last.communicate(timeout=PATIENCE)
+    assert last.returncode == 0, errors
     assert records(Path("r")) == undisturbed
     assert TRIALS <= len(begun()) <= TRIALS + 3 * 3
     assert len(begun()) - before < TRIALS
@@ -104,8 +103,8 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
         until(lambda stop=stop: count("r") >= stop and bool(workers_of(driver.pid)))  # type: ignore[misc]
         time.sleep(generator.uniform(0, 0.15))
         os.kill(generator.choice(workers_of(driver.pid)), signal.SIGKILL)
-    _, told = driver.communicate(timeout=PATIENCE)
-    assert driver.returncode == 0, told
+    _, errors = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, errors
     assert records(Path("r")) == undisturbed
     assert TRIALS <= len(begun()) <= TRIALS + 2 * 5
 
@@ -116,13 +115,13 @@ def test_ctrl_c_prints_one_line_with_the_command_to_resume(undisturbed: dict[str
     until(lambda: count("r") >= 1)
     workers = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
-    _, told = driver.communicate(timeout=PATIENCE)
+    _, errors = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 130
     again = shlex.join(["clearhead", *RUN[3:], "--out", "r"])
-    assert told.decode().splitlines()[-1] == (
+    assert errors.decode().splitlines()[-1] == (
         f"clearhead: stopped; what is measured is kept; go on with: {again}"
     )
-    assert b"Traceback" not in told
+    assert b"Traceback" not in errors
     until(lambda: not any(map(is_running, workers)))
     last = start("r")
     last.communicate(timeout=PATIENCE)

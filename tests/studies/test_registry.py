@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.studies.registry import ENTRIES, find_source, load_study
+from clearhead.studies.registry import ENTRIES, Entry, find_source, load_study
 
 
 def test_entries_equal_the_studies_in_the_files() -> None:
@@ -20,6 +20,20 @@ def test_entries_equal_the_studies_in_the_files() -> None:
             study.claim,
             study.statement,
         )
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_trials_differ_and_have_their_seeds_and_study(entry: Entry) -> None:
+    study = load_study(find_source(entry.name))
+    for budget in ("quick", "full"):
+        seeds = range(7, 7 + study.seeds[budget])
+        trials = study.trials(budget, seeds)
+        assert len({trial.name for trial in trials}) == len(trials)
+        assert {trial.study for trial in trials} == {study.name}
+        assert {trial.seed for trial in trials} == set(seeds)
+    # Fewer than 12 pairs could not be decided after Holm's correction; these two are checks.
+    assert study.seeds["full"] >= {"C1": 5, "C5": 8}.get(entry.claim, 12)
+    assert study.exclusive == (entry.claim == "C15")
 
 
 def test_a_study_is_found_by_name_and_by_claim() -> None:

@@ -251,7 +251,9 @@ def test_the_decisive_result_is_the_first_that_contradicts(
     assert Section(judged=judged).decisive.startswith(f"{expected}: ")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(360, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)]
+)
 def test_the_page_in_a_browser_fits_loads_nothing_and_is_accessible(
     browser: "Browser", report: StudyReport, page: str, tmp_path: Path, width: int, scheme: Any
 ) -> None:

@@ -90,14 +90,14 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
         path.write_bytes(harm)
     read = read_results("r")
     assert len(read.studies[0].damaged) == 5
-    for path, told in zip(harmed, read.studies[0].damaged, strict=False):
-        assert told.startswith(f"{path} is damaged")
+    for path, message in zip(harmed, read.studies[0].damaged, strict=False):
+        assert message.startswith(f"{path} is damaged")
     assert judge(read)[0].verdict is None
     assert judge(read)[0].unjudged == "unfinished: 19 of 24 trials are measured"
     capfd.readouterr()
     run_studies(["toy:STUDY"], workers=1, out="r")
-    told = capfd.readouterr().err
-    assert all(f"clearhead: {path} is damaged" in told for path in harmed[:5])
+    message = capfd.readouterr().err
+    assert all(f"clearhead: {path} is damaged" in message for path in harmed[:5])
     assert records(Path("r")) == whole
     assert len(begun()) == TRIALS + 5
 

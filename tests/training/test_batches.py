@@ -9,7 +9,6 @@ from clearhead.training.batches import (
     epoch_order,
     generator_for,
     seed_of,
-    steps_per_epoch,
 )
 from clearhead.training.distributed import ALONE, World
 
@@ -33,11 +32,6 @@ def test_generators_do_not_depend_on_torchs_default_generator() -> None:
     first = torch.rand(3, generator=generator_for("x", 1))
     torch.manual_seed(2)
     assert torch.equal(torch.rand(3, generator=generator_for("x", 1)), first)
-
-
-def test_leftover_images_make_no_step_of_their_own() -> None:
-    assert steps_per_epoch(101, 13) == 7
-    assert steps_per_epoch(5, 13) == 1
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])

@@ -72,12 +72,17 @@ def versions() -> dict[str, str | int]:
 
     import clearhead
 
+    device = "cpu"
+    if torch.cuda.is_available():
+        device = f"cuda ({torch.cuda.get_device_name()})"
+    elif torch.accelerator.is_available():
+        device = str(torch.accelerator.current_accelerator())
     return {
         "clearhead": clearhead.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),
-        "device": _device(),
+        "device": device,
         "threads": torch.get_num_threads(),
     }
 
@@ -119,16 +124,6 @@ def _from_card(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _device() -> str:
-    import torch
-
-    if not torch.accelerator.is_available():
-        return "cpu"
-    if torch.cuda.is_available():
-        return f"cuda ({torch.cuda.get_device_name()})"
-    return str(torch.accelerator.current_accelerator())
-
-
 def _print_info(source: str, facts: dict[str, Any]) -> None:
     from clearhead.cli.output import print_facts, print_line
 
@@ -147,16 +142,15 @@ def _print_info(source: str, facts: dict[str, Any]) -> None:
     parts = model["parameters_by_part"].items()
     print_facts("Parameters by part", ((name, f"{count:>9,}") for name, count in parts))
     print_line()
-    print_facts("Settings", ((name, _shown(value)) for name, value in model["settings"].items()))
+    settings = {
+        name: f"{len(value)}: {', '.join(value[:3])}, …"
+        if isinstance(value, tuple) and len(value) > MAX_LISTED
+        else str(value)
+        for name, value in model["settings"].items()
+    }
+    print_facts("Settings", settings.items())
     print_line()
     print_facts("Versions", ((name, str(value)) for name, value in facts["versions"].items()))
-
-
-def _shown(value: Any) -> str:
-    """A setting on one line; of a long tuple, its length and first values."""
-    if isinstance(value, tuple) and len(value) > MAX_LISTED:
-        return f"{len(value)}: {', '.join(value[:3])}, …"
-    return str(value)
 
 
 def _accuracy_line(recorded: dict[str, Any] | None) -> str:

@@ -83,7 +83,18 @@ def explain(
         CaptureError: the model's attention cannot be recorded or verified, or `layers` fits none.
         CheckpointError: the model cannot be loaded.
     """
-    classifier = _classifier(model)
+    if isinstance(model, str | Path):
+        classifier = open_classifier(model)
+    elif isinstance(model, ImageModel | TextTransformer):
+        classifier = classifier_of(model, type(model).__name__)
+    elif isinstance(model, ImageClassifier | TextModel):
+        classifier = model
+    else:
+        raise InputError(
+            "model is a name, a folder, an ImageClassifier, a TextModel or one of Clearhead's "
+            f"models, got {type(model).__name__}; for another one say how pictures are "
+            "preprocessed: ImageClassifier(name=..., model=..., class_names=..., preprocess=...)"
+        )
     if isinstance(classifier, ImageClassifier):
         if word is not None or heads != "mean":
             raise ConfigError(f"heads and word are for texts, and {classifier.name} takes pictures")
@@ -145,19 +156,3 @@ def encode(explanation: Explanation | TextExplanation, file_format: str) -> byte
         )
         content = make[file_format](explanation)
     return content.encode()
-
-
-def _classifier(
-    model: str | Path | ImageClassifier | TextModel | Model,
-) -> ImageClassifier | TextModel:
-    if isinstance(model, ImageClassifier | TextModel):
-        return model
-    if isinstance(model, str | Path):
-        return open_classifier(model)
-    if isinstance(model, ImageModel | TextTransformer):
-        return classifier_of(model, type(model).__name__)
-    raise InputError(
-        "model is a name, a folder, an ImageClassifier, a TextModel or one of Clearhead's models, "
-        f"got {type(model).__name__}; for another one, describe the preprocessing: "
-        "ImageClassifier(name=..., model=..., class_names=..., preprocess=...)"
-    )

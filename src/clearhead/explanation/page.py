@@ -4,6 +4,7 @@ from base64 import b64encode
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from clearhead.explanation.figures import png_address, text_figure
 from clearhead.explanation.html import data_uri, render_page
@@ -27,13 +28,15 @@ from clearhead.insight.plots import WEIGHT_COLOURS, figure_bytes
 SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
 ONE = 65535  # stands for a weight of 1, so that rounding moves a weight by at most 0.0008 %
 NO_PREDICTION = "no prediction"
-FEW_HEADS, MAX_CLASSES, MAX_OPEN_PROOFS = 4, 10, 12
+FEW_HEADS = 4  # these fit beside the map
+MAX_CLASSES, MAX_OPEN_PROOFS = 10, 12
 
 
 def picture_page(explanation: Explanation) -> str:
     """The page of a picture: prediction, attention, influence, proof."""
     picture = picture_name(explanation)
     proofs = proof_table(explanation)
+    heads = max(layer.weights.shape[1] for layer in explanation.layers)
     return render_page(
         "picture.html",
         styles=("base.css", "picture.css"),
@@ -43,7 +46,7 @@ def picture_page(explanation: Explanation) -> str:
         picture=picture,
         model=model_name(explanation.model),
         png=png_address(explanation.pixels),
-        kind=_kind(explanation),
+        kind=("ink" if explanation.is_ink else "photo") + (" few" if heads <= FEW_HEADS else ""),
         classes=_likeliest(explanation),
         notes=omissions(explanation),
         influence_table=influence_table(explanation),
@@ -52,7 +55,8 @@ def picture_page(explanation: Explanation) -> str:
         proofs_open=len(proofs.rows) <= MAX_OPEN_PROOFS,
         percent=percent,
         facts=facts(explanation),
-        weights=_weights(explanation),
+        # layer after layer, as little-endian 16-bit numbers
+        weights=_base64(b"".join(_sixteen_bits(layer.weights) for layer in explanation.layers)),
         # 256 colours of three bytes each (Nuñez, Anderton & Renslow 2018)
         cividis=_base64(WEIGHT_COLOURS(np.arange(256), bytes=True)[:, :3].tobytes()),
         ink=_base64(explanation.pixels.numpy().tobytes()) if explanation.is_ink else "",
@@ -117,12 +121,6 @@ def omissions(explanation: Explanation) -> str:
     return "; ".join(parts)
 
 
-def _kind(explanation: Explanation) -> str:
-    """Classes for the style: ink or a photo, and whether heads fit beside the map."""
-    heads = max(layer.weights.shape[1] for layer in explanation.layers)
-    return ("ink" if explanation.is_ink else "photo") + (" few" if heads <= FEW_HEADS else "")
-
-
 def _likeliest(explanation: Explanation) -> list[tuple[str, float]]:
     """All classes where they are few, else the most probable ones."""
     names, probabilities = explanation.prediction.class_names, explanation.prediction.probabilities
@@ -141,10 +139,9 @@ def _influence(influence: Influence) -> dict[str, Any]:
     }
 
 
-def _weights(explanation: Explanation) -> str:
-    """The weights of all layers, one after the other, as little-endian 16-bit numbers."""
-    parts = (np.rint(layer.weights.clamp(0, 1).numpy() * ONE) for layer in explanation.layers)
-    return _base64(b"".join(part.astype("<u2").tobytes() for part in parts))
+def _sixteen_bits(weights: Tensor) -> bytes:
+    numbers: np.ndarray = np.rint(weights.clamp(0, 1).numpy() * ONE)
+    return numbers.astype("<u2").tobytes()
 
 
 def _base64(content: bytes) -> str:

@@ -149,7 +149,14 @@ def explain_picture(
         grid = classifier.grid(model_input)
         if grid is not None and all(x.keys != grid.num_tokens for x in shapes.values()):
             grid = None  # no layer attends over all of its tokens
-        prediction = _prediction(classifier, model_input, logits.detach())
+        names = classifier.class_names
+        is_empty = not names or model_input.is_empty
+        prediction = prediction_of(
+            () if is_empty else logits.detach().double().softmax(0).tolist(),
+            names,
+            (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings),
+            model_input.pixels,
+        )
         score = None if prediction.label is None else logits.max()[None]
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
     masking = measure_masking(
@@ -202,17 +209,6 @@ def _run(
             "another model"
         ) from error
     return recording, logits_of(output)[0]
-
-
-def _prediction(
-    classifier: ImageClassifier, model_input: ImageInput, logits: Float[Tensor, " classes"]
-) -> Prediction:
-    """The prediction as `predict` gives it; empty where there is nothing to predict."""
-    names = classifier.class_names
-    warnings = (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings)
-    is_empty = not names or model_input.is_empty
-    probabilities = () if is_empty else logits.double().softmax(0).tolist()
-    return prediction_of(probabilities, names, warnings, model_input.pixels)
 
 
 def _shape(record: AttentionRecord) -> LayerShape:

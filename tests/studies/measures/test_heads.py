@@ -2,7 +2,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor
 
 from clearhead.insight.measures import measure_records
 from clearhead.insight.roles import NO_CLEAR_ROLE
@@ -17,18 +16,11 @@ from clearhead.studies.measures.heads import (
     exchange_weights,
     share_weights,
 )
+from tests.studies.made_up import random_classifier, random_images
 
 
 def classifier() -> VisionTransformer:
-    torch.manual_seed(1)
-    model = VisionTransformer(ViTConfig(depth=2, embed_dim=12, num_heads=3)).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return model
-
-
-def images() -> Tensor:
-    return torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    return random_classifier(1, 0.5, embed_dim=12, num_heads=3)
 
 
 def test_equal_heads_have_distance_0_and_heads_without_a_common_key_100() -> None:
@@ -44,7 +36,7 @@ def test_equal_heads_have_distance_0_and_heads_without_a_common_key_100() -> Non
 @pytest.mark.parametrize("by", [1, 2])
 def test_exchanged_heads_apply_each_others_weights_to_their_own_values(by: int) -> None:
     model = classifier()
-    inputs = images()
+    inputs = random_images(4)
     with torch.no_grad(), capture("blocks.0.attn") as recording:
         model(inputs)
     before = recording[0]
@@ -68,7 +60,7 @@ def test_exchanged_heads_apply_each_others_weights_to_their_own_values(by: int) 
 
 def test_sharing_gives_every_head_the_mean() -> None:
     model = classifier()
-    inputs = images()
+    inputs = random_images(4)
     with torch.no_grad(), capture() as recording:
         model(inputs)
 
@@ -80,7 +72,7 @@ def test_sharing_gives_every_head_the_mean() -> None:
 
 
 def test_equal_heads_can_be_exchanged_and_others_cannot(mnist_test: object) -> None:
-    model, inputs = classifier(), images()
+    model, inputs = classifier(), random_images(4)
     with torch.no_grad(), intervene(exchange_weights(1)):
         moved = model(inputs)
     with torch.no_grad():
