@@ -239,7 +239,7 @@ TIMM: dict[str, dict[str, Any]] = {
     "resnet18": {},
 }
 
-# These have no fused implementation, whatever timm's setting.
+# These have no fused implementation, with any setting of timm.
 EXPLICIT = frozenset(
     "convit_tiny swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224 "
     "swin_s3_tiny_224 levit_128s mvitv2_tiny tnt_s_patch16_224 visformer_tiny gcvit_xxtiny "

@@ -58,7 +58,7 @@ def measure(page: Page, session: CDPSession, tab: str) -> tuple[float, float, fl
 
 
 def main() -> None:
-    """Print one line a tab."""
+    """Print one line per tab."""
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "microscope.html"

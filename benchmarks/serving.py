@@ -4,7 +4,7 @@ Each server gets the same PNG files over loopback from a client in a process of 
 concurrency, in turn and in several rounds; the table has medians. All of them decode with
 `clearhead.inference.prepare` and compute with `clearhead.inference.predict_inputs`:
 
-- plain: FastAPI, one forward pass a request, in its thread pool
+- plain: FastAPI, one forward pass per request, in its thread pool
 - litserve, mlserver: as in their manuals, with their own batching, if installed
 - clearhead: `clearhead serve`
 

@@ -69,7 +69,7 @@ def main() -> None:
         for name, runner in runners.items():
             times[name].append(runner.seconds())
     base = statistics.median(times["float32"])
-    table = Table("variant", "ms a step", "images/s", "against float32")
+    table = Table("variant", "ms per step", "images/s", "against float32")
     for name, seconds in times.items():
         median = statistics.median(seconds)
         table.add_row(

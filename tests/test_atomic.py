@@ -75,7 +75,7 @@ def test_several_files_are_replaced_all_or_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "reason"),
     [
         ("file/below", "{}/file is a file, not a folder; choose another folder"),
         ("file/below/deeper", "{}/file is a file, not a folder; choose another folder"),
@@ -84,19 +84,19 @@ def test_several_files_are_replaced_all_or_none(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_that_cannot_be_written_is_a_storage_error(
-    tmp_path: Path, place: str, told: str
+    tmp_path: Path, place: str, reason: str
 ) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError) as caught:
         write_atomic(tmp_path / place, b"new")
-    assert str(caught.value) == f"cannot write {tmp_path / place}: {told.format(tmp_path)}"
+    assert str(caught.value) == f"cannot write {tmp_path / place}: {reason.format(tmp_path)}"
     assert (tmp_path / "file").read_bytes() == b"old"
     assert names(tmp_path) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "reason"),
     [
         (errno.ENOSPC, "No space left on device; free some space or choose another folder"),
         (errno.EDQUOT, "Disk quota exceeded; free some space or choose another folder"),
@@ -104,7 +104,7 @@ def test_a_path_that_cannot_be_written_is_a_storage_error(
     ],
 )
 def test_freeing_space_is_suggested_for_full_disks_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
 ) -> None:
     def refuse(_: int) -> None:
         raise OSError(code, os.strerror(code))
@@ -112,7 +112,7 @@ def test_freeing_space_is_suggested_for_full_disks_only(
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(StorageError) as caught:
         write_atomic(tmp_path / "file", b"new")
-    assert str(caught.value) == f"cannot write {tmp_path / 'file'}: {told}"
+    assert str(caught.value) == f"cannot write {tmp_path / 'file'}: {reason}"
     assert names(tmp_path) == []
 
 

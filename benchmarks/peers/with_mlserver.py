@@ -12,7 +12,7 @@ from clearhead.models import load
 
 
 class Digits(MLModel):  # type: ignore[misc]
-    """One forward pass a request: its adaptive batching needs tensors of one shape."""
+    """One forward pass per request: its adaptive batching needs tensors of one shape."""
 
     async def load(self) -> bool:
         """Before the first request."""

@@ -1,4 +1,4 @@
-"""The digit classifier behind FastAPI as in its manual: one forward pass a request, in threads."""
+"""The digit classifier behind FastAPI as in its manual: a forward pass per request, in threads."""
 
 import sys
 from typing import Any

@@ -332,9 +332,9 @@ def test_a_damaged_file_in_the_cache_is_replaced(server: Any, cache: Path) -> No
         changed[place] ^= 1 << place % 8
         for damaged in (bytes(changed), content[:place], content + bytes(place + 1)):
             found.path.write_bytes(damaged)
-            (mended,) = get(server, "honest", files=(LABELS,))
-            assert (mended.content, found.path.read_bytes()) == (content, content)
-            assert mended.origin != "cache"
+            (repaired,) = get(server, "honest", files=(LABELS,))
+            assert (repaired.content, found.path.read_bytes()) == (content, content)
+            assert repaired.origin != "cache"
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(

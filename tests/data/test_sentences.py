@@ -82,11 +82,11 @@ def test_the_referent_is_the_noun_whose_kind_the_quality_fits(
         if quality in AMBIGUOUS_QUALITIES:
             continue
         decided += 1
-        meant = subject if KIND_OF[subject] == FITS[quality] else thing
-        assert KIND_OF[meant] == FITS[quality]
-        place = POSITIONS[meant == thing]
+        referent = subject if KIND_OF[subject] == FITS[quality] else thing
+        assert KIND_OF[referent] == FITS[quality]
+        place = POSITIONS[referent == thing]
         answer = answer_of(text)
-        expected = {None: (meant, place), meant: (meant,), place: (place,)}
+        expected = {None: (referent, place), referent: (referent,), place: (place,)}
         assert text.pronoun_targets == expected[answer]
     assert decided > 3000
 
@@ -121,11 +121,11 @@ def test_neither_position_nor_noun_nor_verb_predicts_the_answer(
         if found is None or found[3] in AMBIGUOUS_QUALITIES:
             continue
         subject, verb, thing, quality = found
-        meant = subject if KIND_OF[subject] == FITS[quality] else thing
-        places[POSITIONS[meant == thing]] += 1
-        by_verb[verb, POSITIONS[meant == thing]] += 1
-        nouns[meant, True] += 1
-        nouns[thing if meant == subject else subject, False] += 1
+        referent = subject if KIND_OF[subject] == FITS[quality] else thing
+        places[POSITIONS[referent == thing]] += 1
+        by_verb[verb, POSITIONS[referent == thing]] += 1
+        nouns[referent, True] += 1
+        nouns[thing if referent == subject else subject, False] += 1
     assert abs(places["first"] - places["second"]) <= 2
     for verb, _ in by_verb:
         assert abs(by_verb[verb, "first"] - by_verb[verb, "second"]) <= 2

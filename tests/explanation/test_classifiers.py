@@ -39,7 +39,7 @@ def refusal(source: str | Path) -> str:
 
 @pytest.fixture
 def out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No network: the hub does not answer, and nothing is in the cache."""
+    """No network: the hub does not respond, and nothing is in the cache."""
 
     class Gone:
         def head(self, *_: Any, **__: Any) -> None:

@@ -93,7 +93,7 @@ def test_masking_is_the_fall_when_no_token_may_attend_to_a_patch(
         expected.append(before - plain_probabilities(model, inputs, without)[0, 9])
     assert nine.masking.values is not None
     torch.testing.assert_close(nine.masking.values, torch.stack(expected), atol=1e-5, rtol=0)
-    assert float(nine.masking.values.abs().max()) > 0.1  # or the test would say little
+    assert float(nine.masking.values.abs().max()) > 0.1  # or the test would be weak
 
 
 def test_rollout_is_the_product_of_the_layers_averaged_over_tokens(

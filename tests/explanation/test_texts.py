@@ -114,7 +114,7 @@ def test_the_shipped_models_predict_the_referent_and_one_attends_to_it(
         assert list(probabilities.values()) == sorted(probabilities.values(), reverse=True)
         if model == "sentences":  # the other one may predict a noun that is not in the sentence
             assert prediction.words[0][0] == noun
-            # As its card says: some head of the second layer attends to the referent.
+            # As its card states: some head of the second layer attends to the referent.
             explanation = explain(model, text, layers=1, heads="each")
             weights = torch.cat([part.weights for part in explanation.attention])
             referent = explanation.tokens.index(noun)

@@ -156,7 +156,7 @@ def test_facts_of_other_weights_are_refused(
         (ViTConfig(patch_size=2), "at most 65 tokens, this one has 196"),
         (ViTConfig(num_classes=41), "at most 40 classes, this one has 41"),
         (ViTConfig(depth=17), "at most 16 layers, this one has 17"),
-        (ViTConfig(num_heads=32), "at most 16 heads a layer, this one has 32"),
+        (ViTConfig(num_heads=32), "at most 16 heads per layer, this one has 32"),
     ],
 )
 def test_a_model_that_is_too_large_is_refused(config: ViTConfig, message: str) -> None:

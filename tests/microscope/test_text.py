@@ -32,7 +32,7 @@ WORDS = (
     "",
 )
 CLOSE = 1e-9
-ANSWERS = ".text .panel .small:last-child"
+PREDICTIONS = ".text .panel .small:last-child"
 SHARES = r"(\w+) ([\d.]+)\u202f%"
 
 
@@ -151,7 +151,7 @@ def test_the_predictions_for_which_one_are_the_models(
     place = ids[0].tolist().index(vocabulary.index("[mask]"))
     with torch.no_grad():
         probabilities, best = text_twin(ids)[0, place].softmax(0).topk(3)
-    shown = microscope.show(tab="text").text(ANSWERS)
+    shown = microscope.show(tab="text").text(PREDICTIONS)
     found = re.findall(SHARES, shown)
     assert [word for word, _ in found] == [vocabulary[i] for i in best.tolist()]
     shares = [float(share) / 100 for _, share in found]
@@ -162,8 +162,8 @@ def test_the_predictions_for_which_one_are_the_models(
     assert "full stop" not in shown
     microscope.show(tab="text", sentence=DOG.removesuffix(".").replace(" ", "+"))
     assert microscope.page.locator(".words button").count() == 9
-    assert re.findall(SHARES, microscope.text(ANSWERS)) == found
-    assert "full stop" in microscope.text(ANSWERS)
+    assert re.findall(SHARES, microscope.text(PREDICTIONS)) == found
+    assert "full stop" in microscope.text(PREDICTIONS)
     expect(microscope.page.get_by_role("button", name="Swap")).to_be_enabled()
 
 
@@ -177,7 +177,7 @@ def test_the_predictions_for_which_one_are_the_models(
 def test_where_which_one_does_not_apply_the_reason_is_shown(
     sentence: str, reason: str, microscope: Microscope
 ) -> None:
-    assert reason in microscope.show(tab="text", sentence=sentence).text(ANSWERS)
+    assert reason in microscope.show(tab="text", sentence=sentence).text(PREDICTIONS)
 
 
 def test_the_logits_kept_for_the_self_check_equal_pytorchs(microscope: Microscope) -> None:

@@ -45,7 +45,7 @@ class Switches:
 def every_stage(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"], use: Switches
 ) -> ndarray:
-    """All numbers of the forward pass, one row an image, in the order of `EVERY_STAGE` below."""
+    """All numbers of the forward pass, one row per image, in the order of `EVERY_STAGE` below."""
     tokens = model.patch_embed(images)
     if model.pos_embed is not None and use.positions:
         tokens = tokens + model.pos_embed

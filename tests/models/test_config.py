@@ -90,8 +90,8 @@ def test_settings_are_frozen() -> None:
         ),
         (MLPConfig, {"depth": 0}, "depth must be at least 1, got 0"),
         (MLPConfig, {"patch_size": 3}, "image height (28) must be divisible by patch height (3)"),
-        (CNNConfig, {"widths": ()}, "widths must be one positive number a stage, got ()"),
-        (CNNConfig, {"widths": (3, 0)}, "widths must be one positive number a stage, got (3, 0)"),
+        (CNNConfig, {"widths": ()}, "widths must be one positive number per stage, got ()"),
+        (CNNConfig, {"widths": (3, 0)}, "widths must be one positive number per stage, got (3, 0)"),
         (
             CNNConfig,
             {"image_size": (28, 3)},
@@ -108,17 +108,17 @@ def test_settings_are_frozen() -> None:
         (
             ImageModelConfig,
             {"class_names": ("a", "b")},
-            "class_names has 2 names for num_classes 10; give one name a class, or none",
+            "class_names has 2 names for num_classes 10; give one name per class, or none",
         ),
         (
             ImageModelConfig,
             {"mean": (0.1, 0.2)},
-            "mean needs 1 or 1 numbers (one a channel), got 2",
+            "mean needs 1 or 1 numbers (one per channel), got 2",
         ),
         (
             ImageModelConfig,
             {"in_channels": 3, "std": (0.1, 0.2)},
-            "std needs 1 or 3 numbers (one a channel), got 2",
+            "std needs 1 or 3 numbers (one per channel), got 2",
         ),
         (TextConfig, {"vocabulary": ("a", "b", "a")}, "vocabulary has duplicate words: a"),
         (TextConfig, {"context_length": 0}, "context_length must be at least 1, got 0"),

@@ -4,7 +4,7 @@ from clearhead.studies.claims.c06_positions import STUDY
 from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import outcomes_of
 
-# Condition, rate and measure; whatever is not named is as in `EXPECTED`.
+# Condition, rate and measure; all others are as in `EXPECTED`.
 Changes = dict[tuple[str, str, str], float]
 EXPECTED = {"accuracy": 0.95, "shuffled": 0.4}
 FINDINGS = (  # after the check of the formula

@@ -23,7 +23,7 @@ KNOWING = {"at_it": 0.9, "afterwards": 0.9, "answer": 0.9, "masked": 0.4, "place
 
 
 def values_of(**changes: float) -> Values:
-    """The second head of the second layer names the referent as often as the changes say."""
+    """The second head of the second layer names the referent as often as the changes require."""
     shares = KNOWING | changes
 
     def attention(share: float) -> Values:

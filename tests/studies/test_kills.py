@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from clearhead.studies.runner import run_studies
-from tests.studies.test_runner import begun, records
+from tests.studies.test_runner import records, started_trials
 
 TRIALS = 24
 RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def start(out: str, seconds: float = 0.15) -> subprocess.Popen[bytes]:
@@ -34,7 +34,7 @@ def start(out: str, seconds: float = 0.15) -> subprocess.Popen[bytes]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.01)
@@ -66,7 +66,7 @@ def is_running(pid: int) -> bool:
 @pytest.fixture
 def undisturbed(toys: Path) -> dict[str, bytes]:
     run_studies(["toy:STUDY"], workers=1, out="whole")
-    (toys / "begun.txt").unlink()
+    (toys / "started.txt").unlink()
     return records(Path("whole"))
 
 
@@ -86,13 +86,13 @@ def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str,
         assert workers
         until(lambda workers=workers: not any(map(is_running, workers)))  # type: ignore[misc]
         assert count("r") < TRIALS
-    before = len(begun())
+    before = len(started_trials())
     last = start("r")
-    _, errors = last.communicate(timeout=PATIENCE)
+    _, errors = last.communicate(timeout=TIMEOUT)
     assert last.returncode == 0, errors
     assert records(Path("r")) == undisturbed
-    assert TRIALS <= len(begun()) <= TRIALS + 3 * 3
-    assert len(begun()) - before < TRIALS
+    assert TRIALS <= len(started_trials()) <= TRIALS + 3 * 3
+    assert len(started_trials()) - before < TRIALS
 
 
 @pytest.mark.slow
@@ -103,10 +103,10 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
         until(lambda stop=stop: count("r") >= stop and bool(workers_of(driver.pid)))  # type: ignore[misc]
         time.sleep(generator.uniform(0, 0.15))
         os.kill(generator.choice(workers_of(driver.pid)), signal.SIGKILL)
-    _, errors = driver.communicate(timeout=PATIENCE)
+    _, errors = driver.communicate(timeout=TIMEOUT)
     assert driver.returncode == 0, errors
     assert records(Path("r")) == undisturbed
-    assert TRIALS <= len(begun()) <= TRIALS + 2 * 5
+    assert TRIALS <= len(started_trials()) <= TRIALS + 2 * 5
 
 
 @pytest.mark.slow
@@ -115,14 +115,14 @@ def test_ctrl_c_prints_one_line_with_the_command_to_resume(undisturbed: dict[str
     until(lambda: count("r") >= 1)
     workers = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
-    _, errors = driver.communicate(timeout=PATIENCE)
+    _, errors = driver.communicate(timeout=TIMEOUT)
     assert driver.returncode == 130
     again = shlex.join(["clearhead", *RUN[3:], "--out", "r"])
     assert errors.decode().splitlines()[-1] == (
-        f"clearhead: stopped; what is measured is kept; go on with: {again}"
+        f"clearhead: stopped; the measured trials are stored; continue with: {again}"
     )
     assert b"Traceback" not in errors
     until(lambda: not any(map(is_running, workers)))
     last = start("r")
-    last.communicate(timeout=PATIENCE)
+    last.communicate(timeout=TIMEOUT)
     assert records(Path("r")) == undisturbed

@@ -11,7 +11,7 @@ import pytest
 
 from clearhead.errors import ConfigError
 from clearhead.studies.runner import run_studies
-from tests.studies.test_runner import begun, records
+from tests.studies.test_runner import records, started_trials
 
 TRIALS = 24
 
@@ -23,7 +23,7 @@ TRIALS = 24
 @pytest.mark.usefixtures("toys")
 def test_ray_measures_the_same_bytes_as_processes_here() -> None:
     run_studies(["toy:STUDY", "faulty:STUDY"], workers=2, out="here")
-    Path("begun.txt").unlink()
+    Path("started.txt").unlink()
     Path("died").unlink()
     command = ["study", "run", "toy:STUDY", "faulty:STUDY", "--engine", "ray", "--out", "there"]
     environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
@@ -39,7 +39,7 @@ def test_ray_measures_the_same_bytes_as_processes_here() -> None:
     assert records(Path("there")) == records(Path("here"))
     assert "trial raises-0-" in ended.stderr
     assert "its process died 3 times" in ended.stderr
-    assert begun().count("dies") == 3
+    assert started_trials().count("dies") == 3
     assert "Traceback" not in ended.stderr
 
 

@@ -1,4 +1,4 @@
-"""Every trial once, whatever happens: resumed, damaged, failing, alone."""
+"""Every trial is measured once: after resuming, damage, failures, and alone."""
 
 import importlib
 import json
@@ -24,8 +24,8 @@ def records(folder: Path) -> dict[str, bytes]:
     }
 
 
-def begun() -> list[str]:
-    path = Path("begun.txt")
+def started_trials() -> list[str]:
+    path = Path("started.txt")
     return path.read_text().splitlines() if path.exists() else []
 
 
@@ -36,7 +36,7 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
     (result,) = results.studies
     assert result.is_complete
     assert results.failures == ()
-    assert len(set(begun())) == len(begun()) == TRIALS
+    assert len(set(started_trials())) == len(started_trials()) == TRIALS
     for outcome in result.outcomes:
         assert outcome.values == toy.run(outcome.trial)
     (judged,) = judge(results)
@@ -56,9 +56,9 @@ def test_recorded_trials_are_not_measured_again() -> None:
         path.unlink()
     run_studies(["toy:STUDY"], workers=1, out="r")
     assert records(Path("r")) == whole
-    assert len(begun()) == TRIALS + 3
+    assert len(started_trials()) == TRIALS + 3
     run_studies(["toy:STUDY"], workers=1, out="r")
-    assert len(begun()) == TRIALS + 3
+    assert len(started_trials()) == TRIALS + 3
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     message = capfd.readouterr().err
     assert all(f"clearhead: {path} is damaged" in message for path in harmed[:5])
     assert records(Path("r")) == whole
-    assert len(begun()) == TRIALS + 5
+    assert len(started_trials()) == TRIALS + 5
 
 
 @pytest.mark.usefixtures("toys")
@@ -117,8 +117,8 @@ def test_failures_name_study_trial_and_error_and_other_trials_continue(
     faulty, toy = results.studies
     assert len(faulty.outcomes) == 4
     assert toy.is_complete
-    assert begun().count("dies") == 3
-    assert begun().count("raises") <= 2  # perhaps again, after a worker died
+    assert started_trials().count("dies") == 3
+    assert started_trials().count("raises") <= 2  # perhaps again, after a worker died
     assert "{}" not in capfd.readouterr().out
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
     traces = [event["trace"] for event in log if event["event"] == "error"]
@@ -129,7 +129,7 @@ def test_failures_name_study_trial_and_error_and_other_trials_continue(
 @pytest.mark.usefixtures("toys")
 def test_trials_that_measure_time_run_alone_after_all_others() -> None:
     run_studies(["alone:STUDY", "toy:STUDY"], workers=2, out="r")
-    lines = begun()
+    lines = started_trials()
     first = lines.index("alone begins")
     assert first == TRIALS
     assert lines[first:] == ["alone begins", "alone ends"] * 8
@@ -174,7 +174,7 @@ def test_restart_measures_everything_again() -> None:
     whole = records(Path("r"))
     run_studies(["toy:STUDY"], workers=1, out="r", restart=True)
     assert records(Path("r")) == whole
-    assert len(begun()) == 2 * TRIALS
+    assert len(started_trials()) == 2 * TRIALS
 
 
 @pytest.mark.usefixtures("toys")
@@ -194,7 +194,7 @@ def test_invalid_settings_are_refused() -> None:
         run_studies(["toy:STUDY"], first_seed=-1)
     with pytest.raises(ConfigError, match="there is no module 'nowhere'"):
         run_studies(["nowhere:STUDY"])
-    with pytest.raises(ConfigError, match="'toy:trials' names no Study"):
+    with pytest.raises(ConfigError, match="'toy:trials' is not a Study"):
         run_studies(["toy:trials"])
     with pytest.raises(ConfigError, match="there are no results in void"):
         read_results("void")
@@ -213,4 +213,4 @@ def test_values_do_not_depend_on_the_order_of_trials() -> None:
         path.unlink()
     run_studies(["hidden:STUDY"], workers=1, out="r")
     assert records(Path("r")) == whole
-    assert len(begun()) == TRIALS + 3
+    assert len(started_trials()) == TRIALS + 3

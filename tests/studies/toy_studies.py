@@ -13,7 +13,7 @@ from clearhead.studies import Cell, Comparison, Differences, Grid, Points, Study
 
 
 def run(trial):
-    with Path("begun.txt").open("a") as file:
+    with Path("started.txt").open("a") as file:
         file.write(trial.name + "\\n")
     time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
     generator = random.Random(f"{trial.condition} {trial.seed}")
@@ -83,12 +83,12 @@ from clearhead.studies import Grid
 
 def run(trial):
     condition = trial.condition
-    with Path("begun.txt").open("a") as file:
+    with Path("started.txt").open("a") as file:
         file.write(condition + "\\n")
     if condition == "raises":
         raise ValueError("two\\nlines")
     if condition == "dies" or (condition == "dies once" and not Path("died").exists()):
-        Path("died" if condition == "dies once" else "begun.txt").touch()
+        Path("died" if condition == "dies once" else "started.txt").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     if condition == "NaN":
         return {"score": float("nan")}
@@ -117,10 +117,10 @@ from clearhead.studies import Grid
 
 
 def run(trial):
-    with Path("begun.txt").open("a") as file:
+    with Path("started.txt").open("a") as file:
         file.write("alone begins\\n")
     time.sleep(0.05)
-    with Path("begun.txt").open("a") as file:
+    with Path("started.txt").open("a") as file:
         file.write("alone ends\\n")
     return {"seconds": 0.05}
 

@@ -23,7 +23,7 @@ class MultiHeadAttention(nn.Module):
         bias: Whether the linear layers have a bias.
         dropout: Dropout probability of the weights while training.
         scale: Factor on the scores: "sqrt" (1/√head_dim), "none" (1), a number, or "learned" (one
-            parameter a head, initially 1/√head_dim).
+            parameter per head, initially 1/√head_dim).
 
     Raises:
         ConfigError: If a value is out of range.

@@ -1,4 +1,4 @@
-"""The definition of attention, one small function a stage.
+"""The definition of attention, one small function per stage.
 
 scores = Q Kᵀ  →  scaled = scores · scale  →  masked  →  weights = softmax of each row
 →  context = weights · V            (Vaswani et al. 2017, "Attention Is All You Need", eq. 1)

@@ -103,7 +103,7 @@ def why_no_masking(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
         return f"in {others} of {len(shapes)} layers the keys are other tokens than the grid's"
     if grid.num_patches > MAX_MASKED_PATCHES:
         return (
-            f"it takes one forward pass a patch, and {grid.num_patches} are too many "
+            f"it takes one forward pass per patch, and {grid.num_patches} are too many "
             f"(at most {MAX_MASKED_PATCHES})"
         )
     return ""

@@ -58,7 +58,7 @@ class Prediction:
         probabilities: One for each class, in the order of `class_names`; they sum to 1.
         class_names: Names of all classes.
         warnings: Reasons to doubt the prediction.
-        image: The model input, reduced to at most 64 pixels a side, for display in notebooks.
+        image: The model input, reduced to at most 64 pixels per side, for display in notebooks.
     """
 
     label: str | None = None

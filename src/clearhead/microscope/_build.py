@@ -50,7 +50,7 @@ def build_page(model: "ImageModel", *, name: str = "model") -> str:
     """Build the microscope for a Vision Transformer.
 
     Args:
-        model: A `VisionTransformer` of at most 65 tokens, 40 classes, 16 layers, 16 heads a layer
+        model: A `VisionTransformer` of at most 65 tokens, 40 classes, 16 layers, 16 heads per layer
             and 4,000,000 weights. It computes the reference logits for the page's self-check.
         name: The name that the page shows.
 

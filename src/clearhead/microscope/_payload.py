@@ -55,7 +55,7 @@ def check_config(config: ViTConfig) -> None:
         "tokens": (config.num_prefix_tokens + config.grid[0] * config.grid[1], MAX_TOKENS),
         "classes": (config.num_classes, MAX_CLASSES),
         "layers": (config.depth, MAX_LAYERS),
-        "heads a layer": (config.num_heads, MAX_HEADS),
+        "heads per layer": (config.num_heads, MAX_HEADS),
     }
     for name, (found, limit) in sizes.items():
         if found > limit:

@@ -56,9 +56,9 @@ class ImageModelConfig(ModelConfig):
     class_names: tuple[str, ...] = ()
     """Names of the classes; empty: their numbers."""
     mean: tuple[float, ...] = (0.1307,)
-    """Mean of the pixels (0 … 1): one number, or one a channel."""
+    """Mean of the pixels (0 … 1): one number, or one per channel."""
     std: tuple[float, ...] = (0.3081,)
-    """Standard deviation of the pixels: one number, or one a channel."""
+    """Standard deviation of the pixels: one number, or one per channel."""
 
     def __post_init__(self) -> None:
         _freeze_lists(self, "image_size", "class_names", "mean", "std")
@@ -67,12 +67,12 @@ class ImageModelConfig(ModelConfig):
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(
                 f"class_names has {len(self.class_names)} names for num_classes "
-                f"{self.num_classes}; give one name a class, or none"
+                f"{self.num_classes}; give one name per class, or none"
             )
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.in_channels):
                 raise ConfigError(
-                    f"{name} needs 1 or {self.in_channels} numbers (one a channel), "
+                    f"{name} needs 1 or {self.in_channels} numbers (one per channel), "
                     f"got {len(getattr(self, name))}"
                 )
 
@@ -137,7 +137,7 @@ class ViTConfig(PatchModelConfig):
     dropout: float = 0.0
     """Dropout probability in attention and MLP while training."""
     attention_scale: str | float = "sqrt"
-    """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter a head."""
+    """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter per head."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,7 +174,9 @@ class CNNConfig(ImageModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _freeze_lists(self, "widths")
-        validate(self, widths=Rule("one positive number a stage", lambda x: min(x, default=0) > 0))
+        validate(
+            self, widths=Rule("one positive number per stage", lambda x: min(x, default=0) > 0)
+        )
         smallest = 2 ** (len(self.widths) - 1)
         if min(self.image_shape) < smallest:
             raise ConfigError(
@@ -204,7 +206,7 @@ class TextConfig(ModelConfig):
     dropout: float = 0.0
     """Dropout probability in attention and MLP while training."""
     attention_scale: str | float = "sqrt"
-    """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter a head."""
+    """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter per head."""
     causal: bool = False
     """Whether a word attends only to itself and earlier words (GPT) or to all (BERT)."""
 

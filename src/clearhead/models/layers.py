@@ -50,7 +50,7 @@ class PatchEmbed(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """One token a patch. As a matrix product: faster than the convolution on a CPU."""
+        """One token per patch. As a matrix product: faster than the convolution on a CPU."""
         weight: Tensor = self.proj.weight
         return F.linear(cut_patches(images, self.patch), weight.flatten(1), self.proj.bias)
 

@@ -88,7 +88,7 @@ class VisionTransformer(ImageModel):
     def pooled(
         self, tokens: Float[Tensor, "batch tokens embed_dim"]
     ) -> Float[Tensor, "batch embed_dim"]:
-        """One vector an image: the mean of the tokens, or the class token."""
+        """One vector per image: the mean of the tokens, or the class token."""
         return tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
 
     def _make_positions(self, config: ViTConfig) -> None:

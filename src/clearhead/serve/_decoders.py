@@ -225,7 +225,7 @@ def _file_in_form(body: bytes, content_type: str) -> bytes:
 
 
 def _decode_tensor(body: bytes, config: ImageModelConfig, max_images: int) -> Decoded:
-    """The images of an inference request: model inputs already, one a row."""
+    """The images of an inference request: model inputs already, one per row."""
     try:
         request = InferRequest.model_validate_json(body)
     except ValidationError as error:

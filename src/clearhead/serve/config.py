@@ -12,13 +12,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def default_decoders() -> int:
-    """One process a core; one event loop can hardly feed more than four."""
+    """One process per core; one event loop can hardly feed more than four."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """Address and limits of the server; times in seconds.
+    """Address and limits of the server.
 
     Raises:
         ConfigError: A value is out of range.
@@ -37,17 +37,17 @@ class ServeConfig:
     max_batch: int = 32
     """Images in one forward pass."""
     batch_wait: float = 0.05
-    """How long a forward pass waits for pictures that are still being decoded."""
+    """Seconds that a forward pass waits for pictures that are still being decoded."""
     deadline: float = 5.0
-    """Time from a complete request to its response; after it, status 504."""
+    """Seconds from a complete request to its response; after them, status 504."""
     client_timeout: float = 10.0
-    """Time for a client to send its request's body; after it, status 408."""
+    """Seconds for a client to send its request's body; after them, status 408."""
     body_limit: int = 8 * 2**20
     """Bytes of a request's body; more get status 413."""
     drain_delay: float = 1.0
-    """After SIGTERM: how long the server, no longer ready, still accepts connections."""
+    """After SIGTERM: seconds in which the server, no longer ready, still accepts connections."""
     drain_timeout: int = 20
-    """After that: time for requests in progress to complete."""
+    """After that: seconds for requests in progress to complete."""
     decoders: int = default_decoders()
     """Processes that decode pictures."""
     log_level: LogLevel = "warning"

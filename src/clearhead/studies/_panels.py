@@ -105,7 +105,7 @@ class _Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Points(_Plot):
-    """One point a trial over a setting or the condition, and the means.
+    """One point per trial over a setting or the condition, and the means.
 
     A measure that is a list gives a point for each of its numbers. Means are joined by a line where
     x is a number; they are over the seeds that all x of a group have, if there are such seeds.
@@ -242,7 +242,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Differences:
-    """The comparisons of one unit: a point a seed, a bar at the mean, the margin dotted."""
+    """The comparisons of one unit: a point per seed, a bar at the mean, the margin dotted."""
 
     unit: str
 
@@ -281,5 +281,5 @@ def draw_differences(axes: "Axes", comparisons: Sequence[ComparisonData], unit: 
         )
     axes.set_yticks([])
     axes.set_ylim(len(comparisons) - 0.5, -0.65)
-    axes.set_xlabel(f"difference, one point a seed ({unit})")
+    axes.set_xlabel(f"difference, one point per seed ({unit})")
     axes.set_title("bar: mean; dotted: margin", fontsize=9)

@@ -67,7 +67,7 @@ def result_line(finding: Finding) -> str:
 
 
 def evidence_table(findings: Sequence[Finding]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and one row a finding, without empty columns."""
+    """Headings and one row per finding, without empty columns."""
     rows = [
         (
             finding.name,

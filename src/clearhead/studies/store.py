@@ -1,4 +1,4 @@
-"""A folder of results: one JSON file a trial, read back and judged.
+"""A folder of results: one JSON file per trial, read back and judged.
 
 ```
 settings.json        budget, first seed, versions and commit of the first run

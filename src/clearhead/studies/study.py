@@ -217,7 +217,7 @@ class ComparisonData:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckData:
-    """A check with its measured values, one a trial."""
+    """A check with its measured values, one per trial."""
 
     name: str
     unit: str

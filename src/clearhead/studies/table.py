@@ -124,7 +124,7 @@ class Series:
 
 
 class Table:
-    """The outcomes of a study, one row a trial."""
+    """The outcomes of a study, one row per trial."""
 
     def __init__(self, outcomes: Iterable[Outcome]) -> None:
         self.outcomes = tuple(outcomes)

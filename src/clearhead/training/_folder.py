@@ -37,7 +37,7 @@ def fingerprint(*tensors: Tensor) -> str:
 class Run(Callback):
     """The folder of a training, its log, and its progress on stderr.
 
-    On a terminal progress is one live line, elsewhere a line an epoch. In a training with several
+    On a terminal progress is one live line, elsewhere a line per epoch. In a training with several
     processes only the first writes and prints.
 
     Args:

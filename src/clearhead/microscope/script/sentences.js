@@ -11,7 +11,7 @@ export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];
 const FRAME = /^(the \w+) (\w+) (the \w+) because it was (\w+) \.$/;
 const END = /[.?!]$/;
 const QUESTION = `which one ? the ${MASK} .`;
-const COUNT = 3; // answers that are shown
+const COUNT = 3; // predictions that are shown
 
 /**
  * @typedef {Object} TextResult
@@ -19,8 +19,8 @@ const COUNT = 3; // answers that are shown
  * @property {string[]} words
  * @property {string[]} unknown
  * @property {import("./text.js").TextRun | null} run
- * @property {{word: string, probability: number}[]} answers to "which one?"
- * @property {"asked" | "kind" | "unknown" | "causal" | "long"} question "asked", or the reason why not
+ * @property {{word: string, probability: number}[]} predictions for "which one?"
+ * @property {"applies" | "kind" | "unknown" | "causal" | "long"} question "applies", or the reason why not
  * @property {boolean} ended whether a full stop was added
  */
 
@@ -33,18 +33,18 @@ export function computeSentence(model, sentence) {
   const { ids, words, unknown } = encode(sentence, model.placeOf);
   const long = ids.length > model.config.contextLength;
   if (ids.length === 0 || long) {
-    return { status: long ? "long" : "empty", words, unknown, run: null, answers: [], question: "kind", ended: false };
+    return { status: long ? "long" : "empty", words, unknown, run: null, predictions: [], question: "kind", ended: false };
   }
   const question = questionOf(model, sentence, unknown);
-  const answers = question === "asked" ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
+  const predictions = question === "applies" ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
   return {
     status: "computed",
     words,
     unknown,
     run: forwardText(model, ids),
-    answers,
-    question: question === "asked" && answers.length === 0 ? "long" : question,
-    ended: answers.length > 0 && whole(sentence) !== sentence,
+    predictions,
+    question: question === "applies" && predictions.length === 0 ? "long" : question,
+    ended: predictions.length > 0 && whole(sentence) !== sentence,
   };
 }
 
@@ -58,7 +58,7 @@ export function computeSentence(model, sentence) {
 function questionOf({ config }, sentence, unknown) {
   if (config.causal) return "causal";
   if (partsOf(sentence) === null) return "kind";
-  return unknown.length ? "unknown" : "asked";
+  return unknown.length ? "unknown" : "applies";
 }
 
 /** The sentence with a full stop at its end. @param {string} sentence */

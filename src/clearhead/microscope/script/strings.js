@@ -501,13 +501,13 @@ export const STRINGS = {
     /** @param {string} query @param {string} key @param {number} weight @param {number} times */
     sentence: (query, key, weight, times) =>
       `“${query}” attends most to “${key}”: ${percent(weight)}, ${multiple(times)} an even share.`,
-    /** @param {{word: string, probability: number}[]} answers */
-    answers: (answers) =>
-      `“Which one?” The model predicts: ${answers.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
+    /** @param {{word: string, probability: number}[]} predictions */
+    predictions: (predictions) =>
+      `“Which one?” The model predicts: ${predictions.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
     ended: "For this question, a full stop was added.",
     /** @param {string[]} absent */
     absent: (absent) => `A tiny model may predict words that are not in the sentence: ${absent.join(", ")}.`,
-    notAsked: {
+    questionReasons: {
       kind: "The question “Which one?” needs a sentence like “The dog chased the ball because it was hungry.”",
       unknown: "The question “Which one?” needs known words; one of these is not in the vocabulary.",
       causal: "The question “Which one?” needs a model that attends to later words, too.",

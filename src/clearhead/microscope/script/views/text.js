@@ -95,7 +95,7 @@ export function createText(app) {
       const chosen = gone[0] === queryToken ? gone[1] : best;
       updateMatrix(app, grid, result.words, weights, [queryToken, Math.min(chosen, count - 1)]);
       setText(notes[1], words.sentence(result.words[queryToken], result.words[best], weightsRow[best], weightsRow[best] * count));
-      setText(notes[2], answerLine(result));
+      setText(notes[2], questionLine(result));
       const rows = rowTable(result.words, queryToken, weightsRow);
       setAttribute(table, "aria-label", rows.caption);
       fill(table, tableElement(rows));
@@ -271,13 +271,13 @@ function remark({ textModel }, { status, words: sentence, unknown }) {
 }
 
 /**
- * The model's answers to "which one?", or the reason why there are none.
+ * The model's predictions for "which one?", or the reason why there are none.
  * @param {import("../sentences.js").TextResult} result
  */
-function answerLine({ question, answers, ended, words: sentence }) {
-  if (question !== "asked") return words.notAsked[question];
-  const absent = answers.map(({ word }) => word).filter((word) => !sentence.includes(word));
-  return [words.answers(answers), ended && words.ended, absent.length > 0 && words.absent(absent)]
+function questionLine({ question, predictions, ended, words: sentence }) {
+  if (question !== "applies") return words.questionReasons[question];
+  const absent = predictions.map(({ word }) => word).filter((word) => !sentence.includes(word));
+  return [words.predictions(predictions), ended && words.ended, absent.length > 0 && words.absent(absent)]
     .filter(Boolean)
     .join(" ");
 }
