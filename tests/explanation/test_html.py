@@ -85,6 +85,26 @@ def test_the_page_has_the_model_input_and_the_colours(nine: Explanation, page: P
     np.testing.assert_allclose(colours / 255, expected, atol=1 / 255)
 
 
+def test_the_notebook_has_the_model_input_and_the_measures_as_small_images(
+    nine: Explanation,
+) -> None:
+    sources = [a["src"] or "" for tag, a in Page(nine._repr_html_()).elements if tag == "img"]
+    images = [
+        np.asarray(Image.open(BytesIO(b64decode(source.removeprefix("data:image/png;base64,")))))
+        for source in sources
+    ]
+    np.testing.assert_array_equal(images[0], nine.pixels[0])
+    values = [x.values for x in (nine.rollout, nine.relevance.shares(), nine.masking)]
+    for image, weights in zip(images[1:3], values[:2], strict=True):
+        assert weights is not None
+        expected = colormaps["cividis"](weights.reshape(4, 4).sqrt().numpy())[..., :3]
+        np.testing.assert_allclose(image / 255, expected, atol=2 / 255)
+    assert values[2] is not None
+    largest = int(values[2].abs().argmax())  # at an end of the signed scale: blue, or orange
+    end = (0x00, 0x63, 0xA6) if values[2][largest] > 0 else (0xB3, 0x47, 0x00)
+    assert tuple(images[3][divmod(largest, 4)]) == end
+
+
 def test_the_content_security_policy_allows_only_this_style_and_script(page: Page) -> None:
     policies = [a["content"] for t, a in page.elements if a.get("http-equiv")]
     (policy,) = policies

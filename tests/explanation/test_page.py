@@ -255,10 +255,7 @@ def test_the_three_measures_are_drawn(page: "Page", nine: Explanation) -> None:
     assert ends == [f"−{most:.2f}", "0", f"+{most:.2f}"]
 
 
-def test_the_second_scale_shows_multiples_of_an_even_share(
-    open_page: Open, nine: Explanation
-) -> None:
-    page = open_page(nine)
+def test_the_second_scale_shows_multiples_of_an_even_share(page: "Page", nine: Explanation) -> None:
     before = page.locator("#bar-words").inner_text()
     ticks = page.locator("#bar .ticks span").all_inner_texts()
     assert ticks == ["0", "1", "5", "10", "25", "50", "100", "even share 6.3\u00a0%"]
@@ -280,6 +277,7 @@ def test_the_second_scale_shows_multiples_of_an_even_share(
     middle = (0xF7, 0xF4, 0xEF)
     expected = [m + abs(share) * (e - m) for m, e in zip(middle, end, strict=True)]
     assert colour == pytest.approx(expected, abs=2)
+    page.get_by_label("0–100 %").check()
 
 
 def test_tokens_before_the_patches_are_cells_of_their_own(

@@ -14,6 +14,9 @@ IMAGES = torch.randint(
 
 def test_amounts_are_means_of_patches_and_the_centre_is_that_of_mass() -> None:
     foreground = Foreground.of(IMAGES, GRID)
+    as_float = Foreground.of(IMAGES.double().expand(-1, 3, -1, -1) / 255, GRID)
+    torch.testing.assert_close(foreground.amount, as_float.amount)
+    assert torch.equal(foreground.centre, as_float.centre)
     for image in range(7):
         pixels = IMAGES[image, 0].numpy() / 255.0
         rows, columns = np.mgrid[0:10, 0:21] + 0.5
@@ -40,13 +43,6 @@ def test_the_edge_of_a_stroke_is_neither_foreground_nor_background() -> None:
     assert foreground.background[0].nonzero()[:, 0].tolist() == [0, 2, 3, 4]
     assert bool(foreground.background[1].all())
     assert int(foreground.centre[1]) == 4  # without foreground, the middle
-
-
-def test_bytes_fractions_and_channels_agree() -> None:
-    foreground = Foreground.of(IMAGES, GRID)
-    as_float = Foreground.of(IMAGES.double().expand(-1, 3, -1, -1) / 255, GRID)
-    torch.testing.assert_close(foreground.amount, as_float.amount)
-    assert torch.equal(foreground.centre, as_float.centre)
 
 
 def test_normalised_pixels_and_uneven_sizes_are_refused() -> None:

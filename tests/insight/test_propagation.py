@@ -82,16 +82,11 @@ def test_the_readout_is_one_token_some_or_all() -> None:
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"residual": 1.0}, "residual must be at least 0 and below 1"),
-        ({"residual": -0.1}, "residual must be at least 0 and below 1"),
-        ({"discard_ratio": 1.0}, "discard_ratio must be at least 0 and below 1"),
-        ({"head_fusion": "median"}, 'head_fusion must be "mean", "max" or "min"'),
-    ],
+    "options",
+    [{"residual": 1.0}, {"residual": -0.1}, {"discard_ratio": 1.0}, {"head_fusion": "median"}],
 )
-def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} must be"):
         rollout(random_layers(), **options)
 
 
@@ -141,14 +136,12 @@ def test_relevance_equals_the_paper_written_out_with_autograd() -> None:
 def test_the_readout_of_a_mean_pooling_model_is_all_tokens_unless_given() -> None:
     model, images = oblong_model("mean"), oblong_images(3)
     result = class_relevance(model, images, 4)
+    assert result.readout == class_relevance(model, images, 4, readout="mean").readout
     assert result.readout == tuple(range(15))
     torch.testing.assert_close(result.tokens, result.matrix.mean(dim=1))
     some = class_relevance(model, images, 4, readout=[1, 5])
     assert some.readout == (1, 5)
     torch.testing.assert_close(some.tokens, result.matrix[:, [1, 5]].mean(dim=1))
-    every = class_relevance(model, images, 4, readout="mean")
-    assert every.readout == tuple(range(15))
-    torch.testing.assert_close(every.tokens, result.tokens)
 
 
 def test_the_default_class_is_the_predicted_one() -> None:

@@ -80,7 +80,7 @@ def text_page(explanation: TextExplanation) -> str:
 def facts(explanation: Explanation) -> dict[str, Any]:
     """What the page's script needs besides weights and pixels."""
     _, height, width = explanation.pixels.shape
-    grid = explanation.grid
+    grid, prediction = explanation.grid, explanation.prediction
     blank: list[bool] = []
     if grid is not None and explanation.is_ink:
         blank = Foreground.of(explanation.pixels[None], grid).background[0].tolist()
@@ -89,10 +89,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         layers.append(layer.shape_dict() | {"offset": offset})
         offset += layer.weights.numel()
     return {
-        "prediction": {
-            "label": explanation.prediction.label,
-            "probability": explanation.prediction.probability,
-        },
+        "prediction": {"label": prediction.label, "probability": prediction.probability},
         "picture": {"width": width, "height": height, "ink": explanation.is_ink, "blank": blank},
         "grid": explanation.grid_dict(),
         "names": explanation.layer_names,

@@ -15,6 +15,7 @@ from clearhead.explanation.texts import TextExplanation, TextWeights
 from clearhead.insight.tables import NOT_VISIBLE
 from clearhead.insight.tables import percent as whole_percent
 
+PROOF_FIELDS = ("row_sum_error", "masked_mass", "output_error", "tolerance")
 SPACE = "\u00a0"  # never at the end of a line
 
 
@@ -76,20 +77,12 @@ def influence_table(explanation: Explanation) -> Table | None:
 
 def proof_table(explanation: Explanation) -> Table:
     """The errors of every layer's recorded weights."""
-    return Table(
-        "Largest errors of each layer",
-        ("layer", "row sums − 1", "weight on masked keys", "weights · V − output", "tolerance"),
-        [
-            (
-                proof.name,
-                f"{proof.row_sum_error:.1e}",
-                f"{proof.masked_mass:.1e}",
-                f"{proof.output_error:.1e}",
-                f"{proof.tolerance:.1e}",
-            )
-            for proof in explanation.proofs
-        ],
-    )
+    rows = [
+        (proof.name, *(f"{getattr(proof, field):.1e}" for field in PROOF_FIELDS))
+        for proof in explanation.proofs
+    ]
+    head = ("layer", "row sums − 1", "weight on masked keys", "weights · V − output", "tolerance")
+    return Table("Largest errors of each layer", head, rows)
 
 
 def rank_correlations(explanation: Explanation) -> dict[tuple[str, str], float]:

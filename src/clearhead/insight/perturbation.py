@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from clearhead._validate import one_of, validate
 from clearhead.data import Normalization
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Model, batches, probabilities
@@ -44,8 +45,7 @@ class Baseline:
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ConfigError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        validate(self, kind=one_of(*get_args(Kind)))
         if self.kind == "blur" and (self.sigma is None or not self.sigma > 0):
             raise ConfigError(f'kind="blur" needs sigma > 0 in pixels, got {self.sigma}')
 
