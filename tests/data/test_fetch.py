@@ -75,7 +75,7 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     server.files.update(CONTENTS)
     monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLEARHEAD_DATA", raising=False)
-    monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.4)
+    monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 10.0)
     return tmp_path / "cache" / "digits"
 
 
@@ -136,11 +136,6 @@ def test_files_are_fetched_once_and_then_come_from_the_cache(server: Any, cache:
     assert server.requests == {"honest": 3}
 
 
-def test_only_the_wanted_files_are_fetched(server: Any, cache: Path) -> None:
-    assert [here.file for here in get(server, "honest", files=(LABELS,))] == [LABELS]
-    assert names_in(cache) == {LABELS.name}
-
-
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
@@ -161,8 +156,15 @@ def test_only_the_wanted_files_are_fetched(server: Any, cache: Path) -> None:
     ],
 )
 def test_a_misbehaving_mirror_leaves_nothing_and_the_next_one_is_used(
-    server: Any, cache: Path, tmp_path: Path, behaviour: str, reason: str
+    server: Any,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str,
+    reason: str,
 ) -> None:
+    if reason == _fetch.STALLED:
+        monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.8)
     start = time.monotonic()
     with pytest.raises(FetchError, match=reason) as caught:
         get(server, behaviour, advice="; or do without", root=tmp_path / "mine")
@@ -182,7 +184,7 @@ def test_a_misbehaving_mirror_leaves_nothing_and_the_next_one_is_used(
 def test_a_slow_server_may_take_longer_than_the_timeout_while_bytes_arrive(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.25)
+    monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.4)
     start = time.monotonic()
     assert contents(get(server, "steady", files=(IMAGES,))) == [CONTENTS[IMAGES.name]]
     assert time.monotonic() - start > 0.45
@@ -201,6 +203,7 @@ def test_a_closed_port_and_a_hanging_name_lookup_are_abandoned(
         with pytest.raises(FetchError, match="refused"):
             fetch(NamedDataset(name="digits", files=FILES, mirrors=(mirror,)), FILES)
     monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.3)
     start = time.monotonic()
     with pytest.raises(FetchError, match="no response"):
         fetch(NamedDataset(name="digits", files=FILES, mirrors=("https://data.invalid",)), FILES)
@@ -296,10 +299,13 @@ def test_files_in_a_folder_are_used_in_place(
     assert not cache.exists()
 
 
-def test_files_missing_in_a_folder_come_from_a_source(server: Any, tmp_path: Path) -> None:
+def test_files_missing_in_a_folder_come_from_a_source(
+    server: Any, cache: Path, tmp_path: Path
+) -> None:
     (tmp_path / LABELS.name).write_bytes(CONTENTS[LABELS.name])
     assert contents(get(server, "honest", root=tmp_path)) == list(CONTENTS.values())
     assert server.requests == {"honest": 2}
+    assert LABELS.name not in names_in(cache)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -309,9 +315,7 @@ def test_a_damaged_file_in_the_users_folder_is_an_error_that_names_it(
     content = CONTENTS[LABELS.name]
     whole = gzip.compress(content) if packed else content
     path = tmp_path / (LABELS.name + ".gz" * packed)
-    for place in range(
-        10 if packed else 0, len(whole) - 8 * packed, 5
-    ):  # not the times or sums of gzip
+    for place in range(10 * packed, len(whole) - 8 * packed, 9):  # not times and sums of gzip
         for damaged in (whole[:place], whole[:place] + b"\xaa\x55"[: 1 + place % 2]):
             path.write_bytes(damaged)
             with pytest.raises(CorruptDataError, match=path.name) as caught:
@@ -323,7 +327,7 @@ def test_a_damaged_file_in_the_users_folder_is_an_error_that_names_it(
 def test_a_damaged_file_in_the_cache_is_replaced(server: Any, cache: Path) -> None:
     content = CONTENTS[LABELS.name]
     (found,) = get(server, "honest", files=(LABELS,))
-    for place in range(0, len(content), 50):
+    for place in range(0, len(content), 100):
         changed = bytearray(content)
         changed[place] ^= 1 << place % 8
         for damaged in (bytes(changed), content[:place], content + bytes(place + 1)):

@@ -80,23 +80,13 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
     assert predict_probabilities(model, dataset.images[:0]).shape == (0, 5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 53])
+@pytest.mark.parametrize("batch_size", [1, 7])
 def test_the_batch_size_does_not_change_probabilities(batch_size: int) -> None:
     model, dataset = new_model(CNN), random_set()
     result = predict_probabilities(model, dataset.images, batch_size)
     torch.testing.assert_close(
         result, predict_probabilities(model, dataset.images), atol=1e-6, rtol=0
     )
-
-
-def test_evaluating_in_parts_gives_the_evaluation_of_the_whole() -> None:
-    model, dataset = new_model(), random_set()
-    parts = [predict_probabilities(model, images) for images in dataset.images.split(19)]
-    joined = Evaluation.from_probabilities(torch.cat(parts), dataset.labels, NAMES)
-    whole = evaluate(model, dataset)
-    assert (joined.correct, joined.confusion) == (whole.correct, whole.confusion)
-    assert joined.nll == pytest.approx(whole.nll, abs=1e-6)
-    assert [e.index for e in joined.mistakes] == [e.index for e in whole.mistakes]
 
 
 def test_evaluation_in_training_mode_changes_neither_modes_nor_statistics() -> None:

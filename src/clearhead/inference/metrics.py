@@ -102,9 +102,24 @@ def class_scores(
             f"{len(class_names)} class names need a square confusion matrix of that size, "
             f"got {tuple(confusion.shape)}"
         )
-    counts, predicted, correct = confusion.sum(1), confusion.sum(0), confusion.diagonal()
-    columns = zip(class_names, counts.tolist(), predicted.tolist(), correct.tolist(), strict=True)
-    return tuple(_scores_of_class(*column) for column in columns)
+    scores = []
+    for index, name in enumerate(class_names):
+        count, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
+        correct = int(confusion[index, index])
+        scores.append(
+            ClassScores(
+                name=name,
+                count=count,
+                predicted=predicted,
+                correct=correct,
+                recall=correct / count if count else None,
+                recall_interval=wilson_interval(correct, count) if count else None,
+                precision=correct / predicted if predicted else None,
+                precision_interval=wilson_interval(correct, predicted) if predicted else None,
+                f1=2 * correct / (count + predicted) if count + predicted else None,
+            )
+        )
+    return tuple(scores)
 
 
 def reliability(
@@ -159,21 +174,6 @@ def negative_log_likelihood(
     _check_probabilities(probabilities, labels)
     of_label = probabilities.double().gather(1, labels.long()[:, None])
     return -of_label.clamp_min(torch.finfo(torch.float64).tiny).log().mean().item()
-
-
-def _scores_of_class(name: str, count: int, predicted: int, correct: int) -> ClassScores:
-    either = count + predicted
-    return ClassScores(
-        name=name,
-        count=count,
-        predicted=predicted,
-        correct=correct,
-        recall=correct / count if count else None,
-        recall_interval=wilson_interval(correct, count) if count else None,
-        precision=correct / predicted if predicted else None,
-        precision_interval=wilson_interval(correct, predicted) if predicted else None,
-        f1=2 * correct / either if either else None,
-    )
 
 
 def _check_classes(name: str, classes: Tensor, num_classes: int) -> None:
