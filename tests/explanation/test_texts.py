@@ -325,6 +325,14 @@ def test_an_opened_model_explains_many_texts(it: TextExplanation) -> None:
 
 
 @pytest.mark.unchecked
-def test_a_choice_of_heads_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r'heads must be "mean", "each" or the index .* got .foo'):
-        explain("sentences", SENTENCE, heads="foo")  # type: ignore[call-overload]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": "foo"}, 'heads must be "mean", "each" or the index .* got .foo'),
+        ({"layers": 1.5}, "layers takes names, patterns and indices, got 1.5"),
+        ({"word": 3}, "word is the query word, a string, got 3"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        explain("sentences", SENTENCE, **options)

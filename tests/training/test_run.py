@@ -292,8 +292,14 @@ def test_only_sizes_that_were_adapted_are_reported(
 @pytest.mark.parametrize(
     ("recipe", "settings", "message"),
     [
-        ("quick", {"model": {"depth": 1}}, "model must be a clearhead.models.ViTConfig or"),
-        ("sentences_causal", {"model": ch.ViTConfig()}, "must be a clearhead.models.TextConfig"),
+        ("quick", {"model": {"depth": 1}}, "model must be an instance of clearhead.models.V"),
+        (
+            "sentences_causal",
+            {"model": ch.ViTConfig()},
+            "must be an instance of clearhead.models.Text",
+        ),
+        ("quick", {"data": 3}, "data is the name or folder .* got int"),
+        ("quick", {"device": 3}, "device must be .* got '3'"),
         (3, {}, "the name of a recipe .quick, .* or a TrainConfig, got 3"),
     ],
 )

@@ -45,6 +45,10 @@ def load_dataset(
     if split not in ("train", "test"):
         raise ConfigError(f'split must be "train" or "test", got {split!r}')
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"expected the name of a data set ({', '.join(DATASETS)}) or a folder, got {source!r}"
+        )
     if source not in DATASETS:
         folder = Path(source).expanduser()
         if not folder.is_dir():

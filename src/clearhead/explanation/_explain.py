@@ -104,8 +104,8 @@ def explain(
         try:
             return explain_picture(classifier, picture_or_text, layers=layers, name=name)
         except ImageError as error:
-            is_text = isinstance(picture_or_text, str) and " " in picture_or_text
-            if not is_text or re.search(r"\.\w+$", str(picture_or_text)):
+            is_path = re.search(r"[/\\]|\.\w+$", str(picture_or_text))
+            if not isinstance(picture_or_text, str) or is_path:
                 raise
             raise ImageError(
                 f"{error}; {classifier.name} classifies pictures, for a text give a text model: "

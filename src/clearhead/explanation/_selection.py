@@ -7,7 +7,7 @@ page with all of them would not open.
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from clearhead.errors import CaptureError, ordinal
+from clearhead.errors import CaptureError, ConfigError, ordinal
 from clearhead.explanation.influence import LayerShape
 from clearhead.insight import Grid
 
@@ -26,7 +26,10 @@ def select_layers(names: Sequence[str], layers: Layers) -> list[str]:
     if layers is None:
         return list(names)
     picked: set[str] = set()
-    for choice in [layers] if isinstance(layers, str | int) else layers:
+    choices = layers if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
+    for choice in choices:
+        if not isinstance(choice, str | int):
+            raise ConfigError(f"layers takes names, patterns and indices, got {layers!r}")
         if isinstance(choice, str):
             found = {x for x in names if any(fnmatchcase(n, choice) for n in (x, x.split("#")[0]))}
         else:

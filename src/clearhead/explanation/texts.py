@@ -163,6 +163,8 @@ def explain_text(
 
 def _queries(tokens: Sequence[str], word: str | None) -> tuple[int, ...]:
     lower = [token.lower() for token in tokens]
+    if word is not None and not isinstance(word, str):
+        raise ConfigError(f"word is the query word, a string, got {word!r}")
     if word is not None:
         found = tuple(place for place, token in enumerate(lower) if token == word.lower())
         if not found:

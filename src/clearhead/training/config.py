@@ -126,8 +126,8 @@ class TextTrainConfig(BaseTrainConfig):
 
 
 def _instance_of(*classes: type) -> Rule:
-    names = " or ".join(f"clearhead.{x.__module__.split('.')[1]}.{x.__name__}" for x in classes)
-    return Rule(f"a {names}", lambda value: isinstance(value, classes))
+    names = (f"clearhead.{x.__module__.split('.')[1]}.{x.__name__}" for x in classes)
+    return Rule(f"an instance of {' or '.join(names)}", lambda value: isinstance(value, classes))
 
 
 def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:

@@ -106,7 +106,7 @@ def train(
     out: str | Path,
     data: str | Path | ImageDataset | tuple[ImageDataset, ImageDataset] | None = None,
     root: Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     restart: bool = False,
     tensorboard: bool = False,
     progress: bool = True,
@@ -147,7 +147,9 @@ def train(
         CheckpointError: If a checkpoint or the start model is damaged.
         DivergenceError: If the loss becomes NaN or infinite.
     """
-    choose_device(device)
+    if not isinstance(out, str | Path):
+        raise ConfigError(f"out is the folder to write, a str or Path, got {out!r}")
+    choose_device(device := str(device))
     config = configured(recipe, settings)
     run = Run(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
     if isinstance(config, TextTrainConfig):
@@ -246,8 +248,13 @@ def _datasets(
     """Training and test images, both at once: an error in either shows before the training."""
     if isinstance(data, ImageDataset):
         return split_dataset(data, TEST_FRACTION)
-    if data is not None:
+    if isinstance(data, tuple) and [type(part) for part in data] == [ImageDataset] * 2:
         return data
+    if data is not None:
+        raise ConfigError(
+            "data is the name or folder of a data set, an ImageDataset, or two of them (training "
+            f"and test), got {type(data).__name__}"
+        )
     return (
         load_dataset_for(config.model, config.data, "train", root=root, report=report),
         load_dataset_for(config.model, config.data, "test", root=root, report=report),
