@@ -20,7 +20,9 @@ ClearheadError
 Each message is one line: what was expected, what was found, what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class ClearheadError(Exception):
@@ -88,3 +90,29 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+_on_command_line: ContextVar[bool] = ContextVar("on_command_line", default=False)
+
+
+@contextmanager
+def command_line_messages() -> Iterator[None]:
+    """Inside the block, messages name options, and count from 1, as the command line does."""
+    token = _on_command_line.set(True)
+    try:
+        yield
+    finally:
+        _on_command_line.reset(token)
+
+
+def setting(name: str, value: object = None) -> str:
+    """A parameter in a message: "batch_size=8" in Python, "--batch-size 8" on the command line."""
+    if _on_command_line.get():
+        option = f"--{name.replace('_', '-')}"
+        return option if value is None or value is True else f"{option} {value}"
+    return name if value is None else f"{name}={value}"
+
+
+def ordinal(index: int) -> int:
+    """An index from 0 in a message: the same in Python, from 1 on the command line."""
+    return index + 1 if _on_command_line.get() and index >= 0 else index

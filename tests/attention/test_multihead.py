@@ -212,14 +212,8 @@ def test_empty_batches_and_sequences_keep_their_shape(batch: int, queries: int) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            {"embed_dim": 10, "num_heads": 3},
-            r"embed_dim \(10\) must be divisible by num_heads \(3\)",
-        ),
-        (
-            {"embed_dim": 10, "num_heads": 0},
-            r"embed_dim \(10\) must be divisible by num_heads \(0\)",
-        ),
+        ({"num_heads": 4}, r"embed_dim \(15\) must be divisible by num_heads \(4\)"),
+        ({"num_heads": 0}, r"embed_dim \(15\) must be divisible by num_heads \(0\)"),
         ({"embed_dim": 0}, r"embed_dim \(0\) must be divisible by num_heads \(5\)"),
         ({"value_dim": 0}, "value_dim must be at least 1, got 0"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
@@ -235,15 +229,10 @@ def test_settings_out_of_range_are_an_error(arguments: dict[str, Any], message: 
 @pytest.mark.unchecked
 def test_inputs_of_another_shape_are_an_error() -> None:
     layer = MultiHeadAttention(EMBED, HEADS).double()
-    with pytest.raises(
-        InputError, match=r"^query must be \(batch, tokens, 15\), got \(2, 7, 13\)$"
-    ):
-        layer(randn(2, 7, 13))
-    with pytest.raises(InputError, match=r"^query must be \(batch, tokens, 15\), got \(7, 15\)$"):
-        layer(randn(7, 15))
-    with pytest.raises(
-        InputError, match=r"^context must be \(batch, tokens, 15\), got \(2, 7, 2\)"
-    ):
+    for shape in ((2, 7, 13), (7, 15)):
+        with pytest.raises(InputError, match=r"^query must be \(batch, tokens, 15\), got \("):
+            layer(randn(*shape))
+    with pytest.raises(InputError, match=r"^context must be .*, got \(2, 7, 2\)"):
         layer(randn(2, 7, 15), randn(2, 7, 2))
     with pytest.raises(InputError, match="leading axes"):
         layer(randn(2, 7, 15), randn(3, 7, 15))

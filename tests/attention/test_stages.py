@@ -243,3 +243,15 @@ def test_rows_are_distributions_and_the_context_is_torchs(
     expected = F.scaled_dot_product_attention(query, key, value, **options)
     tolerance = 1e-10 if dtype == torch.float64 else 1e-3
     torch.testing.assert_close(found.context.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_all_stages_use_the_function_weights(
+    is_causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.attention.stages.weights", torch.zeros_like)
+    ones = torch.ones(2, 4, 5)
+    stages = attention_stages(ones, ones, ones, is_causal=is_causal)
+    assert not stages.weights.any()
+    assert not stages.context.any()
+    assert repr(stages).startswith("AttentionStages(scores=(2, 4, 4), ")

@@ -101,6 +101,8 @@ def test_a_page_is_written_with_other_formats_beside_it(
         (("",), "expected a text with at least one word, got ''"),
         (("dog " * 40,), "the text has 40 words and signs, this model takes at most 32"),
         ((SENTENCE, "--word", "cow"), "no word 'cow' in this text; there are: the, dog, chased,"),
+        ((SENTENCE, "--head", "9"), "has 4 heads, numbered 1 … 4; got 9"),
+        ((SENTENCE, "--layers", "9"), "there is no layer 9 (counted from 1) among the 2: "),
         ((SENTENCE, "--model", "digits"), "digits is an image classifier, expected a text model"),
         ((SENTENCE, "--model", "nowhere"), "no model at 'nowhere'"),
         ((SENTENCE, "--out", "it.pdf"), "--out names an HTML file or a folder, got 'it.pdf'"),

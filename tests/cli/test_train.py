@@ -56,7 +56,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_predicts(
     assert main([*command(pictures, tmp_path / "out"), "--seed", "5"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("clearhead: ")
-    assert "config.seed" in error
+    assert "(--seed); choose another --out, or --restart to" in error
     assert error.count("\n") == 1
 
 

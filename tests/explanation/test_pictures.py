@@ -257,7 +257,7 @@ def test_a_broken_picture_and_an_unknown_model_are_errors(tmp_path: Path) -> Non
     with pytest.raises(ImageError, match=r"notes\.png: .*not an image"):
         explain("digits", tmp_path / "notes.png")
     with pytest.raises(
-        InputError, match=r"got Linear; .*say how pictures are preprocessed: ImageClassifier\("
+        InputError, match=r'got torch\.nn\..*Linear; .*"timm:NAME".*explanation\.ImageClassifier\('
     ):
         explain(nn.Linear(2, 3), tmp_path / "notes.png")  # type: ignore[call-overload]
 
@@ -278,3 +278,11 @@ def test_options_for_texts_are_refused_for_pictures(digits: list[Path]) -> None:
     for options in ({"word": "it"}, {"heads": "each"}):
         with pytest.raises(ConfigError, match="for texts, and VisionTransformer takes pictures"):
             explain(ch.load(), digits[0], **options)
+
+
+def test_a_text_given_to_an_image_classifier_is_refused_with_advice() -> None:
+    with pytest.raises(ImageError, match=r'for a text give a text model: .*explain\("sentences"'):
+        explain("digits", "The cat sat.")
+    with pytest.raises(ImageError) as caught:
+        explain("digits", "my cat.png")
+    assert "sentences" not in str(caught.value)

@@ -13,7 +13,13 @@ import torch
 import clearhead as ch
 from clearhead.data import WordTokenizer
 from clearhead.data.tokenizer import split_words
-from clearhead.errors import CaptureError, CheckpointError, ClearheadError, InputError
+from clearhead.errors import (
+    CaptureError,
+    CheckpointError,
+    ClearheadError,
+    ConfigError,
+    InputError,
+)
 from clearhead.explanation import TextExplanation, explain, open_classifier
 from clearhead.explanation.classifiers import predict_referent
 from clearhead.explanation.figures import text_figure
@@ -151,8 +157,8 @@ def test_the_referent_is_predicted_only_where_the_question_applies() -> None:
         ("  \n", {}, "at least one word", InputError),
         ("dog " * 33, {}, "33 words and signs, this model takes at most 32", InputError),
         (SENTENCE, {"word": "cat"}, "no word 'cat' in this text; there are: the, dog", InputError),
-        (SENTENCE, {"layers": 2}, r"there is no layer L3 \(index 2\) among the 2", CaptureError),
-        (SENTENCE, {"heads": 4}, "has 4 heads, numbered from 0; got 4", InputError),
+        (SENTENCE, {"layers": 2}, r"no layer 2 \(counted from 0\) among the 2", CaptureError),
+        (SENTENCE, {"heads": 4}, "has 4 heads, numbered 0 … 3; got 4", InputError),
         (b"SENTENCE", {}, "sentences is a text model; give a text, got a bytes", InputError),
     ],
 )
@@ -316,3 +322,9 @@ def test_an_opened_model_explains_many_texts(it: TextExplanation) -> None:
     assert explain(model, "The cat sat.").tokens == ("the", "cat", "sat", ".")
     assert explain(model, SENTENCE).to_dict() == it.to_dict()
     assert explain(ch.load("sentences"), SENTENCE).attention[0].label == "L1"
+
+
+@pytest.mark.unchecked
+def test_a_choice_of_heads_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'heads must be "mean", "each" or the index .* got .foo'):
+        explain("sentences", SENTENCE, heads="foo")  # type: ignore[call-overload]

@@ -226,3 +226,24 @@ def test_an_empty_data_set_and_a_batch_size_below_one_are_refused() -> None:
         evaluate(new_model(), random_set(), batch_size=0)
     with pytest.raises(InputError, match="no labels"):
         evaluate(new_model(), random_set(0))
+
+
+@pytest.mark.unchecked
+def test_a_data_set_is_given_by_name_and_wrong_arguments_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, loaded = build(ViTConfig(depth=1)), []
+    names = tuple("0123456789")
+    dataset = ImageDataset("mnist", torch.zeros(2, 1, 28, 28).byte(), torch.tensor([3, 4]), names)
+
+    def load(*arguments: object, **_: object) -> ImageDataset:
+        loaded.append(arguments)
+        return dataset
+
+    monkeypatch.setattr("clearhead.inference._evaluate.load_dataset", load)
+    assert evaluate(model, "mnist").total == 2
+    assert loaded == [("mnist", "test")]
+    with pytest.raises(InputError, match=r"ImageDataset, or the name .* got int"):
+        evaluate(model, 3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"evaluate needs a model, .* clearhead.load\('digits'\)"):
+        evaluate("digits", dataset)  # type: ignore[arg-type]

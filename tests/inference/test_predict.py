@@ -23,7 +23,7 @@ from clearhead.inference import (
     uses_digit_preprocessing,
 )
 from clearhead.models import build
-from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
+from clearhead.models.config import CNNConfig, ImageModelConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 
 
@@ -177,6 +177,11 @@ def test_predict_works_in_many_threads_and_in_double_precision(model: ImageModel
 def test_a_model_of_another_library_is_refused_with_advice() -> None:
     with pytest.raises(InputError, match=r"torch\.nn\.modules\.linear\.Linear; .*explain"):
         predict(nn.Linear(2, 3), b"")  # type: ignore[call-overload]
+    text_model = build(TextConfig(vocabulary=("cat",)))
+    with pytest.raises(InputError, match=r"text model .*TextTransformer; for a text use .*explain"):
+        predict(text_model, b"")  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"load it first: clearhead\.load\('digits'\)"):
+        predict("digits", b"")  # type: ignore[call-overload]
 
 
 def test_a_prediction_has_a_short_repr_json_types_and_html() -> None:
@@ -197,7 +202,9 @@ def test_a_prediction_has_a_short_repr_json_types_and_html() -> None:
     assert html.count("<meter") == 10
     assert not any(name in html for name in names)
     assert len(html) < 5000
-    assert "<img" not in Prediction(warnings=(NO_DIGIT,))._repr_html_()
+    nothing = Prediction(warnings=(NO_DIGIT,))
+    assert "<img" not in nothing._repr_html_()
+    assert repr(nothing) == f"Prediction(label=None, warnings={(NO_DIGIT,)})"
 
 
 def mixed_modes() -> nn.Sequential:

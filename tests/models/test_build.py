@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clearhead.errors import CheckpointError
+from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models import SHIPPED, build, load
 from clearhead.models.baselines import ConvNet, PatchMLP
 from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
@@ -54,3 +54,9 @@ def test_a_folder_or_a_name_on_the_hub_is_preferred_to_a_similar_name(
     monkeypatch.chdir(tmp_path)
     build(CNNConfig(widths=(3,))).save_pretrained("digit")
     assert isinstance(load("digit"), ConvNet)
+
+
+@pytest.mark.unchecked
+def test_a_source_that_is_no_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"load needs the name or folder of a model, .* got 3"):
+        load(3)  # type: ignore[call-overload]

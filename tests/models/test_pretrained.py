@@ -192,10 +192,7 @@ def test_settings_changed_by_hand_need_their_digest_removed(folder: Path) -> Non
             lambda saved: saved["model"].update(patches=7, sise=3),
             r"unknown settings \['patches', 'sise'\]; expected \['attention_scale', .+\]",
         ),
-        (
-            lambda saved: saved.update(extra=1),
-            r"config.json must hold \['architecture', 'model', 'sha256'\], got .+'extra'.+",
-        ),
+        (lambda saved: saved.update(extra=1), "config.json must hold .+, got .+'extra'.+"),
         (lambda saved: saved.pop("sha256"), "config.json must hold"),
         (
             lambda saved: saved.update(architecture="Oracle"),
@@ -207,24 +204,15 @@ def test_settings_changed_by_hand_need_their_digest_removed(folder: Path) -> Non
         ),
         (lambda saved: saved.update(model=[1]), "is not one of Clearhead's"),
         (lambda saved: saved.update(sha256=7), "is not one of Clearhead's"),
-        (
-            lambda saved: saved["model"].update(num_heads=3),
-            r"embed_dim \(4\) must be divisible by num_heads \(3\)",
-        ),
+        (lambda saved: saved["model"].update(num_heads=3), "must be divisible by num_heads"),
         (lambda saved: saved["model"].update(depth="six"), "depth must be at least 1, got 'six'"),
         (lambda saved: saved["model"].update(depth=1.0), "float"),
         (lambda saved: saved["model"].update(embed_dim=4.0), "float"),
-        (
-            lambda saved: saved["model"].update(image_size=[6, 9, 9]),
-            "image_size must be one number or",
-        ),
+        (lambda saved: saved["model"].update(image_size=[6, 9, 9]), "image_size must be one"),
         (lambda saved: saved["model"].update(attention_scale="root"), "attention_scale must be"),
         (lambda saved: saved["model"].update(attention_scale=None), "scale must be"),
         (lambda saved: saved["model"].update(depth=2), "blocks.1.attn.proj.bias is missing from"),
-        (
-            lambda saved: saved["model"].update(pos_embed="none"),
-            "pos_embed is not known to the model, but in",
-        ),
+        (lambda saved: saved["model"].update(pos_embed="none"), "pos_embed is not known to the"),
         (
             lambda saved: saved["model"].update(num_classes=5, class_names=[]),
             r"head.bias has shape \(3,\), the configuration needs \(5,\)",

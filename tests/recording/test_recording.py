@@ -142,3 +142,13 @@ def test_the_notebook_view_has_no_thumbnails_of_large_or_empty_matrices(
         F.scaled_dot_product_attention(normal(batch, heads, queries, 2), key, key)
     (row,) = rows_of(recording[0])
     assert len(row[2]) == thumbnails
+
+
+def test_reading_a_recording_inside_its_block_raises_with_advice() -> None:
+    with ch.capture() as recording:
+        F.scaled_dot_product_attention(query(1), query(2), query(3))
+        for name in (0, "attention"):
+            with pytest.raises((KeyError, CaptureError), match="filled when the `with` block ends"):
+                recording[name]
+    (proof,) = recording.verify()
+    assert repr(proof).startswith(f"Proof({proof.name!r}, holds=True, output_error=")

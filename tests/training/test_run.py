@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import clearhead as ch
 from clearhead.data.config import AugmentConfig
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, command_line_messages
 from clearhead.models import CNNConfig
 from clearhead.training import TextTrainConfig, TrainConfig, TrainingState
 from clearhead.training._folder import Run, minutes
@@ -31,7 +32,7 @@ def _picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None:
-    trained = small_training(tmp_path)
+    trained = small_training(tmp_path, 1)
     assert trained.finished
     assert {path.name for path in tmp_path.iterdir()} == {
         "README.md",
@@ -46,7 +47,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
     measured = ch.evaluate(ch.load(tmp_path), small_dataset(59))
     metrics = json.loads((tmp_path / "metrics.json").read_bytes())
     assert metrics["test"] == measured.to_dict() == trained.to_dict()["evaluation"]
-    assert metrics["config"]["epochs"] == 3
+    assert metrics["config"]["epochs"] == 1
     correct, (low, high) = measured.correct, measured.interval
     assert (
         f"**Accuracy**: {correct / 59:.2%} (95 % interval {low:.2%} – {high:.2%}), {correct} of 59 "
@@ -55,7 +56,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
     with Image.open(tmp_path / "digits.png") as picture:
         assert picture.width > 1000
     accuracy = f"{measured.accuracy:.2%}"
-    assert repr(trained) == f"Trained('{tmp_path}', step 21 of 21, accuracy {accuracy})"
+    assert repr(trained) == f"Trained('{tmp_path}', step 7 of 7, accuracy {accuracy})"
     assert len(json.dumps(trained.to_dict())) > 1000
 
 
@@ -117,9 +118,10 @@ def test_a_recipe_learns_from_a_folder_of_a_few_dozen_images(
         augment=AugmentConfig(),
         compile=False,
     )
-    assert (
-        "48 images to train on: batch size 8 and 67 epochs instead of 512 and 7; "
-    ) in capsys.readouterr().err
+    expected = (
+        "48 images to train on: batch_size=8 instead of 512, epochs=67 instead of 7; set them"
+    )
+    assert expected in capsys.readouterr().err
     assert (trained.config.batch_size, trained.config.epochs) == (8, 67)
     assert trained.evaluation is not None
     assert trained.evaluation.total == 12
@@ -280,3 +282,33 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(tmp_path: Path, sh
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == saved
     with pytest.raises(ConfigError, match="out is the folder of the images"):
         ch.train("quick", data=shapes, out=shapes, epochs=1)
+
+
+def test_only_sizes_that_were_adapted_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, recipe = Run(tmp_path), TrainConfig(epochs=1)
+    run.report_sizes(recipe, replace(recipe, batch_size=8), 1)
+    with command_line_messages():
+        run.report_sizes(recipe, replace(recipe, batch_size=8), 24)
+    run.report_sizes(recipe, recipe, 24)
+    assert capsys.readouterr().err.splitlines() == [
+        "1 image to train on: batch_size=8 instead of 512; set it to change that",
+        "24 images to train on: --batch-size 8 instead of 512; set it to change that",
+    ]
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("quick", {"model": {"depth": 1}}, "model must be a clearhead.models.ViTConfig or"),
+        ("sentences_causal", {"model": ch.ViTConfig()}, "must be a clearhead.models.TextConfig"),
+        (3, {}, "the name of a recipe .quick, .* or a TrainConfig, got 3"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused(
+    recipe: Any, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ch.train(recipe, out=tmp_path, **settings)

@@ -27,6 +27,10 @@ class AttentionStages(NamedTuple):
     weights: Float[Tensor, "*batch queries keys"]
     context: Float[Tensor, "*batch queries value_dim"]
 
+    def __repr__(self) -> str:
+        shapes = (f"{name}={tuple(x.shape)}" for name, x in self._asdict().items())
+        return f"AttentionStages({', '.join(shapes)})"
+
 
 def scores(
     query: Float[Tensor, "*#batch queries head_dim"], key: Float[Tensor, "*#batch keys head_dim"]
@@ -122,8 +126,7 @@ def attention_stages(
     raw = scores(query, key)
     small = scaled(raw, default_scale(query.shape[-1]) if scale is None else scale)
     allowed = masked(small, attn_mask)
-    # without a mask no row can be empty, and the check for it would cost a pass over the matrix
-    rows = torch.softmax(allowed, dim=-1) if attn_mask is None else weights(allowed)
+    rows = weights(allowed)
     kept = torch.dropout(rows, dropout_p, train=True) if dropout_p > 0.0 else rows
     return AttentionStages(raw, small, allowed, rows, context(kept, value))
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
-from clearhead.errors import ClearheadError, did_you_mean
+from clearhead.errors import ClearheadError, command_line_messages, did_you_mean
 
 FAILED, WRONG_USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 
@@ -93,7 +93,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
         run = tyro.cli(
             _deferred(function), prog=f"clearhead {name}", args=arguments, config=markers
         )
-        code = run()
+        with command_line_messages():
+            code = run()
     except SystemExit as stop:
         code = stop.code
     return code if isinstance(code, int) else 0

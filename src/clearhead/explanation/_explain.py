@@ -1,13 +1,14 @@
 """Explain a picture or a text, whichever the model takes, and write the files of it."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageSource
-from clearhead.errors import ConfigError, InputError
+from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.explanation._selection import Layers
 from clearhead.explanation.classifiers import (
     ImageClassifier,
@@ -92,13 +93,24 @@ def explain(
     else:
         raise InputError(
             "model is a name, a folder, an ImageClassifier, a TextModel or one of Clearhead's "
-            f"models, got {type(model).__name__}; for another one say how pictures are "
-            "preprocessed: ImageClassifier(name=..., model=..., class_names=..., preprocess=...)"
+            f"models, got {type(model).__module__}.{type(model).__name__}; for models of timm or "
+            'transformers give "timm:NAME" or "hf:OWNER/NAME", for others the preprocessing: '
+            "clearhead.explanation.ImageClassifier(name=..., model=..., class_names=..., "
+            "preprocess=...)"
         )
     if isinstance(classifier, ImageClassifier):
         if word is not None or heads != "mean":
             raise ConfigError(f"heads and word are for texts, and {classifier.name} takes pictures")
-        return explain_picture(classifier, picture_or_text, layers=layers, name=name)
+        try:
+            return explain_picture(classifier, picture_or_text, layers=layers, name=name)
+        except ImageError as error:
+            is_text = isinstance(picture_or_text, str) and " " in picture_or_text
+            if not is_text or re.search(r"\.\w+$", str(picture_or_text)):
+                raise
+            raise ImageError(
+                f"{error}; {classifier.name} classifies pictures, for a text give a text model: "
+                'clearhead.explain("sentences", text)'
+            ) from error
     if not isinstance(picture_or_text, str):
         raise InputError(
             f"{classifier.name} is a text model; give a text, got a "

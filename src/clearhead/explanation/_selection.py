@@ -7,7 +7,7 @@ page with all of them would not open.
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from clearhead.errors import CaptureError
+from clearhead.errors import CaptureError, ordinal
 from clearhead.explanation.influence import LayerShape
 from clearhead.insight import Grid
 
@@ -32,7 +32,11 @@ def select_layers(names: Sequence[str], layers: Layers) -> list[str]:
         else:
             found = {names[choice]} if -len(names) <= choice < len(names) else set()
         if not found:
-            layer = f"{choice!r}" if isinstance(choice, str) else f"L{choice + 1} (index {choice})"
+            layer = (
+                repr(choice)
+                if isinstance(choice, str)
+                else f"{ordinal(choice)} (counted from {ordinal(0)})"
+            )
             raise CaptureError(
                 f"there is no layer {layer} among the {len(names)}: {', '.join(names)}"
             )

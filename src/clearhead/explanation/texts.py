@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clearhead.errors import InputError
+from clearhead.errors import ConfigError, InputError, ordinal
 from clearhead.explanation._selection import Layers, select_layers
 from clearhead.explanation.classifiers import TextModel, TextPrediction
 from clearhead.insight.weights import image_weights
@@ -184,8 +184,13 @@ def _chosen_heads(record: AttentionRecord, heads: Heads) -> Sequence[int | None]
         return [None]
     if heads == "each":
         return range(num_heads)
+    if not isinstance(heads, int):
+        raise ConfigError(f'heads must be "mean", "each" or the index of a head, got {heads!r}')
     if not 0 <= heads < num_heads:
-        raise InputError(f"{record.name} has {num_heads} heads, numbered from 0; got {heads}")
+        raise InputError(
+            f"{record.name} has {num_heads} heads, numbered {ordinal(0)} … "
+            f"{ordinal(num_heads - 1)}; got {ordinal(heads)}"
+        )
     return [heads]
 
 

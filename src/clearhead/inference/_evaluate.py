@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, load_dataset
-from clearhead.errors import ConfigError
-from clearhead.inference._predict import predict_probabilities
+from clearhead.errors import ConfigError, InputError
+from clearhead.inference._predict import check_image_model, predict_probabilities
 from clearhead.inference.metrics import (
     ClassScores,
     ReliabilityBin,
@@ -142,7 +142,7 @@ class Evaluation:
 
 def evaluate(
     model: ImageModel,
-    dataset: ImageDataset,
+    dataset: ImageDataset | str | Path,
     *,
     batch_size: int = 1000,
     device: torch.device | str | None = None,
@@ -151,7 +151,8 @@ def evaluate(
 
     Args:
         model: One of Clearhead's image classifiers.
-        dataset: Images in the model's input size, with the model's classes.
+        dataset: Images in the model's input size, with the model's classes; or the name or folder
+            of a data set (see `load_dataset`), whose test images are used.
         batch_size: Images in a forward pass; the result does not depend on it.
         device: Where the model is moved to first; None leaves it where it is.
 
@@ -160,8 +161,17 @@ def evaluate(
 
     Raises:
         ConfigError: Image size or classes of the data set are not the model's.
-        InputError: The data set is empty, or the model returns NaN.
+        InputError: The data set is empty, or the model is not an image model or returns NaN.
+        DataError: The named data set cannot be loaded.
     """
+    check_image_model(model, "evaluate")
+    if isinstance(dataset, str | Path):
+        dataset = load_dataset_for(model.config, dataset, "test")
+    if not isinstance(dataset, ImageDataset):
+        raise InputError(
+            "evaluate needs an ImageDataset, or the name or folder of a data set, got "
+            f"{type(dataset).__name__}; make one: clearhead.ImageDataset(images=..., ...)"
+        )
     check_dataset(dataset, model.config)
     if device is not None:
         model.to(device)
@@ -171,7 +181,7 @@ def evaluate(
 
 def load_dataset_for(
     config: ImageModelConfig,
-    source: str,
+    source: str | Path,
     split: Split,
     *,
     root: Path | None = None,

@@ -8,6 +8,7 @@ from html import escape
 from io import BytesIO
 from itertools import islice
 from math import ceil
+from pathlib import Path
 from typing import Any, overload
 
 import torch
@@ -25,7 +26,7 @@ from clearhead.data import (
 )
 from clearhead.data.preprocessing.digits import SIDE
 from clearhead.errors import ConfigError, ImageError, InputError
-from clearhead.models.config import ImageModelConfig
+from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel
 
 BATCH_SIZE = 128
@@ -84,7 +85,8 @@ class Prediction:
 
     def __repr__(self) -> str:
         warnings = f", warnings={self.warnings}" if self.warnings else ""
-        return f"Prediction(label={self.label!r}, probability={self.probability:.4f}{warnings})"
+        probability = "" if self.label is None else f", probability={self.probability:.4f}"
+        return f"Prediction(label={self.label!r}{probability}{warnings})"
 
     def _repr_html_(self) -> str:
         """Model input, and the ten largest probabilities as bars."""
@@ -125,13 +127,8 @@ def predict(
         ImageError: A picture cannot be read; for many, the message has its position.
         InputError: The model is not one of Clearhead's, or returns NaN.
     """
-    config = getattr(model, "config", None)
-    if not isinstance(config, ImageModelConfig):
-        raise InputError(
-            "predict needs one of Clearhead's image models, got "
-            f"{type(model).__module__}.{type(model).__name__}; for models of timm and "
-            "transformers use clearhead.explain"
-        )
+    check_image_model(model, "predict")
+    config = model.config
     if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, config)])[0]
     inputs = (_prepare_numbered(number, image, config) for number, image in enumerate(images))
@@ -139,6 +136,27 @@ def predict(
     while batch := list(islice(inputs, BATCH_SIZE)):
         predictions += predict_inputs(model, batch)
     return predictions
+
+
+def check_image_model(model: object, function: str) -> None:
+    """Raise `InputError` unless `model` is one of Clearhead's image models."""
+    config = getattr(model, "config", None)
+    if isinstance(config, ImageModelConfig):
+        return
+    if isinstance(model, str | Path):
+        advice = f"load it first: clearhead.load({str(model)!r})"
+        raise InputError(f"{function} needs a model, got the name {str(model)!r}; {advice}")
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    if isinstance(config, TextConfig):
+        raise InputError(
+            f"{function} needs an image model, got the text model {kind}; for a text use "
+            'clearhead.explain(model, "The cat sat.")'
+        )
+    raise InputError(
+        f"{function} needs one of Clearhead's image models, got {kind}; for models of other "
+        'libraries use clearhead.explain("timm:NAME", picture), or "hf:OWNER/NAME", or wrap the '
+        "model in clearhead.explanation.ImageClassifier and explain that"
+    )
 
 
 def prepare(image: ImageSource, config: ImageModelConfig) -> ModelInput:

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from clearhead.errors import CheckpointError, did_you_mean
+from clearhead.errors import CheckpointError, ConfigError, did_you_mean
 from clearhead.models.baselines import ConvNet, PatchMLP
 from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel, Pretrained, read_config
@@ -59,9 +59,14 @@ def load(
 
     Raises:
         CheckpointError: If it is missing, damaged, or not of the expected class.
+        ConfigError: If `source` is neither a name nor a folder.
 
     """
     shipped = (*SHIPPED, *SHIPPED_TEXT)
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"load needs the name or folder of a model, such as {shipped[0]!r}, got {source!r}"
+        )
     is_name = source not in shipped and "/" not in str(source) and not Path(source).exists()
     if is_name and (nearest := did_you_mean(str(source), shipped)):
         raise CheckpointError(f"no model at {str(source)!r}{nearest}")

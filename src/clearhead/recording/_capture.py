@@ -102,8 +102,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         return _copy(x) if self._copies else x
 
 
-@contextmanager
-def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
+def intervene(change: Change, layers: Layers = None) -> AbstractContextManager[None]:
     """Replace the output of attention inside the block, in any PyTorch model.
 
     Removing head 2 of a layer:
@@ -131,12 +130,17 @@ def intervene(change: Change, layers: Layers = None) -> Iterator[None]:
     """
     if not callable(change):
         raise ConfigError(f"intervene expects a function of a record, got {change!r}")
-    layer_filter = LayerFilter(layers)
-    if layer_filter.has_negative:
+    if LayerFilter(layers).has_negative:
         raise CaptureError(
             f"layers={layers!r} has negative indices, which are known only after the last layer; "
             "count from the first, or give names"
         )
+    return _intervention(change, layers)
+
+
+@contextmanager
+def _intervention(change: Change, layers: Layers) -> Iterator[None]:
+    layer_filter = LayerFilter(layers)
     caller = sys._getframe(2)  # behind this generator and contextlib
 
     def on_attention(record: AttentionRecord) -> Tensor | None:

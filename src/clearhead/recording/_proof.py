@@ -20,7 +20,7 @@ MASK_THRESHOLD = -1e4
 """An additive mask at or below this means "do not attend", as the finfo.min of many models does."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Proof:
     """Differences between a record and the model's computation; near zero for a true record.
 
@@ -48,6 +48,9 @@ class Proof:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types, with `holds`."""
         return asdict(self) | {"holds": self.holds}
+
+    def __repr__(self) -> str:
+        return f"Proof({self.name!r}, holds={self.holds}, output_error={self.output_error:.1e})"
 
     def __str__(self) -> str:
         return (

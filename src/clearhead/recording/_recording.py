@@ -12,6 +12,11 @@ from clearhead.recording._html import records_table
 from clearhead.recording._proof import Proof, verify
 from clearhead.recording._record import AttentionRecord
 
+NO_RECORDS = (
+    "the recording has no records: it is filled when the `with` block ends, so read it after the "
+    "block; an exception before any attention leaves it empty"
+)
+
 
 class Recording(Mapping[str, AttentionRecord]):
     """The attention records of one `capture` block, in the order of the calls.
@@ -35,8 +40,8 @@ class Recording(Mapping[str, AttentionRecord]):
                 raise IndexError(f"there are {len(self)} records; index {name} is out of range")
             return list(self._records.values())[name]
         if name not in self._records:
-            known = ", ".join(self._records) or "none"
-            raise KeyError(f"no attention named {name!r} was captured; there are: {known}")
+            known = f"there are: {', '.join(self._records)}" if self._records else NO_RECORDS
+            raise KeyError(f"no attention named {name!r} was captured; {known}")
         return self._records[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -139,8 +144,5 @@ class Recording(Mapping[str, AttentionRecord]):
 
     def _nonempty(self) -> tuple[AttentionRecord, ...]:
         if not self._records:
-            raise NothingCapturedError(
-                "the recording has no records: read it after the `with` block has ended, and only "
-                "if no exception ended the block before any attention"
-            )
+            raise NothingCapturedError(NO_RECORDS)
         return self.records

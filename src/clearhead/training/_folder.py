@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from torch import Tensor
 
 from clearhead._atomic import write_atomic
-from clearhead.errors import CheckpointError, ConfigError
+from clearhead.errors import CheckpointError, ConfigError, setting
 from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
 from clearhead.training.config import BaseTrainConfig
@@ -98,11 +98,12 @@ class Run(Callback):
 
     def report_sizes(self, recipe: BaseTrainConfig, config: BaseTrainConfig, images: int) -> None:
         """Print a line if batch size or epochs were adapted."""
-        if config != recipe:
+        sizes = ((x, getattr(config, x), getattr(recipe, x)) for x in ("batch_size", "epochs"))
+        changes = [f"{setting(x, new)} instead of {old}" for x, new, old in sizes if new != old]
+        if changes:
             self.on_message(
-                f"{images} images to train on: batch size {config.batch_size} and {config.epochs} "
-                f"epochs instead of {recipe.batch_size} and {recipe.epochs}; set batch_size and "
-                "epochs to change that"
+                f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
+                f"{'them' if len(changes) > 1 else 'it'} to change that"
             )
 
     def on_start(self, state: TrainingState[Any]) -> None:
@@ -164,6 +165,8 @@ class Run(Callback):
         started = (self.folder / CHECKPOINTS / LATEST).exists() or (self.folder / CONFIG).exists()
         if not started:  # a start that failed leaves nothing to protect
             return
+        if not path.exists() and self._restart:
+            return
         if not path.exists():
             raise ConfigError(
                 f"{self.folder} holds a saved model that was not trained there; choose another "
@@ -173,13 +176,18 @@ class Run(Callback):
             described = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{path} is damaged ({error}); restore it, or start again with --restart"
+                f"{path} is damaged ({error}); restore it, or start again with "
+                f"{setting('restart', True)}"
             ) from error
         differing = sorted(_differences(described, self._description))
         if differing:
+            names = (
+                setting(name.removeprefix("config.")) if name.startswith("config.") else name
+                for name in differing
+            )
             raise ConfigError(
-                f"{self.folder} holds a training with other settings ({', '.join(differing)}); "
-                "choose another --out, or --restart to start again there"
+                f"{self.folder} holds a training with other settings ({', '.join(names)}); choose "
+                f"another {setting('out')}, or {setting('restart', True)} to start again there"
             )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
-from clearhead.errors import CheckpointError
+from clearhead.errors import CheckpointError, setting
 
 LATEST = "latest.json"
 _KEY = "state"
@@ -59,7 +59,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     if entries and not present:
         raise CheckpointError(
             f"{folder / LATEST} names {entries[0]['file']}, which is missing; "
-            "restore it, or start again with --restart"
+            f"restore it, or start again with {setting('restart', True)}"
         )
     return _read(folder / present[0]["file"], present[0]["sha256"]) if present else None
 
@@ -115,6 +115,7 @@ def _read_latest(folder: Path) -> list[dict[str, str]]:
             raise ValueError("not a list of files with their SHA-256")
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{path} is damaged ({error}); restore it, or start again with --restart"
+            f"{path} is damaged ({error}); restore it, or start again with "
+            f"{setting('restart', True)}"
         ) from error
     return [dict(entry) for entry in entries]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from clearhead._validate import above, at_least, at_least_and_below, between, one_of, validate
+from clearhead._validate import Rule, above, at_least, at_least_and_below, between, one_of, validate
 from clearhead.data import AugmentConfig
 from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
@@ -75,6 +75,14 @@ class TrainConfig(BaseTrainConfig):
     """"mnist", "fashion-mnist", or a folder with one folder of images for each class."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validate(
+            self,
+            model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
+            augment=_instance_of(AugmentConfig),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextTrainConfig(BaseTrainConfig):
@@ -108,12 +116,18 @@ class TextTrainConfig(BaseTrainConfig):
         super().__post_init__()
         validate(
             self,
+            model=_instance_of(TextConfig),
             texts=at_least(1),
             mask_prob=between(0, 1),
             cloze_prob=between(0, 1),
             cue_prob=between(0, 1),
             referent_prob=between(0, 1),
         )
+
+
+def _instance_of(*classes: type) -> Rule:
+    names = " or ".join(f"clearhead.{x.__module__.split('.')[1]}.{x.__name__}" for x in classes)
+    return Rule(f"a {names}", lambda value: isinstance(value, classes))
 
 
 def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:

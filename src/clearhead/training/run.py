@@ -194,8 +194,13 @@ def configured(
             if changed.get(name) is None:
                 raise ConfigError(f"the recipe {recipe} needs {name}: a saved model to start from")
         config = RECIPES[recipe](**{name: changed.pop(name) for name in required})
-    else:
+    elif isinstance(recipe, TrainConfig | TextTrainConfig):
         config = recipe
+    else:
+        raise ConfigError(
+            f"train needs the name of a recipe ({', '.join(RECIPES)}) or a TrainConfig, "
+            f"got {recipe!r}"
+        )
     known = [field.name for field in fields(config)]
     for name in changed:
         if name not in known:
