@@ -35,6 +35,21 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node here to run JavaScript")
+def test_the_softmax_of_large_and_masked_scores_is_finite(tmp_path: Path) -> None:
+    shutil.copytree(SCRIPT, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "run.js").write_text(
+        'import { softmax } from "./arithmetic.js";\n'
+        "const rows = [[1000, 999], [-1000, -1001], [-Infinity, 0]];\n"
+        "console.log(JSON.stringify(rows.map(softmax)));\n"
+    )
+    command = ["node", str(tmp_path / "run.js")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = torch.tensor([[1000.0, 999.0], [-1000.0, -1001.0], [-torch.inf, 0.0]]).double()
+    np.testing.assert_allclose(json.loads(ran.stdout), expected.softmax(-1), rtol=1e-12)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here to run JavaScript")
 def test_the_joined_script_does_what_its_modules_do(tmp_path: Path) -> None:
     files = {
         "a.js": 'import { two, more as three } from "./deep/b.js";\n'

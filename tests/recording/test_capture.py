@@ -388,3 +388,15 @@ def test_other_functions_of_tensors_work_inside_the_block() -> None:
         assert torch.is_tensor(X)
         assert str(X).startswith("tensor")
     assert recording.names == NAMES[:1]
+
+
+def test_a_capture_that_is_active_cannot_be_entered_again() -> None:
+    twice = ch.capture()
+    with twice as recording:
+        with pytest.raises(CaptureError, match="already active"), twice:
+            pass
+        Model(1)(X)
+    assert recording.names == NAMES[:1]
+    with twice as recording:  # one after the other it can
+        Model(1)(X)
+    assert recording.names == NAMES[:1]

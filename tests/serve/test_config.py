@@ -43,3 +43,7 @@ def test_a_wide_address_does_not_allow_every_host() -> None:
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         ServeConfig(**settings)
+
+
+def test_one_allowed_host_may_be_given_as_a_string() -> None:
+    assert "example.org" in ServeConfig(allow_host="example.org").allowed_hosts  # type: ignore[arg-type]

@@ -274,6 +274,16 @@ def test_a_sentence_model_is_trained_and_measured(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, first.state_dict()[name], rtol=0, atol=1e-9)
 
 
+def test_neither_a_saved_model_nor_the_images_are_overwritten(tmp_path: Path, shapes: Path) -> None:
+    ch.load().save_pretrained(tmp_path / "model")
+    saved = (tmp_path / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="a saved model that was not trained there"):
+        ch.train("quick", data=shapes, out=tmp_path / "model", epochs=1)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == saved
+    with pytest.raises(ConfigError, match="out is the folder of the images"):
+        ch.train("quick", data=shapes, out=shapes, epochs=1)
+
+
 def test_only_sizes_that_were_adapted_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,8 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         raise AttributeError(f"capture has no attribute {name!r}{hint}")
 
     def __enter__(self) -> Recording:
+        if "_mode" in self.__dict__:
+            raise CaptureError("this capture is already active; make another one: capture()")
         self._filter = LayerFilter(self._layers)
         self._records: dict[str, AttentionRecord] = {}
         self._recording = Recording()

@@ -56,13 +56,14 @@ class ServeConfig:
     """Log every request."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "allow_host", tuple(self.allow_host))
+        hosts = (self.allow_host,) if isinstance(self.allow_host, str) else tuple(self.allow_host)
+        object.__setattr__(self, "allow_host", hosts)
         if not 0 <= self.port < 2**16:
             raise ConfigError(f"port must be from 0 to 65535, got {self.port}")
         if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
             raise ConfigError(f"name must consist of letters, digits and . _ -, got {self.name!r}")
         for name in ("max_concurrency", "max_batch", "body_limit", "decoders", "drain_timeout"):
-            if getattr(self, name) < 1:
+            if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("deadline", "client_timeout"):
             if not 0 < getattr(self, name) < float("inf"):

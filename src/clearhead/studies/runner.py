@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
@@ -83,6 +83,10 @@ def run_studies(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
+    if engine not in get_args(EngineName):
+        raise ConfigError(f"engine must be one of {get_args(EngineName)}, got {engine!r}")
+    if isinstance(names, str):
+        names = [names]
     if first_seed < 0:
         raise ConfigError(f"first_seed must be at least 0, got {first_seed}")
     studies = _studies(names, budget, first_seed)

@@ -163,8 +163,15 @@ class Run(Callback):
     def _check_folder(self) -> None:
         path = self.folder / RUN
         started = (self.folder / CHECKPOINTS / LATEST).exists() or (self.folder / CONFIG).exists()
-        if not path.exists() or not started:  # a start that failed leaves nothing to protect
+        if not started:  # a start that failed leaves nothing to protect
             return
+        if not path.exists() and self._restart:
+            return
+        if not path.exists():
+            raise ConfigError(
+                f"{self.folder} holds a saved model that was not trained there; choose another "
+                "--out, or --restart to replace it"
+            )
         try:
             described = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:

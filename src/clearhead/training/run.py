@@ -159,6 +159,8 @@ def train(
         texts = generate_texts(config)
         return _train(config, texts, run, device, stop, lambda model, _: _measure_on_texts(model))
     if isinstance(data, str | Path):
+        if Path(data).is_dir() and Path(data).resolve() == Path(out).resolve():
+            raise ConfigError(f"out is the folder of the images, {data}; choose another folder")
         config, data = replace(config, data=str(data)), None
     train_set, test_set = _datasets(config, data, root, report)
     config = replace(config, data=config.data if data is None else train_set.name)
