@@ -377,6 +377,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_no_part_of_a_file(
     assert names_in(cache) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requests", [1, 3])
 def test_a_killed_process_leaves_no_partial_file(server: Any, cache: Path, requests: int) -> None:
     child = start_children(server, 1, "steady")

@@ -13,6 +13,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 README = Path(__file__).parents[2] / "README.md"
 
 
+@pytest.mark.slow
 def test_examples_of_the_readme_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist_test: object
 ) -> None:

@@ -340,7 +340,9 @@ def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched
         page.get_by_role("button", name="Light or dark").click()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 320)]
+)
 def test_axe_finds_nothing_with_every_table_open_and_nothing_is_wider_than_the_screen(
     open_page: Open, nine: Explanation, scheme: str, width: int
 ) -> None:

@@ -189,6 +189,7 @@ def check_trials(*, long: bool) -> None:
     assert_all_same(trials, lambda name: check_trial(trials[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mnist_train", "mnist_test")
 def test_a_small_trial_of_each_condition_measures_the_same() -> None:
     check_trials(long=False)

@@ -100,6 +100,7 @@ def between(start: Point, end: Point) -> list[Point]:
     ]
 
 
+@pytest.mark.slow
 def test_a_finger_draws_on_the_canvas_and_scrolls_beside_it(
     browser: "Browser", page_file: Path
 ) -> None:

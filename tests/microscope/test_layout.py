@@ -107,6 +107,7 @@ def say(timed: Microscope, message: str) -> None:
     timed.evaluate("(message) => clearhead.app.announce(message)", message)
 
 
+@pytest.mark.slow
 def test_messages_are_a_second_apart_and_go_away(timed: Microscope) -> None:
     say(timed, "One.")
     assert wait(timed, 60) == "One."

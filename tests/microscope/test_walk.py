@@ -119,7 +119,9 @@ def test_only_the_shown_head_counts_as_removed_and_it_is_marked(fresh: Microscop
     assert is_ticked(fresh)
 
 
-@pytest.mark.parametrize("digit", [0, 6])  # decided after another layer each
+@pytest.mark.parametrize(  # decided after another layer each
+    "digit", [0, pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_the_lens_is_ticked_for_the_first_layer_with_the_final_prediction_alone(
     digit: int, fresh: Microscope
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_served_page_is_the_microscope_and_requests_only_its_own_server(
         assert messages == []
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_command_and_its_processes(command: Command) -> None:
     processes = descendants(command)
     assert len(processes) >= 3  # decoder, fork server, resource tracker

@@ -125,6 +125,7 @@ def test_bidirectional_models_start_from_the_causal_one() -> None:
     assert near < (weights["asked at it"] - weights["untrained"]).norm()
 
 
+@pytest.mark.slow
 def test_untrained_models_show_no_difference() -> None:
     """Untrained models in place of trained ones: all evidence is far below its margin."""
     outcomes = []

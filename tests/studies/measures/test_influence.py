@@ -122,6 +122,7 @@ def test_models_and_images_are_unchanged() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mnist_test")
 def test_random_numbers_correlate_with_nothing_and_influence_is_measured() -> None:
     model = sharp_model()
