@@ -129,7 +129,7 @@ def test_one_map_is_compared_with_another_image_by_image() -> None:
     assert gain.mean == pytest.approx(expected)
     assert result.gain("random", "oracle").mean == pytest.approx(-gain.mean)
     assert result.gain("random", "random").interval == (0.0, 0.0)
-    with pytest.raises(InputError, match="there is oracle, random"):
+    with pytest.raises(InputError, match="expected one of oracle, random"):
         result.gain("oracle", "rollout")
 
 

@@ -197,7 +197,7 @@ def test_words_are_measured_along_the_sentence() -> None:
     expected = (weights * apart).sum(axis=(2, 3)).mean(axis=0) / 4
     np.testing.assert_allclose(result["distance"].mean[1], expected)
     np.testing.assert_allclose(result["vertical"].mean, 0)
-    with pytest.raises(KeyError, match="no measure 'row' was taken; there is entropy"):
+    with pytest.raises(KeyError, match="no measure 'row' was taken; expected one of entropy"):
         result["row"]
 
 

@@ -1,4 +1,4 @@
-"""Roles of heads: planted patterns are found, chance earns a label as rarely as claimed."""
+"""Roles of heads: planted patterns are found, chance gets a label as rarely as stated."""
 
 from dataclasses import replace
 

@@ -33,7 +33,7 @@ class Options:
             metavar="LAYER [LAYER ...]",
             help="layers to keep: numbers from 1 (-1 is the last), names, or patterns "
             '("blocks.*"); of texts their single heads',
-            help_behavior_hint="(default: as fits)",
+            help_behavior_hint="(default: as many as fit into the page)",
         ),
     ] = ()
     word: Annotated[

@@ -25,7 +25,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 PAIRS = {
     "seen": "met together",
-    "unseen": "never met together",
+    "unseen": "not paired in training",
     "unseen nouns": "never met with a pronoun",
 }
 

@@ -47,7 +47,7 @@ def corrupt(
         InputError: If images have another type or shape.
     """
     if name not in CORRUPTIONS:
-        raise ConfigError(f"no corruption {name!r}; there is {', '.join(CORRUPTIONS)}")
+        raise ConfigError(f"no corruption {name!r}; expected one of {', '.join(CORRUPTIONS)}")
     if images.dtype != torch.uint8 or images.shape[1:] != (1, SIDE, SIDE):
         raise InputError(
             f"corruptions are for bytes of shape (batch, 1, {SIDE}, {SIDE}), got {images.dtype} "

@@ -81,7 +81,7 @@ def fetch_dataset(
     root: Path | None = None,
     progress: DownloadProgress | None = None,
 ) -> list[FetchedFile]:
-    """The verified files of a named data set, downloaded if need be.
+    """The verified files of a named data set, downloaded if needed.
 
     Args:
         name: One of `DATASETS`.

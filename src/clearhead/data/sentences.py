@@ -75,7 +75,7 @@ AMBIGUOUS_QUALITIES = ("fast", "slow", "small", "old")  # fit every kind
 VERBS = ("chased", "followed", "passed", "hit", "touched", "found", "missed", "pushed")
 INTRANSITIVE_VERBS = ("sat", "slept", "fell", "stopped", "moved", "waited")
 PEOPLE = ("girl", "boy", "man", "woman")
-BANKS: Mapping[str, tuple[str, ...]] = {  # the two senses of "bank", and what tells them apart
+BANKS: Mapping[str, tuple[str, ...]] = {  # the two senses of "bank", and words for each
     "river": ("water", "fish", "boat", "mud"),
     "money": ("coin", "loan", "cash", "gold"),
 }

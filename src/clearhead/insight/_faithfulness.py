@@ -122,7 +122,7 @@ class Faithfulness:
         """Gain of one map over another: the mean of deletion and insertion, as over random."""
         for wanted in (name, over):
             if wanted not in self.maps:
-                raise InputError(f"no map named {wanted!r}; there is {', '.join(self.maps)}")
+                raise InputError(f"no map named {wanted!r}; expected one of {', '.join(self.maps)}")
         first, second = self.maps[name], self.maps[over]
         deletion, insertion, other_deletion, other_insertion = torch.tensor(
             [x.areas for y in (first, second) for x in (y.deletion, y.insertion)],

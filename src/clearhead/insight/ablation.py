@@ -271,7 +271,9 @@ def _checked_parts(
         raise ConfigError(f"parts must be {', '.join(get_args(Every))}, or Parts, got {parts!r}")
     for part in parts:
         if part.layer is not None and part.layer not in sizes:
-            raise CaptureError(f"no attention named {part.layer!r}; there is {', '.join(sizes)}")
+            raise CaptureError(
+                f"no attention named {part.layer!r}; expected one of {', '.join(sizes)}"
+            )
         if part.patch is not None and part.patch >= _needed(grid).num_patches:
             last = _needed(grid).num_patches - 1
             raise InputError(f"the grid has patches 0 … {last}, got {part.patch}")

@@ -92,7 +92,7 @@ class HeadMeasures:
         """The estimates of one measure; `KeyError` with those that were taken."""
         if measure not in self.estimates:
             raise KeyError(
-                f"no measure {measure!r} was taken; there is {', '.join(self.estimates)}"
+                f"no measure {measure!r} was taken; expected one of {', '.join(self.estimates)}"
             )
         return self.estimates[measure]
 

@@ -27,7 +27,7 @@ Kind = Literal["constant", "mean", "blur"]
 class Baseline:
     """The image that is left when every patch is removed.
 
-    No baseline is neutral: a blank digit is an image that the model may never have met.
+    No baseline is neutral: a blank digit is an image that may not occur in training.
 
     Args:
         kind: "constant" is `value`; "mean" is each channel's mean over the image itself; "blur" is
@@ -158,7 +158,7 @@ def deletion_curves(
     """Replace the patches by the baseline in this order; follow one class for each image.
 
     In `steps` steps of (nearly) equal size; by default one patch at a time. Insertion in an order
-    is deletion in the opposite order, `reversed()`: both meet the same images.
+    is deletion in the opposite order, `reversed()`: both contain the same images.
     """
     patches = grid.num_patches
     if order.shape != (len(images), patches) or classes.shape != (len(images),):

@@ -23,7 +23,7 @@ from clearhead.recording import capture
 
 NO_CLEAR_ROLE = "no clear role"
 
-# The label of each measure that can earn one. All are shares, so that they can be compared.
+# The label of each measure that qualifies for one. All are shares, so that they can be compared.
 ROLES: Mapping[str, str] = MappingProxyType(
     {
         "itself_lift": "each patch itself",

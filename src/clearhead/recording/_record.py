@@ -29,7 +29,7 @@ class AttentionRecord:
     """One call of attention: inputs, output, and every stage between.
 
     Stages are computed on access, so a record takes memory for its tokens (n · d) and not for its
-    matrix (n²). All tensors have the axes (*batch, heads, queries or keys, …), whatever the
+    matrix (n²). All tensors have the axes (*batch, heads, queries or keys, …), independent of the
     model's own layout.
 
     Attributes:
