@@ -70,5 +70,5 @@ def test_a_missing_model_fails_at_once(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_interrupt_has_its_own_exit_code(
     interrupted: bool, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clearhead.serve.run", lambda *_, **__: interrupted, raising=False)
+    monkeypatch.setattr("clearhead.serve.run", lambda *_, **__: interrupted)
     assert main(["serve"]) == code

@@ -109,8 +109,7 @@ def test_only_settings_that_were_typed_are_passed_on(
         raise KeyboardInterrupt
 
     calls: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr("clearhead.training.run.train", kept)
-    monkeypatch.setattr("clearhead.train", kept, raising=False)
+    monkeypatch.setattr("clearhead.train", kept)
     main(["train", "quick", "--out", str(tmp_path), "--batch-size", "512", "--augment.shift", "1"])
     main(["train", "digits_finish", "--out", str(tmp_path), "--start", "runs/digits"])
     (first, settings), (second, required) = calls
