@@ -22,10 +22,11 @@ TRIALS = 24
 )
 @pytest.mark.usefixtures("toys")
 def test_ray_measures_the_same_bytes_as_processes_here() -> None:
-    run_studies(["toy:STUDY", "faulty:STUDY"], workers=2, out="here")
+    studies = ["toy:STUDY", "faulty:STUDY", "alone:STUDY"]
+    run_studies(studies, workers=2, out="here")
     Path("started.txt").unlink()
     Path("died").unlink()
-    command = ["study", "run", "toy:STUDY", "faulty:STUDY", "--engine", "ray", "--out", "there"]
+    command = ["study", "run", *studies, "--engine", "ray", "--out", "there"]
     environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
     ended = subprocess.run(
         [sys.executable, "-m", "clearhead", *command, "--workers", "2"],
@@ -40,6 +41,8 @@ def test_ray_measures_the_same_bytes_as_processes_here() -> None:
     assert "trial raises-0-" in ended.stderr
     assert "its process died 3 times" in ended.stderr
     assert started_trials().count("dies") == 3
+    timed = [line for line in started_trials() if line.startswith("alone")]
+    assert timed == ["alone begins", "alone ends"] * 8
     assert "Traceback" not in ended.stderr
 
 

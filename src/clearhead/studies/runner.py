@@ -172,12 +172,12 @@ def _measured(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterat
 
 
 def _run(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Measured]:
-    """Trials in parallel. If a worker process dies, the trials that may have run run again alone.
+    """Trials in parallel. If a worker process dies, those that may have been running are repeated.
 
-    Trials are dispatched in order and a limited number at a time, so those that may have been
-    running are the first ones without a result.
+    Trials are dispatched in order and a limited number at a time, so the first ones without a
+    result are repeated, each alone. A single worker gets one trial at a time on Ray too.
     """
-    in_flight = workers * (RAY_BATCH if engine == "ray" else 1)
+    in_flight = workers * (RAY_BATCH if engine == "ray" and workers > 1 else 1)
     pending = {f"{task.trial.study}/{task.trial.name}": task for task in tasks}
     while pending:
         try:

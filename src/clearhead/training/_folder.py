@@ -165,12 +165,12 @@ class Run(Callback):
         started = (self.folder / CHECKPOINTS / LATEST).exists() or (self.folder / CONFIG).exists()
         if not started:  # a start that failed leaves nothing to protect
             return
-        if not path.exists() and self._restart:
-            return
         if not path.exists():
+            if self._restart:
+                return
             raise ConfigError(
                 f"{self.folder} holds a saved model that was not trained there; choose another "
-                "--out, or --restart to replace it"
+                f"{setting('out')}, or {setting('restart', True)} to replace it"
             )
         try:
             described = json.loads(path.read_bytes())
