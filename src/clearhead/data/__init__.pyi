@@ -19,6 +19,7 @@ from .image_dataset import Split as Split
 from .image_dataset import split_dataset as split_dataset
 from .preprocessing.digits import Digit as Digit
 from .preprocessing.digits import extract_digit as extract_digit
+from .preprocessing.digits import find_digits as find_digits
 from .preprocessing.image import ImageSource as ImageSource
 from .preprocessing.image import load_image as load_image
 from .preprocessing.image import to_grey as to_grey
