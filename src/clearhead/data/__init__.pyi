@@ -1,15 +1,15 @@
 from ._corruptions import CORRUPTIONS as CORRUPTIONS
 from ._corruptions import corrupt as corrupt
 from ._fetch import DownloadProgress as DownloadProgress
+from ._fetch import FetchedFile as FetchedFile
 from ._fetch import cache_folder as cache_folder
+from ._sources import DATASETS as DATASETS
 from .augment import Normalization as Normalization
 from .augment import distort as distort
 from .augment import draw_distortion as draw_distortion
 from .augment import normalize as normalize
 from .augment import to_float as to_float
-from .config import DATASETS as DATASETS
 from .config import AugmentConfig as AugmentConfig
-from .config import FetchedFile as FetchedFile
 from .datasets import fetch_dataset as fetch_dataset
 from .datasets import is_cached as is_cached
 from .datasets import load_dataset as load_dataset
