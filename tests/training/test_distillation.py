@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,11 @@ def test_a_model_learns_the_answers_of_its_teacher_not_the_labels(
 def test_a_training_with_teachers_resumes_with_the_same_bits(
     tmp_path: Path, teachers: tuple[str, ...]
 ) -> None:
-    settings = {"teachers": teachers, "distill_temperature": TEMPERATURE, "holdout": 0.2}
+    settings: dict[str, Any] = {
+        "teachers": teachers,
+        "distill_temperature": TEMPERATURE,
+        "holdout": 0.2,
+    }
     whole = small_training(tmp_path / "whole", 2, **settings)
     steps = iter(range(20))
     stopped = small_training(tmp_path / "cut", 2, stop=lambda: next(steps) > 6, **settings)

@@ -91,7 +91,7 @@ def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: 
     trained = ch.train(config, data=(used, test), out=tmp_path / "own", holdout=0.3, **options)
     measured = json.loads((tmp_path / "own" / "metrics.json").read_bytes())["held_out"]
     assert measured["total"] == len(held_out)
-    assert measured["nll"] < ch.evaluate(plain.model, held_out).nll
+    assert measured["nll"] < ch.evaluate(ch.load(tmp_path / "plain"), held_out).nll
     assert measured["nll"] == ch.evaluate(ch.load(tmp_path / "own"), held_out).nll
     for name, expected in plain.model.state_dict().items():
         factor = measured["temperature"] if name.startswith("head.") else 1.0
