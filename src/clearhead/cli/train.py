@@ -46,8 +46,18 @@ def _options(name: str) -> TrainConfig | TextTrainConfig:
             types[field] = Annotated[int | None, arg(metavar="INT", help_behavior_hint=hint)]
             values[field] = None
     overridden = [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()]
+
+    def check(options: TrainConfig | TextTrainConfig) -> None:
+        given = {field: value for field, value in vars(options).items() if value is not None}
+        dataclasses.replace(config, **given)
+
     kind = dataclasses.make_dataclass(
-        name, overridden, bases=(type(config),), frozen=True, kw_only=True
+        name,
+        overridden,
+        bases=(type(config),),
+        namespace={"__post_init__": check},
+        frozen=True,
+        kw_only=True,
     )
     options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
     return options
