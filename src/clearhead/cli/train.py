@@ -70,7 +70,8 @@ if TYPE_CHECKING:
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            OPTIONS, {name: recipe.__doc__ for name, recipe in RECIPES.items()}
+            OPTIONS,
+            {name: (recipe.__doc__ or "").split("\n")[0] for name, recipe in RECIPES.items()},
         ),
         arg(name=""),
         tyro.conf.AvoidSubcommands,
