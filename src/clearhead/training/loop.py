@@ -31,6 +31,7 @@ from clearhead.training.checkpoint import (
     save_checkpoint,
 )
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
+from clearhead.training.distillation import Teachers, distillation_loss
 from clearhead.training.distributed import ALONE, World, compile_blocks, uses_bfloat16
 from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
 from clearhead.training.texts import (
@@ -258,6 +259,7 @@ def train_step(
     world: World,
     *,
     bfloat16: bool,
+    teachers: Teachers | None = None,
 ) -> float:
     """Update the weights once.
 
@@ -268,6 +270,7 @@ def train_step(
         config: The settings.
         world: The processes that take part.
         bfloat16: Whether the forward pass runs under bfloat16 autocast.
+        teachers: Their probabilities are learned in place of the labels.
 
     Returns:
         The mean loss of the whole batch, over all processes.
@@ -281,10 +284,15 @@ def train_step(
         torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+        targets = None if teachers is None else teachers.logits(inputs, state.step)
     logits, labels = logits.flatten(0, -2), labels.flatten()
-    loss = F.cross_entropy(
-        logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
-    )
+    if targets is None:
+        loss = F.cross_entropy(
+            logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
+        )
+    else:
+        temperature = cast(TrainConfig, config).distill_temperature
+        loss = distillation_loss(logits, targets, labels, temperature)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -328,6 +336,7 @@ def _run_steps(
     world = batches.world
     bfloat16 = uses_bfloat16(config, world.device)
     order = batches.order(state.step // batches.per_epoch)
+    teachers = Teachers.load(config, world) if isinstance(config, TrainConfig) else None
     network: nn.Module = state.model.train()
     if config.compile:
         inputs, _ = batches.batch(state.step, order)
@@ -347,7 +356,9 @@ def _run_steps(
             order, state.sums = batches.order(epoch), EpochSums()
         batch = batches.batch(state.step, order)
         try:
-            loss = train_step(network, state, batch, config, world, bfloat16=bfloat16)
+            loss = train_step(
+                network, state, batch, config, world, bfloat16=bfloat16, teachers=teachers
+            )
         except DivergenceError as error:
             kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
             raise DivergenceError(f"{error}{kept}") from error
