@@ -101,7 +101,7 @@ def test_an_overlapping_patch_is_a_convolution_larger_than_its_stride() -> None:
         ],
         dim=1,
     )
-    expected = patches @ projection.weight.flatten(1).T + projection.bias
+    expected = F.linear(patches, projection.weight.flatten(1), projection.bias)
     torch.testing.assert_close(model.patch_embed(images), expected, atol=1e-12, rtol=0)
     by_convolution = projection(images).flatten(2).mT
     torch.testing.assert_close(model.patch_embed(images), by_convolution, atol=1e-12, rtol=0)

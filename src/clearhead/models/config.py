@@ -166,8 +166,8 @@ class ViTConfig(PatchModelConfig):
         validate(
             self,
             **ENCODER,
-            patch_overlap=at_least(0),
-            num_registers=at_least(0),
+            patch_overlap=integer(0),
+            num_registers=integer(0),
             pool=one_of(*get_args(Pool)),
         )
         _check_divisors(self, sincos_divisor=4)

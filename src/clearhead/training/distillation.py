@@ -75,7 +75,7 @@ class Teachers:
         label = labels.clamp(max=classes - 1)[:, None]
         most, top = probabilities.max(dim=1, keepdim=True)
         other = probabilities.gather(1, label)
-        corrected = probabilities.scatter(1, top, other).scatter(1, label, most)
+        corrected: Tensor = probabilities.scatter(1, top, other).scatter(1, label, most)
         return corrected.masked_fill((labels >= classes)[:, None], 1 / classes)
 
 
