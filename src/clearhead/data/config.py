@@ -31,6 +31,8 @@ class AugmentConfig:
     """Elastic distortion: standard deviation of the displacements, in pixels."""
     elastic_knots: int = 6
     """Elastic distortion: displacements are drawn on a grid of this size, and interpolated."""
+    style: float = 0.0
+    """Probability that an image gets a random pixel style: other pens, tones, backgrounds, noise."""
 
     def __post_init__(self) -> None:
         for name in ("rotate", "scale", "shear", "shift", "elastic"):
@@ -40,13 +42,15 @@ class AugmentConfig:
             raise ConfigError(f"scale must be below 1, got {self.scale}")
         if self.shear >= 90:
             raise ConfigError(f"shear must be below 90, got {self.shear}")
+        if not 0 <= self.style <= 1:
+            raise ConfigError(f"style must be between 0 and 1, got {self.style}")
         if self.elastic_knots < 2:
             raise ConfigError(f"elastic_knots must be at least 2, got {self.elastic_knots}")
 
     @property
     def active(self) -> bool:
         """Whether images are changed at all."""
-        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic))
+        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic, self.style))
 
 
 @dataclass(frozen=True, kw_only=True)
