@@ -7,9 +7,9 @@ one, and where a definition depends on a library (motion blur, edges, fog) the d
 the replacement. All random numbers come from the given generator.
 
 Two follow the paper where the published files (github.com/google-research/mnist-c) do not. Glass
-blur smooths both axes; the files were smoothed along columns only, as `skimage.filters.gaussian` was
-called with `multichannel=True`. Shear keeps the height; `skimage.transform.AffineTransform` of
-that time also stretched it by 1/cos(0.4) = 1.086, and shifted rows by sin(0.4) = 0.39 pixels.
+blur smooths both axes; the files were smoothed along columns only, because
+`skimage.filters.gaussian` was called with `multichannel=True`. Shear keeps the height;
+`skimage.transform.AffineTransform` of that time also stretched it by 1/cos(0.4) = 1.086.
 """
 
 import math

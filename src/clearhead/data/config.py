@@ -32,7 +32,7 @@ class AugmentConfig:
     elastic_knots: int = 6
     """Elastic distortion: displacements are drawn on a grid of this size, and interpolated."""
     style: float = 0.0
-    """Probability that an image gets a random pixel style: other pens, tones, backgrounds, noise."""
+    """Probability of a random pixel style: another pen, other tones, a background, noise."""
 
     def __post_init__(self) -> None:
         for name in ("rotate", "scale", "shear", "shift", "elastic"):

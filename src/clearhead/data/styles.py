@@ -38,8 +38,7 @@ class Style:
     curves: Float[Tensor, "k curves 8"]
     tones: Float[Tensor, "k 2 tones"]
     regions: Float[Tensor, "k knots knots"]
-    octaves: Float[Tensor, "k values"]
-    mix: Float[Tensor, " k"]
+    field: Float[Tensor, "k values"]
     noise: Float[Tensor, "k height width"]
 
     def part(self, start: int, stop: int) -> "Style":
@@ -93,16 +92,16 @@ def draw_style(
     deviation = chosen(0.35) * uniform(0, 0.4) * visible.clamp_min(0.2)
     decay = torch.tensor(OCTAVES).pow(-uniform(0.0, 1.2, 1))
     octaves = [normal(n * n) * decay[:, [i]] for i, n in enumerate(OCTAVES)]
+    field = torch.cat([mix[:, None], *octaves], dim=1) * (mix > 0)[:, None]
     return Style(
         index=index,
         width=chosen(0.3) * uniform(-0.6, 1.0),
         side=(chosen(0.25) * uniform(1, len(SIDES) + 1)).long(),
         kernel=kernel,
-        curves=torch.cat([terms, half_width, uniform(0, 1, CURVES, 1)], dim=-1),
+        curves=torch.cat([terms, half_width, uniform(0, 1, CURVES, 1)], dim=-1) * (half_width > 0),
         tones=tones,
         regions=normal(REGION_KNOTS, REGION_KNOTS),
-        octaves=torch.cat(octaves, dim=1),
-        mix=mix,
+        field=field,
         noise=normal(*size) * deviation[:, None, None],
     )
 
@@ -119,33 +118,32 @@ def apply_style(
     Returns:
         New images of the same shape, type and device, with pixels in [0, 1].
     """
-    moved = {x.name: getattr(style, x.name).to(images.device) for x in fields(style)}
-    style, size = Style(**moved), images.shape[-2:]
-    channels = images.shape[1]
-    repeated = {name: x.repeat_interleave(channels, 0) for name, x in moved.items()}
-    x = images[style.index].flatten(0, 1)
-    style = Style(**repeated)
-    x = _some(x, style.width, _with_width)
+    if not len(style.index):
+        return images
+    channels, size = images.shape[1], images.shape[2:]
+    numbers = {x.name: getattr(style, x.name).to(images.device) for x in fields(style)}
+    index = numbers["index"]
+    style = Style(**{name: x.repeat_interleave(channels, 0) for name, x in numbers.items()})
+    x = _some(images[index].flatten(0, 1), style.width, _with_width)
     down, right = (_resolutions(pixels).to(x) for pixels in size)
     x = _some(x, style.side, lambda y, side: down[side] @ y @ right[side].transpose(1, 2))
     x = _some(x, style.kernel, _convolved)
     for curve in style.curves.unbind(1):
-        x = _some(x, curve * (curve[:, 6:7] > 0), _with_curve)
-    x = _toned(x, style.tones.to(x), _enlarged(style.regions.to(x), size) > 0)
-    x = _some(
-        x, torch.cat([style.mix[:, None], style.octaves * (style.mix[:, None] > 0)], 1), _with_field
-    )
+        x = _some(x, curve, _with_curve)
+    x = _toned(x, style.tones.to(x), enlarged(style.regions.to(x), size) > 0)
+    x = _some(x, style.field, _with_field)
     x = (x + style.noise.to(x)).clamp(0, 1)
-    return images.index_copy(0, moved["index"], x.unflatten(0, (-1, channels)))
+    return images.index_copy(0, index, x.unflatten(0, (-1, channels)))
 
 
 def _some(x: Tensor, numbers: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Change the images whose numbers are not all 0; the rest costs no time."""
+    """Change the images whose numbers are not all 0; the others take no time."""
+    index = numbers.view(len(x), -1).any(1).nonzero()[:, 0]
+    if not len(index):
+        return x
+    numbers = numbers[index]
     numbers = numbers.to(x) if numbers.is_floating_point() else numbers
-    index = (
-        numbers.flatten(1).any(1).nonzero()[:, 0] if numbers.ndim > 1 else numbers.nonzero()[:, 0]
-    )
-    return x.index_copy(0, index, change(x[index], numbers[index]))
+    return x.index_copy(0, index, change(x[index], numbers))
 
 
 def _with_width(x: Tensor, width: Tensor) -> Tensor:
@@ -188,7 +186,8 @@ def _with_curve(x: Tensor, curve: Tensor) -> Tensor:
     f, fx, fy = (torch.tensordot(curve[:, :6], y, dims=1) for y in (value, slope_x, slope_y))
     distance = f.abs() / torch.hypot(fx, fy).clamp_min(1e-3) * (min(height, width) / 2)
     half_width, tone = curve[:, 6, None, None], curve[:, 7, None, None]
-    return x + (half_width + 0.5 - distance).clamp(0, 1) * (tone - x)
+    cover: Tensor = (half_width + 0.5 - distance).clamp(0, 1)
+    return x + cover * (tone - x)
 
 
 def _toned(x: Tensor, tones: Tensor, inside: Tensor) -> Tensor:
@@ -204,14 +203,18 @@ def _with_field(x: Tensor, numbers: Tensor) -> Tensor:
     """Mixed with a sum of octaves that is scaled to [0, 1]."""
     mix, *octaves = numbers.split([1, *(n * n for n in OCTAVES)], dim=1)
     grids = [y.unflatten(1, (n, n)) for y, n in zip(octaves, OCTAVES, strict=True)]
-    field = torch.stack([_enlarged(grid, x.shape[1:]) for grid in grids]).sum(0)
+    field = torch.stack([enlarged(grid, x.shape[1:]) for grid in grids]).sum(0)
     low, high = field.amin(dim=(1, 2), keepdim=True), field.amax(dim=(1, 2), keepdim=True)
-    return x + mix[:, :, None] * ((field - low) / (high - low) - x)
+    change: Tensor = mix[:, :, None] * ((field - low) / (high - low) - x)
+    return x + change
 
 
-def _enlarged(grids: Tensor, size: torch.Size) -> Tensor:
+def enlarged(
+    grids: Float[Tensor, "n rows columns"], size: torch.Size
+) -> Float[Tensor, "n height width"]:
     """Bilinear interpolation with the outer knots on the outer pixels."""
-    down, right = (_interpolation(grids.shape[1], pixels).to(grids) for pixels in size)
+    knots = grids.shape[1:]
+    down, right = (_interpolation(*x).to(grids) for x in zip(knots, size, strict=True))
     return down @ grids @ right.T
 
 

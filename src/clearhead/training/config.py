@@ -74,11 +74,17 @@ class TrainConfig(BaseTrainConfig):
     data: str = "mnist"
     """"mnist", "fashion-mnist", or a folder with one folder of images for each class."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    drawn_digits: float = 0.0
+    """Share of generated digits, drawn in forms that MNIST lacks, in the training images."""
+    non_digits: float = 0.0
+    """Share of generated images without a digit; their target is the uniform distribution."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         validate(
             self,
+            drawn_digits=between(0, 0.45),
+            non_digits=between(0, 0.45),
             model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
             augment=_instance_of(AugmentConfig),
         )

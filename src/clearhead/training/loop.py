@@ -22,7 +22,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.batches import ImageBatches, seed_of
+from clearhead.training.batches import ImageBatches, seed_of, with_generated_images
 from clearhead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -213,6 +213,7 @@ def fit(
     else:
         dataset = cast(ImageDataset, data)
         check_dataset(dataset, config.model)
+        dataset = with_generated_images(dataset, config)
         batches = ImageBatches(dataset.to(world.device), config, world)
     state = _initial_state(config, initial_model(config, model).to(world.device), batches)
     if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
@@ -282,9 +283,7 @@ def train_step(
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
     logits, labels = logits.flatten(0, -2), labels.flatten()
-    loss = F.cross_entropy(
-        logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
-    )
+    loss = _loss(logits.float(), labels, config.label_smoothing)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -389,6 +388,20 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
+
+
+def _loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy; the target of a label beyond the classes is the uniform distribution."""
+    none = labels == logits.shape[1]
+    loss = F.cross_entropy(
+        logits,
+        labels.masked_fill(none, NO_LABEL),
+        label_smoothing=label_smoothing,
+        ignore_index=NO_LABEL,
+        reduction="sum",
+    )
+    uniform = -logits.log_softmax(1).mean(1)
+    return (loss + (uniform * none).sum()) / (labels != NO_LABEL).sum()
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:
