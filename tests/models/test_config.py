@@ -73,6 +73,8 @@ POSITIVE = "must be at least 1, got"
             {"pos_embed": "sincos", "embed_dim": 6, "num_heads": 2},
             "divisible by 4, got 6",
         ),
+        (ViTConfig, {"doubtful_below": 1.1}, "doubtful_below must be between 0 and 1, got 1.1"),
+        (CNNConfig, {"rejected_below": -0.1}, "rejected_below must be between 0 and 1, got -0.1"),
         (ViTConfig, {"pool": "max"}, 'pool must be "mean" or "class", got \'max\''),
         (ViTConfig, {"mlp_ratio": 0}, "mlp_ratio must be above 0, got 0"),
         (ViTConfig, {"mlp_ratio": float("nan")}, "mlp_ratio must be above 0, got nan"),

@@ -114,6 +114,15 @@ def test_saving_twice_gives_the_same_bytes_and_keeps_a_card_written_by_hand(fold
     assert not list(folder.glob(f"{TEMPORARY_PREFIX}*"))
 
 
+def test_settings_of_an_older_version_get_the_default_thresholds(folder: Path) -> None:
+    edited(
+        folder, lambda saved: [saved["model"].pop(x) for x in ("doubtful_below", "rejected_below")]
+    )
+    config = load(folder).config
+    assert isinstance(config, ImageModelConfig)
+    assert (config.doubtful_below, config.rejected_below) == (0.6, 0.0)
+
+
 def test_weights_in_half_precision_are_loaded_exactly(tmp_path: Path) -> None:
     model = trained().half()
     model.save_pretrained(tmp_path)

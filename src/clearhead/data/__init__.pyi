@@ -1,15 +1,15 @@
 from ._corruptions import CORRUPTIONS as CORRUPTIONS
 from ._corruptions import corrupt as corrupt
 from ._fetch import DownloadProgress as DownloadProgress
+from ._fetch import FetchedFile as FetchedFile
 from ._fetch import cache_folder as cache_folder
+from ._sources import DATASETS as DATASETS
 from .augment import Normalization as Normalization
 from .augment import distort as distort
 from .augment import draw_distortion as draw_distortion
 from .augment import normalize as normalize
 from .augment import to_float as to_float
-from .config import DATASETS as DATASETS
 from .config import AugmentConfig as AugmentConfig
-from .config import FetchedFile as FetchedFile
 from .datasets import fetch_dataset as fetch_dataset
 from .datasets import is_cached as is_cached
 from .datasets import load_dataset as load_dataset
@@ -21,6 +21,7 @@ from .image_dataset import split_dataset as split_dataset
 from .outliers import non_digits as non_digits
 from .preprocessing.digits import Digit as Digit
 from .preprocessing.digits import extract_digit as extract_digit
+from .preprocessing.digits import find_digits as find_digits
 from .preprocessing.image import ImageSource as ImageSource
 from .preprocessing.image import load_image as load_image
 from .preprocessing.image import to_grey as to_grey

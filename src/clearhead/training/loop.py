@@ -31,6 +31,7 @@ from clearhead.training.checkpoint import (
     save_checkpoint,
 )
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
+from clearhead.training.distillation import Teachers, distillation_loss
 from clearhead.training.distributed import ALONE, World, compile_blocks, uses_bfloat16
 from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
 from clearhead.training.texts import (
@@ -259,6 +260,7 @@ def train_step(
     world: World,
     *,
     bfloat16: bool,
+    teachers: Teachers | None = None,
 ) -> float:
     """Update the weights once.
 
@@ -269,6 +271,7 @@ def train_step(
         config: The settings.
         world: The processes that take part.
         bfloat16: Whether the forward pass runs under bfloat16 autocast.
+        teachers: Their probabilities are learned in place of the labels.
 
     Returns:
         The mean loss of the whole batch, over all processes.
@@ -282,8 +285,15 @@ def train_step(
         torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+        targets = None if teachers is None else teachers.logits(inputs, state.step)
     logits, labels = logits.flatten(0, -2), labels.flatten()
-    loss = _loss(logits.float(), labels, config.label_smoothing)
+    none = labels == logits.shape[1]  # images without a class: the target is uniform
+    labels = labels.masked_fill(none, NO_LABEL)
+    if targets is None:
+        loss = _loss(logits.float(), labels, none, config.label_smoothing)
+    else:
+        temperature = cast(TrainConfig, config).distill_temperature
+        loss = distillation_loss(logits, targets, labels, temperature)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -327,6 +337,7 @@ def _run_steps(
     world = batches.world
     bfloat16 = uses_bfloat16(config, world.device)
     order = batches.order(state.step // batches.per_epoch)
+    teachers = Teachers.load(config, world) if isinstance(config, TrainConfig) else None
     network: nn.Module = state.model.train()
     if config.compile:
         inputs, _ = batches.batch(state.step, order)
@@ -346,7 +357,9 @@ def _run_steps(
             order, state.sums = batches.order(epoch), EpochSums()
         batch = batches.batch(state.step, order)
         try:
-            loss = train_step(network, state, batch, config, world, bfloat16=bfloat16)
+            loss = train_step(
+                network, state, batch, config, world, bfloat16=bfloat16, teachers=teachers
+            )
         except DivergenceError as error:
             kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
             raise DivergenceError(f"{error}{kept}") from error
@@ -390,18 +403,14 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
         yield
 
 
-def _loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Mean cross-entropy; the target of a label beyond the classes is the uniform distribution."""
-    none = labels == logits.shape[1]
-    loss = F.cross_entropy(
-        logits,
-        labels.masked_fill(none, NO_LABEL),
-        label_smoothing=label_smoothing,
-        ignore_index=NO_LABEL,
-        reduction="sum",
-    )
-    uniform = -logits.log_softmax(1).mean(1)
-    return (loss + (uniform * none).sum()) / (labels != NO_LABEL).sum()
+def _loss(logits: Tensor, labels: Tensor, none: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy with the labels, and with the uniform distribution where there is none."""
+    mean = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=NO_LABEL)
+    if not none.any():
+        return mean
+    uniform = -logits[none].log_softmax(1).mean(1)
+    labelled = (labels != NO_LABEL).sum()
+    return (mean * labelled + uniform.sum()) / (labelled + len(uniform))
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:
