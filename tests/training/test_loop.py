@@ -17,6 +17,7 @@ from clearhead.models import CNNConfig, MLPConfig, build, load
 from clearhead.training import Callback, TrainingState, fit, initial_model
 from clearhead.training.batches import ImageBatches
 from clearhead.training.checkpoint import load_checkpoint
+from clearhead.training.loop import _loss
 from clearhead.training.texts import NO_LABEL
 
 from .small_run import MODEL, small_config, small_dataset
@@ -174,4 +175,4 @@ def test_the_target_of_images_without_a_class_is_uniform() -> None:
     targets[none] = 1 / 5
     counted = torch.tensor([0, 1, 2, 3, 4, 6])
     expected = -(targets * logits.log_softmax(1)).sum(1)[counted].mean()
-    torch.testing.assert_close(loop._loss(logits, labels, none, 0.2), expected)
+    torch.testing.assert_close(_loss(logits, labels, none, 0.2), expected)

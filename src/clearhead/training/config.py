@@ -5,7 +5,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from clearhead._validate import Rule, above, at_least, at_least_and_below, between, one_of, validate
+from clearhead._validate import (
+    BOOLEAN,
+    TEXT,
+    Rule,
+    above,
+    at_least,
+    at_least_and_below,
+    between,
+    integer,
+    one_of,
+    validate,
+)
 from clearhead.data import AugmentConfig
 from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
@@ -53,8 +64,8 @@ class BaseTrainConfig:
     def __post_init__(self) -> None:
         validate(
             self,
-            epochs=at_least(1),
-            batch_size=at_least(1),
+            epochs=integer(1),
+            batch_size=integer(1),
             optimizer=one_of(*get_args(Optimizer)),
             learning_rate=above(0),
             matrix_learning_rate=above(0),
@@ -64,6 +75,8 @@ class BaseTrainConfig:
             clip_norm=above(0),
             average=at_least_and_below(0, 1),
             precision=one_of(*get_args(Precision)),
+            compile=BOOLEAN,
+            seed=integer(0, 2**63 - 1),
         )
 
 
@@ -93,6 +106,7 @@ class TrainConfig(BaseTrainConfig):
             drawn_digits=between(0, 0.45),
             non_digits=between(0, 0.45),
             model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
+            data=TEXT,
             holdout=at_least_and_below(0, 1),
             distill_temperature=above(0),
             augment=_instance_of(AugmentConfig),
@@ -132,7 +146,7 @@ class TextTrainConfig(BaseTrainConfig):
         validate(
             self,
             model=_instance_of(TextConfig),
-            texts=at_least(1),
+            texts=integer(1),
             mask_prob=between(0, 1),
             cloze_prob=between(0, 1),
             cue_prob=between(0, 1),
