@@ -22,6 +22,7 @@ from clearhead.data import (
 )
 from clearhead.errors import ConfigError
 from clearhead.training.config import TrainConfig
+from clearhead.training.distillation import Teachers
 from clearhead.training.distributed import World
 
 
@@ -82,6 +83,7 @@ class ImageBatches:
     dataset: ImageDataset
     config: TrainConfig
     world: World
+    teachers: Teachers | None = None
 
     @property
     def per_epoch(self) -> int:
@@ -94,8 +96,11 @@ class ImageBatches:
 
     def batch(
         self, step: int, order: Int[Tensor, " images"]
-    ) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
-        """This process's part of the batch of `step`: normalised images and labels."""
+    ) -> tuple[Float[Tensor, "batch channels height width"], Tensor]:
+        """This process's part of the batch of `step`: normalised images, and labels.
+
+        With teachers, the labels are probabilities of shape (batch, classes).
+        """
         start = step % self.per_epoch * self.config.batch_size
         whole = order[start : start + self.config.batch_size]
         part = self.world.part(len(whole))
@@ -103,7 +108,10 @@ class ImageBatches:
         images = to_float(self.dataset.images[indices])
         if self.config.augment.active:
             images = self._augmented(images, step, len(whole), part)
-        return normalize(images, self.config.model), self.dataset.labels[indices]
+        images, labels = normalize(images, self.config.model), self.dataset.labels[indices]
+        if self.teachers is not None:
+            labels = self.teachers.targets(images, labels, step)
+        return images, labels
 
     def _augmented(self, images: Tensor, step: int, batch: int, part: slice) -> Tensor:
         size = (images.shape[-2], images.shape[-1])

@@ -10,6 +10,7 @@ from clearhead._validate import (
     TEXT,
     Rule,
     above,
+    all_of,
     at_least,
     at_least_and_below,
     between,
@@ -108,6 +109,7 @@ class TrainConfig(BaseTrainConfig):
             model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
             data=TEXT,
             holdout=at_least_and_below(0, 1),
+            teachers=all_of(TEXT),
             distill_temperature=above(0),
             augment=_instance_of(AugmentConfig),
         )
