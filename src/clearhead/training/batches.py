@@ -11,7 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data import ImageDataset, distort, draw_distortion, normalize, to_float
+from clearhead.data import (
+    ImageDataset,
+    distort,
+    draw_distortion,
+    drawn_digits,
+    non_digits,
+    normalize,
+    to_float,
+)
+from clearhead.errors import ConfigError
 from clearhead.training.config import TrainConfig
 from clearhead.training.distillation import Teachers
 from clearhead.training.distributed import World
@@ -36,6 +45,35 @@ def epoch_order(seed: int, epoch: int, examples: int) -> Int[Tensor, " examples"
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Whole batches in an epoch, at least 1; the examples left over vary from epoch to epoch."""
     return max(examples // batch_size, 1)
+
+
+def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDataset:
+    """The data set with as many drawn digits and non-digits as the configuration says.
+
+    Non-digits have the label of an additional last class.
+
+    Raises:
+        ConfigError: If there should be any, but the images are not those of digits.
+    """
+    generated = config.drawn_digits + config.non_digits
+    if generated == 0:
+        return dataset
+    if dataset.images.shape[1:] != (1, 28, 28) or len(dataset.class_names) != 10:
+        raise ConfigError(
+            "drawn_digits and non_digits are for ten classes of digits of 28 × 28 grey pixels; "
+            f"set both to 0 for {dataset!r}"
+        )
+    total = len(dataset) / (1 - generated)
+    seed = seed_of("generated", config.seed)
+    drawn = drawn_digits(round(total * config.drawn_digits), seed)
+    none = non_digits(round(total * config.non_digits), dataset, seed)
+    images, labels = dataset.images, dataset.labels
+    return ImageDataset(
+        dataset.name,
+        torch.cat([images, drawn.images.to(images), none.to(images)]),
+        torch.cat([labels, drawn.labels.to(labels), labels.new_full(none.shape[:1], 10)]),
+        (*dataset.class_names, "none"),
+    )
 
 
 @dataclass(frozen=True)

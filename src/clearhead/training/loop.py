@@ -22,7 +22,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.batches import ImageBatches, seed_of
+from clearhead.training.batches import ImageBatches, seed_of, with_generated_images
 from clearhead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -214,6 +214,7 @@ def fit(
     else:
         dataset = cast(ImageDataset, data)
         check_dataset(dataset, config.model)
+        dataset = with_generated_images(dataset, config)
         teachers = Teachers.load(config, world)
         batches = ImageBatches(dataset.to(world.device), config, world, teachers)
     state = _initial_state(config, initial_model(config, model).to(world.device), batches)
@@ -291,9 +292,9 @@ def train_step(
         labels = labels_of(labels)
     else:
         labels = labels.flatten()
-        loss = F.cross_entropy(
-            logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
-        )
+        none = labels == logits.shape[1]  # images without a class: the target is uniform
+        labels = labels.masked_fill(none, NO_LABEL)
+        loss = _loss(logits.float(), labels, none, config.label_smoothing)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -398,6 +399,16 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
+
+
+def _loss(logits: Tensor, labels: Tensor, none: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy with the labels, and with the uniform distribution where there is none."""
+    mean = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=NO_LABEL)
+    if not none.any():
+        return mean
+    uniform = -logits[none].log_softmax(1).mean(1)
+    labelled = (labels != NO_LABEL).sum()
+    return (mean * labelled + uniform.sum()) / (labelled + len(uniform))
 
 
 def labels_of(targets: Tensor) -> Tensor:
