@@ -272,14 +272,16 @@ def digits_distil(start: str) -> TrainConfig:
         teachers=TEACHERS,
         distill_temperature=2.0,
         holdout=HOLDOUT,
-        epochs=60,
+        epochs=50,
         batch_size=512,
         matrix_learning_rate=6e-3,
         learning_rate=2e-3,
         warmup=0.03,
         label_smoothing=0.0,
         average=0.999,
-        augment=AugmentConfig(rotate=12, scale=0.12, shear=10, shift=1.5, elastic=0.8),
+        augment=AugmentConfig(rotate=12, scale=0.12, shear=10, shift=1.5, elastic=0.8, style=0.5),
+        drawn_digits=0.1,
+        non_digits=0.1,
     )
 
 
