@@ -56,6 +56,7 @@ def test_json_has_one_line_for_each_picture(
     output = capsys.readouterr()
     blank = Prediction(class_names=tuple("0123456789"), warnings=("no digit found",)).to_dict()
     seven = {
+        "status": "confident",
         "label": "7",
         "probability": pytest.approx(0.9),
         "runner_up": "1",

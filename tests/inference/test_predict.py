@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from clearhead.data import normalize
-from clearhead.data.preprocessing.digits import NO_DIGIT
+from clearhead.data.preprocessing.digits import NO_DIGIT, TOO_SMALL
 from clearhead.errors import ImageError, InputError
 from clearhead.inference import (
-    CONFIDENCE_THRESHOLD,
     LOW_CONFIDENCE,
+    NOT_RECOGNISED,
     Prediction,
     evaluation_mode,
     predict,
@@ -36,9 +36,13 @@ def random_model(config: ImageModelConfig) -> ImageModel:
     return model.eval()
 
 
-def constant_model(probability: float) -> ImageModel:
+def constant_model(
+    probability: float, doubtful_below: float = 0.6, rejected_below: float = 0.0
+) -> ImageModel:
     """Predicts "3" with this probability, and "8" with the rest."""
-    model = build(CNNConfig(widths=(2,)))
+    model = build(
+        CNNConfig(widths=(2,), doubtful_below=doubtful_below, rejected_below=rejected_below)
+    )
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias.fill_(-100)
@@ -96,7 +100,7 @@ def test_an_unreadable_picture_among_many_is_named_by_its_position(model: ImageM
 def test_blank_paper_has_no_label(model: ImageModel) -> None:
     blank = predict(model, np.zeros((28, 28), dtype=np.uint8))
     assert blank == Prediction(class_names=tuple("0123456789"), warnings=(NO_DIGIT,))
-    assert blank.label is None
+    assert (blank.label, blank.status) == (None, "rejected")
 
 
 def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_path: Path) -> None:
@@ -116,10 +120,32 @@ def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_p
     assert [predict(model, source).label for source in sources] == [expected] * len(sources)
 
 
-def test_low_confidence_is_a_warning() -> None:
-    below = predict(constant_model(CONFIDENCE_THRESHOLD - 0.01), drawn(0))
-    assert (below.label, below.runner_up, below.warnings) == ("3", "8", (LOW_CONFIDENCE,))
-    assert predict(constant_model(CONFIDENCE_THRESHOLD + 0.01), drawn(0)).warnings == ()
+@pytest.mark.parametrize(
+    ("probability", "status", "warnings"),
+    [
+        (0.81, "confident", ()),
+        (0.79, "doubtful", (LOW_CONFIDENCE,)),
+        (0.71, "doubtful", (LOW_CONFIDENCE,)),
+        (0.69, "rejected", (NOT_RECOGNISED,)),
+    ],
+)
+def test_the_thresholds_of_the_model_decide_the_status(
+    probability: float, status: str, warnings: tuple[str, ...]
+) -> None:
+    model = constant_model(probability, doubtful_below=0.8, rejected_below=0.7)
+    prediction = predict(model, drawn(0))
+    assert (prediction.status, prediction.warnings) == (status, warnings)
+    assert max(prediction.probabilities) == pytest.approx(probability)
+    labels = (prediction.label, prediction.runner_up)
+    assert labels == ((None, None) if status == "rejected" else ("3", "8"))
+
+
+def test_a_warning_of_the_preprocessing_makes_a_prediction_doubtful() -> None:
+    dot = np.zeros((100, 100), dtype=np.uint8)
+    dot[48:51, 50:52] = 255
+    prediction = predict(constant_model(0.9), dot)
+    assert (prediction.label, prediction.warnings) == ("3", (TOO_SMALL,))
+    assert prediction.status == "doubtful"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +230,7 @@ def test_a_prediction_has_a_short_repr_json_types_and_html() -> None:
     assert len(html) < 5000
     nothing = Prediction(warnings=(NO_DIGIT,))
     assert "<img" not in nothing._repr_html_()
-    assert repr(nothing) == f"Prediction(label=None, warnings={(NO_DIGIT,)})"
+    assert repr(nothing) == f"Prediction(label=None, status='rejected', warnings={(NO_DIGIT,)})"
 
 
 def mixed_modes() -> nn.Sequential:

@@ -156,8 +156,10 @@ def explain_picture(
             names,
             (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings),
             model_input.pixels,
+            doubtful_below=classifier.doubtful_below,
+            rejected_below=classifier.rejected_below,
         )
-        score = None if prediction.label is None else logits.max()[None]
+        score = None if is_empty else logits.max()[None]
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
     masking = measure_masking(
         classifier.model, model_input.inputs, [*shapes.values()], grid, prediction.probabilities

@@ -3,10 +3,11 @@ from ._evaluate import Example as Example
 from ._evaluate import check_dataset as check_dataset
 from ._evaluate import evaluate as evaluate
 from ._evaluate import load_dataset_for as load_dataset_for
-from ._predict import CONFIDENCE_THRESHOLD as CONFIDENCE_THRESHOLD
 from ._predict import LOW_CONFIDENCE as LOW_CONFIDENCE
+from ._predict import NOT_RECOGNISED as NOT_RECOGNISED
 from ._predict import ModelInput as ModelInput
 from ._predict import Prediction as Prediction
+from ._predict import Status as Status
 from ._predict import evaluation_mode as evaluation_mode
 from ._predict import predict as predict
 from ._predict import predict_inputs as predict_inputs
@@ -22,6 +23,7 @@ from .metrics import ReliabilityBin as ReliabilityBin
 from .metrics import class_scores as class_scores
 from .metrics import confusion_matrix as confusion_matrix
 from .metrics import expected_calibration_error as expected_calibration_error
+from .metrics import fit_temperature as fit_temperature
 from .metrics import negative_log_likelihood as negative_log_likelihood
 from .metrics import reliability as reliability
 from .metrics import wilson_interval as wilson_interval

@@ -3,13 +3,13 @@
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from io import BytesIO
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -30,11 +30,14 @@ from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel
 
 BATCH_SIZE = 128
-# On MNIST's test digits, half of a small CNN's predictions below this are wrong, 1 in 270 above it.
-CONFIDENCE_THRESHOLD = 0.6
 LOW_CONFIDENCE = "low confidence"
+NOT_RECOGNISED = "not recognised: no class is probable enough"
 THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
+
+Status = Literal["confident", "doubtful", "rejected"]
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; the last two are exclusive."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +51,20 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The class of one picture, with probabilities.
+    """The class of one picture, with probabilities; or the text of a picture of several digits.
 
     Attributes:
-        label: Name of the most probable class; None if the picture shows nothing, in which case
-            `probabilities` is empty and `warnings` contains "no digit found".
-        probability: Probability of `label`.
-        runner_up: Name of the second most probable class; None if there is only one class.
+        label: Name of the most probable class; None if the picture is rejected. Of several digits,
+            their labels in reading order, with "?" for each one that is rejected.
+        probability: Probability of `label`; 0 without one. Of several digits, the product.
+        runner_up: The second most probable label; None if there is none.
         runner_up_probability: Probability of `runner_up`.
-        probabilities: One for each class, in the order of `class_names`; they sum to 1.
+        probabilities: One for each class, in the order of `class_names`; they sum to 1. Empty if
+            the model did not run because the picture is blank, and for several digits.
         class_names: Names of all classes.
-        warnings: Reasons to doubt the prediction.
+        warnings: Reasons to doubt or to reject the prediction.
+        box: Where the digit is, in pixels of the upright picture; None if it was not searched for.
+        digits: The predictions for the single digits if there are several, in reading order.
         image: The model input, reduced to at most 64 pixels per side, for display in notebooks.
     """
 
@@ -69,11 +75,21 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     class_names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    box: Box | None = None
+    digits: tuple["Prediction", ...] = ()
     image: UInt8[Tensor, "channels height width"] | None = field(default=None, compare=False)
+
+    @property
+    def status(self) -> Status:
+        """Doubtful if there are warnings, rejected if there is no label."""
+        if self.label is None:
+            return "rejected"
+        return "doubtful" if self.warnings else "confident"
 
     def to_dict(self) -> dict[str, Any]:
         """All but the image, as JSON types."""
         return {
+            "status": self.status,
             "label": self.label,
             "probability": self.probability,
             "runner_up": self.runner_up,
@@ -81,15 +97,25 @@ class Prediction:
             "probabilities": list(self.probabilities),
             "classes": list(self.class_names),
             "warnings": list(self.warnings),
+            "box": self.box and list(self.box),
+            "digits": [digit.to_dict() for digit in self.digits],
         }
 
     def __repr__(self) -> str:
-        warnings = f", warnings={self.warnings}" if self.warnings else ""
-        probability = "" if self.label is None else f", probability={self.probability:.4f}"
-        return f"Prediction(label={self.label!r}{probability}{warnings})"
+        parts = [f"label={self.label!r}", f"status={self.status!r}"]
+        if self.label is not None:
+            parts.append(f"probability={self.probability:.4f}")
+        if self.warnings:
+            parts.append(f"warnings={self.warnings}")
+        if self.digits:
+            parts.append(f"digits={len(self.digits)}")
+        return f"Prediction({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        """Model input, and the ten largest probabilities as bars."""
+        """Model input, status, and the ten largest probabilities as bars; for each digit."""
+        title = escape(" · ".join([self.label or "–", self.status, *self.warnings]))
+        if self.digits:
+            return f"<p>{title}</p>" + "".join(digit._repr_html_() for digit in self.digits)
         ranked = sorted(zip(self.probabilities, self.class_names, strict=False), reverse=True)
         rows = "".join(
             f"<tr><th>{escape(name)}</th><td>{probability:.2%}</td><td style='text-align:left'>"
@@ -97,10 +123,7 @@ class Prediction:
             for probability, name in ranked[:MAX_TABLE_ROWS]
         )
         image = "" if self.image is None else f"<img alt='model input' {_img_source(self.image)}>"
-        title = " · ".join(filter(None, [self.label, *self.warnings]))
-        return (
-            f"<figure>{image}<figcaption>{escape(title)}</figcaption></figure><table>{rows}</table>"
-        )
+        return f"<figure>{image}<figcaption>{title}</figcaption></figure><table>{rows}</table>"
 
 
 @overload
@@ -190,9 +213,16 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
         return []
     pixels = torch.stack([item.pixels for item in inputs])
     rows = predict_probabilities(model, pixels, BATCH_SIZE)
-    names = model.config.labels
+    config = model.config
     return [
-        prediction_of(row if item.found else (), names, item.warnings, item.pixels)
+        prediction_of(
+            row if item.found else (),
+            config.labels,
+            item.warnings,
+            item.pixels,
+            doubtful_below=config.doubtful_below,
+            rejected_below=config.rejected_below,
+        )
         for row, item in zip(rows.tolist(), inputs, strict=True)
     ]
 
@@ -271,24 +301,27 @@ def prediction_of(
     names: tuple[str, ...],
     warnings: tuple[str, ...],
     pixels: UInt8[Tensor, "channels height width"],
+    *,
+    doubtful_below: float,
+    rejected_below: float,
 ) -> Prediction:
-    """The prediction with these probabilities; without any, one that has no label."""
+    """The prediction with these probabilities; without any, one that is rejected."""
     step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
     image = pixels if step == 1 else pixels[:, ::step, ::step].clone()
-    if not probabilities:
-        return Prediction(class_names=names, warnings=warnings, image=image)
     values = tuple(probabilities)
-    best, *others = sorted(range(len(values)), key=lambda index: -values[index])
-    doubts = () if values[best] >= CONFIDENCE_THRESHOLD else (LOW_CONFIDENCE,)
-    return Prediction(
+    best, second = [*sorted(range(len(values)), key=lambda index: -values[index]), None, None][:2]
+    prediction = Prediction(probabilities=values, class_names=names, warnings=warnings, image=image)
+    if best is None:
+        return prediction
+    if values[best] < rejected_below:
+        return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
+    return replace(
+        prediction,
         label=names[best],
         probability=values[best],
-        runner_up=names[others[0]] if others else None,
-        runner_up_probability=values[others[0]] if others else 0.0,
-        probabilities=values,
-        class_names=names,
-        warnings=(*warnings, *doubts),
-        image=image,
+        runner_up=None if second is None else names[second],
+        runner_up_probability=0.0 if second is None else values[second],
+        warnings=warnings if values[best] >= doubtful_below else (*warnings, LOW_CONFIDENCE),
     )
 
 

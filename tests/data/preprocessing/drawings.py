@@ -29,7 +29,7 @@ LINES = {
 
 
 @cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(mpl.get_data_path()) / f"fonts/ttf/{name}.ttf", size)
 
 
@@ -37,7 +37,7 @@ def printed(text: str, *, font: str = FONTS[0], size: int = 90, side: int = 130)
     """Black print in the middle of a white square."""
     image = Image.new("L", (side, side), 255)
     ImageDraw.Draw(image).text(
-        (side // 2, side // 2), text, font=_font(font, size), fill=0, anchor="mm"
+        (side // 2, side // 2), text, font=load_font(font, size), fill=0, anchor="mm"
     )
     return image
 

@@ -6,14 +6,22 @@ import numpy as np
 import pytest
 import torch
 from numpy import ndarray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from clearhead.data import Digit, ImageDataset, extract_digit, load_image, normalize, to_grey
+from clearhead.data import (
+    Digit,
+    ImageDataset,
+    extract_digit,
+    find_digits,
+    load_image,
+    normalize,
+    to_grey,
+)
 from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL
 from clearhead.models import ImageModel, load
 
-from .drawings import FONTS, photographed, printed, stroke
+from .drawings import FONTS, load_font, photographed, printed, stroke
 
 COUNT = 20
 
@@ -264,3 +272,20 @@ def test_specks_are_left_out() -> None:
     image.putpixel((3, 120), 0)
     image.putpixel((125, 9), 0)
     np.testing.assert_array_equal(read(image).pixels, clean)
+
+
+@pytest.mark.parametrize("text", ["427", "10", "3\n5", "12\n34"])
+def test_several_digits_are_found_in_reading_order(text: str) -> None:
+    page = Image.new("L", (300, 240), 255)
+    ImageDraw.Draw(page).text((60, 20), text, font=load_font(FONTS[0], 80), fill=0)
+    lines = text.split("\n")
+    found = find_digits(to_grey(page))
+    expected = [read(printed(digit)).pixels for digit in text.replace("\n", "")]
+    assert len(found) == len(expected)
+    for digit, alone in zip(found, expected, strict=True):
+        assert apart(digit.pixels, alone) < 6
+    tops = [digit.box[1] for digit in found]
+    lefts = [digit.box[0] for digit in found]
+    order = sorted(range(len(found)), key=lambda n: (tops[n] > 110, lefts[n]))
+    assert order == list(range(len(found)))
+    assert len(lines) in (1, 2)

@@ -27,11 +27,21 @@ SEVERAL = "several digits? show one at a time"
 TOO_SMALL = "very little ink: draw larger"
 
 
+Box = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True)
 class Digit:
-    """28 × 28 pixels from 0 (paper) to 255 (ink), all 0 without a digit; and warnings."""
+    """28 × 28 pixels from 0 (paper) to 255 (ink), all 0 without a digit.
+
+    Attributes:
+        pixels: The digit, scaled and centred as in MNIST.
+        box: Left, top, right and bottom of the ink, in pixels of the image.
+        warnings: Reasons to doubt that this is one digit.
+    """
 
     pixels: UInt8[ndarray, "28 28"]
+    box: Box = (0, 0, 0, 0)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -50,41 +60,108 @@ def extract_digit(grey: Grey) -> Digit:
         The digit, with a warning where there is none, where there seem to be several, or where it
         is very small.
     """
-    ink = _find_ink_zoomed(grey)
-    if ink is None:
-        return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), (NO_DIGIT,))
+    found = _find_ink_zoomed(grey)
+    if found is None:
+        return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
+    ink, place = found
     parts = _parts(ink > 0.5)
     ink = np.where(_around(ink, parts > 0), ink, 0)
-    warnings = []
-    if max(_crop(ink).shape) < MIN_SIDE:
-        warnings.append(TOO_SMALL)
-    if _side_by_side(parts):
-        warnings.append(SEVERAL)
-    pixels = _centred(_to_ink_side(_crop(ink)))
-    return Digit(np.rint(pixels * 255).astype(np.uint8), tuple(warnings))
+    return _digit(ink, place, (SEVERAL,) if _side_by_side(parts) else ())
 
 
-def _find_ink_zoomed(grey: Grey) -> Grey | None:
-    """The ink of an image; a small digit in a large image is searched again in a crop around it."""
+def find_digits(grey: Grey) -> list[Digit]:
+    """Find all digits in an image.
+
+    Args:
+        grey: Luminance in [0, 1] (see `to_grey`) of any size; dark on light or light on dark.
+
+    Returns:
+        The digits in reading order: lines from top to bottom, in a line from left to right.
+    """
     small = downsample(grey, WORK_SIDE)
     ink = find_ink(small)
-    if ink is None or small.shape == grey.shape:
-        return ink
+    if ink is None:
+        return []
+    factor = max(1, max(grey.shape) // WORK_SIDE)
+    groups = _groups(_parts(ink > 0.5, min_share=0.01))
+    digits = []
+    for place in _in_reading_order([_box(group) for group in groups]):
+        group = next(group for group in groups if _box(group) == place)
+        alone = np.where(_around(ink, group), ink, 0)
+        digits.append(_digit(alone, (0, 0, factor), ()))
+    return digits
+
+
+def _digit(ink: Grey, place: tuple[int, int, int], warnings: tuple[str, ...]) -> Digit:
+    """The digit of this ink; `place` is left, top and scale of the ink in the image."""
+    rows, columns = _box(ink > 0.5)
+    if max(_crop(ink).shape) < MIN_SIDE:
+        warnings = (TOO_SMALL, *warnings)
+    left, top, factor = place
+    sides = (columns.start, rows.start, columns.stop, rows.stop)
+    box = tuple(side * factor + start for side, start in zip(sides, 2 * (left, top), strict=True))
+    pixels = _centred(_to_ink_side(_crop(ink)))
+    return Digit(np.rint(pixels * 255).astype(np.uint8), (box[0], box[1], box[2], box[3]), warnings)
+
+
+def _groups(parts: ndarray) -> list[Mask]:
+    """The components of each digit: a short one belongs to the longer one beside it."""
+    boxes = {n + 1: box for n, box in enumerate(ndimage.find_objects(parts)) if box is not None}
+    longest_first = sorted(boxes, key=lambda n: -max(map(_length, boxes[n])))
+    owner: dict[int, int] = {}
+    for n in longest_first:
+        for main in dict.fromkeys(owner.values()):
+            longest = max(map(_length, boxes[main]))
+            pairs = zip(boxes[n], boxes[main], strict=True)
+            gaps = [max(a.start - b.stop, b.start - a.stop) for a, b in pairs]
+            if max(map(_length, boxes[n])) < 0.6 * longest and max(gaps) < 0.15 * longest:
+                owner[n] = main
+                break
+        else:
+            owner[n] = n
+    tallest = max(_length(boxes[main][0]) for main in owner.values())
+    mains = [n for n in owner if owner[n] == n and max(map(_length, boxes[n])) >= 0.35 * tallest]
+    return [np.isin(parts, [n for n in owner if owner[n] == main]) for main in mains]
+
+
+def _in_reading_order(boxes: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:
+    """Lines from top to bottom, in a line from left to right."""
+    lines: list[list[tuple[slice, slice]]] = []
+    for box in sorted(boxes, key=lambda box: box[0].start + box[0].stop):
+        middle = (box[0].start + box[0].stop) / 2
+        if lines and any(other[0].start <= middle <= other[0].stop for other in lines[-1]):
+            lines[-1].append(box)
+        else:
+            lines.append([box])
+    return [box for line in lines for box in sorted(line, key=lambda box: box[1].start)]
+
+
+def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
+    """The ink, and its left, top and scale in the image; a small digit is searched in a crop."""
+    small = downsample(grey, WORK_SIDE)
+    ink = find_ink(small)
+    factor = max(1, max(grey.shape) // WORK_SIDE)
+    if ink is None:
+        return None
+    whole = ink, (0, 0, factor)
+    if factor == 1:
+        return whole
     rows, columns = _box(_parts(ink > 0.5) > 0)
     reach = max(_length(rows), _length(columns))
     if 2 * reach > max(small.shape):
-        return ink
-    factor = max(grey.shape) // WORK_SIDE
+        return whole
     margin = 0.4 * reach
     near = tuple(
         slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
         for side in (rows, columns)
     )
-    closer = find_ink(downsample(grey[near], WORK_SIDE))
-    return ink if closer is None else closer
+    crop = grey[near]
+    closer = find_ink(downsample(crop, WORK_SIDE))
+    place = (near[1].start, near[0].start, max(1, max(crop.shape) // WORK_SIDE))
+    return whole if closer is None else (closer, place)
 
 
-def _parts(mask: Mask) -> ndarray:
+def _parts(mask: Mask, min_share: float = 0.03) -> ndarray:
     """Connected components of the ink, labelled from 1, without specks and border components.
 
     A table beside the sheet touches the border, but so does a tightly cropped digit: components at
@@ -97,7 +174,7 @@ def _parts(mask: Mask) -> ndarray:
     rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     if np.delete(lengths, rim).max(initial=0) >= 0.4 * lengths.max():
         areas[rim] = 0
-    numbers = np.where(areas >= 0.03 * areas.max(), np.arange(count + 1), 0)
+    numbers = np.where(areas >= min_share * areas.max(), np.arange(count + 1), 0)
     numbers[0] = 0
     return np.asarray(numbers[labels])
 
