@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clearhead._validate import at_least, at_least_and_below, integer, validate
+from clearhead._validate import at_least, at_least_and_below, between, integer, validate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class AugmentConfig:
     """Elastic distortion: standard deviation of the displacements, in pixels."""
     elastic_knots: int = 6
     """Elastic distortion: displacements are drawn on a grid of this size, and interpolated."""
+    style: float = 0.0
+    """Probability of a random pixel style: another pen, other tones, a background, noise."""
 
     def __post_init__(self) -> None:
         validate(
@@ -36,10 +38,11 @@ class AugmentConfig:
             shear=at_least_and_below(0, 90),
             shift=at_least(0),
             elastic=at_least(0),
+            style=between(0, 1),
             elastic_knots=integer(2),
         )
 
     @property
     def active(self) -> bool:
         """Whether images are changed at all."""
-        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic))
+        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic, self.style))

@@ -146,10 +146,14 @@ class PatchModelConfig(ImageModelConfig):
 class ViTConfig(PatchModelConfig):
     """The Vision Transformer; the default is the digit classifier: 16 patches of 7 × 7 pixels."""
 
+    patch_overlap: int = 0
+    """Pixels by which each patch extends into its neighbours on every side."""
     num_heads: int = 4
     """Attention heads in a block; each has embed_dim / num_heads dimensions."""
     pos_embed: PosEmbed = "learned"
     """Position embedding: learned, sines and cosines, or none."""
+    num_registers: int = 0
+    """Learned tokens beside the patches, which attention can use as memory or as a sink."""
     pool: Pool = "mean"
     """What the head classifies: the mean of the patch tokens, or a class token."""
     dropout: float = 0.0
@@ -159,13 +163,19 @@ class ViTConfig(PatchModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validate(self, **ENCODER, pool=one_of(*get_args(Pool)))
+        validate(
+            self,
+            **ENCODER,
+            patch_overlap=integer(0),
+            num_registers=integer(0),
+            pool=one_of(*get_args(Pool)),
+        )
         _check_divisors(self, sincos_divisor=4)
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens before the first patch: 1 with a class token, else 0."""
-        return 1 if self.pool == "class" else 0
+        """Tokens before the first patch: the class token, if there is one, and the registers."""
+        return (self.pool == "class") + self.num_registers
 
 
 @dataclass(frozen=True, kw_only=True)

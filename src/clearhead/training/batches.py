@@ -11,8 +11,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.data import ImageDataset, distort, draw_distortion, normalize, to_float
+from clearhead.data import (
+    ImageDataset,
+    distort,
+    draw_distortion,
+    drawn_digits,
+    non_digits,
+    normalize,
+    to_float,
+)
+from clearhead.errors import ConfigError
 from clearhead.training.config import TrainConfig
+from clearhead.training.distillation import Teachers
 from clearhead.training.distributed import World
 
 
@@ -37,6 +47,35 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
     return max(examples // batch_size, 1)
 
 
+def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDataset:
+    """The data set with as many drawn digits and non-digits as the configuration says.
+
+    Non-digits have the label of an additional last class.
+
+    Raises:
+        ConfigError: If there should be any, but the images are not those of digits.
+    """
+    generated = config.drawn_digits + config.non_digits
+    if generated == 0:
+        return dataset
+    if dataset.images.shape[1:] != (1, 28, 28) or len(dataset.class_names) != 10:
+        raise ConfigError(
+            "drawn_digits and non_digits are for ten classes of digits of 28 × 28 grey pixels; "
+            f"set both to 0 for {dataset!r}"
+        )
+    total = len(dataset) / (1 - generated)
+    seed = seed_of("generated", config.seed)
+    drawn = drawn_digits(round(total * config.drawn_digits), seed)
+    none = non_digits(round(total * config.non_digits), dataset, seed)
+    images, labels = dataset.images, dataset.labels
+    return ImageDataset(
+        dataset.name,
+        torch.cat([images, drawn.images.to(images), none.to(images)]),
+        torch.cat([labels, drawn.labels.to(labels), labels.new_full(none.shape[:1], 10)]),
+        (*dataset.class_names, "none"),
+    )
+
+
 @dataclass(frozen=True)
 class ImageBatches:
     """The batches of a training on images."""
@@ -44,6 +83,7 @@ class ImageBatches:
     dataset: ImageDataset
     config: TrainConfig
     world: World
+    teachers: Teachers | None = None
 
     @property
     def per_epoch(self) -> int:
@@ -56,8 +96,11 @@ class ImageBatches:
 
     def batch(
         self, step: int, order: Int[Tensor, " images"]
-    ) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
-        """This process's part of the batch of `step`: normalised images and labels."""
+    ) -> tuple[Float[Tensor, "batch channels height width"], Tensor]:
+        """This process's part of the batch of `step`: normalised images, and labels.
+
+        With teachers, the labels are probabilities of shape (batch, classes).
+        """
         start = step % self.per_epoch * self.config.batch_size
         whole = order[start : start + self.config.batch_size]
         part = self.world.part(len(whole))
@@ -65,7 +108,10 @@ class ImageBatches:
         images = to_float(self.dataset.images[indices])
         if self.config.augment.active:
             images = self._augmented(images, step, len(whole), part)
-        return normalize(images, self.config.model), self.dataset.labels[indices]
+        images, labels = normalize(images, self.config.model), self.dataset.labels[indices]
+        if self.teachers is not None:
+            labels = self.teachers.targets(images, labels, step)
+        return images, labels
 
     def _augmented(self, images: Tensor, step: int, batch: int, part: slice) -> Tensor:
         size = (images.shape[-2], images.shape[-1])

@@ -10,6 +10,7 @@ from clearhead._validate import (
     TEXT,
     Rule,
     above,
+    all_of,
     at_least,
     at_least_and_below,
     between,
@@ -90,6 +91,10 @@ class TrainConfig(BaseTrainConfig):
     holdout: float = 0.0
     """Share of each class of the training images held out, to calibrate the probabilities."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    drawn_digits: float = 0.0
+    """Share of generated digits, drawn in forms that MNIST lacks, in the training images."""
+    non_digits: float = 0.0
+    """Share of generated images without a digit; their target is the uniform distribution."""
     teachers: tuple[str, ...] = ()
     """Saved models whose probabilities are learned in place of the labels, without smoothing."""
     distill_temperature: float = 1.0
@@ -99,9 +104,12 @@ class TrainConfig(BaseTrainConfig):
         super().__post_init__()
         validate(
             self,
+            drawn_digits=between(0, 0.45),
+            non_digits=between(0, 0.45),
             model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
             data=TEXT,
             holdout=at_least_and_below(0, 1),
+            teachers=all_of(TEXT),
             distill_temperature=above(0),
             augment=_instance_of(AugmentConfig),
         )
