@@ -23,6 +23,7 @@ from .metrics import ReliabilityBin as ReliabilityBin
 from .metrics import class_scores as class_scores
 from .metrics import confusion_matrix as confusion_matrix
 from .metrics import expected_calibration_error as expected_calibration_error
+from .metrics import fit_temperature as fit_temperature
 from .metrics import negative_log_likelihood as negative_log_likelihood
 from .metrics import reliability as reliability
 from .metrics import wilson_interval as wilson_interval

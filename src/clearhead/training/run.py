@@ -21,6 +21,8 @@ from clearhead.inference import (
     Evaluation,
     PronounScore,
     check_dataset,
+    evaluate,
+    fit_temperature,
     load_dataset_for,
     predict_probabilities,
     pronoun_scores,
@@ -173,11 +175,14 @@ def train(
         config = replace(config, model=fitted(config.model, train_set))
     check_dataset(train_set, config.model)
     check_dataset(test_set, config.model)
+    held_out = None
+    if config.holdout:
+        train_set, held_out = split_dataset(train_set, config.holdout)
 
     def measure(model: ImageModel, world: World) -> Measured:
         return _measure_on_images(model, test_set, run.folder, world)
 
-    return _train(config, train_set, run, device, stop, measure)
+    return _train(config, train_set, run, device, stop, measure, held_out)
 
 
 def configured(
@@ -241,6 +246,29 @@ def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) ->
     return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)
 
 
+def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
+    """Divide the logits by the temperature that fits held-out images best, in the head's weights.
+
+    (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599.) Labels do not
+    change.
+
+    Args:
+        model: The model, in evaluation mode; the weight and the bias of its head are changed.
+        held_out: Images that it was not trained on.
+
+    Returns:
+        For `metrics.json`: the temperature, and what `evaluate` measures on these images after it.
+    """
+    probabilities = predict_probabilities(model, held_out.images)
+    temperature = fit_temperature(probabilities, held_out.labels)
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.div_(temperature)
+    calibrated = evaluate(model, held_out)
+    measures = {name: getattr(calibrated, name) for name in ("total", "accuracy", "nll", "ece")}
+    return {"held_out": {"temperature": temperature, **measures}}
+
+
 def _datasets(
     config: TrainConfig,
     data: ImageDataset | tuple[ImageDataset, ImageDataset] | None,
@@ -270,6 +298,7 @@ def _train(
     device: str,
     stop: Callable[[], bool] | None,
     measure: Callable[[Any, World], Measured],
+    held_out: ImageDataset | None = None,
 ) -> Trained:
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
@@ -287,11 +316,12 @@ def _train(
         trained = Trained(model, config, run.folder, state.step, state.total_steps)
         if not trained.finished:
             return trained
+        calibration = {} if held_out is None else calibrate(model, held_out)
         if world.is_first:
             model.save_pretrained(run.folder)
         measured = measure(model, world)
         if world.is_first:
-            metrics = {"config": asdict(config), **measured.metrics}
+            metrics = {"config": asdict(config), **calibration, **measured.metrics}
             content = json.dumps(metrics, indent=2) + "\n"
             write_atomic(run.folder / METRICS, content.encode())
             model.write_card(
