@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,16 @@ from torch import Tensor, nn
 
 import clearhead as ch
 from clearhead._atomic import write_atomic
-from clearhead.insight import METHODS, Baseline, Grid, attribute, grid_of, save_figure, shapley
+from clearhead.insight import (
+    METHODS,
+    Baseline,
+    Grid,
+    Shapley,
+    attribute,
+    grid_of,
+    save_figure,
+    shapley,
+)
 from clearhead.insight._metrics import (
     infidelity,
     random_subsets,
@@ -35,7 +45,6 @@ from clearhead.insight._metrics import (
     subset_falls,
     top_agreement,
 )
-from clearhead.insight.forward import Score
 from clearhead.insight.perturbation import deletion_curves, ranked
 from clearhead.insight.plots import (
     MUTED,
@@ -94,14 +103,12 @@ class Replayed(nn.Module):
         return self.outputs[self.place - 1]
 
 
-def exact_values(model: nn.Module, images: Tensor, grid: Grid, **options: Any) -> dict[str, Any]:
+def exact_values(model: nn.Module, images: Tensor, grid: Grid) -> dict[str, Shapley]:
     """Exact Shapley values of three scores, from the same forward passes."""
     replayed, results = Replayed(model), {}
     classes = model(images).argmax(1)
-    scores: tuple[Score, ...] = ("log-odds", "logit", "probability")
-    for score in scores:
-        options |= {"grid": grid, "classes": classes, "score": score}
-        results[score] = shapley(replayed, images, **options)
+    for score in ("log-odds", "logit", "probability"):
+        results[score] = shapley(replayed, images, grid=grid, classes=classes, score=score)
         replayed.place = 0
     return results
 
@@ -154,7 +161,7 @@ def measure(name: str, start: int, path: Path) -> None:
             "infidelity": infidelity(one, subsets, falls) / falls.square().mean(1),
             "sensitivity-n": sensitivity_n(one, subsets, falls),
             "randomisation": randomisation_correlations(
-                lambda x, explain=explain, few=few: explain(x, part=few),
+                partial(explain, part=few),
                 model, seeds=(start,), among=among[few],
             ),
         }  # fmt: skip
@@ -286,6 +293,16 @@ class Report:
         low, high = np.nanpercentile(every, [2.5, 97.5])
         return float(low), float(high)
 
+    def correlation_interval(self, method: str) -> tuple[float, float]:
+        """The interval of the mean correlation with the exact values."""
+        i = METHODS.index(method)
+        return self.interval(lambda x: float(x["correlation"][i]))
+
+    @cache  # noqa: B019, one report lives as long as the program
+    def agreement_interval(self, metric: str) -> tuple[float, float]:
+        """The interval of the agreement of a metric with the exact values."""
+        return self.interval(lambda x: self.agreement(metric, x))
+
     def against_ink(self, method: str) -> tuple[float, float]:
         """The interval of the difference in correlation with the exact values."""
         i, ink = METHODS.index(method), METHODS.index(INK)
@@ -358,8 +375,7 @@ class Report:
         titles = ["method", *(title for title, _ in metrics.values()), "s a digit", "against ink"]
         rows = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(metrics) + 1) + "|---|"]
         for method in (TRUTH, *self.ranking):
-            i = METHODS.index(method)
-            low, high = self.interval(lambda x, i=i: x["correlation"][i])
+            low, high = self.correlation_interval(method)
             cells = [f"{self.mean(metric, method):.2f}" for metric in metrics]
             cells[0] += f" [{low:.2f}, {high:.2f}]" if method != TRUTH else ""
             verdict = "" if method in (TRUTH, INK) else self.verdict(method)
@@ -371,7 +387,7 @@ class Report:
         """One row for each metric: whether it ranks the methods as the exact values do."""
         rows = ["| metric | agreement with the exact values |", "|---|--:|"]
         for metric, (title, _) in METRICS.items():
-            low, high = self.interval(lambda x, metric=metric: self.agreement(metric, x))
+            low, high = self.agreement_interval(metric)
             rows.append(
                 f"| {title} | {self.agreement(metric, self.means):.2f} [{low:.2f}, {high:.2f}] |"
             )
@@ -380,14 +396,14 @@ class Report:
     def figure(self) -> Figure:
         """One digit by all methods; methods against the truth; metrics against the truth."""
         figure = new_figure(10.0, 8.2)
-        above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.5])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[1.0, 1.5])
+        above, below = parts
         draw_maps(above, self.names[0], [TRUTH, *self.ranking])
         left, right = below.subplots(1, 2, width_ratios=[1.4, 1.0])
         names = self.ranking[::-1]
         for y, method in enumerate(names):
-            i = METHODS.index(method)
             mean = self.mean("correlation", method)
-            low, high = self.interval(lambda x, i=i: x["correlation"][i])
+            low, high = self.correlation_interval(method)
             colour = "#00735C" if method == INK else MUTED if method == RANDOM else "#0063A6"
             left.plot([low, high], [y, y], color=colour, lw=2)
             left.plot(mean, y, "o", color=colour)
@@ -397,7 +413,7 @@ class Report:
         left.set_title("How well does each method agree with the truth?", fontsize=10, loc="left")
         ordered = sorted(METRICS, key=lambda x: self.agreement(x, self.means))
         for y, metric in enumerate(ordered):
-            low, high = self.interval(lambda x, metric=metric: self.agreement(metric, x))
+            low, high = self.agreement_interval(metric)
             right.plot([low, high], [y, y], color=OUTLINE, lw=2)
             right.plot(self.agreement(metric, self.means), y, "o", color=OUTLINE)
         right.axvline(0, color=MUTED, lw=1, ls="--")
