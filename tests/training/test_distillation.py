@@ -14,6 +14,7 @@ from clearhead.data import normalize
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig, build
 from clearhead.training import fit
+from clearhead.training.batches import ImageBatches
 from clearhead.training.distillation import Teachers, distillation_loss
 from clearhead.training.distributed import ALONE
 from clearhead.training.loop import labels_of
@@ -121,6 +122,18 @@ def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
     learned = fit(config, labelled).result(images).softmax(dim=1)
     by_labels = fit(replace(config, teachers=()), labelled).result(images).softmax(dim=1)
     assert (learned - answers).abs().mean() < (by_labels - answers).abs().mean() / 2
+
+
+def test_teachers_see_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
+    data = small_dataset()
+    plain = small_config(teachers=teachers, model=fitted(MODEL, data))
+    styled = replace(plain, augment=replace(plain.augment, style=1.0))
+    (images, targets), (changed, same) = (
+        ImageBatches(data, config, ALONE, Teachers.load(config, ALONE)).batch(5, torch.arange(101))
+        for config in (plain, styled)
+    )
+    assert torch.equal(targets, same)
+    assert not torch.isclose(images, changed).all(dim=(1, 2, 3)).any()
 
 
 def test_a_training_with_teachers_resumes_with_the_same_bits(

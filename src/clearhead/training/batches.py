@@ -5,7 +5,7 @@ images in the same order with the same augmentation.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,8 @@ from clearhead.data import (
     normalize,
     to_float,
 )
+from clearhead.data.augment import Distortion
+from clearhead.data.styles import apply_style
 from clearhead.errors import ConfigError
 from clearhead.training.config import TrainConfig
 from clearhead.training.distillation import Teachers
@@ -105,16 +107,20 @@ class ImageBatches:
         whole = order[start : start + self.config.batch_size]
         part = self.world.part(len(whole))
         indices = whole[part].to(self.world.device)
-        images = to_float(self.dataset.images[indices])
-        if self.config.augment.active:
-            images = self._augmented(images, step, len(whole), part)
-        images, labels = normalize(images, self.config.model), self.dataset.labels[indices]
-        if self.teachers is not None:
-            labels = self.teachers.targets(images, labels, step)
-        return images, labels
+        images, labels = to_float(self.dataset.images[indices]), self.dataset.labels[indices]
+        distortion = self._distortion(step, len(whole), part)
+        if distortion is not None:
+            images = distort(images, replace(distortion, style=None))
+        if self.teachers is not None:  # which do not see the style: the model is to ignore it
+            labels = self.teachers.targets(normalize(images, self.config.model), labels, step)
+        if distortion is not None and distortion.style is not None:
+            images = apply_style(images, distortion.style)
+        return normalize(images, self.config.model), labels
 
-    def _augmented(self, images: Tensor, step: int, batch: int, part: slice) -> Tensor:
-        size = (images.shape[-2], images.shape[-1])
+    def _distortion(self, step: int, batch: int, part: slice) -> Distortion | None:
+        if not self.config.augment.active:
+            return None
+        size = (self.dataset.images.shape[-2], self.dataset.images.shape[-1])
         generator = generator_for("augment", self.config.seed, step)
         distortion = draw_distortion(self.config.augment, batch, size, generator)
-        return distort(images, distortion.part(part.start, part.stop))
+        return distortion.part(part.start, part.stop)
