@@ -6,7 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
-from clearhead.attention.stages import attention_stages, check_inputs
+from clearhead.attention.stages import (
+    attention_stages,
+    check_inputs,
+    context,
+    default_scale,
+    scaled,
+    scores,
+)
 
 # Up to this many cells of one attention matrix the explicit formula is used on a CPU. In half
 # precision, as in training, it is more than twice as fast as torch's fused kernel there; in float32
@@ -66,11 +73,14 @@ def scaled_dot_product_attention(
         )
         return intercepted
     if _explicit_is_faster(query, key):
-        context = attention_stages(
-            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
-        ).context
+        if attn_mask is None and not (is_causal or dropout_p or enable_gqa):
+            result = _without_mask(query, key, value, scale)
+        else:
+            result = attention_stages(
+                query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+            ).context
         # under autocast a float32 query gives a context of half precision, as in torch
-        return context.to(query.dtype) if query.dtype in HALF else context
+        return result.to(query.dtype) if query.dtype in HALF else result
     check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     if attn_mask is not None and attn_mask.dtype != torch.bool:
         attn_mask = attn_mask.to(query.dtype)
@@ -84,6 +94,18 @@ def scaled_dot_product_attention(
         scale=scale,
         enable_gqa=enable_gqa,
     )
+
+
+def _without_mask(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """The stages without a search for rows that are fully masked."""
+    check_inputs(query, key, value, None, 0.0, is_causal=False, enable_gqa=False)
+    if query.dtype in HALF and not torch.is_autocast_enabled(query.device.type):
+        query, key, value = query.float(), key.float(), value.float()
+    # autocast computes the products in half precision; the softmax is faster in float32
+    raw = scores(query, key)
+    raw = raw.float() if raw.dtype in HALF else raw
+    factor = default_scale(query.shape[-1]) if scale is None else scale
+    return context(torch.softmax(scaled(raw, factor), dim=-1), value)
 
 
 def _explicit_is_faster(query: Tensor, key: Tensor) -> bool:
