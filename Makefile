@@ -56,11 +56,14 @@ format: .venv/dev.stamp ## format all files and fix what ruff can fix
 	$(BIN)/ruff format .
 
 SHIPPED := src/clearhead/models/shipped
-artifacts: .venv/run.stamp ## train the shipped models again: about an hour
+artifacts: .venv/run.stamp ## train the shipped models again: a few hours
 	$(BIN)/clearhead train digits --out runs/digits
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
-	cp $(addprefix runs/digits_finish/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
-	cp runs/digits_finish/digits.png docs/digits.png
+	$(BIN)/clearhead train teacher --out runs/teacher
+	$(BIN)/clearhead train teacher --seed 1 --out runs/teacher-1
+	$(BIN)/clearhead train digits_distil --start runs/digits_finish --out runs/digits_distil
+	cp $(addprefix runs/digits_distil/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
+	cp runs/digits_distil/digits.png docs/digits.png
 	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal
 	$(BIN)/clearhead train sentences --start runs/sentences_causal --out runs/sentences
 	cp $(addprefix runs/sentences_causal/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences-causal/

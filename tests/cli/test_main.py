@@ -99,6 +99,25 @@ def test_wrong_usage_exits_2_with_a_hint(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["serve", "--port", "x"], "a whole number"),
+        (["study", "run", "--workers", "1.5"], "a whole number"),
+        (["train", "quick", "--out", "x", "--warmup", "x"], "a number"),
+        (["train", "quick", "--out", "x", "--model.image-size", "x"], "one or two whole numbers"),
+    ],
+)
+def test_a_wrong_number_is_an_error_without_names_of_types(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    err = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"{arguments[-2]}: expected {expected}, got '{arguments[-1]}'" in err
+    assert "class" not in err
+    assert "literal" not in err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["serve", "--port", "99999"],

@@ -173,12 +173,14 @@ def test_shape_and_type_are_kept_and_the_input_is_not_modified(dtype: torch.dtyp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rotate": -1}, "rotate must be 0 or more, got -1"),
-        ({"shear": math.nan}, "shear must be 0 or more, got nan"),
-        ({"elastic": -0.1}, "elastic must be 0 or more, got -0.1"),
-        ({"scale": 1}, "scale must be below 1, got 1"),
-        ({"shear": 90}, "shear must be below 90, got 90"),
-        ({"elastic_knots": 1}, "elastic_knots must be at least 2, got 1"),
+        ({"rotate": -1}, "rotate must be at least 0 and finite, got -1"),
+        ({"shear": math.nan}, "shear must be at least 0 and below 90, got nan"),
+        ({"elastic": -0.1}, "elastic must be at least 0 and finite, got -0.1"),
+        ({"shift": math.inf}, "shift must be at least 0 and finite, got inf"),
+        ({"scale": "1"}, "scale must be at least 0 and below 1, got '1'"),
+        ({"scale": 1}, "scale must be at least 0 and below 1, got 1"),
+        ({"shear": 90}, "shear must be at least 0 and below 90, got 90"),
+        ({"elastic_knots": 1}, "elastic_knots must be an integer of at least 2, got 1"),
     ],
 )
 def test_limits_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -14,8 +14,10 @@ from clearhead.data import normalize
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig, build
 from clearhead.training import fit
+from clearhead.training.batches import ImageBatches
 from clearhead.training.distillation import Teachers, distillation_loss
 from clearhead.training.distributed import ALONE
+from clearhead.training.loop import labels_of
 from clearhead.training.run import fitted
 from clearhead.training.texts import NO_LABEL
 
@@ -52,49 +54,86 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return tuple(map(str, folders))
 
 
-def test_the_loss_is_the_softened_divergence_from_the_teacher() -> None:
+def test_the_loss_is_the_softened_cross_entropy() -> None:
     random = np.random.default_rng(3)
-    logits, teacher = random.normal(size=(2, 7, 5))
-    labels = torch.tensor([0, 1, 2, 3, 4, NO_LABEL, 0])
-    targets = softmax(teacher / TEMPERATURE, axis=1)
-    targets[5] = 1 / 5
-    gaps = np.log(targets) - log_softmax(logits / TEMPERATURE, axis=1)
-    expected = TEMPERATURE**2 * (targets * gaps).sum() / 7
-    loss = distillation_loss(torch.tensor(logits), torch.tensor(teacher), labels, TEMPERATURE)
+    logits = random.normal(size=(7, 5))
+    targets = softmax(random.normal(size=(7, 5)), axis=1)
+    expected = -(targets * log_softmax(logits / TEMPERATURE, axis=1)).sum() / 7 * TEMPERATURE**2
+    loss = distillation_loss(torch.tensor(logits).float(), torch.tensor(targets), TEMPERATURE)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_teachers_in_turn_give_the_gradient_of_their_mean_probabilities(
+def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
     teachers: tuple[str, ...],
 ) -> None:
     model = fitted(MODEL, small_dataset())
-    both = Teachers.load(small_config(teachers=teachers, model=model), ALONE)
+    config = small_config(teachers=teachers, model=model, distill_temperature=TEMPERATURE)
+    both = Teachers.load(config, ALONE)
     assert both is not None
     torch.manual_seed(0)
-    images, labels = torch.rand(11, 1, 6, 6), torch.zeros(11, dtype=torch.long)
-    targets = [both.logits(images, step) for step in range(3)]
-    assert torch.equal(targets[0], targets[2])
-    assert not torch.allclose(targets[0], targets[1])
-    logits = torch.randn(11, 3, requires_grad=True)
-    losses = [distillation_loss(logits, target, labels, TEMPERATURE) for target in targets[:2]]
-    in_turn = torch.autograd.grad((losses[0] + losses[1]) / 2, logits)[0]
-    mean = torch.stack([(target / TEMPERATURE).softmax(dim=1) for target in targets[:2]]).mean(0)
-    of_mean = distillation_loss(logits, mean.log() * TEMPERATURE, labels, TEMPERATURE)
-    assert torch.allclose(in_turn, torch.autograd.grad(of_mean, logits)[0], atol=1e-6)
+    images = torch.rand(11, 1, 6, 6)
+    for step in range(4):
+        with torch.no_grad():
+            expected = (both.models[step % 2](images) / TEMPERATURE).softmax(dim=1)
+        found = both.targets(images, expected.argmax(dim=1), step)
+        assert torch.equal(found, expected)
+    assert not torch.allclose(found, both.targets(images, expected.argmax(dim=1), 0))
 
 
-def test_a_model_learns_the_answers_of_its_teacher_not_the_labels(
+def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
     teachers: tuple[str, ...],
 ) -> None:
-    data = small_dataset(60)
-    config = small_config(12, teachers=teachers[:1], model=fitted(MODEL, small_dataset()))
+    config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
+    both = Teachers.load(config, ALONE)
+    assert both is not None
+    images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    answers = both.targets(images, torch.full((7,), 2), 0)
+    for labels in (torch.arange(7) % 3, torch.full((7,), 1)):
+        targets = both.targets(images, labels, 0)
+        assert torch.equal(targets.argmax(dim=1), labels)
+        assert torch.equal(targets.sort(dim=1).values, answers.sort(dim=1).values)
+        assert torch.equal(labels_of(targets), labels)
+
+
+def test_an_image_of_no_class_has_equal_probabilities_and_no_label(
+    teachers: tuple[str, ...],
+) -> None:
+    config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
+    both = Teachers.load(config, ALONE)
+    assert both is not None
+    targets = both.targets(torch.rand(2, 1, 6, 6), torch.tensor([1, 3]), 0)
+    assert targets[1].tolist() == pytest.approx([1 / 3] * 3)
+    assert labels_of(targets).tolist() == [1, NO_LABEL]
+
+
+def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
+    teachers: tuple[str, ...],
+) -> None:
+    data = small_dataset(39)
+    config = small_config(
+        6, teachers=teachers[:1], model=fitted(MODEL, small_dataset()), learning_rate=2e-2
+    )
     images = normalize(data.images, config.model)
     only = Teachers.load(config, ALONE)
     assert only is not None
-    answers = only.logits(images, 0).argmax(dim=1)
-    wrong = replace(data, labels=(answers + 1) % 3)
-    learned = fit(config, wrong).result(images).argmax(dim=1)
-    assert (learned == answers).float().mean() > 0.85
+    with torch.no_grad():
+        answers = only.models[0](images).softmax(dim=1)
+    labelled = replace(data, labels=answers.argmax(dim=1))
+    learned = fit(config, labelled).result(images).softmax(dim=1)
+    by_labels = fit(replace(config, teachers=()), labelled).result(images).softmax(dim=1)
+    assert (learned - answers).abs().mean() < (by_labels - answers).abs().mean() / 2
+
+
+def test_teachers_see_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
+    data = small_dataset()
+    plain = small_config(teachers=teachers, model=fitted(MODEL, data))
+    styled = replace(plain, augment=replace(plain.augment, style=1.0))
+    (images, targets), (changed, same) = (
+        ImageBatches(data, config, ALONE, Teachers.load(config, ALONE)).batch(5, torch.arange(101))
+        for config in (plain, styled)
+    )
+    assert torch.equal(targets, same)
+    assert not torch.isclose(images, changed).all(dim=(1, 2, 3)).any()
 
 
 def test_a_training_with_teachers_resumes_with_the_same_bits(

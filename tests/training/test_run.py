@@ -171,7 +171,7 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
     [
         ("quik", {}, r"there is no recipe 'quik'; did you mean quick\?"),
         ("quick", {"epoch": 3}, r"there is no setting 'epoch'; did you mean epochs\?"),
-        ("quick", {"epochs": 0}, "epochs must be at least 1"),
+        ("quick", {"epochs": 0}, "epochs must be an integer of at least 1"),
         ("digits_finish", {}, "digits_finish needs start: a saved model to start from"),
         ("quick", {"device": "mps"}, "device must be"),
         ("sentences", {"data": "mnist"}, "leave out data and root"),

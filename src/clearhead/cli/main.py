@@ -85,13 +85,19 @@ def _run(arguments: list[str]) -> int:
 def _run_command(name: str, arguments: list[str]) -> int:
     import tyro
 
+    from clearhead.cli.options import NUMBERS
+
     function = getattr(importlib.import_module(f"clearhead.cli.{name}"), name)
     markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
     if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
         markers.append(tyro.conf.FlagCreatePairsOff)
     try:
         run = tyro.cli(
-            _deferred(function), prog=f"clearhead {name}", args=arguments, config=markers
+            _deferred(function),
+            prog=f"clearhead {name}",
+            args=arguments,
+            config=markers,
+            registry=NUMBERS,
         )
         with command_line_messages():
             code = run()

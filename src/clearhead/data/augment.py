@@ -1,7 +1,8 @@
 """From image bytes to model input: scaled to [0, 1], distorted at random, normalised.
 
 A distortion is an affine map (rotation, scale, shear, shift) and an elastic field (Simard et al.
-2003, "Best Practices for Convolutional Neural Networks", section 2), applied in one resampling. The
+2003, "Best Practices for Convolutional Neural Networks", section 2), applied in one resampling;
+random pixel styles (`styles`) follow. The
 random numbers of a batch are drawn first, on the CPU, for the whole batch: the same seed gives the
 same images on any device, however a batch is split over processes.
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearhead.data.config import AugmentConfig
+from clearhead.data.styles import Style, apply_style, draw_style
 from clearhead.errors import InputError
 
 
@@ -75,15 +77,17 @@ def _per_channel(numbers: tuple[float, ...], images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Distortion:
-    """The random numbers of one batch: an affine map for each image, and displacements."""
+    """The random numbers of one batch: an affine map for each image, displacements, styles."""
 
     affine: Float[Tensor, "batch 2 3"]
     elastic: Float[Tensor, "batch 2 knots knots"] | None
+    style: Style | None = None
 
     def part(self, start: int, stop: int) -> "Distortion":
         """The distortion of a slice of the batch."""
         elastic = None if self.elastic is None else self.elastic[start:stop]
-        return Distortion(self.affine[start:stop], elastic)
+        style = None if self.style is None else self.style.part(start, stop)
+        return Distortion(self.affine[start:stop], elastic, style)
 
 
 def draw_distortion(
@@ -118,13 +122,16 @@ def draw_distortion(
         knots = config.elastic_knots
         elastic = torch.randn(batch, 2, knots, knots, generator=generator) * config.elastic
         elastic = elastic * 2 / torch.tensor([size[1], size[0]]).view(1, 2, 1, 1)
-    return Distortion(torch.stack(rows, dim=1), elastic)
+    style = draw_style(config.style, batch, size, generator) if config.style > 0 else None
+    return Distortion(torch.stack(rows, dim=1), elastic, style)
 
 
 def distort(
     images: Float[Tensor, "batch channels height width"], distortion: Distortion
 ) -> Float[Tensor, "batch channels height width"]:
-    """Resample images bilinearly under a distortion; pixels from outside are 0 (black).
+    """Resample images bilinearly under a distortion, then change their pixel styles.
+
+    Pixels from outside are 0 (black).
 
     Args:
         images: Pixels in [0, 1], before normalisation.
@@ -146,4 +153,5 @@ def distort(
             align_corners=True,
         )
         grid = grid + displacements.permute(0, 2, 3, 1)
-    return F.grid_sample(images, grid, align_corners=False)
+    images = F.grid_sample(images, grid, align_corners=False)
+    return images if distortion.style is None else apply_style(images, distortion.style)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clearhead.errors import ConfigError
+from clearhead._validate import at_least, at_least_and_below, between, integer, validate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +27,22 @@ class AugmentConfig:
     """Elastic distortion: standard deviation of the displacements, in pixels."""
     elastic_knots: int = 6
     """Elastic distortion: displacements are drawn on a grid of this size, and interpolated."""
+    style: float = 0.0
+    """Probability of a random pixel style: another pen, other tones, a background, noise."""
 
     def __post_init__(self) -> None:
-        for name in ("rotate", "scale", "shear", "shift", "elastic"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.scale >= 1:
-            raise ConfigError(f"scale must be below 1, got {self.scale}")
-        if self.shear >= 90:
-            raise ConfigError(f"shear must be below 90, got {self.shear}")
-        if self.elastic_knots < 2:
-            raise ConfigError(f"elastic_knots must be at least 2, got {self.elastic_knots}")
+        validate(
+            self,
+            rotate=at_least(0),
+            scale=at_least_and_below(0, 1),
+            shear=at_least_and_below(0, 90),
+            shift=at_least(0),
+            elastic=at_least(0),
+            style=between(0, 1),
+            elastic_knots=integer(2),
+        )
 
     @property
     def active(self) -> bool:
         """Whether images are changed at all."""
-        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic))
+        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic, self.style))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
@@ -108,6 +108,16 @@ class Grid:
                 f"{self.rows} × {self.columns} patches, got {tuple(images.shape)}"
             )
         return images.shape[2] // self.rows, images.shape[3] // self.columns
+
+    def to_pixels(
+        self,
+        patches: Shaped[Tensor, "batch patches"],
+        images: Float[Tensor, "_ channels height width"],
+    ) -> Shaped[Tensor, "batch 1 height width"]:
+        """The value of each pixel's patch, for images of that size."""
+        height, width = self.patch_shape(images)
+        cells = patches.view(-1, 1, self.rows, self.columns)
+        return cells.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
 
     def patch_means(
         self, images: Float[Tensor, "batch channels height width"]

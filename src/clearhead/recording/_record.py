@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.attention.masks import causal_mask
+from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
@@ -38,7 +38,7 @@ class AttentionRecord:
         key: (*batch, heads, keys, head_dim).
         value: (*batch, heads, keys, value_dim).
         attn_mask: The mask of the call: boolean (True: attend) or additive; None without one.
-        is_causal: Whether the call applied a causal mask.
+        is_causal: Whether the call applied a causal mask (and `attn_mask`, if there is one).
         scale: The factor of the scores: a number, or a tensor that broadcasts over them.
         enable_gqa: Whether query heads share key and value heads.
         dropout_p: The dropout probability of the weights.
@@ -174,10 +174,12 @@ class AttentionRecord:
         )
 
     def full_mask(self) -> Tensor | None:
-        """The mask of the call; a causal one as a boolean (queries, keys) tensor."""
-        if self.is_causal:
-            return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
-        return self.attn_mask
+        """The mask of the call, with the causal one if the call applied it."""
+        if not self.is_causal:
+            return self.attn_mask
+        with DisableInterception():
+            queries, keys = self.query.shape[-2], self.key.shape[-2]
+            return with_causal(self.attn_mask, queries, keys, self.query.device)
 
     def applied_weights_from(
         self, weights: Float[Tensor, "*batch heads queries keys"]

@@ -11,8 +11,7 @@ from clearhead.errors import ConfigError
 from clearhead.models import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
-from clearhead.training.distributed import World
-from clearhead.training.texts import NO_LABEL
+from clearhead.training.distributed import World, uses_bfloat16
 
 SHARED = ("image_size", "in_channels", "num_classes", "class_names", "mean", "std")
 """Settings that a teacher has in common with the model that is trained"""
@@ -27,6 +26,8 @@ class Teachers:
     """
 
     models: tuple[ImageModel, ...]
+    temperature: float
+    bfloat16: bool
 
     @classmethod
     def load(cls, config: TrainConfig, world: World) -> "Teachers | None":
@@ -46,38 +47,46 @@ class Teachers:
                         f"the teacher {name} has {setting} {other}, expected {own} as in the model "
                         "that is trained; choose another teacher"
                     )
-        return cls(models) if models else None
+        bfloat16 = uses_bfloat16(config, world.device)
+        return cls(models, config.distill_temperature, bfloat16) if models else None
 
     @torch.no_grad()
-    def logits(
-        self, images: Float[Tensor, "batch channels height width"], step: int
+    def targets(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        labels: Int[Tensor, " batch"],
+        step: int,
     ) -> Float[Tensor, "batch classes"]:
-        """The logits of this step's teacher for the images that the model is trained on."""
-        logits: Tensor = self.models[step % len(self.models)](images)
-        return logits
+        """The probabilities to learn: softmax(logits / T) of this step's teacher, corrected.
+
+        Where the most probable class is not the label, the two exchange their probabilities (Wen et
+        al. 2019, "Preparing Lessons: Improve Knowledge Distillation with Better Supervision", arXiv
+        1911.07471). For a label beyond the classes, an image that shows none, all are equal.
+
+        Args:
+            images: Normalised images.
+            labels: Their classes.
+            step: The step of the training.
+        """
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.models[step % len(self.models)](images)
+        probabilities = (logits.float() / self.temperature).softmax(dim=1)
+        classes = probabilities.shape[1]
+        label = labels.clamp(max=classes - 1)[:, None]
+        most, top = probabilities.max(dim=1, keepdim=True)
+        other = probabilities.gather(1, label)
+        corrected: Tensor = probabilities.scatter(1, top, other).scatter(1, label, most)
+        return corrected.masked_fill((labels >= classes)[:, None], 1 / classes)
 
 
 def distillation_loss(
     logits: Float[Tensor, "batch classes"],
-    teacher: Float[Tensor, "batch classes"],
-    labels: Int[Tensor, " batch"],
+    targets: Float[Tensor, "batch classes"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """T² · KL(teacher ‖ model), both softened: softmax(logits / T).
+    """T² times the cross entropy of softmax(logits / T), from targets that were softened too.
 
     (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531; T² keeps
     the size of the gradient.)
-
-    Args:
-        logits: The model's.
-        teacher: The teacher's, for the same images.
-        labels: The target of images with the label `NO_LABEL`, which show no class, is the same
-            probability for every class.
-        temperature: T.
     """
-    teacher = teacher.float().masked_fill((labels == NO_LABEL)[:, None], 0.0)
-    log_probabilities, log_targets = (
-        (x.float() / temperature).log_softmax(dim=1) for x in (logits, teacher)
-    )
-    divergence = F.kl_div(log_probabilities, log_targets, log_target=True, reduction="batchmean")
-    return divergence * temperature**2
+    return F.cross_entropy(logits.float() / temperature, targets) * temperature**2

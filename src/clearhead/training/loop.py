@@ -22,7 +22,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.batches import ImageBatches, seed_of
+from clearhead.training.batches import ImageBatches, seed_of, with_generated_images
 from clearhead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -63,7 +63,7 @@ class Batches(Protocol):
         """The order of the examples in an epoch."""
 
     def batch(self, step: int, order: Tensor) -> tuple[Any, Tensor]:
-        """The model's inputs, a tensor or a tuple of tensors, and the labels of a step."""
+        """The inputs of a step, a tensor or a tuple of tensors, and labels or probabilities."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,9 @@ def fit(
     else:
         dataset = cast(ImageDataset, data)
         check_dataset(dataset, config.model)
-        batches = ImageBatches(dataset.to(world.device), config, world)
+        dataset = with_generated_images(dataset, config)
+        teachers = Teachers.load(config, world)
+        batches = ImageBatches(dataset.to(world.device), config, world, teachers)
     state = _initial_state(config, initial_model(config, model).to(world.device), batches)
     if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
         state.restore(saved)
@@ -259,18 +261,17 @@ def train_step(
     world: World,
     *,
     bfloat16: bool,
-    teachers: Teachers | None = None,
 ) -> float:
     """Update the weights once.
 
     Args:
         network: The model, or its distributed wrapper.
         state: The training state, updated in place.
-        batch: This process's inputs and labels; the label `NO_LABEL` is ignored.
+        batch: This process's inputs, and its labels or, to distil, the probabilities to learn; the
+            label `NO_LABEL` is ignored.
         config: The settings.
         world: The processes that take part.
         bfloat16: Whether the forward pass runs under bfloat16 autocast.
-        teachers: Their probabilities are learned in place of the labels.
 
     Returns:
         The mean loss of the whole batch, over all processes.
@@ -284,15 +285,16 @@ def train_step(
         torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
-        targets = None if teachers is None else teachers.logits(inputs, state.step)
-    logits, labels = logits.flatten(0, -2), labels.flatten()
-    if targets is None:
-        loss = F.cross_entropy(
-            logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
-        )
-    else:
+    logits = logits.flatten(0, -2)
+    if labels.is_floating_point():
         temperature = cast(TrainConfig, config).distill_temperature
-        loss = distillation_loss(logits, targets, labels, temperature)
+        loss = distillation_loss(logits, labels, temperature)
+        labels = labels_of(labels)
+    else:
+        labels = labels.flatten()
+        none = labels == logits.shape[1]  # images without a class: the target is uniform
+        labels = labels.masked_fill(none, NO_LABEL)
+        loss = _loss(logits.float(), labels, none, config.label_smoothing)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -336,7 +338,6 @@ def _run_steps(
     world = batches.world
     bfloat16 = uses_bfloat16(config, world.device)
     order = batches.order(state.step // batches.per_epoch)
-    teachers = Teachers.load(config, world) if isinstance(config, TrainConfig) else None
     network: nn.Module = state.model.train()
     if config.compile:
         inputs, _ = batches.batch(state.step, order)
@@ -356,9 +357,7 @@ def _run_steps(
             order, state.sums = batches.order(epoch), EpochSums()
         batch = batches.batch(state.step, order)
         try:
-            loss = train_step(
-                network, state, batch, config, world, bfloat16=bfloat16, teachers=teachers
-            )
+            loss = train_step(network, state, batch, config, world, bfloat16=bfloat16)
         except DivergenceError as error:
             kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
             raise DivergenceError(f"{error}{kept}") from error
@@ -400,6 +399,22 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
+
+
+def _loss(logits: Tensor, labels: Tensor, none: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy with the labels, and with the uniform distribution where there is none."""
+    mean = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=NO_LABEL)
+    if not none.any():
+        return mean
+    uniform = -logits[none].log_softmax(1).mean(1)
+    labelled = (labels != NO_LABEL).sum()
+    return (mean * labelled + uniform.sum()) / (labelled + len(uniform))
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """The most probable classes; `NO_LABEL` where all are equally probable."""
+    most, labels = targets.max(dim=1)
+    return labels.masked_fill(most == targets.amin(dim=1), NO_LABEL)
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:

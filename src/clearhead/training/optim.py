@@ -102,7 +102,7 @@ def make_optimizers(model: nn.Module, config: BaseTrainConfig) -> list[Optimizer
     ]
     rest = [name for name in named if name not in matrices]
     decayed = [
-        name for name in rest if named[name].dim() >= 2 and name not in ("pos_embed", "cls_token")
+        name for name in rest if named[name].dim() >= 2 and not name.endswith(("_embed", "_token"))
     ]
     groups = [
         {"params": [named[name] for name in names], "weight_decay": decay}
