@@ -194,7 +194,7 @@ def test_predictions_proofs_and_measures_need_no_script(nine: Explanation, text:
     for place, (flow, share, fall) in enumerate(cells):
         down, across = divmod(place, 4)
         assert (
-            f'<th scope="row">patch at row {down + 1}, column {across + 1}</th>'
+            f'<th scope="row">patch {place + 1} (row {down + 1}, column {across + 1})</th>'
             f"<td>{percent(float(flow))}</td><td>{percent(float(share))}</td>"
             f"<td>{points(float(fall))}</td>"
         ) in text

@@ -59,8 +59,8 @@ def test_every_head_is_drawn_and_labelled_on_one_scale(nine: Explanation, figure
     assert "multiples" not in below.get_suptitle()
 
 
-def test_small_weights_are_drawn_as_multiples_of_an_even_share(nine: Explanation) -> None:
-    """As in a ViT of 197 tokens, whose even share is 0.5 %."""
+def test_small_weights_are_drawn_as_multiples_of_the_uniform_weight(nine: Explanation) -> None:
+    """As in a ViT of 197 tokens, whose uniform weight is 0.5 %."""
     layer = replace(nine.layers[2], weights=nine.layers[2].weights / 60)
     figure: Any = picture_figure(replace(nine, layers=(layer,)))
     below = figure.subfigs[1]
@@ -70,9 +70,9 @@ def test_small_weights_are_drawn_as_multiples_of_an_even_share(nine: Explanation
     np.testing.assert_allclose(drawn(panels[3]), expected, rtol=1e-6)
     norm = panels[0].images[0].norm
     assert [norm(1 / 16), norm(1.0), norm(16.0)] == pytest.approx([0.0, 0.5, 1.0])
-    assert "shown as multiples of an even share" in below.get_suptitle()
+    assert "shown as multiples of the uniform weight" in below.get_suptitle()
     labels = [axes.get_ylabel() for axes in below.axes]
-    assert "multiple of an even share of 6.25 %,\nlogarithmic scale" in labels
+    assert "multiple of the uniform weight of 6.25 %,\nlogarithmic scale" in labels
 
 
 def test_the_measures_are_drawn(nine: Explanation, figure: Any) -> None:
@@ -112,10 +112,10 @@ def test_json_has_the_whole_explanation(nine: Explanation) -> None:
 
 def test_csv_has_a_row_for_each_query_and_counts_from_one(nine: Explanation) -> None:
     head, *rows = rows_of(nine)
-    assert head[:6] == ["measure", "layer", "window", "head", "query", "patch at row 1, column 1"]
+    assert head[:6] == ["measure", "layer", "window", "head", "query", "patch 1 (row 1, column 1)"]
     assert len(rows) == 6 * 4 * 16 + 3
     row = rows[(2 * 4 + 3) * 16 + 7]
-    assert row[:5] == ["weights", "blocks.2.attn", "", "4", "patch at row 2, column 4"]
+    assert row[:5] == ["weights", "blocks.2.attn", "", "4", "patch 8 (row 2, column 4)"]
     np.testing.assert_allclose(
         [float(x) for x in row[5:]], nine.layers[2].weights[0, 3, 7], atol=1e-8
     )

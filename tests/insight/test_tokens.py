@@ -29,10 +29,11 @@ REGISTERS = (*CLASS, *(f"register {number}" for number in range(1, 5)))
 def test_names_count_rows_and_columns_from_one_after_the_prefix_tokens() -> None:
     names = GRID.names()
     assert len(names) == GRID.num_tokens == 17
-    assert names[:3] == ("class token", "register 1", "patch at row 1, column 1")
+    assert names[:3] == ("class token", "register 1", "patch 1 (row 1, column 1)")
     for row in range(1, 4):
         for column in range(1, 6):
-            assert names[GRID.token(row, column)] == f"patch at row {row}, column {column}"
+            patch = f"patch {5 * (row - 1) + column}"
+            assert names[GRID.token(row, column)] == f"{patch} (row {row}, column {column})"
     assert Grid(2, 3, 2).names()[:2] == ("prefix token 1", "prefix token 2")
 
 

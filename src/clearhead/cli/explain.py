@@ -149,14 +149,14 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
 
 def _print_text(explanation: "TextExplanation") -> None:
     from clearhead.cli.output import print_line, print_table
-    from clearhead.explanation.tables import even_share, number, text_tables
+    from clearhead.explanation.tables import number, text_tables, uniform_weight
 
     print_line(f"{explanation.model}: {explanation.description}")
     for table in text_tables(explanation):
         print_line()
         print_table(table.caption, table.head, table.rows)
     print_line(
-        f"\n{even_share(explanation)}; verified: the weights of all {explanation.num_verified} "
+        f"\n{uniform_weight(explanation)}; verified: the weights of all {explanation.num_verified} "
         "layers are what the model computed"
     )
     print_line("layers (L), heads (H) and words are counted from 1")

@@ -40,7 +40,7 @@ def picture_figure(explanation: Explanation) -> Figure:
     """The model input and three measures above, every layer and head for one query below.
 
     The query is the one that the page begins with. All weights are on one scale, from 0 to 100 %,
-    or where none comes near its colours, as multiples of an even share.
+    or where none comes near its colours, as multiples of the uniform weight.
     """
     query = first_view(explanation)["query"]
     rows = [_row(explanation, layer, query) for layer in explanation.layers]
@@ -129,7 +129,7 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
         else:
             even = 1.0 / grid.num_tokens if is_dim else None
             picture_below = explanation.pixels if explanation.is_ink else None
-            draw_weights(axes, grid.fold(values), picture=picture_below, even_share=even)
+            draw_weights(axes, grid.fold(values), picture=picture_below, uniform_weight=even)
             axes.set_xlabel("share of the whole, scale below", fontsize=7)
     figure.supxlabel(NOTE, fontsize=8)
 
@@ -166,10 +166,10 @@ def _draw_heads(
     even = 1.0 / keys.pop() if len(keys) == 1 else None
     bar = multiples_bar if is_dim else weight_bar
     bar(cast("Figure", figure), panels.ravel().tolist(), even)
-    token = f"the {grid.names()[query]}" if grid is not None else "each token"
+    token = grid.names()[query] if grid is not None else "each token"
     heading = f"Attention of {token} in every layer (L) and head (H), counted from 1"
     if is_dim:
-        heading += f"\nlargest weight {percent(largest)}: shown as multiples of an even share"
+        heading += f"\nlargest weight {percent(largest)}: shown as multiples of the uniform weight"
     figure.suptitle(heading, fontsize=10)
 
 
@@ -186,7 +186,7 @@ def _draw_head(
     grid = explanation.grid
     even = 1.0 / row.shape[-1] if is_dim else None
     if not layer.on_grid or grid is None:
-        draw_weights(axes, row, even_share=even)
+        draw_weights(axes, row, uniform_weight=even)
         return
     patch = layer.queries[layer.nearest(query)] - grid.num_prefix_tokens
     has_cell = layer.num_queries == grid.num_tokens and patch >= 0
@@ -195,7 +195,7 @@ def _draw_head(
         grid.fold(row),
         picture=explanation.pixels if explanation.is_ink else None,
         query_cell=divmod(patch, grid.columns) if has_cell else None,
-        even_share=even,
+        uniform_weight=even,
     )
     if grid.num_prefix_tokens:
         prefix = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]

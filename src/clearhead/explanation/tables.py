@@ -166,18 +166,18 @@ def text_tables(explanation: TextExplanation) -> list[Table]:
     ]
 
 
-def even_share(explanation: TextExplanation) -> str:
+def uniform_weight(explanation: TextExplanation) -> str:
     """What each token would get if all visible ones got the same, in words."""
     counts = explanation.num_visible()
     if not counts:
         return "no token is visible to any other"
     if counts == (len(explanation.tokens),):
-        return f"even share: {number(1 / counts[0])}"
+        return f"uniform weight: {number(1 / counts[0])}"
     masked = f"; {NOT_VISIBLE} masked"
     if len(counts) == 1:
-        return f"even share: {number(1 / counts[0])}, of {counts[0]} visible tokens{masked}"
+        return f"uniform weight: {number(1 / counts[0])}, of {counts[0]} visible tokens{masked}"
     return (
-        f"even share: {number(1 / counts[-1])} to {number(1 / counts[0])}, of {counts[-1]} to "
+        f"uniform weight: {number(1 / counts[-1])} to {number(1 / counts[0])}, of {counts[-1]} to "
         f"{counts[0]} visible tokens{masked}"
     )
 

@@ -72,12 +72,15 @@ class Grid:
         return self.num_prefix_tokens + self.num_patches
 
     def names(self) -> tuple[str, ...]:
-        """Name of each token: "class token", "patch at row 1, column 2" (counted from 1)."""
+        """Name of each token: "class token", "patch 2 (row 1, column 2)", counted from 1."""
         numbered = (f"prefix token {number + 1}" for number in range(self.num_prefix_tokens))
-        cells = (divmod(patch, self.columns) for patch in range(self.num_patches))
         return (
             *(self.prefix_names or numbered),
-            *(f"patch at row {row + 1}, column {column + 1}" for row, column in cells),
+            *(
+                f"patch {patch + 1} (row {patch // self.columns + 1}, "
+                f"column {patch % self.columns + 1})"
+                for patch in range(self.num_patches)
+            ),
         )
 
     def token(self, row: int, column: int) -> int:
