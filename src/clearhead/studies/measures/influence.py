@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clearhead.data import normalize
 from clearhead.insight import Baseline, Grid, Part, attribute, faithfulness, grid_of
-from clearhead.insight._metrics import partial_rank_correlations, rank_correlations
 from clearhead.insight.ablation import without_part
 from clearhead.insight.attribution import (
     GRADIENT,
@@ -20,6 +19,7 @@ from clearhead.insight.attribution import (
     VALUES,
 )
 from clearhead.insight.forward import probabilities
+from clearhead.insight.metrics import partial_rank_correlations, rank_correlations
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.table import Values
