@@ -209,3 +209,19 @@ def test_help_imports_nothing_heavy() -> None:
     )
     ended = run(sys.executable, "-c", code)
     assert (ended.stderr, ended.returncode) == ("", 0)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("attempt")
+def test_a_warning_of_the_package_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/1.png", "b/1.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    function = "__import__('clearhead.data.folder', fromlist=['_']).list_folder"
+    path = f"__import__('pathlib').Path({str(tmp_path)!r})"
+    main(["attempt", "--code", f"{function}({path}, 'train')"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"clearhead: {tmp_path}: left out")
+    assert line.endswith(": notes.txt")

@@ -74,9 +74,13 @@ def test_json_has_one_line_for_each_picture(
 def test_a_folder_stands_for_all_pictures_in_it_sorted(
     model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (pictures / "more" / "film.mov").write_bytes(b"")
     assert call(model, pictures, "--json") == 0
-    found = [line["image"] for line in lines(capsys.readouterr().out)]
+    output = capsys.readouterr()
+    found = [line["image"] for line in lines(output.out)]
     assert found == [str(pictures / name) for name in ("a blank.png", "b.JPG", "more/c.webp")]
+    for line, name in zip(output.err.splitlines(), ("more/film.mov", "notes.txt"), strict=True):
+        assert line.startswith(f"clearhead: {pictures / name}: left out")
 
 
 def test_the_table_has_predictions_and_warnings(

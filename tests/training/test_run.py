@@ -15,8 +15,15 @@ import clearhead as ch
 from clearhead.data import split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError, command_line_messages
+from clearhead.inference import predict_probabilities
 from clearhead.models import CNNConfig
-from clearhead.training import TextTrainConfig, TrainConfig, TrainingState
+from clearhead.training import (
+    TextTrainConfig,
+    TrainConfig,
+    TrainingState,
+    calibrate,
+    initial_model,
+)
 from clearhead.training._folder import Run, minutes
 from clearhead.training.run import fitted
 
@@ -99,6 +106,18 @@ def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: 
     assert trained.evaluation is not None
     assert plain.evaluation is not None
     assert trained.evaluation.confusion == plain.evaluation.confusion
+
+
+def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(tmp_path: Path) -> None:
+    model, held_out = initial_model(small_config()).eval(), small_dataset(800)
+    measured = calibrate(model, held_out)["held_out"]
+    model.save_pretrained(tmp_path)
+    loaded = ch.load(tmp_path)
+    certainty = predict_probabilities(loaded, held_out.images).amax(1)
+    for name, share in (("doubtful_below", 8), ("rejected_below", 2)):
+        threshold = getattr(loaded.config, name)
+        assert threshold == measured[name]
+        assert abs(int((certainty < threshold - 1e-9).sum()) - share) <= 1
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 from clearhead.errors import ClearheadError, command_line_messages, did_you_mean
@@ -99,11 +101,22 @@ def _run_command(name: str, arguments: list[str]) -> int:
             config=markers,
             registry=NUMBERS,
         )
-        with command_line_messages():
+        with command_line_messages(), warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = run()
     except SystemExit as stop:
         code = stop.code
     return code if isinstance(code, int) else 0
+
+
+def _show_warning(
+    default: Callable[..., None], message: Warning | str, category: type, filename: str, *rest: Any
+) -> None:
+    """Show the package's own warnings as remarks of one line, others as Python does."""
+    if Path(__file__).parents[1] in Path(filename).parents:
+        sys.stderr.write(f"clearhead: {message}\n")
+    else:
+        default(message, category, filename, *rest)
 
 
 def _deferred(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:

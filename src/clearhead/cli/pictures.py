@@ -8,7 +8,12 @@ STDIN = "-"
 
 
 def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
-    """Replace folders by the pictures in them and in their subfolders."""
+    """Replace folders by the pictures in them and in their subfolders.
+
+    A line on stderr names each other file in a folder, except hidden ones.
+    """
+    from clearhead.cli.output import print_remark
+    from clearhead.data.folder import find_files
     from clearhead.data.preprocessing.image import SUFFIXES
 
     for name in images:
@@ -16,13 +21,10 @@ def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
         if name == STDIN or not path.is_dir():
             yield name if name == STDIN else path
             continue
-        pictures = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES
-            and file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        files = find_files(path)
+        pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+        for other in sorted(set(files) - set(pictures)):
+            print_remark(f"{other}: left out, its suffix is not that of a picture")
         yield from pictures or [path]
 
 

@@ -209,9 +209,9 @@ def teacher() -> TrainConfig:
     Accuracy: not measured yet.
     """
     return TrainConfig(
-        model=CNNConfig(widths=(16, 48, 128)),
+        model=CNNConfig(widths=(32, 64, 128)),
         holdout=HOLDOUT,
-        epochs=12,
+        epochs=18,
         batch_size=128,
         label_smoothing=0.0,
         average=0.999,

@@ -41,6 +41,8 @@ METRICS = "metrics.json"
 PICTURE = "digits.png"
 EVALUATION_BATCH = 1000
 TEST_FRACTION = 0.2
+NOT_CONFIDENT = (0.01, 0.0025)
+"""Shares of held-out images below `doubtful_below` and `rejected_below`"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,26 +249,33 @@ def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) ->
 
 
 def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
-    """Divide the logits by the temperature that fits held-out images best, in the head's weights.
+    """Fit temperature and thresholds of a model to held-out images.
 
-    (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599.) Labels do not
-    change.
+    The logits are divided by the temperature that fits best (Guo et al. 2017, "On Calibration of
+    Modern Neural Networks", arXiv 1706.04599), in the head's weights; labels do not change. Then
+    the thresholds are set so that of these images 1 % are not confident, and 0.25 % rejected.
 
     Args:
-        model: The model, in evaluation mode; the weight and the bias of its head are changed.
+        model: The model, in evaluation mode; the weight and the bias of its head are changed, and
+            `doubtful_below` and `rejected_below` of its configuration.
         held_out: Images that it was not trained on.
 
     Returns:
-        For `metrics.json`: the temperature, and what `evaluate` measures on these images after it.
+        For `metrics.json`: temperature, thresholds, and what `evaluate` measures on these images.
     """
     probabilities = predict_probabilities(model, held_out.images)
     temperature = fit_temperature(probabilities, held_out.labels)
     with torch.no_grad():
         for parameter in model.head.parameters():
             parameter.div_(temperature)
+    certainty = predict_probabilities(model, held_out.images).amax(dim=1)
+    shares = torch.tensor(NOT_CONFIDENT, dtype=certainty.dtype)
+    doubtful, rejected = certainty.quantile(shares, interpolation="lower").tolist()
+    model.config = replace(model.config, doubtful_below=doubtful, rejected_below=rejected)
+    thresholds = {"doubtful_below": doubtful, "rejected_below": rejected}
     calibrated = evaluate(model, held_out)
     measures = {name: getattr(calibrated, name) for name in ("total", "accuracy", "nll", "ece")}
-    return {"held_out": {"temperature": temperature, **measures}}
+    return {"held_out": {"temperature": temperature, **thresholds, **measures}}
 
 
 def _datasets(
