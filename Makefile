@@ -13,10 +13,10 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark benchmarks clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/dev.stamp ## create .venv with all development tools
 
@@ -79,8 +79,11 @@ results: .venv/run.stamp ## run all studies again, write docs/results.md: over a
 picture: .venv/dev.stamp ## make the README's picture of the microscope again
 	$(BIN)/python docs/microscope_picture.py
 
-benchmarks: .venv/dev.stamp ## run all benchmarks
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
+	$(BIN)/python benchmarks/attribution.py
+
+benchmarks: .venv/dev.stamp ## run all other benchmarks
+	@set -e; for file in $(filter-out benchmarks/attribution.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
 	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ parts are kept in --out: an interrupted run goes on where it stopped.
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from clearhead.insight import (
     save_figure,
     shapley,
 )
-from clearhead.insight._metrics import (
+from clearhead.insight.metrics import (
     infidelity,
     random_subsets,
     randomisation_correlations,
@@ -223,6 +224,13 @@ def trained(seeds: int, out: Path) -> list[str]:
     return names
 
 
+def digest(name: str) -> str:
+    """Identifies the weights of a model, so that no part of another model is taken for its own."""
+    tensors = ch.load(name).state_dict().values()
+    content = b"".join(x.numpy().tobytes() for x in tensors)
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
 def main() -> None:
     """Measure what is missing, and write the page's tables and figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -234,15 +242,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/attribution"))
     options = parser.parse_args()
     names = [*options.models, *trained(options.quick_seeds, options.out)]
-    parts = [
-        (name, start, options.out / f"part-{number}-{start}.json")
-        for start in range(0, options.digits, CHUNK)
-        for number, name in enumerate(names)
-    ]
     options.out.mkdir(parents=True, exist_ok=True)
+    digests = [digest(name) for name in names]
+    parts = [
+        (name, start, options.out / f"part-{weights}-{start}.json")
+        for start in range(0, options.digits, CHUNK)
+        for name, weights in zip(names, digests, strict=True)
+    ]
     missing = [part for part in parts if not part[2].exists()]
     Parallel(n_jobs=options.jobs)(delayed(measure)(*part) for part in missing)
-    baselines = options.out / "baselines.json"
+    baselines = options.out / f"baselines-{digests[0]}.json"
     other_baselines(names[0], options.baseline_digits, baselines)
     results = [
         [json.loads(path.read_text()) for n, _, path in parts if n == name] for name in names
