@@ -77,9 +77,10 @@ def draw_style(
     identity = torch.zeros(KERNEL, KERNEL)
     identity[KERNEL // 2, KERNEL // 2] = 1
     random = normal(KERNEL, KERNEL) * chosen(0.5, KERNEL, KERNEL) * uniform(0.2, 1.0, 1, 1)
-    kernel = chosen(0.3, 1, 1) * (random + chosen(0.5, 1, 1) * identity)
+    edges = random - random.mean(dim=(1, 2), keepdim=True)
+    kernel = torch.where(chosen(0.4, 1, 1) > 0, edges, random + identity) * chosen(0.3, 1, 1)
     terms = normal(CURVES, 6) * torch.tensor([0.5, 1.0, 1.0, 0.5, 0.5, 0.5])
-    half_width = chosen(0.15, CURVES, 1) * uniform(-1.0, 1.0, CURVES, 1).exp()
+    half_width = chosen(0.2, CURVES, 1) * uniform(-1.0, 1.0, CURVES, 1).exp()
     paper, contrast = uniform(0, 1, 2, 1), uniform(0.3, 1.0, 2, 1)
     contrast = torch.where(uniform(0, 1, 2, 1) < paper, -contrast, contrast)
     knots = torch.linspace(0, 1, TONES)
@@ -167,11 +168,10 @@ def _resolutions(pixels: int) -> Float[Tensor, "sides pixels pixels"]:
 
 
 def _convolved(x: Tensor, kernel: Tensor) -> Tensor:
-    """Each image with its own kernel, then scaled to [0, 1] where the result exceeds it."""
+    """Each image with its own kernel; the absolute value, divided by its maximum."""
     padded = F.pad(x[None], [KERNEL // 2] * 4, mode="replicate")
-    x = F.conv2d(padded, kernel[:, None], groups=len(x))[0]
-    low = x.amin(dim=(1, 2), keepdim=True).clamp_max(0)
-    return (x - low) / (x.amax(dim=(1, 2), keepdim=True).clamp_min(1) - low)
+    x = F.conv2d(padded, kernel[:, None], groups=len(x))[0].abs()
+    return x / x.amax(dim=(1, 2), keepdim=True).clamp_min(0.1)
 
 
 def _with_curve(x: Tensor, curve: Tensor) -> Tensor:

@@ -211,15 +211,15 @@ class AttentionRecord:
             raw = attention.scores(query, key)
             scaled = attention.scaled(raw, self.scale)
             masked = run(self.pre_softmax, attention.masked(scaled, attn_mask))
-            weights = attention.weights(_at_least_float32(masked))
-            applied = _at_least_float32(run(self.post_softmax, weights))
+            weights = attention.weights(_as_wide(masked, query))
+            applied = _as_wide(run(self.post_softmax, weights), value)
             moves = [step for step in self.pre_softmax if step.is_layout_only]
             return AttentionStages(
                 run(moves, raw),
                 run(moves, scaled),
                 masked,
                 weights,
-                attention.context(applied, value),
+                attention.context(applied, _as_wide(value, applied)),
             )
 
     def _expanded_heads(self) -> tuple[Tensor, Tensor]:
@@ -277,6 +277,10 @@ def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> 
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
     return replace(changed, versions=_versions_now(changed))
+
+
+def _as_wide(x: Tensor, other: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, other.dtype))
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
