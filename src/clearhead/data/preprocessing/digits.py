@@ -14,9 +14,9 @@ from numpy import ndarray
 from PIL import Image
 from scipy import ndimage
 
-from clearhead.data.preprocessing.ink import Grey, Mask, downsample, find_ink
+from clearhead.data.preprocessing.ink import Grey, Ink, Mask, downsample, find_ink
 
-WORK_SIDE = 256  # of the longer side (up to twice that) when ink is searched, in pixels
+WORK_SIDE = 160  # of the longer side (up to twice that) when ink is searched, in pixels
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
@@ -64,9 +64,8 @@ def extract_digit(grey: Grey) -> Digit:
     if found is None:
         return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
     ink, place = found
-    parts = _parts(ink > 0.5)
-    ink = np.where(_around(ink, parts > 0), ink, 0)
-    return _digit(ink, place, (SEVERAL,) if _side_by_side(parts) else ())
+    values = np.where(_around(ink.values, ink.parts > 0), ink.values, 0)
+    return _digit(values, place, (SEVERAL,) if _side_by_side(ink.parts) else ())
 
 
 def find_digits(grey: Grey) -> list[Digit]:
@@ -83,11 +82,11 @@ def find_digits(grey: Grey) -> list[Digit]:
     if ink is None:
         return []
     factor = max(1, max(grey.shape) // WORK_SIDE)
-    groups = _groups(_parts(ink > 0.5, min_share=0.01))
+    groups = _groups(ink.parts)
     digits = []
     for place in _in_reading_order([_box(group) for group in groups]):
         group = next(group for group in groups if _box(group) == place)
-        alone = np.where(_around(ink, group), ink, 0)
+        alone = np.where(_around(ink.values, group), ink.values, 0)
         digits.append(_digit(alone, (0, 0, factor), ()))
     return digits
 
@@ -136,7 +135,7 @@ def _in_reading_order(boxes: list[tuple[slice, slice]]) -> list[tuple[slice, sli
     return [box for line in lines for box in sorted(line, key=lambda box: box[1].start)]
 
 
-def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
+def _find_ink_zoomed(grey: Grey) -> tuple[Ink, tuple[int, int, int]] | None:
     """The ink, and its left, top and scale in the image; a small digit is searched in a crop."""
     small = downsample(grey, WORK_SIDE)
     ink = find_ink(small)
@@ -146,7 +145,7 @@ def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
     whole = ink, (0, 0, factor)
     if factor == 1:
         return whole
-    rows, columns = _box(_parts(ink > 0.5) > 0)
+    rows, columns = _box(ink.parts > 0)
     reach = max(_length(rows), _length(columns))
     if 2 * reach > max(small.shape):
         return whole
@@ -156,27 +155,9 @@ def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
         for side in (rows, columns)
     )
     crop = grey[near]
-    closer = find_ink(downsample(crop, WORK_SIDE))
+    closer = find_ink(downsample(crop, WORK_SIDE), ink.dark)
     place = (near[1].start, near[0].start, max(1, max(crop.shape) // WORK_SIDE))
     return whole if closer is None else (closer, place)
-
-
-def _parts(mask: Mask, min_share: float = 0.03) -> ndarray:
-    """Connected components of the ink, labelled from 1, without specks and border components.
-
-    A table beside the sheet touches the border, but so does a tightly cropped digit: components at
-    the border are left out only if one of comparable length is not there.
-    """
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    areas[0] = 0
-    lengths = np.array([0, *(max(map(_length, box)) for box in ndimage.find_objects(labels))])
-    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    if np.delete(lengths, rim).max(initial=0) >= 0.4 * lengths.max():
-        areas[rim] = 0
-    numbers = np.where(areas >= min_share * areas.max(), np.arange(count + 1), 0)
-    numbers[0] = 0
-    return np.asarray(numbers[labels])
 
 
 def _length(side: slice) -> int:
@@ -222,7 +203,7 @@ def _to_ink_side(ink: Grey) -> Grey:
     ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
     unit = max(ink.shape) / INK_SIDE
     # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
-    inside = ink > 0.3
+    inside = ink > 0.3 * ink.max()
     width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
     if unit > 2 and width < MIN_STROKE:
         radius = (NORMAL_STROKE - width) / 2 * unit
