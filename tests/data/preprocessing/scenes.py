@@ -193,7 +193,9 @@ def on_lines(
         start = left + rng.uniform(0, 1) * step
         segments += [(start + n * step, -far, start + n * step, far) for n in range(-40, 40)]
     thick = max(1.0, side * rng.uniform(0.008, 0.025))
-    lines = _drawn_lines(sheet.shape, _turned(segments, sheet.shape, rng.uniform(-tilt, tilt)), thick)
+    lines = _drawn_lines(
+        sheet.shape, _turned(segments, sheet.shape, rng.uniform(-tilt, tilt)), thick
+    )
     lined(sheet, lines, rng.uniform(*strength))
     return photographed(sheet, rng)
 
@@ -207,7 +209,7 @@ def crop(
     light: bool | None = None,
     binary: bool = False,
 ) -> ndarray:
-    """Cut to a square around the ink of `side` pixels, enlarged; thickened by a pen of MNIST pixels."""
+    """Cut to a square of `side` pixels around the ink, enlarged; thickened by a pen."""
     if pen:
         digit = np.pad(digit, pen)
         digit = ndimage.grey_dilation(digit, footprint=_disc(pen))
@@ -217,7 +219,9 @@ def crop(
     square = np.zeros((room, room), np.uint8)
     at = [(room - length) // 2 for length in ink.shape]
     square[at[0] : at[0] + ink.shape[0], at[1] : at[1] + ink.shape[1]] = ink
-    small = Image.fromarray(square).resize((side, side), Image.Resampling.BOX if side < room else Image.Resampling.BICUBIC)
+    small = Image.fromarray(square).resize(
+        (side, side), Image.Resampling.BOX if side < room else Image.Resampling.BICUBIC
+    )
     if binary:
         small = small.point(lambda value: 255 * (value > 100))
     if scale != 1:
@@ -255,7 +259,9 @@ def form_cell(digit: ndarray, rng: Generator) -> ndarray:
     dark = rng.uniform(0.1, 0.5)
     for number in rng.permutation(4)[: int(rng.integers(1, 5))]:
         inset = int(rng.integers(0, max(1, side // 20) + 1))
-        edge = [np.s_[inset : inset + width], np.s_[side - inset - width : side - inset]][number % 2]
+        edge = [np.s_[inset : inset + width], np.s_[side - inset - width : side - inset]][
+            number % 2
+        ]
         sheet[(edge, np.s_[:]) if number < 2 else (np.s_[:], edge)] = dark
     return photographed(sheet, rng, noise=0.01)
 
@@ -306,8 +312,12 @@ SCENES: dict[str, Scene] = {
     "box, thick": partial(in_box, gap=(0.05, 0.4), thickness=(0.05, 0.1)),
     "box, touching": partial(in_box, gap=(-0.05, 0.03)),
     "form cells": partial(in_box, gap=(0.05, 0.3), cells=5),
-    "one rule under": partial(on_lines, pitch=(1, 1), strength=(0.4, 0.9), single=True, through=False),
-    "one rule through": partial(on_lines, pitch=(1, 1), strength=(0.4, 0.9), single=True, through=True),
+    "one rule under": partial(
+        on_lines, pitch=(1, 1), strength=(0.4, 0.9), single=True, through=False
+    ),
+    "one rule through": partial(
+        on_lines, pitch=(1, 1), strength=(0.4, 0.9), single=True, through=True
+    ),
     "ruled, faint": partial(on_lines, pitch=(0.6, 1.4), strength=(0.05, 0.2)),
     "ruled, strong": partial(on_lines, pitch=(0.6, 1.4), strength=(0.4, 0.9)),
     "squared, faint": partial(on_lines, pitch=(0.25, 0.9), strength=(0.05, 0.2), squares=True),
@@ -364,7 +374,9 @@ def _blob(_: ndarray, rng: Generator) -> ndarray:
     draw = ImageDraw.Draw(image)
     cx, cy = sheet.shape[1] / 2, sheet.shape[0] / 2
     rx, ry = side / 2, side / 2 * rng.uniform(0.6, 1)
-    (draw.ellipse if rng.integers(2) else draw.rectangle)((cx - rx, cy - ry, cx + rx, cy + ry), fill=255)
+    (draw.ellipse if rng.integers(2) else draw.rectangle)(
+        (cx - rx, cy - ry, cx + rx, cy + ry), fill=255
+    )
     soft = image.filter(ImageFilter.GaussianBlur(1))
     sheet *= 1 - 0.7 * np.asarray(soft) / 255
     return photographed(sheet, rng)

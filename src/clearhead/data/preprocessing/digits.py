@@ -5,7 +5,7 @@ pixels, and shifted by whole pixels until its centre of mass is in the middle, a
 indices.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +20,12 @@ WORK_SIDE = 160  # of the longer side (up to twice that) when ink is searched, i
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
-MIN_STROKE, NORMAL_STROKE = 1.3, 2.0  # thinner strokes are dilated to the latter; of 28 pixels
+MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
+MIN_STROKE, NORMAL_STROKE, MAX_STROKE = (
+    1.3,
+    2.0,
+    4.0,
+)  # thinner strokes are dilated to the latter; of 28 pixels
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -157,7 +162,25 @@ def _find_ink_zoomed(grey: Grey) -> tuple[Ink, tuple[int, int, int]] | None:
     crop = grey[near]
     closer = find_ink(downsample(crop, WORK_SIDE), ink.dark)
     place = (near[1].start, near[0].start, max(1, max(crop.shape) // WORK_SIDE))
-    return whole if closer is None else (closer, place)
+    if closer is None:
+        return whole
+    # What was found nearby belongs to the digit only if it was found in the whole image, too.
+    seen = _enlarged(ndimage.maximum_filter(ink.parts > 0, 3), factor, near, place, closer)
+    parts = np.where(seen, closer.parts, 0)
+    return (replace(closer, parts=parts), place) if parts.any() else whole
+
+
+def _enlarged(
+    mask: Mask, factor: int, near: tuple[slice, ...], place: tuple[int, int, int], closer: Ink
+) -> Mask:
+    """A mask at the resolution and place of a crop."""
+    at = (
+        (np.arange(length) * place[2] + side.start) // factor
+        for length, side in zip(closer.parts.shape, near, strict=True)
+    )
+    return np.asarray(
+        mask[np.ix_(*(np.minimum(i, n - 1) for i, n in zip(at, mask.shape, strict=True)))]
+    )
 
 
 def _length(side: slice) -> int:
@@ -208,6 +231,11 @@ def _to_ink_side(ink: Grey) -> Grey:
     if unit > 2 and width < MIN_STROKE:
         radius = (NORMAL_STROKE - width) / 2 * unit
         ink = _crop(_dilated(ink / ink.max(), radius))
+    elif width > MAX_STROKE and unit >= 0.8:
+        if unit <= 2:
+            ink = _scaled_to(ink, 4 * INK_SIDE)
+            unit = max(ink.shape) / INK_SIDE
+        ink = _eroded(ink, min((width - MAX_STROKE) / 2, MAX_EROSION) * unit)
     return _scaled_to(ink, INK_SIDE)
 
 
@@ -217,6 +245,12 @@ def _dilated(ink: Grey, radius: float) -> Grey:
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc: Bool[ndarray, "diameter diameter"] = y**2 + x**2 <= radius**2 + 0.5
     return np.asarray(ndimage.grey_dilation(np.pad(ink, reach), footprint=disc, mode="constant"))
+
+
+def _eroded(ink: Grey, radius: float) -> Grey:
+    """The minimum within a disc; unchanged if hardly anything would be left."""
+    thinner = 1 - _dilated(1 - np.pad(ink, 2 + int(radius)), radius)
+    return _crop(thinner) if (thinner > 0.5).any() else ink
 
 
 def _scaled_to(ink: Grey, side: int) -> Grey:

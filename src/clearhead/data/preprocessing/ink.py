@@ -10,6 +10,7 @@ background as a difference.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,12 +27,18 @@ THUMB_SIDE = 64  # resolution at which dark on light is told from light on dark
 SMALL_SIDE = 48  # smaller images are scans of one digit: no desk, no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
 MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
-MIN_ELONGATION = 6.0  # of strokes that show which is the ink
 MIN_CONTRAST = 0.08
 GREY_LEVEL = 1 / 255
 MIN_SIGNAL = 6.0  # difference of ink from paper, in standard deviations of the noise
-MIN_LENGTH = 0.05  # of a component that shows that the digit does not touch the border
+MIN_LENGTH = 0.025  # of a component that shows that the digit does not touch the border
 MIN_WIDTH = 0.012  # of strokes; narrower ones at the border are remains of a desk's edge
+MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
+MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
+MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
+MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
+MIN_SCAN = 16  # smaller images have no frame
+BORDER = 0.12  # of each side, where the remains of a frame may be
+MAX_PARTS = 40
 EIGHT = np.ones((3, 3), dtype=bool)  # neighbours of a pixel
 
 
@@ -50,6 +57,17 @@ class Ink:
     parts: Parts
     dark: bool
 
+    @cached_property
+    def elongation(self) -> float:
+        """Length of the strokes of the largest component, relative to their width."""
+        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
+        part = np.pad(self.parts[ndimage.find_objects(self.parts)[number - 1]] == number, 1)
+        if max(part.shape) < MIN_SCAN:  # too coarse to measure
+            return MIN_STROKES
+        # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
+        width = max(1.0, 4 * float(ndimage.distance_transform_edt(part)[part].mean()) - 2)
+        return float(part.sum()) / width**2
+
 
 def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
     """Separate ink from paper, lines, and what is beside the paper; None without ink.
@@ -58,14 +76,16 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
         grey: Luminance in [0, 1].
         dark: Whether the ink is darker than the paper, if that is known.
     """
-    if dark is not None:
-        return _find_ink(grey, dark)
-    by_share, by_width = is_dark_on_light(grey)
-    likely = _find_ink(grey, by_share)
-    if by_share == by_width:
-        return likely
-    other = _find_ink(grey, by_width)
-    return other if other is not None and _elongation(other) >= MIN_ELONGATION else likely
+    by_share, by_width = is_dark_on_light(grey) if dark is None else (dark, dark)
+    kinds = (by_share,) if by_share == by_width else (True, False)
+    either = [ink for ink in (_find_ink(grey, kind) for kind in kinds) if ink is not None]
+    if not either:
+        return None
+    ink = max(either, key=lambda ink: ink.elongation)
+    if dark is None and ink.elongation < MIN_STROKES and max(grey.shape) > SMALL_SIDE:
+        within = _inside(grey, ink)
+        ink = ink if within is None else within
+    return ink if ink.elongation >= MIN_ELONGATION else None
 
 
 def _find_ink(grey: Grey, dark: bool) -> Ink | None:
@@ -78,30 +98,43 @@ def _find_ink(grey: Grey, dark: bool) -> Ink | None:
     return _strokes(grey, _paper_of_scan(grey), dark, is_free=False)
 
 
-def _elongation(ink: Ink) -> float:
-    """Length of the strokes of the largest component, relative to their width."""
-    part = ink.parts == np.bincount(ink.parts.ravel())[1:].argmax() + 1
-    # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
-    width = max(1.0, 4 * float(ndimage.distance_transform_edt(part)[part].mean()) - 2)
-    return float(part.sum()) / width**2
+def _inside(grey: Grey, ink: Ink) -> Ink | None:
+    """The strokes on a solid patch: it is the sheet, on a desk that is darker or lighter."""
+    parts = ink.parts
+    number = int(np.bincount(parts.ravel())[1:].argmax()) + 1
+    box = ndimage.find_objects(parts)[number - 1]
+    patch = ndimage.binary_fill_holes(parts[box] == number)
+    patch = ndimage.minimum_filter(patch, 5, mode="constant")
+    if max(patch.shape) < SMALL_SIDE or patch.mean() < MIN_FILLED:
+        return None
+    sheet = np.where(patch, grey[box], np.float32(np.median(grey[box][patch])))
+    found = _find_ink(sheet, dark=not ink.dark) or _find_ink(sheet, dark=ink.dark)
+    if found is None or found.elongation < ink.elongation:
+        return None
+    values, labels = np.zeros_like(ink.values), np.zeros_like(parts)
+    values[box], labels[box] = found.values, found.parts
+    return Ink(values, labels, found.dark)
 
 
 def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | None:
-    """The ink on a background; with `is_free`, only if the digit touches neither border nor desk."""
+    """The ink on a background; with `is_free`, only if it touches neither border nor desk."""
     signal = background - grey
+    level = float(np.quantile(background[::2, ::2], 0.9))
     if dark:
-        signal = signal / np.maximum(background, 0.05)
-    outside = background < np.quantile(background[::2, ::2], 0.9) - 0.25
+        signal = signal / np.maximum(background, max(0.4 * level, 0.05))
+    outside = background < 0.75 * level
+    first = 0.0
     for _ in range(3):
-        values = _scaled(signal)
-        if values is None:
+        values, contrast = _scaled(signal, is_free)
+        first = max(first, contrast)
+        if contrast == 0 or contrast < MIN_FADING * first:
             return None
         mask = values > 0.5
         thin = mask
         if max(mask.shape) > SMALL_SIDE:
             faint = values > 0.25
             thin = mask & (without_lines(faint, outside) | ~faint)
-        parts = _parts(thin, grey, is_free)
+        parts = _parts(thin, grey, outside, is_free)
         if parts.any():
             lines = mask & ~thin
             if lines.any():
@@ -114,7 +147,7 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     return None
 
 
-def _parts(mask: Mask, grey: Grey, is_free: bool) -> Parts:
+def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     """Connected components without specks and, if others are as long, without those at the border.
 
     A neighbour or a desk touches the border, but so does a tightly cropped digit.
@@ -131,26 +164,45 @@ def _parts(mask: Mask, grey: Grey, is_free: bool) -> Parts:
     free[rim] = False
     free[0] = False
     if is_free:
-        for number in np.flatnonzero(free):
-            free[number] = areas[number] >= 4 and not _is_cut(labels, number, boxes[number - 1], grey)
+        for number, (rows, columns) in enumerate(boxes, 1):
+            if free[number]:
+                free[number] = areas[number] >= 4 and not _is_cut(
+                    labels, number, (rows, columns), grey
+                )
+        on_desk = np.bincount(labels.ravel(), outside.ravel(), count + 1) > 0.5 * areas
+        if lengths[free & ~on_desk].max(initial=0) >= MIN_LENGTH * max(mask.shape):
+            free &= ~on_desk
         longest = lengths[free].max(initial=0)
-        solid = areas > MIN_WIDTH * max(mask.shape) * lengths
+        solid = (areas > MIN_WIDTH * max(mask.shape) * lengths) & ~on_desk
         solid[0] = False
         if longest < MIN_LENGTH * max(mask.shape) or longest < 0.4 * lengths[solid].max(initial=0):
             return np.zeros_like(labels)
         areas[~free] = 0
-    elif lengths[free].max(initial=0) >= 0.4 * lengths.max():
-        areas[~free] = 0
+    else:
+        if max(mask.shape) >= MIN_SCAN and _hugs_border(mask):
+            return np.zeros_like(labels)
+        if lengths[free].max(initial=0) >= 0.4 * lengths.max():
+            areas[~free] = 0
     kept = areas >= 0.01 * areas.max()
     kept[0] = False
+    if kept.sum() > (MAX_PARTS if is_free else MAX_PARTS // 4):
+        return np.zeros_like(labels)
     return np.asarray(np.where(kept[labels], labels, 0))
+
+
+def _hugs_border(mask: Mask) -> bool:
+    """Whether nearly all ink is at the border, as the remains of a frame."""
+    rows, columns = (slice(round(n * BORDER), n - round(n * BORDER)) for n in mask.shape)
+    return bool(mask[rows, columns].sum() < 0.15 * mask.sum())
 
 
 def _is_cut(labels: Parts, number: int, box: tuple[slice, slice], grey: Grey) -> bool:
     """Whether a component continues, as dark, beyond the edge that the background gives it."""
     near = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
     part = labels[near] == number
-    ring = ndimage.maximum_filter(part, 7) & ~ndimage.maximum_filter(part, 5)
+    ring = ndimage.maximum_filter(part, 7) & ~ndimage.maximum_filter(part, 5) & (labels[near] == 0)
+    if not ring.any():
+        return False
     around, inside = grey[near][ring], float(np.median(grey[near][part]))
     limit = inside + 0.3 * (float(np.median(around)) - inside)
     return bool(np.mean(around < limit) > 0.08)
@@ -195,21 +247,27 @@ def _paper_of_scan(grey: Grey) -> Grey:
     return np.full_like(grey, level)
 
 
-def _scaled(signal: Grey) -> Grey | None:
-    """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1."""
+def _scaled(signal: Grey, is_noisy: bool) -> tuple[Grey, float]:
+    """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
+
+    Returns:
+        The ink and its contrast, which is 0 if nothing stands out from the noise.
+    """
     middle = float(np.quantile(signal, (0.02, 0.998)).mean())
     around = signal[signal <= middle]
     paper = float(np.median(around))
     noise = 1.4826 * float(np.median(np.abs(around - paper)))
     stroke = signal[signal > paper + max(4 * noise, MIN_CONTRAST / 2)]
     if not stroke.size:
-        return None
+        return signal, 0.0
     half = (paper + float(np.quantile(stroke, 0.9))) / 2
-    inside = float(np.quantile(stroke[stroke >= half], 0.8))
-    if inside - paper < max(MIN_CONTRAST, MIN_SIGNAL * noise):
-        return None
-    paper += max(3 * noise, GREY_LEVEL)
-    return np.asarray(np.clip((signal - paper) / (inside - paper), 0, 1), dtype=np.float32)
+    contrast = float(np.quantile(stroke[stroke >= half], 0.8)) - paper
+    if contrast < MIN_CONTRAST or (contrast < MIN_SIGNAL * noise and (is_noisy or contrast < 0.5)):
+        return signal, 0.0
+    # The soft edges of an enlarged scan are no noise.
+    floor = max(min(3 * noise, 0.2 * contrast), GREY_LEVEL)
+    values = (signal - paper - floor) / (contrast - floor)
+    return np.asarray(np.clip(values, 0, 1), dtype=np.float32), contrast
 
 
 def downsample(values: Grey, side: int) -> Grey:

@@ -1,8 +1,8 @@
 """Printed lines in a mask of ink: rules, squares, frames and the cells of forms.
 
 A line is straight, long and thin, and each of its ends is at the border of the paper or at another
-line. Strokes of a digit may be straight, but they end freely. Where a stroke crosses a line, the run
-of ink across the line is longer than the line is thick, and is kept.
+line. Strokes of a digit may be straight, but they end freely. Where a stroke crosses a line, the
+run of ink across the line is longer than the line is thick, and is kept.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ class Line:
     thickness: float
 
     def y(self, x: float) -> float:
+        """The coordinate across the line."""
         return self.offset + self.slope * x
 
 
@@ -45,6 +46,7 @@ class Runs:
 
     @property
     def y(self) -> Float[ndarray, " runs"]:
+        """The middle row of each run."""
         return np.asarray((self.top + self.bottom - 1) / 2)
 
 
@@ -55,18 +57,14 @@ def without_lines(mask: Mask, outside: Mask) -> Mask:
         mask: Where ink is.
         outside: What is not paper; a line may end there.
     """
-    horizontal, vertical = _lines(mask), _lines(mask.T)
-    both = [(line, False) for line in horizontal] + [(line, True) for line in vertical]
+    both = [(line, False) for line in _lines(mask)] + [(line, True) for line in _lines(mask.T)]
     while both:
-        anchored = [
-            (line, turned)
-            for line, turned in both
-            if all(
-                _is_anchored(x, line, outside.T if turned else outside, others)
-                for others in ([other for other, is_turned in both if is_turned != turned],)
-                for x in (line.start, line.stop)
-            )
-        ]
+        anchored = []
+        for line, turned in both:
+            others = [other for other, is_turned in both if is_turned != turned]
+            like = [other for other, is_turned in both if is_turned == turned]
+            if _is_anchored(line, outside.T if turned else outside, others, like):
+                anchored.append((line, turned))
         if len(anchored) == len(both):
             break
         both = anchored
@@ -143,21 +141,40 @@ def _fitted(
     return Line(slope, offset, start, stop, thickness)
 
 
-def _is_anchored(x: int, line: Line, outside: Mask, others: list[Line]) -> bool:
-    """Whether a line ends at the border of the paper, or at one of the other direction's lines."""
+def _is_anchored(line: Line, outside: Mask, others: list[Line], like: list[Line]) -> bool:
+    """Whether both ends of a line are at the border of the paper, or at lines across.
+
+    The sides of a frame also need a counterpart: a 1 may stand between two rules.
+    """
     height, width = outside.shape
-    near = max(3.0, 0.02 * max(height, width), 1.5 * line.thickness)
-    y = line.y(x)
-    if min(x, width - x, y, height - y) <= near:
-        return True
-    window = (slice(max(0, round(v - near)), round(v + near) + 1) for v in (y, x))
-    if outside[tuple(window)].any():
-        return True
-    return any(
-        abs(other.y(y) - x) <= near + other.thickness / 2
-        and other.start - near <= y <= other.stop + near
-        for other in others
+    near = max(3.0, 0.015 * max(height, width))
+    at_border = 0
+    for x, inward in ((line.start, 1), (line.stop, -1)):
+        y = line.y(x)
+        margin = near + line.thickness
+        is_outside = [_at(outside, line, x + inward * step * near) for step in (-1, 2)]
+        if min(x, width - x, y, height - y) <= margin or is_outside == [True, False]:
+            at_border += 1
+        elif not any(
+            abs(other.y(y) - x) <= near + other.thickness / 2
+            and other.start - near <= y <= other.stop + near
+            for other in others
+        ):
+            return False
+    slack = 0.25 * (line.stop - line.start)
+    return at_border > 0 or any(
+        abs(other.start - line.start) <= slack and abs(other.stop - line.stop) <= slack
+        for other in like
+        if other is not line
     )
+
+
+def _at(mask: Mask, line: Line, x: float) -> bool:
+    """The value of the pixel at x on a line, or of the nearest pixel at the border."""
+    row, column = (
+        min(max(round(v), 0), n - 1) for v, n in zip((line.y(x), x), mask.shape, strict=True)
+    )
+    return bool(mask[row, column])
 
 
 def _erase(mask: Mask, lines: list[Line]) -> Mask:
@@ -170,7 +187,7 @@ def _erase(mask: Mask, lines: list[Line]) -> Mask:
         margin = 2
         chosen |= (
             (distance <= 1.5 + 0.4 * line.thickness)
-            & (length <= 1.6 * line.thickness + 2)
+            & (length <= 1.3 * line.thickness + 1.5)
             & (runs.x >= line.start - margin)
             & (runs.x < line.stop + margin)
         )
