@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.overrides import TorchFunctionMode
 
 from clearhead.attention import attention_stages, causal_mask
@@ -336,7 +337,7 @@ def test_dropout_zeroes_a_fraction_of_the_weights_and_scales_the_others(
         ({}, {"attn_mask": (7, 5)}, "attn_mask of shape"),
         ({}, {"attn_mask": (5, 3, 0, 0)}, "attn_mask of shape"),
         ({}, {"attn_mask": (2, 5, 0, 0)}, "attn_mask of shape"),
-        ({}, {"attn_mask": (0, 0), "is_causal": True}, "give attn_mask or is_causal"),
+        ({"key": (2, 1, 0, 11), "query": (0, 11)}, {"attn_mask": (5, 1, 0, 0)}, "attn_mask of"),
         ({}, {"dropout_p": -0.5}, "dropout_p must lie in 0 … 1, got -0.5"),
         ({}, {"dropout_p": 1.5}, "dropout_p must lie in 0 … 1, got 1.5"),
         ({}, {"dropout_p": math.nan}, "dropout_p must lie in 0 … 1, got nan"),
@@ -413,6 +414,119 @@ def test_compiles_to_one_graph(sizes: tuple[int, int], masked: bool) -> None:
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     for one, other in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+SIZES = pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+
+
+def below(queries: int, keys: int, offset: int = 0) -> Tensor:
+    return torch.tensor([[j <= i + offset for j in range(keys)] for i in range(queries)])
+
+
+def added(allowed: Tensor) -> Tensor:
+    return torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(~allowed, -math.inf)
+
+
+@pytest.mark.unchecked
+@SIZES
+def test_aligned_causal_masks_of_torch(sizes: tuple[int, int]) -> None:
+    inputs = triple(*sizes)
+    for mask, offset in (
+        (causal_upper_left(*sizes), 0),
+        (causal_lower_right(*sizes), sizes[1] - sizes[0]),
+    ):
+        expected = formula(*inputs, added(below(*sizes, offset)), 11**-0.5)
+        found = scaled_dot_product_attention(*inputs, attn_mask=mask)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+@SIZES
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_a_mask_and_is_causal_apply_together(sizes: tuple[int, int], kind: str) -> None:
+    inputs = triple(*sizes)
+    allowed = randn(2, 1, *sizes, seed=5) > -0.5
+    bias = randn(*sizes, seed=6)
+    mask = allowed if kind == "bool" else bias
+    total = (added(allowed) if kind == "bool" else bias) + added(below(*sizes))
+    found = scaled_dot_product_attention(*inputs, attn_mask=mask, is_causal=True)
+    torch.testing.assert_close(found, formula(*inputs, total, 11**-0.5), atol=1e-12, rtol=0)
+
+
+class Labelled(Tensor):
+    """A tensor with the operations of any other."""
+
+
+class Reversed(Tensor):
+    """A mask that means the opposite of its data."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is F.scaled_dot_product_attention:
+            kwargs["attn_mask"] = ~kwargs["attn_mask"].as_subclass(Tensor)
+        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.unchecked
+@SIZES
+def test_masks_of_one_axis_and_of_subclasses_of_tensor(sizes: tuple[int, int]) -> None:
+    inputs = triple(*sizes)
+    allowed = randn(sizes[1], seed=5) > 0
+    expected = formula(*inputs, added(allowed.expand(sizes)), 11**-0.5)
+    for mask in (allowed, added(allowed), allowed.expand(sizes).as_subclass(Labelled)):
+        found = scaled_dot_product_attention(*inputs, attn_mask=mask)
+        torch.testing.assert_close(found.as_subclass(Tensor), expected, atol=1e-12, rtol=0)
+    bias = torch.nn.Parameter(added(allowed).expand(sizes))
+    found = scaled_dot_product_attention(*inputs, attn_mask=bias)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    opposite = (~allowed).expand(sizes).as_subclass(Reversed)
+    found = scaled_dot_product_attention(*inputs, attn_mask=opposite)
+    torch.testing.assert_close(found.as_subclass(Tensor), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, in jvp
+@SIZES
+@pytest.mark.parametrize("kind", ["plain", "causal", "grouped", "bool", "learned", "dropout"])
+def test_second_and_forward_derivatives_equal_those_of_the_formula(
+    sizes: tuple[int, int], kind: str
+) -> None:
+    inputs = [randn(2, 4, sizes[0], 3), randn(2, 4, sizes[1], 3, seed=1)]
+    inputs.append(randn(2, 4, sizes[1], 5, seed=2))
+    kinds: dict[str, dict[str, Any]] = {
+        "causal": {"is_causal": True},
+        "grouped": {"enable_gqa": True},
+        "bool": {"attn_mask": randn(*sizes, seed=5) > 0},
+        "dropout": {"dropout_p": 0.4},
+    }
+    options = kinds.get(kind, {})
+    if kind == "grouped":
+        inputs[1:] = inputs[1][:, :2], inputs[2][:, :2]
+    if kind == "learned":
+        inputs.append(randn(4, *sizes, seed=5))
+    inputs = [x.clone().requires_grad_() for x in inputs]
+
+    def derivatives(attend: Callable[..., Tensor]) -> list[Tensor]:
+        torch.manual_seed(0)
+        output = attend(*inputs, **options)
+        first = torch.autograd.grad(output.square().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(torch.stack([x.sin().sum() for x in first]).sum(), inputs)
+        if kind == "dropout":
+            return [*first, *second]
+        plain = tuple(x.detach() for x in inputs)
+        tangents = tuple(x.cos() for x in plain)
+        forward = torch.func.jvp(lambda *x: attend(*x, **options), plain, tangents)[1]
+        mixed = torch.func.hessian(lambda t: attend(plain[0] * t, *plain[1:], **options).sum())
+        return [*first, *second, forward, mixed(torch.tensor(1.5, dtype=torch.float64))]
+
+    found = derivatives(scaled_dot_product_attention)
+    if kind == "dropout":  # the kernel's random numbers are its own
+        assert all(x.isfinite().all() for x in found)
+        return
+    expected = derivatives(lambda *x, **options: attention_stages(*x, **options).context)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-9)
 
 
 def test_vmap_and_grad_of_torch_func_work() -> None:

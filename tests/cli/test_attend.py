@@ -33,7 +33,7 @@ def test_the_weights_of_the_pronoun_are_a_table_of_percentages(
         for cell, part in zip(cells, explanation.attention, strict=True):
             share = 100 * float(part.weights[0, place])
             assert cell == "<1" if share < 1 else abs(float(cell) - share) <= 0.5
-    assert "even share: 10; verified: the weights of all 2 layers" in output.out
+    assert "uniform weight: 10; verified: the weights of all 2 layers" in output.out
     assert "predicted after “which one ?”, in per cent: dog" in output.out
 
 
@@ -46,17 +46,21 @@ def test_without_a_pronoun_there_is_a_table_for_each_layer(
     assert heads == [["query", "the", "cat", "sat", "."]] * 2
     rows = [line.split() for line in lines if line.startswith("the ")]
     assert rows == [["the", "100", "–", "–", "–"]] * 2  # the first word attends to itself alone
-    assert any(x.startswith("even share: 25 to 100, of 4 to 1 visible tokens; – m") for x in lines)
+    assert any(
+        x.startswith("uniform weight: 25 to 100, of 4 to 1 visible tokens; – m") for x in lines
+    )
 
 
-def test_masked_words_are_no_zeros_and_no_part_of_an_even_share(
+def test_masked_words_are_no_zeros_and_no_part_of_the_uniform_weight(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert call(SENTENCE, "--model", "sentences-causal") == 0
     lines = capsys.readouterr().out.splitlines()
     for word in ("was", "hungry", "."):  # they come after "it", the seventh word
         assert [word, "–", "–"] in [line.split() for line in lines]
-    assert any(line.startswith("even share: 14, of 7 visible tokens; – masked;") for line in lines)
+    assert any(
+        line.startswith("uniform weight: 14, of 7 visible tokens; – masked;") for line in lines
+    )
     assert call(SENTENCE, "--model", "sentences-causal", "--json") == 0
     first = json.loads(capsys.readouterr().out)["attention"][0]
     assert first["visible"] == [[True] * 7 + [False] * 3]

@@ -99,6 +99,25 @@ def test_wrong_usage_exits_2_with_a_hint(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["serve", "--port", "x"], "a whole number"),
+        (["study", "run", "--workers", "1.5"], "a whole number"),
+        (["train", "quick", "--out", "x", "--warmup", "x"], "a number"),
+        (["train", "quick", "--out", "x", "--model.image-size", "x"], "one or two whole numbers"),
+    ],
+)
+def test_a_wrong_number_is_an_error_without_names_of_types(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    err = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"{arguments[-2]}: expected {expected}, got '{arguments[-1]}'" in err
+    assert "class" not in err
+    assert "literal" not in err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["serve", "--port", "99999"],
@@ -190,3 +209,19 @@ def test_help_imports_nothing_heavy() -> None:
     )
     ended = run(sys.executable, "-c", code)
     assert (ended.stderr, ended.returncode) == ("", 0)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("attempt")
+def test_a_warning_of_the_package_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/1.png", "b/1.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    function = "__import__('clearhead.data.folder', fromlist=['_']).list_folder"
+    path = f"__import__('pathlib').Path({str(tmp_path)!r})"
+    main(["attempt", "--code", f"{function}({path}, 'train')"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"clearhead: {tmp_path}: left out")
+    assert line.endswith(": notes.txt")

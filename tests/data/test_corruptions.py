@@ -58,6 +58,16 @@ def test_every_corruption_changes_the_bytes_and_depends_on_the_seed_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_an_image_is_corrupted_alike_whatever_its_neighbours_in_the_batch_are(name: str) -> None:
+    images = torch.randint(0, 256, (5, 1, 28, 28), generator=seeded(1), dtype=torch.uint8)
+    among = corrupt(images, name, seeded())
+    for index in range(len(images)):
+        alone = torch.zeros_like(images)
+        alone[index] = images[index]
+        assert torch.equal(corrupt(alone, name, seeded())[index], among[index])
+
+
 def test_shot_noise_has_the_mean_and_variance_of_poisson_counts() -> None:
     grey = torch.full((40, 1, 28, 28), 0.2)
     corrupted = _corruptions.shot_noise(grey, seeded())

@@ -19,8 +19,8 @@ import pytest
 
 from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import _fetch
-from clearhead.data._fetch import fetch
-from clearhead.data.config import DataFile, FetchedFile, NamedDataset
+from clearhead.data._fetch import FetchedFile, fetch
+from clearhead.data._sources import DataFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONTENTS = {
@@ -39,7 +39,7 @@ GIVEN_UP = 30.0  # seconds: the promise, far above what it takes
 CHILDREN = """
 import hashlib, os, sys, time
 from clearhead.data import _fetch
-from clearhead.data.config import DataFile, NamedDataset
+from clearhead.data._sources import DataFile, NamedDataset
 from clearhead.errors import ClearheadError
 
 times, limit, timeout, *mirrors = sys.argv[1:]
@@ -289,7 +289,7 @@ def test_files_in_a_folder_are_used_in_place(
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     more: dict[str, Any] = {"subfolders": ("elsewhere", "below")}
     if place == "system":
-        more = {"system_folders": (tmp_path / "absent", folder)}
+        more = {"system_folders": (str(tmp_path / "absent"), str(folder))}
     if place == "variable":
         monkeypatch.setenv("CLEARHEAD_DATA", str(folder))
     root = folder if place in ("named", "subfolder") else None

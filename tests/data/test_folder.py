@@ -118,13 +118,34 @@ def test_16_bits_and_transparency_are_handled(tmp_path: Path) -> None:
     assert grey.images[:, 0, 1, 1].tolist() == [117, 255]
 
 
-def test_other_files_and_hidden_folders_are_ignored(tmp_path: Path) -> None:
-    animals(tmp_path, count=3)
-    (tmp_path / "cat" / "Thumbs.db").write_bytes(b"x")
-    (tmp_path / "cat" / ".hidden.png").write_bytes(b"x")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / "README.txt").write_text("about ants and cats")
-    assert len(load_folder(tmp_path, "train")) + len(load_folder(tmp_path, "test")) == 6
+def planted(folder: Path) -> set[str]:
+    """Files that are no images of a class, and hidden ones; the names of the former."""
+    others = ("README.txt", "cat/Thumbs.db", "cat/more/7.png", "stray.png", "cat/clip.mov")
+    for name in (*others, ".cache/8.png", "cat/.hidden.png", "ant/.DS_Store"):
+        paint(folder / "other.png").rename(folder / "moved.png")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "moved.png").rename(folder / name)
+    (folder / "cat" / "link").symlink_to(folder / ".cache")
+    return {*others, "cat/link"}
+
+
+@pytest.mark.parametrize("split_folders", [False, True])
+def test_a_warning_names_every_file_that_is_left_out_except_hidden_ones(
+    split_folders: bool, tmp_path: Path
+) -> None:
+    if split_folders:
+        animals(tmp_path / "train", count=2)
+        animals(tmp_path / "test", count=1)
+        others = {f"train/{name}" for name in planted(tmp_path / "train")} | {"val/a/1.png"}
+        paint(tmp_path / "val" / "a" / "1.png")
+    else:
+        others = planted(animals(tmp_path, count=3))
+    with pytest.warns(UserWarning, match="left out") as caught:
+        images = len(load_folder(tmp_path, "train")) + len(load_folder(tmp_path, "test"))
+    assert images == 6
+    for warning in caught:
+        names = str(warning.message).removeprefix(f"{tmp_path}: ").partition(": ")[2]
+        assert set(names.split(", ")) == others
 
 
 def test_errors_are_one_line_and_name_the_folder(tmp_path: Path) -> None:

@@ -89,8 +89,10 @@ def test_the_sentence_has_the_numbers_of_the_selected_query(
     text = page.locator("#sentence").inner_text()
     row = weights(nine, 2, 1, 12)
     best = int(row.argmax())
-    assert text.startswith("In L3 H2, the patch at row 4, column 1 attends most to ")
-    named = "itself" if best == 12 else f"the patch at row {best // 4 + 1}, column {best % 4 + 1}"
+    assert text.startswith("In L3 H2, patch 13 (row 4, column 1) attends most to ")
+    named = (
+        "itself" if best == 12 else f"patch {best + 1} (row {best // 4 + 1}, column {best % 4 + 1})"
+    )
     assert f"attends most to {named}:" in text
     numbers = shares(text)
     assert numbers[0] == pytest.approx(float(row[best]), abs=ROUNDING)
@@ -112,15 +114,15 @@ def test_keys_select_the_query_and_the_head_and_move_the_focus(page: "Page") -> 
     assert cell.get_attribute("aria-colindex") == "2"
     assert page.locator("#map [role=row]").get_attribute("aria-rowindex") == "2"
     label = cell.get_attribute("aria-label") or ""
-    assert label.startswith("query: patch at row 2, column 2;")
-    assert page.locator("#map-title").inner_text() == "Query: patch at row 2, column 2"
+    assert label.startswith("query: patch 6 (row 2, column 2);")
+    assert page.locator("#map-title").inner_text() == "Query: patch 6 (row 2, column 2)"
     page.keyboard.press("End")
-    assert page.locator("#map-title").inner_text() == "Query: patch at row 2, column 4"
+    assert page.locator("#map-title").inner_text() == "Query: patch 8 (row 2, column 4)"
     page.keyboard.press("Control+End")
-    assert page.locator("#map-title").inner_text() == "Query: patch at row 4, column 4"
+    assert page.locator("#map-title").inner_text() == "Query: patch 16 (row 4, column 4)"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")  # at the edge nothing happens
-    assert page.locator("#map-title").inner_text() == "Query: patch at row 4, column 4"
+    assert page.locator("#map-title").inner_text() == "Query: patch 16 (row 4, column 4)"
     chosen = page.locator('#heads [aria-selected="true"]')
     chosen.focus()
     page.keyboard.press("Control+Home")
@@ -143,7 +145,7 @@ def test_the_label_of_every_head_has_its_largest_weight(page: "Page", nine: Expl
             row = weights(nine, layer, head, 10)
             best = int(row.argmax())
             label = cell.get_attribute("aria-label") or ""
-            assert f"patch at row {best // 4 + 1}, column {best % 4 + 1}" in label
+            assert f"patch {best + 1} (row {best // 4 + 1}, column {best % 4 + 1})" in label
             assert label.startswith(f"L{layer + 1} H{head + 1}: ")
             assert shares(label) == pytest.approx([float(row[best])], abs=ROUNDING)
 
@@ -175,12 +177,12 @@ def test_a_cell_of_the_matrix_selects_query_and_key(page: "Page", nine: Explanat
     side = box["width"] / 16
     page.locator("#matrix").click(position={"x": 13.5 * side, "y": 6.5 * side})
     text = page.locator("#sentence").inner_text()
-    assert "the patch at row 2, column 3 attends to the patch at row 4, column 2:" in text
+    assert "patch 7 (row 2, column 3) attends to patch 14 (row 4, column 2):" in text
     assert shares(text)[0] == pytest.approx(float(weights(nine, 1, 0, 6)[13]), abs=ROUNDING)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     text = page.locator("#sentence").inner_text()
-    assert "the patch at row 2, column 4 attends to the patch at row 4, column 3:" in text
+    assert "patch 8 (row 2, column 4) attends to patch 15 (row 4, column 3):" in text
 
 
 def pixels(page: "Page", selector: str) -> Tensor:
@@ -234,7 +236,7 @@ def check_cell(shown: Tensor, explanation: Explanation, patch: int, tint: Tensor
     torch.testing.assert_close(cell, expected, atol=5, rtol=0)
 
 
-def test_the_three_measures_are_drawn(page: "Page", nine: Explanation) -> None:
+def test_the_measures_are_drawn(page: "Page", nine: Explanation) -> None:
     assert nine.rollout.values is not None
     assert nine.relevance.values is not None
     assert nine.masking.values is not None
@@ -250,19 +252,25 @@ def test_the_three_measures_are_drawn(page: "Page", nine: Explanation) -> None:
         middle = torch.tensor((0xF7, 0xF4, 0xEF), dtype=torch.float64)
         tint = middle + abs(fall) * (torch.tensor(end, dtype=torch.float64) - middle)
         check_cell(masking, nine, patch, tint)
+    assert nine.shapley.values is not None
+    limit = float(nine.shapley.values.abs().max())
+    ends = page.locator("#shapley-bar .ticks span").all_inner_texts()
+    assert ends == [f"−{limit:.2f}", "0", f"+{limit:.2f}"]
     ends = page.locator("#masking-bar .ticks span").all_inner_texts()
     most = 100 * float(nine.masking.values.abs().max())
     assert ends == [f"−{most:.2f}", "0", f"+{most:.2f}"]
 
 
-def test_the_second_scale_shows_multiples_of_an_even_share(page: "Page", nine: Explanation) -> None:
+def test_the_second_scale_shows_multiples_of_the_uniform_weight(
+    page: "Page", nine: Explanation
+) -> None:
     before = page.locator("#bar-words").inner_text()
     ticks = page.locator("#bar .ticks span").all_inner_texts()
-    assert ticks == ["0", "1", "5", "10", "25", "50", "100", "even share 6.3\u00a0%"]
-    page.get_by_label("× even share").check()
+    assert ticks == ["0", "1", "5", "10", "25", "50", "100", "uniform weight 6.3\u00a0%"]
+    page.get_by_label("× uniform weight").check()
     assert page.locator("#bar-words").inner_text() != before
     assert page.locator("#bar .ticks span").all_inner_texts() == [
-        *("1/16", "1/4", "4\u00a0×", "16\u00a0×", "1\u00a0× even share 6.3\u00a0%")
+        *("1/16", "1/4", "4\u00a0×", "16\u00a0×", "1\u00a0× uniform weight 6.3\u00a0%")
     ]
     shown = pixels(page, "#matrix canvas")
     side = shown.shape[1] / 16
@@ -290,7 +298,7 @@ def test_tokens_before_the_patches_are_cells_of_their_own(
     cell.focus()
     for _ in range(3):  # columns are two wide: class token, registers 1 … 4, then the patches
         page.keyboard.press("ArrowDown")
-    assert page.locator("#map-title").inner_text() == "Query: patch at row 1, column 1"
+    assert page.locator("#map-title").inner_text() == "Query: patch 1 (row 1, column 1)"
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
     assert page.locator("#map-title").inner_text() == "Query: register 2"
@@ -300,7 +308,7 @@ def test_tokens_before_the_patches_are_cells_of_their_own(
     page.wait_for_selector("#map-table td")
     names = page.locator("#map-table tbody th").all_inner_texts()
     assert names[:6] == ["class token", *(f"register {i}" for i in (1, 2, 3, 4)),
-                         "patch at row 1, column 1"]  # fmt: skip
+                         "patch 1 (row 1, column 1)"]  # fmt: skip
     lines = page.locator("#map-table tbody tr").all_inner_texts()
     assert [shares(line)[0] for line in lines] == pytest.approx(row.tolist(), abs=0.00006)
 

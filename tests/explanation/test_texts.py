@@ -204,7 +204,9 @@ def test_masked_words_are_hatched_in_the_figure_and_empty_in_csv(
     (panel,) = (axes for axes in figure.axes if axes.images)
     patches: list[Any] = [patch for patch in panel.patches if patch.get_hatch()]
     assert [patch.get_xy() for patch in patches] == [(x, y) for y in (0, 1) for x in (7, 8, 9)]
-    assert "even share 14.3 %" in [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert "uniform weight 14.3 %" in [
+        text.get_text() for axes in figure.axes for text in axes.texts
+    ]
     assert not [patch for axes in text_figure(it).axes for patch in axes.patches]
     weights = [line.rsplit(",", 1)[1] for line in text_csv(causal).splitlines()[1:]]
     assert [weight == "" for weight in weights] == ([False] * 7 + [True] * 3) * 2

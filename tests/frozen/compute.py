@@ -195,7 +195,7 @@ def predicted() -> Json:
     for name, file in pictures().items():
         digest = _digest(file)
         try:
-            prediction = ch.predict(model, file)
+            prediction = ch.predict(model, file, single=True)
         except ch.errors.ImageError:
             predictions[name] = {"file": digest, "refused": True}
             continue
@@ -432,7 +432,7 @@ ROLES_BEFORE = {
 def _role_before(label: str) -> str:
     for now, before in ROLES_BEFORE.items():
         label = label.replace(now, before)
-    return label
+    return re.sub(r"patch \d+ \((row \d+, column \d+)\)", r"patch at \1", label)
 
 
 def published_trials() -> list[Json]:

@@ -13,6 +13,7 @@ from clearhead.inference.metrics import (
     class_scores,
     confusion_matrix,
     expected_calibration_error,
+    fit_temperature,
     negative_log_likelihood,
     reliability,
     wilson_interval,
@@ -178,6 +179,20 @@ def test_negative_log_likelihood_equals_torchs(pair: tuple[Tensor, Tensor]) -> N
 def test_a_probability_of_zero_leaves_the_likelihood_finite() -> None:
     nll = negative_log_likelihood(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
     assert nll == pytest.approx(708.396 / 2, abs=1e-3)
+
+
+def test_the_temperature_of_scaled_logits_is_found_and_no_other_is_better() -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(3_000, 7, generator=generator, dtype=torch.float64) * 2
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    overconfident = (logits * 3).softmax(dim=1)
+    temperature = fit_temperature(overconfident, labels)
+    assert temperature == pytest.approx(3, rel=0.05)
+    losses = [
+        torch.nn.functional.cross_entropy(logits * 3 / (temperature * factor), labels)
+        for factor in (0.99, 1, 1.01)
+    ]
+    assert min(losses) == losses[1]
 
 
 def test_empty_labels_are_refused() -> None:

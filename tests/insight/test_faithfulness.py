@@ -9,9 +9,9 @@ from torch import Tensor
 import clearhead as ch
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight import faithfulness
+from clearhead.insight import attribute, faithfulness
 from clearhead.insight._faithfulness import Faithfulness
-from clearhead.insight.importance import ROLLOUT, standard_maps
+from clearhead.insight.attribution import ROLLOUT
 from clearhead.insight.perturbation import Baseline, Curves, deletion_curves, random_orders
 from clearhead.insight.stats import mean_interval
 from clearhead.insight.tokens import Grid
@@ -58,6 +58,7 @@ def test_an_oracle_is_better_than_random_and_its_opposite_worse() -> None:
         assert gain.interval[0] > 0.1
     assert {opposite.gain.verdict, opposite.deletion.gain.verdict} == {"worse than"}
     assert opposite.gain.mean == pytest.approx(-oracle.gain.mean)
+    assert oracle.symmetric_gain == pytest.approx(2 * oracle.gain.mean, abs=0.05)
     # the first of 15 patches takes the whole probability, or brings it
     share = torch.softmax(one_patch_matters(IMAGES), 1)[:, 0].mean()
     assert oracle.deletion.area == pytest.approx(float((share + 29 * 0.5) / 30))
@@ -182,11 +183,10 @@ def test_wrong_arguments_are_refused(
 def test_rollout_is_better_than_random_on_the_shipped_classifier(mnist_test: ImageDataset) -> None:
     model = ch.load()
     images = normalize(mnist_test.images[:30], model.config)
-    maps = standard_maps(model, images, Grid(4, 4))
     result = faithfulness(
         model,
         images,
-        {ROLLOUT: maps[ROLLOUT], "zero": torch.zeros(30, 16)},
+        {ROLLOUT: attribute(ROLLOUT, model, images), "zero": torch.zeros(30, 16)},
         grid=Grid(4, 4),
         baseline=Baseline.black(model.config),
         steps=4,

@@ -49,7 +49,7 @@ def test_a_constant_is_one_value_or_one_for_each_channel() -> None:
 def test_black_is_the_model_input_of_black_pixels() -> None:
     config = ViTConfig(mean=(0.13,), std=(0.31,))
     black = normalize(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), config)
-    torch.testing.assert_close(Baseline.black(config).of(black), black)
+    assert torch.equal(Baseline.black(config).of(black), black)
     different: Any = SimpleNamespace(mean=(0.5,), std=(0.2, 0.3, 0.4))
     with pytest.raises(ConfigError, match="for each channel, got 1 and 3"):
         Baseline.black(different)
@@ -83,8 +83,37 @@ def test_the_difference_from_each_images_own_mean_is_that_of_each_patch() -> Non
     "options", [{"kind": "noise"}, {"kind": "blur"}, {"kind": "blur", "sigma": 0.0}]
 )
 def test_unknown_baselines_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r'"mean" or "blur"|sigma > 0'):
+    with pytest.raises(ConfigError, match=r'"blur" or "linear"|sigma > 0'):
         Baseline(**options)
+
+
+@pytest.mark.parametrize("count", [1, 8, 14])
+def test_linear_imputation_makes_each_removed_pixel_the_mean_of_its_neighbours(count: int) -> None:
+    kept = GRID.to_pixels(random_orders(4, 15, generator()) >= count, IMAGES)
+    filled = Baseline(kind="linear", noise=0.0).fill(IMAGES, kept)
+    assert torch.equal(filled[kept.expand_as(filled)], IMAGES[kept.expand_as(IMAGES)])
+    weights = torch.tensor([[1, 2, 1], [2, 0, 2], [1, 2, 1]], dtype=torch.float64) / 12
+    for channel in range(2):
+        one = torch.nn.functional.pad(filled[:, channel : channel + 1], (1, 1, 1, 1))
+        inside = torch.nn.functional.pad(torch.ones(4, 1, 35, 33).double(), (1, 1, 1, 1))
+        means, shares = (torch.nn.functional.conv2d(x, weights[None, None]) for x in (one, inside))
+        removed = ~kept
+        torch.testing.assert_close(
+            filled[:, channel : channel + 1][removed], (means / shares)[removed]
+        )
+    noisy = Baseline(kind="linear", noise=0.5).fill(IMAGES, kept) - filled
+    assert noisy[kept.expand_as(noisy)].eq(0).all()
+    assert float(noisy[~kept.expand_as(noisy)].std()) == pytest.approx(0.5, rel=0.1)
+
+
+def test_linear_imputation_has_no_image_of_its_own() -> None:
+    linear = Baseline(kind="linear", noise=0.0)
+    nothing = torch.zeros(4, 1, 35, 33, dtype=torch.bool)
+    filled = linear.fill(IMAGES, nothing)
+    torch.testing.assert_close(filled, IMAGES.mean((2, 3), keepdim=True).expand_as(filled))
+    with pytest.raises(ConfigError, match="use fill"):
+        linear.of(IMAGES)
+    assert str(linear) == "noisy linear imputation"
 
 
 def with_patches(image: Tensor, background: Tensor, patches: list[int]) -> Tensor:

@@ -95,13 +95,13 @@ def test_signed_numbers_have_white_in_the_middle_and_share_the_given_limit() -> 
         np.testing.assert_allclose(cell, np.array(to_rgb(colour)) * 255, atol=2)
 
 
-def test_small_weights_can_be_drawn_as_multiples_of_an_even_share() -> None:
+def test_small_weights_can_be_drawn_as_multiples_of_the_uniform_weight() -> None:
     axes = empty_axes()
-    draw_weights(axes, torch.tensor([[0.0, 0.01, 0.04]]), even_share=0.02)
+    draw_weights(axes, torch.tensor([[0.0, 0.01, 0.04]]), uniform_weight=0.02)
     np.testing.assert_allclose(numbers(axes), [[1 / 16, 0.5, 2.0]])
     bar = multiples_bar(axes.figure, [axes], 0.02)  # type: ignore[arg-type]
     assert [x.get_text() for x in bar.ax.get_yticklabels()] == ["1/16", "1/4", "1 ×", "4 ×", "16 ×"]
-    assert bar.ax.get_ylabel().startswith("multiple of an even share of 2 %")
+    assert bar.ax.get_ylabel().startswith("multiple of the uniform weight of 2 %")
 
 
 def test_strokes_are_white_above_any_weight_and_background_patches_are_hatched() -> None:
@@ -118,11 +118,11 @@ def test_strokes_are_white_above_any_weight_and_background_patches_are_hatched()
     assert len(axes.images) == 1  # a colour image is not drawn above the map
 
 
-def test_the_colour_bar_goes_from_0_to_100_per_cent_and_marks_the_even_share() -> None:
+def test_the_colour_bar_goes_from_0_to_100_per_cent_and_marks_the_uniform_weight() -> None:
     figure = new_figure(4, 4)
     bar = weight_bar(figure, list(figure.subplots(1, 2)), 0.0625)
     assert (bar.norm.vmin, bar.norm.vmax) == (0.0, 1.0)
-    assert [text.get_text() for text in bar.ax.texts] == ["even share\n6.25 %"]
+    assert [text.get_text() for text in bar.ax.texts] == ["uniform\nweight\n6.25 %"]
     assert bar.ax.get_yticklabels()[-1].get_text() == "100 %"
     assert {tuple(line.get_ydata()) for line in bar.ax.lines} == {(0.0625, 0.0625)}  # type: ignore[arg-type]
 
@@ -181,7 +181,7 @@ def test_thumbnails_of_a_query_show_the_share_of_the_class_token(recording: Reco
         share = 100 * float(expected.prefix[place % 2, 0])
         assert axes.get_xlabel() in (f"class token {share:.0f} %", "class token <1 %")
         assert corners(axes) == {(2, 1)}
-    assert "the patch at row 2, column 3 attends to" in figure.get_suptitle()
+    assert "patch 6 (row 2, column 3) attends to" in figure.get_suptitle()
 
 
 def test_one_query_is_drawn_beside_the_model_input(recording: Recording) -> None:
@@ -195,7 +195,7 @@ def test_one_query_is_drawn_beside_the_model_input(recording: Recording) -> None
         row, column = divmod(int(result.patches[head].argmax()), 3)
         assert axes.get_xlabel().startswith(f"most: row {row + 1}, column {column + 1}: ")
         assert "class token" in axes.get_xlabel()
-    assert figure.get_suptitle().startswith("blocks.2.attn: what the patch at row 4, column 1")
+    assert figure.get_suptitle().startswith("blocks.2.attn: what patch 10 (row 4, column 1)")
 
 
 def test_without_a_picture_every_weight_is_written_in_its_cell(recording: Recording) -> None:

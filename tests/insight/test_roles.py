@@ -92,8 +92,10 @@ def test_a_planted_role_is_found_in_its_head_and_in_no_other(name: str) -> None:
 def test_a_fixed_patch_is_labelled_as_such_and_not_as_local() -> None:
     role = describe_heads(planted(pattern("fixed_patch")), UNTRAINED)[-1]
     assert [x.measure for x in role.evidence] == ["fixed_patch"]
-    assert role.label == "one fixed patch: patch at row 3, column 2"
-    assert str(role).startswith("L2 H3 (weights): one fixed patch: patch at row 3, column 2 [fixed")
+    assert role.label == "one fixed patch: patch 12 (row 3, column 2)"
+    assert str(role).startswith(
+        "L2 H3 (weights): one fixed patch: patch 12 (row 3, column 2) [fixed"
+    )
     assert role.to_dict()["label"] == role.label
 
 

@@ -13,15 +13,15 @@ WEIGHTS = torch.tensor(
 )  # fmt: skip
 
 
-def test_a_table_shows_per_cent_and_multiples_of_an_even_share() -> None:
+def test_a_table_shows_per_cent_and_multiples_of_the_uniform_weight() -> None:
     table = attention_table(WEIGHTS, SENTENCE, head=0)
     assert str(table.rows[1]) == "The → cat: 50 %"
     assert (len(table.rows), table.rest) == (9, ())
     assert str(table).splitlines()[:4] == [
         "weights, head 1",
-        "The → The   20 %   0.6 × even share",
-        "The → cat   50 %   1.5 × even share",
-        "The → sat   30 %   0.9 × even share",
+        "The → The   20 %   0.6 × uniform weight",
+        "The → cat   50 %   1.5 × uniform weight",
+        "The → sat   30 %   0.9 × uniform weight",
     ]
     assert table.to_dict()["rows"][1]["weight"] == 0.5
 
@@ -40,8 +40,8 @@ def test_the_largest_weights_come_first_and_the_rest_is_summed() -> None:
     assert [row.weight for row in table.rest] == pytest.approx([0.5, 0.2, 0.0])
     assert [row.multiple for row in table.rest] == pytest.approx([0.75, 0.3, 0.0])
     assert str(table).splitlines()[1:3] == [
-        "The → cat        50 %   1.5 × even share",
-        "The → 2 others   50 %   0.8 × even share",
+        "The → cat        50 %   1.5 × uniform weight",
+        "The → 2 others   50 %   0.8 × uniform weight",
     ]
 
 
@@ -54,7 +54,7 @@ def test_weights_of_the_chosen_image_head_and_query_sum_to_one_with_the_rest() -
     assert {row.query for row in table.rows} == {"g"}
 
 
-def test_keys_behind_the_mask_are_not_visible_and_have_no_even_share() -> None:
+def test_keys_behind_the_mask_are_not_visible_and_have_no_uniform_weight() -> None:
     query = torch.randn(1, 2, 3, 4)
     with capture() as recording:
         torch.nn.functional.scaled_dot_product_attention(query, query, query, is_causal=True)

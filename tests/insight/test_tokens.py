@@ -29,10 +29,11 @@ REGISTERS = (*CLASS, *(f"register {number}" for number in range(1, 5)))
 def test_names_count_rows_and_columns_from_one_after_the_prefix_tokens() -> None:
     names = GRID.names()
     assert len(names) == GRID.num_tokens == 17
-    assert names[:3] == ("class token", "register 1", "patch at row 1, column 1")
+    assert names[:3] == ("class token", "register 1", "patch 1 (row 1, column 1)")
     for row in range(1, 4):
         for column in range(1, 6):
-            assert names[GRID.token(row, column)] == f"patch at row {row}, column {column}"
+            patch = f"patch {5 * (row - 1) + column}"
+            assert names[GRID.token(row, column)] == f"{patch} (row {row}, column {column})"
     assert Grid(2, 3, 2).names()[:2] == ("prefix token 1", "prefix token 2")
 
 
@@ -105,9 +106,16 @@ def recorded_tokens(model: nn.Module, height: int, width: int) -> int:
     return int(recording[0].query.shape[-2])
 
 
-@pytest.mark.parametrize(("pool", "prefix"), [("mean", ()), ("class", CLASS)])
-def test_grid_of_our_model(pool: Any, prefix: tuple[str, ...]) -> None:
-    model = build(ViTConfig(image_size=(14, 35), patch_size=7, pool=pool, depth=1))
+@pytest.mark.parametrize(
+    ("settings", "prefix"),
+    [
+        ({"pool": "mean"}, ()),
+        ({"pool": "class"}, CLASS),
+        ({"pool": "class", "num_registers": 4, "patch_overlap": 2}, REGISTERS),
+    ],
+)
+def test_grid_of_our_model(settings: dict[str, Any], prefix: tuple[str, ...]) -> None:
+    model = build(ViTConfig(image_size=(14, 35), patch_size=7, depth=1, **settings))
     assert grid_of(model) == Grid(2, 5, len(prefix), prefix)
     with pytest.raises(ConfigError, match=r"takes images of \(14, 35\) pixels only"):
         grid_of(model, image_size=28)

@@ -45,7 +45,7 @@ def test_a_map_holds_the_weights_of_its_query_arranged_as_the_patches(
     attention = record.weights if from_tensor else record
     result = query_map(attention, GRID.token(4, 2), GRID, image=3)
     assert result.layer == ("weights" if from_tensor else "blocks.1.attn")
-    assert (result.query, result.index) == ("patch at row 4, column 2", 11)
+    assert (result.query, result.index) == ("patch 11 (row 4, column 2)", 11)
     assert result.patches.shape == (2, 5, 3)
     np.testing.assert_allclose(result.patches.flatten(1), expected[:, 1:])
     np.testing.assert_allclose(result.prefix[:, 0], expected[:, 0])

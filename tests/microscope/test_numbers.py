@@ -250,7 +250,7 @@ def test_labels_and_table_of_the_matrix_hold_every_number(
         """() => [...document.querySelectorAll(".explore .matrix .cell")].map(
           (cell) => cell.getAttribute("aria-label"))"""
     )
-    label = r"Patch (\d+) attends to patch (\d+): (.+) percent, (\S+) times even share"
+    label = r"Patch (\d+) attends to patch (\d+): (.+) percent, (\S+) times uniform weight"
     found = [re.fullmatch(label, text) for text in labels]
     places = [(int(m[1]) - 1, int(m[2]) - 1) for m in found if m]
     assert places == [(i // 16, i % 16) for i in range(256)]

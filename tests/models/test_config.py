@@ -48,7 +48,7 @@ def test_settings_are_frozen() -> None:
 
 DIVISIBLE = "must be divisible by"
 SIZE = "must be one number or (height, width), got"
-POSITIVE = "must be at least 1, got"
+POSITIVE = "must be an integer of at least 1, got"
 
 
 @pytest.mark.unchecked
@@ -73,9 +73,11 @@ POSITIVE = "must be at least 1, got"
             {"pos_embed": "sincos", "embed_dim": 6, "num_heads": 2},
             "divisible by 4, got 6",
         ),
+        (ViTConfig, {"doubtful_below": 1.1}, "doubtful_below must be between 0 and 1, got 1.1"),
+        (CNNConfig, {"rejected_below": -0.1}, "rejected_below must be between 0 and 1, got -0.1"),
         (ViTConfig, {"pool": "max"}, 'pool must be "mean" or "class", got \'max\''),
-        (ViTConfig, {"mlp_ratio": 0}, "mlp_ratio must be above 0, got 0"),
-        (ViTConfig, {"mlp_ratio": float("nan")}, "mlp_ratio must be above 0, got nan"),
+        (ViTConfig, {"mlp_ratio": 0}, "mlp_ratio must be above 0 and finite, got 0"),
+        (ViTConfig, {"mlp_ratio": float("nan")}, "mlp_ratio must be above 0 and finite, got nan"),
         (ViTConfig, {"dropout": 1}, "dropout must be at least 0 and below 1, got 1"),
         (
             ViTConfig,
@@ -84,8 +86,12 @@ POSITIVE = "must be at least 1, got"
         ),
         (MLPConfig, {"depth": 0}, f"depth {POSITIVE} 0"),
         (MLPConfig, {"patch_size": 3}, f"image height (28) {DIVISIBLE} patch height (3)"),
-        (CNNConfig, {"widths": ()}, "widths must be one positive number per stage, got ()"),
-        (CNNConfig, {"widths": (3, 0)}, "widths must be one positive number per stage, got (3, 0)"),
+        (CNNConfig, {"widths": ()}, "widths must be one positive integer per stage, got ()"),
+        (
+            CNNConfig,
+            {"widths": (3, 0)},
+            "widths must be one positive integer per stage, got (3, 0)",
+        ),
         (CNNConfig, {"image_size": (28, 3)}, "need images of at least 4 × 4 pixels, got (28, 3)"),
         (ImageModelConfig, {"image_size": (28, 28, 28)}, f"image_size {SIZE} (28, 28, 28)"),
         (ImageModelConfig, {"image_size": 0}, f"image_size {POSITIVE} 0"),
@@ -102,8 +108,8 @@ POSITIVE = "must be at least 1, got"
             "mean needs 1 or 1 numbers (one per channel), got 2",
         ),
         (ImageModelConfig, {"in_channels": 3, "std": (0.1, 0.2)}, "std needs 1 or 3 numbers"),
-        (ImageModelConfig, {"std": (0.0,)}, "std must be above 0, got (0.0,)"),
-        (ImageModelConfig, {"std": (float("nan"),)}, "std must be above 0, got (nan,)"),
+        (ImageModelConfig, {"std": (0.0,)}, "above 0 and finite, got (0.0,)"),
+        (ImageModelConfig, {"std": (float("nan"),)}, "above 0 and finite, got (nan,)"),
         (TextConfig, {"vocabulary": ("a", "b", "a")}, "vocabulary has duplicate words: a"),
         (TextConfig, {"context_length": 0}, f"context_length {POSITIVE} 0"),
         (TextConfig, {"pos_embed": "sincos", "embed_dim": 7, "num_heads": 7}, "by 2, got 7"),

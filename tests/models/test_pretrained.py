@@ -114,6 +114,15 @@ def test_saving_twice_gives_the_same_bytes_and_keeps_a_card_written_by_hand(fold
     assert not list(folder.glob(f"{TEMPORARY_PREFIX}*"))
 
 
+def test_settings_of_an_older_version_get_the_default_thresholds(folder: Path) -> None:
+    edited(
+        folder, lambda saved: [saved["model"].pop(x) for x in ("doubtful_below", "rejected_below")]
+    )
+    config = load(folder).config
+    assert isinstance(config, ImageModelConfig)
+    assert (config.doubtful_below, config.rejected_below) == (0.6, 0.0)
+
+
 def test_weights_in_half_precision_are_loaded_exactly(tmp_path: Path) -> None:
     model = trained().half()
     model.save_pretrained(tmp_path)
@@ -205,9 +214,12 @@ def test_settings_changed_by_hand_need_their_digest_removed(folder: Path) -> Non
         (lambda saved: saved.update(model=[1]), "is not one of Clearhead's"),
         (lambda saved: saved.update(sha256=7), "is not one of Clearhead's"),
         (lambda saved: saved["model"].update(num_heads=3), "must be divisible by num_heads"),
-        (lambda saved: saved["model"].update(depth="six"), "depth must be at least 1, got 'six'"),
-        (lambda saved: saved["model"].update(depth=1.0), "float"),
-        (lambda saved: saved["model"].update(embed_dim=4.0), "float"),
+        (
+            lambda saved: saved["model"].update(depth="six"),
+            "depth must be an integer of at least 1, got 'six'",
+        ),
+        (lambda saved: saved["model"].update(depth=1.0), "depth must be an integer"),
+        (lambda saved: saved["model"].update(embed_dim=4.0), "embed_dim must be an integer"),
         (lambda saved: saved["model"].update(image_size=[6, 9, 9]), "image_size must be one"),
         (lambda saved: saved["model"].update(attention_scale="root"), "attention_scale must be"),
         (lambda saved: saved["model"].update(attention_scale=None), "scale must be"),

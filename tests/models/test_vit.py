@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer as TimmTransformer
 from torch import Tensor
+from torch.nn import functional as F
 
 from clearhead.errors import InputError
 from clearhead.models.config import ViTConfig
@@ -53,6 +54,7 @@ def timms(model: VisionTransformer) -> TimmTransformer:
         global_pool="token" if config.pool == "class" else "avg",
         fc_norm=False,
         pos_embed="none" if config.pos_embed == "none" else "learn",
+        reg_tokens=config.num_registers,
     ).double()
     theirs.load_state_dict(model.state_dict(), strict=True)
     return theirs
@@ -60,12 +62,13 @@ def timms(model: VisionTransformer) -> TimmTransformer:
 
 @pytest.mark.parametrize("pool", ["mean", "class"])
 @pytest.mark.parametrize("pos_embed", ["learned", "sincos", "none"])
-@pytest.mark.parametrize("geometry", ["digits", "oblong"])
+@pytest.mark.parametrize("geometry", ["digits", "oblong", "registers"])
 def test_the_same_weights_in_timm_give_the_same_logits_and_gradients(
     pool: str, pos_embed: str, geometry: str
 ) -> None:
     digits = {"image_size": 28, "patch_size": 7, "in_channels": 1, "embed_dim": 28, "num_heads": 7}
-    ours = build(pool=pool, pos_embed=pos_embed, **(digits if geometry == "digits" else {}))
+    settings = {"digits": digits, "oblong": {}, "registers": {"num_registers": 2}}
+    ours = build(pool=pool, pos_embed=pos_embed, **settings[geometry])
     theirs, images = timms(ours), images_for(ours)
     found, expected = ours(images), theirs(images)
     assert found.shape == (3, 13)
@@ -83,6 +86,25 @@ def test_the_default_has_the_expected_number_of_parameters() -> None:
     # two norms 4 · 64, query, key, value and output 4 · (64 · 64 + 64), MLP 2 · 64 · 256 + 320
     expected = 3200 + 1024 + 128 + 650 + 6 * (256 + 16640 + 33088)
     assert sum(x.numel() for x in VisionTransformer().parameters()) == expected == 304_906
+
+
+def test_an_overlapping_patch_is_a_convolution_larger_than_its_stride() -> None:
+    model = build(patch_overlap=3)
+    images, projection = images_for(model), model.patch_embed.proj
+    assert projection.weight.shape == (20, 2, 13, 17)
+    padded = F.pad(images, (3, 3, 3, 3))
+    patches = torch.stack(
+        [
+            padded[:, :, y : y + 13, x : x + 17].flatten(1)
+            for y in range(0, 35, 7)
+            for x in (0, 11, 22)
+        ],
+        dim=1,
+    )
+    expected = F.linear(patches, projection.weight.flatten(1), projection.bias)
+    torch.testing.assert_close(model.patch_embed(images), expected, atol=1e-12, rtol=0)
+    by_convolution = projection(images).flatten(2).mT
+    torch.testing.assert_close(model.patch_embed(images), by_convolution, atol=1e-12, rtol=0)
 
 
 def shuffled(images: Tensor, patch: tuple[int, int]) -> Tensor:
@@ -117,6 +139,9 @@ def test_grid_and_prefix_tokens_are_attributes() -> None:
     assert (model.grid, model.num_prefix_tokens) == ((5, 3), 1)
     assert model.embedded(images_for(model)).shape == (3, 16, 20)
     assert (build().grid, build().num_prefix_tokens) == ((5, 3), 0)
+    registers = build(pool="class", num_registers=2, patch_overlap=1)
+    assert (registers.grid, registers.num_prefix_tokens) == ((5, 3), 3)
+    assert registers.embedded(images_for(registers)).shape == (3, 18, 20)
 
 
 def test_fixed_positions_are_saved_but_not_trained_and_the_class_token_has_none() -> None:

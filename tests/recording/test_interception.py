@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 
 import clearhead as ch
 
@@ -66,6 +67,79 @@ def test_masks_of_two_and_three_axes() -> None:
     for mask in (MASK, each, each.to(torch.float64)):
         record, _ = record_one(attend, q, k, v, attn_mask=mask)
         assert_stages(record, attention(q, k, v, mask), leading=(3, 1))
+
+
+@pytest.mark.parametrize("function", [attend, ch.scaled_dot_product_attention])
+@pytest.mark.parametrize("sizes", [(5, 7), (67, 71), (5, 5)], ids=str)
+def test_aligned_causal_masks(function: Any, sizes: tuple[int, int]) -> None:
+    q, k, v = triple(queries=sizes[0], keys=sizes[1])
+    upper, lower = (make(*sizes) for make in (causal_upper_left, causal_lower_right))
+    allowed = torch.ones(sizes, dtype=torch.bool).tril(sizes[1] - sizes[0])
+    assert_stages(record_one(function, q, k, v, upper)[0], attention(q, k, v, causal=True))
+    assert_stages(record_one(function, q, k, v, lower)[0], attention(q, k, v, allowed))
+
+
+@pytest.mark.parametrize("function", [attend, ch.scaled_dot_product_attention])
+def test_a_mask_and_is_causal_apply_together(function: Any) -> None:
+    q, k, v = triple(value_dim=11)  # torch's kernel for unequal ones refuses both
+    each = torch.stack([MASK, MASK.roll(1, 1)])[:, None]
+    for mask in (MASK, each, BIAS):
+        record, _ = record_one(function, q, k, v, attn_mask=mask, is_causal=True)
+        expected = attention(q, k, v, mask, causal=True)
+        assert_stages(record, expected)
+        assert_close(record.stages(batch=1, heads=2).weights, expected.weights[1:2, 2:3])
+
+
+class Reversed(Tensor):
+    """A mask that means the opposite of its data."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is attend:
+            kwargs["attn_mask"] = ~kwargs["attn_mask"].as_subclass(Tensor)
+        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+
+
+class Labelled(Tensor):
+    """A tensor with the operations of any other."""
+
+
+def test_masks_of_subclasses_of_tensor() -> None:
+    q, k, v = triple()
+    for mask in (nn.Parameter(BIAS), MASK.as_subclass(Labelled)):
+        record, _ = record_one(attend, q, k, v, attn_mask=mask)
+        assert_stages(record, attention(q, k, v, mask.detach().as_subclass(Tensor)))
+    with pytest.raises(ch.errors.CaptureError, match="Reversed"), ch.capture():
+        attend(q, k, v, attn_mask=MASK.as_subclass(Reversed))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float64])
+def test_masks_of_one_axis(kind: torch.dtype) -> None:
+    q, k, v = triple()
+    mask = MASK[2] if kind == torch.bool else BIAS[2]
+    record, _ = record_one(ch.scaled_dot_product_attention, q, k, v, attn_mask=mask)
+    assert_stages(record, attention(q, k, v, mask))
+
+
+@pytest.mark.parametrize(
+    ("batch", "kv_batch", "leading"),
+    [
+        ((), (3,), (3, 1)),
+        ((), (2, 3), (2, 3)),
+        ((3,), (2, 3), (2, 3)),
+        ((3,), (2, 5, 3), (2, 5, 3)),
+    ],
+)
+def test_queries_with_fewer_axes_than_keys(
+    batch: tuple[int, ...], kv_batch: tuple[int, ...], leading: tuple[int, ...]
+) -> None:
+    q, k, v = triple(batch=batch, kv_batch=kv_batch)
+    for function, mask in ((attend, None), (attend, MASK), (ch.scaled_dot_product_attention, BIAS)):
+        record, _ = record_one(function, q, k, v, attn_mask=mask)
+        assert_stages(record, attention(q, k, v, mask), leading=leading)
 
 
 @pytest.mark.parametrize("keys", [5, 7, 3])

@@ -101,6 +101,61 @@ def test_causal_grouped_queries_with_padding_on_the_left(implementation: str) ->
         assert weights[1, :, 3:, :3].eq(0.0).all()
 
 
+@implementations
+@pytest.mark.parametrize("new", [1, 2, 3])
+@pytest.mark.parametrize("padded", [False, True])
+def test_steps_of_decoding_with_grouped_queries(
+    implementation: str, new: int, padded: bool
+) -> None:
+    """Three query heads share a key head; with one new token, transformers packs them together."""
+    model = llama().float()
+    inputs: dict[str, Any] = dict(LEFT) if padded else {"input_ids": IDS}
+
+    def step(attentions: bool = False) -> Any:
+        with torch.no_grad():
+            past = model(**inputs, use_cache=True).past_key_values
+            grown = {**inputs, "input_ids": IDS[:, :new], "past_key_values": past}
+            if padded:
+                mask = inputs["attention_mask"]
+                grown["attention_mask"] = torch.cat([mask, mask.new_ones(2, new)], 1)
+            with ch.capture(copies=True) as recording:
+                output = model(**grown, output_attentions=attentions)
+        return recording, output
+
+    model.set_attn_implementation("eager")
+    own = step(attentions=True)[1].attentions
+    model.set_attn_implementation(implementation)
+    recording, _ = step()
+    recording.verify()
+    assert recording[0].shape == (2, 6, new, 11 + new)
+    for record, expected in zip(recording.records, own, strict=True):
+        np.testing.assert_allclose(record.weights, expected, atol=2e-5)
+        part = record.stages(batch=1, heads=[4], queries=-1)
+        np.testing.assert_allclose(part.weights, expected[1:, 4:5, -1:], atol=2e-5)
+
+
+def test_intervening_in_a_step_of_decoding_with_grouped_queries() -> None:
+    model = llama().float()
+    model.set_attn_implementation("sdpa")
+    layer = model.model.layers[1].self_attn
+    with torch.no_grad():
+        past = model(**LEFT, use_cache=True).past_key_values
+        rest = {"input_ids": IDS[:, :1], "past_key_values": past}
+        rest["attention_mask"] = torch.cat([LEFT["attention_mask"], torch.ones(2, 1)], 1).long()
+        inputs: list[Tensor] = []
+        hook = layer.o_proj.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+
+        def only_head_4(record: ch.AttentionRecord) -> Tensor:
+            return record.output * torch.eye(6)[4][:, None, None]
+
+        with ch.intervene(only_head_4, layers="*1.self_attn"):
+            model(**rest)
+        hook.remove()
+    by_head = inputs[0].unflatten(-1, (6, -1)).abs().sum(-1)[:, 0]
+    assert by_head[:, 4].gt(0).all()
+    assert by_head[:, [0, 1, 2, 3, 5]].eq(0).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @implementations
 def test_half_precision_with_padding_on_the_left(implementation: str, dtype: torch.dtype) -> None:

@@ -249,6 +249,73 @@ def test_long_sequences_are_accepted(dtype: torch.dtype) -> None:
     assert len(recording.verify()) == 3
 
 
+def mostly_equal(seed: int, distinct: int = 64) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys and values of 1,024 tokens that are equal but for the first ones, and 70 queries."""
+    tokens = normal(1, 1024, 32, seed=seed, dtype=torch.float32)
+    tokens[:, distinct:] = tokens[:, :1]
+    layers = normal(3, 32, 32, seed=seed + 100, dtype=torch.float32) / 32**0.5
+    q, k, v = ((tokens @ layer).unflatten(-1, (2, 16)).transpose(1, 2) for layer in layers)
+    return q[:, :, :70], k, v
+
+
+def added_one_by_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The least precise order of summation."""
+    context = torch.zeros_like(q)
+    weights = F.softmax(q @ k.mT * 0.25, dim=-1)
+    for key in range(k.shape[-2]):
+        context += weights[..., key, None] * v[..., key, None, :]
+    return context
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_errors_of_equal_tokens_are_accepted_and_small_faults_are_not(seed: int) -> None:
+    q, k, v = mostly_equal(seed)
+    with ch.capture() as recording:
+        F.scaled_dot_product_attention(q, k, v)
+    recording.verify()
+    record = recording[0]
+    assert_rejected(replace(record, raw_output=record.raw_output * (1 + 3e-4)))
+    assert_rejected(replace(record, scale=record.scale * 1.001))
+    assert_rejected(replace(record, value=v[:, :, torch.tensor([0, 2, 1, *range(3, 1024)])]))
+    assert_rejected(replace(record, attn_mask=torch.arange(1024) != 5))
+    assert_rejected(replace(record, attn_mask=torch.arange(1024) != 500))
+
+
+@pytest.mark.parametrize("distinct", [1, 64, 512])
+def test_the_least_precise_order_of_summation_is_accepted(distinct: int) -> None:
+    q, k, v = mostly_equal(0, distinct)
+    with ch.capture() as recording:
+        F.scaled_dot_product_attention(q, k, v)
+    replaced = replace(recording[0], raw_output=added_one_by_one(q, k, v))
+    assert Recording({"attention": replaced}).verify()[0].output_error > 1e-6
+
+
+def test_the_smallest_error_that_is_rejected_between_different_tokens() -> None:
+    q, k, v = (normal(1, 2, 1024, 16, seed=seed, dtype=torch.float32) for seed in (1, 2, 3))
+    with ch.capture() as recording:
+        F.scaled_dot_product_attention(q[:, :, :70], k, v)
+    (proof,) = recording.verify()
+    record = recording[0]
+    assert proof.tolerance < 2e-5
+    assert_rejected(replace(record, value=v * (1 + 1e-4)))
+    assert_rejected(replace(record, scale=record.scale * (1 + 1e-4)))
+    assert_rejected(replace(record, attn_mask=torch.arange(1024) != 500))
+
+
+def test_a_model_whose_own_output_is_nan_is_named() -> None:
+    layer = torch.nn.MultiheadAttention(12, 3, batch_first=True).eval()
+    padding = torch.tensor([[False] * 4 + [True] * 3, [True] * 7])  # the second has no tokens
+    tokens = normal(2, 7, 12, dtype=torch.float32)
+    with torch.no_grad(), ch.capture() as recording:
+        once, _ = layer(tokens, tokens, tokens, key_padding_mask=padding)
+        layer(once, once, once)
+    with pytest.raises(UnfaithfulCaptureError, match="own output is NaN") as caught:
+        recording.verify()
+    assert "all keys of 21 queries are masked" in str(caught.value)
+    assert "queries, keys or values are NaN" in str(caught.value)
+    assert "differ" not in str(caught.value)
+
+
 def test_faults_under_dropout_are_rejected() -> None:
     torch.manual_seed(0)
     q, k, v = inputs()

@@ -38,10 +38,22 @@ def test_a_wide_address_does_not_allow_every_host() -> None:
         ({"batch_wait": 5.0}, "batch_wait"),
         ({"batch_wait": -0.1}, "batch_wait"),
         ({"drain_delay": -1}, "drain_delay"),
+        ({"host": 5}, "host"),
+        ({"port": "8000"}, "port"),
+        ({"name": None}, "name"),
+        ({"allow_host": 5}, "allow_host"),
+        ({"allow_host": (5,)}, "allow_host"),
+        ({"max_concurrency": 1.5}, "max_concurrency"),
+        ({"max_batch": float("nan")}, "max_batch"),
+        ({"decoders": True}, "decoders"),
+        ({"deadline": None}, "deadline"),
+        ({"deadline": "5"}, "deadline"),
+        ({"log_level": "loud"}, "log_level"),
+        ({"access_log": 1}, "access_log"),
     ],
 )
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], name: str) -> None:
-    with pytest.raises(ConfigError, match=name):
+    with pytest.raises(ConfigError, match=f"^{name} must be"):
         ServeConfig(**settings)
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from clearhead.insight.importance import RAW, ROLLOUT
+from clearhead.insight.attribution import INK, RANDOM, RAW, ROLLOUT
 from clearhead.studies.claims.c17_weights_and_influence import STUDY
-from clearhead.studies.measures.influence import INK, MAPS, RANDOM
+from clearhead.studies.measures.influence import MAPS
 from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import outcomes_of
 

@@ -3,12 +3,15 @@
 import pytest
 import torch
 
-from clearhead.data import distort, draw_distortion
+from clearhead.data import distort, draw_distortion, drawn_digits
+from clearhead.errors import ConfigError
+from clearhead.training import TrainConfig
 from clearhead.training.batches import (
     ImageBatches,
     epoch_order,
     generator_for,
     seed_of,
+    with_generated_images,
 )
 from clearhead.training.distributed import ALONE, World
 
@@ -58,3 +61,16 @@ def test_a_batch_is_augmented_pixels_that_are_then_normalised() -> None:
     augmented = distort(pixels, draw_distortion(config.augment, 13, (6, 6), generator))
     expected = (augmented - config.model.mean[0]) / config.model.std[0]
     torch.testing.assert_close(images, expected)
+
+
+def test_generated_images_are_shares_of_the_training_data_with_a_label_of_their_own() -> None:
+    digits = drawn_digits(101)
+    config = TrainConfig(drawn_digits=0.25, non_digits=0.125)
+    data = with_generated_images(digits, config)
+    assert len(data) == 101 + 40 + 20
+    assert torch.equal(data.images[:101], digits.images)
+    assert data.class_counts[10] == 20
+    assert not torch.equal(data.images[101:121], digits.images[:20])
+    assert with_generated_images(digits, TrainConfig()) is digits
+    with pytest.raises(ConfigError, match="ten classes of digits"):
+        with_generated_images(small_dataset(), config)

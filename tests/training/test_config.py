@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from clearhead.errors import ConfigError
 from clearhead.training import RECIPES, TextTrainConfig, TrainConfig
@@ -12,14 +13,22 @@ from clearhead.training.config import quick, sizes_for
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("epochs", 0, "epochs must be at least 1, got 0"),
-        ("epochs", "ten", "epochs must be at least 1, got 'ten'"),
-        ("batch_size", -3, "batch_size must be at least 1, got -3"),
-        ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
-        ("learning_rate", float("nan"), "learning_rate must be above 0, got nan"),
+        ("epochs", 0, "epochs must be an integer of at least 1, got 0"),
+        ("epochs", "ten", "epochs must be an integer of at least 1, got 'ten'"),
+        ("batch_size", -3, "batch_size must be an integer of at least 1, got -3"),
+        ("learning_rate", 0.0, "learning_rate must be above 0 and finite, got 0.0"),
+        ("learning_rate", float("nan"), "learning_rate must be above 0 and finite, got nan"),
         ("average", 1.0, "average must be at least 0 and below 1, got 1.0"),
         ("warmup", -0.1, "warmup must be at least 0 and below 1, got -0.1"),
-        ("weight_decay", -1.0, "weight_decay must be at least 0, got -1.0"),
+        ("weight_decay", -1.0, "weight_decay must be at least 0 and finite, got -1.0"),
+        ("weight_decay", float("inf"), "weight_decay must be at least 0 and finite, got inf"),
+        ("epochs", 1.5, "epochs must be an integer of at least 1, got 1.5"),
+        ("epochs", True, "epochs must be an integer of at least 1, got True"),
+        ("learning_rate", torch.ones(3), "learning_rate must be above 0"),
+        ("seed", "a", "seed must be an integer"),
+        ("seed", -1, "seed must be an integer"),
+        ("compile", 1, "compile must be True or False, got 1"),
+        ("data", 5, "data must be a string, got 5"),
         ("optimizer", "sgd", 'optimizer must be "adamw" or "muon", got \'sgd\''),
         ("precision", "int8", 'precision must be "auto", "float32" or "bfloat16", got \'int8\''),
     ],

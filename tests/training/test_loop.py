@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
@@ -16,6 +17,8 @@ from clearhead.models import CNNConfig, MLPConfig, build, load
 from clearhead.training import Callback, TrainingState, fit, initial_model
 from clearhead.training.batches import ImageBatches
 from clearhead.training.checkpoint import load_checkpoint
+from clearhead.training.loop import _loss
+from clearhead.training.texts import NO_LABEL
 
 from .small_run import MODEL, small_config, small_dataset
 
@@ -162,3 +165,14 @@ def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> Non
     assert torch.equal(load(tmp_path).head.weight, first.head.weight)
     with pytest.raises(ConfigError, match="other model settings"):
         initial_model(small_config(start=str(tmp_path), model=replace(MODEL, depth=1)))
+
+
+def test_the_target_of_images_without_a_class_is_uniform() -> None:
+    logits = torch.randn(7, 5)
+    labels = torch.tensor([0, NO_LABEL, 4, NO_LABEL, 2, NO_LABEL, 3])
+    none = torch.tensor([False, True, False, True, False, False, False])
+    targets = F.one_hot(labels.clamp_min(0), 5) * 0.8 + 0.2 / 5
+    targets[none] = 1 / 5
+    counted = torch.tensor([0, 1, 2, 3, 4, 6])
+    expected = -(targets * logits.log_softmax(1)).sum(1)[counted].mean()
+    torch.testing.assert_close(_loss(logits, labels, none, 0.2), expected)

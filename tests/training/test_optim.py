@@ -9,7 +9,13 @@ from torch import nn
 
 from clearhead.models import ViTConfig, build
 from clearhead.training.checkpoint import optimizer_tensors, restore_optimizers
-from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
+from clearhead.training.optim import (
+    Muon,
+    make_optimizers,
+    orthogonalize,
+    set_learning_rate,
+    warmup_cosine,
+)
 
 from .small_run import MODEL, small_config
 
@@ -54,6 +60,55 @@ def test_muon_updates_the_matrices_of_the_blocks_alone() -> None:
     assert all(name.startswith("blocks.0.") and name.endswith(".weight") for name in updated)
     assert len(updated) == 4
     assert len(names_by_decay(model, [adamw])) == len(list(model.parameters())) - 4
+
+
+SHAPES = [(5, 3), (7, 11), (3, 5), (11, 7), (5, 3), (3, 3)]
+
+
+def matrices_with_gradients() -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    matrices = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+    for matrix in matrices:
+        matrix.grad = torch.randn(matrix.shape, generator=generator)
+    return matrices
+
+
+def test_orthogonalised_matrices_are_the_polynomial_of_the_singular_values() -> None:
+    generator = torch.Generator().manual_seed(1)
+    matrices = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)
+    matrices *= torch.tensor([1e-3, 1.0, 1e3]).view(3, 1, 1)
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    values = values / values.square().sum(dim=1, keepdim=True).sqrt()
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    expected = left @ torch.diag_embed(values) @ right
+    torch.testing.assert_close(orthogonalize(matrices), expected)
+
+
+def test_muon_is_torchs_up_to_the_rounding_of_bfloat16() -> None:
+    ours, theirs = matrices_with_gradients(), matrices_with_gradients()
+    optimizers = (
+        Muon(ours, lr=0.1, weight_decay=0.3),
+        torch.optim.Muon(theirs, lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        for optimizer in optimizers:
+            optimizer.step()
+        for matrix, other in zip(ours, theirs, strict=True):
+            gradient = torch.cos(matrix.detach() * 3)
+            matrix.grad, other.grad = gradient, gradient.clone()
+    for matrix, other, start in zip(ours, theirs, matrices_with_gradients(), strict=True):
+        moved = (matrix - start).norm()
+        assert moved > 0.2
+        assert (matrix - other).norm() < 0.02 * moved
+
+
+def test_muon_leaves_a_matrix_without_gradient() -> None:
+    first, second = matrices_with_gradients()[:2]
+    before = first.detach().clone()
+    first.grad = None
+    Muon([first, second], lr=0.1, weight_decay=0.3).step()
+    assert torch.equal(first, before)
 
 
 def test_each_optimiser_has_its_own_peak_learning_rate() -> None:

@@ -12,10 +12,18 @@ import torch
 from PIL import Image, ImageDraw
 
 import clearhead as ch
+from clearhead.data import split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError, command_line_messages
+from clearhead.inference import predict_probabilities
 from clearhead.models import CNNConfig
-from clearhead.training import TextTrainConfig, TrainConfig, TrainingState
+from clearhead.training import (
+    TextTrainConfig,
+    TrainConfig,
+    TrainingState,
+    calibrate,
+    initial_model,
+)
 from clearhead.training._folder import Run, minutes
 from clearhead.training.run import fitted
 
@@ -78,6 +86,38 @@ def test_a_fifth_is_held_out_of_images_without_a_test_split(tmp_path: Path) -> N
     assert trained.evaluation is not None
     assert trained.evaluation.total == 20
     assert trained.config.data == "small"  # type: ignore[union-attr]
+
+
+def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: Path) -> None:
+    used = replace(small_dataset(100), name="mnist")  # whose pixel statistics are the defaults
+    kept, held_out = split_dataset(used, 0.3)
+    options: dict[str, Any] = {"device": "cpu", "progress": False}
+    test = small_dataset(59)
+    config = small_config(2, label_smoothing=0.4)
+    plain = ch.train(config, data=(kept, test), out=tmp_path / "plain", **options)
+    trained = ch.train(config, data=(used, test), out=tmp_path / "own", holdout=0.3, **options)
+    measured = json.loads((tmp_path / "own" / "metrics.json").read_bytes())["held_out"]
+    assert measured["total"] == len(held_out)
+    assert measured["nll"] < ch.evaluate(ch.load(tmp_path / "plain"), held_out).nll
+    assert measured["nll"] == ch.evaluate(ch.load(tmp_path / "own"), held_out).nll
+    for name, expected in plain.model.state_dict().items():
+        factor = measured["temperature"] if name.startswith("head.") else 1.0
+        assert torch.allclose(trained.model.state_dict()[name] * factor, expected), name
+    assert trained.evaluation is not None
+    assert plain.evaluation is not None
+    assert trained.evaluation.confusion == plain.evaluation.confusion
+
+
+def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(tmp_path: Path) -> None:
+    model, held_out = initial_model(small_config()).eval(), small_dataset(800)
+    measured = calibrate(model, held_out)["held_out"]
+    model.save_pretrained(tmp_path)
+    loaded = ch.load(tmp_path)
+    certainty = predict_probabilities(loaded, held_out.images).amax(1)
+    for name, share in (("doubtful_below", 8), ("rejected_below", 2)):
+        threshold = getattr(loaded.config, name)
+        assert threshold == measured[name]
+        assert abs(int((certainty < threshold - 1e-9).sum()) - share) <= 1
 
 
 @pytest.fixture
@@ -150,7 +190,7 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
     [
         ("quik", {}, r"there is no recipe 'quik'; did you mean quick\?"),
         ("quick", {"epoch": 3}, r"there is no setting 'epoch'; did you mean epochs\?"),
-        ("quick", {"epochs": 0}, "epochs must be at least 1"),
+        ("quick", {"epochs": 0}, "epochs must be an integer of at least 1"),
         ("digits_finish", {}, "digits_finish needs start: a saved model to start from"),
         ("quick", {"device": "mps"}, "device must be"),
         ("sentences", {"data": "mnist"}, "leave out data and root"),

@@ -1,12 +1,27 @@
 """Scaled dot-product attention with torch's signature and semantics, optimised for speed."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn import functional as F
-from torch.overrides import handle_torch_function, has_torch_function
+from torch.overrides import (
+    handle_torch_function,
+    has_torch_function,
+    has_torch_function_unary,
+)
 
-from clearhead.attention.stages import attention_stages, check_inputs
+from clearhead.attention.masks import plain_mask, with_causal
+from clearhead.attention.stages import (
+    attention_stages,
+    check_inputs,
+    context,
+    default_scale,
+    scaled,
+    scores,
+)
 
 # Up to this many cells of one attention matrix the explicit formula is used on a CPU. In half
 # precision, as in training, it is more than twice as fast as torch's fused kernel there; in float32
@@ -17,6 +32,8 @@ HALF = (torch.float16, torch.bfloat16)
 
 # Fused CUDA kernels fail from this product of batch and heads on (pytorch#142228, #146704).
 CUDA_BATCH_LIMIT = 65_535
+
+PROBE = torch.empty(0)  # `unpack_dual` returns it unchanged outside forward-mode differentiation
 
 
 def scaled_dot_product_attention(
@@ -41,7 +58,7 @@ def scaled_dot_product_attention(
         attn_mask: Boolean (True = attend) or added to the scaled scores; broadcast to
             (…, queries, keys). A query whose keys are all masked has a context of zeros.
         dropout_p: Dropout probability of the weights, applied whenever it is above 0.
-        is_causal: Query i attends to keys 0 … i; excludes `attn_mask`.
+        is_causal: Query i attends to keys 0 … i; applies together with `attn_mask`.
         scale: Factor on the scores; None is 1/√head_dim.
         enable_gqa: Grouped-query attention: key and value may have fewer heads (axis -3).
 
@@ -65,16 +82,19 @@ def scaled_dot_product_attention(
             enable_gqa=enable_gqa,
         )
         return intercepted
-    if _explicit_is_faster(query, key):
-        context = attention_stages(
-            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
-        ).context
-        # under autocast a float32 query gives a context of half precision, as in torch
-        return context.to(query.dtype) if query.dtype in HALF else context
-    check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
-    if attn_mask is not None and attn_mask.dtype != torch.bool:
-        attn_mask = attn_mask.to(query.dtype)
-    return F.scaled_dot_product_attention(
+    if attn_mask is not None:
+        attn_mask = plain_mask(attn_mask, query.device)
+    overridden = attn_mask is not None and has_torch_function_unary(attn_mask)
+    if not overridden and _use_explicit(query, key):
+        return _explicit(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    check_inputs(query, key, value, attn_mask, dropout_p, enable_gqa)
+    if attn_mask is not None and not overridden:
+        if is_causal:  # only some of torch's kernels apply both
+            attn_mask = with_causal(attn_mask, query.shape[-2], key.shape[-2], query.device)
+            is_causal = False
+        if attn_mask.dtype != torch.bool:
+            attn_mask = attn_mask.to(query.dtype)
+    result = F.scaled_dot_product_attention(
         query,
         key,
         value,
@@ -84,11 +104,85 @@ def scaled_dot_product_attention(
         scale=scale,
         enable_gqa=enable_gqa,
     )
+    if overridden or dropout_p or not result.requires_grad or torch.compiler.is_compiling():
+        return result  # torch's kernel with dropout is differentiable twice
+    options = (is_causal, scale, enable_gqa)
+    twice: Tensor = _TwiceDifferentiable.apply(  # type: ignore[no-untyped-call]
+        result, query, key, value, attn_mask, options
+    )
+    return twice
 
 
-def _explicit_is_faster(query: Tensor, key: Tensor) -> bool:
+def _explicit(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Tensor:
+    if attn_mask is None and not (dropout_p or is_causal or enable_gqa):
+        result = _without_mask(query, key, value, scale)
+    else:
+        result = attention_stages(
+            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+        ).context
+    # under autocast a float32 query gives a context of half precision, as in torch
+    return result.to(query.dtype) if query.dtype in HALF else result
+
+
+def _without_mask(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """The stages without a search for fully masked rows, which takes a third of their time."""
+    check_inputs(query, key, value, None, 0.0, enable_gqa=False)
+    if query.dtype in HALF and not torch.is_autocast_enabled(query.device.type):
+        query, key, value = query.float(), key.float(), value.float()
+    # autocast computes the products in half precision; the softmax is faster in float32
+    raw = scores(query, key)
+    raw = raw.float() if raw.dtype in HALF else raw
+    factor = default_scale(query.shape[-1]) if scale is None else scale
+    return context(torch.softmax(scaled(raw, factor), dim=-1), value)
+
+
+class _TwiceDifferentiable(torch.autograd.Function):
+    """The identity of the first argument, the context that a fused kernel computed.
+
+    The backward pass of fused kernels has no derivative. Where the gradients are to be
+    differentiated again, they are computed by the formula, and the kernel's are not.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(context: Tensor, *_: Any) -> Tensor:
+        return context.view_as(context)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, *tensors, ctx.options = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if not torch.is_grad_enabled():
+            return gradient, *[None] * 5
+        *inputs, mask = ctx.saved_tensors
+        if mask is not None and mask.is_floating_point():
+            inputs.append(mask)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Any = mask) -> Tensor:
+            return _explicit(query, key, value, bias, 0.0, *ctx.options)
+
+        gradients = torch.func.vjp(attend, *inputs)[1](gradient)
+        return None, *gradients, *[None] * (5 - len(gradients))
+
+
+def _use_explicit(query: Tensor, key: Tensor) -> bool:
     if min(query.dim(), key.dim()) < 2:
         return True  # which raises the error
+    if not torch.compiler.is_compiling() and unpack_dual(PROBE).primal is not PROBE:
+        return True  # within forward-mode differentiation, which fused kernels do not support
     if query.device.type == "cuda":
         return query.shape[:-2].numel() > CUDA_BATCH_LIMIT
     return query.shape[-2] * key.shape[-2] <= SMALL_MATRIX

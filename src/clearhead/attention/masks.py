@@ -3,6 +3,9 @@
 `nn.MultiheadAttention` has the opposite polarity (True = ignore); negate with `~` there.
 """
 
+import math
+import sys
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -70,3 +73,27 @@ def band_mask(
     rows = torch.arange(queries, device=device)[:, None]
     columns = torch.arange(keys, device=device)
     return (rows - columns).abs() <= width
+
+
+def plain_mask(attn_mask: Tensor, device: torch.device) -> Tensor:
+    """A mask with at least two axes; those of `torch.nn.attention.bias` as boolean tensors.
+
+    A `CausalBias` has no data of its own, only a variant and two lengths.
+    """
+    biases = sys.modules.get("torch.nn.attention.bias")  # importing it takes a second
+    if biases is not None and isinstance(attn_mask, biases.CausalBias):
+        queries, keys = attn_mask.seq_len_q, attn_mask.seq_len_kv
+        whole = torch.ones(queries, keys, dtype=torch.bool, device=device)
+        lower_right = attn_mask.variant == biases.CausalVariant.LOWER_RIGHT
+        return whole.tril(keys - queries if lower_right else 0)
+    return attn_mask.reshape(1, -1) if attn_mask.dim() < 2 else attn_mask
+
+
+def with_causal(attn_mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Tensor:
+    """The causal mask, together with another mask if there is one."""
+    causal = causal_mask(queries, keys, device=device)
+    if attn_mask is None:
+        return causal
+    if attn_mask.dtype == torch.bool:
+        return attn_mask & causal
+    return attn_mask.masked_fill(~causal, -math.inf)

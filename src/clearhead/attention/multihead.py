@@ -73,7 +73,7 @@ class MultiHeadAttention(nn.Module):
             context: Tokens that keys and values come from, of shape (batch, keys, embed_dim);
                 None: `query` itself.
             attn_mask: As in `scaled_dot_product_attention`, over (batch, heads, queries, keys).
-            is_causal: Query i attends to keys 0 … i; excludes `attn_mask`.
+            is_causal: Query i attends to keys 0 … i; applies together with `attn_mask`.
 
         Returns:
             Tokens of shape (batch, queries, embed_dim).

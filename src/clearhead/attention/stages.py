@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.attention.masks import causal_mask
+from clearhead.attention.masks import plain_mask, with_causal
 from clearhead.errors import InputError
 
 
@@ -104,7 +104,7 @@ def attention_stages(
         value: Values of shape (…, keys, value_dim).
         attn_mask: As in `scaled_dot_product_attention`, like all following arguments.
         dropout_p: Dropout probability; the weights returned are those before dropout.
-        is_causal: Query i attends to keys 0 … i; excludes `attn_mask`.
+        is_causal: Query i attends to keys 0 … i; applies together with `attn_mask`.
         scale: Factor on the scores; None is 1/√head_dim.
         enable_gqa: Grouped-query attention: key and value may have fewer heads (axis -3).
 
@@ -116,11 +116,13 @@ def attention_stages(
         InputError: If shapes, dtypes or options do not fit together.
 
     """
-    check_inputs(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
+    if attn_mask is not None:
+        attn_mask = plain_mask(attn_mask, query.device)
+    check_inputs(query, key, value, attn_mask, dropout_p, enable_gqa)
     if enable_gqa:
         key, value = share_heads(key, value, query.shape[-3])
     if is_causal:
-        attn_mask = causal_mask(query.shape[-2], key.shape[-2], device=query.device)
+        attn_mask = with_causal(attn_mask, query.shape[-2], key.shape[-2], query.device)
     query, key, value = (_at_least_float32(x) for x in (query, key, value))
 
     raw = scores(query, key)
@@ -147,7 +149,6 @@ def check_inputs(
     value: Tensor,
     attn_mask: Tensor | None,
     dropout_p: float,
-    is_causal: bool,
     enable_gqa: bool,
 ) -> None:
     """Raise `InputError` for inputs for which the formula is not defined."""
@@ -158,9 +159,7 @@ def check_inputs(
         )
     _check_shapes(query, key, value, enable_gqa)
     if attn_mask is not None:
-        if is_causal:
-            raise InputError("give attn_mask or is_causal=True, not both")
-        _check_mask(attn_mask, query, key)
+        _check_mask(attn_mask, query, key, () if enable_gqa else value.shape[:-2])
     if not 0.0 <= dropout_p <= 1.0:
         raise InputError(f"dropout_p must lie in 0 … 1, got {dropout_p}")
 
@@ -196,13 +195,13 @@ def _check_groups(query: Tensor, key: Tensor, value: Tensor) -> None:
         )
 
 
-def _check_mask(attn_mask: Tensor, query: Tensor, key: Tensor) -> None:
+def _check_mask(attn_mask: Tensor, query: Tensor, key: Tensor, leading: Sequence[int]) -> None:
     if attn_mask.dtype not in (torch.bool, query.dtype, torch.float32):
         raise InputError(
             f"attn_mask must be bool (True = attend) or {query.dtype}, got {attn_mask.dtype}"
         )
     weights = (*query.shape[:-1], key.shape[-2])
-    if not _broadcast(attn_mask.shape, weights):
+    if not (_broadcast(attn_mask.shape, weights) and _broadcast(attn_mask.shape[:-2], leading)):
         raise InputError(
             f"attn_mask of shape {tuple(attn_mask.shape)} does not broadcast over the weights, "
             f"whose shape is {weights}"

@@ -8,9 +8,11 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 from clearhead.errors import ClearheadError, command_line_messages, did_you_mean
@@ -85,19 +87,36 @@ def _run(arguments: list[str]) -> int:
 def _run_command(name: str, arguments: list[str]) -> int:
     import tyro
 
+    from clearhead.cli.options import NUMBERS
+
     function = getattr(importlib.import_module(f"clearhead.cli.{name}"), name)
     markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
     if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
         markers.append(tyro.conf.FlagCreatePairsOff)
     try:
         run = tyro.cli(
-            _deferred(function), prog=f"clearhead {name}", args=arguments, config=markers
+            _deferred(function),
+            prog=f"clearhead {name}",
+            args=arguments,
+            config=markers,
+            registry=NUMBERS,
         )
-        with command_line_messages():
+        with command_line_messages(), warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = run()
     except SystemExit as stop:
         code = stop.code
     return code if isinstance(code, int) else 0
+
+
+def _show_warning(
+    default: Callable[..., None], message: Warning | str, category: type, filename: str, *rest: Any
+) -> None:
+    """Show the package's own warnings as remarks of one line, others as Python does."""
+    if Path(__file__).parents[1] in Path(filename).parents:
+        sys.stderr.write(f"clearhead: {message}\n")
+    else:
+        default(message, category, filename, *rest)
 
 
 def _deferred(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:

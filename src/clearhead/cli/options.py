@@ -1,9 +1,10 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
 CLASSIFIER_HELP = (
@@ -23,6 +24,39 @@ Images = Annotated[
 DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
 AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
+
+
+NUMBERS = ConstructorRegistry()
+"""Makes tyro's errors for numbers name what was expected instead of Python's types"""
+
+
+@NUMBERS.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    kinds = {
+        int: (int, "a whole number"),
+        float: (float, "a number"),
+        int | tuple[int, int]: (int, "one or two whole numbers"),
+    }
+    for kind, (convert, expected) in kinds.items():
+        if info.type in (kind, kind | None):
+
+            def parse(given: list[str], convert: Any = convert, expected: str = expected) -> Any:
+                try:
+                    numbers = tuple(map(convert, given))
+                except ValueError:
+                    message = f"expected {expected}, got {' '.join(given)!r}"
+                    raise ValueError(message) from None
+                return numbers if len(numbers) > 1 else numbers[0]
+
+            single = isinstance(kind, type)
+            return PrimitiveConstructorSpec(
+                nargs=1 if single else (1, 2),
+                metavar=convert.__name__.upper() if single else "INT [INT]",
+                instance_from_str=parse,
+                is_instance=lambda value: value is None or isinstance(value, int | float | tuple),
+                str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
+            )
+    return None
 
 
 def warn_if_unused(root: Path | None, source: str) -> None:

@@ -3,12 +3,21 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clearhead.errors import ImageError
 
 STDIN = "-"
 
 
 def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
-    """Replace folders by the pictures in them and in their subfolders."""
+    """Replace folders by the pictures in them and in their subfolders.
+
+    A line on stderr names each other file in a folder, except hidden ones.
+    """
+    from clearhead.cli.output import print_remark
+    from clearhead.data.folder import find_files
     from clearhead.data.preprocessing.image import SUFFIXES
 
     for name in images:
@@ -16,23 +25,22 @@ def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
         if name == STDIN or not path.is_dir():
             yield name if name == STDIN else path
             continue
-        pictures = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES
-            and file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        files = find_files(path)
+        pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+        for other in sorted(set(files) - set(pictures)):
+            print_remark(f"{other}: left out, its suffix is not that of a picture")
         yield from pictures or [path]
 
 
-def read_picture(name: str | Path) -> Path | bytes:
-    """The path of a file, or the content of stdin; `ImageError` for a folder without pictures."""
+def source_of(name: str | Path) -> Path | bytes:
+    """The path of a file, or the content of stdin."""
     from clearhead.data.preprocessing.image import MAX_BYTES
-    from clearhead.errors import ImageError
 
-    if name == STDIN:
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    return sys.stdin.buffer.read(MAX_BYTES + 1) if name == STDIN else Path(name)
+
+
+def reason_of(error: "ImageError", name: str | Path) -> str:
+    """Why a picture cannot be read, without its name."""
     if Path(name).is_dir():  # `named_pictures` leaves a folder as it is if no picture is in it
-        raise ImageError("this folder has no pictures in it; give another, or picture files")
-    return Path(name)
+        return "this folder has no pictures in it; give another, or picture files"
+    return str(error).removeprefix(f"{name}: ")

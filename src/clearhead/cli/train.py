@@ -46,8 +46,18 @@ def _options(name: str) -> TrainConfig | TextTrainConfig:
             types[field] = Annotated[int | None, arg(metavar="INT", help_behavior_hint=hint)]
             values[field] = None
     overridden = [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()]
+
+    def check(options: TrainConfig | TextTrainConfig) -> None:
+        given = {field: value for field, value in vars(options).items() if value is not None}
+        dataclasses.replace(config, **given)
+
     kind = dataclasses.make_dataclass(
-        name, overridden, bases=(type(config),), frozen=True, kw_only=True
+        name,
+        overridden,
+        bases=(type(config),),
+        namespace={"__post_init__": check},
+        frozen=True,
+        kw_only=True,
     )
     options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
     return options
@@ -60,7 +70,8 @@ if TYPE_CHECKING:
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            OPTIONS, {name: recipe.__doc__ for name, recipe in RECIPES.items()}
+            OPTIONS,
+            {name: (recipe.__doc__ or "").split("\n")[0] for name, recipe in RECIPES.items()},
         ),
         arg(name=""),
         tyro.conf.AvoidSubcommands,

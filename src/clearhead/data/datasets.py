@@ -8,8 +8,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from clearhead.data._fetch import DownloadProgress, cache_folder, fetch
-from clearhead.data.config import DATASETS, FetchedFile
+from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
+from clearhead.data._sources import DATASETS
 from clearhead.data.folder import load_folder
 from clearhead.data.image_dataset import ImageDataset, Split
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean

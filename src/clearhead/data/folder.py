@@ -5,7 +5,8 @@ these are the splits; otherwise a fifth of each class, chosen by a hash of the f
 test split.
 """
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,8 @@ def load_folder(
 def list_folder(folder: Path, split: Split) -> tuple[tuple[str, ...], list[LabelledFile]]:
     """The class names of a folder, and the files of a split, by class and name.
 
+    A `UserWarning` names the files in the folder that are in neither split, except hidden ones.
+
     Raises:
         DataError: If a folder cannot be used.
     """
@@ -71,11 +74,40 @@ def list_folder(folder: Path, split: Split) -> tuple[tuple[str, ...], list[Label
     train, test = folder / "train", folder / "test"
     if not (_subfolders(train) and _subfolders(test)):
         class_names = _class_names(folder)
-        return class_names, _split(list(_files(folder, class_names)), folder, split)
+        files = list(_files(folder, class_names))
+        _warn_of_others(folder, files)
+        return class_names, _split(files, folder, split)
     class_names = _class_names(train)
     if unknown := set(_class_names(test)) - set(class_names):
         raise DataError(f"{test} has classes that {train} lacks: {', '.join(sorted(unknown))}")
-    return class_names, list(_files(train if split == "train" else test, class_names, absent=True))
+    splits = {"train": list(_files(train, class_names))}
+    splits["test"] = list(_files(test, class_names, absent=True))
+    _warn_of_others(folder, splits["train"] + splits["test"])
+    return class_names, splits[split]
+
+
+def find_files(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders, sorted, without hidden ones.
+
+    Links to folders are not followed; they count as files.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if (path.is_symlink() or not path.is_dir())
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _warn_of_others(folder: Path, files: Iterable[LabelledFile]) -> None:
+    used = {file.path for file in files}
+    others = [str(path.relative_to(folder)) for path in find_files(folder) if path not in used]
+    if others:
+        warnings.warn(
+            f"{folder}: left out, as these are no images in a folder of a class: "
+            + ", ".join(others),
+            stacklevel=2,
+        )
 
 
 def resize_and_crop(

@@ -15,6 +15,7 @@ from clearhead.errors import ConfigError, InputError
 from clearhead.inference import prepare, uses_digit_preprocessing
 from clearhead.insight import Grid, grid_of
 from clearhead.models import ImageModel, Model, TextTransformer, load
+from clearhead.models.config import ImageModelConfig
 
 TIMM, HF = "timm:", "hf:"
 MAX_PREDICTED_WORDS = 3
@@ -49,6 +50,7 @@ class ImageClassifier:
         class_names: the classes in the order of the logits; empty for a model without classes.
         preprocess: makes a model input of a picture.
         warnings: remarks that hold for every picture.
+        doubtful_below, rejected_below: as in `ImageModelConfig`.
     """
 
     name: str
@@ -56,6 +58,8 @@ class ImageClassifier:
     class_names: tuple[str, ...]
     preprocess: Callable[[ImageSource], ImageInput]
     warnings: tuple[str, ...] = ()
+    doubtful_below: float = ImageModelConfig.doubtful_below
+    rejected_below: float = ImageModelConfig.rejected_below
 
     def grid(self, model_input: ImageInput) -> Grid | None:
         """The grid of patches for pictures of this size; None if undeclared by the model."""
@@ -159,7 +163,14 @@ def _images(model: ImageModel, name: str) -> ImageClassifier:
             is_empty=not prepared.found,
         )
 
-    return ImageClassifier(name=name, model=model, class_names=config.labels, preprocess=preprocess)
+    return ImageClassifier(
+        name=name,
+        model=model,
+        class_names=config.labels,
+        preprocess=preprocess,
+        doubtful_below=config.doubtful_below,
+        rejected_below=config.rejected_below,
+    )
 
 
 def _text_model(model: TextTransformer, name: str) -> TextModel:

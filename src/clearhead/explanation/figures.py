@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clearhead.explanation.html import data_uri
 from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
-from clearhead.explanation.tables import model_name, percent, picture_name, points
+from clearhead.explanation.tables import SIGNED, model_name, percent, picture_name, signed
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight.plots import (
     OUTLINE,
@@ -33,14 +33,14 @@ from clearhead.insight.plots import (
 
 THUMBNAIL, TOP = 1.1, 3.3  # inches
 DIM = 0.02  # below this the fixed scale has one dark blue for everything
-NOTE = "Measures with different meanings; none of them is ground truth."
+NOTE = "Measures with different meanings; Shapley values are exact for theirs."
 
 
 def picture_figure(explanation: Explanation) -> Figure:
-    """The model input and three measures above, every layer and head for one query below.
+    """The model input and four measures above, every layer and head for one query below.
 
     The query is the one that the page begins with. All weights are on one scale, from 0 to 100 %,
-    or where none comes near its colours, as multiples of an even share.
+    or where none comes near its colours, as multiples of the uniform weight.
     """
     query = first_view(explanation)["query"]
     rows = [_row(explanation, layer, query) for layer in explanation.layers]
@@ -66,7 +66,7 @@ def thumbnails(explanation: Explanation) -> dict[str, str]:
         cells = values[-grid.num_patches :].reshape(grid.rows, grid.columns)
         scale = weight_norm()
         colours = WEIGHT_COLOURS
-        if name == "masking":
+        if name in SIGNED:
             scale, colours = signed_norm(float(cells.abs().max())), SIGNED_COLOURS
         pixels = torch.from_numpy(colours(scale(cells.numpy()), bytes=True)[..., :3].copy())
         images[name] = png_address(pixels.movedim(-1, 0))
@@ -107,7 +107,7 @@ def _row(explanation: Explanation, layer: LayerWeights, query: int) -> Tensor:
 
 
 def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: bool) -> None:
-    row: list[Axes] = list(np.ravel(figure.subplots(1, 4)))
+    row: list[Axes] = list(np.ravel(figure.subplots(1, 5)))
     picture, *panels = row
     draw_picture(picture, explanation.pixels)
     picture.set_title("model input", fontsize=9)
@@ -124,27 +124,29 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
         if values is None or grid is None:
             axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=9)
             bare(axes)
-        elif name == "masking":
-            _draw_masking(axes, values.reshape(grid.rows, grid.columns), explanation)
+        elif name in SIGNED:
+            _draw_signed(axes, values.reshape(grid.rows, grid.columns), explanation, name)
         else:
             even = 1.0 / grid.num_tokens if is_dim else None
             picture_below = explanation.pixels if explanation.is_ink else None
-            draw_weights(axes, grid.fold(values), picture=picture_below, even_share=even)
+            draw_weights(axes, grid.fold(values), picture=picture_below, uniform_weight=even)
             axes.set_xlabel("share of the whole, scale below", fontsize=7)
     figure.supxlabel(NOTE, fontsize=8)
 
 
-def _draw_masking(axes: Axes, falls: Tensor, explanation: Explanation) -> None:
-    limit = float(falls.abs().max())
-    draw_signed(axes, falls, limit)
+def _draw_signed(axes: Axes, values: Tensor, explanation: Explanation, name: str) -> None:
+    limit = float(values.abs().max())
+    draw_signed(axes, values, limit)
     if explanation.is_ink:
         _, height, width = explanation.pixels.shape
-        rows, columns = falls.shape
+        rows, columns = values.shape
         across = (np.arange(width) + 0.5) * columns / width
         down = (np.arange(height) + 0.5) * rows / height
         ink = explanation.pixels[0].numpy()
         axes.contour(across, down, ink, [127.5], colors=[OUTLINE], linewidths=1.0)
-    axes.set_xlabel(f"fall in points: {points(-limit)} (orange) to {points(limit)}", fontsize=7)
+    _, unit, scale = SIGNED[name]
+    ends = signed(-scale * limit), signed(scale * limit)
+    axes.set_xlabel(f"{unit}: {ends[0]} (orange) to {ends[1]}", fontsize=7)
 
 
 def _draw_heads(
@@ -166,10 +168,10 @@ def _draw_heads(
     even = 1.0 / keys.pop() if len(keys) == 1 else None
     bar = multiples_bar if is_dim else weight_bar
     bar(cast("Figure", figure), panels.ravel().tolist(), even)
-    token = f"the {grid.names()[query]}" if grid is not None else "each token"
+    token = grid.names()[query] if grid is not None else "each token"
     heading = f"Attention of {token} in every layer (L) and head (H), counted from 1"
     if is_dim:
-        heading += f"\nlargest weight {percent(largest)}: shown as multiples of an even share"
+        heading += f"\nlargest weight {percent(largest)}: shown as multiples of the uniform weight"
     figure.suptitle(heading, fontsize=10)
 
 
@@ -186,7 +188,7 @@ def _draw_head(
     grid = explanation.grid
     even = 1.0 / row.shape[-1] if is_dim else None
     if not layer.on_grid or grid is None:
-        draw_weights(axes, row, even_share=even)
+        draw_weights(axes, row, uniform_weight=even)
         return
     patch = layer.queries[layer.nearest(query)] - grid.num_prefix_tokens
     has_cell = layer.num_queries == grid.num_tokens and patch >= 0
@@ -195,7 +197,7 @@ def _draw_head(
         grid.fold(row),
         picture=explanation.pixels if explanation.is_ink else None,
         query_cell=divmod(patch, grid.columns) if has_cell else None,
-        even_share=even,
+        uniform_weight=even,
     )
     if grid.num_prefix_tokens:
         prefix = "prefix tokens" if grid.num_prefix_tokens > 1 else grid.names()[0]

@@ -11,7 +11,6 @@ from clearhead.explanation.html import data_uri, render_page
 from clearhead.explanation.influence import Influence
 from clearhead.explanation.pictures import Explanation, first_view
 from clearhead.explanation.tables import (
-    even_share,
     influence_table,
     model_name,
     percent,
@@ -19,6 +18,7 @@ from clearhead.explanation.tables import (
     proof_table,
     rank_correlations,
     text_tables,
+    uniform_weight,
 )
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight import Foreground
@@ -72,7 +72,7 @@ def text_page(explanation: TextExplanation) -> str:
         model=model_name(explanation.model),
         figure=data_uri(figure_bytes(text_figure(explanation), "svg"), "image/svg+xml"),
         tables=text_tables(explanation),
-        even_share=even_share(explanation),
+        uniform_weight=uniform_weight(explanation),
         percent=percent,
     )
 

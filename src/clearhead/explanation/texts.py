@@ -94,7 +94,7 @@ class TextExplanation:
     def num_visible(self) -> tuple[int, ...]:
         """How many tokens the query tokens can attend to, each number once, ascending.
 
-        An even share is one of that many.
+        The uniform weight is one of that many.
         """
         counts = {int(n) for weights in self.attention for n in weights.visible.sum(dim=-1)}
         return tuple(sorted(counts - {0}))

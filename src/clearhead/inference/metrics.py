@@ -4,14 +4,18 @@ Sums are in float64 for any input type. An undefined measure, such as the recall
 without images, is None, never NaN.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 from torch import Tensor
 
 from clearhead.errors import InputError
+
+MAX_TEMPERATURE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +178,26 @@ def negative_log_likelihood(
     _check_probabilities(probabilities, labels)
     of_label = probabilities.double().gather(1, labels.long()[:, None])
     return -of_label.clamp_min(torch.finfo(torch.float64).tiny).log().mean().item()
+
+
+def fit_temperature(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    """The temperature T with the least negative log likelihood of softmax(ln(probabilities) / T).
+
+    (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599.) The logits of
+    softmax are ln(probabilities) up to a constant, so that T is the temperature of the logits too.
+
+    Returns:
+        A number between 0.05 and 20; below 1, the probabilities become more confident.
+    """
+    _check_probabilities(probabilities, labels)
+    logits = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        return negative_log_likelihood(scaled.softmax(dim=1), labels)
+
+    limit = math.log(MAX_TEMPERATURE)
+    return math.exp(minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x)
 
 
 def _check_classes(name: str, classes: Tensor, num_classes: int) -> None:

@@ -4,12 +4,13 @@ Every function returns plain data; drawing is a separate step. Attention is reco
 through `clearhead.recording`, in the same way in any model.
 
 - `tokens`: the patches of an image or the words of a text; `foreground`: where the strokes are
-- `weights`, `tables`: the weights of one layer; `propagation`: rollout and class relevance
-- `importance`: value-weighted norms, and four standard maps of what matters to a prediction
+- `weights`, `tables`: the weights of one layer; `propagation`: rollout, maximum flow, relevance
+- `_shapley`: exact Shapley values of patches; `attribution`: all methods under one protocol, with
+  `importance` (value-weighted norms), `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
 - `measures`, `roles`: what each head attends to, and which heads differ from untrained ones
 - `ablation`: accuracy without a head, layer or patch
-- `perturbation`, `_faithfulness`: whether a map shows what matters to a prediction
-- `forward`, `stats`: class probabilities of any model; intervals of paired differences
+- `perturbation`, `_faithfulness`, `metrics`: whether a map shows what matters to a prediction
+- `forward`, `stats`: logits and probabilities of any model; intervals of paired differences
 - `plots`: figures
 """
 

@@ -1,9 +1,12 @@
 from . import plots as plots
 from ._faithfulness import faithfulness as faithfulness
+from ._shapley import Shapley as Shapley
+from ._shapley import shapley as shapley
 from .ablation import Part as Part
 from .ablation import ablate as ablate
+from .attribution import METHODS as METHODS
+from .attribution import attribute as attribute
 from .foreground import Foreground as Foreground
-from .importance import standard_maps as standard_maps
 from .importance import value_norms as value_norms
 from .measures import measure_heads as measure_heads
 from .perturbation import Baseline as Baseline
@@ -14,6 +17,7 @@ from .plots import save_figure as save_figure
 from .plots import stages_figure as stages_figure
 from .plots import tokens_figure as tokens_figure
 from .propagation import class_relevance as class_relevance
+from .propagation import max_flow as max_flow
 from .propagation import rollout as rollout
 from .roles import describe_heads as describe_heads
 from .roles import head_roles as head_roles

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead import attention
-from clearhead._validate import at_least, validate
+from clearhead._validate import integer, optional, validate
 from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.forward import Around, Model, Progress, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
@@ -54,7 +54,7 @@ class Part:
     patch: int | None = None
 
     def __post_init__(self) -> None:
-        validate(self, head=at_least(0), patch=at_least(0))
+        validate(self, head=optional(integer(0)), patch=optional(integer(0)))
 
     def __str__(self) -> str:
         """The part, with numbers from 1."""

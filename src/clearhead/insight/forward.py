@@ -1,11 +1,11 @@
-"""Class probabilities of any image model, batch by batch, in evaluation mode without gradients."""
+"""Logits, probabilities and scores of any image model, in evaluation mode without gradients."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
@@ -20,11 +20,43 @@ Progress = Callable[[int, int], None]
 # Makes the context in which a batch of that many images is run, such as an intervention.
 Around = Callable[[int], AbstractContextManager[None]]
 
+# What is measured of one class: its logit; log(p / (1 - p)); or its probability p.
+Score = Literal["log-odds", "logit", "probability"]
+
+
+def class_scores(
+    logits: Float[Tensor, "batch classes"], classes: Int[Tensor, " batch"], score: Score
+) -> Float[Tensor, " batch"]:
+    """The score of one class of each image.
+
+    The log-odds, log(p / (1 - p)) = z_c - log Σ_{k≠c} exp(z_k), do not change when a constant is
+    added to all logits, as the logit does, and do not saturate near 1, as the probability does.
+    """
+    if score == "logit":
+        return logits.gather(1, classes[:, None])[:, 0]
+    if score == "log-odds":
+        others = logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
+        return class_scores(logits, classes, "logit") - others
+    return class_scores(logits.softmax(1), classes, "logit")
+
+
+def check_score(score: str) -> None:
+    """Raise `ConfigError` for another name."""
+    if score not in get_args(Score):
+        raise ConfigError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
+
 
 def probabilities(
     model: Model, images: Tensor, *, batch_size: int = 250, around: Around | None = None
 ) -> Float[Tensor, "batch classes"]:
-    """softmax(logits) in float64, on the CPU; `InputError` unless the logits are finite.
+    """softmax(logits) in float64, on the CPU, from `model_logits`."""
+    return model_logits(model, images, batch_size=batch_size, around=around).softmax(dim=1)
+
+
+def model_logits(
+    model: Model, images: Tensor, *, batch_size: int = 250, around: Around | None = None
+) -> Float[Tensor, "batch classes"]:
+    """The logits in float64, on the CPU; `InputError` unless they are finite.
 
     A module runs in evaluation mode on its own device. `images` are model inputs, normalised
     already; `around` makes the context of each forward pass from the number of its images.
@@ -41,7 +73,7 @@ def probabilities(
     if not logits.isfinite().all():
         first = int((~logits.isfinite()).any(dim=1).nonzero()[0])
         raise InputError(f"the model gave NaN or infinite logits, first for image {first}")
-    return logits.softmax(dim=1)
+    return logits
 
 
 def logits_of(

@@ -7,20 +7,22 @@ that it ranks first are deleted, and rises early when they are inserted first.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.linalg import solve_banded
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from clearhead._validate import one_of, validate
-from clearhead.data import Normalization
+from clearhead.data import Normalization, normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Model, batches, probabilities
 from clearhead.insight.tokens import Grid
 
-Kind = Literal["constant", "mean", "blur"]
+Kind = Literal["constant", "mean", "blur", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,12 @@ class Baseline:
     Args:
         kind: "constant" is `value`; "mean" is each channel's mean over the image itself; "blur" is
             the image under a Gaussian filter, from which RISE inserts natural images, because it
-            adds no edges.
+            adds no edges; "linear" is ROAD's noisy linear imputation, in which each removed pixel
+            is the weighted mean of its eight neighbours plus noise, so that the shape of what is
+            removed hardly shows (Rong et al. 2022, arXiv 2202.00449).
         value: One value, or one for each channel, as the model input has it (normalised).
         sigma: Standard deviation of the Gaussian filter in pixels.
+        noise: Standard deviation of the noise of "linear", in units of the model input.
 
     Raises:
         ConfigError: For another kind, or "blur" without `sigma` > 0.
@@ -43,6 +48,7 @@ class Baseline:
     kind: Kind = "constant"
     value: tuple[float, ...] = (0.0,)
     sigma: float | None = None
+    noise: float = 0.01
 
     def __post_init__(self) -> None:
         validate(self, kind=one_of(*get_args(Kind)))
@@ -63,18 +69,39 @@ class Baseline:
         if mean is None or std is None:
             raise ConfigError(
                 "expected a configuration with mean and std, as clearhead's models have, got a "
-                f"{type(normalization).__name__}; for others: Baseline(value=(-mean / std, ...))"
+                f"{type(normalization).__name__}; for others give the baseline: "
+                "Baseline(value=(-mean / std, ...))"
             )
         if len(mean) != len(std):
             raise ConfigError(
                 f"expected a mean and a std for each channel, got {len(mean)} and {len(std)}"
             )
-        return cls(value=tuple(-m / s for m, s in zip(mean, std, strict=True)))
+        black = normalize(torch.zeros(1, len(mean), 1, 1, dtype=torch.uint8), normalization)
+        return cls(value=tuple(black.flatten().tolist()))
+
+    def fill(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        kept: Bool[Tensor, "batch 1 height width"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The images with all pixels replaced but those that are kept."""
+        if self.kind != "linear":
+            return torch.where(kept, images, self.of(images))
+        generator = torch.Generator().manual_seed(0)
+        noise = self.noise * torch.randn(images.shape, generator=generator).to(images)
+        filled = [_imputed(*pair) for pair in zip(images, kept[:, 0], strict=True)]
+        return torch.where(kept, images, torch.stack(filled) + noise)
 
     def of(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """The baseline of each image; `InputError` unless values match the channels."""
+        """The baseline of each image.
+
+        Raises `InputError` unless values match the channels, `ConfigError` for "linear", whose
+        pixels depend on which others are removed.
+        """
+        if self.kind == "linear":
+            raise ConfigError('kind="linear" has no image in which all is removed; use fill')
         if self.kind == "mean":
             return images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
         if self.kind == "blur":
@@ -100,7 +127,14 @@ class Baseline:
     def __str__(self) -> str:
         if self.kind == "constant":
             return f"constant ({', '.join(f'{x:.3g}' for x in self.value)})"
-        return "mean" if self.kind == "mean" else f"blur (sigma {self.sigma:g} pixels)"
+        blur = f"blur (sigma {self.sigma or 0:g} pixels)"
+        return {"mean": "mean", "blur": blur, "linear": "noisy linear imputation"}[self.kind]
+
+
+def default_baseline(model: Model) -> Baseline:
+    """Black, in the units of a model with mean and std; `ConfigError` for other models."""
+    config: Any = getattr(model, "config", None)
+    return Baseline.black(config)
 
 
 class Curves(NamedTuple):
@@ -171,20 +205,54 @@ def deletion_curves(
     steps = patches if steps is None else steps
     if not 1 <= steps <= patches:
         raise ConfigError(f"steps must be between 1 and {patches}, the patches, got {steps}")
-    height, width = grid.patch_shape(images)
     deleted = [round(step * patches / steps) for step in range(steps + 1)]
     points = []
     for batch, ranks, targets in zip(
         *(batches(x, batch_size) for x in (images, order.argsort(dim=1), classes)), strict=True
     ):
-        replacement, rows = baseline.of(batch), torch.arange(len(batch))
-        cells = ranks.to(batch.device).view(-1, 1, grid.rows, grid.columns)
-        pixels = cells.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
+        rows = torch.arange(len(batch))
+        pixels = grid.to_pixels(ranks, batch).to(batch.device)
         curve = [
-            probabilities(
-                model, torch.where(pixels >= count, batch, replacement), batch_size=len(batch)
-            )[rows, targets.cpu()]
+            probabilities(model, baseline.fill(batch, pixels >= count), batch_size=len(batch))[
+                rows, targets.cpu()
+            ]
             for count in deleted
         ]
         points.append(torch.stack(curve, dim=1))
     return Curves(torch.tensor(deleted, dtype=torch.float64) / patches, torch.cat(points))
+
+
+# Weights of ROAD for the neighbours of a pixel: direct ones, and diagonal ones.
+NEIGHBOURS = {(0, 1): 1 / 6, (1, 0): 1 / 6, (1, 1): 1 / 12, (1, -1): 1 / 12}
+
+
+def _imputed(
+    image: Float[Tensor, "channels height width"], kept: Bool[Tensor, "height width"]
+) -> Float[Tensor, "channels height width"]:
+    """Each pixel that is not kept as the weighted mean of its neighbours, inside the image.
+
+    Solves the linear system with a row for each pixel, in order: a matrix of small bandwidth. An
+    image of which nothing is kept becomes the mean of its pixels.
+    """
+    if not kept.any():
+        return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
+    channels, height, width = image.shape
+    size, band = height * width, width + 1
+    matrix = np.zeros(
+        (2 * band + 1, size)
+    )  # as scipy's solve_banded: [band + row - column, column]
+    matrix[band] = 1.0
+    removed = ~kept.cpu().numpy()
+    rows, columns = np.nonzero(removed)
+    for sign in (1, -1):
+        for (down, right), weight in NEIGHBOURS.items():
+            y, x = rows + sign * down, columns + sign * right
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            pixel = (rows * width + columns)[inside]
+            other = (y * width + x)[inside]
+            matrix[band + pixel - other, other] -= weight
+            outside = (rows * width + columns)[~inside]
+            matrix[band, outside] -= weight
+    known = np.where(removed, 0.0, image.detach().cpu().double().numpy()).reshape(channels, size)
+    solved = solve_banded((band, band), matrix, known.T)
+    return torch.from_numpy(solved.T.reshape(channels, height, width)).to(image)

@@ -1,4 +1,4 @@
-"""Attention through all layers: rollout, and relevance for one class."""
+"""Attention through all layers: rollout, maximum flow, and relevance for one class."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
@@ -21,6 +23,9 @@ FUSIONS: dict[str, Callable[..., Tensor]] = {
     "max": torch.amax,
     "min": torch.amin,
 }
+# The unit of integer capacities: sums over paths stay below 2³¹.
+FLOW_UNIT = 2**26
+
 Readout = int | Sequence[int] | Literal["mean"]
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
@@ -59,15 +64,18 @@ def rollout(
     """Attention rollout: R = Ã_L … Ã_2 Ã_1, with Ã = residual · I + (1 - residual) · A.
 
     (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv 2005.00928, with
-    residual 0.5.) A is the weights of a layer with its heads fused, each row scaled to sum to 1;
-    a query token that attends to nothing keeps its own. Rollout uses neither values nor MLPs nor
-    the output: it shows where information could have come from, not where it came from.
+    residual 0.5.) A is the weights of a layer with its heads fused. Each row of Ã is scaled to sum
+    to 1, after the identity is added, as in the implementation that introduced `head_fusion` and
+    `discard_ratio` (github.com/jacobgil/vit-explain); a query token that attends to nothing keeps
+    its own. Rollout uses neither values nor MLPs nor the output: it shows where information could
+    have come from, not where it came from.
 
     Args:
         layers: A recording, or a sequence of records or weights, first layer first.
         residual: Share of the residual connection, from 0 to below 1.
         head_fusion: Mean, maximum or minimum over the heads.
-        discard_ratio: Share of each row's weights, the smallest, that is set to 0 first.
+        discard_ratio: Share of each layer's fused weights, the smallest, that is set to 0 first,
+            but for the weight of the first token (often a class token) on itself.
 
     Returns:
         R in float64; each row is a distribution over the input tokens.
@@ -76,27 +84,82 @@ def rollout(
         InputError: Unless every layer attends from all tokens to the same tokens.
         ConfigError: For an option out of range.
     """
+    product: Tensor | None = None
+    for step in _mixed_with_residual(layers, residual, head_fusion, discard_ratio):
+        product = step if product is None else step @ product
+    assert product is not None  # noqa: S101, there is at least one layer
+    return product
+
+
+def max_flow(
+    layers: Records, *, readout: Readout = 0, residual: float = 0.5
+) -> Float[Tensor, "batch tokens"]:
+    """Maximum flow of attention from the output to each input token.
+
+    (Abnar & Zuidema 2020, arXiv 2005.00928, "attention flow".) The layers are a graph, in which an
+    edge from a query token to a key token has the capacity Ã of `rollout`; the value of an input
+    token is the maximum flow to it from the readout token. Several readout tokens share a source,
+    with equal capacities that sum to 1. Each token takes one run of Dinic's algorithm.
+
+    Args:
+        layers: A recording, or a sequence of records or weights, first layer first.
+        readout: The tokens from which the model computes its output, as in `class_relevance`.
+        residual: Share of the residual connection, from 0 to below 1.
+
+    Returns:
+        The flows, between 0 and 1, in float64.
+
+    Raises:
+        InputError: Unless every layer attends from all tokens to the same tokens.
+        ConfigError: For a residual out of range.
+    """
+    steps = torch.stack([*_mixed_with_residual(layers, residual, "mean", 0.0)]).flip(0).cpu()
+    depth, batch, tokens, _ = steps.shape
+    last = torch.eye(tokens, dtype=steps.dtype).expand(batch, tokens, tokens)
+    first = read_out(last, readout)
+    # node 0 is the source; then the tokens, from the output to the input of the model
+    start = torch.arange(depth * tokens) + 1
+    rows = torch.cat([torch.zeros(tokens, dtype=torch.long), start.repeat_interleave(tokens)])
+    keys = (torch.arange(tokens) + 1).expand(depth, tokens, tokens)
+    columns = keys + tokens * torch.arange(1, depth + 1)[:, None, None]
+    columns = torch.cat([torch.arange(tokens) + 1, columns.flatten()])
+    nodes = 1 + (depth + 1) * tokens
+    flows = torch.empty(batch, tokens, dtype=torch.float64)
+    for image in range(batch):
+        capacities = torch.cat([first[image], steps[:, image].flatten()]) * FLOW_UNIT
+        graph = csr_array(
+            (capacities.round().int().numpy(), (rows.numpy(), columns.numpy())), (nodes, nodes)
+        )
+        for token in range(tokens):
+            sink = nodes - tokens + token
+            flows[image, token] = maximum_flow(graph, 0, sink).flow_value / FLOW_UNIT
+    return flows
+
+
+def _mixed_with_residual(
+    layers: Records, residual: float, head_fusion: HeadFusion, discard_ratio: float
+) -> Iterator[Float[Tensor, "batch tokens tokens"]]:
+    """Ã of each layer: residual · I + (1 - residual) · A, rows scaled to sum to 1."""
     for name, share in (("residual", residual), ("discard_ratio", discard_ratio)):
         if not 0.0 <= share < 1.0:
             raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
     if head_fusion not in FUSIONS:
         raise ConfigError(f'head_fusion must be "mean", "max" or "min", got {head_fusion!r}')
     _check_one_pass(layers)
-    product: Tensor | None = None
+    first: Tensor | None = None
     for layer in records_of(layers):
         weights = FUSIONS[head_fusion](square_weights(layer), dim=1)
-        count = int(discard_ratio * weights.shape[-1])
-        smallest = weights.argsort(dim=-1, stable=True)[..., :count]
-        weights = weights.scatter(-1, smallest, 0.0)
-        sums, identity = weights.sum(dim=-1, keepdim=True), _identity(weights)
-        tiny = torch.finfo(sums.dtype).tiny
-        rows = torch.where(sums > 0, weights / sums.clamp_min(tiny), identity)
-        step = residual * identity + (1.0 - residual) * rows
-        if product is not None:
-            _check_same_tokens(step, product, name_of(layer))
-        product = step if product is None else step @ product
-    assert product is not None  # noqa: S101, there is at least one layer
-    return product
+        flat = weights.flatten(1)
+        smallest = flat.argsort(dim=1, stable=True)[:, : int(discard_ratio * flat.shape[1])]
+        kept = flat.scatter(1, smallest, 0.0)
+        kept[:, 0] = flat[:, 0]
+        identity = _identity(weights)
+        step = residual * identity + (1.0 - residual) * kept.view_as(weights)
+        sums = step.sum(dim=-1, keepdim=True)
+        step = torch.where(sums > 0, step / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
+        first = step if first is None else first
+        _check_same_tokens(step, first, name_of(layer))
+        yield step
 
 
 def class_relevance(
@@ -128,12 +191,25 @@ def class_relevance(
         InputError: If the output is not logits, `target` is not a class, or the layers attend to
             different tokens.
     """
+    y, classes, recording = scored(model, inputs, target, layers=layers, score=score)
+    return replace(relevance_of(y, recording, readout=readout), target=classes)
+
+
+def scored(
+    model: nn.Module,
+    inputs: Inputs,
+    target: int | Sequence[int] | Int[Tensor, " batch"] | None,
+    *,
+    layers: Layers,
+    score: Score | None = None,
+) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
+    """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
     if isinstance(inputs, Tensor) and inputs.is_inference():
         inputs = inputs.clone()
     classes = None
-    with evaluation_mode(model), _gradients(model), capture(layers, gradients=True) as recording:
+    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
         output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
         if score is None:
             logits = logits_of(
@@ -143,7 +219,7 @@ def class_relevance(
             y = logits.gather(1, classes[:, None])[:, 0]
         else:
             y = score(output)
-    return replace(relevance_of(y, recording, readout=readout), target=classes)
+    return y, classes, recording
 
 
 def relevance_of(
@@ -153,18 +229,18 @@ def relevance_of(
 
     Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
-    gradients = _output_gradients(score, recording)
+    gradients = output_gradients(score, recording.records)
     matrix: Tensor | None = None
     for record, gradient in zip(recording.records, gradients, strict=True):
         weights = square_weights(record).detach()
-        step = (_weight_gradient(record, gradient).double() * weights).clamp_min(0.0).mean(dim=1)
+        step = (weight_gradient(record, gradient).double() * weights).clamp_min(0.0).mean(dim=1)
         matrix = _identity(step).expand_as(step) if matrix is None else matrix
         _check_same_tokens(step, matrix, record.name)
         matrix = matrix + step @ matrix
     assert matrix is not None  # noqa: S101, an empty recording has no gradients
     matrix = matrix - _identity(matrix)
     if readout is None:
-        readout = _readout_tokens(gradients[-1])
+        readout = readout_tokens(gradients[-1])
     elif readout == "mean":
         readout = range(matrix.shape[-1])
     return Relevance(
@@ -230,13 +306,13 @@ def _check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
         )
 
 
-def _output_gradients(
-    score: Float[Tensor, " batch"], recording: Recording
+def output_gradients(
+    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord]
 ) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
     """∂y/∂output of every recorded attention."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
-    outputs = [record.raw_output for record in recording.records]
+    outputs = [record.raw_output for record in records]
     if not score.requires_grad or not all(x.requires_grad for x in outputs):
         raise InputError(
             "the score or a recorded layer has no gradient; run the model inside "
@@ -245,7 +321,7 @@ def _output_gradients(
     with torch.inference_mode(False):
         ones = torch.ones_like(score)
         gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
-    pairs = list(zip(recording.records, gradients, strict=True))
+    pairs = list(zip(records, gradients, strict=True))
     for record, gradient in pairs:
         if gradient is None:
             raise InputError(
@@ -255,7 +331,7 @@ def _output_gradients(
     return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
 
 
-def _weight_gradient(
+def weight_gradient(
     record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
 ) -> Float[Tensor, "*batch heads queries keys"]:
     """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
@@ -274,7 +350,7 @@ def _weight_gradient(
     return gradient
 
 
-def _readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:
+def readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:
     """The tokens with a gradient; all where none has one."""
     nonzero = (gradient != 0).any(dim=-1).flatten(0, 1).any(dim=0)
     tokens: list[int] = nonzero.nonzero()[:, 0].tolist()
@@ -298,7 +374,7 @@ def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int
 
 
 @contextmanager
-def _gradients(model: nn.Module) -> Iterator[None]:
+def gradients_on(model: nn.Module) -> Iterator[None]:
     """Gradients on; a model whose parameters are all frozen is frozen again afterwards."""
     parameters = [x for x in model.parameters() if x.is_floating_point()]
     frozen = [] if any(x.requires_grad for x in parameters) else parameters

@@ -1,6 +1,6 @@
 """Attention as a table of names and percentages.
 
-patch at row 1, column 2 → patch at row 1, column 3: 41 %
+patch 2 (row 1, column 2) → patch 3 (row 1, column 3): 41 %
 The → cat: 50 %
 """
 
@@ -24,7 +24,7 @@ class TableRow:
         query: Name of the query token.
         key: Name of the key token.
         weight: The weight, from 0 to 1.
-        multiple: The weight over an even share, which is the weight of every key in uniform
+        multiple: The weight over the uniform weight, which is the weight of every key in uniform
             attention over all visible keys.
         visible: False where the mask hides the key, such as later words in a causal model.
     """
@@ -159,4 +159,4 @@ def _line(row: TableRow, width: int) -> str:
     pair = f"{row.query} → {row.key}"
     if not row.visible:
         return f"{pair:<{width}}  {NOT_VISIBLE:>3}"
-    return f"{pair:<{width}}  {percent(row.weight):>5}  {row.multiple:4.1f} × even share"
+    return f"{pair:<{width}}  {percent(row.weight):>5}  {row.multiple:4.1f} × uniform weight"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
@@ -72,12 +72,15 @@ class Grid:
         return self.num_prefix_tokens + self.num_patches
 
     def names(self) -> tuple[str, ...]:
-        """Name of each token: "class token", "patch at row 1, column 2" (counted from 1)."""
+        """Name of each token: "class token", "patch 2 (row 1, column 2)", counted from 1."""
         numbered = (f"prefix token {number + 1}" for number in range(self.num_prefix_tokens))
-        cells = (divmod(patch, self.columns) for patch in range(self.num_patches))
         return (
             *(self.prefix_names or numbered),
-            *(f"patch at row {row + 1}, column {column + 1}" for row, column in cells),
+            *(
+                f"patch {patch + 1} (row {patch // self.columns + 1}, "
+                f"column {patch % self.columns + 1})"
+                for patch in range(self.num_patches)
+            ),
         )
 
     def token(self, row: int, column: int) -> int:
@@ -108,6 +111,16 @@ class Grid:
                 f"{self.rows} × {self.columns} patches, got {tuple(images.shape)}"
             )
         return images.shape[2] // self.rows, images.shape[3] // self.columns
+
+    def to_pixels(
+        self,
+        patches: Shaped[Tensor, "batch patches"],
+        images: Float[Tensor, "_ channels height width"],
+    ) -> Shaped[Tensor, "batch 1 height width"]:
+        """The value of each pixel's patch, for images of that size."""
+        height, width = self.patch_shape(images)
+        cells = patches.view(-1, 1, self.rows, self.columns)
+        return cells.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
 
     def patch_means(
         self, images: Float[Tensor, "batch channels height width"]

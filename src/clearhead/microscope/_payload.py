@@ -50,7 +50,16 @@ def examples() -> tuple[Example, ...]:
 
 
 def check_config(config: ViTConfig) -> None:
-    """Raise `ConfigError` if a model with this configuration is too large for the page."""
+    """Raise `ConfigError` if a model with this configuration is too large for the page, or other.
+
+    The page computes patches that do not overlap, and has no registers.
+    """
+    for name in ("patch_overlap", "num_registers"):
+        if value := getattr(config, name):
+            raise ConfigError(
+                f"the microscope shows models with {name} 0, this one has {value}; choose another "
+                "model, or use `clearhead explain`"
+            )
     sizes = {
         "tokens": (config.num_prefix_tokens + config.grid[0] * config.grid[1], MAX_TOKENS),
         "classes": (config.num_classes, MAX_CLASSES),

@@ -33,26 +33,35 @@ class PatchEmbed(nn.Module):
     """Linear projection of each flattened patch: 49 → 64 in the digit classifier.
 
     (Dosovitskiy et al. 2021, arXiv 2010.11929, eq. 1.) The weight has the shape of a convolution
-    with stride = patch size, which is the same map, so that state dicts fit timm's.
+    with stride = patch size, which is the same map, so that state dicts fit timm's. With an
+    overlap it is larger than the stride, and the image is padded with zeros.
 
     Args:
         patch: Height and width of a patch in pixels.
         in_channels: Channels of an image.
         embed_dim: Size of a token's embedding.
+        overlap: Pixels by which a patch extends into its neighbours on every side.
 
     """
 
-    def __init__(self, patch: tuple[int, int], in_channels: int, embed_dim: int) -> None:
+    def __init__(
+        self, patch: tuple[int, int], in_channels: int, embed_dim: int, overlap: int = 0
+    ) -> None:
         super().__init__()
-        self.patch = patch
-        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch, stride=patch)
+        self.patch, self.overlap = patch, overlap
+        kernel = (patch[0] + 2 * overlap, patch[1] + 2 * overlap)
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel, stride=patch, padding=overlap)
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
         """One token per patch. As a matrix product: faster than the convolution on a CPU."""
         weight: Tensor = self.proj.weight
-        return F.linear(cut_patches(images, self.patch), weight.flatten(1), self.proj.bias)
+        if self.overlap:
+            patches = F.unfold(images, weight.shape[2:], padding=self.overlap, stride=self.patch).mT
+        else:
+            patches = cut_patches(images, self.patch)
+        return F.linear(patches, weight.flatten(1), self.proj.bias)
 
 
 def sincos_grid(embed_dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 tokens embed_dim"]:

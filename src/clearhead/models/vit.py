@@ -33,9 +33,12 @@ class VisionTransformer(ImageModel):
     def __init__(self, config: ViTConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ViTConfig()
-        self.patch_embed = PatchEmbed(config.patch_shape, config.in_channels, config.embed_dim)
-        self.cls_token = (
-            nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if config.pool == "class" else None
+        self.patch_embed = PatchEmbed(
+            config.patch_shape, config.in_channels, config.embed_dim, config.patch_overlap
+        )
+        self.cls_token, self.reg_token = (
+            nn.Parameter(torch.zeros(1, tokens, config.embed_dim)) if tokens else None
+            for tokens in (int(config.pool == "class"), config.num_registers)
         )
         self._make_positions(config)
         self.blocks = Encoder.from_config(config)
@@ -44,8 +47,9 @@ class VisionTransformer(ImageModel):
         self.apply(init_weights)
         if isinstance(self.pos_embed, nn.Parameter):
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        if self.cls_token is not None:
-            nn.init.normal_(self.cls_token, std=1e-6)
+        for token in (self.cls_token, self.reg_token):
+            if token is not None:
+                nn.init.normal_(token, std=1e-6)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -79,17 +83,19 @@ class VisionTransformer(ImageModel):
     def embedded(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """The input of the first block: patch tokens, class token if any, and positions."""
+        """The input of the first block: class token and registers, if any, patches; positions."""
         tokens: Tensor = self.patch_embed(images)
-        if self.cls_token is not None:
-            tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        for token in (self.reg_token, self.cls_token):
+            if token is not None:
+                tokens = torch.cat([token.expand(len(tokens), -1, -1), tokens], dim=1)
         return tokens if self.pos_embed is None else tokens + self.pos_embed
 
     def pooled(
         self, tokens: Float[Tensor, "batch tokens embed_dim"]
     ) -> Float[Tensor, "batch embed_dim"]:
-        """One vector per image: the mean of the tokens, or the class token."""
-        return tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
+        """One vector per image: the mean of the patch tokens, or the class token."""
+        patches = tokens[:, self.num_prefix_tokens :]
+        return tokens[:, 0] if self.cls_token is not None else patches.mean(dim=1)
 
     def _make_positions(self, config: ViTConfig) -> None:
         self.pos_embed: Tensor | None

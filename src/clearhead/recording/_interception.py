@@ -8,9 +8,10 @@ from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, has_torch_function_unary
 
+from clearhead.attention.masks import plain_mask
 from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError, InputError
 from clearhead.recording._call_site import (
@@ -23,7 +24,14 @@ from clearhead.recording._call_site import (
 )
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
-from clearhead.recording._layout import HeadAxes, Layout, find_heads, separate_mask
+from clearhead.recording._layout import (
+    HeadAxes,
+    Layout,
+    find_heads,
+    packed_groups,
+    separate_mask,
+    with_axes,
+)
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import (
     PLACEHOLDER,
@@ -63,18 +71,23 @@ def fused_record(
     call_site: CallSite,
 ) -> AttentionRecord:
     """The record of a fused call, with its arguments unchanged."""
-    heads = find_heads(call_site.module, call.query)
-    scale = default_scale(call.query.shape[-1]) if call.scale is None else call.scale
+    dims = output.dim()
+    query, key, value = (with_axes(x, dims) for x in (call.query, call.key, call.value))
+    groups = packed_groups(call_site.module, query, key) if not call.enable_gqa else 1
+    heads = HeadAxes(packed=groups) if groups > 1 else find_heads(call_site.module, query)
+    scale = default_scale(query.shape[-1]) if call.scale is None else call.scale
     mask = call.attn_mask
+    if mask is not None:
+        mask = separate_mask(heads, _data_of_mask(call, mask, state, function, output), dims)
     return AttentionRecord(
         name=call_site.path,
-        query=heads.separate(call.query),
-        key=heads.separate(call.key),
-        value=heads.separate(call.value),
-        attn_mask=None if mask is None else separate_mask(heads, mask, call.query.dim()),
+        query=heads.separate(query),
+        key=key if groups > 1 else heads.separate(key),
+        value=value if groups > 1 else heads.separate(value),
+        attn_mask=mask,
         is_causal=call.is_causal,
         scale=scale,
-        enable_gqa=call.enable_gqa,
+        enable_gqa=call.enable_gqa or groups > 1,
         dropout_p=call.dropout_p,
         post_softmax=() if state is None else (_replayed_dropout(call, state, function, heads),),
         raw_output=output,
@@ -83,6 +96,32 @@ def fused_record(
             call.query.dtype, output.dtype, autocast_dtype(call.query) or output.dtype
         ),
     )
+
+
+def _data_of_mask(
+    call: FusedCall,
+    mask: Tensor,
+    state: Tensor | None,
+    function: Callable[..., Tensor],
+    output: Tensor,
+) -> Tensor:
+    """The mask as an ordinary tensor; `CaptureError` if its class defines attention otherwise."""
+    mask = plain_mask(mask, call.query.device)
+    if type(mask) in (Tensor, nn.Parameter) or not has_torch_function_unary(mask):
+        return mask
+    data = mask.as_subclass(Tensor)
+    arguments = call._replace(attn_mask=data)._asdict()
+    with torch.no_grad():
+        if state is None:
+            same = function(**arguments)
+        else:
+            same = with_random_state(state, call.query, function, **arguments)
+    if not torch.allclose(same, output, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise CaptureError(
+            f"attn_mask is a {type(mask).__name__}, whose meaning is not in its data; give the "
+            "mask as an ordinary tensor"
+        )
+    return data
 
 
 def _replayed_dropout(

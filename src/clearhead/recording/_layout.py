@@ -13,13 +13,18 @@ class HeadAxes(NamedTuple):
         merged: This many heads share the first of three axes with the batch, as in models that
             use `torch.bmm`.
         before_windows: Of five axes, the heads are on the second and windows on the third.
+        packed: This many heads are the rows of one key head, each with its only query, as in the
+            decoding steps of transformers. (Keys and values have no such axis.)
     """
 
     merged: int = 1
     before_windows: bool = False
+    packed: int = 1
 
     def separate(self, x: Tensor) -> Tensor:
         """Give `x` at least four axes: (batch, heads, rows, columns)."""
+        if self.packed > 1:
+            return x if x.shape[-2] == 1 else x.flatten(1, 2).unsqueeze(2)
         match x.dim():
             case 2:
                 return x[None, None]
@@ -33,6 +38,8 @@ class HeadAxes(NamedTuple):
 
     def restore(self, x: Tensor, dims: int) -> Tensor:
         """Back to the model's number of axes."""
+        if self.packed > 1:
+            return x.reshape(x.shape[0], -1, self.packed, x.shape[-1])
         match dims:
             case 2:
                 return x[0, 0]
@@ -68,13 +75,30 @@ class Layout:
         return x.reshape(like.shape)
 
 
+def with_axes(x: Tensor, dims: int) -> Tensor:
+    """`x` with at least `dims` axes: new ones in front, as broadcasting adds them."""
+    return x[(None,) * (dims - x.dim())] if x.dim() < dims else x
+
+
 def separate_mask(heads: HeadAxes, mask: Tensor, dims: int) -> Tensor:
     """A mask for attention of `dims` axes, in a shape that broadcasts over the separated heads."""
-    return heads.separate(mask) if dims < 4 or mask.dim() == dims else mask
+    if heads == HEADS_THIRD_FROM_END and dims > 3:
+        return mask
+    return heads.separate(with_axes(mask, dims))
 
 
 # The attributes in which modules of common libraries store their number of heads.
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
+
+
+def packed_groups(module: nn.Module | None, query: Tensor, key: Tensor) -> int:
+    """How many query heads transformers has packed into the rows of each key head; else 1."""
+    groups = _number(module, "num_key_value_groups") or 1
+    if groups == 1 or query.dim() != 4 or query.shape[1:3] != (key.shape[1], groups):
+        return 1
+    config = getattr(module, "config", None)
+    counts = (_number(source, name) for source in (module, config) for name in HEADS)
+    return groups if query.shape[1] * groups == next((n for n in counts if n), None) else 1
 
 
 def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.errors import UnfaithfulCaptureError
+from clearhead.recording._layout import Layout
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import run
 
@@ -62,8 +63,29 @@ class Proof:
 
 
 def prove(record: AttentionRecord) -> Proof:
-    """The differences of one record, computed for some batch entries at a time."""
+    """The differences of one record.
+
+    Rounding errors of different terms average out; those of equal terms, from many equal tokens,
+    add up. A record that differs by more than the former explain is computed again in float64. If
+    that shows float32 to be less precise than usual on these tensors, the tolerance is the bound
+    for any order of the terms: half an `eps` per key in the softmax, and as much in the product.
+    """
     record.check_not_modified()
+    proof = _proof(record)
+    if proof.holds or record.query.device.type == "mps":  # which has no float64
+        return proof
+    tensors = {name: getattr(record, name).double() for name in ("query", "key", "value")}
+    precise = replace(record, **tensors)
+    rounded = replace(precise, raw_output=record.context.to(precise.value), layout=Layout())
+    proof, rounding = _proof(precise), _proof(rounded).output_error
+    if rounding < proof.tolerance / 4.0:
+        return proof
+    bound = record.key.shape[-2] * torch.finfo(torch.float32).eps
+    return replace(proof, tolerance=proof.tolerance + bound)
+
+
+def _proof(record: AttentionRecord) -> Proof:
+    """The differences of one record, computed for some batch entries at a time."""
     parts = [_differences(record, batch) for batch in _batch_slices(record)]
     rows, mass, error, size = (_maximum([part[i] for part in parts]) for i in range(4))
     return Proof(
@@ -79,12 +101,37 @@ def verify(records: Sequence[AttentionRecord]) -> tuple[Proof, ...]:
     """The proof of every record; raises `UnfaithfulCaptureError` with figures if one fails."""
     proofs = tuple(prove(record) for record in records)
     failed = [proof for proof in proofs if not proof.holds]
+    undefined = {
+        record.name: reason
+        for record, proof in zip(records, proofs, strict=True)
+        if not proof.holds and (reason := _why_nan(record)) is not None
+    }
+    if failed and len(undefined) == len(failed):
+        raise UnfaithfulCaptureError(
+            f"{len(failed)} of {len(proofs)} records cannot be verified, because the model's own "
+            "output is NaN: "
+            + "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
+            + ". Let every query attend to at least one key"
+        )
     if failed:
         raise UnfaithfulCaptureError(
             f"{len(failed)} of {len(proofs)} records differ from what the model computed: "
             + "; ".join(map(str, failed))
         )
     return proofs
+
+
+def _why_nan(record: AttentionRecord) -> str | None:
+    """Why the model's output is NaN, where that follows from the record; else None."""
+    undefined = record.output.isnan().any(dim=-1)
+    if not bool(undefined.any()):
+        return None
+    if any(bool(x.isnan().any()) for x in (record.query, record.key, record.value)):
+        return "queries, keys or values are NaN"
+    with torch.no_grad():
+        rows = (record.masked == -math.inf).all(dim=-1)
+    explained = bool((rows | ~undefined).all())
+    return f"all keys of {int(undefined.sum())} queries are masked" if explained else None
 
 
 def tolerance(record: AttentionRecord, largest_score: float) -> float:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead import attention
-from clearhead.attention.masks import causal_mask
+from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
@@ -38,7 +38,7 @@ class AttentionRecord:
         key: (*batch, heads, keys, head_dim).
         value: (*batch, heads, keys, value_dim).
         attn_mask: The mask of the call: boolean (True: attend) or additive; None without one.
-        is_causal: Whether the call applied a causal mask.
+        is_causal: Whether the call applied a causal mask (and `attn_mask`, if there is one).
         scale: The factor of the scores: a number, or a tensor that broadcasts over them.
         enable_gqa: Whether query heads share key and value heads.
         dropout_p: The dropout probability of the weights.
@@ -174,10 +174,12 @@ class AttentionRecord:
         )
 
     def full_mask(self) -> Tensor | None:
-        """The mask of the call; a causal one as a boolean (queries, keys) tensor."""
-        if self.is_causal:
-            return causal_mask(self.query.shape[-2], self.key.shape[-2], device=self.query.device)
-        return self.attn_mask
+        """The mask of the call, with the causal one if the call applied it."""
+        if not self.is_causal:
+            return self.attn_mask
+        with DisableInterception():
+            queries, keys = self.query.shape[-2], self.key.shape[-2]
+            return with_causal(self.attn_mask, queries, keys, self.query.device)
 
     def applied_weights_from(
         self, weights: Float[Tensor, "*batch heads queries keys"]
@@ -209,15 +211,15 @@ class AttentionRecord:
             raw = attention.scores(query, key)
             scaled = attention.scaled(raw, self.scale)
             masked = run(self.pre_softmax, attention.masked(scaled, attn_mask))
-            weights = attention.weights(_at_least_float32(masked))
-            applied = _at_least_float32(run(self.post_softmax, weights))
+            weights = attention.weights(_as_wide(masked, query))
+            applied = _as_wide(run(self.post_softmax, weights), value)
             moves = [step for step in self.pre_softmax if step.is_layout_only]
             return AttentionStages(
                 run(moves, raw),
                 run(moves, scaled),
                 masked,
                 weights,
-                attention.context(applied, value),
+                attention.context(applied, _as_wide(value, applied)),
             )
 
     def _expanded_heads(self) -> tuple[Tensor, Tensor]:
@@ -275,6 +277,10 @@ def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> 
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
     changed = replace(record, **fields)
     return replace(changed, versions=_versions_now(changed))
+
+
+def _as_wide(x: Tensor, other: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, other.dtype))
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -1,10 +1,20 @@
 """Address and limits of the server."""
 
 import os
-import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from clearhead._validate import (
+    BOOLEAN,
+    TEXT,
+    above,
+    all_of,
+    at_least,
+    integer,
+    matching,
+    one_of,
+    validate,
+)
 from clearhead.errors import ConfigError
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -56,25 +66,31 @@ class ServeConfig:
     """Log every request."""
 
     def __post_init__(self) -> None:
-        hosts = (self.allow_host,) if isinstance(self.allow_host, str) else tuple(self.allow_host)
-        object.__setattr__(self, "allow_host", hosts)
-        if not 0 <= self.port < 2**16:
-            raise ConfigError(f"port must be from 0 to 65535, got {self.port}")
-        if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
-            raise ConfigError(f"name must consist of letters, digits and . _ -, got {self.name!r}")
-        for name in ("max_concurrency", "max_batch", "body_limit", "decoders", "drain_timeout"):
-            if not getattr(self, name) >= 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("deadline", "client_timeout"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.batch_wait < self.deadline:
+        if isinstance(self.allow_host, str | list):
+            hosts = [self.allow_host] if isinstance(self.allow_host, str) else self.allow_host
+            object.__setattr__(self, "allow_host", tuple(hosts))
+        validate(
+            self,
+            host=TEXT,
+            port=integer(0, 2**16 - 1),
+            allow_host=all_of(TEXT),
+            name=matching(r"[\w.-]+", "letters, digits and . _ -"),
+            max_concurrency=integer(1),
+            max_batch=integer(1),
+            deadline=above(0),
+            batch_wait=at_least(0),
+            client_timeout=above(0),
+            body_limit=integer(1),
+            drain_delay=at_least(0),
+            drain_timeout=integer(1),
+            decoders=integer(1),
+            log_level=one_of(*get_args(LogLevel)),
+            access_log=BOOLEAN,
+        )
+        if self.batch_wait >= self.deadline:
             raise ConfigError(
-                f"batch_wait must be from 0 to below deadline ({self.deadline}), "
-                f"got {self.batch_wait}"
+                f"batch_wait must be below deadline ({self.deadline}), got {self.batch_wait}"
             )
-        if not 0 <= self.drain_delay < float("inf"):
-            raise ConfigError(f"drain_delay must be at least 0, got {self.drain_delay}")
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

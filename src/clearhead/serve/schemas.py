@@ -5,14 +5,21 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clearhead.inference import Status
+
 INPUT_NAME, INPUT_TYPE = "images", "UINT8"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class PredictionResponse(BaseModel):
-    """A prediction; `label` is null if the picture shows nothing, and `warnings` has the reason."""
+    """A prediction; `label` is null if it is rejected, and `warnings` has the reasons.
 
+    Several digits in a picture are in `digits`, in reading order, and `label` is their text. A box
+    is left, top, right and bottom, in pixels of the upright picture.
+    """
+
+    status: Status
     label: str | None
     probability: Number
     runner_up: str | None
@@ -20,6 +27,8 @@ class PredictionResponse(BaseModel):
     probabilities: list[Number] = Field(description="in the order of `classes`")
     classes: list[str]
     warnings: list[str]
+    box: tuple[int, int, int, int] | None = None
+    digits: list["PredictionResponse"] = []
 
 
 class HeadWeights(BaseModel):

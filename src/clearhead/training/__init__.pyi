@@ -6,4 +6,5 @@ from .loop import TrainingState as TrainingState
 from .loop import fit as fit
 from .loop import initial_model as initial_model
 from .run import Trained as Trained
+from .run import calibrate as calibrate
 from .run import train as train

@@ -22,7 +22,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.batches import ImageBatches, seed_of
+from clearhead.training.batches import ImageBatches, seed_of, with_generated_images
 from clearhead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -31,6 +31,7 @@ from clearhead.training.checkpoint import (
     save_checkpoint,
 )
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
+from clearhead.training.distillation import Teachers, distillation_loss
 from clearhead.training.distributed import ALONE, World, compile_blocks, uses_bfloat16
 from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
 from clearhead.training.texts import (
@@ -62,7 +63,7 @@ class Batches(Protocol):
         """The order of the examples in an epoch."""
 
     def batch(self, step: int, order: Tensor) -> tuple[Any, Tensor]:
-        """The model's inputs, a tensor or a tuple of tensors, and the labels of a step."""
+        """The inputs of a step, a tensor or a tuple of tensors, and labels or probabilities."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,9 @@ def fit(
     else:
         dataset = cast(ImageDataset, data)
         check_dataset(dataset, config.model)
-        batches = ImageBatches(dataset.to(world.device), config, world)
+        dataset = with_generated_images(dataset, config)
+        teachers = Teachers.load(config, world)
+        batches = ImageBatches(dataset.to(world.device), config, world, teachers)
     state = _initial_state(config, initial_model(config, model).to(world.device), batches)
     if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
         state.restore(saved)
@@ -264,7 +267,8 @@ def train_step(
     Args:
         network: The model, or its distributed wrapper.
         state: The training state, updated in place.
-        batch: This process's inputs and labels; the label `NO_LABEL` is ignored.
+        batch: This process's inputs, and its labels or, to distil, the probabilities to learn; the
+            label `NO_LABEL` is ignored.
         config: The settings.
         world: The processes that take part.
         bfloat16: Whether the forward pass runs under bfloat16 autocast.
@@ -281,10 +285,16 @@ def train_step(
         torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
-    logits, labels = logits.flatten(0, -2), labels.flatten()
-    loss = F.cross_entropy(
-        logits.float(), labels, label_smoothing=config.label_smoothing, ignore_index=NO_LABEL
-    )
+    logits = logits.flatten(0, -2)
+    if labels.is_floating_point():
+        temperature = cast(TrainConfig, config).distill_temperature
+        loss = distillation_loss(logits, labels, temperature)
+        labels = labels_of(labels)
+    else:
+        labels = labels.flatten()
+        none = labels == logits.shape[1]  # images without a class: the target is uniform
+        labels = labels.masked_fill(none, NO_LABEL)
+        loss = _loss(logits.float(), labels, none, config.label_smoothing)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -389,6 +399,22 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
+
+
+def _loss(logits: Tensor, labels: Tensor, none: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy with the labels, and with the uniform distribution where there is none."""
+    mean = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=NO_LABEL)
+    if not none.any():
+        return mean
+    uniform = -logits[none].log_softmax(1).mean(1)
+    labelled = (labels != NO_LABEL).sum()
+    return (mean * labelled + uniform.sum()) / (labelled + len(uniform))
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """The most probable classes; `NO_LABEL` where all are equally probable."""
+    most, labels = targets.max(dim=1)
+    return labels.masked_fill(most == targets.amin(dim=1), NO_LABEL)
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:

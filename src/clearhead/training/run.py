@@ -21,6 +21,8 @@ from clearhead.inference import (
     Evaluation,
     PronounScore,
     check_dataset,
+    evaluate,
+    fit_temperature,
     load_dataset_for,
     predict_probabilities,
     pronoun_scores,
@@ -39,6 +41,8 @@ METRICS = "metrics.json"
 PICTURE = "digits.png"
 EVALUATION_BATCH = 1000
 TEST_FRACTION = 0.2
+NOT_CONFIDENT = (0.01, 0.0025)
+"""Shares of held-out images below `doubtful_below` and `rejected_below`"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,11 +177,14 @@ def train(
         config = replace(config, model=fitted(config.model, train_set))
     check_dataset(train_set, config.model)
     check_dataset(test_set, config.model)
+    held_out = None
+    if config.holdout:
+        train_set, held_out = split_dataset(train_set, config.holdout)
 
     def measure(model: ImageModel, world: World) -> Measured:
         return _measure_on_images(model, test_set, run.folder, world)
 
-    return _train(config, train_set, run, device, stop, measure)
+    return _train(config, train_set, run, device, stop, measure, held_out)
 
 
 def configured(
@@ -241,6 +248,36 @@ def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) ->
     return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)
 
 
+def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
+    """Fit temperature and thresholds of a model to held-out images.
+
+    The logits are divided by the temperature that fits best (Guo et al. 2017, "On Calibration of
+    Modern Neural Networks", arXiv 1706.04599), in the head's weights; labels do not change. Then
+    the thresholds are set so that of these images 1 % are not confident, and 0.25 % rejected.
+
+    Args:
+        model: The model, in evaluation mode; the weight and the bias of its head are changed, and
+            `doubtful_below` and `rejected_below` of its configuration.
+        held_out: Images that it was not trained on.
+
+    Returns:
+        For `metrics.json`: temperature, thresholds, and what `evaluate` measures on these images.
+    """
+    probabilities = predict_probabilities(model, held_out.images)
+    temperature = fit_temperature(probabilities, held_out.labels)
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.div_(temperature)
+    certainty = predict_probabilities(model, held_out.images).amax(dim=1)
+    shares = torch.tensor(NOT_CONFIDENT, dtype=certainty.dtype)
+    doubtful, rejected = certainty.quantile(shares, interpolation="lower").tolist()
+    model.config = replace(model.config, doubtful_below=doubtful, rejected_below=rejected)
+    thresholds = {"doubtful_below": doubtful, "rejected_below": rejected}
+    calibrated = evaluate(model, held_out)
+    measures = {name: getattr(calibrated, name) for name in ("total", "accuracy", "nll", "ece")}
+    return {"held_out": {"temperature": temperature, **thresholds, **measures}}
+
+
 def _datasets(
     config: TrainConfig,
     data: ImageDataset | tuple[ImageDataset, ImageDataset] | None,
@@ -270,6 +307,7 @@ def _train(
     device: str,
     stop: Callable[[], bool] | None,
     measure: Callable[[Any, World], Measured],
+    held_out: ImageDataset | None = None,
 ) -> Trained:
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
@@ -287,11 +325,12 @@ def _train(
         trained = Trained(model, config, run.folder, state.step, state.total_steps)
         if not trained.finished:
             return trained
+        calibration = {} if held_out is None else calibrate(model, held_out)
         if world.is_first:
             model.save_pretrained(run.folder)
         measured = measure(model, world)
         if world.is_first:
-            metrics = {"config": asdict(config), **measured.metrics}
+            metrics = {"config": asdict(config), **calibration, **measured.metrics}
             content = json.dumps(metrics, indent=2) + "\n"
             write_atomic(run.folder / METRICS, content.encode())
             model.write_card(

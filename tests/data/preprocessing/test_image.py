@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from clearhead.data import load_image, to_grey
 from clearhead.data.preprocessing.image import MAX_BYTES, MODES, SUFFIXES
@@ -39,6 +39,7 @@ def encoded(image: Image.Image, name: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+TOP_DOWN = encoded(GREY, "BMP")
 FILES = {
     "png": encoded(COLOUR, "PNG"),
     "png, stored": encoded(GREY, "PNG", compress_level=0),
@@ -52,7 +53,9 @@ FILES = {
     "gif": encoded(GREY, "GIF"),
     "bmp": encoded(COLOUR, "BMP"),
     "bmp, grey": encoded(GREY, "BMP"),
+    "bmp, top down": TOP_DOWN[:22] + struct.pack("<i", -HEIGHT) + TOP_DOWN[26:],
     "tiff": encoded(COLOUR, "TIFF"),
+    "tiff, 64 bits": encoded(COLOUR, "TIFF", big_tiff=True),
     "tiff, LZW": encoded(COLOUR, "TIFF", compression="tiff_lzw"),
     "tiff, deflate": encoded(GREY, "TIFF", compression="tiff_adobe_deflate"),
     "tiff, JPEG": encoded(COLOUR, "TIFF", compression="jpeg"),
@@ -204,6 +207,80 @@ def test_a_large_jpeg_is_decoded_at_half_its_size() -> None:
     assert load_image(encoded(large, "PNG", compress_level=1)).size == (2_600, 1_700)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "factor"),
+    [
+        ("JPEG", (9_248, 6_936), 8),
+        ("JPEG, progressive", (5_712, 4_284), 4),
+        ("JPEG, turned", (4_284, 5_712), 4),
+        ("HEIF", (4_032, 3_024), 1),
+        ("AVIF", (4_032, 3_024), 1),
+    ],
+)
+def test_photos_of_phones_take_little_memory(
+    name: str, size: tuple[int, int], factor: int, tmp_path: Path
+) -> None:
+    photo = Image.new("L", size, 222)
+    photo.paste(30, (size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6 if "turned" in name else 1
+    kind, _, how = name.partition(", ")
+    stored = photo.transpose(Image.Transpose.ROTATE_90) if how == "turned" else photo
+    fast = {"speed": 10} if kind == "AVIF" else {}
+    path = tmp_path / "photo"
+    path.write_bytes(encoded(stored, kind, exif=exif, progressive=how == "progressive", **fast))
+    del photo, stored
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image = load_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 300_000  # kB
+    assert image.info.get("reduced_by", 1) == factor
+    assert image.size == (size[0] // factor, -(-size[1] // factor))
+    grey = to_grey(image)
+    for place, level in (((0.2, 0.4), 222), ((0.4, 0.4), 30)):
+        pixel = grey[int(place[0] * len(grey)), int(place[1] * len(grey[0]))]
+        assert pixel == pytest.approx(level / 255, abs=0.02)
+
+
+def test_the_images_behind_the_first_do_not_count_as_its_scans() -> None:
+    """Motion photos have a film behind the photo, with any bytes in it."""
+    whole = load_image(FILES["jpeg"])
+    film = FILES["jpeg"] + b"\xff\xda" * 10_000_000
+    assert load_image(film).tobytes() == whole.tobytes()
+
+
+def test_a_jpeg_of_several_scans_with_too_many_coefficients_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clearhead.data.preprocessing.image.MAX_COEFFICIENTS", 2 * WIDTH * HEIGHT)
+    for progressive, subsampling in ((True, "4:2:0"), (False, "4:4:4")):
+        load_image(encoded(COLOUR, "JPEG", progressive=progressive, subsampling=subsampling))
+    with pytest.raises(ImageError, match="not a progressive one"):
+        load_image(encoded(COLOUR, "JPEG", progressive=True, subsampling="4:4:4"))
+
+
+def test_colours_in_lab_are_converted() -> None:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    muted = COLOUR.point(lambda level: 100 + level // 4)
+    lab = ImageCms.profileToProfile(muted, *profiles, outputMode="LAB")
+    assert lab is not None
+    found = np.asarray(load_image(encoded(lab, "TIFF")), dtype=float)
+    np.testing.assert_allclose(found, np.asarray(muted, dtype=float), atol=6)
+
+
+def test_the_error_for_a_cut_file_names_its_format_and_no_object_in_memory() -> None:
+    for name in ("png", "jpeg", "tiff", "tiff, LZW", "tiff, fax", "bmp", "webp", "gif", "avif"):
+        for length in (20, len(FILES[name]) - 25):
+            with pytest.raises(ImageError) as refusal:
+                load_image(FILES[name][:length])
+            assert name.split(",")[0].upper() in str(refusal.value)
+            assert " object at " not in str(refusal.value)
+    lazy = Image.open(io.BytesIO(FILES["png"][:-40]))
+    with pytest.raises(ImageError) as refusal:
+        load_image(lazy)
+    assert " object at " not in str(refusal.value)
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"\x89PNG", b"\xff\xd8", b"<svg/>"])
 def test_bytes_that_are_not_an_image_are_an_error(data: bytes) -> None:
     with pytest.raises(ImageError):
@@ -280,21 +357,51 @@ def test_every_kind_of_input_gives_the_same_pixels(tmp_path: Path) -> None:
         np.testing.assert_allclose(to_grey(half), FLOATS, atol=0.01)
 
 
-def test_arrays_of_colours_have_channels_first() -> None:
-    colours = RANDOM.integers(0, 256, (3, 5, 7), dtype=np.uint8)
-    for source in (colours, colours / 255, torch.from_numpy(colours)):
-        np.testing.assert_array_equal(np.asarray(load_image(source)).transpose(2, 0, 1), colours)
+@given(
+    st.sampled_from([(), (1,), (3,), (4,)]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(list("?BbHhiIlLefd")),
+)
+def test_arrays_and_tensors_of_every_layout_and_type_give_the_same_pixels(
+    channels: tuple[int, ...], first: bool, as_tensor: bool, code: str
+) -> None:
+    dtype = np.dtype(code)
+    levels = 2 if code == "?" else 128 if code == "b" else 256
+    pixels = np.random.default_rng(0).integers(0, levels, (5, 7, *channels))
+    floats = np.issubdtype(dtype, np.floating)
+    source = (pixels / 255 if floats else pixels).astype(dtype)
+    source = source.transpose(2, 0, 1) if channels and first else source
+    image = load_image(torch.from_numpy(source.copy()) if as_tensor else source)
+    assert image.mode == {1: "F" if floats else "L", 3: "RGB", 4: "RGBA"}[(*channels, 1)[0]]
+    expected = (pixels[..., 0] if channels == (1,) else pixels) * (255 if code == "?" else 1)
+    found = np.asarray(image) * (255 if image.mode == "F" else 1)
+    np.testing.assert_allclose(found, expected, atol=0.1 if code == "e" else 1e-4)
+
+
+def test_values_of_uint16_above_255_have_16_bits() -> None:
+    deep = np.asarray(DEEP).astype(np.uint16)
+    np.testing.assert_allclose(to_grey(load_image(deep)), deep / 65535, atol=1e-6)
+    colours = np.stack([deep, deep // 2, deep // 3])
+    np.testing.assert_allclose(
+        np.asarray(load_image(colours)).transpose(2, 0, 1), colours / 257, atol=0.51
+    )
+
+
+def test_an_array_that_fits_both_layouts_has_its_channels_in_front() -> None:
+    colours = RANDOM.integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(load_image(colours)).transpose(2, 0, 1), colours)
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        *(np.zeros(5), np.zeros((2, 5, 7)), np.zeros((5, 7, 3), dtype=np.uint8)),
-        *(np.zeros((1, 1, 5, 7)), np.zeros((0, 7)), np.zeros((5, 7), dtype=np.int64)),
-        *(np.zeros((5, 7), dtype=bool), np.zeros((5, 7), dtype=complex), np.full((5, 7), 255.0)),
+        *(np.zeros(5), np.zeros((2, 5, 7)), np.zeros((5, 7, 2), dtype=np.uint8)),
+        *(np.zeros((1, 1, 5, 7)), np.zeros((0, 7)), np.full((5, 7), 256, dtype=np.int64)),
+        *(np.full((5, 7), -1), np.zeros((5, 7), dtype=complex), np.full((5, 7), 255.0)),
         *(np.full((5, 7), -0.1), np.full((5, 7), np.nan), np.full((5, 7), np.inf)),
-        *(torch.full((5, 7), float("nan")), torch.zeros(5, 7, dtype=torch.long)),
-        *(np.broadcast_to(np.uint8(0), (5_000, 5_000)), Image.new("1", (5_000, 5_000))),
+        *(torch.full((5, 7), float("nan")), torch.full((5, 7), -1)),
+        *(np.broadcast_to(np.uint8(0), (9_000, 9_000)), Image.new("1", (9_000, 9_000))),
         *(Image.open(io.BytesIO(b"P5 7 5 255\n cut")), None, 7, [[0, 1], [1, 0]]),
     ],
     ids=lambda source: f"{type(source).__name__} {getattr(source, 'dtype', '')}",

@@ -5,16 +5,17 @@ decoding the pixels, and the number of reads and scans is bounded, because time 
 instead of with the size.
 """
 
+import re
 import stat
 import warnings
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from clearhead.errors import ImageError
@@ -27,16 +28,25 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 MAX_BYTES = 2**25
+# Decoding takes at most 300 MB: a JPEG is reduced while it is decoded, HEIC and AVIF take 10 bytes
+# for a pixel, WebP 15. Images in memory (format None) are decoded already.
 MAX_PIXELS = 16_000_000
+MAX_PIXELS_OF = {"JPEG": 65_000_000, "MPO": 65_000_000, None: 65_000_000}
+MAX_PIXELS_OF |= {"HEIF": 25_000_000, "AVIF": 25_000_000}
 MAX_SIDE = 20_000
-MAX_SCANNED_PIXELS = 240_000_000  # each scan of a progressive JPEG goes over all pixels
+MAX_SCANNED_PIXELS = 650_000_000  # each scan of a progressive JPEG goes over all pixels
+MAX_COEFFICIENTS = 120_000_000  # which a JPEG of several scans holds in memory, 2 bytes each
 MAX_READS = 500_000  # of blocks and tags, which are decoded one by one in Python
 DRAFT_PIXELS = 4_000_000
+REDUCED_BY = "reduced_by"  # in the `info` of an image that was decoded at a fraction of its size
 GREY_SIDE = 1024  # larger images are averaged down by a whole factor when they become grey
 MAX_UNIFORM_STD = 0.1  # standard deviation below which the visible part counts as one colour
 
 _BIT_DEPTH_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "F", "I", *_BIT_DEPTH_16)
+# A marker that has a length or ends the image; not fill bytes, stuffed zeros or restart markers.
+_JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 _SIMPLER_MODE = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 Grey = Float[ndarray, "height width"]
@@ -47,13 +57,16 @@ ImageSource = str | Path | bytes | Image.Image | ndarray | Tensor
 def load_image(source: ImageSource) -> Image.Image:
     """Load an image, upright by its EXIF orientation; of an animation, the first frame.
 
-    A JPEG of more than 4 megapixels is decoded at half its size or less.
+    A JPEG of more than 4 megapixels is decoded at a half, a quarter or an eighth of its size;
+    `info["reduced_by"]` has the factor.
 
     Args:
-        source: A path, the bytes of a file, a Pillow image, or an array or tensor of shape (height,
-            width), (1, height, width) or (3, height, width) with bytes 0 … 255 or floats in [0, 1].
-            Files may be PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, PPM, PGM, PBM, and HEIC if
-            pillow-heif is installed; at most 16 megapixels and 32 MiB.
+        source: A path, the bytes of a file, a Pillow image, an array or a tensor. Files may be
+            JPEG (at most 65 megapixels), AVIF, HEIC if pillow-heif is installed (25 megapixels),
+            PNG, GIF, BMP, TIFF, WebP, PPM, PGM and PBM (16 megapixels), of at most 32 MiB. Arrays
+            and tensors have the shape (height, width), or 1, 3 or 4 channels (grey, RGB, RGBA) in
+            front, or behind where the first axis does not fit. Their values are bool; integers of
+            any type from 0 to 255, of uint16 up to 65535 if one exceeds 255; or floats in [0, 1].
 
     Returns:
         A decoded image in one of `MODES`.
@@ -74,13 +87,11 @@ def load_image(source: ImageSource) -> Image.Image:
             try:
                 source.load()
             except Exception as error:  # decoders raise exceptions of any type
-                raise ImageError(f"this image cannot be decoded ({error})") from error
+                raise ImageError(f"this image cannot be decoded ({_reason(error)})") from error
             return _in_simple_mode(source)
         case Tensor():  # numpy lacks bfloat16
             values = source.detach().cpu()
-            return _from_array(
-                values.to(torch.float32).numpy() if values.is_floating_point() else values.numpy()
-            )
+            return _from_array((values.float() if values.is_floating_point() else values).numpy())
         case ndarray():
             return _from_array(source)
     raise ImageError(
@@ -119,24 +130,20 @@ def _decode(data: bytes) -> Image.Image:
     formats: tuple[str, ...] = FORMATS
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         formats = _with_heif()
-    kind = "image"
     try:
         with warnings.catch_warnings():
             # Only those of Pillow, about metadata and sizes; the size is checked below.
             warnings.filterwarnings("ignore", module=r"PIL\b")
             image: Image.Image = Image.open(_BoundedReader(data), formats=formats)
-            kind = image.format or kind
-            _check_limits(image, data)
-            if kind == "PNG":
+            _check_limits(image)
+            if isinstance(image, JpegImageFile):
+                _check_scans(image, data)
+                _draft(image)
+            if image.format == "PNG":
                 image.verify()  # checksums up to the last chunk; the image must be opened again
                 image = Image.open(_BoundedReader(data), formats=formats)
-            if image.width * image.height > DRAFT_PIXELS:
-                image.draft(None, (image.width // 2, image.height // 2))
-            return _in_simple_mode(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"this is not an image that can be read; formats are {', '.join(formats)}"
-        ) from error
+            ImageOps.exif_transpose(image, in_place=True)
+            return _in_simple_mode(image)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"this image has more than {MAX_PIXELS // 10**6} megapixels: resize it first"
@@ -144,8 +151,26 @@ def _decode(data: bytes) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # decoders raise exceptions of any type, MemoryError too
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"this {kind} is damaged or cut ({reason}); copy it again") from error
+        unknown = isinstance(error, UnidentifiedImageError)
+        kind = _format(data, formats)
+        if unknown and not kind:
+            raise ImageError(
+                f"this is not an image that can be read; formats are {', '.join(formats)}"
+            ) from error
+        reason = "" if unknown else f" ({_reason(error)})"
+        raise ImageError(f"this {kind} is damaged or cut{reason}; copy it again") from error
+
+
+def _format(data: bytes, formats: tuple[str, ...]) -> str:
+    """The format that the file's signature names; "" for an unknown one."""
+    accepts = ((name, Image.OPEN[name][1]) for name in formats)
+    return next((name for name, check in accepts if check and check(data[:16]) is True), "")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's text, without the address of a file in memory."""
+    text = re.sub(r"\s*<[^<>]* object at 0x[^<>]*>", "", str(error)).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _with_heif() -> tuple[str, ...]:
@@ -159,51 +184,99 @@ def _with_heif() -> tuple[str, ...]:
     return ("HEIF", *FORMATS)
 
 
-def _check_limits(image: Image.Image, data: bytes = b"") -> None:
+def _check_limits(image: Image.Image) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE or 0 in image.size:
+    limit = MAX_PIXELS_OF.get(image.format, MAX_PIXELS)
+    if width * height > limit or max(width, height) > MAX_SIDE or 0 in image.size:
         raise ImageError(
             f"this {image.format or 'image'} has {width} × {height} pixels; expected 1 to "
-            f"{MAX_SIDE:,} pixels on a side and at most {MAX_PIXELS // 10**6} megapixels: "
+            f"{MAX_SIDE:,} pixels on a side and at most {limit // 10**6} megapixels: "
             "resize it first"
         )
-    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
-    if width * height * scans > MAX_SCANNED_PIXELS:
+
+
+def _check_scans(image: JpegImageFile, data: bytes) -> None:
+    pixels, scans = image.width * image.height, _count_scans(data)
+    sampling = [(across, down) for _, across, down, _ in image.layer]
+    finest = max(x for x, _ in sampling) * max(y for _, y in sampling)
+    coefficients = pixels * sum(across * down for across, down in sampling) // finest
+    if scans > 1 and max(pixels * scans / MAX_SCANNED_PIXELS, coefficients / MAX_COEFFICIENTS) > 1:
         raise ImageError(
-            f"this JPEG has {scans} scans, too many for {width} × {height} pixels: "
-            "save it again as an ordinary JPEG"
+            f"this JPEG has {scans} scans, too many for {image.width} × {image.height} pixels: "
+            "save it again as an ordinary JPEG, not a progressive one"
         )
+
+
+def _count_scans(data: bytes) -> int:
+    """The scans of the first image; previews, other images and films behind it have their own."""
+    scans, at = 0, 2
+    while (match := _JPEG_MARKER.search(data, at)) and match[0][1] != _JPEG_END:
+        scans += match[0][1] == _JPEG_SCAN
+        at = match.end() + max(2, int.from_bytes(data[match.end() : match.end() + 2]))
+    return scans
+
+
+def _draft(image: JpegImageFile) -> None:
+    """Decode at a half, a quarter or an eighth of the size what exceeds 4 megapixels."""
+    pixels = image.width * image.height
+    factor = next(n for n in (1, 2, 4, 8) if pixels <= n * n * DRAFT_PIXELS)
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
+        image.info[REDUCED_BY] = factor
 
 
 def _in_simple_mode(image: Image.Image) -> Image.Image:
     """One of `MODES`, which can all be made grey or coloured."""
     if image.mode in _SIMPLER_MODE:
         image = image.convert(_SIMPLER_MODE[image.mode])
+    if image.mode == "LAB":
+        to_rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, *to_rgb, outputMode="RGB") or image
     if image.mode not in MODES:
         raise ImageError(f"its colours are {image.mode}: save it again as an ordinary PNG")
     return image
 
 
 def _from_array(values: ndarray) -> Image.Image:
-    shape = values.shape
-    if values.ndim not in (2, 3) or (values.ndim == 3 and shape[0] not in (1, 3)):
+    pixels = _channels_last(values)
+    if not 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS_OF[None]:
         raise ImageError(
-            f"an array is (height, width), (1, height, width) or (3, height, width), got {shape}"
+            f"expected an array of 1 to {MAX_PIXELS_OF[None]:,} pixels, got shape {values.shape}"
         )
-    if not 0 < shape[-2] * shape[-1] <= MAX_PIXELS:
-        raise ImageError(f"expected an array of 1 to {MAX_PIXELS:,} pixels, got shape {shape}")
-    grey = values.ndim == 2 or shape[0] == 1
-    pixels = values.reshape(shape[-2:]) if grey else values.transpose(1, 2, 0)
-    if values.dtype == np.uint8:
-        return Image.fromarray(np.ascontiguousarray(pixels))
-    if not np.issubdtype(values.dtype, np.floating):
-        raise ImageError(f"an array holds bytes (uint8) or floats in [0, 1], got {values.dtype}")
-    low, high = float(values.min()), float(values.max())
+    if pixels.dtype == bool:
+        return Image.fromarray(pixels.astype(np.uint8) * 255)
+    is_integer = np.issubdtype(pixels.dtype, np.integer)
+    if not is_integer and not np.issubdtype(pixels.dtype, np.floating):
+        raise ImageError(f"an array holds bool, integers or floats, got {pixels.dtype}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if is_integer:
+        if high > 255 and pixels.dtype == np.uint16:
+            return Image.fromarray(pixels if pixels.ndim == 2 else _bytes(pixels / 65535))
+        if low < 0 or high > 255:
+            raise ImageError(f"integers of an image lie in 0 … 255, got {low:.0f} to {high:.0f}")
+        return Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8))
     if not (low >= 0 and high <= 1):  # also refuses NaN
         raise ImageError(f"floats of an image lie in [0, 1], got {low:g} to {high:g}")
-    if grey:
-        return Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))
-    return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+    return Image.fromarray(pixels.astype(np.float32) if pixels.ndim == 2 else _bytes(pixels))
+
+
+def _channels_last(values: ndarray) -> ndarray:
+    """The shape (height, width), or (height, width, 3 or 4)."""
+    channels = (1, 3, 4)
+    if values.ndim == 3 and values.shape[0] in channels:
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 3 and values.shape[2] in channels:
+        return np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
+    if values.ndim == 2:
+        return np.ascontiguousarray(values)
+    raise ImageError(
+        "an array is (height, width), or has 1, 3 or 4 channels in front or behind, "
+        f"got the shape {values.shape}"
+    )
+
+
+def _bytes(values: ndarray) -> ndarray:
+    return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
 def to_grey(image: Image.Image) -> Grey:

@@ -3,7 +3,7 @@
 const LOW = [0xb3, 0x47, 0x00];
 const MIDDLE = [0xf7, 0xf4, 0xef];
 const HIGH = [0x00, 0x63, 0xa6];
-const MAX_MULTIPLE = 16; // the ends of the scale of even shares: 1/16 and 16 times
+const MAX_MULTIPLE = 16; // the ends of the scale of uniform weights: 1/16 and 16 times
 
 /** Cividis on a square-root scale: small weights differ visibly, and nothing is stretched. */
 function fixedColour(weight) {
@@ -18,7 +18,7 @@ function signedColour(value) {
   return MIDDLE.map((part, i) => Math.round(part + share * (end[i] - part)));
 }
 
-/** Orange below an even share, blue above it, on a logarithmic scale. */
+/** Orange below the uniform weight, blue above it, on a logarithmic scale. */
 function timesColour(weight, even) {
   const ratio = Math.max(weight / even, 1 / MAX_MULTIPLE);
   return signedColour(Math.log2(ratio) / Math.log2(MAX_MULTIPLE));
@@ -29,7 +29,7 @@ function shareColour(even) {
   return state.scale === "times" ? (share) => timesColour(share, even) : fixedColour;
 }
 
-const weightColour = (layer) => shareColour(evenShare(layer));
+const weightColour = (layer) => shareColour(uniformWeight(layer));
 
 /** The bar of the scale that is switched on. */
 function scaleBar(even, words, steps = [0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]) {
@@ -62,7 +62,7 @@ function isLight(colour) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > Math.sqrt(1.05 * 0.05) - 0.05;
 }
 
-/** A bar of the scale with its marks, and the even share where there is one. */
+/** A bar of the scale with its marks, and the uniform weight where there is one. */
 function drawBar(host, { colour, marks, even }) {
   const bar = host.querySelector("canvas");
   const width = (bar.width = 256);

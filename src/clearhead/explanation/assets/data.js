@@ -51,7 +51,7 @@ function keyName(layer, token) {
   const { prefix, columns } = facts.grid;
   if (token < prefix.length) return prefix[token];
   const patch = token - prefix.length;
-  return `patch at row ${Math.floor(patch / columns) + 1}, column ${(patch % columns) + 1}`;
+  return `patch ${patch + 1} (row ${Math.floor(patch / columns) + 1}, column ${(patch % columns) + 1})`;
 }
 
 /** Whether queries and keys are the same tokens. */
@@ -63,9 +63,9 @@ function queryName(layer, query) {
   return isSquare(layer) ? keyName(layer, query) : `query ${query + 1}`;
 }
 
-/** The same in a sentence: "the patch at row 2, column 3", but "token 13", "register 1". */
+/** The same in a sentence: "the class token", but "patch 7 (row 2, column 3)", "register 1". */
 function inWords(name) {
-  return /^(patch|class|distillation)/.test(name) ? `the ${name}` : name;
+  return /^(class|distillation)/.test(name) ? `the ${name}` : name;
 }
 
 /** "L3", or "L3 H2" with a head: both count from 1. */
@@ -78,6 +78,6 @@ function headName(layer, head) {
 }
 
 /** The weight of each key if all were equal. */
-function evenShare(layer) {
+function uniformWeight(layer) {
   return 1 / layer.keys;
 }

@@ -26,7 +26,7 @@ function cellOf(kind, text, scope) {
 
 /** One query's weights on every key, or the largest ones and the sum of the rest. */
 function mapTable(layer, weights, query) {
-  const even = evenShare(layer);
+  const even = uniformWeight(layer);
   let order = range(weights.length);
   let rest = [];
   if (weights.length > MAX_ROWS) {
@@ -47,7 +47,7 @@ function mapTable(layer, weights, query) {
   }
   return table(
     `Weights of ${query}, ${chosenHead(layer)}`,
-    ["key token", "weight", "× even share", ...(masking ? ["masking, points"] : [])],
+    ["key token", "weight", "× uniform weight", ...(masking ? ["masking, points"] : [])],
     rows,
   );
 }
@@ -81,13 +81,13 @@ function headsTable() {
         headName(layer, head),
         keyName(layer, best),
         percent(weights[best]),
-        times(weights[best] / evenShare(layer)),
+        times(weights[best] / uniformWeight(layer)),
       ];
     });
   });
   return table(
     `Largest weight of ${inWords(queryName(state.layer, chosenQuery()))} in every head`,
-    ["head", "key token", "weight", "× even share"],
+    ["head", "key token", "weight", "× uniform weight"],
     rows,
   );
 }

@@ -44,19 +44,19 @@ function pickHead(layer, head) {
   render();
 }
 
-/** "In L3 H2, the patch at row 2, column 3 attends most to …", with the numbers of this head. */
+/** "In L3 H2, patch 7 (row 2, column 3) attends most to …", with the numbers of this head. */
 function sentences() {
   const { layer } = state;
   const weights = chosenWeights();
   const query = chosenQuery();
   const key = state.key ?? largestPlace(weights);
-  const even = evenShare(layer);
+  const even = uniformWeight(layer);
   const name = inWords(queryName(layer, query));
   const self = isSquare(layer) && key === query;
   const verb = state.key === null ? "attends most to" : "attends to";
   const parts = [
     `In ${chosenHead(layer)}, ${name} ${verb} ${self ? "itself" : inWords(keyName(layer, key))}: ` +
-      `${percent(weights[key])}, ${times(weights[key] / even)} an even share of ${percent(even)}.`,
+      `${percent(weights[key])}, ${times(weights[key] / even)} the uniform weight of ${percent(even)}.`,
   ];
   if (!self && isSquare(layer)) parts.push(`To itself: ${percent(weights[query])}.`);
   const masking = facts.influence.masking.values;
@@ -77,7 +77,7 @@ function cellWords(token) {
   const share = weights[token];
   return (
     `${keyName(state.layer, token)}: ${percent(share)}, ` +
-    `${times(share / evenShare(state.layer))} an even share`
+    `${times(share / uniformWeight(state.layer))} the uniform weight`
   );
 }
 
@@ -152,12 +152,12 @@ function renderMatrix() {
 const BAR_WORDS = {
   fixed: "Weight in per cent, from 0 to 100 for every map here; square-root scale.",
   times:
-    "Weight as a multiple of an even share, logarithmic; beyond 1/16 and 16 the colour of the end.",
+    "Weight as a multiple of the uniform weight, logarithmic; beyond 1/16 and 16 the colour of the end.",
 };
 
 function renderBar() {
-  const even = evenShare(state.layer);
-  drawBar(element("bar"), scaleBar(even, `even share ${percent(even)}`));
+  const even = uniformWeight(state.layer);
+  drawBar(element("bar"), scaleBar(even, `uniform weight ${percent(even)}`));
   element("bar-words").textContent = BAR_WORDS[state.scale];
 }
 
@@ -239,7 +239,7 @@ heads.addEventListener("keydown", (event) => {
   next.focus();
 });
 
-// Three measures of what the prediction depends on, side by side.
+// Four measures of what the prediction depends on, side by side.
 
 /** All tokens of the grid, as in a layer that attends over all of them. */
 const everyToken = facts.grid && {
@@ -256,22 +256,23 @@ function renderInfluence() {
     drawMap(canvas, everyToken, values.map(shareColour(even)), INFLUENCE_WIDTH);
     drawBar(element(`${name}-bar`), scaleBar(even, "even", [0, 0.01, 0.1, 0.25, 0.5, 1]));
   }
-  renderMasking();
+  renderSigned("masking", points);
+  renderSigned("shapley", (value) => points(value / 100));
 }
 
-function renderMasking() {
-  const canvas = element("masking-map");
+function renderSigned(name, text) {
+  const canvas = element(`${name}-map`);
   if (!canvas) return;
-  const { values, max } = facts.influence.masking;
+  const { values, max } = facts.influence[name];
   const colours = values.map((fall) => signedColour(max ? fall / max : 0));
   const prefix = facts.grid.prefix.map(() => null);
   drawMap(canvas, everyToken, [...prefix, ...colours], INFLUENCE_WIDTH);
-  drawBar(element("masking-bar"), {
+  drawBar(element(`${name}-bar`), {
     colour: (place) => signedColour(2 * place - 1),
     marks: [
-      [0, points(-max)],
+      [0, text(-max)],
       [0.5, "0"],
-      [1, points(max)],
+      [1, text(max)],
     ],
   });
 }

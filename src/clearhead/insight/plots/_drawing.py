@@ -49,7 +49,7 @@ def weight_norm() -> Normalize:
 
 
 def multiples_norm() -> Normalize:
-    """From a multiple of the even share to its place on the signed scale: 1/16 to 16, by logs."""
+    """From a multiple of the uniform weight to its place on the signed scale, 1/16 to 16."""
     return LogNorm(1 / MAX_MULTIPLE, MAX_MULTIPLE, clip=True)
 
 
@@ -97,18 +97,18 @@ def draw_weights(
     *,
     picture: Picture | None = None,
     query_cell: tuple[int, int] | None = None,
-    even_share: float | None = None,
+    uniform_weight: float | None = None,
 ) -> None:
     """Draw a map or a matrix on the fixed scale of weights.
 
-    With `even_share`, as multiples of that on the signed scale. A grey `picture` is drawn above,
-    and background patches are hatched; `query_cell` (row, column, from 0) gets a frame.
+    With `uniform_weight`, as multiples of that on the signed scale. A grey `picture` is drawn
+    above, and background patches are hatched; `query_cell` (row, column, from 0) gets a frame.
     """
     rows, columns = weights.shape
-    if even_share is None:
+    if uniform_weight is None:
         _draw_image(axes, weights, WEIGHT_COLOURS, weight_norm())
     else:
-        multiples = (weights.double() / even_share).clamp_min(
+        multiples = (weights.double() / uniform_weight).clamp_min(
             1 / MAX_MULTIPLE
         )  # log 0 is undefined
         _draw_image(axes, multiples, SIGNED_COLOURS, multiples_norm())
@@ -162,20 +162,22 @@ def write_weights(
 
 
 def weight_bar(
-    figure: Figure, axes: Sequence[Axes], even_share: float | None, *, horizontal: bool = False
+    figure: Figure, axes: Sequence[Axes], uniform_weight: float | None, *, horizontal: bool = False
 ) -> Colorbar:
-    """The scale of weights, always from 0 to 100 %, with the even share marked."""
+    """The scale of weights, always from 0 to 100 %, with the uniform weight marked."""
     scale = ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS)
     ticks = {tick: f"{100 * tick:.0f} %" for tick in WEIGHT_TICKS}
     label = "share of attention, square-root scale"
     bar = _bar(figure, axes, scale, ticks, label, horizontal=horizontal)
-    if even_share is not None:
+    if uniform_weight is not None:
         line = bar.ax.axvline if horizontal else bar.ax.axhline
-        line(even_share, color=WHITE, lw=2.4)
-        line(even_share, color=OUTLINE, lw=1.0)
+        line(uniform_weight, color=WHITE, lw=2.4)
+        line(uniform_weight, color=OUTLINE, lw=1.0)
         bar.ax.annotate(
-            f"even share{' ' if horizontal else chr(10)}{100 * even_share:.3g} %",
-            (even_share, 1.1) if horizontal else (-0.25, even_share),
+            (" " if horizontal else "\n").join(
+                ("uniform", "weight", f"{100 * uniform_weight:.3g} %")
+            ),
+            (uniform_weight, 1.1) if horizontal else (-0.25, uniform_weight),
             xycoords=bar.ax.get_xaxis_transform() if horizontal else bar.ax.get_yaxis_transform(),
             ha="center" if horizontal else "right",
             va="bottom" if horizontal else "center",
@@ -184,12 +186,12 @@ def weight_bar(
     return bar
 
 
-def multiples_bar(figure: Figure, axes: Sequence[Axes], even_share: float | None) -> Colorbar:
-    """The scale of multiples of an even share, from 1/16 to 16; beyond, the colour of the end."""
+def multiples_bar(figure: Figure, axes: Sequence[Axes], uniform_weight: float | None) -> Colorbar:
+    """The scale of multiples of the uniform weight, 1/16 to 16; beyond, the colour of the end."""
     scale = ScalarMappable(norm=multiples_norm(), cmap=SIGNED_COLOURS)
     ticks = {x: f"1/{1 / x:.0f}" if x < 1 else f"{x:.0f} ×" for x in MULTIPLE_TICKS}
-    share = "" if even_share is None else f" of {100 * even_share:.3g} %"
-    label = f"multiple of an even share{share},\nlogarithmic scale"
+    share = "" if uniform_weight is None else f" of {100 * uniform_weight:.3g} %"
+    label = f"multiple of the uniform weight{share},\nlogarithmic scale"
     bar = _bar(figure, axes, scale, ticks, label)
     bar.minorticks_off()
     return bar

@@ -136,7 +136,7 @@ def words_figure(
     """Named matrices of weights between words, side by side, with numbers where there is space.
 
     NaN, where the row's token cannot attend to the column's, is hatched and does not count in the
-    even share.
+    uniform weight.
     """
     if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
         raise InputError(f"each panel must have {len(rows)} rows and {len(columns)} columns")
@@ -157,9 +157,9 @@ def words_figure(
             )
         write_weights(axes, weights, max_cells=MAX_WORDS_WITH_NUMBERS, unit="", fontsize=6.5)
     counts = {count for _, x in panels for count in (~x.isnan()).sum(dim=-1).tolist()}
-    even_share = 1.0 / counts.pop() if len(counts) == 1 and 0 not in counts else None
+    uniform_weight = 1.0 / counts.pop() if len(counts) == 1 and 0 not in counts else None
     figure.suptitle(title, fontsize=11)
-    weight_bar(figure, all_axes, even_share, horizontal=len(rows) <= MAX_ROWS_ABOVE_BAR)
+    weight_bar(figure, all_axes, uniform_weight, horizontal=len(rows) <= MAX_ROWS_ABOVE_BAR)
     return figure
 
 
@@ -212,4 +212,6 @@ def _write_prefix(axes: Axes, grid: Grid, shares: Tensor, fontsize: float) -> No
 
 
 def _quoted(name: str) -> str:
-    return f"the {name}" if name.startswith(("patch", "class", "register")) else f"“{name}”"
+    if name.startswith("patch"):
+        return name
+    return f"the {name}" if name.startswith(("class", "register")) else f"“{name}”"

@@ -35,7 +35,7 @@ export function weightColour(weight, mode, even, largest) {
   return shareColour(mode === "stretched" && largest > 0 ? weight / largest : weight);
 }
 
-/** The colour of a multiple of an even share: 1 in the middle, 1/8 and 8 at the ends. @param {number} times */
+/** The colour of a multiple of the uniform weight: 1 in the middle, 1/8 and 8 at the ends. @param {number} times */
 export function timesColour(times) {
   return onRamp(SIGNED, (Math.log2(times) / Math.log2(MAX_MULTIPLE) + 1) / 2);
 }

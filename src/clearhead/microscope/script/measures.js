@@ -6,7 +6,7 @@ import { placeOf } from "./patches.js";
 
 /**
  * @typedef {Object} Measures of one head, means over the queries
- * @property {number} entropy in bits; log2(tokens) for even weights
+ * @property {number} entropy in bits; log2(tokens) for uniform weights
  * @property {number} distance between query and key patch, in patches, weighted by attention
  * @property {number} itself share of attention on the query token itself
  * @property {number} blank share of attention on blank patches

@@ -14,7 +14,7 @@ import { STRINGS } from "./strings.js";
  * @property {boolean} warning whether colours differ from picture to picture
  */
 
-const WRITTEN = 1.6; // weights above this multiple of an even share are written into their cells
+const WRITTEN = 1.6; // weights above this multiple of the uniform weight are written into their cells
 
 /**
  * @param {import("./colours.js").ScaleMode} mode

@@ -135,7 +135,7 @@ export const STRINGS = {
     /** @param {number} head */
     headName: (head) => `Head ${head + 1}`,
     stages: { scores: "Scores", scaled: "÷ √d", weights: "Softmax" },
-    scales: { fixed: "Fixed", even: "× even share", stretched: "Stretched" },
+    scales: { fixed: "Fixed", even: "× uniform weight", stretched: "Stretched" },
   },
   token: {
     /** @param {number | null} patch */
@@ -171,11 +171,11 @@ export const STRINGS = {
     label: (stage, layer, head) => `${stage}, ${headLabel(layer, head)}`,
     /** @param {string} query @param {string} key @param {number} weight @param {number} times */
     weight: (query, key, weight, times) =>
-      `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
+      `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times uniform weight`,
     /** @param {string} query @param {string} key @param {number} score */
     score: (query, key, score) => `${pair(query, key)}: ${decimal(score).replace("\u2212", "minus ")}`,
     /** @param {number} share */
-    even: (share) => `even share ${exactPercent(share)}`,
+    even: (share) => `uniform weight ${exactPercent(share)}`,
     /** @param {number} largest */
     stretched: (largest) => `Stretched: the brightest colour is ${percent(largest)}`,
     /** @param {number} domain */
@@ -205,7 +205,7 @@ export const STRINGS = {
   sentence: {
     /** @param {string} query @param {string} key @param {number} weight @param {number} times */
     attends: (query, key, weight, times) =>
-      `${query} attends most to ${key}: ${percent(weight)}, ${multiple(times)} an even share`,
+      `${query} attends most to ${key}: ${percent(weight)}, ${multiple(times)} the uniform weight`,
     /** @param {string} name @param {number} before @param {number} after */
     masking: (name, before, after) =>
       finePercent(before) === finePercent(after)
@@ -231,7 +231,7 @@ export const STRINGS = {
     columnNote: (name) => `Tokens that attend to ${name}, largest weight first.`,
     patch: "Patch",
     weight: "Weight",
-    times: "× even",
+    times: "× uniform",
     value: "‖w·v‖",
     change: "Masked",
     /** @param {string} where */
@@ -253,7 +253,7 @@ export const STRINGS = {
     rolloutNote: "Attention matrices of all layers multiplied, each averaged with the identity.",
     masking: "Masking",
     /** @param {number} share */
-    even: (share) => `In per cent; an even share is ${exactPercent(share)}.`,
+    even: (share) => `In per cent; the uniform weight is ${exactPercent(share)}.`,
     maskingNote: "Change of the predicted class's probability, in percentage points, when no query can attend to the patch.",
     maskingColours: "Small changes are pale: use the numbers.",
     /** @param {string} name @param {string} value */
@@ -269,7 +269,7 @@ export const STRINGS = {
     on: "on",
     off: "off",
     temperature: "Temperature T",
-    temperatureNote: "Scores are also divided by T. Low T: nearly all weight on one key. High T: nearly even weights.",
+    temperatureNote: "Scores are also divided by T. Low T: nearly all weight on one key. High T: nearly uniform weights.",
     /** @param {number} value */
     marks: (value) => `marks: 1 (trained) and ${decimal(value)} (÷√d off)`,
     /** @param {number} row @param {number} trained */
@@ -365,7 +365,7 @@ export const STRINGS = {
       },
       {
         name: "Softmax",
-        text: "Softmax turns each row of scores into weights that sum to 100 %: the attention weights. The even share, 100 % divided by the number of keys, is marked for comparison.",
+        text: "Softmax turns each row of scores into weights that sum to 100 %: the attention weights. The uniform weight, 100 % divided by the number of keys, is marked for comparison.",
       },
       {
         name: "Weighted sum",
@@ -500,7 +500,7 @@ export const STRINGS = {
     unknown: (words) => `Not in the vocabulary: ${words.join(", ")}. They are replaced by [unknown].`,
     /** @param {string} query @param {string} key @param {number} weight @param {number} times */
     sentence: (query, key, weight, times) =>
-      `“${query}” attends most to “${key}”: ${percent(weight)}, ${multiple(times)} an even share.`,
+      `“${query}” attends most to “${key}”: ${percent(weight)}, ${multiple(times)} the uniform weight.`,
     /** @param {{word: string, probability: number}[]} predictions */
     predictions: (predictions) =>
       `“Which one?” The model predicts: ${predictions.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ")}.`,
@@ -517,12 +517,12 @@ export const STRINGS = {
     caption: (layer, head) => `Attention of each word, ${layerLabel(layer)}, ${head}`,
     /** @param {string} query @param {string} key @param {number} weight @param {number} times */
     cell: (query, key, weight, times) =>
-      `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times even share`,
+      `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${times.toFixed(times < 0.095 ? 2 : 1)} times uniform weight`,
     /** @param {string} query */
     table: (query) => `Words that “${query}” attends to`,
     keyToken: "Word",
     weight: "Weight",
-    times: "× even",
+    times: "× uniform",
     /** @param {string} count @param {number} words @param {number} layers */
     tiny: (count, words, layers) =>
       `This is a tiny model: ${count} weights, ${layers} layers, ${words} words, trained on sentences from a small grammar. It has no knowledge of the world, and the words it attends to need not decide its prediction.`,

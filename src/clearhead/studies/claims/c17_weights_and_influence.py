@@ -21,12 +21,12 @@ the shipped model; quick about 45 s, full about 4 minutes.
 
 from typing import cast
 
-from clearhead.insight.importance import RAW, ROLLOUT
+from clearhead.insight.attribution import INK, RANDOM, RAW, ROLLOUT
 from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Cell, Comparison, Curves, Differences, Grid, PerBudget, Study, Summary
 from clearhead.studies.measures.classifiers import train_compared_model
-from clearhead.studies.measures.influence import INK, MAPS, RANDOM, by_map, influence
+from clearhead.studies.measures.influence import MAPS, by_map, influence
 from clearhead.studies.table import Trial, Values
 
 IMAGES = {"images": PerBudget(quick=100, full=200)}

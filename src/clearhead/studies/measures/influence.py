@@ -1,31 +1,33 @@
 """Effects of ablating patches, and how maps of importance correlate with them."""
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from clearhead.data import normalize
-from clearhead.inference import evaluation_mode
-from clearhead.insight import Baseline, Grid, Part, faithfulness, grid_of, standard_maps
+from clearhead.insight import Baseline, Grid, Part, attribute, faithfulness, grid_of
 from clearhead.insight.ablation import without_part
+from clearhead.insight.attribution import (
+    GRADIENT,
+    INK,
+    RANDOM,
+    RAW,
+    RELEVANCE,
+    ROLLOUT,
+    VALUES,
+)
 from clearhead.insight.forward import probabilities
-from clearhead.insight.importance import RAW, RELEVANCE, ROLLOUT, VALUES
+from clearhead.insight.metrics import partial_rank_correlations, rank_correlations
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
-RANDOM, INK, GRADIENT = "random", "ink", "pixel gradient"
-MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, GRADIENT, INK, RANDOM)
+PIXEL_GRADIENT = "pixel gradient"  # as the published trials name it
+MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, PIXEL_GRADIENT, INK, RANDOM)
 CURVE_STEPS = 8
-
-# Residuals of ranks below this share of the ranks are rounding.
-ROUNDING = 1e-9
 
 
 def influence(model: VisionTransformer, images: int, seed: int) -> Values:
@@ -37,10 +39,11 @@ def influence(model: VisionTransformer, images: int, seed: int) -> Values:
     digits = unseen_digits(images, seed)
     pixels = normalize(digits.images, model.config)
     grid, black = grid_of(model), Baseline.black(model.config)
-    projection = cast("Any", model.blocks[-1]).attn.proj
-    maps: dict[str, Tensor] = dict(standard_maps(model, pixels, grid, projection=projection))
-    maps[GRADIENT] = pixel_gradients(model, pixels, grid)
-    maps[INK] = ink = black.difference(pixels, grid)
+    maps = {
+        name: attribute(GRADIENT if name == PIXEL_GRADIENT else name, model, pixels)
+        for name in MAPS
+        if name != RANDOM
+    }
     generator = generator_for("random map", seed)
     maps[RANDOM] = torch.rand(images, grid.num_patches, generator=generator, dtype=torch.float64)
     effects = ablation_effects(model, pixels, grid)
@@ -52,7 +55,7 @@ def influence(model: VisionTransformer, images: int, seed: int) -> Values:
             name: float(rank_correlations(maps[name], effects).mean()) for name in MAPS
         },
         "beyond_ink": {
-            name: float(partial_rank_correlations(maps[name], effects, ink).mean())
+            name: float(partial_rank_correlations(maps[name], effects, maps[INK]).mean())
             for name in MAPS
             if name != INK
         },
@@ -85,58 +88,3 @@ def ablation_effects(
         around = without_part(Part(patch=patch), "mask", grid=grid)
         effects.append((probabilities(model, images, around=around) - before).abs().sum(1) / 2)
     return torch.stack(effects, dim=1)
-
-
-def rank_correlations(
-    one: Float[Tensor, "images patches"], other: Float[Tensor, "images patches"]
-) -> Float[Tensor, " images"]:
-    """Spearman's correlation within each image; 0 where one of the two is constant."""
-    return _cosine(_centred_ranks(one), _centred_ranks(other))
-
-
-def partial_rank_correlations(
-    one: Float[Tensor, "images patches"],
-    other: Float[Tensor, "images patches"],
-    given: Float[Tensor, "images patches"],
-) -> Float[Tensor, " images"]:
-    """Spearman's partial correlation within each image, given a third variable.
-
-    (r_xy - r_xz r_yz) / sqrt((1 - r_xz²) (1 - r_yz²)), here as the correlation of residuals after
-    linear regression on the ranks of `given`. 0 where one of the residuals vanishes.
-    """
-    control = _centred_ranks(given)
-    return _cosine(*(_residuals(_centred_ranks(x), control) for x in (one, other)))
-
-
-def _centred_ranks(numbers: Tensor) -> Tensor:
-    ranks = torch.from_numpy(rankdata(numbers.detach().cpu().double().numpy(), axis=1))
-    return ranks - ranks.mean(dim=1, keepdim=True)
-
-
-def _residuals(ranks: Tensor, control: Tensor) -> Tensor:
-    slope = (ranks * control).sum(dim=1) / control.square().sum(dim=1).clamp_min(1e-12)
-    residuals = ranks - slope[:, None] * control
-    rounding = residuals.norm(dim=1, keepdim=True) < ROUNDING * ranks.norm(dim=1, keepdim=True)
-    return residuals.masked_fill(rounding, 0.0)
-
-
-def _cosine(first: Tensor, second: Tensor) -> Tensor:
-    size = first.norm(dim=1) * second.norm(dim=1)
-    products = (first * second).sum(dim=1)
-    return torch.where(size > 0, products / size.clamp_min(1e-12), torch.zeros_like(size))
-
-
-def pixel_gradients(
-    model: VisionTransformer, images: Float[Tensor, "images channels height width"], grid: Grid
-) -> Float[Tensor, "images patches"]:
-    """Mean of |∂y/∂pixel| over a patch's pixels, where y is the logit of the predicted class.
-
-    Simonyan et al. (2014, "Deep Inside Convolutional Networks", arXiv 1312.6034), who take the
-    largest over channels. A map without attention.
-    """
-    pixels = images.clone().requires_grad_()
-    with evaluation_mode(model), torch.enable_grad():
-        logits = model(pixels).amax(dim=1).sum()
-        (gradient,) = torch.autograd.grad(logits, pixels)
-    cells: Tensor = avg_pool2d(gradient.abs().amax(dim=1, keepdim=True), grid.patch_shape(images))
-    return cells.flatten(1).double()

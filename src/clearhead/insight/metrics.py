@@ -1,0 +1,222 @@
+"""How good a map is: agreement with exact values, and measures without a ground truth.
+
+Deletion, insertion, their difference (SRG) and ROAD are in `faithfulness`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.insight.forward import Model, Score, batches, class_scores, model_logits
+from clearhead.insight.perturbation import Baseline
+from clearhead.insight.tokens import Grid
+
+# Residuals of ranks below this share of the ranks are rounding.
+ROUNDING = 1e-9
+
+Maps = Float[Tensor, "images patches"]
+
+
+def rank_correlations(
+    one: Maps, other: Maps, *, among: Bool[Tensor, "images patches"] | None = None
+) -> Float[Tensor, " images"]:
+    """Spearman's correlation within each image; 0 where one of the two is constant.
+
+    Args:
+        one: A number for each patch.
+        other: Another one.
+        among: The patches that count; by default all.
+    """
+    return _cosine(_centred_ranks(one, among), _centred_ranks(other, among))
+
+
+def partial_rank_correlations(one: Maps, other: Maps, given: Maps) -> Float[Tensor, " images"]:
+    """Spearman's partial correlation within each image, given a third variable.
+
+    (r_xy - r_xz r_yz) / sqrt((1 - r_xz²) (1 - r_yz²)), here as the correlation of residuals after
+    linear regression on the ranks of `given`. 0 where one of the residuals vanishes.
+    """
+    control = _centred_ranks(given, None)
+    return _cosine(*(_residuals(_centred_ranks(x, None), control) for x in (one, other)))
+
+
+def top_agreement(one: Maps, other: Maps, k: int) -> Float[Tensor, " images"]:
+    """Share of the k most important patches of one map that are among those of the other.
+
+    Where patches are equally important, the expected share over random orders of equals.
+    """
+    if not 1 <= k <= one.shape[1]:
+        raise ConfigError(f"k must be between 1 and {one.shape[1]}, the patches, got {k}")
+    return (_top_shares(one, k) * _top_shares(other, k)).sum(1) / k
+
+
+def subset_falls(
+    model: Model,
+    images: Float[Tensor, "images channels height width"],
+    subsets: Bool[Tensor, "images subsets patches"],
+    classes: Int[Tensor, " images"],
+    *,
+    grid: Grid,
+    baseline: Baseline,
+    score: Score = "log-odds",
+    batch_size: int = 512,
+) -> Float[Tensor, "images subsets"]:
+    """Fall of the score of each image when each of its subsets of patches is replaced."""
+    falls = []
+    for image, blank, removed, target in zip(
+        images, baseline.of(images), subsets, classes.cpu(), strict=True
+    ):
+        logits = []
+        for part in batches(torch.cat([torch.zeros_like(removed[:1]), removed]), batch_size):
+            pixels = grid.to_pixels(part, image[None]).to(image.device)
+            inputs = torch.where(pixels, blank, image)
+            logits.append(model_logits(model, inputs, batch_size=batch_size))
+        every = torch.cat(logits)
+        scores = class_scores(every, target.expand(len(every)), score)
+        falls.append(scores[0] - scores[1:])
+    return torch.stack(falls)
+
+
+def random_subsets(
+    images: int, patches: int, sizes: Sequence[int], count: int, generator: torch.Generator
+) -> Bool[Tensor, "images subsets patches"]:
+    """`count` random subsets of each size, for each image, size after size."""
+    if not all(1 <= size < patches for size in sizes):
+        raise ConfigError(f"sizes must lie in 1 … {patches - 1}, got {tuple(sizes)}")
+    numbers = torch.rand(images, len(sizes) * count, patches, generator=generator)
+    limits = torch.tensor(sizes).repeat_interleave(count)[:, None]
+    return numbers.argsort(dim=2).argsort(dim=2) < limits
+
+
+def infidelity(
+    one: Maps,
+    subsets: Bool[Tensor, "images subsets patches"],
+    falls: Float[Tensor, "images subsets"],
+    *,
+    scale: bool = True,
+) -> Float[Tensor, " images"]:
+    """Mean squared difference between the fall and the sum of the map over the subset.
+
+    (Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv 1901.09392.)
+    Methods have different units, so each map is first multiplied by the number, at least 0, that
+    makes the difference smallest, unless `scale` is False. Less is better.
+    """
+    sums = _subset_sums(one, subsets)
+    factor = (sums * falls).sum(1) / sums.square().sum(1).clamp_min(1e-12)
+    factor = factor.clamp_min(0.0) if scale else torch.ones_like(factor)
+    return (falls - factor[:, None] * sums).square().mean(1)
+
+
+def sensitivity_n(
+    one: Maps,
+    subsets: Bool[Tensor, "images subsets patches"],
+    falls: Float[Tensor, "images subsets"],
+) -> Float[Tensor, " images"]:
+    """Pearson's correlation of the fall with the sum of the map over subsets of one size.
+
+    (Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods",
+    arXiv 1711.06104.) The mean over the sizes that occur; 0 where one of the two is constant.
+    """
+    sums, sizes = _subset_sums(one, subsets), subsets.sum(2)
+    if not (sizes == sizes[:1]).all():
+        raise InputError("sensitivity-n needs subsets of the same sizes for each image")
+    correlations = []
+    for size in sizes[0].unique():
+        at = sizes[0] == size
+        pair = (x[:, at] - x[:, at].mean(1, keepdim=True) for x in (sums, falls))
+        correlations.append(_cosine(*pair))
+    return torch.stack(correlations).mean(0)
+
+
+def randomised(model: nn.Module, seed: int, *, layers: int | None = None) -> nn.Module:
+    """A copy with randomised parameters, from the output downwards.
+
+    For the model-parameter-randomisation test (Adebayo et al. 2018, "Sanity Checks for Saliency
+    Maps", arXiv 1810.03292): a map that hardly changes does not depend on what the model learned.
+
+    Args:
+        model: The model.
+        seed: Seed of the new parameters.
+        layers: How many layers, the last ones first; by default all. Layers are the modules with
+            `reset_parameters`; with all of them, parameters that belong to none are permuted.
+    """
+    copy = deepcopy(model)
+    modules = [x for x in copy.modules() if callable(getattr(x, "reset_parameters", None))]
+    chosen = modules[::-1][:layers]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in chosen:
+            module.reset_parameters()  # type: ignore[operator]
+        if layers is None:
+            owned = {id(x) for module in modules for x in module.parameters()}
+            for parameter in copy.parameters():
+                if id(parameter) not in owned:
+                    flat = parameter.flatten()
+                    parameter.copy_(flat[torch.randperm(len(flat))].view_as(parameter))
+    return copy
+
+
+def randomisation_correlations(
+    explain: Callable[[nn.Module], Maps],
+    model: nn.Module,
+    *,
+    seeds: Sequence[int] = (0,),
+    among: Bool[Tensor, "images patches"] | None = None,
+) -> Float[Tensor, " images"]:
+    """Mean rank correlation of a map with that of the same model with random parameters.
+
+    Args:
+        explain: Makes the maps of a model, always of the same class.
+        model: The model.
+        seeds: One for each model with random parameters.
+        among: The patches that count; by default all.
+    """
+    before = explain(model)
+    after = [explain(randomised(model, seed)) for seed in seeds]
+    return torch.stack([rank_correlations(before, x, among=among) for x in after]).mean(0)
+
+
+def ranking_agreement(scores: Mapping[str, float], truth: Mapping[str, float]) -> float:
+    """Spearman's correlation over methods: whether a metric ranks them as the truth does."""
+    names = sorted(scores)
+    pair = (torch.tensor([[x[name] for name in names]]) for x in (scores, truth))
+    return float(rank_correlations(*pair))
+
+
+def _subset_sums(one: Maps, subsets: Bool[Tensor, "images subsets patches"]) -> Tensor:
+    return torch.einsum("isp,ip->is", subsets.double(), one.double())
+
+
+def _top_shares(one: Maps, k: int) -> Maps:
+    """For each patch the share of orders of equals in which it is among the first k."""
+    threshold = one.topk(k, dim=1).values[:, -1:]
+    above, equal = one > threshold, one == threshold
+    left = k - above.sum(1, keepdim=True)
+    return above + equal * left / equal.sum(1, keepdim=True).double()
+
+
+def _centred_ranks(numbers: Tensor, among: Tensor | None) -> Tensor:
+    array = numbers.detach().cpu().double().numpy()
+    if among is not None:
+        array = np.where(among.cpu().numpy(), array, np.nan)
+    ranks = torch.from_numpy(rankdata(array, axis=1, nan_policy="omit"))
+    return (ranks - ranks.nanmean(dim=1, keepdim=True)).nan_to_num(0.0)
+
+
+def _residuals(ranks: Tensor, control: Tensor) -> Tensor:
+    slope = (ranks * control).sum(dim=1) / control.square().sum(dim=1).clamp_min(1e-12)
+    residuals = ranks - slope[:, None] * control
+    rounding = residuals.norm(dim=1, keepdim=True) < ROUNDING * ranks.norm(dim=1, keepdim=True)
+    return residuals.masked_fill(rounding, 0.0)
+
+
+def _cosine(first: Tensor, second: Tensor) -> Tensor:
+    size = first.norm(dim=1) * second.norm(dim=1)
+    products = (first * second).sum(dim=1)
+    return torch.where(size > 0, products / size.clamp_min(1e-12), torch.zeros_like(size))

@@ -1,0 +1,82 @@
+import torch
+
+import clearhead as ch
+from clearhead.data import ImageDataset, drawn_digits, non_digits
+from clearhead.data.drawn import DIGITS, draw_forms
+from clearhead.data.outliers import KINDS, placed
+from clearhead.inference._predict import predict_probabilities
+
+STYLES = {(0, 2), (1, 2), (1, 3), (1, 5)}
+"""Forms that the shipped model confuses: 0 with a slash, 1 with a long upstroke"""
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_shipped_classifier_agrees_with_the_labels_of_ordinary_forms() -> None:
+    model = ch.load()
+    for label, forms in enumerate(DIGITS):
+        for number, form in enumerate(forms):
+            predicted = predict_probabilities(
+                model, draw_forms([form], torch.zeros(31).long(), seeded())
+            ).argmax(1)
+            agreement = float((predicted == label).double().mean())
+            assert (label, number) in STYLES or agreement >= 0.9, (label, form, agreement)
+
+
+def test_drawn_digits_are_placed_as_in_mnist() -> None:
+    images = drawn_digits(199, seed=3).images[:, 0].double()
+    for axis in (1, 2):
+        profile = images.amax(3 - axis) > 40
+        extent = profile.double().sum(1)
+        assert extent.max() <= 22
+        mass = images.sum(3 - axis)
+        centre = (mass * torch.arange(28)).sum(1) / mass.sum(1)
+        assert ((centre - 14).abs() < 1.5).double().mean() > 0.9
+    boxes = torch.stack([(images.amax(axis) > 40).double().sum(1) for axis in (1, 2)])
+    assert ((boxes.amax(0) - 20).abs() <= 2).all()
+
+
+def test_drawn_digits_are_a_function_of_the_seed_with_all_classes() -> None:
+    one, same, other = (drawn_digits(307, seed) for seed in (3, 3, 4))
+    assert one.images.equal(same.images)
+    assert one.labels.equal(same.labels)
+    assert not one.images.equal(other.images)
+    assert min(one.class_counts) > 15
+    assert len(one.images.flatten(1).unique(dim=0)) == 307
+
+
+def digits() -> ImageDataset:
+    return drawn_digits(101)
+
+
+def test_non_digits_are_a_function_of_the_seed_with_ink_of_all_kinds() -> None:
+    one, same, other = (non_digits(131, digits(), seed) for seed in (3, 3, 4))
+    assert one.shape == (131, 1, 28, 28)
+    assert one.equal(same)
+    assert not one.equal(other)
+    sevens = digits()
+    for kind in set(KINDS):
+        images = kind(11, sevens, seeded())
+        assert images.shape == (11, 1, 28, 28)
+        assert 0 <= images.min() <= images.max() <= 1
+        assert len(images.flatten(1).unique(dim=0)) == 11
+
+
+def test_the_shipped_classifier_is_less_confident_on_non_digits_than_on_drawn_digits() -> None:
+    model = ch.load()
+    none, drawn = non_digits(199, digits()), drawn_digits(199).images
+    confidence = [predict_probabilities(model, x).amax(1).mean() for x in (none, drawn)]
+    assert confidence[0] < confidence[1] - 0.1
+
+
+def test_a_placed_image_has_a_box_of_20_pixels_and_its_mass_in_the_middle() -> None:
+    images = torch.zeros(2, 1, 90, 70)
+    images[0, 0, 50:80, 3:13] = 1
+    images[1, 0, 10:20, 9:69] = 1
+    for image, (high, wide) in zip(placed(images)[:, 0], ((20, 7), (3, 20)), strict=True):
+        for axis, side in ((1, high), (0, wide)):
+            profile = image.sum(axis)
+            assert abs(int((image.amax(axis) > 0.5).sum()) - side) <= 1
+            assert abs(float((profile * torch.arange(28)).sum() / profile.sum()) - 14) < 0.6

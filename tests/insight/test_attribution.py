@@ -1,0 +1,356 @@
+"""Each method written out in loops, and the same protocol on models of other libraries."""
+
+from collections.abc import Callable
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clearhead.errors import ConfigError, InputError
+from clearhead.insight import METHODS, Baseline, Grid, attribute
+from clearhead.insight._attnlrp import attnlrp
+from clearhead.insight.attribution import RAW, RELEVANCE, ROLLOUT, VALUES
+from clearhead.insight.importance import value_norms
+from clearhead.insight.propagation import class_relevance, max_flow, rollout
+from clearhead.models.vit import VisionTransformer
+from clearhead.recording import capture
+from tests.torchvision_operators import TORCHVISION
+
+from .reference import (
+    oblong_images,
+    oblong_model,
+    plain_logits,
+    timm_vit,
+    transformers_vit,
+)
+
+__all__ = ["TORCHVISION"]
+GRID, BASELINE = Grid(5, 3), Baseline(value=(0.3, -0.2))
+TARGETS = torch.tensor([3, 0, 10])
+
+
+def cells(pixels: Tensor) -> Tensor:
+    """(images, patches, pixels), with the channels of a patch side by side."""
+    parts = pixels.unflatten(3, (3, 11)).unflatten(2, (5, 7))
+    cut: Tensor = parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    return cut
+
+
+def explained(method: str, model: nn.Module, images: Tensor, **options: Any) -> Tensor:
+    return attribute(method, model, images, baseline=BASELINE, classes=TARGETS, **options)
+
+
+def pixel_gradients(model: VisionTransformer, images: Tensor) -> Tensor:
+    pixels = images.clone().requires_grad_()
+    y = plain_logits(model, pixels).gather(1, TARGETS[:, None]).sum()
+    return torch.autograd.grad(y, pixels)[0]
+
+
+@pytest.mark.parametrize(("pool", "prefix"), [("mean", 0), ("class", 1)])
+def test_maps_of_attention_are_rows_of_the_readout_tokens(pool: str, prefix: int) -> None:
+    model, images = oblong_model(pool), oblong_images(3)
+    with torch.no_grad(), capture() as recording:
+        model(images)
+
+    def row(matrix: Tensor) -> Tensor:
+        return (matrix[:, 0] if prefix else matrix.mean(1))[:, prefix:].double()
+
+    last = recording["blocks.2.attn"]
+    projection = model.get_submodule("blocks.2.attn.proj")
+    assert isinstance(projection, nn.Linear)
+    readout: Any = 0 if prefix else "mean"
+    expected = {
+        RAW: row(last.weights.mean(1)),
+        ROLLOUT: row(rollout(recording)),
+        RELEVANCE: class_relevance(model, images, TARGETS).tokens[:, prefix:],
+        VALUES: row(value_norms(last, projection).mean(1)),
+        "max-flow": max_flow(recording, readout=readout)[:, prefix:],
+    }
+    for name, importance in expected.items():
+        result = explained(name, model, images, batch_size=2)
+        torch.testing.assert_close(result, importance.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_flow_is_the_maximum_flow_from_the_output_to_each_token() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layers = [
+        torch.randn(2, 3, 5, 5, generator=generator, dtype=torch.float64).mul(3).softmax(-1)
+        for _ in range(4)
+    ]
+    for readout, sources in ((2, [2]), ("mean", range(5))):
+        result = max_flow(layers, readout=readout, residual=0.3)  # type: ignore[arg-type]
+        for image in range(2):
+            graph = nx.DiGraph()
+            for token in sources:
+                graph.add_edge("source", (4, token), capacity=1 / len(sources))
+            for level, weights in enumerate(layers):
+                step = 0.3 * np.eye(5) + 0.7 * weights[image].mean(0).numpy()
+                for query, key in np.ndindex(5, 5):
+                    graph.add_edge((level + 1, query), (level, key), capacity=step[query, key])
+            for token in range(5):
+                flow = nx.maximum_flow_value(graph, "source", (0, token))
+                assert float(result[image, token]) == pytest.approx(flow, abs=1e-6)
+
+
+def test_gradients_are_those_of_the_logit_by_pixel() -> None:
+    model, images = oblong_model(), oblong_images(3)
+    gradient = pixel_gradients(model, images)
+    sizes = cells(gradient.abs().amax(dim=1, keepdim=True).expand(-1, 2, -1, -1)).mean(2)
+    torch.testing.assert_close(explained("gradient", model, images), sizes)
+    change = images - BASELINE.of(images)
+    products = cells(change * gradient).sum(2)
+    torch.testing.assert_close(explained("gradient × input", model, images), products)
+
+
+def test_integrated_gradients_sum_to_the_change_of_the_logit() -> None:
+    model, images = oblong_model(), oblong_images(3)
+    result = explained("integrated gradients", model, images)
+    with torch.no_grad():
+        rise = model(images) - model(BASELINE.of(images))
+    torch.testing.assert_close(
+        result.sum(1), rise.gather(1, TARGETS[:, None])[:, 0], rtol=1e-5, atol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_integrated_gradients_equal_those_of_captum() -> None:
+    attr = pytest.importorskip("captum.attr")
+    model, images = oblong_model(), oblong_images(3)
+    pixels = attr.IntegratedGradients(model).attribute(
+        images, baselines=BASELINE.of(images), target=TARGETS, n_steps=50
+    )
+    result = explained("integrated gradients", model, images)
+    torch.testing.assert_close(result, cells(pixels).sum(2))
+
+
+def test_occlusion_is_the_fall_of_the_log_odds_without_a_patch() -> None:
+    model, images = oblong_model(), oblong_images(3)
+    result = explained("occlusion", model, images)
+
+    def log_odds(x: Tensor) -> Tensor:
+        p = plain_logits(model, x).softmax(1).gather(1, TARGETS[:, None])[:, 0]
+        return (p / (1 - p)).log()
+
+    with torch.no_grad():
+        for patch in (0, 4, 14):
+            changed = images.clone()
+            rows, columns = patch // 3 * 7, patch % 3 * 11
+            part = (slice(None), slice(None), slice(rows, rows + 7), slice(columns, columns + 11))
+            changed[part] = BASELINE.of(images)[part]
+            fall = log_odds(images) - log_odds(changed)
+            torch.testing.assert_close(result[:, patch], fall)
+
+
+def test_legrad_sums_gradients_of_the_weights_of_each_layer() -> None:
+    model: Any
+    model, images = oblong_model("class"), oblong_images(3)
+    expected = torch.zeros(3, 16, dtype=torch.float64)
+    for layers in range(1, 4):  # the head on the tokens of the first 1, 2, 3 layers
+        blocks, model.blocks = model.blocks, model.blocks[:layers]
+        kept: dict[tuple[int, int], Tensor] = {}
+
+        def keep(
+            layer: int, head: int, weights: Tensor, values: Tensor, kept: Any = kept
+        ) -> Tensor:
+            kept[layer, head] = weights
+            return weights @ values
+
+        y = plain_logits(model, images, keep).gather(1, TARGETS[:, None]).sum()
+        last = [kept[layers - 1, head] for head in range(2)]
+        for gradient in torch.autograd.grad(y, last):
+            expected += gradient.clamp_min(0).mean(1) / 2
+        model.blocks = blocks
+    result = explained("legrad", model, images)
+    torch.testing.assert_close(result, expected[:, 1:])
+
+
+def test_tokentm_weights_relevance_by_the_change_of_each_token() -> None:
+    model, images = oblong_model("class"), oblong_images(3)
+    kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def keep(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
+        kept[layer, head] = weights, values
+        return weights @ values
+
+    y = plain_logits(model, images, keep).gather(1, TARGETS[:, None]).sum()
+    gradients = dict(zip(kept, torch.autograd.grad(y, [x for x, _ in kept.values()]), strict=True))
+
+    def change(before: Tensor, after: Tensor) -> Tensor:
+        lengths = after.norm(dim=1) / before.norm(dim=1)
+        similarity = torch.tensor(
+            [
+                float(torch.dot(a, b) / a.norm() / b.norm())
+                for a, b in zip(before, after, strict=True)
+            ]
+        ).exp()
+        weights: Tensor = lengths * similarity / similarity.mean()
+        return weights
+
+    result = explained("tokentm", model, images)
+    with torch.no_grad():
+        for image in range(3):
+            x = model.embedded(images)[image]
+            matrix = torch.diag(x.norm(dim=1))
+            block: Any
+            for layer, block in enumerate(model.blocks):
+                total = torch.zeros_like(matrix)
+                for head in range(2):
+                    weights, values = (part[image] for part in kept[layer, head])
+                    moved = values @ block.attn.proj.weight[:, 7 * head : 7 * head + 7].T
+                    gain = (gradients[layer, head][image] * weights).clamp_min(0)
+                    total += gain @ torch.diag(change(x, moved)) @ matrix / 2
+                matrix = matrix + total
+                middle = x + block.attn(block.norm1(x)[None])[0]
+                added = block.mlp(block.norm2(middle)[None])[0]
+                matrix = matrix + torch.diag(change(middle, added)) @ matrix
+                x = middle + added
+            torch.testing.assert_close(result[image], matrix[0, 1:], rtol=1e-5, atol=1e-6)
+
+
+class Lrp:
+    """The rules of AttnLRP, written as relevance that is passed backwards, layer by layer."""
+
+    def __init__(self, model: VisionTransformer) -> None:
+        self.model: Any = model
+
+    @staticmethod
+    def linear(x: Tensor, layer: Any, relevance: Tensor) -> Tensor:
+        result: Tensor = x * ((relevance / layer(x)) @ layer.weight)
+        return result
+
+    @staticmethod
+    def norm(x: Tensor, layer: Any, relevance: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scale = layer.weight / (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt()
+        inner = centred * scale * relevance / layer(x)
+        size = x.shape[-1]
+        centring = torch.eye(size, dtype=x.dtype) - 1 / size
+        result: Tensor = x * ((inner / centred) @ centring)
+        return result
+
+    def attention(self, x: Tensor, attn: Any, relevance: Tensor) -> Tensor:
+        queries, keys, values = attn.qkv(x).chunk(3, dim=-1)
+        contexts, parts = [], []
+        for head in range(attn.num_heads):
+            one = slice(7 * head, 7 * head + 7)
+            scores = queries[:, one] @ keys[:, one].T / 7**0.5
+            parts.append((one, scores, scores.softmax(-1)))
+            contexts.append(parts[-1][2] @ values[:, one])
+        context = torch.cat(contexts, dim=-1)
+        of_context = self.linear(context, attn.proj, relevance)
+        of_q, of_k, of_v = torch.zeros(3, *x.shape, dtype=x.dtype)
+        for one, scores, weights in parts:
+            share = of_context[:, one] / context[:, one]
+            of_weights = weights * (share @ values[:, one].T) / 2
+            of_v[:, one] = values[:, one] * (weights.T @ share) / 2
+            of_scores = scores * (of_weights - weights * of_weights.sum(-1, keepdim=True))
+            share = of_scores / (scores * 7**0.5)
+            of_q[:, one] = queries[:, one] * (share @ keys[:, one]) / 2
+            of_k[:, one] = keys[:, one] * (share.T @ queries[:, one]) / 2
+        return self.linear(x, attn.qkv, torch.cat([of_q, of_k, of_v], dim=-1))
+
+    def mlp(self, x: Tensor, mlp: Any, relevance: Tensor) -> Tensor:
+        hidden = mlp.fc1(x)
+        return self.linear(x, mlp.fc1, self.linear(F.gelu(hidden), mlp.fc2, relevance))
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, target: int) -> Tensor:
+        model = self.model
+        x = model.embedded(image[None])[0]
+        kept = []
+        for block in model.blocks:
+            middle = x + block.attn(block.norm1(x)[None])[0]
+            kept.append((x, middle, middle + block.mlp(block.norm2(middle)[None])[0]))
+            x = kept[-1][2]
+        pooled = model.norm(x).mean(0)
+        logit = model.head(pooled)[target]
+        of_pooled = pooled * model.head.weight[target]
+        relevance = self.norm(x, model.norm, model.norm(x) / len(x) * of_pooled / pooled)
+        assert float(logit) != 0
+        for block, (before, middle, after) in zip(
+            reversed(model.blocks), reversed(kept), strict=True
+        ):
+            of_mlp = self.mlp(block.norm2(middle), block.mlp, (after - middle) * relevance / after)
+            relevance = middle * relevance / after + self.norm(middle, block.norm2, of_mlp)
+            inner = (middle - before) * relevance / middle
+            of_attn = self.attention(block.norm1(before), block.attn, inner)
+            relevance = before * relevance / middle + self.norm(before, block.norm1, of_attn)
+        pixels = cells(image[None])[0]
+        embed = model.patch_embed.proj
+        share = relevance / model.embedded(image[None])[0]
+        result: Tensor = pixels * (share @ embed.weight.flatten(1))
+        return result
+
+
+def test_attnlrp_follows_its_rules_layer_by_layer() -> None:
+    model, images = oblong_model("mean"), oblong_images(3)
+    result = cells(attnlrp(model, images, TARGETS))
+    reference = Lrp(model)
+    for image in range(3):
+        expected = reference(images[image], int(TARGETS[image]))
+        torch.testing.assert_close(result[image], expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(explained("attnlrp", model, images), result.sum(2))
+
+
+def torchvision_vit() -> nn.Module:
+    from torchvision.models import VisionTransformer as TorchvisionVit
+
+    model: nn.Module = TorchvisionVit(
+        image_size=21, patch_size=7, num_layers=2, num_heads=3, hidden_dim=12, mlp_dim=17
+    )
+    nn.init.normal_(model.heads.head.weight)  # type: ignore[union-attr, arg-type]
+    return model
+
+
+@pytest.mark.parametrize("make", [timm_vit, transformers_vit, torchvision_vit])
+def test_all_methods_explain_models_of_other_libraries(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    images = torch.randn(2, 3, 21 if make is torchvision_vit else 15, 21)
+    options: dict[str, Any] = {"grid": Grid(3, 3, 1), "baseline": Baseline()}
+    for method in METHODS:
+        result = attribute(method, model, images, **options)
+        assert result.shape == (2, 9)
+        assert result.isfinite().all()
+        assert float(result.std(1).min()) > 0, method
+    with torch.no_grad(), capture() as recording:
+        model(images)
+    torch.testing.assert_close(
+        attribute(RAW, model, images, **options), recording[-1].weights.mean(1)[:, 0, 1:].double()
+    )
+    with pytest.raises(InputError, match="10 tokens"):
+        attribute(RAW, model, images, grid=Grid(3, 3, 2), baseline=Baseline())
+
+
+def test_the_same_weights_give_the_same_maps_in_timm() -> None:
+    import timm
+
+    ours = oblong_model("class")
+    theirs = timm.models.VisionTransformer(
+        img_size=(35, 33), patch_size=(7, 11), in_chans=2, embed_dim=14, num_heads=2, depth=3,
+        mlp_ratio=2.0, num_classes=11,
+    ).double().eval()  # fmt: skip
+    theirs.load_state_dict(ours.state_dict())
+    images = oblong_images(3)
+    for method in set(METHODS) - {"shapley", "random"}:
+        expected = explained(method, ours, images)
+        result = explained(method, theirs, images)
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6, msg=method)
+
+
+@pytest.mark.unchecked
+def test_wrong_arguments_are_refused_and_models_are_unchanged() -> None:
+    model, images = oblong_model().train(), oblong_images(2)
+    with pytest.raises(ConfigError, match="method must be one of shapley, "):
+        attribute("grad-cam", model, images)
+    with pytest.raises(ConfigError, match="score must be one of"):
+        attribute("occlusion", model, images, score="loss")  # type: ignore[arg-type]
+    for method in set(METHODS) - {"shapley"}:
+        attribute(method, model, images, baseline=BASELINE)
+    assert model.training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,0 +1,159 @@
+"""Distillation: what a model learns from teachers, and from which one at each step."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+from torch import nn
+
+from clearhead.data import normalize
+from clearhead.errors import ConfigError
+from clearhead.models import CNNConfig, ViTConfig, build
+from clearhead.training import fit
+from clearhead.training.batches import ImageBatches
+from clearhead.training.distillation import Teachers, distillation_loss
+from clearhead.training.distributed import ALONE
+from clearhead.training.loop import labels_of
+from clearhead.training.run import fitted
+from clearhead.training.texts import NO_LABEL
+
+from .small_run import MODEL, small_config, small_dataset, small_training
+
+TEMPERATURE = 2.5
+
+
+@pytest.fixture(autouse=True)
+def _without_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these trainings."""
+    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Two convolutional networks with random weights; the logits are large enough to differ."""
+    data = small_dataset()
+    folders = tuple(tmp_path_factory.mktemp("teacher") for _ in range(2))
+    for seed, folder in enumerate(folders):
+        torch.manual_seed(seed)
+        model = build(
+            CNNConfig(
+                image_size=6,
+                num_classes=3,
+                class_names=data.class_names,
+                mean=fitted(MODEL, data).mean,
+                std=fitted(MODEL, data).std,
+                widths=(3, 5),
+            )
+        )
+        nn.init.normal_(model.head.weight, std=5)
+        model.save_pretrained(folder)
+    return tuple(map(str, folders))
+
+
+def test_the_loss_is_the_softened_cross_entropy() -> None:
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(7, 5))
+    targets = softmax(random.normal(size=(7, 5)), axis=1)
+    expected = -(targets * log_softmax(logits / TEMPERATURE, axis=1)).sum() / 7 * TEMPERATURE**2
+    loss = distillation_loss(torch.tensor(logits).float(), torch.tensor(targets), TEMPERATURE)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
+    teachers: tuple[str, ...],
+) -> None:
+    model = fitted(MODEL, small_dataset())
+    config = small_config(teachers=teachers, model=model, distill_temperature=TEMPERATURE)
+    both = Teachers.load(config, ALONE)
+    assert both is not None
+    torch.manual_seed(0)
+    images = torch.rand(11, 1, 6, 6)
+    for step in range(4):
+        with torch.no_grad():
+            expected = (both.models[step % 2](images) / TEMPERATURE).softmax(dim=1)
+        found = both.targets(images, expected.argmax(dim=1), step)
+        assert torch.equal(found, expected)
+    assert not torch.allclose(found, both.targets(images, expected.argmax(dim=1), 0))
+
+
+def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
+    teachers: tuple[str, ...],
+) -> None:
+    config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
+    both = Teachers.load(config, ALONE)
+    assert both is not None
+    images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    answers = both.targets(images, torch.full((7,), 2), 0)
+    for labels in (torch.arange(7) % 3, torch.full((7,), 1)):
+        targets = both.targets(images, labels, 0)
+        assert torch.equal(targets.argmax(dim=1), labels)
+        assert torch.equal(targets.sort(dim=1).values, answers.sort(dim=1).values)
+        assert torch.equal(labels_of(targets), labels)
+
+
+def test_an_image_of_no_class_has_equal_probabilities_and_no_label(
+    teachers: tuple[str, ...],
+) -> None:
+    config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
+    both = Teachers.load(config, ALONE)
+    assert both is not None
+    targets = both.targets(torch.rand(2, 1, 6, 6), torch.tensor([1, 3]), 0)
+    assert targets[1].tolist() == pytest.approx([1 / 3] * 3)
+    assert labels_of(targets).tolist() == [1, NO_LABEL]
+
+
+def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
+    teachers: tuple[str, ...],
+) -> None:
+    data = small_dataset(39)
+    config = small_config(
+        6, teachers=teachers[:1], model=fitted(MODEL, small_dataset()), learning_rate=2e-2
+    )
+    images = normalize(data.images, config.model)
+    only = Teachers.load(config, ALONE)
+    assert only is not None
+    with torch.no_grad():
+        answers = only.models[0](images).softmax(dim=1)
+    labelled = replace(data, labels=answers.argmax(dim=1))
+    learned = fit(config, labelled).result(images).softmax(dim=1)
+    by_labels = fit(replace(config, teachers=()), labelled).result(images).softmax(dim=1)
+    assert (learned - answers).abs().mean() < (by_labels - answers).abs().mean() / 2
+
+
+def test_teachers_see_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
+    data = small_dataset()
+    plain = small_config(teachers=teachers, model=fitted(MODEL, data))
+    styled = replace(plain, augment=replace(plain.augment, style=1.0))
+    (images, targets), (changed, same) = (
+        ImageBatches(data, config, ALONE, Teachers.load(config, ALONE)).batch(5, torch.arange(101))
+        for config in (plain, styled)
+    )
+    assert torch.equal(targets, same)
+    assert not torch.isclose(images, changed).all(dim=(1, 2, 3)).any()
+
+
+def test_a_training_with_teachers_resumes_with_the_same_bits(
+    tmp_path: Path, teachers: tuple[str, ...]
+) -> None:
+    settings: dict[str, Any] = {
+        "teachers": teachers,
+        "distill_temperature": TEMPERATURE,
+        "holdout": 0.2,
+    }
+    whole = small_training(tmp_path / "whole", 2, **settings)
+    steps = iter(range(20))
+    stopped = small_training(tmp_path / "cut", 2, stop=lambda: next(steps) > 6, **settings)
+    assert not stopped.finished
+    resumed = small_training(tmp_path / "cut", 2, **settings)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_a_teacher_of_other_images_is_refused(teachers: tuple[str, ...]) -> None:
+    config = small_config(teachers=teachers, model=ViTConfig(num_classes=3))
+    with pytest.raises(ConfigError, match="has image_size 6, expected 28"):
+        Teachers.load(config, ALONE)
