@@ -81,6 +81,13 @@ METRICS = {
     "sensitivity-n": ("sensitivity-n", 1),
     "randomisation": ("MPRT", -1),
 }
+NAMES = {
+    TRUTH: "exact Shapley",
+    "attnlrp": "AttnLRP",
+    "legrad": "LeGrad",
+    "tokentm": "TokenTM",
+    "relevance": "relevance (Chefer)",
+}
 PAGE, FIGURE = Path("docs/attribution.md"), Path("docs/attribution.png")
 DATA = Path("docs/results/attribution.json")
 
@@ -326,6 +333,12 @@ class Report:
         return "better" if low > 0 else "worse" if high < 0 else "no better"
 
     @property
+    def models(self) -> str:
+        """How many models, and which."""
+        count = "one model" if len(self.names) == 1 else f"{len(self.names)} models"
+        return f"{count} ({', '.join(Path(name).name for name in self.names)})"
+
+    @property
     def ranking(self) -> list[str]:
         """The methods, the best first."""
         return sorted(COMPARED, key=lambda x: -self.mean("correlation", x))
@@ -360,8 +373,7 @@ class Report:
     def conditions(self, baselines: dict[str, Any]) -> str:
         """What was measured, and how exact values against other baselines compare."""
         lines = [
-            f"{self.digits} test digits, {len(self.names)} models "
-            f"({', '.join(Path(name).name for name in self.names)}); a digit has "
+            f"{self.digits} test digits, {self.models}; a digit has "
             f"{self.coalitions:,.0f} coalitions in the mean, which take "
             f"{self.seconds[TRUTH]:.1f} s on one thread."
         ]
@@ -381,7 +393,7 @@ class Report:
             cells = [self.cell(metric, method) for metric in AGREEMENTS]
             verdict = "" if method == INK else self.verdict(method)
             cells += [f"{self.seconds[method]:.3f}", verdict]
-            rows.append(f"| {method} | {' | '.join(cells)} |")
+            rows.append(f"| {NAMES.get(method, method)} | {' | '.join(cells)} |")
         return "\n".join(rows)
 
     def score_table(self) -> str:
@@ -390,7 +402,7 @@ class Report:
         rows = [f"| {' | '.join(titles)} |", "|---" + "|--:" * len(METRICS) + "|"]
         for method in (TRUTH, *self.ranking):
             cells = [self.cell(metric, method) for metric in METRICS]
-            rows.append(f"| {method} | {' | '.join(cells)} |")
+            rows.append(f"| {NAMES.get(method, method)} | {' | '.join(cells)} |")
         return "\n".join(rows)
 
     def cell(self, metric: str, method: str) -> str:
@@ -421,7 +433,7 @@ class Report:
             left.plot([low, high], [y, y], color=colour, lw=2)
             left.plot(mean, y, "o", color=colour)
         left.axvline(self.mean("correlation", INK), color="#00735C", lw=1, ls="--")
-        left.set_yticks(range(len(names)), names)
+        left.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
         left.set_xlabel("Spearman’s ρ with exact Shapley values, over the patches with ink")
         left.set_title("How well does each method agree with the truth?", fontsize=10, loc="left")
         agreements = {metric: self.agreement(metric) for metric in METRICS}
@@ -435,9 +447,8 @@ class Report:
         right.set_yticks(range(len(ordered)), [METRICS[metric][0] for metric in ordered])
         right.set_xlabel("Spearman’s ρ with that order of methods")
         right.set_title("Does each metric rank the methods so?", fontsize=10, loc="left")
-        models = f"{len(self.names)} models" if len(self.names) > 1 else "one model"
         figure.supxlabel(
-            f"{self.digits} test digits of MNIST, {models}; bars: 95 % bootstrap intervals; "
+            f"{self.digits} test digits of MNIST, {self.models}; bars: 95 % bootstrap intervals; "
             "dashed: ink alone, which knows nothing of the model",
             fontsize=8, color=MUTED,
         )  # fmt: skip
@@ -459,7 +470,7 @@ def draw_maps(figure: Any, name: str, methods: list[str]) -> None:
         values = attribute(method, model, images)[0]
         axes.axis("on")
         draw_signed(axes, values.view(grid.rows, grid.columns), float(values.abs().max()))
-        axes.set_title("exact Shapley" if method == TRUTH else method, fontsize=8)
+        axes.set_title(NAMES.get(method, method), fontsize=8)
 
 
 if __name__ == "__main__":
