@@ -1,5 +1,6 @@
 """`clearhead explain`: predictions for pictures, one page each, and attention in texts."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def _explain_pictures(
     classifier: "ImageClassifier", images: tuple[str, ...], options: Options
 ) -> int:
     from clearhead.cli.output import print_json, print_remark
-    from clearhead.cli.pictures import STDIN, named_pictures, read_picture
+    from clearhead.cli.pictures import STDIN, named_pictures, reason_of, source_of
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
@@ -182,13 +183,15 @@ def _explain_pictures(
         title = "stdin" if name == STDIN else str(name)
         row: dict[str, Any] = {"image": str(name)}
         try:
-            explanation = explain_any(classifier, read_picture(name), layers=layers, name=title)
+            explanation = explain_any(classifier, source_of(name), layers=layers, name=title)
             files = write_report(explanation, page, formats=formats)
             row |= {"model": explanation.model} | explanation.prediction.to_dict()
             row["files"] = [str(file) for file in files]
         except ImageError as error:
             failed = True
-            row["error"] = str(error).removeprefix(f"{name}: ")
+            row["error"] = reason_of(error, name)
+            if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", str(name)):
+                row["error"] += "; a text needs a text model: give --model sentences"
             print_remark(f"{name}: {row['error']}")
         if options.json:
             print_json(row, indent=None)
@@ -237,7 +240,7 @@ def _print_prediction(row: dict[str, Any]) -> None:
 
     prediction = "none"
     if row["label"] is not None:
-        prediction = f"{row['label']}, {percent(row['probability'])} %"
+        prediction = f"{row['label']}, {percent(row['probability'])} %, {row['status']}"
     if row["runner_up"] is not None:
         prediction += f"; then {row['runner_up']}, {percent(row['runner_up_probability'])} %"
     facts = [("prediction", prediction)]
