@@ -59,7 +59,8 @@ class BaseTrainConfig:
     """Precision of the forward pass; auto is bfloat16 where the processor has instructions for
     it."""
     compile: bool = True
-    """Compile the blocks first: takes up to a minute, then steps are faster."""
+    """Compile the blocks in trainings of at least 3,000 steps: takes up to a minute, then steps are
+    5 to 20 % faster."""
     seed: int = 0
     """Seed of initial weights, order and augmentation."""
 

@@ -32,7 +32,13 @@ from clearhead.training.checkpoint import (
 )
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
 from clearhead.training.distillation import Teachers, distillation_loss
-from clearhead.training.distributed import ALONE, World, compile_blocks, uses_bfloat16
+from clearhead.training.distributed import (
+    ALONE,
+    World,
+    compile_blocks,
+    described_speed,
+    uses_bfloat16,
+)
 from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
 from clearhead.training.texts import (
     NO_LABEL,
@@ -41,6 +47,9 @@ from clearhead.training.texts import (
     config_with_vocabulary,
     generate_texts,
 )
+
+COMPILE_STEPS = 3_000
+"""Steps of a training from which on compiled blocks save more time than their compilation takes"""
 
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
@@ -339,9 +348,13 @@ def _run_steps(
     bfloat16 = uses_bfloat16(config, world.device)
     order = batches.order(state.step // batches.per_epoch)
     network: nn.Module = state.model.train()
-    if config.compile:
+    compiled = False
+    if config.compile and state.total_steps >= COMPILE_STEPS:
         inputs, _ = batches.batch(state.step, order)
-        compile_blocks(state.model, inputs, bfloat16=bfloat16, message=callback.on_message)
+        compiled = compile_blocks(
+            state.model, inputs, bfloat16=bfloat16, message=callback.on_message
+        )
+    callback.on_message(described_speed(world.device, bfloat16=bfloat16, compiled=compiled))
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
         network = DistributedDataParallel(state.model, device_ids=devices)
