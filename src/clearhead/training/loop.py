@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, cast, overload
@@ -22,6 +22,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
+from clearhead.models.vit import VisionTransformer
 from clearhead.training.batches import ImageBatches, seed_of, with_generated_images
 from clearhead.training.checkpoint import (
     Checkpoint,
@@ -40,6 +41,7 @@ from clearhead.training.distributed import (
     uses_bfloat16,
 )
 from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
+from clearhead.training.patches import kept_patches
 from clearhead.training.texts import (
     NO_LABEL,
     TextBatches,
@@ -291,6 +293,7 @@ def train_step(
     inputs, labels = batch
     with (
         _seeded_dropout(state.model, config.seed, state.step, world),
+        _fewer_patches(state, inputs, config),
         torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
@@ -428,6 +431,17 @@ def labels_of(targets: Tensor) -> Tensor:
     """The most probable classes; `NO_LABEL` where all are equally probable."""
     most, labels = targets.max(dim=1)
     return labels.masked_fill(most == targets.amin(dim=1), NO_LABEL)
+
+
+def _fewer_patches(
+    state: TrainingState[Any], inputs: Any, config: BaseTrainConfig
+) -> AbstractContextManager[None]:
+    early = 2 * state.step < state.total_steps
+    if not (early and isinstance(config, TrainConfig) and config.early_patches < 1):
+        return nullcontext()
+    if not isinstance(state.model, VisionTransformer):
+        return nullcontext()
+    return kept_patches(state.model, inputs, config.early_patches)
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:
