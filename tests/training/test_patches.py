@@ -1,6 +1,7 @@
 """In the first half of a training the blocks get the patches of the highest contrast alone."""
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -24,7 +25,9 @@ def images_with_contrast(patches: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("pool", ["mean", "class"])
-def test_the_blocks_get_the_patches_of_the_highest_contrast_in_their_order(pool: str) -> None:
+def test_the_blocks_get_the_patches_of_the_highest_contrast_in_their_order(
+    pool: Literal["mean", "class"],
+) -> None:
     torch.manual_seed(0)
     model = build(replace(CONFIG, pool=pool))
     assert isinstance(model, VisionTransformer)
@@ -46,8 +49,8 @@ def test_a_training_sees_all_patches_in_its_second_half() -> None:
     seen: list[int] = []
 
     class Hooked(Callback):
-        def on_start(self, state: TrainingState) -> None:
-            state.model.blocks[0].register_forward_pre_hook(
+        def on_start(self, state: TrainingState[Any]) -> None:
+            state.model.get_submodule("blocks.0").register_forward_pre_hook(
                 lambda _, args: seen.append(args[0].shape[1])
             )
 
