@@ -129,6 +129,23 @@ class CallSites:
                 return CallSite(path or type(innermost).__name__, innermost, call)
         return CallSite(type(innermost).__name__, innermost, call)
 
+    def innermost(self) -> nn.Module | None:
+        """The innermost running module."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self._outside:
+            owner = _owner(frame)
+            if owner is not None:
+                return owner
+            frame = frame.f_back
+        return None
+
+    def known_path(self, module: nn.Module | None) -> str:
+        """The path of a module in a model that has been running before."""
+        if module is None:
+            return "attention"
+        paths = (table.get(id(module)) for _, table in self._paths.values())
+        return next(filter(None, paths), type(module).__name__)
+
     def clear(self) -> None:
         """Release the models and the frame."""
         self._outside = None
@@ -140,13 +157,11 @@ class CallSites:
         call: FrameType | None = None
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and frame is not self._outside:
-            code = frame.f_code
-            if code.co_argcount and code.co_varnames[0] == "self":
-                owner = frame.f_locals.get("self")
-                if isinstance(owner, nn.Module):
-                    if not (modules and modules[-1] is owner):
-                        modules.append(owner)
-                    call = frame if len(modules) == 1 else call
+            owner = _owner(frame)
+            if owner is not None:
+                if not (modules and modules[-1] is owner):
+                    modules.append(owner)
+                call = frame if len(modules) == 1 else call
             frame = frame.f_back
         return modules, call
 
@@ -163,3 +178,12 @@ class CallSites:
             )
             self._paths[id(root)] = known
         return known[1]
+
+
+def _owner(frame: FrameType) -> nn.Module | None:
+    """The module whose method this frame runs."""
+    code = frame.f_code
+    if code.co_argcount and code.co_varnames[0] == "self":
+        owner = frame.f_locals.get("self")
+        return owner if isinstance(owner, nn.Module) else None
+    return None

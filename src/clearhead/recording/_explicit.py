@@ -97,9 +97,9 @@ class TrackedAttention:
 class OperationTracker:
     """Tracks tensors from product to softmax to product."""
 
-    def __init__(self, path: Callable[[], str]) -> None:
-        """`path` returns the path of the running module."""
-        self._path = path
+    def __init__(self, innermost: Callable[[], nn.Module | None]) -> None:
+        """`innermost` returns the innermost running module."""
+        self._innermost = innermost
         self._histories: TensorTable[History] = TensorTable()
         self._factors: TensorTable[Factor] = TensorTable()
         self._normalisers: TensorTable[Normaliser] = TensorTable()
@@ -217,8 +217,8 @@ class OperationTracker:
         scored = history is not None and not any(
             isinstance(x, nn.Parameter) for x in history.product[:2]
         )
-        keys = like.shape[dim]
-        softmax = Softmax(path=self._path(), dim=dim, dims=like.dim(), keys=keys, scored=scored)
+        axis: Any = {"dim": dim, "dims": like.dim(), "keys": like.shape[dim]}
+        softmax = Softmax(module=self._innermost(), scored=scored, **axis)
         self.softmaxes.append(softmax)
         return softmax
 

@@ -34,7 +34,7 @@ from clearhead.recording._layout import (
     with_axes,
 )
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._softmax import PartsOfCalls, unseen
+from clearhead.recording._softmax import PartsOfCalls
 from clearhead.recording._steps import (
     PLACEHOLDER,
     Step,
@@ -183,8 +183,7 @@ class InterceptionMode(TorchFunctionMode):
         self._on_attention = on_attention
         self._on_repeated = on_repeated
         self.call_sites = CallSites(outside or sys._getframe(1))
-        sites = self.call_sites
-        self.tracker = OperationTracker(lambda: sites.here().path)
+        self.tracker = OperationTracker(self.call_sites.innermost)
         self._calls: dict[str, int] = {}
         self._repeated: dict[str, int] = {}
         self._parts = PartsOfCalls()
@@ -236,7 +235,9 @@ class InterceptionMode(TorchFunctionMode):
             (path, f"it computes attention in {len(names)} parts of different sizes")
             for path, names in self.parts().items()
         )
-        return (*composed, *unseen(self.tracker.softmaxes))
+        reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
+        path_of = self.call_sites.known_path
+        return (*composed, *((path_of(x), reason) for x, reason in reasons if reason is not None))
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)

@@ -90,6 +90,8 @@ def _or_none(order: Sequence[Axis]) -> tuple[Axis, ...] | None:
 
 def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
     """The product of two tensors that a call computes; None for other calls."""
+    if name == "linear" and len(args) > 1 and isinstance(args[1], nn.Parameter):
+        return None
     if name == "einsum":
         return _read_einsum(args)
     if name == "tensordot":

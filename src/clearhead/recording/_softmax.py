@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from clearhead.recording._call_site import CallSite
@@ -74,14 +73,14 @@ class Softmax:
     """One softmax over axis `dim` of `dims` axes, which has `keys` entries.
 
     Attributes:
-        path: The path of the module that computed it.
+        module: The module that computed it; None outside modules.
         scored: Whether its input comes from a product of two tensors.
         products: How many products it was recognised in as the weights of values.
         refusal: Why it is not recorded although it was recognised.
         multiplied: Whether its result, not recognised as weights, was multiplied with a tensor.
     """
 
-    path: str
+    module: nn.Module | None
     dim: int
     dims: int
     keys: int
@@ -134,12 +133,6 @@ def is_router(keys: Tensor, values: Product) -> bool:
     return isinstance(keys, nn.Parameter) and not isinstance(values.second, nn.Parameter)
 
 
-def unseen(softmaxes: Sequence[Softmax]) -> tuple[tuple[str, str], ...]:
-    """The softmaxes that may be attention without a record: module path and reason."""
-    reasons = ((softmax.path, softmax.unseen()) for softmax in softmaxes)
-    return tuple((path, reason) for path, reason in reasons if reason is not None)
-
-
 ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
 
 
@@ -152,8 +145,8 @@ class PartsOfCalls:
 
     def __init__(self) -> None:
         self._call: FrameType | None = None  # kept, so that no other call is taken for it
-        self._records: list[tuple[str, torch.Size]] = []
-        self._parts: dict[str, list[tuple[str, torch.Size]]] = {}
+        self._records: list[tuple[str, tuple[int, int]]] = []
+        self._parts: dict[str, list[tuple[str, tuple[int, int]]]] = {}
 
     def add(self, site: CallSite, record: AttentionRecord) -> None:
         """Note a record and the call that computed it."""
@@ -161,7 +154,7 @@ class PartsOfCalls:
             return
         if site.call is not self._call:
             self._call, self._records = site.call, []
-        self._records.append((record.name, record.shape[-2:]))
+        self._records.append((record.name, (record.query.shape[-2], record.value.shape[-2])))
         sizes = {size for _, size in self._records}
         if len(sizes) > 2 or len({size[0] for size in sizes}) > 1:
             self._parts[self._records[0][0]] = self._records
