@@ -13,10 +13,10 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark benchmarks clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/dev.stamp ## create .venv with all development tools
 
@@ -60,7 +60,6 @@ artifacts: .venv/run.stamp ## train the shipped models again: a few hours
 	$(BIN)/clearhead train digits --out runs/digits
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
 	$(BIN)/clearhead train teacher --out runs/teacher
-	$(BIN)/clearhead train teacher --seed 1 --out runs/teacher-1
 	$(BIN)/clearhead train digits_distil --start runs/digits_finish --out runs/digits_distil
 	cp $(addprefix runs/digits_distil/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
 	cp runs/digits_distil/digits.png docs/digits.png
@@ -80,8 +79,11 @@ results: .venv/run.stamp ## run all studies again, write docs/results.md: over a
 picture: .venv/dev.stamp ## make the README's picture of the microscope again
 	$(BIN)/python docs/microscope_picture.py
 
-benchmarks: .venv/dev.stamp ## run all benchmarks
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
+	$(BIN)/python benchmarks/attribution.py
+
+benchmarks: .venv/dev.stamp ## run all other benchmarks
+	@set -e; for file in $(filter-out benchmarks/attribution.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
 	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

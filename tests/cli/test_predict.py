@@ -1,6 +1,9 @@
 import io
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from clearhead.cli.main import main
+from clearhead.cli.output import print_line, progress
 from clearhead.inference import Prediction
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
@@ -64,7 +68,9 @@ def test_json_has_one_line_for_each_picture(
         "probabilities": pytest.approx([0, 0.1, 0, 0, 0, 0, 0, 0.9, 0, 0]),
         "warnings": [],
     }
-    assert lines(output.out) == [
+    first, second = lines(output.out)
+    assert first.pop("box") == pytest.approx([8, 8, 33, 43], abs=2)
+    assert [first | {"box": None}, second] == [
         {"image": str(pictures / "b.JPG")} | blank | seven,
         {"image": str(pictures / "a blank.png")} | blank,
     ]
@@ -87,10 +93,70 @@ def test_the_table_has_predictions_and_warnings(
     model: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(model, pictures) == 0
-    title, *table = [line.split() for line in capsys.readouterr().out.splitlines() if line]
-    assert (title[0], table[0][0]) == ("Predictions,", "image")
-    assert table[2] == [*f"{pictures / 'a blank.png'}".split(), "–", "no", "digit", "found"]
-    assert table[3] == [str(pictures / "b.JPG"), "7", "90.00", "1", "10.00"]
+    rows = capsys.readouterr().out.splitlines()
+    head, blank, *sevens = [re.split(r"  +", row) for row in rows]
+    assert head == ["image", "status", "label", "label %", "runner-up", "runner-up %", "warnings"]
+    assert blank == [str(pictures / "a blank.png"), "rejected", "–", "no digit found"]
+    assert sevens[0] == [str(pictures / "b.JPG"), "confident", "7", "90.00", "1", "10.00"]
+    for column in ("status", " label", "label %", "runner-up %"):
+        place = rows[0].index(column)
+        assert [row[place] for row in rows[2:]] == [rows[2][place]] * 2
+
+
+def test_several_digits_are_one_row_unless_single_is_set(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Image.new("L", (240, 90), 255)
+    for left in (10, 90, 170):
+        ImageDraw.Draw(page).line([(left, 10), (left + 40, 10), (left + 15, 70)], 0, width=7)
+    page.save(tmp_path / "page.png")
+    assert call(model, tmp_path / "page.png") == 0
+    cells = re.split(r"  +", capsys.readouterr().out.splitlines()[1])
+    assert cells[1:] == ["confident", "777", "72.90", "177", "8.10"]
+    assert call(model, tmp_path / "page.png", "--json") == 0
+    (row,) = lines(capsys.readouterr().out)
+    assert (row["label"], row["probabilities"]) == ("777", [])
+    digits: Any = row["digits"]
+    assert [digit["label"] for digit in digits] == ["7", "7", "7"]
+    assert [digit["box"][0] for digit in digits] == pytest.approx([10, 90, 170], abs=4)
+    assert all(len(digit["probabilities"]) == 10 for digit in digits)
+    assert call(model, tmp_path / "page.png", "--single", "--json") == 0
+    (row,) = lines(capsys.readouterr().out)
+    assert (row["label"], row["digits"], row["status"]) == ("7", [], "doubtful")
+
+
+def test_a_row_is_printed_before_the_next_picture_is_read(
+    model: str,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            printed.append(capsys.readouterr().out)
+            return super().read(size)
+
+    printed: list[str] = []
+    data = Slow((pictures / "b.JPG").read_bytes())
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=data))
+    assert call(model, pictures / "b.JPG", "-") == 0
+    assert len(printed[0].splitlines()) == 2
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_shows_the_progress_on_stderr(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(3) as advance:
+        for number in range(3):
+            print_line(f"row {number}")
+            advance()
+    assert ("3/3" in stderr.getvalue()) == terminal
+    assert capsys.readouterr().out.splitlines() == ["row 0", "row 1", "row 2"]
 
 
 def test_one_unreadable_file_does_not_stop_the_others(

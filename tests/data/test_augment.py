@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from clearhead.data import AugmentConfig, distort, draw_distortion, normalize, to_float
 from clearhead.data.augment import Distortion
@@ -65,6 +66,23 @@ def test_a_shift_by_whole_pixels_moves_the_image_and_pads_with_zeros() -> None:
     expected = torch.zeros(1, 1, 5, 7)
     expected[..., 1:, :5] = image[..., :4, 2:]
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "config", [ALL, AugmentConfig(elastic=2, elastic_knots=4), AugmentConfig()]
+)
+def test_distorted_images_are_those_of_torchs_affine_grid_and_bicubic_interpolation(
+    config: AugmentConfig,
+) -> None:
+    images, distortion = torch.rand(5, 2, 13, 17), draw(config, 5, (13, 17))
+    grid = F.affine_grid(distortion.affine, [5, 2, 13, 17], align_corners=False)
+    if distortion.elastic is not None:
+        elastic = F.interpolate(
+            distortion.elastic, size=(13, 17), mode="bicubic", align_corners=True
+        )
+        grid = grid + elastic.permute(0, 2, 3, 1)
+    expected = F.grid_sample(images, grid, align_corners=False)
+    torch.testing.assert_close(distort(images, distortion), expected, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(23, 23), (23, 41), (41, 23)])

@@ -2,7 +2,7 @@ import torch
 
 import clearhead as ch
 from clearhead.data import ImageDataset, drawn_digits, non_digits
-from clearhead.data.drawn import DIGITS, draw_form
+from clearhead.data.drawn import DIGITS, draw_forms
 from clearhead.data.outliers import KINDS, placed
 from clearhead.inference._predict import predict_probabilities
 
@@ -18,7 +18,9 @@ def test_the_shipped_classifier_agrees_with_the_labels_of_ordinary_forms() -> No
     model = ch.load()
     for label, forms in enumerate(DIGITS):
         for number, form in enumerate(forms):
-            predicted = predict_probabilities(model, draw_form(form, 31, seeded())).argmax(1)
+            predicted = predict_probabilities(
+                model, draw_forms([form], torch.zeros(31).long(), seeded())
+            ).argmax(1)
             agreement = float((predicted == label).double().mean())
             assert (label, number) in STYLES or agreement >= 0.9, (label, form, agreement)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from clearhead.explanation import Explanation, Influence, TextPrediction, explain
 from clearhead.explanation.page import omissions, picture_page, text_page
 from clearhead.explanation.pictures import first_view
-from clearhead.explanation.tables import percent, points
+from clearhead.explanation.tables import percent, points, signed
 
 
 class Page(HTMLParser):
@@ -94,15 +94,16 @@ def test_the_notebook_has_the_model_input_and_the_measures_as_small_images(
         for source in sources
     ]
     np.testing.assert_array_equal(images[0], nine.pixels[0])
-    values = [x.values for x in (nine.rollout, nine.relevance.shares(), nine.masking)]
+    values = [x.values for x in nine.displayed.values()]
     for image, weights in zip(images[1:3], values[:2], strict=True):
         assert weights is not None
         expected = colormaps["cividis"](weights.reshape(4, 4).sqrt().numpy())[..., :3]
         np.testing.assert_allclose(image / 255, expected, atol=2 / 255)
-    assert values[2] is not None
-    largest = int(values[2].abs().argmax())  # at an end of the signed scale: blue, or orange
-    end = (0x00, 0x63, 0xA6) if values[2][largest] > 0 else (0xB3, 0x47, 0x00)
-    assert tuple(images[3][divmod(largest, 4)]) == end
+    for image, numbers in zip(images[3:], values[2:], strict=True):
+        assert numbers is not None
+        largest = int(numbers.abs().argmax())  # at an end of the numbers scale: blue, or orange
+        end = (0x00, 0x63, 0xA6) if numbers[largest] > 0 else (0xB3, 0x47, 0x00)
+        assert tuple(image[divmod(largest, 4)]) == end
 
 
 def test_the_content_security_policy_allows_only_this_style_and_script(page: Page) -> None:
@@ -186,17 +187,18 @@ def test_predictions_proofs_and_measures_need_no_script(nine: Explanation, text:
         errors = (proof.row_sum_error, proof.masked_mass, proof.output_error, proof.tolerance)
         row = "".join(f"<td>{error:.1e}</td>" for error in errors)
         assert f'<th scope="row">{proof.name}</th>{row}' in text
-    rollout, relevance, masking = (influence.values for influence in nine.influences.values())
+    rollout, relevance, exact, masking = (x.values for x in nine.influences.values())
     assert rollout is not None
     assert relevance is not None
+    assert exact is not None
     assert masking is not None
-    cells = zip(rollout, relevance / relevance.sum(), masking, strict=True)
-    for place, (flow, share, fall) in enumerate(cells):
+    cells = zip(rollout, relevance / relevance.sum(), exact, masking, strict=True)
+    for place, (flow, share, value, fall) in enumerate(cells):
         down, across = divmod(place, 4)
         assert (
             f'<th scope="row">patch {place + 1} (row {down + 1}, column {across + 1})</th>'
             f"<td>{percent(float(flow))}</td><td>{percent(float(share))}</td>"
-            f"<td>{points(float(fall))}</td>"
+            f"<td>{signed(float(value))}</td><td>{points(float(fall))}</td>"
         ) in text
 
 

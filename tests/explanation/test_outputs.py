@@ -79,12 +79,15 @@ def test_the_measures_are_drawn(nine: Explanation, figure: Any) -> None:
     picture, *panels = figure.subfigs[0].axes
     np.testing.assert_allclose(drawn(picture), nine.pixels[0] / 255)
     for axes, influence in zip(
-        panels, (nine.rollout, nine.relevance.shares(), nine.masking), strict=True
+        panels,
+        (nine.rollout, nine.relevance.shares(), nine.shapley, nine.masking),
+        strict=True,
     ):
         assert influence.values is not None
         np.testing.assert_allclose(drawn(axes), influence.values.reshape(4, 4))
-    limit = float(nine.masking.values.abs().max())  # type: ignore[union-attr]
-    assert (panels[2].images[0].norm.vmin, panels[2].images[0].norm.vmax) == (-limit, limit)
+    for axes, signed in zip(panels[2:], (nine.shapley, nine.masking), strict=True):
+        limit = float(signed.values.abs().max())  # type: ignore[union-attr]
+        assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (-limit, limit)
 
 
 def test_layers_outside_the_grid_are_drawn_as_matrices(windows: Explanation) -> None:
@@ -93,7 +96,7 @@ def test_layers_outside_the_grid_are_drawn_as_matrices(windows: Explanation) -> 
     assert len(panels) == 5
     np.testing.assert_allclose(drawn(panels[0]), windows.layers[0].weights[0, 0])
     texts = [axes.texts[0].get_text() for axes in figure.subfigs[0].axes[1:]]
-    assert texts == ["not available"] * 3
+    assert texts == ["not available"] * 4
 
 
 def test_json_has_the_whole_explanation(nine: Explanation) -> None:
@@ -113,13 +116,13 @@ def test_json_has_the_whole_explanation(nine: Explanation) -> None:
 def test_csv_has_a_row_for_each_query_and_counts_from_one(nine: Explanation) -> None:
     head, *rows = rows_of(nine)
     assert head[:6] == ["measure", "layer", "window", "head", "query", "patch 1 (row 1, column 1)"]
-    assert len(rows) == 6 * 4 * 16 + 3
+    assert len(rows) == 6 * 4 * 16 + 4
     row = rows[(2 * 4 + 3) * 16 + 7]
     assert row[:5] == ["weights", "blocks.2.attn", "", "4", "patch 8 (row 2, column 4)"]
     np.testing.assert_allclose(
         [float(x) for x in row[5:]], nine.layers[2].weights[0, 3, 7], atol=1e-8
     )
-    assert [row[0] for row in rows[-3:]] == ["rollout", "relevance", "masking"]
+    assert [row[0] for row in rows[-4:]] == ["rollout", "relevance", "shapley", "masking"]
     assert nine.masking.values is not None
     np.testing.assert_allclose([float(x) for x in rows[-1][5:]], nine.masking.values, atol=1e-8)
 
@@ -151,11 +154,15 @@ def test_windows_are_numbered_in_csv_and_a_missing_rollout_has_its_reason(
 def test_rank_correlations_are_spearmans_over_the_patches(nine: Explanation) -> None:
     values = {name: x.values.numpy() for name, x in nine.influences.items() if x.values is not None}
     correlations = rank_correlations(nine)
-    assert len(correlations) == 3
+    assert len(correlations) == 6
     for (a, b), value in correlations.items():
         assert value == pytest.approx(spearmanr(values[a], values[b]).statistic, abs=1e-9)
     flat = replace(nine, rollout=Influence(values=torch.ones(16).double() / 16))
-    assert list(rank_correlations(flat)) == [("relevance", "masking")]
+    assert list(rank_correlations(flat)) == [
+        ("relevance", "shapley"),
+        ("relevance", "masking"),
+        ("shapley", "masking"),
+    ]
 
 
 @pytest.mark.parametrize(

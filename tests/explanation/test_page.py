@@ -236,7 +236,7 @@ def check_cell(shown: Tensor, explanation: Explanation, patch: int, tint: Tensor
     torch.testing.assert_close(cell, expected, atol=5, rtol=0)
 
 
-def test_the_three_measures_are_drawn(page: "Page", nine: Explanation) -> None:
+def test_the_measures_are_drawn(page: "Page", nine: Explanation) -> None:
     assert nine.rollout.values is not None
     assert nine.relevance.values is not None
     assert nine.masking.values is not None
@@ -252,6 +252,10 @@ def test_the_three_measures_are_drawn(page: "Page", nine: Explanation) -> None:
         middle = torch.tensor((0xF7, 0xF4, 0xEF), dtype=torch.float64)
         tint = middle + abs(fall) * (torch.tensor(end, dtype=torch.float64) - middle)
         check_cell(masking, nine, patch, tint)
+    assert nine.shapley.values is not None
+    limit = float(nine.shapley.values.abs().max())
+    ends = page.locator("#shapley-bar .ticks span").all_inner_texts()
+    assert ends == [f"−{limit:.2f}", "0", f"+{limit:.2f}"]
     ends = page.locator("#masking-bar .ticks span").all_inner_texts()
     most = 100 * float(nine.masking.values.abs().max())
     assert ends == [f"−{most:.2f}", "0", f"+{most:.2f}"]

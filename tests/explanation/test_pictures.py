@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import clearhead as ch
+from clearhead.data import normalize
 from clearhead.errors import ConfigError, ImageError, InputError, NothingCapturedError
 from clearhead.explanation import Explanation, ImageClassifier, ImageInput, explain
 from clearhead.inference import prepare
+from clearhead.insight import shapley
 from clearhead.insight.tokens import Grid
 from clearhead.models import ImageModel, build
 from clearhead.models.config import CNNConfig, ViTConfig
@@ -134,14 +136,26 @@ def test_relevance_follows_the_gradient_of_the_predicted_class(
     torch.testing.assert_close(nine.relevance.values, expected.detach(), atol=1e-7, rtol=1e-3)
 
 
+def test_shapley_values_are_exact_and_sum_to_the_log_odds(nine: Explanation) -> None:
+    model = ch.load()
+    images = normalize(nine.pixels[None], model.config)
+    exact = shapley(model, images)
+    assert exact.is_exact
+    assert nine.shapley.values is not None
+    torch.testing.assert_close(nine.shapley.values, exact.values[0], atol=1e-5, rtol=0)
+    with torch.no_grad():
+        p = float(model(images).softmax(1).max())
+    rise = float(nine.shapley.values.sum()) + float(exact.empty)
+    assert rise == pytest.approx(float(np.log(p / (1 - p))), abs=1e-4)
+
+
 def test_every_layer_is_verified_and_the_graph_is_released(nine: Explanation) -> None:
     assert nine.layer_names == tuple(f"blocks.{i}.attn" for i in range(6))
     assert [proof.name for proof in nine.proofs] == list(nine.layer_names)
     assert all(proof.holds for proof in nine.proofs)
     tensors = [layer.weights for layer in nine.layers]
-    influences = (nine.rollout, nine.relevance, nine.masking)
-    tensors += [x.values for x in influences if x.values is not None]
-    assert len(tensors) == 9
+    tensors += [x.values for x in nine.influences.values() if x.values is not None]
+    assert len(tensors) == 10
     assert not any(x.requires_grad for x in tensors)
 
 
@@ -176,7 +190,7 @@ def test_an_empty_picture_has_no_prediction() -> None:
     assert explanation.image == "picture"
     assert len(explanation.layers) == 6
     assert explanation.rollout.values is not None
-    for influence in (explanation.relevance, explanation.masking):
+    for influence in (explanation.relevance, explanation.shapley, explanation.masking):
         assert (influence.values, influence.reason) == (None, "there is no prediction")
 
 
@@ -225,7 +239,7 @@ def test_a_model_without_a_known_grid_still_has_its_matrices() -> None:
     (layer,) = explanation.layers
     assert (layer.name, layer.on_grid, layer.weights.shape) == ("attention", False, (1, 2, 7, 7))
     assert explanation.prediction.label is not None
-    for influence in (explanation.rollout, explanation.relevance, explanation.masking):
+    for influence in explanation.influences.values():
         assert influence.values is None
         assert "does not declare the grid of its patches" in influence.reason
 
@@ -271,7 +285,7 @@ def test_results_have_a_short_repr_and_an_image_for_notebooks(nine: Explanation)
     some = replace(nine, layers=nine.layers[:1], image="<b>nine</b>")
     html = some._repr_html_()
     assert "&lt;b&gt;nine&lt;/b&gt;" in html
-    assert html.count('src="data:image/png;base64,') == 4
+    assert html.count('src="data:image/png;base64,') == 5
 
 
 def test_options_for_texts_are_refused_for_pictures(digits: list[Path]) -> None:

@@ -195,7 +195,7 @@ def predicted() -> Json:
     for name, file in pictures().items():
         digest = _digest(file)
         try:
-            prediction = ch.predict(model, file)
+            prediction = ch.predict(model, file, single=True)
         except ch.errors.ImageError:
             predictions[name] = {"file": digest, "refused": True}
             continue

@@ -1,13 +1,18 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from clearhead.data import normalize
@@ -17,12 +22,16 @@ from clearhead.inference import (
     LOW_CONFIDENCE,
     NOT_RECOGNISED,
     Prediction,
+    combine,
     evaluation_mode,
     predict,
+    predict_each,
+    prediction_of,
     prepare,
+    soften,
     uses_digit_preprocessing,
 )
-from clearhead.models import build
+from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 
@@ -89,7 +98,7 @@ def test_an_iterable_gives_a_list_with_the_predictions_of_single_calls(model: Im
         alone = predict(model, pictures[number])
         assert (alone.label, alone.warnings) == (together[number].label, together[number].warnings)
         np.testing.assert_allclose(alone.probabilities, together[number].probabilities, atol=1e-6)
-    assert predict(model, []) == []
+    assert predict(model, []) == predict(model, (drawn(n) for n in range(0))) == []
 
 
 def test_an_unreadable_picture_among_many_is_named_by_its_position(model: ImageModel) -> None:
@@ -210,6 +219,119 @@ def test_a_model_of_another_library_is_refused_with_advice() -> None:
         predict("digits", b"")  # type: ignore[call-overload]
 
 
+PROBABILITIES = st.lists(st.integers(1, 50), min_size=3, max_size=3, unique=True)
+
+
+@given(st.lists(PROBABILITIES, min_size=2, max_size=4))
+def test_the_texts_of_several_digits_are_the_two_most_probable(counts: list[list[int]]) -> None:
+    rows = [[count / sum(row) for count in row] for row in counts]
+    pixels = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    digits = [
+        prediction_of(row, ("a", "b", "c"), (), pixels, doubtful_below=0.4, rejected_below=0.0)
+        for row in rows
+    ]
+    combined = combine(digits)
+    texts = {
+        "".join("abc"[index] for index in indices): prod(
+            row[index] for row, index in zip(rows, indices, strict=True)
+        )
+        for indices in product(range(3), repeat=len(rows))
+    }
+    best, second = sorted(texts, key=lambda text: -texts[text])[:2]
+    assert (combined.label, combined.digits) == (best, tuple(digits))
+    assert combined.probability == pytest.approx(texts[best])
+    assert combined.runner_up is not None
+    assert combined.runner_up_probability == pytest.approx(texts[second])
+    assert texts[combined.runner_up] == pytest.approx(texts[second])  # two texts may be equal
+    assert (combined.status == "doubtful") == any(max(row) < 0.4 for row in rows)
+
+
+def test_a_rejected_digit_among_several_is_a_question_mark() -> None:
+    def digit(*row: float) -> Prediction:
+        pixels = torch.zeros(1, 2, 2, dtype=torch.uint8)
+        return prediction_of(row, ("a", "b"), (), pixels, doubtful_below=0.6, rejected_below=0.55)
+
+    combined = combine([digit(0.9, 0.1), digit(0.5, 0.5), digit(0.3, 0.7)])
+    assert (combined.label, combined.runner_up, combined.status) == ("a?b", "a?a", "doubtful")
+    assert combined.probability == pytest.approx(0.63)
+    assert combined.warnings == (NOT_RECOGNISED,)
+    nothing = combine([digit(0.5, 0.5)] * 2)
+    assert (nothing.label, nothing.status, len(nothing.digits)) == (None, "rejected", 2)
+
+
+def test_several_digits_are_read_in_lines_with_their_boxes() -> None:
+    text = "427\n06"
+    page, boxes = Image.new("L", (330, 260), 240), []
+    draw = ImageDraw.Draw(page)
+    for row, line in enumerate(text.split("\n")):
+        for column, character in enumerate(line):
+            place = (30 + 100 * column, 20 + 120 * row)
+            draw.text(place, character, font=ImageFont.load_default(90), fill=20)
+            boxes.append(draw.textbbox(place, character, font=ImageFont.load_default(90)))
+    prediction = predict(load(), page)
+    assert (prediction.label, prediction.status) == ("42706", "confident")
+    assert [digit.label for digit in prediction.digits] == list("42706")
+    for digit, box in zip(prediction.digits, boxes, strict=True):
+        assert digit.box is not None
+        assert digit.box == pytest.approx(box, abs=10)
+    assert prediction.to_dict()["digits"][2]["label"] == "7"
+    assert prediction._repr_html_().count("<img") == 5
+    assert "digits=5" in repr(prediction)
+    alone = predict(load(), page, single=True)
+    assert (alone.digits, len(alone.probabilities)) == ((), 10)
+    assert predict(load(), [page, page])[1] == prediction
+
+
+def test_a_box_is_in_pixels_of_the_photo_before_it_was_reduced() -> None:
+    photo = Image.new("L", (3_600, 2_700), 235)
+    ImageDraw.Draw(photo).line([(1_000, 600), (1_600, 600), (1_200, 1_500)], fill=10, width=90)
+    file = BytesIO()
+    photo.save(file, "JPEG")
+    prediction = predict(constant_model(0.9), file.getvalue())
+    assert prediction.box == pytest.approx((1_000, 555, 1_645, 1_520), abs=45)
+
+
+def test_the_other_models_take_the_picture_as_one() -> None:
+    config = CNNConfig(num_classes=2, class_names=("no", "yes"), widths=(2,))
+    prediction = predict(random_model(config), drawn(1))
+    assert (prediction.box, prediction.digits) == (None, ())
+
+
+def test_predictions_come_as_soon_as_pictures_are_taken(model: ImageModel) -> None:
+    taken = 0
+
+    def pictures() -> Iterator[Image.Image]:
+        nonlocal taken
+        for number in range(70):
+            taken += 1
+            yield drawn(number % 7)
+
+    for number, prediction in enumerate(predict_each(model, pictures())):
+        assert isinstance(prediction, Prediction)
+        if number in (0, 1, 10, 60):
+            assert taken <= 2 * number + 33
+            assert number > 0 or taken == 1
+
+
+@pytest.mark.slow
+def test_processes_give_the_results_of_one_process_in_order(
+    model: ImageModel, tmp_path: Path
+) -> None:
+    for number in range(60):
+        drawn(number).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "17.png").write_bytes(b"no picture")
+    sources: list[Any] = [*sorted(tmp_path.iterdir()), drawn(3), str(tmp_path / "05.png")] * 3
+    alone = list(predict_each(model, sources, num_workers=0))
+    together = list(predict_each(model, iter(sources), num_workers=2))
+    assert [repr(result) for result in together] == [repr(result) for result in alone]
+    assert [n for n, x in enumerate(alone) if isinstance(x, ImageError)] == [17, 79, 141]
+    for one, other in zip(alone, together, strict=True):
+        assert one == other or isinstance(one, ImageError)
+    results = predict_each(model, sources[:60], num_workers=2)
+    next(results)
+    del results  # ends the processes
+
+
 def test_a_prediction_has_a_short_repr_json_types_and_html() -> None:
     names = tuple(f"<{index}>" for index in range(12))
     model = random_model(
@@ -256,3 +378,22 @@ def test_evaluation_mode_accepts_what_is_not_a_module() -> None:
     function: Callable[[str], int] = len
     with evaluation_mode(function):
         assert function("seven") == 5
+
+
+def test_thresholds_apply_to_the_softened_probability_of_the_label() -> None:
+    logits = torch.tensor([[6.0, 1.0, -2.0]])
+    softened = float((logits / 4).softmax(1).amax())
+    torch.testing.assert_close(soften(logits.softmax(1), 4), (logits / 4).softmax(1).double())
+    row, pixels = logits.double().softmax(1)[0].tolist(), torch.zeros(1, 2, 2, dtype=torch.uint8)
+    for offset, status in ((-1e-4, "confident"), (1e-4, "doubtful")):
+        prediction = prediction_of(
+            row,
+            ("a", "b", "c"),
+            (),
+            pixels,
+            doubtful_below=softened + offset,
+            rejected_below=0.0,
+            threshold_temperature=4,
+        )
+        assert prediction.status == status
+        assert prediction.probability == row[0]

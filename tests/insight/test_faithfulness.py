@@ -58,6 +58,7 @@ def test_an_oracle_is_better_than_random_and_its_opposite_worse() -> None:
         assert gain.interval[0] > 0.1
     assert {opposite.gain.verdict, opposite.deletion.gain.verdict} == {"worse than"}
     assert opposite.gain.mean == pytest.approx(-oracle.gain.mean)
+    assert oracle.symmetric_gain == pytest.approx(2 * oracle.gain.mean, abs=0.05)
     # the first of 15 patches takes the whole probability, or brings it
     share = torch.softmax(one_patch_matters(IMAGES), 1)[:, 0].mean()
     assert oracle.deletion.area == pytest.approx(float((share + 29 * 0.5) / 30))

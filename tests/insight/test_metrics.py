@@ -9,7 +9,8 @@ from scipy.stats import pearsonr, spearmanr
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import Baseline, Grid
-from clearhead.insight._metrics import (
+from clearhead.insight.forward import class_scores
+from clearhead.insight.metrics import (
     infidelity,
     partial_rank_correlations,
     random_subsets,
@@ -21,7 +22,6 @@ from clearhead.insight._metrics import (
     subset_falls,
     top_agreement,
 )
-from clearhead.insight.forward import class_scores
 from clearhead.insight.perturbation import deletion_curves
 
 from .reference import oblong_images, oblong_model, plain_logits

@@ -106,9 +106,16 @@ def recorded_tokens(model: nn.Module, height: int, width: int) -> int:
     return int(recording[0].query.shape[-2])
 
 
-@pytest.mark.parametrize(("pool", "prefix"), [("mean", ()), ("class", CLASS)])
-def test_grid_of_our_model(pool: Any, prefix: tuple[str, ...]) -> None:
-    model = build(ViTConfig(image_size=(14, 35), patch_size=7, pool=pool, depth=1))
+@pytest.mark.parametrize(
+    ("settings", "prefix"),
+    [
+        ({"pool": "mean"}, ()),
+        ({"pool": "class"}, CLASS),
+        ({"pool": "class", "num_registers": 4, "patch_overlap": 2}, REGISTERS),
+    ],
+)
+def test_grid_of_our_model(settings: dict[str, Any], prefix: tuple[str, ...]) -> None:
+    model = build(ViTConfig(image_size=(14, 35), patch_size=7, depth=1, **settings))
     assert grid_of(model) == Grid(2, 5, len(prefix), prefix)
     with pytest.raises(ConfigError, match=r"takes images of \(14, 35\) pixels only"):
         grid_of(model, image_size=28)

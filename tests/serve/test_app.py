@@ -45,6 +45,22 @@ def test_http_and_python_give_the_same_prediction(server: ServerThread, model: I
     assert len(probabilities) == 6
 
 
+def test_several_digits_come_with_their_boxes(server: ServerThread, model: ImageModel) -> None:
+    page = Image.new("L", (200, 60), 240)
+    for number in range(3):
+        page.paste(drawn(number), (10 + 60 * number, 5))
+    result = server.predict(encoded(page)).json()
+    expected = predict(model, page)
+    assert (result["label"], len(result["digits"])) == (expected.label, len(expected.digits))
+    assert [digit["box"] for digit in result["digits"]] == [
+        [*x.box] for x in expected.digits if x.box
+    ]
+    assert all(len(digit["probabilities"]) == 10 for digit in result["digits"])
+    explained = server.request("POST", "/v1/explain", encoded(page)).json()
+    assert explained["digits"] == []
+    assert len(explained["attention"]) == 15
+
+
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "PPM"])
 def test_a_file_in_a_form_or_of_any_content_type_gives_the_same(
     server: ServerThread, kind: str

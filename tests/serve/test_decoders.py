@@ -39,10 +39,10 @@ def run(
 
 def test_a_process_that_dies_or_hangs_is_replaced_and_fails_one_picture() -> None:
     async def scenario(decoders: Decoders) -> None:
-        blank = await decoders.decode("picture", BLANK, "image/png")
-        assert (blank.found, blank.warnings) == ((False,), ((NO_DIGIT,),))
+        (blank,) = (await decoders.decode("picture", BLANK, "image/png")).inputs
+        assert (blank.found, blank.warnings) == (False, (NO_DIGIT,))
         three = await decoders.decode("tensor", tensor_request(3, seed=5, id="x"), "")
-        assert np.array_equal(three.pixels, tensor(3, seed=5))
+        assert np.array_equal([x.pixels for x in three.inputs], tensor(3, seed=5))
         assert (three.request_id, three.outputs) == ("x", ())
         for number in (signal.SIGKILL, signal.SIGSTOP):  # a stopped process exceeds its time
             (worker,) = decoders.workers
@@ -53,16 +53,17 @@ def test_a_process_that_dies_or_hangs_is_replaced_and_fails_one_picture() -> Non
             with pytest.raises(HTTPException) as refused:
                 await decoding
             assert refused.value.status_code == 422
-            again = await decoders.decode("picture", png(2), "image/png")
+            (again,) = (await decoders.decode("picture", png(2), "image/png")).inputs
             expected = prepare(png(2), ViTConfig())
-            assert np.array_equal(again.pixels[0], expected.pixels.numpy())
-            assert again.warnings == (expected.warnings,)
+            assert torch.equal(again.pixels, expected.pixels)
+            assert (again.warnings, again.box) == (expected.warnings, expected.box)
         (worker,) = decoders.workers
         os.kill(worker.pid, signal.SIGKILL)  # while it is idle
         await asyncio.sleep(0.3)
         with suppress(HTTPException):  # the end may not be noticed yet
             await decoders.decode("picture", png(2), "image/png")
-        assert (await decoders.decode("picture", png(2), "image/png")).found == (True,)
+        (last,) = (await decoders.decode("picture", png(2), "image/png")).inputs
+        assert last.found
         assert decoders.pending == 0
 
     metrics = run(scenario, seconds=1.5)
@@ -95,7 +96,7 @@ def test_a_decoder_preprocesses_as_predict_does() -> None:
     config = CNNConfig(image_size=(12, 20), in_channels=3, num_classes=2, class_names=("é", "b"))
 
     async def scenario(decoders: Decoders) -> None:
-        (item,) = (await decoders.decode("picture", png(1), "image/png")).inputs()
+        (item,) = (await decoders.decode("picture", png(1), "image/png")).inputs
         assert torch.equal(item.pixels, prepare(png(1), config).pixels)
 
     run(scenario, config)

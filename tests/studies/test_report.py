@@ -70,9 +70,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
 def _measured(source: str) -> StudyResult:
     planned = study_trials(source, "quick", 0)
     outcomes = [Outcome(trial=x, values=dict(planned.study.run(x))) for x in planned.trials]
-    return StudyResult(
-        source=source, study=planned.study, trials=planned.trials, outcomes=tuple(outcomes)
-    )
+    return StudyResult(source, planned.study, planned.trials, tuple(outcomes))
 
 
 @pytest.fixture(scope="module")

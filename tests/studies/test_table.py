@@ -76,6 +76,15 @@ def test_a_check_takes_every_value_of_its_cells() -> None:
     assert check.evaluate(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
 
 
+def test_groups_by_a_number_are_in_ascending_order() -> None:
+    sizes = (8, 1, 32, 2)
+    table = Table(
+        Outcome(trial=Trial(study="s", condition="a", seed=0, settings={"size": x}), values={})
+        for x in sizes
+    )
+    assert list(table.groups("size")) == [1, 2, 8, 32]
+
+
 def test_groups_are_by_condition_or_setting() -> None:
     assert {key: len(rows) for key, rows in TABLE.groups().items()} == {"b": 2, "a": 3}
     assert {key: len(rows) for key, rows in TABLE.where("a").groups("size").items()} == {3: 2, 4: 1}

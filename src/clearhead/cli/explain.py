@@ -170,7 +170,7 @@ def _explain_pictures(
     classifier: "ImageClassifier", images: tuple[str, ...], options: Options
 ) -> int:
     from clearhead.cli.output import print_json, print_remark
-    from clearhead.cli.pictures import STDIN, named_pictures, read_picture
+    from clearhead.cli.pictures import STDIN, named_pictures, reason_of, source_of
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
@@ -182,13 +182,13 @@ def _explain_pictures(
         title = "stdin" if name == STDIN else str(name)
         row: dict[str, Any] = {"image": str(name)}
         try:
-            explanation = explain_any(classifier, read_picture(name), layers=layers, name=title)
+            explanation = explain_any(classifier, source_of(name), layers=layers, name=title)
             files = write_report(explanation, page, formats=formats)
             row |= {"model": explanation.model} | explanation.prediction.to_dict()
             row["files"] = [str(file) for file in files]
         except ImageError as error:
             failed = True
-            row["error"] = str(error).removeprefix(f"{name}: ")
+            row["error"] = reason_of(error, name)
             print_remark(f"{name}: {row['error']}")
         if options.json:
             print_json(row, indent=None)

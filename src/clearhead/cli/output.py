@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -58,6 +59,21 @@ def fetching() -> Iterator[Callable[[str, int], None]]:
     """Show a download's progress on stderr if it is a terminal; yields the callback for it."""
     with Console(stderr=True).status("looking for the data set") as status:
         yield lambda what, count: status.update(Text(f"{what}: {count / 1e6:.1f} MB"))
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on stderr if it is a terminal; yields the callback for each one of `total`."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = total < 2 or not console.is_terminal
+    # Lines printed to a terminal appear above the bar; a file or a pipe gets them unchanged.
+    to_terminal = sys.stdout.isatty()
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=to_terminal, disable=hidden
+    ) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
 
 
 def percent(fraction: float | None) -> str:

@@ -3,6 +3,10 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clearhead.errors import ImageError
 
 STDIN = "-"
 
@@ -28,13 +32,15 @@ def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
         yield from pictures or [path]
 
 
-def read_picture(name: str | Path) -> Path | bytes:
-    """The path of a file, or the content of stdin; `ImageError` for a folder without pictures."""
+def source_of(name: str | Path) -> Path | bytes:
+    """The path of a file, or the content of stdin."""
     from clearhead.data.preprocessing.image import MAX_BYTES
-    from clearhead.errors import ImageError
 
-    if name == STDIN:
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    return sys.stdin.buffer.read(MAX_BYTES + 1) if name == STDIN else Path(name)
+
+
+def reason_of(error: "ImageError", name: str | Path) -> str:
+    """Why a picture cannot be read, without its name."""
     if Path(name).is_dir():  # `named_pictures` leaves a folder as it is if no picture is in it
-        raise ImageError("this folder has no pictures in it; give another, or picture files")
-    return Path(name)
+        return "this folder has no pictures in it; give another, or picture files"
+    return str(error).removeprefix(f"{name}: ")

@@ -9,14 +9,17 @@ placed by MNIST's rule: a box of 20 pixels, its centre of mass in the middle.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
 from clearhead.data.image_dataset import ImageDataset
 
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
+JITTER = 0.35  # standard deviation of the control points, in units of a skeleton
 CHUNK = 128  # drawings at once
 SPACING = 0.25  # of the discs that make up a line, in units of a skeleton
+CATMULL_ROM = ((0.0, 2, 0, 0), (-1, 0, 1, 0), (2, -5, 4, -1), (-1, 3, -3, 1))
+"""Twice the coefficients of 1, t, t² and t³, for the four control points around a piece"""
 
 DIGITS = [
     digit.split("|")
@@ -54,32 +57,30 @@ def drawn_digits(count: int, seed: int = 0) -> ImageDataset:
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 10, (count,), generator=generator)
-    choices = torch.rand(count, generator=generator)
-    images = torch.empty(count, 1, SIDE, SIDE, dtype=torch.uint8)
-    for label, forms in enumerate(DIGITS):
-        numbers = (choices * len(forms)).long()
-        for number, form in enumerate(forms):
-            chosen = (labels == label) & (numbers == number)
-            images[chosen] = draw_form(form, int(chosen.sum()), generator)
+    numbers = torch.tensor([len(forms) for forms in DIGITS])
+    chosen = (torch.rand(count, generator=generator) * numbers[labels]).long()
+    chosen += (numbers.cumsum(0) - numbers)[labels]
+    images = draw_forms([form for forms in DIGITS for form in forms], chosen, generator)
     return ImageDataset("drawn digits", images, labels, tuple("0123456789"))
 
 
-def draw_form(
-    form: str, count: int, generator: Generator, jitter: float = 0.35
-) -> UInt8[Tensor, "count 1 28 28"]:
-    """Draw one form several times.
+def draw_forms(
+    forms: Sequence[str], chosen: Int64[Tensor, " n"], generator: Generator
+) -> UInt8[Tensor, "n 1 28 28"]:
+    """Draw the forms with the numbers in `chosen`, written as in `DIGITS`, each in its own way."""
+    images = torch.zeros(len(chosen), 1, SIDE, SIDE, dtype=torch.uint8)
+    for number in chosen.unique().tolist():
+        here = (chosen == number).nonzero()[:, 0]
+        images[here] = _drawn(forms[number], len(here), generator)
+    return images
 
-    Args:
-        form: A skeleton, written as in `DIGITS`.
-        count: Number of drawings.
-        generator: The source of all random numbers.
-        jitter: Standard deviation of the control points' displacements, in units of the skeleton.
-    """
+
+def _drawn(form: str, count: int, generator: Generator) -> UInt8[Tensor, "count 1 28 28"]:
     strokes = [stroke.split() for stroke in form.split("/")]
     names = sorted({name for stroke in strokes for name in stroke})
     points = torch.tensor([[float(name[0]), float(name[1])] for name in names])
     curve = spline([[names.index(name) for name in stroke] for stroke in strokes], points)
-    moved = points + jitter * torch.randn(count, *points.shape, generator=generator)
+    moved = points + JITTER * torch.randn(count, *points.shape, generator=generator)
     slant, turn = (torch.randn(count, 1, generator=generator) * sd for sd in (0.22, 0.1))
     stretch = torch.exp(0.2 * torch.randn(count, 1, generator=generator) - 0.25)
     x, y = moved.sub(4.5).unbind(-1)
@@ -104,17 +105,9 @@ def spline(
             ends.append(stroke[min(number + 2, len(stroke) - 1)])
             length = float((points[ends[2]] - points[ends[1]]).norm())
             t = torch.arange(0, 1, SPACING / max(length, SPACING))[:, None]
-            weights = torch.cat(
-                [
-                    -t + 2 * t**2 - t**3,
-                    2 - 5 * t**2 + 3 * t**3,
-                    t + 4 * t**2 - 3 * t**3,
-                    t**3 - t**2,
-                ],
-                dim=1,
-            )
+            weights = t.pow(torch.arange(4)) @ torch.tensor(CATMULL_ROM) / 2
             row = torch.zeros(len(t), len(points))
-            rows.append(row.index_add(1, torch.tensor(ends), weights / 2))
+            rows.append(row.index_add(1, torch.tensor(ends), weights))
         rows.append(torch.eye(len(points))[stroke[-1:]])
     return torch.cat(rows)
 
@@ -144,11 +137,7 @@ def draw_curves(
     softness = 0.7 + 0.5 * torch.rand(len(curves), 1, 1, 1, generator=generator)
     peak = 1 - 0.25 * torch.rand(len(curves), 1, 1, 1, generator=generator) ** 2
     parts = zip(*(x.split(CHUNK) for x in (curves, radii)), strict=True)
-    ratio = (
-        torch.cat([_nearest(*part) for part in parts])
-        if len(curves)
-        else curves.new_empty(0, 1, 28, 28)
-    )
+    ratio = torch.cat([_nearest(*part) for part in parts])
     ink = ((1 - ratio) * radius[:, :, None, None] / softness + 0.5).clamp(0, 1) * peak
     return (ink * 255).round().to(torch.uint8)
 

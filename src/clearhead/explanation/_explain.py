@@ -62,7 +62,7 @@ def explain(
     """Explain a prediction: the attention weights behind it, verified, and what it depends on.
 
     The model runs once under `capture`, and every recorded weight is compared with what the model
-    computed. For a picture, three measures of how much each patch matters follow.
+    computed. For a picture, four measures of how much each patch matters follow.
 
     Args:
         model: a name or folder as `open_classifier` takes it, an `ImageClassifier`, a `TextModel`,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clearhead.explanation.html import data_uri
 from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
-from clearhead.explanation.tables import model_name, percent, picture_name, points
+from clearhead.explanation.tables import SIGNED, model_name, percent, picture_name, signed
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight.plots import (
     OUTLINE,
@@ -33,11 +33,11 @@ from clearhead.insight.plots import (
 
 THUMBNAIL, TOP = 1.1, 3.3  # inches
 DIM = 0.02  # below this the fixed scale has one dark blue for everything
-NOTE = "Measures with different meanings; none of them is ground truth."
+NOTE = "Measures with different meanings; Shapley values are exact for theirs."
 
 
 def picture_figure(explanation: Explanation) -> Figure:
-    """The model input and three measures above, every layer and head for one query below.
+    """The model input and four measures above, every layer and head for one query below.
 
     The query is the one that the page begins with. All weights are on one scale, from 0 to 100 %,
     or where none comes near its colours, as multiples of the uniform weight.
@@ -66,7 +66,7 @@ def thumbnails(explanation: Explanation) -> dict[str, str]:
         cells = values[-grid.num_patches :].reshape(grid.rows, grid.columns)
         scale = weight_norm()
         colours = WEIGHT_COLOURS
-        if name == "masking":
+        if name in SIGNED:
             scale, colours = signed_norm(float(cells.abs().max())), SIGNED_COLOURS
         pixels = torch.from_numpy(colours(scale(cells.numpy()), bytes=True)[..., :3].copy())
         images[name] = png_address(pixels.movedim(-1, 0))
@@ -107,7 +107,7 @@ def _row(explanation: Explanation, layer: LayerWeights, query: int) -> Tensor:
 
 
 def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: bool) -> None:
-    row: list[Axes] = list(np.ravel(figure.subplots(1, 4)))
+    row: list[Axes] = list(np.ravel(figure.subplots(1, 5)))
     picture, *panels = row
     draw_picture(picture, explanation.pixels)
     picture.set_title("model input", fontsize=9)
@@ -124,8 +124,8 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
         if values is None or grid is None:
             axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=9)
             bare(axes)
-        elif name == "masking":
-            _draw_masking(axes, values.reshape(grid.rows, grid.columns), explanation)
+        elif name in SIGNED:
+            _draw_signed(axes, values.reshape(grid.rows, grid.columns), explanation, name)
         else:
             even = 1.0 / grid.num_tokens if is_dim else None
             picture_below = explanation.pixels if explanation.is_ink else None
@@ -134,17 +134,19 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
     figure.supxlabel(NOTE, fontsize=8)
 
 
-def _draw_masking(axes: Axes, falls: Tensor, explanation: Explanation) -> None:
-    limit = float(falls.abs().max())
-    draw_signed(axes, falls, limit)
+def _draw_signed(axes: Axes, values: Tensor, explanation: Explanation, name: str) -> None:
+    limit = float(values.abs().max())
+    draw_signed(axes, values, limit)
     if explanation.is_ink:
         _, height, width = explanation.pixels.shape
-        rows, columns = falls.shape
+        rows, columns = values.shape
         across = (np.arange(width) + 0.5) * columns / width
         down = (np.arange(height) + 0.5) * rows / height
         ink = explanation.pixels[0].numpy()
         axes.contour(across, down, ink, [127.5], colors=[OUTLINE], linewidths=1.0)
-    axes.set_xlabel(f"fall in points: {points(-limit)} (orange) to {points(limit)}", fontsize=7)
+    _, unit, scale = SIGNED[name]
+    ends = signed(-scale * limit), signed(scale * limit)
+    axes.set_xlabel(f"{unit}: {ends[0]} (orange) to {ends[1]}", fontsize=7)
 
 
 def _draw_heads(

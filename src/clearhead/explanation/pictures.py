@@ -17,6 +17,7 @@ from clearhead.explanation.influence import (
     LayerShape,
     measure_flow,
     measure_masking,
+    measure_shapley,
     rounded,
 )
 from clearhead.inference import Prediction, evaluation_mode, prediction_of
@@ -77,6 +78,8 @@ class Explanation:
         proofs: the errors of each layer's weights, within what rounding explains.
         rollout: where information can have come from (Abnar & Zuidema 2020).
         relevance: attention weighted by its gradient (Chefer, Gur & Wolf 2021).
+        shapley: each patch's share in the log-odds of the predicted class, against black pixels;
+            exact for up to 12 patches with ink, estimated for more.
         masking: the fall of the probability when no token may attend to a patch.
     """
 
@@ -91,16 +94,18 @@ class Explanation:
     proofs: tuple[Proof, ...]
     rollout: Influence
     relevance: Influence
+    shapley: Influence
     masking: Influence
 
     @property
     def influences(self) -> dict[str, Influence]:
-        """The three measures by name."""
-        return {"rollout": self.rollout, "relevance": self.relevance, "masking": self.masking}
+        """The four measures by name."""
+        names = ("rollout", "relevance", "shapley", "masking")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def displayed(self) -> dict[str, Influence]:
-        """The three measures in the units of figures and tables: relevance as shares."""
+        """The measures in the units of figures and tables: relevance as shares."""
         return self.influences | {"relevance": self.relevance.shares()}
 
     def grid_dict(self) -> dict[str, Any] | None:
@@ -158,12 +163,14 @@ def explain_picture(
             model_input.pixels,
             doubtful_below=classifier.doubtful_below,
             rejected_below=classifier.rejected_below,
+            threshold_temperature=classifier.threshold_temperature,
         )
         score = None if is_empty else logits.max()[None]
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
     masking = measure_masking(
         classifier.model, model_input.inputs, [*shapes.values()], grid, prediction.probabilities
     )
+    exact = measure_shapley(classifier.model, model_input.inputs, grid, prediction.probabilities)
     kept = select_queries(shapes, layers, grid)
     return Explanation(
         image=name or (str(picture) if isinstance(picture, str | Path) else "picture"),
@@ -177,6 +184,7 @@ def explain_picture(
         proofs=recording.verify(),
         rollout=rollout,
         relevance=relevance,
+        shapley=exact,
         masking=masking,
     )
 

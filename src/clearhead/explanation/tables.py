@@ -19,6 +19,10 @@ PROOF_FIELDS = ("row_sum_error", "masked_mass", "output_error", "tolerance")
 SPACE = "\u00a0"  # never at the end of a line
 
 
+# Measures that may be negative: title, unit, and units in 1.
+SIGNED = {"masking": ("Masking", "points", 100.0), "shapley": ("Shapley value", "log-odds", 1.0)}
+
+
 class Table(NamedTuple):
     """A caption, the headings of the columns, and rows that begin with their heading."""
 
@@ -37,10 +41,15 @@ def percent(share: float, digits: int = 1) -> str:
 
 def points(fall: float) -> str:
     """Percentage points with their sign."""
-    text = f"{abs(100 * fall):.2f}"
+    return signed(100 * fall)
+
+
+def signed(number: float) -> str:
+    """A number with its sign and two decimals."""
+    text = f"{abs(number):.2f}"
     if float(text) == 0:
         return "0.00"
-    return ("−" if fall < 0 else "+") + text
+    return ("−" if number < 0 else "+") + text
 
 
 def picture_name(explanation: Explanation) -> str:
@@ -64,9 +73,10 @@ def influence_table(explanation: Explanation) -> Table | None:
         values = influence.values
         if values is None or grid is None:
             continue
-        if name == "masking":
+        if name in SIGNED:
+            title, unit, scale = SIGNED[name]
             blank = [""] * grid.num_prefix_tokens
-            columns["Masking, points"] = [*blank, *map(points, values.tolist())]
+            columns[f"{title}, {unit}"] = [*blank, *(signed(scale * x) for x in values.tolist())]
         else:
             columns[name.capitalize()] = list(map(percent, values.tolist()))
     if grid is None or not columns:
@@ -106,7 +116,7 @@ def rank_correlations(explanation: Explanation) -> dict[tuple[str, str], float]:
 
 
 def picture_csv(explanation: Explanation) -> str:
-    """A row for each query of each head with a column for each key; then the three measures.
+    """A row for each query of each head with a column for each key; then the measures.
 
     Windows are numbered where a layer has several.
     """

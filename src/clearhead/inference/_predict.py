@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
 from io import BytesIO
-from itertools import islice
-from math import ceil
+from itertools import chain, islice, repeat
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,37 +16,20 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from clearhead.data import (
-    ImageSource,
-    extract_digit,
-    load_image,
-    normalize,
-    resize_and_crop,
-    to_grey,
-)
-from clearhead.data.preprocessing.digits import SIDE
+from clearhead.data import ImageSource, normalize
 from clearhead.errors import ConfigError, ImageError, InputError
+from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare_digits, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel
 
 BATCH_SIZE = 128
+STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
 LOW_CONFIDENCE = "low confidence"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
 THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
 
 Status = Literal["confident", "doubtful", "rejected"]
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels; the last two are exclusive."""
-
-
-@dataclass(frozen=True, eq=False)
-class ModelInput:
-    """A preprocessed picture: pixels, warnings, and whether the picture shows anything."""
-
-    pixels: UInt8[Tensor, "channels height width"]
-    warnings: tuple[str, ...] = ()
-    found: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,20 +111,36 @@ class Prediction:
 
 @overload
 def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
-    model: ImageModel, images: ImageSource
+    model: ImageModel, images: ImageSource, *, single: bool = False, num_workers: int | None = None
 ) -> Prediction: ...
 @overload
-def predict(model: ImageModel, images: Iterable[ImageSource]) -> list[Prediction]: ...
 def predict(
-    model: ImageModel, images: ImageSource | Iterable[ImageSource]
+    model: ImageModel,
+    images: Iterable[ImageSource],
+    *,
+    single: bool = False,
+    num_workers: int | None = None,
+) -> list[Prediction]: ...
+def predict(
+    model: ImageModel,
+    images: ImageSource | Iterable[ImageSource],
+    *,
+    single: bool = False,
+    num_workers: int | None = None,
 ) -> Prediction | list[Prediction]:
     """Classify one picture, or many.
+
+    The digit classifier reads all digits of a picture: lines from top to bottom, in a line from
+    left to right.
 
     Args:
         model: One of Clearhead's image classifiers, on any device. It runs in evaluation mode;
             each module's own mode is restored afterwards.
         images: A path, the bytes of an image file, a Pillow image, an array or a tensor; or an
-            iterable of these, which is read in batches of 128.
+            iterable of these.
+        single: Whether every picture shows one digit, and the rest of its ink is to be ignored.
+        num_workers: Processes that read and preprocess files; 0 for none. By default, once this
+            has taken a second, one for each core of the CPU.
 
     Returns:
         A `Prediction` for one picture; for an iterable, a list in the same order.
@@ -151,14 +150,93 @@ def predict(
         InputError: The model is not one of Clearhead's, or returns NaN.
     """
     check_image_model(model, "predict")
-    config = model.config
     if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
-        return predict_inputs(model, [prepare(images, config)])[0]
-    inputs = (_prepare_numbered(number, image, config) for number, image in enumerate(images))
+        return combine(predict_inputs(model, prepare_digits(images, model.config, single=single)))
     predictions: list[Prediction] = []
-    while batch := list(islice(inputs, BATCH_SIZE)):
-        predictions += predict_inputs(model, batch)
+    for result in predict_each(model, images, single=single, num_workers=num_workers):
+        if isinstance(result, ImageError):
+            raise ImageError(f"image {len(predictions)}: {result}") from result
+        predictions.append(result)
     return predictions
+
+
+def predict_each(
+    model: ImageModel,
+    images: Iterable[ImageSource],
+    *,
+    single: bool = False,
+    num_workers: int | None = None,
+) -> Iterator[Prediction | ImageError]:
+    """Classify pictures one after another, as `predict` does.
+
+    Args:
+        model: As in `predict`.
+        images: Pictures, of which only few are taken in advance.
+        single: As in `predict`.
+        num_workers: As in `predict`.
+
+    Yields:
+        The prediction for each picture as soon as it is made, or the error if it cannot be read.
+
+    Raises:
+        InputError: The model is not one of Clearhead's, or returns NaN.
+    """
+    check_image_model(model, "predict_each")
+    prepared = prepare_each(images, model.config, single=single, num_workers=num_workers)
+    for size in chain(STREAMED, repeat(2 * STREAMED[-1])):
+        batch = list(islice(prepared, size))
+        if not batch:
+            return
+        yield from _predict_batch(model, batch)
+
+
+def _predict_batch(
+    model: ImageModel, batch: Sequence[Prepared]
+) -> Iterator[Prediction | ImageError]:
+    inputs = [x for result in batch if not isinstance(result, ImageError) for x in result]
+    predictions = iter(predict_inputs(model, inputs))
+    for result in batch:
+        if isinstance(result, ImageError):
+            yield result
+        else:
+            yield combine([next(predictions) for _ in result])
+
+
+def combine(digits: Sequence[Prediction]) -> Prediction:
+    """The prediction for a picture with these digits, in reading order; of one digit, its own."""
+    if len(digits) == 1:
+        return digits[0]
+    label, runner_up, change = "", "", 0.0
+    for digit in digits:  # in the second most probable text, one digit differs
+        ratio = digit.runner_up_probability / digit.probability if digit.runner_up else 0.0
+        if ratio > change:
+            runner_up, change = f"{label}{digit.runner_up}", ratio
+        elif runner_up:
+            runner_up += digit.label or "?"
+        label += digit.label or "?"
+    probability = prod(digit.probability for digit in digits if digit.label is not None)
+    combined = Prediction(
+        class_names=digits[0].class_names,
+        warnings=tuple(dict.fromkeys(warning for digit in digits for warning in digit.warnings)),
+        box=_hull([digit.box for digit in digits if digit.box is not None]),
+        digits=tuple(digits),
+    )
+    if all(digit.label is None for digit in digits):
+        return combined
+    return replace(
+        combined,
+        label=label,
+        probability=probability,
+        runner_up=runner_up or None,
+        runner_up_probability=probability * change,
+    )
+
+
+def _hull(boxes: Sequence[Box]) -> Box | None:
+    if not boxes:
+        return None
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
 
 
 def check_image_model(model: object, function: str) -> None:
@@ -182,27 +260,6 @@ def check_image_model(model: object, function: str) -> None:
     )
 
 
-def prepare(image: ImageSource, config: ImageModelConfig) -> ModelInput:
-    """Preprocess a picture for a model with this configuration.
-
-    Args:
-        image: Anything that `predict` accepts as one picture.
-        config: The model's configuration.
-
-    Returns:
-        For the digit classifier, the digit that was found, as in MNIST; for other models, the
-        whole picture in the model's input size.
-
-    Raises:
-        ImageError: The picture cannot be read.
-    """
-    picture = load_image(image)
-    if not uses_digit_preprocessing(config):
-        return ModelInput(resize_and_crop(picture, config.image_shape, config.in_channels))
-    digit = extract_digit(to_grey(picture))
-    return ModelInput(torch.from_numpy(digit.pixels)[None], digit.warnings, digit.found)
-
-
 def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Prediction]:
     """Classify preprocessed pictures in one batch.
 
@@ -220,8 +277,10 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
             config.labels,
             item.warnings,
             item.pixels,
+            box=item.box,
             doubtful_below=config.doubtful_below,
             rejected_below=config.rejected_below,
+            threshold_temperature=config.threshold_temperature,
         )
         for row, item in zip(rows.tolist(), inputs, strict=True)
     ]
@@ -278,24 +337,6 @@ def evaluation_mode(model: object) -> Iterator[None]:
             module.training = True
 
 
-def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
-    """Whether `prepare` looks for a digit and redraws it as in MNIST.
-
-    True for models of MNIST itself: one channel, 28 × 28 pixels, ten classes without names. A
-    model trained on a folder has named classes, even if these are digits; its input is the whole
-    picture, as in its training.
-    """
-    shape = (config.in_channels, config.image_shape, config.num_classes)
-    return shape == (1, (SIDE, SIDE), 10) and not config.class_names
-
-
-def _prepare_numbered(number: int, image: ImageSource, config: ImageModelConfig) -> ModelInput:
-    try:
-        return prepare(image, config)
-    except ImageError as error:
-        raise ImageError(f"image {number}: {error}") from error
-
-
 def prediction_of(
     probabilities: Sequence[float],
     names: tuple[str, ...],
@@ -304,16 +345,22 @@ def prediction_of(
     *,
     doubtful_below: float,
     rejected_below: float,
+    threshold_temperature: float = 1.0,
+    box: Box | None = None,
 ) -> Prediction:
     """The prediction with these probabilities; without any, one that is rejected."""
     step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
     image = pixels if step == 1 else pixels[:, ::step, ::step].clone()
     values = tuple(probabilities)
     best, second = [*sorted(range(len(values)), key=lambda index: -values[index]), None, None][:2]
-    prediction = Prediction(probabilities=values, class_names=names, warnings=warnings, image=image)
+    prediction = Prediction(
+        probabilities=values, class_names=names, warnings=warnings, box=box, image=image
+    )
     if best is None:
         return prediction
-    if values[best] < rejected_below:
+    softened = [value ** (1 / threshold_temperature) for value in values]
+    certainty = softened[best] / sum(softened)
+    if certainty < rejected_below:
         return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
     return replace(
         prediction,
@@ -321,7 +368,7 @@ def prediction_of(
         probability=values[best],
         runner_up=None if second is None else names[second],
         runner_up_probability=0.0 if second is None else values[second],
-        warnings=warnings if values[best] >= doubtful_below else (*warnings, LOW_CONFIDENCE),
+        warnings=warnings if certainty >= doubtful_below else (*warnings, LOW_CONFIDENCE),
     )
 
 

@@ -9,7 +9,7 @@ through `clearhead.recording`, in the same way in any model.
   `importance` (value-weighted norms), `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
 - `measures`, `roles`: what each head attends to, and which heads differ from untrained ones
 - `ablation`: accuracy without a head, layer or patch
-- `perturbation`, `_faithfulness`, `_metrics`: whether a map shows what matters to a prediction
+- `perturbation`, `_faithfulness`, `metrics`: whether a map shows what matters to a prediction
 - `forward`, `stats`: logits and probabilities of any model; intervals of paired differences
 - `plots`: figures
 """

@@ -94,6 +94,14 @@ class MapFaithfulness:
     insertion: CurveResult
     gain: Gain
 
+    @property
+    def symmetric_gain(self) -> float:
+        """Mean area under insertion less that under deletion: the symmetric relevance gain (SRG).
+
+        (Blücher, Vielhaben & Strodthoff 2024, arXiv 2401.06654.)
+        """
+        return self.insertion.area - self.deletion.area
+
     def __str__(self) -> str:
         return (
             f"{self.name} is {self.gain.verdict} random: gain {self.gain}, "

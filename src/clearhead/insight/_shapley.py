@@ -53,7 +53,7 @@ class Shapley:
         values: Their sum is `full - empty`.
         interactions: The Shapley interaction index of each pair: the mean change in the effect of
             one player that is due to the other; positive where they reinforce each other. 0 on the
-            diagonal. None where an image has more than 16 players that are not null.
+            diagonal. None where the values of an image are estimates.
         margins: Half the width of each value's 95 % interval; 0 where it is exact.
         full: Score of the image.
         empty: Score of the baseline.
@@ -96,6 +96,7 @@ def shapley(
     baseline: Baseline | None = None,
     classes: Int[Tensor, " images"] | None = None,
     score: Score = "log-odds",
+    max_exact_players: int = MAX_EXACT_PLAYERS,
     num_permutations: int = 100,
     seed: int = 0,
     batch_size: int = 512,
@@ -103,10 +104,10 @@ def shapley(
 ) -> Shapley:
     """Shapley values of the patches for the prediction of each image.
 
-    Exact where an image has at most 16 players that differ from the baseline: all their coalitions
-    are evaluated, in float32, and solved by a Möbius transform in float64. Otherwise estimated from
-    random orders, each with its reverse (Castro, Gómez & Tejada 2009; Mitchell et al. 2022, arXiv
-    2104.12199).
+    Exact where an image has at most `max_exact_players` players that differ from the baseline: all
+    their coalitions are evaluated, in float32, and solved by a Möbius transform in float64.
+    Otherwise estimated from random orders, each with its reverse (Castro, Gómez & Tejada 2009;
+    Mitchell et al. 2022, arXiv 2104.12199).
 
     The default score, the log-odds of the predicted class, does not saturate: a digit recognised
     with 99.9 % keeps its probability without any single patch, and most probabilities and
@@ -121,6 +122,8 @@ def shapley(
         baseline: What replaces a player; by default black, for models with mean and std.
         classes: The class of each image; by default the predicted one.
         score: What of the class: "log-odds", "logit" or "probability".
+        max_exact_players: Up to how many players values are exact: n players that are not null have
+            2ⁿ coalitions.
         num_permutations: Random orders (and as many reversed ones) where values are estimated.
         seed: Seed of the random orders.
         batch_size: Coalitions in a forward pass.
@@ -146,7 +149,7 @@ def shapley(
     for image, blank, target in zip(images, baseline.of(images), classes, strict=True):
         live = _live_players(image, blank, owners, grid)
         game = _ImageGame(model, image, blank, int(target), owners, live, grid, score, batch_size)
-        if len(live) <= MAX_EXACT_PLAYERS:
+        if len(live) <= max_exact_players:
             values = game(all_coalitions(len(live)))
             solution, ends = solve_exactly(values), values[[0, -1]]
         else:

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from clearhead._validate import one_of, validate
-from clearhead.data import Normalization
+from clearhead.data import Normalization, normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Model, batches, probabilities
 from clearhead.insight.tokens import Grid
@@ -76,7 +76,8 @@ class Baseline:
             raise ConfigError(
                 f"expected a mean and a std for each channel, got {len(mean)} and {len(std)}"
             )
-        return cls(value=tuple(-m / s for m, s in zip(mean, std, strict=True)))
+        black = normalize(torch.zeros(1, len(mean), 1, 1, dtype=torch.uint8), normalization)
+        return cls(value=tuple(black.flatten().tolist()))
 
     def fill(
         self,

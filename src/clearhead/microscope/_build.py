@@ -60,7 +60,6 @@ def build_page(model: "ImageModel", *, name: str = "model") -> str:
     Raises:
         ConfigError: If the model is of another class or too large, or its weights exceed the range
             of half precision.
-
     """
     from clearhead.microscope._reference import example_logits
     from clearhead.models.vit import VisionTransformer
@@ -83,7 +82,6 @@ def shipped_page() -> str:
 
     Raises:
         CheckpointError: If the package's files do not belong together.
-
     """
     model = read_shipped(DIGITS)
     return _assemble(
@@ -140,7 +138,6 @@ def join_modules(folder: Path) -> str:
     Raises:
         ConfigError: If a module has an unsupported form or imports a module that does not exist,
             or if modules import each other.
-
     """
     sources = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.js"))}
     modules = {name: _parse(name, path.read_text("utf-8")) for name, path in sources.items()}

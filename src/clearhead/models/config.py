@@ -68,6 +68,8 @@ class ImageModelConfig(ModelConfig):
     """A prediction with a lower probability is doubtful."""
     rejected_below: float = 0.0
     """A picture whose most probable class has a lower probability gets no label."""
+    threshold_temperature: float = 1.0
+    """The logits are divided by it for the probability that is compared with these thresholds."""
 
     def __post_init__(self) -> None:
         _freeze_lists(self, "image_size", "class_names", "mean", "std")
@@ -81,6 +83,7 @@ class ImageModelConfig(ModelConfig):
             std=all_of(above(0)),
             doubtful_below=between(0, 1),
             rejected_below=between(0, 1),
+            threshold_temperature=above(0),
         )
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(

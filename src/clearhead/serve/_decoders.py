@@ -26,29 +26,26 @@ from PIL import Image
 from pydantic import ValidationError
 
 from clearhead.errors import ImageError, InputError
-from clearhead.inference import ModelInput, prepare
+from clearhead.inference import ModelInput, prepare, prepare_digits
 from clearhead.models.config import ImageModelConfig
 from clearhead.serve.metrics import Metrics
 from clearhead.serve.schemas import INPUT_NAME, INPUT_TYPE, InferRequest
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["picture", "tensor"]
+Kind = Literal["picture", "digit", "tensor"]
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Preprocessed pictures of a request, as arrays; of a tensor also its id and outputs."""
+    """The model inputs of a request: the digits of a picture, or the images of a tensor.
 
-    pixels: np.ndarray
-    warnings: tuple[tuple[str, ...], ...]
-    found: tuple[bool, ...]
+    Of a tensor also the request's id and the outputs that it wants.
+    """
+
+    inputs: tuple[ModelInput, ...]
     request_id: str | None = None
     outputs: tuple[str, ...] = ()
-
-    def inputs(self) -> tuple[ModelInput, ...]:
-        pictures = zip(self.pixels, self.warnings, self.found, strict=True)
-        return tuple(ModelInput(torch.from_numpy(row), w, found) for row, w, found in pictures)
 
 
 class Decoders:
@@ -185,8 +182,8 @@ def _decode(
     try:
         if kind == "tensor":
             return _decode_tensor(body, config, max_images)
-        item = prepare(_picture(body, content_type), config)
-        return Decoded(item.pixels.numpy()[None], (item.warnings,), (item.found,))
+        picture = _picture(body, content_type)
+        return Decoded(prepare_digits(picture, config, single=kind == "digit"))
     except (ImageError, InputError) as error:
         raise HTTPException(400 if kind == "tensor" else 422, str(error)) from None
 
@@ -243,9 +240,7 @@ def _decode_tensor(body: bytes, config: ImageModelConfig, max_images: int) -> De
         wanted = [f"1 to {max_images}", *expected]
         raise InputError(f"{INPUT_NAME} must have shape {wanted}, got {list(shape)}")
     return Decoded(
-        pixels=_pixels(tensor.data, shape),
-        warnings=((),) * shape[0],
-        found=(True,) * shape[0],
+        tuple(ModelInput(torch.from_numpy(row)) for row in _pixels(tensor.data, shape)),
         request_id=request.id if "id" in request.model_fields_set else None,
         outputs=tuple(output.name for output in request.outputs),
     )

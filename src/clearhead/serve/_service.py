@@ -73,4 +73,4 @@ class Service:
         except BaseException:
             self.batcher.notify()  # a batch may be waiting for this request
             raise
-        return decoded, await self.batcher.submit(Work(inputs=decoded.inputs(), explain=explain))
+        return decoded, await self.batcher.submit(Work(inputs=decoded.inputs, explain=explain))

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearhead.errors import ConfigError
+from clearhead.inference import combine
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve._limits import ConcurrencyLimit
@@ -133,11 +134,11 @@ def _picture_routes(service: Service) -> APIRouter:
         "/v1/predict", openapi_extra=PICTURE_BODY, responses=error_responses(*PICTURE_ERRORS)
     )
     async def predict(request: Request) -> PredictionResponse:
-        """Classify a picture: the body itself, or a form with one file."""
+        """Classify the digits of a picture: the body itself, or a form with one file."""
         if request.url.query:
             raise HTTPException(422, "/v1/predict has no query parameters; leave them out")
         _, result = await service.process(request, "picture")
-        return PredictionResponse(**result.predictions[0].to_dict())
+        return PredictionResponse(**combine(result.predictions).to_dict())
 
     if isinstance(service.model, VisionTransformer):
         _add_explain_route(router, service, service.model)
@@ -170,7 +171,7 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
 
         `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
         """
-        decoded, result = await service.process(request, "picture", explain=True)
+        decoded, result = await service.process(request, "digit", explain=True)
         if result.attention is None:  # cannot happen: `explain=True` requests it
             raise HTTPException(500, "the attention is missing")
         weights = result.attention[0]
@@ -178,7 +179,7 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
             **result.predictions[0].to_dict(),
             grid=model.grid,
             num_prefix_tokens=model.num_prefix_tokens,
-            pixels=decoded.pixels[0].tolist(),
+            pixels=decoded.inputs[0].pixels.tolist(),
             attention=[
                 HeadWeights(layer=layer, head=head, weights=weights[layer, head].tolist())
                 for layer in dict.fromkeys(selection.layers)

@@ -52,7 +52,6 @@ class _Plot:
         yscale: the same
         ylim: limits of the y-axis
         lines: horizontal lines and their labels
-
     """
 
     measure: Measure
@@ -113,7 +112,6 @@ class Points(_Plot):
     Args:
         x: "condition", or the setting on the x-axis
         ticks: labels of the values of x
-
     """
 
     x: str = "condition"
@@ -125,7 +123,6 @@ class Points(_Plot):
         groups = rows.groups(self.group) if self.group != self.x else {None: rows}
         xs = list(rows.groups(self.x))
         numeric = all(isinstance(x, int | float) for x in xs)
-        xs = sorted(xs) if numeric else xs
         for place, (key, group) in enumerate(groups.items()):
             colour = self._colour(study, key, place)
             cells = group.groups(self.x)
@@ -137,10 +134,9 @@ class Points(_Plot):
             means = self._means(cells)
             style = "-" if numeric else "_"
             label = None if key is None else study.labels.get(key, str(key))
-            places = sorted(means, key=lambda x: at[x])
             axes.plot(
-                [at[x] for x in places],
-                [means[x] for x in places],
+                list(at.values()),
+                list(means.values()),
                 style,
                 color=plots.OUTLINE if key is None else colour,
                 ms=14,
@@ -178,7 +174,6 @@ class Curves(_Plot):
 
     Args:
         x: values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, …
-
     """
 
     x: str | Callable[[Values], Sequence[Any]] | tuple[Any, ...] | None = None

@@ -331,13 +331,8 @@ def _published(data: dict[str, Any], budget: Budget, first_seed: int) -> StudyRe
         trial = Trial(study=planned.study.name, **facts)
         outcomes[trial.name] = Outcome(trial=trial, values=item["values"])
     found = tuple(outcomes.pop(x.name) for x in planned.trials if x.name in outcomes)
-    return StudyResult(
-        source=planned.source,
-        study=planned.study,
-        trials=planned.trials,
-        outcomes=found,
-        damaged=tuple(f"trial {name} is not a trial of this study" for name in outcomes),
-    )
+    unknown = tuple(f"trial {name} is not a trial of this study" for name in outcomes)
+    return StudyResult(planned.source, planned.study, planned.trials, found, unknown)
 
 
 def _evidence(evidence: EvidenceData) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -40,28 +40,22 @@ MAX_NAME = 120
 
 @dataclass(frozen=True)
 class StudyTrials:
-    """A study, where it was found, and its trials for a budget and seeds."""
+    """A study, where it was found (MODULE:OBJECT), and its trials for a budget and seeds."""
 
     source: str
     study: Study
     trials: tuple[Trial, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyResult:
+@dataclass(frozen=True)
+class StudyResult(StudyTrials):
     """A study, its trials, and the outcomes that are recorded.
 
     Attributes:
-        source: MODULE:OBJECT of the study.
-        study: The study.
-        trials: Every trial.
         outcomes: In the order of the trials, without those that are missing.
         damaged: A line for each record that was left out because it is damaged.
     """
 
-    source: str
-    study: Study
-    trials: tuple[Trial, ...]
     outcomes: tuple[Outcome, ...]
     damaged: tuple[str, ...] = ()
 
@@ -229,13 +223,7 @@ def read_results(folder: str | Path) -> Results:
         planned = study_trials(item["source"], settings["budget"], settings["first_seed"])
         outcomes, damaged = read_outcomes(folder, planned.trials)
         studies.append(
-            StudyResult(
-                source=planned.source,
-                study=planned.study,
-                trials=planned.trials,
-                outcomes=outcomes,
-                damaged=damaged,
-            )
+            StudyResult(planned.source, planned.study, planned.trials, outcomes, damaged)
         )
     return Results(
         folder=folder,
@@ -255,15 +243,7 @@ def judge(results: Results) -> tuple[Judged, ...]:
     judged = [_evaluate(result) for result in results.studies]
     evidence = {item.result.study.name: item.evidence for item in judged if not item.unjudged}
     verdicts = judge_evidence(evidence)
-    return tuple(
-        Judged(
-            result=item.result,
-            evidence=item.evidence,
-            verdict=verdicts.get(item.result.study.name),
-            unjudged=item.unjudged,
-        )
-        for item in judged
-    )
+    return tuple(replace(x, verdict=verdicts.get(x.result.study.name)) for x in judged)
 
 
 def _evaluate(result: StudyResult) -> Judged:

@@ -70,7 +70,6 @@ class Grid:
         settings: settings that all trials share
         vary: settings with several values each; all combinations are measured
         num_seeds: how many of the study's seeds; all by default, 0 for no trial
-
     """
 
     conditions: tuple[str, ...]
@@ -113,7 +112,6 @@ class Comparison:
         margin: the smallest difference that matters, in `unit`; fixed beforehand
         expects: "more" predicts a mean difference of at least `margin`, "equal" one within
             ± `margin`
-
     """
 
     name: str
@@ -128,7 +126,6 @@ class Comparison:
 
         Raises:
             InputError: outcomes are missing, or the sides have different seeds
-
         """
         first = _series(self.first, table)
         if isinstance(self.second, int | float):
@@ -157,7 +154,6 @@ class Check:
         cells: whose outcomes; unlike in a comparison, there may be several per seed
         low: lower bound, included
         high: upper bound, included
-
     """
 
     name: str
@@ -171,7 +167,6 @@ class Check:
 
         Raises:
             InputError: a cell has no outcomes
-
         """
         values = tuple(
             float(x) for cell in self.cells for x in table.rows(cell).values(cell.measure)
@@ -191,7 +186,6 @@ class ComparisonData:
     Raises:
         InputError: the sides have different seeds
         ConfigError: the margin is not above 0
-
     """
 
     name: str
@@ -240,7 +234,6 @@ class Summary:
         conditions: whose trials; all by default
         settings: settings that the trials must have
         by: "condition", or a setting, by which the trials are grouped
-
     """
 
     name: str
@@ -294,7 +287,6 @@ class Study:
         labels: words for conditions, in figures and summaries
         exclusive: whether time is measured, so that nothing else may run beside it
         references: sources
-
     """
 
     name: str
@@ -342,7 +334,6 @@ class Study:
 
         Raises:
             InputError: outcomes are missing, or the sides of a comparison have different seeds
-
         """
         table = Table(outcomes)
         return tuple(evidence.evaluate(table) for evidence in self.evidence)

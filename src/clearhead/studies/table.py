@@ -24,7 +24,6 @@ class Trial:
         condition: name of the condition
         seed: seed of everything random in the trial
         settings: sizes, rates, numbers of images and the like, as JSON
-
     """
 
     study: str
@@ -52,7 +51,6 @@ class Outcome:
 
         Raises:
             KeyError, IndexError: this outcome has no such value
-
         """
         if callable(measure):
             return measure(self.values)
@@ -70,7 +68,6 @@ class Cell:
         condition: name of the condition
         measure: key, path or function, see `Measure`
         settings: settings that the trials must have, if the condition has several
-
     """
 
     condition: str
@@ -108,7 +105,6 @@ class Series:
 
         Raises:
             InputError: the two series have different seeds
-
         """
         if self.seeds != other.seeds:
             raise InputError(
@@ -150,19 +146,19 @@ class Table:
         return Table(row for row in self.outcomes if _has(row, measure))
 
     def groups(self, by: str = "condition") -> dict[Any, "Table"]:
-        """The rows by condition or by a setting, in the order in which they first occur."""
+        """The rows by condition or by a setting: numbers ascending, others as they first occur."""
         found: dict[Any, list[Outcome]] = {}
         for row in self.outcomes:
             key = row.trial.condition if by == "condition" else row.trial.settings.get(by)
             found.setdefault(key, []).append(row)
-        return {key: Table(rows) for key, rows in found.items()}
+        numbers = all(isinstance(key, int | float) for key in found)
+        return {key: Table(found[key]) for key in (sorted(found) if numbers else found)}
 
     def rows(self, cell: Cell) -> "Table":
         """The rows of a cell, ordered by seed, possibly several per seed.
 
         Raises:
             InputError: there is none
-
         """
         found = self.where(cell.condition, **cell.settings)
         if not found:
@@ -174,7 +170,6 @@ class Table:
 
         Raises:
             InputError: there is no outcome, or two with the same seed
-
         """
         rows = self.rows(cell)
         seeds = tuple(row.trial.seed for row in rows.outcomes)

@@ -26,7 +26,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 STEPS_PER_EPOCH, MIN_BATCH_SIZE, MIN_STEPS = 8, 8, 400  # of a recipe on few images
 HOLDOUT = 1 / 12  # 5,002 of MNIST's training digits
-TEACHERS = ("runs/teacher", "runs/teacher-1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +199,12 @@ def quick() -> TrainConfig:
 
 
 def teacher() -> TrainConfig:
-    """A convolutional network whose probabilities the digit classifier learns; two are needed.
+    """A convolutional network, whose probabilities the digit classifier learns.
 
     Command: `clearhead train teacher --out runs/teacher`
-    The other one: `clearhead train teacher --seed 1 --out runs/teacher-1`
-    Hardware: a third of one core with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
-    Time: 22 minutes each.
-    Accuracy: not measured yet.
+    Hardware: part of one core with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
+    Time: 20 minutes.
+    Accuracy: 99.60 %, one seed.
     """
     return TrainConfig(
         model=CNNConfig(widths=(32, 64, 128)),
@@ -258,9 +256,9 @@ def digits_finish(start: str) -> TrainConfig:
 
 
 def digits_distil(start: str) -> TrainConfig:
-    """The digit classifier's third part: learns the probabilities of two convolutional teachers.
+    """The digit classifier's third part: learns the probabilities of a convolutional network.
 
-    Train the teachers first, see the recipe `teacher`.
+    Train the recipe `teacher` first.
 
     Command: `clearhead train digits_distil --start runs/digits_finish --out runs/digits_distil`
     Hardware: not trained yet.
@@ -269,7 +267,7 @@ def digits_distil(start: str) -> TrainConfig:
     """
     return TrainConfig(
         start=start,
-        teachers=TEACHERS,
+        teachers=("runs/teacher",),
         distill_temperature=2.0,
         holdout=HOLDOUT,
         epochs=50,
@@ -288,7 +286,7 @@ def digits_distil(start: str) -> TrainConfig:
 def sharp() -> TrainConfig:
     """A digit classifier whose patches of 11 × 11 pixels overlap: 309,514 parameters, 16 tokens.
 
-    Train the teachers first, see the recipe `teacher`.
+    Train the recipe `teacher` first.
 
     Command: `clearhead train sharp --out runs/sharp`
     Hardware: not trained yet.

@@ -2,9 +2,15 @@ import pytest
 import torch
 
 from clearhead.insight import grid_of
-from clearhead.insight.attribution import GRADIENT, INK, RANDOM, RAW
+from clearhead.insight.attribution import INK, RANDOM, RAW
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.measures.influence import MAPS, ablation_effects, by_map, influence
+from clearhead.studies.measures.influence import (
+    MAPS,
+    PIXEL_GRADIENT,
+    ablation_effects,
+    by_map,
+    influence,
+)
 from tests.studies.made_up import random_classifier, random_images
 
 
@@ -46,5 +52,5 @@ def test_random_numbers_correlate_with_nothing_and_influence_is_measured() -> No
     assert abs(result["beyond_ink"][RANDOM]) < 0.15
     assert result["beyond_ink"][RAW] != result["correlation"][RAW]
     assert 0 < result["effect"] < result["largest_effect"] <= 1
-    assert by_map("area")(result)[MAPS.index(GRADIENT)] == result["area"][GRADIENT]
+    assert by_map("area")(result)[MAPS.index(PIXEL_GRADIENT)] == result["area"][PIXEL_GRADIENT]
     assert influence(model, 3, 5) == influence(model, 3, 5)

@@ -239,7 +239,7 @@ heads.addEventListener("keydown", (event) => {
   next.focus();
 });
 
-// Three measures of what the prediction depends on, side by side.
+// Four measures of what the prediction depends on, side by side.
 
 /** All tokens of the grid, as in a layer that attends over all of them. */
 const everyToken = facts.grid && {
@@ -256,22 +256,23 @@ function renderInfluence() {
     drawMap(canvas, everyToken, values.map(shareColour(even)), INFLUENCE_WIDTH);
     drawBar(element(`${name}-bar`), scaleBar(even, "even", [0, 0.01, 0.1, 0.25, 0.5, 1]));
   }
-  renderMasking();
+  renderSigned("masking", points);
+  renderSigned("shapley", (value) => points(value / 100));
 }
 
-function renderMasking() {
-  const canvas = element("masking-map");
+function renderSigned(name, text) {
+  const canvas = element(`${name}-map`);
   if (!canvas) return;
-  const { values, max } = facts.influence.masking;
+  const { values, max } = facts.influence[name];
   const colours = values.map((fall) => signedColour(max ? fall / max : 0));
   const prefix = facts.grid.prefix.map(() => null);
   drawMap(canvas, everyToken, [...prefix, ...colours], INFLUENCE_WIDTH);
-  drawBar(element("masking-bar"), {
+  drawBar(element(`${name}-bar`), {
     colour: (place) => signedColour(2 * place - 1),
     marks: [
-      [0, points(-max)],
+      [0, text(-max)],
       [0.5, "0"],
-      [1, points(max)],
+      [1, text(max)],
     ],
   });
 }

@@ -78,7 +78,6 @@ def fit_classifier(
 
     Raises:
         DivergenceError: If the loss becomes NaN.
-
     """
     config = replace(config, precision="float32", compile=False)
     return fit(config, dataset, model=model, callback=callback).result

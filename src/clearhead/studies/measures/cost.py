@@ -106,7 +106,6 @@ def sequence_layer(name: str, width: int, seed: int = 0) -> Callable[[Tensor], A
         name: "explicit", "fused", "streamed" or "recurrent"
         width: components of a token
         seed: for the weights of the LSTM; attention has none here
-
     """
     if name == "recurrent":
         with torch.random.fork_rng(devices=[]):

@@ -77,7 +77,6 @@ def row_errors(
         `sum_error`: largest distance of a sum from 1, in machine epsilons per key; `outside`: how
         far a weight lies outside 0 … 1; `forbidden`: largest weight of a masked key;
         `not_numbers`: number of weights that are NaN or infinite; `rows`: rows with a key.
-
     """
     allowed = torch.ones_like(weights, dtype=torch.bool) if allowed is None else allowed
     some = allowed.any(dim=-1)

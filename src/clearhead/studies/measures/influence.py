@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clearhead.data import normalize
 from clearhead.insight import Baseline, Grid, Part, attribute, faithfulness, grid_of
-from clearhead.insight._metrics import partial_rank_correlations, rank_correlations
 from clearhead.insight.ablation import without_part
 from clearhead.insight.attribution import (
     GRADIENT,
@@ -20,12 +19,14 @@ from clearhead.insight.attribution import (
     VALUES,
 )
 from clearhead.insight.forward import probabilities
+from clearhead.insight.metrics import partial_rank_correlations, rank_correlations
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
-MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, GRADIENT, INK, RANDOM)
+PIXEL_GRADIENT = "pixel gradient"  # as the published trials name it
+MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, PIXEL_GRADIENT, INK, RANDOM)
 CURVE_STEPS = 8
 
 
@@ -38,7 +39,11 @@ def influence(model: VisionTransformer, images: int, seed: int) -> Values:
     digits = unseen_digits(images, seed)
     pixels = normalize(digits.images, model.config)
     grid, black = grid_of(model), Baseline.black(model.config)
-    maps = {name: attribute(name, model, pixels) for name in MAPS if name != RANDOM}
+    maps = {
+        name: attribute(GRADIENT if name == PIXEL_GRADIENT else name, model, pixels)
+        for name in MAPS
+        if name != RANDOM
+    }
     generator = generator_for("random map", seed)
     maps[RANDOM] = torch.rand(images, grid.num_patches, generator=generator, dtype=torch.float64)
     effects = ablation_effects(model, pixels, grid)

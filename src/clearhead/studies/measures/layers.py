@@ -32,7 +32,6 @@ def layer_fields(
 
     Raises:
         ConfigError: the model is neither a ViT nor a CNN
-
     """
     generator = torch.Generator().manual_seed(seed)
     pixels = images.clone().requires_grad_()

@@ -36,7 +36,6 @@ def accuracies_with_positions(trial: Trial) -> Values:
     Returns:
         `accuracy` on unseen digits; `shuffled`, with the patches of each in an order of its own;
         `error`, the `permutation_error` of the trained blocks.
-
     """
     settings = trial.settings
     generator = torch.Generator().manual_seed(trial.seed)

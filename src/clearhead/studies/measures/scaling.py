@@ -152,7 +152,6 @@ def over_steps(measure: str, layer: int = 0) -> Callable[[Values], list[float]]:
 
     Raises:
         IndexError: The training was shorter or diverged.
-
     """
 
     def values_of(values: Values) -> list[float]:

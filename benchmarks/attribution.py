@@ -1,0 +1,461 @@
+"""Attribution methods against exact Shapley values, and what other metrics say about the methods.
+
+Every method × metric on the same test digits and several trained models, with intervals from a
+bootstrap over models and digits. Writes the tables of docs/attribution.md and its figure. Finished
+parts are kept in --out: an interrupted run goes on where it stopped.
+
+    make attribution-benchmark
+    python benchmarks/attribution.py --digits 1000 --models runs/a runs/b runs/c
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import clearhead as ch
+from clearhead._atomic import write_atomic
+from clearhead.insight import (
+    METHODS,
+    Baseline,
+    Grid,
+    Shapley,
+    attribute,
+    grid_of,
+    save_figure,
+    shapley,
+)
+from clearhead.insight.metrics import (
+    infidelity,
+    random_subsets,
+    randomisation_correlations,
+    rank_correlations,
+    ranking_agreement,
+    sensitivity_n,
+    subset_falls,
+    top_agreement,
+)
+from clearhead.insight.perturbation import deletion_curves, ranked
+from clearhead.insight.plots import (
+    MUTED,
+    OUTLINE,
+    draw_picture,
+    draw_signed,
+    new_figure,
+)
+
+CHUNK = 20  # digits of one part
+RANDOMISED = 5  # digits of a part whose models are randomised as well
+SUBSET_SIZES, SUBSETS = (2, 4, 8, 12), 25
+ROAD_STEPS = 4
+TOP = 3
+RESAMPLES = 1000
+TRUTH, INK, RANDOM = "shapley", "ink", "random"
+COMPARED = tuple(method for method in METHODS if method != TRUTH)
+
+# Column title and sign: 1 where more is better. The first ones need the exact values.
+AGREEMENTS = {
+    "correlation": ("ρ, patches with ink", 1),
+    "size": ("ρ with the size", 1),
+    "logit": ("ρ, values of the logit", 1),
+    "probability": ("ρ, of the probability", 1),
+    "all patches": ("ρ, all patches", 1),
+    "top": (f"top {TOP}", 1),
+}
+METRICS = {
+    "deletion": ("deletion", -1),
+    "insertion": ("insertion", 1),
+    "srg": ("SRG", 1),
+    "road": ("ROAD", 1),
+    "infidelity": ("infidelity", -1),
+    "sensitivity-n": ("sensitivity-n", 1),
+    "randomisation": ("MPRT", -1),
+}
+PAGE, FIGURE = Path("docs/attribution.md"), Path("docs/attribution.png")
+DATA = Path("docs/results/attribution.json")
+
+
+class Replayed(nn.Module):
+    """A model whose outputs are kept, and given again to the same calls in the same order."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+        self.outputs: list[Tensor] = []
+        self.place: int | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The output of the model, or the kept one."""
+        if self.place is None:
+            self.outputs.append(self.model(images))
+            return self.outputs[-1]
+        self.place += 1
+        return self.outputs[self.place - 1]
+
+
+def exact_values(model: nn.Module, images: Tensor, grid: Grid) -> dict[str, Shapley]:
+    """Exact Shapley values of three scores, from the same forward passes."""
+    replayed, results = Replayed(model), {}
+    classes = model(images).argmax(1)
+    for score in ("log-odds", "logit", "probability"):
+        results[score] = shapley(replayed, images, grid=grid, classes=classes, score=score)
+        replayed.place = 0
+    return results
+
+
+@torch.no_grad()
+def measure(name: str, start: int, path: Path) -> None:
+    """Measure all methods on the digits of one part, and write the results."""
+    torch.set_num_threads(1)
+    model: Any = ch.load(name)
+    grid, black = grid_of(model), Baseline.black(model.config)
+    images = ch.data.normalize(digits(start), model.config)
+    exact = exact_values(model, images, grid)
+    truth = exact["log-odds"]
+    values, classes = truth.values, truth.classes
+    ink = black.difference(images, grid)
+    among = ink > 0
+    generator = torch.Generator().manual_seed(start)
+    subsets = random_subsets(len(images), grid.num_patches, SUBSET_SIZES, SUBSETS, generator)
+    falls = subset_falls(model, images, subsets, classes, grid=grid, baseline=black)
+    seeds = count(1000 * start)  # another one for each map of random numbers
+    rows: dict[str, dict[str, list[float]]] = {}
+    seconds = {TRUTH: truth.seconds}
+    for method in METHODS:
+
+        def explain(one: nn.Module, method: str = method, part: slice = slice(None)) -> Tensor:
+            return attribute(
+                method, one, images[part], grid=grid, baseline=black,
+                classes=classes[part], seed=next(seeds),
+            )  # fmt: skip
+
+        began = time.perf_counter()
+        one = values if method == TRUTH else explain(model)
+        seconds.setdefault(method, (time.perf_counter() - began) / len(images))
+        curves = areas(model, images, one, classes, grid, black, None, generator)
+        road = areas(
+            model, images, one, classes, grid, Baseline(kind="linear"), ROAD_STEPS, generator
+        )
+        few = slice(0, RANDOMISED)
+        row = {
+            "correlation": rank_correlations(one, values, among=among),
+            "size": rank_correlations(one, values.abs(), among=among),
+            "logit": rank_correlations(one, exact["logit"].values, among=among),
+            "probability": rank_correlations(one, exact["probability"].values, among=among),
+            "all patches": rank_correlations(one, values),
+            "top": top_agreement(one, values, TOP),
+            "deletion": curves[0],
+            "insertion": curves[1],
+            "srg": curves[1] - curves[0],
+            "road": road[1] - road[0],
+            "infidelity": infidelity(one, subsets, falls) / falls.square().mean(1),
+            "sensitivity-n": sensitivity_n(one, subsets, falls),
+            "randomisation": randomisation_correlations(
+                partial(explain, part=few),
+                model, seeds=(start,), among=among[few],
+            ),
+        }  # fmt: skip
+        rows[method] = {metric: x.tolist() for metric, x in row.items()}
+    result = {"rows": rows, "seconds": seconds, "coalitions": truth.num_coalitions.tolist()}
+    write_atomic(path, json.dumps(result).encode())
+    print(f"{name}: digits {start} to {start + len(images) - 1}", flush=True)
+
+
+def areas(
+    model: nn.Module,
+    images: Tensor,
+    one: Tensor,
+    classes: Tensor,
+    grid: Grid,
+    baseline: Baseline,
+    steps: int | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Areas under the deletion and the insertion curve of each image."""
+    order = ranked(one, generator)
+    deleted, inserted = (
+        deletion_curves(model, images, x, classes, grid=grid, baseline=baseline, steps=steps)
+        for x in (order, order.flip(1))
+    )
+    return deleted.areas, inserted.reversed().areas
+
+
+def digits(start: int) -> Tensor:
+    """Test digits of one part, from a fixed random order."""
+    test = ch.load_dataset("mnist", "test")
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    return test.images[order[start : start + CHUNK]]
+
+
+def other_baselines(name: str, count: int, path: Path) -> None:
+    """Rank correlation of exact values against black with those against mean and blurred pixels."""
+    if path.exists() or not count:
+        return
+    model: Any = ch.load(name)
+    grid, images = grid_of(model), ch.data.normalize(digits(0)[:count], model.config)
+    truth = shapley(model, images)
+    among, correlations = Baseline.black(model.config).difference(images, grid) > 0, {}
+    for other in (Baseline(kind="mean"), Baseline(kind="blur", sigma=3.0)):
+        values = shapley(model, images, baseline=other, classes=truth.classes)
+        one = rank_correlations(values.values, truth.values, among=among)
+        correlations[str(other)] = (one.tolist(), values.seconds)
+    write_atomic(path, json.dumps(correlations).encode())
+
+
+def trained(seeds: int, out: Path) -> list[str]:
+    """Models of the recipe `quick` with several seeds, trained where they are missing."""
+    names = []
+    for seed in range(seeds):
+        folder = out / f"quick-{seed}"
+        if not (folder / "model.safetensors").exists():
+            ch.train("quick", seed=seed, out=folder)
+        names.append(str(folder))
+    return names
+
+
+def digest(name: str) -> str:
+    """Identifies the weights of a model, so that no part of another model is taken for its own."""
+    tensors = ch.load(name).state_dict().values()
+    content = b"".join(x.numpy().tobytes() for x in tensors)
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def main() -> None:
+    """Measure what is missing, and write the page's tables and figure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--digits", type=int, default=1000, help="test digits (default: 1000)")
+    parser.add_argument("--models", nargs="*", default=["digits"], help="names or folders")
+    parser.add_argument("--quick-seeds", type=int, default=3, help="models of `quick` to train")
+    parser.add_argument("--baseline-digits", type=int, default=10, help="for other baselines")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--out", type=Path, default=Path("runs/attribution"))
+    options = parser.parse_args()
+    names = [*options.models, *trained(options.quick_seeds, options.out)]
+    options.out.mkdir(parents=True, exist_ok=True)
+    digests = [digest(name) for name in names]
+    parts = [
+        (name, start, options.out / f"part-{weights}-{start}.json")
+        for start in range(0, options.digits, CHUNK)
+        for name, weights in zip(names, digests, strict=True)
+    ]
+    missing = [part for part in parts if not part[2].exists()]
+    Parallel(n_jobs=options.jobs)(delayed(measure)(*part) for part in missing)
+    baselines = options.out / f"baselines-{digests[0]}.json"
+    other_baselines(names[0], options.baseline_digits, baselines)
+    results = [
+        [json.loads(path.read_text()) for n, _, path in parts if n == name] for name in names
+    ]
+    report = Report(names, results)
+    report.write(json.loads(baselines.read_text()) if baselines.exists() else {})
+
+
+class Report:
+    """Means and intervals over models and digits."""
+
+    def __init__(self, names: list[str], results: list[list[dict[str, Any]]]) -> None:
+        self.names, self.results = names, results
+        self.scores = {
+            metric: np.array([
+                [np.concatenate([part["rows"][method][metric] for part in parts])
+                 for method in METHODS] for parts in results
+            ])
+            for metric in (*AGREEMENTS, *METRICS)
+        }  # fmt: skip
+        self.digits = self.scores["correlation"].shape[2]
+        self.seconds = {
+            method: float(np.mean([p["seconds"][method] for parts in results for p in parts]))
+            for method in METHODS
+        }
+        coalitions = [p["coalitions"] for parts in results for p in parts]
+        self.coalitions = float(np.mean(np.concatenate(coalitions)))
+        # each resample draws models and digits, the same for all methods and metrics
+        generator = np.random.default_rng(0)
+        models = generator.integers(len(names), size=(RESAMPLES, len(names)))
+        self.means = {metric: x.mean((0, 2)) for metric, x in self.scores.items()}
+        self.resampled = {}
+        for metric, x in self.scores.items():
+            generator = np.random.default_rng(1)  # metrics of fewer digits draw among these
+            draws = generator.integers(x.shape[2], size=(RESAMPLES, x.shape[2]))
+            self.resampled[metric] = np.stack([
+                x[chosen][:, :, drawn].mean((0, 2))
+                for chosen, drawn in zip(models, draws, strict=True)
+            ])  # fmt: skip
+
+    def mean(self, metric: str, method: str) -> float:
+        """The mean over models and digits."""
+        return float(self.means[metric][METHODS.index(method)])
+
+    def interval(self, of: Callable[[dict[str, np.ndarray]], float]) -> tuple[float, float]:
+        """The 95 % bootstrap interval of a number computed from the means of all metrics."""
+        every = [of({k: x[i] for k, x in self.resampled.items()}) for i in range(RESAMPLES)]
+        low, high = np.nanpercentile(every, [2.5, 97.5])
+        return float(low), float(high)
+
+    def correlation_interval(self, method: str) -> tuple[float, float]:
+        """The interval of the mean correlation with the exact values."""
+        i = METHODS.index(method)
+        return self.interval(lambda x: float(x["correlation"][i]))
+
+    @cache  # noqa: B019, one report lives as long as the program
+    def agreement_interval(self, metric: str) -> tuple[float, float]:
+        """The interval of the agreement of a metric with the exact values."""
+        return self.interval(lambda x: self.agreement(metric, x))
+
+    def against_ink(self, method: str) -> tuple[float, float]:
+        """The interval of the difference in correlation with the exact values."""
+        i, ink = METHODS.index(method), METHODS.index(INK)
+        return self.interval(lambda x: x["correlation"][i] - x["correlation"][ink])
+
+    def verdict(self, method: str) -> str:
+        """Better or worse than ink, where the interval of the difference excludes 0."""
+        low, high = self.against_ink(method)
+        return "better" if low > 0 else "worse" if high < 0 else "no better"
+
+    def agreement(self, metric: str, means: dict[str, np.ndarray]) -> float:
+        """Spearman's correlation over methods of a metric with the correlation with the truth."""
+        sign = (AGREEMENTS | METRICS)[metric][1]
+        places = [METHODS.index(method) for method in COMPARED]
+        return ranking_agreement(
+            {METHODS[i]: sign * float(means[metric][i]) for i in places},
+            {METHODS[i]: float(means["correlation"][i]) for i in places},
+        )
+
+    @property
+    def ranking(self) -> list[str]:
+        """The methods, the best first."""
+        return sorted(COMPARED, key=lambda x: -self.mean("correlation", x))
+
+    def write(self, baselines: dict[str, Any]) -> None:
+        """Write tables, figure and numbers."""
+        page = PAGE.read_text(encoding="utf-8")
+        for name, text in (
+            ("conditions", self.conditions(baselines)),
+            ("methods", self.method_table()),
+            ("metrics", self.metric_table()),
+        ):
+            begin, end = (
+                f"<!-- {name}: written by benchmarks/attribution.py -->",
+                f"<!-- {name} end -->",
+            )
+            before, rest = page.split(begin)
+            page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
+        write_atomic(PAGE, page.encode())
+        save_figure(self.figure(), FIGURE)
+        numbers = {
+            "models": self.names,
+            "digits": self.digits,
+            "means": {
+                k: dict(zip(METHODS, x.tolist(), strict=True)) for k, x in self.means.items()
+            },
+            "seconds": self.seconds,
+        }
+        write_atomic(DATA, (json.dumps(numbers, indent=1) + "\n").encode())
+
+    def conditions(self, baselines: dict[str, Any]) -> str:
+        """What was measured, and how exact values against other baselines compare."""
+        lines = [
+            f"{self.digits} test digits, {len(self.names)} models "
+            f"({', '.join(Path(name).name for name in self.names)}); a digit has "
+            f"{self.coalitions:,.0f} coalitions in the mean, which take "
+            f"{self.seconds[TRUTH]:.1f} s on one thread."
+        ]
+        for name, (values, seconds) in baselines.items():
+            lines.append(
+                f"Exact values against a baseline of {name} pixels have a rank correlation of "
+                f"{np.mean(values):.2f} with those against black ({len(values)} digits, "
+                f"{seconds:.0f} s each)."
+            )
+        return "\n".join(lines)
+
+    def method_table(self) -> str:
+        """One row for each method."""
+        metrics = AGREEMENTS | METRICS
+        titles = ["method", *(title for title, _ in metrics.values()), "s a digit", "against ink"]
+        rows = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(metrics) + 1) + "|---|"]
+        for method in (TRUTH, *self.ranking):
+            low, high = self.correlation_interval(method)
+            cells = [f"{self.mean(metric, method):.2f}" for metric in metrics]
+            cells[0] += f" [{low:.2f}, {high:.2f}]" if method != TRUTH else ""
+            verdict = "" if method in (TRUTH, INK) else self.verdict(method)
+            cells += [f"{self.seconds[method]:.3f}", verdict]
+            rows.append(f"| {method} | {' | '.join(cells)} |")
+        return "\n".join(rows)
+
+    def metric_table(self) -> str:
+        """One row for each metric: whether it ranks the methods as the exact values do."""
+        rows = ["| metric | agreement with the exact values |", "|---|--:|"]
+        for metric, (title, _) in METRICS.items():
+            low, high = self.agreement_interval(metric)
+            rows.append(
+                f"| {title} | {self.agreement(metric, self.means):.2f} [{low:.2f}, {high:.2f}] |"
+            )
+        return "\n".join(rows)
+
+    def figure(self) -> Figure:
+        """One digit by all methods; methods against the truth; metrics against the truth."""
+        figure = new_figure(10.0, 8.2)
+        parts: Any = figure.subfigures(2, 1, height_ratios=[1.0, 1.5])
+        above, below = parts
+        draw_maps(above, self.names[0], [TRUTH, *self.ranking])
+        left, right = below.subplots(1, 2, width_ratios=[1.4, 1.0])
+        names = self.ranking[::-1]
+        for y, method in enumerate(names):
+            mean = self.mean("correlation", method)
+            low, high = self.correlation_interval(method)
+            colour = "#00735C" if method == INK else MUTED if method == RANDOM else "#0063A6"
+            left.plot([low, high], [y, y], color=colour, lw=2)
+            left.plot(mean, y, "o", color=colour)
+        left.axvline(self.mean("correlation", INK), color="#00735C", lw=1, ls="--")
+        left.set_yticks(range(len(names)), names)
+        left.set_xlabel("Spearman’s ρ with exact Shapley values, over the patches with ink")
+        left.set_title("How well does each method agree with the truth?", fontsize=10, loc="left")
+        ordered = sorted(METRICS, key=lambda x: self.agreement(x, self.means))
+        for y, metric in enumerate(ordered):
+            low, high = self.agreement_interval(metric)
+            right.plot([low, high], [y, y], color=OUTLINE, lw=2)
+            right.plot(self.agreement(metric, self.means), y, "o", color=OUTLINE)
+        right.axvline(0, color=MUTED, lw=1, ls="--")
+        right.set_xlim(-1.05, 1.05)
+        right.set_yticks(range(len(ordered)), [METRICS[metric][0] for metric in ordered])
+        right.set_xlabel("Spearman’s ρ with that order of methods")
+        right.set_title("Does each metric rank the methods so?", fontsize=10, loc="left")
+        models = f"{len(self.names)} models" if len(self.names) > 1 else "one model"
+        figure.supxlabel(
+            f"{self.digits} test digits of MNIST, {models}; bars: 95 % bootstrap intervals; "
+            "dashed: ink alone, which knows nothing of the model",
+            fontsize=8, color=MUTED,
+        )  # fmt: skip
+        return figure
+
+
+def draw_maps(figure: Any, name: str, methods: list[str]) -> None:
+    """One digit and its maps, each on its own scale around 0."""
+    model: Any = ch.load(name)
+    pixels = digits(0)[:1]
+    images = ch.data.normalize(pixels, model.config)
+    grid = grid_of(model)
+    panels = figure.subplots(2, (len(methods) + 2) // 2).ravel()
+    for axes in panels:
+        axes.axis("off")
+    draw_picture(panels[0], pixels[0])
+    panels[0].set_title("digit", fontsize=8)
+    for axes, method in zip(panels[1:], methods, strict=False):
+        values = attribute(method, model, images)[0]
+        axes.axis("on")
+        draw_signed(axes, values.view(grid.rows, grid.columns), float(values.abs().max()))
+        axes.set_title("exact Shapley" if method == TRUTH else method, fontsize=8)
+
+
+if __name__ == "__main__":
+    main()
