@@ -163,6 +163,8 @@ def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> Non
     assert all(map(torch.equal, before.values(), first.state_dict().values()))
     assert not torch.equal(trained.head.weight, first.head.weight)
     assert torch.equal(load(tmp_path).head.weight, first.head.weight)
+    free = replace(MODEL, dropout=0.0, key_dropout=0.0, rejected_below=0.5)
+    assert initial_model(small_config(model=free), first).config == free
     with pytest.raises(ConfigError, match="other model settings"):
         initial_model(small_config(start=str(tmp_path), model=replace(MODEL, depth=1)))
 

@@ -161,6 +161,8 @@ class ViTConfig(PatchModelConfig):
     """What the head classifies: the mean of the patch tokens, or a class token."""
     dropout: float = 0.0
     """Dropout probability in attention and MLP while training."""
+    key_dropout: float = 0.0
+    """Probability that a query does not attend to a key, in each layer, while training."""
     attention_scale: str | float = "sqrt"
     """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter per head."""
 
@@ -171,6 +173,7 @@ class ViTConfig(PatchModelConfig):
             **ENCODER,
             patch_overlap=integer(0),
             num_registers=integer(0),
+            key_dropout=at_least_and_below(0, 1),
             pool=one_of(*get_args(Pool)),
         )
         _check_divisors(self, sincos_divisor=4)

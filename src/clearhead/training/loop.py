@@ -45,6 +45,9 @@ from clearhead.training.texts import (
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
 
+FREE = ("causal", "dropout", "key_dropout", "doubtful_below", "rejected_below")
+"""Model settings that may differ from those of the start model: the weights fit with any value"""
+
 ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
 
 
@@ -235,7 +238,7 @@ def initial_model(config: TrainConfig | TextTrainConfig, start: Model | None = N
         start: A model whose weights are copied instead of those of `config.start`.
 
     Raises:
-        ConfigError: If the initial model has other model settings, apart from `causal`.
+        ConfigError: If the initial model has other model settings, apart from `FREE`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -244,7 +247,7 @@ def initial_model(config: TrainConfig | TextTrainConfig, start: Model | None = N
         expected = TextTransformer if isinstance(model, TextTransformer) else ImageModel
         start = cast(Model, load(config.start, cast("type[Any]", expected)))
     if start is not None:
-        if _without_causal(start.config) != _without_causal(config.model):
+        if _architecture(start.config) != _architecture(config.model):
             name = config.start or "the start model"
             raise ConfigError(
                 f"{name} has other model settings than this training; give it the same"
@@ -385,14 +388,14 @@ def _epoch_metrics(
     }
 
 
-def _without_causal(config: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name != "causal"}
+def _architecture(config: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if name not in FREE}
 
 
 @contextmanager
 def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Iterator[None]:
     """Dropout draws from torch's default generator: seed it for the step, and restore it after."""
-    if getattr(model.config, "dropout", 0.0) == 0.0:
+    if not any(getattr(model.config, name, 0.0) for name in ("dropout", "key_dropout")):
         yield
         return
     devices = [world.device] if world.device.type == "cuda" else []
