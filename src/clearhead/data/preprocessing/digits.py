@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from clearhead.data.preprocessing.ink import Grey, Ink, Mask, downsample, find_ink
 
-WORK_SIDE = 160  # of the longer side (up to twice that) when ink is searched, in pixels
+WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
+MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
@@ -152,7 +153,7 @@ def _find_ink_zoomed(grey: Grey) -> tuple[Ink, tuple[int, int, int]] | None:
         return whole
     rows, columns = _box(ink.parts > 0)
     reach = max(_length(rows), _length(columns))
-    if 2 * reach > max(small.shape):
+    if reach > MIN_SEEN:
         return whole
     margin = 0.4 * reach
     near = tuple(
