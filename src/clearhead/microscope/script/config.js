@@ -20,6 +20,9 @@
  * @property {string[]} classNames names of the classes
  * @property {number[]} mean
  * @property {number[]} std
+ * @property {number} doubtfulBelow a prediction with a lower probability is doubtful
+ * @property {number} rejectedBelow a drawing whose most probable class has a lower one gets no label
+ * @property {number} thresholdTemperature divides the logits for the probability compared with both
  * @property {import("./text.js").TextConfig} text configuration of the text model
  */
 
@@ -57,6 +60,9 @@ export function readConfig(settings, text) {
       : Array.from({ length: settings.num_classes }, (_, i) => String(i)),
     mean: settings.mean,
     std: settings.std,
+    doubtfulBelow: settings.doubtful_below,
+    rejectedBelow: settings.rejected_below,
+    thresholdTemperature: settings.threshold_temperature,
     text,
   };
 }
