@@ -58,10 +58,23 @@ class Ink:
     dark: bool
 
     @cached_property
+    def may_be_solid(self) -> bool:
+        """Whether the largest component fills half of its bounding box."""
+        number, box = self.largest
+        rows, columns = (side.stop - side.start for side in box)
+        return bool(2 * np.count_nonzero(self.parts[box] == number) >= rows * columns)
+
+    @cached_property
+    def largest(self) -> tuple[int, tuple[slice, ...]]:
+        """Number and bounding box of the largest component."""
+        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
+        return number, ndimage.find_objects(self.parts)[number - 1]
+
+    @cached_property
     def elongation(self) -> float:
         """Length of the strokes of the largest component, relative to their width."""
-        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
-        part = np.pad(self.parts[ndimage.find_objects(self.parts)[number - 1]] == number, 1)
+        number, box = self.largest
+        part = np.pad(self.parts[box] == number, 1)
         if max(part.shape) < MIN_SCAN:  # too coarse to measure
             return MIN_STROKES
         # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
@@ -81,7 +94,9 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
     either = [ink for ink in (_find_ink(grey, kind) for kind in kinds) if ink is not None]
     if not either:
         return None
-    ink = max(either, key=lambda ink: ink.elongation)
+    ink = either[0] if len(either) == 1 else max(either, key=lambda ink: ink.elongation)
+    if not ink.may_be_solid:
+        return ink
     if dark is None and ink.elongation < MIN_STROKES and max(grey.shape) > SMALL_SIDE:
         within = _inside(grey, ink)
         ink = ink if within is None else within
@@ -101,8 +116,7 @@ def _find_ink(grey: Grey, dark: bool) -> Ink | None:
 def _inside(grey: Grey, ink: Ink) -> Ink | None:
     """The strokes on a solid patch: it is the sheet, on a desk that is darker or lighter."""
     parts = ink.parts
-    number = int(np.bincount(parts.ravel())[1:].argmax()) + 1
-    box = ndimage.find_objects(parts)[number - 1]
+    number, box = ink.largest
     patch = ndimage.binary_fill_holes(parts[box] == number)
     patch = ndimage.minimum_filter(patch, 5, mode="constant")
     if max(patch.shape) < SMALL_SIDE or patch.mean() < MIN_FILLED:
@@ -234,19 +248,18 @@ def _closing(grey: Grey, share: float) -> Grey:
     window = max(3, round(share * max(grey.shape)) | 1)
     closed = np.pad(grey, window - 1)
     for ufunc in (np.maximum, np.minimum):
-        for _ in range(2):
-            closed = np.ascontiguousarray(_sliding(closed, window, ufunc).T)
+        closed = _sliding(_sliding(closed, window, ufunc).T, window, ufunc).T
     return closed
 
 
 def _sliding(values: Grey, window: int, ufunc: np.ufunc) -> Grey:
-    """The extremum of each `window` successive rows (van Herk 1992, Gil and Werman 1993)."""
-    count = len(values) - window + 1
-    fill = -len(values) % window
-    blocks = np.pad(values, ((0, fill), (0, 0)), mode="edge").reshape(-1, window, values.shape[1])
-    forward = ufunc.accumulate(blocks, axis=1).reshape(-1, values.shape[1])
-    backward = ufunc.accumulate(blocks[:, ::-1], axis=1)[:, ::-1].reshape(-1, values.shape[1])
-    return np.asarray(ufunc(backward[:count], forward[window - 1 : window - 1 + count]))
+    """The extremum of each `window` successive rows, from windows of 1, 2, 4, … rows."""
+    size = 1
+    while size < window:
+        step = min(size, window - size)
+        values = ufunc(values[:-step], values[step:])
+        size += step
+    return values
 
 
 def _paper_of_scan(grey: Grey) -> Grey:
