@@ -191,8 +191,13 @@ def _belong_together(part: Sides, other: Sides) -> bool:
     gaps = [max(a.start - b.stop, b.start - a.stop) for a, b in pairs]
     if max(gaps) < 0:
         return True
+    heights = [_length(box[0]) for box in (part, other)]
     if min(sizes) < 0.6 * max(sizes):
-        return bool(max(gaps) < 0.15 * max(sizes))
+        is_bar = 2 * _length(part[0]) < _length(part[1])
+        is_high = part[0].stop < other[0].start + 0.3 * heights[1]
+        return bool(max(gaps) < (0.25 if is_bar and is_high else 0.15) * max(sizes))
+    if gaps[0] < 0 and min(heights) < 0.8 * max(heights) and gaps[1] < 0.08 * max(sizes):
+        return True
     height, width = (max(a.stop, b.stop) - min(a.start, b.start) for a, b in pairs)
     is_stacked = gaps[1] < -0.5 * min(_length(part[1]), _length(other[1]))
     is_thin = width < 0.4 * max(sizes)
