@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
 from clearhead.recording._call_site import nothing_recorded_message
+from clearhead.recording._generation import SharedCaches
 from clearhead.recording._interception import InterceptionMode
 from clearhead.recording._record import AttentionRecord, map_tensors
 from clearhead.recording._recording import Recording
@@ -67,6 +68,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
             raise CaptureError("this capture is already active; make another one: capture()")
         self._filter = LayerFilter(self._layers)
         self._records: dict[str, AttentionRecord] = {}
+        self._caches = SharedCaches(self._records)
         self._recording = Recording()
         self._mode = InterceptionMode(self._keep, sys._getframe(1))
         self._mode.__enter__()  # type: ignore[no-untyped-call]
@@ -81,10 +83,16 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         mode, layer_filter = self._mode, self._filter
         softmaxes = mode.tracker.softmaxes
         mode.clear()
+        self._caches.finish()
         self._recording._records = {
             name: record for name, record in self._records.items() if layer_filter.keeps(name)
         }
-        del self._mode, self._recording, self._records  # the caller alone keeps the records alive
+        del (
+            self._mode,
+            self._recording,
+            self._records,
+            self._caches,
+        )  # the caller alone keeps the records alive
         mode.__exit__(kind, error, trace)
         if error is None:
             if not layer_filter.names:
@@ -93,7 +101,10 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
 
     def _keep(self, record: AttentionRecord) -> Tensor | None:
         if self._filter.accepts(record.name):
-            self._records[record.name] = map_tensors(record, self._stored)
+            record = map_tensors(record, self._stored)
+            if not self._gradients:
+                self._caches.add(record)
+            self._records[record.name] = record
         return None
 
     def _stored(self, x: Tensor) -> Tensor:
@@ -184,10 +195,10 @@ class LayerFilter:
 
     def keeps(self, name: str) -> bool:
         """Whether to keep a call, once all calls are known."""
+        if self._everything:
+            return True
         index = self.names.index(name)
-        return self._everything or any(
-            self._matches(name, number) for number in (index, index - len(self.names))
-        )
+        return any(self._matches(name, number) for number in (index, index - len(self.names)))
 
     def check(self) -> None:
         """Raise `CaptureError` for a pattern or an index that matched no call."""
