@@ -12,8 +12,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ from clearhead.insight.metrics import (
     random_subsets,
     randomisation_correlations,
     rank_correlations,
-    ranking_agreement,
     sensitivity_n,
     subset_falls,
     top_agreement,
@@ -55,12 +53,13 @@ from clearhead.insight.plots import (
     new_figure,
 )
 
-CHUNK = 20  # digits of one part
-RANDOMISED = 5  # digits of a part whose models are randomised as well
+CHUNK = 10  # digits of one part
+RANDOMISED = 3  # digits of a part whose models are randomised as well
 SUBSET_SIZES, SUBSETS = (2, 4, 8, 12), 25
 ROAD_STEPS = 4
 TOP = 3
 RESAMPLES = 1000
+EXAMPLE = 6  # the digit that the figure shows
 TRUTH, INK, RANDOM = "shapley", "ink", "random"
 COMPARED = tuple(method for method in METHODS if method != TRUTH)
 
@@ -81,6 +80,13 @@ METRICS = {
     "infidelity": ("infidelity", -1),
     "sensitivity-n": ("sensitivity-n", 1),
     "randomisation": ("MPRT", -1),
+}
+NAMES = {
+    TRUTH: "exact Shapley",
+    "attnlrp": "AttnLRP",
+    "legrad": "LeGrad",
+    "tokentm": "TokenTM",
+    "relevance": "relevance (Chefer)",
 }
 PAGE, FIGURE = Path("docs/attribution.md"), Path("docs/attribution.png")
 DATA = Path("docs/results/attribution.json")
@@ -260,6 +266,12 @@ def main() -> None:
     report.write(json.loads(baselines.read_text()) if baselines.exists() else {})
 
 
+def percentiles(numbers: np.ndarray) -> tuple[float, float]:
+    """The middle 95 %."""
+    low, high = np.percentile(numbers, [2.5, 97.5])
+    return float(low), float(high)
+
+
 class Report:
     """Means and intervals over models and digits."""
 
@@ -296,40 +308,35 @@ class Report:
         """The mean over models and digits."""
         return float(self.means[metric][METHODS.index(method)])
 
-    def interval(self, of: Callable[[dict[str, np.ndarray]], float]) -> tuple[float, float]:
-        """The 95 % bootstrap interval of a number computed from the means of all metrics."""
-        every = [of({k: x[i] for k, x in self.resampled.items()}) for i in range(RESAMPLES)]
-        low, high = np.nanpercentile(every, [2.5, 97.5])
-        return float(low), float(high)
+    def interval(self, metric: str, method: str) -> tuple[float, float]:
+        """The 95 % bootstrap interval of that mean."""
+        return percentiles(self.resampled[metric][:, METHODS.index(method)])
 
-    def correlation_interval(self, method: str) -> tuple[float, float]:
-        """The interval of the mean correlation with the exact values."""
-        i = METHODS.index(method)
-        return self.interval(lambda x: float(x["correlation"][i]))
+    def agreement(self, metric: str) -> tuple[float, float, float]:
+        """Whether a metric ranks the methods as the exact values do, with its interval.
 
-    @cache  # noqa: B019, one report lives as long as the program
-    def agreement_interval(self, metric: str) -> tuple[float, float]:
-        """The interval of the agreement of a metric with the exact values."""
-        return self.interval(lambda x: self.agreement(metric, x))
-
-    def against_ink(self, method: str) -> tuple[float, float]:
-        """The interval of the difference in correlation with the exact values."""
-        i, ink = METHODS.index(method), METHODS.index(INK)
-        return self.interval(lambda x: x["correlation"][i] - x["correlation"][ink])
+        Spearman's correlation over the methods.
+        """
+        places = [METHODS.index(method) for method in COMPARED]
+        sign = METRICS[metric][1]
+        pairs = [
+            (torch.from_numpy(sign * x[metric]), torch.from_numpy(x["correlation"]))
+            for x in ({k: x[None] for k, x in self.means.items()}, self.resampled)
+        ]
+        mean, every = (rank_correlations(a[:, places], b[:, places]).numpy() for a, b in pairs)
+        return float(mean[0]), *percentiles(every)
 
     def verdict(self, method: str) -> str:
         """Better or worse than ink, where the interval of the difference excludes 0."""
-        low, high = self.against_ink(method)
+        numbers = self.resampled["correlation"]
+        low, high = percentiles(numbers[:, METHODS.index(method)] - numbers[:, METHODS.index(INK)])
         return "better" if low > 0 else "worse" if high < 0 else "no better"
 
-    def agreement(self, metric: str, means: dict[str, np.ndarray]) -> float:
-        """Spearman's correlation over methods of a metric with the correlation with the truth."""
-        sign = (AGREEMENTS | METRICS)[metric][1]
-        places = [METHODS.index(method) for method in COMPARED]
-        return ranking_agreement(
-            {METHODS[i]: sign * float(means[metric][i]) for i in places},
-            {METHODS[i]: float(means["correlation"][i]) for i in places},
-        )
+    @property
+    def models(self) -> str:
+        """How many models, and which."""
+        count = "one model" if len(self.names) == 1 else f"{len(self.names)} models"
+        return f"{count} ({', '.join(Path(name).name for name in self.names)})"
 
     @property
     def ranking(self) -> list[str]:
@@ -342,6 +349,7 @@ class Report:
         for name, text in (
             ("conditions", self.conditions(baselines)),
             ("methods", self.method_table()),
+            ("scores", self.score_table()),
             ("metrics", self.metric_table()),
         ):
             begin, end = (
@@ -365,8 +373,7 @@ class Report:
     def conditions(self, baselines: dict[str, Any]) -> str:
         """What was measured, and how exact values against other baselines compare."""
         lines = [
-            f"{self.digits} test digits, {len(self.names)} models "
-            f"({', '.join(Path(name).name for name in self.names)}); a digit has "
+            f"{self.digits} test digits, {self.models}; a digit has "
             f"{self.coalitions:,.0f} coalitions in the mean, which take "
             f"{self.seconds[TRUTH]:.1f} s on one thread."
         ]
@@ -379,27 +386,36 @@ class Report:
         return "\n".join(lines)
 
     def method_table(self) -> str:
-        """One row for each method."""
-        metrics = AGREEMENTS | METRICS
-        titles = ["method", *(title for title, _ in metrics.values()), "s a digit", "against ink"]
-        rows = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(metrics) + 1) + "|---|"]
-        for method in (TRUTH, *self.ranking):
-            low, high = self.correlation_interval(method)
-            cells = [f"{self.mean(metric, method):.2f}" for metric in metrics]
-            cells[0] += f" [{low:.2f}, {high:.2f}]" if method != TRUTH else ""
-            verdict = "" if method in (TRUTH, INK) else self.verdict(method)
+        """Agreement of each method with the exact values."""
+        titles = ["method", *(title for title, _ in AGREEMENTS.values()), "s a digit", "than ink"]
+        rows = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(AGREEMENTS) + 1) + "|---|"]
+        for method in self.ranking:
+            cells = [self.cell(metric, method) for metric in AGREEMENTS]
+            verdict = "" if method == INK else self.verdict(method)
             cells += [f"{self.seconds[method]:.3f}", verdict]
-            rows.append(f"| {method} | {' | '.join(cells)} |")
+            rows.append(f"| {NAMES.get(method, method)} | {' | '.join(cells)} |")
         return "\n".join(rows)
+
+    def score_table(self) -> str:
+        """Each method by the metrics that need no exact values."""
+        titles = ["method", *(title for title, _ in METRICS.values())]
+        rows = [f"| {' | '.join(titles)} |", "|---" + "|--:" * len(METRICS) + "|"]
+        for method in (TRUTH, *self.ranking):
+            cells = [self.cell(metric, method) for metric in METRICS]
+            rows.append(f"| {NAMES.get(method, method)} | {' | '.join(cells)} |")
+        return "\n".join(rows)
+
+    def cell(self, metric: str, method: str) -> str:
+        """A mean and half the width of its interval."""
+        low, high = self.interval(metric, method)
+        return f"{self.mean(metric, method):.2f} ± {(high - low) / 2:.2f}"
 
     def metric_table(self) -> str:
         """One row for each metric: whether it ranks the methods as the exact values do."""
         rows = ["| metric | agreement with the exact values |", "|---|--:|"]
         for metric, (title, _) in METRICS.items():
-            low, high = self.agreement_interval(metric)
-            rows.append(
-                f"| {title} | {self.agreement(metric, self.means):.2f} [{low:.2f}, {high:.2f}] |"
-            )
+            mean, low, high = self.agreement(metric)
+            rows.append(f"| {title} | {mean:.2f} [{low:.2f}, {high:.2f}] |")
         return "\n".join(rows)
 
     def figure(self) -> Figure:
@@ -412,27 +428,27 @@ class Report:
         names = self.ranking[::-1]
         for y, method in enumerate(names):
             mean = self.mean("correlation", method)
-            low, high = self.correlation_interval(method)
+            low, high = self.interval("correlation", method)
             colour = "#00735C" if method == INK else MUTED if method == RANDOM else "#0063A6"
             left.plot([low, high], [y, y], color=colour, lw=2)
             left.plot(mean, y, "o", color=colour)
         left.axvline(self.mean("correlation", INK), color="#00735C", lw=1, ls="--")
-        left.set_yticks(range(len(names)), names)
+        left.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
         left.set_xlabel("Spearman’s ρ with exact Shapley values, over the patches with ink")
         left.set_title("How well does each method agree with the truth?", fontsize=10, loc="left")
-        ordered = sorted(METRICS, key=lambda x: self.agreement(x, self.means))
+        agreements = {metric: self.agreement(metric) for metric in METRICS}
+        ordered = sorted(METRICS, key=lambda x: agreements[x][0])
         for y, metric in enumerate(ordered):
-            low, high = self.agreement_interval(metric)
+            mean, low, high = agreements[metric]
             right.plot([low, high], [y, y], color=OUTLINE, lw=2)
-            right.plot(self.agreement(metric, self.means), y, "o", color=OUTLINE)
+            right.plot(mean, y, "o", color=OUTLINE)
         right.axvline(0, color=MUTED, lw=1, ls="--")
         right.set_xlim(-1.05, 1.05)
         right.set_yticks(range(len(ordered)), [METRICS[metric][0] for metric in ordered])
         right.set_xlabel("Spearman’s ρ with that order of methods")
         right.set_title("Does each metric rank the methods so?", fontsize=10, loc="left")
-        models = f"{len(self.names)} models" if len(self.names) > 1 else "one model"
         figure.supxlabel(
-            f"{self.digits} test digits of MNIST, {models}; bars: 95 % bootstrap intervals; "
+            f"{self.digits} test digits of MNIST, {self.models}; bars: 95 % bootstrap intervals; "
             "dashed: ink alone, which knows nothing of the model",
             fontsize=8, color=MUTED,
         )  # fmt: skip
@@ -442,7 +458,7 @@ class Report:
 def draw_maps(figure: Any, name: str, methods: list[str]) -> None:
     """One digit and its maps, each on its own scale around 0."""
     model: Any = ch.load(name)
-    pixels = digits(0)[:1]
+    pixels = digits(0)[EXAMPLE : EXAMPLE + 1]
     images = ch.data.normalize(pixels, model.config)
     grid = grid_of(model)
     panels = figure.subplots(2, (len(methods) + 2) // 2).ravel()
@@ -454,7 +470,7 @@ def draw_maps(figure: Any, name: str, methods: list[str]) -> None:
         values = attribute(method, model, images)[0]
         axes.axis("on")
         draw_signed(axes, values.view(grid.rows, grid.columns), float(values.abs().max()))
-        axes.set_title("exact Shapley" if method == TRUTH else method, fontsize=8)
+        axes.set_title(NAMES.get(method, method), fontsize=8)
 
 
 if __name__ == "__main__":

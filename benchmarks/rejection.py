@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import clearhead as ch
-from clearhead.inference import predict_probabilities, wilson_interval
+from clearhead.inference import predict_probabilities, soften, wilson_interval
 
 FONTS = (
     "liberation/LiberationSans-Regular liberation/LiberationSerif-Regular "
@@ -185,25 +185,27 @@ def main() -> None:
     options = parser.parse_args()
     model = ch.load(options.model)
     test = ch.load_dataset("mnist", "test").images
-    certainty = predict_probabilities(model, test).amax(1)
+    certainty = soften(predict_probabilities(model, test), model.config.threshold_temperature)
     if options.flagged is not None:
-        below = float(certainty.quantile(options.flagged))
+        below = float(certainty.amax(1).quantile(options.flagged))
         model.config = replace(model.config, doubtful_below=below, rejected_below=0.0)
     below = model.config.doubtful_below
     title = f"{options.model}: accepted without a remark, in % (doubtful below {below:.3f})"
-    table = Table("kind", "n", title=title)
-    for column in ("tensors", "95 %", "pictures", "95 %", "doubtful", "rejected"):
+    table = Table("kind", title=title)
+    for column in ("n", "tensors", "95 %", "n", "pictures", "95 %", "doubtful", "rejected"):
         table.add_column(column, justify="right")
 
     def add(name: str, tensors: torch.Tensor, pictures: list[Picture]) -> None:
-        accepted = int((predict_probabilities(model, tensors).amax(1) >= below).sum())
+        probabilities = predict_probabilities(model, tensors)
+        certainty = soften(probabilities, model.config.threshold_temperature).amax(1)
+        accepted = int((certainty >= below).sum())
         states = Counter(prediction.status for prediction in ch.predict(model, pictures))
         cells = []
         for count, total in ((accepted, len(tensors)), (states["confident"], len(pictures))):
             low, high = (100 * x for x in wilson_interval(count, total))
-            cells += [f"{100 * count / total:.1f}", f"{low:.1f} – {high:.1f}"]
+            cells += [str(total), f"{100 * count / total:.1f}", f"{low:.1f} – {high:.1f}"]
         others = [f"{100 * states[x] / len(pictures):.1f}" for x in ("doubtful", "rejected")]
-        table.add_row(name, str(len(pictures)), *cells, *others)
+        table.add_row(name, *cells, *others)
 
     some = [ImageOps.invert(Image.fromarray(x)) for x in test[: options.count, 0].numpy()]
     add("MNIST test digits", test, some)

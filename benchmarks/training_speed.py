@@ -1,18 +1,35 @@
-"""Speed of a training step with bfloat16 and compiled blocks, against float32.
+"""Speed of whole training steps, data included: Clearhead, timm's ViT, and mnistvit's recipe.
 
-The digit classifier at batch size 512, the variants in turn, medians over the rounds. Run it on an
-idle machine: python benchmarks/training_speed.py
+All see digits of noise, distorted at random. Clearhead trains with its recipe. timm's model of the
+same sizes gets what a script usually gives it: AdamW, a DataLoader with two workers, and
+torchvision's transforms of each image. mnistvit (https://github.com/asnelt/mnistvit) has a larger
+model and no workers; it is built here from its published sizes. Each in turn, medians over the
+rounds; processor time is that of all processes, and depends less on other work. On an idle
+machine: python -m benchmarks.training_speed
 """
 
+import argparse
+import os
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from tests.torchvision_operators import TORCHVISION  # isort: skip
+
+import timm
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 from clearhead.data import ImageDataset
+from clearhead.models import ViTConfig
+from clearhead.models.layers import cut_patches
 from clearhead.training import TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import ImageBatches
 from clearhead.training.config import digits
@@ -20,64 +37,161 @@ from clearhead.training.distributed import ALONE, compile_blocks, uses_bfloat16
 from clearhead.training.loop import train_step
 from clearhead.training.optim import make_optimizers
 
-STEPS, ROUNDS = 8, 7
-BASE = replace(digits(), batch_size=512)
-VARIANTS = {
-    "float32": replace(BASE, precision="float32", compile=False),
-    "bfloat16": replace(BASE, precision="bfloat16", compile=False),
-    "float32, compiled": replace(BASE, precision="float32"),
-    "bfloat16, compiled": replace(BASE, precision="bfloat16"),
-    "bfloat16, compiled, AdamW": replace(BASE, precision="bfloat16", optimizer="adamw"),
-}
+assert TORCHVISION is None or TORCHVISION  # kept for as long as torchvision is used
+BATCH, MEAN, STD = 512, (0.1307,), (0.3081,)
+Steps = Callable[[int], Iterator[None]]
+"""Makes an iterator that does one training step each time it is advanced"""
 
 
-class Runner:
-    """The training of one variant."""
+def noise(images: int) -> ImageDataset:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (images, 1, 28, 28), generator=generator).to(torch.uint8)
+    labels = torch.randint(0, 10, (images,), generator=generator)
+    return ImageDataset("noise", pixels, labels, tuple("0123456789"))
 
-    def __init__(self, config: TrainConfig) -> None:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (4096, 1, 28, 28), generator=generator).to(torch.uint8)
-        labels = torch.randint(0, 10, (4096,), generator=generator)
-        self.config = config
-        dataset = ImageDataset("noise", images, labels, tuple("0123456789"))
-        self.batches = ImageBatches(dataset, config, ALONE)
-        model = initial_model(config).train()
-        self.state = TrainingState(model, None, make_optimizers(model, config), total_steps=10_000)
-        self.bfloat16 = uses_bfloat16(config, ALONE.device)
-        self.order = self.batches.order(0)
-        if config.compile:
-            example, _ = self.batches.batch(0, self.order)
-            compile_blocks(model, example, bfloat16=self.bfloat16, message=lambda _: None)
 
-    def seconds(self) -> float:
-        """The duration of STEPS steps."""
-        started = time.perf_counter()
-        for _ in range(STEPS):
-            batch = self.batches.batch(self.state.step, self.order)
-            train_step(
-                self.state.model, self.state, batch, self.config, ALONE, bfloat16=self.bfloat16
-            )
-        return time.perf_counter() - started
+def clearhead_steps(config: TrainConfig, *, compiled: bool = False) -> Steps:
+    batches = ImageBatches(noise(8 * BATCH), config, ALONE)
+    model = initial_model(config).train()
+    state = TrainingState(model, None, make_optimizers(model, config), total_steps=10_000)
+    bfloat16, order = uses_bfloat16(config, ALONE.device), batches.order(0)
+    if compiled:
+        example, _ = batches.batch(0, order)
+        compile_blocks(model, example, bfloat16=bfloat16, message=lambda _: None)
+
+    def steps(count: int) -> Iterator[None]:
+        for _ in range(count):
+            batch = batches.batch(state.step, order)
+            train_step(model, state, batch, config, ALONE, bfloat16=bfloat16)
+            yield
+
+    return steps
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Noise as PIL images, each transformed when it is taken."""
+
+    def __init__(self, images: int, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.dataset, self.transform = noise(images), transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture = Image.fromarray(self.dataset.images[index, 0].numpy(), "L")
+        return self.transform(picture), int(self.dataset.labels[index])
+
+
+def usual_steps(
+    model: nn.Module, affine: nn.Module, *, batch: int, workers: int, bfloat16: bool = False
+) -> Steps:
+    transform = transforms.Compose([affine, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    model.train()
+
+    def steps(count: int) -> Iterator[None]:
+        pictures = Pictures(count * batch, transform)
+        for images, labels in DataLoader(pictures, batch, shuffle=True, num_workers=workers):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                logits = model(images)
+            F.cross_entropy(logits.float(), labels).backward()
+            optimizer.step()
+            yield
+
+    return steps
+
+
+def timm_steps(depth: int, *, bfloat16: bool = False) -> Steps:
+    model = timm.models.VisionTransformer(
+        img_size=28, patch_size=7, in_chans=1, num_classes=10, embed_dim=64, depth=depth,
+        num_heads=4, class_token=False, global_pool="avg", fc_norm=False,
+    )  # fmt: skip
+    affine = transforms.RandomAffine(12, translate=(0.05, 0.05), scale=(0.88, 1.12), shear=10)
+    return usual_steps(model, affine, batch=BATCH, workers=2, bfloat16=bfloat16)
+
+
+class LargeViT(nn.Module):
+    """Of mnistvit's default sizes: 49 patches, a class token, 9 layers, 11 million parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = 15 * 28
+        self.embed, self.token = nn.Linear(16, width), nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, 50, width))
+        layer = nn.TransformerEncoderLayer(
+            width, 15, 615, 0.06, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, 9, enable_nested_tensor=False)
+        self.head = nn.Sequential(nn.Linear(width, 88), nn.GELU(), nn.Linear(88, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of shape (batch, 10)."""
+        tokens = self.embed(cut_patches(images, (4, 4)))
+        tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
+        logits: Tensor = self.head(self.layers(tokens)[:, 0])
+        return logits
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of the loaders that have ended."""
+    return sum(os.times()[:4])
+
+
+def measure(steps: Steps, count: int) -> tuple[float, float]:
+    """Milliseconds of a step: elapsed, without the first; and of all processors."""
+    processors = processor_seconds()
+    running = steps(count + 1)
+    next(running)
+    started = time.perf_counter()
+    done = sum(1 for _ in running)
+    elapsed = (time.perf_counter() - started) / done
+    return elapsed * 1e3, (processor_seconds() - processors) / (done + 1) * 1e3
 
 
 def main() -> None:
-    runners = {name: Runner(config) for name, config in VARIANTS.items()}
-    for runner in runners.values():
-        runner.seconds()
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(ROUNDS):
-        for name, runner in runners.items():
-            times[name].append(runner.seconds())
-    base = statistics.median(times["float32"])
-    table = Table("variant", "ms per step", "images/s", "against float32")
-    for name, seconds in times.items():
-        median = statistics.median(seconds)
-        table.add_row(
-            name,
-            f"{median / STEPS * 1e3:.1f}",
-            f"{512 * STEPS / median:,.0f}",
-            f"{base / median:.2f} ×",
-        )
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--depths", type=int, nargs="+", default=[6, 3])
+    parser.add_argument("--compile", action="store_true", help="also with compiled blocks")
+    arguments = parser.parse_args()
+    table = Table("training", "ms", "ratio", "processor ms", "ratio", title="512 images")
+    for depth in arguments.depths:
+        config = replace(digits(), model=ViTConfig(depth=depth))
+        base = f"clearhead, depth {depth}"
+        rows: dict[str, tuple[Steps, int, float]] = {  # the steps, how many, and for 512 images
+            base: (clearhead_steps(config), arguments.steps, 1),
+            "  float32": (
+                clearhead_steps(replace(config, precision="float32")),
+                arguments.steps,
+                1,
+            ),
+            f"timm, depth {depth}": (timm_steps(depth), arguments.steps, 1),
+            "  bfloat16": (timm_steps(depth, bfloat16=True), arguments.steps, 1),
+        }
+        if arguments.compile:
+            rows["  compiled"] = (clearhead_steps(config, compiled=True), arguments.steps, 1)
+        if depth == 3:
+            affine = transforms.RandomAffine(16, translate=(0.1, 0.1), scale=(0.9, 1.1))
+            large = usual_steps(LargeViT(), affine, batch=32, workers=0)
+            rows["mnistvit's sizes, batch 32"] = (large, 1, 512 / 32)
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
+        for _ in range(arguments.rounds):
+            for name, (steps, count, factor) in rows.items():
+                elapsed, processors = measure(steps, count)
+                times[name].append((elapsed * factor, processors * factor))
+        medians = {
+            name: [statistics.median(x) for x in zip(*t, strict=True)] for name, t in times.items()
+        }
+        for name, (elapsed, processors) in medians.items():
+            table.add_row(
+                name,
+                f"{elapsed:,.0f}",
+                f"{elapsed / medians[base][0]:.2f}",
+                f"{processors:,.0f}",
+                f"{processors / medians[base][1]:.2f}",
+            )
     Console().print(table)
 
 

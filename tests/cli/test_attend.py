@@ -124,3 +124,19 @@ def test_errors_are_one_line(
 def test_unknown_words_are_a_remark(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("The zebra sat.") == 0
     assert "replaced by [unknown]: “zebra”\n" in capsys.readouterr().err
+
+
+def test_the_help_is_about_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attend", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "picture" not in text
+    assert all(f"--{name}" in text for name in ("out", "layers", "word", "head", "json", "csv"))
+
+
+def test_a_text_for_an_image_model_is_an_error_that_names_a_text_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["explain", "The cat sat."]) == 1
+    assert "--model sentences" in capsys.readouterr().err
+    assert main(["explain", "missing.png"]) == 1
+    assert "--model sentences" not in capsys.readouterr().err

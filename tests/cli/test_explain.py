@@ -51,7 +51,8 @@ def test_a_page_is_written_here_and_the_prediction_printed(
     predicted = ch.predict(ch.load("../model"), pictures / "seven.png")
     assert title == str(pictures / "seven.png")
     assert prediction.split() == [
-        *("prediction", f"{predicted.label},", f"{100 * predicted.probability:.2f}", "%;"),
+        *("prediction", f"{predicted.label},", f"{100 * predicted.probability:.2f}", "%,"),
+        f"{predicted.status};",
         *("then", f"{predicted.runner_up},", f"{100 * predicted.runner_up_probability:.2f}", "%"),
     ]
     assert wrote.split() == ["wrote", "seven-explained.html"]

@@ -28,6 +28,7 @@ from clearhead.inference import (
     predict_each,
     prediction_of,
     prepare,
+    soften,
     uses_digit_preprocessing,
 )
 from clearhead.models import build, load
@@ -377,3 +378,22 @@ def test_evaluation_mode_accepts_what_is_not_a_module() -> None:
     function: Callable[[str], int] = len
     with evaluation_mode(function):
         assert function("seven") == 5
+
+
+def test_thresholds_apply_to_the_softened_probability_of_the_label() -> None:
+    logits = torch.tensor([[6.0, 1.0, -2.0]])
+    softened = float((logits / 4).softmax(1).amax())
+    torch.testing.assert_close(soften(logits.softmax(1), 4), (logits / 4).softmax(1).double())
+    row, pixels = logits.double().softmax(1)[0].tolist(), torch.zeros(1, 2, 2, dtype=torch.uint8)
+    for offset, status in ((-1e-4, "confident"), (1e-4, "doubtful")):
+        prediction = prediction_of(
+            row,
+            ("a", "b", "c"),
+            (),
+            pixels,
+            doubtful_below=softened + offset,
+            rejected_below=0.0,
+            threshold_temperature=4,
+        )
+        assert prediction.status == status
+        assert prediction.probability == row[0]

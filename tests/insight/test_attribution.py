@@ -24,7 +24,6 @@ from .reference import (
     oblong_images,
     oblong_model,
     plain_logits,
-    timm_vit,
     transformers_vit,
 )
 
@@ -149,6 +148,7 @@ def test_legrad_sums_gradients_of_the_weights_of_each_layer() -> None:
     model: Any
     model, images = oblong_model("class"), oblong_images(3)
     expected = torch.zeros(3, 16, dtype=torch.float64)
+    of_layers = []
     for layers in range(1, 4):  # the head on the tokens of the first 1, 2, 3 layers
         blocks, model.blocks = model.blocks, model.blocks[:layers]
         kept: dict[tuple[int, int], Tensor] = {}
@@ -163,9 +163,12 @@ def test_legrad_sums_gradients_of_the_weights_of_each_layer() -> None:
         last = [kept[layers - 1, head] for head in range(2)]
         for gradient in torch.autograd.grad(y, last):
             expected += gradient.clamp_min(0).mean(1) / 2
+        of_layers.append(expected.clone())
         model.blocks = blocks
     result = explained("legrad", model, images)
     torch.testing.assert_close(result, expected[:, 1:])
+    first = explained("legrad", model, images, layers=0)
+    torch.testing.assert_close(first, of_layers[0][:, 1:])
 
 
 def test_tokentm_weights_relevance_by_the_change_of_each_token() -> None:
@@ -306,7 +309,7 @@ def torchvision_vit() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("make", [timm_vit, transformers_vit, torchvision_vit])
+@pytest.mark.parametrize("make", [transformers_vit, torchvision_vit])
 def test_all_methods_explain_models_of_other_libraries(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = make().eval()

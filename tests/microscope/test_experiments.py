@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from clearhead.microscope.shipped import read_shipped
+from clearhead.models import load
+from clearhead.models.config import ImageModelConfig
 from tests.microscope.driver import Microscope, number
 
 WEIGHTS = """() => clearhead.app.result.run.layers.flatMap(
@@ -137,6 +139,46 @@ def test_an_unsure_prediction_shows_two(microscope: Microscope) -> None:
     assert re.fullmatch(
         r"Unsure: \d \d+\s?%, or \d [\d.]+\s?%", microscope.text(".prediction-words")
     )
+
+
+SET_THRESHOLDS = """([doubtful, rejected]) => {
+  Object.assign(clearhead.app.config, { doubtfulBelow: doubtful, rejectedBelow: rejected });
+  clearhead.app.set({});
+}"""
+
+
+def test_the_thresholds_of_the_model_decide_the_status(microscope: Microscope) -> None:
+    before = microscope.evaluate(
+        "() => [clearhead.app.config.doubtfulBelow, clearhead.app.config.rejectedBelow]"
+    )
+    config = load().config
+    assert isinstance(config, ImageModelConfig)
+    assert before == [config.doubtful_below, config.rejected_below]
+    for thresholds, expected, marked in (
+        ([0, 0], r"Predicted \d, .*", ""),
+        ([1, 0], r"Unsure: \d .*, or \d .*", " unsure"),
+        ([1, 1], r"No digit: even \d has only .*", " none"),
+    ):
+        microscope.evaluate(SET_THRESHOLDS, thresholds)
+        microscope.frames()
+        assert re.fullmatch(expected, microscope.text(".prediction-words"))
+        words = microscope.page.locator(".prediction-words")
+        assert words.get_attribute("class") == f"prediction-words{marked}"
+    microscope.evaluate(SET_THRESHOLDS, before)
+
+
+def test_two_digits_on_the_pad_give_a_remark(microscope: Microscope) -> None:
+    one, two = [[[80, 60], [90, 200]]], [[[180, 50], [190, 205]]]
+    crossing, short = [[[60, 70], [200, 190]]], [[[180, 50], [190, 80]]]
+    for strokes, several in (
+        (one, False),
+        (one + two, True),
+        (two + one, True),
+        (one + two + crossing, False),
+        (one + short, False),
+    ):
+        microscope.evaluate("(strokes) => clearhead.app.set({ strokes })", strokes)
+        assert ("Several digits?" in microscope.frames().text(".prediction-words")) == several
 
 
 def test_a_failed_self_check_is_shown_at_once(microscope: Microscope) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from clearhead.errors import InputError
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording import capture
 
 OBLONG: dict[str, Any] = {
     "image_size": (35, 33),
@@ -105,6 +106,20 @@ def test_an_overlapping_patch_is_a_convolution_larger_than_its_stride() -> None:
     torch.testing.assert_close(model.patch_embed(images), expected, atol=1e-12, rtol=0)
     by_convolution = projection(images).flatten(2).mT
     torch.testing.assert_close(model.patch_embed(images), by_convolution, atol=1e-12, rtol=0)
+
+
+def test_key_dropout_hides_that_share_of_keys_from_queries_while_training() -> None:
+    model = build(image_size=28, patch_size=7, embed_dim=28, num_heads=7, key_dropout=0.3)
+    images = images_for(model, batch=17)
+    with capture() as recording:
+        model(images)
+    masked = torch.stack([record.weights == 0 for record in recording.values()])
+    assert (masked == masked[:, :, :1]).all()  # the same keys in every head
+    assert 0.28 < masked.double().mean() < 0.32
+    assert len({layer[:, 0].double().sum().item() for layer in masked.unbind()}) == 3
+    with capture() as recording:
+        model.eval()(images)
+    assert all((record.weights > 0).all() for record in recording.values())
 
 
 def shuffled(images: Tensor, patch: tuple[int, int]) -> Tensor:

@@ -21,7 +21,14 @@ from clearhead.models.config import ViTConfig
 from clearhead.training import TrainConfig, Trained, loop, run, train
 
 MODEL = ViTConfig(
-    image_size=6, patch_size=3, embed_dim=20, depth=2, num_heads=5, num_classes=3, dropout=0.1
+    image_size=6,
+    patch_size=3,
+    embed_dim=20,
+    depth=2,
+    num_heads=5,
+    num_classes=3,
+    dropout=0.1,
+    key_dropout=0.1,
 )
 
 

@@ -14,7 +14,7 @@ from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
 from clearhead.models import CNNConfig, MLPConfig, build, load
-from clearhead.training import Callback, TrainingState, fit, initial_model
+from clearhead.training import Callback, TrainingState, fit, initial_model, loop
 from clearhead.training.batches import ImageBatches
 from clearhead.training.checkpoint import load_checkpoint
 from clearhead.training.loop import _loss
@@ -120,12 +120,13 @@ def test_fewer_images_than_a_batch_give_one_step_per_epoch() -> None:
 
 @pytest.mark.slow
 @pytest.mark.unchecked
-def test_compiled_blocks_train_like_plain_ones() -> None:
+def test_compiled_blocks_train_like_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "COMPILE_STEPS", 1)
     config = small_config(1, model=replace(MODEL, dropout=0.0))  # compiled dropout draws otherwise
     plain, compiled = Recorder(), Recorder()
     expected = fit(config, small_dataset(), callback=plain).result
     result = fit(replace(config, compile=True), small_dataset(), callback=compiled).result
-    assert [text for text in compiled.messages if "not compiled" in text] == []
+    assert [text for text in compiled.messages if "failed" in text] == []
     assert plain.losses == pytest.approx(compiled.losses, rel=1e-3)
     # Muon rounds to bfloat16 inside, so that the last bits of a gradient can move a weight
     torch.testing.assert_close(expected.state_dict(), result.state_dict(), rtol=0, atol=1e-2)
@@ -138,16 +139,28 @@ def test_blocks_that_cannot_be_compiled_are_reported_and_trained_as_they_are(
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(nn.Module, "compile", fail)
+    monkeypatch.setattr(loop, "COMPILE_STEPS", 7)
     recorder = Recorder()
     state = fit(small_config(1, compile=True), small_dataset(), callback=recorder)
     assert state.finished
     assert recorder.messages == [
         "compiling the model's blocks; the first step may take a minute",
-        "blocks are not compiled (RuntimeError); training is slower",
+        "compilation failed (RuntimeError); training is slower",
+        f"training on cpu, {torch.get_num_threads()} threads, float32, blocks not compiled",
     ]
     cnn = CNNConfig(image_size=6, num_classes=3, widths=(5, 7))
     fit(small_config(1, model=cnn, compile=True), small_dataset(), callback=recorder)
-    assert len(recorder.messages) == 2
+    assert recorder.messages[3:] == recorder.messages[2:3]
+
+
+def test_a_short_training_compiles_nothing_and_names_its_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "COMPILE_STEPS", 8)  # it has 7
+    recorder = Recorder()
+    fit(small_config(1, compile=True, precision="bfloat16"), small_dataset(), callback=recorder)
+    (message,) = recorder.messages
+    assert message.endswith("threads, bfloat16, blocks not compiled")
 
 
 def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> None:
@@ -163,6 +176,8 @@ def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> Non
     assert all(map(torch.equal, before.values(), first.state_dict().values()))
     assert not torch.equal(trained.head.weight, first.head.weight)
     assert torch.equal(load(tmp_path).head.weight, first.head.weight)
+    free = replace(MODEL, dropout=0.0, key_dropout=0.0, rejected_below=0.5)
+    assert initial_model(small_config(model=free), first).config == free
     with pytest.raises(ConfigError, match="other model settings"):
         initial_model(small_config(start=str(tmp_path), model=replace(MODEL, depth=1)))
 

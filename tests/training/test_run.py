@@ -15,7 +15,7 @@ import clearhead as ch
 from clearhead.data import split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError, command_line_messages
-from clearhead.inference import predict_probabilities
+from clearhead.inference import predict_probabilities, soften
 from clearhead.models import CNNConfig
 from clearhead.training import (
     TextTrainConfig,
@@ -113,7 +113,8 @@ def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(tmp_path
     measured = calibrate(model, held_out)["held_out"]
     model.save_pretrained(tmp_path)
     loaded = ch.load(tmp_path)
-    certainty = predict_probabilities(loaded, held_out.images).amax(1)
+    probabilities = predict_probabilities(loaded, held_out.images)
+    certainty = soften(probabilities, loaded.config.threshold_temperature).amax(1)
     for name, share in (("doubtful_below", 8), ("rejected_below", 2)):
         threshold = getattr(loaded.config, name)
         assert threshold == measured[name]

@@ -1,10 +1,12 @@
 """`clearhead attend`: the attention between the words of a text; `clearhead explain` for texts."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from clearhead.cli.explain import DEFAULTS, ExplainOptions
+from clearhead.cli.explain import Options
 
 MODEL_HELP = (
     '"sentences" (bidirectional), "sentences-causal", a folder with a saved text model, or '
@@ -12,6 +14,44 @@ MODEL_HELP = (
 )
 TEXT_HELP = "a sentence; in quotes where the shell would interpret its punctuation"
 
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(Options):
+    """The options of `explain`, described for texts."""
+
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="PATH",
+            help="write an HTML page: a file, or a folder",
+            help_behavior_hint="(default: none, or text-explained.html with a format)",
+        ),
+    ] = None
+    layers: Annotated[
+        tuple[str, ...],
+        arg(
+            metavar="LAYER [LAYER ...]",
+            help="layers whose single heads are shown: numbers from 1 (-1 is the last), names, or "
+            'patterns ("blocks.*")',
+            help_behavior_hint="(default: the mean over the heads of every layer)",
+        ),
+    ] = ()
+    word: Annotated[
+        str | None,
+        arg(
+            metavar="STR",
+            help="the query word",
+            help_behavior_hint="(default: the pronoun, or every word)",
+        ),
+    ] = None
+    head: Annotated[
+        int | None,
+        arg(metavar="INT", help="one head, from 1", help_behavior_hint="(default: the mean)"),
+    ] = None
+    json: Annotated[bool, arg(help="print JSON", help_behavior_hint="")] = False
+
+
+TEXT_DEFAULTS = TextOptions()
 Text = Positional[
     Annotated[tuple[str, ...], arg(metavar="TEXT ...", help=TEXT_HELP, help_behavior_hint="")]
 ]
@@ -21,7 +61,7 @@ def attend(
     text: Text,
     *,
     model: Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)] = "sentences",
-    options: ExplainOptions = DEFAULTS,
+    options: Annotated[TextOptions, arg(name="")] = TEXT_DEFAULTS,
 ) -> int:
     """Show which tokens the words of a text attend to, in per cent.
 

@@ -1,5 +1,6 @@
 """`clearhead explain`: predictions for pictures, one page each, and attention in texts."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,8 @@ def _explain_pictures(
         except ImageError as error:
             failed = True
             row["error"] = reason_of(error, name)
+            if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", str(name)):
+                row["error"] += "; a text needs a text model: give --model sentences"
             print_remark(f"{name}: {row['error']}")
         if options.json:
             print_json(row, indent=None)
@@ -237,7 +240,7 @@ def _print_prediction(row: dict[str, Any]) -> None:
 
     prediction = "none"
     if row["label"] is not None:
-        prediction = f"{row['label']}, {percent(row['probability'])} %"
+        prediction = f"{row['label']}, {percent(row['probability'])} %, {row['status']}"
     if row["runner_up"] is not None:
         prediction += f"; then {row['runner_up']}, {percent(row['runner_up_probability'])} %"
     facts = [("prediction", prediction)]

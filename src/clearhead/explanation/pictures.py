@@ -163,6 +163,7 @@ def explain_picture(
             model_input.pixels,
             doubtful_below=classifier.doubtful_below,
             rejected_below=classifier.rejected_below,
+            threshold_temperature=classifier.threshold_temperature,
         )
         score = None if is_empty else logits.max()[None]
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)

@@ -29,6 +29,7 @@ from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import fit_temperature as fit_temperature
 from .metrics import negative_log_likelihood as negative_log_likelihood
 from .metrics import reliability as reliability
+from .metrics import soften as soften
 from .metrics import wilson_interval as wilson_interval
 from .plots import plot_evaluation as plot_evaluation
 from .plots import save_evaluation_plot as save_evaluation_plot

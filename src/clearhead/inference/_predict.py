@@ -280,6 +280,7 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
             box=item.box,
             doubtful_below=config.doubtful_below,
             rejected_below=config.rejected_below,
+            threshold_temperature=config.threshold_temperature,
         )
         for row, item in zip(rows.tolist(), inputs, strict=True)
     ]
@@ -344,6 +345,7 @@ def prediction_of(
     *,
     doubtful_below: float,
     rejected_below: float,
+    threshold_temperature: float = 1.0,
     box: Box | None = None,
 ) -> Prediction:
     """The prediction with these probabilities; without any, one that is rejected."""
@@ -356,7 +358,9 @@ def prediction_of(
     )
     if best is None:
         return prediction
-    if values[best] < rejected_below:
+    softened = [value ** (1 / threshold_temperature) for value in values]
+    certainty = softened[best] / sum(softened)
+    if certainty < rejected_below:
         return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
     return replace(
         prediction,
@@ -364,7 +368,7 @@ def prediction_of(
         probability=values[best],
         runner_up=None if second is None else names[second],
         runner_up_probability=0.0 if second is None else values[second],
-        warnings=warnings if values[best] >= doubtful_below else (*warnings, LOW_CONFIDENCE),
+        warnings=warnings if certainty >= doubtful_below else (*warnings, LOW_CONFIDENCE),
     )
 
 

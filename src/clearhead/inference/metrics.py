@@ -180,6 +180,14 @@ def negative_log_likelihood(
     return -of_label.clamp_min(torch.finfo(torch.float64).tiny).log().mean().item()
 
 
+def soften(
+    probabilities: Float[Tensor, "n classes"], temperature: float
+) -> Float[Tensor, "n classes"]:
+    """The probabilities softmax(logits / T) from softmax(logits)."""
+    powers = probabilities.double() ** (1 / temperature)
+    return powers / powers.sum(dim=1, keepdim=True)
+
+
 def fit_temperature(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
     """The temperature T with the least negative log likelihood of softmax(ln(probabilities) / T).
 

@@ -36,13 +36,14 @@ def legrad(
     0 … 1 is left out, because it changes no rank.
     """
     blocks = blocks_of(model, images, layers)
+    last = _last_beside(model, blocks[-1])
     leaving: list[Tensor] = []
     total: Tensor | None = None
     with evaluation_mode(model), gradients_on(model):
         with _outputs_observed(blocks, leaving), capture(layers, gradients=True) as recording:
             model(images)
         for record, tokens in zip(recording.records, leaving, strict=True):
-            with _output_replaced(blocks[-1], tokens):
+            with _output_replaced(last, tokens):
                 logits = logits_of(model(images))
             y = logits.gather(1, classes[:, None]).sum()
             (gradient,) = torch.autograd.grad(y, record.raw_output, retain_graph=True)
@@ -180,6 +181,15 @@ def _block_of(model: nn.Module, name: str) -> nn.Module:
         if is_item and not isinstance(block, nn.ModuleList):
             return block
     raise InputError(f"{name} is in no block of a list of blocks; LeGrad and TokenTM need blocks")
+
+
+def _last_beside(model: nn.Module, block: nn.Module) -> nn.Module:
+    """The last block of the list that this one is in."""
+    for module in model.modules():
+        children = list(module.children())
+        if isinstance(module, nn.ModuleList | nn.Sequential) and block in children:
+            return children[-1]
+    return block
 
 
 def _projection_of(

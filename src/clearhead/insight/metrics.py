@@ -3,7 +3,7 @@
 Deletion, insertion, their difference (SRG) and ROAD are in `faithfulness`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -180,13 +180,6 @@ def randomisation_correlations(
     before = explain(model)
     after = [explain(randomised(model, seed)) for seed in seeds]
     return torch.stack([rank_correlations(before, x, among=among) for x in after]).mean(0)
-
-
-def ranking_agreement(scores: Mapping[str, float], truth: Mapping[str, float]) -> float:
-    """Spearman's correlation over methods: whether a metric ranks them as the truth does."""
-    names = sorted(scores)
-    pair = (torch.tensor([[x[name] for name in names]]) for x in (scores, truth))
-    return float(rank_correlations(*pair))
 
 
 def _subset_sums(one: Maps, subsets: Bool[Tensor, "images subsets patches"]) -> Tensor:

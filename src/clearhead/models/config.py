@@ -68,6 +68,8 @@ class ImageModelConfig(ModelConfig):
     """A prediction with a lower probability is doubtful."""
     rejected_below: float = 0.0
     """A picture whose most probable class has a lower probability gets no label."""
+    threshold_temperature: float = 1.0
+    """The logits are divided by it for the probability that is compared with these thresholds."""
 
     def __post_init__(self) -> None:
         _freeze_lists(self, "image_size", "class_names", "mean", "std")
@@ -81,6 +83,7 @@ class ImageModelConfig(ModelConfig):
             std=all_of(above(0)),
             doubtful_below=between(0, 1),
             rejected_below=between(0, 1),
+            threshold_temperature=above(0),
         )
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(
@@ -158,6 +161,8 @@ class ViTConfig(PatchModelConfig):
     """What the head classifies: the mean of the patch tokens, or a class token."""
     dropout: float = 0.0
     """Dropout probability in attention and MLP while training."""
+    key_dropout: float = 0.0
+    """Probability that a query does not attend to a key, in each layer, while training."""
     attention_scale: str | float = "sqrt"
     """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter per head."""
 
@@ -168,6 +173,7 @@ class ViTConfig(PatchModelConfig):
             **ENCODER,
             patch_overlap=integer(0),
             num_registers=integer(0),
+            key_dropout=at_least_and_below(0, 1),
             pool=one_of(*get_args(Pool)),
         )
         _check_divisors(self, sincos_divisor=4)

@@ -176,10 +176,12 @@ class Encoder(nn.Sequential):
     (`blocks.3.attn.qkv.weight`), and a slice is an encoder too.
     """
 
+    key_dropout = 0.0
+
     @classmethod
     def from_config(cls, config: ViTConfig | TextConfig) -> "Encoder":
         """The encoder of a model, with new blocks."""
-        return cls(
+        encoder = cls(
             *(
                 Block(
                     config.embed_dim,
@@ -191,6 +193,8 @@ class Encoder(nn.Sequential):
                 for _ in range(config.depth)
             )
         )
+        encoder.key_dropout = getattr(config, "key_dropout", 0.0)
+        return encoder
 
     def forward(
         self,
@@ -199,9 +203,17 @@ class Encoder(nn.Sequential):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """Apply all blocks; masks as in `scaled_dot_product_attention` (True = attend)."""
+        """Apply all blocks; masks as in `scaled_dot_product_attention` (True = attend).
+
+        With `key_dropout`, each query of each layer is trained without some of the keys (DropKey,
+        Li et al. 2023, arXiv 2208.02646).
+        """
         for block in self:
-            x = block(x, attn_mask=attn_mask, is_causal=is_causal)
+            mask = attn_mask
+            if self.training and self.key_dropout:
+                kept = x.new_empty(len(x), 1, x.shape[1], x.shape[1]).uniform_() >= self.key_dropout
+                mask = kept if attn_mask is None else kept & attn_mask
+            x = block(x, attn_mask=mask, is_causal=is_causal)
         return x
 
 

@@ -125,13 +125,22 @@ def uses_bfloat16(config: BaseTrainConfig, device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def described_speed(device: torch.device, *, bfloat16: bool, compiled: bool) -> str:
+    """One line: the device, the precision, and whether blocks are compiled."""
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    precision = "bfloat16" if bfloat16 else "float32"
+    return (
+        f"training on {device}{threads}, {precision}, blocks {'' if compiled else 'not '}compiled"
+    )
+
+
 def compile_blocks(
     model: nn.Module,
     inputs: Tensor | tuple[Tensor, ...],
     *,
     bfloat16: bool,
     message: Callable[[str], None],
-) -> None:
+) -> bool:
     """Compile the model's blocks in place, and run them once; without a compiler, leave them.
 
     All blocks share their code, so one compilation serves them all: a few seconds instead of a
@@ -142,10 +151,13 @@ def compile_blocks(
         inputs: A batch of its inputs.
         bfloat16: Whether steps run under bfloat16 autocast.
         message: Called with one line before compiling, and with another one if it fails.
+
+    Returns:
+        Whether the blocks are compiled.
     """
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.Sequential):
-        return
+        return False
     message("compiling the model's blocks; the first step may take a minute")
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
@@ -161,6 +173,8 @@ def compile_blocks(
     except Exception as error:  # noqa: BLE001  # compilers fail in many ways; none may stop us
         for block in blocks:
             block._compiled_call_impl = None  # the inverse of nn.Module.compile
-        message(f"blocks are not compiled ({type(error).__name__}); training is slower")
+        message(f"compilation failed ({type(error).__name__}); training is slower")
+        return False
     finally:
         model.zero_grad(set_to_none=True)
+    return True

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, cast, overload
@@ -22,6 +22,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
+from clearhead.models.vit import VisionTransformer
 from clearhead.training.batches import ImageBatches, seed_of, with_generated_images
 from clearhead.training.checkpoint import (
     Checkpoint,
@@ -32,8 +33,15 @@ from clearhead.training.checkpoint import (
 )
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
 from clearhead.training.distillation import Teachers, distillation_loss
-from clearhead.training.distributed import ALONE, World, compile_blocks, uses_bfloat16
+from clearhead.training.distributed import (
+    ALONE,
+    World,
+    compile_blocks,
+    described_speed,
+    uses_bfloat16,
+)
 from clearhead.training.optim import make_optimizers, set_learning_rate, warmup_cosine
+from clearhead.training.patches import kept_patches
 from clearhead.training.texts import (
     NO_LABEL,
     TextBatches,
@@ -42,8 +50,14 @@ from clearhead.training.texts import (
     generate_texts,
 )
 
+COMPILE_STEPS = 3_000
+"""Steps of a training from which on compiled blocks save more time than their compilation takes"""
+
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
+
+FREE = ("causal", "dropout", "key_dropout", "doubtful_below", "rejected_below")
+"""Model settings that may differ from those of the start model: the weights fit with any value"""
 
 ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
 
@@ -235,7 +249,7 @@ def initial_model(config: TrainConfig | TextTrainConfig, start: Model | None = N
         start: A model whose weights are copied instead of those of `config.start`.
 
     Raises:
-        ConfigError: If the initial model has other model settings, apart from `causal`.
+        ConfigError: If the initial model has other model settings, apart from `FREE`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -244,7 +258,7 @@ def initial_model(config: TrainConfig | TextTrainConfig, start: Model | None = N
         expected = TextTransformer if isinstance(model, TextTransformer) else ImageModel
         start = cast(Model, load(config.start, cast("type[Any]", expected)))
     if start is not None:
-        if _without_causal(start.config) != _without_causal(config.model):
+        if _architecture(start.config) != _architecture(config.model):
             name = config.start or "the start model"
             raise ConfigError(
                 f"{name} has other model settings than this training; give it the same"
@@ -282,6 +296,7 @@ def train_step(
     inputs, labels = batch
     with (
         _seeded_dropout(state.model, config.seed, state.step, world),
+        _fewer_patches(state, inputs, config),
         torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
     ):
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
@@ -339,9 +354,13 @@ def _run_steps(
     bfloat16 = uses_bfloat16(config, world.device)
     order = batches.order(state.step // batches.per_epoch)
     network: nn.Module = state.model.train()
-    if config.compile:
+    compiled = False
+    if config.compile and state.total_steps >= COMPILE_STEPS:
         inputs, _ = batches.batch(state.step, order)
-        compile_blocks(state.model, inputs, bfloat16=bfloat16, message=callback.on_message)
+        compiled = compile_blocks(
+            state.model, inputs, bfloat16=bfloat16, message=callback.on_message
+        )
+    callback.on_message(described_speed(world.device, bfloat16=bfloat16, compiled=compiled))
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
         network = DistributedDataParallel(state.model, device_ids=devices)
@@ -385,14 +404,14 @@ def _epoch_metrics(
     }
 
 
-def _without_causal(config: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name != "causal"}
+def _architecture(config: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if name not in FREE}
 
 
 @contextmanager
 def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Iterator[None]:
     """Dropout draws from torch's default generator: seed it for the step, and restore it after."""
-    if getattr(model.config, "dropout", 0.0) == 0.0:
+    if not any(getattr(model.config, name, 0.0) for name in ("dropout", "key_dropout")):
         yield
         return
     devices = [world.device] if world.device.type == "cuda" else []
@@ -415,6 +434,17 @@ def labels_of(targets: Tensor) -> Tensor:
     """The most probable classes; `NO_LABEL` where all are equally probable."""
     most, labels = targets.max(dim=1)
     return labels.masked_fill(most == targets.amin(dim=1), NO_LABEL)
+
+
+def _fewer_patches(
+    state: TrainingState[Any], inputs: Any, config: BaseTrainConfig
+) -> AbstractContextManager[None]:
+    early = 2 * state.step < state.total_steps
+    if not (early and isinstance(config, TrainConfig) and config.early_patches < 1):
+        return nullcontext()
+    if not isinstance(state.model, VisionTransformer):
+        return nullcontext()
+    return kept_patches(state.model, inputs, config.early_patches)
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:

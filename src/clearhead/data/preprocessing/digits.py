@@ -5,7 +5,7 @@ pixels, and shifted by whole pixels until its centre of mass is in the middle, a
 indices.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,13 +14,18 @@ from numpy import ndarray
 from PIL import Image
 from scipy import ndimage
 
-from clearhead.data.preprocessing.ink import Grey, Mask, downsample, find_ink
+from clearhead.data.preprocessing.ink import Grey, Ink, Mask, downsample, find_ink
 
-WORK_SIDE = 256  # of the longer side (up to twice that) when ink is searched, in pixels
+WORK_SIDE = 160  # of the longer side (up to twice that) when ink is searched, in pixels
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
-MIN_STROKE, NORMAL_STROKE = 1.3, 2.0  # thinner strokes are dilated to the latter; of 28 pixels
+MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
+MIN_STROKE, NORMAL_STROKE, MAX_STROKE = (
+    1.3,
+    2.0,
+    4.0,
+)  # thinner strokes are dilated to the latter; of 28 pixels
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -64,9 +69,8 @@ def extract_digit(grey: Grey) -> Digit:
     if found is None:
         return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
     ink, place = found
-    parts = _parts(ink > 0.5)
-    ink = np.where(_around(ink, parts > 0), ink, 0)
-    return _digit(ink, place, (SEVERAL,) if _side_by_side(parts) else ())
+    values = np.where(_around(ink.values, ink.parts > 0), ink.values, 0)
+    return _digit(values, place, (SEVERAL,) if _side_by_side(ink.parts) else ())
 
 
 def find_digits(grey: Grey) -> list[Digit]:
@@ -83,11 +87,11 @@ def find_digits(grey: Grey) -> list[Digit]:
     if ink is None:
         return []
     factor = max(1, max(grey.shape) // WORK_SIDE)
-    groups = _groups(_parts(ink > 0.5, min_share=0.01))
+    groups = _groups(ink.parts)
     digits = []
     for place in _in_reading_order([_box(group) for group in groups]):
         group = next(group for group in groups if _box(group) == place)
-        alone = np.where(_around(ink, group), ink, 0)
+        alone = np.where(_around(ink.values, group), ink.values, 0)
         digits.append(_digit(alone, (0, 0, factor), ()))
     return digits
 
@@ -136,7 +140,7 @@ def _in_reading_order(boxes: list[tuple[slice, slice]]) -> list[tuple[slice, sli
     return [box for line in lines for box in sorted(line, key=lambda box: box[1].start)]
 
 
-def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
+def _find_ink_zoomed(grey: Grey) -> tuple[Ink, tuple[int, int, int]] | None:
     """The ink, and its left, top and scale in the image; a small digit is searched in a crop."""
     small = downsample(grey, WORK_SIDE)
     ink = find_ink(small)
@@ -146,7 +150,7 @@ def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
     whole = ink, (0, 0, factor)
     if factor == 1:
         return whole
-    rows, columns = _box(_parts(ink > 0.5) > 0)
+    rows, columns = _box(ink.parts > 0)
     reach = max(_length(rows), _length(columns))
     if 2 * reach > max(small.shape):
         return whole
@@ -156,27 +160,27 @@ def _find_ink_zoomed(grey: Grey) -> tuple[Grey, tuple[int, int, int]] | None:
         for side in (rows, columns)
     )
     crop = grey[near]
-    closer = find_ink(downsample(crop, WORK_SIDE))
+    closer = find_ink(downsample(crop, WORK_SIDE), ink.dark)
     place = (near[1].start, near[0].start, max(1, max(crop.shape) // WORK_SIDE))
-    return whole if closer is None else (closer, place)
+    if closer is None:
+        return whole
+    # What was found nearby belongs to the digit only if it was found in the whole image, too.
+    seen = _enlarged(ndimage.maximum_filter(ink.parts > 0, 3), factor, near, place, closer)
+    parts = np.where(seen, closer.parts, 0)
+    return (replace(closer, parts=parts), place) if parts.any() else whole
 
 
-def _parts(mask: Mask, min_share: float = 0.03) -> ndarray:
-    """Connected components of the ink, labelled from 1, without specks and border components.
-
-    A table beside the sheet touches the border, but so does a tightly cropped digit: components at
-    the border are left out only if one of comparable length is not there.
-    """
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    areas[0] = 0
-    lengths = np.array([0, *(max(map(_length, box)) for box in ndimage.find_objects(labels))])
-    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    if np.delete(lengths, rim).max(initial=0) >= 0.4 * lengths.max():
-        areas[rim] = 0
-    numbers = np.where(areas >= min_share * areas.max(), np.arange(count + 1), 0)
-    numbers[0] = 0
-    return np.asarray(numbers[labels])
+def _enlarged(
+    mask: Mask, factor: int, near: tuple[slice, ...], place: tuple[int, int, int], closer: Ink
+) -> Mask:
+    """A mask at the resolution and place of a crop."""
+    at = (
+        (np.arange(length) * place[2] + side.start) // factor
+        for length, side in zip(closer.parts.shape, near, strict=True)
+    )
+    return np.asarray(
+        mask[np.ix_(*(np.minimum(i, n - 1) for i, n in zip(at, mask.shape, strict=True)))]
+    )
 
 
 def _length(side: slice) -> int:
@@ -222,11 +226,16 @@ def _to_ink_side(ink: Grey) -> Grey:
     ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
     unit = max(ink.shape) / INK_SIDE
     # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
-    inside = ink > 0.3
+    inside = ink > 0.3 * ink.max()
     width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
     if unit > 2 and width < MIN_STROKE:
         radius = (NORMAL_STROKE - width) / 2 * unit
         ink = _crop(_dilated(ink / ink.max(), radius))
+    elif width > MAX_STROKE and unit >= 0.8:
+        if unit <= 2:
+            ink = _scaled_to(ink, 4 * INK_SIDE)
+            unit = max(ink.shape) / INK_SIDE
+        ink = _eroded(ink, min((width - MAX_STROKE) / 2, MAX_EROSION) * unit)
     return _scaled_to(ink, INK_SIDE)
 
 
@@ -236,6 +245,12 @@ def _dilated(ink: Grey, radius: float) -> Grey:
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc: Bool[ndarray, "diameter diameter"] = y**2 + x**2 <= radius**2 + 0.5
     return np.asarray(ndimage.grey_dilation(np.pad(ink, reach), footprint=disc, mode="constant"))
+
+
+def _eroded(ink: Grey, radius: float) -> Grey:
+    """The minimum within a disc; unchanged if hardly anything would be left."""
+    thinner = 1 - _dilated(1 - np.pad(ink, 2 + int(radius)), radius)
+    return _crop(thinner) if (thinner > 0.5).any() else ink
 
 
 def _scaled_to(ink: Grey, side: int) -> Grey:

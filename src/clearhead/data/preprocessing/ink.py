@@ -1,170 +1,273 @@
 """Ink in an image: 0 on paper, 1 inside the darkest (or lightest) stroke.
 
-Paper is unevenly lit. It is estimated by a morphological opening (Serra 1982) wider than any stroke
-but narrower than the variation of the light, and ink is the difference from it. Dark ink absorbs a
-fraction of the light, so it is measured as a ratio; light ink on a dark background as a difference.
+Paper is unevenly lit, and a desk may be seen beside it. Both are estimated by a morphological
+closing (Serra 1982) wider than any stroke: it removes strokes, and leaves a shadow's edge or the
+edge of the sheet where it is. What lies beyond the border of the image counts as dark, so that a
+strip of desk along the border remains part of the background, however narrow it is.
+
+Dark ink absorbs a fraction of the light, so it is measured as a ratio; light ink on a dark
+background as a difference.
 """
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import ndimage
 
+from clearhead.data.preprocessing.lines import without_lines
+
 Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
+Parts = Int[ndarray, "height width"]
 
-LIGHT_SIDE, PAPER_SIDE = 64, 192  # resolution at which illumination and paper are estimated
+THUMB_SIDE = 64  # resolution at which dark on light is told from light on dark
+SMALL_SIDE = 48  # smaller images are scans of one digit: no desk, no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
-SMOOTHING = 1 / 400  # of the longer side: finer than a stroke, coarser than camera noise
-ONE_SIDED = 0.8  # share of squared differences from the illumination, lighter minus darker
+MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
 MIN_CONTRAST = 0.08
-CONVERGED, RIDGE = 1e-4, 1e-11  # of white; of the trace of the Gram matrix
-MAX_DEVIATION = 0.04  # of paper from the illumination
 GREY_LEVEL = 1 / 255
-CACHED_SHAPES = 8
 MIN_SIGNAL = 6.0  # difference of ink from paper, in standard deviations of the noise
+MIN_LENGTH = 0.025  # of a component that shows that the digit does not touch the border
+MIN_WIDTH = 0.012  # of strokes; narrower ones at the border are remains of a desk's edge
+MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
+MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
+MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
+MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
+MIN_SCAN = 16  # smaller images have no frame
+BORDER = 0.12  # of each side, where the remains of a frame may be
+MAX_PARTS = 40
+EIGHT = np.ones((3, 3), dtype=bool)  # neighbours of a pixel
 
 
-def find_ink(grey: Grey) -> Grey | None:
-    """Ink of every pixel in [0, 1], anti-aliased; None for a blank image."""
-    light = illumination(grey)
-    dark = is_dark_on_light(grey, light)
-    signal = 1 - grey / np.maximum(light, 0.05) if dark else grey - light
-    return _scaled(signal - _shadow(signal))
+@dataclass(frozen=True)
+class Ink:
+    """The ink of an image.
 
-
-def illumination(grey: Grey) -> Grey:
-    """The illumination of the paper: a quadratic surface, robust against ink.
-
-    First least absolute deviations over the border (by iteratively reweighted least squares), where
-    a digit that touches it has little influence; then repeated least squares over all pixels near
-    the last surface.
+    Attributes:
+        values: In [0, 1], anti-aliased.
+        parts: Connected components, numbered from 1, without lines, specks and what is beside the
+            paper.
+        dark: Whether the ink is darker than the paper.
     """
-    small = downsample(grey, LIGHT_SIDE)
-    terms, border = _quadratic_terms(small.shape), _border(small.shape)
-    level = float(np.median(small[border]))
-    weights = np.array([level, 0.0, 0.0, 0.0, 0.0, 0.0])
-    rim, rim_terms = small[border], terms[border]
-    for _ in range(8):
-        trust = 1 / np.maximum(np.abs(rim - rim_terms @ weights), 0.002)
-        before, weights = weights, _least_squares(rim_terms, rim, trust)
-        if np.abs(weights - before).max() < CONVERGED:
-            break
-    agrees = border
-    for _ in range(5):
-        distance = np.abs(small - terms @ weights)
-        before, agrees = agrees, _near(distance, np.median(distance[agrees]))
-        if agrees.sum() < 4 * len(weights) or np.array_equal(agrees, before):
-            break
-        weights = _least_squares(terms[agrees], small[agrees])
-    even = np.abs(small - level) < MAX_DEVIATION
-    uneven = np.abs(small - terms @ weights) < MAX_DEVIATION
-    if uneven.sum() < 1.1 * even.sum():  # a tightly cropped digit bends it
-        return np.full_like(grey, level)
-    return np.asarray(np.clip(_surface(grey.shape, weights), grey.min(), grey.max()))
+
+    values: Grey
+    parts: Parts
+    dark: bool
+
+    @cached_property
+    def elongation(self) -> float:
+        """Length of the strokes of the largest component, relative to their width."""
+        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
+        part = np.pad(self.parts[ndimage.find_objects(self.parts)[number - 1]] == number, 1)
+        if max(part.shape) < MIN_SCAN:  # too coarse to measure
+            return MIN_STROKES
+        # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
+        width = max(1.0, 4 * float(ndimage.distance_transform_edt(part)[part].mean()) - 2)
+        return float(part.sum()) / width**2
 
 
-def _least_squares(
-    terms: Float[ndarray, "pixels terms"],
-    values: Float[ndarray, " pixels"],
-    trust: Float[ndarray, " pixels"] | float = 1.0,
-) -> Float[ndarray, " terms"]:
-    """Weighted least squares by the normal equations, twenty times as fast as by QR.
+def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
+    """Separate ink from paper, lines, and what is beside the paper; None without ink.
 
-    Six well-conditioned terms lose no accuracy that matters. The ridge is far below one grey level;
-    where the solution is not unique (an image one pixel wide), it selects the smallest one.
+    Args:
+        grey: Luminance in [0, 1].
+        dark: Whether the ink is darker than the paper, if that is known.
     """
-    trusted = terms.T * trust
-    gram = trusted @ terms
-    ridge = RIDGE * (np.trace(gram) + 1) * np.eye(len(gram))
-    return np.asarray(np.linalg.solve(gram + ridge, trusted @ values))
+    by_share, by_width = is_dark_on_light(grey) if dark is None else (dark, dark)
+    kinds = (by_share,) if by_share == by_width else (True, False)
+    either = [ink for ink in (_find_ink(grey, kind) for kind in kinds) if ink is not None]
+    if not either:
+        return None
+    ink = max(either, key=lambda ink: ink.elongation)
+    if dark is None and ink.elongation < MIN_STROKES and max(grey.shape) > SMALL_SIDE:
+        within = _inside(grey, ink)
+        ink = ink if within is None else within
+    return ink if ink.elongation >= MIN_ELONGATION else None
 
 
-def _near(distance: Grey, typical: float) -> Mask:
-    """Pixels within the noise."""
-    return np.asarray(distance < max(3 * 1.4826 * float(typical), 0.02))
+def _find_ink(grey: Grey, dark: bool) -> Ink | None:
+    grey = grey if dark else 1 - grey
+    if max(grey.shape) > SMALL_SIDE:
+        background = _closing(grey, MAX_STROKE, beyond=0.0)
+        ink = _strokes(grey, background, dark, is_free=True)
+        if ink is not None:
+            return ink
+    return _strokes(grey, _paper_of_scan(grey), dark, is_free=False)
 
 
-def is_dark_on_light(grey: Grey, light: Grey) -> bool:
-    """Whether the ink is darker than the paper.
+def _inside(grey: Grey, ink: Ink) -> Ink | None:
+    """The strokes on a solid patch: it is the sheet, on a desk that is darker or lighter."""
+    parts = ink.parts
+    number = int(np.bincount(parts.ravel())[1:].argmax()) + 1
+    box = ndimage.find_objects(parts)[number - 1]
+    patch = ndimage.binary_fill_holes(parts[box] == number)
+    patch = ndimage.minimum_filter(patch, 5, mode="constant")
+    if max(patch.shape) < SMALL_SIDE or patch.mean() < MIN_FILLED:
+        return None
+    sheet = np.where(patch, grey[box], np.float32(np.median(grey[box][patch])))
+    found = _find_ink(sheet, dark=not ink.dark) or _find_ink(sheet, dark=ink.dark)
+    if found is None or found.elongation < ink.elongation:
+        return None
+    values, labels = np.zeros_like(ink.values), np.zeros_like(parts)
+    values[box], labels[box] = found.values, found.parts
+    return Ink(values, labels, found.dark)
 
-    The sign of the differences from the illumination decides if nearly all have one sign. If not (a
-    shadow's edge, a strip of table), thin structures decide: strokes are thin, shadows and the
-    paper inside a 0 are not.
+
+def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | None:
+    """The ink on a background; with `is_free`, only if it touches neither border nor desk."""
+    signal = background - grey
+    level = float(np.quantile(background[::2, ::2], 0.9))
+    if dark:
+        signal = signal / np.maximum(background, max(0.4 * level, 0.05))
+    outside = background < 0.75 * level
+    first = 0.0
+    for _ in range(3):
+        values, contrast = _scaled(signal, is_free)
+        first = max(first, contrast)
+        if contrast == 0 or contrast < MIN_FADING * first:
+            return None
+        mask = values > 0.5
+        thin = mask
+        if max(mask.shape) > SMALL_SIDE:
+            faint = values > 0.25
+            thin = mask & (without_lines(faint, outside) | ~faint)
+        parts = _parts(thin, grey, outside, is_free)
+        if parts.any():
+            lines = mask & ~thin
+            if lines.any():
+                soft = ndimage.maximum_filter(lines, 5) & ~ndimage.maximum_filter(thin, 3)
+                values[soft] = 0
+            return Ink(values, parts, dark)
+        if is_free and thin is mask:
+            return None
+        signal = np.where(ndimage.maximum_filter(mask, 5), 0, signal)
+    return None
+
+
+def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
+    """Connected components without specks and, if others are as long, without those at the border.
+
+    A neighbour or a desk touches the border, but so does a tightly cropped digit.
     """
-    residual = downsample(grey - light, LIGHT_SIDE)
-    lighter = float((residual * np.abs(residual)).sum())
-    if abs(lighter) < ONE_SIDED * float((residual**2).sum()):
-        window = max(3, round(USUAL_STROKE * max(residual.shape)) | 1)
-        thin_light = residual - ndimage.grey_opening(residual, size=window)
-        thin_dark = ndimage.grey_closing(residual, size=window) - residual
-        lighter = float((thin_light**2).sum() - (thin_dark**2).sum())
-    return lighter < 0
+    labels, count = ndimage.label(mask, structure=EIGHT)
+    if not count:
+        return labels
+    boxes = ndimage.find_objects(labels)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    lengths = np.array([0, *(max(side.stop - side.start for side in box) for box in boxes)])
+    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    free = np.ones(count + 1, dtype=bool)
+    free[rim] = False
+    free[0] = False
+    if is_free:
+        for number, (rows, columns) in enumerate(boxes, 1):
+            if free[number]:
+                free[number] = areas[number] >= 4 and not _is_cut(
+                    labels, number, (rows, columns), grey
+                )
+        on_desk = np.bincount(labels.ravel(), outside.ravel(), count + 1) > 0.5 * areas
+        if lengths[free & ~on_desk].max(initial=0) >= MIN_LENGTH * max(mask.shape):
+            free &= ~on_desk
+        longest = lengths[free].max(initial=0)
+        solid = (areas > MIN_WIDTH * max(mask.shape) * lengths) & ~on_desk
+        solid[0] = False
+        if longest < MIN_LENGTH * max(mask.shape) or longest < 0.4 * lengths[solid].max(initial=0):
+            return np.zeros_like(labels)
+        areas[~free] = 0
+    else:
+        if max(mask.shape) >= MIN_SCAN and _hugs_border(mask):
+            return np.zeros_like(labels)
+        if lengths[free].max(initial=0) >= 0.4 * lengths.max():
+            areas[~free] = 0
+    kept = areas >= 0.01 * areas.max()
+    kept[0] = False
+    if kept.sum() > (MAX_PARTS if is_free else MAX_PARTS // 4):
+        return np.zeros_like(labels)
+    return np.asarray(np.where(kept[labels], labels, 0))
 
 
-def _shadow(signal: Grey) -> Grey:
-    """The signal without everything narrower than a stroke."""
-    small = downsample(signal, PAPER_SIDE)
-    window = max(3, round(MAX_STROKE * max(small.shape)) | 1)
-    opened = ndimage.grey_opening(small, size=window, mode="reflect")
-    if opened.shape == signal.shape:
-        return np.asarray(opened)
-    ratio = [new / old for new, old in zip(signal.shape, opened.shape, strict=True)]
-    return np.asarray(ndimage.zoom(opened, ratio, order=1, mode="nearest", grid_mode=True))
+def _hugs_border(mask: Mask) -> bool:
+    """Whether nearly all ink is at the border, as the remains of a frame."""
+    rows, columns = (slice(round(n * BORDER), n - round(n * BORDER)) for n in mask.shape)
+    return bool(mask[rows, columns].sum() < 0.15 * mask.sum())
 
 
-def _scaled(signal: Grey) -> Grey | None:
-    """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1."""
-    sigma = SMOOTHING * max(signal.shape)
-    if sigma > 0.3:
-        signal = ndimage.gaussian_filter(signal, sigma)
+def _is_cut(labels: Parts, number: int, box: tuple[slice, slice], grey: Grey) -> bool:
+    """Whether a component continues, as dark, beyond the edge that the background gives it."""
+    near = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
+    part = labels[near] == number
+    ring = ndimage.maximum_filter(part, 7) & ~ndimage.maximum_filter(part, 5) & (labels[near] == 0)
+    if not ring.any():
+        return False
+    around, inside = grey[near][ring], float(np.median(grey[near][part]))
+    limit = inside + 0.3 * (float(np.median(around)) - inside)
+    return bool(np.mean(around < limit) > 0.08)
+
+
+def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
+    """Whether the ink is darker than the paper, by two kinds of evidence.
+
+    The paper has the larger share of the image and of its border, unless a desk has. And strokes
+    are thin, unless the pen is thick.
+    """
+    small = downsample(grey, THUMB_SIDE)
+    above = small > (float(small.max()) + float(small.min())) / 2
+    border = np.concatenate([above[0], above[-1], above[:, 0], above[:, -1]])
+    by_share = bool(border.mean() + above.mean() >= 1)
+    if max(small.shape) <= SMALL_SIDE:
+        return by_share, by_share
+    small = ndimage.uniform_filter(small, 3, mode="nearest")
+    dark = _closing(small, USUAL_STROKE, beyond=0.0) - small
+    light = _closing(1 - small, USUAL_STROKE, beyond=0.0) - (1 - small)
+    if max(dark.max(), light.max()) < MIN_THIN * np.ptp(small):
+        return by_share, by_share
+    return by_share, bool((dark**2).sum() >= (light**2).sum())
+
+
+def _closing(grey: Grey, share: float, beyond: float) -> Grey:
+    """The grey closing by a square; `beyond` is the grey beyond the border."""
+    window = max(3, round(share * max(grey.shape)) | 1)
+    closed = np.pad(grey, window // 2, constant_values=beyond)
+    for axis in (0, 1):
+        closed = ndimage.maximum_filter1d(closed, window, axis, mode="constant", cval=beyond)
+    for axis in (0, 1):
+        closed = ndimage.minimum_filter1d(closed, window, axis, mode="constant", cval=1.0)
+    reach = window // 2
+    return np.asarray(closed[reach : reach + grey.shape[0], reach : reach + grey.shape[1]])
+
+
+def _paper_of_scan(grey: Grey) -> Grey:
+    """The paper around a digit that may fill the image."""
+    middle = (float(grey.max()) + float(grey.min())) / 2
+    level = float(np.median(grey[grey >= middle]))
+    return np.full_like(grey, level)
+
+
+def _scaled(signal: Grey, is_noisy: bool) -> tuple[Grey, float]:
+    """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
+
+    Returns:
+        The ink and its contrast, which is 0 if nothing stands out from the noise.
+    """
     middle = float(np.quantile(signal, (0.02, 0.998)).mean())
     around = signal[signal <= middle]
     paper = float(np.median(around))
     noise = 1.4826 * float(np.median(np.abs(around - paper)))
     stroke = signal[signal > paper + max(4 * noise, MIN_CONTRAST / 2)]
     if not stroke.size:
-        return None
+        return signal, 0.0
     half = (paper + float(np.quantile(stroke, 0.9))) / 2
-    inside = float(np.quantile(stroke[stroke >= half], 0.8))
-    if inside - paper < max(MIN_CONTRAST, MIN_SIGNAL * noise):
-        return None
-    paper += max(3 * noise, GREY_LEVEL)
-    return np.asarray(np.clip((signal - paper) / (inside - paper), 0, 1), dtype=np.float32)
-
-
-@lru_cache(maxsize=CACHED_SHAPES)
-def _border(shape: tuple[int, ...]) -> Mask:
-    """The border, a sixteenth of the longer side wide."""
-    band = max(1, round(max(shape) / 16))
-    mask = np.ones(shape, dtype=bool)
-    mask[band:-band, band:-band] = False
-    return mask
-
-
-@lru_cache(maxsize=CACHED_SHAPES)
-def _quadratic_terms(shape: tuple[int, ...]) -> Float[ndarray, "height width 6"]:
-    """1, x, y, x², xy, y² of every pixel."""
-    x, y = np.broadcast_arrays(*_coordinates(shape))
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-
-
-def _surface(shape: tuple[int, ...], weights: Float[ndarray, " 6"]) -> Grey:
-    """The quadratic surface with these weights."""
-    x, y = _coordinates(shape)
-    level, right, down, bent_right, twisted, bent_down = weights
-    bent = x * (right + bent_right * x + twisted * y) + y * (down + bent_down * y)
-    return np.asarray(level + bent)
-
-
-def _coordinates(
-    shape: tuple[int, ...],
-) -> tuple[Float[ndarray, "1 width"], Float[ndarray, "height 1"]]:
-    """Coordinates of columns (x) and rows (y), from -1 to 1 over the pixels' outer edges."""
-    y, x = (((2 * np.arange(length) + 1) / length - 1) for length in shape)
-    return x[None, :], y[:, None]
+    contrast = float(np.quantile(stroke[stroke >= half], 0.8)) - paper
+    if contrast < MIN_CONTRAST or (contrast < MIN_SIGNAL * noise and (is_noisy or contrast < 0.5)):
+        return signal, 0.0
+    # The soft edges of an enlarged scan are no noise.
+    floor = max(min(3 * noise, 0.2 * contrast), GREY_LEVEL)
+    values = (signal - paper - floor) / (contrast - floor)
+    return np.asarray(np.clip(values, 0, 1), dtype=np.float32), contrast
 
 
 def downsample(values: Grey, side: int) -> Grey:

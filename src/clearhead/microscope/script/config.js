@@ -20,6 +20,8 @@
  * @property {string[]} classNames names of the classes
  * @property {number[]} mean
  * @property {number[]} std
+ * @property {number} doubtfulBelow a prediction with a lower probability is doubtful
+ * @property {number} rejectedBelow a drawing whose most probable class has a lower one gets no label
  * @property {import("./text.js").TextConfig} text configuration of the text model
  */
 
@@ -57,6 +59,8 @@ export function readConfig(settings, text) {
       : Array.from({ length: settings.num_classes }, (_, i) => String(i)),
     mean: settings.mean,
     std: settings.std,
+    doubtfulBelow: settings.doubtful_below,
+    rejectedBelow: settings.rejected_below,
     text,
   };
 }

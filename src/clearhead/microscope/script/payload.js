@@ -13,6 +13,8 @@
  * @property {string[]} class_names
  * @property {number[]} mean
  * @property {number[]} std
+ * @property {number} doubtful_below
+ * @property {number} rejected_below
  * @property {"learned" | "sincos" | "none"} pos_embed
  * @property {"mean" | "class"} pool
  * @property {"sqrt" | "none" | "learned" | number} attention_scale

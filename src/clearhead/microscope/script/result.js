@@ -5,7 +5,7 @@ import { noisy, shuffledOrder } from "./experiments.js";
 import { blankPatches, reorderPatches } from "./patches.js";
 import { normalize } from "./pixels.js";
 import { rasterise } from "./raster.js";
-import { isTooSmall } from "./strokes.js";
+import { areSideBySide, isTooSmall } from "./strokes.js";
 import { switchesOf } from "./state.js";
 
 /** @typedef {import("./model.js").Model} Model */
@@ -20,6 +20,7 @@ import { switchesOf } from "./state.js";
  * @property {boolean[]} blank which patches are blank
  * @property {Run | null} run null without a drawing
  * @property {number[][]} lens probabilities after layer 0, 1, …
+ * @property {boolean} several whether there seem to be several digits
  */
 
 /**
@@ -33,10 +34,10 @@ export function compute(model, state, strokes) {
   const ink = inkOf(model, state, strokes);
   const blank = blankPatches(ink, config);
   if (strokes.length === 0 || isTooSmall(strokes)) {
-    return { status: strokes.length ? "small" : "empty", ink, blank, run: null, lens: [] };
+    return { status: strokes.length ? "small" : "empty", ink, blank, run: null, lens: [], several: false };
   }
   const run = forward(model, normalize(ink, config), switchesOf(state, config));
-  return { status: "computed", ink, blank, run, lens: lens(model, run) };
+  return { status: "computed", ink, blank, run, lens: lens(model, run), several: areSideBySide(strokes) };
 }
 
 /**

@@ -112,6 +112,9 @@ export const STRINGS = {
     sure: (name, share) => `Predicted ${name}, ${percent(share)}`,
     /** @param {string} a @param {number} x @param {string} b @param {number} y */
     unsure: (a, x, b, y) => `Unsure: ${a} ${percent(x)}, or ${b} ${percent(y)}`,
+    /** @param {string} name @param {number} share */
+    rejected: (name, share) => `No digit: even ${name} has only ${percent(share)}`,
+    several: "Several digits? Draw one at a time.",
     label: "Probability of each class",
     className: "class",
     probability: "probability",

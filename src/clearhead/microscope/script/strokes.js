@@ -40,6 +40,29 @@ export function isTooSmall(strokes) {
 }
 
 /**
+ * Whether strokes of about the same height stand side by side, as several digits do.
+ * @param {Stroke[]} strokes
+ */
+export function areSideBySide(strokes) {
+  /** @type {{low: Point, high: Point}[]} */
+  const groups = [];
+  const byColumn = strokes.filter((stroke) => stroke.length).sort((a, b) => leftOf(a) - leftOf(b));
+  for (const stroke of byColumn) {
+    const last = groups[groups.length - 1];
+    const box = boxOf(last && leftOf(stroke) <= last.high[0] ? [stroke, [last.low, last.high]] : [stroke]);
+    if (box && last && leftOf(stroke) <= last.high[0]) groups.pop();
+    if (box) groups.push(box);
+  }
+  const heights = groups.map(({ low, high }) => high[1] - low[1]);
+  return heights.filter((height) => height >= 0.7 * Math.max(...heights)).length > 1;
+}
+
+/** @param {Stroke} stroke */
+function leftOf(stroke) {
+  return Math.min(...stroke.map(([x]) => x));
+}
+
+/**
  * The stroke with one more point, unless it is too close to the last one.
  * @param {Stroke} stroke
  * @param {Point} point

@@ -97,7 +97,7 @@ export function compareFacts(app) {
     second,
     difference,
     largest: difference.reduce((max, value) => Math.max(max, Math.abs(value)), 0),
-    predictions: [predictionWords(app.result, app.config.classNames), predictionWords(other, app.config.classNames)],
+    predictions: [predictionWords(app.result, app.config), predictionWords(other, app.config)],
   };
 }
 

@@ -124,7 +124,7 @@ export function createNotices(app) {
       const changes = changesOf(app);
       setText(failed, app.examples.failed ? STRINGS.failed : "");
       failed.hidden = !app.examples.failed;
-      const words = predictionWords(app.result, app.config.classNames);
+      const words = predictionWords(app.result, app.config);
       setText(prediction, words);
       if (!app.drawing && words !== announced) {
         announced = words;

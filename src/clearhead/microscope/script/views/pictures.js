@@ -161,7 +161,7 @@ function stageOf({ state }) {
 function factsOf(app, run, kind) {
   const { state, config } = app;
   const changes = changesOf(app);
-  const prediction = /** @type {[string, string]} */ ([STRINGS.export.prediction, predictionWords(app.result, config.classNames)]);
+  const prediction = /** @type {[string, string]} */ ([STRINGS.export.prediction, predictionWords(app.result, config)]);
   const switches = /** @type {[string, string]} */ ([STRINGS.export.switches, changes.length ? changes.join(", ") : STRINGS.export.trained]);
   if (kind === "importance") return [prediction, switches];
   const every = kind === "heads";

@@ -10,31 +10,33 @@ import { withTable } from "./tabled.js";
 /** @typedef {import("../store.js").App} App */
 /** @typedef {import("../result.js").Result} Result */
 
-const SURE = 0.6; // as in clearhead.inference: half of the predictions below it are wrong
+/** @typedef {import("../config.js").Config} Config */
+
+/**
+ * Confident, doubtful or rejected, as in clearhead.inference.
+ * @param {Result} result
+ * @param {Config} config
+ */
+export function statusOf({ run, several }, { doubtfulBelow, rejectedBelow }) {
+  const probability = run ? Math.max(...run.probabilities) : 0;
+  if (run === null || probability < rejectedBelow) return "rejected";
+  return probability < doubtfulBelow || several ? "doubtful" : "confident";
+}
 
 /**
  * The prediction in words.
  * @param {Result} result
- * @param {string[]} classNames
+ * @param {Config} config
  */
-export function predictionWords({ status, run }, classNames) {
+export function predictionWords(result, config) {
+  const { status, run, several } = result;
   if (run === null) return status === "small" ? STRINGS.prediction.small : STRINGS.prediction.empty;
-  const [first, second] = ranked(run.probabilities);
-  const { probabilities } = run;
-  if (probabilities[first] >= SURE || second === undefined) {
-    return STRINGS.prediction.sure(classNames[first], probabilities[first]);
-  }
-  return STRINGS.prediction.unsure(
-    classNames[first],
-    probabilities[first],
-    classNames[second],
-    probabilities[second],
-  );
-}
-
-/** Whether the two most likely classes are both shown. @param {Result} result */
-export function isUnsure({ run }) {
-  return run !== null && Math.max(...run.probabilities) < SURE;
+  const state = statusOf(result, config);
+  const [first, second] = ranked(run.probabilities).map((i) => ({ name: config.classNames[i], share: run.probabilities[i] }));
+  if (state === "rejected") return STRINGS.prediction.rejected(first.name, first.share);
+  const remark = several ? ` ${STRINGS.prediction.several}` : "";
+  if (state === "confident" || second === undefined) return STRINGS.prediction.sure(first.name, first.share) + remark;
+  return STRINGS.prediction.unsure(first.name, first.share, second.name, second.share) + remark;
 }
 
 /** @param {number[]} probabilities */
@@ -44,7 +46,8 @@ function ranked(probabilities) {
 
 /** @param {App} app */
 export function createPrediction(app) {
-  const { classNames } = app.config;
+  const { config } = app;
+  const { classNames } = config;
   const words = el("p", { class: "prediction-words" });
   const rows = classNames.map((name) => {
     const fillBar = el("span", { class: "fill" });
@@ -80,10 +83,11 @@ export function createPrediction(app) {
     element,
     update: () => {
       const { run } = app.result;
-      setText(words, predictionWords(app.result, classNames));
-      words.classList.toggle("none", run === null);
-      words.classList.toggle("unsure", isUnsure(app.result));
-      const best = run && argmax(run.probabilities);
+      const status = statusOf(app.result, config);
+      setText(words, predictionWords(app.result, config));
+      words.classList.toggle("none", status === "rejected");
+      words.classList.toggle("unsure", status === "doubtful");
+      const best = run && status !== "rejected" ? argmax(run.probabilities) : null;
       rows.forEach(({ row, fillBar, value }, i) => {
         const share = run ? run.probabilities[i] : 0;
         row.classList.toggle("best", i === best);

@@ -1,0 +1,197 @@
+"""Printed lines in a mask of ink: rules, squares, frames and the cells of forms.
+
+A line is straight, long and thin, and each of its ends is at the border of the paper or at another
+line. Strokes of a digit may be straight, but they end freely. Where a stroke crosses a line, the
+run of ink across the line is longer than the line is thick, and is kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+Mask = Bool[ndarray, "height width"]
+
+MAX_SLOPE = 0.18  # about 10 degrees
+MAX_THICKNESS, MIN_LENGTH = 0.05, 0.1  # of the longer side
+MIN_PIXELS = 18  # of a line's length
+MIN_COVERAGE = 0.75  # of the columns between the ends of a line
+MAX_GAP = 5  # in pixels
+MAX_LINES = 60  # in one direction
+
+
+@dataclass
+class Line:
+    """y = offset + slope * x for x from `start` to `stop`; for columns, x and y are exchanged."""
+
+    slope: float
+    offset: float
+    start: int
+    stop: int
+    thickness: float
+
+    def y(self, x: float) -> float:
+        """The coordinate across the line."""
+        return self.offset + self.slope * x
+
+
+@dataclass
+class Runs:
+    """Runs of ink down each column: column, first row, and row after the last."""
+
+    x: Int[ndarray, " runs"]
+    top: Int[ndarray, " runs"]
+    bottom: Int[ndarray, " runs"]
+
+    @property
+    def y(self) -> Float[ndarray, " runs"]:
+        """The middle row of each run."""
+        return np.asarray((self.top + self.bottom - 1) / 2)
+
+
+def without_lines(mask: Mask, outside: Mask) -> Mask:
+    """The mask without printed lines.
+
+    Args:
+        mask: Where ink is.
+        outside: What is not paper; a line may end there.
+    """
+    both = [(line, False) for line in _lines(mask)] + [(line, True) for line in _lines(mask.T)]
+    while both:
+        anchored = []
+        for line, turned in both:
+            others = [other for other, is_turned in both if is_turned != turned]
+            like = [other for other, is_turned in both if is_turned == turned]
+            if _is_anchored(line, outside.T if turned else outside, others, like):
+                anchored.append((line, turned))
+        if len(anchored) == len(both):
+            break
+        both = anchored
+    if not both:
+        return mask
+    mask = _erase(mask, [line for line, turned in both if not turned])
+    return _erase(mask.T, [line for line, turned in both if turned]).T
+
+
+def _runs(mask: Mask) -> Runs:
+    edges = np.diff(np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    x, top = np.nonzero(edges == 1)
+    return Runs(x, top, np.nonzero(edges == -1)[1])
+
+
+def _lines(mask: Mask) -> list[Line]:
+    """Lines that are about horizontal, by a Hough transform of the middles of short runs."""
+    height, width = mask.shape
+    longer = max(mask.shape)
+    min_length = max(MIN_PIXELS, MIN_LENGTH * longer)
+    runs = _runs(mask)
+    length = runs.bottom - runs.top
+    thin = length <= max(3, MAX_THICKNESS * longer)
+    x, y, length = runs.x[thin], runs.y[thin], length[thin]
+    if len(x) < min_length:
+        return []
+    slopes = np.linspace(-MAX_SLOPE, MAX_SLOPE, 2 * max(1, round(MAX_SLOPE * width / 2)) + 1)
+    reach = int(MAX_SLOPE * width / 2) + 2
+    bins = height + 2 * reach
+    offsets = y[None] - slopes[:, None] * (x - width / 2)[None]
+    index = np.rint(offsets).astype(np.int32) + reach + bins * np.arange(len(slopes))[:, None]
+    counts = np.bincount(index.ravel(), minlength=bins * len(slopes)).reshape(len(slopes), bins)
+    counts[:, 1:] += counts[:, :-1].copy()
+    best = int(counts.max(axis=1).argmax())
+    histogram, at = counts[best], offsets[best] + reach
+    lines: list[Line] = []
+    while len(lines) < MAX_LINES:
+        peak = int(histogram.argmax())
+        if histogram[peak] < min_length * MIN_COVERAGE:
+            break
+        histogram[max(0, peak - 1) : peak + 2] = 0
+        line = _fitted(x, y, length, np.abs(at - (peak - 0.5)) <= 2, slopes[best], mask)
+        if line is not None and line.stop - line.start >= min_length:
+            lines.append(line)
+    return lines
+
+
+def _fitted(
+    x: ndarray, y: ndarray, length: ndarray, near: ndarray, slope: float, mask: Mask
+) -> Line | None:
+    """Least squares through the points near a line; its ends at gaps in the covered columns."""
+    offset = float(np.median(y[near] - slope * x[near]))
+    for _ in range(2):
+        thickness = float(np.median(length[near]))
+        near = np.abs(y - offset - slope * x) <= max(1.0, 0.35 * thickness)
+        if near.sum() < MIN_PIXELS // 2:
+            return None
+        middle = x[near].mean()
+        spread = float(((x[near] - middle) ** 2).sum())
+        slope = float(((x[near] - middle) * (y[near] - y[near].mean())).sum()) / max(spread, 1.0)
+        offset = float(y[near].mean() - slope * middle)
+    columns = np.arange(mask.shape[1])
+    rows = np.rint(offset + slope * columns).astype(int)
+    inside = (rows >= 1) & (rows < mask.shape[0] - 1)
+    columns, rows = columns[inside], rows[inside]
+    columns = columns[mask[rows - 1, columns] | mask[rows, columns] | mask[rows + 1, columns]]
+    pieces = np.split(columns, np.flatnonzero(np.diff(columns) > MAX_GAP) + 1)
+    piece = max(pieces, key=len)
+    if not len(piece):
+        return None
+    start, stop = int(piece[0]), int(piece[-1]) + 1
+    if len(piece) < MIN_COVERAGE * (stop - start):
+        return None
+    return Line(slope, offset, start, stop, thickness)
+
+
+def _is_anchored(line: Line, outside: Mask, others: list[Line], like: list[Line]) -> bool:
+    """Whether both ends of a line are at the border of the paper, or at lines across.
+
+    The sides of a frame also need a counterpart: a 1 may stand between two rules.
+    """
+    height, width = outside.shape
+    near = max(3.0, 0.015 * max(height, width))
+    at_border = 0
+    for x, inward in ((line.start, 1), (line.stop, -1)):
+        y = line.y(x)
+        margin = near + line.thickness
+        is_outside = [_at(outside, line, x + inward * step * near) for step in (-1, 2)]
+        if min(x, width - x, y, height - y) <= margin or is_outside == [True, False]:
+            at_border += 1
+        elif not any(
+            abs(other.y(y) - x) <= near + other.thickness / 2
+            and other.start - near <= y <= other.stop + near
+            for other in others
+        ):
+            return False
+    slack = 0.25 * (line.stop - line.start)
+    return at_border > 0 or any(
+        abs(other.start - line.start) <= slack and abs(other.stop - line.stop) <= slack
+        for other in like
+        if other is not line
+    )
+
+
+def _at(mask: Mask, line: Line, x: float) -> bool:
+    """The value of the pixel at x on a line, or of the nearest pixel at the border."""
+    row, column = (
+        min(max(round(v), 0), n - 1) for v, n in zip((line.y(x), x), mask.shape, strict=True)
+    )
+    return bool(mask[row, column])
+
+
+def _erase(mask: Mask, lines: list[Line]) -> Mask:
+    """Remove the runs across lines that are not longer than a line is thick."""
+    runs = _runs(mask)
+    length, y = runs.bottom - runs.top, runs.y
+    chosen = np.zeros(len(y), dtype=bool)
+    for line in lines:
+        distance = np.abs(y - line.y(runs.x))  # type: ignore[arg-type]
+        margin = 2
+        chosen |= (
+            (distance <= 1.5 + 0.4 * line.thickness)
+            & (length <= 1.3 * line.thickness + 1.5)
+            & (runs.x >= line.start - margin)
+            & (runs.x < line.stop + margin)
+        )
+    change = np.zeros((mask.shape[0] + 1, mask.shape[1]), dtype=np.int8)
+    change[runs.top[chosen], runs.x[chosen]] = 1
+    np.subtract.at(change, (runs.bottom[chosen], runs.x[chosen]), 1)
+    return np.asarray(mask & ~(np.cumsum(change, axis=0, dtype=np.int8)[:-1] > 0))
