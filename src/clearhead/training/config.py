@@ -185,20 +185,18 @@ def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:
 
 
 def quick() -> TrainConfig:
-    """A digit classifier in little more than a minute: three layers instead of six.
+    """A digit classifier in half a minute: three layers, and half of the patches at first.
 
     Command: `clearhead train quick --out runs/quick`
-    Hardware: two cores with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
-    Time: 79 s, including the compilation of the blocks.
-    Accuracy: 99.22 %, one seed.
     """
     return TrainConfig(
         model=ViTConfig(depth=3),
-        epochs=7,
-        batch_size=512,
+        epochs=6,
+        batch_size=256,
         matrix_learning_rate=1e-2,
         learning_rate=6e-3,
         average=0.98,
+        early_patches=0.5,
         augment=AugmentConfig(rotate=5, scale=0.05, shear=4, shift=0.75, elastic=0.4),
     )
 
