@@ -185,9 +185,12 @@ def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:
 
 
 def quick() -> TrainConfig:
-    """A digit classifier in half a minute: three layers, and half of the patches at first.
+    """A digit classifier in about a minute: three layers, and half of the patches at first.
 
     Command: `clearhead train quick --out runs/quick`
+    Hardware: two cores with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
+    Time: not measured on idle cores yet.
+    Accuracy: not measured on test digits yet.
     """
     return TrainConfig(
         model=ViTConfig(depth=3),
