@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import Baseline, Grid, shapley
-from clearhead.insight._shapley import all_coalitions, estimate, solve_exactly
+from clearhead.insight.coalitions import all_coalitions, estimate, solve_exactly
 from clearhead.insight.forward import Score
 
 from .reference import oblong_images, oblong_model, plain_logits

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from clearhead.microscope.shipped import read_shipped
 from clearhead.models import load
@@ -165,6 +166,27 @@ def test_the_thresholds_of_the_model_decide_the_status(microscope: Microscope) -
         words = microscope.page.locator(".prediction-words")
         assert words.get_attribute("class") == f"prediction-words{marked}"
     microscope.evaluate(SET_THRESHOLDS, before)
+
+
+def test_the_thresholds_apply_at_their_temperature(microscope: Microscope) -> None:
+    keys = ["doubtfulBelow", "rejectedBelow", "thresholdTemperature"]
+    before = microscope.evaluate("(keys) => keys.map((x) => clearhead.app.config[x])", keys)
+    logits = np.array(microscope.evaluate("() => [...clearhead.app.result.run.logits]"))
+    softened = float(softmax(logits / 8).max())
+    for below, expected in (
+        (softened - 1e-4, r"Predicted \d, .*"),
+        (softened + 1e-4, r"Unsure: \d .*, or \d .*"),
+    ):
+        set_config(microscope, dict(zip(keys, (below, 0, 8), strict=True)))
+        assert re.fullmatch(expected, microscope.text(".prediction-words"))
+    set_config(microscope, dict(zip(keys, before, strict=True)))
+
+
+def set_config(microscope: Microscope, changes: dict[str, float]) -> None:
+    microscope.evaluate(
+        "(x) => { Object.assign(clearhead.app.config, x); clearhead.app.set({}); }", changes
+    )
+    microscope.frames()
 
 
 def test_two_digits_on_the_pad_give_a_remark(microscope: Microscope) -> None:

@@ -14,6 +14,7 @@ import clearhead as ch
 from clearhead.recording import AttentionRecord
 
 from .reference import (
+    BIAS,
     MASK,
     additive,
     array,
@@ -221,6 +222,23 @@ def test_soft_caps_of_scores() -> None:
     assert_close(record.weights, softmax(masked))
 
 
+def divided_by_sum(x: Tensor) -> Tensor:
+    exponentials = x.exp()
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def sum_without_the_axis(x: Tensor) -> Tensor:
+    exponentials = torch.exp(x)
+    return torch.div(exponentials, torch.sum(exponentials, 3).unsqueeze(-1))
+
+
+def in_place(x: Tensor) -> Tensor:
+    x = x - x.max(-1, keepdim=True).values
+    x.exp_()
+    x /= x.sum(-1, keepdim=True)
+    return x
+
+
 SOFTMAXES: dict[str, Callable[[Tensor], Tensor]] = {
     "method": lambda x: x.softmax(-1),
     "method by name": lambda x: x.softmax(dim=3),
@@ -229,6 +247,14 @@ SOFTMAXES: dict[str, Callable[[Tensor], Tensor]] = {
     "module": nn.Softmax(dim=-1),
     "with a type": lambda x: F.softmax(x, dim=-1, dtype=torch.float64),
     "in another type": lambda x: F.softmax(x.double(), dim=-1).to(x.dtype),
+    "logarithm and exponential": lambda x: x.log_softmax(-1).exp(),
+    "logarithm of another function": lambda x: F.log_softmax(x, dim=3).exp_(),
+    "exponential and sum": divided_by_sum,
+    "stable exponential and sum": lambda x: divided_by_sum(x - x.amax(-1, keepdim=True)),
+    "sum without the axis": sum_without_the_axis,
+    "in place": in_place,
+    "logsumexp": lambda x: (x - x.logsumexp(-1, keepdim=True)).exp(),
+    "torch.logsumexp": lambda x: torch.exp(x - torch.logsumexp(x, 3)[..., None]),
     "after subtraction of the maximum": lambda x: (x - x.amax(-1, keepdim=True)).softmax(-1),
     "special": lambda x: torch.special.softmax(x, -1),
 }
@@ -238,6 +264,24 @@ SOFTMAXES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_softmax_is_recognised_in_every_spelling(function: Callable[[Tensor], Tensor]) -> None:
     record = record_of(lambda q, k, v: function(q @ k.mT * SCALE) @ v)
     assert_stages(record, PLAIN, only=("scores", "scaled", "weights", "context"))
+
+
+def test_values_summed_before_the_division() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.mT * SCALE
+        exponentials = (scores - scores.amax(-1, keepdim=True)).exp()
+        return (exponentials @ v) / exponentials.sum(-1, keepdim=True)
+
+    assert_stages(record_of(code), PLAIN, only=("scores", "scaled", "weights", "context"))
+
+
+def test_exponentials_that_are_masked_by_zeros_are_not_taken_for_others() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        exponentials = (q @ k.mT * SCALE).exp() * MASK
+        return exponentials / exponentials.sum(-1, keepdim=True) @ v
+
+    with pytest.raises(ch.errors.NothingCapturedError), ch.capture():
+        code(Q, K, V)
 
 
 LAYOUTS: dict[str, Code] = {
@@ -283,6 +327,12 @@ def test_layouts_are_recognised(code: Code) -> None:
         lambda q, k, v: (q @ k.T * SCALE).softmax(-1) @ v,
         lambda q, k, v: torch.mm((torch.mm(q, k.t()) * SCALE).softmax(-1), v),
         lambda q, k, v: (q.mm(k.T) * SCALE).softmax(1).mm(v),
+        lambda q, k, v: F.linear(F.linear(q, k).mul(SCALE).softmax(-1), v.T),
+        lambda q, k, v: torch.addmm(torch.zeros(7).double(), q, k.T, alpha=SCALE).softmax(-1) @ v,
+        lambda q, k, v: torch.addmm(v.new_empty(5, 13), (q @ k.T * SCALE).softmax(-1), v, beta=0),
+        lambda q, k, v: torch.tensordot(
+            (torch.tensordot(q, k, dims=([1], [1])) * SCALE).softmax(-1), v, dims=1
+        ),
         lambda q, k, v: (q.matmul(k.transpose(0, 1)) / 11**0.5).softmax(1).matmul(v),
     ],
 )
@@ -337,6 +387,57 @@ def test_keys_shared_by_all_heads_in_einsum() -> None:
         return torch.einsum("bhqk,bkd->bhqd", scores.softmax(-1), v[:, 0])
 
     assert_stages(record_of(code, q, k, v), attention(q, k, v))
+
+
+def test_linear_with_activations_as_weights() -> None:
+    keys, values = K[0, 0], V[0, 0]
+
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.linear(F.linear(q, k, BIAS[0]).mul(SCALE).softmax(-1), v.T)
+
+    record = record_of(code, Q, keys, values)
+    expected = attention(Q, keys[None, None], values[None, None], BIAS[0] * SCALE)
+    assert_stages(record, expected, only=("masked", "weights", "context"))
+
+
+@pytest.mark.parametrize("how", ["copy_", "index", "ellipsis", "out"])
+def test_scores_written_into_a_buffer(how: str) -> None:
+    buffer = torch.empty(2, 3, 5, 7, dtype=torch.float64)
+
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = torch.matmul(q * SCALE, k.mT, out=buffer) if how == "out" else q * SCALE @ k.mT
+        if how == "copy_":
+            buffer.copy_(scores)
+        elif how == "index":
+            buffer[:, :] = scores
+        elif how == "ellipsis":
+            buffer[...] = scores
+        return buffer.add_(BIAS).softmax(-1) @ v
+
+    for q in (Q, Q.flip(2)):  # the second call finds the first one's scores there
+        with ch.capture(copies=True) as recording:
+            code(q, K, V)
+        recording.verify()
+        assert_stages(recording[0], attention(q, K, V, BIAS))
+    with ch.capture(copies=True) as recording:
+        code(Q, K, V)
+        code(Q.flip(2), K, V)
+    assert_close(recording[1].query, Q.flip(2))
+    assert_close(recording[1].weights, attention(Q.flip(2), K, V, BIAS).weights)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_factor_after_the_projection_of_the_queries_is_the_scale(linear: bool) -> None:
+    width = nn.Parameter(normal(11, 11, seed=8))
+
+    def code(x: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q = (F.linear(x, width.T) if linear else x @ width) * SCALE
+        return (q @ (k @ width).mul(2.0).mT).softmax(-1) @ v
+
+    record = record_of(code)
+    width.requires_grad_(False)
+    assert_stages(record, attention(Q @ width, K @ width, V, scale=2 * SCALE))
+    assert record.scale == pytest.approx(2 * SCALE)
 
 
 def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -455,3 +556,155 @@ def test_two_softmaxes_of_the_same_scores_are_two_records() -> None:
     recording.verify()
     assert_stages(recording[0], PLAIN)
     assert_stages(recording[1], attention(Q, K, V, scale=0.7))
+
+
+def per_head_slices(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT * SCALE).softmax(-1)
+    return torch.stack([weights[:, head] @ v[:, head] for head in range(3)], 1)
+
+
+def unbound_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT * SCALE).softmax(-1).unbind(1)
+    return torch.stack([w @ x for w, x in zip(weights, v.unbind(1), strict=True)], 1)
+
+
+def scores_of_each_head_in_a_buffer(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = q.new_zeros(2, 3, 5, 7)
+    for head in range(3):
+        scores[:, head] = q[:, head] @ k[:, head].mT * SCALE
+    return scores.softmax(-1) @ v
+
+
+def scores_without_a_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return ((q[..., :, None, :] * k[..., None, :, :]).sum(-1) * SCALE).softmax(-1) @ v
+
+
+def context_without_a_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT * SCALE).softmax(-1)
+    return (weights[..., None] * v[..., None, :, :]).sum(-2)
+
+
+def sum_with_a_residual(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (flat(q) @ flat(k).mT * SCALE).softmax(-1)
+    return torch.baddbmm(torch.ones(6, 5, 13).double(), weights, flat(v))
+
+
+NOT_RECORDED = (
+    per_head_slices,
+    unbound_heads,
+    scores_of_each_head_in_a_buffer,
+    scores_without_a_product,
+    context_without_a_product,
+    sum_with_a_residual,
+)
+
+
+class Encoder(nn.Module):
+    """An ordinary attention, and another one."""
+
+    def __init__(self, other: Code) -> None:
+        super().__init__()
+        self.ordinary, self.other = Attention(explicit), Attention(other)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        result: Tensor = self.ordinary(q, k, v) + self.other(q, k, v)
+        return result
+
+
+class Attention(nn.Module):
+    def __init__(self, code: Code) -> None:
+        super().__init__()
+        self.code = code
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.code(q, k, v).reshape(2, 3, 5, 13)
+
+
+@pytest.mark.parametrize("code", NOT_RECORDED)
+def test_attention_that_is_not_recorded_is_said_to_be(code: Code) -> None:
+    with pytest.warns(UserWarning, match="other: "), ch.capture() as recording:
+        Encoder(code)(Q, K, V)
+    assert recording.names == ("ordinary",)
+    assert [text.partition(": ")[0] for text in recording.unseen] == ["other"]
+    with ch.capture("ordinary") as recording:  # no warning about layers that were not chosen
+        Encoder(code)(Q, K, V)
+    with pytest.warns(UserWarning, match="other: "), ch.intervene(lambda record: None):
+        Encoder(code)(Q, K, V)
+    with pytest.raises(ch.errors.NothingCapturedError, match="may be attention"), ch.capture():
+        code(Q, K, V)
+
+
+@pytest.mark.parametrize("code", [*PRODUCTS, "fused", "dropout", "learned keys", "classes"])
+def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
+    head = nn.Linear(13, 4).double()
+
+    def run() -> None:
+        if code in PRODUCTS:
+            scores, context = PRODUCTS[code]
+            context((scores(Q, K) * SCALE).softmax(-1), V)
+        elif code == "dropout":
+            F.dropout((Q @ K.mT).softmax(-1), 0.3) @ V
+        elif code == "learned keys":
+            (Q @ nn.Parameter(K.mT)).softmax(-1) @ nn.Parameter(V)
+        else:
+            F.scaled_dot_product_attention(Q, K, V)
+        if code == "classes":
+            (F.scaled_dot_product_attention(Q, K, V) @ nn.Parameter(V[0, 0].mT)).softmax(-1).topk(2)
+            F.log_softmax(head(V), -1)
+            head(V).softmax(-1)
+
+    with ch.capture() as recording:
+        run()
+    assert recording.unseen == ()
+
+
+def test_one_softmax_that_weights_two_values_is_one_record() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        weights = (q @ k.mT * SCALE).softmax(-1)
+        return weights @ v + weights @ v.cos()
+
+    with pytest.warns(UserWarning, match="first of 2 products"), ch.capture() as recording:
+        code(Q, K, V)
+    assert len(recording) == 1
+    assert_stages(recording[0], PLAIN)
+
+
+def test_a_router_is_not_taken_for_attention() -> None:
+    experts = nn.Parameter(normal(13, 4, seed=5))
+
+    def code() -> None:
+        context = F.scaled_dot_product_attention(Q, K, V)
+        chosen = (context @ experts).softmax(-1)
+        outputs = torch.stack([context.mean(2) * n for n in range(4)], 2)
+        chosen @ outputs
+
+    with pytest.warns(UserWarning, match="router"), ch.capture() as recording:
+        code()
+    assert recording.names == ("attention",)
+
+
+class BlockSparseAttention(nn.Module):
+    """The first queries attend to all keys, the others to the first four keys."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        first = explicit(q[:, :, :2], k, v)
+        return torch.cat([first, explicit(q[:, :, 2:], k[:, :, :4], v[:, :, :4])], 2)
+
+
+class SelfAndCrossAttention(nn.Module):
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return explicit(explicit(q, q, q), k, v)
+
+
+def test_parts_of_one_attention_are_not_shown_as_a_whole() -> None:
+    model = nn.ModuleList([BlockSparseAttention(), SelfAndCrossAttention()])
+    with pytest.warns(UserWarning, match="2 parts"), ch.capture() as recording:
+        [layer(Q, K, V) for layer in model]
+    assert recording.names == ("SelfAndCrossAttention", "SelfAndCrossAttention#2")
+    assert len(recording.unseen) == 1
+    with pytest.raises(ch.errors.NothingCapturedError, match="2 parts"), ch.capture():
+        model[0](Q, K, V)
+    with ch.capture() as recording:  # calls of one layer with other numbers of tokens are whole
+        model[1](Q, K, V)
+        model[1](Q[:, :, :3], K, V)
+    assert len(recording) == 4

@@ -1,11 +1,11 @@
 from . import plots as plots
 from ._faithfulness import faithfulness as faithfulness
-from ._shapley import Shapley as Shapley
-from ._shapley import shapley as shapley
 from .ablation import Part as Part
 from .ablation import ablate as ablate
 from .attribution import METHODS as METHODS
 from .attribution import attribute as attribute
+from .coalitions import Shapley as Shapley
+from .coalitions import shapley as shapley
 from .foreground import Foreground as Foreground
 from .importance import value_norms as value_norms
 from .measures import measure_heads as measure_heads

@@ -20,7 +20,7 @@ from clearhead.insight._layerwise import (
     tokens_observed,
     tokentm,
 )
-from clearhead.insight._shapley import shapley
+from clearhead.insight.coalitions import shapley
 from clearhead.insight.forward import (
     Score,
     batches,

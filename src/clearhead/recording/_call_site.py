@@ -2,13 +2,18 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from torch import jit, nn
 
 from clearhead.errors import CaptureError
-from clearhead.recording._torch_internals import OPERATORS, call_while_compiling
+from clearhead.recording._torch_internals import (
+    OPERATORS,
+    call_while_compiling,
+    in_backward_pass,
+)
 
 # Names of kernels that compute attention in one opaque call.
 OPAQUE = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
@@ -24,6 +29,11 @@ COMPILED = (
 NESTED = (
     "this attention runs on nested tensors, whose rows differ in length; pad them and pass a mask "
     "(in nn.TransformerEncoder: enable_nested_tensor=False)"
+)
+
+BATCHED = (
+    "this attention runs inside torch.vmap, whose entries cannot be recorded one by one; call the "
+    "model on a batch instead"
 )
 
 SCRIPTED = (
@@ -58,12 +68,18 @@ def reject_opaque(name: str, function: Any) -> None:
         )
 
 
-def nothing_recorded_message(done: str, softmaxes: int) -> str:
+def nothing_recorded_message(
+    done: str, softmaxes: int, unseen: Sequence[tuple[str, str]] = ()
+) -> str:
     """The error message for a block without attention.
 
-    `done` is "captured" or "changed"; `softmaxes` counts the calls of softmax in the block.
+    `done` is "captured" or "changed"; `softmaxes` counts the calls of softmax in the block;
+    `unseen` has path and reason of those that may be attention.
     """
-    if softmaxes:
+    if unseen:
+        count, (path, why) = len(unseen), unseen[0]
+        reason = f"{count} computations with a softmax may be attention; {path}: {why}"
+    elif softmaxes:
         reason = (
             f"{softmaxes} calls of softmax ran, but none between a product of queries and keys and "
             "a product with values"
@@ -82,10 +98,14 @@ COMPILED_PREFIX = "_orig_mod."
 
 
 class CallSite(NamedTuple):
-    """The innermost running module and its path from the outermost one; None outside modules."""
+    """The innermost running module, its path from the outermost one, and the frame of its call.
+
+    Module and frame are None outside modules.
+    """
 
     path: str
     module: nn.Module | None
+    call: FrameType | None = None
 
 
 class CallSites:
@@ -97,33 +117,53 @@ class CallSites:
 
     def here(self) -> CallSite:
         """The innermost running module, by its path from the outermost that contains it."""
-        modules = self._running_modules()
+        modules, call = self._running_modules()
         if not modules:
             return CallSite("attention", None)
         innermost = modules[0]
-        for outermost in reversed(modules):
+        # in a backward pass, the outermost module is not running; it is known from before
+        roots = [root for root, _ in self._paths.values()] if in_backward_pass() else []
+        for outermost in (*roots, *reversed(modules)):
             path = self._paths_of(outermost).get(id(innermost))
             if path is not None:
-                return CallSite(path or type(innermost).__name__, innermost)
-        return CallSite(type(innermost).__name__, innermost)
+                return CallSite(path or type(innermost).__name__, innermost, call)
+        return CallSite(type(innermost).__name__, innermost, call)
+
+    def innermost(self) -> nn.Module | None:
+        """The innermost running module."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self._outside:
+            owner = _owner(frame)
+            if owner is not None:
+                return owner
+            frame = frame.f_back
+        return None
+
+    def known_path(self, module: nn.Module | None) -> str:
+        """The path of a module in a model that has been running before."""
+        if module is None:
+            return "attention"
+        paths = (table.get(id(module)) for _, table in self._paths.values())
+        return next(filter(None, paths), type(module).__name__)
 
     def clear(self) -> None:
         """Release the models and the frame."""
         self._outside = None
         self._paths.clear()
 
-    def _running_modules(self) -> list[nn.Module]:
-        """The modules whose methods are running, innermost first."""
+    def _running_modules(self) -> tuple[list[nn.Module], FrameType | None]:
+        """The modules whose methods are running, innermost first, and the frame of its call."""
         modules: list[nn.Module] = []
+        call: FrameType | None = None
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and frame is not self._outside:
-            code = frame.f_code
-            if code.co_argcount and code.co_varnames[0] == "self":
-                owner = frame.f_locals.get("self")
-                if isinstance(owner, nn.Module) and not (modules and modules[-1] is owner):
+            owner = _owner(frame)
+            if owner is not None:
+                if not (modules and modules[-1] is owner):
                     modules.append(owner)
+                call = frame if len(modules) == 1 else call
             frame = frame.f_back
-        return modules
+        return modules, call
 
     def _paths_of(self, root: nn.Module) -> dict[int, str]:
         known = self._paths.get(id(root))
@@ -138,3 +178,12 @@ class CallSites:
             )
             self._paths[id(root)] = known
         return known[1]
+
+
+def _owner(frame: FrameType) -> nn.Module | None:
+    """The module whose method this frame runs."""
+    code = frame.f_code
+    if code.co_argcount and code.co_varnames[0] == "self":
+        owner = frame.f_locals.get("self")
+        return owner if isinstance(owner, nn.Module) else None
+    return None

@@ -1,6 +1,7 @@
 """Context managers that record attention, or replace its output, while a model runs."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
@@ -79,17 +80,22 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         trace: TracebackType | None,
     ) -> None:
         mode, layer_filter = self._mode, self._filter
-        softmaxes = mode.tracker.softmaxes
+        softmaxes, parts, unseen = len(mode.tracker.softmaxes), mode.parts(), mode.unseen()
         mode.clear()
-        self._recording._records = {
-            name: record for name, record in self._records.items() if layer_filter.keeps(name)
+        recording, refused = self._recording, {name for names in parts.values() for name in names}
+        recording._records = {
+            name: record
+            for name, record in self._records.items()
+            if layer_filter.keeps(name) and name not in refused
         }
+        recording._unseen = tuple(x for x in unseen if layer_filter.may_concern(x[0]))
         del self._mode, self._recording, self._records  # the caller alone keeps the records alive
         mode.__exit__(kind, error, trace)
         if error is None:
-            if not layer_filter.names:
-                raise NothingCapturedError(nothing_recorded_message("captured", softmaxes))
+            if refused.issuperset(layer_filter.names):
+                raise NothingCapturedError(nothing_recorded_message("captured", softmaxes, unseen))
             layer_filter.check()
+            warn_unseen(recording._unseen, "recorded", "recording.unseen lists them")
 
     def _keep(self, record: AttentionRecord) -> Tensor | None:
         if self._filter.accepts(record.name):
@@ -149,16 +155,21 @@ def _intervention(change: Change, layers: Layers) -> Iterator[None]:
         except TypeError as error:  # else Python's `@` would report its own error instead
             raise InputError(f"{record.name}: the intervening function failed: {error}") from error
 
-    mode = InterceptionMode(on_attention, caller)
+    def on_repeated(record: AttentionRecord) -> Tensor | None:
+        return change(record) if layer_filter.keeps(record.name) else None
+
+    mode = InterceptionMode(on_attention, caller, on_repeated)
     try:
         with mode:
             yield
     finally:
-        softmaxes = mode.tracker.softmaxes
+        softmaxes, unseen = len(mode.tracker.softmaxes), mode.unseen()
         mode.clear()
     if not layer_filter.names:
-        raise NothingCapturedError(nothing_recorded_message("changed", softmaxes))
+        raise NothingCapturedError(nothing_recorded_message("changed", softmaxes, unseen))
     layer_filter.check()
+    unseen = tuple(x for x in unseen if layer_filter.may_concern(x[0]))
+    warn_unseen(unseen, "changed", "capture() lists them in recording.unseen")
 
 
 class LayerFilter:
@@ -189,6 +200,10 @@ class LayerFilter:
             self._matches(name, number) for number in (index, index - len(self.names))
         )
 
+    def may_concern(self, path: str) -> bool:
+        """Whether a module without a record could be among the chosen layers."""
+        return self._everything or bool(self._indices) or self._matches(path, -1)
+
     def check(self) -> None:
         """Raise `CaptureError` for a pattern or an index that matched no call."""
         count, names = len(self.names), ", ".join(self.names)
@@ -216,6 +231,17 @@ def _check_layers(items: Sequence[str | int] | None) -> None:
         raise ConfigError(
             f"layers takes names, patterns and indices, at least one, got {items!r}; leave it out "
             "to keep every layer"
+        )
+
+
+def warn_unseen(unseen: Sequence[tuple[str, str]], done: str, advice: str) -> None:
+    """Warn of what may be attention and was not recorded, or changed, as a whole."""
+    if unseen:
+        first = "; ".join(f"{path}: {reason}" for path, reason in unseen[:3])
+        warnings.warn(
+            f"{len(unseen)} computations with a softmax may be attention and were not {done} as a "
+            f"whole: {first}{'; …' if len(unseen) > 3 else ''} ({advice})",
+            stacklevel=3,
         )
 
 

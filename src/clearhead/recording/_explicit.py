@@ -5,27 +5,34 @@ product whose history contains a softmax, multiplied by values, is an attention.
 held by weak references and vanish with their tensors.
 """
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from clearhead.recording import _products as products
 from clearhead.recording._products import Factor, Product, factor_of_call
+from clearhead.recording._softmax import (
+    CARRIED,
+    EXPONENTIAL,
+    LOG_SOFTMAX,
+    SOFTMAX,
+    Normaliser,
+    Softmax,
+    TensorTable,
+    is_router,
+    normaliser_of_call,
+)
 from clearhead.recording._steps import (
     LAYOUT,
     PLACEHOLDER,
     Step,
-    autocast_dtype,
+    cast_to,
     lowest_precision,
-    random_state,
+    step_of_call,
 )
-
-SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "softmax_"])
-DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
 
 # Operations that may change the number of elements between product and softmax or values.
 RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
@@ -36,7 +43,7 @@ MAX_HISTORY = 64
 class History:
     """The operations applied to a product, before and after a softmax.
 
-    The softmax ran over axis `dim` of `dims` axes, which has `keys` entries.
+    Between both, scores may be exponentials without their sum, or logarithms of weights.
     """
 
     product: Product
@@ -44,28 +51,37 @@ class History:
     pre_softmax: tuple[Step, ...] = ()
     post_softmax: tuple[Step, ...] = ()
     precision: torch.dtype
-    dim: int = -1
-    dims: int = 0
-    keys: int = 0
+    form: Literal["scores", "exponentials", "logarithms", "weights"] = "scores"
+    softmax: Softmax | None = None
 
     @property
     def is_weights(self) -> bool:
         """Whether a softmax has been applied."""
-        return self.dims > 0
+        return self.form == "weights"
+
+    @property
+    def dim(self) -> int:
+        """The axis of the softmax."""
+        return -1 if self.softmax is None else self.softmax.dim
+
+    @property
+    def dims(self) -> int:
+        """The number of axes of the softmax."""
+        return 0 if self.softmax is None else self.softmax.dims
 
     def is_completed_by(self, product: Product) -> bool:
         """Whether a product with the weights as first operand sums over the keys."""
-        if not self.is_weights:
+        if not self.is_weights or self.softmax is None:
             return False
         if not any(step.is_layout_only for step in self.post_softmax):  # axes in their places
             order = product.first_order
             return (product.dims - 1 if order is None else order[-1]) == self.dim
         resized = any(step.name in RESIZING for step in self.post_softmax)
-        return resized or product.left.shape[-1] == self.keys
+        return resized or product.left.shape[-1] == self.softmax.keys
 
     def then(self, step: Step) -> "History":
         """The history with one more operation."""
-        if self.is_weights:
+        if self.form in ("weights", "logarithms"):
             return replace(self, post_softmax=(*self.post_softmax, step))
         return replace(self, pre_softmax=(*self.pre_softmax, step))
 
@@ -81,15 +97,20 @@ class TrackedAttention:
 class OperationTracker:
     """Tracks tensors from product to softmax to product."""
 
-    def __init__(self) -> None:
-        self._histories: dict[int, tuple[weakref.ref[Tensor], History]] = {}
-        self._factors: dict[int, tuple[weakref.ref[Tensor], Factor]] = {}
-        self.softmaxes = 0
+    def __init__(self, innermost: Callable[[], nn.Module | None]) -> None:
+        """`innermost` returns the innermost running module."""
+        self._innermost = innermost
+        self._histories: TensorTable[History] = TensorTable()
+        self._factors: TensorTable[Factor] = TensorTable()
+        self._normalisers: TensorTable[Normaliser] = TensorTable()
+        self._sums: TensorTable[TrackedAttention] = TensorTable()  # of values, not yet divided
+        self._other_weights: TensorTable[Softmax] = TensorTable()  # of scores of unknown origin
+        self.softmaxes: list[Softmax] = []
 
     def factor(self, x: Tensor) -> Factor:
         """The constant factor that `x` was multiplied by."""
-        known = self._factors.get(id(x))
-        return known[1] if known is not None and known[0]() is x else 1.0
+        known = self._factors.get(x)
+        return 1.0 if known is None else known
 
     def call(
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
@@ -97,48 +118,47 @@ class OperationTracker:
         """Make the call; return its result, and the attention that it completes, if any."""
         if name in products.FUNCTIONS:
             product = products.read_product(name, args, kwargs)
-            if product is not None and not self._is_mixing(product):
-                result = function(*args, **kwargs)
-                return result, self._multiplied(name, product, args, kwargs, result)
-        if name in SOFTMAX:
+            if product is not None:
+                for x, other in (product[:2], product[1::-1]):
+                    softmax = self._other_weights.get(x)
+                    if softmax is not None and not isinstance(other, nn.Parameter):
+                        softmax.multiplied = True
+                if not self._is_mixing(product):
+                    result = function(*args, **kwargs)
+                    return result, self._multiplied(name, product, args, kwargs, result)
+        if name in SOFTMAX or name in LOG_SOFTMAX:
             result = function(*args, **kwargs)
-            self._softmax(args, kwargs, result)
+            self._softmax(name, args, kwargs, result)
             return result, None
+        if name == "copy_" or (name == "__setitem__" and _is_whole(args)):
+            self._histories.pop(args[0])  # of what is overwritten
         followed = next(self._followed(args, kwargs), None)
         if followed is None:
             result = function(*args, **kwargs)
             self._track_factor(name, args, result)
-            return result, None
-        step = self._step(name, function, args, kwargs, followed)
+            return result, self._not_followed(name, args, result)
+        history = self._histories.get(followed)
+        step = step_of_call(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
-        self._track(step, followed, args, result)
+        if history is not None and not self._normalised(name, history, args, kwargs, result):
+            self._track(step, history, followed, args, result)
+            self._track_factor(name, args, result)
         return result, None
 
     def clear(self) -> None:
         """Release all tensors."""
-        self._histories.clear()
-        self._factors.clear()
-
-    def _history(self, x: Any) -> History | None:
-        known = self._histories.get(id(x))
-        return known[1] if known is not None and known[0]() is x else None
+        for table in (self._histories, self._factors, self._normalisers, self._sums):
+            table.clear()
+        self._other_weights.clear()
 
     def _keep(self, x: Tensor, history: History) -> None:
         if len(history.pre_softmax) + len(history.post_softmax) <= MAX_HISTORY:
-            self._histories[id(x)] = weakref.ref(x, self._drop(self._histories, id(x))), history
-
-    @staticmethod
-    def _drop(table: dict[int, Any], name: int) -> Callable[[Any], None]:
-        def drop(reference: Any) -> None:
-            if name in table and table[name][0] is reference:
-                del table[name]
-
-        return drop
+            self._histories.put(x, history)
 
     def _is_mixing(self, product: Product) -> bool:
         """Whether the product mixes scores or weights among heads, before the values."""
         for oriented in (product, product.transposed()):
-            history = self._history(oriented.first)
+            history = self._histories.get(oriented.first)
             if history is None:
                 continue
             if history.is_weights and not history.is_completed_by(oriented):
@@ -155,23 +175,25 @@ class OperationTracker:
         kwargs: dict[str, Any],
         result: Tensor,
     ) -> TrackedAttention | None:
+        added = products.affine_of_call(name, args, kwargs)
         for values, operand in ((product, product.first), (product.transposed(), product.second)):
-            history = self._history(operand)
-            if history is not None and history.is_completed_by(values):
-                history = replace(
-                    history, precision=lowest_precision(history.precision, result.dtype)
-                )
-                return TrackedAttention(history=history, values=values)
+            history = self._histories.get(operand)
+            if history is None:
+                continue
+            precision = lowest_precision(history.precision, result.dtype)
+            tracked = TrackedAttention(history=replace(history, precision=precision), values=values)
+            if history.form == "exponentials":
+                self._sums.put(result, tracked)
+                return None
+            if history.is_completed_by(values):
+                return self._completed(tracked, "its output has other terms" if added else "")
         history = History(
             product=product,
             factors=(self.factor(product.first), self.factor(product.second)),
             precision=result.dtype,
         )
-        if name == "baddbmm":
-            affine = products.affine_of_baddbmm(args, kwargs)
-            if affine is None:
-                return None
-            base, beta, alpha = affine
+        if added is not None:
+            base, beta, alpha = added
             if alpha != 1:
                 history = history.then(Step("mul", torch.mul, (PLACEHOLDER, alpha)))
             if beta != 0:
@@ -179,67 +201,127 @@ class OperationTracker:
         self._keep(result, history)
         return None
 
-    def _softmax(self, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
-        self.softmaxes += 1
+    def _completed(self, tracked: TrackedAttention, refusal: str = "") -> TrackedAttention | None:
+        """The attention, unless its weights were recorded before, or it is refused."""
+        softmax, product = tracked.history.softmax, tracked.history.product
+        assert softmax is not None  # noqa: S101, the history is that of weights
+        softmax.products += 1
+        order = product.order or range(product.dims)
+        keys = product.first if softmax.dim == order[-2] else product.second
+        if is_router(keys, tracked.values):
+            refusal = "it chooses among learned keys, as a router does"
+        softmax.refusal = softmax.refusal or refusal
+        return tracked if softmax.products == 1 and not refusal else None
+
+    def _new_softmax(self, dim: int, like: Tensor, history: History | None) -> Softmax:
+        scored = history is not None and not any(
+            isinstance(x, nn.Parameter) for x in history.product[:2]
+        )
+        axis: Any = {"dim": dim, "dims": like.dim(), "keys": like.shape[dim]}
+        softmax = Softmax(module=self._innermost(), scored=scored, **axis)
+        self.softmaxes.append(softmax)
+        return softmax
+
+    def _softmax(
+        self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Tensor
+    ) -> None:
         x = args[0] if args else kwargs.get("input")
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        history = self._history(x)
-        if history is None or history.is_weights or not isinstance(dim, int) or result.dim() < 2:
+        history = self._histories.get(x)
+        if history is not None and history.form != "scores":
+            history = None
+        if not isinstance(dim, int) or result.dim() < 2:
             return
-        dim %= result.dim()
-        self._keep(
-            result,
-            replace(
-                history,
-                dim=dim,
-                dims=result.dim(),
-                keys=result.shape[dim],
-                precision=lowest_precision(history.precision, result.dtype),
-            ),
-        )
+        softmax = self._new_softmax(dim % result.dim(), result, history)
+        if history is None:
+            self._other_weights.put(result, softmax)
+            return
+        form: Any = "logarithms" if name in LOG_SOFTMAX else "weights"
+        precision = lowest_precision(history.precision, result.dtype)
+        self._keep(result, replace(history, form=form, softmax=softmax, precision=precision))
+
+    def _normalised(
+        self,
+        name: str,
+        history: History,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        result: Any,
+    ) -> bool:
+        """Follow a softmax that is written as exponentials and their sum, step by step."""
+        if name in EXPONENTIAL and history.form in ("scores", "logarithms"):
+            exponentials = history.form == "scores"
+            self._keep(result, replace(history, form="exponentials" if exponentials else "weights"))
+            return True
+        total = normaliser_of_call(name, args, kwargs)
+        if total is not None:
+            if history.form == ("scores" if total.logarithm else "exponentials"):
+                self._normalisers.put(result, total)
+            return True
+        divisor = self._normaliser(name, args)
+        if divisor is None or divisor.source() is not args[0]:
+            return False
+        softmax = self._new_softmax(divisor.dim, result, history)
+        form: Any = "logarithms" if divisor.logarithm else "weights"
+        self._keep(result, replace(history, form=form, softmax=softmax))
+        return True
+
+    def _normaliser(self, name: str, args: Sequence[Any]) -> Normaliser | None:
+        """The sum that a call divides by, or its logarithm that it subtracts."""
+        known = self._normalisers.get(args[1]) if len(args) == 2 else None
+        return known if known is not None and name in known.removed_by else None
+
+    def _not_followed(self, name: str, args: Sequence[Any], result: Any) -> TrackedAttention | None:
+        """Follow normalisers, exponentials · values, and weights of scores of unknown origin."""
+        x = args[0] if args else None
+        if self._normalisers and (name in LAYOUT or name == "__getitem__"):
+            normaliser = self._normalisers.get(x)
+            if normaliser is not None:
+                self._normalisers.put(result, normaliser)
+        if self._other_weights and name in CARRIED:
+            parts = x if isinstance(x, list | tuple) else (x,)
+            softmax = next(filter(None, map(self._other_weights.get, parts)), None)
+            for part in result if isinstance(result, list | tuple) else (result,):
+                if softmax is not None and isinstance(part, Tensor):
+                    self._other_weights.put(part, softmax)
+        if not self._sums:
+            return None
+        undivided, divisor = self._sums.get(x), self._normaliser(name, args)
+        if undivided is None or divisor is None or divisor.source() is not undivided.values.first:
+            return None
+        softmax = self._new_softmax(divisor.dim, undivided.values.first, undivided.history)
+        history = replace(undivided.history, form="weights", softmax=softmax)
+        tracked = replace(undivided, history=history)
+        return self._completed(tracked) if history.is_completed_by(tracked.values) else None
 
     def _followed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Tensor]:
         if not self._histories:
             return
         for arg in (*args, *kwargs.values()):
             for x in arg if isinstance(arg, list | tuple) else (arg,):
-                if isinstance(x, Tensor) and self._history(x) is not None:
+                if isinstance(x, Tensor) and self._histories.get(x) is not None:
                     yield x
 
-    def _step(
+    def _track(
         self,
-        name: str,
-        function: Callable[..., Any],
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
+        step: Step | None,
+        history: History,
         followed: Tensor,
-    ) -> Step | None:
-        """The call as a step; None if it leaves all elements unchanged."""
-        drops = name in DROPOUT and _drops(args, kwargs)
-        if name in DROPOUT and not drops:
-            return None
-        return Step(
-            name=_property_name(function) if name == "__get__" else name,
-            function=function,
-            args=tuple(_with_placeholder(arg, followed) for arg in args),
-            kwargs={key: _with_placeholder(arg, followed) for key, arg in kwargs.items()},
-            dtype=followed.dtype,
-            random_state=random_state(followed) if drops else None,
-            autocast=autocast_dtype(followed),
-        )
-
-    def _track(self, step: Step | None, followed: Tensor, args: Sequence[Any], result: Any) -> None:
-        history = self._history(followed)
-        if history is None:
-            return
-        if step is not None and step.name == "__setitem__":
+        args: Sequence[Any],
+        result: Any,
+    ) -> None:
+        if step is not None and step.name in ("__setitem__", "copy_"):
             if args[0] is followed:
                 self._keep(followed, history.then(step))
+            elif step.name == "copy_" or _is_whole(args):
+                self._keep(args[0], history.then(cast_to(args[0].dtype)))
             return
         if not isinstance(result, Tensor) or not result.is_floating_point():
             return
         if step is None:
             self._keep(result, history)
+        elif history.form in ("exponentials", "logarithms") and not step.is_layout_only:
+            return
         elif result.numel() == followed.numel() or step.name in RESIZING:
             history = replace(history, precision=lowest_precision(history.precision, result.dtype))
             self._keep(result, history.then(step))
@@ -257,30 +339,19 @@ class OperationTracker:
                     factor = factor * multiplier
                 elif not moves or (isinstance(factor, Tensor) and factor.dim()):
                     if result is x:  # changed in place
-                        self._factors.pop(id(x), None)
+                        self._factors.pop(x)
                     continue
                 if isinstance(factor, Tensor) or factor != 1.0:
-                    drop = self._drop(self._factors, id(result))
-                    self._factors[id(result)] = weakref.ref(result, drop), factor
+                    self._factors.put(result, factor)
                 return
 
 
-def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
-    p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
-    return bool(training) and p > 0.0
-
-
-def _with_placeholder(arg: Any, followed: Tensor) -> Any:
-    if arg is followed:
-        return PLACEHOLDER
-    if isinstance(arg, list | tuple):
-        parts = [PLACEHOLDER if part is followed else part for part in arg]
-        return parts if isinstance(arg, list) else tuple(parts)
-    return arg
-
-
-def _property_name(function: Callable[..., Any]) -> str:
-    """The name of the attribute that a `__get__` reads, such as `T` or `mT`."""
-    return str(getattr(getattr(function, "__self__", None), "__name__", "__get__"))
+def _is_whole(args: Sequence[Any]) -> bool:
+    """Whether `target[index] = source` writes all of the target, in order."""
+    target, index, source = args
+    slices = index if isinstance(index, tuple) else (index,)
+    return (
+        isinstance(source, Tensor)
+        and target.shape == source.shape
+        and all(isinstance(part, slice) or part is ... for part in slices)
+    )

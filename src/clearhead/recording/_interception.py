@@ -15,6 +15,7 @@ from clearhead.attention.masks import plain_mask
 from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError, InputError
 from clearhead.recording._call_site import (
+    BATCHED,
     COMPILED,
     NESTED,
     CallSite,
@@ -33,6 +34,7 @@ from clearhead.recording._layout import (
     with_axes,
 )
 from clearhead.recording._record import AttentionRecord
+from clearhead.recording._softmax import PartsOfCalls
 from clearhead.recording._steps import (
     PLACEHOLDER,
     Step,
@@ -41,7 +43,12 @@ from clearhead.recording._steps import (
     random_state,
     with_random_state,
 )
-from clearhead.recording._torch_internals import DisableInterception, OperatorOverload
+from clearhead.recording._torch_internals import (
+    DisableInterception,
+    OperatorOverload,
+    in_backward_pass,
+    is_batched,
+)
 
 
 class FusedCall(NamedTuple):
@@ -161,16 +168,25 @@ class InterceptionMode(TorchFunctionMode):
 
     Records are named by the paths of their modules, further calls of a module with "#2", "#3" ….
     A fused call is recorded from its arguments. Attention written as separate operations is
-    tracked from product to softmax to product. The functions of torch and of `clearhead.attention`
-    both dispatch through `torch.overrides`, so both are intercepted.
+    tracked from product to softmax to product. Attention that a backward pass computes again
+    (gradient checkpointing) goes to `on_repeated`, with its first name. The functions of torch and
+    of `clearhead.attention` both dispatch through `torch.overrides`, so both are intercepted.
     """
 
-    def __init__(self, on_attention: OnAttention, outside: FrameType | None = None) -> None:
+    def __init__(
+        self,
+        on_attention: OnAttention,
+        outside: FrameType | None = None,
+        on_repeated: OnAttention | None = None,
+    ) -> None:
         super().__init__()
         self._on_attention = on_attention
+        self._on_repeated = on_repeated
         self.call_sites = CallSites(outside or sys._getframe(1))
-        self.tracker = OperationTracker()
+        self.tracker = OperationTracker(self.call_sites.innermost)
         self._calls: dict[str, int] = {}
+        self._repeated: dict[str, int] = {}
+        self._parts = PartsOfCalls()
 
     def __torch_function__(
         self,
@@ -192,7 +208,8 @@ class InterceptionMode(TorchFunctionMode):
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
-            return self._emit(explicit_record(attention, result, self.call_sites.here()), result)
+            site = self.call_sites.here()
+            return self._emit(explicit_record(attention, result, site), result, site)
         return result
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -206,21 +223,44 @@ class InterceptionMode(TorchFunctionMode):
         """Release models and tensors."""
         self.tracker.clear()
         self.call_sites.clear()
+        self._parts.clear()
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The records that are parts of one attention, by the path of the module."""
+        return self._parts.by_path()
+
+    def unseen(self) -> tuple[tuple[str, str], ...]:
+        """Path and reason of what may be attention and is not recorded as a whole."""
+        composed = (
+            (path, f"it computes attention in {len(names)} parts of different sizes")
+            for path, names in self.parts().items()
+        )
+        reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
+        path_of = self.call_sites.known_path
+        return (*composed, *((path_of(x), reason) for x, reason in reasons if reason is not None))
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)
         if call.query.is_nested:
             raise CaptureError(NESTED)
         output = func(*args, **kwargs)
-        record = fused_record(call, state, func, output, self.call_sites.here())
-        return self._emit(record, output)
+        site = self.call_sites.here()
+        return self._emit(fused_record(call, state, func, output, site), output, site)
 
-    def _emit(self, record: AttentionRecord, output: Tensor) -> Tensor:
-        count = self._calls[record.name] = self._calls.get(record.name, 0) + 1
+    def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
+        if is_batched(record.query):
+            raise CaptureError(BATCHED)
+        on_attention, count = self._on_attention, self._calls.get(record.name, 0) + 1
+        if in_backward_pass() and (repeated := self._repeated.get(record.name, 0)) < count - 1:
+            self._repeated[record.name] = repeated + 1
+            on_attention, count = self._on_repeated or (lambda _: None), count - 1 - repeated
+        else:
+            self._calls[record.name] = count
         if count > 1:
             record = replace(record, name=f"{record.name}#{count}")
+        self._parts.add(site, record)
         with DisableInterception():
-            replacement = self._on_attention(record)
+            replacement = on_attention(record)
         if replacement is None:
             return output
         _check_replacement(replacement, record)

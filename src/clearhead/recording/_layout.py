@@ -93,12 +93,13 @@ HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "head
 
 def packed_groups(module: nn.Module | None, query: Tensor, key: Tensor) -> int:
     """How many query heads transformers has packed into the rows of each key head; else 1."""
-    groups = _number(module, "num_key_value_groups") or 1
+    groups = 1 if module is None else module.__dict__.get("num_key_value_groups", 1)
     if groups == 1 or query.dim() != 4 or query.shape[1:3] != (key.shape[1], groups):
         return 1
     config = getattr(module, "config", None)
     counts = (_number(source, name) for source in (module, config) for name in HEADS)
-    return groups if query.shape[1] * groups == next((n for n in counts if n), None) else 1
+    heads = next((n for n in counts if n), None)
+    return int(groups) if query.shape[1] * groups == heads else 1
 
 
 def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Factor = float | Tensor
 
@@ -42,7 +42,9 @@ def divided(x: Tensor, factor: Factor) -> Tensor:
 Order = tuple[int | None, ...] | None
 Axis = TypeVar("Axis", int, int | None)
 
-FUNCTIONS = frozenset(["mm", "matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum"])
+FUNCTIONS = frozenset(
+    "mm matmul __matmul__ __rmatmul__ bmm baddbmm addmm einsum linear tensordot".split()
+)
 
 
 class Product(NamedTuple):
@@ -88,12 +90,21 @@ def _or_none(order: Sequence[Axis]) -> tuple[Axis, ...] | None:
 
 def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
     """The product of two tensors that a call computes; None for other calls."""
+    if name == "linear" and len(args) > 1 and isinstance(args[1], nn.Parameter):
+        return None
     if name == "einsum":
         return _read_einsum(args)
-    operands = [*args, *(kwargs[key] for key in ("input", "other", "mat2") if key in kwargs)]
-    if name == "baddbmm":
-        batches = [*args[1:], *(kwargs[key] for key in ("batch1", "batch2") if key in kwargs)]
-        operands = batches
+    if name == "tensordot":
+        return _read_tensordot(args, kwargs)
+    names = ("input", "other", "mat2", "weight")
+    if name in ("baddbmm", "addmm"):
+        args, names = args[1:], ("batch1", "batch2", "mat1", "mat2")
+    operands = [*args, *(kwargs[key] for key in names if key in kwargs)]
+    if name == "linear":
+        match operands[:2]:
+            case [Tensor() as left, Tensor() as right] if not isinstance(right, nn.Parameter):
+                return Product(left, right) if min(left.dim(), right.dim()) > 1 else None
+        return None
     if name == "__rmatmul__":
         operands = operands[::-1]
     match operands[:2]:
@@ -113,6 +124,25 @@ def _read_einsum(args: Sequence[Any]) -> Product | None:
             return None
     letters = _letters(equation, left.dim(), right.dim())
     return None if letters is None else _arrange(left, right, *letters)
+
+
+def _read_tensordot(args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
+    operands = [*args[:2], *(kwargs[key] for key in ("a", "b") if key in kwargs)]
+    dims = kwargs.get("dims", args[2] if len(args) > 2 else 2)
+    match operands, dims:
+        case [Tensor() as left, Tensor() as right], [[int() as first], [int() as second]]:
+            pass
+        case [Tensor() as left, Tensor() as right], 1:
+            first, second = -1, 0
+        case _:
+            return None
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    left_axes, rest = letters[: left.dim()], letters[left.dim() :]
+    inner = left_axes[first]
+    free = rest[: right.dim() - 1]
+    second %= right.dim()
+    right_axes = free[:second] + inner + free[second:]
+    return _arrange(left, right, left_axes, right_axes, left_axes.replace(inner, "") + free)
 
 
 def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, str] | None:
@@ -174,11 +204,15 @@ def permuted(x: Tensor, order: "Order") -> Tensor:
     return x
 
 
-def affine_of_baddbmm(
-    args: Sequence[Any], kwargs: dict[str, Any]
-) -> tuple[Tensor, float, float] | None:
-    """`baddbmm`'s input, beta and alpha: it computes beta · input + alpha · product."""
-    base = args[0] if args else kwargs.get("input")
-    if not isinstance(base, Tensor):
+def affine_of_call(
+    name: str, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Any, float, float] | None:
+    """Base, beta and alpha of a call that computes beta · base + alpha · product; else None."""
+    if name == "linear":
+        base = kwargs.get("bias", args[2] if len(args) > 2 else None)
+        return None if base is None else (base, 1, 1)
+    if name not in ("baddbmm", "addmm"):
         return None
-    return base, kwargs.get("beta", 1), kwargs.get("alpha", 1)
+    beta, alpha = kwargs.get("beta", 1), kwargs.get("alpha", 1)
+    base = args[0] if args else kwargs.get("input")
+    return None if (beta, alpha) == (0, 1) else (base, beta, alpha)

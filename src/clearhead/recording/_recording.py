@@ -28,6 +28,7 @@ class Recording(Mapping[str, AttentionRecord]):
 
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
         self._records: dict[str, AttentionRecord] = dict(records or {})
+        self._unseen: tuple[tuple[str, str], ...] = ()
 
     @overload
     def __getitem__(self, name: str) -> AttentionRecord: ...
@@ -65,6 +66,14 @@ class Recording(Mapping[str, AttentionRecord]):
     def records(self) -> tuple[AttentionRecord, ...]:
         """The records, in the order of the calls."""
         return tuple(self._records.values())
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What may be attention and is not recorded as a whole: module path and reason.
+
+        Empty for ordinary attention. `capture` warns where it is not.
+        """
+        return tuple(f"{path}: {reason}" for path, reason in self._unseen)
 
     def verify(self) -> tuple[Proof, ...]:
         """Recompute every record and compare it with the output of the model.

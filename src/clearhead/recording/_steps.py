@@ -1,6 +1,6 @@
 """Operations between the stages that can be replayed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,9 @@ LAYOUT = frozenset(
 
 # Functions that change the type only.
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
+
+
+DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
 
 
 class Placeholder:
@@ -77,6 +80,55 @@ class Step:
             args=tuple(_each(arg, Tensor, change) for arg in self.args),
             kwargs={name: _each(arg, Tensor, change) for name, arg in (self.kwargs or {}).items()},
         )
+
+
+def step_of_call(
+    name: str,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    followed: Tensor,
+) -> Step | None:
+    """A call as a step, with a placeholder for one tensor; None if it leaves all elements as is."""
+    drops = name in DROPOUT and _drops(args, kwargs)
+    if name in DROPOUT and not drops:
+        return None
+    options = {key: arg for key, arg in kwargs.items() if key != "out"}
+    return Step(
+        name=_property_name(function) if name == "__get__" else name,
+        function=function,
+        args=tuple(_with_placeholder(arg, followed) for arg in args),
+        kwargs={key: _with_placeholder(arg, followed) for key, arg in options.items()},
+        dtype=followed.dtype,
+        random_state=random_state(followed) if drops else None,
+        autocast=autocast_dtype(followed),
+    )
+
+
+def cast_to(dtype: torch.dtype) -> Step:
+    """A change of the type."""
+    return Step("to", Tensor.to, (PLACEHOLDER, dtype))
+
+
+def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
+    p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
+    return bool(training) and p > 0.0
+
+
+def _with_placeholder(arg: Any, followed: Tensor) -> Any:
+    if arg is followed:
+        return PLACEHOLDER
+    if isinstance(arg, list | tuple):
+        parts = [PLACEHOLDER if part is followed else part for part in arg]
+        return parts if isinstance(arg, list) else tuple(parts)
+    return arg
+
+
+def _property_name(function: Callable[..., Any]) -> str:
+    """The name of the attribute that a `__get__` reads, such as `T` or `mT`."""
+    return str(getattr(getattr(function, "__self__", None), "__name__", "__get__"))
 
 
 def run(steps: Iterable[Step], x: Tensor) -> Tensor:

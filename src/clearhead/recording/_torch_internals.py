@@ -17,6 +17,21 @@ def version_of(x: Tensor) -> int:
     return x._version
 
 
+def in_backward_pass() -> bool:
+    """Whether autograd is running, as when checkpointed layers are computed again."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def is_batched(x: Tensor) -> bool:
+    """Whether a tensor is one entry of a batch of `torch.vmap`."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return True
+        x = functorch.get_unwrapped(x)
+    return False
+
+
 def call_while_compiling(function: Callable[..., Any]) -> None:
     """Make the compiler call a function, where it only traces any other.
 

@@ -22,6 +22,7 @@
  * @property {number[]} std
  * @property {number} doubtfulBelow a prediction with a lower probability is doubtful
  * @property {number} rejectedBelow a drawing whose most probable class has a lower one gets no label
+ * @property {number} thresholdTemperature divides the logits for the probability compared with both
  * @property {import("./text.js").TextConfig} text configuration of the text model
  */
 
@@ -61,6 +62,7 @@ export function readConfig(settings, text) {
     std: settings.std,
     doubtfulBelow: settings.doubtful_below,
     rejectedBelow: settings.rejected_below,
+    thresholdTemperature: settings.threshold_temperature,
     text,
   };
 }

@@ -15,6 +15,7 @@
  * @property {number[]} std
  * @property {number} doubtful_below
  * @property {number} rejected_below
+ * @property {number} threshold_temperature
  * @property {"learned" | "sincos" | "none"} pos_embed
  * @property {"mean" | "class"} pool
  * @property {"sqrt" | "none" | "learned" | number} attention_scale

@@ -1,6 +1,6 @@
 // The prediction: probabilities of all classes, and the logit lens.
 
-import { argmax } from "../arithmetic.js";
+import { argmax, softmax } from "../arithmetic.js";
 import { css, isLight, shareColour } from "../colours.js";
 import { el, setText } from "../element.js";
 import { percent } from "../numbers.js";
@@ -17,9 +17,10 @@ import { withTable } from "./tabled.js";
  * @param {Result} result
  * @param {Config} config
  */
-export function statusOf({ run, several }, { doubtfulBelow, rejectedBelow }) {
-  const probability = run ? Math.max(...run.probabilities) : 0;
-  if (run === null || probability < rejectedBelow) return "rejected";
+export function statusOf({ run, several }, { doubtfulBelow, rejectedBelow, thresholdTemperature }) {
+  if (run === null) return "rejected";
+  const probability = Math.max(...softmax(run.logits.map((x) => x / thresholdTemperature)));
+  if (probability < rejectedBelow) return "rejected";
   return probability < doubtfulBelow || several ? "doubtful" : "confident";
 }
 
