@@ -93,8 +93,8 @@ class TrainConfig(BaseTrainConfig):
     """Share of each class of the training images held out, to calibrate the probabilities."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     early_patches: float = 1.0
-    """Share of each image's patches that a Vision Transformer gets in the first half of the
-    training, those of the highest contrast: the steps are faster there."""
+    """Share of each image's patches that a Vision Transformer gets in the first two thirds of
+    the training, those of the highest contrast: the steps are faster there."""
     drawn_digits: float = 0.0
     """Share of generated digits, drawn in forms that MNIST lacks, in the training images."""
     non_digits: float = 0.0
@@ -194,7 +194,7 @@ def quick() -> TrainConfig:
     """
     return TrainConfig(
         model=ViTConfig(depth=3),
-        epochs=6,
+        epochs=5,
         batch_size=256,
         matrix_learning_rate=1e-2,
         learning_rate=6e-3,
