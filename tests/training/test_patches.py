@@ -1,4 +1,4 @@
-"""In the first two thirds of a training the blocks get the patches of the highest contrast alone."""
+"""In the first two thirds of a training the blocks get the patches of the highest contrast."""
 
 from dataclasses import replace
 from typing import Any, Literal
