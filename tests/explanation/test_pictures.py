@@ -278,7 +278,7 @@ def test_a_broken_picture_and_an_unknown_model_are_errors(tmp_path: Path) -> Non
 
 def test_results_have_a_short_repr_and_an_image_for_notebooks(nine: Explanation) -> None:
     assert repr(nine).startswith("Explanation(")
-    assert "label='9', probability=0.91" in repr(nine)
+    assert f"label='9', probability={nine.prediction.probability:.4g}" in repr(nine)
     assert len(repr(nine)) < 200
     assert repr(nine.layers[2]) == "LayerWeights('blocks.2.attn', 1×4×16×16)"
     assert repr(nine.rollout) == "Influence(16 tokens)"

@@ -81,7 +81,7 @@ def test_predictions_of_the_digit_model_are_the_same(count: int) -> None:
     np.testing.assert_allclose(result["logits"], expected["logits"], rtol=0, atol=1e-3)
     np.testing.assert_allclose(result["probabilities"], probabilities, rtol=0, atol=1e-4)
     decided = probabilities > 0.505
-    assert decided.mean() > 0.998
+    assert decided.mean() > 0.995
     np.testing.assert_array_equal(result["labels"][decided], expected["labels"][:count][decided])
 
 

@@ -1,6 +1,5 @@
 """From pictures to model inputs: all digits of a picture, and many pictures in parallel."""
 
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
@@ -18,6 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from clearhead._processes import exit_with_parent
 from clearhead.data import (
     Digit,
     ImageSource,
@@ -174,10 +174,10 @@ def _in_processes(
     if current_process().daemon or (num_workers is None and workers == 1):
         yield from map(prepared, files)
         return
-    pool = ProcessPoolExecutor(workers, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, initializer=exit_with_parent)
     waiting: deque[Future[list[Prepared]]] = deque()
     try:
-        started = pool.submit(_ignore_interrupts)
+        started = pool.submit(exit_with_parent)
         while not started.done() and (file := next(files, None)) is not None:
             yield prepared(file)
         while True:
@@ -204,10 +204,6 @@ def _prepared(image: ImageSource, config: ImageModelConfig, *, single: bool) -> 
         return prepare_digits(image, config, single=single)
     except ImageError as error:
         return error
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all processes; the first stops
 
 
 def uses_digit_preprocessing(config: ImageModelConfig) -> bool:

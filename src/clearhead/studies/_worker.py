@@ -1,17 +1,14 @@
 """One trial in a worker process. Workers import this module, so it imports little."""
 
-import multiprocessing
-import os
 import random
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 
+from clearhead._processes import exit_with_parent
 from clearhead.studies.registry import load_study
 from clearhead.studies.table import Trial, Values, canonical
 
@@ -46,7 +43,7 @@ def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
     Returns:
         Its values, or the error that its code raised.
     """
-    _exit_with_parent()
+    exit_with_parent()
     sys.path.extend(path for path in paths if path not in sys.path)
     try:
         study = load_study(task.source)
@@ -79,21 +76,3 @@ def _seed_everything(seed: int) -> None:
 
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-
-
-def _exit_with_parent() -> None:
-    """In a worker process: end with the driver, and leave Ctrl-C to it."""
-    if multiprocessing.parent_process() is None or "clearhead-parent" in {
-        thread.name for thread in threading.enumerate()
-    }:
-        return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="clearhead-parent", daemon=True).start()
