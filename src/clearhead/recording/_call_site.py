@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from torch import jit, nn
+from torch import fx, jit, nn
 
 from clearhead.errors import CaptureError
 from clearhead.recording._torch_internals import (
@@ -21,9 +21,9 @@ OPAQUE_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_la
 
 COMPILED = (
     "this attention runs inside a compiled graph (torch.compile, flex attention, torch.export), "
-    "which cannot be intercepted; capture the model before compiling it, or call the compiled "
-    'model inside torch.compiler.set_stance("force_eager"); for flex attention use '
-    "scaled_dot_product_attention with a mask"
+    "where only scaled_dot_product_attention is recorded, without dropout, gradients=True or "
+    "intervene; capture the model before compiling it, or call the compiled model inside "
+    'torch.compiler.set_stance("force_eager")'
 )
 
 NESTED = (
@@ -115,12 +115,17 @@ class CallSites:
         self._outside = outside
         self._paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
 
-    def here(self) -> CallSite:
-        """The innermost running module, by its path from the outermost that contains it."""
+    def here(self, inner: str | None = None) -> CallSite:
+        """The innermost running module, by its path from the outermost that contains it.
+
+        In a compiled graph, `inner` is the path from there to the module that made the call.
+        """
         modules, call = self._running_modules()
+        if inner is not None:
+            modules = [module for module in modules if not isinstance(module, fx.GraphModule)]
         if not modules:
-            return CallSite("attention", None)
-        innermost = modules[0]
+            return CallSite(inner or "attention", None)
+        innermost = _submodule(modules[0], inner)
         # in a backward pass, the outermost module is not running; it is known from before
         roots = [root for root, _ in self._paths.values()] if in_backward_pass() else []
         for outermost in (*roots, *reversed(modules)):
@@ -178,6 +183,14 @@ class CallSites:
             )
             self._paths[id(root)] = known
         return known[1]
+
+
+def _submodule(module: nn.Module, path: str | None) -> nn.Module:
+    """The module at a path; the one where the path begins, if there is none."""
+    try:
+        return module.get_submodule(path or "")
+    except AttributeError:
+        return module
 
 
 def _owner(frame: FrameType) -> nn.Module | None:
