@@ -223,9 +223,14 @@ class AttentionRecord:
             _, value = self._expanded_heads()
             return attention.context(weights, _at_least_float32(value)).to(self.raw_output.dtype)
 
+    @property
+    def is_modified(self) -> bool:
+        """Whether a stored tensor was changed in place since."""
+        return any(version_of(x) != version for x, version in self.versions)
+
     def check_not_modified(self) -> None:
         """Raise `UnfaithfulCaptureError` if a stored tensor was changed in place since."""
-        if any(version_of(x) != version for x, version in self.versions):
+        if self.is_modified:
             raise UnfaithfulCaptureError(
                 f"{self.name}: the model changed a tensor in place after its attention had used "
                 "it; keep copies: capture(copies=True)"

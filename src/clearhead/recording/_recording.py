@@ -75,6 +75,26 @@ class Recording(Mapping[str, AttentionRecord]):
         """
         return tuple(f"{path}: {reason}" for path, reason in self._unseen)
 
+    def generated(self) -> "Recording":
+        """The recording of one `generate()`, with the steps of each layer joined in one record.
+
+        A record has one query per new token, the position that predicts it, and one key per token
+        of prompt and generation (for cross-attention, of the encoder): the weights are (batch,
+        heads, new tokens, tokens), and tokens that a step could not attend to are masked. The
+        names are the paths of the modules; modules that did not run in every step, such as an
+        encoder, are left out. Record static caches with `capture(copies=True)`.
+
+        Returns:
+            A recording whose weights are computed on access, as those of every recording.
+
+        Raises:
+            CaptureError: The steps of a layer do not continue one another: a beam search, several
+                calls of `generate()`, generation without a cache, or fewer than two steps.
+        """
+        from clearhead.recording._generation import generated
+
+        return Recording(generated(self._records))
+
     def verify(self) -> tuple[Proof, ...]:
         """Recompute every record and compare it with the output of the model.
 
