@@ -1,5 +1,6 @@
 """Attention that cannot be recorded raises an error with an alternative, and leaves no trace."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -165,3 +166,36 @@ def test_interventions_reject_the_same() -> None:
         compiled(Q)
     with pytest.raises(NothingCapturedError, match="changed"), ch.intervene(lambda record: None):
         Q.sum()
+
+
+def scripted_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.matmul(torch.softmax(torch.matmul(q, k.transpose(-2, -1)), dim=-1), v)
+
+
+def scripted_gate(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TorchScript is deprecated
+    ATTENTION, GATE = torch.jit.script(scripted_attention), torch.jit.script(scripted_gate)
+
+
+class CallsScripted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = ATTENTION(x, x, x)
+        return result
+
+
+class CallsGate(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = F.scaled_dot_product_attention(GATE(x), x, x)
+        return result
+
+
+def test_scripted_functions_with_a_softmax_are_named() -> None:
+    model = nn.Sequential(CallsGate(), CallsScripted())
+    with pytest.warns(UserWarning, match="1: its scripted .* ATTENTION"), ch.capture() as recording:
+        model(torch.randn(2, 3, 5, 7))
+    assert recording.names == ("0",)
+    assert len(recording.unseen) == 1

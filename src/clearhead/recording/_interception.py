@@ -253,7 +253,12 @@ class InterceptionMode(TorchFunctionMode):
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
-        return (*composed, *((path_of(x), reason) for x, reason in reasons if reason is not None))
+        scripted = (
+            (path, f"its scripted function {name} has a softmax, which cannot be intercepted")
+            for path, name in self.call_sites.scripted.items()
+        )
+        followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
+        return (*composed, *followed, *scripted)
 
     def compiled_call(self, arguments: dict[str, Any], output: Tensor, path: str) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
