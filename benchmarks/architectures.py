@@ -51,6 +51,9 @@ column gives the reason for the others. This page is written by
 python benchmarks/architectures.py
 ```
 
+BigBird is recorded with full attention; its block-sparse attention and Nyströmformer's landmarks
+are [listed as not recorded](recording.md#what-is-not-recorded).
+
 - **attentions**: number of recorded attentions
 - **first**: heads × queries × keys of the first one
 - **error**: largest relative difference between weights · V and the model's output

@@ -138,7 +138,7 @@ def test_the_help_describes_every_setting(recipe: str, capsys: pytest.CaptureFix
     assert [word for word in before if re.fullmatch(r"[A-Z]+|.*[\]}]|--.*", word)] == []
     assert "--compile, --no-compile " in shown
     if recipe == "quick":
-        assert "(default: 7, more for few images)" in shown
+        assert "(default: 5, more for few images)" in shown
 
 
 def test_a_recipe_that_starts_from_a_model_requires_it(

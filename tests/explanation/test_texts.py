@@ -303,6 +303,52 @@ def test_tokens_of_a_gpt2_lose_their_mark_for_a_space(gpt2: Path) -> None:
     assert explanation.num_visible() == (query + 1,)
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("der Hund war müde", "müde"),
+        ("ich mag 🐶 sehr", "🐶"),
+        ("猫が座った", "猫"),
+        ("猫が座った", "座った"),
+        ("the unbelievable dog", "Unbelievable"),
+        ("a dog, a dog", "dog"),
+    ],
+)
+def test_a_word_of_several_pieces_is_found_and_readable(gpt2: Path, text: str, word: str) -> None:
+    explanation = explain(f"hf:{gpt2}", text, word=word)
+    tokens, attentions = of_transformers(gpt2, text)
+    shown = [explanation.tokens[query] for query in explanation.queries]
+    assert set("".join(token.partition(" ")[0] for token in shown)) == set(word.lower())
+    assert len(shown) > 1
+    assert not set("".join(explanation.tokens)) & set("Ã¼ðŁç")
+    assert len(explanation.tokens) == len(tokens)
+    weights = attentions[0][0].mean(0)[list(explanation.queries)]
+    torch.testing.assert_close(explanation.attention[0].weights, weights, atol=1e-5, rtol=0)
+
+
+def test_pieces_of_one_character_are_numbered(gpt2: Path) -> None:
+    pieces = explain(f"hf:{gpt2}", "mag🐶", word="🐶").tokens[3:]
+    assert pieces == tuple(f"🐶 {number}/4" for number in range(1, 5))
+
+
+def test_a_roberta_takes_as_many_tokens_as_it_has_positions(gpt2: Path, tmp_path: Path) -> None:
+    transformers: Any = importlib.import_module("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gpt2)
+    tokenizer.save_pretrained(tmp_path)
+    config = transformers.RobertaConfig(
+        vocab_size=300, hidden_size=14, num_hidden_layers=1, num_attention_heads=7,
+        intermediate_size=11, max_position_embeddings=17, pad_token_id=1,
+    )  # fmt: skip
+    transformers.RobertaModel(config).save_pretrained(tmp_path)
+    text = "the dog sat because it was round"
+    length = len(tokenizer(text)["input_ids"])
+    while len(tokenizer(text + " it")["input_ids"]) <= 15:
+        text += " it"
+    assert length < 15 == len(explain(f"hf:{tmp_path}", text, word="it").tokens)
+    with pytest.raises(InputError, match=r"16 tokens, .* takes at most 15"):
+        explain(f"hf:{tmp_path}", text + " it", word="it")
+
+
 def test_a_missing_tokenizer_is_an_error_with_the_call_that_saves_it(
     bert: Path, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ def timm_model(fused: bool, name: str = "vit_tiny_patch16_224", **options: Any) 
 def hf_model(name: str, implementation: str = "eager", **options: Any) -> Any:
     """A model by its class, with a vocabulary of 99 words."""
     torch.manual_seed(0)
-    kind = re.sub(r"(Encoder|LMHead)?Model$|ForCausalLM$", "", name)
+    kind = re.sub(r"(Encoder|LMHead)?Model$|For(CausalLM|ConditionalGeneration)$", "", name)
     config = getattr(hf, f"{kind}Config")(**{"vocab_size": 99, **ENDS, **options})
     config._attn_implementation = implementation
     return getattr(hf, name)(config).double().eval()

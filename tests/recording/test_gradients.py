@@ -259,3 +259,88 @@ def test_checkpointed_layers() -> None:
     assert all(proof.holds for proof in recording.verify())
     assert recording.names[0] == "attention"
     assert q.grad is not None
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = ch.attention.MultiHeadAttention(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.attn(x)
+        return result
+
+
+class Checkpointed(nn.Module):
+    """Three layers, each computed again in the backward pass."""
+
+    def __init__(self, reentrant: bool | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer() for _ in range(3))
+        self.reentrant = reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            if self.reentrant is None:
+                x = layer(x)
+            else:
+                x = checkpoint(layer, x, use_reentrant=self.reentrant)
+        return x
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_layers_that_are_computed_again_are_recorded_once(reentrant: bool, gradients: bool) -> None:
+    torch.manual_seed(0)
+    model = Checkpointed(reentrant)
+    x = torch.randn(2, 5, 12, requires_grad=True)
+    with ch.capture(gradients=gradients) as recording:
+        model(x).square().sum().backward()
+    assert recording.names == tuple(f"layers.{number}.attn" for number in range(3))
+    recording.verify()
+    model.reentrant = None
+    with ch.capture() as plain:
+        model(x)
+    torch.testing.assert_close(ch.insight.rollout(recording), ch.insight.rollout(plain))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_an_intervention_also_changes_layers_that_are_computed_again(reentrant: bool) -> None:
+    torch.manual_seed(0)
+    model = Checkpointed(reentrant)
+    x = torch.randn(2, 5, 12, requires_grad=True)
+
+    def gradient() -> Tensor:
+        with ch.intervene(lambda record: record.output.sin(), layers="layers.1.attn"):
+            (result,) = (
+                torch.autograd.grad(model(x).square().sum(), x)
+                if not reentrant
+                else (backward(model(x).square().sum()))
+            )
+        return result
+
+    def backward(loss: Tensor) -> tuple[Tensor]:
+        x.grad = None
+        loss.backward()
+        assert x.grad is not None
+        return (x.grad.clone(),)
+
+    found = gradient()
+    model.reentrant = None
+    torch.testing.assert_close(found, gradient())
+
+
+def test_vmap_is_refused_at_once() -> None:
+    model = Checkpointed(None)
+
+    def one(x: Tensor) -> Tensor:
+        result: Tensor = model(x[None])[0]
+        return result
+
+    def explicit_one(x: Tensor) -> Tensor:
+        return (x @ x.mT).softmax(-1) @ x
+
+    x = torch.randn(2, 5, 12)
+    for code in (one, explicit_one, lambda x: torch.func.grad(lambda y: one(y).sum())(x)):
+        with pytest.raises(ch.errors.CaptureError, match="vmap"), ch.capture():
+            torch.vmap(code)(x)

@@ -9,9 +9,10 @@ import torchvision
 from torch import Tensor, nn
 
 import clearhead as ch
+from clearhead import insight
 from clearhead.recording import Recording
 
-from .models import VIT, gpt2, hf_model, timm_model
+from .models import VIT, gpt2, hf, hf_model, timm_model
 from .reference import assert_close, assert_stages, attention, generator, normal
 
 IDS = torch.randint(5, 90, (2, 11), generator=generator())
@@ -266,3 +267,64 @@ def test_the_vision_transformer_of_torchvision(grad: bool) -> None:
     )
     recording.verify()
     assert recording.to_tensor().shape == (2, 2, 3, 17, 17)
+
+
+def gpt_oss() -> Any:
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6}
+    experts: Any = {"num_local_experts": 2, "num_experts_per_tok": 1, "intermediate_size": 32}
+    options: Any = {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, **sizes}
+    return hf_model("GptOssModel", initializer_range=0.3, **options, **experts).float()
+
+
+def test_sinks_are_no_tokens_in_exports_and_rollout() -> None:
+    model = gpt_oss()
+    own = own_weights(model, input_ids=IDS)
+    recording = record(model, input_ids=IDS)
+    assert recording[0].weights.shape == (2, 6, 11, 12)
+    assert_weights(recording, own, atol=1e-6)
+    tokens = [str(number) for number in range(11)]
+    weights, _ = recording.to_bertviz(tokens, 1)
+    np.testing.assert_allclose(weights[1], own[1][1:], atol=1e-6)
+    layers = [x.double().mean(1) for x in own]
+    first, second = (y / y.sum(-1, keepdim=True) for y in (x + torch.eye(11) for x in layers))
+    np.testing.assert_allclose(insight.rollout(recording), second @ first, atol=1e-6)
+    matrix = insight.weight_matrix(recording[1], insight.Words(tuple(tokens)), image=1)
+    np.testing.assert_allclose(matrix.weights, own[1][1], atol=1e-6)
+    relevance = insight.class_relevance(
+        model, {"input_ids": IDS}, score=lambda output: output.last_hidden_state[:, -1, 3]
+    )
+    assert relevance.matrix.shape == (2, 11, 11)
+
+
+def test_places_of_a_static_cache_are_no_tokens_in_exports_and_rollout() -> None:
+    model = llama().float()
+    model.set_attn_implementation("sdpa")
+    expected = record(model, input_ids=IDS)
+    cache: Any = hf.StaticCache(config=model.config, max_cache_len=20)
+    mask = torch.ones(2, 11, dtype=torch.long)
+    mask[1, :2] = 0
+    with torch.no_grad(), ch.capture(copies=True) as recording:
+        model(input_ids=IDS, attention_mask=mask, past_key_values=cache)
+    recording.verify()
+    with torch.no_grad(), ch.capture() as recording:
+        model(input_ids=IDS, past_key_values=hf.StaticCache(model.config, max_cache_len=20))
+    weights, _ = recording.to_bertviz([str(number) for number in range(11)])
+    for one, other in zip(weights, expected.to_hf(), strict=True):
+        np.testing.assert_allclose(one, other[:1], atol=1e-6)
+    np.testing.assert_allclose(insight.rollout(recording), insight.rollout(expected), atol=1e-6)
+
+
+def test_cross_attention_for_bertviz() -> None:
+    heads: Any = {"encoder_attention_heads": 3, "decoder_attention_heads": 6}
+    sizes: Any = {"d_model": 48, "encoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    model = hf_model("BartModel", decoder_layers=2, init_std=0.3, **heads, **sizes)
+    inputs = {**TEXT, "decoder_input_ids": IDS[:, :7]}
+    recording = record(model, **inputs)
+    source, target = [f"s{number}" for number in range(11)], [f"t{number}" for number in range(7)]
+    arguments = recording.to_bertviz(target, 1, key_tokens=source)
+    own = own_weights(model, "cross_attentions", **inputs)
+    assert (arguments["encoder_tokens"], arguments["decoder_tokens"]) == (source, target)
+    for weights, expected in zip(arguments["cross_attention"], own, strict=True):
+        assert_close(weights, expected[1:])
+    with pytest.raises(ch.errors.CaptureError, match="7 and 8 tokens were given"):
+        recording.to_bertviz(target, key_tokens=source[:8])

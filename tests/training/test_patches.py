@@ -1,4 +1,4 @@
-"""In the first half of a training the blocks get the patches of the highest contrast alone."""
+"""In the first two thirds of a training the blocks get the patches of the highest contrast."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -45,7 +45,7 @@ def test_the_blocks_get_the_patches_of_the_highest_contrast_in_their_order(
     torch.testing.assert_close(model(images), whole)
 
 
-def test_a_training_sees_all_patches_in_its_second_half() -> None:
+def test_a_training_sees_all_patches_in_its_last_third() -> None:
     seen: list[int] = []
 
     class Hooked(Callback):
@@ -55,4 +55,4 @@ def test_a_training_sees_all_patches_in_its_second_half() -> None:
             )
 
     fit(small_config(2, model=MODEL, early_patches=0.5), small_dataset(), callback=Hooked())
-    assert seen == [2] * 7 + [4] * 7
+    assert seen == [2] * 10 + [4] * 4

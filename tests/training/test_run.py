@@ -160,7 +160,7 @@ def test_a_recipe_learns_from_a_folder_of_a_few_dozen_images(
         compile=False,
     )
     expected = (
-        "48 images to train on: batch_size=8 instead of 512, epochs=67 instead of 7; set them"
+        "48 images to train on: batch_size=8 instead of 256, epochs=67 instead of 5; set them"
     )
     assert expected in capsys.readouterr().err
     assert (trained.config.batch_size, trained.config.epochs) == (8, 67)

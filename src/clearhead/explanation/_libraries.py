@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -220,12 +220,14 @@ def _text_model(
 ) -> TextModel:
     tokenizer = _tokenizer(transformers, name, files, is_local=is_local)
     model = transformers.AutoModel.from_pretrained(name, use_safetensors=True, **files).eval()
-    max_tokens = getattr(model.config, "max_position_embeddings", None)
+    max_tokens = _max_tokens(model)
 
     def tokenize(text: str) -> TextInput:
         if not text.strip():
             raise InputError(f"expected a text with at least one word, got {text!r}")
-        encoded = tokenizer(text, return_tensors="pt", verbose=False)
+        offsets = {"return_offsets_mapping": bool(tokenizer.is_fast)}
+        encoded = tokenizer(text, return_tensors="pt", verbose=False, **offsets)
+        spans = [_trimmed(text, *x) for x in encoded.pop("offset_mapping", [[]])[0]]
         ids = encoded["input_ids"]
         if not ids.numel():
             raise InputError(f"the tokenizer of {source} makes no token of {text!r}")
@@ -239,9 +241,10 @@ def _text_model(
         warning = f"words outside the model's vocabulary, replaced by {tokenizer.unk_token}"
         tokens = tokenizer.convert_ids_to_tokens(ids[0].tolist())
         return TextInput(
-            tokens=tuple(token.lstrip(SPACE_MARKS) or token for token in tokens),
+            tokens=_readable(tokens, text, spans, tokenizer.all_special_tokens),
             run=lambda: model(**encoded),
             warnings=(warning,) if has_unknown else (),
+            spans=tuple(spans),
         )
 
     return TextModel(
@@ -250,6 +253,43 @@ def _text_model(
         model=model,
         tokenize=tokenize,
     )
+
+
+def _max_tokens(model: Any) -> int | None:
+    """How many tokens the model has positions for; RoBERTa's start after that of the padding."""
+    for name, layer in model.named_modules():
+        padding = getattr(layer, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return int(layer.num_embeddings) - int(padding) - 1
+    count: int | None = getattr(model.config, "max_position_embeddings", None)
+    return count
+
+
+def _trimmed(text: str, start: Any, end: Any) -> tuple[int, int]:
+    """A span without white space at its start and end."""
+    piece = text[int(start) : int(end)]
+    first = int(start) + len(piece) - len(piece.lstrip())
+    return first, first + len(piece.strip())
+
+
+def _readable(
+    tokens: Sequence[str],
+    text: str,
+    spans: Sequence[tuple[int, int]],
+    special: Collection[str],
+) -> tuple[str, ...]:
+    """Tokens as they stand in the text, not as bytes; "🐶 2/3" for the second of three pieces."""
+    readable = [token.lstrip(SPACE_MARKS) or token for token in tokens]
+    places: dict[tuple[int, int], list[int]] = {}
+    for index, (start, end) in enumerate(spans):
+        same = readable[index].removeprefix("##").lower() == text[start:end].lower()
+        if tokens[index] not in special and start < end and not same:
+            places.setdefault((start, end), []).append(index)
+    for (start, end), pieces in places.items():
+        for number, index in enumerate(pieces, start=1):
+            part = f" {number}/{len(pieces)}" if len(pieces) > 1 else ""
+            readable[index] = text[start:end] + part
+    return tuple(readable)
 
 
 def _tokenizer(transformers: Any, name: str, files: dict[str, bool], *, is_local: bool) -> Any:

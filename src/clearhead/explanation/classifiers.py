@@ -79,11 +79,14 @@ class TextInput:
         tokens: words or pieces of words, with special tokens such as [CLS].
         run: runs the model on them.
         warnings: remarks for the user.
+        spans: first character and end of each token in the text, where the tokenizer reports them;
+            both 0 for special tokens.
     """
 
     tokens: tuple[str, ...]
     run: Callable[[], object]
     warnings: tuple[str, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The attention between the tokens of a text, as plain data."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, ordinal
 from clearhead.explanation._selection import Layers, select_layers
-from clearhead.explanation.classifiers import TextModel, TextPrediction
+from clearhead.explanation.classifiers import TextInput, TextModel, TextPrediction
 from clearhead.insight.weights import image_weights
 from clearhead.recording import AttentionRecord, capture
 
@@ -141,7 +142,7 @@ def explain_text(
     with torch.no_grad(), capture() as recording:
         model_input.run()
     proofs = recording.verify()
-    queries = _queries(model_input.tokens, word)
+    queries = _queries(model_input, text, word)
     attention = []
     for name in select_layers(recording.names, layers):
         layer, record = recording.names.index(name), recording[name]
@@ -161,12 +162,14 @@ def explain_text(
     )
 
 
-def _queries(tokens: Sequence[str], word: str | None) -> tuple[int, ...]:
+def _queries(model_input: TextInput, text: str, word: str | None) -> tuple[int, ...]:
+    tokens = model_input.tokens
     lower = [token.lower() for token in tokens]
     if word is not None and not isinstance(word, str):
         raise ConfigError(f"word is the query word, a string, got {word!r}")
     if word is not None:
         found = tuple(place for place, token in enumerate(lower) if token == word.lower())
+        found = found or _pieces(model_input, text, word)
         if not found:
             known = ", ".join(dict.fromkeys(tokens))
             raise InputError(f"there is no word {word!r} in this text; there are: {known}")
@@ -178,6 +181,26 @@ def _queries(tokens: Sequence[str], word: str | None) -> tuple[int, ...]:
             f"{MAX_QUERIES}); name a word to explain"
         )
     return pronouns or tuple(range(len(tokens)))
+
+
+def _pieces(model_input: TextInput, text: str, word: str) -> tuple[int, ...]:
+    """The tokens of every occurrence of a word in several pieces, or in pieces of characters."""
+    found: list[int] = []
+    for match in re.finditer(re.escape(word.strip()), text, re.IGNORECASE):
+        start, end = match.span()
+        inside = [
+            (place, span)
+            for place, span in enumerate(model_input.spans)
+            if span[0] < end and start < span[1]
+        ]
+        covered = {x for _, span in inside for x in range(*span)}
+        if covered and covered == set(range(start, end)) - _white_space(text, start, end):
+            found += [place for place, _ in inside]
+    return tuple(sorted(set(found)))
+
+
+def _white_space(text: str, start: int, end: int) -> set[int]:
+    return {place for place in range(start, end) if text[place].isspace()}
 
 
 def _chosen_heads(record: AttentionRecord, heads: Heads) -> Sequence[int | None]:

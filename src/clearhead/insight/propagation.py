@@ -271,7 +271,11 @@ def read_out(
 
 def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]:
     """A layer's weights in float64; `InputError` unless they are self-attention over all tokens."""
-    weights = (layer.weights if isinstance(layer, AttentionRecord) else layer).double()
+    weights = layer.token_stages().weights if isinstance(layer, AttentionRecord) else layer
+    weights = weights.double()
+    if weights.dim() == 4 and weights.shape[-1] > weights.shape[-2]:
+        unused = weights[..., weights.shape[-2] :]  # places of a static cache
+        weights = weights if bool(unused.any()) else weights[..., : weights.shape[-2]]
     if weights.dim() != 4 or weights.shape[-1] != weights.shape[-2]:
         raise InputError(
             f"{name_of(layer)}: expected weights (batch, heads, tokens, tokens), got "
@@ -337,7 +341,7 @@ def weight_gradient(
     """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
 
     Where a model changes its weights before it multiplies them with the values (such as by mixing
-    heads), the gradient is propagated through that as well.
+    heads), the gradient is propagated through that as well. Keys that are no tokens are left out.
     """
     weights = record.weights.detach()
     value = head_values(record).detach().to(weights)
@@ -347,7 +351,7 @@ def weight_gradient(
     with torch.enable_grad():
         leaf = weights.requires_grad_()
         (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
-    return gradient
+    return record.on_tokens(gradient)
 
 
 def readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:

@@ -206,7 +206,7 @@ def image_weights(
     """
     _checked(attention, images=image, heads=head, queries=query)
     if isinstance(attention, AttentionRecord):
-        stages = attention.stages(batch=image, heads=head, queries=query)
+        stages = attention.token_stages(batch=image, heads=head, queries=query)
         return stages.weights[0], stages.masked[0] > stages.scaled[0] - MASK_OFFSET
     weights = attention[image]
     weights = weights if head is None else weights[head][None]

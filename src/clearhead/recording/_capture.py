@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
 from clearhead.recording._call_site import nothing_recorded_message
+from clearhead.recording._generation import SharedCaches
 from clearhead.recording._interception import InterceptionMode
 from clearhead.recording._record import AttentionRecord, map_tensors
 from clearhead.recording._recording import Recording
@@ -68,6 +69,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
             raise CaptureError("this capture is already active; make another one: capture()")
         self._filter = LayerFilter(self._layers)
         self._records: dict[str, AttentionRecord] = {}
+        self._caches = SharedCaches(self._records)
         self._recording = Recording()
         self._mode = InterceptionMode(self._keep, sys._getframe(1))
         self._mode.__enter__()  # type: ignore[no-untyped-call]
@@ -82,6 +84,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         mode, layer_filter = self._mode, self._filter
         softmaxes, parts, unseen = len(mode.tracker.softmaxes), mode.parts(), mode.unseen()
         mode.clear()
+        self._caches.finish()
         recording, refused = self._recording, {name for names in parts.values() for name in names}
         recording._records = {
             name: record
@@ -89,7 +92,8 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
             if layer_filter.keeps(name) and name not in refused
         }
         recording._unseen = tuple(x for x in unseen if layer_filter.may_concern(x[0]))
-        del self._mode, self._recording, self._records  # the caller alone keeps the records alive
+        # the caller alone keeps the records alive
+        del self._mode, self._recording, self._records, self._caches
         mode.__exit__(kind, error, trace)
         if error is None:
             if refused.issuperset(layer_filter.names):
@@ -99,7 +103,10 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
 
     def _keep(self, record: AttentionRecord) -> Tensor | None:
         if self._filter.accepts(record.name):
-            self._records[record.name] = map_tensors(record, self._stored)
+            record = map_tensors(record, self._stored)
+            if not self._gradients:
+                self._caches.add(record)
+            self._records[record.name] = record
         return None
 
     def _stored(self, x: Tensor) -> Tensor:
@@ -195,10 +202,10 @@ class LayerFilter:
 
     def keeps(self, name: str) -> bool:
         """Whether to keep a call, once all calls are known."""
+        if self._everything:
+            return True
         index = self.names.index(name)
-        return self._everything or any(
-            self._matches(name, number) for number in (index, index - len(self.names))
-        )
+        return any(self._matches(name, number) for number in (index, index - len(self.names)))
 
     def may_concern(self, path: str) -> bool:
         """Whether a module without a record could be among the chosen layers."""

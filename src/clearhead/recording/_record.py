@@ -147,6 +147,33 @@ class AttentionRecord:
         part = self.part(batch, heads, queries)
         return part._stages(part.attn_mask)
 
+    def token_stages(
+        self, *, batch: Index = None, heads: Index = None, queries: Index = None
+    ) -> AttentionStages:
+        """`stages` without key columns that are no tokens, such as attention sinks.
+
+        Rows of weights then sum to less than 1 where a model has sinks; otherwise the stages are
+        the same. Arguments and errors are those of `stages`.
+        """
+        stages = self.stages(batch=batch, heads=heads, queries=queries)
+        if stages.weights.shape[-1] == self.value.shape[-2]:
+            return stages
+        masked, weights = (
+            select(self.on_tokens(x), batch=batch, heads=heads, queries=queries)
+            for x in (self.masked, self.weights)
+        )
+        return stages._replace(masked=masked, weights=weights)
+
+    def on_tokens(
+        self, x: Float[Tensor, "*batch heads queries keys"]
+    ) -> Float[Tensor, "*batch heads queries tokens"]:
+        """Weights, or numbers like them, without the columns that the model leaves out later."""
+        steps = [step for step in self.post_softmax if step.is_layout_only or step.is_selection]
+        if x.shape[-1] == self.value.shape[-2] or not steps:
+            return x
+        with interception_disabled(x):
+            return run(steps, x)
+
     def part(
         self, batch: Index = None, heads: Index = None, queries: Index = None
     ) -> "AttentionRecord":
@@ -196,9 +223,14 @@ class AttentionRecord:
             _, value = self._expanded_heads()
             return attention.context(weights, _at_least_float32(value)).to(self.raw_output.dtype)
 
+    @property
+    def is_modified(self) -> bool:
+        """Whether a stored tensor was changed in place since."""
+        return any(version_of(x) != version for x, version in self.versions)
+
     def check_not_modified(self) -> None:
         """Raise `UnfaithfulCaptureError` if a stored tensor was changed in place since."""
-        if any(version_of(x) != version for x, version in self.versions):
+        if self.is_modified:
             raise UnfaithfulCaptureError(
                 f"{self.name}: the model changed a tensor in place after its attention had used "
                 "it; keep copies: capture(copies=True)"
@@ -226,6 +258,13 @@ class AttentionRecord:
         if self.enable_gqa:
             return share_heads(self.key, self.value, self.query.shape[-3])
         return self.key, self.value
+
+
+def used_keys(
+    weights: Float[Tensor, "*batch queries keys"], count: int
+) -> Float[Tensor, "*batch queries tokens"]:
+    """The first `count` keys, if no query attends to others: places of a static cache."""
+    return weights if bool(weights[..., count:].any()) else weights[..., :count]
 
 
 def select(x: Tensor, *, batch: Index, heads: Index, queries: Index) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from clearhead.errors import CaptureError, NothingCapturedError
 from clearhead.recording._html import records_table
 from clearhead.recording._proof import Proof, verify
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, used_keys
 
 NO_RECORDS = (
     "the recording has no records: it is filled when the `with` block ends, so read it after the "
@@ -75,6 +75,26 @@ class Recording(Mapping[str, AttentionRecord]):
         """
         return tuple(f"{path}: {reason}" for path, reason in self._unseen)
 
+    def generated(self) -> "Recording":
+        """The recording of one `generate()`, with the steps of each layer joined in one record.
+
+        A record has one query per new token, the position that predicts it, and one key per token
+        of prompt and generation (for cross-attention, of the encoder): the weights are (batch,
+        heads, new tokens, tokens), and tokens that a step could not attend to are masked. The
+        names are the paths of the modules; modules that did not run in every step, such as an
+        encoder, are left out. Record static caches with `capture(copies=True)`.
+
+        Returns:
+            A recording whose weights are computed on access, as those of every recording.
+
+        Raises:
+            CaptureError: The steps of a layer do not continue one another: a beam search, several
+                calls of `generate()`, generation without a cache, or fewer than two steps.
+        """
+        from clearhead.recording._generation import generated
+
+        return Recording(generated(self._records))
+
     def verify(self) -> tuple[Proof, ...]:
         """Recompute every record and compare it with the output of the model.
 
@@ -102,35 +122,68 @@ class Recording(Mapping[str, AttentionRecord]):
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """Weights in the form of transformers' `outputs.attentions`: one tensor per call.
 
+        Key columns that are no tokens (attention sinks) are left out, as transformers does.
+
         Raises:
             NothingCapturedError: There are no records.
         """
-        return tuple(record.weights for record in self._nonempty())
+        return tuple(record.token_stages().weights for record in self._nonempty())
 
+    @overload
     def to_bertviz(
         self, tokens: Sequence[str], batch_index: int = 0
-    ) -> tuple[tuple[Float[Tensor, "1 heads queries keys"], ...], list[str]]:
-        """The arguments (attention, tokens) of BertViz's views.
+    ) -> tuple[tuple[Tensor, ...], list[str]]: ...
+    @overload
+    def to_bertviz(
+        self, tokens: Sequence[str], batch_index: int = 0, *, key_tokens: Sequence[str]
+    ) -> dict[str, Any]: ...
+    def to_bertviz(
+        self,
+        tokens: Sequence[str],
+        batch_index: int = 0,
+        *,
+        key_tokens: Sequence[str] | None = None,
+    ) -> tuple[tuple[Tensor, ...], list[str]] | dict[str, Any]:
+        """The arguments of BertViz's views.
+
+        Key columns that are no tokens are left out: attention sinks, and the places of a static
+        cache that no query attends to yet.
 
         Args:
             tokens: The tokens of one sequence, as text.
             batch_index: The batch entry to export.
+            key_tokens: The tokens of the encoder, to export cross-attention from `tokens`.
 
         Returns:
-            A tuple with the weights of each call, and the tokens as a list.
+            A tuple with the weights of each call, and the tokens as a list; with `key_tokens`, the
+            keyword arguments cross_attention, encoder_tokens and decoder_tokens.
 
         Raises:
-            CaptureError: A record has another number of queries or keys than there are tokens.
+            CaptureError: A record has another number of queries or keys than there are tokens. With
+                `key_tokens`, records of other sizes are left out, and none is left.
             NothingCapturedError: There are no records.
         """
-        attention = tuple(record.stages(batch=batch_index).weights for record in self._nonempty())
-        for name, weights in zip(self, attention, strict=True):
-            if weights.shape[-2:] != (len(tokens), len(tokens)):
-                raise CaptureError(
-                    f"{name} has {weights.shape[-2]} queries and {weights.shape[-1]} keys, but "
-                    f"{len(tokens)} tokens were given; choose layers that attend over these tokens"
-                )
-        return attention, list(tokens)
+        keys = tokens if key_tokens is None else key_tokens
+        weights = {
+            record.name: used_keys(record.token_stages(batch=batch_index).weights, len(keys))
+            for record in self._nonempty()
+        }
+        size = (len(tokens), len(keys))
+        fitting = [x for x in weights.values() if x.shape[-2:] == size]
+        if not fitting or (key_tokens is None and len(fitting) < len(weights)):
+            name, other = next((k, x) for k, x in weights.items() if x.shape[-2:] != size)
+            given = f"{size[0]}" if key_tokens is None else f"{size[0]} and {size[1]}"
+            raise CaptureError(
+                f"{name} has {other.shape[-2]} queries and {other.shape[-1]} keys, but {given} "
+                "tokens were given; choose layers that attend over these tokens"
+            )
+        if key_tokens is None:
+            return tuple(fitting), list(tokens)
+        return {
+            "cross_attention": tuple(fitting),
+            "encoder_tokens": list(key_tokens),
+            "decoder_tokens": list(tokens),
+        }
 
     def to_tensor(self) -> Float[Tensor, "batch layers heads queries keys"]:
         """All weights in one tensor, with the layers after the batch.

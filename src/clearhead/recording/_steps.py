@@ -51,6 +51,11 @@ class Step:
         """Whether it changes the layout or the type only."""
         return self.name in LAYOUT or self.name in CASTS
 
+    @property
+    def is_selection(self) -> bool:
+        """Whether it selects a part of the elements."""
+        return self.name in ("__getitem__", "narrow")
+
     def __call__(self, x: Tensor) -> Tensor:
         """Replay the call on `x`."""
         x = x if self.dtype is None else x.to(self.dtype)

@@ -4,7 +4,7 @@
 - `run`: `train`, a whole training in a folder
 - `loop`: `fit`, the training loop, and `train_step`
 - `batches`, `texts`: batches of images and of texts
-- `optim`: optimisers and the learning rate; `checkpoint`: checkpoints
+- `optim`: optimisers and the learning rate; `patches`: fewer patches; `checkpoint`: checkpoints
 - `distributed`: processes, devices, precision
 """
 

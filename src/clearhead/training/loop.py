@@ -439,7 +439,7 @@ def labels_of(targets: Tensor) -> Tensor:
 def _fewer_patches(
     state: TrainingState[Any], inputs: Any, config: BaseTrainConfig
 ) -> AbstractContextManager[None]:
-    early = 2 * state.step < state.total_steps
+    early = 3 * state.step < 2 * state.total_steps
     if not (early and isinstance(config, TrainConfig) and config.early_patches < 1):
         return nullcontext()
     if not isinstance(state.model, VisionTransformer):

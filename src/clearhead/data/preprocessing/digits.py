@@ -6,7 +6,6 @@ indices.
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -14,11 +13,14 @@ from numpy import ndarray
 from PIL import Image
 from scipy import ndimage
 
-from clearhead.data.preprocessing.ink import Grey, Ink, Mask, downsample, find_ink
+from clearhead.data.preprocessing.ink import EIGHT, Grey, Ink, Mask, Parts, downsample, find_ink
 
-WORK_SIDE = 160  # of the longer side (up to twice that) when ink is searched, in pixels
+WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
+MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
+MIN_HEIGHT = 0.35  # of the highest digit in an image
+MAX_ASPECT = 1.6  # width of a digit, relative to its height
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
 MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
 MIN_STROKE, NORMAL_STROKE, MAX_STROKE = (
@@ -33,6 +35,7 @@ TOO_SMALL = "very little ink: draw larger"
 
 
 Box = tuple[int, int, int, int]
+Sides = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ def extract_digit(grey: Grey) -> Digit:
         The digit, with a warning where there is none, where there seem to be several, or where it
         is very small.
     """
-    found = _find_ink_zoomed(grey)
+    found = _search(grey)
     if found is None:
         return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
-    ink, place = found
-    values = np.where(_around(ink.values, ink.parts > 0), ink.values, 0)
-    return _digit(values, place, (SEVERAL,) if _side_by_side(ink.parts) else ())
+    ink, groups = found
+    digit = _cut_out(grey, ink, groups[0])
+    if len(groups) > 1 or _is_wide(digit.box):
+        return replace(digit, warnings=(*digit.warnings, SEVERAL))
+    return digit
 
 
 def find_digits(grey: Grey) -> list[Digit]:
@@ -82,130 +87,137 @@ def find_digits(grey: Grey) -> list[Digit]:
     Returns:
         The digits in reading order: lines from top to bottom, in a line from left to right.
     """
-    small = downsample(grey, WORK_SIDE)
-    ink = find_ink(small)
-    if ink is None:
+    found = _search(grey)
+    if found is None:
         return []
+    ink, groups = found
+    digits = [_cut_out(grey, ink, group) for group in groups]
+    return [
+        replace(digit, warnings=(*digit.warnings, SEVERAL)) if _is_wide(digit.box) else digit
+        for digit in _in_reading_order(digits)
+    ]
+
+
+def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
+    """The ink of the downsampled image, and the components of each digit, the largest first."""
+    ink = find_ink(downsample(grey, WORK_SIDE))
+    groups = [] if ink is None else _groups(ink.parts)
+    return None if ink is None or not groups else (ink, groups)
+
+
+def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
+    """One of the digits that were found; if it is small, from a crop of the image around it."""
     factor = max(1, max(grey.shape) // WORK_SIDE)
-    groups = _groups(ink.parts)
-    digits = []
-    for place in _in_reading_order([_box(group) for group in groups]):
-        group = next(group for group in groups if _box(group) == place)
-        alone = np.where(_around(ink.values, group), ink.values, 0)
-        digits.append(_digit(alone, (0, 0, factor), ()))
-    return digits
-
-
-def _digit(ink: Grey, place: tuple[int, int, int], warnings: tuple[str, ...]) -> Digit:
-    """The digit of this ink; `place` is left, top and scale of the ink in the image."""
-    rows, columns = _box(ink > 0.5)
-    if max(_crop(ink).shape) < MIN_SIDE:
-        warnings = (TOO_SMALL, *warnings)
-    left, top, factor = place
-    sides = (columns.start, rows.start, columns.stop, rows.stop)
-    box = tuple(side * factor + start for side, start in zip(sides, 2 * (left, top), strict=True))
-    pixels = _centred(_to_ink_side(_crop(ink)))
-    return Digit(np.rint(pixels * 255).astype(np.uint8), (box[0], box[1], box[2], box[3]), warnings)
-
-
-def _groups(parts: ndarray) -> list[Mask]:
-    """The components of each digit: a short one belongs to the longer one beside it."""
-    boxes = {n + 1: box for n, box in enumerate(ndimage.find_objects(parts)) if box is not None}
-    longest_first = sorted(boxes, key=lambda n: -max(map(_length, boxes[n])))
-    owner: dict[int, int] = {}
-    for n in longest_first:
-        for main in dict.fromkeys(owner.values()):
-            longest = max(map(_length, boxes[main]))
-            pairs = zip(boxes[n], boxes[main], strict=True)
-            gaps = [max(a.start - b.stop, b.start - a.stop) for a, b in pairs]
-            if max(map(_length, boxes[n])) < 0.6 * longest and max(gaps) < 0.15 * longest:
-                owner[n] = main
-                break
-        else:
-            owner[n] = n
-    tallest = max(_length(boxes[main][0]) for main in owner.values())
-    mains = [n for n in owner if owner[n] == n and max(map(_length, boxes[n])) >= 0.35 * tallest]
-    return [np.isin(parts, [n for n in owner if owner[n] == main]) for main in mains]
-
-
-def _in_reading_order(boxes: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:
-    """Lines from top to bottom, in a line from left to right."""
-    lines: list[list[tuple[slice, slice]]] = []
-    for box in sorted(boxes, key=lambda box: box[0].start + box[0].stop):
-        middle = (box[0].start + box[0].stop) / 2
-        if lines and any(other[0].start <= middle <= other[0].stop for other in lines[-1]):
-            lines[-1].append(box)
-        else:
-            lines.append([box])
-    return [box for line in lines for box in sorted(line, key=lambda box: box[1].start)]
-
-
-def _find_ink_zoomed(grey: Grey) -> tuple[Ink, tuple[int, int, int]] | None:
-    """The ink, and its left, top and scale in the image; a small digit is searched in a crop."""
-    small = downsample(grey, WORK_SIDE)
-    ink = find_ink(small)
-    factor = max(1, max(grey.shape) // WORK_SIDE)
-    if ink is None:
-        return None
-    whole = ink, (0, 0, factor)
-    if factor == 1:
-        return whole
-    rows, columns = _box(ink.parts > 0)
-    reach = max(_length(rows), _length(columns))
-    if 2 * reach > max(small.shape):
-        return whole
+    box = _box(group)
+    reach = max(map(_length, box))
+    if factor == 1 or reach > MIN_SEEN:
+        return _digit(ink.values, group, (0, 0), factor)
     margin = 0.4 * reach
     near = tuple(
         slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
-        for side in (rows, columns)
+        for side in box
     )
     crop = grey[near]
-    closer = find_ink(downsample(crop, WORK_SIDE), ink.dark)
-    place = (near[1].start, near[0].start, max(1, max(crop.shape) // WORK_SIDE))
-    if closer is None:
-        return whole
-    # What was found nearby belongs to the digit only if it was found in the whole image, too.
-    seen = _enlarged(ndimage.maximum_filter(ink.parts > 0, 3), factor, near, place, closer)
-    parts = np.where(seen, closer.parts, 0)
-    return (replace(closer, parts=parts), place) if parts.any() else whole
+    closer = find_ink(downsample(crop, WORK_SIDE // 2), ink.dark)
+    if closer is not None:
+        # What was found nearby belongs to the digit only if it was found in the whole image, too.
+        scale = max(1, max(crop.shape) // (WORK_SIDE // 2))
+        at = (
+            np.minimum((np.arange(length) * scale + side.start) // factor, limit - 1)
+            for length, side, limit in zip(closer.parts.shape, near, group.shape, strict=True)
+        )
+        core = ndimage.maximum_filter(group, 3)[np.ix_(*at)] & (closer.parts > 0)
+        if core.any():
+            return _digit(closer.values, core, (near[1].start, near[0].start), scale)
+    return _digit(ink.values, group, (0, 0), factor)
 
 
-def _enlarged(
-    mask: Mask, factor: int, near: tuple[slice, ...], place: tuple[int, int, int], closer: Ink
-) -> Mask:
-    """A mask at the resolution and place of a crop."""
-    at = (
-        (np.arange(length) * place[2] + side.start) // factor
-        for length, side in zip(closer.parts.shape, near, strict=True)
-    )
-    return np.asarray(
-        mask[np.ix_(*(np.minimum(i, n - 1) for i, n in zip(at, mask.shape, strict=True)))]
-    )
+def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
+    """The digit with these components; `corner` (left, top) and `scale` give its place."""
+    rows, columns = _box(core)
+    reach = max(3, round(max(_length(rows), _length(columns)) / 12))
+    around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in (rows, columns))
+    inside = _crop(np.where(_near(ink[around], core[around], reach), ink[around], 0))
+    warnings = (TOO_SMALL,) if max(inside.shape) < MIN_SIDE else ()
+    left, top = corner
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    x0, y0, x1, y1 = (scale * v + start for v, start in zip(box, 2 * (left, top), strict=True))
+    pixels = _centred(_to_ink_side(inside))
+    place = (int(x0), int(y0), int(x1), int(y1))
+    return Digit(np.rint(pixels * 255).astype(np.uint8), place, warnings)
+
+
+def _near(ink: Grey, core: Mask, reach: int) -> Mask:
+    """The strokes with their soft edges: connected ink at most a twelfth of the digit away."""
+    labels, count = ndimage.label(ink > 0, structure=EIGHT)
+    touched = np.zeros(count + 1, dtype=bool)
+    touched[labels[core]] = True
+    touched[0] = False
+    return np.asarray(touched[labels] & ndimage.maximum_filter(core, size=2 * reach + 1))
+
+
+def _is_wide(box: Box) -> bool:
+    """Whether two digits may touch."""
+    return box[2] - box[0] > MAX_ASPECT * (box[3] - box[1])
+
+
+def _groups(parts: Parts) -> list[Mask]:
+    """The components of each digit, the largest first; dots, commas and minus signs left out."""
+    boxes = {n + 1: box for n, box in enumerate(ndimage.find_objects(parts)) if box is not None}
+    groups: list[list[int]] = []
+    for number in sorted(boxes, key=lambda n: -max(map(_length, boxes[n]))):
+        for group in groups:
+            if any(_belong_together(boxes[number], boxes[other]) for other in group):
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    if len(groups) == 1:
+        return [parts > 0]
+    masks = [np.isin(parts, group) for group in groups]
+    heights = [_length(_box(mask)[0]) for mask in masks]
+    pairs = zip(heights, masks, strict=True)
+    return [mask for height, mask in pairs if height >= MIN_HEIGHT * max(heights)]
+
+
+def _belong_together(part: Sides, other: Sides) -> bool:
+    """Whether two components are strokes of one digit.
+
+    A short one near a long one is, as the bar of a 5; and pieces of a broken stroke, unless
+    together they would be too high for a digit.
+    """
+    sizes = [max(map(_length, box)) for box in (part, other)]
+    pairs = list(zip(part, other, strict=True))
+    gaps = [max(a.start - b.stop, b.start - a.stop) for a, b in pairs]
+    if max(gaps) < 0:
+        return True
+    heights = [_length(box[0]) for box in (part, other)]
+    if min(sizes) < 0.6 * max(sizes):
+        is_bar = 2 * _length(part[0]) < _length(part[1])
+        is_high = part[0].stop < other[0].start + 0.3 * heights[1]
+        return bool(max(gaps) < (0.25 if is_bar and is_high else 0.15) * max(sizes))
+    if gaps[0] < 0 and min(heights) < 0.8 * max(heights) and gaps[1] < 0.08 * max(sizes):
+        return True
+    height, width = (max(a.stop, b.stop) - min(a.start, b.start) for a, b in pairs)
+    is_stacked = gaps[1] < -0.5 * min(_length(part[1]), _length(other[1]))
+    is_thin = width < 0.4 * max(sizes)
+    return bool(is_stacked and gaps[0] < 0.08 * max(sizes) and (is_thin or height < 2 * width))
+
+
+def _in_reading_order(digits: list[Digit]) -> list[Digit]:
+    """Lines from top to bottom, in a line from left to right."""
+    lines: list[list[Digit]] = []
+    for digit in sorted(digits, key=lambda digit: digit.box[1] + digit.box[3]):
+        middle = (digit.box[1] + digit.box[3]) / 2
+        if lines and any(other.box[1] <= middle <= other.box[3] for other in lines[-1]):
+            lines[-1].append(digit)
+        else:
+            lines.append([digit])
+    return [digit for line in lines for digit in sorted(line, key=lambda digit: digit.box)]
 
 
 def _length(side: slice) -> int:
     return int(side.stop - side.start)
-
-
-def _around(ink: Grey, core: Mask) -> Mask:
-    """The strokes with their soft edges: connected ink at most a twelfth of the digit away."""
-    labels, count = ndimage.label(ink > 0, structure=np.ones((3, 3)))
-    touched = np.zeros(count + 1, dtype=bool)
-    touched[np.unique(labels[core])] = True
-    touched[0] = False
-    reach = max(3, round(max(_crop(core).shape) / 12))
-    near = ndimage.maximum_filter(core, size=2 * reach + 1)
-    return np.asarray(touched[labels] & near)
-
-
-def _side_by_side(parts: ndarray) -> bool:
-    """Whether two components of about the same height stand side by side."""
-    boxes = [box for box in ndimage.find_objects(parts) if box is not None]
-    tallest = max((_length(rows) for rows, _ in boxes), default=0)
-    columns = sorted(
-        (columns.start, columns.stop) for rows, columns in boxes if _length(rows) >= 0.7 * tallest
-    )
-    return any(after[0] >= before[1] for before, after in pairwise(columns))
 
 
 def _crop(values: ndarray) -> ndarray:
@@ -294,8 +306,11 @@ def resize_area(
         image = Image.fromarray(values.astype(np.float32))
         larger = image.resize((width, height), Image.Resampling.BICUBIC)
         return np.asarray(np.clip(np.asarray(larger), 0, 1))
-    down, right = area_weights(values.shape[0], height), area_weights(values.shape[1], width)
-    return np.asarray(down @ values @ right.T, dtype=np.float32)
+    down, right = (
+        area_weights(*lengths).astype(np.float32)
+        for lengths in zip(values.shape, (height, width), strict=True)
+    )
+    return np.asarray(down @ values.astype(np.float32) @ right.T)
 
 
 def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:

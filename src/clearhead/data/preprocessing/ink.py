@@ -58,10 +58,23 @@ class Ink:
     dark: bool
 
     @cached_property
+    def may_be_solid(self) -> bool:
+        """Whether the largest component fills half of its bounding box."""
+        number, box = self.largest
+        rows, columns = (side.stop - side.start for side in box)
+        return bool(2 * np.count_nonzero(self.parts[box] == number) >= rows * columns)
+
+    @cached_property
+    def largest(self) -> tuple[int, tuple[slice, ...]]:
+        """Number and bounding box of the largest component."""
+        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
+        return number, ndimage.find_objects(self.parts)[number - 1]
+
+    @cached_property
     def elongation(self) -> float:
         """Length of the strokes of the largest component, relative to their width."""
-        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
-        part = np.pad(self.parts[ndimage.find_objects(self.parts)[number - 1]] == number, 1)
+        number, box = self.largest
+        part = np.pad(self.parts[box] == number, 1)
         if max(part.shape) < MIN_SCAN:  # too coarse to measure
             return MIN_STROKES
         # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
@@ -81,7 +94,9 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
     either = [ink for ink in (_find_ink(grey, kind) for kind in kinds) if ink is not None]
     if not either:
         return None
-    ink = max(either, key=lambda ink: ink.elongation)
+    ink = either[0] if len(either) == 1 else max(either, key=lambda ink: ink.elongation)
+    if not ink.may_be_solid:
+        return ink
     if dark is None and ink.elongation < MIN_STROKES and max(grey.shape) > SMALL_SIDE:
         within = _inside(grey, ink)
         ink = ink if within is None else within
@@ -91,7 +106,7 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
 def _find_ink(grey: Grey, dark: bool) -> Ink | None:
     grey = grey if dark else 1 - grey
     if max(grey.shape) > SMALL_SIDE:
-        background = _closing(grey, MAX_STROKE, beyond=0.0)
+        background = _closing(grey, MAX_STROKE)
         ink = _strokes(grey, background, dark, is_free=True)
         if ink is not None:
             return ink
@@ -101,8 +116,7 @@ def _find_ink(grey: Grey, dark: bool) -> Ink | None:
 def _inside(grey: Grey, ink: Ink) -> Ink | None:
     """The strokes on a solid patch: it is the sheet, on a desk that is darker or lighter."""
     parts = ink.parts
-    number = int(np.bincount(parts.ravel())[1:].argmax()) + 1
-    box = ndimage.find_objects(parts)[number - 1]
+    number, box = ink.largest
     patch = ndimage.binary_fill_holes(parts[box] == number)
     patch = ndimage.minimum_filter(patch, 5, mode="constant")
     if max(patch.shape) < SMALL_SIDE or patch.mean() < MIN_FILLED:
@@ -119,7 +133,7 @@ def _inside(grey: Grey, ink: Ink) -> Ink | None:
 def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | None:
     """The ink on a background; with `is_free`, only if it touches neither border nor desk."""
     signal = background - grey
-    level = float(np.quantile(background[::2, ::2], 0.9))
+    level = _quantile(np.sort(background[::4, ::4], axis=None), 0.9)
     if dark:
         signal = signal / np.maximum(background, max(0.4 * level, 0.05))
     outside = background < 0.75 * level
@@ -164,8 +178,9 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     free[rim] = False
     free[0] = False
     if is_free:
+        longest = lengths[free].max(initial=0)
         for number, (rows, columns) in enumerate(boxes, 1):
-            if free[number]:
+            if free[number] and (areas[number] < 4 or lengths[number] > 0.3 * longest):
                 free[number] = areas[number] >= 4 and not _is_cut(
                     labels, number, (rows, columns), grey
                 )
@@ -221,23 +236,30 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
     if max(small.shape) <= SMALL_SIDE:
         return by_share, by_share
     small = ndimage.uniform_filter(small, 3, mode="nearest")
-    dark = _closing(small, USUAL_STROKE, beyond=0.0) - small
-    light = _closing(1 - small, USUAL_STROKE, beyond=0.0) - (1 - small)
-    if max(dark.max(), light.max()) < MIN_THIN * np.ptp(small):
+    dark = _closing(small, USUAL_STROKE) - small
+    light = _closing(1 - small, USUAL_STROKE) - (1 - small)
+    if max(float(dark.max()), float(light.max())) < MIN_THIN * float(np.ptp(small)):
         return by_share, by_share
     return by_share, bool((dark**2).sum() >= (light**2).sum())
 
 
-def _closing(grey: Grey, share: float, beyond: float) -> Grey:
-    """The grey closing by a square; `beyond` is the grey beyond the border."""
+def _closing(grey: Grey, share: float) -> Grey:
+    """The grey closing by a square. Beyond the border it is dark."""
     window = max(3, round(share * max(grey.shape)) | 1)
-    closed = np.pad(grey, window // 2, constant_values=beyond)
-    for axis in (0, 1):
-        closed = ndimage.maximum_filter1d(closed, window, axis, mode="constant", cval=beyond)
-    for axis in (0, 1):
-        closed = ndimage.minimum_filter1d(closed, window, axis, mode="constant", cval=1.0)
-    reach = window // 2
-    return np.asarray(closed[reach : reach + grey.shape[0], reach : reach + grey.shape[1]])
+    closed = np.pad(grey, window - 1)
+    for ufunc in (np.maximum, np.minimum):
+        closed = _sliding(_sliding(closed, window, ufunc).T, window, ufunc).T
+    return closed
+
+
+def _sliding(values: Grey, window: int, ufunc: np.ufunc) -> Grey:
+    """The extremum of each `window` successive rows, from windows of 1, 2, 4, … rows."""
+    size = 1
+    while size < window:
+        step = min(size, window - size)
+        values = ufunc(values[:-step], values[step:])
+        size += step
+    return values
 
 
 def _paper_of_scan(grey: Grey) -> Grey:
@@ -253,15 +275,17 @@ def _scaled(signal: Grey, is_noisy: bool) -> tuple[Grey, float]:
     Returns:
         The ink and its contrast, which is 0 if nothing stands out from the noise.
     """
-    middle = float(np.quantile(signal, (0.02, 0.998)).mean())
-    around = signal[signal <= middle]
-    paper = float(np.median(around))
-    noise = 1.4826 * float(np.median(np.abs(around - paper)))
-    stroke = signal[signal > paper + max(4 * noise, MIN_CONTRAST / 2)]
+    step = max(1, max(signal.shape) // 128)
+    ordered = np.sort(signal[::step, ::step], axis=None)
+    middle = (_quantile(ordered, 0.02) + _quantile(ordered, 0.998)) / 2
+    around = ordered[: np.searchsorted(ordered, middle, "right")]
+    paper = _quantile(around, 0.5)
+    noise = 1.4826 * _quantile(np.sort(np.abs(around - paper)), 0.5)
+    stroke = ordered[np.searchsorted(ordered, paper + max(4 * noise, MIN_CONTRAST / 2), "right") :]
     if not stroke.size:
         return signal, 0.0
-    half = (paper + float(np.quantile(stroke, 0.9))) / 2
-    contrast = float(np.quantile(stroke[stroke >= half], 0.8)) - paper
+    half = (paper + _quantile(stroke, 0.9)) / 2
+    contrast = _quantile(stroke[np.searchsorted(stroke, half) :], 0.8) - paper
     if contrast < MIN_CONTRAST or (contrast < MIN_SIGNAL * noise and (is_noisy or contrast < 0.5)):
         return signal, 0.0
     # The soft edges of an enlarged scan are no noise.
@@ -270,12 +294,17 @@ def _scaled(signal: Grey, is_noisy: bool) -> tuple[Grey, float]:
     return np.asarray(np.clip(values, 0, 1), dtype=np.float32), contrast
 
 
+def _quantile(ordered: Float[ndarray, " pixels"], share: float) -> float:
+    return float(ordered[round(share * (len(ordered) - 1))])
+
+
 def downsample(values: Grey, side: int) -> Grey:
     """Averages over squares of pixels, so that the longer side is `side` to twice that."""
     factor = max(values.shape) // side
     if factor <= 1:
         return values
     pad = [(0, -length % factor) for length in values.shape]
-    padded = np.pad(values, pad, mode="edge")
+    padded = np.pad(values, pad, mode="edge") if any(map(any, pad)) else values
     high, wide = (length // factor for length in padded.shape)
-    return np.asarray(padded.reshape(high, factor, wide, factor).mean(axis=(1, 3)))
+    rows = padded.reshape(high, factor, wide * factor).sum(axis=1)
+    return np.asarray(rows.reshape(high, wide, factor).sum(axis=2) / np.float32(factor**2))

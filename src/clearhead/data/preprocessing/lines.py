@@ -117,9 +117,9 @@ def _fitted(
 ) -> Line | None:
     """Least squares through the points near a line; its ends at gaps in the covered columns."""
     offset = float(np.median(y[near] - slope * x[near]))
-    for _ in range(2):
+    for tolerance in (2.0, 1.5, 1.0, 1.0):
         thickness = float(np.median(length[near]))
-        near = np.abs(y - offset - slope * x) <= max(1.0, 0.35 * thickness)
+        near = np.abs(y - offset - slope * x) <= tolerance * max(1.0, 0.35 * thickness)
         if near.sum() < MIN_PIXELS // 2:
             return None
         middle = x[near].mean()

@@ -1,0 +1,246 @@
+"""Generation with a key-value cache: one key tensor for all steps, and all steps in one record."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearhead.attention.stages import share_heads
+from clearhead.errors import CaptureError
+from clearhead.recording._layout import Layout
+from clearhead.recording._proof import MASK_THRESHOLD
+from clearhead.recording._record import AttentionRecord, Versions, map_tensors
+from clearhead.recording._steps import PLACEHOLDER, Step
+
+
+class _Growth(NamedTuple):
+    """Records whose keys and values are the first of those of the newest call of the module."""
+
+    newest: str
+    counts: dict[str, int]
+
+
+class SharedCaches:
+    """Stores the keys and values of a growing cache once, and not again for every step.
+
+    A cache that concatenates makes new tensors in every step, n² · d numbers in the end. Where
+    those of one call begin with those of the call before, records of earlier calls become views of
+    the newest tensors.
+    """
+
+    def __init__(self, records: dict[str, AttentionRecord]) -> None:
+        self._records = records
+        self._growths: dict[str, _Growth] = {}
+
+    def add(self, record: AttentionRecord) -> None:
+        """Compare a new record with the last one of its module."""
+        path = base_name(record.name)
+        growth = self._growths.get(path, _Growth("", {}))
+        before = self._records.get(growth.newest)
+        if before is not None and _extends(record, before):
+            growth.counts[before.name] = before.key.shape[-2]
+            nothing, rest = before.key.new_empty(0), _versions(before, of_cache=False)
+            self._records[before.name] = replace(before, key=nothing, value=nothing, versions=rest)
+        else:
+            self._share(growth)
+            growth = _Growth("", {})
+        self._growths[path] = _Growth(record.name, growth.counts)
+
+    def finish(self) -> None:
+        """Complete all records."""
+        for growth in self._growths.values():
+            self._share(growth)
+        self._growths.clear()
+
+    def _share(self, growth: _Growth) -> None:
+        for name, count in growth.counts.items():
+            newest, record = self._records[growth.newest], self._records[name]
+            key, value = (x[..., :count, :] for x in (newest.key, newest.value))
+            versions = (*record.versions, *_versions(newest, of_cache=True))
+            self._records[name] = replace(record, key=key, value=value, versions=versions)
+
+
+def base_name(name: str) -> str:
+    """The path of the module, without the number of the call."""
+    return name.partition("#")[0]
+
+
+def _versions(record: AttentionRecord, *, of_cache: bool) -> Versions:
+    """The versions of keys and values, or of all other tensors."""
+    cache = (record.key, record.value)
+    return tuple(
+        (x, version) for x, version in record.versions if any(x is y for y in cache) == of_cache
+    )
+
+
+def _extends(record: AttentionRecord, before: AttentionRecord) -> bool:
+    count = before.key.shape[-2]
+    return not before.is_modified and all(
+        new.shape[-2] >= count and _equal(new[..., :count, :], old)
+        for new, old in ((record.key, before.key), (record.value, before.value))
+    )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+
+
+def generated(records: Mapping[str, AttentionRecord]) -> dict[str, AttentionRecord]:
+    """One record for all steps of each module that ran in every step."""
+    calls: dict[str, list[AttentionRecord]] = {}
+    for name, record in records.items():
+        calls.setdefault(base_name(name), []).append(record)
+    steps = max(map(len, calls.values()), default=0)
+    if steps < 2:
+        raise CaptureError(
+            "no module computed attention more than once; generated() expects a recording of "
+            "generate() with at least two new tokens"
+        )
+    return {path: _joined(path, of) for path, of in calls.items() if len(of) == steps}
+
+
+class _Part(NamedTuple):
+    """The new queries of one step, whose keys are the columns `start` to `stop` of all keys."""
+
+    record: AttentionRecord
+    rows: slice
+    start: int
+    stop: int
+
+    def columns(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of some columns of all keys."""
+        chosen = slice(start - self.start, stop - self.start)
+        return self.record.key[..., chosen, :], self.record.value[..., chosen, :]
+
+    def over(self, total: int, rows: Tensor, masked: float) -> Tensor:
+        """Rows over the keys of this step, as rows over all keys, with added columns behind."""
+        count, keys = self.stop - self.start, self.record.key.shape[-2]
+        placed = F.pad(rows[..., :count], (self.start, total - self.stop), value=masked)
+        return torch.cat([placed, rows[..., keys:]], dim=-1)
+
+
+def _joined(path: str, records: list[AttentionRecord]) -> AttentionRecord:
+    """The last query of the first step and all queries of the others, over all keys."""
+    parts: list[_Part] = []
+    for record in records:
+        record.check_not_modified()
+        grouped = _with_key_heads(record, records[-1].key.shape[-3])
+        parts.append(_following(grouped, parts[-1]) if parts else _first(grouped))
+    new = [part.columns(before.stop, part.stop) for before, part in pairwise(parts)]
+    pieces = [parts[0].columns(0, parts[0].stop), *new]
+    key, value = (torch.cat(x, dim=-2) for x in zip(*pieces, strict=True))
+    total = key.shape[-2]
+    plain = not any(record.pre_softmax or record.post_softmax for record in records)
+    joined = replace(
+        parts[-1].record,
+        name=path,
+        query=_rows([(part, part.record.query) for part in parts]),
+        key=key,
+        value=value,
+        attn_mask=_mask(parts, total) if plain else None,
+        is_causal=False,
+        pre_softmax=() if plain else (_step(lambda _: _masked(parts, total)),),
+        post_softmax=() if plain else (_step(lambda weights: weights[..., :total]),),
+        raw_output=_rows([(part, part.record.output) for part in parts]),
+        layout=Layout(),
+    )
+    return map_tensors(joined, lambda x: x)
+
+
+def _first(record: AttentionRecord) -> _Part:
+    rows = slice(-1, None)
+    return _Part(record, rows, 0, _num_visible(record, rows))
+
+
+def _following(record: AttentionRecord, before: _Part) -> _Part:
+    """A step with its place among all keys, which is found by comparing keys and values.
+
+    A cache repeats the keys of the step before (cross-attention), appends new ones, or drops as
+    many at the start (sliding windows).
+    """
+    if not _same_scale(record, before.record):
+        raise CaptureError(f"{record.name}: its scale differs from that of the step before")
+    rows = slice(None)
+    count = _num_visible(record, rows)
+    for stop in (before.stop, before.stop + record.query.shape[-2]):
+        part = _Part(record, rows, stop - count, stop)
+        overlap = (part.start, before.stop)
+        if before.start <= part.start < before.stop and all(
+            map(_equal, part.columns(*overlap), before.columns(*overlap))
+        ):
+            return part
+    raise CaptureError(
+        f"{record.name}: its keys do not continue those of the step before; generated() expects "
+        "one call of generate(), with a cache and without beam search"
+    )
+
+
+def _same_scale(one: AttentionRecord, other: AttentionRecord) -> bool:
+    return torch.equal(*(torch.as_tensor(x.scale).cpu() for x in (one, other)))
+
+
+def _with_key_heads(record: AttentionRecord, heads: int) -> AttentionRecord:
+    """The record with one key head per group, where its keys are repeated for each query head."""
+    repeats = record.key.shape[-3] // heads
+    if repeats < 2:
+        return record
+    key, value = record.key[..., ::repeats, :, :], record.value[..., ::repeats, :, :]
+    if all(map(_equal, share_heads(key, value, repeats * heads), (record.key, record.value))):
+        return replace(record, key=key, value=value, enable_gqa=True, versions=())
+    return record
+
+
+def _num_visible(record: AttentionRecord, rows: slice) -> int:
+    """The number of keys up to the last one that a query attends to; static caches have more."""
+    if record.pre_softmax:
+        scaled, keys = record.scaled, record.key.shape[-2]
+        visible = (record.masked[..., :keys] - scaled > MASK_THRESHOLD)[..., rows, :]
+    else:
+        mask = _mask_rows(record, rows)
+        visible = mask if mask.dtype == torch.bool else mask > MASK_THRESHOLD
+    columns = visible.flatten(0, -2).any(dim=0).nonzero()
+    return int(columns[-1]) + 1 if len(columns) else 0
+
+
+def _mask_rows(record: AttentionRecord, rows: slice) -> Tensor:
+    mask = record.full_mask()
+    if mask is None:
+        mask = torch.ones(record.key.shape[-2], dtype=torch.bool, device=record.key.device)
+    lead = (1,) * (record.query.dim() - mask.dim())
+    mask = mask.reshape(*lead, *mask.shape)
+    return mask.expand(*mask.shape[:-2], *record.shape[-2:])[..., rows, :]
+
+
+def _mask(parts: list[_Part], total: int) -> Tensor:
+    """The masks of all steps as one, over all keys."""
+    masks = [_mask_rows(part.record, part.rows) for part in parts]
+    additive = [x for x in masks if x.dtype != torch.bool]
+    if additive:
+        zeros = [torch.zeros(x.shape, dtype=additive[0].dtype, device=x.device) for x in masks]
+        masks = [
+            zero.masked_fill(~x, -math.inf) if x.dtype == torch.bool else x
+            for x, zero in zip(masks, zeros, strict=True)
+        ]
+    hidden = -math.inf if additive else 0
+    placed = [part.over(total, x, hidden) for part, x in zip(parts, masks, strict=True)]
+    lead = torch.broadcast_shapes(*(x.shape[:-2] for x in placed))
+    return torch.cat([x.expand(*lead, *x.shape[-2:]) for x in placed], dim=-2)
+
+
+def _masked(parts: list[_Part], total: int) -> Tensor:
+    """The inputs of the softmax of all steps, over all keys."""
+    rows = [(part, part.over(total, part.record.masked, -math.inf)) for part in parts]
+    return _rows(rows)
+
+
+def _rows(tensors: list[tuple[_Part, Tensor]]) -> Tensor:
+    return torch.cat([x[..., part.rows, :] for part, x in tensors], dim=-2)
+
+
+def _step(function: Callable[[Tensor], Tensor]) -> Step:
+    return Step("generated", function, (PLACEHOLDER,))

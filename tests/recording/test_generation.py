@@ -1,0 +1,214 @@
+"""One recording of `generate()`: every step, and all steps of a layer as one matrix."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import clearhead as ch
+from clearhead.errors import CaptureError
+
+from .models import gpt2, hf_model
+from .reference import assert_close, generator
+
+PROMPT = torch.randint(5, 90, (2, 7), generator=generator())
+PADDING = torch.ones_like(PROMPT)
+PADDING[0, :3] = 0
+NEW = 5
+SIZES: dict[str, Any] = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "intermediate_size": 32,
+    "initializer_range": 0.3,
+}
+T5: dict[str, Any] = {"d_model": 48, "num_layers": 2, "num_heads": 3, "d_kv": 7, "d_ff": 16}
+BART: dict[str, Any] = {
+    "d_model": 48,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 3,
+    "decoder_attention_heads": 6,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "init_std": 0.3,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+}
+
+
+def llama(name: str = "LlamaForCausalLM", **options: Any) -> Any:
+    return hf_model(name, num_key_value_heads=2, **SIZES, **options).float()
+
+
+def sinks() -> Any:
+    experts: Any = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8}
+    model = llama("GptOssForCausalLM", **experts, sliding_window=128)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def soft_caps() -> Any:
+    return llama("Gemma2ForCausalLM", head_dim=8, attn_logit_softcapping=2.0, sliding_window=4)
+
+
+def generate(model: Any, **options: Any) -> Any:
+    fixed = {"max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False}
+    options = {"attention_mask": PADDING, **fixed, **options}
+    return model.generate(PROMPT, return_dict_in_generate=True, **options)
+
+
+def reference(model: Any, field: str, **options: Any) -> list[Tensor]:
+    """For each layer the last row of each step, over all tokens, as the library returns them."""
+    model.set_attn_implementation("eager")
+    steps = generate(model, output_attentions=True, **options)[field]
+    total = max(layers[0].shape[-1] for layers in steps)
+    rows = []
+    for number, layers in enumerate(steps):
+        seen = PROMPT.shape[1] + number if field == "attentions" else layers[0].shape[-1]
+        for row in (x[..., -1:, :] for x in layers):
+            start = max(0, seen - row.shape[-1])  # sliding windows keep the last keys
+            ends = (start, PROMPT.shape[1] + NEW - 1 - seen) if field == "attentions" else (0, 0)
+            rows.append(torch.nn.functional.pad(row, ends) if ends[0] + ends[1] else row)
+    width = max(x.shape[-1] for x in rows)
+    rows = [torch.nn.functional.pad(x, (0, width - x.shape[-1])) for x in rows]
+    assert total <= width
+    count = len(steps[0])
+    return [torch.cat(rows[layer::count], dim=-2) for layer in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("build", "implementations"),
+    [
+        (gpt2, ("eager", "sdpa")),
+        (llama, ("eager", "sdpa")),
+        (lambda: llama("MistralForCausalLM", sliding_window=4), ("eager", "sdpa")),
+        (soft_caps, ("eager",)),
+        (sinks, ("eager",)),
+    ],
+    ids=["gpt2", "grouped queries", "sliding window", "soft caps", "sinks"],
+)
+@pytest.mark.parametrize("padded", [False, True])
+def test_each_new_token_in_a_decoder(
+    build: Callable[[], Any], implementations: tuple[str, ...], padded: bool
+) -> None:
+    model = build()
+    mask = PADDING if padded else torch.ones_like(PADDING)
+    expected = reference(model, "attentions", attention_mask=mask)
+    for implementation in implementations:
+        model.set_attn_implementation(implementation)
+        with ch.capture() as recording:
+            generate(model, attention_mask=mask)
+        joined = recording.generated()
+        joined.verify()
+        assert joined.names == recording.names[:2]
+        for record, weights in zip(joined.records, expected, strict=True):
+            assert record.shape == (2, weights.shape[1], NEW, PROMPT.shape[1] + NEW - 1)
+            applied = record.applied_weights
+            torch.testing.assert_close(applied.double(), weights.double(), atol=3e-5, rtol=0.0)
+            hidden = (record.masked == -torch.inf)[..., : weights.shape[-1]]
+            assert hidden[:, :, 0, PROMPT.shape[1] :].all()
+
+
+@pytest.mark.parametrize(
+    ("build", "paths"),
+    [
+        (
+            lambda: hf_model("T5ForConditionalGeneration", **T5, decoder_start_token_id=0),
+            ("decoder.block.*.layer.0.*", "decoder.block.*.layer.1.*"),
+        ),
+        (
+            lambda: hf_model("BartForConditionalGeneration", **BART),
+            ("*decoder.layers.*.self_attn*", "*decoder.layers.*.encoder_attn*"),
+        ),
+    ],
+    ids=["T5", "BART"],
+)
+def test_each_new_token_in_an_encoder_and_decoder(
+    build: Callable[[], Any], paths: tuple[str, str]
+) -> None:
+    model = build()
+    fields = ("decoder_attentions", "cross_attentions")
+    expected = {field: reference(model, field) for field in fields}
+    for implementation in ("eager", "sdpa"):
+        model.set_attn_implementation(implementation)
+        for path, field in zip(paths, fields, strict=True):
+            with ch.capture(path) as recording:
+                generate(model)
+            joined = recording.generated()
+            joined.verify()
+            assert len(joined) == 2
+            for record, weights in zip(joined.records, expected[field], strict=True):
+                torch.testing.assert_close(record.weights, weights, atol=1e-6, rtol=0.0)
+
+
+def test_an_encoder_is_left_out() -> None:
+    with ch.capture() as recording:
+        generate(hf_model("BartForConditionalGeneration", **BART))
+    assert any(".encoder." in name for name in recording)
+    assert not any(".encoder." in name for name in recording.generated())
+
+
+def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
+    model = llama()
+    model.set_attn_implementation("sdpa")
+    with ch.capture(layers="*1.self_attn") as recording:
+        generate(model)
+    recording.verify()
+    storages = {x.key.untyped_storage().data_ptr() for x in recording.records[1:]}
+    assert len(storages) == 1
+    assert [x.shape[-1] for x in recording.records] == [7, 8, 9, 10, 11]
+
+
+def test_a_static_cache_is_recorded_from_copies() -> None:
+    model = llama()
+    expected = reference(model, "attentions")
+    model.set_attn_implementation("sdpa")
+    with ch.capture(copies=True) as recording:
+        generate(model, cache_implementation="static", disable_compile=True)
+    joined = recording.generated()
+    joined.verify()
+    for record, weights in zip(joined.records, expected, strict=True):
+        torch.testing.assert_close(record.weights, weights, atol=3e-5, rtol=0.0)
+    with ch.capture() as recording:
+        generate(model, cache_implementation="static", disable_compile=True)
+    with pytest.raises(CaptureError, match="copies"):
+        recording.generated()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_beams": 3}, {"use_cache": False}, {"max_new_tokens": 1, "min_new_tokens": 1}],
+    ids=["beams", "no cache", "one step"],
+)
+def test_steps_that_do_not_continue_one_another_are_refused(options: Any) -> None:
+    model = gpt2("sdpa")
+    with ch.capture() as recording:
+        generate(model, **options)
+    with pytest.raises(CaptureError, match=r"generate\(\)"):
+        recording.generated()
+
+
+def test_two_generations_are_refused() -> None:
+    model = gpt2("sdpa")
+    with ch.capture() as recording:
+        generate(model)
+        generate(model)
+    with pytest.raises(CaptureError, match="one call of generate"):
+        recording.generated()
+
+
+def test_changed_queries_of_an_earlier_step_are_noticed() -> None:
+    q, k, v = torch.randn(3, 1, 1, 4, 8)
+    first, attend = q[..., :1, :].clone(), torch.nn.functional.scaled_dot_product_attention
+    with ch.capture() as recording:
+        attend(first, k[..., :2, :], v[..., :2, :])
+        attend(q[..., 2:3, :], k[..., :3, :], v[..., :3, :])
+        attend(q[..., 3:4, :], k, v)
+        first.zero_()
+    assert_close(recording["attention#2"].key, k[..., :3, :])
+    with pytest.raises(ch.errors.UnfaithfulCaptureError):
+        recording["attention"].check_not_modified()
