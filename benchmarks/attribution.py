@@ -408,7 +408,8 @@ class Report:
     def cell(self, metric: str, method: str) -> str:
         """A mean and half the width of its interval."""
         low, high = self.interval(metric, method)
-        return f"{self.mean(metric, method):.2f} ± {(high - low) / 2:.2f}"
+        mean = round(self.mean(metric, method), 2) + 0.0  # no -0.00
+        return f"{mean:.2f} ± {(high - low) / 2:.2f}"
 
     def metric_table(self) -> str:
         """One row for each metric: whether it ranks the methods as the exact values do."""

@@ -44,6 +44,7 @@ PHOTOS = (
     "skimage/data: astronaut brick camera chelsea coffee coins grass gravel motorcycle_left rocket "
     "retina moon; sklearn/datasets/images: china flower"
 )
+STACKED = "two digits, one above the other"  # to be read as two digits is right
 SIDE = 200
 
 Picture = Image.Image
@@ -155,7 +156,7 @@ def kinds() -> Iterator[tuple[str, Callable[[Generator], Picture]]]:
     yield "blank ruled paper", lambda r: paper(r, squared=False)
     yield "blank squared paper", lambda r: paper(r, squared=True)
     yield "photo crops", lambda r: photo_crop(r, images)
-    yield "two digits, one above the other", lambda r: stacked(r, digits)
+    yield STACKED, lambda r: stacked(r, digits)
     yield f"letters like digits ({LOOK_ALIKES})", of(LOOK_ALIKES)
 
 
@@ -199,7 +200,10 @@ def main() -> None:
         probabilities = predict_probabilities(model, tensors)
         certainty = soften(probabilities, model.config.threshold_temperature).amax(1)
         accepted = int((certainty >= below).sum())
-        states = Counter(prediction.status for prediction in ch.predict(model, pictures))
+        states = Counter(
+            "several" if name == STACKED and len(prediction.digits) == 2 else prediction.status
+            for prediction in ch.predict(model, pictures)
+        )
         cells = []
         for count, total in ((accepted, len(tensors)), (states["confident"], len(pictures))):
             low, high = (100 * x for x in wilson_interval(count, total))

@@ -107,8 +107,8 @@ def test_several_digits_are_one_row_unless_single_is_set(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = Image.new("L", (240, 90), 255)
-    for left in (10, 90, 170):
-        ImageDraw.Draw(page).line([(left, 10), (left + 40, 10), (left + 15, 70)], 0, width=7)
+    for left, top in ((10, 10), (90, 14), (170, 18)):
+        ImageDraw.Draw(page).line([(left, top), (left + 40, top + 3), (left + 15, 70)], 0, width=7)
     page.save(tmp_path / "page.png")
     assert call(model, tmp_path / "page.png") == 0
     cells = re.split(r"  +", capsys.readouterr().out.splitlines()[1])

@@ -28,6 +28,7 @@ from clearhead.inference import (
     predict_each,
     prediction_of,
     prepare,
+    prepare_digits,
     soften,
     uses_digit_preprocessing,
 )
@@ -281,6 +282,20 @@ def test_several_digits_are_read_in_lines_with_their_boxes() -> None:
     alone = predict(load(), page, single=True)
     assert (alone.digits, len(alone.probabilities)) == ((), 10)
     assert predict(load(), [page, page])[1] == prediction
+
+
+def test_one_digit_is_prepared_alike_with_and_without_single(model: ImageModel) -> None:
+    for side in (28, 200, 900):
+        paper = Image.new("L", (side, side), 240)
+        points = [(0.2, 0.2), (0.7, 0.2), (0.4, 0.9)]
+        line = [(round(x * side), round(y * side)) for x, y in points]
+        ImageDraw.Draw(paper).line(line, fill=10, width=side // 12)
+        (alone,) = prepare_digits(paper, model.config)
+        single = prepare(paper, model.config)
+        assert torch.equal(alone.pixels, single.pixels)
+        assert (alone.warnings, alone.box) == (single.warnings, single.box)
+    blank = prepare_digits(Image.new("L", (90, 90), 240), model.config)
+    assert [item.found for item in blank] == [False]
 
 
 def test_a_box_is_in_pixels_of_the_photo_before_it_was_reduced() -> None:

@@ -108,7 +108,7 @@ def prepare_digits(
         return (ModelInput(resize_and_crop(picture, config.image_shape, config.in_channels)),)
     grey = to_grey(picture)
     digits = [] if single else find_digits(grey)
-    if not 1 < len(digits) <= MAX_DIGITS:
+    if not 1 <= len(digits) <= MAX_DIGITS:
         digits = [extract_digit(grey)]
     return tuple(
         ModelInput(

@@ -189,8 +189,8 @@ def quick() -> TrainConfig:
 
     Command: `clearhead train quick --out runs/quick`
     Hardware: two cores with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
-    Time: not measured on idle cores yet.
-    Accuracy: not measured on test digits yet.
+    Time: 65 s of processor time on a busy machine; not measured on idle cores yet.
+    Accuracy: 99.01 %, one seed.
     """
     return TrainConfig(
         model=ViTConfig(depth=3),
