@@ -181,7 +181,10 @@ class _TwiceDifferentiable(torch.autograd.Function):
 def _use_explicit(query: Tensor, key: Tensor) -> bool:
     if min(query.dim(), key.dim()) < 2:
         return True  # which raises the error
-    if not torch.compiler.is_compiling() and unpack_dual(PROBE).primal is not PROBE:
+    if torch.compiler.is_compiling():
+        if torch._C._len_torch_function_stack():
+            return False  # so that a mode intercepts one call
+    elif unpack_dual(PROBE).primal is not PROBE:
         return True  # within forward-mode differentiation, which fused kernels do not support
     if query.device.type == "cuda":
         return query.shape[:-2].numel() > CUDA_BATCH_LIMIT

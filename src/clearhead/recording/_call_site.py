@@ -3,10 +3,11 @@
 import re
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from functools import lru_cache
+from types import FrameType, FunctionType
 from typing import Any, NamedTuple, NoReturn
 
-from torch import jit, nn
+from torch import fx, jit, nn
 
 from clearhead.errors import CaptureError
 from clearhead.recording._torch_internals import (
@@ -21,9 +22,9 @@ OPAQUE_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_la
 
 COMPILED = (
     "this attention runs inside a compiled graph (torch.compile, flex attention, torch.export), "
-    "which cannot be intercepted; capture the model before compiling it, or call the compiled "
-    'model inside torch.compiler.set_stance("force_eager"); for flex attention use '
-    "scaled_dot_product_attention with a mask"
+    "where only scaled_dot_product_attention is recorded, without dropout, gradients=True or "
+    "intervene; capture the model before compiling it, or call the compiled model inside "
+    'torch.compiler.set_stance("force_eager")'
 )
 
 NESTED = (
@@ -50,11 +51,31 @@ def reject_compiled() -> NoReturn:
 call_while_compiling(reject_compiled)
 
 
-def reject_scripted(root: nn.Module) -> None:
-    """Raise `CaptureError` if a part of this model is TorchScript."""
-    for path, module in root.named_modules():
-        if isinstance(module, jit.ScriptModule):
-            raise CaptureError(SCRIPTED.format(path or type(module).__name__))
+@lru_cache(maxsize=512)
+def scripted_softmax(layer: type[nn.Module]) -> str | None:
+    """The name of a scripted function with a softmax that methods of this class refer to."""
+    for method in vars(layer).values():
+        if isinstance(method, FunctionType):
+            for name in method.__code__.co_names:
+                function = method.__globals__.get(name)
+                if isinstance(function, jit.ScriptFunction) and "softmax" in str(function.graph):
+                    return name
+    return None
+
+
+def scripted_parts(paths: dict[nn.Module, str]) -> dict[str, str]:
+    """Scripted functions with a softmax by the path of the module that calls them.
+
+    Raises `CaptureError` if a module itself is TorchScript.
+    """
+    names: dict[type, str | None] = {}
+    for module, path in paths.items():
+        layer: Any = type(module)
+        if layer not in names:
+            if issubclass(layer, jit.ScriptModule):
+                raise CaptureError(SCRIPTED.format(path or layer.__name__))
+            names[layer] = scripted_softmax(layer)
+    return {path: name for module, path in paths.items() if (name := names[type(module)])}
 
 
 def reject_opaque(name: str, function: Any) -> None:
@@ -114,13 +135,19 @@ class CallSites:
     def __init__(self, outside: FrameType | None) -> None:
         self._outside = outside
         self._paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
+        self.scripted: dict[str, str] = {}
 
-    def here(self) -> CallSite:
-        """The innermost running module, by its path from the outermost that contains it."""
+    def here(self, inner: str | None = None) -> CallSite:
+        """The innermost running module, by its path from the outermost that contains it.
+
+        In a compiled graph, `inner` is the path from there to the module that made the call.
+        """
         modules, call = self._running_modules()
+        if inner is not None:
+            modules = [module for module in modules if not isinstance(module, fx.GraphModule)]
         if not modules:
-            return CallSite("attention", None)
-        innermost = modules[0]
+            return CallSite(inner or "attention", None)
+        innermost = _submodule(modules[0], inner)
         # in a backward pass, the outermost module is not running; it is known from before
         roots = [root for root, _ in self._paths.values()] if in_backward_pass() else []
         for outermost in (*roots, *reversed(modules)):
@@ -168,16 +195,22 @@ class CallSites:
     def _paths_of(self, root: nn.Module) -> dict[int, str]:
         known = self._paths.get(id(root))
         if known is None or known[0] is not root:
-            reject_scripted(root)
+            paths = {module: path for path, module in root.named_modules()}
+            self.scripted |= scripted_parts(paths)
             known = (
                 root,
-                {
-                    id(module): path.replace(COMPILED_PREFIX, "")
-                    for path, module in root.named_modules()
-                },
+                {id(module): path.replace(COMPILED_PREFIX, "") for module, path in paths.items()},
             )
             self._paths[id(root)] = known
         return known[1]
+
+
+def _submodule(module: nn.Module, path: str | None) -> nn.Module:
+    """The module at a path; the one where the path begins, if there is none."""
+    try:
+        return module.get_submodule(path or "")
+    except AttributeError:
+        return module
 
 
 def _owner(frame: FrameType) -> nn.Module | None:

@@ -46,8 +46,8 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
 
     Raises:
         ConfigError: `layers` is not a name, a pattern, an index or a sequence of these.
-        CaptureError: Attention runs where it cannot be recorded (compiled graphs, TorchScript,
-            kernels of other libraries), or `layers` matches no attention.
+        CaptureError: Attention runs where it cannot be recorded (TorchScript, kernels of other
+            libraries, separate operations in compiled graphs), or `layers` matches no attention.
         NothingCapturedError: The block ended and no attention was computed in it.
     """
 
@@ -71,8 +71,9 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         self._records: dict[str, AttentionRecord] = {}
         self._caches = SharedCaches(self._records)
         self._recording = Recording()
-        self._mode = InterceptionMode(self._keep, sys._getframe(1))
-        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        compiled = not self._gradients
+        self._mode = InterceptionMode(self._keep, sys._getframe(1), compiled=compiled)
+        self._mode.__enter__()
         return self._recording
 
     def __exit__(

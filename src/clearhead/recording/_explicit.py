@@ -109,7 +109,7 @@ class OperationTracker:
 
     def factor(self, x: Tensor) -> Factor:
         """The constant factor that `x` was multiplied by."""
-        known = self._factors.get(x)
+        known = self._factors.of(x)
         return 1.0 if known is None else known
 
     def call(
@@ -120,7 +120,7 @@ class OperationTracker:
             product = products.read_product(name, args, kwargs)
             if product is not None:
                 for x, other in (product[:2], product[1::-1]):
-                    softmax = self._other_weights.get(x)
+                    softmax = self._other_weights.of(x)
                     if softmax is not None and not isinstance(other, nn.Parameter):
                         softmax.multiplied = True
                 if not self._is_mixing(product):
@@ -131,13 +131,15 @@ class OperationTracker:
             self._softmax(name, args, kwargs, result)
             return result, None
         if name == "copy_" or (name == "__setitem__" and _is_whole(args)):
-            self._histories.pop(args[0])  # of what is overwritten
+            self._histories.forget(args[0])  # of what is overwritten
         followed = next(self._followed(args, kwargs), None)
         if followed is None:
             result = function(*args, **kwargs)
             self._track_factor(name, args, result)
-            return result, self._not_followed(name, args, result)
-        history = self._histories.get(followed)
+            if self._normalisers or self._other_weights or self._sums:
+                return result, self._not_followed(name, args, result)
+            return result, None
+        history = self._histories.of(followed)
         step = step_of_call(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
         if history is not None and not self._normalised(name, history, args, kwargs, result):
@@ -158,7 +160,7 @@ class OperationTracker:
     def _is_mixing(self, product: Product) -> bool:
         """Whether the product mixes scores or weights among heads, before the values."""
         for oriented in (product, product.transposed()):
-            history = self._histories.get(oriented.first)
+            history = self._histories.of(oriented.first)
             if history is None:
                 continue
             if history.is_weights and not history.is_completed_by(oriented):
@@ -177,7 +179,7 @@ class OperationTracker:
     ) -> TrackedAttention | None:
         added = products.affine_of_call(name, args, kwargs)
         for values, operand in ((product, product.first), (product.transposed(), product.second)):
-            history = self._histories.get(operand)
+            history = self._histories.of(operand)
             if history is None:
                 continue
             precision = lowest_precision(history.precision, result.dtype)
@@ -227,7 +229,7 @@ class OperationTracker:
     ) -> None:
         x = args[0] if args else kwargs.get("input")
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        history = self._histories.get(x)
+        history = self._histories.of(x)
         if history is not None and history.form != "scores":
             history = None
         if not isinstance(dim, int) or result.dim() < 2:
@@ -268,25 +270,25 @@ class OperationTracker:
 
     def _normaliser(self, name: str, args: Sequence[Any]) -> Normaliser | None:
         """The sum that a call divides by, or its logarithm that it subtracts."""
-        known = self._normalisers.get(args[1]) if len(args) == 2 else None
+        known = self._normalisers.of(args[1]) if len(args) == 2 else None
         return known if known is not None and name in known.removed_by else None
 
     def _not_followed(self, name: str, args: Sequence[Any], result: Any) -> TrackedAttention | None:
         """Follow normalisers, exponentials · values, and weights of scores of unknown origin."""
         x = args[0] if args else None
         if self._normalisers and (name in LAYOUT or name == "__getitem__"):
-            normaliser = self._normalisers.get(x)
+            normaliser = self._normalisers.of(x)
             if normaliser is not None:
                 self._normalisers.put(result, normaliser)
         if self._other_weights and name in CARRIED:
             parts = x if isinstance(x, list | tuple) else (x,)
-            softmax = next(filter(None, map(self._other_weights.get, parts)), None)
+            softmax = next(filter(None, map(self._other_weights.of, parts)), None)
             for part in result if isinstance(result, list | tuple) else (result,):
                 if softmax is not None and isinstance(part, Tensor):
                     self._other_weights.put(part, softmax)
         if not self._sums:
             return None
-        undivided, divisor = self._sums.get(x), self._normaliser(name, args)
+        undivided, divisor = self._sums.of(x), self._normaliser(name, args)
         if undivided is None or divisor is None or divisor.source() is not undivided.values.first:
             return None
         softmax = self._new_softmax(divisor.dim, undivided.values.first, undivided.history)
@@ -299,7 +301,7 @@ class OperationTracker:
             return
         for arg in (*args, *kwargs.values()):
             for x in arg if isinstance(arg, list | tuple) else (arg,):
-                if isinstance(x, Tensor) and self._histories.get(x) is not None:
+                if isinstance(x, Tensor) and self._histories.of(x) is not None:
                     yield x
 
     def _track(
@@ -328,6 +330,8 @@ class OperationTracker:
 
     def _track_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
         """Store constant factors, also through changes of layout."""
+        if not self._factors and name not in products.MULTIPLY and name not in products.DIVIDE:
+            return
         if not isinstance(result, Tensor) or not args or not result.is_floating_point():
             return
         moves = name in LAYOUT or name in ("__getitem__", "to", "type_as", "__get__")
@@ -339,7 +343,7 @@ class OperationTracker:
                     factor = factor * multiplier
                 elif not moves or (isinstance(factor, Tensor) and factor.dim()):
                     if result is x:  # changed in place
-                        self._factors.pop(x)
+                        self._factors.forget(x)
                     continue
                 if isinstance(factor, Tensor) or factor != 1.0:
                     self._factors.put(result, factor)

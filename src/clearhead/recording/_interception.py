@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import FrameType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from clearhead.recording._call_site import (
     reject_compiled,
     reject_opaque,
 )
+from clearhead.recording._compiled import ACTIVE, in_compiled_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
 from clearhead.recording._layout import (
@@ -169,7 +170,8 @@ class InterceptionMode(TorchFunctionMode):
     Records are named by the paths of their modules, further calls of a module with "#2", "#3" ….
     A fused call is recorded from its arguments. Attention written as separate operations is
     tracked from product to softmax to product. Attention that a backward pass computes again
-    (gradient checkpointing) goes to `on_repeated`, with its first name. The functions of torch and
+    (gradient checkpointing) goes to `on_repeated`, with its first name. Compiled graphs contain an
+    operator that records, if `compiled` is set. The functions of torch and
     of `clearhead.attention` both dispatch through `torch.overrides`, so both are intercepted.
     """
 
@@ -178,8 +180,11 @@ class InterceptionMode(TorchFunctionMode):
         on_attention: OnAttention,
         outside: FrameType | None = None,
         on_repeated: OnAttention | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
+        self.records_compiled = compiled
         self._on_attention = on_attention
         self._on_repeated = on_repeated
         self.call_sites = CallSites(outside or sys._getframe(1))
@@ -196,9 +201,13 @@ class InterceptionMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Make the call, and record it if it computes attention."""
-        if torch.compiler.is_compiling():
-            reject_compiled()
         kwargs = kwargs or {}
+        if torch.compiler.is_compiling():
+            if not self.records_compiled:
+                reject_compiled()
+            return traced_call(self.level, func, args, kwargs)
+        if in_compiled_graph():
+            return func(*args, **kwargs)
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
             with self:
@@ -212,7 +221,14 @@ class InterceptionMode(TorchFunctionMode):
             return self._emit(explicit_record(attention, result, site), result, site)
         return result
 
+    def __enter__(self) -> Self:
+        self.level = len(ACTIVE.recorders)
+        ACTIVE.recorders.append(self)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        ACTIVE.recorders.remove(self)
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
@@ -237,7 +253,18 @@ class InterceptionMode(TorchFunctionMode):
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
-        return (*composed, *((path_of(x), reason) for x, reason in reasons if reason is not None))
+        scripted = (
+            (path, f"its scripted function {name} has a softmax, which cannot be intercepted")
+            for path, name in self.call_sites.scripted.items()
+        )
+        followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
+        return (*composed, *followed, *scripted)
+
+    def compiled_call(self, arguments: dict[str, Any], output: Tensor, path: str) -> None:
+        """Record a call that a compiled graph made in a module at this path of the graph's root."""
+        site = self.call_sites.here(path)
+        function = torch.nn.functional.scaled_dot_product_attention
+        self._emit(fused_record(FusedCall(**arguments), None, function, output, site), output, site)
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)

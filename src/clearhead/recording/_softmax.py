@@ -34,38 +34,28 @@ CARRIED = (
 Value = TypeVar("Value")
 
 
-class TensorTable(Generic[Value]):
+class TensorTable(dict[int, tuple[weakref.ref[Tensor], Value]], Generic[Value]):
     """Values by tensor, held by weak references: an entry vanishes with its tensor."""
 
-    def __init__(self) -> None:
-        self._entries: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
-
-    def get(self, x: Any) -> Value | None:
+    def of(self, x: Any) -> Value | None:
         """The value of this very tensor."""
-        known = self._entries.get(id(x))
+        known = self.get(id(x))
         return known[1] if known is not None and known[0]() is x else None
 
     def put(self, x: Tensor, value: Value) -> None:
         """Set the value of a tensor."""
-        key, entries = id(x), self._entries
+        key = id(x)
 
         def drop(reference: Any) -> None:
-            if key in entries and entries[key][0] is reference:
-                del entries[key]
+            if key in self and self[key][0] is reference:
+                del self[key]
 
-        entries[key] = weakref.ref(x, drop), value
+        self[key] = weakref.ref(x, drop), value
 
-    def pop(self, x: Tensor) -> None:
-        """Forget a tensor."""
-        if self.get(x) is not None:
-            del self._entries[id(x)]
-
-    def clear(self) -> None:
-        """Forget all tensors."""
-        self._entries.clear()
+    def forget(self, x: Any) -> None:
+        """Remove a tensor."""
+        if self.of(x) is not None:
+            del self[id(x)]
 
 
 @dataclass(eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""The private parts of torch that recording needs; the package uses no others."""
+"""The private parts of torch that recording needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,3 +38,17 @@ def call_while_compiling(function: Callable[..., Any]) -> None:
     The same as `torch.compiler.assume_constant_result`, without importing the compiler (2 s).
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def compiled_module_path() -> str:
+    """The expression of the module whose code the compiler traces now, such as "L['self'].attn"."""
+    from torch._dynamo.symbolic_convert import InstructionTranslator
+
+    translator: Any = InstructionTranslator.current_tx()
+    modules = list(translator.output.current_tx.nn_module_stack.values())
+    return str(modules[-1][0]) if modules else ""
+
+
+def is_compiler_running() -> bool:
+    """Whether the compiler is at work in this thread, and calls the model without data."""
+    return torch._guards.TracingContext.try_get() is not None

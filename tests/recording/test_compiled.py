@@ -1,0 +1,209 @@
+"""Attention in graphs of torch.compile and torch.export is recorded as in eager mode."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import clearhead as ch
+from clearhead.errors import CaptureError
+from clearhead.recording import Recording
+
+from .reference import normal
+
+pytestmark = pytest.mark.unchecked  # compiles
+
+X = normal(2, 5, 12, dtype=torch.float32)
+MASK = normal(2, 1, 5, 5, dtype=torch.float32)
+
+
+class Attend(nn.Module):
+    """Grouped queries, a mask and a scale; or separate operations."""
+
+    def __init__(self, fused: bool = True, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.project = nn.Linear(12, 24)
+        self.fused, self.dropout = fused, dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.project(x).unflatten(-1, (8, 3)).transpose(1, 2)
+        q, k, v = qkv.split([4, 2, 2], 1)
+        if not self.fused:
+            weights = (q[:, :2] @ k.transpose(-2, -1)).softmax(-1)
+            context: Tensor = (weights @ v).repeat(1, 2, 1, 1)
+            return context.transpose(1, 2).flatten(2)
+        options: Any = {"attn_mask": MASK, "scale": 0.7, "enable_gqa": True}
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, **options)
+        return attended.transpose(1, 2).flatten(2)
+
+
+class Model(nn.Module):
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Attend(**options) for _ in range(2)])
+
+    def encoded(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoded(x).mean(1)
+
+
+class Broken(Model):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks[0](x)
+        torch._dynamo.graph_break()
+        return self.blocks[1](x)  # type: ignore[no-any-return]
+
+
+class Outer(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = torch.compile(inner, backend="eager")
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.inner(x)
+        return result
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def recorded(model: Callable[[Tensor], Tensor]) -> tuple[Recording, Tensor]:
+    with torch.no_grad(), ch.capture() as recording:
+        output = model(X)
+    recording.verify()
+    assert recording.unseen == ()
+    return recording, output
+
+
+def assert_same(recording: Recording, expected: Recording) -> None:
+    for name in ("query", "key", "value", "scores", "scaled", "masked", "weights", "output"):
+        for one, other in zip(recording.records, expected.records, strict=True):
+            torch.testing.assert_close(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("fullgraph", [False, True])
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_a_compiled_model_is_recorded(backend: str, fullgraph: bool, ran_before: bool) -> None:
+    model = Model()
+    compiled = torch.compile(model, backend=backend, fullgraph=fullgraph)
+    if ran_before:
+        with torch.no_grad():
+            compiled(X)
+    expected, plain = recorded(model)
+    recording, output = recorded(compiled)
+    torch.testing.assert_close(output, plain)
+    assert recording.names == ("blocks.0", "blocks.1")
+    assert_same(recording, expected)
+
+
+@pytest.mark.slow  # needs a C++ compiler
+def test_a_model_compiled_by_inductor_is_recorded() -> None:
+    model = Model()
+    recording, output = recorded(torch.compile(model))
+    expected, plain = recorded(model)
+    torch.testing.assert_close(output, plain)
+    assert_same(recording, expected)
+
+
+@pytest.mark.parametrize(
+    ("build", "names"),
+    [
+        (lambda model: Outer(model), ("inner.blocks.0", "inner.blocks.1")),
+        (lambda model: torch.compile(model.encoded, backend="eager"), ("blocks.0", "blocks.1")),
+        (lambda model: torch.compile(Broken(), backend="eager"), ("blocks.0", "blocks.1")),
+    ],
+    ids=["compiled part", "compiled method", "graph break"],
+)
+def test_records_have_the_paths_of_modules(
+    build: Callable[[nn.Module], Any], names: tuple[str, ...]
+) -> None:
+    recording, _ = recorded(build(Model()))
+    assert recording.names == names
+
+
+def test_later_captures_use_the_same_graph() -> None:
+    graphs = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(Model(), backend=backend)
+    with torch.no_grad():
+        compiled(X)
+    for _ in range(3):
+        recorded(compiled)
+    with torch.no_grad():
+        compiled(X)
+    assert len(graphs) == 2
+    assert "record" not in graphs[0].code
+
+
+def test_nested_captures_record_all_calls() -> None:
+    compiled = torch.compile(Model(), backend="eager")
+    with torch.no_grad(), ch.capture() as outer:
+        with ch.capture() as inner:
+            compiled(X)
+        compiled(X)
+    assert inner.names == ("blocks.0", "blocks.1")
+    assert outer.names == ("blocks.0", "blocks.1", "blocks.0#2", "blocks.1#2")
+    outer.verify()
+
+
+def test_gradients_flow_through_a_recorded_graph() -> None:
+    model = Model()
+    compiled = torch.compile(model, backend="aot_eager")
+    weight = model.get_parameter("blocks.0.project.weight")
+    (expected,) = torch.autograd.grad(model(X).square().sum(), weight)
+    with ch.capture() as recording:
+        output = compiled(X)
+    (gradient,) = torch.autograd.grad(output.square().sum(), weight)
+    torch.testing.assert_close(gradient, expected)
+    recording.verify()
+
+
+def test_our_function_is_recorded() -> None:
+    compiled = torch.compile(ch.scaled_dot_product_attention, backend="eager", fullgraph=True)
+    recording, _ = recorded(lambda x: compiled(x, x, x, is_causal=True))
+    expected, _ = recorded(lambda x: ch.scaled_dot_product_attention(x, x, x, is_causal=True))
+    assert_same(recording, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "capture"),
+    [
+        ({"fused": False}, ch.capture()),
+        ({"dropout": 0.5}, ch.capture()),
+        ({}, ch.capture(gradients=True)),
+        ({}, ch.intervene(lambda record: None)),
+    ],
+    ids=["separate operations", "dropout", "gradients", "intervention"],
+)
+def test_what_a_compiled_graph_cannot_record_is_rejected(options: Any, capture: Any) -> None:
+    compiled = torch.compile(Model(**options), backend="eager")
+    with pytest.raises(CaptureError, match="compile"), capture:
+        compiled(X)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_exported_program_is_recorded() -> None:
+    model = Model()
+    program = torch.export.export(model, (X,))
+    expected, _ = recorded(model)
+    for exported in (program.module(), torch.export.unflatten(program)):
+        recording, _ = recorded(exported)
+        assert_same(recording, expected)
+    assert recording.names == expected.names
