@@ -267,9 +267,9 @@ def digits_distil(start: str) -> TrainConfig:
     Train the recipe `teacher` first.
 
     Command: `clearhead train digits_distil --start runs/digits_finish --out runs/digits_distil`
-    Hardware: not trained yet.
-    Time: not trained yet.
-    Accuracy: not trained yet.
+    Hardware: part of one core with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
+    Time: 55 minutes.
+    Accuracy: 99.57 %, one seed.
     """
     return TrainConfig(
         start=start,

@@ -56,7 +56,14 @@ COMPILE_STEPS = 3_000
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
 
-FREE = ("causal", "dropout", "key_dropout", "doubtful_below", "rejected_below")
+FREE = (
+    "causal",
+    "dropout",
+    "key_dropout",
+    "doubtful_below",
+    "rejected_below",
+    "threshold_temperature",
+)
 """Model settings that may differ from those of the start model: the weights fit with any value"""
 
 ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
