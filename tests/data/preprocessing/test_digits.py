@@ -289,3 +289,11 @@ def test_several_digits_are_found_in_reading_order(text: str) -> None:
     order = sorted(range(len(found)), key=lambda n: (tops[n] > 110, lefts[n]))
     assert order == list(range(len(found)))
     assert len(lines) in (1, 2)
+
+
+def test_thick_strokes_become_thinner_and_nothing_else_appears() -> None:
+    thick = read(Image.fromarray(np.uint8(255 - 255 * stroke(3, width=24)))).pixels
+    assert max(box_sides(thick)) == pytest.approx(20, abs=1)
+    assert (thick > 0).mean() < 0.5
+    assert not thick[:2].any()
+    assert not thick[:, :2].any()

@@ -6,6 +6,7 @@ indices.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -13,21 +14,27 @@ from numpy import ndarray
 from PIL import Image
 from scipy import ndimage
 
-from clearhead.data.preprocessing.ink import EIGHT, Grey, Ink, Mask, Parts, downsample, find_ink
+from clearhead.data.preprocessing.ink import (
+    EIGHT,
+    SMALL_SIDE,
+    Grey,
+    Ink,
+    Mask,
+    Parts,
+    downsample,
+    find_ink,
+)
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
 MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_HEIGHT = 0.35  # of the highest digit in an image
-MAX_ASPECT = 1.6  # width of a digit, relative to its height
+MAX_ASPECT = 2.2  # width of a digit, relative to its height
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
 MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
-MIN_STROKE, NORMAL_STROKE, MAX_STROKE = (
-    1.3,
-    2.0,
-    4.0,
-)  # thinner strokes are dilated to the latter; of 28 pixels
+# Of 28 pixels: thinner strokes are dilated to the normal width, thicker ones eroded to the last.
+MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -72,6 +79,8 @@ def extract_digit(grey: Grey) -> Digit:
     if found is None:
         return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
     ink, groups = found
+    if max(grey.shape) <= SMALL_SIDE and not _side_by_side(groups):
+        groups = [ink.parts > 0]  # a scan of one digit, perhaps with broken strokes
     digit = _cut_out(grey, ink, groups[0])
     if len(groups) > 1 or _is_wide(digit.box):
         return replace(digit, warnings=(*digit.warnings, SEVERAL))
@@ -204,6 +213,14 @@ def _belong_together(part: Sides, other: Sides) -> bool:
     return bool(is_stacked and gaps[0] < 0.08 * max(sizes) and (is_thin or height < 2 * width))
 
 
+def _side_by_side(groups: list[Mask]) -> bool:
+    """Whether two digits of about the same height stand side by side."""
+    boxes = [_box(group) for group in groups]
+    tallest = max(_length(rows) for rows, _ in boxes)
+    columns = sorted((c.start, c.stop) for r, c in boxes if _length(r) >= 0.7 * tallest)
+    return any(after[0] >= before[1] for before, after in pairwise(columns))
+
+
 def _in_reading_order(digits: list[Digit]) -> list[Digit]:
     """Lines from top to bottom, in a line from left to right."""
     lines: list[list[Digit]] = []
@@ -261,7 +278,8 @@ def _dilated(ink: Grey, radius: float) -> Grey:
 
 def _eroded(ink: Grey, radius: float) -> Grey:
     """The minimum within a disc; unchanged if hardly anything would be left."""
-    thinner = 1 - _dilated(1 - np.pad(ink, 2 + int(radius)), radius)
+    reach = int(np.ceil(radius))
+    thinner = 1 - _dilated(1 - np.pad(ink, reach + 1), radius)[reach:-reach, reach:-reach]
     return _crop(thinner) if (thinner > 0.5).any() else ink
 
 
