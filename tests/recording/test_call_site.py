@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.library import Library
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import flex_attention
 from torch.overrides import _get_current_function_mode_stack
 
 import clearhead as ch
@@ -110,12 +109,6 @@ def test_torchscript_is_rejected(script: Callable[[], Any]) -> None:
     assert model(Q).shape == Q.shape
     if isinstance(model, nn.Module):
         assert_rejected(lambda: Outer(model)(Q), "TorchScript", "inner", "scripted from")
-
-
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_flex_attention_is_rejected() -> None:
-    q = normal(1, 2, 16, 16, dtype=torch.float32)
-    assert_rejected(lambda: flex_attention(q, q, q), "flex", "scaled_dot_product_attention")
 
 
 @pytest.mark.parametrize(

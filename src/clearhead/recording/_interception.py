@@ -26,6 +26,7 @@ from clearhead.recording._call_site import (
 from clearhead.recording._compiled import ACTIVE, in_compiled_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
+from clearhead.recording._kernels import WRAPPERS, KernelCall
 from clearhead.recording._layout import (
     HeadAxes,
     Layout,
@@ -224,11 +225,13 @@ class InterceptionMode(TorchFunctionMode):
     def __enter__(self) -> Self:
         self.level = len(ACTIVE.recorders)
         ACTIVE.recorders.append(self)
+        WRAPPERS.install()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         ACTIVE.recorders.remove(self)
+        WRAPPERS.remove()
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
@@ -265,6 +268,26 @@ class InterceptionMode(TorchFunctionMode):
         site = self.call_sites.here(path)
         function = torch.nn.functional.scaled_dot_product_attention
         self._emit(fused_record(FusedCall(**arguments), None, function, output, site), output, site)
+
+    def kernel_call(self, call: KernelCall, output: Tensor) -> Tensor:
+        """Record a call of another package's function."""
+        order = (0, 2, 1, 3) if call.tokens_first else None
+        layout, site = Layout(order), self.call_sites.here()
+        query, key, value = map(layout.canonical, call[:3])
+        record = AttentionRecord(
+            name=site.path,
+            query=query,
+            key=key,
+            value=value,
+            attn_mask=call.attn_mask,
+            is_causal=call.is_causal,
+            scale=call.scale,
+            enable_gqa=query.shape[-3] != key.shape[-3],
+            raw_output=output,
+            layout=layout,
+            precision=lowest_precision(query.dtype, output.dtype),
+        )
+        return self._emit(record, output, site)
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)

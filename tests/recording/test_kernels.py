@@ -1,0 +1,129 @@
+"""Attention functions of other packages, as stand-ins with their signatures, are recorded."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+import clearhead as ch
+from clearhead.errors import CaptureError
+
+from .reference import normal
+
+Q = normal(2, 5, 6, 8, dtype=torch.float32)
+K, V = normal(2, 2, 7, 3, 8, dtype=torch.float32)
+
+
+def flash_attn_func(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float = 0.0,
+    alibi_slopes: Tensor | None = None,
+    deterministic: bool = False,
+    return_attn_probs: bool = False,
+) -> Any:
+    k, v = (x.repeat_interleave(q.shape[2] // x.shape[2], 2) for x in (k, v))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * (softmax_scale or q.shape[-1] ** -0.5)
+    if causal:
+        later = torch.ones(scores.shape[-2:]).triu(1 + k.shape[1] - q.shape[1]).bool()
+        scores = scores.masked_fill(later, -torch.inf)
+    output = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v)
+    return (output, scores.logsumexp(-1), None) if return_attn_probs else output
+
+
+def memory_efficient_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_bias: Any = None,
+    p: float = 0.0,
+    scale: float | None = None,
+    *,
+    op: Any = None,
+    output_dtype: Any = None,
+) -> Tensor:
+    scores = torch.einsum("bqhd,bkhd->bhqk", query, key) * (scale or query.shape[-1] ** -0.5)
+    if attn_bias is not None:
+        is_tensor = isinstance(attn_bias, Tensor)
+        scores = scores + (attn_bias if is_tensor else Later().materialize(scores.shape))
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), value)
+
+
+class Later:
+    """A stand-in for `LowerTriangularMask`."""
+
+    def materialize(self, shape: Any, dtype: Any = torch.float32, device: Any = "cpu") -> Tensor:
+        return torch.full(shape[-2:], -torch.inf, dtype=dtype, device=device).triu(1).expand(shape)
+
+
+@pytest.fixture(autouse=True)
+def packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, function in (
+        ("flash_attn", flash_attn_func),
+        ("xformers.ops", memory_efficient_attention),
+    ):
+        module = ModuleType(package)
+        setattr(module, function.__name__, function)
+        monkeypatch.setitem(sys.modules, package, module)
+
+
+class Attend(nn.Module):
+    def forward(self, function: str, *args: Any, **options: Any) -> Any:
+        return globals()[function](*args, **options)  # bound when this module was imported
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_flash_attention_is_recorded(causal: bool, scale: float | None) -> None:
+    options: Any = {"causal": causal, "softmax_scale": scale, "return_attn_probs": True}
+    with ch.capture() as recording:
+        output, _, _ = Attend()("flash_attn_func", Q, K, V, **options)
+    recording.verify()
+    record = recording["Attend"]
+    assert record.shape == (2, 6, 5, 7)
+    assert record.raw_output is not None
+    torch.testing.assert_close(record.output.transpose(1, 2), output)
+    assert bool(record.weights[..., 0, 3:].eq(0).all()) == causal
+    assert globals()["flash_attn_func"] is flash_attn_func
+
+
+@pytest.mark.parametrize("bias", [None, normal(2, 3, 7, 7, dtype=torch.float32), Later()])
+def test_xformers_attention_is_recorded(bias: Any) -> None:
+    with ch.capture() as recording:
+        Attend()("memory_efficient_attention", K, K, V, attn_bias=bias)
+    recording.verify()
+    assert recording[0].shape == (2, 3, 7, 7)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("masked", [False, True])
+def test_flex_attention_is_recorded(masked: bool) -> None:
+    q, k, v = normal(3, 2, 3, 16, 16, dtype=torch.float32)
+    block_mask = create_block_mask(lambda b, h, q, k: q >= k, None, None, 16, 16, device="cpu")
+    with torch.no_grad(), ch.capture() as recording:
+        Attend()("flex_attention", q, k, v, block_mask=block_mask if masked else None)
+    recording.verify()
+    assert bool(recording[0].weights.triu(1).eq(0).all()) == masked
+
+
+def test_options_that_are_not_read_are_refused() -> None:
+    with pytest.raises(CaptureError, match="window_size"), ch.capture():
+        Attend()("flash_attn_func", Q, K, V, window_size=(2, 2))
+    with pytest.raises(CaptureError, match="score_mod"), ch.capture():
+        Attend()("flex_attention", Q, Q, Q, score_mod=lambda score, *_: score)
+    assert globals()["flex_attention"] is flex_attention
+
+
+def test_an_intervention_replaces_the_output() -> None:
+    with ch.intervene(lambda record: torch.zeros_like(record.output)):
+        output = Attend()("flash_attn_func", Q, K, V)
+    assert output.eq(0).all()
