@@ -1,6 +1,6 @@
 """Accuracy of the Vision Transformer against its number of parameters, from 5,000 to 1,000,000.
 
-    python benchmarks/parameters.py [--epochs 10] [--seeds 3] [--out runs/parameters]
+    python benchmarks/parameters.py [--epochs 5] [--seeds 3] [--out runs/parameters]
 
 Every model has the same budget: that many passes over MNIST's 60,000 training digits with the
 recipe `quick`; the last step is evaluated on the 10,000 test digits. When the same command is
@@ -52,7 +52,7 @@ def interval(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/parameters"))
     options = parser.parse_args()
