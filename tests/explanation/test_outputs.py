@@ -52,7 +52,8 @@ def test_every_head_is_drawn_and_labelled_on_one_scale(nine: Explanation, figure
         np.testing.assert_allclose(drawn(axes), row.reshape(4, 4))
         norm = axes.images[0].norm
         assert (norm.vmin, norm.vmax, norm(0.25)) == (0.0, 1.0, weight_norm()(0.25))
-    assert "9, 91" in above.get_suptitle()
+    probability = 100 * nine.prediction.probability
+    assert f": 9, {probability:.1f}" in above.get_suptitle()
     labels = [axes.get_ylabel() for axes in panels[::4]]
     assert labels == [f"L{number + 1}\nblocks.{number}.attn" for number in range(6)]
     assert [axes.get_title() for axes in panels[:4]] == ["H1", "H2", "H3", "H4"]

@@ -113,7 +113,7 @@ export const STRINGS = {
     /** @param {string} a @param {number} x @param {string} b @param {number} y */
     unsure: (a, x, b, y) => `Unsure: ${a} ${percent(x)}, or ${b} ${percent(y)}`,
     /** @param {string} name @param {number} share */
-    rejected: (name, share) => `No digit: even ${name} has only ${percent(share)}`,
+    rejected: (name, share) => `Not recognised; the closest is ${name}, ${percent(share)}.`,
     several: "Several digits? Draw one at a time.",
     label: "Probability of each class",
     className: "class",

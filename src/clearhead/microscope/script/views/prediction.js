@@ -34,8 +34,8 @@ export function predictionWords(result, config) {
   if (run === null) return status === "small" ? STRINGS.prediction.small : STRINGS.prediction.empty;
   const state = statusOf(result, config);
   const [first, second] = ranked(run.probabilities).map((i) => ({ name: config.classNames[i], share: run.probabilities[i] }));
-  if (state === "rejected") return STRINGS.prediction.rejected(first.name, first.share);
   const remark = several ? ` ${STRINGS.prediction.several}` : "";
+  if (state === "rejected") return STRINGS.prediction.rejected(first.name, first.share) + remark;
   if (state === "confident" || second === undefined) return STRINGS.prediction.sure(first.name, first.share) + remark;
   return STRINGS.prediction.unsure(first.name, first.share, second.name, second.share) + remark;
 }
