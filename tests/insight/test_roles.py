@@ -224,6 +224,5 @@ def test_the_shipped_model_has_roles_that_untrained_models_do_not(
     foreground, pixels = Foreground.of(images, grid_of(model)), normalize(images, model.config)
     *baseline, other = untrained_heads(model.config, pixels, foreground=foreground, seeds=range(20))
     roles = describe_heads(measure_heads(model, pixels, foreground=foreground), baseline)
-    assert {role.label for role in roles[:4]} == {NO_CLEAR_ROLE}  # attends almost uniformly
     assert sum(role.label != NO_CLEAR_ROLE for role in roles) >= 12
     assert all(role.label == NO_CLEAR_ROLE for role in describe_heads(other, baseline))
