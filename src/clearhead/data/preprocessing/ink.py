@@ -23,7 +23,7 @@ Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
 Parts = Int[ndarray, "height width"]
 
-THUMB_SIDE = 64  # resolution at which dark on light is told from light on dark
+THUMB_SIDE = 64  # resolution at which dark ink on light paper is distinguished from light on dark
 SMALL_SIDE = 48  # smaller images are scans of one digit: no desk, no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
 MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
