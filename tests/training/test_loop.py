@@ -15,10 +15,8 @@ from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
 from clearhead.models import CNNConfig, MLPConfig, build, load
 from clearhead.training import Callback, TrainingState, fit, initial_model, loop
-from clearhead.training.batches import ImageBatches
+from clearhead.training.batches import ImageBatches, class_probabilities
 from clearhead.training.checkpoint import load_checkpoint
-from clearhead.training.loop import _loss
-from clearhead.training.texts import NO_LABEL
 
 from .small_run import MODEL, small_config, small_dataset
 
@@ -183,11 +181,13 @@ def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> Non
 
 
 def test_the_target_of_images_without_a_class_is_uniform() -> None:
-    logits = torch.randn(7, 5)
-    labels = torch.tensor([0, NO_LABEL, 4, NO_LABEL, 2, NO_LABEL, 3])
-    none = torch.tensor([False, True, False, True, False, False, False])
-    targets = F.one_hot(labels.clamp_min(0), 5) * 0.8 + 0.2 / 5
-    targets[none] = 1 / 5
-    counted = torch.tensor([0, 1, 2, 3, 4, 6])
-    expected = -(targets * logits.log_softmax(1)).sum(1)[counted].mean()
-    torch.testing.assert_close(_loss(logits, labels, none, 0.2), expected)
+    targets = class_probabilities(torch.tensor([0, 5, 4]), 5, 0.2)
+    expected = [[0.84, 0.04, 0.04, 0.04, 0.04], [0.2] * 5, [0.04, 0.04, 0.04, 0.04, 0.84]]
+    torch.testing.assert_close(targets, torch.tensor(expected))
+    logits = torch.randn(3, 5)
+    smoothed = F.cross_entropy(
+        logits, torch.tensor([0, 1, 4]), label_smoothing=0.2, reduction="sum"
+    )
+    rows = -(targets * logits.log_softmax(1)).sum(1)
+    other = F.cross_entropy(logits[1:2], torch.tensor([1]), label_smoothing=0.2)
+    torch.testing.assert_close(rows.sum() - rows[1], smoothed - other)

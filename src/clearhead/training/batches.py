@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from clearhead.data import (
     ImageDataset,
@@ -78,6 +79,15 @@ def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDa
     )
 
 
+def class_probabilities(
+    labels: Int[Tensor, " batch"], classes: int, label_smoothing: float
+) -> Float[Tensor, "batch classes"]:
+    """The smoothed targets of labels; the uniform distribution for a label beyond the classes."""
+    targets = F.one_hot(labels.clamp(max=classes - 1), classes).float()
+    targets = targets * (1 - label_smoothing) + label_smoothing / classes
+    return targets.masked_fill((labels >= classes)[:, None], 1 / classes)
+
+
 @dataclass(frozen=True)
 class ImageBatches:
     """The batches of a training on images."""
@@ -101,7 +111,7 @@ class ImageBatches:
     ) -> tuple[Float[Tensor, "batch channels height width"], Tensor]:
         """This process's part of the batch of `step`: normalised images, and labels.
 
-        With teachers, the labels are probabilities of shape (batch, classes).
+        With teachers or non-digits, the labels are probabilities of shape (batch, classes).
         """
         start = step % self.per_epoch * self.config.batch_size
         whole = order[start : start + self.config.batch_size]
@@ -113,6 +123,10 @@ class ImageBatches:
             images = distort(images, replace(distortion, style=None))
         if self.teachers is not None:  # which do not see the style: the model is to ignore it
             labels = self.teachers.targets(normalize(images, self.config.model), labels, step)
+        elif self.config.non_digits > 0:
+            labels = class_probabilities(
+                labels, self.config.model.num_classes, self.config.label_smoothing
+            )
         if distortion is not None and distortion.style is not None:
             images = apply_style(images, distortion.style)
         return normalize(images, self.config.model), labels

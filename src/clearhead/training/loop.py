@@ -309,14 +309,16 @@ def train_step(
         logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
     logits = logits.flatten(0, -2)
     if labels.is_floating_point():
-        temperature = cast(TrainConfig, config).distill_temperature
-        loss = distillation_loss(logits, labels, temperature)
+        loss = distillation_loss(logits, labels, cast(TrainConfig, config).distill_temperature)
         labels = labels_of(labels)
     else:
         labels = labels.flatten()
-        none = labels == logits.shape[1]  # images without a class: the target is uniform
-        labels = labels.masked_fill(none, NO_LABEL)
-        loss = _loss(logits.float(), labels, none, config.label_smoothing)
+        loss = F.cross_entropy(
+            logits.float(),
+            labels,
+            label_smoothing=config.label_smoothing,
+            ignore_index=NO_LABEL,
+        )
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
@@ -425,16 +427,6 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
-
-
-def _loss(logits: Tensor, labels: Tensor, none: Tensor, label_smoothing: float) -> Tensor:
-    """Mean cross-entropy with the labels, and with the uniform distribution where there is none."""
-    mean = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=NO_LABEL)
-    if not none.any():
-        return mean
-    uniform = -logits[none].log_softmax(1).mean(1)
-    labelled = (labels != NO_LABEL).sum()
-    return (mean * labelled + uniform.sum()) / (labelled + len(uniform))
 
 
 def labels_of(targets: Tensor) -> Tensor:
