@@ -74,3 +74,13 @@ def test_generated_images_are_shares_of_the_training_data_with_a_label_of_their_
     assert with_generated_images(digits, TrainConfig()) is digits
     with pytest.raises(ConfigError, match="ten classes of digits"):
         with_generated_images(small_dataset(), config)
+
+
+def test_non_digits_have_the_uniform_distribution_as_target_in_a_batch() -> None:
+    config = TrainConfig(non_digits=0.125, batch_size=16, label_smoothing=0.0)
+    data = with_generated_images(drawn_digits(14), config)
+    _, targets = ImageBatches(data, config, ALONE).batch(0, torch.arange(16))
+    assert data.labels.tolist()[14:] == [10, 10]
+    assert torch.equal(targets[:14].argmax(dim=1), data.labels[:14])
+    assert (targets[:14].amax(dim=1) == 1).all()
+    torch.testing.assert_close(targets[14:], torch.full((2, 10), 0.1))
