@@ -9,7 +9,6 @@ from ._predict import LOW_CONFIDENCE as LOW_CONFIDENCE
 from ._predict import NOT_RECOGNISED as NOT_RECOGNISED
 from ._predict import Prediction as Prediction
 from ._predict import Status as Status
-from ._predict import combine as combine
 from ._predict import evaluation_mode as evaluation_mode
 from ._predict import predict as predict
 from ._predict import predict_each as predict_each
@@ -18,7 +17,6 @@ from ._predict import predict_probabilities as predict_probabilities
 from ._predict import prediction_of as prediction_of
 from ._prepare import ModelInput as ModelInput
 from ._prepare import prepare as prepare
-from ._prepare import prepare_digits as prepare_digits
 from ._prepare import uses_digit_preprocessing as uses_digit_preprocessing
 from ._pronouns import PronounScore as PronounScore
 from ._pronouns import pronoun_score as pronoun_score
