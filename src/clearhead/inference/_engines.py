@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from clearhead.data import cache_folder
 from clearhead.errors import ConfigError, did_you_mean
+from clearhead.inference._engine_names import EngineChoice, EngineName
 from clearhead.inference._graph import (
     IMAGES,
     example_images,
@@ -34,9 +35,6 @@ from clearhead.inference._graph import (
 from clearhead.inference._predict import evaluation_mode
 from clearhead.models.config import ImageModelConfig
 from clearhead.models.pretrained import ImageModel
-
-EngineName = Literal["torch", "compile", "onnxruntime", "openvino"]
-EngineChoice = Literal["torch", "compile", "onnxruntime", "openvino", "auto"]
 
 TOLERANCE = 1e-4  # of a logit, or of the largest one if that is above 1
 CHECKED_SIZES = (1, 5)
@@ -79,6 +77,11 @@ class EngineModel:
         """The model's configuration."""
         return self.model.config
 
+    def choice(self) -> str:
+        """What "auto" has chosen and why, in one line."""
+        others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
+        return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """The model's parameters, which have the device and number type of the images."""
         return self.model.parameters()
@@ -95,11 +98,11 @@ class EngineModel:
         return self.run(images)
 
 
-Classifier = ImageModel | EngineModel
+ModelLike = ImageModel | EngineModel
 
 
 def load_engine(
-    model: Classifier, engine: EngineChoice = "auto", *, batch_size: int = MICRO_BATCH
+    model: ModelLike, engine: EngineChoice = "auto", *, batch_size: int = MICRO_BATCH
 ) -> EngineModel:
     """Prepare an engine for a model, and check its logits against torch's.
 

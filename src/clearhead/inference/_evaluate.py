@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
+from clearhead.inference._engine_names import EngineChoice
 from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
     ClassScores,
@@ -26,7 +27,7 @@ from clearhead.inference.metrics import (
 from clearhead.models.config import ImageModelConfig
 
 if TYPE_CHECKING:
-    from clearhead.inference._engines import Classifier, EngineChoice
+    from clearhead.inference._engines import ModelLike
 
 NUM_EXAMPLES = 32
 NUM_MISTAKES = 32
@@ -143,12 +144,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: "Classifier",
+    model: "ModelLike",
     dataset: ImageDataset | str | Path,
     *,
     batch_size: int = 1000,
     device: torch.device | str | None = None,
-    engine: "EngineChoice" = "torch",
+    engine: EngineChoice = "torch",
 ) -> Evaluation:
     """Evaluate a classifier on a data set.
 

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from clearhead.data import ImageSource, normalize
 from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.errors import ConfigError, ImageError, InputError
+from clearhead.inference._engine_names import EngineChoice
 from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 
 if TYPE_CHECKING:
-    from clearhead.inference._engines import Classifier, EngineChoice
+    from clearhead.inference._engines import ModelLike
 
 BATCH_SIZE = 128
 STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
@@ -114,29 +115,29 @@ class Prediction:
 
 @overload
 def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
-    model: "Classifier",
+    model: "ModelLike",
     images: ImageSource,
     *,
     single: bool = False,
     num_workers: int | None = None,
-    engine: "EngineChoice" = "torch",
+    engine: EngineChoice = "torch",
 ) -> Prediction: ...
 @overload
 def predict(
-    model: "Classifier",
+    model: "ModelLike",
     images: Iterable[ImageSource],
     *,
     single: bool = False,
     num_workers: int | None = None,
-    engine: "EngineChoice" = "torch",
+    engine: EngineChoice = "torch",
 ) -> list[Prediction]: ...
 def predict(
-    model: "Classifier",
+    model: "ModelLike",
     images: ImageSource | Iterable[ImageSource],
     *,
     single: bool = False,
     num_workers: int | None = None,
-    engine: "EngineChoice" = "torch",
+    engine: EngineChoice = "torch",
 ) -> Prediction | list[Prediction]:
     """Classify one picture, or many.
 
@@ -175,7 +176,7 @@ def predict(
 
 
 def predict_each(
-    model: "Classifier",
+    model: "ModelLike",
     images: Iterable[ImageSource],
     *,
     single: bool = False,
@@ -205,7 +206,7 @@ def predict_each(
 
 
 def _predict_batch(
-    model: "Classifier", batch: Sequence[Prepared]
+    model: "ModelLike", batch: Sequence[Prepared]
 ) -> Iterator[Prediction | ImageError]:
     inputs = [result for result in batch if not isinstance(result, ImageError)]
     predictions = iter(predict_inputs(model, inputs))
@@ -271,7 +272,7 @@ def check_image_model(model: object, function: str) -> None:
     )
 
 
-def predict_inputs(model: "Classifier", inputs: Sequence[ModelInput]) -> list[Prediction]:
+def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Prediction]:
     """Classify preprocessed pictures in one batch.
 
     Raises:
@@ -317,7 +318,7 @@ def _one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Predicti
 
 
 def predict_probabilities(
-    model: "Classifier", images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
+    model: "ModelLike", images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
 ) -> Float[Tensor, "n classes"]:
     """Class probabilities, softmax(logits), in float64 on the CPU.
 
@@ -350,8 +351,8 @@ def predict_probabilities(
 
 
 def with_engine(
-    model: "Classifier", engine: "EngineChoice", batch_size: int = 2 * STREAMED[-1]
-) -> "Classifier":
+    model: "ModelLike", engine: EngineChoice, batch_size: int = 2 * STREAMED[-1]
+) -> "ModelLike":
     """The model with an engine; unchanged with "torch", or if it has one already."""
     if engine == "torch":
         return model
