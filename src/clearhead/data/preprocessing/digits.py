@@ -31,6 +31,8 @@ SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_HEIGHT = 0.35  # of the highest digit in an image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
+MAX_DIGITS = 100  # an image of more parts is no text of digits
+MAX_PIECES = 4  # of a digit whose strokes are interrupted
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
 MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
 # Of 28 pixels: thinner strokes are dilated to the normal width, thicker ones eroded to the last.
@@ -65,6 +67,9 @@ class Digit:
         return NO_DIGIT not in self.warnings
 
 
+BLANK = Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
+
+
 def extract_digit(grey: Grey) -> Digit:
     """Find the digit in an image, and scale and centre it as in MNIST.
 
@@ -76,15 +81,7 @@ def extract_digit(grey: Grey) -> Digit:
         is very small.
     """
     found = _search(grey)
-    if found is None:
-        return Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), warnings=(NO_DIGIT,))
-    ink, groups = found
-    if max(grey.shape) <= SMALL_SIDE and not _side_by_side(groups):
-        groups = [ink.parts > 0]  # a scan of one digit, perhaps with broken strokes
-    digit = _cut_out(grey, ink, groups[0])
-    if len(groups) > 1 or _is_wide(digit.box):
-        return replace(digit, warnings=(*digit.warnings, SEVERAL))
-    return digit
+    return BLANK if found is None else _main_digit(grey, *found)
 
 
 def find_digits(grey: Grey) -> list[Digit]:
@@ -96,15 +93,48 @@ def find_digits(grey: Grey) -> list[Digit]:
     Returns:
         The digits in reading order: lines from top to bottom, in a line from left to right.
     """
+    whole, parts = digit_and_parts(grey)
+    return parts or [whole] * whole.found
+
+
+def digit_and_parts(grey: Grey) -> tuple[Digit, list[Digit]]:
+    """An image as one digit, and as several.
+
+    Args:
+        grey: As in `find_digits`.
+
+    Returns:
+        What `extract_digit` finds, and an empty list. But if there seem to be several digits, all
+        of them together as one, blank if they are too many or too wide for one; and a list of them
+        in reading order.
+    """
     found = _search(grey)
     if found is None:
-        return []
+        return BLANK, []
     ink, groups = found
-    digits = [_cut_out(grey, ink, group) for group in groups]
-    return [
+    if not 2 <= len(groups) <= MAX_DIGITS:
+        return _main_digit(grey, ink, groups), []
+    digits = _in_reading_order([_cut_out(grey, ink, group) for group in groups])
+    parts = [
         replace(digit, warnings=(*digit.warnings, SEVERAL)) if _is_wide(digit.box) else digit
-        for digit in _in_reading_order(digits)
+        for digit in digits
     ]
+    together = np.any(groups, axis=0)
+    rows, columns = _box(together)
+    is_one = len(groups) <= MAX_PIECES and not _is_wide(
+        (columns.start, rows.start, columns.stop, rows.stop)
+    )
+    return _cut_out(grey, ink, together) if is_one else BLANK, parts
+
+
+def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
+    """The largest digit; in a small image with none beside it, all ink."""
+    if max(grey.shape) <= SMALL_SIDE and not _side_by_side(groups):
+        groups = [ink.parts > 0]  # a scan of one digit, perhaps with broken strokes
+    digit = _cut_out(grey, ink, groups[0])
+    if len(groups) > 1 or _is_wide(digit.box):
+        return replace(digit, warnings=(*digit.warnings, SEVERAL))
+    return digit
 
 
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
