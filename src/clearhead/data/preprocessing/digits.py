@@ -279,7 +279,8 @@ def _crop(values: ndarray) -> ndarray:
 
 def _box(values: ndarray) -> tuple[slice, slice]:
     filled = values if values.dtype == bool else values != 0
-    return _span(filled.any(axis=1)), _span(filled.any(axis=0))
+    rows, columns = (np.asarray(filled.any(axis=axis)) for axis in (1, 0))
+    return _span(rows), _span(columns)
 
 
 def _span(filled: Bool[ndarray, " length"]) -> slice:

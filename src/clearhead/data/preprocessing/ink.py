@@ -206,10 +206,10 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
         areas[~free] = 0
     kept = areas >= 0.01 * areas.max()
     kept[0] = False
-    number = np.count_nonzero(kept)
-    if number > (MAX_PARTS if is_free else MAX_PARTS // 4):
+    num_kept = int(kept.sum())
+    if num_kept > (MAX_PARTS if is_free else MAX_PARTS // 4):
         return np.zeros_like(labels)
-    return labels if number == count else np.asarray(np.where(kept[labels], labels, 0))
+    return labels if num_kept == count else np.asarray(np.where(kept[labels], labels, 0))
 
 
 def _hugs_border(mask: Mask) -> bool:
