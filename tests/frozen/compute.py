@@ -154,7 +154,7 @@ def preprocessed() -> Arrays:
     pixels = []
     for file in pictures().values():
         try:
-            pixels.append(prepare(file, config).pixels[0].numpy())
+            pixels.append(prepare(file, config, single=True).pixels[0].numpy())
         except ch.errors.ImageError:
             pixels.append(np.zeros((28, 28), np.uint8))
     return {"pixels": np.stack(pixels)}
