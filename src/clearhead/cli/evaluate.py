@@ -20,7 +20,9 @@ Picture = Annotated[Path | None, arg(metavar="FILE", help=PICTURE_HELP, help_beh
 def evaluate(
     model: ModelSource = "digits",
     data: DataSource = "mnist",
-    split: Annotated[Literal["train", "test"], arg(help="the part of the data set")] = "test",
+    split: Annotated[
+        Literal["train", "val", "test"], arg(help="the part of the data set")
+    ] = "test",
     root: DataRoot = None,
     json: AsJson = False,
     picture: Picture = None,

@@ -12,7 +12,10 @@ CLASSIFIER_HELP = (
     "timm and transformers"
 )
 IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
-DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images per class'
+DATA_HELP = (
+    '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet file, '
+    "or hf:OWNER/NAME"
+)
 ROOT_HELP = "folder with the data set's files, used for files that are not in the cache"
 
 ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
