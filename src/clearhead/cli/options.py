@@ -13,8 +13,8 @@ CLASSIFIER_HELP = (
 )
 IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
 DATA_HELP = (
-    '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet file, '
-    "or hf:OWNER/NAME"
+    '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet '
+    "file, or hf:OWNER/NAME"
 )
 ROOT_HELP = "folder with the data set's files, used for files that are not in the cache"
 
@@ -24,7 +24,6 @@ Images = Annotated[
     Positional[tuple[str, ...]],
     arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
 ]
-DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
 AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
 
