@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -58,6 +58,21 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
                 is_instance=lambda value: value is None or isinstance(value, int | float | tuple),
                 str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
             )
+    choices = [arg for arg in get_args(info.type) if arg is not type(None)]
+    if (
+        type(None) in get_args(info.type)
+        and len(choices) == 1
+        and get_origin(choices[0]) is Literal
+    ):
+        words = get_args(choices[0])
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(words)}}}",
+            instance_from_str=lambda given: given[0],
+            is_instance=lambda value: value is None or value in words,
+            str_from_instance=lambda value: [str(value)],
+            choices=words,
+        )
     return None
 
 

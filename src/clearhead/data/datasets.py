@@ -100,10 +100,8 @@ def check_split(splits: dict[Split, LabelledImages], split: Split) -> None:
 def _open(source: Source) -> dict[Split, LabelledImages]:
     """The splits that a source has, at least train."""
     match source:
-        case ImageDataset(name=name, images=images, labels=labels, class_names=class_names):
-            keys = list(map(str, range(len(labels))))
-            pixels = images.cpu().numpy()
-            return {"train": LabelledImages(name, pixels, labels.tolist(), class_names, keys)}
+        case ImageDataset():
+            return {"train": LabelledImages.from_dataset(source)}
         case (images, labels):
             return {"train": from_arrays(images, labels)}
         case str() if source.startswith(HUB):

@@ -42,6 +42,13 @@ class LabelledImages:
     class_names: tuple[str, ...]
     keys: Sequence[str]
 
+    @classmethod
+    def from_dataset(cls, dataset: ImageDataset) -> "LabelledImages":
+        """The images of a data set in memory."""
+        keys = list(map(str, range(len(dataset))))
+        pixels, labels = dataset.images.cpu().numpy(), dataset.labels.tolist()
+        return cls(dataset.name, pixels, labels, dataset.class_names, keys)
+
     def __len__(self) -> int:
         return len(self.labels)
 
