@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import DATA_HELP, AsJson, DataRoot, ModelSource, warn_if_unused
+from clearhead.cli.options import (
+    DATA_HELP,
+    AsJson,
+    DataRoot,
+    EngineOption,
+    ModelSource,
+    warn_if_unused,
+    with_engine,
+)
 
 if TYPE_CHECKING:
     from clearhead.inference import Evaluation
@@ -26,6 +34,7 @@ def evaluate(
     data: Data = None,
     split: Split = "test",
     root: DataRoot = None,
+    engine: EngineOption = "torch",
     json: AsJson = False,
     picture: Picture = None,
 ) -> None:
@@ -52,7 +61,10 @@ def evaluate(
         dataset = inference.load_dataset_for(
             classifier.config, data, split, root=root, report=report
         )
-    evaluation = inference.evaluate(classifier, dataset, device=device)
+    if device is not None:
+        classifier.to(device)
+    ready = with_engine(classifier, engine, batch_size=1000)
+    evaluation = inference.evaluate(ready, dataset)
     if json:
         heading = {"model": model, "data": dataset.name, "split": split}
         print_json(heading | evaluation.to_dict())

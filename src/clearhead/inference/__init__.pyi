@@ -1,8 +1,15 @@
+from ._engine_names import EngineChoice as EngineChoice
+from ._engines import Engine as Engine
+from ._engines import EngineModel as EngineModel
+from ._engines import ModelLike as ModelLike
+from ._engines import load_engine as load_engine
 from ._evaluate import Evaluation as Evaluation
 from ._evaluate import Example as Example
 from ._evaluate import check_dataset as check_dataset
 from ._evaluate import evaluate as evaluate
 from ._evaluate import load_dataset_for as load_dataset_for
+from ._jobs import JobSummary as JobSummary
+from ._jobs import predict_to_file as predict_to_file
 from ._predict import LOW_CONFIDENCE as LOW_CONFIDENCE
 from ._predict import NOT_RECOGNISED as NOT_RECOGNISED
 from ._predict import Prediction as Prediction
@@ -19,6 +26,8 @@ from ._prepare import uses_digit_preprocessing as uses_digit_preprocessing
 from ._pronouns import PronounScore as PronounScore
 from ._pronouns import pronoun_score as pronoun_score
 from ._pronouns import pronoun_scores as pronoun_scores
+from ._runners import RunnerName as RunnerName
+from ._runners import predict_listed as predict_listed
 from .metrics import ClassScores as ClassScores
 from .metrics import ReliabilityBin as ReliabilityBin
 from .metrics import class_scores as class_scores
