@@ -16,9 +16,9 @@ from PIL import Image
 import clearhead as ch
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError, ImageError
 from clearhead.explanation import ImageClassifier, TextModel, explain, open_classifier
-from clearhead.explanation._libraries import import_library, loading_weights
 from clearhead.insight import Grid
 from clearhead.models import ViTConfig, build
+from clearhead.models._libraries import import_library, loading_weights
 
 REGISTERS = tuple(f"register {i}" for i in range(1, 5))
 
@@ -276,7 +276,7 @@ def test_timm_models_on_the_hub_are_loaded_from_safetensors_or_not_at_all(
     else:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
-    monkeypatch.setattr("clearhead.explanation._libraries.hub_is_reachable", lambda: True)
+    monkeypatch.setattr("clearhead.models._libraries.hub_is_reachable", lambda: True)
     loaded = image_classifier(f"timm:{name}").model.state_dict()
     assert all(torch.equal(x, loaded[key]) for key, x in model.state_dict().items())
     boom = tmp_path / "boom"

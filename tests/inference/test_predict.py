@@ -15,23 +15,22 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from clearhead.data import normalize
-from clearhead.data.preprocessing.digits import NO_DIGIT, TOO_SMALL
+from clearhead.data import ImageDataset, normalize
+from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL
 from clearhead.errors import ImageError, InputError
 from clearhead.inference import (
     LOW_CONFIDENCE,
     NOT_RECOGNISED,
     Prediction,
-    combine,
     evaluation_mode,
     predict,
     predict_each,
     prediction_of,
     prepare,
-    prepare_digits,
     soften,
     uses_digit_preprocessing,
 )
+from clearhead.inference._predict import _one_or_several, combine
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
@@ -260,6 +259,47 @@ def test_a_rejected_digit_among_several_is_a_question_mark() -> None:
     assert (nothing.label, nothing.status, len(nothing.digits)) == (None, "rejected", 2)
 
 
+@pytest.mark.parametrize(
+    ("whole", "parts", "label", "status"),
+    [
+        ("confident", ("rejected", "rejected"), "w", "confident"),
+        ("confident", ("confident", "rejected"), "w", "confident"),
+        ("confident", ("confident", "doubtful"), "w", "confident"),
+        ("confident", ("confident", "confident"), "ab", "doubtful"),  # one digit or two?
+        ("doubtful", ("rejected", "rejected"), "w", "doubtful"),
+        ("doubtful", ("confident", "rejected"), "a?", "doubtful"),
+        ("doubtful", ("confident", "confident"), "ab", "confident"),
+        ("rejected", ("confident", "confident"), "ab", "confident"),
+        ("rejected", ("rejected", "rejected"), None, "rejected"),
+    ],
+)
+def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
+    whole: str, parts: tuple[str, str], label: str | None, status: str
+) -> None:
+    def prediction(status: str, name: str) -> Prediction:
+        return Prediction(
+            label=None if status == "rejected" else name,
+            probability=0.9,
+            warnings=() if status == "confident" else ("?",),
+        )
+
+    digits = [prediction(status, name) for status, name in zip(parts, "ab", strict=True)]
+    chosen = _one_or_several(prediction(whole, "w"), digits)
+    assert (chosen.label, chosen.status) == (label, status)
+    assert chosen.digits == (() if label == "w" else tuple(digits))
+    assert (SEVERAL in chosen.warnings) == (whole == "confident" and label == "ab")
+
+
+def test_a_digit_of_several_pieces_is_classified_as_one(mnist_train: ImageDataset) -> None:
+    model = load()
+    for index, label in ((52065, "5"), (52905, "8"), (45945, "3")):
+        pixels = mnist_train.images[index, 0]
+        assert len(prepare(pixels, model.config).parts) == 2
+        prediction = predict(model, pixels)
+        assert (prediction.label, prediction.status) == (label, "confident")
+        assert prediction.box == predict(model, pixels, single=True).box
+
+
 def test_several_digits_are_read_in_lines_with_their_boxes() -> None:
     text = "427\n06"
     page, boxes = Image.new("L", (330, 260), 240), []
@@ -290,12 +330,13 @@ def test_one_digit_is_prepared_alike_with_and_without_single(model: ImageModel) 
         points = [(0.2, 0.2), (0.7, 0.2), (0.4, 0.9)]
         line = [(round(x * side), round(y * side)) for x, y in points]
         ImageDraw.Draw(paper).line(line, fill=10, width=side // 12)
-        (alone,) = prepare_digits(paper, model.config)
-        single = prepare(paper, model.config)
+        alone = prepare(paper, model.config)
+        single = prepare(paper, model.config, single=True)
+        assert alone.parts == ()
         assert torch.equal(alone.pixels, single.pixels)
         assert (alone.warnings, alone.box) == (single.warnings, single.box)
-    blank = prepare_digits(Image.new("L", (90, 90), 240), model.config)
-    assert [item.found for item in blank] == [False]
+    blank = prepare(Image.new("L", (90, 90), 240), model.config)
+    assert (blank.found, blank.parts) == (False, ())
 
 
 def test_a_box_is_in_pixels_of_the_photo_before_it_was_reduced() -> None:

@@ -3,6 +3,10 @@ from ._corruptions import corrupt as corrupt
 from ._fetch import DownloadProgress as DownloadProgress
 from ._fetch import FetchedFile as FetchedFile
 from ._fetch import cache_folder as cache_folder
+from ._inputs import PictureReader as PictureReader
+from ._inputs import PictureRef as PictureRef
+from ._inputs import list_pictures as list_pictures
+from ._parquet import ParquetImages as ParquetImages
 from ._sources import DATASETS as DATASETS
 from .augment import Normalization as Normalization
 from .augment import distort as distort

@@ -158,7 +158,7 @@ def _images(model: ImageModel, name: str) -> ImageClassifier:
     config = model.config
 
     def preprocess(image: ImageSource) -> ImageInput:
-        prepared = prepare(image, config)
+        prepared = prepare(image, config, single=True)
         return ImageInput(
             inputs=normalize(prepared.pixels[None], config),
             pixels=prepared.pixels,

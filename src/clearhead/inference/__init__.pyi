@@ -3,11 +3,12 @@ from ._evaluate import Example as Example
 from ._evaluate import check_dataset as check_dataset
 from ._evaluate import evaluate as evaluate
 from ._evaluate import load_dataset_for as load_dataset_for
+from ._jobs import JobSummary as JobSummary
+from ._jobs import predict_to_file as predict_to_file
 from ._predict import LOW_CONFIDENCE as LOW_CONFIDENCE
 from ._predict import NOT_RECOGNISED as NOT_RECOGNISED
 from ._predict import Prediction as Prediction
 from ._predict import Status as Status
-from ._predict import combine as combine
 from ._predict import evaluation_mode as evaluation_mode
 from ._predict import predict as predict
 from ._predict import predict_each as predict_each
@@ -16,11 +17,12 @@ from ._predict import predict_probabilities as predict_probabilities
 from ._predict import prediction_of as prediction_of
 from ._prepare import ModelInput as ModelInput
 from ._prepare import prepare as prepare
-from ._prepare import prepare_digits as prepare_digits
 from ._prepare import uses_digit_preprocessing as uses_digit_preprocessing
 from ._pronouns import PronounScore as PronounScore
 from ._pronouns import pronoun_score as pronoun_score
 from ._pronouns import pronoun_scores as pronoun_scores
+from ._runners import RunnerName as RunnerName
+from ._runners import predict_listed as predict_listed
 from .metrics import ClassScores as ClassScores
 from .metrics import ReliabilityBin as ReliabilityBin
 from .metrics import class_scores as class_scores

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clearhead.data import ImageSource, normalize
+from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.errors import ConfigError, ImageError, InputError
-from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare_digits, prepare_each
+from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel
 
@@ -151,7 +152,7 @@ def predict(
     """
     check_image_model(model, "predict")
     if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
-        return combine(predict_inputs(model, prepare_digits(images, model.config, single=single)))
+        return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
     predictions: list[Prediction] = []
     for result in predict_each(model, images, single=single, num_workers=num_workers):
         if isinstance(result, ImageError):
@@ -193,13 +194,10 @@ def predict_each(
 def _predict_batch(
     model: ImageModel, batch: Sequence[Prepared]
 ) -> Iterator[Prediction | ImageError]:
-    inputs = [x for result in batch if not isinstance(result, ImageError) for x in result]
+    inputs = [result for result in batch if not isinstance(result, ImageError)]
     predictions = iter(predict_inputs(model, inputs))
     for result in batch:
-        if isinstance(result, ImageError):
-            yield result
-        else:
-            yield combine([next(predictions) for _ in result])
+        yield result if isinstance(result, ImageError) else next(predictions)
 
 
 def combine(digits: Sequence[Prediction]) -> Prediction:
@@ -268,10 +266,10 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
     """
     if not inputs:
         return []
-    pixels = torch.stack([item.pixels for item in inputs])
-    rows = predict_probabilities(model, pixels, BATCH_SIZE)
+    flat = [item for picture in inputs for item in (picture, *picture.parts)]
+    rows = predict_probabilities(model, torch.stack([item.pixels for item in flat]), BATCH_SIZE)
     config = model.config
-    return [
+    predictions = (
         prediction_of(
             row if item.found else (),
             config.labels,
@@ -282,8 +280,27 @@ def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Pred
             rejected_below=config.rejected_below,
             threshold_temperature=config.threshold_temperature,
         )
-        for row, item in zip(rows.tolist(), inputs, strict=True)
+        for row, item in zip(rows.tolist(), flat, strict=True)
+    )
+    return [
+        _one_or_several(next(predictions), [next(predictions) for _ in picture.parts])
+        for picture in inputs
     ]
+
+
+def _one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Prediction:
+    """The prediction for a picture from those for all of it as one digit and for its parts.
+
+    Parts that are not all digits, but together look like one, are pieces of one.
+    """
+    if not digits:
+        return whole
+    several = combine(digits)
+    if whole.status == several.status == "confident":
+        return replace(several, warnings=(SEVERAL,))
+    if whole.status == "confident" or (several.label is None and whole.label is not None):
+        return whole
+    return several
 
 
 def predict_probabilities(

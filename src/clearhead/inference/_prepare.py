@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby, islice
 from math import ceil, floor
 from multiprocessing import current_process
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,103 +23,79 @@ from clearhead.data import (
     Digit,
     ImageSource,
     extract_digit,
-    find_digits,
     load_image,
     resize_and_crop,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import SIDE
+from clearhead.data.preprocessing.digits import SIDE, digit_and_parts
 from clearhead.data.preprocessing.image import REDUCED_BY
 from clearhead.errors import ImageError
 from clearhead.models.config import ImageModelConfig
 
-MAX_DIGITS = 100  # a picture of more parts is no text of digits
 POOL_AFTER = 1.0  # seconds of preprocessing; it takes about as many until the processes work
 CHUNK, CHUNKS_AHEAD = 8, 3  # files that a process gets at once; chunks per process
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; the last two are exclusive."""
-Prepared = tuple["ModelInput", ...] | ImageError
 
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """A preprocessed picture, or one digit of it.
+    """A preprocessed picture.
 
     Attributes:
         pixels: What the model takes, from 0 to 255.
         warnings: Reasons to doubt a prediction.
         found: Whether the picture shows anything.
         box: Where the digit is, in pixels of the upright picture; None if it was not searched for.
+        parts: The digits in reading order if the picture seems to show several; `pixels` then have
+            all of them as one, in case that they are pieces of one.
     """
 
     pixels: UInt8[Tensor, "channels height width"]
     warnings: tuple[str, ...] = ()
     found: bool = True
     box: Box | None = None
+    parts: tuple["ModelInput", ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         # torch would send a tensor to another process through shared memory, in a file for each.
-        return _from_numpy, (self.pixels.numpy(), self.warnings, self.found, self.box)
+        return _from_numpy, (self.pixels.numpy(), self.warnings, self.found, self.box, self.parts)
 
 
-def _from_numpy(
-    pixels: np.ndarray, warnings: tuple[str, ...], found: bool, box: Box | None
-) -> ModelInput:
-    return ModelInput(torch.from_numpy(pixels), warnings, found, box)
+Prepared = ModelInput | ImageError
 
 
-def prepare(image: ImageSource, config: ImageModelConfig) -> ModelInput:
+def _from_numpy(pixels: np.ndarray, *others: Any) -> ModelInput:
+    return ModelInput(torch.from_numpy(pixels), *others)
+
+
+def prepare(image: ImageSource, config: ImageModelConfig, *, single: bool = False) -> ModelInput:
     """Preprocess a picture for a model with this configuration.
 
     Args:
         image: Anything that `predict` accepts as one picture.
         config: The model's configuration.
+        single: Whether to take the picture as one digit, and to ignore the rest of its ink.
 
     Returns:
-        For the digit classifier, the digit that was found, as in MNIST; for other models, the
-        whole picture in the model's input size.
-
-    Raises:
-        ImageError: The picture cannot be read.
-    """
-    (model_input,) = prepare_digits(image, config, single=True)
-    return model_input
-
-
-def prepare_digits(
-    image: ImageSource, config: ImageModelConfig, *, single: bool = False
-) -> tuple[ModelInput, ...]:
-    """Preprocess a picture that may show several digits.
-
-    Args:
-        image: Anything that `predict` accepts as one picture.
-        config: The model's configuration.
-        single: Whether to take the picture as one digit, as `prepare` does.
-
-    Returns:
-        For the digit classifier, a model input for each digit, in reading order, one without a
-        digit if there is none; for other models, and with `single`, that of `prepare`.
+        For the digit classifier, the digit that was found, as in MNIST, or several as its `parts`;
+        for other models, the whole picture in the model's input size.
 
     Raises:
         ImageError: The picture cannot be read.
     """
     picture = load_image(image)
     if not uses_digit_preprocessing(config):
-        return (ModelInput(resize_and_crop(picture, config.image_shape, config.in_channels)),)
+        return ModelInput(resize_and_crop(picture, config.image_shape, config.in_channels))
     grey = to_grey(picture)
-    digits = [] if single else find_digits(grey)
-    if not 1 <= len(digits) <= MAX_DIGITS:
-        digits = [extract_digit(grey)]
-    return tuple(
-        ModelInput(
-            torch.from_numpy(digit.pixels)[None],
-            digit.warnings,
-            digit.found,
-            _box_in(picture, digit, grey.shape) if digit.found else None,
-        )
-        for digit in digits
-    )
+
+    def model_input(digit: Digit) -> ModelInput:
+        box = _box_in(picture, digit, grey.shape) if digit.found else None
+        return ModelInput(torch.from_numpy(digit.pixels)[None], digit.warnings, digit.found, box)
+
+    whole, parts = (extract_digit(grey), []) if single else digit_and_parts(grey)
+    return replace(model_input(whole), parts=tuple(map(model_input, parts)))
 
 
 def _box_in(picture: Image.Image, digit: Digit, shape: tuple[int, ...]) -> Box:
@@ -138,12 +115,12 @@ def prepare_each(
     single: bool = False,
     num_workers: int | None = None,
 ) -> Iterator[Prepared]:
-    """The results of `prepare_digits` in order, as soon as they are made; errors in their place.
+    """The results of `prepare` in order, as soon as they are made; errors in their place.
 
     Args:
         images: Pictures, of which only few are taken in advance.
         config: The model's configuration.
-        single: As in `prepare_digits`.
+        single: As in `prepare`.
         num_workers: Processes that read and preprocess files, while pictures in memory are
             preprocessed in this process. By default, once this has taken a second, one for each
             core of the CPU.
@@ -201,7 +178,7 @@ def _all_prepared(prepared: "partial[Prepared]", files: Sequence[ImageSource]) -
 
 def _prepared(image: ImageSource, config: ImageModelConfig, *, single: bool) -> Prepared:
     try:
-        return prepare_digits(image, config, single=single)
+        return prepare(image, config, single=single)
     except ImageError as error:
         return error
 

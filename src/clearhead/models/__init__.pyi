@@ -4,6 +4,9 @@ from ._build import Model as Model
 from ._build import build as build
 from ._build import load as load
 from ._build import shipped_folder as shipped_folder
+from ._timm import from_timm as from_timm
+from ._timm import timm_config as timm_config
+from ._timm import to_timm_state_dict as to_timm_state_dict
 from .baselines import ConvNet as ConvNet
 from .baselines import PatchMLP as PatchMLP
 from .config import CNNConfig as CNNConfig

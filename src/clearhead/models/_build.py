@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 from clearhead.errors import CheckpointError, ConfigError, did_you_mean
+from clearhead.models._timm import PREFIX, from_timm
 from clearhead.models.baselines import ConvNet, PatchMLP
 from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel, Pretrained, read_config
@@ -50,7 +51,8 @@ def load(
 
     Args:
         source: A model that ships with the package ("digits", "sentences", "sentences-causal"), a
-            folder, or OWNER/NAME on the Hugging Face hub.
+            folder, OWNER/NAME on the Hugging Face hub, or "timm:NAME" or "timm:FOLDER" for a plain
+            Vision Transformer of timm, which becomes a `VisionTransformer`.
         expected: The class, or base class, that the model must have, such as `ImageModel`.
         **download: Options of the hub (`revision`, `token`, `cache_dir`, `local_files_only`).
 
@@ -63,6 +65,8 @@ def load(
 
     """
     shipped = (*SHIPPED, *SHIPPED_TEXT)
+    if isinstance(source, str) and source.startswith(PREFIX) and expected is not TextTransformer:
+        return from_timm(source.removeprefix(PREFIX))
     if not isinstance(source, str | Path):
         raise ConfigError(
             f"load needs the name or folder of a model, such as {shipped[0]!r}, got {source!r}"

@@ -26,7 +26,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from clearhead.errors import ImageError, InputError
-from clearhead.inference import ModelInput, prepare, prepare_digits
+from clearhead.inference import ModelInput, prepare
 from clearhead.models.config import ImageModelConfig
 from clearhead.serve.metrics import Metrics
 from clearhead.serve.schemas import INPUT_NAME, INPUT_TYPE, InferRequest
@@ -38,7 +38,7 @@ Kind = Literal["picture", "digit", "tensor"]
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The model inputs of a request: the digits of a picture, or the images of a tensor.
+    """The model inputs of a request: a picture, or the images of a tensor.
 
     Of a tensor also the request's id and the outputs that it wants.
     """
@@ -183,7 +183,7 @@ def _decode(
         if kind == "tensor":
             return _decode_tensor(body, config, max_images)
         picture = _picture(body, content_type)
-        return Decoded(prepare_digits(picture, config, single=kind == "digit"))
+        return Decoded((prepare(picture, config, single=kind == "digit"),))
     except (ImageError, InputError) as error:
         raise HTTPException(400 if kind == "tensor" else 422, str(error)) from None
 

@@ -18,7 +18,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearhead.errors import ConfigError
-from clearhead.inference import combine
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve._limits import ConcurrencyLimit
@@ -138,7 +137,7 @@ def _picture_routes(service: Service) -> APIRouter:
         if request.url.query:
             raise HTTPException(422, "/v1/predict has no query parameters; leave them out")
         _, result = await service.process(request, "picture")
-        return PredictionResponse(**combine(result.predictions).to_dict())
+        return PredictionResponse(**result.predictions[0].to_dict())
 
     if isinstance(service.model, VisionTransformer):
         _add_explain_route(router, service, service.model)
