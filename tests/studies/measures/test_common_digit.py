@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from clearhead.data import ImageDataset
+from clearhead.data import ImageDataset, Split
 from clearhead.errors import ConfigError
 from clearhead.studies.measures import common_digit
 from clearhead.studies.measures.common_digit import FLOOR, CommonDigits, common_digits
@@ -77,12 +77,12 @@ def test_images_depend_on_the_seed_and_the_split_alone() -> None:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_digits_come_from_their_own_split_and_class(
-    split: common_digit.Split, monkeypatch: pytest.MonkeyPatch
+    split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Digits that are squares, whose brightness is their class in one split alone."""
     brightness = {"train": 70, "test": 120}
 
-    def squares(name: common_digit.Split) -> ImageDataset:
+    def squares(name: Split) -> ImageDataset:
         labels = torch.arange(50) % 10
         images = torch.zeros(50, 1, 28, 28, dtype=torch.uint8)
         images[:, :, 3:25, 3:25] = (brightness[name] + 4 * labels)[:, None, None, None]

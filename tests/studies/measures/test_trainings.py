@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from clearhead.models.config import MLPConfig, ViTConfig
 from clearhead.studies.measures import trainings
-from clearhead.studies.measures.recall import MODEL
+from clearhead.studies.measures.recall import FIRST_QUERY, MODEL, recall_texts
 from clearhead.studies.measures.trainings import Training, fan_in_weights, trained
-from clearhead.training import TrainConfig, initial_model
+from clearhead.training import TrainConfig, initial_model, loop
 
 RECALL = Training(task="recall", model=MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
 COMMON = Training(
@@ -88,18 +89,21 @@ def test_a_change_of_the_code_changes_the_digest(monkeypatch: pytest.MonkeyPatch
 def test_recall_is_trained_on_the_answers_alone(
     num_trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    step = trainings.train_step
-    monkeypatch.setattr(
-        trainings, "train_step", lambda *x, **y: (seen.append(x[2]), step(*x, **y))[1]
-    )
+    seen: list[Any] = []
+    step = loop.train_step
+
+    def observed(*arguments: Any, **options: Any) -> float:
+        seen.append(arguments[2])
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(trainings, "train_step", observed)
     trained(RECALL, 0)
     assert num_trained == [0]
-    texts = trainings.recall.recall_texts("train", 48, 0)
+    texts = recall_texts("train", 48, 0)
     assert torch.equal(torch.cat([ids for ids, _ in seen]), texts.ids)
     labels = torch.cat([x for _, x in seen])
-    assert torch.equal(labels[:, 12:], texts.answers)
-    assert (labels[:, :12] == -100).all()
+    assert torch.equal(labels[:, FIRST_QUERY:], texts.answers)
+    assert (labels[:, :FIRST_QUERY] == -100).all()
 
 
 @pytest.mark.parametrize("model", [ViTConfig(embed_dim=96), MLPConfig(patch_conv=True)])

@@ -109,5 +109,7 @@ def _small(
     digits: UInt8[Tensor, "images digits height width"],
 ) -> UInt8[Tensor, "images digits rows columns"]:
     pooled = F.avg_pool2d(digits.flatten(0, 1)[:, None].float(), SHRINK)[:, 0]
-    brightened = (BRIGHTER * pooled).clamp(max=255).to(torch.uint8)
-    return brightened.unflatten(0, digits.shape[:2])
+    small: Tensor = (
+        (BRIGHTER * pooled).clamp(max=255).to(torch.uint8).unflatten(0, digits.shape[:2])
+    )
+    return small
