@@ -39,7 +39,7 @@ def test_neither_position_nor_frequency_predicts_an_answer() -> None:
     assert (word / word.sum() - 1 / NUM_WORDS).abs().max() < 0.01
     key = texts.ids[:, FIRST_QUERY]
     same_key = texts.answers[key == key[0], 0]  # the values of one key are as varied
-    assert torch.bincount(same_key).max() / len(same_key) < 0.15
+    assert torch.bincount(same_key).max() / len(same_key) < 0.2
 
 
 def test_texts_depend_on_the_seed_and_the_split() -> None:

@@ -17,7 +17,7 @@ from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.training.batches import generator_for
 
-NUM_PAIRS, NUM_QUERIES, NUM_WORDS = 6, 6, 16
+NUM_PAIRS, NUM_QUERIES, NUM_WORDS = 4, 4, 8
 """Pairs and queries of a text; keys, and values, of the vocabulary"""
 VOCABULARY = tuple(f"{kind}{number}" for kind in "kv" for number in range(NUM_WORDS))
 FIRST_QUERY = 2 * NUM_PAIRS

@@ -114,7 +114,7 @@ def on_recall(**changes: Any) -> Training:
     return Training(
         task="recall",
         model=replace(recall.MODEL, **changes),
-        examples=38_400,
+        examples=25_600,
         batch_size=64,
         rates=(1e-2, 2e-2),
         fan_in=True,
