@@ -12,6 +12,7 @@ from clearhead.studies.measures import trainings
 from clearhead.studies.measures.recall import FIRST_QUERY, MODEL, recall_texts
 from clearhead.studies.measures.trainings import Training, fan_in_weights, trained
 from clearhead.training import TrainConfig, initial_model
+from clearhead.training.step import train_step
 
 RECALL = Training(task="recall", model=MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
 COMMON = Training(
