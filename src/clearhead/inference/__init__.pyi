@@ -1,3 +1,4 @@
+from ._copy import ModelCopy as ModelCopy
 from ._evaluate import Evaluation as Evaluation
 from ._evaluate import Example as Example
 from ._evaluate import check_dataset as check_dataset

@@ -12,13 +12,12 @@ from multiprocessing import current_process
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
-from safetensors.torch import load as read_tensors
-from safetensors.torch import save as write_tensors
 
 from clearhead._processes import exit_with_parent
 from clearhead._ray import ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
+from clearhead.inference._copy import ModelCopy
 from clearhead.inference._predict import Prediction, predict_each
 from clearhead.models.pretrained import ImageModel
 
@@ -77,11 +76,7 @@ class Classifier:
     """
 
     def __init__(self, model: ImageModel, *, single: bool, image_column: str | None) -> None:
-        self.kind = type(model)
-        self.config = model.config
-        self.device = next(model.parameters()).device
-        weights = model.state_dict().items()
-        self.weights = write_tensors({name: x.contiguous() for name, x in weights})
+        self.copy = ModelCopy(model)
         self.single = single
         self.image_column = image_column
         self.model: ImageModel | None = None
@@ -93,10 +88,7 @@ class Classifier:
     def __call__(self, lines: bytes) -> bytes:
         """The rows for some pictures, in their order."""
         if self.model is None:
-            # All its tensors are replaced; a copy of the model would go through shared memory.
-            self.model = self.kind(self.config).to(self.device)
-            self.model.load_state_dict(read_tensors(self.weights), assign=True)
-            self.model.to(self.device).eval()
+            self.model = self.copy.load()
         refs = [PictureRef.from_line(line) for line in lines.splitlines()]
         try:
             rows = self._rows(refs, self.model)

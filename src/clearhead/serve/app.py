@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,7 @@ from clearhead.errors import ConfigError
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve._limits import ConcurrencyLimit
+from clearhead.serve._pages import Page, docs_page
 from clearhead.serve._service import Service
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.metrics import CONTENT_TYPE
@@ -37,9 +39,10 @@ PageOf = Callable[[ImageModel], str]
 
 CLIENT_DISCONNECTED = 499  # nginx's code for a client that has disconnected; it is not sent
 OTHER = "other"
-HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+MIN_COMPRESSED = 16_384  # bytes of a response; compressing smaller ones takes longer than it saves
+NO_SNIFF, NO_STORE = (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
 CLOSE = (b"connection", b"close")
-PICTURE_ERRORS = (400, 408, 413, 422, 429, 500, 504)
+PICTURE_ERRORS = (400, 408, 413, 415, 422, 429, 500, 504)
 
 
 class Application:
@@ -67,8 +70,10 @@ class Application:
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.service.metrics.requests.labels(route, message["status"]).inc()
-                extra = [*HEADERS, CLOSE] if self.draining else HEADERS
-                message["headers"] = [*message["headers"], *extra]
+                headers = [*message["headers"], NO_SNIFF]
+                if not any(name == NO_STORE[0] for name, _ in headers):
+                    headers.append(NO_STORE)
+                message["headers"] = [*headers, CLOSE] if self.draining else headers
             await send(message)
 
         if scope["method"] == "HEAD":  # as GET; uvicorn sends no body
@@ -109,6 +114,7 @@ def make_app(
     app.add_middleware(
         ConcurrencyLimit, metrics=service.metrics, max_concurrency=config.max_concurrency
     )
+    app.add_middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED, compresslevel=5)
     # A page elsewhere must not reach the server by a name that resolves here (DNS rebinding).
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=config.allowed_hosts, www_redirect=False
@@ -120,24 +126,26 @@ def make_app(
         _metrics_route(service),
         _page_route(model, page_of),
     )
-    for router in routers:
+    for router in (*routers, _docs_route(app)):
         app.include_router(router)
     routes = {r.path for router in routers for r in router.routes if isinstance(r, APIRoute)}
-    return Application(app, service, {*routes, "/openapi.json"})
+    return Application(app, service, {*routes, "/docs", "/openapi.json"})
 
 
 def _picture_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["pictures"])
 
     @router.post(
-        "/v1/predict", openapi_extra=PICTURE_BODY, responses=error_responses(*PICTURE_ERRORS)
+        "/v1/predict",
+        openapi_extra=PICTURE_BODY,
+        response_model=PredictionResponse,
+        responses=error_responses(*PICTURE_ERRORS),
     )
-    async def predict(request: Request) -> PredictionResponse:
-        """Classify the digits of a picture: the body itself, or a form with one file."""
+    async def predict(request: Request) -> Response:
+        """Classify the digits of a picture: the body itself, in a form, or in JSON."""
         if request.url.query:
             raise HTTPException(422, "/v1/predict has no query parameters; leave them out")
-        _, result = await service.process(request, "picture")
-        return PredictionResponse(**result.predictions[0].to_dict())
+        return Response(await service.predict(request), media_type="application/json")
 
     if isinstance(service.model, VisionTransformer):
         _add_explain_route(router, service, service.model)
@@ -201,19 +209,33 @@ def _metrics_route(service: Service) -> APIRouter:
 
 def _page_route(model: ImageModel, page_of: PageOf | None) -> APIRouter:
     router = APIRouter()
-    pages: list[str] = []
+    pages: list[Page] = []
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=page_of is not None)
-    async def page() -> HTMLResponse:
+    async def page(request: Request) -> Response:
         """The microscope: a page that shows the model's attention."""
         if page_of is None:
-            raise HTTPException(404, "this server has no page; see /openapi.json")
+            raise HTTPException(404, "this server has no page; see /docs")
         if not pages:
             try:
-                pages.append(await run_in_threadpool(page_of, model))
+                pages.append(Page(await run_in_threadpool(page_of, model)))
             except ConfigError as error:  # the page cannot show every model
                 raise HTTPException(404, str(error)) from error
-        return HTMLResponse(pages[0])
+        return pages[0].response_to(request)
+
+    return router
+
+
+def _docs_route(app: FastAPI) -> APIRouter:
+    router = APIRouter()
+    pages: list[Page] = []
+
+    @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        """The OpenAPI description as a page."""
+        if not pages:
+            pages.append(Page(docs_page(app.openapi())))
+        return pages[0].response_to(request)
 
     return router
 
@@ -225,7 +247,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, error: StarletteHTTPException) -> Response:
         text = error.detail
         if text == HTTPStatus(error.status_code).phrase:  # the framework's own: 404 and 405
-            text = f"{text}: {request.method} {request.url.path}; /openapi.json lists all routes"
+            text = f"{text}: {request.method} {request.url.path}; /docs lists all routes"
         return JSONResponse({"error": text}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
