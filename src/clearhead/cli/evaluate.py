@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, DataRoot, DataSource, ModelSource, warn_if_unused
+from clearhead.cli.options import (
+    AsJson,
+    DataRoot,
+    DataSource,
+    EngineOption,
+    ModelSource,
+    warn_if_unused,
+    with_engine,
+)
 
 if TYPE_CHECKING:
     from clearhead.inference import Evaluation
@@ -22,6 +30,7 @@ def evaluate(
     data: DataSource = "mnist",
     split: Annotated[Literal["train", "test"], arg(help="the part of the data set")] = "test",
     root: DataRoot = None,
+    engine: EngineOption = "torch",
     json: AsJson = False,
     picture: Picture = None,
 ) -> None:
@@ -47,7 +56,10 @@ def evaluate(
         dataset = inference.load_dataset_for(
             classifier.config, data, split, root=root, report=report
         )
-    evaluation = inference.evaluate(classifier, dataset, device=device)
+    if device is not None:
+        classifier.to(device)
+    ready = with_engine(classifier, engine, batch_size=1000)
+    evaluation = inference.evaluate(ready, dataset)
     if json:
         heading = {"model": model, "data": dataset.name, "split": split}
         print_json(heading | evaluation.to_dict())

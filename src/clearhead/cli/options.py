@@ -1,10 +1,16 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from clearhead.inference._engine_names import EngineChoice
+
+if TYPE_CHECKING:
+    from clearhead.inference import ModelLike
+    from clearhead.models.pretrained import ImageModel
 
 MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
 CLASSIFIER_HELP = (
@@ -13,6 +19,10 @@ CLASSIFIER_HELP = (
 )
 IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
 DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images per class'
+ENGINE_HELP = (
+    "what computes the forward pass; compile makes a C++ library first, auto takes the fastest one "
+    "that is installed and agrees with torch"
+)
 ROOT_HELP = "folder with the data set's files, used for files that are not in the cache"
 
 ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
@@ -23,6 +33,7 @@ Images = Annotated[
 ]
 DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
+EngineOption = Annotated[EngineChoice, arg(help=ENGINE_HELP)]
 AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
 
 
@@ -70,3 +81,17 @@ def warn_if_unused(root: Path | None, source: str) -> None:
         print_remark(f"--root is for {' and '.join(DATASETS)}; {root} is not read")
     elif is_cached(source):
         print_remark(f"{source} is in the cache {cache_folder()}; {root} is not read")
+
+
+def with_engine(model: "ImageModel", engine: EngineChoice, batch_size: int = 32) -> "ModelLike":
+    """The model with an engine; a remark says what was chosen by "auto"."""
+    from clearhead.cli.output import print_remark
+
+    if engine == "torch":
+        return model
+    from clearhead.inference import load_engine
+
+    ready = load_engine(model, engine, batch_size=batch_size)
+    if engine == "auto":
+        print_remark(ready.choice())
+    return ready

@@ -1,4 +1,9 @@
 from ._copy import ModelCopy as ModelCopy
+from ._engine_names import EngineChoice as EngineChoice
+from ._engines import Engine as Engine
+from ._engines import EngineModel as EngineModel
+from ._engines import ModelLike as ModelLike
+from ._engines import load_engine as load_engine
 from ._evaluate import Evaluation as Evaluation
 from ._evaluate import Example as Example
 from ._evaluate import check_dataset as check_dataset

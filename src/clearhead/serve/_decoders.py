@@ -27,8 +27,14 @@ import torch
 from fastapi import HTTPException
 from PIL import Image
 
-from clearhead.inference import ModelCopy, Prediction, predict_inputs, prepare
-from clearhead.models.pretrained import ImageModel
+from clearhead.inference import (
+    EngineModel,
+    ModelCopy,
+    ModelLike,
+    Prediction,
+    predict_inputs,
+    prepare,
+)
 from clearhead.serve._bodies import BodyDecoder, BodyHeaders, Decoded, Kind
 from clearhead.serve.metrics import Metrics
 
@@ -55,7 +61,7 @@ class Decoders:
 
     def __init__(
         self,
-        model: ImageModel,
+        model: ModelLike,
         metrics: Metrics,
         *,
         processes: int,
@@ -65,7 +71,12 @@ class Decoders:
     ) -> None:
         """A tensor has up to `max_images`; a process that takes over `seconds` is replaced."""
         decode = BodyDecoder(model.config, max_images, body_limit)
-        self.start = partial(_Worker, decode, ModelCopy(model))
+        copy = (
+            ModelCopy(model.model, model.name)
+            if isinstance(model, EngineModel)
+            else ModelCopy(model)
+        )
+        self.start = partial(_Worker, decode, copy)
         self.metrics = metrics
         self.processes = processes
         self.seconds = seconds
@@ -236,14 +247,12 @@ def _send(file: Any, result: Any) -> None:
 
 
 def _decode(
-    decode: BodyDecoder, _: ImageModel, kind: Kind, body: bytes, headers: BodyHeaders
+    decode: BodyDecoder, _: ModelLike, kind: Kind, body: bytes, headers: BodyHeaders
 ) -> Decoded:
     return decode(kind, body, headers)
 
 
-def _predict(
-    decode: BodyDecoder, model: ImageModel, body: bytes, headers: BodyHeaders
-) -> Predicted:
+def _predict(decode: BodyDecoder, model: ModelLike, body: bytes, headers: BodyHeaders) -> Predicted:
     started = time.monotonic()
     inputs = decode("picture", body, headers).inputs
     decoded = time.monotonic()
@@ -259,7 +268,7 @@ def _exit_with_server() -> None:
     os._exit(1)
 
 
-def _warm_up(model: ImageModel) -> None:
+def _warm_up(model: ModelLike) -> None:
     """Classify a blank picture, which is slow the first time."""
     blank = BytesIO()
     Image.new("L", (40, 40), 255).save(blank, "PNG")

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -30,9 +30,9 @@ from filelock import FileLock, Timeout
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
 from clearhead.studies.registry import load_study
-from clearhead.studies.study import EvidenceData, Study
-from clearhead.studies.table import Budget, Outcome, Trial, Values, canonical
-from clearhead.studies.verdict import Verdict, judge_evidence
+from clearhead.studies.study import Study
+from clearhead.studies.table import Budget, Outcome, Table, Trial, Values, canonical
+from clearhead.studies.verdict import Verdict, judge_study
 
 LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
 MAX_NAME = 120
@@ -93,10 +93,9 @@ class Results:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The result of a study with its evidence and verdict, or the reason why it has none."""
+    """The result of a study with its verdict, or the reason why it has none."""
 
     result: StudyResult
-    evidence: tuple[EvidenceData, ...] = ()
     verdict: Verdict | None = None
     unjudged: str = ""
 
@@ -236,25 +235,25 @@ def read_results(folder: str | Path) -> Results:
 
 
 def judge(results: Results) -> tuple[Judged, ...]:
-    """The verdict of every study; p values are adjusted over all complete studies.
+    """The verdict of every study, by the hypotheses of its own claim alone.
 
-    A study that is not complete, or whose evidence cannot be computed, has no verdict.
+    A study that is not complete, or whose values cannot be computed, has no verdict.
     """
-    judged = [_evaluate(result) for result in results.studies]
-    evidence = {item.result.study.name: item.evidence for item in judged if not item.unjudged}
-    verdicts = judge_evidence(evidence)
-    return tuple(replace(x, verdict=verdicts.get(x.result.study.name)) for x in judged)
+    family = sum(x.study.num_tests for x in results.studies if x.is_complete)
+    return tuple(_judge(result, family) for result in results.studies)
 
 
-def _evaluate(result: StudyResult) -> Judged:
+def _judge(result: StudyResult, report_family: int) -> Judged:
     if not result.is_complete:
         count, total = len(result.outcomes), len(result.trials)
         return Judged(result=result, unjudged=f"unfinished: {count} of {total} trials are measured")
+    table = Table(result.outcomes)
     try:
-        return Judged(result=result, evidence=result.study.evaluate(result.outcomes))
+        verdict = judge_study(result.study, table, report_family=report_family)
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         reason = f"{type(error).__name__}: {error}"
-        return Judged(result=result, unjudged=f"its evidence cannot be computed ({reason})")
+        return Judged(result=result, unjudged=f"its verdict cannot be computed ({reason})")
+    return Judged(result=result, verdict=verdict)
 
 
 def read_outcomes(
