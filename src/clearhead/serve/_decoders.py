@@ -8,6 +8,7 @@ way through the compute thread.
 
 import asyncio
 import atexit
+import gc
 import json
 import logging
 import multiprocessing
@@ -138,25 +139,25 @@ class Decoders:
         message = pickle.dumps(call)
         try:
             worker = await self.free.get()
-            while worker.reader.at_eof():  # it ended while it was idle
+            while worker.has_ended:  # while it was idle
                 self._replace(worker)
                 worker = await self.free.get()
-            task = self.loop.create_task(worker.call(message))
+            reply = worker.call(message)
             timer = self.loop.call_later(self.seconds, worker.kill)
-            task.add_done_callback(partial(self._release, worker, timer))
+            reply.add_done_callback(partial(self._release, worker, timer))
             # It goes on if this call is cancelled: the process is not free before.
-            result = await asyncio.shield(task)
-        except (OSError, EOFError) as error:
+            result = await asyncio.shield(reply)
+        except EOFError as error:
             raise HTTPException(422, "this picture cannot be decoded") from error
         if isinstance(result, Exception):
             raise result
         return result
 
     def _release(
-        self, worker: "_Worker", timer: asyncio.TimerHandle, task: "asyncio.Task[Any]"
+        self, worker: "_Worker", timer: asyncio.TimerHandle, reply: "asyncio.Future[Any]"
     ) -> None:
         timer.cancel()
-        if not task.cancelled() and task.exception() is None:
+        if not reply.cancelled() and reply.exception() is None:
             self.free.put_nowait(worker)
         else:
             self._replace(worker)
@@ -176,8 +177,8 @@ class Decoders:
         self.free.put_nowait(worker)
 
 
-class _Worker:
-    """A process at the other end of a socket pair."""
+class _Worker(asyncio.Protocol):
+    """A process at the other end of a socket pair, which replies to one call after the other."""
 
     def __init__(self, decode: BodyDecoder, copy: ModelCopy) -> None:
         methods = multiprocessing.get_all_start_methods()
@@ -187,6 +188,8 @@ class _Worker:
         context.set_forkserver_preload([__name__])
         self.socket, self.remote = socket.socketpair()
         self.process = context.Process(target=_work, args=(self.remote, decode, copy), daemon=True)
+        self.received = bytearray()
+        self.has_ended = False
 
     @property
     def pid(self) -> int:
@@ -197,17 +200,33 @@ class _Worker:
         """Start the process, and wait until it is ready."""
         await asyncio.to_thread(self.process.start)
         self.remote.close()
-        self.reader, self.writer = await asyncio.open_connection(sock=self.socket)
-        await self._receive()
+        self.loop = asyncio.get_running_loop()
+        self.reply = self.loop.create_future()
+        self.transport, _ = await self.loop.create_connection(lambda: self, sock=self.socket)
+        await self.reply
 
-    async def call(self, message: bytes) -> Any:
+    def call(self, message: bytes) -> "asyncio.Future[Any]":
         """The result of a pickled call, or its exception; `EOFError` if the process ends."""
-        self.writer.write(len(message).to_bytes(LENGTH) + message)
-        return await self._receive()
+        self.reply = self.loop.create_future()
+        self.transport.write(len(message).to_bytes(LENGTH) + message)
+        return self.reply
 
-    async def _receive(self) -> Any:
-        size = int.from_bytes(await self.reader.readexactly(LENGTH))
-        return pickle.loads(await self.reader.readexactly(size))  # noqa: S301 - our own process
+    def data_received(self, data: bytes) -> None:
+        """A part of a reply."""
+        self.received += data
+        if len(self.received) < LENGTH:
+            return
+        end = LENGTH + int.from_bytes(self.received[:LENGTH])
+        if len(self.received) >= end:
+            reply = pickle.loads(self.received[LENGTH:end])  # noqa: S301 - of our own process
+            self.received.clear()
+            self.reply.set_result(reply)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The process has ended."""
+        self.has_ended = True
+        if not self.reply.done():
+            self.reply.set_exception(EOFError("the process has ended"))
 
     def kill(self) -> None:
         """End the process."""
@@ -224,6 +243,7 @@ def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> No
     threading.Thread(target=_exit_with_server, daemon=True).start()
     model = copy.load()
     _warm_up(model)
+    gc.freeze()  # what was imported need not be looked at again
     with connection, connection.makefile("rwb") as file:
         _send(file, None)
         while size := int.from_bytes(file.read(LENGTH)):

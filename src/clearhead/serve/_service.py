@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 import torch
 from fastapi import Request
 
-from clearhead.inference import ModelInput, load_engine
+from clearhead.inference import ModelInput, load_engine, uses_digit_preprocessing
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve._batcher import Batcher, Result, Work, compute
 from clearhead.serve._bodies import BodyHeaders, Decoded, Kind
@@ -31,6 +31,7 @@ class Service:
             else load_engine(model, config.engine, batch_size=config.max_batch)
         )
         self.config = config
+        self.name = config.name or ("digits" if uses_digit_preprocessing(model.config) else "model")
         self.metrics = Metrics()
         self.decoders = Decoders(
             self.ready_model,

@@ -55,7 +55,7 @@ def protocol_routes(service: Service) -> APIRouter:
 
 def _add_model_routes(router: APIRouter, service: Service) -> None:
     """/v2/models/NAME, its /ready and its /infer, with or without /versions/1."""
-    config, name, max_images = service.model.config, service.config.name, service.config.max_batch
+    config, name, max_images = service.model.config, service.name, service.config.max_batch
     shape = (config.in_channels, *config.image_shape)
 
     async def model() -> dict[str, Any]:

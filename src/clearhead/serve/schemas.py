@@ -118,7 +118,7 @@ ERRORS = {
 }
 _FILE = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "required": ["image"], "properties": {"image": _FILE}}
-_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_BASE64 = {"type": "string", "format": "byte", "contentEncoding": "base64"}
 _JSON = {
     "type": "object",
     "required": ["image"],
