@@ -87,6 +87,30 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Write designs, margins and seeds to a file that is committed before the run.
+
+    A run with this budget and first seed is then refused if a design differs.
+    """
+
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
+    first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 3000
+
+    def run(self) -> int:
+        """Register all studies of the project."""
+        from clearhead.cli.output import print_line
+        from clearhead.studies.registration import register
+        from clearhead.studies.registry import ENTRIES, load_study
+
+        studies = [load_study(entry.source) for entry in ENTRIES]
+        path = register(studies, self.budget, self.first_seed)
+        print_line(f"wrote {path}; commit and tag it before the run:")
+        tag = f"studies-{self.budget}-{self.first_seed}"
+        print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Run:
     """Measure the missing trials and print the verdicts.
 
@@ -163,6 +187,7 @@ class Report:
 Command = Annotated[
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[Register, tyro.conf.subcommand("register")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")],
     arg(name=""),

@@ -7,7 +7,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 
 from clearhead._atomic import sha256
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import with_engine
 from clearhead.models.pretrained import ImageModel
 

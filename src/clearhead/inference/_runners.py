@@ -18,7 +18,7 @@ from clearhead._ray import ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import Prediction, predict_each
 from clearhead.models.pretrained import ImageModel
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from clearhead.studies.hypotheses import Sample
 from clearhead.studies.plan import Planned
+from clearhead.studies.registration import Change
 from clearhead.studies.study import Study
 from clearhead.studies.verdict import Finding, Verdict
 
@@ -31,6 +32,7 @@ PLAN_HEAD = (
     "seeds",
     "smallest effect that can be found",
 )
+CHANGE_HEAD = ("after the", "claims", "of", "change", "reason", "verdicts changed")
 LITERATURE_HEAD = ("paper", "setting", "found there", "found here")
 
 
@@ -164,6 +166,14 @@ def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | N
         return None
     filled = [any(column) for column in zip(*rows, strict=True)]
     return tuple(compress(LITERATURE_HEAD, filled)), [tuple(compress(row, filled)) for row in rows]
+
+
+def change_table(changes: Iterable[Change]) -> TableText | None:
+    """One row per change of a rule or a design after results were seen."""
+    rows: list[tuple[str, ...]] = [
+        (x.after, ", ".join(x.claims) or "all", x.kind, x.what, x.why, x.verdicts) for x in changes
+    ]
+    return (CHANGE_HEAD, rows) if rows else None
 
 
 def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:

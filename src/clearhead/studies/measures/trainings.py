@@ -33,8 +33,8 @@ from clearhead.studies.measures.common_digit import common_digits
 from clearhead.training import TextTrainConfig, TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import generator_for
 from clearhead.training.distributed import ALONE
-from clearhead.training.loop import train_step
 from clearhead.training.optim import make_optimizers
+from clearhead.training.step import train_step
 from clearhead.training.texts import NO_LABEL
 
 Task = Literal["digits", "common digit", "recall"]
