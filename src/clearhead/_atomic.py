@@ -10,8 +10,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clearhead.errors import StorageError
@@ -75,6 +75,35 @@ def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
             with suppress(OSError):
                 temporary.unlink()
         raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
+
+
+@contextmanager
+def replaced_atomic(path: Path) -> Iterator[Path]:
+    """Replace one file that is too large for the memory.
+
+    Args:
+        path: The file; its folder is made if it does not exist.
+
+    Yields:
+        The path to write the new content to. It replaces the old file at the end of the block, and
+        is removed after an exception.
+
+    Raises:
+        StorageError: If it cannot be written; the old file is kept.
+    """
+    target = _target(path)
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sha256(content: bytes) -> str:

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw
 
 from clearhead.cli.main import main
 from clearhead.cli.output import print_line, progress
-from clearhead.inference import Prediction
+from clearhead.cli.predict import duration, job_progress
+from clearhead.inference import Prediction, _jobs
+from clearhead.inference._runners import run_here
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 
@@ -225,3 +227,63 @@ def test_a_missing_model_fails_before_any_picture_is_read(
     assert output.out == ""
     assert output.err.startswith("clearhead: ")
     assert output.err.count("\n") == 1
+
+
+def test_out_writes_a_row_for_each_picture_and_the_summary(
+    model: str,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_jobs, "run_in_processes", lambda *call: run_here(*call[:2]))
+    out = tmp_path / "answers.jsonl"
+    assert call(model, pictures, "--out", out) == 0
+    output = capsys.readouterr()
+    assert output.out == f"{out}: 3 rows, 0 of them with an error\n"
+    assert "1 × .txt" in output.err
+    written = lines(out.read_text())
+    assert call(model, pictures, "--json") == 0
+    assert lines(capsys.readouterr().out) == written
+    assert call(model, pictures, "missing.png", "--out", out, "--restart", "--json") == 1
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {"out": str(out), "rows": 4, "errors": 1}
+    assert call(model, pictures, "--out", out) == 1
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--restart"], "need --out"),
+        (["--runner", "ray"], "need --out"),
+        (["--out", "a.txt"], ".jsonl, .csv, .parquet"),
+        (["-", "--out", "a.csv"], "stdin"),
+        (["--workers", "0", "--out", "a.csv"], "at least 1"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    model: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(model, "a.png", *options) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(6.6, "0:07"), (59.7, "1:00"), (720, "12:00"), (3599.6, "1:00:00"), (11045, "3:04:05")],
+)
+def test_the_time_left_is_rounded_before_it_is_divided(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_without_a_terminal_a_job_prints_lines_with_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with job_progress() as show:
+        for done in (1000, 1500, 2000, 7000):
+            show(done, 9000)
+            now[0] += 6.0
+    assert capsys.readouterr().err == "clearhead: 2,000 of 9,000 pictures, 83/s, 1:24 left\n"

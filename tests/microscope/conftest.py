@@ -8,6 +8,7 @@ import pytest
 
 from clearhead.microscope import shipped_page
 from tests.microscope.driver import IDLE_ON_DEMAND, USUAL, Microscope
+from tests.microscope.node import Bridge
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -22,6 +23,12 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "microscope.html"
     path.write_text(shipped_page(), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Bridge:
+    """The functions of the pages, under node."""
+    return Bridge(tmp_path_factory.mktemp("bridge"))
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,28 @@
 """`clearhead predict`: classify pictures."""
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, Images, ModelSource
+from clearhead.cli.options import AsJson, EngineOption, Images, ModelSource, with_engine
 
 if TYPE_CHECKING:
-    from clearhead.inference import Prediction
+    from clearhead.inference import JobSummary, ModelLike, Prediction
 
 COLUMNS = ("image", "status", "label", "label %", "runner-up", "runner-up %", "warnings")
+SECONDS_BETWEEN_LINES = 10.0
+OUT_HELP = "write a row for each picture to this .jsonl, .csv or .parquet file; resumable"
+COLUMN_HELP = "the column of the pictures in Parquet files, if several could be"
+RUNNER_HELP = (
+    "with --out: processes of this machine, or Ray: RAY_ADDRESS, a running cluster, or a new one"
+)
+WORKERS_HELP = "with --out: processes (default: one for each core)"
+RESTART_HELP = "with --out: discard an unfinished run, and replace the file"
 
 
 def predict(
@@ -19,45 +30,163 @@ def predict(
     *,
     model: ModelSource = "digits",
     single: Annotated[bool, arg(help="one digit in each picture", help_behavior_hint="")] = False,
+    engine: EngineOption = "torch",
     json: AsJson = False,
+    out: Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")] = None,
+    image_column: Annotated[
+        str | None, arg(metavar="NAME", help=COLUMN_HELP, help_behavior_hint="")
+    ] = None,
+    runner: Annotated[Literal["local", "ray"], arg(help=RUNNER_HELP)] = "local",
+    workers: Annotated[
+        int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")
+    ] = None,
+    restart: Annotated[bool, arg(help=RESTART_HELP, help_behavior_hint="")] = False,
 ) -> int:
     """Classify pictures of digits, or of the classes that the model was trained on.
 
-    The digits of a picture are read in lines from top to bottom, in a line from left to right. A
-    prediction is confident, doubtful (warnings have the reasons), or rejected, without a label. A
-    picture that cannot be read is reported, the others are classified all the same, and the exit
-    code is 1. With --json, one line of JSON for each picture, with the probabilities of all
-    classes; of several digits, for each digit.
+    Pictures are files, folders, patterns, tar archives (WebDataset) and Parquet files. The digits
+    of a picture are read in lines from top to bottom, in a line from left to right. A prediction is
+    confident, doubtful (warnings have the reasons), or rejected, without a label. A picture that
+    cannot be read is reported, the others are classified all the same, and the exit code is 1. With
+    --json, one line of JSON for each picture, with the probabilities of all classes; of several
+    digits, for each digit. With --out, any number of pictures; after a kill, the same command
+    continues.
     """
-    from clearhead.cli.output import print_json, print_remark, progress, usage_error
-    from clearhead.cli.pictures import named_pictures, reason_of, source_of
-    from clearhead.errors import ImageError
-    from clearhead.inference import predict_each
+    from clearhead.cli.output import usage_error
+    from clearhead.cli.pictures import STDIN
+    from clearhead.errors import ConfigError
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
     if not images:
         return usage_error("a picture's file, a folder, or - for stdin", "predict")
-    network = load(model, ImageModel)
-    names = [*named_pictures(images)]
-    print_row = _row_printer(max(len(str(name)) for name in names), network.config.labels)
-    failed = False
-    with progress(len(names)) as advance:
-        results = predict_each(network, map(source_of, names), single=single)
-        for name, result in zip(names, results, strict=True):
+    if out is None:
+        if runner != "local" or workers is not None or restart:
+            raise ConfigError("--runner, --workers and --restart need --out FILE")
+        classifier = with_engine(load(model, ImageModel), engine)
+        return _print(classifier, images, image_column, single=single, json=json)
+    if STDIN in images:
+        raise ConfigError("--out needs pictures that can be read again, not - (stdin)")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers must be at least 1, got {workers}")
+    from clearhead.inference import predict_to_file
+
+    with job_progress() as on_progress:
+        summary = predict_to_file(
+            load(model, ImageModel),
+            images,
+            out,
+            single=single,
+            image_column=image_column,
+            runner=runner,
+            num_workers=workers,
+            engine=engine,
+            restart=restart,
+            on_progress=on_progress,
+        )
+    return _print_summary(summary, out, json=json)
+
+
+def _print(
+    network: "ModelLike",
+    images: Sequence[str],
+    image_column: str | None,
+    *,
+    single: bool,
+    json: bool,
+) -> int:
+    """Print the predictions one after another; the exit code."""
+    from clearhead.cli.output import print_json, print_remark, progress
+    from clearhead.cli.pictures import STDIN, source_of
+    from clearhead.data import PictureReader, PictureRef, list_pictures
+    from clearhead.errors import ImageError
+    from clearhead.inference import predict_listed
+
+    refs: list[PictureRef] = []
+    for name in images:
+        listed = list_pictures([name], image_column=image_column, on_left_out=_report_left_out)
+        refs += [PictureRef(STDIN)] if name == STDIN else listed
+    print_row = _row_printer(max(len(ref.name) for ref in refs), network.config.labels)
+    reader, failed = PictureReader(image_column), False
+    with progress(len(refs)) as advance:
+        results = predict_listed(
+            network,
+            refs,
+            lambda ref: source_of(STDIN) if ref.name == STDIN else reader(ref),
+            single=single,
+        )
+        for ref, result in zip(refs, results, strict=True):
             if isinstance(result, ImageError):
                 failed = True
-                reason = reason_of(result, name)
-                print_remark(f"{name}: {reason}")
+                reason = str(result).removeprefix(f"{ref.name}: ")
+                print_remark(f"{ref.name}: {reason}")
                 if json:
-                    print_json({"image": str(name), "error": reason}, indent=None)
+                    print_json({"image": ref.name, "error": reason}, indent=None)
             elif json:
-                print_json({"image": str(name), **result.to_dict()}, indent=None)
+                print_json({"image": ref.name, **result.to_dict()}, indent=None)
             else:
-                print_row(_cells(str(name), result))
+                print_row(_cells(ref.name, result))
             sys.stdout.flush()
             advance()
     return int(failed)
+
+
+def _report_left_out(path: str) -> None:
+    from clearhead.cli.output import print_remark
+
+    print_remark(f"{path}: left out, its suffix is not that of a picture")
+
+
+def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
+    from clearhead.cli.output import print_json, print_line, print_remark
+
+    if summary.left_out:
+        kinds = ", ".join(f"{n:,} × {kind or 'none'}" for kind, n in summary.left_out.items())
+        print_remark(f"left out, as these suffixes are not those of pictures: {kinds}")
+    if json:
+        print_json({"out": str(out), "rows": summary.rows, "errors": summary.errors})
+    else:
+        print_line(f"{out}: {summary.rows:,} rows, {summary.errors:,} of them with an error")
+    return int(summary.errors > 0)
+
+
+@contextmanager
+def job_progress() -> Iterator[Callable[[int, int], None]]:
+    """Yields a function of done and total: a bar, or without a terminal a line every 10 seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from clearhead.cli.output import print_remark
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("listing", total=None)
+        first, began, printed = -1, time.monotonic(), time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal first, began, printed
+            now = time.monotonic()
+            if first < 0:
+                first, began = done, now
+            bar.update(task, completed=done, total=total)
+            if not hidden or now < printed + SECONDS_BETWEEN_LINES:
+                return
+            printed = now
+            if done > first:
+                rate = (done - first) / (now - began)
+                left = duration((total - done) / rate)
+                print_remark(f"{done:,} of {total:,} pictures, {rate:.0f}/s, {left} left")
+
+        yield show
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 0:07, 12:00, 3:04:05."""
+    whole = round(seconds)
+    minutes = f"{whole // 60 % 60}:{whole % 60:02}"
+    return minutes if whole < 3600 else f"{whole // 3600}:{minutes:>05}"
 
 
 def _row_printer(name_width: int, labels: Sequence[str]) -> Callable[[Sequence[str]], None]:

@@ -57,6 +57,60 @@ class List:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Print hypotheses, margins, seeds and the smallest effects that can be found."""
+
+    names: Names = ()
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Print the plan of each study, by default of all."""
+        from clearhead.cli.output import print_json, print_line
+        from clearhead.studies._report_text import plan_line
+        from clearhead.studies.plan import plan_study
+        from clearhead.studies.registry import ENTRIES, find_source, load_study
+
+        names = self.names or tuple(entry.name for entry in ENTRIES)
+        studies = [load_study(find_source(name)) for name in names]
+        plans = [(study, plan_study(study, self.budget)) for study in studies]
+        if self.json:
+            print_json({study.name: [x.to_dict() for x in plan] for study, plan in plans})
+            return 0
+        for study, plan in plans:
+            print_line(f"{study.claim:<4} {study.question}")
+            for part in dict.fromkeys(x.part for x in plan):
+                print_line(f"  {part}")
+                for planned in (x for x in plan if x.part == part):
+                    print_line(f"    {plan_line(planned)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Register:
+    """Write designs, margins and seeds to a file that is committed before the run.
+
+    A run with this budget and first seed is then refused if a design differs.
+    """
+
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
+    first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 3000
+
+    def run(self) -> int:
+        """Register all studies of the project."""
+        from clearhead.cli.output import print_line
+        from clearhead.studies.registration import register
+        from clearhead.studies.registry import ENTRIES, load_study
+
+        studies = [load_study(entry.source) for entry in ENTRIES]
+        path = register(studies, self.budget, self.first_seed)
+        print_line(f"wrote {path}; commit and tag it before the run:")
+        tag = f"studies-{self.budget}-{self.first_seed}"
+        print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Run:
     """Measure the missing trials and print the verdicts.
 
@@ -132,6 +186,8 @@ class Report:
 
 Command = Annotated[
     Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[Register, tyro.conf.subcommand("register")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")],
     arg(name=""),
@@ -147,24 +203,20 @@ def study(command: Command) -> int:
 
 
 def _print_verdicts(results: "Results", sources: set[str]) -> None:
-    """Two lines for each of these studies: the verdict, and the decisive result."""
+    """For each of these studies the verdict, its parts, and the decisive result."""
     from clearhead.cli.output import print_line
     from clearhead.studies.report import Section
     from clearhead.studies.store import judge
 
-    judged = judge(results)
-    sections = [Section(judged=x) for x in judged if x.result.source in sources]
+    judged = [x for x in judge(results) if x.result.source in sources]
+    sections = [Section(judged=x, budget=results.budget) for x in judged]
     few = ": few seeds, for a first look" if results.budget == "quick" else ""
     print_line(f"Verdicts, budget {results.budget}{few}")
     width = max(len(section.study.name) for section in sections)
     for section in sections:
         print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.verdict}")
-        if section.decisive:
-            print_line(f"       {section.decisive}")
-    family = next((x.verdict.family for x in judged if x.verdict), 0)
-    if family:
-        print_line(
-            f"p values are adjusted (Holm) over all {family} comparisons in {results.folder}"
-        )
+        verdict = section.judged.verdict
+        for line in (verdict.sentence, section.decisive) if verdict else ():
+            print_line(f"       {line}")
     command = shlex.join(["clearhead", "study", "report", "--results", str(results.folder)])
     print_line(f"`{command}` shows the evidence")

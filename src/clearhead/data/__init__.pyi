@@ -3,6 +3,10 @@ from ._corruptions import corrupt as corrupt
 from ._fetch import DownloadProgress as DownloadProgress
 from ._fetch import FetchedFile as FetchedFile
 from ._fetch import cache_folder as cache_folder
+from ._inputs import PictureReader as PictureReader
+from ._inputs import PictureRef as PictureRef
+from ._inputs import list_pictures as list_pictures
+from ._parquet import ParquetImages as ParquetImages
 from ._sources import DATASETS as DATASETS
 from .augment import Normalization as Normalization
 from .augment import distort as distort
@@ -10,14 +14,15 @@ from .augment import draw_distortion as draw_distortion
 from .augment import normalize as normalize
 from .augment import to_float as to_float
 from .config import AugmentConfig as AugmentConfig
+from .datasets import Source as Source
 from .datasets import fetch_dataset as fetch_dataset
 from .datasets import is_cached as is_cached
 from .datasets import load_dataset as load_dataset
 from .drawn import drawn_digits as drawn_digits
-from .folder import resize_and_crop as resize_and_crop
 from .image_dataset import ImageDataset as ImageDataset
 from .image_dataset import Split as Split
 from .image_dataset import split_dataset as split_dataset
+from .labelled import resize_and_crop as resize_and_crop
 from .outliers import non_digits as non_digits
 from .preprocessing.digits import Digit as Digit
 from .preprocessing.digits import extract_digit as extract_digit

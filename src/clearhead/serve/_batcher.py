@@ -17,8 +17,7 @@ from torch import Tensor
 
 from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
-from clearhead.inference import ModelInput, Prediction, predict_inputs
-from clearhead.models.pretrained import ImageModel
+from clearhead.inference import EngineModel, ModelInput, ModelLike, Prediction, predict_inputs
 from clearhead.recording import capture
 from clearhead.serve.metrics import Metrics
 
@@ -51,7 +50,7 @@ class Batcher:
 
     def __init__(
         self,
-        model: ImageModel,
+        model: ModelLike,
         metrics: Metrics,
         *,
         max_batch: int,
@@ -142,7 +141,7 @@ class Batcher:
         return batch
 
 
-def compute(model: ImageModel, batch: Sequence[Work]) -> list[Result | Exception]:
+def compute(model: ModelLike, batch: Sequence[Work]) -> list[Result | Exception]:
     """Results of a batch in one forward pass; after a failure, of each request alone.
 
     So an image that breaks the forward pass fails its own request and no other.
@@ -155,7 +154,7 @@ def compute(model: ImageModel, batch: Sequence[Work]) -> list[Result | Exception
         return [result for work in batch for result in compute(model, [work])]
 
 
-def _forward(model: ImageModel, batch: Sequence[Work]) -> list[Result]:
+def _forward(model: ModelLike, batch: Sequence[Work]) -> list[Result]:
     predictions = iter(predict_inputs(model, [item for work in batch for item in work.inputs]))
     explained = [item.pixels for work in batch if work.explain for item in work.inputs]
     attention = iter(attention_weights(model, torch.stack(explained)) if explained else ())
@@ -170,9 +169,10 @@ def _forward(model: ImageModel, batch: Sequence[Work]) -> list[Result]:
 
 
 def attention_weights(
-    model: ImageModel, images: UInt8[Tensor, "images channels height width"]
+    model: ModelLike, images: UInt8[Tensor, "images channels height width"]
 ) -> Float[Tensor, "images layers heads queries keys"]:
-    """The attention weights of all layers and heads, in float64 on the CPU."""
+    """The attention weights of all layers and heads, in float64 on the CPU; by torch."""
+    model = model.model if isinstance(model, EngineModel) else model
     like = next(model.parameters())
     try:
         with torch.inference_mode(), capture() as recording:

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from fastapi import Request
 
-from clearhead.inference import ModelInput
+from clearhead.inference import ModelInput, load_engine
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve._batcher import Batcher, Result, Work, compute
 from clearhead.serve._decoders import Decoded, Decoders, Kind
@@ -21,6 +21,11 @@ class Service:
 
     def __init__(self, model: ImageModel, config: ServeConfig) -> None:
         self.model = model
+        self.ready_model = (
+            model
+            if config.engine == "torch"
+            else load_engine(model, config.engine, batch_size=config.max_batch)
+        )
         self.config = config
         self.metrics = Metrics()
         self.decoders = Decoders(
@@ -31,7 +36,7 @@ class Service:
             seconds=config.deadline,
         )
         self.batcher = Batcher(
-            model,
+            self.ready_model,
             self.metrics,
             max_batch=config.max_batch,
             batch_wait=config.batch_wait,
@@ -46,7 +51,7 @@ class Service:
             config = self.model.config
             blank = torch.zeros(config.in_channels, *config.image_shape, dtype=torch.uint8)
             # The first forward pass is slow: no request has to wait for it.
-            await asyncio.to_thread(compute, self.model, [Work(inputs=(ModelInput(blank),))])
+            await asyncio.to_thread(compute, self.ready_model, [Work(inputs=(ModelInput(blank),))])
             self._stack = stack.pop_all()
         self.is_ready = True
         return self

@@ -16,6 +16,7 @@ from clearhead._validate import (
     validate,
 )
 from clearhead.errors import ConfigError
+from clearhead.inference._names import EngineChoice
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -42,6 +43,8 @@ class ServeConfig:
     """Accepted values of the Host header, besides `host` and this machine's own names."""
     name: str = "digits"
     """The model's name under /v2/models."""
+    engine: EngineChoice = "torch"
+    """What computes the forward pass: torch, compile, onnxruntime, openvino, or auto."""
     max_concurrency: int = 64
     """Requests in progress at once; more get status 429."""
     max_batch: int = 32
@@ -75,6 +78,7 @@ class ServeConfig:
             port=integer(0, 2**16 - 1),
             allow_host=all_of(TEXT),
             name=matching(r"[\w.-]+", "letters, digits and . _ -"),
+            engine=one_of(*get_args(EngineChoice)),
             max_concurrency=integer(1),
             max_batch=integer(1),
             deadline=above(0),

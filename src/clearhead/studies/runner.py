@@ -5,9 +5,7 @@ own, so that a run that was stopped or killed continues where it ended. The driv
 records; `measure` runs one trial in a worker process, with one thread and its own random state.
 """
 
-import os
 import shlex
-import socket
 import sys
 import time
 from collections import defaultdict
@@ -23,6 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.registry import find_source
@@ -239,42 +238,12 @@ def _loky() -> Iterator[None]:
 @contextmanager
 def _ray(workers: int) -> Iterator[None]:
     """The cluster of RAY_ADDRESS or a running one; else one started for the run."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        import ray
+    with ray_cluster(workers):
         from ray.util.joblib import register_ray
-    except ImportError as error:
-        raise ConfigError("Ray is not installed; install the extra `ray`") from error
-    address = os.environ.get("RAY_ADDRESS", "")
-    _check_reachable(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
-        if address:
-            raise ConfigError(f"the Ray cluster at RAY_ADDRESS={address} refuses access") from None
-        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-    register_ray()
-    try:
+
+        register_ray()
         with parallel_config("ray"):
             yield
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raise `ConfigError` if nothing listens at HOST:PORT; Ray would try for ten minutes."""
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "auto" and the like
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
-    except OSError as error:
-        raise ConfigError(
-            f"no Ray cluster can be reached at RAY_ADDRESS={address} "
-            f"({error.strerror or error}); start it, or unset RAY_ADDRESS"
-        ) from error
 
 
 class _Progress:

@@ -6,6 +6,7 @@ indices.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +21,11 @@ from clearhead.data.preprocessing.ink import (
     Grey,
     Ink,
     Mask,
-    Parts,
     downsample,
     find_ink,
+    near,
+    padded,
+    sliding,
 )
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
@@ -140,7 +143,7 @@ def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
     """The ink of the downsampled image, and the components of each digit, the largest first."""
     ink = find_ink(downsample(grey, WORK_SIDE))
-    groups = [] if ink is None else _groups(ink.parts)
+    groups = [] if ink is None else _groups(ink)
     return None if ink is None or not groups else (ink, groups)
 
 
@@ -152,22 +155,22 @@ def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
     if factor == 1 or reach > MIN_SEEN:
         return _digit(ink.values, group, (0, 0), factor)
     margin = 0.4 * reach
-    near = tuple(
+    window = tuple(
         slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
         for side in box
     )
-    crop = grey[near]
+    crop = grey[window]
     closer = find_ink(downsample(crop, WORK_SIDE // 2), ink.dark)
     if closer is not None:
         # What was found nearby belongs to the digit only if it was found in the whole image, too.
         scale = max(1, max(crop.shape) // (WORK_SIDE // 2))
         at = (
             np.minimum((np.arange(length) * scale + side.start) // factor, limit - 1)
-            for length, side, limit in zip(closer.parts.shape, near, group.shape, strict=True)
+            for length, side, limit in zip(closer.parts.shape, window, group.shape, strict=True)
         )
-        core = ndimage.maximum_filter(group, 3)[np.ix_(*at)] & (closer.parts > 0)
+        core = near(group, 1)[np.ix_(*at)] & (closer.parts > 0)
         if core.any():
-            return _digit(closer.values, core, (near[1].start, near[0].start), scale)
+            return _digit(closer.values, core, (window[1].start, window[0].start), scale)
     return _digit(ink.values, group, (0, 0), factor)
 
 
@@ -176,7 +179,7 @@ def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
     rows, columns = _box(core)
     reach = max(3, round(max(_length(rows), _length(columns)) / 12))
     around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in (rows, columns))
-    inside = _crop(np.where(_near(ink[around], core[around], reach), ink[around], 0))
+    inside = _crop(np.where(_strokes(ink[around], core[around], reach), ink[around], 0))
     warnings = (TOO_SMALL,) if max(inside.shape) < MIN_SIDE else ()
     left, top = corner
     box = (columns.start, rows.start, columns.stop, rows.stop)
@@ -186,13 +189,13 @@ def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
     return Digit(np.rint(pixels * 255).astype(np.uint8), place, warnings)
 
 
-def _near(ink: Grey, core: Mask, reach: int) -> Mask:
+def _strokes(ink: Grey, core: Mask, reach: int) -> Mask:
     """The strokes with their soft edges: connected ink at most a twelfth of the digit away."""
     labels, count = ndimage.label(ink > 0, structure=EIGHT)
     touched = np.zeros(count + 1, dtype=bool)
     touched[labels[core]] = True
     touched[0] = False
-    return np.asarray(touched[labels] & ndimage.maximum_filter(core, size=2 * reach + 1))
+    return np.asarray(touched[labels] & near(core, reach))
 
 
 def _is_wide(box: Box) -> bool:
@@ -200,9 +203,9 @@ def _is_wide(box: Box) -> bool:
     return box[2] - box[0] > MAX_ASPECT * (box[3] - box[1])
 
 
-def _groups(parts: Parts) -> list[Mask]:
+def _groups(ink: Ink) -> list[Mask]:
     """The components of each digit, the largest first; dots, commas and minus signs left out."""
-    boxes = {n + 1: box for n, box in enumerate(ndimage.find_objects(parts)) if box is not None}
+    parts, boxes = ink.parts, ink.boxes
     groups: list[list[int]] = []
     for number in sorted(boxes, key=lambda n: -max(map(_length, boxes[n]))):
         for group in groups:
@@ -245,6 +248,8 @@ def _belong_together(part: Sides, other: Sides) -> bool:
 
 def _side_by_side(groups: list[Mask]) -> bool:
     """Whether two digits of about the same height stand side by side."""
+    if len(groups) == 1:
+        return False
     boxes = [_box(group) for group in groups]
     tallest = max(_length(rows) for rows, _ in boxes)
     columns = sorted((c.start, c.stop) for r, c in boxes if _length(r) >= 0.7 * tallest)
@@ -273,8 +278,13 @@ def _crop(values: ndarray) -> ndarray:
 
 
 def _box(values: ndarray) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    filled = values if values.dtype == bool else values != 0
+    rows, columns = (np.asarray(filled.any(axis=axis)) for axis in (1, 0))
+    return _span(rows), _span(columns)
+
+
+def _span(filled: Bool[ndarray, " length"]) -> slice:
+    return slice(int(filled.argmax()), len(filled) - int(filled[::-1].argmax()))
 
 
 def _to_ink_side(ink: Grey) -> Grey:
@@ -299,17 +309,32 @@ def _to_ink_side(ink: Grey) -> Grey:
 
 
 def _dilated(ink: Grey, radius: float) -> Grey:
-    """The maximum within a disc (grey dilation)."""
+    """The maximum within a disc (grey dilation), row by row of the disc."""
     reach = int(np.ceil(radius))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc: Bool[ndarray, "diameter diameter"] = y**2 + x**2 <= radius**2 + 0.5
-    return np.asarray(ndimage.grey_dilation(np.pad(ink, reach), footprint=disc, mode="constant"))
+    larger = padded(ink, 2 * reach)
+    high, wide = (length + 2 * reach for length in ink.shape)
+    dilated = np.zeros((high, wide), dtype=ink.dtype)
+    for half in range(reach + 1):
+        rows = [y for y in range(-reach, reach + 1) if _half_width(radius, y) == half]
+        if rows:
+            widest = sliding(
+                larger[:, reach - half : wide + reach + half], 2 * half + 1, np.maximum
+            )
+            for y in rows:
+                np.maximum(dilated, widest[reach + y : reach + y + high], out=dilated)
+    return dilated
+
+
+def _half_width(radius: float, y: int) -> int:
+    """Of a disc at this distance from its middle; −1 outside."""
+    square = radius**2 + 0.5 - y**2
+    return int(np.sqrt(square)) if square >= 0 else -1
 
 
 def _eroded(ink: Grey, radius: float) -> Grey:
     """The minimum within a disc; unchanged if hardly anything would be left."""
     reach = int(np.ceil(radius))
-    thinner = 1 - _dilated(1 - np.pad(ink, reach + 1), radius)[reach:-reach, reach:-reach]
+    thinner = 1 - _dilated(1 - padded(ink, reach + 1), radius)[reach:-reach, reach:-reach]
     return _crop(thinner) if (thinner > 0.5).any() else ink
 
 
@@ -361,9 +386,12 @@ def resize_area(
     return np.asarray(down @ values.astype(np.float32) @ right.T)
 
 
+@lru_cache(maxsize=64)
 def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
     """The share of every input pixel in every output pixel along one axis; rows sum to 1."""
     edges = np.linspace(0, inputs, outputs + 1)[:, None]
     pixels = np.arange(inputs)[None]
     overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    return np.asarray(np.maximum(overlap, 0) * (outputs / inputs))
+    weights = np.maximum(overlap, 0) * (outputs / inputs)
+    weights.flags.writeable = False  # shared by all callers
+    return np.asarray(weights)

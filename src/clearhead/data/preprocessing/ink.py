@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import ndimage
 
-from clearhead.data.preprocessing.lines import without_lines
+from clearhead.data.preprocessing.lines import median, without_lines
 
 Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
@@ -58,6 +58,12 @@ class Ink:
     dark: bool
 
     @cached_property
+    def boxes(self) -> dict[int, tuple[slice, ...]]:
+        """Number and bounding box of each component."""
+        boxes = enumerate(ndimage.find_objects(self.parts), 1)
+        return {number: box for number, box in boxes if box is not None}
+
+    @cached_property
     def may_be_solid(self) -> bool:
         """Whether the largest component fills half of its bounding box."""
         number, box = self.largest
@@ -67,8 +73,9 @@ class Ink:
     @cached_property
     def largest(self) -> tuple[int, tuple[slice, ...]]:
         """Number and bounding box of the largest component."""
-        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
-        return number, ndimage.find_objects(self.parts)[number - 1]
+        areas = np.bincount(self.parts.ravel()) if len(self.boxes) > 1 else None
+        number = next(iter(self.boxes)) if areas is None else int(areas[1:].argmax()) + 1
+        return number, self.boxes[number]
 
     @cached_property
     def elongation(self) -> float:
@@ -152,12 +159,12 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
         if parts.any():
             lines = mask & ~thin
             if lines.any():
-                soft = ndimage.maximum_filter(lines, 5) & ~ndimage.maximum_filter(thin, 3)
+                soft = near(lines, 2) & ~near(thin, 1)
                 values[soft] = 0
             return Ink(values, parts, dark)
         if is_free and thin is mask:
             return None
-        signal = np.where(ndimage.maximum_filter(mask, 5), 0, signal)
+        signal = np.where(near(mask, 2), 0, signal)
     return None
 
 
@@ -167,15 +174,17 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     A neighbour or a desk touches the border, but so does a tightly cropped digit.
     """
     labels, count = ndimage.label(mask, structure=EIGHT)
-    if not count:
+    if not is_free and max(mask.shape) >= MIN_SCAN and _hugs_border(mask):
+        return np.zeros_like(labels)
+    if count <= 1 - is_free:  # a scan of one component
         return labels
     boxes = ndimage.find_objects(labels)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = 0
     lengths = np.array([0, *(max(side.stop - side.start for side in box) for box in boxes)])
-    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     free = np.ones(count + 1, dtype=bool)
-    free[rim] = False
+    for rim in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        free[rim] = False
     free[0] = False
     if is_free:
         longest = lengths[free].max(initial=0)
@@ -193,33 +202,31 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
         if longest < MIN_LENGTH * max(mask.shape) or longest < 0.4 * lengths[solid].max(initial=0):
             return np.zeros_like(labels)
         areas[~free] = 0
-    else:
-        if max(mask.shape) >= MIN_SCAN and _hugs_border(mask):
-            return np.zeros_like(labels)
-        if lengths[free].max(initial=0) >= 0.4 * lengths.max():
-            areas[~free] = 0
+    elif lengths[free].max(initial=0) >= 0.4 * lengths.max():
+        areas[~free] = 0
     kept = areas >= 0.01 * areas.max()
     kept[0] = False
-    if kept.sum() > (MAX_PARTS if is_free else MAX_PARTS // 4):
+    num_kept = int(kept.sum())
+    if num_kept > (MAX_PARTS if is_free else MAX_PARTS // 4):
         return np.zeros_like(labels)
-    return np.asarray(np.where(kept[labels], labels, 0))
+    return labels if num_kept == count else np.asarray(np.where(kept[labels], labels, 0))
 
 
 def _hugs_border(mask: Mask) -> bool:
     """Whether nearly all ink is at the border, as the remains of a frame."""
     rows, columns = (slice(round(n * BORDER), n - round(n * BORDER)) for n in mask.shape)
-    return bool(mask[rows, columns].sum() < 0.15 * mask.sum())
+    return bool(np.count_nonzero(mask[rows, columns]) < 0.15 * np.count_nonzero(mask))
 
 
 def _is_cut(labels: Parts, number: int, box: tuple[slice, slice], grey: Grey) -> bool:
     """Whether a component continues, as dark, beyond the edge that the background gives it."""
-    near = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
-    part = labels[near] == number
-    ring = ndimage.maximum_filter(part, 7) & ~ndimage.maximum_filter(part, 5) & (labels[near] == 0)
+    window = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
+    part = labels[window] == number
+    ring = near(part, 3) & ~near(part, 2) & (labels[window] == 0)
     if not ring.any():
         return False
-    around, inside = grey[near][ring], float(np.median(grey[near][part]))
-    limit = inside + 0.3 * (float(np.median(around)) - inside)
+    around, inside = grey[window][ring], median(grey[window][part])
+    limit = inside + 0.3 * (median(around) - inside)
     return bool(np.mean(around < limit) > 0.08)
 
 
@@ -236,28 +243,49 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
     if max(small.shape) <= SMALL_SIDE:
         return by_share, by_share
     small = ndimage.uniform_filter(small, 3, mode="nearest")
-    dark = _closing(small, USUAL_STROKE) - small
-    light = _closing(1 - small, USUAL_STROKE) - (1 - small)
+    both = np.stack([small, 1 - small])
+    dark, light = _closing(both, USUAL_STROKE) - both
     if max(float(dark.max()), float(light.max())) < MIN_THIN * float(np.ptp(small)):
         return by_share, by_share
     return by_share, bool((dark**2).sum() >= (light**2).sum())
 
 
-def _closing(grey: Grey, share: float) -> Grey:
+def _closing(
+    grey: Float[ndarray, "*images height width"], share: float
+) -> Float[ndarray, "*images height width"]:
     """The grey closing by a square. Beyond the border it is dark."""
-    window = max(3, round(share * max(grey.shape)) | 1)
-    closed = np.pad(grey, window - 1)
+    window = max(3, round(share * max(grey.shape[-2:])) | 1)
+    closed = padded(grey, window - 1)
     for ufunc in (np.maximum, np.minimum):
-        closed = _sliding(_sliding(closed, window, ufunc).T, window, ufunc).T
+        closed = _in_square(closed, window, ufunc)
     return closed
 
 
-def _sliding(values: Grey, window: int, ufunc: np.ufunc) -> Grey:
-    """The extremum of each `window` successive rows, from windows of 1, 2, 4, … rows."""
+def near(mask: Mask, reach: int) -> Mask:
+    """What is at most `reach` pixels away along each axis (dilation by a square)."""
+    return _in_square(padded(mask, reach), 2 * reach + 1, np.logical_or)
+
+
+def padded(values: ndarray, width: int) -> ndarray:
+    """With zeros around the last two axes; `np.pad` takes several times as long."""
+    *images, high, wide = values.shape
+    larger = np.zeros((*images, high + 2 * width, wide + 2 * width), dtype=values.dtype)
+    larger[..., width:-width, width:-width] = values
+    return larger
+
+
+def _in_square(values: ndarray, window: int, ufunc: np.ufunc) -> ndarray:
+    """The extremum in each square of `window` × `window` pixels."""
+    across = sliding(values, window, ufunc).swapaxes(-1, -2)
+    return sliding(across, window, ufunc).swapaxes(-1, -2)
+
+
+def sliding(values: ndarray, window: int, ufunc: np.ufunc) -> ndarray:
+    """The extremum of each `window` successive columns, from windows of 1, 2, 4, … columns."""
     size = 1
     while size < window:
         step = min(size, window - size)
-        values = ufunc(values[:-step], values[step:])
+        values = ufunc(values[..., :-step], values[..., step:])
         size += step
     return values
 
@@ -265,8 +293,7 @@ def _sliding(values: Grey, window: int, ufunc: np.ufunc) -> Grey:
 def _paper_of_scan(grey: Grey) -> Grey:
     """The paper around a digit that may fill the image."""
     middle = (float(grey.max()) + float(grey.min())) / 2
-    level = float(np.median(grey[grey >= middle]))
-    return np.full_like(grey, level)
+    return np.full_like(grey, median(grey[grey >= middle]))
 
 
 def _scaled(signal: Grey, is_noisy: bool) -> tuple[Grey, float]:

@@ -1,0 +1,247 @@
+"""Predictions for any number of pictures, written to one file, and resumable after a kill.
+
+Beside the output `answers.csv`, the folder `answers.csv.parts` has the job while it is in progress:
+
+- `inputs.jsonl`: the list of all pictures, made once;
+- `job.json`: the settings, written when the list is complete;
+- `000000.jsonl`, …: the rows of `UNIT` pictures each, written atomically.
+
+After the last part they are merged in the order of the list, checked against it, and removed.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from clearhead._atomic import remove_temporaries, replaced_atomic, sha256, write_atomic
+from clearhead.data import PictureRef, list_pictures
+from clearhead.errors import ConfigError, StorageError
+from clearhead.inference._answers import writer_for
+from clearhead.inference._names import EngineChoice
+from clearhead.inference._predict import check_image_model
+from clearhead.inference._runners import (
+    Classifier,
+    Result,
+    RunnerName,
+    Unit,
+    printable,
+    run_here,
+    run_in_processes,
+    run_on_ray,
+    run_one_by_one,
+)
+from clearhead.models.pretrained import ImageModel
+
+UNIT = 128
+"""Pictures that a process classifies at once, and that a kill repeats at most for each process"""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSummary:
+    """What a job wrote.
+
+    Attributes:
+        rows: Pictures, each with one row.
+        errors: Rows with an error in place of a prediction.
+        resumed: Rows that an earlier, interrupted run of the job had written.
+        left_out: Files in folders that are neither pictures nor archives, by suffix. Empty if an
+            earlier run listed the folders.
+    """
+
+    rows: int
+    errors: int
+    resumed: int
+    left_out: dict[str, int]
+
+
+def predict_to_file(
+    model: ImageModel,
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    single: bool = False,
+    image_column: str | None = None,
+    runner: RunnerName = "local",
+    num_workers: int | None = None,
+    engine: EngineChoice = "torch",
+    restart: bool = False,
+    on_progress: Progress = lambda done, total: None,
+) -> JobSummary:
+    """Classify any number of pictures, and write a row for each to one file.
+
+    After a kill, the same call continues: no row is lost, and none comes twice. Memory does not
+    grow with the number of pictures.
+
+    Args:
+        model: One of Clearhead's image classifiers.
+        inputs: Picture files, folders, tar archives (as WebDataset makes them), Parquet files, and
+            patterns for these.
+        out: The file; .jsonl, .csv or .parquet. It appears when the last row is written.
+        single: As in `predict`.
+        image_column: The column of the pictures in Parquet files, if it is not the only one that
+            can hold images.
+        runner: "local": processes of this machine; "ray": the Ray cluster of RAY_ADDRESS, a running
+            one, or a new one on this machine. All machines must have the inputs under the same
+            paths.
+        num_workers: Processes; by default one for each core of the CPU. 0: this process.
+        engine: As in `predict`; "auto" is decided here, for all processes.
+        restart: Whether to discard an earlier run, and to replace `out`.
+        on_progress: Called with the number of rows that are written, and of all.
+
+    Returns:
+        The numbers of rows and errors.
+
+    Raises:
+        ConfigError: If `out` exists, or an earlier run had other settings or another model.
+        StorageError: If a file cannot be written.
+        InputError: If the model is not one of Clearhead's.
+    """
+    check_image_model(model, "predict_to_file")
+    out = Path(out)
+    write = writer_for(out)
+    if engine != "torch":
+        from clearhead.inference._engines import load_engine
+
+        engine = load_engine(model, engine).name  # files that it needs are made once
+    classifier = Classifier(model, single=single, image_column=image_column, engine=engine)
+    names = [str(name) for name in inputs]
+    settings = {
+        "model": sha256(repr((classifier.kind, classifier.config)).encode() + classifier.weights),
+        "single": single,
+        "image_column": image_column,
+        "inputs": names,
+        "folder": str(Path.cwd()),
+    }
+    folder = out.with_name(f"{out.name}.parts")
+    job = _Job(folder)
+    with _locked(job):
+        if restart:
+            job.remove_files()
+        elif out.exists() and not job.settings.exists():
+            raise ConfigError(f"{out} exists; remove it, name another file, or restart the job")
+        left_out: Counter[str] = Counter()
+        job.prepare(
+            settings,
+            list_pictures(
+                names,
+                image_column=image_column,
+                on_left_out=lambda path: left_out.update([Path(path).suffix.lower()]),
+            ),
+        )
+        done = resumed = job.num_done()
+        on_progress(done, job.count)
+        for index, rows in _results(job, classifier, runner, num_workers):
+            write_atomic(job.part(index), rows)
+            done += rows.count(b"\n")
+            on_progress(done, job.count)
+        with replaced_atomic(out) as temporary:
+            write(job.rows(), temporary)
+        job.remove_files()
+    return JobSummary(rows=job.count, errors=job.errors, resumed=resumed, left_out=dict(left_out))
+
+
+def _results(
+    job: "_Job", classifier: Classifier, runner: RunnerName, num_workers: int | None
+) -> Iterator[Result]:
+    from joblib import cpu_count
+
+    if num_workers == 0:
+        yield from run_here(job.pending(), classifier)
+    elif runner == "ray":
+        yield from run_on_ray(job.pending(), classifier, num_workers, cpu_count())
+        if job.num_done() < job.count:
+            yield from run_one_by_one(job.pending(), classifier)
+    else:
+        yield from run_in_processes(job.pending(), classifier, num_workers or cpu_count())
+
+
+class _Job:
+    """The folder of a job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = folder / "job.json"
+        self.inputs = folder / "inputs.jsonl"
+        self.count = 0
+        self.errors = 0
+        self.unit = UNIT
+
+    def part(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.jsonl"
+
+    def prepare(self, settings: dict[str, object], refs: Iterator[PictureRef]) -> None:
+        """Check the settings of an earlier run, or list the pictures for a new one."""
+        remove_temporaries(self.folder)
+        if self.settings.exists():
+            found = json.loads(self.settings.read_bytes())
+            self.count, self.unit = found.pop("count"), found.pop("unit")
+            if changed := [name for name in settings if settings[name] != found.get(name)]:
+                raise ConfigError(
+                    f"the unfinished job in {self.folder} has another {' and '.join(changed)}; run "
+                    "it as before, or restart it"
+                )
+            return
+        with replaced_atomic(self.inputs) as temporary, temporary.open("wb") as file:
+            for ref in refs:
+                file.write(ref.to_line())
+                self.count += 1
+        content = {**settings, "count": self.count, "unit": self.unit}
+        write_atomic(self.settings, json.dumps(content, indent=2).encode())
+
+    def units(self) -> Iterator[Unit]:
+        with self.inputs.open("rb") as file:
+            for number in range(-(-self.count // self.unit)):
+                yield Unit(number, b"".join(islice(file, self.unit)))
+
+    def pending(self) -> Iterator[Unit]:
+        return (unit for unit in self.units() if not self.part(unit.number).exists())
+
+    def num_done(self) -> int:
+        """The rows that earlier runs have written."""
+        parts = [index for index in range(-(-self.count // self.unit)) if self.part(index).exists()]
+        return sum(min(self.unit, self.count - index * self.unit) for index in parts)
+
+    def rows(self) -> Iterator[bytes]:
+        """The rows of all parts, after each was compared with the list; counts errors."""
+        self.errors = 0
+        for unit in self.units():
+            names = [printable(PictureRef.from_line(line).name) for line in unit.lines.splitlines()]
+            rows = self.part(unit.number).read_bytes().splitlines(keepends=True)
+            found = [json.loads(row) for row in rows]
+            if [row["image"] for row in found] != names:
+                raise StorageError(f"{self.part(unit.number)} was changed; remove it and run again")
+            self.errors += sum("error" in row for row in found)
+            yield from rows
+
+    def remove_files(self) -> None:
+        """The settings first: without them, the rest is no job."""
+        self.settings.unlink(missing_ok=True)
+        for file in self.folder.glob("*.jsonl"):
+            file.unlink()
+
+
+@contextmanager
+def _locked(job: _Job) -> Iterator[None]:
+    """The job's folder, for this process alone; it is kept if it has a job."""
+    lock = job.folder / ".lock"
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                if not job.settings.exists():
+                    job.remove_files()
+                    lock.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        job.folder.rmdir()
+    except Timeout as error:
+        raise ConfigError(f"another process is working on {job.folder}") from error

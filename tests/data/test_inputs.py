@@ -1,0 +1,97 @@
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from clearhead.data import PictureReader, PictureRef, list_pictures
+from clearhead.errors import ImageError
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    """As WebDataset writes it: the files of a sample have the same stem."""
+    path = tmp_path / "shard-0.tar"
+    with tarfile.open(path, "w") as archive:
+        for key in ("b", "a"):
+            add(archive, f"x/{key}.png", key.encode() * 700)
+            add(archive, f"x/{key}.cls", b"3")
+    return path
+
+
+def test_a_folder_is_listed_by_name_with_its_subfolders_and_archives(
+    tmp_path: Path, shard: Path
+) -> None:
+    for name in ("b.png", "a/z.JPG", "a/y.webp", "c/notes.txt", ".hidden/h.png", ".h.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    left_out: list[str] = []
+    refs = list(list_pictures([str(tmp_path)], on_left_out=left_out.append))
+    expected = ["a/y.webp", "a/z.JPG", "b.png", "shard-0.tar/x/b.png", "shard-0.tar/x/a.png"]
+    assert [ref.name for ref in refs] == [f"{tmp_path}/{name}" for name in expected]
+    assert left_out == [f"{tmp_path}/c/notes.txt"]
+
+
+def test_a_pattern_stands_for_its_sorted_matches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("2.png", "1.png", "sub/3.png", "[x].png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    names = [ref.name for ref in list_pictures(["?.png", "**/3.png", "[x].png", "missing.png"])]
+    assert names == ["1.png", "2.png", "sub/3.png", "[x].png", "missing.png"]
+    (ref,) = list_pictures(["none*.png"])
+    assert "no file matches" in ref.error
+
+
+def test_members_of_a_tar_archive_are_read_by_position(shard: Path) -> None:
+    refs = list(list_pictures([str(shard)]))
+    assert [PictureReader()(ref) for ref in reversed(refs)] == [b"a" * 700, b"b" * 700]
+    shard.unlink()
+    with pytest.raises(ImageError, match="No such file"):
+        PictureReader()(refs[0])
+
+
+@pytest.mark.parametrize("cut", [1536, 2600, 3500, 4100])
+def test_a_damaged_archive_is_an_error_behind_its_pictures(shard: Path, cut: int) -> None:
+    content = shard.read_bytes()
+    shard.write_bytes(content[:cut] + b"x" * 512 if cut % 512 == 0 else content[:cut])
+    *pictures, last = list_pictures([str(shard)])
+    assert f"damaged behind its {len(pictures)} pictures" in last.error
+    with pytest.raises(ImageError, match="damaged"):
+        PictureReader()(last)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.tar.gz", "compressed"), ("a.tar", "damaged"), ("a.parquet", "cannot be read as Parquet")],
+)
+def test_a_file_that_is_no_plain_archive_is_one_error(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / name).write_bytes(b"not an archive" * 99)
+    (ref,) = list_pictures([str(tmp_path / name)])
+    assert message in ref.error
+
+
+def test_an_input_without_pictures_is_one_error(tmp_path: Path) -> None:
+    tarfile.open(tmp_path / "empty.tar", "w").close()
+    for path in (tmp_path / "empty.tar", tmp_path / "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        (ref,) = list_pictures([str(path)])
+        assert "no pictures in it" in ref.error
+
+
+def test_a_reference_is_one_line_whatever_its_name() -> None:
+    for name in ("a\nb", 'é"', os.fsdecode(b"\xff\xfe")):
+        line = PictureRef(name, f"{name}.tar", 512, 7).to_line()
+        assert line.count(b"\n") == 1
+        assert PictureRef.from_line(line) == PictureRef(name, f"{name}.tar", 512, 7)

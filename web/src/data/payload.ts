@@ -1,0 +1,58 @@
+// The page's data: one block of JSON, and weights in half precision (IEEE 754 binary16) and base64.
+
+import type { Settings } from "../engine/config";
+import type { Tensors } from "../engine/encoder";
+import type { TextSettings } from "../engine/text";
+import type { Stroke } from "../preprocess/strokes";
+
+export interface TensorName {
+  name: string;
+  shape: number[];
+}
+
+export interface Payload {
+  name: string; // of the model
+  version: string; // of Clearhead
+  settings: Settings;
+  tensors: TensorName[];
+  examples: { label: string; strokes: Stroke[] }[];
+  logits: number[][]; // of the examples, by PyTorch in double precision
+  accuracy: { correct: number; total: number; full: number } | null; // with rounded weights
+  shapley: { example: number; label: string; values: number[] } | null; // exact values of the patches
+  text: {
+    name: string;
+    settings: TextSettings;
+    tensors: TensorName[];
+    checks: { text: string; logits: number[] }[]; // logits of the last word, as above
+  };
+}
+
+export function readPayload(page: Document): Payload {
+  return JSON.parse(page.getElementById("payload")?.textContent ?? "");
+}
+
+/** All tensors by name, from the text of an element of the page. */
+export function readTensors(base64: string, names: TensorName[]): Tensors {
+  const text = atob(base64.trim());
+  const tensors: Tensors = new Map();
+  let place = 0;
+  for (const { name, shape } of names) {
+    const values = new Float32Array(shape.reduce((product, length) => product * length, 1));
+    for (let i = 0; i < values.length; i++, place += 2) {
+      values[i] = HALVES[text.charCodeAt(place) + 256 * text.charCodeAt(place + 1)];
+    }
+    tensors.set(name, values);
+  }
+  if (place !== text.length) throw new Error(`weights: expected ${place} bytes, got ${text.length}`);
+  return tensors;
+}
+
+/** The value of each of the 65,536 half-precision numbers. */
+const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const sign = bits >> 15 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+});

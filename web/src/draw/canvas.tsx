@@ -1,0 +1,62 @@
+// Canvases whose pixels are numbers: model inputs, matrices and vectors.
+
+import { useLayoutEffect, useRef } from "preact/hooks";
+
+import { signedColour, type Colour } from "./colours";
+import type { Config } from "../engine/config";
+
+interface Props {
+  width: number; // in numbers
+  height: number;
+  colourAt: (i: number) => Colour;
+  values: unknown; // a change of this draws the canvas again
+  class?: string;
+  label?: string; // without one, the canvas is hidden from assistive technology
+}
+
+/** One canvas pixel for each number, row by row. */
+export function NumberCanvas({ width, height, colourAt, values, label, class: name = "" }: Props) {
+  const ref = useRef<HTMLCanvasElement>(null);
+  useLayoutEffect(() => {
+    const context = ref.current?.getContext("2d");
+    if (!context) return;
+    const image = context.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) {
+      const [red, green, blue] = colourAt(i);
+      image.data.set([red, green, blue, 255], 4 * i);
+    }
+    context.putImageData(image, 0, 0);
+  }, [values, width, height]);
+  const named = label ? ({ role: "img", "aria-label": label } as const) : ({ "aria-hidden": true } as const);
+  return <canvas ref={ref} width={width} height={height} class={`numbers ${name}`} {...named} />;
+}
+
+/** A model input: light ink on a dark ground as in training, or the picture in its colours. */
+export function InkCanvas(props: { ink: Float64Array; config: Config; class?: string; label?: string }) {
+  const { ink, config } = props;
+  const [height, width] = config.imageShape;
+  return <NumberCanvas {...props} width={width} height={height} values={ink} colourAt={(i) => inkColour(ink, i, config)} />;
+}
+
+/** The ground is not quite black, so that a slide stands out on a dark page. */
+export function inkColour(ink: Float64Array, i: number, { inChannels, imageShape }: Config): Colour {
+  const plane = imageShape[0] * imageShape[1];
+  if (inChannels >= 3) return [0, 1, 2].map((channel) => Math.round(255 * ink[channel * plane + i])) as Colour;
+  return [0, 1, 2].map((c) => Math.round(GROUND[c] + (255 - GROUND[c]) * ink[i])) as Colour;
+}
+
+export const GROUND: Colour = [13, 17, 23];
+
+/** A vector as one line of signed colours. */
+export function VectorCanvas(props: { values: ArrayLike<number>; domain: number; class?: string; label?: string }) {
+  const { values, domain } = props;
+  return (
+    <NumberCanvas
+      {...props}
+      width={values.length}
+      height={1}
+      values={values}
+      colourAt={(i) => signedColour(values[i], domain)}
+    />
+  );
+}

@@ -1,0 +1,193 @@
+// The arithmetic of a Transformer on flat arrays, row by row. Weights are stored in single precision,
+// which holds half-precision values exactly; sums are in double precision.
+
+export interface Linear {
+  weight: Float32Array; // outputs × inputs
+  bias: Float32Array | null;
+}
+
+export interface Norm {
+  weight: Float32Array;
+  bias: Float32Array | null;
+}
+
+const LAYER_NORM_EPS = 1e-6; // as in the models, and in timm
+
+/** x Wᵀ + b for every row of x, in blocks of four rows and two outputs, which keeps eight sums in registers. */
+export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, outputs: number): Float64Array {
+  const inputs = x.length / rows;
+  const result = new Float64Array(rows * outputs);
+  const wholeRows = rows - (rows % 4);
+  const wholeOutputs = outputs - (outputs % 2);
+  for (let row = 0; row < wholeRows; row += 4) {
+    for (let output = 0; output < wholeOutputs; output += 2) {
+      block(x, row * inputs, inputs, weight, output * inputs, result, row * outputs + output, outputs);
+    }
+  }
+  for (let row = 0; row < rows; row++) {
+    for (let output = row < wholeRows ? wholeOutputs : 0; output < outputs; output++) {
+      let sum = 0;
+      for (let i = 0; i < inputs; i++) sum += x[row * inputs + i] * weight[output * inputs + i];
+      result[row * outputs + output] = sum;
+    }
+  }
+  if (bias !== null) {
+    for (let start = 0; start < result.length; start += outputs) {
+      for (let i = 0; i < outputs; i++) result[start + i] += bias[i];
+    }
+  }
+  return result;
+}
+
+function block(
+  x: Float64Array,
+  x0: number,
+  inputs: number,
+  weight: Float32Array,
+  w0: number,
+  result: Float64Array,
+  to: number,
+  outputs: number,
+): void {
+  const x1 = x0 + inputs;
+  const x2 = x1 + inputs;
+  const x3 = x2 + inputs;
+  const w1 = w0 + inputs;
+  let a0 = 0, a1 = 0, a2 = 0, a3 = 0;
+  let b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+  for (let i = 0; i < inputs; i++) {
+    const a = weight[w0 + i];
+    const b = weight[w1 + i];
+    const p = x[x0 + i];
+    const q = x[x1 + i];
+    const r = x[x2 + i];
+    const s = x[x3 + i];
+    a0 += p * a;
+    b0 += p * b;
+    a1 += q * a;
+    b1 += q * b;
+    a2 += r * a;
+    b2 += r * b;
+    a3 += s * a;
+    b3 += s * b;
+  }
+  result[to] = a0;
+  result[to + 1] = b0;
+  result[to + outputs] = a1;
+  result[to + outputs + 1] = b1;
+  result[to + 2 * outputs] = a2;
+  result[to + 2 * outputs + 1] = b2;
+  result[to + 3 * outputs] = a3;
+  result[to + 3 * outputs + 1] = b3;
+}
+
+/** Layer normalisation of each row (Ba et al. 2016). */
+export function layerNorm(x: Float64Array, rows: number, { weight, bias }: Norm): Float64Array {
+  const width = x.length / rows;
+  const result = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += width) {
+    let sum = 0;
+    for (let i = 0; i < width; i++) sum += x[start + i];
+    const mean = sum / width;
+    let squares = 0;
+    for (let i = 0; i < width; i++) squares += (x[start + i] - mean) * (x[start + i] - mean);
+    const factor = 1 / Math.sqrt(squares / width + LAYER_NORM_EPS);
+    for (let i = 0; i < width; i++) {
+      result[start + i] = (x[start + i] - mean) * factor * weight[i] + (bias === null ? 0 : bias[i]);
+    }
+  }
+  return result;
+}
+
+export function added(x: Float64Array, y: ArrayLike<number>): Float64Array {
+  const result = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) result[i] = x[i] + y[i];
+  return result;
+}
+
+/** x Φ(x), with Φ the normal distribution (Hendrycks and Gimpel 2016). */
+export function gelu(x: Float64Array): Float64Array {
+  const result = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) result[i] = 0.5 * x[i] * (1 + erf(x[i] * Math.SQRT1_2));
+  return result;
+}
+
+const NODES = 256; // of the table of erf, for each unit
+const END = 6; // beyond it, erf is 1 in double precision
+
+/** The error function, to about 15 digits: its Taylor series of order 5 around the nearest node of a table. */
+export function erf(x: number): number {
+  const size = x < 0 ? -x : x;
+  if (!(size < END)) return size >= END ? Math.sign(x) : x; // NaN stays
+  const node = (size * NODES + 0.5) | 0;
+  const n = node / NODES;
+  const d = size - n;
+  const square = n * n;
+  // Derivatives of erf are Hermite polynomials times the first one.
+  const series = 1 - d * (n - d * ((2 * square - 1) / 3 - d * ((n * (2 * square - 3)) / 6 - (d * (4 * square * (square - 3) + 3)) / 30)));
+  const value = ERF[node] + SLOPE[node] * d * series;
+  return x < 0 ? -value : value;
+}
+
+/** By its series (Abramowitz and Stegun 1964, 7.1.6). */
+function erfBySeries(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 0; term > sum * 1e-17; n++) {
+    term *= (2 * x * x) / (2 * n + 3);
+    sum += term;
+  }
+  return Math.exp(-x * x) * sum * TWO_BY_ROOT_PI;
+}
+
+const TWO_BY_ROOT_PI = 2 / Math.sqrt(Math.PI);
+const ERF = Float64Array.from({ length: END * NODES + 1 }, (_, i) => Math.min(1, erfBySeries(i / NODES)));
+const SLOPE = Float64Array.from({ length: END * NODES + 1 }, (_, i) => TWO_BY_ROOT_PI * Math.exp(-((i / NODES) ** 2)));
+
+/** The probabilities e^v / Σ e^v. */
+export function softmax(values: ArrayLike<number>): number[] {
+  const largest = Math.max(...Array.from(values));
+  const exponentials = Array.from(values, (value) => Math.exp(value - largest));
+  const sum = exponentials.reduce((total, value) => total + value, 0);
+  return exponentials.map((value) => value / sum);
+}
+
+/** The largest difference between two arrays of the same length; NaN if one holds NaN. */
+export function largestDifference(x: ArrayLike<number>, y: ArrayLike<number>): number {
+  if (x.length !== y.length) return NaN;
+  let largest = 0;
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] === y[i]) continue; // also where both are infinite
+    const difference = Math.abs(x[i] - y[i]);
+    if (Number.isNaN(difference)) return NaN;
+    largest = Math.max(largest, difference);
+  }
+  return largest;
+}
+
+/** The index of the largest value; the first of several. */
+export function argmax(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
+
+/** Indices of the values, the largest first. */
+export function ranked(values: ArrayLike<number>): number[] {
+  return Array.from(values, (_, i) => i).sort((a, b) => values[b] - values[a]);
+}
+
+export function times(x: Float64Array, factor: number): Float64Array {
+  const result = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) result[i] = x[i] * factor;
+  return result;
+}
+
+export function norm(values: ArrayLike<number>): number {
+  return Math.hypot(...Array.from(values));
+}
+
+/** Row `index` of a flat matrix. */
+export function row(matrix: Float64Array, index: number, width: number): Float64Array {
+  return matrix.subarray(index * width, (index + 1) * width);
+}

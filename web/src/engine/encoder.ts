@@ -1,0 +1,136 @@
+// The encoder's blocks, for patches and for words, as in clearhead.models.layers.
+
+import { added, gelu, layerNorm, linear, times, type Linear, type Norm } from "./arithmetic";
+import { stages, type Stages } from "./attention";
+import { trainedScale, type Shape } from "./config";
+import { isRemoved, maskedIn, type Switches } from "./interventions";
+
+export type Tensors = Map<string, Float32Array>;
+
+export interface Block {
+  norm1: Norm;
+  qkv: Linear;
+  proj: Linear;
+  learnedScale: Float32Array | null; // one factor per head
+  norm2: Norm;
+  fc1: Linear;
+  fc2: Linear;
+}
+
+export interface LayerRun {
+  input: Float64Array; // tokens × embed_dim, as all but the heads
+  normed: Float64Array; // input of queries, keys and values
+  heads: Stages[];
+  concatenated: Float64Array; // the heads' contexts side by side; zeros for a removed head
+  projected: Float64Array; // concatenated · W_O
+  afterAttention: Float64Array; // input + projected
+  mlpOutput: Float64Array;
+  output: Float64Array; // afterAttention + mlpOutput
+}
+
+export function readTensor(tensors: Tensors, name: string): Float32Array {
+  const found = tensors.get(name);
+  if (!found) throw new Error(`the page lacks the tensor ${name}`);
+  return found;
+}
+
+/** Weight and bias of a layer. */
+export function readLinear(tensors: Tensors, name: string): Linear {
+  return { weight: readTensor(tensors, `${name}.weight`), bias: tensors.get(`${name}.bias`) ?? null };
+}
+
+export function readBlocks(tensors: Tensors, depth: number): Block[] {
+  return Array.from({ length: depth }, (_, layer) => {
+    const block = `blocks.${layer}`;
+    return {
+      norm1: readLinear(tensors, `${block}.norm1`),
+      qkv: readLinear(tensors, `${block}.attn.qkv`),
+      proj: readLinear(tensors, `${block}.attn.proj`),
+      learnedScale: tensors.get(`${block}.attn.learned_scale`) ?? null,
+      norm2: readLinear(tensors, `${block}.norm2`),
+      fc1: readLinear(tensors, `${block}.mlp.fc1`),
+      fc2: readLinear(tensors, `${block}.mlp.fc2`),
+    };
+  });
+}
+
+/** x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)). */
+export function runBlock(
+  block: Block,
+  input: Float64Array,
+  shape: Shape,
+  layer: number,
+  switches: Switches,
+): LayerRun {
+  const { tokens, embedDim, hiddenDim } = shape;
+  const normed = layerNorm(input, tokens, block.norm1);
+  const heads = attend(block, normed, shape, layer, switches);
+  const concatenated = joined(heads, shape, layer, switches);
+  const projected = linear(concatenated, tokens, block.proj, embedDim);
+  const afterAttention = added(input, projected);
+  const hidden = linear(layerNorm(afterAttention, tokens, block.norm2), tokens, block.fc1, hiddenDim);
+  const mlpOutput = linear(gelu(hidden), tokens, block.fc2, embedDim);
+  const output = added(afterAttention, mlpOutput);
+  return { input, normed, heads, concatenated, projected, afterAttention, mlpOutput, output };
+}
+
+function attend(
+  block: Block,
+  normed: Float64Array,
+  shape: Shape,
+  layer: number,
+  switches: Switches,
+): Stages[] {
+  const { tokens, embedDim, headDim, numHeads, causal = false } = shape;
+  const qkv = linear(normed, tokens, block.qkv, 3 * embedDim);
+  const scale = trainedScale(shape) / switches.temperature;
+  const part = (index: number, head: number): Float64Array =>
+    columns(qkv, 3 * embedDim, index * embedDim + head * headDim, headDim);
+  return Array.from({ length: numHeads }, (_, head) => {
+    const factor = block.learnedScale === null ? 1 : block.learnedScale[head];
+    const query = part(0, head);
+    const value = changedValues(part(2, head), tokens, layer, switches);
+    return stages(
+      factor === 1 ? query : times(query, factor),
+      part(1, head),
+      value,
+      tokens,
+      scale,
+      maskedIn(switches, layer, head),
+      causal,
+    );
+  });
+}
+
+function joined(heads: Stages[], shape: Shape, layer: number, switches: Switches): Float64Array {
+  const { tokens, embedDim, headDim } = shape;
+  const side = new Float64Array(tokens * embedDim);
+  heads.forEach(({ context }, head) => {
+    if (isRemoved(switches, layer, head)) return;
+    for (let token = 0; token < tokens; token++) {
+      side.set(context.subarray(token * headDim, (token + 1) * headDim), token * embedDim + head * headDim);
+    }
+  });
+  return side;
+}
+
+/** The values: unchanged, all zero, or in reversed order of the tokens. */
+function changedValues(value: Float64Array, tokens: number, layer: number, { values }: Switches): Float64Array {
+  if (values.mode === "trained" || values.layer !== layer) return value;
+  const changed = new Float64Array(value.length);
+  if (values.mode === "zero") return changed;
+  const width = value.length / tokens;
+  for (let token = 0; token < tokens; token++) {
+    changed.set(value.subarray(token * width, (token + 1) * width), (tokens - 1 - token) * width);
+  }
+  return changed;
+}
+
+function columns(x: Float64Array, width: number, start: number, count: number): Float64Array {
+  const rows = x.length / width;
+  const result = new Float64Array(rows * count);
+  for (let row = 0; row < rows; row++) {
+    result.set(x.subarray(row * width + start, row * width + start + count), row * count);
+  }
+  return result;
+}

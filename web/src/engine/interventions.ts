@@ -1,0 +1,93 @@
+// Changes of the forward pass and of its input, for experiments.
+
+import type { Config } from "./config";
+
+/** Tokens that no query attends to; null is every layer, or every head. */
+export interface Mask {
+  tokens: number[];
+  layer: number | null;
+  head: number | null;
+}
+
+export type ValueMode = "trained" | "zero" | "reversed";
+
+export interface Switches {
+  temperature: number; // divides the scores, in addition to √d_k
+  positions: boolean;
+  removed: number[]; // heads, as layer · headsPerLayer + head
+  headsPerLayer: number;
+  values: { layer: number; mode: ValueMode };
+  mask: Mask;
+}
+
+export function trainedSwitches({ numHeads }: { numHeads: number }): Switches {
+  return {
+    temperature: 1,
+    positions: true,
+    removed: [],
+    headsPerLayer: numHeads,
+    values: { layer: 0, mode: "trained" },
+    mask: { tokens: [], layer: null, head: null },
+  };
+}
+
+export function isRemoved({ removed, headsPerLayer }: Switches, layer: number, head: number): boolean {
+  return removed.includes(layer * headsPerLayer + head);
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** The tokens that no query attends to in this head. */
+export function maskedIn({ mask }: Switches, layer: number, head: number): ReadonlySet<number> {
+  if (mask.tokens.length === 0) return NONE;
+  if (mask.layer !== null && mask.layer !== layer) return NONE;
+  if (mask.head !== null && mask.head !== head) return NONE;
+  return new Set(mask.tokens);
+}
+
+/** The temperature that cancels √d_k: with T = 1/√d_k the factor on the scores is 1. */
+export function unscaledTemperature({ headDim }: { headDim: number }): number {
+  return 1 / Math.sqrt(headDim);
+}
+
+/** An order of the patches, determined by the seed; 0 leaves them in place. */
+export function shuffledOrder(count: number, seed: number): number[] {
+  const order = Array.from({ length: count }, (_, i) => i);
+  if (seed === 0) return order;
+  const random = randomNumbers(seed);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
+/** Ink with normal noise of this deviation in some patches, clipped to 0 … 1. */
+export function noisy(ink: Float64Array, config: Config, patches: number[], deviation: number): Float64Array {
+  if (patches.length === 0 || deviation === 0) return ink;
+  const { imageShape, patchShape, grid } = config;
+  const plane = imageShape[0] * imageShape[1];
+  const random = randomNumbers(1);
+  return ink.map((value, i) => {
+    const draw = normal(random); // drawn for every pixel, so that the noise of a patch depends on no other patch
+    const row = Math.floor(Math.floor((i % plane) / imageShape[1]) / patchShape[0]);
+    const patch = row * grid[1] + Math.floor((i % imageShape[1]) / patchShape[1]);
+    return patches.includes(patch) ? Math.min(1, Math.max(0, value + deviation * draw)) : value;
+  });
+}
+
+/** Box and Muller 1958. */
+function normal(random: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
+/** Numbers from 0 up to 1: a linear congruential generator (Park and Miller 1988). */
+function randomNumbers(seed: number): () => number {
+  let state = (seed * 16807) % 2147483647;
+  const next = (): number => {
+    state = (state * 48271) % 2147483647;
+    return (state - 1) / 2147483646;
+  };
+  for (let i = 0; i < 3; i++) next(); // the first numbers of close seeds are similar
+  return next;
+}

@@ -1,0 +1,126 @@
+// The text Transformer's forward pass: the same blocks, with words instead of patches.
+//
+// Words → tokens + positions → blocks → norm → logits over the vocabulary at each position, as in
+// clearhead.models.text. Words are split as in clearhead.data.tokenizer.
+
+import { added, layerNorm, linear, softmax, type Linear, type Norm } from "./arithmetic";
+import type { AttentionScale, Shape } from "./config";
+import { readBlocks, readLinear, readTensor, runBlock, type Block, type LayerRun, type Tensors } from "./encoder";
+import { trainedSwitches, type Switches } from "./interventions";
+
+/** A TextConfig in JSON. */
+export interface TextSettings {
+  vocabulary: string[];
+  context_length: number;
+  embed_dim: number;
+  depth: number;
+  mlp_ratio: number;
+  num_heads: number;
+  attention_scale: AttentionScale;
+  causal: boolean;
+}
+
+export interface TextConfig extends Omit<Shape, "tokens"> {
+  vocabulary: string[];
+  contextLength: number; // the longest text, in words
+  depth: number;
+  causal: boolean;
+}
+
+export interface TextModel {
+  config: TextConfig;
+  placeOf: ReadonlyMap<string, number>; // of each word in the vocabulary
+  tokenEmbed: Float32Array; // vocabulary × embed_dim
+  positions: Float32Array | null;
+  blocks: Block[];
+  norm: Norm;
+  head: Linear;
+  switches: Switches;
+}
+
+export interface TextRun {
+  layers: LayerRun[];
+  tokens: Float64Array; // after the last norm
+}
+
+export const UNKNOWN = "[unknown]";
+export const MASK = "[mask]";
+const WORD = /\[[a-z]+\]|[\p{L}\p{N}_]+(?:['’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu;
+
+export function splitWords(text: string): string[] {
+  return text.toLowerCase().match(WORD) ?? [];
+}
+
+/** Words and their places in the vocabulary; unknown words have the place of [unknown]. */
+export function encode(
+  text: string,
+  placeOf: ReadonlyMap<string, number>,
+): { ids: number[]; words: string[]; unknown: string[] } {
+  const words = splitWords(text);
+  return {
+    ids: words.map((word) => placeOf.get(word) ?? placeOf.get(UNKNOWN) ?? 0),
+    words,
+    unknown: [...new Set(words.filter((word) => !placeOf.has(word)))],
+  };
+}
+
+export function readTextConfig(settings: TextSettings): TextConfig {
+  return {
+    vocabulary: settings.vocabulary,
+    contextLength: settings.context_length,
+    embedDim: settings.embed_dim,
+    depth: settings.depth,
+    numHeads: settings.num_heads,
+    headDim: settings.embed_dim / settings.num_heads,
+    hiddenDim: Math.floor(settings.embed_dim * settings.mlp_ratio),
+    attentionScale: settings.attention_scale,
+    causal: settings.causal,
+  };
+}
+
+export function buildTextModel(config: TextConfig, tensors: Tensors): TextModel {
+  return {
+    config,
+    placeOf: new Map(config.vocabulary.map((word, place) => [word, place])),
+    tokenEmbed: readTensor(tensors, "token_embed.weight"),
+    positions: tensors.get("pos_embed") ?? null,
+    blocks: readBlocks(tensors, config.depth),
+    norm: readLinear(tensors, "norm"),
+    head: readLinear(tensors, "head"),
+    switches: trainedSwitches(config),
+  };
+}
+
+/** The forward pass of one text of at least one word and at most `contextLength`. */
+export function forwardText(model: TextModel, ids: number[]): TextRun {
+  const { config } = model;
+  const { embedDim } = config;
+  const words = new Float64Array(ids.length * embedDim);
+  ids.forEach((id, i) => {
+    words.set(model.tokenEmbed.subarray(id * embedDim, (id + 1) * embedDim), i * embedDim);
+  });
+  let tokens = model.positions ? added(words, model.positions) : words;
+  const layers: LayerRun[] = [];
+  model.blocks.forEach((block, layer) => {
+    layers.push(runBlock(block, tokens, { ...config, tokens: ids.length }, layer, model.switches));
+    tokens = layers[layer].output;
+  });
+  return { layers, tokens: layerNorm(tokens, ids.length, model.norm) };
+}
+
+/** The logits over the vocabulary at one position. */
+export function wordLogits({ config, head }: TextModel, { tokens }: TextRun, place: number): Float64Array {
+  const { embedDim, vocabulary } = config;
+  return linear(tokens.slice(place * embedDim, (place + 1) * embedDim), 1, head, vocabulary.length);
+}
+
+/** The likeliest words for the first [mask] in a text; none if the text is too long or has no [mask]. */
+export function likeliest(model: TextModel, text: string, count: number): { word: string; probability: number }[] {
+  const { ids, words } = encode(text, model.placeOf);
+  const place = words.indexOf(MASK);
+  if (place < 0 || ids.length > model.config.contextLength) return [];
+  return softmax(wordLogits(model, forwardText(model, ids), place))
+    .map((probability, id) => ({ word: model.config.vocabulary[id], probability }))
+    .sort((a, b) => b.probability - a.probability)
+    .slice(0, count);
+}

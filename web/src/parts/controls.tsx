@@ -1,0 +1,223 @@
+// Controls: choices, switches, sliders, a player of steps, and the table behind a figure.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+
+interface ChoiceProps<T> {
+  label: string;
+  options: { value: T; text: string; name?: string }[];
+  value: T;
+  choose: (value: T) => void;
+  hideLabel?: boolean;
+}
+
+/** One of several values: a group of radio buttons that looks like one control. */
+export function Choice<T extends string | number>({ label, options, value, choose, hideLabel }: ChoiceProps<T>) {
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const place = options.findIndex((option) => option.value === value);
+    const next = (Math.max(0, place) + by + options.length) % options.length;
+    choose(options[next].value);
+    (event.currentTarget as Element).querySelectorAll("button")[next].focus();
+  };
+  const isKnown = options.some((option) => option.value === value);
+  return (
+    <div class="labelled">
+      {!hideLabel && <span class="label" aria-hidden="true">{label}</span>}
+      <div class="choice" role="radiogroup" aria-label={label} onKeyDown={onKeyDown}>
+        {options.map((option, i) => (
+          <button
+            type="button"
+            role="radio"
+            key={option.value}
+            aria-checked={option.value === value}
+            aria-label={option.name}
+            tabIndex={option.value === value || (!isKnown && i === 0) ? 0 : -1}
+            onClick={() => choose(option.value)}
+          >
+            {option.text}
+          </button>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+export function Toggle(props: { on: boolean; children: ComponentChildren; toggle: () => void; class?: string }) {
+  return (
+    <button type="button" role="switch" aria-checked={props.on} class={`toggle ${props.class ?? ""}`} onClick={props.toggle}>
+      <span class="knob" aria-hidden="true" />
+      <span>{props.children}</span>
+    </button>
+  );
+}
+
+interface SliderProps {
+  label: string;
+  min: number;
+  max: number;
+  step: number;
+  value: number;
+  text?: string; // the value as it is written
+  marks?: { value: number; text: string }[];
+  change: (value: number) => void;
+}
+
+export function Slider({ label, min, max, step, value, text, marks = [], change }: SliderProps) {
+  return (
+    <label class="slider">
+      <span class="label">{label}</span>
+      <span class="track">
+        <input
+          type="range"
+          min={min}
+          max={max}
+          step={step}
+          value={value}
+          aria-valuetext={text}
+          onInput={(event) => change(Number(event.currentTarget.value))}
+        />
+        {marks.map((mark) => (
+          <span key={mark.text} class="mark" style={{ "--at": (mark.value - min) / (max - min) }}>
+            {mark.text}
+          </span>
+        ))}
+      </span>
+      <output>{text ?? value}</output>
+    </label>
+  );
+}
+
+/** Whether the user prefers that nothing moves. */
+export function prefersStill(): boolean {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+export interface Playing {
+  at: number; // steps done
+  last: number;
+  playing: boolean;
+  moving: boolean; // whether the steps are part of a presentation that has begun
+  set: (at: number) => void;
+  play: () => void;
+}
+
+/** The steps of a mechanism; all are done until the learner plays it. `on` begins it anew. */
+export function usePlayer(last: number, on: unknown[], interval = 450): Playing {
+  const [at, set] = useState(last);
+  const [playing, setPlaying] = useState(false);
+  useEffect(() => {
+    set(last);
+    setPlaying(false);
+  }, [last, ...on]);
+  useEffect(() => {
+    if (!playing) return undefined;
+    if (at >= last) {
+      setPlaying(false);
+      return undefined;
+    }
+    const timer = setTimeout(() => set(at + 1), interval);
+    return () => clearTimeout(timer);
+  }, [playing, at, last]);
+  const play = (): void => {
+    if (playing) setPlaying(false);
+    else {
+      if (at >= last) set(0);
+      setPlaying(true);
+    }
+  };
+  return {
+    at: Math.min(at, last),
+    last,
+    playing,
+    moving: playing || at < last,
+    set: (to) => {
+      setPlaying(false);
+      set(Math.max(0, Math.min(last, to)));
+    },
+    play,
+  };
+}
+
+/** Play, step back and forth, and a slider through the steps. */
+export function Player({ player, label, text }: { player: Playing; label: string; text: string }) {
+  return (
+    <div class="player" role="group" aria-label={label}>
+      <button type="button" class="primary round" aria-label={player.playing ? "Pause" : `Play: ${label}`} onClick={player.play}>
+        <span aria-hidden="true">{player.playing ? "❚❚" : "▶"}</span>
+      </button>
+      <button type="button" class="round" aria-label="One step back" disabled={player.at === 0} onClick={() => player.set(player.at - 1)}>
+        <span aria-hidden="true">‹</span>
+      </button>
+      <button type="button" class="round" aria-label="One step on" disabled={player.at === player.last} onClick={() => player.set(player.at + 1)}>
+        <span aria-hidden="true">›</span>
+      </button>
+      <input
+        type="range"
+        min={0}
+        max={player.last}
+        value={player.at}
+        aria-label={`${label}: step`}
+        aria-valuetext={text}
+        onInput={(event) => player.set(Number(event.currentTarget.value))}
+      />
+      <span class="player-text" aria-hidden="true">{text}</span>
+    </div>
+  );
+}
+
+export interface TableData {
+  caption: string;
+  columns: string[];
+  rows: (string | number)[][];
+}
+
+export function Table({ caption, columns, rows }: TableData) {
+  return (
+    <table class="data">
+      <caption>{caption}</caption>
+      <thead>
+        <tr>
+          {columns.map((column, i) => (
+            <th scope="col" key={i}>{column}</th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row, i) => (
+          <tr key={i}>
+            {row.map((value, j) => (j === 0 ? <th scope="row" key={j}>{value}</th> : <td key={j}>{value}</td>))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** A button that opens the numbers of a figure as a table. */
+export function TableButton({ data }: { data: () => TableData }) {
+  const [table, setTable] = useState<TableData | null>(null);
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (table) dialog.current?.showModal();
+  }, [table]);
+  return (
+    <>
+      <button type="button" class="quiet" onClick={() => setTable(data())}>
+        Table
+      </button>
+      {table && (
+        <dialog ref={dialog} class="sheet" aria-label={table.caption} onClose={() => setTable(null)}>
+          <form method="dialog">
+            <button type="submit" class="close" aria-label="Close the table">✕</button>
+          </form>
+          <div class="scroll" tabIndex={0} role="region" aria-label={table.caption}>
+            <Table {...table} />
+          </div>
+        </dialog>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,90 @@
+// A matrix of queries and keys: cells are read entry by entry with the arrow keys.
+
+import { css, isLight, type Colour } from "../draw/colours";
+import { focusAt, moved } from "./roving";
+
+interface Props {
+  label: string;
+  rows: string[]; // short names of the queries
+  columns: string[]; // and of the keys
+  colourAt: (row: number, column: number) => Colour | null;
+  textAt?: (row: number, column: number) => string;
+  nameAt: (row: number, column: number) => string; // for assistive technology
+  chosen: [number, number];
+  shown?: [number, number]; // under the pointer; by default the chosen entry
+  blank?: boolean[]; // columns and rows of blank patches
+  choose: (row: number, column: number) => void;
+  hover?: (place: [number, number] | null) => void;
+  class?: string;
+}
+
+export function Matrix(props: Props) {
+  const { rows, columns, chosen, shown = chosen, blank = [], choose, hover } = props;
+  const placeOf = (target: EventTarget | null): [number, number] | null => {
+    const index = (target as Element | null)?.closest?.<HTMLElement>("[data-place]")?.dataset.place;
+    return index === undefined ? null : [Math.floor(Number(index) / columns.length), Number(index) % columns.length];
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const next = moved(event, chosen, rows.length, columns.length);
+    if (next === null) return;
+    event.preventDefault();
+    choose(...next);
+    focusAt(event.currentTarget as Element, "[data-place]", next[0] * columns.length + next[1]);
+  };
+  const onClick = (event: Event): void => {
+    const place = placeOf(event.target);
+    if (place) choose(...place);
+  };
+  const head = (text: string, i: number, axis: 0 | 1) => (
+    <div
+      role={axis === 0 ? "rowheader" : "columnheader"}
+      class={`head ${shown[axis] === i ? "now" : ""} ${blank[i] ? "blank" : ""}`}
+      title={text.length > 6 ? text : undefined}
+    >
+      <span>{text}</span>
+    </div>
+  );
+  return (
+    <div
+      role="grid"
+      aria-label={props.label}
+      class={`matrix ${props.class ?? ""}`}
+      style={{ "--columns": columns.length }}
+      onKeyDown={onKeyDown}
+      onClick={onClick}
+      onPointerOver={hover && ((event: PointerEvent) => hover(placeOf(event.target)))}
+      onPointerLeave={hover && (() => hover(null))}
+    >
+      <div role="row" class="line">
+        <div role="columnheader" class="head corner" aria-label="query, key">
+          <span aria-hidden="true">q\k</span>
+        </div>
+        {columns.map((text, i) => head(text, i, 1))}
+      </div>
+      {rows.map((text, row) => (
+        <div role="row" class={`line ${shown[0] === row ? "now" : ""}`} key={row}>
+          {head(text, row, 0)}
+          {columns.map((_, column) => {
+            const colour = props.colourAt(row, column);
+            const isChosen = chosen[0] === row && chosen[1] === column;
+            const isShown = shown[0] === row && shown[1] === column;
+            return (
+              <div
+                role="gridcell"
+                key={column}
+                data-place={row * columns.length + column}
+                tabIndex={isChosen ? 0 : -1}
+                aria-selected={isChosen}
+                aria-label={props.nameAt(row, column)}
+                class={`cell ${colour && isLight(colour) ? "light" : "dark"} ${isShown ? "chosen" : ""} ${shown[1] === column ? "in-column" : ""}`}
+                style={colour ? { backgroundColor: css(colour) } : undefined}
+              >
+                {props.textAt?.(row, column)}
+              </div>
+            );
+          })}
+        </div>
+      ))}
+    </div>
+  );
+}

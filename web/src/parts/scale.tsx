@@ -1,0 +1,51 @@
+// Colour scales beside a figure.
+
+import { css, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import { decimal, exactPercent, percent } from "../draw/numbers";
+
+const STEPS = 32;
+
+interface Props {
+  label: string;
+  colourAt: (place: number) => Colour; // place from 0 to 1
+  marks: { place: number; text: string }[];
+  note?: string;
+  warning?: boolean; // whether colours differ from picture to picture
+}
+
+function Scale({ label, colourAt, marks, note, warning }: Props) {
+  const stops = Array.from({ length: STEPS + 1 }, (_, i) => css(colourAt(i / STEPS)));
+  return (
+    <div class={`scale ${warning ? "warning" : ""}`} role="img" aria-label={`${label}${note ? `; ${note}` : ""}`}>
+      <span class="ramp" style={{ background: `linear-gradient(to right, ${stops.join()})` }} />
+      <span class="marks">
+        {marks.map(({ place, text }) => (
+          <span key={text} style={{ "--at": place }}>{text}</span>
+        ))}
+      </span>
+      {note && <span class="note">{note}</span>}
+    </div>
+  );
+}
+
+/** The scale of weights; `even` is 1 / number of keys, `largest` the largest weight shown. */
+export function WeightScale({ mode, even, largest }: { mode: ScaleMode; even: number; largest: number }) {
+  if (mode === "even") {
+    const colourAt = (place: number): Colour => weightColour(even * 8 ** (2 * place - 1), "even", even, 1);
+    const marks = ["⅛×", "1×", "8×"].map((text, i) => ({ place: i / 2, text }));
+    return <Scale label="Multiples of the uniform weight" colourAt={colourAt} marks={marks} note={`1× = ${exactPercent(even)}`} />;
+  }
+  const isStretched = mode === "stretched" && largest > 0;
+  const top = isStretched ? largest : 1;
+  const marks = [0, 0.25, 1].map((part) => ({ place: Math.sqrt(part), text: percent(part * top) }));
+  if (even < top) marks.push({ place: Math.sqrt(even / top), text: "▲" });
+  const note = `▲ uniform weight ${exactPercent(even)}${isStretched ? `. Stretched: brightest is ${percent(largest)}` : ""}`;
+  return <Scale label="Weights from 0 to 100 %" colourAt={(place) => shareColour(place * place)} marks={marks} note={note} warning={isStretched} />;
+}
+
+/** The scale of signed numbers from -domain to domain. */
+export function SignedScale({ domain, unit = "" }: { domain: number; unit?: string }) {
+  const digits = domain < 1 ? 1 : 0;
+  const marks = [-domain, 0, domain].map((value, i) => ({ place: i / 2, text: decimal(value, digits) + unit }));
+  return <Scale label={`From ${decimal(-domain, digits)} (orange) to ${decimal(domain, digits)} (blue)${unit}`} colourAt={(place) => signedColour(2 * place - 1, 1)} marks={marks} />;
+}

@@ -1,0 +1,72 @@
+// The example drawings, computed once: for the self-check, and for the mean measures of heads.
+
+import type { Payload } from "../data/payload";
+import { largestDifference } from "../engine/arithmetic";
+import type { Config } from "../engine/config";
+import { trainedSwitches } from "../engine/interventions";
+import { meanMeasures, measureHead, roleOf, type Measures, type Role } from "../engine/maps";
+import { blankPatches, normalize } from "../engine/patches";
+import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
+import { forward, type Model, type Run } from "../engine/vit";
+import { rasterise } from "../preprocess/raster";
+import type { Stroke } from "../preprocess/strokes";
+
+const ALLOWED = 1e-5; // from PyTorch's logits
+
+export interface Examples {
+  runs: { label: string; ink: Float64Array; blank: boolean[]; run: Run }[];
+  difference: number; // the largest from PyTorch's logits so far, of drawings and texts
+  done: boolean;
+  failed: boolean;
+}
+
+/** The work in pieces of one example or text. */
+export function planExamples(
+  model: Model,
+  textModel: TextModel,
+  payload: Pick<Payload, "examples" | "logits" | "text">,
+): { examples: Examples; pieces: (() => void)[] } {
+  const examples: Examples = { runs: [], difference: 0, done: false, failed: false };
+  const check = (logits: ArrayLike<number>, expected: number[]): void => {
+    const difference = largestDifference(logits, expected);
+    examples.difference = Math.max(examples.difference, difference); // NaN stays
+    examples.failed ||= !(difference <= ALLOWED);
+  };
+  const texts = payload.text.checks.map(({ text, logits }) => () => {
+    const { ids } = encode(text, textModel.placeOf);
+    check(wordLogits(textModel, forwardText(textModel, ids), ids.length - 1), logits);
+  });
+  const drawings = payload.examples.map(({ label, strokes }, i) => () => {
+    const ink = inkOf(strokes, model.config);
+    const run = forward(model, normalize(ink, model.config), trainedSwitches(model.config));
+    examples.runs.push({ label, ink, blank: blankPatches(ink, model.config), run });
+    check(run.logits, payload.logits[i]);
+    examples.done = examples.runs.length === payload.examples.length;
+  });
+  return { examples, pieces: [...texts, ...drawings] };
+}
+
+function inkOf(strokes: Stroke[], { imageShape, inChannels }: Config): Float64Array {
+  const ink = rasterise(strokes, imageShape);
+  const all = new Float64Array(inChannels * ink.length);
+  for (let channel = 0; channel < inChannels; channel++) all.set(ink, channel * ink.length);
+  return all;
+}
+
+export interface Usual {
+  measures: Measures; // means over the examples
+  role: Role;
+}
+
+/** The mean measures of each head over the examples, layer by layer. */
+export function usualMeasures({ runs }: Examples, { config }: Model): Usual[] {
+  const shares = runs.map(({ blank }) => blank.filter(Boolean).length / blank.length);
+  const blankShare = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  return Array.from({ length: config.depth * config.numHeads }, (_, i) => {
+    const [layer, head] = [Math.floor(i / config.numHeads), i % config.numHeads];
+    const measures = meanMeasures(
+      runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)),
+    );
+    return { measures, role: roleOf(measures, config, blankShare) };
+  });
+}

@@ -1,0 +1,142 @@
+// The whole state, with drawings and pictures, as the part of the address after #.
+
+import type { Config } from "../engine/config";
+import { strokesFromText, strokesToText } from "../preprocess/strokes";
+import {
+  MAX_LENGTH,
+  PAGES,
+  SCALE_MODES,
+  SCOPES,
+  STEPS,
+  TEMPERATURES,
+  THEMES,
+  VALUE_MODES,
+  type State,
+} from "./state";
+
+/** How a part of the state is written; `read` returns null for invalid text. */
+interface Field {
+  write: (value: any) => string;
+  read: (text: string) => any;
+}
+
+export interface TextSizes {
+  contextLength: number;
+  depth: number;
+  numHeads: number;
+}
+
+function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
+  return {
+    step: oneOf([...STEPS, ...PAGES]),
+    layer: whole(1, config.depth),
+    head: whole(1, config.numHeads),
+    query: whole(1, config.tokens),
+    key: whole(1, config.tokens),
+    scale: oneOf(SCALE_MODES),
+    strokes: { write: strokesToText, read: strokesFromText },
+    images: pictures(config.inChannels * config.imageShape[0] * config.imageShape[1]),
+    digit: whole(1, 100),
+    centred: truth,
+    temperature: number(TEMPERATURES.min, TEMPERATURES.max),
+    positions: truth,
+    seed: whole(0, 999, 0),
+    removed: several(config.depth * config.numHeads),
+    values: oneOf(VALUE_MODES),
+    masked: several(config.tokens),
+    scope: oneOf(SCOPES),
+    noisyPatches: several(config.patches),
+    noise: number(0, 1),
+    sentence: { write: String, read: (written) => (written.length <= MAX_LENGTH ? written : null) },
+    word: whole(1, text.contextLength),
+    textLayer: whole(1, text.depth),
+    textHead: whole(0, text.numHeads),
+    theme: oneOf(THEMES),
+  };
+}
+
+/** The differences from the first state, as text for the address. */
+export function stateToHash(state: State, first: State, config: Config, text: TextSizes): string {
+  const written = new URLSearchParams();
+  for (const [name, field] of Object.entries(fieldsOf(config, text))) {
+    const key = name as keyof State;
+    const value = field.write(state[key]);
+    if (value !== field.write(first[key])) written.set(name, value);
+  }
+  return written.toString();
+}
+
+/** The state in a text; missing and invalid parts have their first value. */
+export function stateFromHash(hash: string, first: State, config: Config, text: TextSizes): State {
+  const params = new URLSearchParams(hash.replace(/^#/, ""));
+  const changes = Object.entries(fieldsOf(config, text))
+    .filter(([name]) => params.has(name))
+    .map(([name, field]) => [name, field.read(params.get(name) ?? "")])
+    .filter(([, value]) => value !== null);
+  return { ...first, ...Object.fromEntries(changes) };
+}
+
+const truth: Field = {
+  write: (value) => (value ? "1" : "0"),
+  read: (text) => (text === "1" ? true : text === "0" ? false : null),
+};
+
+function oneOf(names: readonly string[]): Field {
+  return { write: String, read: (text) => (names.includes(text) ? text : null) };
+}
+
+/** An integer, counted from 1 in the address and from 0 in the state. */
+function whole(min: number, max: number, offset = 1): Field {
+  return {
+    write: (value) => String(value + offset),
+    read: (text) => {
+      const value = /^\d{1,4}$/.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max ? value - offset : null;
+    },
+  };
+}
+
+function number(min: number, max: number): Field {
+  return {
+    write: String,
+    read: (text) => {
+      const value = /^[\d.]+$/.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max ? value : null;
+    },
+  };
+}
+
+/** Distinct integers from 1 to `max`. */
+function several(max: number): Field {
+  const one = whole(1, max);
+  return {
+    write: (values: number[]) => [...values].sort((a, b) => a - b).map(one.write).join("."),
+    read: (text) => {
+      const values = text === "" ? [] : text.split(".").map(one.read);
+      return values.includes(null) ? null : [...new Set(values)];
+    },
+  };
+}
+
+/** Pictures of `length` bytes, in base64 with - and _. */
+function pictures(length: number): Field {
+  return {
+    write: (images: Uint8Array[]) =>
+      images
+        .map((image) => btoa(String.fromCharCode(...image)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", ""))
+        .join("."),
+    read: (text) => {
+      if (!/^[\w.-]*$/.test(text)) return null;
+      try {
+        const images = text === "" ? [] : text.split(".").map(bytesOf);
+        return images.every((image) => image.length === length) ? images : null;
+      } catch {
+        return null;
+      }
+    },
+  };
+}
+
+function bytesOf(text: string): Uint8Array {
+  return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (sign) => sign.charCodeAt(0));
+}

@@ -1,0 +1,123 @@
+// The state: the user's choices, which determine the whole page.
+
+import type { ScaleMode } from "../draw/colours";
+import type { Config } from "../engine/config";
+import { unscaledTemperature, type Switches, type ValueMode } from "../engine/interventions";
+import type { Stroke } from "../preprocess/strokes";
+
+/** The stops of the guided path, in order. */
+export const STEPS = [
+  "draw",
+  "pixels",
+  "patches",
+  "tokens",
+  "qkv",
+  "scores",
+  "scale",
+  "softmax",
+  "mix",
+  "join",
+  "heads",
+  "answer",
+  "gallery",
+] as const;
+/** Pages beside the path. */
+export const PAGES = ["text", "about"] as const;
+export const SCALE_MODES = ["fixed", "even", "stretched"] as const;
+export const SCOPES = ["head", "layer", "model"] as const;
+export const VALUE_MODES = ["trained", "zero", "reversed"] as const;
+export const THEMES = ["auto", "light", "dark"] as const;
+export const MEAN = -1; // instead of a head: the mean of all heads
+export const MAX_LENGTH = 200; // characters of a sentence
+export const TEMPERATURES = { min: 0.1, max: 4 };
+
+export type Step = (typeof STEPS)[number] | (typeof PAGES)[number];
+
+export interface State {
+  step: Step;
+  layer: number; // from 0, as all places
+  head: number;
+  query: number; // a token
+  key: number; // a token
+  scale: ScaleMode;
+  strokes: Stroke[];
+  images: Uint8Array[]; // model inputs of an uploaded picture, 0 to 255; used instead of strokes
+  digit: number; // which of several digits is followed
+  centred: boolean;
+  temperature: number;
+  positions: boolean;
+  seed: number; // of the shuffled order of patches; 0 is unshuffled
+  removed: number[]; // heads, layer by layer
+  values: ValueMode; // of the chosen layer
+  masked: number[]; // tokens
+  scope: (typeof SCOPES)[number]; // of masking
+  noisyPatches: number[];
+  noise: number; // deviation
+  sentence: string; // input of the text model
+  word: number; // query word
+  textLayer: number;
+  textHead: number; // MEAN is the mean of all heads
+  theme: (typeof THEMES)[number];
+}
+
+export function firstState(config: Config, strokes: Stroke[]): State {
+  const query = config.numPrefixTokens + Math.floor((config.patches * 2) / 3);
+  return {
+    step: "draw",
+    layer: Math.min(2, config.depth - 1),
+    head: 0,
+    query,
+    key: Math.min(config.tokens - 1, query + config.grid[1]),
+    scale: "fixed",
+    strokes,
+    images: [],
+    digit: 0,
+    centred: true,
+    sentence: "The dog chased the ball because it was hungry.",
+    word: 6,
+    textLayer: 1,
+    textHead: MEAN,
+    theme: "auto",
+    ...trainedState(),
+  };
+}
+
+/** The trained model: every experiment off. */
+export function trainedState() {
+  return {
+    temperature: 1,
+    positions: true,
+    seed: 0,
+    removed: [] as number[],
+    values: "trained" as ValueMode,
+    masked: [] as number[],
+    scope: "model" as State["scope"],
+    noisyPatches: [] as number[],
+    noise: 0.5,
+  };
+}
+
+export function switchesOf(state: State, config: Config): Switches {
+  return {
+    temperature: state.temperature,
+    positions: state.positions,
+    removed: state.removed,
+    headsPerLayer: config.numHeads,
+    values: { layer: state.layer, mode: state.values },
+    mask: {
+      tokens: state.masked,
+      layer: state.scope === "model" ? null : state.layer,
+      head: state.scope === "head" ? state.head : null,
+    },
+  };
+}
+
+/** Whether scaling is off: the temperature cancels √d_k. */
+export function isUnscaled(state: Pick<State, "temperature">, config: Config): boolean {
+  return config.attentionScale === "sqrt" && state.temperature === unscaledTemperature(config);
+}
+
+/** The list without the item if it has it, else with it. */
+export function toggled<T>(list: T[], item: T): T[] {
+  return list.includes(item) ? list.filter((one) => one !== item) : [...list, item];
+}

@@ -1,0 +1,162 @@
+// The state as signals, what is computed from it, and what the pointer and the focus rest on.
+
+import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+
+import type { Payload } from "../data/payload";
+import type { Config } from "../engine/config";
+import { planInfluence, type Influence } from "../engine/influence";
+import type { Stages } from "../engine/attention";
+import type { TextModel } from "../engine/text";
+import type { Model, Run } from "../engine/vit";
+import { stateFromHash, stateToHash } from "./hash";
+import { whenIdle } from "./idle";
+import { planExamples, usualMeasures, type Examples, type Usual } from "./examples";
+import { cachedCompute, type Result } from "./result";
+import { firstState, isUnscaled, STEPS, switchesOf, trainedState, type State, type Step } from "./state";
+
+/** Tokens under the pointer or the keyboard's focus. */
+export interface Hover {
+  query?: number;
+  key?: number;
+}
+
+export interface Store {
+  payload: Payload;
+  config: Config;
+  model: Model;
+  textModel: TextModel;
+  state: ReadonlySignal<State>;
+  result: ReadonlySignal<Result>;
+  trained: ReadonlySignal<Result>; // of the unchanged model on the unchanged picture
+  changes: ReadonlySignal<string[]>; // of the trained model or its input, in words
+  hover: Signal<Hover>;
+  drawing: Signal<boolean>; // whether a stroke is being drawn; slow views wait
+  message: Signal<string>; // of the live region
+  examples: Signal<Examples>;
+  usual: ReadonlySignal<Usual[] | null>;
+  influence: Signal<Influence | null>;
+  settled: Signal<boolean>; // whether nothing is left to compute
+  set: (changes: Partial<State>) => void;
+  go: (step: Step) => void;
+  reset: () => void;
+  restore: (hash: string) => void; // from an address
+  resultOf: (state: State) => Result;
+  hash: () => string;
+  say: (message: string) => void;
+}
+
+export function createStore(payload: Payload, model: Model, textModel: TextModel, hash: string): Store {
+  const { config } = model;
+  const { contextLength, depth, numHeads } = textModel.config;
+  const text = { contextLength, depth, numHeads };
+  const start = payload.examples.find(({ label }, i) => label === "7" && i % 2 === 0);
+  const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
+  const state = signal(stateFromHash(hash, first, config, text));
+  const resultOf = cachedCompute(model);
+  const result = computed(() => resultOf(state.value));
+  const trained = computed(() => resultOf({ ...state.value, ...trainedState() }));
+  const plan = planExamples(model, textModel, payload);
+  const examples = signal(plan.examples);
+  const usual = computed(() => (examples.value.done ? usualMeasures(examples.value, model) : null));
+  const store: Store = {
+    payload,
+    config,
+    model,
+    textModel,
+    state,
+    result,
+    trained,
+    changes: computed(() => changesOf(state.value, config)),
+    hover: signal({}),
+    drawing: signal(false),
+    message: signal(""),
+    examples,
+    usual,
+    influence: signal(null),
+    settled: signal(false),
+    set: (changes) => {
+      batch(() => {
+        store.hover.value = {};
+        state.value = { ...state.value, ...changes };
+      });
+    },
+    go: (step) => store.set({ step }),
+    reset: () => store.set(trainedState()),
+    restore: (written) => {
+      state.value = stateFromHash(written, first, config, text);
+    },
+    resultOf,
+    hash: () => stateToHash(state.value, first, config, text),
+    say: (message) => {
+      store.message.value = message;
+    },
+  };
+  whenIdle(plan.pieces, () => {
+    examples.value = { ...plan.examples };
+  });
+  followInfluence(store);
+  return store;
+}
+
+/** Computes the influence of masking and of removing heads after each change, when the browser is idle. */
+function followInfluence(store: Store): void {
+  let stop = (): void => {};
+  let last: Run | null = null;
+  const start = (): void => {
+    const { run } = store.result.value;
+    if (store.drawing.value || run === last) return;
+    stop();
+    last = run;
+    store.influence.value = null;
+    store.settled.value = run === null;
+    if (run === null) return;
+    const { influence, pieces } = planInfluence(store.model, run, switchesOf(store.state.value, store.config));
+    stop = whenIdle(pieces, (done) => {
+      if (done) {
+        store.influence.value = influence;
+        store.settled.value = true;
+      }
+    });
+  };
+  store.result.subscribe(start);
+  store.drawing.subscribe(start);
+}
+
+/** The query and key that are shown: those under the pointer or focus, else the chosen ones. */
+export function shownPair({ hover, state }: Store): { query: number; key: number } {
+  const { query, key } = hover.value;
+  return { query: query ?? state.value.query, key: key ?? state.value.key };
+}
+
+/** The stages of the chosen head; null without a drawing. */
+export function chosenHead({ result, state }: Store): Stages | null {
+  const { layer, head } = state.value;
+  return result.value.run?.layers[layer].heads[head] ?? null;
+}
+
+/** The next or previous stop of the path. */
+export function neighbour(step: Step, by: 1 | -1): Step | null {
+  const place = (STEPS as readonly string[]).indexOf(step);
+  return place < 0 ? null : (STEPS[place + by] ?? null);
+}
+
+/** Every change of the trained model or its input, in words. */
+function changesOf(state: State, config: Config): string[] {
+  const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
+  const where = { head: "in this head", layer: "in this layer", model: "in every layer" }[state.scope];
+  const temperature = isUnscaled(state, config)
+    ? "÷ √d off in every layer"
+    : `temperature ${state.temperature.toFixed(2)} in every layer`;
+  const list: (string | false)[] = [
+    state.temperature !== 1 && temperature,
+    !state.positions && "positions off",
+    state.seed !== 0 && "patches shuffled",
+    state.removed.length > 0 && `${plural(state.removed.length, "head")} removed`,
+    state.values !== "trained" && `values ${state.values} in L${state.layer + 1}`,
+    state.masked.length > 0 && `${plural(state.masked.length, "patch").replace("patchs", "patches")} masked ${where}`,
+    state.noisyPatches.length > 0 && state.noise > 0 &&
+      `noise on ${plural(state.noisyPatches.length, "patch").replace("patchs", "patches")}`,
+    !state.centred && "not centred",
+  ];
+  return list.filter((change) => change !== false);
+}

@@ -1,0 +1,90 @@
+// Runs functions of the pages for tests in Python. Reads requests from a JSON file, writes all numbers
+// of each answer to a file of doubles, and their counts to standard output.
+
+import { readFileSync, writeFileSync } from "node:fs";
+
+import { readTensors, type Payload } from "../src/data/payload";
+import { erf, softmax } from "../src/engine/arithmetic";
+import { readConfig } from "../src/engine/config";
+import { trainedSwitches, type Switches } from "../src/engine/interventions";
+import { lastLayer, measureHead, rollout } from "../src/engine/maps";
+import { blankPatches } from "../src/engine/patches";
+import { buildTextModel, encode, forwardText, readTextConfig, wordLogits } from "../src/engine/text";
+import { buildModel, forward, lens, type Run } from "../src/engine/vit";
+import { rasterise } from "../src/preprocess/raster";
+import { digitsOf, type Stroke } from "../src/preprocess/strokes";
+
+const [requestFile, answerFile] = process.argv.slice(2);
+const request: { page: string | null; calls: { name: string; argument: any }[] } = JSON.parse(
+  readFileSync(requestFile, "utf8"),
+);
+const page = request.page === null ? "" : readFileSync(request.page, "utf8");
+const block = (id: string): string => new RegExp(`id="${id}">([^<]*)</script>`).exec(page)?.[1] ?? "";
+const payload: Payload | null = page ? JSON.parse(block("payload")) : null;
+const model = payload && buildModel(readConfig(payload.settings), readTensors(block("weights"), payload.tensors));
+const textModel =
+  payload &&
+  buildTextModel(readTextConfig(payload.text.settings), readTensors(block("text-weights"), payload.text.tensors));
+
+function everyStage(run: Run): ArrayLike<number>[] {
+  return [
+    ...run.layers.flatMap((layer) => [
+      ...layer.heads.flatMap((head) => [
+        head.query,
+        head.key,
+        head.value,
+        head.scores,
+        head.scaled,
+        head.masked,
+        head.weights,
+        head.context,
+      ]),
+      layer.concatenated,
+      layer.projected,
+      layer.afterAttention,
+      layer.mlpOutput,
+      layer.output,
+    ]),
+    run.pooled,
+    run.logits,
+  ];
+}
+
+function passed(images: number[][], changes: Partial<Switches> = {}): Run[] {
+  const switches = { ...trainedSwitches(model!.config), ...changes };
+  return images.map((pixels) => forward(model!, Float64Array.from(pixels), switches));
+}
+
+const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
+  stages: ({ images, changes }) => passed(images, changes).flatMap(everyStage),
+  lens: ({ images }) => passed(images).flatMap((run) => lens(model!, run)),
+  maps: ({ images }) => passed(images).flatMap((run) => [lastLayer(run, model!.config), rollout(run, model!.config)]),
+  measures: ({ images, inks }) =>
+    passed(images).flatMap((run, i) =>
+      run.layers.flatMap(({ heads }) =>
+        heads.map(({ weights }) =>
+          Object.values(measureHead(weights, model!.config, blankPatches(Float64Array.from(inks[i]), model!.config))),
+        ),
+      ),
+    ),
+  text: ({ text }) => {
+    const { ids } = encode(text, textModel!.placeOf);
+    const run = forwardText(textModel!, ids);
+    return [...run.layers.flatMap(({ heads }) => heads.map(({ weights }) => weights)), wordLogits(textModel!, run, ids.length - 1)];
+  },
+  rasterise: ({ strokes, size, centred }) => [rasterise(strokes, size, centred)],
+  digits: (strokes: Stroke[]) => [digitsOf(strokes).map((digit) => digit.length)],
+  softmax: (rows: (number | null)[][]) => rows.map((row) => softmax(row.map((value) => value ?? -Infinity))),
+  erf: (values: number[]) => [values.map(erf)],
+};
+
+const answers = request.calls.map(({ name, argument }) => functions[name](argument));
+const counts = answers.map((parts) => parts.reduce((sum, part) => sum + part.length, 0));
+const all = new Float64Array(counts.reduce((sum, count) => sum + count, 0));
+let place = 0;
+for (const part of answers.flat()) {
+  all.set(part, place);
+  place += part.length;
+}
+writeFileSync(answerFile, all);
+process.stdout.write(JSON.stringify(counts));
