@@ -28,7 +28,7 @@ PACKAGES = {
 }
 NAMES = set(
     """
-    load train predict evaluate explain capture intervene
+    load train predict evaluate explain export capture intervene
     scaled_dot_product_attention attention_stages MultiHeadAttention
     causal_mask padding_mask band_mask
     load_dataset ImageDataset ViTConfig TextConfig TrainConfig

@@ -24,6 +24,7 @@ from .explanation import explain as explain
 from .inference import Evaluation as Evaluation
 from .inference import Prediction as Prediction
 from .inference import evaluate as evaluate
+from .inference import export as export
 from .inference import predict as predict
 from .models import TextConfig as TextConfig
 from .models import TextTransformer as TextTransformer

@@ -23,7 +23,7 @@ from clearhead._atomic import remove_temporaries, replaced_atomic, sha256, write
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError
 from clearhead.inference._answers import writer_for
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
 from clearhead.inference._runners import (
     Classifier,

@@ -19,7 +19,7 @@ from clearhead._processes import exit_with_parent
 from clearhead._ray import ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import Prediction, predict_each, with_engine
 from clearhead.models.pretrained import ImageModel
 

@@ -16,7 +16,7 @@ from clearhead._validate import (
     validate,
 )
 from clearhead.errors import ConfigError
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
