@@ -19,6 +19,7 @@ PACKAGES = {
     "explanation",
     "inference",
     "insight",
+    "learn",
     "microscope",
     "models",
     "recording",

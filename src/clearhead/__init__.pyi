@@ -4,6 +4,7 @@ from . import errors as errors
 from . import explanation as explanation
 from . import inference as inference
 from . import insight as insight
+from . import learn as learn
 from . import microscope as microscope
 from . import models as models
 from . import recording as recording
