@@ -125,7 +125,6 @@ LONG_TRIALS = {
     ("specialised-heads", "common digit"),
     ("specialised-heads", "shipped"),
     ("weights-and-influence", "digits"),
-    ("weights-and-influence", "shipped"),
     ("noisy-pixels", "digits"),
     ("number-of-heads", "heads"),
     ("queries-keys-values", "trained"),
