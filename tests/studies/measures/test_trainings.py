@@ -12,7 +12,8 @@ from clearhead.studies.measures import trainings
 from clearhead.studies.measures.classifiers import accuracy_on, training_digits
 from clearhead.studies.measures.recall import FIRST_QUERY, MODEL, recall_texts
 from clearhead.studies.measures.trainings import Training, fan_in_weights, on_digits, trained
-from clearhead.training import TrainConfig, initial_model, loop
+from clearhead.training import TrainConfig, initial_model
+from clearhead.training.step import train_step
 
 RECALL = Training(task="recall", model=MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
 COMMON = Training(
@@ -91,7 +92,7 @@ def test_recall_is_trained_on_the_answers_alone(
     num_trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    step = loop.train_step
+    step = train_step
 
     def observed(*arguments: Any, **options: Any) -> float:
         seen.append(arguments[2])

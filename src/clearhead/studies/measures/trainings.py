@@ -21,6 +21,7 @@ from clearhead.errors import CheckpointError
 from clearhead.models import TextTransformer
 from clearhead.models._build import MODELS
 from clearhead.models.config import ModelConfig, TextConfig
+from clearhead.studies._worker import note_training
 from clearhead.studies.measures import recall
 from clearhead.studies.measures.classifiers import (
     BATCH_SIZE,
@@ -33,8 +34,8 @@ from clearhead.studies.measures.common_digit import common_digits
 from clearhead.training import TextTrainConfig, TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import generator_for
 from clearhead.training.distributed import ALONE
-from clearhead.training.loop import train_step
 from clearhead.training.optim import make_optimizers
+from clearhead.training.step import train_step
 from clearhead.training.texts import NO_LABEL
 
 Task = Literal["digits", "common digit", "recall"]
@@ -115,7 +116,9 @@ def on_recall(*, examples: int, **changes: Any) -> Training:
 
 def trained(training: Training, seed: int) -> Any:
     """The model of a training, in evaluation mode: from the cache, or trained and kept there."""
-    folder = cache_folder() / "studies" / digest(training, seed)
+    name = digest(training, seed)
+    note_training(name)
+    folder = cache_folder() / "studies" / name
     model_class = next(x for x in MODELS if x.config_class is type(training.model))
     if folder.is_dir():
         with suppress(CheckpointError):  # damaged, or another process is just writing it
