@@ -1,4 +1,5 @@
 import json
+import re
 from itertools import takewhile
 from pathlib import Path
 
@@ -63,6 +64,25 @@ def test_json_is_the_evaluation_as_data(
     assert shown.err == ""
     assert found["total"] == 15
     assert found == heading | expected
+
+
+@pytest.mark.unchecked
+def test_auto_prints_its_choice_and_any_engine_has_the_same_result(
+    model: str,
+    animals: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))
+    assert call(model, animals, "--json") == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert call(model, animals, "--json", "--engine", "auto") == 0
+    shown = capsys.readouterr()
+    assert re.match(r"clearhead: engine (torch|onnxruntime|openvino), [\d.]+ × torch \(", shown.err)
+    found = json.loads(shown.out)
+    assert found["confusion"] == expected["confusion"]
+    assert found["nll"] == pytest.approx(expected["nll"], rel=1e-4)
 
 
 def test_the_split_is_the_chosen_one(

@@ -25,6 +25,22 @@ def test_list_prints_names_claims_and_statements(capsys: pytest.CaptureFixture[s
     assert len(studies) == 17
 
 
+def test_plan_prints_hypotheses_seeds_and_smallest_effects(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["study", "plan", "toy:STUDY"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "X1   By how much is the score higher with it?",
+        "  the score is higher with it",
+    ]
+    assert lines[2].startswith(
+        "    score, with minus without: difference; above 1 points; 12 seeds; 0.8"
+    )
+    assert main(["study", "plan", "toy:STUDY", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["toy"][0]["seeds"] == 12
+
+
 def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -36,8 +52,8 @@ def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
         "Verdicts, budget quick: few seeds, for a first look",
         "  X1   toy  supported",
     ]
-    assert lines[2].startswith("       score, with minus without: ")
-    assert lines[3] == "p values are adjusted (Holm) over all 1 comparisons in runs/studies/quick"
+    assert lines[2] == "       Supported: the score is higher with it."
+    assert lines[3].startswith("       Score, with minus without: ")
     assert lines[4] == "`clearhead study report --results runs/studies/quick` shows the evidence"
 
     assert main(["study", "report", "--markdown", "out.md"]) == 0

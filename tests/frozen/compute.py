@@ -38,32 +38,6 @@ Json = dict[str, Any]
 Arrays = dict[str, ndarray]
 
 
-def verdicts() -> Json:
-    """All verdicts, computed from the published trials."""
-    from clearhead.studies.registry import ENTRIES, load_study
-    from clearhead.studies.table import Outcome, Trial
-    from clearhead.studies.verdict import judge_evidence
-
-    evidence = {}
-    entries = {entry.name: entry for entry in ENTRIES}
-    for study in published()["studies"]:
-        outcomes = [
-            Outcome(
-                trial=Trial(
-                    study=study["name"],
-                    condition=trial["condition"],
-                    seed=trial["seed"],
-                    settings=trial["settings"],
-                ),
-                values=trial["values"],
-            )
-            for trial in study["trials"]
-        ]
-        source = entries[study["name"]].source
-        evidence[study["name"]] = load_study(source).evaluate(outcomes)
-    return {name: _plain(verdict.to_dict()) for name, verdict in judge_evidence(evidence).items()}
-
-
 def published() -> Json:
     """The published results: settings, verdicts and every trial."""
     with gzip.open(ROOT / "docs" / "results" / "trials.json.gz") as file:
@@ -603,7 +577,6 @@ def _element(html: str, name: str) -> str:
 
 
 ITEMS: dict[str, Callable[[], Json] | Callable[[], Arrays]] = {
-    "verdicts.json": verdicts,
     "digits.npz": digits,
     "sentences.npz": sentences,
     "attended.json": attended,

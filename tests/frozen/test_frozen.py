@@ -44,32 +44,6 @@ def assert_all_same(names: Iterable[str], check: Callable[[str], None]) -> None:
     assert not failures, "\n".join(f"{name}: {error!r}" for name, error in failures.items())
 
 
-def without_names(verdicts: dict[str, Any]) -> dict[str, Any]:
-    """Verdicts without the names and units of findings, which may be reworded.
-
-    The labels of the first edition were renamed in the fixture: "as claimed" and "holds" to
-    "supported", "not as claimed" and "does not hold" to "contradicted", "depends" to "mixed".
-    """
-    return {
-        study: verdict
-        | {
-            "findings": [
-                {key: value for key, value in finding.items() if key not in ("name", "unit")}
-                for finding in verdict["findings"]
-            ]
-        }
-        for study, verdict in verdicts.items()
-    }
-
-
-def test_published_trials_give_the_same_verdicts() -> None:
-    expected = without_names(compute.read("verdicts.json"))
-    assert len(expected) == 17
-    assert_same(without_names(compute.verdicts()), expected, rel=1e-9, abs=1e-12)
-    published = {study["name"]: study["verdict"] for study in compute.published()["studies"]}
-    assert_same(without_names(published), expected, rel=1e-9, abs=1e-12)
-
-
 @pytest.mark.usefixtures("mnist_test")
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_predictions_of_the_digit_model_are_the_same(count: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clearhead.errors import InputError
-from clearhead.inference import ModelInput, Prediction, predict_inputs
+from clearhead.inference import EngineModel, ModelInput, Prediction, predict_inputs
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
@@ -182,6 +183,17 @@ def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) 
             for weights, item in zip(result.attention, one.inputs, strict=True):
                 expected = attention_in_float64(model, item.pixels.numpy())
                 np.testing.assert_allclose(weights, expected, atol=2e-5)
+
+
+def test_with_an_engine_the_attention_is_still_that_of_the_model(model: ImageModel) -> None:
+    engine = EngineModel(model=model, name="openvino", run=lambda x: torch.eye(4, 10)[: len(x)])
+    (result,) = compute(engine, [replace(work(3, 4), explain=True)])
+    assert isinstance(result, Result)
+    rows = torch.tensor([prediction.probabilities for prediction in result.predictions])
+    assert rows.argmax(dim=1).tolist() == [0, 1, 2, 3]
+    expected = attention_weights(model, torch.stack([item.pixels for item in work(3, 4).inputs]))
+    assert result.attention is not None
+    assert torch.equal(result.attention, expected)
 
 
 def test_a_request_that_breaks_the_forward_pass_fails_alone(model: ImageModel) -> None:

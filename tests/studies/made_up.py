@@ -6,8 +6,9 @@ import torch
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.study import CheckData, ComparisonData, Study
-from clearhead.studies.table import Budget, Outcome, Trial, Values
+from clearhead.studies.hypotheses import Sample
+from clearhead.studies.study import Study
+from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
 
 _DRAWN: set[tuple[str, int]] = set()
 
@@ -24,28 +25,24 @@ def made_up(
     return tuple(Outcome(trial=trial, values=values(trial)) for trial in reversed(trials))
 
 
-def comparisons_of(study: Study, outcomes: Sequence[Outcome]) -> list[ComparisonData]:
-    """A study's evidence, all of it comparisons."""
-    evidence = study.evaluate(outcomes)
-    found = [x for x in evidence if isinstance(x, ComparisonData)]
-    assert len(found) == len(evidence)
-    return found
+def samples_of(study: Study, outcomes: Sequence[Outcome]) -> list[Sample]:
+    """Every hypothesis of a study with its values."""
+    table = Table(outcomes)
+    return [hypothesis.sample(table) for hypothesis in study.hypotheses]
 
 
-def supported(evidence: ComparisonData | CheckData) -> bool:
-    """Whether evidence without any spread is supported."""
-    if isinstance(evidence, CheckData):
-        return all(evidence.low <= x <= evidence.high for x in evidence.values)
-    mean = sum(evidence.differences) / len(evidence.differences)
-    if evidence.expects == "equal":
-        return abs(mean) <= evidence.margin
-    return mean >= evidence.margin
+def supported(sample: Sample) -> bool:
+    """Whether values without any spread lie in the predicted range."""
+    low, high = sample.hypothesis.region
+    if sample.hypothesis.kind == "exact":
+        return all(low <= x <= high for x in sample.values)
+    return low <= sum(sample.values) / len(sample.values) <= high
 
 
 def check_study(study: Study, outcomes: Sequence[Outcome]) -> None:
     """Properties of every study: some lines of text, a figure with labelled axes."""
     lines = study.text(outcomes)
-    assert lines
+    assert bool(lines) == bool(study.summaries)
     assert not any("nan" in line for line in lines)
     if (study.name, len(outcomes)) not in _DRAWN:  # once for each budget, as drawing takes longest
         _DRAWN.add((study.name, len(outcomes)))
@@ -57,10 +54,10 @@ def check_study(study: Study, outcomes: Sequence[Outcome]) -> None:
 def outcomes_of(
     study: Study, values: Callable[[Trial], Values], *, budget: Budget = "full"
 ) -> list[bool]:
-    """Whether each piece of evidence is supported, with text and figure checked."""
+    """Whether each hypothesis is supported, with text and figure checked."""
     measured = made_up(study, values, budget=budget)
     check_study(study, measured)
-    return [supported(x) for x in study.evaluate(measured)]
+    return [supported(x) for x in samples_of(study, measured)]
 
 
 def random_images(count: int) -> torch.Tensor:

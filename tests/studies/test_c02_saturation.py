@@ -4,7 +4,7 @@ from clearhead.studies.claims.c02_saturation import STUDY
 from clearhead.studies.measures.saturation import saturation_of_random_scores
 from clearhead.studies.measures.scores import HEAD_DIMS, SCALES
 from clearhead.studies.table import Trial, Values
-from tests.studies.made_up import made_up, outcomes_of, supported
+from tests.studies.made_up import made_up, outcomes_of, samples_of, supported
 
 TRAINED = {"relative_entropy": 0.9, "largest": 0.3, "jacobian": 0.2, "accuracy": 0.9}
 NAMES = ("largest", "jacobian", "jacobian_median", "query_gradient", "query_gradient_median")
@@ -64,4 +64,4 @@ def test_measured_scores_saturate_unless_they_are_scaled(
 
     measured = made_up(STUDY, values, seeds=range(2))
 
-    assert [supported(x) for x in STUDY.evaluate(measured)] == outcomes
+    assert [supported(x) for x in samples_of(STUDY, measured)] == outcomes

@@ -3,7 +3,7 @@ import pytest
 from clearhead.studies.claims.c03_scaling_in_training import STUDY
 from clearhead.studies.measures.scaling import PROBED
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import comparisons_of, made_up, outcomes_of
+from tests.studies.made_up import made_up, outcomes_of, samples_of
 
 
 def training(accuracy: float, *, lost: bool = False) -> Values:
@@ -36,10 +36,10 @@ def test_each_condition_is_taken_at_its_best_rate() -> None:
     def values(trial: Trial) -> Values:
         return training(by_rate[trial.condition].get(trial.settings["rate"], 50.0))
 
-    _, usual, _, best = comparisons_of(STUDY, made_up(STUDY, values))
+    _, usual, _, best = samples_of(STUDY, made_up(STUDY, values))
 
-    assert usual.differences == pytest.approx((15.0,) * 12)
-    assert best.differences == pytest.approx((0.5,) * 12)
+    assert usual.values == pytest.approx((15.0,) * 12)
+    assert best.values == pytest.approx((0.5,) * 12)
 
 
 def test_lost_trainings_are_counted_with_exact_intervals() -> None:

@@ -3,7 +3,7 @@ import pytest
 from clearhead.studies.claims.c04_distributions import STUDY
 from clearhead.studies.measures.distributions import TYPES
 from clearhead.studies.table import Trial, Values
-from tests.studies.made_up import made_up, outcomes_of, supported
+from tests.studies.made_up import made_up, outcomes_of, samples_of, supported
 
 ERRORS = {"sum_error": 0.1, "outside": 0.0, "forbidden": 0.0, "not_numbers": 0.0, "rows": 100.0}
 MOVES = {"moved": 0.1, "moved_all": 0.6, "moved_none": 0.0}
@@ -39,4 +39,4 @@ def test_permuted_weights_must_change_probabilities(condition: str, outcomes: li
     def values(trial: Trial) -> Values:
         return ERRORS | MOVES | ({"moved": 0.004} if trial.condition == condition else {})
 
-    assert [supported(x) for x in STUDY.evaluate(made_up(STUDY, values))][2:] == outcomes
+    assert [supported(x) for x in samples_of(STUDY, made_up(STUDY, values))][2:] == outcomes

@@ -3,7 +3,7 @@ import pytest
 from clearhead.studies.claims.c10_convolution import STUDY
 from clearhead.studies.measures.learning_curves import LONG
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, comparisons_of, made_up, supported
+from tests.studies.made_up import check_study, made_up, samples_of, supported
 
 
 @pytest.mark.parametrize(("lead", "outcome"), [(2.0, True), (0.0, False), (-2.0, False)])
@@ -16,8 +16,8 @@ def test_the_vit_is_compared_with_the_cnn_seed_by_seed(
 
     measured = made_up(STUDY, values, budget=budget)
 
-    for comparison in comparisons_of(STUDY, measured):
-        assert comparison.differences == pytest.approx((lead,) * len(comparison.first))
+    for comparison in samples_of(STUDY, measured):
+        assert comparison.values == pytest.approx((lead,) * len(comparison.values))
         assert supported(comparison) == outcome
     check_study(STUDY, measured)
 
@@ -27,10 +27,10 @@ def test_few_and_many_digits_are_compared_apart() -> None:
         few = trial.settings["digits"] == 1_000
         return {"accuracy": 90.0 + (3.0 if few == (trial.condition == "vit") else 0.0)}
 
-    few, many = comparisons_of(STUDY, made_up(STUDY, values))
+    few, many = samples_of(STUDY, made_up(STUDY, values))
 
     assert (supported(few), supported(many)) == (True, False)
-    assert "1,000" in few.name
+    assert "1,000" in few.hypothesis.name
 
 
 @pytest.mark.parametrize("long_lead", [5.0, -5.0])
@@ -41,5 +41,5 @@ def test_long_trainings_decide_nothing(long_lead: float) -> None:
 
     measured = made_up(STUDY, values)
 
-    assert all(supported(x) and len(x.first) == 12 for x in comparisons_of(STUDY, measured))
+    assert all(supported(x) and len(x.values) == 12 for x in samples_of(STUDY, measured))
     assert f"ViT {90 + long_lead:g} " in STUDY.text(measured)[-1]

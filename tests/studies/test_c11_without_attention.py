@@ -5,7 +5,7 @@ from clearhead.studies.claims.c11_without_attention import STUDY
 from clearhead.studies.measures.classifiers import COMPARED_MODELS
 from clearhead.studies.measures.learning_curves import LONG
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, comparisons_of, made_up, supported
+from tests.studies.made_up import check_study, made_up, samples_of, supported
 
 
 @pytest.mark.parametrize("budget", ["quick", "full"])
@@ -28,10 +28,10 @@ def test_blocks_without_attention_are_compared_with_the_mlp(
         return {"accuracy": accuracies[trial.condition] + trial.seed % 5 / 10}
 
     measured = made_up(STUDY, values, budget=budget)
-    comparisons = comparisons_of(STUDY, measured)
+    comparisons = samples_of(STUDY, measured)
 
     assert [supported(x) for x in comparisons] == outcomes
-    assert {len(x.first) for x in comparisons} == {STUDY.seeds[budget]}
+    assert {len(x.values) for x in comparisons} == {STUDY.seeds[budget]}
     check_study(STUDY, measured)
 
 

@@ -3,7 +3,7 @@ import pytest
 from clearhead.studies.claims.c12_noisy_pixels import NOISES, STUDY
 from clearhead.studies.measures.robustness import ALL_CORRUPTIONS, BLANK
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import comparisons_of, made_up, outcomes_of, supported
+from tests.studies.made_up import made_up, outcomes_of, samples_of, supported
 
 ACCURACY = {"vit": 90.0, "uniform": 80.0, "cnn": 97.0}
 
@@ -49,17 +49,17 @@ def test_losses_and_not_accuracies_are_compared(
 def test_noise_and_blank_patches_decide_apart_and_other_corruptions_not_at_all() -> None:
     noise, blank = ({"vit": 10.0, "uniform": 20.0, "cnn": x} for x in (20.0, 8.0))
 
-    comparisons = comparisons_of(STUDY, made_up(STUDY, lambda x: values_of(x, noise, blank)))
+    comparisons = samples_of(STUDY, made_up(STUDY, lambda x: values_of(x, noise, blank)))
 
     assert [supported(x) for x in comparisons] == [True, True, True, False, True]
-    assert comparisons[3].differences == pytest.approx((-2.0,) * 12)
+    assert comparisons[3].values == pytest.approx((-2.0,) * 12)
 
 
 @pytest.mark.parametrize(("noisy", "outcome"), [(0.2, True), (0.26, False), (0.41, False)])
 def test_attention_leaves_the_noise_or_does_not(noisy: float, outcome: bool) -> None:
     measured = made_up(STUDY, lambda trial: values_of(trial, ACCURACY, on_blank=noisy))
 
-    comparison = comparisons_of(STUDY, measured)[-1]
+    comparison = samples_of(STUDY, measured)[-1]
 
     assert supported(comparison) == outcome
-    assert comparison.differences == pytest.approx((30 - 100 * noisy,) * 12)
+    assert comparison.values == pytest.approx((30 - 100 * noisy,) * 12)

@@ -3,7 +3,7 @@ import pytest
 from clearhead.models import build
 from clearhead.studies.claims.c14_tiny_models import SIZES, STUDY, TINY
 from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, comparisons_of, made_up, supported
+from tests.studies.made_up import check_study, made_up, samples_of, supported
 
 
 def test_sizes_have_the_parameters_that_their_names_say() -> None:
@@ -25,8 +25,8 @@ def test_only_the_tiny_size_in_the_right_set_up_decides(
 
     measured = made_up(STUDY, values, budget=budget)
 
-    (comparison,) = comparisons_of(STUDY, measured)
-    assert len(comparison.first) == STUDY.seeds[budget]
+    (comparison,) = samples_of(STUDY, measured)
+    assert len(comparison.values) == STUDY.seeds[budget]
     assert supported(comparison) == outcome
     check_study(STUDY, measured)
 

@@ -14,8 +14,8 @@ from clearhead.studies.measures.pronouns import (
     untrained_model,
 )
 from clearhead.studies.table import Outcome, Trial, Values
-from clearhead.studies.verdict import judge_evidence
-from tests.studies.made_up import comparisons_of, made_up, outcomes_of, supported
+from clearhead.studies.verdict import judge_samples
+from tests.studies.made_up import made_up, outcomes_of, samples_of, supported
 
 TINY = {"texts": 200, "epochs": 1, "epochs_on": 1, "fours": 3}
 TRIAL = Trial(study=STUDY.name, condition=CONDITION, seed=3, settings=TINY)
@@ -73,9 +73,9 @@ def test_the_premise_is_about_the_least_accurate_trained_model(failing: str) -> 
         result["untrained"]["known"]["place"]["unseen"] = 0.25
         return result
 
-    premise = comparisons_of(STUDY, made_up(STUDY, values))[0]
+    premise = samples_of(STUDY, made_up(STUDY, values))[0]
 
-    assert premise.differences == (0.125,) * 12
+    assert premise.values == (0.625,) * 12
     assert not supported(premise)
 
 
@@ -85,7 +85,7 @@ def test_one_seed_in_twelve_may_stay_at_chance(num_failing: int, outcome: bool) 
         STUDY, lambda trial: values_of(place=0.5 if trial.seed < 100 + num_failing else 1.0)
     )
 
-    premise = judge_evidence({STUDY.name: STUDY.evaluate(measured)})[STUDY.name].findings[0]
+    (premise,) = judge_samples(samples_of(STUDY, measured)[:1])
 
     assert (premise.outcome == "supported") == outcome
 
@@ -138,5 +138,5 @@ def test_untrained_models_show_no_difference() -> None:
         )
         values = {name: untrained if "untrained" in name else other for name in MODELS}
         outcomes.append(Outcome(trial=trial, values=values))
-    for comparison in comparisons_of(STUDY, outcomes):
-        assert abs(sum(comparison.differences) / 2) < comparison.margin / 2
+    for comparison in samples_of(STUDY, outcomes):
+        assert not supported(comparison)

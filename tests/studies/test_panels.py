@@ -1,43 +1,45 @@
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
-from clearhead.studies._panels import Curves, draw_differences
+from clearhead.errors import InputError
+from clearhead.studies._panels import Curves, draw_findings
 from clearhead.studies.claims.c01_score_variance import STUDY
-from clearhead.studies.study import ComparisonData
-from clearhead.studies.table import Outcome, Series, Table, Trial
+from clearhead.studies.hypotheses import Bound, Difference, Equivalence, Sample
+from clearhead.studies.table import Cell, Outcome, Table, Trial
+from clearhead.studies.verdict import judge_samples
+
+A, B = Cell("a", "x"), Cell("b", "x")
 
 
-def test_every_seed_has_a_point_at_its_difference_between_dotted_margins() -> None:
-    more = ComparisonData(
-        name="more",
-        unit="points",
-        first=Series((1, 2), (3.0, 5.0)),
-        second=Series((1, 2), (1.0, 1.0)),
-        margin=0.5,
+def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> None:
+    hypotheses = (
+        Difference(name="more", unit="points", first=A, second=B, margin=0.5),
+        Equivalence(name="equal", unit="points", first=A, second=B, margin=0.25),
+        Bound(name="below", unit="points", first=A, high=3.0),
     )
-    equal = ComparisonData(
-        name="equal",
-        unit="points",
-        first=Series((1,), (1.0,)),
-        second=Series((1,), (2.0,)),
-        margin=0.25,
-        expects="equal",
-    )
-    axes = Figure().subplots()
+    findings = judge_samples([Sample(x, (1.9, 2.0, 2.1, 2.0, 1.9, 2.1)) for x in hypotheses])
 
-    draw_differences(axes, [more, equal], "points")
+    figure = draw_findings(findings)
 
-    lines = [list(line.get_xdata()) for line in axes.get_lines()]  # type: ignore[arg-type]
-    assert lines[1:] == [
-        [2.0, 4.0],
-        [3.0, 3.0],
-        [0.5, 0.5],
-        [-1.0],
-        [-1.0, -1.0],
-        [0.25, 0.25],
-        [-0.25, -0.25],
-    ]
-    assert [text.get_text() for text in axes.texts] == ["more", "equal"]
+    shaded = []
+    for axes, finding in zip(figure.axes, findings, strict=True):
+        assert axes.get_title(loc="left") == f"{finding.name} (points)"
+        interval, mean = (list(line.get_xdata()) for line in axes.get_lines()[1:])  # type: ignore[arg-type]
+        assert interval == list(finding.interval or ())
+        assert mean == [pytest.approx(2.0)]
+        (patch,) = axes.patches
+        shaded.append(patch.get_extents().transformed(axes.transData.inverted()).intervalx)
+        assert axes.get_xlim()[0] < 0 < axes.get_xlim()[1]
+    assert shaded[0] == pytest.approx((0.5, figure.axes[0].get_xlim()[1]))
+    assert shaded[1] == pytest.approx((-0.25, 0.25))
+    assert shaded[2] == pytest.approx((figure.axes[2].get_xlim()[0], 3.0))
+
+
+def test_a_comparison_that_was_not_measured_cannot_be_drawn() -> None:
+    hypothesis = Difference(name="more", unit="points", first=A, second=B, margin=0.5)
+    with pytest.raises(InputError, match="more: expected an estimate"):
+        draw_findings(judge_samples([hypothesis]))
 
 
 def test_a_measure_with_several_curves_has_a_mean_for_each() -> None:

@@ -11,22 +11,42 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies import (
-    CheckData,
+    Bound,
+    Cell,
+    Difference,
+    Equivalence,
+    Estimate,
+    Exact,
     Judged,
+    NonInferiority,
     Outcome,
+    Paper,
+    PartVerdict,
     Results,
+    Sample,
     StudyReport,
     StudyResult,
-    judge_evidence,
+    Verdict,
+    judge_samples,
     read_published,
     report_studies,
     write_study_report,
 )
-from clearhead.studies._report_text import evidence_table, number, p_value, predicted, raw_table
+from clearhead.studies._report_text import (
+    evidence_table,
+    literature_table,
+    number,
+    p_value,
+    predicted,
+    raw_table,
+    shared_trainings,
+)
+from clearhead.studies.registration import fingerprint
 from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
 from tests.accessible import violations
@@ -70,7 +90,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
 def _measured(source: str) -> StudyResult:
     planned = study_trials(source, "quick", 0)
     outcomes = [Outcome(trial=x, values=dict(planned.study.run(x))) for x in planned.trials]
-    return StudyResult(source, planned.study, planned.trials, tuple(outcomes))
+    return StudyResult(
+        source,
+        planned.study,
+        planned.trials,
+        tuple(outcomes),
+        fingerprint=fingerprint(planned.study, "quick"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +118,10 @@ def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyRep
     alone, toy, null = report.sections
     assert [x.study.name for x in report.sections] == ["alone", "toy", "null"]
     assert alone.verdict == "unfinished: 7 of 8 trials are measured"
-    assert (alone.decisive, alone.evidence_table, alone.svg) == ("", None, b"")
+    assert (alone.decisive, alone.findings, alone.svg) == ("", (), b"")
     assert (toy.verdict, null.verdict) == ("supported", "contradicted")
-    assert toy.decisive.startswith("score, with minus without: ")
-    assert (report.family, report.num_judged) == (2, 2)
+    assert toy.decisive.startswith("Score, with minus without: ")
+    assert report.num_judged == 2
     assert repr(report).endswith("X1 supported, X2 contradicted)")
 
 
@@ -103,8 +129,8 @@ def test_a_figure_that_fails_is_a_problem_of_its_study_only(report: StudyReport)
     _, toy, null = report.sections
     assert toy.problems == ()
     assert toy.svg
-    assert toy.alt.startswith("Figure: score (points) against condition; ")
-    assert null.lines == ("Both conditions are the same.",)
+    assert toy.alt.startswith("Figure: score (points) against condition")
+    assert null.small_svg  # the comparison is drawn all the same
     assert "text or figure cannot be made (InputError" in null.problems[0]
 
 
@@ -114,19 +140,22 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
         "Quick budget: few seeds",
         "2 of 3 studies are finished",
         "X1. With it, the score is higher",
+        "Supported . Supported: the score is higher with it.",
+        "Hypotheses part hypothesis outcome n predicted",
+        "By how much is the score higher with it?",
         "Verdict: supported",
         "Verdict: contradicted",
         "Score (points): with 2.88",
-        "at least 1 points",
-        "over all 2 comparisons",
+        "above 1 points",
+        " SD from the margin",
         "clearhead study run --all: 1 trials in 1.5 minutes, 2 at a time (local), on A, 2 cores",
         "Nobody (2020), A paper",
     ):
         assert part in text
-    table = page.split('<table class="verdicts">')[1].split("</table>")[0]
-    assert re.findall('href="#([^"]*)"', table) == ["study-alone", "study-toy", "study-null"]
+    claims = re.findall('<h2><a href="#([^"]*)"', page)
+    assert claims == ["study-alone", "study-toy", "study-null"]
     assert all(f'<section id="study-{name}"' in page for name in ("alone", "toy", "null"))
-    assert page.count("data:image/svg+xml;base64,") == 1
+    assert page.count("data:image/svg+xml;base64,") == 3
     assert "<script" not in page
     assert "//" not in re.sub(r'"data:[^"]*"', "", page)
 
@@ -154,22 +183,26 @@ def test_a_report_is_made_again_from_its_json(
     content = json.dumps(report.to_dict()).encode()
     path = tmp_path / f"published{suffix}"
     path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
-    again = replace(read_published(path), folder=report.results.folder)
-    assert again == report.results
+    again = report_studies(read_published(path))
+    assert again.to_dict() == report.to_dict()
+    assert again.to_html() == report.to_html()
 
 
-def test_published_trials_that_a_study_no_longer_has_are_reported(
+def test_a_published_report_stays_the_same_when_its_studies_change(
     report: StudyReport, tmp_path: Path
 ) -> None:
-    data = report.to_dict()
-    data["studies"] = [data["studies"][1]]
-    trials = data["studies"][0]["trials"]
-    trials[0] = trials[0] | {"condition": "renamed"}
     path = tmp_path / "old.json"
+    data = report.to_dict()
+    data["studies"][1]["fingerprint"] = "of an earlier design"
+    data["studies"][2]["source"] = "module_that_is_gone:STUDY"
     path.write_text(json.dumps(data))
-    (section,) = report_studies(read_published(path)).sections
-    assert section.verdict == "unfinished: 23 of 24 trials are measured"
-    assert "trial renamed-0-" in section.problems[0]
+    again = report_studies(read_published(path))
+    for old, new in zip(report.sections[1:], again.sections[1:], strict=True):
+        assert new.judged.verdict == old.judged.verdict
+        assert (new.tables, new.small_svg) == (old.tables, old.small_svg)
+        assert new.lines == old.lines
+        assert new.svg == b""
+        assert any("was changed after this run" in x for x in new.problems)
 
 
 @pytest.mark.slow
@@ -177,7 +210,9 @@ def test_the_published_report_is_generated_from_the_published_trials() -> None:
     """If not: clearhead study report --results docs/results/trials.json.gz --markdown …"""
     docs = Path(__file__).parents[2] / "docs"
     report = report_studies(read_published(docs / "results" / "trials.json.gz"))
-    assert report.to_markdown("results") == (docs / "results.md").read_text("utf-8")
+    for name, content in report.to_markdown("results").items():
+        if not name.endswith(".svg"):
+            assert content == (docs / (name or "results.md")).read_bytes(), name
 
 
 @pytest.mark.parametrize(
@@ -192,23 +227,29 @@ def test_a_file_that_is_not_a_report_is_named(tmp_path: Path, name: str, content
 def test_texts_of_studies_are_escaped(results: Results) -> None:
     toy = results.studies[1]
     study: Any = toy.study
-    study = replace(study, statement="<b>*a* | b & `c`</b>", hypothesis="<script>1</script>")
+    study = replace(study, statement="<b>*a* | b & `c`</b>", question="<script>1</script>")
     made = report_studies(replace(results, studies=(replace(toy, study=study),)))
     assert "&lt;b&gt;*a* | b &amp; `c`&lt;/b&gt;" in made.to_html()
     assert "<script" not in made.to_html()
-    assert r"| X1 | \<b\>\*a\* \| b & \`c\`\</b\> |" in made.to_markdown("figures")
+    first = made.to_markdown("figures")[""].decode()
+    assert r"## X1. \<b\>\*a\* \| b & \`c\`\</b\>" in first
 
 
 def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_path: Path) -> None:
     page, markdown = tmp_path / "a.html", tmp_path / "text.md"
     assert write_study_report(report, page, markdown=markdown) == (page, markdown)
-    text = markdown.read_text("utf-8")
-    assert "| X1 | With it, the score is higher | **supported** | score, with minus" in text
-    assert "Verdict: **unfinished: 7 of 8 trials are measured**" in text
-    assert "(text/toy.svg)" in text
-    assert "Quick budget" in text
-    assert re.search(r"\n\n\| evidence \|.*\n(\| --- )+\|\n\| score, with minus .*\|\n\n!\[", text)
+    first = markdown.read_text("utf-8")
+    assert "**Supported**. Supported: the score is higher with it." in first
+    assert "**Unfinished: 7 of 8 trials are measured**" in first
+    assert "(text/toy-results.svg)" in first
+    assert "(text/toy.md)" in first
+    assert "Quick budget" in first
+    text = (tmp_path / "text/toy.md").read_text("utf-8")
+    assert re.search(r"\n\n\| part \| hyp.*\n(\| --- )+\|\n\| the score is .*\|\n\n##", text)
+    assert "(../text.md)" in text
+    assert "(toy.svg)" in text
     assert (tmp_path / "text/toy.svg").read_bytes() == report.sections[1].svg
+    assert (tmp_path / "text/toy-results.svg").read_bytes() == report.sections[1].small_svg
     with pytest.raises(ConfigError, match=r"an HTML file such as report\.html, got 'a\.txt'"):
         write_study_report(report, tmp_path / "a.txt")
     with pytest.raises(ConfigError, match=r"a Markdown file such as report\.md, got 'a\.html'"):
@@ -219,34 +260,78 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     values = (None, 0.0, -1.23456, 12345.6, 1e-7)
     assert [number(x) for x in values] == ["", "0", "−1.23", "12,346", "1e−07"]
     assert [p_value(p) for p in (None, 1.0, 0.0156, 1e-9)] == ["", "1", "0.016", "<0.0001"]
-    checks = [
-        CheckData(name="", unit="%", values=(1.0, 1.0), low=0, high=2),
-        CheckData(name="", unit="1", values=(1.0, 1.0), low=0),
-        CheckData(name="", unit="s", values=(1.0, 1.0), high=2),
+    cell = Cell("a", "x")
+    exact = [
+        Exact(name="", unit="%", cells=(cell,), low=0, high=2),
+        Exact(name="", unit="1", cells=(cell,), low=0),
+        Exact(name="", unit="s", cells=(cell,), high=2),
     ]
-    findings = judge_evidence({"a": checks})["a"].findings
+    findings = judge_samples([Sample(x, (1.0, 1.0)) for x in exact])
     assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
-    head, rows = evidence_table(findings)
-    assert head == ("outcome", "n", "predicted", *head[3:])
-    assert not {"p", "adjusted p", "effect size"} & set(head)
-    assert rows[0] == ("supported", "2", "0 to 2 %", "1 %", "1 to 1", "within")
-    _, _, raw = raw_table(CheckData(name="a", unit="s", values=(1.0,) * 101))
+    compared = (
+        Difference(name="", unit="s", first=cell, margin=1),
+        Equivalence(name="", unit="s", first=cell, margin=1),
+        NonInferiority(name="", unit="s", first=cell, margin=1),
+        Bound(name="", unit="s", first=cell, high=2),
+        Estimate(name="", unit="s", first=cell),
+    )
+    texts = [predicted(x) for x in judge_samples(compared)]
+    assert texts == ["above 1 s", "within ± 1 s", "above −1 s", "below 2 s", ""]
+    part = PartVerdict(name="part", outcome="mixed", findings=findings, sensitivity={})
+    head, rows = evidence_table([part])
+    assert head == ("part", "outcome", "n", "predicted", *head[4:])
+    assert not {"p", "p against", "effect size", "note"} & set(head)
+    assert rows[0] == ("part", "by construction", "2", "0 to 2 %", "1 %", "1 to 1")
+    _, _, raw = raw_table(Sample(exact[0], (1.0,) * 101))
     assert (raw[99], len(raw)) == (("100", "1.0"), 100)
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [((1.0, 1.0), "first"), ((1.0, 5.0), "second"), ((5.0, 5.0), "first")],
+    ("means", "expected"), [((9.0, 9.0), "one"), ((9.0, 1.0), "two"), ((9.0, 5.0), "two")]
 )
-def test_the_decisive_result_is_the_first_that_contradicts(
-    report: StudyReport, values: tuple[float, float], expected: str
+def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
+    report: StudyReport, means: tuple[float, float], expected: str
 ) -> None:
-    checks = [
-        CheckData(name=name, unit="1", values=(value, value), high=2.0)
-        for name, value in zip(("first", "second"), values, strict=True)
+    offsets = np.linspace(-0.1, 0.1, 12)
+    samples = [
+        Sample(
+            Difference(name=name, unit="1", first=Cell("a", "x"), margin=5.0),
+            tuple((mean + offsets).tolist()),
+        )
+        for name, mean in zip(("one", "two"), means, strict=True)
     ]
-    judged = Judged(result=report.results.studies[0], verdict=judge_evidence({"s": checks})["s"])
-    assert Section(judged=judged).decisive.startswith(f"{expected}: ")
+    part = PartVerdict(name="", outcome="mixed", findings=judge_samples(samples), sensitivity={})
+    verdict = Verdict(outcome="mixed", parts=(part,), family=2)
+    judged = Judged(result=report.results.studies[0], verdict=verdict)
+    assert Section(judged=judged, budget="full").decisive.startswith(f"{expected.title()}: ")
+
+
+def test_studies_that_share_trainings_are_listed() -> None:
+    log: list[dict[str, Any]] = [
+        {"event": "trial", "study": "a", "trainings": ["1", "2"]},
+        {"event": "trial", "study": "b", "trainings": ["1"]},
+        {"event": "trial", "study": "a", "trainings": ["1"]},
+        {"event": "trial", "study": "c", "trainings": ["3"]},
+        {"event": "trial", "study": "b"},
+    ]
+    claims = {"a": "C1", "b": "C2", "c": "C3"}
+    assert shared_trainings(log, claims) == ["C1, C2: the same 1 trained models"]
+
+
+def test_papers_are_printed_beside_what_was_found_here(report: StudyReport) -> None:
+    section = report.sections[1]
+    study = replace(
+        section.study,
+        literature=(
+            Paper(source="A 2020", found="3 points", beside="score, with minus without"),
+            Paper(source="B 2021", found="nothing"),
+        ),
+    )
+    table = literature_table(study, section.findings)
+    assert table is not None
+    assert table[0] == ("paper", "found there", "found here")
+    assert table[1][0][2].startswith("score, with minus without: ")
+    assert table[1][1] == ("B 2021", "nothing", "")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Statistics against simulated data, scipy and plain loops."""
 
 from collections.abc import Callable
-from itertools import product
 
 import numpy as np
 import pytest
@@ -9,12 +8,13 @@ from scipy import stats
 
 from clearhead.studies.stats import (
     above_p,
-    equivalence_p,
     hedges_g,
     holm,
+    inside_p,
+    outside_p,
     paired_interval,
     share_interval,
-    sign_flip_p,
+    smallest_effect,
 )
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -90,43 +90,49 @@ def test_the_interval_of_one_pair_is_infinite() -> None:
 
 @pytest.mark.parametrize("pairs", [6, 12, 20])
 @pytest.mark.parametrize("shape", ["normal", "rounded"])
-def test_false_positives_are_as_rare_as_alpha(shape: str, pairs: int) -> None:
+def test_false_positives_are_as_rare_as_the_level(shape: str, pairs: int) -> None:
     rows = DRAWS[shape](np.random.default_rng(pairs), (SETS, pairs))
-    false_positives = float((sign_flip_p(rows, flips=999) <= 0.05).mean())
-    attainable = np.floor(0.05 * 2 ** (pairs - 1)) / 2 ** (pairs - 1)
-    assert attainable - 0.03 <= false_positives <= 0.05 + 0.015
+    for sign in (1, -1):
+        assert (above_p(sign * rows, 0.0, resamples=999) <= 0.025).mean() <= 0.025 + 0.0105
 
 
-@pytest.mark.parametrize("pairs", [1, 5, 9, 14])
-def test_the_exact_test_agrees_with_a_plain_loop_and_scipy(pairs: int) -> None:
-    differences = np.random.default_rng(pairs).normal(0.4, size=pairs)
-    if pairs < 14:
-        sums = [abs(np.dot(signs, differences)) for signs in product([-1, 1], repeat=pairs)]
-        hits = sum(x >= abs(differences.sum()) - 1e-9 for x in sums)
-        assert sign_flip_p(differences) == hits / 2**pairs
-    if pairs > 1:
-        expected = stats.permutation_test(
-            (differences,), np.mean, permutation_type="samples", n_resamples=2**pairs
-        )
-        assert sign_flip_p(differences) == pytest.approx(expected.pvalue)
+def test_a_bound_outside_the_interval_has_a_p_below_0_025() -> None:
+    rows = np.random.default_rng(4).exponential(size=(40, 9))
+    low, high = paired_interval(rows)
+    slack = 0.02 * (high - low)
+    assert (above_p(rows, low - slack) < 0.025).all()
+    assert (above_p(rows, low + slack) > 0.025).all()
+    assert (above_p(-rows, -high - slack) < 0.025).all()
+    assert (above_p(-rows, -high + slack) > 0.025).all()
 
 
-def test_above_fourteen_pairs_random_flips_approximate_the_exact_p() -> None:
-    differences = np.random.default_rng(8).normal(0.45, size=16)
-    sums = np.zeros(1)
-    for x in differences:
-        sums = np.concatenate([sums + x, sums - x])
-    exact = (np.abs(sums) >= abs(differences.sum()) - 1e-9).mean()
-    assert sign_flip_p(differences) == pytest.approx(exact, rel=0.1)
-    assert sign_flip_p(np.full(40, 2.0)) == pytest.approx(1 / 100_000)
+def test_p_is_never_below_student_t() -> None:
+    rows = np.random.default_rng(2).normal(0.4, size=(300, 7))
+    student = stats.ttest_1samp(rows, 0.1, axis=-1, alternative="greater").pvalue
+    assert (above_p(rows, 0.1) >= student - 1e-12).all()
+    np.testing.assert_allclose(
+        above_p(rows[:, :4], 0.1),
+        stats.ttest_1samp(rows[:, :4], 0.1, axis=-1, alternative="greater").pvalue,
+    )
 
 
-def test_ties_and_zeros_are_no_evidence() -> None:
-    assert sign_flip_p([0.0] * 8) == 1.0
-    assert sign_flip_p([0.1, -0.1] * 4) == 1.0
-    assert sign_flip_p([0.3] * 6) == 2 / 2**6
-    assert above_p([0.3] * 6, 0.0) == 1 / 2**6
-    assert above_p([-0.3] * 6, 0.0) == 1.0
+def test_the_p_of_the_bootstrap_agrees_with_a_plain_loop() -> None:
+    differences = np.random.default_rng(3).lognormal(size=11)
+    error = differences.std(ddof=1) / np.sqrt(11)
+    t = (differences.mean() - 0.9) / error
+    generator = np.random.default_rng(4)
+    drawn = [generator.choice(differences, 11) for _ in range(8_000)]
+    ratios = [(x.mean() - differences.mean()) / (x.std(ddof=1) / np.sqrt(11)) for x in drawn]
+    expected = max(float(np.mean(np.array(ratios) >= t)), stats.t.sf(t, 10))
+    assert above_p(differences, 0.9) == pytest.approx(expected, rel=0.1)
+
+
+def test_ties_are_no_evidence_and_equal_differences_are_exact() -> None:
+    assert above_p([0.0] * 8, 0.0) == 1.0
+    assert above_p([0.3] * 6, 0.3) == 1.0
+    assert above_p([0.3] * 6, 0.2) == 0.0
+    assert above_p([0.1, -0.1] * 4, 0.0) >= 0.5
+    assert above_p([5.0], 0.0) == 1.0
 
 
 @pytest.mark.parametrize("true", [-1.0, 1.0])
@@ -134,15 +140,29 @@ def test_equivalence_is_rarely_found_where_the_difference_equals_the_margin(
     true: float,
 ) -> None:
     rows = np.random.default_rng(9).normal(true, 0.7, size=(SETS, 12))
-    assert 0.03 <= (equivalence_p(rows, 1.0) <= 0.05).mean() <= 0.065
-    assert (equivalence_p(rows - true, 1.0) <= 0.05).mean() > 0.9
+    found = (inside_p(rows, -1.0, 1.0, resamples=999) <= 0.025).mean()
+    assert 0.01 <= found <= 0.0355
+    assert (inside_p(rows - true, -1.0, 1.0, resamples=999) <= 0.025).mean() > 0.85
 
 
-def test_equivalence_has_the_larger_p_of_two_sides() -> None:
-    differences = np.random.default_rng(1).normal(0.2, size=10)
-    expected = max(above_p(differences, -0.5), above_p(-differences, -0.5))
-    assert equivalence_p(differences, 0.5) == expected
-    assert above_p(differences, -0.5) < above_p(-differences, -0.5)
+def test_p_inside_is_the_larger_and_outside_twice_the_smaller_of_two_sides() -> None:
+    rows = np.random.default_rng(1).normal(0.2, size=10)
+    sides = above_p(rows, -0.5), above_p(-rows, -0.5)
+    assert inside_p(rows, -0.5, 0.5) == max(sides)
+    outside = above_p(-rows, 0.5), above_p(rows, 0.5)
+    assert outside_p(rows, -0.5, 0.5) == min(1.0, 2 * min(outside))
+    assert outside_p(rows, 0.5, np.inf) == above_p(-rows, -0.5)
+    assert outside_p(rows, -np.inf, np.inf) == 1.0
+    assert inside_p(rows, -np.inf, np.inf) == 0.0
+
+
+def test_the_smallest_effect_is_found_with_the_power_that_was_asked_for() -> None:
+    distance = smallest_effect(12, 0.025)
+    rows = np.random.default_rng(7).normal(3 + distance, 1.0, size=(4_000, 12))
+    p = stats.ttest_1samp(rows, 3.0, axis=-1, alternative="greater").pvalue
+    assert np.mean(p < 0.025) == pytest.approx(0.8, abs=0.02)
+    assert smallest_effect(12, 0.005) > distance > smallest_effect(30, 0.025)
+    assert smallest_effect(1, 0.025) == np.inf
 
 
 def test_holm_agrees_with_examples() -> None:
@@ -154,19 +174,18 @@ def test_holm_agrees_with_examples() -> None:
 
 def test_holm_keeps_the_family_wise_error_rate_below_alpha() -> None:
     generator = np.random.default_rng(11)
-    families = sign_flip_p(generator.normal(size=(SETS, 20, 10)))
-    assert np.mean(families.min(axis=-1) <= 0.05) > 0.5
-    wrong = np.mean(holm(families).min(axis=-1) <= 0.05)
-    assert wrong == pytest.approx(20 * 2 / 2**10, abs=0.014)
+    families = stats.ttest_1samp(generator.normal(size=(SETS, 20, 10)), 0.0, axis=-1).pvalue
+    assert np.mean(np.min(families, axis=-1) <= 0.05) > 0.5
+    assert np.mean(holm(families).min(axis=-1) <= 0.05) <= 0.065
 
 
 def test_holm_keeps_the_error_rate_beside_true_differences() -> None:
     generator = np.random.default_rng(12)
     rows = generator.normal(size=(SETS // 2, 12, 10))
     rows[:, :6] += 3.0
-    adjusted = holm(sign_flip_p(rows))
+    adjusted = holm(stats.ttest_1samp(rows, 0.0, axis=-1).pvalue)
     assert (adjusted[:, :6] <= 0.05).mean() > 0.9
-    assert (adjusted[:, 6:].min(axis=-1) <= 0.05).mean() <= 0.06
+    assert (adjusted[:, 6:].min(axis=-1) <= 0.05).mean() <= 0.065
 
 
 def test_the_effect_size_of_few_pairs_is_hardly_biased() -> None:
@@ -182,7 +201,7 @@ def test_the_same_numbers_give_the_same_results() -> None:
     assert np.array_equal(paired_interval(rows), paired_interval(rows))
     for row, low, high in zip(rows, *paired_interval(rows), strict=True):
         assert paired_interval(row) == pytest.approx((low, high), rel=1e-9)
-    assert np.array_equal(sign_flip_p(rows), [sign_flip_p(row) for row in rows])
+    np.testing.assert_allclose(above_p(rows, 0.1), [above_p(row, 0.1) for row in rows])
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 12), (1, 12), (12, 12), (3, 152)])

@@ -1,10 +1,21 @@
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.studies.study import Check, Comparison, Grid, PerBudget, Study, Summary
-from clearhead.studies.table import Cell, Outcome, Series, Table, Trial, Values
+from clearhead.studies.hypotheses import (
+    Bound,
+    Difference,
+    Equivalence,
+    Estimate,
+    Exact,
+    Hypothesis,
+    NonInferiority,
+)
+from clearhead.studies.study import Grid, Paper, Part, PerBudget, Study, Summary
+from clearhead.studies.table import Budget, Cell, Outcome, Series, Table, Trial, Values
 
 
 def outcome(condition: str, seed: int, score: float, **settings: object) -> Outcome:
@@ -46,34 +57,98 @@ def test_a_cell_needs_outcomes_and_only_one_per_seed() -> None:
 
 
 def test_a_comparison_pairs_by_seed_and_refuses_other_seeds() -> None:
-    comparison = Comparison(
+    comparison = Difference(
         name="b minus a",
         unit="1",
         first=Cell("b", "score"),
         second=Cell("a", "score", {"size": 3}),
         margin=1.0,
     )
-    assert comparison.evaluate(TABLE).differences == (9.0, 18.0)
+    assert comparison.sample(TABLE).values == (9.0, 18.0)
     shifted = [outcome("a", seed, seed**2, size=3) for seed in (1, 2, 3)]
     shifted += [outcome("b", seed, seed**2) for seed in (2, 3, 4)]
     with pytest.raises(InputError, match=r"b minus a: .*same seeds, got \[2, 3, 4\] and \[1, 2, 3"):
-        comparison.evaluate(Table(shifted))
+        comparison.sample(Table(shifted))
 
 
-def test_a_side_may_be_a_constant_or_a_function_of_the_table() -> None:
-    comparison = Comparison(
-        name="doubled, against 5",
+@pytest.mark.parametrize("shift", [-3, -1, 1, 2])
+def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) -> None:
+    comparison = Difference(
+        name="b minus a", unit="1", first=Cell("b", "score"), second=Cell("a", "score"), margin=1.0
+    )
+
+    def outcomes(shift: int, noise: float) -> Table:
+        seeds = range(100, 112)
+        a = [outcome("a", seed, seed**2) for seed in seeds]
+        return Table([*a, *(outcome("b", x, (x + shift) ** 2 + noise) for x in seeds)])
+
+    with pytest.raises(InputError, match=r"b minus a: .* with shifted seeds"):
+        comparison.sample(outcomes(shift, 0.0))
+    assert len(comparison.sample(outcomes(0, 0.0)).values) == 12
+    assert len(comparison.sample(outcomes(shift, 1e-9)).values) == 12
+
+
+def test_few_distinct_values_are_no_shifted_copy() -> None:
+    comparison = Difference(
+        name="b minus a", unit="1", first=Cell("b", "score"), second=Cell("a", "score"), margin=1.0
+    )
+    shares = [0.0, 0.5, 0.5, 1.0, 0.5, 0.5]
+    rows = [outcome("a", seed, x) for seed, x in enumerate(shares)]
+    rows += [outcome("b", seed, x) for seed, x in enumerate([*shares[1:], 1.0])]
+    assert len(comparison.sample(Table(rows)).values) == 6
+
+
+def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
+    comparison = Difference(
+        name="best a, against 5",
         unit="1",
-        first=lambda table: Series((1, 2), tuple(2 * x for x in table.where("b").values("score"))),
+        first=Cell("a", "score", best_of="size"),
         second=5,
         margin=1.0,
     )
-    assert comparison.evaluate(TABLE).differences == (35.0, 15.0)
+    rows = [outcome("a", seed, 10.0 * size - seed, size=size) for seed in (1, 2) for size in (3, 4)]
+    assert comparison.sample(Table(rows)).values == (34.0, 33.0)
 
 
-def test_a_check_takes_every_value_of_its_cells() -> None:
-    check = Check(name="", unit="", cells=(Cell("a", "score"), Cell("b", "score")), low=0)
-    assert check.evaluate(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
+@pytest.mark.parametrize(
+    ("kind", "fields", "region"),
+    [
+        (Difference, {"margin": 2.0}, (2.0, inf)),
+        (NonInferiority, {"margin": 2.0}, (-2.0, inf)),
+        (Equivalence, {"margin": 2.0}, (-2.0, 2.0)),
+        (Bound, {"low": 1.0}, (1.0, inf)),
+        (Bound, {"low": 1.0, "high": 2.0}, (1.0, 2.0)),
+        (Estimate, {}, (-inf, inf)),
+    ],
+)
+def test_each_type_predicts_its_range(
+    kind: Any, fields: dict[str, float], region: tuple[float, float]
+) -> None:
+    hypothesis = kind(name="", unit="", first=Cell("a", "score"), **fields)
+    assert hypothesis.region == region
+    doubled = hypothesis.scaled(2).region
+    assert doubled == (tuple(2 * x for x in region) if "margin" in fields else region)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (Difference, {"margin": 0.0}, "margin must be above 0, got 0.0"),
+        (Bound, {}, "expected low < high"),
+        (Bound, {"low": 2.0, "high": 1.0}, "expected low < high"),
+        (Estimate, {"second": Cell("a", "score")}, "both sides are the same cell, a"),
+    ],
+)
+def test_a_hypothesis_that_predicts_nothing_is_refused(
+    kind: Any, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(name="", unit="", first=Cell("a", "score"), **fields)
+
+
+def test_what_is_exact_takes_every_value_of_its_cells() -> None:
+    exact = Exact(name="", unit="", cells=(Cell("a", "score"), Cell("b", "score")), low=0)
+    assert exact.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
 
 
 def test_groups_by_a_number_are_in_ascending_order() -> None:
@@ -107,28 +182,65 @@ def test_a_grid_crosses_conditions_settings_and_seeds() -> None:
     assert {x.settings["digits"] for x in full} == {100}
 
 
-WORDS = ("name", "claim", "statement", "hypothesis", "conditions", "measure")
+WORDS = ("name", "claim", "statement", "question", "conditions", "measure")
 
 
 def run(trial: Trial) -> Values:
     return {"score": 1.0}
 
 
+def study(*hypotheses: Hypothesis, grid: tuple[Grid, ...], **fields: Any) -> Study:
+    words: dict[str, Any] = dict.fromkeys(WORDS, "x")
+    seeds: dict[Budget, int] = {"quick": 2, "full": 12}
+    return Study(
+        **words | fields, seeds=seeds, grid=grid, run=run, parts=(Part("part", hypotheses),)
+    )
+
+
+def difference(first: Cell, second: Cell) -> Difference:
+    return Difference(name="a, b", unit="1", first=first, second=second, margin=1.0)
+
+
+A, B = Cell("a", "score"), Cell("b", "score")
+
+
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("hypotheses", "grid", "message"),
     [
-        ({"remarks": ("One.", "Two.", "Three.")}, "at most 2 remarks, got 3"),
+        ((difference(A, Cell("c", "x")),), (Grid(conditions=("a", "b")),), "no condition 'c'"),
         (
-            {"evidence": (Check(name="", unit="", cells=(Cell("c", "score"),)),)},
-            "no condition 'c'; the grid has a, b",
+            (difference(A, B),),
+            (Grid(conditions=("a",)), Grid(conditions=("b",), num_seeds=2)),
+            r"x, a, b: .*'full' .*\[0, 1, 2.*; \[0, 1\]; give both sides the same seeds",
         ),
+        (
+            (difference(A, B),),
+            (Grid(conditions=("a", "b"), vary={"size": (1, 2)}),),
+            r"seeds \[0, 0, 1, 1\].*once each",
+        ),
+        ((difference(A, B),) * 2, (Grid(conditions=("a", "b")),), "several named {'a, b'}"),
     ],
 )
-def test_a_study_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:
-    words: dict[str, Any] = dict.fromkeys(WORDS, "x")
-    grid = (Grid(conditions=("a", "b")),)
+def test_a_study_that_cannot_be_paired_by_seed_is_refused(
+    hypotheses: tuple[Hypothesis, ...], grid: tuple[Grid, ...], message: str
+) -> None:
+    twice = hypotheses if len(hypotheses) == 1 else (hypotheses[0], replace(hypotheses[1], unit=""))
     with pytest.raises(ConfigError, match=message):
-        Study(**words | fields, seeds={"quick": 1}, grid=grid, run=run)
+        study(*twice, grid=grid)
+
+
+def test_literature_names_a_hypothesis() -> None:
+    grid = (Grid(conditions=("a", "b")),)
+    papers = (Paper(source="Somebody 2020", found="2 points", beside="a, c"),)
+    with pytest.raises(ConfigError, match=r"none named \{'a, c'\}"):
+        study(difference(A, B), grid=grid, literature=papers)
+
+
+def test_a_part_has_comparisons_or_what_is_exact() -> None:
+    exact = Exact(name="", unit="", cells=(A,), low=0)
+    for hypotheses in ((), (difference(A, B), exact)):
+        with pytest.raises(ConfigError, match="part 'p': expected comparisons or what is exact"):
+            Part("p", hypotheses)
 
 
 def test_a_summary_gives_mean_and_range_of_each_group() -> None:

@@ -1,207 +1,311 @@
-"""The rules, on evidence whose verdict is known."""
+"""The rule: known samples, simulated reports, planted faults, and another implementation."""
 
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from clearhead.studies.study import CheckData, ComparisonData
-from clearhead.studies.table import Series
-from clearhead.studies.verdict import Finding, Verdict, judge_evidence
+from clearhead.studies.hypotheses import (
+    Bound,
+    Difference,
+    Equivalence,
+    Estimate,
+    Exact,
+    Hypothesis,
+    NonInferiority,
+    Sample,
+)
+from clearhead.studies.stats import holm, inside_p, outside_p
+from clearhead.studies.study import Grid, Part, Study
+from clearhead.studies.table import Cell, Outcome, Table, Trial
+from clearhead.studies.verdict import LEVEL, Finding, Verdict, judge_samples, judge_study
 
-
-def comparison(
-    mean: float,
-    *,
-    n: int = 12,
-    spread: float = 0.1,
-    margin: float = 1.0,
-    expects: Literal["more", "equal"] = "more",
-) -> ComparisonData:
-    """Differences symmetric about `mean`, so that its mean is known."""
-    offsets = np.linspace(-spread, spread, n)
-    return ComparisonData(
-        name="first minus second",
-        unit="points",
-        first=series((7.0 + mean + offsets).tolist()),
-        second=series((7.0,) * n),
-        margin=margin,
-        expects=expects,
-    )
-
-
-def series(values: Sequence[float]) -> Series:
-    return Series(tuple(range(len(values))), tuple(values))
+FIRST, SECOND = Cell("first", "score"), Cell("second", "score")
+difference = partial(Difference, name="d", unit="1", first=FIRST, second=SECOND, margin=1.0)
+equivalence = partial(Equivalence, name="e", unit="1", first=FIRST, second=SECOND, margin=1.0)
+non_inferiority = partial(NonInferiority, name="n", unit="1", first=FIRST, second=SECOND, margin=1)
+bound = partial(Bound, name="b", unit="1", first=FIRST)
+exact = partial(Exact, name="x", unit="1", cells=(FIRST,), low=0.0, high=1.0)
 
 
-def verdict_of(*evidence: ComparisonData | CheckData) -> Verdict:
-    return judge_evidence({"study": evidence})["study"]
+def sample(hypothesis: Hypothesis, mean: float, *, n: int = 12, spread: float = 0.1) -> Sample:
+    """Differences symmetric about `mean`, so that their mean is known."""
+    return Sample(hypothesis, tuple(mean + x for x in np.linspace(-spread, spread, n).tolist()))
 
 
-def finding(evidence: ComparisonData | CheckData) -> Finding:
-    return verdict_of(evidence).findings[0]
+def judge(hypothesis: Hypothesis, mean: float, **options: Any) -> Finding:
+    return judge_samples([sample(hypothesis, mean, **options)])[0]
 
 
 @pytest.mark.parametrize(
-    ("mean", "outcome", "seen"),
+    ("hypothesis", "means"),
     [
-        (2.0, "supported", "more"),
-        (1.06, "supported", "more"),
-        (1.02, "undecided", "more"),  # the mean is above the margin, the interval's low end below
-        (0.98, "undecided", "more"),
-        (0.4, "contradicted", "more, by less than the margin"),
-        (0.02, "contradicted", "no difference"),
-        (0.0, "contradicted", "no difference"),
-        (-0.02, "contradicted", "no difference"),
-        (-0.4, "contradicted", "less, by less than the margin"),
-        (-0.98, "contradicted", "less"),
-        (-3.0, "contradicted", "less"),
+        (difference(), {2: 1, 1.06: 1, 1.02: 0, 0.98: 0, 0.94: -1, 0.0: -1, -3: -1}),
+        (non_inferiority(), {2: 1, -0.94: 1, -0.98: 0, -1.02: 0, -1.06: -1, -3: -1}),
+        (equivalence(), {0: 1, 0.94: 1, -0.94: 1, 0.98: 0, -1.02: 0, 1.06: -1, -1.06: -1}),
+        (bound(low=1.0), {1.06: 1, 1.02: 0, 0.94: -1}),
+        (bound(high=1.0), {1.06: -1, 1.02: 0, 0.94: 1}),
+        (bound(low=1.0, high=2.0), {0.9: -1, 1.02: 0, 1.5: 1, 2.06: -1}),
     ],
 )
-def test_more_is_judged_by_the_interval(mean: float, outcome: str, seen: str) -> None:
-    result = finding(comparison(mean))
-    assert (result.outcome, result.seen) == (outcome, seen)
-    assert result.estimate == pytest.approx(mean)
-    assert result.interval is not None
-    assert result.interval[0] < mean < result.interval[1]
-    assert (result.low, result.high) == (1.0, None)
+def test_a_comparison_is_judged_against_the_ends_of_its_range(
+    hypothesis: Hypothesis, means: dict[float, int]
+) -> None:
+    outcomes = {1: "supported", 0: "undecided", -1: "contradicted"}
+    for mean, outcome in means.items():
+        assert judge(hypothesis, mean).outcome == outcomes[outcome], mean
+        assert judge(hypothesis, mean, spread=40.0).outcome == "undecided"
 
 
 @pytest.mark.parametrize(
-    ("mean", "outcome", "seen"),
+    ("mean", "note"),
     [
-        (0.02, "supported", "no difference"),
-        (0.5, "supported", "more, by less than the margin"),
-        (-0.5, "supported", "less, by less than the margin"),
-        (1.0, "undecided", "more"),
-        (1.5, "contradicted", "more"),
-        (-1.5, "contradicted", "less"),
+        (0.4, "more, by less than the margin"),
+        (0.02, "no difference"),
+        (-0.4, "less, by less than the margin"),
+        (-3.0, "less"),
+        (2.0, ""),
     ],
 )
-def test_equal_is_judged_by_the_interval(mean: float, outcome: str, seen: str) -> None:
-    result = finding(comparison(mean, expects="equal"))
-    assert (result.outcome, result.seen) == (outcome, seen)
-    assert (result.low, result.high) == (-1.0, 1.0)
+def test_what_was_seen_instead_of_a_difference_is_noted(mean: float, note: str) -> None:
+    assert judge(difference(), mean).note == note
 
 
-def test_noise_is_undecided() -> None:
-    result = finding(comparison(1.2, spread=9.0))
-    assert (result.outcome, result.seen) == ("undecided", "unclear")
-    assert finding(comparison(0.0, spread=9.0, expects="equal")).outcome == "undecided"
-
-
-def test_support_and_contradiction_need_the_same_distance_from_the_margin() -> None:
-    above, below = (finding(comparison(1 + sign * 0.2, spread=0.1)) for sign in (1, -1))
-    assert (above.outcome, below.outcome) == ("supported", "contradicted")
-    above, below = (finding(comparison(1 + sign * 0.2, spread=0.6)) for sign in (1, -1))
-    assert above.adjusted_p is not None
-    assert above.adjusted_p < 0.05  # and yet the interval has the margin in it
-    assert (above.outcome, below.outcome) == ("undecided", "undecided")
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("hypothesis", [difference(), equivalence(), bound(high=1.0)])
+def test_fewer_than_six_seeds_decide_nothing(n: int, hypothesis: Hypothesis) -> None:
+    for mean in (-50.0, 0.0, 50.0):
+        finding = judge(hypothesis, mean, n=n)
+        assert (finding.outcome, finding.note) == ("undecided", "fewer than 6 seeds")
+    assert judge(hypothesis, 0.0, n=6).outcome != "undecided"
 
 
 def test_equal_conditions_show_no_difference() -> None:
-    scores = tuple(np.random.default_rng(0).normal(90, 2, 12).tolist())
-    same = ComparisonData(
-        name="a − a", unit="%", first=series(scores), second=series(scores), margin=0.5
-    )
-    result = finding(same)
-    assert (result.seen, result.outcome) == ("no difference", "contradicted")
-    assert (result.estimate, result.interval, result.p) == (0.0, (0.0, 0.0), 1.0)
-    assert result.effect_size is None
-    assert verdict_of(same).outcome == "contradicted"
-
-
-@pytest.mark.parametrize("n", [0, 1, 2])
-@pytest.mark.parametrize("expects", ["more", "equal"])
-def test_fewer_than_three_pairs_are_undecided(n: int, expects: Literal["more", "equal"]) -> None:
-    far = comparison(50.0, n=n, spread=0.0, expects=expects)
-    near = comparison(0.0, n=n, spread=0.0, expects=expects)
-    assert verdict_of(far).outcome == verdict_of(near).outcome == "undecided"
-
-
-def test_few_seeds_cannot_support_a_claim() -> None:
-    assert finding(comparison(5.0, n=5)).p == pytest.approx(2 / 2**5)
-    assert finding(comparison(5.0, n=5)).outcome == "undecided"
-    assert finding(comparison(5.0, n=6)).outcome == "supported"
-
-
-def test_p_values_are_adjusted_over_all_studies_together() -> None:
-    strong = {f"study {k}": (comparison(5.0, n=8),) for k in range(5)}
-    verdicts = judge_evidence(strong | {"weak": (comparison(0.0), comparison(0.0))})
-    for name in strong:
-        assert verdicts[name].family == 7
-        result = verdicts[name].findings[0]
-        assert result.p == pytest.approx(2 / 2**8)
-        assert result.adjusted_p == pytest.approx(7 * 2 / 2**8)
-        assert result.outcome == "undecided"
-    assert judge_evidence({"alone": (comparison(5.0, n=8),)})["alone"].outcome == "supported"
-
-
-def test_checks_are_not_part_of_the_family() -> None:
-    check = CheckData(name="rows", unit="", values=(0.0, 0.0), low=0, high=1)
-    assert verdict_of(comparison(5.0), check, check).family == 1
-
-
-@pytest.mark.parametrize(
-    ("values", "outcome", "seen"),
-    [
-        ((0.0, 0.5, 1.0), "supported", "within"),
-        ((0.0, 1.1), "contradicted", "1 of 2 outside"),
-        ((0.0, math.nan), "contradicted", "1 of 2 outside"),
-        ((0.0, math.inf), "contradicted", "1 of 2 outside"),
-        ((0.5,), "undecided", "within"),
-        ((7.0,), "undecided", "1 of 1 outside"),
-        ((), "undecided", "within"),
-    ],
-)
-def test_a_check_judges_every_value(values: tuple[float, ...], outcome: str, seen: str) -> None:
-    result = finding(CheckData(name="sum", unit="", values=values, low=0.0, high=1.0))
-    assert (result.outcome, result.seen) == (outcome, seen)
-
-
-def test_a_check_may_have_one_bound() -> None:
-    result = finding(CheckData(name="error", unit="", values=(3.0, -9e9), high=5.0))
-    assert (result.outcome, result.low, result.high) == ("supported", None, 5.0)
-    assert result.interval == (-9e9, 3.0)
-
-
-YES, NO, OPEN = comparison(5.0), comparison(0.0), comparison(0.0, n=2)
-
-
-@pytest.mark.parametrize(
-    ("evidence", "outcome"),
-    [
-        ((YES, YES), "supported"),
-        ((NO, NO), "contradicted"),
-        ((YES, NO), "mixed"),
-        ((YES, NO, OPEN), "mixed"),
-        ((YES, OPEN), "undecided"),
-        ((NO, OPEN), "undecided"),
-        ((OPEN,), "undecided"),
-        ((), "undecided"),
-    ],
-)
-def test_the_verdict_follows_from_all_evidence(evidence: Any, outcome: str) -> None:
-    assert verdict_of(*evidence).outcome == outcome
+    finding = judge_samples([Sample(difference(), (0.0,) * 12)])[0]
+    assert (finding.outcome, finding.note) == ("contradicted", "no difference")
+    assert (finding.estimate, finding.interval, finding.p) == (0.0, (0.0, 0.0), 1.0)
+    assert finding.effect_size is None
 
 
 def test_nan_is_undecided() -> None:
-    broken = ComparisonData(
-        name="",
-        unit="",
-        first=series((1.0, math.nan, 2.0, 3.0)),
-        second=series((0.0,) * 4),
-        margin=1,
+    finding = judge_samples([Sample(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
+    assert (finding.outcome, finding.estimate) == ("undecided", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "note"),
+    [
+        ((0.0, 0.5, 1.0), "by construction", ""),
+        ((0.0, 1.1), "contradicted", "1 of 2 outside"),
+        ((0.0, math.nan), "contradicted", "1 of 2 outside"),
+        ((0.0, math.inf), "contradicted", "1 of 2 outside"),
+        ((0.5,), "undecided", ""),
+    ],
+)
+def test_what_is_exact_is_checked_for_every_value(
+    values: tuple[float, ...], outcome: str, note: str
+) -> None:
+    finding = judge_samples([Sample(exact(), values)])[0]
+    assert (finding.outcome, finding.note, finding.p) == (outcome, note, None)
+
+
+def test_an_estimate_is_described() -> None:
+    estimate = Estimate(name="s", unit="1", first=FIRST, second=SECOND)
+    described, decided = judge_samples([sample(estimate, 3.0), sample(difference(), 3.0)])
+    assert described.outcome == "described"
+    assert described.interval is not None
+    assert decided == judge(difference(), 3.0)  # an estimate is not in the family
+
+
+def test_p_values_are_adjusted_over_the_claim() -> None:
+    rows = np.random.default_rng(5).normal(1.9, 1.0, size=(6, 12))
+    findings = judge_samples([Sample(difference(), tuple(row)) for row in rows.tolist()])
+    expected = holm(inside_p(rows, 1.0, np.inf)), holm(outside_p(rows, 1.0, np.inf))
+    assert [x.p for x in findings] == pytest.approx(expected[0].tolist())
+    assert [x.p_against for x in findings] == pytest.approx(expected[1].tolist())
+    alone = [judge_samples([Sample(difference(), tuple(row))])[0] for row in rows.tolist()]
+    assert any(a.outcome == "supported" != b.outcome for a, b in zip(alone, findings, strict=True))
+    report = judge_samples([Sample(difference(), tuple(rows[0].tolist()))], family=50)[0]
+    assert report.p == pytest.approx(min(1.0, 50 * (alone[0].p or 0)))
+
+
+def study(*parts: Part) -> Study:
+    words: dict[str, Any] = dict.fromkeys(
+        ("name", "claim", "statement", "question", "conditions", "measure"), "x"
     )
-    result = finding(broken)
-    assert (result.outcome, result.seen, result.estimate) == ("undecided", "unclear", None)
+    grid = (Grid(conditions=("first", "second")),)
+    return Study(**words, seeds={"full": 12}, grid=grid, run=lambda _: {}, parts=parts)
+
+
+def table(measures: dict[str, float], *, spread: float = 0.01) -> Table:
+    """Means of the first condition; those of the second are 0."""
+    noise = np.linspace(-spread, spread, 12).tolist()
+    return Table(
+        Outcome(
+            trial=Trial(study="x", condition=condition, seed=seed),
+            values={name: noise[seed] + mean * (condition == "first") for name, mean in values},
+        )
+        for condition in ("first", "second")
+        for seed in range(12)
+        for values in (measures.items(),)
+    )
+
+
+def beyond(measure: str, margin: float = 1.0) -> Difference:
+    cells = (Cell(condition, measure) for condition in ("first", "second"))
+    first, second = cells
+    return Difference(name=measure, unit="1", first=first, second=second, margin=margin)
+
+
+def verdict(*parts: Part, spread: float = 0.01, **means: float) -> Verdict:
+    return judge_study(study(*parts), table(means, spread=spread))
+
+
+YES, NO, OPEN = 5.0, 0.0, 1.0
+AB = (beyond("a"), beyond("b"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "outcome"),
+    [
+        (YES, YES, "supported"),
+        (NO, NO, "contradicted"),
+        (YES, NO, "mixed"),
+        (YES, OPEN, "undecided"),
+        (NO, OPEN, "undecided"),
+        (OPEN, OPEN, "undecided"),
+    ],
+)
+def test_parts_and_claims_combine_outcomes_alike(a: float, b: float, outcome: str) -> None:
+    whole = verdict(Part("both", AB), a=a, b=b)
+    assert (whole.parts[0].outcome, whole.outcome) == (outcome, outcome)
+    parts = verdict(Part("one", AB[:1]), Part("two", AB[1:]), a=a, b=b)
+    assert parts.outcome == outcome
+
+
+def test_a_part_that_is_not_measured_leaves_the_claim_open() -> None:
+    found = verdict(Part("one", AB[:1]), Part("two", AB[1:]), a=YES)
+    assert [part.outcome for part in found.parts] == ["supported", "not measured"]
+    assert found.outcome == "undecided"
+    assert found.sentence == "Supported: one. Not measured: two."
+
+
+def test_what_holds_by_construction_is_no_support() -> None:
+    row = Part("rows", (Exact(name="rows", unit="1", cells=(Cell("first", "c"),), low=-9, high=9),))
+    assert verdict(row, c=1.0).outcome == "by construction"
+    assert verdict(row, Part("a", AB[:1]), a=NO, c=1.0).outcome == "contradicted"
+    assert verdict(row, Part("a", AB[:1]), a=YES, c=50.0).outcome == "mixed"
+
+
+@pytest.mark.parametrize(
+    ("premise", "a", "outcome"),
+    [
+        (YES, YES, "supported"),
+        (YES, NO, "contradicted"),
+        (NO, YES, "undecided"),
+        (NO, NO, "undecided"),
+        (OPEN, NO, "undecided"),
+    ],
+)
+def test_a_premise_is_a_gate_and_no_evidence(premise: float, a: float, outcome: str) -> None:
+    gated = Part("one", AB[:1], premises=(beyond("premise"),))
+    found = verdict(gated, a=a, premise=premise)
+    assert found.parts[0].outcome == outcome
+    assert found.family == 1
+    assert ("premise not met: premise" in found.sentence) == (premise != YES)
+    assert found.parts[0].findings == verdict(Part("one", AB[:1]), a=a).parts[0].findings
+
+
+def test_sensitivity_shows_outcomes_for_other_margins_cut_offs_and_families() -> None:
+    part = Part("one", AB[:1], variants={"cut-off b": AB[1:]})
+    found = judge_study(study(part, Part("two", AB[1:])), table({"a": 1.5, "b": NO}))
+    assert found.parts[0].sensitivity == {
+        "margins times 0.5": "supported",
+        "margins times 2": "contradicted",
+        "cut-off b": "contradicted",
+    }
+    assert "cut-off b" not in found.parts[1].sensitivity
+    noisy = table({"a": 3.0, "b": NO}, spread=2.5)
+    adjusted = judge_study(study(part), noisy, report_family=10_000).parts[0]
+    assert adjusted.outcome == "supported"
+    assert adjusted.sensitivity["adjusted over all 10000 comparisons of the report"] == "undecided"
 
 
 def test_a_verdict_converts_to_json_types() -> None:
-    check = CheckData(name="", unit="", values=(0.0, math.nan))
-    verdict = verdict_of(YES, OPEN, comparison(1.0, n=1), check)
-    again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
-    assert again["findings"][0]["outcome"] == "supported"
+    found = verdict(Part("one", AB[:1], premises=AB[1:]), a=YES, b=NO)
+    again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert again["parts"][0]["findings"][0]["outcome"] == "supported"
+
+
+REPORTS = 2_000
+
+
+def false_shares(rows: np.ndarray, low: Any, high: Any) -> tuple[float, float]:
+    """Shares of simulated claims with any support, and with any contradiction."""
+    supported = holm(inside_p(rows, low, high, resamples=599)) < LEVEL
+    against = holm(outside_p(rows, low, high, resamples=599)) < LEVEL
+    return float(supported.any(axis=-1).mean()), float(against.any(axis=-1).mean())
+
+
+@pytest.mark.parametrize("shape", ["normal", "uniform"])
+def test_simulated_claims_at_their_margins_are_rarely_decided(shape: str) -> None:
+    generator = np.random.default_rng(1)
+    size, margins = (REPORTS, 3, 12), np.array([1.0, 0.5, 2.0])
+    rows = generator.normal(size=size) if shape == "normal" else generator.uniform(-2, 2, size)
+    rows += margins[:, None]
+    support, against = false_shares(rows, margins, np.full(3, np.inf))
+    error = 3 * math.sqrt(LEVEL * (1 - LEVEL) / REPORTS)
+    assert support <= LEVEL + error
+    assert against <= LEVEL + error
+    equal, outside = false_shares(rows, -margins, margins)
+    assert equal <= LEVEL + error
+    assert outside <= LEVEL + error
+
+
+def test_simulated_claims_without_any_effect_are_never_supported() -> None:
+    rows = np.random.default_rng(2).normal(size=(REPORTS, 3, 12))
+    support, against = false_shares(rows, np.full(3, 1.0), np.full(3, np.inf))
+    assert support <= 0.001
+    assert against > 0.8
+    equal, outside = false_shares(rows, np.full(3, -1.0), np.full(3, 1.0))
+    assert equal > 0.5
+    assert outside <= 0.001
+
+
+def other_outcomes(rows: Sequence[Sequence[float]], margins: Sequence[float]) -> list[str]:
+    """The rule for differences with scipy and loops, Student's t alone."""
+    tests = [
+        [stats.ttest_1samp(row, margin, alternative=side).pvalue for side in ("greater", "less")]
+        for row, margin in zip(rows, margins, strict=True)
+    ]
+    found = ["undecided"] * len(rows)
+    for column, outcome in enumerate(("supported", "contradicted")):
+        p_values = [row[column] for row in tests]
+        for rank, place in enumerate(sorted(range(len(rows)), key=lambda k: p_values[k])):
+            if p_values[place] >= 0.025 / (len(rows) - rank):
+                break
+            found[place] = outcome
+    return found
+
+
+def test_outcomes_agree_with_another_implementation() -> None:
+    generator = np.random.default_rng(3)
+    agreed = total = 0
+    for _ in range(60):
+        rows = (generator.normal(size=(4, 12)) + generator.uniform(-1, 3, size=(4, 1))).tolist()
+        margins = [1.0, 0.5, 1.0, 2.0]
+        samples = [
+            Sample(difference(margin=margin), tuple(row))
+            for row, margin in zip(rows, margins, strict=True)
+        ]
+        for one, other in zip(judge_samples(samples), other_outcomes(rows, margins), strict=True):
+            # The bootstrap can only make a decision more careful.
+            assert one.outcome in (other, "undecided")
+            agreed += one.outcome == other
+            total += 1
+    assert agreed > 0.9 * total

@@ -9,13 +9,15 @@ import random
 import time
 from pathlib import Path
 
-from clearhead.studies import Cell, Comparison, Differences, Grid, Points, Study, Summary
+from clearhead.studies import Cell, Difference, Grid, Part, Points, Study, Summary
+from clearhead.studies._worker import note_training
 
 
 def run(trial):
     with Path("started.txt").open("a") as file:
         file.write(trial.name + "\\n")
     time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
+    note_training(f"training {trial.seed}")
     generator = random.Random(f"{trial.condition} {trial.seed}")
     level = {"with": 3.0, "without": 0.0}.get(trial.condition, 0.0)
     return {"score": generator.gauss(level, 0.5), "all": [generator.random() for _ in range(5)]}
@@ -23,23 +25,25 @@ def run(trial):
 
 STUDY = Study(
     name="toy", claim="X1", statement="With it, the score is higher",
-    hypothesis="The score is at least one point higher with it.",
+    question="By how much is the score higher with it?",
     conditions="Three conditions of random numbers.", measure="Score in points.",
     seeds={"quick": 8, "full": 12},
     grid=(Grid(conditions=("with", "without", "1/d_k of <b>&"), settings={"size": 3}),),
     run=run,
-    evidence=(
-        Comparison(
-            name="score, with minus without", unit="points", margin=1.0,
-            first=Cell("with", "score", {"size": 3}), second=Cell("without", "score"),
+    parts=(
+        Part(
+            "the score is higher with it",
+            (
+                Difference(
+                    name="score, with minus without", unit="points", margin=1.0,
+                    first=Cell("with", "score", {"size": 3}), second=Cell("without", "score"),
+                ),
+            ),
         ),
     ),
-    panels=(
-        Points(measure="score", xlabel="condition", ylabel="score (points)"),
-        Differences("points"),
-    ),
+    panels=(Points(measure="score", xlabel="condition", ylabel="score (points)"),),
     summaries=(Summary(name="Score (points)", measure="score", conditions=("with",)),),
-    remarks=("Random numbers.",),
+    limits=("Random numbers.",),
     references=("Nobody (2020), A paper",),
 )
 """
@@ -47,7 +51,7 @@ STUDY = Study(
 NULL = """
 from dataclasses import replace
 
-from clearhead.studies import Cell, Comparison, Grid, Image
+from clearhead.studies import Cell, Difference, Grid, Image, Part
 import toy
 
 
@@ -60,14 +64,19 @@ def run(trial):
 STUDY = replace(
     toy.STUDY, name="null", claim="X2", statement="The same is more than the same",
     grid=(Grid(conditions=("a", "b")),),
-    evidence=(
-        Comparison(
-            name="a minus b", unit="%", first=Cell("a", "score"), second=Cell("b", "score"),
-            margin=0.5,
+    parts=(
+        Part(
+            "it is more",
+            (
+                Difference(
+                    name="a minus b", unit="%", first=Cell("a", "score"), second=Cell("b", "score"),
+                    margin=0.5,
+                ),
+            ),
         ),
     ),
     panels=(Image(cell=Cell("with", "score"), title="no such condition"),), run=run, summaries=(),
-    remarks=("Both conditions are the same.",),
+    limits=("Both conditions are the same.",),
 )
 """
 
@@ -103,7 +112,7 @@ def run(trial):
 CONDITIONS = ("fine", "raises", "dies", "dies once", "NaN", "no dict", "prints", "draws")
 STUDY = replace(
     toy.STUDY, name="faulty", grid=(Grid(conditions=CONDITIONS, num_seeds=1),), run=run,
-    evidence=(),
+    parts=(),
 )
 """
 
@@ -127,7 +136,7 @@ def run(trial):
 
 STUDY = replace(
     toy.STUDY, name="alone", claim="X0", grid=(Grid(conditions=("a",)),), run=run, exclusive=True,
-    evidence=(),
+    parts=(),
 )
 """
 

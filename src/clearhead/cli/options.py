@@ -1,10 +1,16 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from clearhead.inference._names import EngineChoice
+
+if TYPE_CHECKING:
+    from clearhead.inference import ModelLike
+    from clearhead.models.pretrained import ImageModel
 
 MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
 CLASSIFIER_HELP = (
@@ -12,7 +18,14 @@ CLASSIFIER_HELP = (
     "timm and transformers"
 )
 IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
-DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images per class'
+DATA_HELP = (
+    '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet '
+    "file, or hf:OWNER/NAME"
+)
+ENGINE_HELP = (
+    "what computes the forward pass; compile makes a C++ library first, auto takes the fastest one "
+    "that is installed and agrees with torch"
+)
 ROOT_HELP = "folder with the data set's files, used for files that are not in the cache"
 
 ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
@@ -21,8 +34,8 @@ Images = Annotated[
     Positional[tuple[str, ...]],
     arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
 ]
-DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
+EngineOption = Annotated[EngineChoice, arg(help=ENGINE_HELP)]
 AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
 
 
@@ -56,6 +69,21 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
                 is_instance=lambda value: value is None or isinstance(value, int | float | tuple),
                 str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
             )
+    choices = [arg for arg in get_args(info.type) if arg is not type(None)]
+    if (
+        type(None) in get_args(info.type)
+        and len(choices) == 1
+        and get_origin(choices[0]) is Literal
+    ):
+        words = get_args(choices[0])
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(words)}}}",
+            instance_from_str=lambda given: given[0],
+            is_instance=lambda value: value is None or value in words,
+            str_from_instance=lambda value: [str(value)],
+            choices=words,
+        )
     return None
 
 
@@ -70,3 +98,17 @@ def warn_if_unused(root: Path | None, source: str) -> None:
         print_remark(f"--root is for {' and '.join(DATASETS)}; {root} is not read")
     elif is_cached(source):
         print_remark(f"{source} is in the cache {cache_folder()}; {root} is not read")
+
+
+def with_engine(model: "ImageModel", engine: EngineChoice, batch_size: int = 32) -> "ModelLike":
+    """The model with an engine; a remark says what was chosen by "auto"."""
+    from clearhead.cli.output import print_remark
+
+    if engine == "torch":
+        return model
+    from clearhead.inference import load_engine
+
+    ready = load_engine(model, engine, batch_size=batch_size)
+    if engine == "auto":
+        print_remark(ready.choice())
+    return ready

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, Images, ModelSource
+from clearhead.cli.options import AsJson, EngineOption, Images, ModelSource, with_engine
 
 if TYPE_CHECKING:
-    from clearhead.inference import JobSummary, Prediction
-    from clearhead.models.pretrained import ImageModel
+    from clearhead.inference import JobSummary, ModelLike, Prediction
 
 COLUMNS = ("image", "status", "label", "label %", "runner-up", "runner-up %", "warnings")
 SECONDS_BETWEEN_LINES = 10.0
@@ -31,6 +30,7 @@ def predict(
     *,
     model: ModelSource = "digits",
     single: Annotated[bool, arg(help="one digit in each picture", help_behavior_hint="")] = False,
+    engine: EngineOption = "torch",
     json: AsJson = False,
     out: Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")] = None,
     image_column: Annotated[
@@ -63,7 +63,8 @@ def predict(
     if out is None:
         if runner != "local" or workers is not None or restart:
             raise ConfigError("--runner, --workers and --restart need --out FILE")
-        return _print(load(model, ImageModel), images, image_column, single=single, json=json)
+        classifier = with_engine(load(model, ImageModel), engine)
+        return _print(classifier, images, image_column, single=single, json=json)
     if STDIN in images:
         raise ConfigError("--out needs pictures that can be read again, not - (stdin)")
     if workers is not None and workers < 1:
@@ -79,6 +80,7 @@ def predict(
             image_column=image_column,
             runner=runner,
             num_workers=workers,
+            engine=engine,
             restart=restart,
             on_progress=on_progress,
         )
@@ -86,7 +88,7 @@ def predict(
 
 
 def _print(
-    network: "ImageModel",
+    network: "ModelLike",
     images: Sequence[str],
     image_column: str | None,
     *,

@@ -1,5 +1,6 @@
 """`clearhead serve`: a model over HTTP."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import tyro
@@ -32,13 +33,19 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
     import torch
 
     from clearhead.cli.page import build
+    from clearhead.inference import load_engine
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
     from clearhead.serve import make_app, run
 
     torch.set_num_threads(1)  # the model is small, and decoding needs the other cores
+    classifier = load(model, ImageModel)
+    if settings.engine == "auto":
+        ready = load_engine(classifier, batch_size=settings.max_batch)
+        print_remark(ready.choice())
+        settings = replace(settings, engine=ready.name)
     interrupted = run(
-        make_app(load(model, ImageModel), settings, page_of=lambda _: build(model)),
+        make_app(classifier, settings, page_of=lambda _: build(model)),
         settings,
         on_start=lambda address: print_remark(f"serving {model} on {address}"),
     )

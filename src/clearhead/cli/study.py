@@ -21,9 +21,11 @@ WORKERS_HELP = "trials at a time (default: one per core)"
 OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
 RESULTS_HELP = (
     "folder of the results, or published trials in a .json or .json.gz file (default: "
-    "runs/studies/full if it exists, else …/quick)"
+    "runs/studies/full if it exists, else …/quick, else those in docs/results of a clone)"
 )
 MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
+
+PUBLISHED = Path("docs/results/trials.json.gz")
 
 Names = Annotated[
     Positional[tuple[str, ...]],
@@ -53,6 +55,60 @@ class List:
         width = max(len(entry.name) for entry in ENTRIES)
         for entry in ENTRIES:
             print_line(f"{entry.claim:<4} {entry.name:<{width}}  {entry.statement}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Print hypotheses, margins, seeds and the smallest effects that can be found."""
+
+    names: Names = ()
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Print the plan of each study, by default of all."""
+        from clearhead.cli.output import print_json, print_line
+        from clearhead.studies._report_text import plan_line
+        from clearhead.studies.plan import plan_study
+        from clearhead.studies.registry import ENTRIES, find_source, load_study
+
+        names = self.names or tuple(entry.name for entry in ENTRIES)
+        studies = [load_study(find_source(name)) for name in names]
+        plans = [(study, plan_study(study, self.budget)) for study in studies]
+        if self.json:
+            print_json({study.name: [x.to_dict() for x in plan] for study, plan in plans})
+            return 0
+        for study, plan in plans:
+            print_line(f"{study.claim:<4} {study.question}")
+            for part in dict.fromkeys(x.part for x in plan):
+                print_line(f"  {part}")
+                for planned in (x for x in plan if x.part == part):
+                    print_line(f"    {plan_line(planned)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Register:
+    """Write designs, margins and seeds to a file that is committed before the run.
+
+    A run with this budget and first seed is then refused if a design differs.
+    """
+
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
+    first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 3000
+
+    def run(self) -> int:
+        """Register all studies of the project."""
+        from clearhead.cli.output import print_line
+        from clearhead.studies.registration import register
+        from clearhead.studies.registry import ENTRIES, load_study
+
+        studies = [load_study(entry.source) for entry in ENTRIES]
+        path = register(studies, self.budget, self.first_seed)
+        print_line(f"wrote {path}; commit and tag it before the run:")
+        tag = f"studies-{self.budget}-{self.first_seed}"
+        print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
         return 0
 
 
@@ -115,7 +171,8 @@ class Report:
         from clearhead.studies.store import default_folder, read_results
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
-        path = self.results or (full if full.is_dir() else quick)
+        found = (path for path in (full, quick, PUBLISHED) if path.exists())
+        path = self.results or next(found, quick)
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
             for problem in (section.judged.unjudged, *section.problems):
@@ -132,6 +189,8 @@ class Report:
 
 Command = Annotated[
     Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[Register, tyro.conf.subcommand("register")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")],
     arg(name=""),
@@ -147,24 +206,20 @@ def study(command: Command) -> int:
 
 
 def _print_verdicts(results: "Results", sources: set[str]) -> None:
-    """Two lines for each of these studies: the verdict, and the decisive result."""
+    """For each of these studies the verdict, its parts, and the decisive result."""
     from clearhead.cli.output import print_line
     from clearhead.studies.report import Section
     from clearhead.studies.store import judge
 
-    judged = judge(results)
-    sections = [Section(judged=x) for x in judged if x.result.source in sources]
+    judged = [x for x in judge(results) if x.result.source in sources]
+    sections = [Section(judged=x, budget=results.budget) for x in judged]
     few = ": few seeds, for a first look" if results.budget == "quick" else ""
     print_line(f"Verdicts, budget {results.budget}{few}")
     width = max(len(section.study.name) for section in sections)
     for section in sections:
         print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.verdict}")
-        if section.decisive:
-            print_line(f"       {section.decisive}")
-    family = next((x.verdict.family for x in judged if x.verdict), 0)
-    if family:
-        print_line(
-            f"p values are adjusted (Holm) over all {family} comparisons in {results.folder}"
-        )
+        verdict = section.judged.verdict
+        for line in (verdict.sentence, section.decisive) if verdict else ():
+            print_line(f"       {line}")
     command = shlex.join(["clearhead", "study", "report", "--results", str(results.folder)])
     print_line(f"`{command}` shows the evidence")

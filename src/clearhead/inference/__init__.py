@@ -3,6 +3,7 @@
 - `predict`: label and probabilities of one picture or many (`prepare`, `predict_inputs`: its two
   halves)
 - `evaluate`: accuracy with its interval, per-class measures and calibration on a data set
+- `load_engine`: the forward pass by a compiled library, ONNX Runtime or OpenVINO
 - `metrics`: the measures alone, as functions of labels and probabilities
 - `plots`: a figure of examples, mistakes and the confusion matrix
 - `pronoun_scores`: accuracy of text models at pronoun resolution

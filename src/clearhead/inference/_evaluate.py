@@ -4,15 +4,16 @@ import json
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, load_dataset
+from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference._predict import check_image_model, predict_probabilities
+from clearhead.inference._names import EngineChoice
+from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
     ClassScores,
     ReliabilityBin,
@@ -24,7 +25,9 @@ from clearhead.inference.metrics import (
     wilson_interval,
 )
 from clearhead.models.config import ImageModelConfig
-from clearhead.models.pretrained import ImageModel
+
+if TYPE_CHECKING:
+    from clearhead.inference._engines import ModelLike
 
 NUM_EXAMPLES = 32
 NUM_MISTAKES = 32
@@ -141,11 +144,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: ImageModel,
+    model: "ModelLike",
     dataset: ImageDataset | str | Path,
     *,
     batch_size: int = 1000,
     device: torch.device | str | None = None,
+    engine: EngineChoice = "torch",
 ) -> Evaluation:
     """Evaluate a classifier on a data set.
 
@@ -155,12 +159,14 @@ def evaluate(
             of a data set (see `load_dataset`), whose test images are used.
         batch_size: Images in a forward pass; the result does not depend on it.
         device: Where the model is moved to first; None leaves it where it is.
+        engine: What computes the forward pass, as in `load_engine`.
 
     Returns:
         Accuracy with its interval, per-class measures, calibration, examples and mistakes.
 
     Raises:
-        ConfigError: Image size or classes of the data set are not the model's.
+        ConfigError: Image size or classes of the data set are not the model's, or the engine cannot
+            be used.
         InputError: The data set is empty, or the model is not an image model or returns NaN.
         DataError: The named data set cannot be loaded.
     """
@@ -173,8 +179,9 @@ def evaluate(
             f"{type(dataset).__name__}; make one: clearhead.ImageDataset(images=..., ...)"
         )
     check_dataset(dataset, model.config)
-    if device is not None:
+    if device is not None and isinstance(model, nn.Module):
         model.to(device)
+    model = with_engine(model, engine, batch_size=batch_size)
     probabilities = predict_probabilities(model, dataset.images, batch_size)
     return Evaluation.from_probabilities(probabilities, dataset.labels, dataset.class_names)
 
@@ -187,12 +194,9 @@ def load_dataset_for(
     root: Path | None = None,
     report: DownloadProgress | None = None,
 ) -> ImageDataset:
-    """Load a data set for a model: a named one unchanged, a folder in the model's input size."""
-    if source in DATASETS:
-        return load_dataset(source, split, root=root, progress=report)
-    return load_dataset(
-        source, split, image_size=config.image_shape, in_channels=config.in_channels
-    )
+    """Load a data set in a model's input size."""
+    shape: dict[str, Any] = {"image_size": config.image_shape, "in_channels": config.in_channels}
+    return load_dataset(source, split, root=root, progress=report, **shape)
 
 
 def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from clearhead._atomic import remove_temporaries, replaced_atomic, sha256, write_atomic
+from clearhead._atomic import remove_temporaries, replaced_atomic, write_atomic
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError
 from clearhead.inference._answers import writer_for
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
 from clearhead.inference._runners import (
     Classifier,
@@ -70,6 +71,7 @@ def predict_to_file(
     image_column: str | None = None,
     runner: RunnerName = "local",
     num_workers: int | None = None,
+    engine: EngineChoice = "torch",
     restart: bool = False,
     on_progress: Progress = lambda done, total: None,
 ) -> JobSummary:
@@ -90,6 +92,7 @@ def predict_to_file(
             one, or a new one on this machine. All machines must have the inputs under the same
             paths.
         num_workers: Processes; by default one for each core of the CPU. 0: this process.
+        engine: As in `predict`; "auto" is decided here, for all processes.
         restart: Whether to discard an earlier run, and to replace `out`.
         on_progress: Called with the number of rows that are written, and of all.
 
@@ -104,10 +107,14 @@ def predict_to_file(
     check_image_model(model, "predict_to_file")
     out = Path(out)
     write = writer_for(out)
-    classifier = Classifier(model, single=single, image_column=image_column)
+    if engine != "torch":
+        from clearhead.inference._engines import load_engine
+
+        engine = load_engine(model, engine).name  # files that it needs are made once
+    classifier = Classifier(model, single=single, image_column=image_column, engine=engine)
     names = [str(name) for name in inputs]
     settings = {
-        "model": sha256(repr((classifier.kind, classifier.config)).encode() + classifier.weights),
+        "model": classifier.copy.digest(),
         "single": single,
         "image_column": image_column,
         "inputs": names,

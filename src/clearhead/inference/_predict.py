@@ -9,7 +9,7 @@ from io import BytesIO
 from itertools import chain, islice, pairwise, repeat
 from math import ceil, prod
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from clearhead.data import ImageSource, normalize
 from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.errors import ConfigError, ImageError, InputError
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
-from clearhead.models.pretrained import ImageModel
+
+if TYPE_CHECKING:
+    from clearhead.inference._engines import ModelLike
 
 BATCH_SIZE = 128
 STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
@@ -112,22 +115,29 @@ class Prediction:
 
 @overload
 def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
-    model: ImageModel, images: ImageSource, *, single: bool = False, num_workers: int | None = None
+    model: "ModelLike",
+    images: ImageSource,
+    *,
+    single: bool = False,
+    num_workers: int | None = None,
+    engine: EngineChoice = "torch",
 ) -> Prediction: ...
 @overload
 def predict(
-    model: ImageModel,
+    model: "ModelLike",
     images: Iterable[ImageSource],
     *,
     single: bool = False,
     num_workers: int | None = None,
+    engine: EngineChoice = "torch",
 ) -> list[Prediction]: ...
 def predict(
-    model: ImageModel,
+    model: "ModelLike",
     images: ImageSource | Iterable[ImageSource],
     *,
     single: bool = False,
     num_workers: int | None = None,
+    engine: EngineChoice = "torch",
 ) -> Prediction | list[Prediction]:
     """Classify one picture, or many.
 
@@ -142,6 +152,8 @@ def predict(
         single: Whether every picture shows one digit, and the rest of its ink is to be ignored.
         num_workers: Processes that read and preprocess files; 0 for none. By default, once this
             has taken a second, one for each core of the CPU.
+        engine: What computes the forward pass, as in `load_engine`, which should be called before
+            if `predict` is called often.
 
     Returns:
         A `Prediction` for one picture; for an iterable, a list in the same order.
@@ -149,8 +161,10 @@ def predict(
     Raises:
         ImageError: A picture cannot be read; for many, the message has its position.
         InputError: The model is not one of Clearhead's, or returns NaN.
+        ConfigError: The engine cannot be used.
     """
     check_image_model(model, "predict")
+    model = with_engine(model, engine)
     if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
     predictions: list[Prediction] = []
@@ -162,7 +176,7 @@ def predict(
 
 
 def predict_each(
-    model: ImageModel,
+    model: "ModelLike",
     images: Iterable[ImageSource],
     *,
     single: bool = False,
@@ -192,7 +206,7 @@ def predict_each(
 
 
 def _predict_batch(
-    model: ImageModel, batch: Sequence[Prepared]
+    model: "ModelLike", batch: Sequence[Prepared]
 ) -> Iterator[Prediction | ImageError]:
     inputs = [result for result in batch if not isinstance(result, ImageError)]
     predictions = iter(predict_inputs(model, inputs))
@@ -259,7 +273,7 @@ def check_image_model(model: object, function: str) -> None:
     )
 
 
-def predict_inputs(model: ImageModel, inputs: Sequence[ModelInput]) -> list[Prediction]:
+def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Prediction]:
     """Classify preprocessed pictures in one batch.
 
     Raises:
@@ -324,7 +338,7 @@ def _are_side_by_side(digits: Sequence[Prediction]) -> bool:
 
 
 def predict_probabilities(
-    model: ImageModel, images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
+    model: "ModelLike", images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
 ) -> Float[Tensor, "n classes"]:
     """Class probabilities, softmax(logits), in float64 on the CPU.
 
@@ -354,6 +368,17 @@ def predict_probabilities(
             "settings are broken, so load another checkpoint"
         )
     return logits.softmax(dim=1)
+
+
+def with_engine(
+    model: "ModelLike", engine: EngineChoice, batch_size: int = 2 * STREAMED[-1]
+) -> "ModelLike":
+    """The model with an engine; unchanged with "torch", or if it has one already."""
+    if engine == "torch":
+        return model
+    from clearhead.inference._engines import load_engine  # imports torch.export, which takes long
+
+    return load_engine(model, engine, batch_size=batch_size)
 
 
 @contextmanager

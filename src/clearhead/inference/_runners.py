@@ -9,18 +9,21 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from multiprocessing import current_process
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
-from safetensors.torch import load as read_tensors
-from safetensors.torch import save as write_tensors
 
 from clearhead._processes import exit_with_parent
 from clearhead._ray import ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
+from clearhead.inference._copy import ModelCopy
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import Prediction, predict_each
 from clearhead.models.pretrained import ImageModel
+
+if TYPE_CHECKING:
+    from clearhead.inference._engines import ModelLike
 
 RunnerName = Literal["local", "ray"]
 UNITS_AHEAD = 2  # per process
@@ -29,7 +32,7 @@ PROCESS_ENDED = "the process that read this picture ended; is the picture damage
 
 
 def predict_listed(
-    model: ImageModel,
+    model: "ModelLike",
     refs: Iterable[PictureRef],
     read: Callable[[PictureRef], ImageSource],
     *,
@@ -74,17 +77,21 @@ class Classifier:
         model: The model, of which a copy is used.
         single: As in `predict`.
         image_column: As in `list_pictures`.
+        engine: As in `predict`.
     """
 
-    def __init__(self, model: ImageModel, *, single: bool, image_column: str | None) -> None:
-        self.kind = type(model)
-        self.config = model.config
-        self.device = next(model.parameters()).device
-        weights = model.state_dict().items()
-        self.weights = write_tensors({name: x.contiguous() for name, x in weights})
+    def __init__(
+        self,
+        model: ImageModel,
+        *,
+        single: bool,
+        image_column: str | None,
+        engine: EngineChoice = "torch",
+    ) -> None:
+        self.copy = ModelCopy(model, engine)
         self.single = single
         self.image_column = image_column
-        self.model: ImageModel | None = None
+        self.model: ModelLike | None = None
         self.reader = PictureReader(image_column)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,10 +100,7 @@ class Classifier:
     def __call__(self, lines: bytes) -> bytes:
         """The rows for some pictures, in their order."""
         if self.model is None:
-            # All its tensors are replaced; a copy of the model would go through shared memory.
-            self.model = self.kind(self.config).to(self.device)
-            self.model.load_state_dict(read_tensors(self.weights), assign=True)
-            self.model.to(self.device).eval()
+            self.model = self.copy.load()
         refs = [PictureRef.from_line(line) for line in lines.splitlines()]
         try:
             rows = self._rows(refs, self.model)
@@ -104,11 +108,11 @@ class Classifier:
             rows = [row for ref in refs for row in self._row_alone(ref, self.model)]
         return b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows)
 
-    def _rows(self, refs: list[PictureRef], model: ImageModel) -> list[dict[str, Any]]:
+    def _rows(self, refs: list[PictureRef], model: "ModelLike") -> list[dict[str, Any]]:
         results = predict_listed(model, refs, self.reader, single=self.single, num_workers=0)
         return [_row(ref, result) for ref, result in zip(refs, results, strict=True)]
 
-    def _row_alone(self, ref: PictureRef, model: ImageModel) -> list[dict[str, Any]]:
+    def _row_alone(self, ref: PictureRef, model: "ModelLike") -> list[dict[str, Any]]:
         try:
             return self._rows([ref], model)
         except Exception as error:  # noqa: BLE001

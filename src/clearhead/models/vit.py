@@ -87,7 +87,7 @@ class VisionTransformer(ImageModel):
         tokens: Tensor = self.patch_embed(images)
         for token in (self.reg_token, self.cls_token):
             if token is not None:
-                tokens = torch.cat([token.expand(len(tokens), -1, -1), tokens], dim=1)
+                tokens = torch.cat([token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         return tokens if self.pos_embed is None else tokens + self.pos_embed
 
     def pooled(

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
-from clearhead.inference import ModelInput, Prediction, predict_inputs
-from clearhead.models.pretrained import ImageModel
+from clearhead.inference import EngineModel, ModelInput, ModelLike, Prediction, predict_inputs
 from clearhead.recording import capture
 from clearhead.serve.metrics import Metrics
 
@@ -51,7 +50,7 @@ class Batcher:
 
     def __init__(
         self,
-        model: ImageModel,
+        model: ModelLike,
         metrics: Metrics,
         *,
         max_batch: int,
@@ -66,6 +65,7 @@ class Batcher:
         self.num_upcoming = num_upcoming
         self.queue: dict[_Item, None] = {}  # in order; any item can leave at once
         self.changed = asyncio.Event()
+        self.computing = False
 
     async def __aenter__(self) -> Self:
         self.thread = ThreadPoolExecutor(1, "compute")
@@ -77,6 +77,11 @@ class Batcher:
         with suppress(asyncio.CancelledError):
             await self.task
         self.thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits or is computed."""
+        return not self.queue and not self.computing
 
     async def submit(self, work: Work) -> Result:
         """The result of some work; a call that is cancelled while it waits is never computed."""
@@ -98,6 +103,7 @@ class Batcher:
         while True:
             await self._wait_for_batch()
             batch = self._take()
+            self.computing = True
             started = time.monotonic()
             for item in batch:
                 self.metrics.queue_seconds.observe(started - item.since)
@@ -106,6 +112,7 @@ class Batcher:
             works = [item.work for item in batch]
             results = await loop.run_in_executor(self.thread, compute, self.model, works)
             self.metrics.compute_seconds.observe(time.monotonic() - started)
+            self.computing = False
             for item, result in zip(batch, results, strict=True):
                 if item.result.done():
                     continue
@@ -142,7 +149,7 @@ class Batcher:
         return batch
 
 
-def compute(model: ImageModel, batch: Sequence[Work]) -> list[Result | Exception]:
+def compute(model: ModelLike, batch: Sequence[Work]) -> list[Result | Exception]:
     """Results of a batch in one forward pass; after a failure, of each request alone.
 
     So an image that breaks the forward pass fails its own request and no other.
@@ -155,7 +162,7 @@ def compute(model: ImageModel, batch: Sequence[Work]) -> list[Result | Exception
         return [result for work in batch for result in compute(model, [work])]
 
 
-def _forward(model: ImageModel, batch: Sequence[Work]) -> list[Result]:
+def _forward(model: ModelLike, batch: Sequence[Work]) -> list[Result]:
     predictions = iter(predict_inputs(model, [item for work in batch for item in work.inputs]))
     explained = [item.pixels for work in batch if work.explain for item in work.inputs]
     attention = iter(attention_weights(model, torch.stack(explained)) if explained else ())
@@ -170,9 +177,10 @@ def _forward(model: ImageModel, batch: Sequence[Work]) -> list[Result]:
 
 
 def attention_weights(
-    model: ImageModel, images: UInt8[Tensor, "images channels height width"]
+    model: ModelLike, images: UInt8[Tensor, "images channels height width"]
 ) -> Float[Tensor, "images layers heads queries keys"]:
-    """The attention weights of all layers and heads, in float64 on the CPU."""
+    """The attention weights of all layers and heads, in float64 on the CPU; by torch."""
+    model = model.model if isinstance(model, EngineModel) else model
     like = next(model.parameters())
     try:
         with torch.inference_mode(), capture() as recording:

@@ -1,8 +1,10 @@
 """Claims about attention, each tested by experiments.
 
-- `study`: what a study is and how to write one; `table`: trials and measured values, paired by seed
+- `study`: what a study is and how to write one; `hypotheses`: what it tests; `table`: trials and
+  measured values, paired by seed
+- `plan`: hypotheses and the smallest effects they can find, before a run
+- `stats`, `verdict`: intervals and tests; the rule from measured values to a verdict
 - `_panels`: standard figures
-- `stats`, `verdict`: intervals and tests; the rules from evidence to a verdict
 - `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
 - `registry`: names of the studies; `runner`: every trial measured once, here or on Ray; `store`:
   the folder of results

@@ -1,4 +1,4 @@
-"""Standard figures of studies: points, curves, images and the differences that decide."""
+"""Standard figures of studies: points, curves, images, and the differences that decide."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clearhead.errors import InputError
 from clearhead.insight import plots
-from clearhead.studies.study import Comparison, ComparisonData, Study
+from clearhead.studies.study import Study
 from clearhead.studies.table import Cell, Measure, Table, Trial, Values
+from clearhead.studies.verdict import Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 MARKERS = "o^sv*xD"
 MAX_SLANTED = 8  # longer labels of the x-axis are rotated
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 5.0, 4.2, 3
+SMALL_WIDTH, ROW_HEIGHT = 6.4, 0.62
 
 
 def draw_panels(study: Study, table: Table) -> "Figure":
@@ -235,46 +238,44 @@ class Image:
         axes.set_xlabel(self.xlabel)
 
 
-@dataclass(frozen=True)
-class Differences:
-    """The comparisons of one unit: a point per seed, a bar at the mean, the margin dotted."""
-
-    unit: str
-
-    def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
-        comparisons = [
-            x.evaluate(table)
-            for x in study.evidence
-            if isinstance(x, Comparison) and x.unit == self.unit
-        ]
-        draw_differences(axes, comparisons, self.unit)
+OUTCOME_COLOURS: Mapping[str, str] = {
+    "supported": plots.VALUE,
+    "contradicted": plots.KEY,
+    "by construction": plots.MUTED,
+}
 
 
-def draw_differences(axes: "Axes", comparisons: Sequence[ComparisonData], unit: str) -> None:
-    """One row for each comparison."""
-    axes.axvline(0.0, color=plots.MUTED, linewidth=0.8)
-    for place, comparison in enumerate(comparisons):
-        differences = comparison.differences
-        axes.plot(differences, [place] * len(differences), "o", color=plots.QUERY, ms=5, alpha=0.45)
-        mean = sum(differences) / len(differences)
-        axes.plot([mean, mean], [place - 0.25, place + 0.25], color=plots.OUTLINE, linewidth=2.2)
-        bounds = [comparison.margin]
-        if comparison.expects == "equal":
-            bounds.append(-comparison.margin)
-        for bound in bounds:
-            axes.plot(
-                [bound, bound], [place - 0.35, place + 0.35], ":", color=plots.OUTLINE, lw=1.2
-            )
-        axes.text(
-            0.02,
-            place - 0.38,
-            comparison.name,
-            fontsize=7.5,
-            va="bottom",
-            transform=axes.get_yaxis_transform(),
+def draw_findings(findings: Sequence[Finding]) -> "Figure":
+    """The small figure of a claim: one row a comparison, on a scale of its own.
+
+    A row shows the mean difference with its 95 % interval in the colour of its outcome, the
+    predicted range shaded, and zero as a line.
+    """
+    figure = plots.new_figure(SMALL_WIDTH, ROW_HEIGHT * len(findings))
+    rows = figure.subplots(len(findings), 1, squeeze=False).flat
+    for axes, finding in zip(rows, findings, strict=True):
+        if finding.estimate is None or finding.interval is None:
+            raise InputError(f"{finding.name}: expected an estimate with an interval, got none")
+        colour = OUTCOME_COLOURS.get(finding.outcome, plots.OUTLINE)
+        ends = [x for x in (finding.low, finding.high) if x is not None]
+        low, high = min(0.0, *finding.interval, *ends), max(0.0, *finding.interval, *ends)
+        room = 0.08 * (high - low) or 1.0
+        axes.set_xlim(low - room, high + room)
+        left, right = axes.get_xlim()
+        axes.axvspan(
+            left if finding.low is None else finding.low,
+            right if finding.high is None else finding.high,
+            color=plots.VALUE,
+            alpha=0.12,
+            lw=0,
         )
-    axes.set_yticks([])
-    axes.set_ylim(len(comparisons) - 0.5, -0.65)
-    axes.set_xlabel(f"difference, one point per seed ({unit})")
-    axes.set_title("bar: mean; dotted: margin", fontsize=9)
+        axes.axvline(0.0, color=plots.MUTED, lw=0.8)
+        axes.plot(finding.interval, [0, 0], "-", color=colour, lw=2.2)
+        axes.plot([finding.estimate], [0], "o", color=colour, ms=5)
+        axes.set_title(f"{finding.name} ({finding.unit})", fontsize=7.5, loc="left", pad=2)
+        axes.set_yticks([])
+        axes.set_ylim(-1, 1)
+        axes.tick_params(labelsize=7)
+        for side in ("left", "right", "top"):
+            axes.spines[side].set_visible(False)
+    return figure

@@ -1,22 +1,40 @@
-"""Labels and numbers of a report on studies, for HTML, Markdown and the command line."""
+"""Labels, numbers and tables of a report on studies, for HTML, Markdown and the command line."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
+from math import isfinite
 from typing import Any
 
-from clearhead.studies.study import ComparisonData, EvidenceData
-from clearhead.studies.verdict import Finding
+from clearhead.studies.hypotheses import Sample
+from clearhead.studies.plan import Planned
+from clearhead.studies.registration import Change
+from clearhead.studies.study import Study
+from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 
 SIGNIFICANT_DIGITS = 3
 MIN_P = 1e-4
 MAX_RAW_ROWS = 100
 DIMENSIONLESS = ("", "1")
 
+TableText = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Headings and rows"""
+
 EVIDENCE_HEAD = (
-    *("evidence", "outcome", "n", "predicted"),
-    *("mean (check: median)", "95 % interval (check: range)"),
-    *("effect size", "p", "adjusted p", "observed"),
+    *("part", "hypothesis", "outcome", "n", "predicted"),
+    *("mean (exact: median)", "95 % interval (exact: range)"),
+    *("effect size", "p", "p against", "note"),
 )
+PLAN_HEAD = (
+    "part",
+    "hypothesis",
+    "type",
+    "predicted",
+    "seeds",
+    "smallest effect that can be found",
+)
+CHANGE_HEAD = ("after the", "claims", "of", "change", "reason", "verdicts changed")
+LITERATURE_HEAD = ("paper", "setting", "found there", "found here")
 
 
 def number(value: float | None) -> str:
@@ -44,65 +62,156 @@ def with_unit(text: str, unit: str) -> str:
     return text if unit in DIMENSIONLESS else f"{text} {unit}"
 
 
-def predicted(finding: Finding) -> str:
-    """The predicted range: "at least 1 points", "within ± 0.5 %", "0 to 1"."""
-    low, high = finding.low, finding.high
-    if finding.expects == "equal":
+def predicted(item: Finding | Planned) -> str:
+    """The predicted range: "above 1 points", "within ± 0.5 %", "0 to 1"."""
+    low, high, exact = item.low, item.high, item.kind == "exact"
+    if low is None and high is None:
+        return ""
+    if item.kind == "equivalence":
         text = f"within ± {number(high)}"
     elif low is not None and high is not None:
         text = interval((low, high))
+    elif low is None:
+        text = f"{'at most' if exact else 'below'} {number(high)}"
     else:
-        text = f"at most {number(high)}" if low is None else f"at least {number(low)}"
-    return with_unit(text, finding.unit)
+        text = f"{'at least' if exact else 'above'} {number(low)}"
+    return with_unit(text, item.unit)
 
 
 def result_line(finding: Finding) -> str:
     """A finding in a line: name, estimate, interval."""
     if finding.estimate is None:
-        return f"{finding.name}: no number"
-    kind = "95 % interval" if finding.kind == "comparison" else "all values"
+        return f"{finding.name}: not measured"
+    kind = "all values" if finding.kind == "exact" else "95 % interval"
     text = f"{finding.name}: {with_unit(number(finding.estimate), finding.unit)}"
     bounds = finding.interval
     return text if bounds is None else f"{text} ({kind} {interval(bounds)})"
 
 
-def evidence_table(findings: Sequence[Finding]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and one row per finding, without empty columns."""
+def evidence_table(parts: Iterable[PartVerdict]) -> TableText:
+    """One row per hypothesis and premise, without empty columns."""
     rows = [
         (
+            f"premise of: {part.name}" if finding in part.premises else part.name,
             finding.name,
             finding.outcome,
             f"{finding.n}",
             predicted(finding),
-            with_unit(number(finding.estimate), finding.unit),
+            with_unit(number(finding.estimate), finding.unit) if finding.n else "",
             interval(finding.interval),
             number(finding.effect_size),
             p_value(finding.p),
-            p_value(finding.adjusted_p),
-            finding.seen,
+            p_value(finding.p_against),
+            finding.note,
         )
-        for finding in findings
+        for part in parts
+        for finding in (*part.premises, *part.findings)
     ]
-    filled = [any(column) for column in zip(*rows, strict=True)]
-    return tuple(compress(EVIDENCE_HEAD, filled)), [tuple(compress(row, filled)) for row in rows]
+    return _without_empty_columns(EVIDENCE_HEAD, rows)
 
 
-def raw_table(evidence: EvidenceData) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    """Caption, headings and rows of the values behind a piece of evidence, at most 100 rows."""
+def sensitivity_table(verdict: Verdict) -> TableText | None:
+    """One row per part: its outcome as declared, and under other margins, cut-offs and families."""
+    names = tuple(dict.fromkeys(name for part in verdict.parts for name in part.sensitivity))
+    rows = [
+        (part.name, part.outcome, *(part.sensitivity.get(name, "") for name in names))
+        for part in verdict.parts
+        if part.sensitivity
+    ]
+    return (("part", "as declared", *names), rows) if rows else None
+
+
+def plan_table(plan: Iterable[Planned]) -> TableText:
+    """One row per hypothesis, with the smallest effect that it can find."""
+    rows: list[tuple[str, ...]] = [
+        (
+            x.part,
+            x.name,
+            str(x.kind),
+            predicted(x),
+            "" if x.seeds is None else f"{x.seeds}",
+            smallest_text(x),
+        )
+        for x in plan
+    ]
+    return PLAN_HEAD, rows
+
+
+def plan_line(planned: Planned) -> str:
+    """A hypothesis in a line: name, type, predicted range, seeds, smallest effect."""
+    seeds = "" if planned.seeds is None else f"{planned.seeds} seeds"
+    facts = (str(planned.kind), predicted(planned), seeds, smallest_text(planned))
+    return f"{planned.name}: {'; '.join(filter(None, facts))}"
+
+
+def smallest_text(planned: Planned) -> str:
+    """How far from its margin a mean must lie to be decided."""
+    distance, in_unit = planned.distance_in_sd, planned.distance
+    if distance is None:
+        return ""
+    if not isfinite(distance):
+        return "none: too few seeds"
+    text = f"{number(distance)} SD from the margin"
+    if in_unit is None:
+        return text
+    text += f" ({with_unit(number(in_unit), planned.unit)})"
+    if planned.low is not None and planned.high is not None:
+        text += "; cannot support it" if 2 * in_unit > planned.high - planned.low else ""
+    return text
+
+
+def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | None:
+    """What papers found, beside what was found here."""
+    here = {x.name: result_line(x) for x in findings}
+    rows = [(x.source, x.setting, x.found, here.get(x.beside, "")) for x in study.literature]
+    return _without_empty_columns(LITERATURE_HEAD, rows) if rows else None
+
+
+def change_table(changes: Iterable[Change]) -> TableText | None:
+    """One row per change of a rule or a design after results were seen."""
+    rows: list[tuple[str, ...]] = [
+        (x.after, ", ".join(x.claims) or "all", x.kind, x.what, x.why, x.verdicts) for x in changes
+    ]
+    return (CHANGE_HEAD, rows) if rows else None
+
+
+def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """Caption, headings and rows of the values behind a hypothesis, at most 100 rows."""
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
-    if isinstance(evidence, ComparisonData):
+    if sample.first and sample.second:
         head = ("seed", "first", "second", "difference")
-        sides = (evidence.first.seeds, evidence.first.values, evidence.second.values)
-        columns = (*sides, evidence.differences)
+        columns = (sample.first.seeds, sample.first.values, sample.second.values, sample.values)
         rows = [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
     else:
         head = ("trial", "value")
-        rows = [(f"{place}", repr(x)) for place, x in enumerate(evidence.values, start=1)]
-    caption = f"{evidence.name}, {evidence.unit}".rstrip(", ")
+        rows = [(f"{place}", repr(x)) for place, x in enumerate(sample.values, start=1)]
+    caption = f"{sample.hypothesis.name}, {sample.hypothesis.unit}".rstrip(", ")
     if len(rows) > MAX_RAW_ROWS:
         caption += f" (the first {MAX_RAW_ROWS} of {len(rows):,})"
     return caption, head, rows[:MAX_RAW_ROWS]
+
+
+def shared_trainings(log: Iterable[dict[str, Any]], claims: Mapping[str, str]) -> list[str]:
+    """Which studies measured the same trained models, and how many of them.
+
+    Args:
+        log: The log of the runs.
+        claims: The claims by the names of their studies.
+    """
+    users: dict[str, set[str]] = {}
+    for event in log:
+        for training in event.get("trainings", ()):
+            users.setdefault(training, set()).add(event["study"])
+    groups = Counter(
+        tuple(claim for name, claim in claims.items() if name in studies)
+        for studies in users.values()
+    )
+    return [
+        f"{', '.join(group)}: the same {count} trained models"
+        for group, count in groups.items()
+        if len(group) > 1
+    ]
 
 
 def run_lines(log: Iterable[dict[str, Any]]) -> list[str]:
@@ -125,3 +234,8 @@ def _run_line(run: Mapping[str, Any]) -> str:
         f"({run['engine']}), on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, {machine['system']}"
     )
+
+
+def _without_empty_columns(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> TableText:
+    filled = [any(column) for column in zip(*rows, strict=True)]
+    return tuple(compress(head, filled)), [tuple(compress(row, filled)) for row in rows]

@@ -4,11 +4,12 @@
 `read_published` reads the trials in a report's JSON, so that the report can be made again from it.
 """
 
+import contextlib
 import csv
 import gzip
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,15 @@ from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.explanation import data_uri, render_page
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
-from clearhead.studies.store import Judged, Results, StudyResult, file_name, judge, study_trials
-from clearhead.studies.study import CheckData, EvidenceData, Study
-from clearhead.studies.table import Budget, Outcome, Trial
+from clearhead.studies._panels import draw_findings
+from clearhead.studies.hypotheses import Recorded, Sample
+from clearhead.studies.plan import Planned, plan_study
+from clearhead.studies.registration import Change, fingerprint, history, registered
+from clearhead.studies.registry import CLAIMS, load_study
+from clearhead.studies.store import Judged, Published, Results, StudyResult, file_name, judge
+from clearhead.studies.study import Paper, Part, Study
+from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
+from clearhead.studies.verdict import Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,17 +43,23 @@ class Section:
     """One study of a report.
 
     Attributes:
-        judged: Its result with evidence and verdict.
-        lines: Remarks and summaries.
+        judged: Its result with verdict.
+        budget: The budget of the run.
+        samples: The measured hypotheses.
+        lines: Summaries.
         svg: The figure, empty if there is none.
         alt: The titles and axes of the figure in words.
+        small_svg: The figure of the comparisons, empty if there is none.
         problems: What is missing, and why, one line each.
     """
 
     judged: Judged
+    budget: Budget
+    samples: tuple[Sample, ...] = ()
     lines: tuple[str, ...] = ()
     svg: bytes = b""
     alt: str = ""
+    small_svg: bytes = b""
     problems: tuple[str, ...] = ()
 
     @property
@@ -65,19 +78,47 @@ class Section:
         return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
 
     @property
-    def decisive(self) -> str:
-        """The first finding that keeps the claim from being supported, else the first finding."""
-        if self.judged.verdict is None or not self.judged.verdict.findings:
-            return ""
-        findings = self.judged.verdict.findings
-        outcome = "undecided" if self.verdict == "undecided" else "contradicted"
-        return text.result_line(next((x for x in findings if x.outcome == outcome), findings[0]))
+    def findings(self) -> tuple[Finding, ...]:
+        """Every hypothesis that was judged, premises first."""
+        verdict = self.judged.verdict
+        if verdict is None:
+            return ()
+        return tuple(x for part in verdict.parts for x in (*part.premises, *part.findings))
 
     @property
-    def evidence_table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
-        """Headings and one row for each finding."""
-        verdict = self.judged.verdict
-        return text.evidence_table(verdict.findings) if verdict and verdict.findings else None
+    def decisive(self) -> str:
+        """The first result that keeps the claim from being supported, else the first result."""
+        findings = self.judged.verdict.findings if self.judged.verdict else ()
+        order = ("contradicted", "undecided", "supported", "by construction")
+        ranked = [x for outcome in order for x in findings if x.outcome == outcome]
+        line = text.result_line(ranked[0]) if ranked else ""
+        return line[:1].upper() + line[1:]
+
+    @property
+    def plan(self) -> tuple[Planned, ...]:
+        """The plan, with the power that was computed before the run."""
+        published = self.judged.result.published
+        return published.plan if published else plan_study(self.study, self.budget)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Changes of this claim's design or rule after results were seen."""
+        if not self.judged.result.source.startswith(CLAIMS):
+            return ()
+        return tuple(x for x in history()[1] if self.study.claim in x.claims)
+
+    @property
+    def tables(self) -> list[tuple[str, text.TableText]]:
+        """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
+        study, verdict = self.study, self.judged.verdict
+        tables: dict[str, text.TableText | None] = {}
+        if verdict:
+            tables["Hypotheses"] = text.evidence_table(verdict.parts)
+            tables["What papers found"] = text.literature_table(study, self.findings)
+            tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
+        tables["Changes after results were seen"] = text.change_table(self.changes)
+        tables["Plan"] = text.plan_table(self.plan)
+        return [(title, table) for title, table in tables.items() if table]
 
     def to_dict(self) -> dict[str, Any]:
         """The study, its verdict, the evidence and every trial, as JSON types."""
@@ -86,16 +127,22 @@ class Section:
             "name": study.name,
             "source": judged.result.source,
             "claim": study.claim,
+            "fingerprint": judged.result.fingerprint,
+            "seeds": study.seeds[self.budget],
+            "num_trials": judged.result.num_planned,
             "statement": study.statement,
-            "hypothesis": study.hypothesis,
+            "question": study.question,
             "conditions": study.conditions,
             "measure": study.measure,
+            "limits": list(study.limits),
+            "literature": [asdict(x) for x in study.literature],
             "references": list(study.references),
             "verdict": judged.verdict.to_dict() if judged.verdict else None,
             "unjudged": judged.unjudged,
             "text": list(self.lines),
             "problems": list(self.problems),
-            "evidence": [_evidence(x) for x in judged.evidence],
+            "plan": [x.to_dict() for x in self.plan],
+            "parts": [_recorded(part, Table(judged.result.outcomes)) for part in study.parts],
             "trials": [
                 {
                     "condition": outcome.trial.condition,
@@ -123,7 +170,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyReport:
-    """The studies of a folder of results, judged together.
+    """The studies of a folder of results.
 
     Attributes:
         results: The results.
@@ -138,20 +185,54 @@ class StudyReport:
         return f"StudyReport({verdicts})"
 
     @property
-    def family(self) -> int:
-        """The number of comparisons over which p values are adjusted."""
-        verdicts = (section.judged.verdict for section in self.sections)
-        return next((verdict.family for verdict in verdicts if verdict), 0)
-
-    @property
     def num_judged(self) -> int:
         """The number of studies that have a verdict."""
         return sum(section.judged.verdict is not None for section in self.sections)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know about the run, before its verdicts."""
+        if not self.changes:
+            return ()
+        results, planned = self.results, registered()
+        if results.registration:
+            date, commit = (results.registration[key] for key in ("date", "commit"))
+            return (f"Designs, margins and seeds were registered on {date} (commit {commit}).",)
+        notes = ["The designs of this run were not registered beforehand."]
+        for run in history()[0]:
+            after = [x for x in self.changes if x.after == run.name]
+            if run.first_seed == results.first_seed and after:
+                notes.append(
+                    f"These trials are those of the {run.name} ({run.date}). {len(after)} rules or "
+                    "designs were changed after its results were known; its trials are judged by "
+                    "the rules of today: see the changes below."
+                )
+        if planned and planned["first_seed"] != results.first_seed:
+            seed = planned["first_seed"]
+            notes.append(f"The run with registered designs, seeds from {seed} on, is yet to come.")
+        return tuple(notes)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All changes after results were seen; empty for studies of a user's own."""
+        of_project = any(x.judged.result.source.startswith(CLAIMS) for x in self.sections)
+        return history()[1] if of_project else ()
+
+    @property
+    def change_table(self) -> text.TableText | None:
+        """One row per change."""
+        return text.change_table(self.changes)
+
+    @property
     def versions(self) -> str:
         """What measured: names and versions in a line."""
         return ", ".join(f"{name} {version}" for name, version in self.results.versions.items())
+
+    @property
+    def shared_trainings(self) -> list[str]:
+        """Which studies measured the same trained models."""
+        claims = {x.study.name: x.study.claim for x in self.sections}
+        return text.shared_trainings(self.results.log, claims)
 
     @property
     def runs(self) -> list[str]:
@@ -165,7 +246,7 @@ class StudyReport:
             "budget": results.budget,
             "first_seed": results.first_seed,
             "versions": results.versions,
-            "family": self.family,
+            "registration": results.registration,
             "studies": [section.to_dict() for section in self.sections],
             "log": list(results.log),
         }
@@ -180,17 +261,17 @@ class StudyReport:
             report=self,
             downloads=_downloads,
             raw_table=text.raw_table,
-            figure=lambda section: data_uri(section.svg, "image/svg+xml"),
+            svg=lambda content: data_uri(content, "image/svg+xml"),
         )
 
-    def to_markdown(self, figures: str) -> str:
-        """The report as Markdown.
+    def to_markdown(self, folder: str) -> dict[str, bytes]:
+        """The report as Markdown: a first page, and a page and figures for every study.
 
         Args:
-            figures: The folder of the figures, relative to the text.
+            folder: The folder of all but the first page, relative to it.
 
         Returns:
-            The text; the figure of a section is the file `{section.file_name}.svg`.
+            The files by path, relative to the first page, which is the empty path.
         """
         environment = Environment(  # noqa: S701 - `finalize` escapes
             loader=PackageLoader(PACKAGE),
@@ -200,7 +281,15 @@ class StudyReport:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        return environment.get_template("report.md").render(report=self, figures=figures)
+        first = environment.get_template("report.md").render(report=self, folder=folder)
+        template = environment.get_template("study.md")
+        files = {"": first.encode()}
+        for section in self.sections:
+            path = f"{folder}/{section.file_name}"
+            files[f"{path}.md"] = template.render(section=section, first=f"{folder}.md").encode()
+            figures = {f"{path}.svg": section.svg, f"{path}-results.svg": section.small_svg}
+            files |= {name: content for name, content in figures.items() if content}
+        return files
 
 
 def report_studies(results: Results) -> StudyReport:
@@ -212,19 +301,21 @@ def report_studies(results: Results) -> StudyReport:
     Returns:
         The report. What cannot be drawn or judged is named in the study's `problems`.
     """
-    return StudyReport(results=results, sections=tuple(map(_section, judge(results))))
+    sections = tuple(_section(judged, results.budget) for judged in judge(results))
+    return StudyReport(results=results, sections=sections)
 
 
 def read_published(path: str | Path) -> Results:
     """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
 
-    Verdicts, texts and evidence in the file are ignored; they follow from the trials.
+    Verdicts in the file are ignored: they follow from the hypotheses and values in it. So the
+    report can be made again after studies were changed, but for their figures.
 
     Args:
         path: A JSON file, or one compressed by gzip (.gz).
 
     Returns:
-        The results. Trials that the study does not have today are named in `damaged`.
+        The results.
 
     Raises:
         CorruptDataError: The file is not such a report.
@@ -239,7 +330,8 @@ def read_published(path: str | Path) -> Results:
             budget=budget,
             first_seed=first_seed,
             versions=data["versions"],
-            studies=tuple(_published(study, budget, first_seed) for study in data["studies"]),
+            registration=data["registration"],
+            studies=tuple(_published(study, budget) for study in data["studies"]),
             log=tuple(data["log"]),
         )
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -255,7 +347,8 @@ def write_study_report(
     Args:
         report: The report.
         page: The HTML file.
-        markdown: The Markdown file; the figures go to a folder of the same name without suffix.
+        markdown: The Markdown file of the first page; the pages and figures of the studies go to a
+            folder of the same name without suffix.
 
     Returns:
         The paths of page and Markdown.
@@ -273,9 +366,8 @@ def write_study_report(
         path = Path(markdown)
         if path.suffix.lower() != ".md":
             raise ConfigError(f"expected a Markdown file such as report.md, got {path.name!r}")
-        folder = path.with_suffix("")
-        contents[path] = report.to_markdown(folder.name).encode()
-        contents |= {folder / f"{x.file_name}.svg": x.svg for x in report.sections if x.svg}
+        files = report.to_markdown(path.stem)
+        contents |= {path.parent / name if name else path: x for name, x in files.items()}
         written.append(path)
     write_all_atomic(contents)
     return tuple(written)
@@ -286,21 +378,36 @@ def _escape_markdown(value: object) -> str:
     return " ".join(str(value).translate(MARKDOWN_SIGNS).split())
 
 
-def _section(judged: Judged) -> Section:
+def _section(judged: Judged, budget: Budget) -> Section:
     problems = judged.result.damaged
     if judged.verdict is None:
-        return Section(judged=judged, problems=problems)
+        return Section(judged=judged, budget=budget, problems=problems)
     study, outcomes = judged.result.study, judged.result.outcomes
+    table = Table(outcomes)
+    samples = [x.sample(table) for x in study.hypotheses if x.is_measured(table)]
+    drawn = [x for x in judged.verdict.findings if x.kind != "exact" and x.interval]
     lines: tuple[str, ...] = ()
-    svg, alt = b"", ""
+    svg, alt, small = b"", "", b""
     try:
-        lines = study.text(outcomes)
-        figure = study.figure(outcomes)
-        svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
+        small = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
+        published = judged.result.published
+        lines = published.lines if published else study.text(outcomes)
+        if study.panels:
+            figure = study.figure(outcomes)
+            svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         reason = f"{type(error).__name__}: {error}"
         problems = (*problems, f"text or figure cannot be made ({reason})")
-    return Section(judged=judged, lines=lines, svg=svg, alt=alt, problems=problems)
+    return Section(
+        judged=judged,
+        budget=budget,
+        samples=tuple(samples),
+        lines=lines,
+        svg=svg,
+        alt=alt,
+        small_svg=small,
+        problems=problems,
+    )
 
 
 def _in_words(figure: "Figure") -> str:
@@ -323,35 +430,63 @@ def _downloads(section: Section) -> list[tuple[str, str]]:
     ]
 
 
-def _published(data: dict[str, Any], budget: Budget, first_seed: int) -> StudyResult:
-    planned = study_trials(data["source"], budget, first_seed)
-    outcomes = {}
+def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
+    """A study as it was published: only its figure needs today's, if that declares the same."""
+    study = Study(
+        **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
+        measure=data["measure"],
+        seeds={budget: data["seeds"]},
+        run=_run_published,
+        parts=tuple(_published_part(part) for part in data["parts"]),
+        limits=tuple(data["limits"]),
+        literature=tuple(Paper(**paper) for paper in data["literature"]),
+        references=tuple(data["references"]),
+    )
+    damaged: tuple[str, ...] = ()
+    with contextlib.suppress(ConfigError):
+        today = load_study(data["source"])
+        if fingerprint(today, budget) == data["fingerprint"]:
+            figure = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
+            study = replace(study, **figure)
+    if not study.panels:
+        damaged = ("the study was changed after this run, so that its figure is not drawn",)
+    outcomes = []
     for item in data["trials"]:
         facts = {key: item[key] for key in ("condition", "seed", "settings")}
-        trial = Trial(study=planned.study.name, **facts)
-        outcomes[trial.name] = Outcome(trial=trial, values=item["values"])
-    found = tuple(outcomes.pop(x.name) for x in planned.trials if x.name in outcomes)
-    unknown = tuple(f"trial {name} is not a trial of this study" for name in outcomes)
-    return StudyResult(planned.source, planned.study, planned.trials, found, unknown)
+        outcomes.append(Outcome(trial=Trial(study=study.name, **facts), values=item["values"]))
+    return StudyResult(
+        data["source"],
+        study,
+        tuple(outcome.trial for outcome in outcomes),
+        tuple(outcomes),
+        damaged,
+        fingerprint=data["fingerprint"],
+        published=Published(
+            data["num_trials"], tuple(data["text"]), tuple(map(Planned.from_dict, data["plan"]))
+        ),
+    )
 
 
-def _evidence(evidence: EvidenceData) -> dict[str, Any]:
-    """As JSON, with None for numbers that are not finite."""
-    if isinstance(evidence, CheckData):
-        return {"kind": "check"} | {key: _finite(x) for key, x in asdict(evidence).items()}
+def _run_published(trial: Trial) -> Values:
+    raise ConfigError(f"a published study has no code; run {trial.study} by its name")
+
+
+def _published_part(data: dict[str, Any]) -> Part:
+    return Part(
+        data["name"],
+        tuple(map(Recorded.from_dict, data["hypotheses"])),
+        tuple(map(Recorded.from_dict, data["premises"])),
+        {name: tuple(map(Recorded.from_dict, x)) for name, x in data["variants"].items()},
+    )
+
+
+def _recorded(part: Part, table: Table) -> dict[str, Any]:
     return {
-        "kind": "comparison",
-        "name": evidence.name,
-        "unit": evidence.unit,
-        "margin": evidence.margin,
-        "expects": evidence.expects,
-        "seeds": list(evidence.first.seeds),
-        "first": _finite(evidence.first.values),
-        "second": _finite(evidence.second.values),
+        "name": part.name,
+        "hypotheses": [Recorded.of(x, table).to_dict() for x in part.hypotheses],
+        "premises": [Recorded.of(x, table).to_dict() for x in part.premises],
+        "variants": {
+            name: [Recorded.of(x, table).to_dict() for x in variant]
+            for name, variant in part.variants.items()
+        },
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_finite(x) for x in value]
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,26 +1,25 @@
-"""Statistics of paired differences: intervals, permutation tests, effect sizes, Holm adjustment.
+"""Intervals, p values and power for paired differences; every function takes a batch of rows.
 
-All functions take numbers along the last axis and work on any batch of such rows at once. Random
-draws have a fixed seed: the same numbers give the same result everywhere.
+Interval and p value belong together: a bound lies outside the 95 % interval where the p of its
+one-sided test is below 0.025. Random draws use a fixed seed, so that the same numbers give the same
+result everywhere.
 """
+
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
-from scipy.stats import binomtest
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
+from scipy.stats import binomtest, nct
 
 Array = np.ndarray
 
 RESAMPLES = 9_999
-MAX_PAIRS_ENUMERATED = 14
-"""Up to 2¹⁴ sign patterns are all tried; above, `RANDOM_FLIPS` of them are drawn"""
-RANDOM_FLIPS = 99_999
 MIN_PAIRS_FOR_BOOTSTRAP = 5
 """Below, there are too few different resamples: 10 of three pairs, 35 of four"""
 
-SUMS_AT_ONCE = 2**21
-DRAWN_AT_ONCE = 4_096  # not for memory's sake: it decides which flips are drawn
 ROUNDING = 1e-12
 
 
@@ -40,54 +39,70 @@ def paired_interval(
     if pairs < 2:
         nothing = np.full(differences.shape[:-1], np.inf)
         return -nothing, nothing
-    mean = differences.mean(axis=-1)
-    error = differences.std(axis=-1, ddof=1) / np.sqrt(pairs)
-    error = np.where(np.ptp(differences, axis=-1) == 0, 0.0, error)
+    mean, error = _mean_and_error(differences)
     tail = (1 - confidence) / 2
     high = np.full(mean.shape, stdtrit(pairs - 1, 1 - tail))
     low = -high
     if pairs >= MIN_PAIRS_FOR_BOOTSTRAP:
-        ratios = _studentised(differences, resamples, seed)
+        ratios = np.sort(_studentised(differences, resamples, seed), axis=-1)
         low = np.fmin(low, _quantile(ratios, tail, np.floor))
         high = np.fmax(high, _quantile(ratios, 1 - tail, np.ceil))
     return mean - error * high, mean - error * low
 
 
-def sign_flip_p(
-    differences: ArrayLike, *, flips: int = RANDOM_FLIPS, seed: int = 0
-) -> Float[Array, "*batch"]:
-    """The p of the two-sided sign-flip test that the differences are symmetric about 0.
-
-    Fisher 1935; under the hypothesis every difference could as well have had the other sign. The
-    statistic is the mean; Student's t would give the same p, because flips leave the sum of squares
-    as it is. Exact up to 14 pairs; above, p = (1 + hits) / (1 + flips) (Phipson & Smyth 2010).
-    `scipy.stats.permutation_test` takes one row at a time and draws other flips than those of the
-    published results.
-    """
-    differences = np.asarray(differences, dtype=np.float64)
-    return _flipped(differences, flips, seed, two_sided=True)
-
-
 def above_p(
-    differences: ArrayLike, threshold: float, *, flips: int = RANDOM_FLIPS, seed: int = 0
+    differences: ArrayLike, threshold: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[Array, "*batch"]:
-    """The p of the one-sided sign-flip test: small if the differences lie above `threshold`."""
-    shifted = np.asarray(differences, dtype=np.float64) - threshold
-    return _flipped(shifted, flips, seed, two_sided=False)
+    """The p of the one-sided test that the mean lies above `threshold`.
 
-
-def equivalence_p(
-    differences: ArrayLike, margin: float, *, flips: int = RANDOM_FLIPS, seed: int = 0
-) -> Float[Array, "*batch"]:
-    """The p of two one-sided tests: small if the mean difference lies within ± `margin`.
-
-    The larger of the p against −margin from above and against margin from below (Schuirmann 1987).
+    The larger of Student's and the bootstrap-t's share of t* ≥ t, (1 + hits) / (1 + resamples)
+    (Davison & Hinkley 1997, section 4.4), so that it belongs to `paired_interval`. A threshold of
+    −∞ gives 0, one of ∞ or fewer than two pairs 1.
     """
     differences = np.asarray(differences, dtype=np.float64)
-    above = above_p(differences, -margin, flips=flips, seed=seed)
-    below = above_p(-differences, -margin, flips=flips, seed=seed)
+    pairs = differences.shape[-1]
+    if pairs < 2:
+        return np.ones(differences.shape[:-1])
+    mean, error = _mean_and_error(differences)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.asarray((mean - threshold) / error)
+    t = np.where(np.isnan(t), -np.inf, t)  # no spread, and the mean at the threshold
+    p: Array = stdtr(pairs - 1, -t)
+    if pairs >= MIN_PAIRS_FOR_BOOTSTRAP:
+        ratios = _studentised(differences, resamples, seed)
+        hits = (ratios >= t[..., None]).sum(axis=-1)
+        share = (1 + hits) / (1 + np.isfinite(ratios).sum(axis=-1))
+        p = np.where(np.isfinite(t), np.maximum(p, share), p)
+    return p
+
+
+def inside_p(
+    differences: ArrayLike, low: ArrayLike, high: ArrayLike, *, resamples: int = RESAMPLES
+) -> Float[Array, "*batch"]:
+    """The p of the test that the mean lies in `low` … `high`: the larger of two one-sided ones.
+
+    With low = −high these are the two one-sided tests of equivalence (Schuirmann 1987).
+    """
+    differences, low, high = (np.asarray(x, dtype=np.float64) for x in (differences, low, high))
+    above = above_p(differences, low, resamples=resamples)
+    below = above_p(-differences, -high, resamples=resamples)
     larger: Array = np.maximum(above, below)
     return larger
+
+
+def outside_p(
+    differences: ArrayLike, low: ArrayLike, high: ArrayLike, *, resamples: int = RESAMPLES
+) -> Float[Array, "*batch"]:
+    """The p of the test that the mean lies below `low` or above `high`.
+
+    With two finite ends twice the smaller p of the one-sided tests, as it may be either.
+    """
+    differences, low, high = (np.asarray(x, dtype=np.float64) for x in (differences, low, high))
+    below = above_p(-differences, -low, resamples=resamples)
+    above = above_p(differences, high, resamples=resamples)
+    sides = np.isfinite(low).astype(int) + np.isfinite(high)
+    smaller: Array = np.minimum(1.0, sides * np.minimum(below, above))
+    return np.where(sides == 0, 1.0, smaller)
 
 
 def holm(p_values: ArrayLike) -> Float[Array, "*batch tests"]:
@@ -103,6 +118,27 @@ def holm(p_values: ArrayLike) -> Float[Array, "*batch tests"]:
     adjusted = np.empty_like(p_values)
     np.put_along_axis(adjusted, order, np.maximum.accumulate(stepped, axis=-1), axis=-1)
     return adjusted
+
+
+def smallest_effect(pairs: int, level: float, *, power: float = 0.8) -> float:
+    """How far a mean must lie from a margin for a one-sided t test to find it.
+
+    Args:
+        pairs: number of pairs
+        level: level of the test
+        power: probability of finding it
+
+    Returns:
+        The distance in standard deviations of the differences; from Student's non-central t.
+    """
+    if pairs < 2:
+        return float("inf")
+    bound = stdtrit(pairs - 1, 1 - level)
+
+    def lacking(distance: float) -> float:
+        return power - float(nct.sf(bound, pairs - 1, distance * np.sqrt(pairs)))
+
+    return float(brentq(lacking, 0.0, 10 * bound / np.sqrt(pairs) + 1))
 
 
 def hedges_g(differences: ArrayLike) -> float | None:
@@ -128,23 +164,37 @@ def share_interval(count: int, total: int, *, confidence: float = 0.95) -> tuple
     return float(interval.low), float(interval.high)
 
 
+def _mean_and_error(
+    differences: Float[Array, "*batch pairs"],
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    error = differences.std(axis=-1, ddof=1) / np.sqrt(differences.shape[-1])
+    return differences.mean(axis=-1), np.where(np.ptp(differences, axis=-1) == 0, 0.0, error)
+
+
+@cache
+def _resample_counts(pairs: int, resamples: int, seed: int) -> Float[Array, "pairs resamples"]:
+    """The share of each pair in each resample."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples).T / pairs
+
+
 def _studentised(
     differences: Float[Array, "*batch pairs"], resamples: int, seed: int
 ) -> Float[Array, "*batch resamples"]:
-    """(m* − m) / se* of every resample, ascending; at the end NaN for those that do not vary.
+    """(m* − m) / se* of every resample, NaN for those that do not vary.
 
     Every row uses the same resamples, as counts of how often each pair was drawn: two products of
     matrices give all means and variances.
     """
     pairs = differences.shape[-1]
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples).T / pairs
+    counts = _resample_counts(pairs, resamples, seed)
     centred = differences - differences.mean(axis=-1, keepdims=True)
     means = centred @ counts
     variances = (centred**2 @ counts - means**2) * pairs / (pairs - 1)
     least = ROUNDING * centred.var(axis=-1, ddof=1, keepdims=True)
     variances = np.where(variances > least, variances, np.nan)
-    return np.sort(means / np.sqrt(variances / pairs), axis=-1)
+    ratios: Array = means / np.sqrt(variances / pairs)
+    return ratios
 
 
 def _quantile(
@@ -154,36 +204,3 @@ def _quantile(
     numbers = np.isfinite(ascending).sum(axis=-1, keepdims=True)
     place = outward(share * (numbers - 1)).astype(int).clip(0)
     return np.take_along_axis(ascending, place, axis=-1)[..., 0]
-
-
-def _flipped(
-    differences: Float[Array, "*batch pairs"], flips: int, seed: int, *, two_sided: bool
-) -> Float[Array, "*batch"]:
-    pairs = differences.shape[-1]
-    slack = ROUNDING * np.abs(differences).sum(axis=-1, keepdims=True)
-    seen = differences.sum(axis=-1, keepdims=True)
-    seen = np.abs(seen) if two_sided else seen
-    exact = pairs <= MAX_PAIRS_ENUMERATED
-    total = 2**pairs if exact else flips
-    generator = np.random.default_rng(seed)
-    hits = np.zeros(differences.shape[:-1])
-    block = max(1, SUMS_AT_ONCE // max(1, hits.size)) if exact else DRAWN_AT_ONCE
-    for start in range(0, total, block):
-        size = min(block, total - start)
-        signs = _all_signs(start, size, pairs) if exact else _drawn_signs(generator, size, pairs)
-        sums = differences @ signs.T
-        sums = np.abs(sums) if two_sided else sums
-        hits += (sums >= seen - slack).sum(axis=-1)
-    return hits / total if exact else (1 + hits) / (1 + total)
-
-
-def _all_signs(start: int, size: int, pairs: int) -> Float[Array, "size pairs"]:
-    """Sign patterns number `start` and on: the bits of the number, as −1 and 1."""
-    bits = np.arange(start, start + size)[:, None] >> np.arange(pairs) & 1
-    return 1.0 - 2.0 * bits
-
-
-def _drawn_signs(
-    generator: np.random.Generator, size: int, pairs: int
-) -> Float[Array, "size pairs"]:
-    return 1.0 - 2.0 * generator.integers(0, 2, size=(size, pairs))

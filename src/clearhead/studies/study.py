@@ -1,56 +1,48 @@
-"""What a study is: a claim, the conditions compared, and the evidence that decides.
+"""What a study is: a claim, the conditions compared, and the hypotheses that decide.
 
-Everything is fixed before a result is seen, and nearly all of it is data. A claim file
-(`claims/c08_number_of_heads.py` is a short example, `claims/c05_queries_keys_values.py` one with
-its own measures) has, in this order:
+Everything is fixed before a result is seen, and nearly all of it is data, so that a claim file
+reads like a registration (`claims/c08_number_of_heads.py` is a short example). It has, in order:
 
-1. a docstring: what the claim is, what others found, what is done here and what it costs
+1. a docstring: what is done and why, and what it costs
 2. constants: sizes and the margins, each with the reason for its value
 3. `run(trial)`: one trial, given its condition, settings and seed; it calls models and
    `clearhead.studies.measures`, and returns a dict. What could serve another claim, or has a
    formula of its own, belongs in `measures/`, with a test there
 4. `STUDY = Study(...)`:
 
+   - `question`, `conditions`, `measure`: the design in words
    - `grid`: which trials there are. Each `Grid` crosses conditions with the values of `vary` and
      takes all seeds, or the first `num_seeds`. `PerBudget(quick, full)` stands for any value that
      depends on the budget.
-   - `evidence`: what decides. `Comparison` is a paired difference of two cells against a margin;
-     `Check` a range for every single value. A `Cell` names condition, measure and settings:
-     `Cell("vit", "accuracy", {"digits": 1_000})`. A measure is a key of the values, a path into
-     them, or a function of them. A side of a comparison may also be a number, or a function of
-     the `Table` that returns a `Series`.
-   - `panels`: standard figures: `Points`, `Curves`, `Image`, `Differences`
+   - `parts`: what decides. Each `Part` is one prediction, with a verdict of its own: the
+     hypotheses that must hold (`clearhead.studies.hypotheses` has the types), the premises without
+     which they decide nothing, and the same hypotheses with other cut-offs (`variants`).
+     A `Cell` names condition, measure and settings: `Cell("vit", "accuracy", {"digits": 1_000})`.
+     A measure is a key of the values, a path into them, or a function of them.
+   - `literature`: what papers found, beside which of our numbers
+   - `panels`: standard figures: `Points`, `Curves`, `Image`; the differences have theirs anyway
    - `summaries`: numbers that are described but do not affect the verdict
-   - `remarks`: at most two short sentences on how to read the result. They contain no measured
-     numbers; those are in the tables.
+   - `limits`: what does not follow; no measured numbers
 
-The order of trials does not matter. Both sides of a comparison must have the same seeds, or
-`evaluate` raises. A study of your own is such a file anywhere on Python's path, and runs as
-`clearhead study run MODULE:STUDY`.
+The order of trials does not matter. Both sides of a comparison have the same seeds: a study whose
+grid does not give them is refused. A study of your own is such a file anywhere on Python's path,
+and runs as `clearhead study run MODULE:STUDY`.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
-from clearhead.errors import ConfigError, InputError
-from clearhead.studies.table import (
-    Budget,
-    Cell,
-    Measure,
-    Outcome,
-    Series,
-    Table,
-    Trial,
-    Values,
-)
+from clearhead.errors import ConfigError
+from clearhead.studies.hypotheses import Comparison, Hypothesis
+from clearhead.studies.table import Budget, Measure, Outcome, Table, Trial, Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_REMARKS = 2
+MAX_SEEDS_CHECKED = 50  # by which a study's pairing is checked; a grid repeats itself
 
 
 @dataclass(frozen=True)
@@ -95,132 +87,62 @@ class Grid:
         )
 
 
-Expectation = Literal["more", "equal"]
-Side = Cell | float | Callable[[Table], Series]
-"""A side of a comparison: a cell, a constant, or a function of the table"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A prediction about a paired difference: `first` minus `second`, one number per seed.
+@dataclass(frozen=True)
+class Part:
+    """One prediction of a claim, with a verdict of its own.
 
     Args:
-        name: what is compared
-        unit: unit of both sides
-        first: cell, or function of the table
-        second: cell, constant, or function of the table
-        margin: the smallest difference that matters, in `unit`; fixed beforehand
-        expects: "more" predicts a mean difference of at least `margin`, "equal" one within
-            ± `margin`
-    """
-
-    name: str
-    unit: str
-    first: Side
-    second: Side
-    margin: float
-    expects: Expectation = "more"
-
-    def evaluate(self, table: Table) -> "ComparisonData":
-        """The two sides as measured.
-
-        Raises:
-            InputError: outcomes are missing, or the sides have different seeds
-        """
-        first = _series(self.first, table)
-        if isinstance(self.second, int | float):
-            second = Series.constant(self.second, first)
-        else:
-            second = _series(self.second, table)
-        return ComparisonData(
-            name=self.name,
-            unit=self.unit,
-            first=first,
-            second=second,
-            margin=self.margin,
-            expects=self.expects,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """A prediction about every single value: that it lies in `low` … `high`.
-
-    For what follows from a formula, up to rounding.
-
-    Args:
-        name: what is measured
-        unit: its unit
-        cells: whose outcomes; unlike in a comparison, there may be several per seed
-        low: lower bound, included
-        high: upper bound, included
-    """
-
-    name: str
-    unit: str
-    cells: tuple[Cell, ...]
-    low: float = float("-inf")
-    high: float = float("inf")
-
-    def evaluate(self, table: Table) -> "CheckData":
-        """The values as measured.
-
-        Raises:
-            InputError: a cell has no outcomes
-        """
-        values = tuple(
-            float(x) for cell in self.cells for x in table.rows(cell).values(cell.measure)
-        )
-        return CheckData(
-            name=self.name, unit=self.unit, values=values, low=self.low, high=self.high
-        )
-
-
-Evidence = Comparison | Check
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonData:
-    """A comparison with its measured values, paired by seed.
+        name: the prediction as a short clause, which is printed after "supported:"
+        hypotheses: what must hold; comparisons, or what follows from a formula (`Exact`)
+        premises: without these the part decides nothing
+        variants: the hypotheses with other cut-offs or measures, by name; they show how the
+            verdict depends on them, and decide nothing
 
     Raises:
-        InputError: the sides have different seeds
-        ConfigError: the margin is not above 0
+        ConfigError: there is no hypothesis, or comparisons are mixed with `Exact`
     """
 
     name: str
-    unit: str
-    first: Series
-    second: Series
-    margin: float
-    expects: Expectation = "more"
+    hypotheses: tuple[Hypothesis, ...]
+    premises: tuple[Hypothesis, ...] = ()
+    variants: Mapping[str, tuple[Hypothesis, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.margin > 0:
-            raise ConfigError(f"{self.name}: margin must be above 0, got {self.margin}")
-        try:
-            _ = self.differences
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from None
+        if len({x.kind == "exact" for x in self.hypotheses}) != 1:
+            raise ConfigError(
+                f"part {self.name!r}: expected comparisons or what is exact, not none or both; "
+                "make a part of each"
+            )
+
+    def scaled(self, factor: float) -> "Part":
+        """The part with other margins."""
+        return replace(self, hypotheses=tuple(x.scaled(factor) for x in self.hypotheses))
 
     @property
-    def differences(self) -> tuple[float, ...]:
-        """First minus second, one per seed."""
-        return self.first - self.second
+    def all_hypotheses(self) -> tuple[Hypothesis, ...]:
+        """Hypotheses, premises and variants."""
+        return (
+            *self.hypotheses,
+            *self.premises,
+            *(x for variant in self.variants.values() for x in variant),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckData:
-    """A check with its measured values, one per trial."""
+class Paper:
+    """What a paper found.
 
-    name: str
-    unit: str
-    values: tuple[float, ...]
-    low: float = float("-inf")
-    high: float = float("inf")
+    Args:
+        source: authors, year, title, where
+        setting: the models and data in which it was found
+        found: the result, as far as possible in the unit of `beside`
+        beside: the name of one of the study's hypotheses, whose result is printed beside it
+    """
 
-
-EvidenceData = ComparisonData | CheckData
+    source: str
+    setting: str = ""
+    found: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +181,7 @@ class Summary:
 
 
 class Panel(Protocol):
-    """A part of a figure; `clearhead.studies` has `Points`, `Curves`, `Image`, `Differences`."""
+    """A part of a figure; `clearhead.studies` has `Points`, `Curves`, `Image`."""
 
     def draw(self, axes: "Axes", study: "Study", table: Table) -> None:
         """Draw the panel."""
@@ -273,76 +195,113 @@ class Study:
         name: as on the command line, "score-variance"
         claim: its number in the list of claims, "C1"
         statement: the claim, as people make it
-        hypothesis: what would have to be measured if it were true
+        question: what is asked of the data
         conditions: what is compared, on which data, with how much training
         measure: what is measured, with its unit
         seeds: number of seeds for each budget
         grid: which trials there are
         run: measures one trial, in a process with one thread; the same values wherever it runs
-        evidence: what decides
+        parts: what decides
         panels: the figure
         title: of the figure
         summaries: numbers described beside the evidence
-        remarks: at most two short sentences
+        limits: what does not follow, in short sentences
         labels: words for conditions, in figures and summaries
         exclusive: whether time is measured, so that nothing else may run beside it
-        references: sources
+        literature: what papers found
+        references: further sources
+
+    Raises:
+        ConfigError: a cell is not in the grid, sides of a comparison have different seeds, or two
+            hypotheses have the same name
     """
 
     name: str
     claim: str
     statement: str
-    hypothesis: str
+    question: str
     conditions: str
     measure: str
     seeds: Mapping[Budget, int]
     grid: tuple[Grid, ...] = ()
     run: Callable[[Trial], Values]
-    evidence: tuple[Evidence, ...] = ()
+    parts: tuple[Part, ...] = ()
     panels: tuple[Panel, ...] = ()
     title: str = ""
     summaries: tuple[Summary, ...] = ()
-    remarks: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     exclusive: bool = False
+    literature: tuple[Paper, ...] = ()
     references: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.remarks) > MAX_REMARKS:
-            raise ConfigError(
-                f"study {self.name}: at most {MAX_REMARKS} remarks, got {len(self.remarks)}"
-            )
         known = self.conditions_in_grid
-        for cell in self._cells():
-            if cell.condition not in known:
-                raise ConfigError(
-                    f"study {self.name}: no condition {cell.condition!r}; the grid has "
-                    f"{', '.join(sorted(known))}"
-                )
+        for hypothesis in (x for part in self.parts for x in part.all_hypotheses):
+            for cell in hypothesis.cells:
+                if cell.condition not in known:
+                    raise ConfigError(
+                        f"study {self.name}: no condition {cell.condition!r}; the grid has "
+                        f"{', '.join(sorted(known))}"
+                    )
+            if isinstance(hypothesis, Comparison):
+                for budget in self.seeds:
+                    self.seeds_of(hypothesis, budget)
+        names = [x.name for x in self.hypotheses]
+        repeated = {name for name in names if names.count(name) > 1}
+        lacking = {paper.beside for paper in self.literature if paper.beside} - set(names)
+        if repeated or lacking:
+            problem = f"several named {repeated}" if repeated else f"none named {lacking}"
+            raise ConfigError(f"study {self.name}: of its hypotheses there are {problem}")
 
     @property
     def conditions_in_grid(self) -> tuple[str, ...]:
         """Names of all conditions, in the order of the grid."""
         return tuple(dict.fromkeys(x for grid in self.grid for x in grid.conditions))
 
+    @property
+    def hypotheses(self) -> tuple[Hypothesis, ...]:
+        """Of all parts, premises included, each once."""
+        found: list[Hypothesis] = []
+        for part in self.parts:
+            found += [x for x in (*part.premises, *part.hypotheses) if x not in found]
+        return tuple(found)
+
+    @property
+    def num_tests(self) -> int:
+        """The number of comparisons that predict something, without premises: the family."""
+        tests = (x for part in self.parts for x in part.hypotheses)
+        return sum(x.kind not in ("estimate", "exact") for x in tests)
+
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
         """Every trial for these seeds."""
         return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
 
-    def evaluate(self, outcomes: Sequence[Outcome]) -> tuple[EvidenceData, ...]:
-        """The evidence with its measured values.
+    def seeds_of(self, comparison: Comparison, budget: Budget) -> int:
+        """The number of seeds of a comparison.
 
         Raises:
-            InputError: outcomes are missing, or the sides of a comparison have different seeds
+            ConfigError: its sides have different seeds, or a side has several trials of a seed
         """
-        table = Table(outcomes)
-        return tuple(evidence.evaluate(table) for evidence in self.evidence)
+        seeds = range(min(self.seeds[budget], MAX_SEEDS_CHECKED))
+        table = Table(Outcome(trial=x, values={}) for x in self.trials(budget, seeds))
+        sides = []
+        for cell in comparison.cells:
+            rows = table.where(cell.condition, **cell.settings)
+            levels = rows.groups(cell.best_of).values() if cell.best_of else (rows,)
+            sides += [sorted(x.trial.seed for x in level.outcomes) for level in levels]
+        if any(side != sides[0] for side in sides) or len(set(sides[0])) < len(sides[0]):
+            raise ConfigError(
+                f"study {self.name}, {comparison.name}: at the budget {budget!r} the sides have "
+                f"trials with the seeds {'; '.join(map(str, sides))}; give both sides the same "
+                "seeds, once each, and name the settings that tell trials apart"
+            )
+        return len(sides[0])
 
     def text(self, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-        """Remarks and summaries, one line each."""
+        """The summaries, one line each."""
         table = Table(outcomes)
-        lines = (x.text(table, self.labels) for x in self.summaries)
-        return (*self.remarks, *filter(None, lines))
+        return tuple(filter(None, (x.text(table, self.labels) for x in self.summaries)))
 
     def figure(self, outcomes: Sequence[Outcome]) -> "Figure":
         """All panels in one figure."""
@@ -350,24 +309,9 @@ class Study:
 
         return draw_panels(self, Table(outcomes))
 
-    def _cells(self) -> Iterable[Cell]:
-        for evidence in self.evidence:
-            if isinstance(evidence, Check):
-                yield from evidence.cells
-            else:
-                yield from (x for x in (evidence.first, evidence.second) if isinstance(x, Cell))
-
 
 def _resolve(value: Any, budget: Budget) -> Any:
     return getattr(value, budget) if isinstance(value, PerBudget) else value
-
-
-def _series(side: Side, table: Table) -> Series:
-    if isinstance(side, Cell):
-        return table.series(side)
-    if callable(side):
-        return side(table)
-    raise ConfigError(f"the first side of a comparison is a cell or a function, got {side}")
 
 
 def _mean_and_range(values: Sequence[Any]) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from clearhead.errors import InputError
@@ -68,14 +68,18 @@ class Cell:
         condition: name of the condition
         measure: key, path or function, see `Measure`
         settings: settings that the trials must have, if the condition has several
+        best_of: a setting; taken is its value with the highest mean over seeds
     """
 
     condition: str
     measure: Measure
     settings: Mapping[str, Any] = field(default_factory=dict)
+    best_of: str = ""
 
     def __str__(self) -> str:
-        return ", ".join([self.condition, *(f"{name} {x}" for name, x in self.settings.items())])
+        best = [f"best {self.best_of}"] if self.best_of else []
+        settings = (f"{name} {x}" for name, x in self.settings.items())
+        return ", ".join([self.condition, *settings, *best])
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,11 @@ class Table:
         numbers = all(isinstance(key, int | float) for key in found)
         return {key: Table(found[key]) for key in (sorted(found) if numbers else found)}
 
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell has outcomes, all of them with its measure."""
+        rows = self.where(cell.condition, **cell.settings)
+        return bool(rows) and len(rows.having(cell.measure)) == len(rows)
+
     def rows(self, cell: Cell) -> "Table":
         """The rows of a cell, ordered by seed, possibly several per seed.
 
@@ -171,6 +180,10 @@ class Table:
         Raises:
             InputError: there is no outcome, or two with the same seed
         """
+        if cell.best_of:
+            levels = self.rows(cell).groups(cell.best_of).values()
+            single = replace(cell, best_of="")
+            return max((level.series(single) for level in levels), key=lambda x: x.mean)
         rows = self.rows(cell)
         seeds = tuple(row.trial.seed for row in rows.outcomes)
         if len(set(seeds)) < len(seeds):

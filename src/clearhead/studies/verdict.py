@@ -1,205 +1,325 @@
-"""The one rule by which evidence becomes a verdict; no study has a rule of its own.
+"""The one rule by which measured values become verdicts; no study has a rule of its own.
 
-A comparison gets its mean difference with a 95 % interval, a p value, and that p adjusted (Holm)
-for all comparisons that are judged together. It is
+**A comparison** gets the mean difference with its 95 % interval, and two p values: that the mean
+lies inside the predicted range (`p`), and outside of it (`p_against`). Both are adjusted by Holm's
+method over the family: all comparisons of the claim that predict something. It is supported if
+`p` is below 0.025, contradicted if `p_against` is, else undecided; and always undecided with fewer
+than six seeds. So a claim has a wrong support or contradiction in at most 5 % of the cases. The
+family is a claim, because each is cited by itself and adding a study must not change the others.
 
-- supported: expecting "more", if the adjusted p is below 0.05 and the interval lies wholly at or
-  above the margin; expecting "equal", if the interval lies within ± margin
-- contradicted: expecting "more", if the interval lies wholly below the margin; expecting "equal",
-  if it lies wholly outside ± margin
-- undecided otherwise, and always with fewer than three pairs
+**A premise** is tested in the same way, at the same level and outside of the family. While it is
+not supported, its part is undecided; it is never evidence.
 
-A check is supported if every value lies in its range, undecided with fewer than two values.
-The observed difference is described as well, independently of the prediction: "more" or "less", if
-the interval lies on one side of 0; with "by less than the margin", if it also lies within ± margin;
-"no difference", if it lies within ± margin and has 0 in it; else "unclear".
+**What follows from a formula** (`Exact`) holds "by construction" if every value lies in its range.
 
-A study with all evidence supported is "supported"; with all contradicted, "contradicted"; with
-both, "mixed"; else "undecided".
+**A part** is supported (contradicted) if all its comparisons are; mixed if some are supported and
+some contradicted; else undecided. **A claim** takes its outcome from its parts in the same way,
+those by construction apart.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from clearhead.studies.stats import equivalence_p, hedges_g, holm, paired_interval, sign_flip_p
-from clearhead.studies.study import CheckData, ComparisonData, EvidenceData
+from clearhead.studies.hypotheses import Hypothesis, Kind, Sample
+from clearhead.studies.stats import hedges_g, holm, inside_p, outside_p, paired_interval
+from clearhead.studies.study import Part, Study
+from clearhead.studies.table import Table
 
-LEVEL = 0.05
-MIN_PAIRS = 3
+LEVEL = 0.025
+"""Level of each one-sided test; support and contradiction together have twice this"""
+MIN_SEEDS = 6
+"""With five, not even the sign test can reach the level: 1/2⁵ > 0.025"""
 MIN_VALUES = 2
 
-FindingOutcome = Literal["supported", "contradicted", "undecided"]
-VerdictOutcome = Literal["supported", "contradicted", "mixed", "undecided"]
+Outcome = Literal[
+    "supported",
+    "contradicted",
+    "mixed",
+    "undecided",
+    "by construction",
+    "described",
+    "not measured",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One piece of evidence, judged. Numbers that cannot be computed are None."""
+    """A hypothesis, judged. Numbers that cannot be computed are None."""
 
-    kind: Literal["comparison", "check"]
+    kind: Kind
     name: str
     unit: str
-    expects: Literal["more", "equal", "within"]
-    n: int
-    """Pairs of a comparison, values of a check"""
-    estimate: float | None
-    """Mean difference; of a check the median"""
-    interval: tuple[float, float] | None
-    """95 % interval of the mean difference; of a check the smallest and largest value"""
-    p: float | None
-    adjusted_p: float | None
-    """p after Holm, over all comparisons judged together"""
-    effect_size: float | None
-    """Mean difference in standard deviations of the differences"""
     low: float | None
-    """Lower bound of the predicted range; None: no bound"""
+    """Lower end of the predicted range; None: no end"""
     high: float | None
-    outcome: FindingOutcome
-    seen: str
-    """The observed difference, in a few words; of a check "within" or how many are outside"""
+    n: int
+    """Seeds of a comparison, values of `Exact`"""
+    estimate: float | None
+    """Mean difference; of `Exact` the median"""
+    interval: tuple[float, float] | None
+    """95 % interval of the mean difference; of `Exact` the smallest and largest value"""
+    p: float | None
+    """That the mean lies in the predicted range, adjusted over the claim"""
+    p_against: float | None
+    """That it lies outside, adjusted over the claim"""
+    effect_size: float | None
+    """Mean difference in standard deviations of the differences; None for a bound"""
+    outcome: Outcome
+    note: str = ""
+    """Why a comparison is undecided, or what was measured, in a few words"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartVerdict:
+    """The verdict of one part.
+
+    Attributes:
+        name: The part.
+        outcome: Its outcome.
+        findings: Its hypotheses, judged.
+        premises: Its premises, judged.
+        failed: The premises that are not supported, if any.
+        sensitivity: Outcomes under other margins, cut-offs and families, by name.
+    """
+
+    name: str
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    premises: tuple[Finding, ...] = ()
+    failed: tuple[str, ...] = ()
+    sensitivity: Mapping[str, Outcome]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict of one study from all its findings."""
+    """The verdict of a claim, with those of its parts.
 
-    outcome: VerdictOutcome
-    findings: tuple[Finding, ...]
+    Attributes:
+        outcome: The outcome of the claim.
+        parts: The parts.
+        family: The number of comparisons over which p values are adjusted.
+    """
+
+    outcome: Outcome
+    parts: tuple[PartVerdict, ...]
     family: int
-    """How many comparisons the p values were adjusted for"""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Of all parts, without premises."""
+        return tuple(x for part in self.parts for x in part.findings)
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for each outcome, with the parts that have it."""
+        groups: dict[str, list[str]] = {}
+        for part in self.parts:
+            failed = f" (premise not met: {', '.join(part.failed)})" if part.failed else ""
+            groups.setdefault(part.outcome, []).append(part.name + failed)
+        return " ".join(f"{key.capitalize()}: {'; '.join(x)}." for key, x in groups.items())
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
         return asdict(self)
 
 
-def judge_evidence(evidence: Mapping[str, Sequence[EvidenceData]]) -> dict[str, Verdict]:
-    """The verdict of each study, from the evidence of all that are judged together."""
-    comparisons = [
-        (study, place, one)
-        for study, parts in evidence.items()
-        for place, one in enumerate(parts)
-        if isinstance(one, ComparisonData)
+def judge_study(study: Study, table: Table, *, report_family: int = 0) -> Verdict:
+    """The verdict of a claim from the outcomes of its trials.
+
+    Args:
+        study: The study.
+        table: The outcomes. Parts whose outcomes are missing are "not measured".
+        report_family: The number of comparisons in a whole report, for the table of sensitivity.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        InputError: The sides of a comparison have different seeds.
+    """
+    parts = _judge_parts(study.parts, table)
+    others = _sensitivity(study.parts, table, report_family)
+    variants = {name for part in study.parts for name in part.variants}
+    parts = [
+        replace(
+            part,
+            sensitivity={
+                key: judged[place].outcome
+                for key, judged in others.items()
+                if key not in variants - study.parts[place].variants.keys()
+                and any(_is_claimed(x) for x in part.findings)
+            },
+        )
+        for place, part in enumerate(parts)
     ]
-    p_values = [_p(one) for _, _, one in comparisons]
-    adjusted = holm(p_values).tolist() if p_values else []
-    pairs = {
-        (study, place): both
-        for (study, place, _), *both in zip(comparisons, p_values, adjusted, strict=True)
-    }
-    verdicts = {}
-    for study, parts in evidence.items():
-        findings = tuple(
-            _compared(one, *pairs[study, place])
-            if isinstance(one, ComparisonData)
-            else _checked(one)
-            for place, one in enumerate(parts)
-        )
-        verdicts[study] = Verdict(
-            outcome=_verdict_outcome(findings), findings=findings, family=len(comparisons)
-        )
-    return verdicts
+    family = sum(_is_claimed(x) for part in parts for x in part.findings)
+    empirical = [part.outcome for part in parts if part.outcome != "by construction"]
+    outcome = _combined(empirical) if empirical else "by construction"
+    return Verdict(outcome=outcome, parts=tuple(parts), family=family)
 
 
-def _verdict_outcome(findings: Sequence[Finding]) -> VerdictOutcome:
-    outcomes = {finding.outcome for finding in findings}
-    if outcomes == {"supported"}:
-        return "supported"
-    if outcomes == {"contradicted"}:
-        return "contradicted"
-    if {"supported", "contradicted"} <= outcomes:
-        return "mixed"
-    return "undecided"
+def judge_samples(
+    samples: Iterable[Sample | Hypothesis], *, family: int = 0
+) -> tuple[Finding, ...]:
+    """Hypotheses judged as one family.
+
+    Args:
+        samples: Measured hypotheses; those without values are "not measured".
+        family: The size of a larger family, to which Bonferroni's correction is applied instead.
+
+    Returns:
+        The findings, in the same order.
+    """
+    findings = [_described(x) for x in samples]
+    claimed = [place for place, x in enumerate(findings) if _is_claimed(x)]
+    for name in ("p", "p_against"):
+        raw = [getattr(findings[place], name) for place in claimed]
+        adjusted = [min(1.0, x * family) for x in raw] if family else holm(raw).tolist()
+        for place, p in zip(claimed, adjusted, strict=True):
+            findings[place] = replace(findings[place], **{name: p})
+    for place in claimed:
+        finding = findings[place]
+        outcome = _decided(finding)
+        findings[place] = replace(finding, outcome=outcome, note=_observed(finding, outcome))
+    return tuple(findings)
 
 
-def _p(comparison: ComparisonData) -> float:
-    differences = comparison.differences
-    if not differences or not np.isfinite(differences).all():
-        return 1.0
-    if comparison.expects == "equal":
-        return float(equivalence_p(differences, comparison.margin))
-    return float(sign_flip_p(differences))
+def _judge_parts(parts: Sequence[Part], table: Table, *, family: int = 0) -> list[PartVerdict]:
+    samples = [_samples(part.hypotheses, table) for part in parts]
+    findings = iter(judge_samples((x for part in samples for x in part), family=family))
+    return [_part_verdict(part, [next(findings) for _ in part.hypotheses], table) for part in parts]
 
 
-def _compared(comparison: ComparisonData, p: float, adjusted: float) -> Finding:
-    differences = comparison.differences
-    estimate: float | None = None
-    interval: tuple[float, float] | None = None
-    if differences and np.isfinite(differences).all():
-        estimate = float(np.mean(differences))
-        if len(differences) > 1:
-            low, high = paired_interval(differences)
-            interval = float(low), float(high)
-    margin = comparison.margin
-    return Finding(
-        kind="comparison",
-        name=comparison.name,
-        unit=comparison.unit,
-        expects=comparison.expects,
-        n=len(differences),
-        estimate=estimate,
-        interval=interval,
-        p=p,
-        adjusted_p=adjusted,
-        effect_size=None if estimate is None else hedges_g(differences),
-        low=-margin if comparison.expects == "equal" else margin,
-        high=margin if comparison.expects == "equal" else None,
-        outcome=_outcome(comparison, interval, adjusted),
-        seen=_seen(margin, interval),
+def _part_verdict(part: Part, findings: Sequence[Finding], table: Table) -> PartVerdict:
+    premises = tuple(x for one in _samples(part.premises, table) for x in judge_samples([one]))
+    failed = tuple(x.name for x in premises if x.outcome not in ("supported", "by construction"))
+    outcome = _combined([x.outcome for x in findings])
+    if failed and outcome not in ("not measured", "described"):
+        outcome = "undecided"
+    return PartVerdict(
+        name=part.name,
+        outcome=outcome,
+        findings=tuple(findings),
+        premises=premises,
+        failed=failed,
+        sensitivity={},
     )
 
 
-def _outcome(
-    comparison: ComparisonData, interval: tuple[float, float] | None, adjusted: float
-) -> FindingOutcome:
-    if interval is None or len(comparison.first) < MIN_PAIRS:
-        return "undecided"
-    low, high = interval
-    margin = comparison.margin
-    if comparison.expects == "equal":
-        if -margin <= low and high <= margin:
-            return "supported"
-        return "contradicted" if low > margin or high < -margin else "undecided"
-    if adjusted < LEVEL and low >= margin:
-        return "supported"
-    return "contradicted" if high < margin else "undecided"
+def _combined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Of hypotheses to a part, of parts to a claim; what is only described has no say."""
+    found = set(outcomes) - {"described"}
+    if not found:
+        return "described"
+    if len(found) == 1:
+        return found.pop()
+    mixed = {"supported", "contradicted"} <= found or "mixed" in found
+    return "mixed" if mixed else "undecided"
 
 
-def _seen(margin: float, interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return "unclear"
-    low, high = interval
-    small = -margin <= low and high <= margin
-    if low <= 0 <= high:
-        return "no difference" if small else "unclear"
-    side = "more" if low > 0 else "less"
-    return f"{side}, by less than the margin" if small else side
+def _sensitivity(
+    parts: Sequence[Part], table: Table, report_family: int
+) -> dict[str, list[PartVerdict]]:
+    """The parts judged with other margins and cut-offs, and over all comparisons of a report."""
+    others: dict[str, Sequence[Part]] = {
+        f"margins times {factor:g}": [part.scaled(factor) for part in parts] for factor in (0.5, 2)
+    }
+    for name in dict.fromkeys(name for part in parts for name in part.variants):
+        others[name] = [
+            replace(part, hypotheses=part.variants.get(name, part.hypotheses)) for part in parts
+        ]
+    judged = {name: _judge_parts(other, table) for name, other in others.items()}
+    if report_family:
+        name = f"adjusted over all {report_family} comparisons of the report"
+        judged[name] = _judge_parts(parts, table, family=report_family)
+    return judged
 
 
-def _checked(check: CheckData) -> Finding:
-    values = check.values
-    outside = sum(not check.low <= value <= check.high for value in values)  # NaN is outside
+def _samples(hypotheses: Iterable[Hypothesis], table: Table) -> list[Sample | Hypothesis]:
+    return [x.sample(table) if x.is_measured(table) else x for x in hypotheses]
+
+
+def _described(sample: Sample | Hypothesis) -> Finding:
+    """A finding with p values that are not adjusted, and without the outcome of a comparison."""
+    hypothesis = sample.hypothesis if isinstance(sample, Sample) else sample
+    low, high = (x if math.isfinite(x) else None for x in hypothesis.region)
+    finding = Finding(
+        kind=hypothesis.kind,
+        name=hypothesis.name,
+        unit=hypothesis.unit,
+        low=low,
+        high=high,
+        n=0,
+        estimate=None,
+        interval=None,
+        p=None,
+        p_against=None,
+        effect_size=None,
+        outcome="not measured",
+    )
+    if not isinstance(sample, Sample):
+        return finding
+    values = sample.values
+    finding = replace(finding, n=len(values), outcome="undecided")
+    if hypothesis.kind == "exact":
+        return _checked(finding, hypothesis.region, values)
+    if not values or not np.isfinite(values).all():
+        return replace(finding, note="not all values are numbers", p=1.0, p_against=1.0)
+    bounds = paired_interval(values)
+    finding = replace(
+        finding,
+        estimate=float(np.mean(values)),
+        interval=(float(bounds[0]), float(bounds[1])) if len(values) > 1 else None,
+        effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
+    )
+    if hypothesis.kind == "estimate":
+        return replace(finding, outcome="described")
+    return replace(
+        finding,
+        p=float(inside_p(values, *hypothesis.region)),
+        p_against=float(outside_p(values, *hypothesis.region)),
+    )
+
+
+def _checked(finding: Finding, region: tuple[float, float], values: Sequence[float]) -> Finding:
+    low, high = region
+    outside = sum(not low <= value <= high for value in values)  # NaN is outside
     whole = bool(values) and bool(np.isfinite(values).all())
-    outcome: FindingOutcome = "undecided"
-    if len(values) >= MIN_VALUES:
-        outcome = "contradicted" if outside else "supported"
-    return Finding(
-        kind="check",
-        name=check.name,
-        unit=check.unit,
-        expects="within",
-        n=len(values),
+    outcome: Outcome = "contradicted" if outside else "by construction"
+    return replace(
+        finding,
         estimate=float(np.median(values)) if whole else None,
         interval=(min(values), max(values)) if whole else None,
-        p=None,
-        adjusted_p=None,
-        effect_size=None,
-        low=check.low if math.isfinite(check.low) else None,
-        high=check.high if math.isfinite(check.high) else None,
-        outcome=outcome,
-        seen=f"{outside} of {len(values)} outside" if outside else "within",
+        outcome=outcome if len(values) >= MIN_VALUES else "undecided",
+        note=f"{outside} of {len(values)} outside" if outside else "",
     )
+
+
+def _is_claimed(finding: Finding) -> bool:
+    return finding.p is not None
+
+
+def _decided(finding: Finding) -> Outcome:
+    if finding.n < MIN_SEEDS or finding.p is None or finding.p_against is None:
+        return "undecided"
+    if finding.p < LEVEL:
+        return "supported"
+    return "contradicted" if finding.p_against < LEVEL else "undecided"
+
+
+def _observed(finding: Finding, outcome: Outcome) -> str:
+    """What else there is to say: too few seeds, or a difference smaller than its margin."""
+    if finding.note or finding.n < MIN_SEEDS:
+        return finding.note or f"fewer than {MIN_SEEDS} seeds"
+    margin = finding.low if finding.kind == "difference" else None
+    if margin is None or finding.interval is None or outcome != "contradicted":
+        return ""
+    low, high = finding.interval
+    if low <= 0 <= high:
+        return "no difference" if low >= -margin else ""
+    side = "less" if high < 0 else "more"
+    return f"{side}, by less than the margin" if low >= -margin else side

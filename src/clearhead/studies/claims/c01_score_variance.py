@@ -11,7 +11,18 @@ layer with small d_k has more heads. The classifiers are small; nothing follows 
 Cost: quick 80, full about 430 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import Cell, Check, Curves, Grid, PerBudget, Points, Study, Summary
+from clearhead.studies import (
+    Bound,
+    Cell,
+    Curves,
+    Exact,
+    Grid,
+    Part,
+    PerBudget,
+    Points,
+    Study,
+    Summary,
+)
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.classifiers import inputs_of
 from clearhead.studies.table import Trial, Values
@@ -40,9 +51,8 @@ STUDY = Study(
     claim="C1",
     statement="With unit-variance inputs, q·k has variance d_k; dividing by √d_k keeps it near 1 "
     "whatever d_k is.",
-    hypothesis=f"Variance of q·k/√d_k within {NEAR:.0%} of 1 for independent components; and for "
-    "standardised components of trained classifiers a departure of at most "
-    f"{NEAR_WHEN_TRAINED} times in the median head.",
+    question="Is the variance of q·k equal to d_k for independent components of variance 1, and "
+    "for standardised components of trained classifiers?",
     conditions="Independent components from three distributions, d_k 4 to 512; small classifiers "
     "(width 64, two layers) trained on MNIST with d_k 4 to 64, scaled by 1/√d_k or by a learned "
     "factor for each head; the shipped model.",
@@ -56,18 +66,29 @@ STUDY = Study(
         Grid(conditions=LEARNED, settings=TRAINING | {"scale": "learned"}, vary=HEAD_DIMS),
     ),
     run=run,
-    evidence=(
-        Check(
-            name=f"variance of q·k / √d_k, independent components: {DISTANCE}",
-            unit="1",
-            cells=(Cell("drawn", scores.largest_distance),),
-            high=NEAR,
+    parts=(
+        Part(
+            name="independent components have variance d_k",
+            hypotheses=(
+                Exact(
+                    name=f"variance of q·k / √d_k, independent components: {DISTANCE}",
+                    unit="1",
+                    cells=(Cell("drawn", scores.largest_distance),),
+                    high=NEAR,
+                ),
+            ),
         ),
-        Check(
-            name="trained, standardised components: departure from variance d_k, median head",
-            unit="times",
-            cells=(Cell("trained sqrt", scores.median_departure),),
-            high=NEAR_WHEN_TRAINED,
+        Part(
+            name="trained, standardised components do so too",
+            hypotheses=tuple(
+                Bound(
+                    name=f"departure from variance d_k, median head, d_k {head_dim}",
+                    unit="times",
+                    first=Cell("trained sqrt", scores.median_departure, {"head_dim": head_dim}),
+                    high=NEAR_WHEN_TRAINED,
+                )
+                for head_dim in (4, 16, 64)
+            ),
         ),
     ),
     panels=(
@@ -114,7 +135,7 @@ STUDY = Study(
         ),
         Summary(name="Learned factor over 1/√d_k: range", measure=scores.range_of_factors),
     ),
-    remarks=("A learned factor is not determined by itself, because W_Q can make up for it.",),
+    limits=("A learned factor is not determined by itself, because W_Q can make up for it.",),
     labels={SQRT[0]: "trained, 1/√d_k", LEARNED[0]: "trained, learned factor"},
     references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
 )

@@ -10,7 +10,18 @@ both are judged. What scaling does to training is C3; trained classifiers are de
 Cost: quick 90, full about 410 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import Cell, Check, Comparison, Grid, PerBudget, Points, Study, Summary
+from clearhead.studies import (
+    Bound,
+    Cell,
+    Difference,
+    Equivalence,
+    Grid,
+    Part,
+    PerBudget,
+    Points,
+    Study,
+    Summary,
+)
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
 from clearhead.studies.measures.scores import HEAD_DIMS, classifier_with_scale
@@ -43,10 +54,7 @@ STUDY = Study(
     claim="C2",
     statement="Without scaling, softmax saturates as d_k grows (almost one-hot), and its gradient "
     "vanishes.",
-    hypothesis=f"At d_k {LARGEST} the mean largest of {KEYS} unscaled weights is at least "
-    f"{NEARLY_ONE_HOT}; the mean norms of the softmax's Jacobian and of the gradient for the query "
-    "are at most half those of scaled scores; and the largest weight of scaled scores is that of "
-    f"d_k {SMALLEST} within {STEADY}.",
+    question="How large are weights and gradients with and without 1/√d_k as d_k grows?",
     conditions=f"{ROWS:,} queries with {KEYS} keys each, independent standard normal components, "
     "d_k 4 to 512; classifiers (width 64, two layers) trained on MNIST with each scale.",
     measure="Largest weight, Frobenius norms of the softmax's Jacobian and of ∂weights/∂query; "
@@ -62,30 +70,44 @@ STUDY = Study(
         ),
     ),
     run=run,
-    evidence=(
-        Check(
-            name=f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
-            unit="share",
-            cells=(Cell("drawn", ("measured", "unscaled", "largest", -1)),),
-            low=NEARLY_ONE_HOT,
+    parts=(
+        Part(
+            name="unscaled softmax is nearly one-hot",
+            hypotheses=(
+                Bound(
+                    name=f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
+                    unit="share",
+                    first=Cell("drawn", ("measured", "unscaled", "largest", -1)),
+                    low=NEARLY_ONE_HOT,
+                ),
+            ),
         ),
         *(
-            Comparison(
-                name=f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
-                unit="halvings",
-                first=Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
-                second=Cell("drawn", saturation.log2_norm("unscaled", measure)),
-                margin=HALVED,
+            Part(
+                name=f"the gradient vanishes ({name})",
+                hypotheses=(
+                    Difference(
+                        name=f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
+                        unit="halvings",
+                        first=Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
+                        second=Cell("drawn", saturation.log2_norm("unscaled", measure)),
+                        margin=HALVED,
+                    ),
+                ),
             )
             for measure, name in saturation.NORMS.items()
         ),
-        Comparison(
-            name=f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
-            unit="share",
-            first=AT_LARGEST,
-            second=AT_SMALLEST,
-            margin=STEADY,
-            expects="equal",
+        Part(
+            name="scaled weights do not depend on d_k",
+            hypotheses=(
+                Equivalence(
+                    name=f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
+                    unit="share",
+                    first=AT_LARGEST,
+                    second=AT_SMALLEST,
+                    margin=STEADY,
+                ),
+            ),
         ),
     ),
     panels=(

@@ -18,7 +18,7 @@ from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Check, Comparison, Curves, Grid, PerBudget, Study, Summary
+from clearhead.studies import Cell, Curves, Difference, Exact, Grid, Part, PerBudget, Study, Summary
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.table import Trial, Values
@@ -46,9 +46,8 @@ STUDY = Study(
     name="distributions",
     claim="C4",
     statement="Softmax rows are probability distributions, and interpretable ones.",
-    hypothesis="Every row with a key has weights in 0 … 1 that sum to 1 within rounding; and in "
-    "small classifiers and the shipped model, permuting the last layer's weights over the patches "
-    f"changes the predicted probabilities by at least {MOVED}.",
+    question="Are all rows of weights distributions, and do predictions change when they are "
+    "permuted?",
     conditions="Random tensors in four types of float, scores of deviation up to 10⁴, five kinds "
     "of masks; the shipped model (one set of weights, other digits for each seed) and small "
     "classifiers (width 32, four layers) trained on MNIST, on unseen digits.",
@@ -61,32 +60,39 @@ STUDY = Study(
         Grid(conditions=("trained",), settings=IMAGES | TRAINING),
     ),
     run=run,
-    evidence=(
-        Check(
-            name="rows of weights: largest distance of a sum from 1",
-            unit=EPSILONS,
-            cells=tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
-            high=ROUNDING,
+    parts=(
+        Part(
+            name="rows are probability distributions",
+            hypotheses=(
+                Exact(
+                    name="rows of weights: largest distance of a sum from 1",
+                    unit=EPSILONS,
+                    cells=tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
+                    high=ROUNDING,
+                ),
+                Exact(
+                    name="weights: farthest outside 0 … 1, or on a masked key",
+                    unit="share",
+                    cells=tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
+                    low=0.0,
+                    high=0.0,
+                ),
+            ),
         ),
-        Check(
-            name="weights: farthest outside 0 … 1, or on a masked key",
-            unit="share",
-            cells=tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
-            low=0.0,
-            high=0.0,
-        ),
-        Comparison(
-            name="small classifiers: change of probabilities, weights permuted or not",
-            unit="total variation",
-            first=Cell("trained", "moved"),
-            second=Cell("trained", "moved_none"),
-            margin=MOVED,
-        ),
-        Check(
-            name="shipped model: change of probabilities, weights permuted",
-            unit="total variation",
-            cells=(Cell("shipped", "moved"),),
-            low=MOVED,
+        *(
+            Part(
+                name=f"permuting the last layer's weights changes predictions ({name})",
+                hypotheses=(
+                    Difference(
+                        name=f"{name}: change of probabilities, weights permuted or not",
+                        unit="total variation",
+                        first=Cell(condition, "moved"),
+                        second=Cell(condition, "moved_none"),
+                        margin=MOVED,
+                    ),
+                ),
+            )
+            for condition, name in (("trained", "small classifiers"), ("shipped", "shipped model"))
         ),
     ),
     panels=(

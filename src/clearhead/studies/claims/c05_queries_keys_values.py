@@ -12,7 +12,18 @@ from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Check, Curves, Grid, PerBudget, Study, Summary, Trial, Values
+from clearhead.studies import (
+    Cell,
+    Curves,
+    Exact,
+    Grid,
+    Part,
+    PerBudget,
+    Study,
+    Summary,
+    Trial,
+    Values,
+)
 from clearhead.studies.measures.changes import (
     REDUCTIONS,
     changes_in_model,
@@ -42,10 +53,10 @@ def run(trial: Trial) -> Values:
     return changes_in_model(model, inputs_of(trial, model).double(), trial.seed)
 
 
-def unchanged(name: str, measure: str, unit: str, high: float = ROUNDING) -> Check:
+def unchanged(name: str, measure: str, unit: str, high: float = ROUNDING) -> Exact:
     """A change that must not exceed rounding, in all conditions."""
     cells = tuple(Cell(condition, measure) for condition in ("random", "shipped", "trained"))
-    return Check(name=name, unit=unit, cells=cells, high=high)
+    return Exact(name=name, unit=unit, cells=cells, high=high)
 
 
 def drawn_changes(values: Values) -> list[float]:
@@ -63,9 +74,7 @@ STUDY = Study(
     claim="C5",
     statement="Values take no part in the weights; a key is the same for every query; each query "
     "has its own weights.",
-    hypothesis="Within one attention, other values change no weight at all; another key changes "
-    "its own column of scores for every query and no other; another query changes its own row of "
-    f"weights and no other (within {ROUNDING:.0e}, in float64).",
+    question="What changes in the weights when values, one key or one query are replaced?",
     conditions="Random tensors of random sizes; every layer of the shipped model and of small "
     "classifiers (width 32, four layers) trained on MNIST, changed in a forward pass.",
     measure="Largest change of weights or scores where none may be, smallest where one must be.",
@@ -76,17 +85,35 @@ STUDY = Study(
         Grid(conditions=("trained",), settings=IMAGES | TRAINING),
     ),
     run=run,
-    evidence=(
-        unchanged(f"other values: {LARGEST} of a weight of that layer", "values", SHARE, 0.0),
-        unchanged(f"another key: {LARGEST} of a score with any other key", "other_columns", "1"),
-        unchanged(
-            f"another query: {LARGEST} in the weights of any other query", "other_rows", SHARE
+    parts=(
+        Part(
+            name="values take no part in the weights",
+            hypotheses=(
+                unchanged(
+                    f"other values: {LARGEST} of a weight of that layer", "values", SHARE, 0.0
+                ),
+            ),
         ),
-        Check(
-            name="random tensors, another query or key: smallest change of what is its own",
-            unit="1",
-            cells=(Cell("random", lambda values: min(values["own_row"], values["own_column"])),),
-            low=CHANGED,
+        Part(
+            name="a key is the same for every query, and each query has its own weights",
+            hypotheses=(
+                unchanged(
+                    f"another key: {LARGEST} of a score with any other key", "other_columns", "1"
+                ),
+                unchanged(
+                    f"another query: {LARGEST} in the weights of any other query",
+                    "other_rows",
+                    SHARE,
+                ),
+                Exact(
+                    name="random tensors, another query or key: smallest change of what is its own",
+                    unit="1",
+                    cells=(
+                        Cell("random", lambda values: min(values["own_row"], values["own_column"])),
+                    ),
+                    low=CHANGED,
+                ),
+            ),
         ),
     ),
     panels=(
@@ -111,9 +138,7 @@ STUDY = Study(
         Summary(name="Weights of the layers above when values change", measure="weights_above"),
         Summary(name="Distance between rows of two queries, by layer", measure=apart_by_layer),
     ),
-    remarks=(
-        "A row of its own need not be a different one: the rows of two queries may be alike.",
-    ),
+    limits=("A row of its own need not be a different one: the rows of two queries may be alike.",),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
     references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
 )

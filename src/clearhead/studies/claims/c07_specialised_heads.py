@@ -15,7 +15,7 @@ from typing import cast
 
 from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Comparison, Curves, Differences, Grid, PerBudget, Study
+from clearhead.studies import Cell, Curves, Difference, Grid, Part, PerBudget, Study
 from clearhead.studies.measures import heads
 from clearhead.studies.measures.classifiers import train_compared_model
 from clearhead.studies.study import Summary
@@ -28,11 +28,39 @@ ROLES, POINTS = "percentage points of heads", "percentage points"
 APART_MARGIN = 5.0  # the distance ends at 100
 ROLE_MARGIN = 25.0  # one head in four
 ROLE, NO_ROLE = map(heads.share_with_role, ("roles", "roles_untrained"))
-COMPARED: tuple[tuple[str, str, Measure, Measure, float], ...] = (
-    ("heads apart, against untrained", APART, "apart", "apart_fresh", APART_MARGIN),
-    ("heads apart, against untrained as sharp", APART, "apart", "apart_sharp", APART_MARGIN),
-    ("heads with a role, against untrained as sharp", ROLES, ROLE, NO_ROLE, ROLE_MARGIN),
-    ("accuracy, against that with another head's weights", POINTS, "accuracy", "exchanged", 1.0),
+PARTS: tuple[tuple[str, str, str, Measure, Measure, float], ...] = (
+    (
+        "heads differ more than untrained ones",
+        "heads apart, against untrained",
+        APART,
+        "apart",
+        "apart_fresh",
+        APART_MARGIN,
+    ),
+    (
+        "heads differ more than untrained ones with attention as sharp",
+        "heads apart, against untrained as sharp",
+        APART,
+        "apart",
+        "apart_sharp",
+        APART_MARGIN,
+    ),
+    (
+        "more heads have a role",
+        "heads with a role, against untrained as sharp",
+        ROLES,
+        ROLE,
+        NO_ROLE,
+        ROLE_MARGIN,
+    ),
+    (
+        "it matters which head has which weights",
+        "accuracy, against that with another head's weights",
+        POINTS,
+        "accuracy",
+        "exchanged",
+        1.0,
+    ),
 )
 
 
@@ -54,10 +82,7 @@ STUDY = Study(
     claim="C7",
     statement="Heads specialise: different heads look at different things, beyond what untrained "
     "heads do.",
-    hypothesis=f"Trained heads of a layer are at least {APART_MARGIN:g} hundredths of the "
-    "Jensen-Shannon distance farther apart than untrained ones, as initialised and as sharp; "
-    f"{ROLE_MARGIN:g} points more of them have a role than of untrained ones as sharp; and with "
-    "another head's weights accuracy is 1 point lower.",
+    question="Are trained heads farther apart than untrained ones, and do they have roles?",
     conditions="ViTs of two layers and four heads, trained on 3,000 digits of MNIST for 300 steps, "
     "one for each seed, and 21 untrained ones each; 100 unseen digits (quick: 50), shifted by up "
     "to 4 pixels; the shipped model for description.",
@@ -69,15 +94,20 @@ STUDY = Study(
         Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),
     ),
     run=run,
-    evidence=tuple(
-        Comparison(
-            name=name,
-            unit=unit,
-            first=Cell("small", first),
-            second=Cell("small", second),
-            margin=margin,
+    parts=tuple(
+        Part(
+            name=part,
+            hypotheses=(
+                Difference(
+                    name=name,
+                    unit=unit,
+                    first=Cell("small", first),
+                    second=Cell("small", second),
+                    margin=margin,
+                ),
+            ),
         )
-        for name, unit, first, second, margin in COMPARED
+        for part, name, unit, first, second, margin in PARTS
     ),
     panels=(
         Curves(
@@ -99,7 +129,6 @@ STUDY = Study(
             xlabel="heads, sorted by fall",
             ylabel="fall of accuracy without the head (points)",
         ),
-        *map(Differences, (APART, ROLES, POINTS)),
     ),
     summaries=(
         Summary(
@@ -109,7 +138,7 @@ STUDY = Study(
         Summary(name="Accuracy (%): own, exchanged, mean weights", measure=heads.accuracies),
         Summary(name="Fall of accuracy without a head: mean, largest", measure=heads.falls),
     ),
-    remarks=("That exchanged weights lower accuracy shows that heads differ, in whatever way.",),
+    limits=("That exchanged weights lower accuracy shows that heads differ, in whatever way.",),
     labels={"small": "small classifiers", "shipped": "shipped model"},
     references=(
         "Voita et al. 2019, Analyzing Multi-Head Self-Attention, arXiv 1905.09418",

@@ -16,7 +16,7 @@ from typing import cast
 from clearhead.data import normalize
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Comparison, Curves, Grid, PerBudget, Study, Summary
+from clearhead.studies import Cell, Curves, Difference, Grid, Part, PerBudget, Study, Summary
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.measures.layers import (
     attention_distances,
@@ -51,25 +51,24 @@ def run(trial: Trial) -> Values:
     }
 
 
-def compared(measure: str, name: str, unit: str, margin: float) -> Comparison:
+def compared(measure: str, name: str, unit: str, margin: float) -> Part:
     """Mean over the upper half of the layers against the lower half, in trained classifiers."""
-    return Comparison(
+    hypothesis = Difference(
         name=f"{name}, upper three layers against lower three",
         unit=unit,
         first=Cell("trained", lambda values: statistics.fmean(values[measure][HALF:])),
         second=Cell("trained", lambda values: statistics.fmean(values[measure][:HALF])),
         margin=margin,
     )
+    return Part(f"{name} grows with depth", (hypothesis,))
 
 
 STUDY = Study(
     name="depth",
     claim="C13",
     statement="Higher layers combine global clues: attention or information spreads with depth.",
-    hypothesis="In the upper three of six layers, compared with the lower three, mean attention "
-    f"distance is at least {FARTHER} patches larger, the effective field of a patch's token "
-    f"{WIDER:.0%} of the image larger, and the head's accuracy on a single token "
-    f"{MORE_ACCURATE:.0%} higher (nearly certain beforehand, as the head is the last layer's).",
+    question="Do attention distance, receptive field and decodable digits grow from the lower "
+    "to the upper layers?",
     conditions="Classifiers (width 32, six layers) trained on MNIST, one for each seed; beside "
     "them untrained ones and the shipped model; unseen digits.",
     measure="By layer: mean attention distance in patches; share of pixels with 4.55 % of the "
@@ -80,7 +79,7 @@ STUDY = Study(
         Grid(conditions=("untrained", "shipped"), settings=IMAGES),
     ),
     run=run,
-    evidence=(
+    parts=(
         compared("distance", "mean attention distance", "patches", FARTHER),
         compared("seen", "effective receptive field of a patch's token", "share", WIDER),
         compared("single", "accuracy from one patch's token", "share", MORE_ACCURATE),
@@ -102,7 +101,7 @@ STUDY = Study(
         Summary(name="By layer: accuracy from one patch's token", measure="single"),
         Summary(name="By layer: accuracy from all tokens", measure="pooled"),
     ),
-    remarks=("A layer may hold more information than the last layer's head can decode.",),
+    limits=("A layer may hold more information than the last layer's head can decode.",),
     labels={"trained": "small classifiers", "shipped": "shipped model"},
     references=(
         "Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural Networks?, "

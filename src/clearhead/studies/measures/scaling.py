@@ -22,7 +22,7 @@ from clearhead.studies.measures.classifiers import (
     training_digits,
 )
 from clearhead.studies.measures.scores import WIDTH
-from clearhead.studies.table import Cell, Series, Table, Trial, Values
+from clearhead.studies.table import Trial, Values
 from clearhead.training import Callback, TrainConfig, TrainingState, initial_model
 
 RATES = {"lowest": 0.1, "low": 0.3, "usual": 1.0, "high": 10.0}
@@ -159,16 +159,6 @@ def over_steps(measure: str, layer: int = 0) -> Callable[[Values], list[float]]:
         return torch.tensor(rows).reshape(len(rows), -1).mean(dim=1).tolist()
 
     return values_of
-
-
-def at_best_rate(condition: str, settings: Values) -> Callable[[Table], Series]:
-    """The accuracies of a condition at the rate with the highest mean over seeds."""
-
-    def series(table: Table) -> Series:
-        cells = [Cell(condition, "accuracy", settings | {"rate": rate}) for rate in RATES]
-        return max((table.series(cell) for cell in cells), key=lambda x: x.mean)
-
-    return series
 
 
 def probe_curves(measure: str, ylabel: str, title: str, settings: Values) -> Curves:

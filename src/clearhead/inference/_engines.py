@@ -1,0 +1,326 @@
+"""Engines: programs that compute the forward pass of an image classifier.
+
+torch computes it operation by operation. `compile` makes one C++ library of it with torch's
+AOTInductor; ONNX Runtime and OpenVINO are packages of their own.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearhead.data import cache_folder
+from clearhead.errors import ConfigError, did_you_mean
+from clearhead.inference._graph import (
+    IMAGES,
+    example_images,
+    quiet_export,
+    require,
+    to_onnx,
+    trace,
+)
+from clearhead.inference._names import EngineChoice, EngineName
+from clearhead.inference._predict import evaluation_mode
+from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
+
+TOLERANCE = 1e-4  # of a logit, or of the largest one if that is above 1
+CHECKED_SIZES = (1, 5)
+ROUNDS = 5
+MICRO_BATCH = 32  # images of one call and thread: their activations fit into its cache
+
+
+class Engine(Protocol):
+    """Computes logits; any callable does that takes and returns these tensors."""
+
+    def __call__(
+        self, images: Float[Tensor, "batch channels height width"], /
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineModel:
+    """An image classifier whose forward pass an engine computes.
+
+    `predict`, `evaluate` and the other functions of `inference` take it in place of the model. Its
+    attention cannot be captured; use `model` for that.
+
+    Attributes:
+        model: The model. The engine has a copy of its weights: later changes have no effect.
+        name: The engine's name.
+        run: The engine.
+        speedup: Images per second relative to torch, if "auto" has measured it.
+        unused: Engines that "auto" did not use, each with the reason.
+    """
+
+    model: ImageModel = field(repr=False)
+    name: EngineName
+    run: Engine = field(repr=False)
+    speedup: float | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> ImageModelConfig:
+        """The model's configuration."""
+        return self.model.config
+
+    def choice(self) -> str:
+        """What "auto" has chosen and why, in one line."""
+        others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
+        return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The model's parameters, which have the device and number type of the images."""
+        return self.model.parameters()
+
+    def __call__(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images.
+
+        Raises:
+            InputError: Their shape is not the model's.
+        """
+        self.model.check_images(images)
+        return self.run(images)
+
+
+ModelLike = ImageModel | EngineModel
+
+
+def load_engine(
+    model: ModelLike, engine: EngineChoice = "auto", *, batch_size: int = MICRO_BATCH
+) -> EngineModel:
+    """Prepare an engine for a model, and check its logits against torch's.
+
+    Compiled libraries and ONNX models are kept in the cache folder; the first use of a model takes
+    up to a minute with "compile" and about 5 seconds with ONNX Runtime and OpenVINO.
+
+    Args:
+        model: An image classifier.
+        engine: "auto" measures all engines that are installed and takes the fastest one whose
+            logits agree with torch's. It does not compile, but uses what was compiled before.
+        batch_size: Images in a forward pass, for which "auto" measures.
+
+    Returns:
+        The model with this engine.
+
+    Raises:
+        ConfigError: The engine is unknown or not installed, cannot compute this model, or returns
+            other logits than torch.
+    """
+    if engine not in get_args(EngineChoice):
+        expected = ", ".join(get_args(EngineChoice))
+        hint = did_you_mean(str(engine), get_args(EngineChoice))
+        raise ConfigError(f"engine must be one of {expected}, got {engine!r}{hint}")
+    if isinstance(model, EngineModel):
+        if engine in ("auto", model.name):
+            return model
+        model = model.model
+    if engine == "auto":
+        return _fastest(model, batch_size)
+    run = ENGINES[engine](model)
+    difference = _difference(run, model)
+    if not difference <= TOLERANCE:
+        raise ConfigError(
+            f"engine {engine!r} returns other logits than torch (relative difference "
+            f'{difference:.1e}, at most {TOLERANCE:.0e} is expected); use engine="torch"'
+        )
+    return EngineModel(model=model, name=engine, run=run)
+
+
+def _fastest(model: ImageModel, batch_size: int) -> EngineModel:
+    engines: dict[EngineName, Engine] = {}
+    unused: dict[str, str] = {}
+    for name in get_args(EngineName):
+        if name == "compile" and not _cached(model, ".pt2").exists():
+            unused[name] = 'not compiled yet; use engine="compile" once'
+            continue
+        try:
+            engines[name] = load_engine(model, name).run
+        except ConfigError as error:
+            unused[name] = str(error)
+    seconds = _seconds(engines, example_images(model, batch_size))
+    best = min(seconds, key=lambda name: seconds[name])
+    ratios = {name: seconds["torch"] / seconds[name] for name in engines}
+    slower = {name: f"{ratio:.2f} × torch" for name, ratio in ratios.items() if name != best}
+    return EngineModel(
+        model=model,
+        name=best,
+        run=engines[best],
+        speedup=ratios[best],
+        unused=unused | slower,
+    )
+
+
+def _seconds(engines: Mapping[EngineName, Engine], images: Tensor) -> dict[EngineName, float]:
+    """Median seconds of a forward pass, the engines in turn."""
+    taken: dict[EngineName, list[float]] = {name: [] for name in engines}
+    for engine in engines.values():
+        engine(images)
+    for _ in range(ROUNDS):
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            engine(images)
+            taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _difference(run: Engine, model: ImageModel) -> float:
+    """Largest difference of logits from torch's, relative to the largest logit above 1."""
+    differences = []
+    for size in CHECKED_SIZES:
+        images = example_images(model, size)
+        expected = _torch(model)(images)
+        error = (run(images) - expected).abs().max() / expected.abs().max().clamp(min=1)
+        differences.append(float(error))
+    return max(differences, key=lambda value: float("inf") if value != value else value)
+
+
+def _torch(model: ImageModel) -> Engine:
+    def run(images: Tensor) -> Tensor:
+        with evaluation_mode(model), torch.inference_mode():
+            logits: Tensor = model(images)
+            return logits
+
+    return run
+
+
+def _compile(model: ImageModel) -> Engine:
+    _check_float32(model, "compile", devices=("cpu", "cuda"))
+    path = _cached(model, ".pt2")
+    if not path.exists():
+        if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+            raise ConfigError(
+                "engine 'compile' needs a C++ compiler, none was found: install g++ or clang++, "
+                "or set CXX"
+            )
+        _write_to_cache(path, lambda file: _compile_into(file, model))
+    package = torch._inductor.aoti_load_package(str(path))
+
+    def run(images: Tensor) -> Tensor:
+        size = MICRO_BATCH * torch.get_num_threads()
+        if len(images) <= size or images.device.type != "cpu":
+            logits: Tensor = package(images)
+            return logits
+        return torch.cat([package(part) for part in images.split(size)])
+
+    return run
+
+
+def _compile_into(file: Path, model: ImageModel) -> None:
+    # the number of threads is otherwise a constant of the library
+    options = {"cpp.dynamic_threads": True}
+    with torch.no_grad(), quiet_export():
+        torch._inductor.aoti_compile_and_package(
+            trace(model), package_path=str(file), inductor_configs=options
+        )
+
+
+def _onnxruntime(model: ImageModel) -> Engine:
+    require("engine 'onnxruntime'", "onnxruntime")
+    _check_float32(model, "onnxruntime")
+    run = run_onnx(_onnx_file(model).read_bytes())
+    return lambda images: run(images)[0]
+
+
+def _openvino(model: ImageModel) -> Engine:
+    require("engine 'openvino'", "openvino")
+    _check_float32(model, "openvino")
+    run = run_openvino(_onnx_file(model))
+    return lambda images: run(images)[0]
+
+
+def _onnx_file(model: ImageModel) -> Path:
+    path = _cached(model, ".onnx")
+    if not path.exists():
+        content = to_onnx(trace(model)).SerializeToString()
+        _write_to_cache(path, lambda file: file.write_bytes(content))
+    return path
+
+
+def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of an ONNX model, by ONNX Runtime on as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        outputs = session.run(None, {IMAGES: images.contiguous().numpy(force=True)})
+        return tuple(map(torch.from_numpy, outputs))
+
+    return run
+
+
+def run_openvino(file: Path) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of a model file, by OpenVINO in float32 on as many threads as torch has."""
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # some processors would compute in bfloat16
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    request, lock = compiled.create_infer_request(), threading.Lock()
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        inputs = [images.contiguous().numpy(force=True)]
+        with lock:  # the results lie in the request's own memory
+            results = request.infer(inputs, share_inputs=True, share_outputs=True)
+            return tuple(torch.from_numpy(results[output].copy()) for output in compiled.outputs)
+
+    return run
+
+
+ENGINES: Mapping[EngineName, Callable[[ImageModel], Engine]] = {
+    "torch": _torch,
+    "compile": _compile,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+
+
+def _check_float32(model: ImageModel, engine: str, devices: tuple[str, ...] = ("cpu",)) -> None:
+    like = next(model.parameters())
+    if like.device.type not in devices or like.dtype != torch.float32:
+        raise ConfigError(
+            f"engine {engine!r} needs a float32 model on {' or '.join(devices)}, got "
+            f'{like.dtype} on {like.device}; move the model, or use engine="torch"'
+        )
+
+
+def _cached(model: ImageModel, suffix: str) -> Path:
+    """The file in the cache for these weights, this torch and this processor."""
+    digest = hashlib.sha256()
+    device = next(model.parameters()).device
+    build = (torch.__version__, torch.backends.cpu.get_cpu_capability(), device.type)
+    for part in (type(model).__name__, asdict(model.config), build):
+        digest.update(json.dumps(part).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.contiguous().numpy(force=True).tobytes())
+    return cache_folder() / "engines" / f"{digest.hexdigest()[:32]}{suffix}"
+
+
+def _write_to_cache(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file elsewhere first: other processes see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        file = Path(folder) / path.name
+        write(file)
+        file.replace(path)

@@ -1,0 +1,50 @@
+"""The plan of a study: seeds and the smallest effect that each hypothesis can find."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clearhead.studies.claims.c08_number_of_heads import STUDY as HEADS
+from clearhead.studies.claims.c16_pronoun import STUDY as PRONOUN
+from clearhead.studies.hypotheses import Difference, Sample
+from clearhead.studies.plan import POWER, plan_study
+from clearhead.studies.stats import smallest_effect
+from clearhead.studies.table import Cell
+from clearhead.studies.verdict import LEVEL, judge_samples
+
+
+def test_seeds_and_distances_follow_from_grid_and_family() -> None:
+    better, same = plan_study(HEADS, "full")
+    assert (better.seeds, better.low, better.high) == (15, 0.5, None)
+    assert (same.kind, same.low, same.high) == ("equivalence", -0.5, 0.5)
+    assert better.distance_in_sd == smallest_effect(15, LEVEL / 2)
+    assert {x.distance_in_sd for x in plan_study(HEADS, "quick")} == {math.inf}
+    assert json.loads(json.dumps([x.to_dict() for x in plan_study(HEADS, "quick")]))
+
+
+def test_a_premise_is_planned_outside_of_the_family() -> None:
+    premise, hypothesis, *_ = plan_study(PRONOUN, "full")
+    assert premise.distance_in_sd == smallest_effect(12, LEVEL)
+    assert hypothesis.distance_in_sd == smallest_effect(12, LEVEL / 4)
+
+
+def test_a_known_spread_gives_the_distance_in_its_unit() -> None:
+    (part, *_) = HEADS.parts
+    (hypothesis,) = part.hypotheses
+    assert isinstance(hypothesis, Difference)
+    known = replace(part, hypotheses=(replace(hypothesis, spread=0.6),))
+    (planned,) = plan_study(replace(HEADS, parts=(known,)), "full")
+    assert planned.distance == pytest.approx(0.6 * smallest_effect(15, LEVEL))
+
+
+@pytest.mark.parametrize("seeds", [8, 12])
+def test_an_effect_of_the_planned_size_is_mostly_found(seeds: int) -> None:
+    distance = smallest_effect(seeds, LEVEL)
+    hypothesis = Difference(name="a", unit="1", first=Cell("a", "x"), margin=2.0)
+    rows = np.random.default_rng(4).normal(2.0 + distance, 1.0, size=(300, seeds)).tolist()
+    found = [judge_samples([Sample(hypothesis, tuple(row))])[0].outcome for row in rows]
+    # The bootstrap asks a little more than Student's t, by which power is computed.
+    assert POWER - 0.15 <= found.count("supported") / len(rows) <= POWER + 0.05

@@ -1,0 +1,91 @@
+"""The published verdicts, computed again from the published trials by other code."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clearhead.studies import Finding, judge, read_published
+
+TRIALS = Path(__file__).parents[2] / "docs" / "results" / "trials.json.gz"
+
+
+def bootstrap_p(differences: np.ndarray, bound: float) -> float:
+    """One-sided, for a mean above `bound`: resampling row by row, and Student's t."""
+    if np.ptp(differences) == 0:
+        return float(differences[0] <= bound)
+    n, mean = len(differences), differences.mean()
+    t = (mean - bound) / (differences.std(ddof=1) / np.sqrt(n))
+    drawn = np.random.default_rng(7).choice(differences, size=(20_000, n))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (drawn.mean(axis=1) - mean) / (drawn.std(axis=1, ddof=1) / np.sqrt(n))
+    ratios = ratios[np.isfinite(ratios)]
+    return max(float(stats.t.sf(t, n - 1)), float(np.mean(ratios >= t)))
+
+
+def holm_steps(p_values: list[float]) -> list[float]:
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values)):
+        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
+        adjusted[place] = largest
+    return adjusted
+
+
+def outcome_of(n: int, inside: float, outside: float) -> str:
+    if n < 6:
+        return "undecided"
+    return "supported" if inside < 0.025 else "contradicted" if outside < 0.025 else "undecided"
+
+
+@pytest.mark.slow
+def test_every_published_outcome_follows_from_the_trials() -> None:
+    published = json.loads(gzip.decompress(TRIALS.read_bytes()))["studies"]
+    close = checked = 0
+    for data, judged in zip(published, judge(read_published(TRIALS)), strict=True):
+        assert judged.verdict is not None
+        found: list[tuple[Finding, int, float, float]] = []
+        for part, part_verdict in zip(data["parts"], judged.verdict.parts, strict=True):
+            for recorded, finding in zip(part["hypotheses"], part_verdict.findings, strict=True):
+                if recorded["kind"] in ("exact", "estimate"):
+                    continue
+                values = np.array(recorded["first"]) - np.array(recorded["second"])
+                low = -np.inf if recorded["low"] is None else recorded["low"]
+                high = np.inf if recorded["high"] is None else recorded["high"]
+                inside = max(bootstrap_p(values, low), bootstrap_p(-values, -high))
+                outside = min(bootstrap_p(-values, -low), bootstrap_p(values, high))
+                outside *= 1 + bool(np.isfinite(low) and np.isfinite(high))
+                found.append((finding, len(values), inside, outside))
+                assert finding.estimate == pytest.approx(values.mean(), rel=1e-9, abs=1e-12)
+        for_ps, against_ps = holm_steps([x[2] for x in found]), holm_steps([x[3] for x in found])
+        for (finding, n, *_), for_p, against in zip(found, for_ps, against_ps, strict=True):
+            # The other resamples may move a p that is close to the level across it.
+            near = any(0.6 < p / 0.025 < 1.6 for p in (for_p, against))
+            assert near or finding.outcome == outcome_of(n, for_p, against), finding
+            close, checked = close + near, checked + 1
+    assert close <= 0.1 * checked
+
+
+@pytest.mark.slow
+def test_published_values_are_those_of_the_trials() -> None:
+    """By the raw trials of two claims: accuracies by seed, selected here by their settings."""
+    studies = {x["name"]: x for x in json.loads(gzip.decompress(TRIALS.read_bytes()))["studies"]}
+
+    def accuracies(study: str, condition: str, **settings: float) -> list[float]:
+        rows = [
+            trial
+            for trial in studies[study]["trials"]
+            if trial["condition"] == condition and settings.items() <= trial["settings"].items()
+        ]
+        return [row["values"]["accuracy"] for row in sorted(rows, key=lambda row: row["seed"])]
+
+    def first_part(study: str) -> tuple[list[float], list[float]]:
+        (hypothesis,) = studies[study]["parts"][0]["hypotheses"]
+        return hypothesis["first"], hypothesis["second"]
+
+    heads = (accuracies("number-of-heads", "heads", heads=count) for count in (8, 1))
+    assert first_part("number-of-heads") == tuple(heads)
+    models = (accuracies("convolution", x, digits=1_000, steps=300) for x in ("vit", "cnn"))
+    assert first_part("convolution") == tuple(models)
