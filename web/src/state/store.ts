@@ -32,6 +32,8 @@ export interface Store {
   hover: Signal<Hover>;
   drawing: Signal<boolean>; // whether a stroke is being drawn; slow views wait
   message: Signal<string>; // of the live region
+  guesses: Signal<Record<string, number>>; // answers to the questions of the path; -1 is skipped
+  guess: (id: string, answer: number | undefined) => void;
   examples: Signal<Examples>;
   usual: ReadonlySignal<Usual[] | null>;
   influence: Signal<Influence | null>;
@@ -70,6 +72,11 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     hover: signal({}),
     drawing: signal(false),
     message: signal(""),
+    guesses: signal({}),
+    guess: (id, answer) => {
+      const { [id]: _, ...others } = store.guesses.value;
+      store.guesses.value = answer === undefined ? others : { ...others, [id]: answer };
+    },
     examples,
     usual,
     influence: signal(null),
