@@ -1,9 +1,10 @@
-// Exact Shapley values of patches: the mean change of a class's probability that a patch makes, over all
+// Exact Shapley values of patches: the mean change of a class's log-odds that a patch makes, over all
 // orders in which patches can be added to blank paper (Shapley 1953), as in clearhead.insight.shapley.
 
 import type { Config } from "./config";
 import { trainedSwitches } from "./interventions";
 import { normalize } from "./patches";
+import { logOdds } from "./predict";
 import { forward, type Model } from "./vit";
 
 export interface ShapleyPlan {
@@ -25,7 +26,7 @@ export function planShapley(model: Model, ink: Float64Array, target: number): Sh
   const pieces = Array.from({ length: coalitions }, (_, set) => () => {
     const kept = new Set(live.filter((__, i) => (set >> i) & 1));
     const input = ink.map((value, i) => (kept.has(owner(i)) ? value : 0));
-    scores[set] = forward(model, normalize(input, config), switches).probabilities[target];
+    scores[set] = logOdds(forward(model, normalize(input, config), switches).probabilities, target);
   });
   return { live, coalitions, pieces, values: () => shapleyValues(scores, live, config.patches) };
 }

@@ -46,7 +46,7 @@ export function VectorBars({ label, name, kind, values, domain, upTo = values.le
 export function Waterfall({ label, values, upTo }: { label: string; values: ArrayLike<number>; upTo: number }) {
   const sums = Array.from(values).reduce<number[]>((all, value) => [...all, all[all.length - 1] + value], [0]);
   const [low, high] = [Math.min(...sums), Math.max(...sums, 1e-9)];
-  const height = 96;
+  const height = 78;
   const y = (value: number): number => 6 + ((high - value) / (high - low || 1)) * (height - 12);
   const end = values.length * WIDTH;
   return (
@@ -123,7 +123,7 @@ export function TokenBars(props: TokenProps) {
       {mark && (
         <g class="mark">
           <line x1={0} x2={count * width} y1={zero - mark.value * scale} y2={zero - mark.value * scale} />
-          <text x={count * width} y={zero - mark.value * scale - 3}>{mark.text}</text>
+          <text x={0} y={zero - mark.value * scale - 4}>{mark.text}</text>
         </g>
       )}
     </svg>

@@ -1,7 +1,7 @@
 // The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
-import { downsample, grid, resizeArea, type Grid } from "./image";
+import { downsample, grid, resizeArea, rounded, type Grid } from "./image";
 import { components, findInk, mapped, strokeWidth, type Box, type Ink } from "./ink";
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
@@ -82,7 +82,7 @@ function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
 /** The digit with these components, and the soft edges of its strokes. */
 function cutOut({ values, parts }: Ink, numbers: number[], box: Box): Uint8Array {
   const { width, height } = values;
-  const reach = Math.max(3, Math.round(Math.max(length(box, 0), length(box, 1)) / 12));
+  const reach = Math.max(3, rounded(Math.max(length(box, 0), length(box, 1)) / 12));
   const [left, top] = [Math.max(0, box[0] - reach), Math.max(0, box[1] - reach)];
   const [right, bottom] = [Math.min(width, box[2] + reach), Math.min(height, box[3] + reach)];
   const [wide, high] = [right - left, bottom - top];
@@ -95,7 +95,7 @@ function cutOut({ values, parts }: Ink, numbers: number[], box: Box): Uint8Array
   }
   const near = nearTo(ink, core, reach);
   const pixels = centred(toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0)))));
-  return Uint8Array.from(pixels, (value) => Math.round(value * 255));
+  return Uint8Array.from(pixels, (value) => rounded(value * 255));
 }
 
 /** Ink connected to the core and at most `reach` away. */
@@ -122,7 +122,7 @@ function toInkSide(image: Grid): Grid {
   let unit = Math.max(ink.width, ink.height) / INK_SIDE;
   const top = ink.values.reduce((a, b) => Math.max(a, b));
   const mask = Uint8Array.from(ink.values, (value) => (value > 0.3 * top ? 1 : 0));
-  const width = strokeWidth(mask, ink.width, ink.height) / unit;
+  const width = strokeWidth(mask, ink.width, ink.height, true) / unit;
   if (unit > 2 && width < MIN_STROKE) {
     ink = cropped(dilated(mapped(ink, (value) => value / top), ((NORMAL_STROKE - width) / 2) * unit));
   } else if (width > MAX_STROKE && unit >= 0.8) {
@@ -172,7 +172,7 @@ function scaledTo(ink: Grid, side: number): Grid {
   const longer = Math.max(ink.width, ink.height);
   if (0.9 * side <= box && box <= side && longer <= (side * SIDE) / INK_SIDE) return ink;
   const scale = Math.min(side / box, (side * SIDE) / INK_SIDE / longer);
-  return resizeArea(ink, Math.max(1, Math.round(ink.height * scale)), Math.max(1, Math.round(ink.width * scale)));
+  return resizeArea(ink, Math.max(1, rounded(ink.height * scale)), Math.max(1, rounded(ink.width * scale)));
 }
 
 function boxOf(ink: Grid, above: number): Box {
@@ -207,7 +207,7 @@ function centred(ink: Grid): Float32Array {
     y += value * Math.floor(i / ink.width);
   });
   const place = (middle: number, start: number, stop: number): number =>
-    Math.min(Math.max(Math.round(SIDE / 2 - middle), -start), SIDE - stop);
+    Math.min(Math.max(rounded(SIDE / 2 - middle), -start), SIDE - stop);
   const [right0, down] = [place(x / sum, left, right), place(y / sum, top, bottom)];
   const canvas = new Float32Array(SIDE * SIDE);
   ink.values.forEach((value, i) => {

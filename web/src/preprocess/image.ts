@@ -45,6 +45,12 @@ export function toGrey({ width, height, data }: Pixels): Grid {
   return grid(width, height, grey.values.map((value, i) => value * alpha[i] + background * (1 - alpha[i])));
 }
 
+/** The nearest integer, of two the even one, as Python rounds. */
+export function rounded(value: number): number {
+  const below = Math.floor(value);
+  return value - below === 0.5 && below % 2 === 0 ? below : Math.round(value);
+}
+
 /** Averages over squares of pixels, so that the longer side is `side` to twice that. */
 export function downsample(image: Grid, side: number): { image: Grid; factor: number } {
   const factor = Math.floor(Math.max(image.width, image.height) / side);

@@ -1,7 +1,7 @@
 // Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in
 // clearhead.data.preprocessing.ink. Printed lines are not searched for.
 
-import { downsample, grid, type Grid } from "./image";
+import { downsample, grid, rounded, type Grid } from "./image";
 
 export interface Ink {
   values: Grid;
@@ -139,7 +139,7 @@ function keptParts({ labels, boxes, areas }: Components, mask: Uint8Array, outsi
 
 /** Whether nearly all ink is at the border, as the remains of a frame. */
 function hugsBorder(mask: Uint8Array, width: number, height: number): boolean {
-  const [mx, my] = [Math.round(width * 0.12), Math.round(height * 0.12)];
+  const [mx, my] = [rounded(width * 0.12), rounded(height * 0.12)];
   let [all, inside] = [0, 0];
   mask.forEach((value, i) => {
     const [x, y] = [i % width, Math.floor(i / width)];
@@ -184,7 +184,7 @@ function blurred(image: Grid): Grid {
 
 /** The grey closing by a square (Serra 1982). Beyond the border it is dark. */
 function closing(grey: Grid, share: number): Grid {
-  const window = Math.max(3, Math.round(share * Math.max(grey.width, grey.height)) | 1);
+  const window = Math.max(3, rounded(share * Math.max(grey.width, grey.height)) | 1);
   const pad = window - 1;
   const [width, height] = [grey.width + 2 * pad, grey.height + 2 * pad];
   let padded = grid(width, height);
@@ -253,12 +253,12 @@ function elongation({ parts, values: { width, height } }: Ink): number {
   const { areas, labels } = components(Uint8Array.from(parts, (label) => (label ? 1 : 0)), width, height);
   const largest = areas.indexOf(Math.max(...areas));
   const mask = Uint8Array.from(labels, (label) => (label === largest ? 1 : 0));
-  return areas[largest] / Math.max(1, strokeWidth(mask, width, height)) ** 2;
+  return areas[largest] / Math.max(1, strokeWidth(mask, width, height, false)) ** 2;
 }
 
 /** In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4. */
-export function strokeWidth(mask: Uint8Array, width: number, height: number): number {
-  const distances = distancesOutside(mask, width, height);
+export function strokeWidth(mask: Uint8Array, width: number, height: number, isCropped: boolean): number {
+  const distances = distancesOutside(mask, width, height, isCropped);
   let [sum, count] = [0, 0];
   mask.forEach((value, i) => {
     if (value) {
@@ -269,14 +269,14 @@ export function strokeWidth(mask: Uint8Array, width: number, height: number): nu
   return 4 * (sum / count) - 2;
 }
 
-/** Distance of each pixel of the mask to the nearest one outside it (Felzenszwalb and Huttenlocher 2012). */
-function distancesOutside(mask: Uint8Array, width: number, height: number): Float64Array {
+/** Distance of each pixel of the mask to the nearest one outside it; beyond a cropped border there is none. */
+function distancesOutside(mask: Uint8Array, width: number, height: number, isCropped: boolean): Float64Array {
   const FAR = 1e9;
   const squares = Float64Array.from(mask, (value) => (value ? FAR : 0));
   const line = (start: number, step: number, count: number): void => {
     const values = Array.from({ length: count }, (_, i) => squares[start + i * step]);
     for (let i = 0; i < count; i++) {
-      let best = Math.min((i + 1) ** 2, (count - i) ** 2); // pixels beyond the border are outside
+      let best = isCropped ? FAR : Math.min((i + 1) ** 2, (count - i) ** 2);
       for (let j = 0; j < count; j++) best = Math.min(best, values[j] + (i - j) ** 2);
       squares[start + i * step] = best;
     }
@@ -295,5 +295,5 @@ export function sideOf([left, top, right, bottom]: Box): number {
 }
 
 function quantile(ordered: Float32Array, share: number): number {
-  return ordered[Math.round(share * (ordered.length - 1))];
+  return ordered[rounded(share * (ordered.length - 1))];
 }

@@ -108,7 +108,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
 /** Computes the influence of masking and of removing heads after each change, when the browser is idle. */
 function followInfluence(store: Store): void {
   let stop = (): void => {};
-  let last: Run | null = null;
+  let last: Run | null | undefined;
   const start = (): void => {
     const { run } = store.result.value;
     if (store.drawing.value || run === last) return;

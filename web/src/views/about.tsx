@@ -25,7 +25,7 @@ export function About({ store }: { store: Store }) {
     [
       "Accuracy",
       accuracy
-        ? `${decimal((accuracy.correct / accuracy.total) * 100)} % of ${accuracy.total.toLocaleString("en-GB")} test digits (${decimal((accuracy.full / accuracy.total) * 100)} % with the full weights)`
+        ? `${decimal((accuracy.correct / accuracy.total) * 100)} % of ${accuracy.total.toLocaleString("en-GB")} test pictures (${decimal((accuracy.full / accuracy.total) * 100)} % with the full weights)`
         : "not measured for this model",
     ],
     ["Clearhead", payload.version],
@@ -67,8 +67,8 @@ export function About({ store }: { store: Store }) {
           </ul>
           <h3>Keys</h3>
           <ul>
-            <li>Tab moves between controls; arrow keys move inside digits, matrices and choices; Home and End go to the ends of a row, with Ctrl to the corners.</li>
-            <li>On the pad: arrows move the pen, with Shift four times as far; Space lowers or lifts it; Backspace removes a stroke; Escape leaves the pad.</li>
+            <li>Tab moves between controls; arrow keys move inside pictures, matrices and choices; Home and End go to the ends of a row, with Ctrl to the corners.</li>
+            {config.readsDigits && <li>On the pad: arrows move the pen, with Shift four times as far; Space lowers or lifts it; Backspace removes a stroke; Escape leaves the pad.</li>}
           </ul>
           <h3>Sources</h3>
           <ul>
@@ -79,7 +79,7 @@ export function About({ store }: { store: Store }) {
         </section>
       </div>
       <p>
-        <button type="button" class="primary" onClick={() => store.go("draw")}>Back to the digit</button>
+        <button type="button" class="primary" onClick={() => store.go("draw")}>Back to the picture</button>
       </p>
     </div>
   );

@@ -42,16 +42,16 @@ export function App({ store }: { store: Store }) {
   const isFirst = useRef(true);
   useEffect(() => {
     if (isFirst.current) isFirst.current = false;
-    else main.current?.querySelector<HTMLElement>("h2")?.focus({ preventScroll: innerWidth >= 720 });
+    else main.current?.querySelector<HTMLElement>("h2")?.focus({ preventScroll: innerWidth >= 800 });
   }, [step]);
   return (
     <>
-      <a class="skip" href="#" onClick={(event) => { event.preventDefault(); main.current?.querySelector<HTMLElement>("h2")?.focus(); }}>
+      <a class="skip" href="#open" onClick={(event) => { event.preventDefault(); main.current?.querySelector<HTMLElement>("h2")?.focus(); }}>
         Skip to the open part
       </a>
       <Header store={store} />
       {step !== "text" && step !== "about" && <Strip store={store} />}
-      <main ref={main} class="stage" data-step={step}>
+      <main ref={main} id="open" class="stage" data-step={step}>
         <View store={store} key={step} />
       </main>
       <div class="hidden" role="status" aria-live="polite">

@@ -3,7 +3,7 @@
 import { css, largestSize, roundDomain, shareColour, signedColour, weightColour } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
-import { decimal, exactPercent, multiple, percent } from "../draw/numbers";
+import { decimal, exactPercent, multiple, percent, probability } from "../draw/numbers";
 import { norm, row, softmax } from "../engine/arithmetic";
 import type { Stages } from "../engine/attention";
 import { trainedScale } from "../engine/config";
@@ -79,7 +79,7 @@ export function QkvStep({ store }: { store: Store }) {
         <Formula>
           {(["q", "k", "v"] as const).map((name, i) => (
             <mrow key={name}>
-              {i > 0 && <O>,</O>}
+              {i > 0 && <mtext>{",\u2003"}</mtext>}
               <V bold>{name}</V>
               <O>=</O>
               <Sub of="W" bold><V>{name.toUpperCase()}</V></Sub>
@@ -98,9 +98,9 @@ export function QkvStep({ store }: { store: Store }) {
               <VectorCanvas class="vector" values={row(input, query, embedDim)} domain={largestSize(row(input, query, embedDim)) || 1} />
             </div>
           </div>
-          <VectorBars kind="q" name="q" values={vectors[0]} domain={domain} label={`Query of ${tokenName(query, config)}`} />
-          <VectorBars kind="k" name="k" values={vectors[1]} domain={domain} label={`Key of ${tokenName(query, config)}`} />
-          <VectorBars kind="v" name="v" values={vectors[2]} domain={domain} label={`Value of ${tokenName(query, config)}`} />
+          <VectorBars kind="q" name="q" values={vectors[0]} domain={domain} height={64} label={`Query of ${tokenName(query, config)}`} />
+          <VectorBars kind="k" name="k" values={vectors[1]} domain={domain} height={64} label={`Key of ${tokenName(query, config)}`} />
+          <VectorBars kind="v" name="v" values={vectors[2]} domain={domain} height={64} label={`Value of ${tokenName(query, config)}`} />
           <div class="row">
             <p class="small">
               {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
@@ -204,7 +204,7 @@ export function ScoresStep({ store }: { store: Store }) {
                 values={pair.scores}
                 domain={roundDomain(largestSize(head.scores))}
                 signed
-                height={76}
+                height={64}
                 text={(value) => decimal(value, 1)}
                 colour={(value) => css(signedColour(Math.sign(value) * 0.8, 1))}
                 now={pair.key}
@@ -305,7 +305,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 {...keyHandlers(store)}
               />
               <p class="small">
-                Largest weight: {percent(Math.max(...now))}; without scaling {percent(Math.max(...raw))}.
+                Largest weight: {probability(Math.max(...now))}; without scaling {probability(Math.max(...raw))}.
               </p>
             </section>
           </div>
@@ -452,7 +452,10 @@ export function SoftmaxStep({ store }: { store: Store }) {
                   </Try>}
                 </section>
                 {!isAsking && <section class="all-rows">
-                  <h3>All rows of {headName(layer, number)}</h3>
+                  <div class="row">
+                    <h3>All rows of {headName(layer, number)}</h3>
+                    <TableButton data={() => weightTable(store)} />
+                  </div>
                   <WeightMatrix store={store} />
                   <WeightScale mode={scale} even={even} largest={largest} />
                   <div class="row">
@@ -463,7 +466,6 @@ export function SoftmaxStep({ store }: { store: Store }) {
                       value={scale}
                       choose={(value) => store.set({ scale: value })}
                     />
-                    <TableButton data={() => weightTable(store)} />
                   </div>
                 </section>}
           </div>

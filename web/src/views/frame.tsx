@@ -64,7 +64,7 @@ export function WayOn({ store }: { store: Store }) {
 function Nothing({ store }: { store: Store }) {
   return (
     <p class="nothing">
-      There is no digit yet.{" "}
+      There is no picture yet.{" "}
       <button type="button" class="primary" onClick={() => store.go("draw")}>
         {store.config.readsDigits ? "Draw one" : "Choose a picture"}
       </button>
@@ -92,8 +92,8 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
   const { query, key } = shownPair(store);
   const head = chosenHead(store);
   const isAsking = question !== undefined && store.guesses.value[question.id] === undefined;
-  const weights = head && row(head.weights, state.value.query, config.tokens);
   const shownQuery = state.value.query;
+  const weights = head && !isRemoved(store) ? row(head.weights, query, config.tokens) : null;
   const choose = (token: number): void => {
     if (isAsking) store.guess(question.id, token);
     else store.set({ query: token, key: strongest(store, token) });
@@ -101,7 +101,7 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
   return (
     <>
       <DigitMap
-        label={isAsking ? "Patches: choose your answer" : "Patches of the digit: choose the query"}
+        label={isAsking ? "Patches: choose your answer" : "Patches: choose the query"}
         class={isAsking ? "asking" : ""}
         config={config}
         ink={result.value.ink}
@@ -109,7 +109,7 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
         chosen={shownQuery}
         query={arcs ? query : null}
         key_={arcs && (!isAsking || hover.value.key !== undefined) ? key : null}
-        weights={arcs && !isAsking ? (query === shownQuery ? weights : head && row(head.weights, query, config.tokens)) : null}
+        weights={arcs && !isAsking ? weights : null}
         values={values}
         nameAt={(token) => patchLabel(store, token, isAsking)}
         choose={choose}
@@ -133,6 +133,12 @@ function patchLabel(store: Store, token: number, isAsking: boolean): string {
   return `${name}${blank}, gets ${percent(weight).replace("\u202f%", " percent")} of the attention`;
 }
 
+/** Whether the chosen head is removed. */
+export function isRemoved({ config, state }: Store): boolean {
+  const { layer, head, removed } = state.value;
+  return removed.includes(layer * config.numHeads + head);
+}
+
 /** The key with the largest weight of a query in the chosen head. */
 export function strongest(store: Store, query: number): number {
   const head = chosenHead(store);
@@ -147,13 +153,12 @@ export function Readout({ store, hidden = false }: { store: Store; hidden?: bool
   const { query, key } = shownPair(store);
   const head = chosenHead(store);
   const { layer, head: number } = state.value;
-  const isRemoved = state.value.removed.includes(layer * config.numHeads + number);
   if (!head) return <p class="readout" />;
   const weight = head.weights[query * config.tokens + key];
   return (
     <p class="readout">
       <b>{headName(layer, number)}</b>{" "}
-      {isRemoved ? (
+      {isRemoved(store) ? (
         "is removed: its output is not used."
       ) : hidden ? (
         <>the query is <b>{tokenName(query, config)}</b>.</>
@@ -190,7 +195,7 @@ export function Question({ store, id, text, options, correct, right, explain }: 
           {options?.map((option, i) => (
             <button type="button" key={option} onClick={() => store.guess(id, i)}>{option}</button>
           ))}
-          {!options && <span class="small">Choose it on the digit.</span>}
+          {!options && <span class="small">Choose it in the picture.</span>}
           <button type="button" class="quiet" onClick={() => store.guess(id, -1)}>Just show me</button>
         </div>
       </div>

@@ -5,8 +5,9 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { css, roundDomain, signedColour } from "../draw/colours";
 import { tokenName } from "../draw/geometry";
-import { decimal, percent, points } from "../draw/numbers";
+import { decimal, percent, signed } from "../draw/numbers";
 import { lastLayer, rollout } from "../engine/maps";
+import { logOdds } from "../engine/predict";
 import { planShapley } from "../engine/shapley";
 import { DigitMap } from "../parts/digitmap";
 import { TableButton } from "../parts/controls";
@@ -181,7 +182,7 @@ function Maps({ store }: { store: Store }) {
   if (!run) return null;
   const { best } = predictions[digit];
   const { numPrefixTokens, tokens } = config;
-  const masking = influence.value?.masked.map((after) => (after ? after[best] - run.probabilities[best] : 0));
+  const masking = influence.value?.masked.map((after) => (after ? logOdds(after, best) - logOdds(run.probabilities, best) : 0));
   const shapley = useShapley(store, best);
   const shares = [
     { title: "Last layer", note: "mean attention to each patch", values: lastLayer(run, config) },
@@ -191,7 +192,7 @@ function Maps({ store }: { store: Store }) {
     ...(masking ? [{ title: "Masking", note: "change of the answer if nothing attends to the patch", values: masking }] : []),
     ...(shapley.values ? [{ title: "Exact Shapley values", note: `mean effect of the patch over all ${shapley.total.toLocaleString("en-GB")} sets of patches`, values: [...new Array(numPrefixTokens).fill(0), ...shapley.values] }] : []),
   ];
-  const domain = roundDomain(Math.max(0.01, ...effects.flatMap(({ values }) => values.map(Math.abs)))) * 100;
+  const domain = roundDomain(Math.max(0.1, ...effects.flatMap(({ values }) => values.map(Math.abs))));
   const map = (title: string, note: string, written: (token: number) => string, tint: (token: number) => string) => (
     <figure key={title}>
       <figcaption>
@@ -215,7 +216,7 @@ function Maps({ store }: { store: Store }) {
     <>
       <div class="maps">
         {shares.map(({ title, note, values }) => map(title, note, (token) => decimal(values[token] * 100, 0), (token) => `rgb(254 232 56 / ${Math.min(1, Math.sqrt(values[token]))})`))}
-        {effects.map(({ title, note, values }) => map(title, note, (token) => points(values[token]), (token) => css(signedColour(values[token] * 100, domain))))}
+        {effects.map(({ title, note, values }) => map(title, note, (token) => signed(values[token]), (token) => css(signedColour(values[token], domain))))}
       </div>
       {!shapley.values && (
         <Try>
@@ -230,16 +231,16 @@ function Maps({ store }: { store: Store }) {
         </Try>
       )}
       <div class="row">
-        <p class="small">Attention: per cent; uniform is {percent(1 / tokens)}. Effects: percentage points of P({config.classNames[best]}).</p>
+        <p class="small">Attention: per cent; uniform is {percent(1 / tokens)}. Effects: log-odds of {config.classNames[best]}; −0.7 halves the odds.</p>
         <SignedScale domain={domain} />
         <TableButton
           data={() => ({
             caption: "Measures of every patch",
-            columns: ["patch", ...shares.map(({ title }) => title), ...effects.map(({ title }) => `${title}, points`)],
+            columns: ["patch", ...shares.map(({ title }) => title), ...effects.map(({ title }) => `${title}, log-odds`)],
             rows: Array.from({ length: tokens }, (_, token) => [
               tokenName(token, config),
               ...shares.map(({ values }) => percent(values[token])),
-              ...effects.map(({ values }) => points(values[token])),
+              ...effects.map(({ values }) => signed(values[token])),
             ]),
           })}
         />

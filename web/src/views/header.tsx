@@ -2,6 +2,7 @@
 
 import { useRef } from "preact/hooks";
 
+import { probability } from "../draw/numbers";
 import { THEMES } from "../state/state";
 import type { Store } from "../state/store";
 import { saveCsv, savePng, saveSvg } from "./save";
@@ -31,8 +32,11 @@ export function Header({ store }: { store: Store }) {
           <span class="lens" aria-hidden="true" /> Clearhead <span>microscope</span>
         </button>
       </h1>
-      <Changes store={store} />
-      <p class="message" aria-hidden="true">{store.message.value}</p>
+      <ShortAnswer store={store} />
+      <div class="news">
+        <Changes store={store} />
+        <p class="message" aria-hidden="true">{store.message.value}</p>
+      </div>
       <nav class="tools" aria-label="Page">
         <button type="button" aria-current={step === "text" ? "page" : undefined} onClick={() => store.go("text")}>
           Text
@@ -59,6 +63,18 @@ export function Header({ store }: { store: Store }) {
         </p>
       )}
     </header>
+  );
+}
+
+/** The answer in two words, on small screens always in sight. */
+function ShortAnswer({ store }: { store: Store }) {
+  const { run, predictions, digit } = store.result.value;
+  if (!run) return null;
+  const { best, status } = predictions[digit];
+  return (
+    <span class="short-answer" aria-hidden="true">
+      {status === "rejected" ? "?" : store.config.classNames[best]} <span>{probability(run.probabilities[best])}</span>
+    </span>
   );
 }
 

@@ -1,8 +1,9 @@
 // All heads of all layers on one scale, with measures of each and the effect of removing it.
 
 import { headName } from "../draw/geometry";
-import { decimal, percent, points } from "../draw/numbers";
+import { decimal, percent, probability, signed } from "../draw/numbers";
 import { THRESHOLDS, measureHead, type Measures, type Role } from "../engine/maps";
+import { logOdds } from "../engine/predict";
 import { Toggle, TableButton } from "../parts/controls";
 import { toggled } from "../state/state";
 import type { Store } from "../state/store";
@@ -36,7 +37,7 @@ export function HeadsStep({ store }: { store: Store }) {
   const isRemoved = removed.includes(now);
   const changeOf = (place: number): number | null => {
     const after = influence.value?.removed[place];
-    return run && after ? after[best] - run.probabilities[best] : null;
+    return run && after ? logOdds(after, best) - logOdds(run.probabilities, best) : null;
   };
   const measures = run && measureHead(run.layers[nowLayer].heads[nowHead].weights, config, blank);
   const typical = usual.value?.[now];
@@ -65,15 +66,14 @@ export function HeadsStep({ store }: { store: Store }) {
                       key={head}
                       class={`head-card ${place === now ? "now" : ""} ${isOff ? "removed" : ""}`}
                       aria-pressed={place === now}
-                      aria-label={`${headName(layer, head)}${isOff ? ", removed" : ""}${usual.value ? `, ${ROLES[usual.value[place].role]}` : ""}`}
                       onClick={() => store.set({ layer, head })}
                     >
                       {isOff ? <span class="none" /> : <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
                       <span class="caption">
-                        <b>H{head + 1}</b>
+                        <b><span class="hidden">L{layer + 1} </span>H{head + 1}</b>
                         <span class="role">{usual.value ? ROLES[usual.value[place].role] : ""}</span>
-                        <span class={change === null ? "" : change < -0.0005 ? "fall" : change > 0.0005 ? "rise" : ""}>
-                          {isOff ? "removed" : change === null ? "" : points(change)}
+                        <span class={change === null ? "" : change < -0.005 ? "fall" : change > 0.005 ? "rise" : ""}>
+                          {isOff ? "removed" : change === null ? "" : signed(change)}
                         </span>
                       </span>
                     </button>
@@ -110,7 +110,7 @@ export function HeadsStep({ store }: { store: Store }) {
               correct={stays ? 0 : 1}
               explain={() =>
                 after && run
-                  ? `P(${config.classNames[best]}) goes from ${percent(run.probabilities[best])} to ${percent(after[best])}. Most heads can be removed one at a time; others do similar work.`
+                  ? `P(${config.classNames[best]}) goes from ${probability(run.probabilities[best])} to ${probability(after[best])}. Most heads can be removed one at a time; others do similar work.`
                   : "This is being computed."
               }
             />
@@ -121,14 +121,14 @@ export function HeadsStep({ store }: { store: Store }) {
               <Effect store={store} />
             </Try>
             <p class="small">
-              Numbers under the heads: change of the answer's probability without that head, in points. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
+              Numbers: change of the answer's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
               patch ≥ {percent(THRESHOLDS.shared)}, blank ≥ {percent(THRESHOLDS.blankAbove)} above their share, distance ≤ {THRESHOLDS.near}, entropy ≥{" "}
               {percent(THRESHOLDS.even)} of the largest.
             </p>
             <TableButton
               data={() => ({
-                caption: "Measures of every head for this digit",
-                columns: ["head", ...MEASURES.map(({ text }) => text), "removed, points", "name"],
+                caption: "Measures of every head for this picture",
+                columns: ["head", ...MEASURES.map(({ text }) => text), "removed, log-odds", "name"],
                 rows: Array.from({ length: depth * numHeads }, (_, place) => {
                   const [layer, head] = [Math.floor(place / numHeads), place % numHeads];
                   const found = measureHead(run.layers[layer].heads[head].weights, config, blank);
@@ -136,7 +136,7 @@ export function HeadsStep({ store }: { store: Store }) {
                   return [
                     headName(layer, head),
                     ...MEASURES.map(({ name, write }) => write(found[name])),
-                    change === null ? "…" : points(change),
+                    change === null ? "…" : signed(change),
                     usual.value ? ROLES[usual.value[place].role] : "…",
                   ];
                 }),

@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { largestSize } from "../draw/colours";
 import { GROUND, InkCanvas, NumberCanvas, VectorCanvas, inkColour } from "../draw/canvas";
 import { tokenName } from "../draw/geometry";
-import { decimal, percent, scientific } from "../draw/numbers";
+import { decimal, percent, probability, scientific } from "../draw/numbers";
 import { largestDifference, norm, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
@@ -152,10 +152,10 @@ export function PatchesStep({ store }: { store: Store }) {
           <N>{config.imageShape.join(" × ")}</N>
           <O>=</O>
           <N>{patches}</N>
-          <V>patches</V>
+          <mtext>{"\u00a0patches"}</mtext>
           <O>×</O>
           <N>{config.patchShape.join(" × ")}</N>
-          <V>pixels</V>
+          <mtext>{"\u00a0pixels"}</mtext>
         </Formula>
       }
       rail={<DigitRail store={store} arcs={false}>
@@ -234,7 +234,7 @@ export function Effect({ store }: { store: Store }) {
     <p class="effect">
       {after.best === best ? (
         <>
-          The answer stays <b>{name(after)}</b>: {percent(before.run.probabilities[best])} → {percent(now.run.probabilities[best])}.
+          The answer stays <b>{name(after)}</b>: {probability(before.run.probabilities[best])} → {probability(now.run.probabilities[best])}.
         </>
       ) : (
         <>
@@ -264,18 +264,18 @@ export function TokensStep({ store }: { store: Store }) {
       text="One matrix turns the pixels of a patch into a vector. A position vector is added, because attention itself does not know where a patch was. The sum is the token."
       formula={
         <Formula>
-          <Sub of="x" bold>{patch + 1}</Sub>
+          <Sub of="x" bold><N>{patch + 1}</N></Sub>
           <O>=</O>
           <V bold>W</V>
-          <Sub of="p" bold>{patch + 1}</Sub>
+          <Sub of="p" bold><N>{patch + 1}</N></Sub>
           <O>+</O>
           <V bold>b</V>
-          {config.posEmbed !== "none" && positions && <><O>+</O><Sub of="e" bold>{patch + 1}</Sub></>}
-          <O>,</O>
+          {config.posEmbed !== "none" && positions && <><O>+</O><Sub of="e" bold><N>{patch + 1}</N></Sub></>}
+          <mtext>{",\u2003"}</mtext>
           <N>{length}</N>
           <O>→</O>
           <N>{embedDim}</N>
-          <V>numbers</V>
+          <mtext>{"\u00a0numbers"}</mtext>
         </Formula>
       }
       rail={<DigitRail store={store} arcs={false}>

@@ -188,7 +188,7 @@ export function JoinStep({ store }: { store: Store }) {
           ))}
           {numHeads > 4 && <mtext>…</mtext>}
           <O>]</O>
-          <O>,</O>
+          <mtext>{",\u2003"}</mtext>
           <V bold>x</V><O>←</O><V bold>x</V><O>+</O><V>MLP</V><O>(</O><V>LN</V><O>(</O><V bold>x</V><O>)</O><O>)</O>
         </Formula>
       }

@@ -1,6 +1,7 @@
 // The whole model in one strip, with "you are here"; a click opens a part.
 
 import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 
 import { shareColour, signedColour, largestSize } from "../draw/colours";
 import { InkCanvas, NumberCanvas } from "../draw/canvas";
@@ -32,12 +33,19 @@ const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip({ store }: { store: Store }) {
-  const { step } = store.state.value;
+  const { step, layer } = store.state.value;
   const { config, result } = store;
   const { ink, run } = result.value;
   const { patches, embedDim } = config;
+  const strip = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const here = strip.current?.querySelector<HTMLElement>(".layer.here, .part.here");
+    if (!here || !strip.current) return;
+    const [box, holder] = [here.getBoundingClientRect(), strip.current.getBoundingClientRect()];
+    strip.current.scrollLeft += box.left + box.width / 2 - holder.left - holder.width / 2;
+  }, [step, layer]);
   return (
-    <nav class="strip" aria-label="The whole model">
+    <nav class="strip" aria-label="The whole model" ref={strip}>
       <Part store={store} steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
         <InkCanvas ink={ink} config={config} class="square" />
       </Part>
