@@ -71,7 +71,7 @@ artifacts: .venv/run.stamp ## train the shipped models again: a few hours
 
 PUBLISHED := runs/published
 results: .venv/run.stamp ## run all studies again, write docs/results.md: over an hour
-	$(BIN)/clearhead study run --all --budget full --first-seed 2000 --out $(PUBLISHED)
+	$(BIN)/clearhead study run --all --budget full --first-seed 3000 --out $(PUBLISHED)
 	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED).html \
 		--markdown docs/results.md --json > docs/results/trials.json
 	gzip -9nf docs/results/trials.json

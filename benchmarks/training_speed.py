@@ -34,8 +34,8 @@ from clearhead.training import TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import ImageBatches
 from clearhead.training.config import digits
 from clearhead.training.distributed import ALONE, compile_blocks, uses_bfloat16
-from clearhead.training.loop import train_step
 from clearhead.training.optim import make_optimizers
+from clearhead.training.step import train_step
 
 assert TORCHVISION is None or TORCHVISION  # kept for as long as torchvision is used
 BATCH, MEAN, STD = 512, (0.1307,), (0.3081,)

@@ -24,7 +24,7 @@ def main() -> None:
         file.write_text(shipped_page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1440, "height": 830}, device_scale_factor=1.5)
-        page.goto(f"{file.as_uri()}#step=softmax&layer=3&head=2&query=7")
+        page.goto(f"{file.as_uri()}#step=softmax&layer=3&head=2&query=7&key=6")
         page.locator("html[data-settled]").wait_for(timeout=120_000)
         page.get_by_role("button", name="Just show me").click()
         page.mouse.move(0, 0)

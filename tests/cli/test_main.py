@@ -219,9 +219,9 @@ def test_a_warning_of_the_package_is_one_line(
     for name in ("a/1.png", "b/1.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    function = "__import__('clearhead.data.folder', fromlist=['_']).list_folder"
+    function = "__import__('clearhead.data.folder', fromlist=['_']).open_folder"
     path = f"__import__('pathlib').Path({str(tmp_path)!r})"
-    main(["attempt", "--code", f"{function}({path}, 'train')"])
+    main(["attempt", "--code", f"{function}({path})"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"clearhead: {tmp_path}: left out")
     assert line.endswith(": notes.txt")

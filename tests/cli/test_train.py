@@ -11,7 +11,7 @@ from PIL import Image
 
 from clearhead.cli.main import main
 from clearhead.training import loop
-from clearhead.training.loop import train_step
+from clearhead.training.step import train_step
 
 SMALL = (
     "--model.image-size 6 --model.patch-size 3 --model.embed-dim 20 --model.num-heads 5 "
@@ -54,10 +54,9 @@ def test_a_folder_of_pictures_becomes_a_model_that_predicts(
     assert "epoch" not in again.err
 
     assert main([*command(pictures, tmp_path / "out"), "--seed", "5"]) == 1
-    error = capsys.readouterr().err
+    *_, error = capsys.readouterr().err.splitlines()
     assert error.startswith("clearhead: ")
     assert "(--seed); choose another --out, or --restart to" in error
-    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -158,18 +157,18 @@ def test_an_out_that_is_a_file_is_an_error_that_names_it(
     photo = pictures / "dark" / "0.png"
     content = photo.read_bytes()
     assert main([*command(pictures, photo), *more]) == 1
-    assert capsys.readouterr().err == (
+    assert capsys.readouterr().err.endswith(
         f"clearhead: cannot write {photo}/run.json: {photo} is a file, not a folder; "
         "choose another folder\n"
     )
     assert photo.read_bytes() == content
 
 
-@pytest.mark.parametrize("device", ["mps", "toaster"])
+@pytest.mark.parametrize("device", ["mps:1", "toaster"])
 def test_an_unknown_device_is_an_error_of_one_line(
     device: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command(pictures, tmp_path / "out"), "--device", device]) == 1
     assert capsys.readouterr().err == (
-        f'clearhead: device must be "auto", "cpu", "cuda" or "cuda:N", got {device!r}\n'
+        f'clearhead: device must be "auto", "cpu", "cuda", "cuda:N" or "mps", got {device!r}\n'
     )

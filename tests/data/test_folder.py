@@ -4,8 +4,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearhead.data.folder import list_folder, load_folder
+from clearhead.data import ImageDataset, Split
+from clearhead.data.datasets import load_dataset, open_dataset
+from clearhead.data.labelled import decode
 from clearhead.errors import DataError
+
+
+def load_folder(
+    folder: Path, split: Split, *, image_size: tuple[int, int] = (28, 28), in_channels: int = 1
+) -> ImageDataset:
+    return load_dataset(folder, split, image_size=image_size, in_channels=in_channels)
+
+
+def listed(folder: Path, split: Split) -> list[tuple[str, int]]:
+    """Names and labels of the images of a split."""
+    images = open_dataset(folder)[split]
+    return list(zip(images.keys, images.labels, strict=True))
 
 
 def paint(path: Path, colour: object = (255, 0, 0), size: tuple[int, int] = (11, 13)) -> Path:
@@ -39,24 +53,35 @@ def test_classes_are_sorted_folder_names_and_images_are_sorted_by_name(
 def test_without_split_folders_a_fifth_of_each_class_is_the_test_split(
     tmp_path: Path,
 ) -> None:
-    train = list_folder(animals(tmp_path), "train")[1]
-    test = list_folder(tmp_path, "test")[1]
-    assert [sum(p.label == label for p in train) for label in (0, 1)] == [8, 8]
-    assert [sum(p.label == label for p in test) for label in (0, 1)] == [2, 2]
-    assert len({p.path for p in train + test}) == 20
-    moved = [p.path.relative_to(tmp_path) for p in test]
+    train = listed(animals(tmp_path), "train")
+    test = listed(tmp_path, "test")
+    assert [sum(label == wanted for _, label in train) for wanted in (0, 1)] == [8, 8]
+    assert [sum(label == wanted for _, label in test) for wanted in (0, 1)] == [2, 2]
+    assert len(set(train + test)) == 20
     other = animals(tmp_path / "elsewhere" / "again")
-    assert [p.path.relative_to(other) for p in list_folder(other, "test")[1]] == moved
+    assert listed(other, "test") == test
 
 
-def test_train_and_test_folders_are_the_splits_and_labels_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_train_val_and_test_folders_are_the_splits_and_labels_agree(
+    val: str, tmp_path: Path
+) -> None:
     for name in "abc":
         paint(tmp_path / "train" / name / "x.png")
     paint(tmp_path / "test" / "a" / "x.png")
     paint(tmp_path / "test" / "c" / "y.png")
-    names, files = list_folder(tmp_path, "test")
-    assert names == ("a", "b", "c")
-    assert [(p.path.name, p.label) for p in files] == [("x.png", 0), ("y.png", 2)]
+    paint(tmp_path / val / "b" / "z.png")
+    assert open_dataset(tmp_path)["test"].class_names == ("a", "b", "c")
+    assert listed(tmp_path, "test") == [("test/a/x.png", 0), ("test/c/y.png", 2)]
+    assert listed(tmp_path, "val") == [(f"{val}/b/z.png", 1)]
+
+
+def test_without_a_test_folder_the_test_images_are_some_of_the_training_images(
+    tmp_path: Path,
+) -> None:
+    animals(tmp_path / "train")
+    animals(tmp_path / "val", count=1)
+    assert [len(listed(tmp_path, split)) for split in ("train", "val", "test")] == [16, 2, 4]
 
 
 def test_a_test_class_without_training_images_is_refused(tmp_path: Path) -> None:
@@ -64,7 +89,7 @@ def test_a_test_class_without_training_images_is_refused(tmp_path: Path) -> None
         paint(tmp_path / "train" / name / "x.png")
         paint(tmp_path / "test" / f"{name}z" / "x.png")
     with pytest.raises(DataError, match=r"classes that .*train lacks: az, bz"):
-        list_folder(tmp_path, "train")
+        listed(tmp_path, "train")
 
 
 def test_a_long_image_is_cropped_at_its_centre_and_not_distorted(tmp_path: Path) -> None:
@@ -136,8 +161,8 @@ def test_a_warning_names_every_file_that_is_left_out_except_hidden_ones(
     if split_folders:
         animals(tmp_path / "train", count=2)
         animals(tmp_path / "test", count=1)
-        others = {f"train/{name}" for name in planted(tmp_path / "train")} | {"val/a/1.png"}
-        paint(tmp_path / "val" / "a" / "1.png")
+        others = {f"train/{name}" for name in planted(tmp_path / "train")} | {"more/a/1.png"}
+        paint(tmp_path / "more" / "a" / "1.png")
     else:
         others = planted(animals(tmp_path, count=3))
     with pytest.warns(UserWarning, match="left out") as caught:
@@ -155,7 +180,7 @@ def test_errors_are_one_line_and_name_the_folder(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "is not a folder" in refusal(tmp_path / "absent")
+    assert "no file or folder of that name" in refusal(tmp_path / "absent")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert str(empty) in refusal(empty)
@@ -177,4 +202,17 @@ def test_a_damaged_image_is_named_once(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataError) as caught:
         load_folder(tmp_path, "train")
     assert str(caught.value).count(str(bad)) == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_all_broken_images_of_all_splits_are_listed_in_one_error(tmp_path: Path) -> None:
+    broken = ["cat/1.png", "cat/2.png", "ant/3.png"]
+    animals(tmp_path, count=5)
+    for name in broken:
+        (tmp_path / name).write_bytes(b"no picture")
+    splits = open_dataset(tmp_path)
+    assert not set(broken) <= set(splits["train"].keys)
+    with pytest.raises(DataError, match=r"^3 of 10 images of .*; repair or remove them$") as caught:
+        decode(splits, (3, 5), 1)
+    assert all(str(tmp_path / name) in str(caught.value) for name in broken)
     assert "\n" not in str(caught.value)

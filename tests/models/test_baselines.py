@@ -5,8 +5,16 @@ import torch
 from torch import Tensor
 
 from clearhead.errors import InputError
-from clearhead.models import CNNConfig, ConvNet, ImageModel, MLPConfig, PatchMLP, VisionTransformer
-from clearhead.models.baselines import conv_stage
+from clearhead.models import (
+    CNNConfig,
+    ConvNet,
+    ImageModel,
+    MLPConfig,
+    PatchMLP,
+    VisionTransformer,
+    ViTConfig,
+)
+from clearhead.models.baselines import PatchConv, conv_stage
 
 CONFIG = MLPConfig(
     image_size=(35, 33), patch_size=(7, 11), in_channels=2, embed_dim=13, depth=3, num_classes=5
@@ -89,3 +97,41 @@ def test_a_baseline_has_the_parameters_of_the_vision_transformer_within_one_per_
 def test_images_of_another_shape_are_an_error(model: ImageModel) -> None:
     with pytest.raises(InputError, match=r"^images must be \(batch, 1, 28, 28\), got \(2, 1, 27"):
         model(torch.zeros(2, 1, 27, 28))
+
+
+def test_the_convolution_between_patches_reaches_neighbours_alone() -> None:
+    torch.manual_seed(0)
+    config = MLPConfig(
+        image_size=(35, 55), patch_size=(7, 11), embed_dim=16, depth=1, patch_conv=True
+    )
+    model, images = PatchMLP(config).double(), torch.randn(3, 1, 35, 55, dtype=torch.float64)
+    tokens: list[Tensor] = []
+    model.blocks.register_forward_hook(lambda *call: tokens.append(call[2]))
+    model(images)
+    images[:, :, 14:21, 22:33] += 1  # patch in row 2, column 2
+    model(images)
+    moved = (tokens[0] != tokens[1]).any(-1).any(0).view(5, 5)
+    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected[1:4, 1:4] = True
+    assert torch.equal(moved, expected)
+
+
+def test_the_convolution_between_patches_is_a_convolution() -> None:
+    torch.manual_seed(0)
+    conv = PatchConv(16, (3, 5)).double()
+    x = torch.randn(2, 15, 16, dtype=torch.float64)
+    weight = conv.mix.weight.view(16, 6, 3, 3)
+    images = conv.reduce(x).mT.reshape(2, 6, 3, 5)
+    expected = torch.nn.functional.conv2d(images, weight, conv.mix.bias, padding=1)
+    torch.testing.assert_close(conv(x), expected.flatten(2).mT)
+
+
+def test_the_convolution_between_patches_has_about_as_many_parameters_as_attention() -> None:
+    sizes = [
+        sum(x.numel() for x in model.parameters())
+        for model in (
+            PatchMLP(MLPConfig(mlp_ratio=4.0, patch_conv=True)),
+            VisionTransformer(ViTConfig()),
+        )
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.03)

@@ -17,8 +17,8 @@ from clearhead.training import fit
 from clearhead.training.batches import ImageBatches
 from clearhead.training.distillation import Teachers, distillation_loss
 from clearhead.training.distributed import ALONE
-from clearhead.training.loop import labels_of
-from clearhead.training.run import fitted
+from clearhead.training.fitting import fitted
+from clearhead.training.step import labels_of
 from clearhead.training.texts import NO_LABEL
 
 from .small_run import MODEL, small_config, small_dataset, small_training

@@ -85,13 +85,14 @@ def test_one_process_gets_its_own_values_back() -> None:
         assert world.gather(values)[0] is values
 
 
-@pytest.mark.parametrize("device", ["toaster", "mps", "meta", "xla", "cuda:one", ""])
+@pytest.mark.parametrize("device", ["toaster", "mps:1", "meta", "xla", "cuda:one", "cpu:0", ""])
 def test_an_unusable_device_is_an_error_of_one_line(device: str) -> None:
     with pytest.raises(ConfigError, match=f'^device must be "auto", .*, got {device!r}$'):
         choose_device(device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
-def test_a_missing_gpu_is_an_error_of_one_line() -> None:
-    with pytest.raises(ConfigError, match="torch sees no GPU; use the device cpu"):
-        choose_device("cuda:1")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_a_missing_gpu_is_an_error_of_one_line(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"^device is {device}, .*; use the device cpu$"):
+        choose_device(device)

@@ -176,8 +176,6 @@ def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> Non
     assert torch.equal(load(tmp_path).head.weight, first.head.weight)
     free = replace(MODEL, dropout=0.0, key_dropout=0.0, rejected_below=0.5)
     assert initial_model(small_config(model=free), first).config == free
-    with pytest.raises(ConfigError, match="other model settings"):
-        initial_model(small_config(start=str(tmp_path), model=replace(MODEL, depth=1)))
 
 
 def test_the_target_of_images_without_a_class_is_uniform() -> None:

@@ -1,5 +1,6 @@
 """`clearhead.train`: from a recipe and data to a folder with everything in it."""
 
+import csv
 import json
 import random
 import signal
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw
 import clearhead as ch
 from clearhead.data import split_dataset
 from clearhead.data.config import AugmentConfig
-from clearhead.errors import ConfigError, command_line_messages
+from clearhead.errors import ConfigError, DataError, command_line_messages
 from clearhead.inference import predict_probabilities, soften
 from clearhead.models import CNNConfig
 from clearhead.training import (
@@ -24,8 +25,8 @@ from clearhead.training import (
     calibrate,
     initial_model,
 )
-from clearhead.training._folder import Run, minutes
-from clearhead.training.run import fitted
+from clearhead.training._folder import Clock, Run, duration
+from clearhead.training.fitting import fitted, report_sizes
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
@@ -47,6 +48,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
         "checkpoints",
         "config.json",
         "digits.png",
+        "log.csv",
         "log.jsonl",
         "metrics.json",
         "model.safetensors",
@@ -193,7 +195,7 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
         ("quick", {"epoch": 3}, r"there is no setting 'epoch'; did you mean epochs\?"),
         ("quick", {"epochs": 0}, "epochs must be an integer of at least 1"),
         ("digits_finish", {}, "digits_finish needs start: a saved model to start from"),
-        ("quick", {"device": "mps"}, "device must be"),
+        ("quick", {"device": "gpu"}, "device must be"),
         ("sentences", {"data": "mnist"}, "leave out data and root"),
         (TextTrainConfig(), {"root": Path("x")}, "leave out data and root"),
     ],
@@ -245,10 +247,111 @@ def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (119.4, "1:59"), (150, "2:30")]
+    ("seconds", "shown"),
+    [(0.4, "0:00:00"), (59.6, "0:01:00"), (119.4, "0:01:59"), (7380, "2:03:00")],
 )
-def test_durations_are_minutes_and_seconds(seconds: float, shown: str) -> None:
-    assert minutes(seconds) == shown
+def test_durations_are_hours_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_the_time_left_counts_early_steps_by_their_share_and_not_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
+    clock = Clock()
+    clock.early_cost = 0.5  # of 35 steps, the first 24
+    clock.start(state_at(4))
+    now += 60  # compilation
+    clock.step(state_at(5))
+    now += 3 * 0.5
+    clock.step(state_at(8))
+    assert clock.rate(state_at(8)) == pytest.approx(2.0)
+    assert clock.left(state_at(8)) == pytest.approx(16 * 0.5 + 11)
+    assert clock.left(state_at(35)) == 0
+
+
+def test_a_single_step_counts_with_its_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
+    clock = Clock()
+    clock.start(state_at(0))
+    now += 4
+    clock.step(state_at(1))
+    assert (clock.rate(state_at(1)), clock.left(state_at(1))) == (0.25, 34 * 4)
+
+
+def test_the_accuracy_on_validation_images_is_logged_after_each_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validation = small_dataset(37)
+    data = small_dataset(), small_dataset(59), validation
+    trained = ch.train(small_config(2), data=data, out=tmp_path, device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    expected = ch.evaluate(ch.load(tmp_path), validation)
+    assert lines[-1]["validation_accuracy"] == expected.accuracy
+    assert lines[-1]["validation_loss"] == pytest.approx(expected.nll)
+    assert f"validation accuracy {expected.accuracy:.2%}" in capsys.readouterr().err
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert [float(row["validation_loss"]) for row in rows] == [x["validation_loss"] for x in lines]
+    plain = ch.train(small_config(2), data=data[:2], out=tmp_path / "plain", device="cpu")
+    assert torch.equal(trained.model.head.weight, plain.model.head.weight)
+
+
+def test_a_share_of_the_training_images_is_for_validation_if_it_is_set(tmp_path: Path) -> None:
+    config = small_config(1, validation=0.25, batch_size=10)
+    trained = ch.train(config, data=small_dataset(200), out=tmp_path, device="cpu")
+    assert trained.total_steps == 11  # of 200 images, 160 are not for the test, and 119 to train
+    assert "validation_accuracy" in json.loads((tmp_path / "log.jsonl").read_text())
+
+
+def test_a_class_without_test_images_is_named_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = small_dataset(59)
+    used = test.labels != 1
+    test = replace(test, images=test.images[used], labels=test.labels[used])
+    ch.train(small_config(1), data=(small_dataset(), test), out=tmp_path, device="cpu")
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == (
+        "no test images of b: the accuracy says nothing about it; add some to the test split"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw", "learning_rate": 1e36},
+        {"start": "nowhere"},
+        {"freeze": ("nothing.*",)},
+        {"teachers": ("nowhere",)},
+    ],
+)
+def test_a_failed_start_leaves_no_folder_behind(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises((ch.ClearheadError, ArithmeticError)):
+        small_training(tmp_path / "new" / "out", 1, tensorboard=True, **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_after_a_checkpoint_keeps_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("clearhead.training._folder._write_csv", fail)
+    monkeypatch.setattr("clearhead.training.loop.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(OSError, match="full"):
+        small_training(tmp_path / "out", 2)
+    assert (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_training_from_before_a_setting_existed_is_continued(tmp_path: Path) -> None:
+    small_training(tmp_path, 1)
+    described = json.loads((tmp_path / "run.json").read_bytes())
+    del described["config"]["freeze"]
+    (tmp_path / "run.json").write_text(json.dumps(described))
+    assert small_training(tmp_path, 1).finished
 
 
 def test_log_lines_of_steps_that_are_repeated_are_dropped(tmp_path: Path) -> None:
@@ -325,15 +428,12 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(tmp_path: Path, sh
         ch.train("quick", data=shapes, out=shapes, epochs=1)
 
 
-def test_only_sizes_that_were_adapted_are_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, recipe = Run(tmp_path), TrainConfig(epochs=1)
-    run.report_sizes(recipe, replace(recipe, batch_size=8), 1)
+def test_only_sizes_that_were_adapted_are_reported() -> None:
+    messages: list[str] = []
+    report_sizes(TrainConfig(epochs=1), {"batch_size": 8}, 1, messages.append)
     with command_line_messages():
-        run.report_sizes(recipe, replace(recipe, batch_size=8), 24)
-    run.report_sizes(recipe, recipe, 24)
-    assert capsys.readouterr().err.splitlines() == [
+        report_sizes(TrainConfig(epochs=1), {"batch_size": 8}, 24, messages.append)
+    assert messages == [
         "1 image to train on: batch_size=8 instead of 512; set it to change that",
         "24 images to train on: --batch-size 8 instead of 512; set it to change that",
     ]
@@ -343,13 +443,14 @@ def test_only_sizes_that_were_adapted_are_reported(
 @pytest.mark.parametrize(
     ("recipe", "settings", "message"),
     [
-        ("quick", {"model": {"depth": 1}}, "model must be an instance of clearhead.models.V"),
+        ("quick", {"model": 3}, "model must be an instance of clearhead.models.V"),
+        ("quick", {"model": {"deptz": 1}}, r"no setting 'deptz'; did you mean depth\?"),
         (
             "sentences_causal",
             {"model": ch.ViTConfig()},
             "must be an instance of clearhead.models.Text",
         ),
-        ("quick", {"data": 3}, "data is the name or folder .* got int"),
+        ("quick", {"data": 3}, "expected the name of a data set .* got int"),
         ("quick", {"device": 3}, "device must be .* got '3'"),
         (3, {}, "the name of a recipe .quick, .* or a TrainConfig, got 3"),
     ],
@@ -357,5 +458,5 @@ def test_only_sizes_that_were_adapted_are_reported(
 def test_settings_of_the_wrong_kind_are_refused(
     recipe: Any, settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, DataError), match=message):
         ch.train(recipe, out=tmp_path, **settings)

@@ -12,8 +12,8 @@ from clearhead.errors import ConfigError
 from clearhead.models import TextConfig
 from clearhead.training import TextTrainConfig, TrainingState, initial_model
 from clearhead.training.distributed import ALONE, World
-from clearhead.training.loop import train_step
 from clearhead.training.optim import make_optimizers
+from clearhead.training.step import train_step
 from clearhead.training.texts import (
     NO_LABEL,
     TextBatches,

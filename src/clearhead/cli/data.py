@@ -48,7 +48,8 @@ def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
             ]
         }
     else:
-        place = {"folder": str(Path(source).expanduser().absolute())}
+        path = Path(source).expanduser()
+        place = {"folder": str(path.absolute()) if path.exists() else source}
     train, test = (load_dataset(source, split, root=root) for split in ("train", "test"))
     counts = zip(train.class_names, train.class_counts, test.class_counts, strict=True)
     channels, height, width = train.images.shape[1:]

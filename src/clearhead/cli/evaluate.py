@@ -1,14 +1,15 @@
 """`clearhead evaluate`: accuracy and calibration of a model on a data set."""
 
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
 from clearhead.cli.options import (
+    DATA_HELP,
     AsJson,
     DataRoot,
-    DataSource,
     EngineOption,
     ModelSource,
     warn_if_unused,
@@ -22,13 +23,16 @@ MAX_CLASSES_AS_MATRIX = 12
 MAX_CONFUSIONS = 20
 
 PICTURE_HELP = "also plot examples, mistakes and the confusion matrix into this PNG"
+DATA_HINT = "(default: what the model was trained on)"
+Data = Annotated[str | None, arg(metavar="DATA", help=DATA_HELP, help_behavior_hint=DATA_HINT)]
+Split = Annotated[Literal["train", "val", "test"], arg(help="the part of the data set")]
 Picture = Annotated[Path | None, arg(metavar="FILE", help=PICTURE_HELP, help_behavior_hint="")]
 
 
 def evaluate(
     model: ModelSource = "digits",
-    data: DataSource = "mnist",
-    split: Annotated[Literal["train", "test"], arg(help="the part of the data set")] = "test",
+    data: Data = None,
+    split: Split = "test",
     root: DataRoot = None,
     engine: EngineOption = "torch",
     json: AsJson = False,
@@ -51,6 +55,7 @@ def evaluate(
         raise ConfigError(f"the picture is a PNG; name it {picture.with_suffix('.png')}")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     classifier = load(model, ImageModel)
+    data = data or _trained_on(Path(model))
     warn_if_unused(root, data)
     with fetching() as report:
         dataset = inference.load_dataset_for(
@@ -68,6 +73,16 @@ def evaluate(
     if picture is not None:
         inference.save_evaluation_plot(evaluation, dataset, picture)
         print_remark(f"wrote {picture}")
+
+
+def _trained_on(folder: Path) -> str:
+    """The data set that a training in the folder recorded; MNIST for other models."""
+    from clearhead.models.pretrained import RUN
+
+    try:
+        return str(loads((folder / RUN).read_bytes())["config"]["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "mnist"
 
 
 def print_evaluation(evaluation: "Evaluation", heading: str) -> None:

@@ -1,12 +1,12 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 
 if TYPE_CHECKING:
     from clearhead.inference import ModelLike
@@ -18,7 +18,10 @@ CLASSIFIER_HELP = (
     "timm and transformers"
 )
 IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
-DATA_HELP = '"mnist", "fashion-mnist", or a folder with one folder of images per class'
+DATA_HELP = (
+    '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet '
+    "file, or hf:OWNER/NAME"
+)
 ENGINE_HELP = (
     "what computes the forward pass; compile makes a C++ library first, auto takes the fastest one "
     "that is installed and agrees with torch"
@@ -31,7 +34,6 @@ Images = Annotated[
     Positional[tuple[str, ...]],
     arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
 ]
-DataSource = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
 EngineOption = Annotated[EngineChoice, arg(help=ENGINE_HELP)]
 AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
@@ -67,6 +69,21 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
                 is_instance=lambda value: value is None or isinstance(value, int | float | tuple),
                 str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
             )
+    choices = [arg for arg in get_args(info.type) if arg is not type(None)]
+    if (
+        type(None) in get_args(info.type)
+        and len(choices) == 1
+        and get_origin(choices[0]) is Literal
+    ):
+        words = get_args(choices[0])
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(words)}}}",
+            instance_from_str=lambda given: given[0],
+            is_instance=lambda value: value is None or value in words,
+            str_from_instance=lambda value: [str(value)],
+            choices=words,
+        )
     return None
 
 

@@ -21,9 +21,11 @@ WORKERS_HELP = "trials at a time (default: one per core)"
 OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
 RESULTS_HELP = (
     "folder of the results, or published trials in a .json or .json.gz file (default: "
-    "runs/studies/full if it exists, else …/quick)"
+    "runs/studies/full if it exists, else …/quick, else those in docs/results of a clone)"
 )
 MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
+
+PUBLISHED = Path("docs/results/trials.json.gz")
 
 Names = Annotated[
     Positional[tuple[str, ...]],
@@ -87,6 +89,30 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Write designs, margins and seeds to a file that is committed before the run.
+
+    A run with this budget and first seed is then refused if a design differs.
+    """
+
+    budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
+    first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 3000
+
+    def run(self) -> int:
+        """Register all studies of the project."""
+        from clearhead.cli.output import print_line
+        from clearhead.studies.registration import register
+        from clearhead.studies.registry import ENTRIES, load_study
+
+        studies = [load_study(entry.source) for entry in ENTRIES]
+        path = register(studies, self.budget, self.first_seed)
+        print_line(f"wrote {path}; commit and tag it before the run:")
+        tag = f"studies-{self.budget}-{self.first_seed}"
+        print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Run:
     """Measure the missing trials and print the verdicts.
 
@@ -145,7 +171,8 @@ class Report:
         from clearhead.studies.store import default_folder, read_results
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
-        path = self.results or (full if full.is_dir() else quick)
+        found = (path for path in (full, quick, PUBLISHED) if path.exists())
+        path = self.results or next(found, quick)
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
             for problem in (section.judged.unjudged, *section.problems):
@@ -163,6 +190,7 @@ class Report:
 Command = Annotated[
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[Register, tyro.conf.subcommand("register")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")],
     arg(name=""),

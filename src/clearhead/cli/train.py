@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import arg
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from clearhead.inference import Evaluation, PronounScore
 
 INTERRUPTED = 130
+FITTED = ("image_size", "in_channels", "patch_size", "num_classes")
+Size = int | tuple[int, int]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 PAIRS = {
@@ -33,34 +35,52 @@ PAIRS = {
 def _options(name: str) -> TrainConfig | TextTrainConfig:
     """A recipe's settings as options, in a class of the recipe's name.
 
-    What a recipe requires has no default. Batch size and epochs are None unless they are typed,
-    because they depend on the number of images.
+    What a recipe requires has no default. Of a recipe on images, batch size, epochs and the model's
+    settings are None unless they are typed, because they depend on the images or on `--start`.
     """
     required = dict.fromkeys(inspect.signature(RECIPES[name]).parameters, "")
     config = RECIPES[name](**required)
     types: dict[str, Any] = {"start": Annotated[str | None, arg(metavar="MODEL")]}
-    values = dict(vars(config))
+    values: dict[str, Any] = dict(vars(config))
     if isinstance(config, TrainConfig):
         for field, adapted in (("epochs", "more"), ("batch_size", "fewer")):
-            hint = f"(default: {values[field]}, {adapted} for few images)"
-            types[field] = Annotated[int | None, arg(metavar="INT", help_behavior_hint=hint)]
+            types[field] = _unset(int, f"{values[field]}, {adapted} for few images")
             values[field] = None
-    overridden = [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()]
+        kinds = get_type_hints(type(config.model))
+        unset: dict[str, Any] = {}
+        for field, value in vars(config.model).items():
+            if kinds[field] in (int, float, Size) or get_origin(kinds[field]) is Literal:
+                fits = ", or what fits the images" if field in FITTED else ""
+                unset[field] = _unset(kinds[field], f"{value}{fits}")
+        model = type(config.model)
+        types["model"] = _subclass(model, model.__name__, unset, lambda options: None)
+        values["model"] = types["model"](**vars(config.model) | dict.fromkeys(unset))
 
     def check(options: TrainConfig | TextTrainConfig) -> None:
-        given = {field: value for field, value in vars(options).items() if value is not None}
+        given = {key: value for key, value in vars(options).items() if value is not None}
+        given.pop("model")
         dataclasses.replace(config, **given)
 
-    kind = dataclasses.make_dataclass(
+    kind = _subclass(type(config), name, types, check)
+    options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
+    return options
+
+
+def _unset(kind: Any, default: object) -> Any:
+    """The type of an option whose default is not known yet."""
+    return Annotated[kind | None, arg(help_behavior_hint=f"(default: {default})")]
+
+
+def _subclass(base: type, name: str, types: dict[str, Any], check: Callable[[Any], None]) -> Any:
+    """A dataclass with other types of some fields, and another check."""
+    return dataclasses.make_dataclass(
         name,
-        overridden,
-        bases=(type(config),),
+        [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()],
+        bases=(base,),
         namespace={"__post_init__": check},
         frozen=True,
         kw_only=True,
     )
-    options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
-    return options
 
 
 OPTIONS = {name: _options(name) for name in RECIPES}
@@ -83,7 +103,7 @@ def train(
     *,
     out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
     root: DataRoot = None,
-    device: Annotated[str, arg(help='"auto", "cpu", "cuda" or "cuda:N"')] = "auto",
+    device: Annotated[str, arg(help='"auto", "cpu", "cuda", "cuda:N" or "mps"')] = "auto",
     restart: Annotated[Flag, arg(help="discard a training in the folder")] = False,
     tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
@@ -97,8 +117,9 @@ def train(
     from clearhead.training.distributed import is_first
 
     name = type(recipe).__name__
-    defaults = vars(OPTIONS[name])
-    settings = {key: value for key, value in vars(recipe).items() if value != defaults[key]}
+    settings = _typed(recipe, OPTIONS[name])
+    if isinstance(recipe, TrainConfig) and "model" in settings:
+        settings["model"] = _typed(recipe.model, OPTIONS[name].model)
     if isinstance(recipe, TrainConfig):
         warn_if_unused(root, recipe.data)
     with stop_on_signals() as stop, fetching() as report:
@@ -127,6 +148,11 @@ def train(
     else:
         _print_scores(trained.scores, out)
     return 0
+
+
+def _typed(options: object, defaults: object) -> dict[str, Any]:
+    """The options that were typed."""
+    return {key: value for key, value in vars(options).items() if value != vars(defaults)[key]}
 
 
 @contextmanager

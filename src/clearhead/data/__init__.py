@@ -1,7 +1,8 @@
 """Data sets of images and sentences, and preprocessing from any image to model input.
 
 - `image_dataset`: `ImageDataset`, labelled images in memory
-- `datasets`: `load_dataset` for MNIST, Fashion-MNIST and folders (`folder`)
+- `datasets`: `load_dataset` for MNIST, Fashion-MNIST, folders (`folder`), CSV, Parquet and Hugging
+  Face data sets (`tables`), whose images are decoded in one size (`labelled`)
 - `augment`: random distortion and normalisation (`config`: its limits), with `styles` of pixels
 - `drawn`, `outliers`: generated digits in forms that MNIST lacks, and images without a digit
 - `preprocessing`: an image file, photo or drawing as a digit of MNIST

@@ -14,14 +14,15 @@ from .augment import draw_distortion as draw_distortion
 from .augment import normalize as normalize
 from .augment import to_float as to_float
 from .config import AugmentConfig as AugmentConfig
+from .datasets import Source as Source
 from .datasets import fetch_dataset as fetch_dataset
 from .datasets import is_cached as is_cached
 from .datasets import load_dataset as load_dataset
 from .drawn import drawn_digits as drawn_digits
-from .folder import resize_and_crop as resize_and_crop
 from .image_dataset import ImageDataset as ImageDataset
 from .image_dataset import Split as Split
 from .image_dataset import split_dataset as split_dataset
+from .labelled import resize_and_crop as resize_and_crop
 from .outliers import non_digits as non_digits
 from .preprocessing.digits import Digit as Digit
 from .preprocessing.digits import extract_digit as extract_digit

@@ -1,8 +1,9 @@
-"""Loading data sets by name (from IDX files) or from a folder."""
+"""Loading data sets: by name (from IDX files), from folders, tables, the hub, or arrays."""
 
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -10,13 +11,18 @@ from torch import Tensor
 
 from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
 from clearhead.data._sources import DATASETS
-from clearhead.data.folder import load_folder
+from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
+from clearhead.data.labelled import LabelledImages
+from clearhead.data.tables import HUB, from_arrays, open_hub, open_saved, open_tables
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean
+
+Source = str | Path | ImageDataset | tuple[Any, Any]
+"""What `load_dataset` accepts."""
 
 
 def load_dataset(
-    source: str | Path,
+    source: Source,
     split: Split = "train",
     *,
     root: Path | None = None,
@@ -24,54 +30,125 @@ def load_dataset(
     in_channels: int | None = None,
     progress: DownloadProgress | None = None,
 ) -> ImageDataset:
-    """Load one split of a named data set, or of a folder with a folder of images for each class.
+    """Load one split of a data set.
 
     Args:
-        source: "mnist", "fashion-mnist" or a folder.
-        split: "train" or "test".
+        source: "mnist" or "fashion-mnist"; a folder with a folder of images for each class; a CSV
+            file of pixels or of file names; a Parquet file, or a folder of them; a folder that
+            `save_to_disk` of the library `datasets` wrote; "hf:OWNER/NAME", a data set of the
+            Hugging Face hub; images and labels as arrays; or an `ImageDataset`. Where it has no
+            test split, a fifth of each class becomes it.
+        split: "train", "val" or "test".
         root: A folder with the files of a named data set; without it, they are downloaded.
-        image_size: Side, or height and width, in pixels, of the images of a folder (28 by
-            default); named data sets have 28 × 28.
-        in_channels: 1 (grey, the default) or 3 (colour) for a folder; named data sets have 1.
+        image_size: Side, or height and width, in pixels; None: the median of the images, with at
+            most 96 pixels on the longer side.
+        in_channels: 1 (grey) or 3 (colour); None: 3 if the images have colours.
         progress: Called during a download with the name of the file and the bytes received.
 
     Returns:
         The images and labels.
 
     Raises:
-        DataError: If there is no such data set, it cannot be downloaded, or it is damaged.
-        ConfigError: If split, size or channels are not available.
+        DataError: If there is no such data set or split, it cannot be downloaded, or it is damaged.
+        ConfigError: If a library is missing, or split, size or channels are not available.
     """
-    if split not in ("train", "test"):
-        raise ConfigError(f'split must be "train" or "test", got {split!r}')
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if not isinstance(source, str | Path):
+    if split not in ("train", "val", "test"):
+        raise ConfigError(f'split must be "train", "val" or "test", got {split!r}')
+    splits = open_dataset(source, split, root=root, progress=progress)
+    check_split(splits, split)
+    channels, *size = (splits.get("train") or splits[split]).usual_shape()
+    if image_size is not None:
+        size = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
+    return splits[split].decoded((size[0], size[1]), in_channels or channels)
+
+
+def open_dataset(
+    source: Source,
+    split: Split | None = None,
+    *,
+    root: Path | None = None,
+    progress: DownloadProgress | None = None,
+) -> dict[Split, LabelledImages]:
+    """The splits of a data set, not decoded yet; see `load_dataset`.
+
+    Args:
+        source: Where the images are.
+        split: The only split that is needed.
+        root: A folder with the files of a named data set.
+        progress: Called during a download.
+
+    Returns:
+        Train and test, and val where the source has it; of a named data set, those needed.
+    """
+    if isinstance(source, str) and source in DATASETS:
+        return {
+            part: _named(source, part, root, progress)
+            for part in ("train", "test")
+            if split in (part, None)
+        }
+    splits = _open(source)
+    return splits if "test" in splits else splits | splits["train"].with_test_split()
+
+
+def check_split(splits: dict[Split, LabelledImages], split: Split) -> None:
+    """Raise `DataError` if there is no such split."""
+    if split not in splits:
+        few = ", as no class has 2 images; add some" if split == "test" else ""
+        raise DataError(f"{splits['train'].name} has no {split} split{few}")
+
+
+def _open(source: Source) -> dict[Split, LabelledImages]:
+    """The splits that a source has, at least train."""
+    match source:
+        case ImageDataset():
+            return {"train": LabelledImages.from_dataset(source)}
+        case (images, labels):
+            return {"train": from_arrays(images, labels)}
+        case str() if source.startswith(HUB):
+            return open_hub(source.removeprefix(HUB))
+        case str() | Path():
+            return _open_path(Path(source).expanduser())
+    raise DataError(
+        f"expected the name of a data set ({', '.join(DATASETS)}), a file or folder, an "
+        f"ImageDataset or arrays (images, labels), got {type(source).__name__}"
+    )
+
+
+def _open_path(path: Path) -> dict[Split, LabelledImages]:
+    if path.is_file():
+        if (suffix := path.suffix.lower()) in (".csv", ".parquet"):
+            return open_tables(path, suffix)
+        raise DataError(f"{path}: expected a folder, or a file .csv or .parquet; unpack archives")
+    if not path.is_dir():
         raise DataError(
-            f"expected the name of a data set ({', '.join(DATASETS)}) or a folder, got {source!r}"
+            f"there is no data set {str(path)!r}, and no file or folder of that name; expected one "
+            f"of {', '.join(DATASETS)}, {HUB}OWNER/NAME, a .csv or .parquet file, or a folder that "
+            f"holds a folder of images for each class{did_you_mean(str(path), DATASETS)}"
         )
-    if source not in DATASETS:
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            raise DataError(
-                f"there is no data set {str(source)!r}, and no folder of that name; expected one "
-                f"of {', '.join(DATASETS)}, or name a folder that holds a folder of images for "
-                f"each class{did_you_mean(str(source), DATASETS)}"
-            )
-        return load_folder(folder, split, image_size=size or (28, 28), in_channels=in_channels or 1)
-    if size not in (None, (28, 28)) or in_channels not in (None, 1):
-        raise ConfigError(
-            f"{source} has images of 28 × 28 pixels and 1 channel; set image_size and in_channels "
-            f"so, instead of {image_size} and {in_channels}"
-        )
-    files = fetch_dataset(str(source), split, root=root, progress=progress)
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        return open_saved(path)
+    if any(path.rglob("*.parquet")):
+        return open_tables(path, ".parquet")
+    tables = [file.stem.lower() for file in path.glob("*.csv")]
+    folders = sum(part.is_dir() for part in path.iterdir())
+    if any("train" in name for name in tables) or (tables and folders < 2):
+        return open_tables(path, ".csv")
+    return open_folder(path)
+
+
+def _named(
+    name: str, split: Split, root: Path | None, progress: DownloadProgress | None
+) -> LabelledImages:
+    files = fetch_dataset(name, split, root=root, progress=progress)
     images, labels = (
         parse_idx(file.content, axes, str(file.path))
         for file, axes in zip(files, (3, 1), strict=True)
     )
     if len(images) != len(labels):
         raise CorruptDataError(f"{files[0].path} has {len(images)} images, {len(labels)} labels")
-    class_names = DATASETS[str(source)].class_names
-    return ImageDataset(str(source), images.unsqueeze(1), labels.to(torch.int64), class_names)
+    keys = range(len(labels))
+    class_names = DATASETS[name].class_names
+    return LabelledImages(name, images.numpy(), labels.tolist(), class_names, list(map(str, keys)))
 
 
 def fetch_dataset(

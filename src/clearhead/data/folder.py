@@ -1,89 +1,60 @@
-"""A folder of class folders as a data set: FOLDER/CLASS/image.png, read into one tensor.
+"""A folder of class folders as a data set: FOLDER/CLASS/image.png.
 
-Classes are the folders' names, sorted. If FOLDER has `train` and `test` with class folders in them,
-these are the splits; otherwise a fifth of each class, chosen by a hash of the file names, is the
-test split.
+Classes are the folders' names, sorted. If FOLDER has the folder `train` with class folders in it,
+that is the train split, and the folders `val` and `test` are the others.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
-from torch import Tensor
+from clearhead.data.image_dataset import Split
+from clearhead.data.labelled import LabelledImages
+from clearhead.data.preprocessing.image import SUFFIXES
+from clearhead.errors import DataError
 
-from clearhead.data.image_dataset import ImageDataset, Split, split_indices
-from clearhead.data.preprocessing.image import SUFFIXES, load_image, to_grey
-from clearhead.errors import DataError, ImageError
-
-TEST_FRACTION = 0.2
-COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK")
-
-
-class LabelledFile(NamedTuple):
-    """An image file and the index of its class."""
-
-    path: Path
-    label: int
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""How data sets name their splits"""
 
 
-def load_folder(
-    folder: Path, split: Split, *, image_size: tuple[int, int] = (28, 28), in_channels: int = 1
-) -> ImageDataset:
-    """Load one split of a folder.
+def open_folder(folder: Path) -> dict[Split, LabelledImages]:
+    """List the images of a folder, by class and name.
+
+    A `UserWarning` names the files in the folder that are in no split, except hidden ones.
 
     Args:
         folder: The folder with the class folders.
-        split: "train" or "test".
-        image_size: Height and width of the images, in pixels.
-        in_channels: 1 (grey) or 3 (colour).
 
     Returns:
-        All images of the split, by class and file name.
+        The splits that have folders of their own; all images as "train" if there are none.
 
     Raises:
-        DataError: If a folder or file cannot be used; the message names it.
+        DataError: If a folder cannot be used; the message names it.
     """
-    if in_channels not in (1, 3):
-        raise DataError(f"images have 1 channel (grey) or 3 (colour), got {in_channels}")
-    class_names, files = list_folder(folder, split)
-    images = torch.empty((len(files), in_channels, *image_size), dtype=torch.uint8)
-    for index, file in enumerate(files):
-        try:
-            images[index] = resize_and_crop(load_image(file.path), image_size, in_channels)
-        except ImageError as error:
-            raise DataError(f"{error}; repair or remove it") from error
-    labels = torch.tensor([file.label for file in files], dtype=torch.int64)
-    return ImageDataset(folder.resolve().name, images, labels, class_names)
-
-
-def list_folder(folder: Path, split: Split) -> tuple[tuple[str, ...], list[LabelledFile]]:
-    """The class names of a folder, and the files of a split, by class and name.
-
-    A `UserWarning` names the files in the folder that are in neither split, except hidden ones.
-
-    Raises:
-        DataError: If a folder cannot be used.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; name one that holds a folder for each class")
-    train, test = folder / "train", folder / "test"
-    if not (_subfolders(train) and _subfolders(test)):
+    train = folder / "train"
+    if not _subfolders(train):
         class_names = _class_names(folder)
-        files = list(_files(folder, class_names))
-        _warn_of_others(folder, files)
-        return class_names, _split(files, folder, split)
-    class_names = _class_names(train)
-    if unknown := set(_class_names(test)) - set(class_names):
-        raise DataError(f"{test} has classes that {train} lacks: {', '.join(sorted(unknown))}")
-    splits = {"train": list(_files(train, class_names))}
-    splits["test"] = list(_files(test, class_names, absent=True))
-    _warn_of_others(folder, splits["train"] + splits["test"])
-    return class_names, splits[split]
+        splits: dict[Split, LabelledImages] = {"train": _images(folder, folder, class_names)}
+    else:
+        class_names = _class_names(train)
+        splits = {"train": _images(folder, train, class_names)}
+        for name, split in SPLIT_NAMES.items():
+            part = folder / name
+            if split == "train" or not (found := _subfolders(part)):
+                continue
+            if unknown := set(found) - set(class_names):
+                raise DataError(
+                    f"{part} has classes that {train} lacks: {', '.join(sorted(unknown))}"
+                )
+            splits[split] = _images(folder, part, class_names, absent=True)
+    _warn_of_others(folder, (images.keys for images in splits.values()))
+    return splits
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -99,9 +70,10 @@ def find_files(folder: Path) -> list[Path]:
     )
 
 
-def _warn_of_others(folder: Path, files: Iterable[LabelledFile]) -> None:
-    used = {file.path for file in files}
-    others = [str(path.relative_to(folder)) for path in find_files(folder) if path not in used]
+def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
+    used = {key for part in keys for key in part}
+    found = (path.relative_to(folder).as_posix() for path in find_files(folder))
+    others = [name for name in found if name not in used]
     if others:
         warnings.warn(
             f"{folder}: left out, as these are no images in a folder of a class: "
@@ -110,70 +82,29 @@ def _warn_of_others(folder: Path, files: Iterable[LabelledFile]) -> None:
         )
 
 
-def resize_and_crop(
-    image: Image.Image, image_size: tuple[int, int], in_channels: int
-) -> UInt8[Tensor, "channels height width"]:
-    """Scale an image until it covers the size, and crop it at its centre.
-
-    Nothing is distorted and no pixel is invented, but the ends of a long image are lost.
-
-    Args:
-        image: A loaded image (see `load_image`).
-        image_size: Height and width of the result, in pixels.
-        in_channels: 1 (grey) or 3 (colour).
-
-    Returns:
-        The image as bytes.
-    """
-    height, width = image_size
-    plain = _grey(image) if in_channels == 1 else _coloured(image)
-    fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BICUBIC)
-    array = np.array(fitted, dtype=np.uint8).reshape(height, width, in_channels)
-    return torch.from_numpy(array).permute(2, 0, 1)
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.rint(to_grey(image) * 255).astype(np.uint8))
-
-
-def _coloured(image: Image.Image) -> Image.Image:
-    """Three channels; transparent parts of a colour image become white."""
-    if image.mode not in COLOUR_MODES:
-        return _grey(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def _split(files: list[LabelledFile], folder: Path, split: Split) -> list[LabelledFile]:
-    labels = [file.label for file in files]
-    keys = [file.path.relative_to(folder).as_posix() for file in files]
-    kept, held_out = split_indices(labels, TEST_FRACTION, seed=0, keys=keys)
-    chosen = kept if split == "train" else held_out
-    if not len(chosen):
-        raise DataError(f"{folder}: no class has 2 images, so there is no test split; add some")
-    return [files[index] for index in chosen.tolist()]
-
-
-def _files(
-    folder: Path, class_names: tuple[str, ...], *, absent: bool = False
-) -> Iterator[LabelledFile]:
-    """The image files of all classes; with `absent`, a class may have no folder."""
+def _images(
+    folder: Path, part: Path, class_names: tuple[str, ...], *, absent: bool = False
+) -> LabelledImages:
+    """The images of all classes; with `absent`, a class may have no folder."""
+    paths: list[Path] = []
+    labels: list[int] = []
     for label, name in enumerate(class_names):
-        if absent and not (folder / name).is_dir():
+        if absent and not (part / name).is_dir():
             continue
-        paths = sorted(
+        found = sorted(
             path
-            for path in (folder / name).iterdir()
+            for path in (part / name).iterdir()
             if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
         )
-        if not paths:
+        if not found:
             raise DataError(
-                f"{folder / name} has no images; put some there ({' '.join(SUFFIXES)}) "
+                f"{part / name} has no images; put some there ({' '.join(SUFFIXES)}) "
                 "or remove the folder"
             )
-        yield from (LabelledFile(path, label) for path in paths)
+        paths += found
+        labels += [label] * len(found)
+    keys = [path.relative_to(folder).as_posix() for path in paths]
+    return LabelledImages(folder.resolve().name, paths, labels, class_names, keys)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from clearhead.errors import ConfigError, InputError
 
-Split = Literal["train", "test"]
+Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

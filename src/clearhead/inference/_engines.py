@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Protocol, get_args
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from clearhead.data import cache_folder
 from clearhead.errors import ConfigError, did_you_mean
-from clearhead.inference._engine_names import EngineChoice, EngineName
 from clearhead.inference._graph import (
     IMAGES,
     example_images,
@@ -32,6 +31,7 @@ from clearhead.inference._graph import (
     to_onnx,
     trace,
 )
+from clearhead.inference._names import EngineChoice, EngineName
 from clearhead.inference._predict import evaluation_mode
 from clearhead.models.config import ImageModelConfig
 from clearhead.models.pretrained import ImageModel
@@ -233,13 +233,15 @@ def _compile_into(file: Path, model: ImageModel) -> None:
 def _onnxruntime(model: ImageModel) -> Engine:
     require("engine 'onnxruntime'", "onnxruntime")
     _check_float32(model, "onnxruntime")
-    return run_onnx(_onnx_file(model).read_bytes())
+    run = run_onnx(_onnx_file(model).read_bytes())
+    return lambda images: run(images)[0]
 
 
 def _openvino(model: ImageModel) -> Engine:
     require("engine 'openvino'", "openvino")
     _check_float32(model, "openvino")
-    return run_openvino(_onnx_file(model))
+    run = run_openvino(_onnx_file(model))
+    return lambda images: run(images)[0]
 
 
 def _onnx_file(model: ImageModel) -> Path:
@@ -250,24 +252,23 @@ def _onnx_file(model: ImageModel) -> Path:
     return path
 
 
-def run_onnx(content: bytes, output: int = 0) -> Engine:
-    """ONNX Runtime on as many threads as torch has."""
+def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of an ONNX model, by ONNX Runtime on as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    name = session.get_outputs()[output].name
 
-    def run(images: Tensor) -> Tensor:
-        (values,) = session.run([name], {IMAGES: images.contiguous().numpy(force=True)})
-        return torch.from_numpy(values)
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        outputs = session.run(None, {IMAGES: images.contiguous().numpy(force=True)})
+        return tuple(map(torch.from_numpy, outputs))
 
     return run
 
 
-def run_openvino(model: Any, output: int = 0) -> Engine:
-    """OpenVINO in float32, on as many threads as torch has; a file, or a model of OpenVINO."""
+def run_openvino(file: Path) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of a model file, by OpenVINO in float32 on as many threads as torch has."""
     import openvino
 
     settings = {
@@ -275,14 +276,14 @@ def run_openvino(model: Any, output: int = 0) -> Engine:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino.Core().compile_model(file, "CPU", settings)
     request, lock = compiled.create_infer_request(), threading.Lock()
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> tuple[Tensor, ...]:
         inputs = [images.contiguous().numpy(force=True)]
-        with lock:  # the result lies in the request's own memory
+        with lock:  # the results lie in the request's own memory
             results = request.infer(inputs, share_inputs=True, share_outputs=True)
-            return torch.from_numpy(results[output].copy())
+            return tuple(torch.from_numpy(results[output].copy()) for output in compiled.outputs)
 
     return run
 

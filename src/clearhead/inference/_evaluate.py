@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, load_dataset
+from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
     ClassScores,
@@ -194,12 +194,9 @@ def load_dataset_for(
     root: Path | None = None,
     report: DownloadProgress | None = None,
 ) -> ImageDataset:
-    """Load a data set for a model: a named one unchanged, a folder in the model's input size."""
-    if source in DATASETS:
-        return load_dataset(source, split, root=root, progress=report)
-    return load_dataset(
-        source, split, image_size=config.image_shape, in_channels=config.in_channels
-    )
+    """Load a data set in a model's input size."""
+    shape: dict[str, Any] = {"image_size": config.image_shape, "in_channels": config.in_channels}
+    return load_dataset(source, split, root=root, progress=report, **shape)
 
 
 def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:

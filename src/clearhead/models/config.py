@@ -193,6 +193,13 @@ class MLPConfig(PatchModelConfig):
 
     mlp_ratio: float = 6.0
     """Hidden size of a block's MLP, as a multiple of embed_dim."""
+    patch_conv: bool = False
+    """Whether a 3 × 3 convolution between the patches takes the place of attention; with mlp_ratio
+    4 it gives a block about the parameters of an attention block."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validate(self, patch_conv=BOOLEAN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Labels, numbers and tables of a report on studies, for HTML, Markdown and the command line."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from math import isfinite
@@ -7,8 +8,9 @@ from typing import Any
 
 from clearhead.studies.hypotheses import Sample
 from clearhead.studies.plan import Planned
+from clearhead.studies.registration import Change
 from clearhead.studies.study import Study
-from clearhead.studies.verdict import Finding, Verdict
+from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 
 SIGNIFICANT_DIGITS = 3
 MIN_P = 1e-4
@@ -19,7 +21,7 @@ TableText = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows"""
 
 EVIDENCE_HEAD = (
-    *("hypothesis", "outcome", "n", "predicted"),
+    *("part", "hypothesis", "outcome", "n", "predicted"),
     *("mean (exact: median)", "95 % interval (exact: range)"),
     *("effect size", "p", "p against", "note"),
 )
@@ -31,6 +33,7 @@ PLAN_HEAD = (
     "seeds",
     "smallest effect that can be found",
 )
+CHANGE_HEAD = ("after the", "claims", "of", "change", "reason", "verdicts changed")
 LITERATURE_HEAD = ("paper", "setting", "found there", "found here")
 
 
@@ -85,10 +88,11 @@ def result_line(finding: Finding) -> str:
     return text if bounds is None else f"{text} ({kind} {interval(bounds)})"
 
 
-def evidence_table(findings: Sequence[Finding]) -> TableText:
-    """One row per finding, without empty columns."""
+def evidence_table(parts: Iterable[PartVerdict]) -> TableText:
+    """One row per hypothesis and premise, without empty columns."""
     rows = [
         (
+            f"premise of: {part.name}" if finding in part.premises else part.name,
             finding.name,
             finding.outcome,
             f"{finding.n}",
@@ -100,10 +104,10 @@ def evidence_table(findings: Sequence[Finding]) -> TableText:
             p_value(finding.p_against),
             finding.note,
         )
-        for finding in findings
+        for part in parts
+        for finding in (*part.premises, *part.findings)
     ]
-    filled = [any(column) for column in zip(*rows, strict=True)]
-    return tuple(compress(EVIDENCE_HEAD, filled)), [tuple(compress(row, filled)) for row in rows]
+    return _without_empty_columns(EVIDENCE_HEAD, rows)
 
 
 def sensitivity_table(verdict: Verdict) -> TableText | None:
@@ -160,10 +164,15 @@ def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | N
     """What papers found, beside what was found here."""
     here = {x.name: result_line(x) for x in findings}
     rows = [(x.source, x.setting, x.found, here.get(x.beside, "")) for x in study.literature]
-    if not rows:
-        return None
-    filled = [any(column) for column in zip(*rows, strict=True)]
-    return tuple(compress(LITERATURE_HEAD, filled)), [tuple(compress(row, filled)) for row in rows]
+    return _without_empty_columns(LITERATURE_HEAD, rows) if rows else None
+
+
+def change_table(changes: Iterable[Change]) -> TableText | None:
+    """One row per change of a rule or a design after results were seen."""
+    rows: list[tuple[str, ...]] = [
+        (x.after, ", ".join(x.claims) or "all", x.kind, x.what, x.why, x.verdicts) for x in changes
+    ]
+    return (CHANGE_HEAD, rows) if rows else None
 
 
 def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
@@ -181,6 +190,28 @@ def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...
     if len(rows) > MAX_RAW_ROWS:
         caption += f" (the first {MAX_RAW_ROWS} of {len(rows):,})"
     return caption, head, rows[:MAX_RAW_ROWS]
+
+
+def shared_trainings(log: Iterable[dict[str, Any]], claims: Mapping[str, str]) -> list[str]:
+    """Which studies measured the same trained models, and how many of them.
+
+    Args:
+        log: The log of the runs.
+        claims: The claims by the names of their studies.
+    """
+    users: dict[str, set[str]] = {}
+    for event in log:
+        for training in event.get("trainings", ()):
+            users.setdefault(training, set()).add(event["study"])
+    groups = Counter(
+        tuple(claim for name, claim in claims.items() if name in studies)
+        for studies in users.values()
+    )
+    return [
+        f"{', '.join(group)}: the same {count} trained models"
+        for group, count in groups.items()
+        if len(group) > 1
+    ]
 
 
 def run_lines(log: Iterable[dict[str, Any]]) -> list[str]:
@@ -203,3 +234,8 @@ def _run_line(run: Mapping[str, Any]) -> str:
         f"({run['engine']}), on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, {machine['system']}"
     )
+
+
+def _without_empty_columns(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> TableText:
+    filled = [any(column) for column in zip(*rows, strict=True)]
+    return tuple(compress(head, filled)), [tuple(compress(row, filled)) for row in rows]

@@ -13,8 +13,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import inf
-from typing import ClassVar, Literal, Self
+from math import inf, isfinite, nan
+from typing import Any, ClassVar, Literal, Self
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.studies.table import Cell, Series, Table
@@ -66,6 +66,10 @@ class Comparison:
     def scaled(self, factor: float) -> Self:
         """With another margin, if it has one."""
         return self
+
+    def is_measured(self, table: Table) -> bool:
+        """Whether every side has outcomes."""
+        return all(map(table.has, self.cells))
 
     def sample(self, table: Table) -> "Sample":
         """The measured values.
@@ -208,6 +212,10 @@ class Exact:
         """The same: it has no margin."""
         return self
 
+    def is_measured(self, table: Table) -> bool:
+        """Whether every cell has outcomes."""
+        return all(map(table.has, self.cells))
+
     def sample(self, table: Table) -> "Sample":
         """The measured values.
 
@@ -218,7 +226,100 @@ class Exact:
         return Sample(self, tuple(float(x) for values in rows for x in values))
 
 
-Hypothesis = Comparison | Exact
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A hypothesis of a published study, with the values that were measured for it.
+
+    Args:
+        kind: its type
+        name: what is compared with what
+        unit: unit of the values
+        low: lower end of the predicted range
+        high: upper end
+        values: differences, one per seed; of "exact" every value; None if not measured
+        first: the first side of a comparison
+        second: the second side
+    """
+
+    kind: Kind
+    name: str
+    unit: str
+    low: float = -inf
+    high: float = inf
+    values: tuple[float, ...] | None = None
+    first: Series | None = None
+    second: Series | None = None
+    cells: tuple[Cell, ...] = ()
+
+    @property
+    def region(self) -> tuple[float, float]:
+        """From `low` to `high`."""
+        return self.low, self.high
+
+    def scaled(self, factor: float) -> Self:
+        """With `factor` times the margin, if it has one."""
+        if self.kind not in ("difference", "non-inferiority", "equivalence"):
+            return self
+        return replace(self, low=factor * self.low, high=factor * self.high)
+
+    def sample(self, table: Table) -> "Sample":
+        """The recorded values.
+
+        Raises:
+            InputError: it was not measured
+        """
+        if self.values is None:
+            raise InputError(f"{self.name}: expected recorded values, got none")
+        return Sample(self, self.values, self.first, self.second)
+
+    def is_measured(self, table: Table) -> bool:
+        """Whether there are values."""
+        return self.values is not None
+
+    @classmethod
+    def of(cls, hypothesis: "Hypothesis", table: Table) -> "Recorded":
+        """A hypothesis with its values in a table."""
+        low, high = hypothesis.region
+        found = cls(
+            kind=hypothesis.kind, name=hypothesis.name, unit=hypothesis.unit, low=low, high=high
+        )
+        if not hypothesis.is_measured(table):
+            return found
+        sample = hypothesis.sample(table)
+        return replace(found, values=sample.values, first=sample.first, second=sample.second)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types: None for what is not finite, the values of both sides without seeds."""
+        found: dict[str, Any] = {"kind": self.kind, "name": self.name, "unit": self.unit}
+        found |= {"low": _finite(self.low), "high": _finite(self.high)}
+        found["values"] = None if self.values is None else [_finite(x) for x in self.values]
+        if self.first and self.second:
+            found["seeds"] = list(self.first.seeds)
+            found["first"] = [_finite(x) for x in self.first.values]
+            found["second"] = [_finite(x) for x in self.second.values]
+        return found
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Recorded":
+        """From `to_dict`; None becomes NaN in values and infinity in bounds."""
+        values = data["values"]
+        first, second = (
+            Series(tuple(data["seeds"]), tuple(map(_number, data[side]))) if side in data else None
+            for side in ("first", "second")
+        )
+        return cls(
+            kind=data["kind"],
+            name=data["name"],
+            unit=data["unit"],
+            low=-inf if data["low"] is None else data["low"],
+            high=inf if data["high"] is None else data["high"],
+            values=None if values is None else tuple(map(_number, values)),
+            first=first,
+            second=second,
+        )
+
+
+Hypothesis = Comparison | Exact | Recorded
 
 
 @dataclass(frozen=True)
@@ -246,6 +347,14 @@ class Sample:
                 "the values of one condition are those of the other one with shifted seeds; give "
                 "both conditions the same seeds"
             )
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else value
 
 
 def _shifted(first: tuple[float, ...], second: tuple[float, ...]) -> bool:

@@ -1,10 +1,10 @@
 """The plan of a study before it is run: its hypotheses, and the smallest effects it can find."""
 
-from dataclasses import asdict, dataclass
-from math import isfinite
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
 from typing import Any
 
-from clearhead.studies.hypotheses import Exact, Hypothesis, Kind
+from clearhead.studies.hypotheses import Comparison, Hypothesis, Kind
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget
@@ -48,6 +48,14 @@ class Planned:
             for key, value in asdict(self).items()
         }
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Planned":
+        """From `to_dict`; a distance that is not finite becomes infinite again."""
+        planned = cls(**data)
+        if planned.seeds is None or planned.kind == "estimate" or planned.distance_in_sd:
+            return planned
+        return replace(planned, distance_in_sd=inf, distance=planned.distance)
+
 
 def plan_study(study: Study, budget: Budget) -> tuple[Planned, ...]:
     """Every hypothesis of a study, premises first, with the smallest effect it can find.
@@ -73,11 +81,11 @@ def _planned(
 ) -> Planned:
     seeds, distance, spread = None, None, None
     low, high = (end if isfinite(end) else None for end in hypothesis.region)
-    if not isinstance(hypothesis, Exact):
+    if isinstance(hypothesis, Comparison):
         seeds, spread = study.seeds_of(hypothesis, budget), hypothesis.spread
         if hypothesis.kind != "estimate":
             distance = smallest_effect(seeds, level, power=POWER)
-            distance = distance if seeds >= MIN_SEEDS else float("inf")
+            distance = distance if seeds >= MIN_SEEDS else inf
     return Planned(
         part=part,
         name=hypothesis.name,

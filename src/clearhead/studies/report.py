@@ -4,11 +4,12 @@
 `read_published` reads the trials in a report's JSON, so that the report can be made again from it.
 """
 
+import contextlib
 import csv
 import gzip
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ from clearhead.explanation import data_uri, render_page
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
-from clearhead.studies.hypotheses import Sample
-from clearhead.studies.plan import plan_study
-from clearhead.studies.store import Judged, Results, StudyResult, file_name, judge, study_trials
-from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Outcome, Table, Trial
+from clearhead.studies.hypotheses import Recorded, Sample
+from clearhead.studies.plan import Planned, plan_study
+from clearhead.studies.registration import Change, fingerprint, history, registered
+from clearhead.studies.registry import CLAIMS, load_study
+from clearhead.studies.store import Judged, Published, Results, StudyResult, file_name, judge
+from clearhead.studies.study import Paper, Part, Study
+from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
 from clearhead.studies.verdict import Finding
 
 if TYPE_CHECKING:
@@ -88,21 +91,33 @@ class Section:
         findings = self.judged.verdict.findings if self.judged.verdict else ()
         order = ("contradicted", "undecided", "supported", "by construction")
         ranked = [x for outcome in order for x in findings if x.outcome == outcome]
-        return text.result_line(ranked[0]) if ranked else ""
+        line = text.result_line(ranked[0]) if ranked else ""
+        return line[:1].upper() + line[1:]
+
+    @property
+    def plan(self) -> tuple[Planned, ...]:
+        """The plan, with the power that was computed before the run."""
+        published = self.judged.result.published
+        return published.plan if published else plan_study(self.study, self.budget)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Changes of this claim's design or rule after results were seen."""
+        if not self.judged.result.source.startswith(CLAIMS):
+            return ()
+        return tuple(x for x in history()[1] if self.study.claim in x.claims)
 
     @property
     def tables(self) -> list[tuple[str, text.TableText]]:
-        """The hypotheses of each part, literature, sensitivity and plan, with their titles."""
+        """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
         study, verdict = self.study, self.judged.verdict
         tables: dict[str, text.TableText | None] = {}
         if verdict:
-            for part in verdict.parts:
-                findings = [*part.premises, *part.findings]
-                title = f"{part.outcome.capitalize()}: {part.name}"
-                tables[title] = text.evidence_table(findings)
+            tables["Hypotheses"] = text.evidence_table(verdict.parts)
             tables["What papers found"] = text.literature_table(study, self.findings)
             tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
-        tables["Plan"] = text.plan_table(plan_study(study, self.budget))
+        tables["Changes after results were seen"] = text.change_table(self.changes)
+        tables["Plan"] = text.plan_table(self.plan)
         return [(title, table) for title, table in tables.items() if table]
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +127,9 @@ class Section:
             "name": study.name,
             "source": judged.result.source,
             "claim": study.claim,
+            "fingerprint": judged.result.fingerprint,
+            "seeds": study.seeds[self.budget],
+            "num_trials": judged.result.num_planned,
             "statement": study.statement,
             "question": study.question,
             "conditions": study.conditions,
@@ -123,8 +141,8 @@ class Section:
             "unjudged": judged.unjudged,
             "text": list(self.lines),
             "problems": list(self.problems),
-            "plan": [x.to_dict() for x in plan_study(study, self.budget)],
-            "samples": [_sample(x) for x in self.samples],
+            "plan": [x.to_dict() for x in self.plan],
+            "parts": [_recorded(part, Table(judged.result.outcomes)) for part in study.parts],
             "trials": [
                 {
                     "condition": outcome.trial.condition,
@@ -174,12 +192,47 @@ class StudyReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know about the run, before its verdicts."""
-        return ()
+        if not self.changes:
+            return ()
+        results, planned = self.results, registered()
+        if results.registration:
+            date, commit = (results.registration[key] for key in ("date", "commit"))
+            return (f"Designs, margins and seeds were registered on {date} (commit {commit}).",)
+        notes = ["The designs of this run were not registered beforehand."]
+        for run in history()[0]:
+            after = [x for x in self.changes if x.after == run.name]
+            if run.first_seed == results.first_seed and after:
+                notes.append(
+                    f"These trials are those of the {run.name} ({run.date}). {len(after)} rules or "
+                    "designs were changed after its results were known; its trials are judged by "
+                    "the rules of today: see the changes below."
+                )
+        if planned and planned["first_seed"] != results.first_seed:
+            seed = planned["first_seed"]
+            notes.append(f"The run with registered designs, seeds from {seed} on, is yet to come.")
+        return tuple(notes)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All changes after results were seen; empty for studies of a user's own."""
+        of_project = any(x.judged.result.source.startswith(CLAIMS) for x in self.sections)
+        return history()[1] if of_project else ()
+
+    @property
+    def change_table(self) -> text.TableText | None:
+        """One row per change."""
+        return text.change_table(self.changes)
 
     @property
     def versions(self) -> str:
         """What measured: names and versions in a line."""
         return ", ".join(f"{name} {version}" for name, version in self.results.versions.items())
+
+    @property
+    def shared_trainings(self) -> list[str]:
+        """Which studies measured the same trained models."""
+        claims = {x.study.name: x.study.claim for x in self.sections}
+        return text.shared_trainings(self.results.log, claims)
 
     @property
     def runs(self) -> list[str]:
@@ -193,6 +246,7 @@ class StudyReport:
             "budget": results.budget,
             "first_seed": results.first_seed,
             "versions": results.versions,
+            "registration": results.registration,
             "studies": [section.to_dict() for section in self.sections],
             "log": list(results.log),
         }
@@ -254,13 +308,14 @@ def report_studies(results: Results) -> StudyReport:
 def read_published(path: str | Path) -> Results:
     """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
 
-    Verdicts, texts and evidence in the file are ignored; they follow from the trials.
+    Verdicts in the file are ignored: they follow from the hypotheses and values in it. So the
+    report can be made again after studies were changed, but for their figures.
 
     Args:
         path: A JSON file, or one compressed by gzip (.gz).
 
     Returns:
-        The results. Trials that the study does not have today are named in `damaged`.
+        The results.
 
     Raises:
         CorruptDataError: The file is not such a report.
@@ -275,7 +330,8 @@ def read_published(path: str | Path) -> Results:
             budget=budget,
             first_seed=first_seed,
             versions=data["versions"],
-            studies=tuple(_published(study, budget, first_seed) for study in data["studies"]),
+            registration=data["registration"],
+            studies=tuple(_published(study, budget) for study in data["studies"]),
             log=tuple(data["log"]),
         )
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -328,15 +384,17 @@ def _section(judged: Judged, budget: Budget) -> Section:
         return Section(judged=judged, budget=budget, problems=problems)
     study, outcomes = judged.result.study, judged.result.outcomes
     table = Table(outcomes)
-    samples = [x.sample(table) for x in study.hypotheses if all(map(table.has, x.cells))]
+    samples = [x.sample(table) for x in study.hypotheses if x.is_measured(table)]
     drawn = [x for x in judged.verdict.findings if x.kind != "exact" and x.interval]
     lines: tuple[str, ...] = ()
     svg, alt, small = b"", "", b""
     try:
         small = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
-        lines = study.text(outcomes)
-        figure = study.figure(outcomes)
-        svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
+        published = judged.result.published
+        lines = published.lines if published else study.text(outcomes)
+        if study.panels:
+            figure = study.figure(outcomes)
+            svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         reason = f"{type(error).__name__}: {error}"
         problems = (*problems, f"text or figure cannot be made ({reason})")
@@ -372,32 +430,63 @@ def _downloads(section: Section) -> list[tuple[str, str]]:
     ]
 
 
-def _published(data: dict[str, Any], budget: Budget, first_seed: int) -> StudyResult:
-    planned = study_trials(data["source"], budget, first_seed)
-    outcomes = {}
+def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
+    """A study as it was published: only its figure needs today's, if that declares the same."""
+    study = Study(
+        **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
+        measure=data["measure"],
+        seeds={budget: data["seeds"]},
+        run=_run_published,
+        parts=tuple(_published_part(part) for part in data["parts"]),
+        limits=tuple(data["limits"]),
+        literature=tuple(Paper(**paper) for paper in data["literature"]),
+        references=tuple(data["references"]),
+    )
+    damaged: tuple[str, ...] = ()
+    with contextlib.suppress(ConfigError):
+        today = load_study(data["source"])
+        if fingerprint(today, budget) == data["fingerprint"]:
+            figure = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
+            study = replace(study, **figure)
+    if not study.panels:
+        damaged = ("the study was changed after this run, so that its figure is not drawn",)
+    outcomes = []
     for item in data["trials"]:
         facts = {key: item[key] for key in ("condition", "seed", "settings")}
-        trial = Trial(study=planned.study.name, **facts)
-        outcomes[trial.name] = Outcome(trial=trial, values=item["values"])
-    found = tuple(outcomes.pop(x.name) for x in planned.trials if x.name in outcomes)
-    unknown = tuple(f"trial {name} is not a trial of this study" for name in outcomes)
-    return StudyResult(planned.source, planned.study, planned.trials, found, unknown)
+        outcomes.append(Outcome(trial=Trial(study=study.name, **facts), values=item["values"]))
+    return StudyResult(
+        data["source"],
+        study,
+        tuple(outcome.trial for outcome in outcomes),
+        tuple(outcomes),
+        damaged,
+        fingerprint=data["fingerprint"],
+        published=Published(
+            data["num_trials"], tuple(data["text"]), tuple(map(Planned.from_dict, data["plan"]))
+        ),
+    )
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
-    """As JSON, with None for numbers that are not finite."""
-    found: dict[str, Any] = {
-        "name": sample.hypothesis.name,
-        "unit": sample.hypothesis.unit,
-        "values": _finite(sample.values),
+def _run_published(trial: Trial) -> Values:
+    raise ConfigError(f"a published study has no code; run {trial.study} by its name")
+
+
+def _published_part(data: dict[str, Any]) -> Part:
+    return Part(
+        data["name"],
+        tuple(map(Recorded.from_dict, data["hypotheses"])),
+        tuple(map(Recorded.from_dict, data["premises"])),
+        {name: tuple(map(Recorded.from_dict, x)) for name, x in data["variants"].items()},
+    )
+
+
+def _recorded(part: Part, table: Table) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "hypotheses": [Recorded.of(x, table).to_dict() for x in part.hypotheses],
+        "premises": [Recorded.of(x, table).to_dict() for x in part.premises],
+        "variants": {
+            name: [Recorded.of(x, table).to_dict() for x in variant]
+            for name, variant in part.variants.items()
+        },
     }
-    if sample.first and sample.second:
-        found["seeds"] = list(sample.first.seeds)
-        found |= {"first": _finite(sample.first.values), "second": _finite(sample.second.values)}
-    return found
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_finite(x) for x in value]
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -29,6 +29,8 @@ from filelock import FileLock, Timeout
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
+from clearhead.studies.plan import Planned
+from clearhead.studies.registration import check_registered, fingerprint
 from clearhead.studies.registry import load_study
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values, canonical
@@ -48,21 +50,45 @@ class StudyTrials:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What follows from the code of a published study, as it was when it was published.
+
+    Args:
+        num_trials: The number of its trials, measured or not.
+        lines: Its summaries.
+        plan: Its plan.
+    """
+
+    num_trials: int
+    lines: tuple[str, ...]
+    plan: tuple[Planned, ...]
+
+
+@dataclass(frozen=True)
 class StudyResult(StudyTrials):
     """A study, its trials, and the outcomes that are recorded.
 
     Attributes:
         outcomes: In the order of the trials, without those that are missing.
         damaged: A line for each record that was left out because it is damaged.
+        fingerprint: Of the design when the run began.
+        published: What a published study was given, if it is one.
     """
 
     outcomes: tuple[Outcome, ...]
     damaged: tuple[str, ...] = ()
+    fingerprint: str = ""
+    published: Published | None = None
+
+    @property
+    def num_planned(self) -> int:
+        """The number of trials that the study has."""
+        return self.published.num_trials if self.published else len(self.trials)
 
     @property
     def is_complete(self) -> bool:
         """Whether every trial has its outcome."""
-        return len(self.outcomes) == len(self.trials)
+        return len(self.outcomes) == self.num_planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +100,7 @@ class Results:
         budget: "quick" or "full".
         first_seed: The first seed.
         versions: Of Python, the libraries and the commit, at the first run.
+        registration: Date and commit of the registered designs, if the run is a registered one.
         studies: By the number of their claim.
         log: The events of the runs.
         failures: One line for each trial that failed in the run that returned these results.
@@ -83,6 +110,7 @@ class Results:
     budget: Budget
     first_seed: int
     versions: dict[str, str]
+    registration: dict[str, str] | None = None
     studies: tuple[StudyResult, ...]
     log: tuple[dict[str, Any], ...]
     failures: tuple[str, ...] = ()
@@ -143,7 +171,8 @@ def open_folder(
         Warnings: what differs between the code that measured earlier results and this one.
 
     Raises:
-        ConfigError: The folder is in use, or has results of another budget or first seed.
+        ConfigError: The folder is in use, or has results of another budget or first seed; or the
+            seeds are registered and a design differs from the registered one.
         StorageError: The folder cannot be written.
     """
     try:
@@ -163,19 +192,29 @@ def open_folder(
             shutil.rmtree(folder / file_name(item.study.name), ignore_errors=True)
         for place in (folder, *(path.parent for path in folder.glob("*/study.json"))):
             remove_temporaries(place)
-        warnings = _claim_folder(folder, {"budget": budget, "first_seed": first_seed})
+        declared = [item.study for item in studies]
+        registration = check_registered(declared, budget, first_seed)
+        warnings = _claim_folder(folder, {"budget": budget, "first_seed": first_seed}, registration)
         for item in studies:
             study = {"name": item.study.name, "claim": item.study.claim, "source": item.source}
-            _write_json(folder / file_name(item.study.name) / "study.json", study)
+            study["fingerprint"] = fingerprint(item.study, budget)
+            path = folder / file_name(item.study.name) / "study.json"
+            old = _read_json(path) or study
+            if old.get("fingerprint", study["fingerprint"]) != study["fingerprint"]:
+                warnings.append(f"the design of {item.study.name} differs from that in {folder}")
+            _write_json(path, study)
         yield warnings
     finally:
         lock.release()
 
 
-def _claim_folder(folder: Path, settings: dict[str, Any]) -> list[str]:
+def _claim_folder(
+    folder: Path, settings: dict[str, Any], registration: dict[str, str] | None
+) -> list[str]:
     old = _read_json(folder / "settings.json")
     if old is None or not any(folder.glob("*/study.json")):
-        _write_json(folder / "settings.json", settings | {"versions": versions()})
+        facts = {"versions": versions(), "registration": registration}
+        _write_json(folder / "settings.json", settings | facts)
         return []
     differing = [
         f"{name.replace('_', ' ')} {old[name]}, not {value}"
@@ -222,13 +261,21 @@ def read_results(folder: str | Path) -> Results:
         planned = study_trials(item["source"], settings["budget"], settings["first_seed"])
         outcomes, damaged = read_outcomes(folder, planned.trials)
         studies.append(
-            StudyResult(planned.source, planned.study, planned.trials, outcomes, damaged)
+            StudyResult(
+                planned.source,
+                planned.study,
+                planned.trials,
+                outcomes,
+                damaged,
+                fingerprint=item.get("fingerprint", ""),
+            )
         )
     return Results(
         folder=folder,
         budget=settings["budget"],
         first_seed=settings["first_seed"],
         versions=settings["versions"],
+        registration=settings.get("registration"),
         studies=tuple(studies),
         log=tuple(read_log(folder)),
     )
@@ -245,7 +292,7 @@ def judge(results: Results) -> tuple[Judged, ...]:
 
 def _judge(result: StudyResult, report_family: int) -> Judged:
     if not result.is_complete:
-        count, total = len(result.outcomes), len(result.trials)
+        count, total = len(result.outcomes), result.num_planned
         return Judged(result=result, unjudged=f"unfinished: {count} of {total} trials are measured")
     table = Table(result.outcomes)
     try:

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clearhead.errors import ConfigError
-from clearhead.studies.hypotheses import Comparison, Exact, Hypothesis
+from clearhead.studies.hypotheses import Comparison, Hypothesis
 from clearhead.studies.table import Budget, Measure, Outcome, Table, Trial, Values
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Part:
     variants: Mapping[str, tuple[Hypothesis, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len({isinstance(x, Exact) for x in self.hypotheses}) != 1:
+        if len({x.kind == "exact" for x in self.hypotheses}) != 1:
             raise ConfigError(
                 f"part {self.name!r}: expected comparisons or what is exact, not none or both; "
                 "make a part of each"

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clearhead.studies.hypotheses import Exact, Hypothesis, Kind, Sample
+from clearhead.studies.hypotheses import Hypothesis, Kind, Sample
 from clearhead.studies.stats import hedges_g, holm, inside_p, outside_p, paired_interval
 from clearhead.studies.study import Part, Study
 from clearhead.studies.table import Table
@@ -67,7 +67,7 @@ class Finding:
     p_against: float | None
     """That it lies outside, adjusted over the claim"""
     effect_size: float | None
-    """Mean difference in standard deviations of the differences"""
+    """Mean difference in standard deviations of the differences; None for a bound"""
     outcome: Outcome
     note: str = ""
     """Why a comparison is undecided, or what was measured, in a few words"""
@@ -240,7 +240,7 @@ def _sensitivity(
 
 
 def _samples(hypotheses: Iterable[Hypothesis], table: Table) -> list[Sample | Hypothesis]:
-    return [x.sample(table) if all(map(table.has, x.cells)) else x for x in hypotheses]
+    return [x.sample(table) if x.is_measured(table) else x for x in hypotheses]
 
 
 def _described(sample: Sample | Hypothesis) -> Finding:
@@ -265,8 +265,8 @@ def _described(sample: Sample | Hypothesis) -> Finding:
         return finding
     values = sample.values
     finding = replace(finding, n=len(values), outcome="undecided")
-    if isinstance(hypothesis, Exact):
-        return _checked(finding, hypothesis, values)
+    if hypothesis.kind == "exact":
+        return _checked(finding, hypothesis.region, values)
     if not values or not np.isfinite(values).all():
         return replace(finding, note="not all values are numbers", p=1.0, p_against=1.0)
     bounds = paired_interval(values)
@@ -274,7 +274,7 @@ def _described(sample: Sample | Hypothesis) -> Finding:
         finding,
         estimate=float(np.mean(values)),
         interval=(float(bounds[0]), float(bounds[1])) if len(values) > 1 else None,
-        effect_size=hedges_g(values),
+        effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
     )
     if hypothesis.kind == "estimate":
         return replace(finding, outcome="described")
@@ -285,8 +285,9 @@ def _described(sample: Sample | Hypothesis) -> Finding:
     )
 
 
-def _checked(finding: Finding, exact: Exact, values: Sequence[float]) -> Finding:
-    outside = sum(not exact.low <= value <= exact.high for value in values)  # NaN is outside
+def _checked(finding: Finding, region: tuple[float, float], values: Sequence[float]) -> Finding:
+    low, high = region
+    outside = sum(not low <= value <= high for value in values)  # NaN is outside
     whole = bool(values) and bool(np.isfinite(values).all())
     outcome: Outcome = "contradicted" if outside else "by construction"
     return replace(

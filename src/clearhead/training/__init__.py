@@ -2,7 +2,8 @@
 
 - `config`: settings and recipes (without torch)
 - `run`: `train`, a whole training in a folder
-- `loop`: `fit`, the training loop, and `train_step`
+- `loop`: `fit`, the training loop; `step`: `train_step`; `start`: the initial weights
+- `fitting`: settings that follow from the images
 - `batches`, `texts`: batches of images and of texts
 - `optim`: optimisers and the learning rate; `patches`: fewer patches; `checkpoint`: checkpoints
 - `distributed`: processes, devices, precision

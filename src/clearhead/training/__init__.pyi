@@ -2,9 +2,9 @@ from .config import RECIPES as RECIPES
 from .config import TextTrainConfig as TextTrainConfig
 from .config import TrainConfig as TrainConfig
 from .loop import Callback as Callback
-from .loop import TrainingState as TrainingState
 from .loop import fit as fit
-from .loop import initial_model as initial_model
 from .run import Trained as Trained
 from .run import calibrate as calibrate
 from .run import train as train
+from .start import initial_model as initial_model
+from .step import TrainingState as TrainingState

@@ -1,17 +1,21 @@
 """The folder of a training, its log, and the progress on stderr."""
 
+import csv
 import hashlib
 import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
 from clearhead._atomic import write_atomic
@@ -20,10 +24,11 @@ from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
 from clearhead.training.config import BaseTrainConfig
 from clearhead.training.distributed import World, is_first
-from clearhead.training.loop import Callback, TrainingState
+from clearhead.training.loop import Callback
+from clearhead.training.step import TrainingState
 
 CHECKPOINTS = "checkpoints"
-LOG = "log.jsonl"
+LOG, LOG_TABLE = "log.jsonl", "log.csv"
 
 
 def fingerprint(*tensors: Tensor) -> str:
@@ -58,12 +63,15 @@ class Run(Callback):
         self.folder = folder
         self.silent = not is_first()
         self.console = Console(file=sys.stderr, highlight=False, quiet=self.silent or not progress)
+        self.validate: Callable[[Any], dict[str, float]] = lambda model: {}
         self._restart = restart
-        self._board = _open_board(folder) if tensorboard and not self.silent else None
+        self._make_board = _summary_writer() if tensorboard and not self.silent else None
+        self._board: Any = None
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._description: dict[str, Any] = {}
-        self._batch_size, self._first_step, self._started = 1, 0, time.monotonic()
+        self._new_folders: list[Path] = []
+        self._batch_size, self._clock = 1, Clock()
 
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> "Run":
         """Check that the folder is empty or holds the same training; a context manager.
@@ -77,6 +85,9 @@ class Run(Callback):
             ConfigError: If the folder holds a training with other settings or data.
         """
         self._batch_size = config.batch_size
+        self._clock.early_cost = getattr(config, "early_patches", 1.0)
+        ancestors = (self.folder, *self.folder.parents)
+        self._new_folders = [folder for folder in ancestors if not folder.exists()]
         self._description = json.loads(json.dumps({"config": asdict(config), **data}))
         if world.is_first:
             if self._restart:
@@ -90,39 +101,43 @@ class Run(Callback):
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
         if self._board is not None:
             self._board.close()
+        if error is not None and not self.silent and self._new_folders:
+            self._remove_if_empty()
 
-    def report_sizes(self, recipe: BaseTrainConfig, config: BaseTrainConfig, images: int) -> None:
-        """Print a line if batch size or epochs were adapted."""
-        sizes = ((x, getattr(config, x), getattr(recipe, x)) for x in ("batch_size", "epochs"))
-        changes = [f"{setting(x, new)} instead of {old}" for x, new, old in sizes if new != old]
-        if changes:
-            self.on_message(
-                f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
-                f"{'them' if len(changes) > 1 else 'it'} to change that"
-            )
+    def _remove_if_empty(self) -> None:
+        """Leave no folder behind if the training fails before its first checkpoint."""
+        if (self.folder / CHECKPOINTS / LATEST).exists():
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for parent in self._new_folders[1:]:
+            with suppress(OSError):  # something else is in it by now
+                parent.rmdir()
 
     def on_start(self, state: TrainingState[Any]) -> None:
         """Write run.json and start the progress, once nothing has failed so far."""
-        self._first_step, self._started = state.step, time.monotonic()
+        self._clock.start(state)
         if self.silent:
             return
         content = json.dumps(self._description, indent=2) + "\n"
         write_atomic(self.folder / RUN, content.encode())
         _drop_log_after(self.folder / LOG, state.step)
+        if self._make_board is not None:
+            self._board = self._make_board(str(self.folder / "tensorboard"))
         if self.console.is_terminal and not self.console.quiet and not state.finished:
             self._bar = Progress(
                 TextColumn("{task.fields[text]}"),
                 BarColumn(),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 console=self.console,
             )
+            total, done = state.total_steps, state.step
             self._task = self._bar.add_task(
-                "train", total=state.total_steps, completed=state.step, text="starting"
+                "train", total=total, completed=done, text="starting", left=""
             )
             self._bar.start()
 
@@ -132,33 +147,43 @@ class Run(Callback):
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
         """Update the live line."""
+        self._clock.step(state)
         if self._bar is not None:
             text = f"step {state.step:,}/{state.total_steps:,}  loss {loss:.3f}"
-            self._bar.update(self._task, completed=state.step, text=text)
+            left = f"{duration(self._clock.left(state))} left"
+            self._bar.update(self._task, completed=state.step, text=text, left=left)
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """Print a line and append one to the log."""
+        """Measure on the validation images, print a line and append one to the log."""
+        metrics = metrics | self.validate(state.result)  # which all processes do together
         if self.silent:
             return
-        elapsed, done = time.monotonic() - self._started, state.step - self._first_step
-        rate = self._batch_size * done / elapsed
-        left = elapsed / done * (state.total_steps - state.step)
+        rate = self._batch_size * self._clock.rate(state)
+        validated = (
+            f"validation accuracy {metrics['validation_accuracy']:.2%}  "
+            if "validation_accuracy" in metrics
+            else ""
+        )
         self.on_message(
             f"epoch {metrics['epoch']:>3}/{metrics['epochs']}  loss {metrics['loss']:.4f}  "
-            f"training accuracy {metrics['accuracy']:.2%}  {rate:,.0f} examples/s  "
-            f"{minutes(left)} left"
+            f"training accuracy {metrics['accuracy']:.2%}  {validated}{rate:,.0f} examples/s  "
+            f"{duration(self._clock.left(state))} left"
         )
         line = {
             "step": state.step,
             **metrics,
             "images_per_second": round(rate, 1),
-            "seconds": round(elapsed, 2),
+            "seconds": round(self._clock.seconds, 2),
         }
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
+        _write_csv(self.folder)
         if self._board is not None:
-            for name in ("loss", "accuracy", "learning_rate"):
-                self._board.add_scalar(f"train/{name}", metrics[name], state.step)
+            for name in metrics.keys() - {"epoch", "epochs"}:
+                place = (
+                    name.replace("_", "/", 1) if name.startswith("validation") else f"train/{name}"
+                )
+                self._board.add_scalar(place, metrics[name], state.step)
 
     def _check_folder(self) -> None:
         path = self.folder / RUN
@@ -191,18 +216,64 @@ class Run(Callback):
             )
 
 
-def minutes(seconds: float) -> str:
-    """A duration as minutes:seconds."""
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
+class Clock:
+    """The speed of a training, and the time left.
+
+    The first step, which may compile, does not count if there are others; steps with fewer patches
+    count by their share.
+    """
+
+    def __init__(self) -> None:
+        self.early_cost = 1.0
+        self._starts = [(0, time.monotonic())]
+
+    def start(self, state: TrainingState[Any]) -> None:
+        """Before the first step."""
+        self._starts = [(state.step, time.monotonic())]
+
+    def step(self, state: TrainingState[Any]) -> None:
+        """After a step."""
+        if len(self._starts) == 1:
+            self._starts.append((state.step, time.monotonic()))
+
+    def rate(self, state: TrainingState[Any]) -> float:
+        """Steps per second."""
+        first, seconds = self._measured(state)
+        return (state.step - first) / max(seconds, 1e-9)
+
+    def left(self, state: TrainingState[Any]) -> float:
+        """Seconds that the steps left will take."""
+        first, seconds = self._measured(state)
+        done = self._cost(state.step, state) - self._cost(first, state)
+        left = self._cost(state.total_steps, state) - self._cost(state.step, state)
+        return seconds * left / done if done else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._starts[0][1]
+
+    def _measured(self, state: TrainingState[Any]) -> tuple[int, float]:
+        """From which step on time is measured, and for how many seconds."""
+        step, since = self._starts[0] if state.step == self._starts[-1][0] else self._starts[-1]
+        return step, time.monotonic() - since
+
+    def _cost(self, step: int, state: TrainingState[Any]) -> float:
+        early = min(step, -(-2 * state.total_steps // 3))
+        return early * self.early_cost + step - early
+
+
+def duration(seconds: float) -> str:
+    """A duration as hours:minutes:seconds."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             path
-            for key in old.keys() | new.keys()
-            for path in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+            for key in old  # a training may be older than a setting
+            for path in _differences(old[key], new.get(key), f"{name}.{key}".lstrip("."))
         ]
     return [] if old == new else [name]
 
@@ -220,9 +291,20 @@ def _drop_log_after(path: Path, step: int) -> None:
     path.write_text("".join(kept), encoding="utf-8")
 
 
-def _open_board(folder: Path) -> Any:
+def _write_csv(folder: Path) -> None:
+    """The log as a table."""
+    lines = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    table = StringIO()
+    columns = dict.fromkeys(name for line in lines for name in line)
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_atomic(folder / LOG_TABLE, table.getvalue().encode())
+
+
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError("TensorBoard is not installed: pip install tensorboard") from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter

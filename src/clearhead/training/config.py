@@ -16,6 +16,7 @@ from clearhead._validate import (
     between,
     integer,
     one_of,
+    optional,
     validate,
 )
 from clearhead.data import AugmentConfig
@@ -33,7 +34,9 @@ class BaseTrainConfig:
     """Settings of the training loop, for images and texts alike."""
 
     start: str | None = None
-    """A saved model with the initial weights; None: random weights."""
+    """A saved model with the initial weights, as far as they fit; None: random weights."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that are not trained: names with wildcards, such as "blocks.*"."""
     epochs: int = 10
     """Passes over the data."""
     batch_size: int = 512
@@ -66,6 +69,7 @@ class BaseTrainConfig:
     def __post_init__(self) -> None:
         validate(
             self,
+            freeze=all_of(TEXT),
             epochs=integer(1),
             batch_size=integer(1),
             optimizer=one_of(*get_args(Optimizer)),
@@ -88,7 +92,11 @@ class TrainConfig(BaseTrainConfig):
 
     model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
     data: str = "mnist"
-    """"mnist", "fashion-mnist", or a folder with one folder of images for each class."""
+    """"mnist", "fashion-mnist", a folder with one folder of images for each class, a CSV or Parquet
+    file, or hf:OWNER/NAME."""
+    validation: float | None = None
+    """Share of each class of the training images held out, to measure the accuracy after each
+    epoch. None: the data's own split val, or else a tenth of your own images; 0: no images."""
     holdout: float = 0.0
     """Share of each class of the training images held out, to calibrate the probabilities."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -112,6 +120,7 @@ class TrainConfig(BaseTrainConfig):
             non_digits=between(0, 0.45),
             model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
             data=TEXT,
+            validation=optional(at_least_and_below(0, 1)),
             holdout=at_least_and_below(0, 1),
             teachers=all_of(TEXT),
             distill_temperature=above(0),

@@ -73,7 +73,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
     """Join the processes started by `torchrun` (gloo on CPU, nccl on GPU), or be the only one.
 
     Args:
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
         ConfigError: If there is no such device.
@@ -84,6 +84,8 @@ def join_world(device: str = "auto") -> Iterator[World]:
     if size == 1:
         yield World(rank=0, size=1, device=chosen)
         return
+    if chosen.type == "mps":
+        raise ConfigError("several processes cannot train on mps; start one, or use the device cpu")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
@@ -102,10 +104,12 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
-        raise ConfigError(f'device must be "auto", "cpu", "cuda" or "cuda:N", got {name!r}')
-    if kind == "cpu":
-        return torch.device("cpu")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise ConfigError(f'device must be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}')
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device is mps, but torch sees no GPU of Apple; use the device cpu")
+    if kind != "cuda":
+        return torch.device(kind)
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if devices == 0:
         raise ConfigError(f"device is {name}, but torch sees no GPU; use the device cpu")
@@ -121,6 +125,8 @@ def uses_bfloat16(config: BaseTrainConfig, device: torch.device) -> bool:
         return config.precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "mps":
+        return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

@@ -94,7 +94,7 @@ def make_optimizers(model: nn.Module, config: BaseTrainConfig) -> list[Optimizer
         model: The model.
         config: Names the optimiser, learning rates and weight decay.
     """
-    named = dict(model.named_parameters())
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     matrices = [
         name
         for name, weight in named.items()
@@ -112,9 +112,9 @@ def make_optimizers(model: nn.Module, config: BaseTrainConfig) -> list[Optimizer
         )
         if names
     ]
-    optimizers: list[Optimizer] = [
-        AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True)
-    ]
+    optimizers: list[Optimizer] = []
+    if groups:
+        optimizers.append(AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True))
     if matrices:
         optimizers.append(
             Muon(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from clearhead._atomic import write_atomic
-from clearhead.data import DownloadProgress, ImageDataset, split_dataset
+from clearhead.data import DownloadProgress, ImageDataset, Source, split_dataset
 from clearhead.errors import ConfigError, did_you_mean
 from clearhead.inference import (
     Evaluation,
@@ -23,7 +23,6 @@ from clearhead.inference import (
     check_dataset,
     evaluate,
     fit_temperature,
-    load_dataset_for,
     predict_probabilities,
     pronoun_scores,
     save_evaluation_plot,
@@ -33,15 +32,16 @@ from clearhead.models import Model
 from clearhead.models.pretrained import RUN, ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
-from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig, sizes_for
+from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig
 from clearhead.training.distributed import World, choose_device, join_world
-from clearhead.training.loop import TrainingState, fit
+from clearhead.training.fitting import adapted, open_splits
+from clearhead.training.loop import fit
+from clearhead.training.step import TrainingState
 from clearhead.training.texts import TextData, config_with_vocabulary, generate_texts
 
 METRICS = "metrics.json"
 PICTURE = "digits.png"
 EVALUATION_BATCH = 1000
-TEST_FRACTION = 0.2
 NOT_CONFIDENT = (0.01, 0.0025)
 """Shares of held-out images below `doubtful_below` and `rejected_below`"""
 # A model accepted 4.4 % of generated non-digits at this temperature, 7.5 % at 1 (LOG.md).
@@ -111,7 +111,7 @@ def train(
     recipe: str | TrainConfig | TextTrainConfig = "quick",
     *,
     out: str | Path,
-    data: str | Path | ImageDataset | tuple[ImageDataset, ImageDataset] | None = None,
+    data: Source | tuple[ImageDataset, ...] | None = None,
     root: Path | None = None,
     device: str | torch.device = "auto",
     restart: bool = False,
@@ -128,21 +128,24 @@ def train(
     the last step.
 
     Args:
-        recipe: The name of a recipe, or settings. The batch size and epochs of a recipe are adapted
-            to few images, unless they are among `settings`.
+        recipe: The name of a recipe, or settings. Those of a recipe are adapted to the images,
+            unless they are among `settings`: the model's image size, channels and patches, and to
+            few images the batch size and epochs. With `start`, the model is that of `start`.
         out: The folder for model, metrics, log and checkpoints.
-        data: "mnist", "fashion-mnist", a folder with one folder of images for each class, training
-            and test images, or images of which a fifth is held out for the test; None: the recipe's
-            default. Number and names of the classes and the statistics of the pixels are taken from
-            it. Text models generate their data.
+        data: What `load_dataset` accepts; or training and test images, and perhaps validation
+            images, each as an `ImageDataset`; None: the recipe's default. Number and names of the
+            classes and the statistics of the pixels are taken from it. Text models generate their
+            data.
         root: A folder that holds the files of a named data set.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         restart: Whether to discard a training in `out`.
         tensorboard: Whether to write a log for TensorBoard too.
         progress: Whether to print progress on stderr.
         stop: Called before each step; once it returns true, training stops with a checkpoint.
         report: Called with the progress of a download.
-        **settings: Fields of the recipe's configuration to change, such as `epochs=3`.
+        **settings: Fields of the recipe's configuration to change, such as `epochs=3` or
+            `model={"depth": 4}`; a whole `ViTConfig` as `model` is used as it is, but for classes
+            and statistics of the pixels.
 
     Returns:
         The model, and what was measured.
@@ -157,7 +160,7 @@ def train(
     if not isinstance(out, str | Path):
         raise ConfigError(f"out is the folder to write, a str or Path, got {out!r}")
     choose_device(device := str(device))
-    config = configured(recipe, settings)
+    config, given = configured(recipe, settings)
     run = Run(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
     if isinstance(config, TextTrainConfig):
         if data is not None or root is not None:
@@ -165,21 +168,15 @@ def train(
         config = config_with_vocabulary(config)
         texts = generate_texts(config)
         return _train(config, texts, run, device, stop, lambda model, _: _measure_on_texts(model))
-    if isinstance(data, str | Path):
-        if Path(data).is_dir() and Path(data).resolve() == Path(out).resolve():
-            raise ConfigError(f"out is the folder of the images, {data}; choose another folder")
-        config, data = replace(config, data=str(data)), None
-    train_set, test_set = _datasets(config, data, root, report)
-    config = replace(config, data=config.data if data is None else train_set.name)
-    if isinstance(recipe, str):
-        batch_size, epochs = sizes_for(config, len(train_set))
-        adapted: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs}
-        adapted = {name: value for name, value in adapted.items() if name not in settings}
-        run.report_sizes(config, config := replace(config, **adapted), len(train_set))
-    if config.data != "mnist":  # whose statistics and classes are the defaults
-        config = replace(config, model=fitted(config.model, train_set))
+    config, splits = open_splits(config, data, Path(out), root, report)
+    typed = settings if isinstance(recipe, str) else None
+    config, images = adapted(config, splits, given, typed, run.on_message)
+    train_set, test_set = images["train"], images["test"]
     check_dataset(train_set, config.model)
     check_dataset(test_set, config.model)
+    validation = images.get("val")
+    if validation is None and config.validation:
+        train_set, validation = split_dataset(train_set, config.validation, seed=1)
     held_out = None
     if config.holdout:
         train_set, held_out = split_dataset(train_set, config.holdout)
@@ -187,13 +184,17 @@ def train(
     def measure(model: ImageModel, world: World) -> Measured:
         return _measure_on_images(model, test_set, run.folder, world)
 
-    return _train(config, train_set, run, device, stop, measure, held_out)
+    return _train(config, train_set, run, device, stop, measure, held_out, validation or held_out)
 
 
 def configured(
     recipe: str | TrainConfig | TextTrainConfig, settings: dict[str, Any]
-) -> TrainConfig | TextTrainConfig:
-    """The settings of a recipe, or the given ones, with some of them changed."""
+) -> tuple[TrainConfig | TextTrainConfig, dict[str, Any] | None]:
+    """The settings of a recipe, or the given ones, with some of them changed.
+
+    Returns:
+        The settings; and those of the model that are given if the others follow from the images.
+    """
     changed = dict(settings)
     if isinstance(recipe, str):
         if recipe not in RECIPES:
@@ -213,23 +214,23 @@ def configured(
             f"train needs the name of a recipe ({', '.join(RECIPES)}) or a TrainConfig, "
             f"got {recipe!r}"
         )
+    _check_names(config, changed)
+    given = changed.pop("model", {})
+    if not isinstance(given, dict):
+        return replace(config, **changed, model=given), None
+    config = replace(config, **changed)
+    _check_names(config.model, given)
+    if isinstance(recipe, str) and isinstance(config, TrainConfig):
+        return config, given
+    model: Any = replace(config.model, **given)
+    return replace(config, model=model), None
+
+
+def _check_names(config: Any, settings: dict[str, Any]) -> None:
     known = [field.name for field in fields(config)]
-    for name in changed:
+    for name in settings:
         if name not in known:
             raise ConfigError(f"there is no setting {name!r}{did_you_mean(name, known)}")
-    return replace(config, **changed)
-
-
-def fitted(model: Any, dataset: ImageDataset) -> Any:
-    """A model's configuration with the classes and the pixel statistics of a data set."""
-    pixels = dataset.images.transpose(0, 1).flatten(1).double() / 255
-    return replace(
-        model,
-        num_classes=len(dataset.class_names),
-        class_names=dataset.class_names,
-        mean=tuple(round(value, 4) for value in pixels.mean(dim=1).tolist()),
-        std=tuple(max(round(value, 4), 1e-4) for value in pixels.std(dim=1).tolist()),
-    )
 
 
 def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:
@@ -289,28 +290,6 @@ def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
     return {"held_out": {"temperature": temperature, **thresholds, **measures}}
 
 
-def _datasets(
-    config: TrainConfig,
-    data: ImageDataset | tuple[ImageDataset, ImageDataset] | None,
-    root: Path | None,
-    report: DownloadProgress | None,
-) -> tuple[ImageDataset, ImageDataset]:
-    """Training and test images, both at once: an error in either shows before the training."""
-    if isinstance(data, ImageDataset):
-        return split_dataset(data, TEST_FRACTION)
-    if isinstance(data, tuple) and [type(part) for part in data] == [ImageDataset] * 2:
-        return data
-    if data is not None:
-        raise ConfigError(
-            "data is the name or folder of a data set, an ImageDataset, or two of them (training "
-            f"and test), got {type(data).__name__}"
-        )
-    return (
-        load_dataset_for(config.model, config.data, "train", root=root, report=report),
-        load_dataset_for(config.model, config.data, "test", root=root, report=report),
-    )
-
-
 def _train(
     config: TrainConfig | TextTrainConfig,
     data: ImageDataset | TextData,
@@ -319,10 +298,23 @@ def _train(
     stop: Callable[[], bool] | None,
     measure: Callable[[Any, World], Measured],
     held_out: ImageDataset | None = None,
+    validation: ImageDataset | None = None,
 ) -> Trained:
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
     with join_world(device) as world:
+
+        def validate(model: Any) -> dict[str, float]:
+            if validation is None:
+                return {}
+            with torch.compiler.set_stance("force_eager"):  # no compilation for another batch size
+                evaluation = evaluate_together(model, validation, world)
+            return {
+                "validation_loss": evaluation.nll,
+                "validation_accuracy": evaluation.accuracy,
+            }
+
+        run.validate = validate
         with run.open(config, {kind: fingerprint(*tensors)}, world):
             state: TrainingState[Any] = fit(
                 cast(Any, config),

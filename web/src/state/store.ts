@@ -3,6 +3,7 @@
 import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Payload } from "../data/payload";
+import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
 import type { Stages } from "../engine/attention";
@@ -40,6 +41,7 @@ export interface Store {
   settled: Signal<boolean>; // whether nothing is left to compute
   set: (changes: Partial<State>) => void;
   go: (step: Step) => void;
+  pickHead: (layer: number, head: number, step?: Step) => void; // and the key that the query attends to most
   reset: () => void;
   restore: (hash: string) => void; // from an address
   resultOf: (state: State) => Result;
@@ -88,6 +90,12 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
       });
     },
     go: (step) => store.set({ step }),
+    pickHead: (layer, head, step = state.value.step) => {
+      const weights = result.value.run?.layers[layer].heads[head].weights;
+      const { query, key } = state.value;
+      const strongest = weights ? argmax(row(weights, query, config.tokens)) : key;
+      store.set({ layer, head, key: strongest, step });
+    },
     reset: () => store.set(trainedState()),
     restore: (written) => {
       state.value = stateFromHash(written, first, config, text);

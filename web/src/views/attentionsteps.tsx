@@ -118,7 +118,7 @@ export function QkvStep({ store }: { store: Store }) {
               label="Another head"
               options={Array.from({ length: config.numHeads }, (_, value) => ({ value, text: `H${value + 1}`, name: headName(layer, value) }))}
               value={number}
-              choose={(value) => store.set({ head: value })}
+              choose={(value) => store.pickHead(layer, value)}
             />
             <span class="small">It has its own matrices: other queries, other keys, other values.</span>
           </Try>

@@ -66,7 +66,7 @@ export function HeadsStep({ store }: { store: Store }) {
                       key={head}
                       class={`head-card ${place === now ? "now" : ""} ${isOff ? "removed" : ""}`}
                       aria-pressed={place === now}
-                      onClick={() => store.set({ layer, head })}
+                      onClick={() => store.pickHead(layer, head)}
                     >
                       {isOff ? <span class="none" /> : <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
                       <span class="caption">

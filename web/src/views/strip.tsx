@@ -147,7 +147,7 @@ function Layers({ store }: { store: Store }) {
                   aria-label={`${headName(layer, head)}${isRemoved ? ", removed" : ""}`}
                   aria-current={isNow && isInHead ? "location" : undefined}
                   title={headName(layer, head)}
-                  onClick={() => store.set({ layer, head, step: isInHead || step === "heads" || step === "join" ? step : "softmax" })}
+                  onClick={() => store.pickHead(layer, head, IN_LAYERS.includes(step) ? step : "softmax")}
                 >
                   {run && !isRemoved && <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
                 </button>

@@ -50,6 +50,10 @@ COMPARED_MODELS: Mapping[str, ComparedModel] = MappingProxyType(
         "uniform": ComparedModel(config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0)),
         # Tokens are mixed in the mean before the head only.
         "no-attention": ComparedModel(config=MLPConfig(depth=2, embed_dim=32)),
+        # As the ViT, with a convolution between patches in place of attention.
+        "conv": ComparedModel(
+            config=MLPConfig(depth=2, embed_dim=32, mlp_ratio=4.0, patch_conv=True)
+        ),
         # One patch as large as the image: a residual MLP on all 784 pixels.
         "mlp": ComparedModel(config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28)),
         "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), learning_rate=1e-2),
@@ -167,12 +171,13 @@ def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
 
 
 @cache
-def _whole(split: Split) -> ImageDataset:
+def whole_dataset(split: Split) -> ImageDataset:
+    """All of MNIST's training or test digits."""
     return load_dataset("mnist", split)
 
 
 def _drawn(split: Split, count: int, seed: int) -> ImageDataset:
-    whole = _whole(split)
+    whole = whole_dataset(split)
     if not 1 <= count <= len(whole):
         raise ConfigError(f"count must lie in 1 … {len(whole):,} for {split}, got {count:,}")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:count]

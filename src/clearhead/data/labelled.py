@@ -1,0 +1,213 @@
+"""Labelled images before they are decoded: their usual shape, a test split, and decoding."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from clearhead.data.image_dataset import ImageDataset, Split, split_indices
+from clearhead.data.preprocessing.image import ImageSource, load_image, to_grey
+from clearhead.errors import DataError, ImageError
+
+TEST_FRACTION = 0.2
+COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK")
+MAX_SIDE = 96  # of the usual shape: a model for larger images is chosen by its `image_size`
+SAMPLE = 64  # images whose shape is looked at
+MIN_COLOUR = 16  # difference of channels, of 255: JPEG gives grey pixels some colour
+MAX_NAMED = 50  # broken images in a message
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images with labels, not decoded yet.
+
+    Attributes:
+        name: For messages and titles.
+        images: Files, their bytes, or arrays; an array of all has the images on its first axis.
+        labels: The index of each image's class.
+        class_names: The names of the classes.
+        keys: What names each image in messages and, by its hash, decides its split.
+    """
+
+    name: str
+    images: Sequence[ImageSource] | np.ndarray
+    labels: Sequence[int]
+    class_names: tuple[str, ...]
+    keys: Sequence[str]
+
+    @classmethod
+    def from_dataset(cls, dataset: ImageDataset) -> "LabelledImages":
+        """The images of a data set in memory."""
+        keys = list(map(str, range(len(dataset))))
+        pixels, labels = dataset.images.cpu().numpy(), dataset.labels.tolist()
+        return cls(dataset.name, pixels, labels, dataset.class_names, keys)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Sequence[int]) -> "LabelledImages":
+        """Some of the images."""
+        chosen: list[Any] = [self.images[index] for index in indices]
+        return replace(
+            self,
+            images=np.stack(chosen) if isinstance(self.images, np.ndarray) and chosen else chosen,
+            labels=[self.labels[index] for index in indices],
+            keys=[self.keys[index] for index in indices],
+        )
+
+    def with_test_split(self) -> dict[Split, "LabelledImages"]:
+        """A fifth of each class, chosen by a hash of the keys, becomes the test split.
+
+        There is none if no class has two images.
+        """
+        parts = split_indices(self.labels, TEST_FRACTION, seed=0, keys=self.keys)
+        if not len(parts[1]):
+            return {"train": self}
+        return {"train": self.select(parts[0].tolist()), "test": self.select(parts[1].tolist())}
+
+    def usual_shape(self) -> tuple[int, int, int]:
+        """Channels, and median height and width, of up to 64 images.
+
+        They are scaled down so that the longer side has at most 96 pixels. Channels are 3 if any
+        of the images has colours, else 1. Images that cannot be read are left out.
+        """
+        if isinstance(self.images, np.ndarray) and self.images.ndim == 4:
+            channels, height, width = self.images.shape[1:]
+            channels = 3 if channels == 4 else channels
+        else:
+            shapes = [_shape(self.images[index]) for index in self._sample()]
+            known = [shape for shape in shapes if shape is not None] or [(1, 28, 28)]
+            channels = max(shape[0] for shape in known)
+            height, width = np.median([shape[1:] for shape in known], axis=0)
+        scale = min(1.0, MAX_SIDE / max(height, width))
+        return channels, max(round(height * scale), 1), max(round(width * scale), 1)
+
+    def decoded(self, image_size: tuple[int, int], in_channels: int) -> ImageDataset:
+        """All images in one size; see `decode`."""
+        return decode({"train": self}, image_size, in_channels)["train"]
+
+    def _decode(
+        self, image_size: tuple[int, int], in_channels: int
+    ) -> tuple[UInt8[Tensor, "n channels height width"], list[str]]:
+        """The images, and a line for each one that cannot be read."""
+        if (whole := self._as_tensor((in_channels, *image_size))) is not None:
+            return whole, []
+        if in_channels not in (1, 3):
+            raise DataError(f"images have 1 channel (grey) or 3 (colour), got {in_channels}")
+
+        def decode_one(index: int) -> Tensor | ImageError:
+            try:
+                return resize_and_crop(load_image(self.images[index]), image_size, in_channels)
+            except ImageError as error:
+                return error
+
+        images = torch.empty((len(self), in_channels, *image_size), dtype=torch.uint8)
+        broken = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for index, result in enumerate(pool.map(decode_one, range(len(self)))):
+                if isinstance(result, Tensor):
+                    images[index] = result
+                else:
+                    text, key = str(result), self.keys[index]
+                    broken.append(text if key in text else f"{key}: {text}")
+        return images, broken
+
+    def _sample(self) -> list[int]:
+        count = min(len(self), SAMPLE)
+        return [index * len(self) // count for index in range(count)]
+
+    def _as_tensor(self, shape: tuple[int, int, int]) -> Tensor | None:
+        """Images that are bytes of this shape in memory already."""
+        if not isinstance(self.images, np.ndarray) or self.images.dtype != np.uint8:
+            return None
+        images = self.images[:, None] if self.images.ndim == 3 else self.images
+        same = images.shape[1:] == shape
+        return torch.from_numpy(np.ascontiguousarray(images)) if same else None
+
+
+def decode(
+    splits: Mapping[Split, LabelledImages], image_size: tuple[int, int], in_channels: int
+) -> dict[Split, ImageDataset]:
+    """Decode all images of all splits in one size.
+
+    Args:
+        splits: The images.
+        image_size: Height and width, in pixels.
+        in_channels: 1 (grey) or 3 (colour); images in memory of this size may have any number.
+
+    Raises:
+        DataError: If images cannot be read; the message names all of them.
+    """
+    decoded: dict[Split, ImageDataset] = {}
+    broken: list[str] = []
+    for split, part in splits.items():
+        images, unreadable = part._decode(image_size, in_channels)
+        labels = torch.tensor(part.labels, dtype=torch.int64)
+        decoded[split] = ImageDataset(part.name, images, labels, part.class_names)
+        broken += unreadable
+    if broken:
+        total, name = sum(map(len, splits.values())), splits["train"].name
+        more = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
+        raise DataError(
+            f"{len(broken)} of {total} images of {name} cannot be read: "
+            f"{'; '.join(broken[:MAX_NAMED])}{more}; repair or remove them"
+        )
+    return decoded
+
+
+def resize_and_crop(
+    image: Image.Image, image_size: tuple[int, int], in_channels: int
+) -> UInt8[Tensor, "channels height width"]:
+    """Scale an image until it covers the size, and crop it at its centre.
+
+    Nothing is distorted and no pixel is invented, but the ends of a long image are lost.
+
+    Args:
+        image: A loaded image (see `load_image`).
+        image_size: Height and width of the result, in pixels.
+        in_channels: 1 (grey) or 3 (colour).
+
+    Returns:
+        The image as bytes.
+    """
+    height, width = image_size
+    plain = _grey(image) if in_channels == 1 else _coloured(image)
+    fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BICUBIC)
+    array = np.array(fitted, dtype=np.uint8).reshape(height, width, in_channels)
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.rint(to_grey(image) * 255).astype(np.uint8))
+
+
+def _coloured(image: Image.Image) -> Image.Image:
+    """Three channels; transparent parts of a colour image become white."""
+    if image.mode not in COLOUR_MODES:
+        return _grey(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _shape(source: ImageSource) -> tuple[int, int, int] | None:
+    """Channels, height and width of an image; None if it cannot be read."""
+    try:
+        image = load_image(source)
+    except ImageError:
+        return None
+    width, height = image.size
+    if image.mode not in COLOUR_MODES:
+        return 1, height, width
+    image = image.copy()
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    has_colours = bool((np.ptp(np.asarray(_coloured(image)), axis=2) > MIN_COLOUR).any())
+    return 3 if has_colours else 1, height, width

@@ -1,0 +1,276 @@
+"""Labelled images in tables: CSV of pixels or of file names, Parquet, Hugging Face data sets."""
+
+import csv
+import importlib
+import json
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from clearhead.data.folder import SPLIT_NAMES
+from clearhead.data.image_dataset import Split
+from clearhead.data.labelled import LabelledImages
+from clearhead.data.preprocessing.image import ImageSource
+from clearhead.errors import ConfigError, DataError
+
+LABELS = ("label", "labels", "fine_label", "class", "target")
+IMAGES = ("image", "images", "img", "picture", "pixel_values", "bytes", "png", "jpg")
+FILES = ("file", "file_name", "filename", "path", "image")
+HUB = "hf:"
+
+
+class Table(NamedTuple):
+    """The columns of one split; labels are numbers or names."""
+
+    images: Sequence[ImageSource] | np.ndarray
+    labels: Sequence[Any]
+    class_names: Sequence[str] | None = None
+
+
+def open_tables(source: Path, suffix: str) -> dict[Split, LabelledImages]:
+    """Read a CSV or Parquet file, or all of a folder.
+
+    The files of a folder are divided into splits by the words train, val and test in their names.
+
+    Args:
+        source: The file or folder.
+        suffix: ".csv" or ".parquet".
+
+    Raises:
+        DataError: If a file has no columns of images and labels, or an invalid value.
+    """
+    read = {".csv": _read_csv, ".parquet": _read_parquet}[suffix]
+    if source.is_file():
+        return _splits(source.name, {"train": [read(source)]})
+    parts: dict[Split | None, list[Path]] = {}
+    for path in sorted(
+        source.rglob(f"*{suffix}") if suffix == ".parquet" else source.glob("*.csv")
+    ):
+        words = re.split(r"[^a-z]+", path.relative_to(source).as_posix().lower())
+        split = next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+        parts.setdefault(split, []).append(path)
+    others = parts.pop(None, [])
+    if "train" not in parts:
+        parts["train"] = others
+    tables: dict[Split, list[Table]] = {}
+    for split, paths in parts.items():
+        try:
+            tables[cast(Split, split)] = [read(path) for path in paths]
+        except DataError as error:
+            if split == "train":
+                raise
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
+    if not tables["train"]:
+        raise DataError(f"{source} has no {suffix} file of training images; name one train{suffix}")
+    return _splits(source.resolve().name, tables)
+
+
+def open_saved(folder: Path) -> dict[Split, LabelledImages]:
+    """Read a Hugging Face data set that `save_to_disk` wrote into a folder."""
+    datasets = _library(str(folder))
+    return _from_datasets(folder.resolve().name, datasets.load_from_disk(str(folder)))
+
+
+def open_hub(name: str) -> dict[Split, LabelledImages]:
+    """Read a data set of the Hugging Face hub.
+
+    Args:
+        name: OWNER/NAME, or OWNER/NAME:CONFIGURATION.
+
+    Raises:
+        ConfigError: If the library `datasets` is not installed.
+        DataError: If the data set cannot be loaded or has no columns of images and labels.
+    """
+    datasets = _library(f"{HUB}{name}")
+    path, _, configuration = name.partition(":")
+    try:
+        loaded = datasets.load_dataset(path, configuration or None)
+    except Exception as error:  # the library raises many types
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{HUB}{name} cannot be loaded ({reason}); check name and network"
+        ) from error
+    return _from_datasets(path.rsplit("/", 1)[-1], loaded)
+
+
+def from_arrays(images: Any, labels: Any, name: str = "arrays") -> LabelledImages:
+    """Images and labels in memory.
+
+    Args:
+        images: Arrays of shape (n, height, width), or with channels behind or in front of the last
+            two; bytes, or floats in [0, 1].
+        labels: Numbers or names, one for each image.
+        name: For messages.
+
+    Raises:
+        DataError: If shape, type or number do not fit.
+    """
+    pixels = np.asarray(images)
+    if pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4) and pixels.shape[1] not in (1, 3, 4):
+        pixels = pixels.transpose(0, 3, 1, 2)
+    if np.issubdtype(pixels.dtype, np.floating) and pixels.size:
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise DataError(
+                f"images of floats lie in [0, 1], got {pixels.min():g} to {pixels.max():g}"
+            )
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    if pixels.ndim not in (3, 4) or pixels.dtype != np.uint8 or len(pixels) != len(labels):
+        raise DataError(
+            "expected images (n, height, width) or (n, channels, height, width), as bytes or "
+            f"floats in [0, 1], and n labels; got {pixels.dtype} of shape {pixels.shape}, and "
+            f"{len(labels)} labels"
+        )
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels
+    return _splits(name, {"train": [Table(pixels, np.asarray(labels).tolist())]})["train"]
+
+
+def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, LabelledImages]:
+    """Number the classes, in the same way in all splits."""
+    names = tables["train"][0].class_names
+    if names is None:
+        found = {label for table in tables["train"] for label in table.labels}
+        whole = all(re.fullmatch(r"-?\d+", str(label)) for label in found)
+        numbers = {
+            label: index for index, label in enumerate(sorted(found, key=int if whole else str))
+        }
+        names = tuple(map(str, numbers))
+    else:
+        numbers = {index: index for index in range(len(names))}
+    splits: dict[Split, LabelledImages] = {}
+    for split, parts in tables.items():
+        labels = [label for part in parts for label in part.labels]
+        if split != "train" and set(labels) <= {-1, None}:  # those of a competition's test images
+            warnings.warn(f"{name}: the {split} images have no labels; left out", stacklevel=2)
+            continue
+        if unknown := {str(label) for label in labels if label not in numbers}:
+            raise DataError(
+                f"{name}: the {split} images have labels that are not those of the "
+                f"{len(names)} classes: {', '.join(sorted(unknown)[:10])}"
+            )
+        arrays: list[Any] = [part.images for part in parts]
+        images: Any = (
+            np.concatenate(arrays)
+            if all(isinstance(part, np.ndarray) for part in arrays)
+            else [image for part in arrays for image in part]
+        )
+        keys = [f"{split} image {index}" for index in range(len(labels))]
+        classes = [numbers[label] for label in labels]
+        splits[split] = LabelledImages(name, images, classes, tuple(names), keys)
+    return splits
+
+
+def _read_csv(path: Path) -> Table:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    if header and all(re.fullmatch(r"\d+", field) for field in header):
+        return _pixels(path, 0, range(1, len(header)), skip=0)
+    names = [field.strip().lower() for field in header]
+    label = _column(path, names, LABELS, "labels")
+    listed = next((names.index(name) for name in FILES if name in names), None)
+    if listed is None:
+        pixels = [index for index in range(len(names)) if index != label]
+        return _pixels(path, label, pixels, skip=1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return Table([path.parent / row[listed] for row in rows], [row[label] for row in rows])
+
+
+def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
+    """A row for each image: its label, and the pixels of a grey square, row by row."""
+    side = math.isqrt(len(columns))
+    if side < 2 or side * side != len(columns):
+        raise DataError(
+            f"{path}: expected a column of labels and those of a grey square's pixels (784 for "
+            f"28 × 28), or of file names ({', '.join(FILES)}); got {len(columns)} other columns"
+        )
+    layout: Any = {"delimiter": ",", "quotechar": '"', "encoding": "utf-8-sig"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a file without rows
+            table = [
+                np.loadtxt(path, kind, **layout, skiprows=skip, usecols=used, ndmin=2)
+                for kind, used in ((np.uint8, columns), (np.str_, [label]))
+            ]
+    except (ValueError, UserWarning) as error:
+        raise DataError(f"{path}: expected pixels from 0 to 255 ({error})") from error
+    return Table(table[0].reshape(-1, side, side), table[1][:, 0].tolist())
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ConfigError(f"{path} needs pyarrow: pip install 'clearhead[parquet]'") from error
+    try:
+        schema = parquet.read_schema(path)
+        names = [name.lower() for name in schema.names]
+        columns = [
+            schema.names[_column(path, names, wanted, what)]
+            for wanted, what in ((IMAGES, "images"), (LABELS, "labels"))
+        ]
+        table = parquet.read_table(path, columns=columns)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these types
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is not a Parquet file that can be read ({reason})") from error
+    images, labels = (table.column(name).to_pylist() for name in columns)
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    feature = features.get("info", {}).get("features", {}).get(columns[1], {})
+    return Table([_image(value, path) for value in images], labels, feature.get("names"))
+
+
+def _from_datasets(name: str, loaded: Any) -> dict[Split, LabelledImages]:
+    """A `Dataset`, or a `DatasetDict` of splits."""
+    datasets = _library(name)
+    parts = loaded if isinstance(loaded, dict) else {"train": loaded}
+    tables: dict[Split, list[Table]] = {}
+    for part, dataset in parts.items():
+        if part not in SPLIT_NAMES:
+            continue
+        columns = list(dataset.features)
+        lower = [column.lower() for column in columns]
+        label = columns[_column(name, lower, LABELS, "labels")]
+        kinds = [
+            column for column, kind in dataset.features.items() if isinstance(kind, datasets.Image)
+        ]
+        image = kinds[0] if kinds else columns[_column(name, lower, IMAGES, "images")]
+        if kinds:
+            dataset = dataset.cast_column(image, datasets.Image(decode=False))
+        images = [_image(value, Path()) for value in dataset[image]]
+        names = getattr(dataset.features[label], "names", None)
+        tables.setdefault(SPLIT_NAMES[part], []).append(Table(images, list(dataset[label]), names))
+    if "train" not in tables:
+        raise DataError(f"{name} has no split train; it has {', '.join(map(str, parts))}")
+    return _splits(name, tables)
+
+
+def _image(value: Any, file: Path) -> ImageSource:
+    """An image in a cell: bytes, a struct of bytes and path, a path, or rows of pixels."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, list):
+        return np.asarray(value, dtype=np.uint8)
+    if isinstance(value, str):
+        return file.parent / value
+    return value if value is not None else b""
+
+
+def _column(source: Path | str, names: Sequence[str], wanted: Sequence[str], what: str) -> int:
+    for name in wanted:
+        if name in names:
+            return names.index(name)
+    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    raise DataError(
+        f"{source} has no column of {what}; expected one of {', '.join(wanted)}, got {shown}"
+    )
+
+
+def _library(source: str) -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise ConfigError(f"{source} needs datasets: pip install 'clearhead[datasets]'") from error

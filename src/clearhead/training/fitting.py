@@ -1,0 +1,233 @@
+"""The images of a training, and the settings of model and training that follow from them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split
+from clearhead.data.datasets import check_split, open_dataset
+from clearhead.data.labelled import LabelledImages, decode
+from clearhead.errors import ConfigError, setting
+from clearhead.models import load
+from clearhead.models.config import PatchModelConfig
+from clearhead.models.pretrained import ImageModel
+from clearhead.training.config import TrainConfig, sizes_for
+from clearhead.training.start import FREE
+
+VALIDATION = 0.1
+MIN_IMAGES = 10
+"""Of each class, from which on a part of them is held out for validation unless it is set"""
+PATCHES = 8  # along the longer side, about
+MIN_PATCH = 2  # pixels
+TOKENS = range(16, 101)
+"""Numbers of patches with which a size, or the patches of a recipe, are kept"""
+
+Size = tuple[int, int]
+
+
+def open_splits(
+    config: TrainConfig, data: Any, out: Path, root: Path | None, report: DownloadProgress | None
+) -> tuple[TrainConfig, dict[Split, LabelledImages]]:
+    """Training and test images, and validation images if there are any, not decoded yet.
+
+    Args:
+        config: The settings; the returned ones name `data`.
+        data: As `train` accepts it.
+        out: The folder of the training, which must not be that of the images.
+        root: A folder with the files of a named data set.
+        report: Called with the progress of a download.
+    """
+    if isinstance(data, str | Path):
+        if Path(data).is_dir() and Path(data).resolve() == out.resolve():
+            raise ConfigError(f"out is the folder of the images, {data}; choose another folder")
+        config, data = replace(config, data=str(data)), None
+    if isinstance(data, tuple) and all(isinstance(part, ImageDataset) for part in data):
+        names: tuple[Split, ...] = ("train", "test", "val")
+        named = zip(names, data, strict=False)
+        splits = {name: LabelledImages.from_dataset(part) for name, part in named}
+    else:
+        source = config.data if data is None else data
+        splits = open_dataset(source, root=root, progress=report)
+    check_split(splits, "test")
+    return replace(config, data=config.data if data is None else splits["train"].name), splits
+
+
+def adapted(
+    config: TrainConfig,
+    splits: Mapping[Split, LabelledImages],
+    given: Mapping[str, Any] | None,
+    settings: Mapping[str, Any] | None,
+    message: Callable[[str], None],
+) -> tuple[TrainConfig, dict[Split, ImageDataset]]:
+    """Adapt settings to the images, and decode these in the model's size.
+
+    Args:
+        config: The settings.
+        splits: The images.
+        given: Settings of the model that are chosen; None: all of them.
+        settings: Settings of the training that are chosen; None: all of them.
+        message: Called with a line for each adaptation.
+
+    Returns:
+        The settings, and the images of each split.
+    """
+    train, is_own = splits["train"], config.data not in DATASETS
+    if given is not None:
+        base, shape = config.model, train.usual_shape()
+        if config.start is not None:
+            base = _start_config(config)
+            shape = (base.in_channels, *base.image_shape)
+        model = sized(base, shape, given)
+        if is_own or model != config.model:
+            names = ("image_size", "in_channels", "patch_size")
+            options = [setting(f"model.{name}") for name in names if hasattr(model, name)]
+            message(
+                f"{train.name}: the model's images are {_input(model)}; other ones with "
+                f"{', '.join(options)}"
+            )
+        config = replace(config, model=model)
+    if settings is not None:
+        sizes = dict(zip(("batch_size", "epochs"), sizes_for(config, len(train)), strict=True))
+        changed: dict[str, Any] = {
+            name: value
+            for name, value in sizes.items()
+            if name not in settings and value != getattr(config, name)
+        }
+        if changed:
+            report_sizes(config, changed, len(train), message)
+        config = replace(config, **changed)
+        counts = [train.labels.count(label) for label in range(len(train.class_names))]
+        is_set = config.validation is not None or config.holdout or "val" in splits
+        if is_own and not is_set and min(counts) >= MIN_IMAGES:
+            config = replace(config, validation=VALIDATION)
+            message(
+                f"a tenth of the training images is held out for validation; to train on all, set "
+                f"{setting('validation', 0)}"
+            )
+    images = decode(splits, config.model.image_shape, config.model.in_channels)
+    if config.data != "mnist":  # whose statistics and classes are the defaults
+        config = replace(config, model=fitted(config.model, images["train"]))
+    _report_unseen(images["test"], message)
+    return config, images
+
+
+def report_sizes(
+    config: TrainConfig,
+    changed: Mapping[str, int],
+    images: int,
+    message: Callable[[str], None],
+) -> None:
+    """Print which of batch size and epochs are adapted."""
+    changes = [
+        f"{setting(name, new)} instead of {getattr(config, name)}" for name, new in changed.items()
+    ]
+    message(
+        f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
+        f"{'them' if len(changes) > 1 else 'it'} to change that"
+    )
+
+
+def _report_unseen(test_set: ImageDataset, message: Callable[[str], None]) -> None:
+    counts = zip(test_set.class_names, test_set.class_counts, strict=True)
+    if unseen := [name for name, count in counts if not count]:
+        message(
+            f"no test images of {', '.join(unseen)}: the accuracy says nothing about "
+            f"{'it' if len(unseen) == 1 else 'them'}; add some to the test split"
+        )
+
+
+def _start_config(config: TrainConfig) -> Any:
+    """The configuration of the start model, but for what no weight depends on."""
+    found: Any = load(str(config.start), ImageModel).config
+    names = [name for name in FREE if hasattr(found, name) and hasattr(config.model, name)]
+    return replace(found, **{name: getattr(config.model, name) for name in names})
+
+
+def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> Any:
+    """A model's configuration for images of a shape.
+
+    Patches are those of the configuration if they fit; if not, there are about 8 along the longer
+    side. Where the sides have no such divisors, the size becomes a multiple of square patches.
+
+    Args:
+        model: The configuration.
+        shape: Channels, height and width of the images.
+        given: Settings that are chosen; they replace those of `model`, and what follows from
+            `shape`.
+    """
+    changes: dict[str, Any] = {"in_channels": shape[0]} | dict(given)
+    if changes["in_channels"] != model.in_channels:
+        changes = {"mean": (0.5,), "std": (0.5,)} | changes
+    size = _pair(changes.get("image_size", shape[1:]))
+    if isinstance(model, PatchModelConfig):
+        if "patch_size" not in given:
+            size, patch = _patches(size, model.patch_shape, keep="image_size" in given)
+            changes["patch_size"] = _plain(patch)
+        elif "image_size" not in given:
+            sides = _pair(changes["patch_size"])
+            size = _multiple(size, sides)
+    return replace(model, **changes | {"image_size": _plain(size)})
+
+
+def fitted(model: Any, dataset: ImageDataset) -> Any:
+    """A model's configuration with the classes and the pixel statistics of a data set."""
+    pixels = dataset.images.transpose(0, 1).flatten(1).double() / 255
+    return replace(
+        model,
+        num_classes=len(dataset.class_names),
+        class_names=dataset.class_names,
+        mean=tuple(round(value, 4) for value in pixels.mean(dim=1).tolist()),
+        std=tuple(max(round(value, 4), 1e-4) for value in pixels.std(dim=1).tolist()),
+    )
+
+
+def _input(model: Any) -> str:
+    """The input of a model in words."""
+    kinds = {1: "grey", 3: "colour"}
+    kind = kinds.get(model.in_channels, f"{model.in_channels} channels")
+    patches = ""
+    if isinstance(model, PatchModelConfig):
+        patches = ", in patches of {} × {}".format(*model.patch_shape)
+    return "{} × {} pixels, ".format(*model.image_shape) + kind + patches
+
+
+def _patches(size: Size, patch: Size, *, keep: bool) -> tuple[Size, Size]:
+    """A size and the patches that divide it; with `keep` the size is the given one."""
+    if _tokens(size, patch) in TOKENS:
+        return size, patch
+    rows, columns = (_parts(side, PATCHES * side / max(size)) for side in size)
+    patch = size[0] // rows, size[1] // columns
+    if keep or _tokens(size, patch) in TOKENS:
+        return size, patch
+    side = max(MIN_PATCH, round(max(size) / PATCHES))
+    return _multiple(size, (side, side)), (side, side)
+
+
+def _parts(side: int, wanted: float) -> int:
+    """The number of patches of equal length that is nearest to the one wanted."""
+    possible = [n for n in range(1, side // MIN_PATCH + 1) if side % n == 0]
+    return min(possible or [1], key=lambda n: abs(n - wanted))
+
+
+def _tokens(size: Size, patch: Size) -> int:
+    """Number of patches; 0 if they do not divide the size."""
+    divides = all(side % part == 0 for side, part in zip(size, patch, strict=True))
+    return prod(size) // prod(patch) if divides else 0
+
+
+def _multiple(size: Size, patch: Size) -> Size:
+    height, width = (
+        max(1, round(side / part)) * part for side, part in zip(size, patch, strict=True)
+    )
+    return height, width
+
+
+def _pair(size: Any) -> Size:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def _plain(size: Size) -> int | Size:
+    return size[0] if size[0] == size[1] else size

@@ -1,0 +1,185 @@
+"""The initial model of a training: random weights, or those of another model as far as they fit."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clearhead.errors import ConfigError
+from clearhead.models import Model, build, load
+from clearhead.models.pretrained import ImageModel
+from clearhead.models.text import TextTransformer
+from clearhead.models.vit import VisionTransformer
+from clearhead.training.config import TextTrainConfig, TrainConfig
+
+FREE = (
+    "causal",
+    "dropout",
+    "key_dropout",
+    "doubtful_below",
+    "rejected_below",
+    "threshold_temperature",
+)
+"""Model settings that no weight depends on: they are the training's, not the start model's"""
+
+
+def initial_model(
+    config: TrainConfig | TextTrainConfig,
+    start: Model | None = None,
+    message: Callable[[str], None] = lambda text: None,
+) -> Any:
+    """A new model for a training; the state of torch's default generator is unchanged.
+
+    Args:
+        config: The settings. The seed draws random weights; `config.start` replaces those that fit.
+        start: A model whose weights are copied instead of those of `config.start`.
+        message: Called with a line if not all weights fit.
+
+    Raises:
+        ConfigError: If no weights fit, or the start model is a text model with other settings.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model: Any = build(config.model)
+    if start is None and config.start is not None:
+        expected = TextTransformer if isinstance(model, TextTransformer) else ImageModel
+        start = cast(Model, load(config.start, cast("type[Any]", expected)))
+    if start is None:
+        return model
+    name = config.start or "the start model"
+    if _architecture(start.config) == _architecture(config.model):
+        model.load_state_dict(start.state_dict())
+    elif isinstance(start, TextTransformer) or type(start) is not type(model):
+        raise ConfigError(f"{name} has other model settings than this training; give it the same")
+    else:
+        message(transfer(model, start, name))
+    return model
+
+
+def transfer(model: ImageModel, start: ImageModel, name: str = "the start model") -> str:
+    """Copy the weights that fit from a model of other size, depth, channels or classes.
+
+    The head keeps the rows of classes that both models name alike; learned positions are
+    interpolated; a patch embedding is adapted between grey and colour.
+
+    Args:
+        model: The model that is changed.
+        start: The model to copy from.
+        name: What to call it.
+
+    Returns:
+        A line that says what was taken, and what was not.
+
+    Raises:
+        ConfigError: If nothing but the head's rows fits.
+    """
+    ours, theirs, notes = model.state_dict(), start.state_dict(), []
+    taken: dict[str, Tensor] = {}
+    for key, tensor in ours.items():
+        found = theirs.get(key)
+        if found is None or key.startswith("head."):
+            continue
+        if key == "pos_embed" and isinstance(model.pos_embed, nn.Parameter):
+            found, note = _positions(cast(VisionTransformer, start), cast(VisionTransformer, model))
+            notes += note
+        elif key == "patch_embed.proj.weight" and found.shape[1] != tensor.shape[1]:
+            notes.append(f"patch embedding: {found.shape[1]} to {tensor.shape[1]} channels")
+            found = _channels(found, tensor.shape[1])
+        if found.shape == tensor.shape:
+            taken[key] = found
+    if not taken:
+        raise ConfigError(
+            f"no weights of {name} fit this model: expected another start model, or its settings, "
+            f"got {_differences(start.config, model.config)}"
+        )
+    head, note = _head(model, start)
+    model.load_state_dict(ours | taken | head)
+    left = [key for key in ours if key not in taken and not key.startswith("head.")]
+    if left:
+        parts = dict.fromkeys(re.sub(r"^(blocks\.\d+|\w+)\..*", r"\1", key) for key in left)
+        notes.append(f"do not fit and are new: {', '.join(parts)}")
+    return f"start {name}: {'; '.join([*note, *notes])}; all other weights are taken"
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Keep parameters as they are.
+
+    Args:
+        model: The model; its parameters that match no longer require gradients.
+        patterns: Names with wildcards, such as "blocks.*" or "patch_embed.*".
+
+    Raises:
+        ConfigError: If a pattern matches no parameter, or all are frozen.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        matched = [name for name in names if fnmatchcase(name, pattern)]
+        if not matched:
+            parts = dict.fromkeys(name.split(".")[0] for name in names)
+            raise ConfigError(
+                f"freeze: no parameter is named {pattern!r}; they begin with {', '.join(parts)}"
+            )
+        for name in matched:
+            model.get_parameter(name).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"freeze {' '.join(patterns)} leaves no parameter to train")
+
+
+def _positions(
+    start: VisionTransformer, model: VisionTransformer
+) -> tuple[Float[Tensor, "1 tokens embed_dim"], list[str]]:
+    """Learned positions on another grid, by bicubic interpolation; other prefix tokens are new."""
+    found, fresh = (cast(Tensor, x.pos_embed).detach() for x in (start, model))
+    notes = []
+    prefix, patches = found[:, : start.num_prefix_tokens], found[:, start.num_prefix_tokens :]
+    if start.grid != model.grid:
+        notes = ["positions interpolated from {} × {} to {} × {}".format(*start.grid, *model.grid)]
+        image = patches.unflatten(1, start.grid).permute(0, 3, 1, 2)
+        image = F.interpolate(image, model.grid, mode="bicubic", antialias=True)
+        patches = image.flatten(2).mT
+    if start.num_prefix_tokens != model.num_prefix_tokens:
+        prefix = fresh[:, : model.num_prefix_tokens]
+    if prefix.shape[2] != patches.shape[2]:  # which will not fit
+        return found, []
+    return torch.cat([prefix, patches], dim=1), notes
+
+
+def _channels(weight: Tensor, channels: int) -> Tensor:
+    """A convolution on grey as one on equal channels, or the reverse; others are left."""
+    if weight.shape[1] == 1:
+        return weight.repeat(1, channels, 1, 1) / channels
+    return weight.sum(1, keepdim=True) if channels == 1 else weight
+
+
+def _head(model: ImageModel, start: ImageModel) -> tuple[dict[str, Tensor], list[str]]:
+    """The head's rows of the classes that both have, and what to say about the others."""
+    ours, theirs = model.config.labels, start.config.labels
+    fits = model.head.weight.shape[1] == start.head.weight.shape[1]
+    common = [label for label in ours if label in theirs] if fits else []
+    state = {f"head.{key}": tensor.clone() for key, tensor in model.head.state_dict().items()}
+    for key, tensor in start.head.state_dict().items():
+        for label in common:
+            state[f"head.{key}"][ours.index(label)] = tensor[theirs.index(label)]
+    new = [label for label in ours if label not in common]
+    if not new:
+        return state, [] if ours == theirs else ["head: the rows of these classes"]
+    return state, [f"head: {len(common)} of {len(ours)} classes, new {', '.join(new)}"]
+
+
+def _architecture(config: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if name not in FREE}
+
+
+def _differences(old: Any, new: Any) -> str:
+    before, after = _architecture(old), _architecture(new)
+    return ", ".join(
+        f"{name} {before[name]} instead of {value}"
+        for name, value in after.items()
+        if before.get(name) != value and not isinstance(value, tuple)
+    )

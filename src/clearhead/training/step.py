@@ -1,0 +1,205 @@
+"""One training step: forward pass, loss, gradient, update; and the state that it changes."""
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+from typing_extensions import TypeVar
+
+from clearhead.errors import CheckpointError, DivergenceError
+from clearhead.models import Model
+from clearhead.models.pretrained import ImageModel
+from clearhead.models.vit import VisionTransformer
+from clearhead.training.batches import seed_of
+from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
+from clearhead.training.config import BaseTrainConfig, TrainConfig
+from clearhead.training.distillation import distillation_loss
+from clearhead.training.distributed import World
+from clearhead.training.optim import set_learning_rate, warmup_cosine
+from clearhead.training.patches import kept_patches
+from clearhead.training.texts import NO_LABEL
+
+ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
+
+
+@dataclass(frozen=True)
+class EpochSums:
+    """Sums over the labelled positions of an epoch so far, over all processes."""
+
+    loss: float = 0.0
+    correct: int = 0
+    labels: int = 0
+
+    def __add__(self, other: "EpochSums") -> "EpochSums":
+        return EpochSums(
+            self.loss + other.loss, self.correct + other.correct, self.labels + other.labels
+        )
+
+
+@dataclass
+class TrainingState(Generic[ModelT]):
+    """Everything that changes while a model is trained; random numbers have no state.
+
+    Attributes:
+        model: The model that is trained.
+        average: Its exponential moving average, if `config.average` is above 0.
+        optimizers: The optimisers.
+        total_steps: Steps of the whole training.
+        step: Steps done.
+        sums: Loss and accuracy of the current epoch.
+    """
+
+    model: ModelT
+    average: AveragedModel | None
+    optimizers: list[Optimizer]
+    total_steps: int
+    step: int = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.total_steps
+
+    @property
+    def result(self) -> ModelT:
+        """The model to keep: the average if there is one."""
+        return self.model if self.average is None else cast(ModelT, self.average.module)
+
+    def checkpoint(self) -> Checkpoint:
+        """The state as named tensors and plain numbers."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": tensor for k, tensor in self.average.state_dict().items()}
+        tensors |= optimizer_tensors(self.optimizers)
+        return Checkpoint(tensors, {"step": self.step, "sums": asdict(self.sums)})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint; raises `CheckpointError` if it is of another model."""
+        for module, prefix in ((self.model, "model."), (self.average, "average.")):
+            if module is None:
+                continue
+            tensors = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith(prefix)
+            }
+            try:
+                module.load_state_dict(tensors)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise CheckpointError(f"the checkpoint does not fit the model: {reason}") from error
+        restore_optimizers(self.optimizers, checkpoint.tensors)
+        self.step = checkpoint.state["step"]
+        self.sums = EpochSums(**checkpoint.state["sums"])
+
+
+def train_step(
+    network: nn.Module,
+    state: TrainingState[Any],
+    batch: tuple[Any, Tensor],
+    config: BaseTrainConfig,
+    world: World,
+    *,
+    bfloat16: bool,
+) -> float:
+    """Update the weights once.
+
+    Args:
+        network: The model, or its distributed wrapper.
+        state: The training state, updated in place.
+        batch: This process's inputs, and its labels or, to distil, the probabilities to learn; the
+            label `NO_LABEL` is ignored.
+        config: The settings.
+        world: The processes that take part.
+        bfloat16: Whether the forward pass runs under bfloat16 autocast.
+
+    Returns:
+        The mean loss of the whole batch, over all processes.
+
+    Raises:
+        DivergenceError: If loss or gradient are not finite; the weights are then left unchanged.
+    """
+    inputs, labels = batch
+    with (
+        _seeded_dropout(state.model, config.seed, state.step, world),
+        _fewer_patches(state, inputs, config),
+        torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16),
+    ):
+        logits = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+    logits = logits.flatten(0, -2)
+    if labels.is_floating_point():
+        loss = distillation_loss(logits, labels, cast(TrainConfig, config).distill_temperature)
+        labels = labels_of(labels)
+    else:
+        labels = labels.flatten()
+        loss = F.cross_entropy(
+            logits.float(),
+            labels,
+            label_smoothing=config.label_smoothing,
+            ignore_index=NO_LABEL,
+        )
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    sums = _sums(loss.detach(), logits, labels, world)
+    if not math.isfinite(sums.loss) or not torch.isfinite(norm):
+        raise DivergenceError(
+            f"step {state.step}: the loss is {sums.loss / sums.labels:.3g} and the gradient norm "
+            f"{float(norm):.3g}; try a lower learning rate or float32"
+        )
+    factor = warmup_cosine(state.step, state.total_steps, config.warmup)
+    set_learning_rate(state.optimizers, factor)
+    for optimizer in state.optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    if state.average is not None:
+        state.average.update_parameters(state.model)
+    state.step += 1
+    state.sums = state.sums + sums
+    return sums.loss / sums.labels
+
+
+@contextmanager
+def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Iterator[None]:
+    """Dropout draws from torch's default generator: seed it for the step, and restore it after."""
+    if not any(getattr(model.config, name, 0.0) for name in ("dropout", "key_dropout")):
+        yield
+        return
+    devices = [world.device] if world.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed_of("dropout", seed, step, world.rank))
+        yield
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """The most probable classes; `NO_LABEL` where all are equally probable."""
+    most, labels = targets.max(dim=1)
+    return labels.masked_fill(most == targets.amin(dim=1), NO_LABEL)
+
+
+def _fewer_patches(
+    state: TrainingState[Any], inputs: Any, config: BaseTrainConfig
+) -> AbstractContextManager[None]:
+    early = 3 * state.step < 2 * state.total_steps
+    if not (early and isinstance(config, TrainConfig) and config.early_patches < 1):
+        return nullcontext()
+    if not isinstance(state.model, VisionTransformer):
+        return nullcontext()
+    return kept_patches(state.model, inputs, config.early_patches)
+
+
+def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:
+    labelled = (labels != NO_LABEL).sum()
+    correct = (logits.argmax(dim=1) == labels).sum()
+    if world.device.type == "mps":  # which has no float64
+        loss, labelled, correct = loss.cpu(), labelled.cpu(), correct.cpu()
+    total = world.total(torch.stack([loss.double() * labelled, correct, labelled]))
+    loss_sum, correct_sum, labelled_sum = total.tolist()
+    return EpochSums(loss_sum, int(correct_sum), int(labelled_sum))

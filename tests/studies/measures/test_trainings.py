@@ -1,0 +1,120 @@
+"""Shared trainings: trained once for each seed, and again after any change."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clearhead.models.config import MLPConfig, ViTConfig
+from clearhead.studies.measures import trainings
+from clearhead.studies.measures.recall import FIRST_QUERY, MODEL, recall_texts
+from clearhead.studies.measures.trainings import Training, fan_in_weights, trained
+from clearhead.training import TrainConfig, initial_model
+from clearhead.training.step import train_step
+
+RECALL = Training(task="recall", model=MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
+COMMON = Training(
+    task="common digit",
+    model=ViTConfig(depth=1, embed_dim=8, num_heads=2),
+    examples=40,
+    epochs=2,
+    batch_size=20,
+    rates=(0.01, 0.02),
+    fan_in=True,
+)
+
+
+@pytest.fixture
+def num_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """The seeds that were trained so far, with an empty cache."""
+    monkeypatch.setattr(trainings, "cache_folder", lambda: tmp_path)
+    seeds: list[int] = []
+    train = trainings.train
+
+    def counted(training: Training, seed: int) -> object:
+        seeds.append(seed)
+        return train(training, seed)
+
+    monkeypatch.setattr(trainings, "train", counted)
+    return seeds
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: x.detach().clone() for name, x in model.named_parameters()}
+
+
+def test_a_training_runs_once_for_each_seed_and_gives_the_same_model(
+    num_trained: list[int],
+) -> None:
+    first, again, other = (trained(RECALL, seed) for seed in (3, 3, 4))
+    assert num_trained == [3, 4]
+    assert all(torch.equal(x, weights(again)[name]) for name, x in weights(first).items())
+    assert not torch.equal(first.head.weight, other.head.weight)
+    assert not again.training
+
+
+@pytest.mark.usefixtures("mnist_train")
+def test_images_are_trained_from_weights_of_variance_1_over_inputs(num_trained: list[int]) -> None:
+    model = trained(COMMON, 0)
+    assert COMMON.steps == 4
+    assert model.config == COMMON.model
+    assert (
+        0.2 < float(model.blocks[0].attn.qkv.weight.detach().std()) < 0.5
+    )  # 1/√8, after four steps
+    assert num_trained == [0]
+
+
+def test_any_change_and_any_damage_trains_again(num_trained: list[int], tmp_path: Path) -> None:
+    digests = {
+        trainings.digest(training, seed)
+        for training in (RECALL, replace(RECALL, examples=64), replace(RECALL, rates=(0.01, 0.01)))
+        for seed in (0, 1)
+    }
+    assert len(digests) == 6
+    trained(RECALL, 0)
+    (weights_file,) = tmp_path.rglob("model.safetensors")
+    weights_file.write_bytes(weights_file.read_bytes()[:-1])
+    trained(RECALL, 0)
+    trained(RECALL, 0)
+    assert num_trained == [0, 0]
+
+
+def test_a_change_of_the_code_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trainings.digest(RECALL, 0)
+    monkeypatch.setattr(trainings, "_code", lambda: "other")
+    assert trainings.digest(RECALL, 0) != before
+
+
+def test_recall_is_trained_on_the_answers_alone(
+    num_trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    step = train_step
+
+    def observed(*arguments: Any, **options: Any) -> float:
+        seen.append(arguments[2])
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(trainings, "train_step", observed)
+    trained(RECALL, 0)
+    assert num_trained == [0]
+    texts = recall_texts("train", 48, 0)
+    assert torch.equal(torch.cat([ids for ids, _ in seen]), texts.ids)
+    labels = torch.cat([x for _, x in seen])
+    assert torch.equal(labels[:, FIRST_QUERY:], texts.answers)
+    assert (labels[:, :FIRST_QUERY] == -100).all()
+
+
+@pytest.mark.parametrize("model", [ViTConfig(embed_dim=96), MLPConfig(patch_conv=True)])
+def test_fan_in_weights_have_the_variance_1_over_inputs(model: ViTConfig | MLPConfig) -> None:
+    found = fan_in_weights(initial_model(TrainConfig(model=model)), 5)
+    other = initial_model(TrainConfig(model=model))
+    for name, weight in found.named_parameters():
+        if name.endswith("pos_embed"):
+            assert float(weight.detach().std()) == pytest.approx(1, rel=0.1)
+        elif weight.dim() > 1 and not name.startswith("head"):
+            assert float(weight.detach().std()) == pytest.approx(weight[0].numel() ** -0.5, rel=0.1)
+        else:
+            assert torch.equal(weight, other.get_parameter(name)), name

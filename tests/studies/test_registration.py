@@ -1,0 +1,96 @@
+"""Registered designs: checked by a run, and printed with every change by the report."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clearhead.errors import ConfigError
+from clearhead.studies import registration
+from clearhead.studies.claims.c08_number_of_heads import STUDY
+from clearhead.studies.claims.c14_tiny_models import STUDY as TINY
+from clearhead.studies.registration import check_registered, fingerprint, history, register
+from clearhead.studies.registry import ENTRIES
+from clearhead.studies.store import open_folder, read_results, study_trials
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "registered.json"
+    files = {"registered.json": file, "history.toml": registration._file("history.toml")}
+    monkeypatch.setattr(registration, "_file", files.__getitem__)
+    return file
+
+
+def other(**changes: Any) -> Any:
+    """The study with another first part."""
+    part = STUDY.parts[0]
+    hypothesis = replace(part.hypotheses[0], **changes)
+    return replace(STUDY, parts=(replace(part, hypotheses=(hypothesis,)), *STUDY.parts[1:]))
+
+
+def test_the_fingerprint_follows_every_decision_and_nothing_else() -> None:
+    same = fingerprint(STUDY, "full")
+    assert same == fingerprint(replace(STUDY, panels=(), limits=("Other words.",)), "full")
+    first = STUDY.parts[0].hypotheses[0]
+    assert not isinstance(first, str)
+    changed = [
+        other(margin=0.6),
+        other(first=replace(first.cells[0], settings={"heads": 32})),
+        replace(STUDY, grid=STUDY.grid[:1]),
+        replace(STUDY, seeds={"quick": 2, "full": 16}),
+        replace(STUDY, parts=STUDY.parts[1:]),
+        replace(STUDY, parts=(replace(STUDY.parts[0], premises=STUDY.parts[1].hypotheses),)),
+    ]
+    found = {fingerprint(study, "full") for study in changed}
+    assert len(found) == len(changed)
+    assert same not in found
+
+
+def test_a_registered_run_with_another_design_is_refused(registered: Path) -> None:
+    assert check_registered([STUDY], "full", 3000) is None
+    assert register([STUDY], "full", 3000) == registered
+    content = json.loads(registered.read_bytes())
+    assert content["studies"]["number-of-heads"]["seeds"] == 15
+    assert content["studies"]["number-of-heads"]["hypotheses"][1]["high"] == 0.5
+
+    found = check_registered([STUDY], "full", 3000)
+    assert found is not None
+    assert found["date"] == content["date"]
+    assert check_registered([other(margin=0.6)], "full", 4000) is None
+    for studies in ([other(margin=0.6)], [STUDY, TINY]):
+        with pytest.raises(ConfigError, match=r"the designs of C\d+ differ from those registered"):
+            check_registered(studies, "full", 3000)
+
+
+def test_seeds_that_were_used_cannot_be_registered(registered: Path) -> None:
+    with pytest.raises(ConfigError, match="seeds up to 2014 were used before"):
+        register([STUDY], "full", 2014)
+    assert not registered.exists()
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_registered_run_says_so_in_its_results(registered: Path) -> None:
+    toy = study_trials("toy:STUDY", "quick", 5000)
+    register([toy.study], "quick", 5000)
+    with open_folder(Path("r"), [toy], "quick", 5000, restart=False) as warnings:
+        assert warnings == []
+    results = read_results("r")
+    assert results.registration is not None
+    assert results.registration["date"] == json.loads(registered.read_bytes())["date"]
+    assert results.studies[0].fingerprint == fingerprint(toy.study, "quick")
+
+    path = Path("r/toy/study.json")
+    path.write_text(path.read_text().replace(results.studies[0].fingerprint, "another"))
+    with open_folder(Path("r"), [toy], "quick", 5000, restart=False) as warnings:
+        assert warnings == ["the design of toy differs from that in r"]
+
+
+def test_history_names_known_claims_and_runs_in_order() -> None:
+    runs, changes = history()
+    seeds = [seed for run in runs for seed in (run.first_seed, run.last_seed)]
+    assert seeds == sorted(seeds)
+    assert {claim for change in changes for claim in change.claims} <= {x.claim for x in ENTRIES}
+    assert {change.kind for change in changes} == {"rule", "design"}

@@ -1,0 +1,64 @@
+"""Image size, patches and channels that follow from the images."""
+
+from typing import Any
+
+import pytest
+
+from clearhead.errors import ConfigError
+from clearhead.models import CNNConfig, ViTConfig
+from clearhead.training.fitting import sized
+
+RECIPE = ViTConfig(depth=2)
+
+
+@pytest.mark.parametrize(
+    ("size", "image", "patch"),
+    [
+        ((28, 28), (28, 28), (7, 7)),
+        ((32, 32), (32, 32), (4, 4)),
+        ((48, 48), (48, 48), (6, 6)),
+        ((64, 64), (64, 64), (8, 8)),
+        ((96, 96), (96, 96), (12, 12)),
+        ((72, 96), (72, 96), (12, 12)),
+        ((96, 40), (96, 40), (12, 10)),
+        ((41, 43), (40, 45), (5, 5)),
+        ((96, 61), (96, 60), (12, 12)),
+        ((11, 9), (12, 8), (2, 2)),
+        ((10, 10), (10, 10), (2, 2)),
+        ((3, 5), (4, 4), (2, 2)),
+    ],
+)
+def test_images_have_about_8_patches_along_the_longer_side(
+    size: tuple[int, int], image: tuple[int, int], patch: tuple[int, int]
+) -> None:
+    model = sized(RECIPE, (3, *size), {})
+    assert (model.image_shape, model.patch_shape, model.in_channels) == (image, patch, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "image", "patch"),
+    [
+        ({"image_size": 56}, (56, 56), (7, 7)),
+        ({"image_size": 64}, (64, 64), (8, 8)),
+        ({"image_size": (30, 50)}, (30, 50), (6, 5)),
+        ({"patch_size": 9}, (45, 36), (9, 9)),
+        ({"image_size": 41, "patch_size": 41}, (41, 41), (41, 41)),
+    ],
+)
+def test_settings_that_are_given_are_kept(
+    given: dict[str, Any], image: tuple[int, int], patch: tuple[int, int]
+) -> None:
+    model = sized(RECIPE, (3, 47, 38), given | {"embed_dim": 8, "in_channels": 1})
+    assert (model.image_shape, model.patch_shape) == (image, patch)
+    assert (model.in_channels, model.embed_dim, model.depth) == (1, 8, 2)
+    assert model.mean == RECIPE.mean
+
+
+def test_a_convolutional_network_takes_any_size() -> None:
+    model = sized(CNNConfig(widths=(3, 5)), (3, 41, 43), {})
+    assert (model.image_size, model.in_channels) == ((41, 43), 3)
+
+
+def test_sizes_that_patches_do_not_divide_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"height \(64\) must be divisible by patch height \(7\)"):
+        sized(RECIPE, (3, 47, 38), {"image_size": 64, "patch_size": 7})
