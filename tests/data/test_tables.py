@@ -156,7 +156,7 @@ def test_without_a_network_the_hub_is_an_error_of_one_line(
 ) -> None:
     monkeypatch.setattr("clearhead.data.tables.hub_is_reachable", lambda: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with pytest.raises(DataError, match="^hf:owner/name: the Hugging Face hub cannot be reached"):
+    with pytest.raises(DataError, match=r"^hf:owner/name: the Hugging Face hub cannot be reached"):
         load_dataset("hf:owner/name")
 
 

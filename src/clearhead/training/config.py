@@ -219,9 +219,9 @@ def tiny() -> TrainConfig:
     Image size, channels and patches follow from the images; those of CIFAR-10 make 64 patches.
 
     Command: `clearhead train tiny --data images --out runs/tiny`
-    Hardware: PENDING
-    Time: PENDING
-    Accuracy: PENDING
+    Hardware: not measured yet.
+    Time: not measured yet.
+    Accuracy: not measured yet.
     """
     return TrainConfig(
         model=ViTConfig(image_size=32, patch_size=4, embed_dim=96),
@@ -236,9 +236,9 @@ def small() -> TrainConfig:
     """A larger Vision Transformer for your own images, of 32 to 96 pixels: 3.6 million parameters.
 
     Command: `clearhead train small --data images --out runs/small`
-    Hardware: PENDING
-    Time: PENDING
-    Accuracy: PENDING
+    Hardware: not measured yet.
+    Time: not measured yet.
+    Accuracy: not measured yet.
     """
     return replace(
         tiny(),
