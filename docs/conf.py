@@ -3,16 +3,18 @@
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from dataclasses import is_dataclass
+from hashlib import blake2b
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 # The pages' kernels inherit these: this source, one thread, no request to the Hugging Face hub,
 # and no file of the user's IPython.
@@ -28,12 +30,33 @@ os.environ |= {
 }
 logging.getLogger("traitlets").setLevel(logging.ERROR)
 
+
+def execution_cache(root: Path) -> Path:
+    """The folder of executed pages: another one after a change of any file that they may use."""
+    digest = blake2b(digest_size=8)
+    for folder, suffixes in (("src", {".py", ".json", ".safetensors"}), ("docs", {".py", ".gz"})):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in suffixes and "_build" not in path.parts:
+                digest.update(path.read_bytes())
+    digest.update((root / "constraints.txt").read_bytes())
+    caches = root / "docs" / "_build" / "executed"
+    for other in caches.glob("*"):
+        if other.name != digest.hexdigest():
+            shutil.rmtree(other, ignore_errors=True)
+    return caches / digest.hexdigest()
+
+
 project = "Clearhead"
 author = "The Clearhead developers"
 project_copyright = author
 version = release = installed_version("clearhead")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "docs.learn.sphinx_extension",
+]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
@@ -43,7 +66,8 @@ html_copy_source = False
 
 myst_heading_anchors = 3
 
-nb_execution_mode = "force"
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(execution_cache(ROOT))
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True

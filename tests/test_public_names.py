@@ -19,6 +19,7 @@ PACKAGES = {
     "explanation",
     "inference",
     "insight",
+    "learn",
     "microscope",
     "models",
     "recording",
@@ -28,7 +29,7 @@ PACKAGES = {
 }
 NAMES = set(
     """
-    load train predict evaluate explain capture intervene
+    load train predict evaluate explain export capture intervene
     scaled_dot_product_attention attention_stages MultiHeadAttention
     causal_mask padding_mask band_mask
     load_dataset ImageDataset ViTConfig TextConfig TrainConfig

@@ -4,6 +4,7 @@ from . import errors as errors
 from . import explanation as explanation
 from . import inference as inference
 from . import insight as insight
+from . import learn as learn
 from . import microscope as microscope
 from . import models as models
 from . import recording as recording
@@ -24,6 +25,7 @@ from .explanation import explain as explain
 from .inference import Evaluation as Evaluation
 from .inference import Prediction as Prediction
 from .inference import evaluate as evaluate
+from .inference import export as export
 from .inference import predict as predict
 from .models import TextConfig as TextConfig
 from .models import TextTransformer as TextTransformer

@@ -19,8 +19,7 @@ from clearhead.models.pretrained import ImageModel
 pytestmark = pytest.mark.unchecked
 
 SMALL = ViTConfig(image_size=(6, 9), patch_size=3, embed_dim=8, depth=2, num_heads=2, num_classes=3)
-CONFIGS = (
-    SMALL,
+OTHERS = (
     ViTConfig(
         image_size=(6, 9), patch_size=3, in_channels=2, mean=(0.1, 0.3), embed_dim=8, depth=1,
         num_heads=2, pool="class", num_registers=1, patch_overlap=1, attention_scale="learned",
@@ -40,7 +39,9 @@ def random_model(config: ImageModelConfig = SMALL) -> ImageModel:
     return build(config).eval()
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+@pytest.mark.parametrize(
+    "config", [SMALL, *(pytest.param(config, marks=pytest.mark.slow) for config in OTHERS)]
+)
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
 def test_an_engine_returns_the_logits_of_the_model_for_any_batch_size(
     name: Any, config: Any

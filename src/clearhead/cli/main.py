@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "Explain predictions: one HTML page for each picture.",
     "attend": "Show which tokens of a text attend to which.",
     "page": "Write the microscope, an interactive HTML page.",
+    "export": "Write a model as a file for ONNX Runtime, OpenVINO, torch.export or timm.",
     "serve": "Serve a model over HTTP.",
     "study": "Test claims about attention.",
     "data": "Fetch a data set and describe it.",

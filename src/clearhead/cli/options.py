@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 
 if TYPE_CHECKING:
     from clearhead.inference import ModelLike

@@ -1,4 +1,4 @@
-from ._engine_names import EngineChoice as EngineChoice
+from ._copy import ModelCopy as ModelCopy
 from ._engines import Engine as Engine
 from ._engines import EngineModel as EngineModel
 from ._engines import ModelLike as ModelLike
@@ -8,8 +8,13 @@ from ._evaluate import Example as Example
 from ._evaluate import check_dataset as check_dataset
 from ._evaluate import evaluate as evaluate
 from ._evaluate import load_dataset_for as load_dataset_for
+from ._export import Export as Export
+from ._export import export as export
 from ._jobs import JobSummary as JobSummary
 from ._jobs import predict_to_file as predict_to_file
+from ._names import EngineChoice as EngineChoice
+from ._names import ExportFormat as ExportFormat
+from ._names import Precision as Precision
 from ._predict import LOW_CONFIDENCE as LOW_CONFIDENCE
 from ._predict import NOT_RECOGNISED as NOT_RECOGNISED
 from ._predict import Prediction as Prediction

@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from clearhead.data import cache_folder
 from clearhead.errors import ConfigError, did_you_mean
-from clearhead.inference._engine_names import EngineChoice, EngineName
 from clearhead.inference._graph import (
     IMAGES,
     example_images,
@@ -32,6 +32,7 @@ from clearhead.inference._graph import (
     to_onnx,
     trace,
 )
+from clearhead.inference._names import EngineChoice, EngineName
 from clearhead.inference._predict import evaluation_mode
 from clearhead.models.config import ImageModelConfig
 from clearhead.models.pretrained import ImageModel
@@ -208,8 +209,23 @@ def _compile(model: ImageModel) -> Engine:
                 "engine 'compile' needs a C++ compiler, none was found: install g++ or clang++, "
                 "or set CXX"
             )
-        _write_to_cache(path, lambda file: _compile_into(file, model))
-    package = torch._inductor.aoti_load_package(str(path))
+        _write_to_cache(path, lambda file: compile_program(trace(model), file))
+    return run_package(path)
+
+
+def compile_program(program: ExportedProgram, file: Path) -> None:
+    """Compile a program into a package of AOTInductor, a .pt2 file."""
+    # the number of threads is otherwise a constant of the library
+    options = {"cpp.dynamic_threads": True}
+    with torch.no_grad(), quiet_export():
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(file), inductor_configs=options
+        )
+
+
+def run_package(file: Path) -> Engine:
+    """A package of AOTInductor; on a CPU, large batches in parts that fit into its cache."""
+    package = torch._inductor.aoti_load_package(str(file))
 
     def run(images: Tensor) -> Tensor:
         size = MICRO_BATCH * torch.get_num_threads()
@@ -221,25 +237,18 @@ def _compile(model: ImageModel) -> Engine:
     return run
 
 
-def _compile_into(file: Path, model: ImageModel) -> None:
-    # the number of threads is otherwise a constant of the library
-    options = {"cpp.dynamic_threads": True}
-    with torch.no_grad(), quiet_export():
-        torch._inductor.aoti_compile_and_package(
-            trace(model), package_path=str(file), inductor_configs=options
-        )
-
-
 def _onnxruntime(model: ImageModel) -> Engine:
     require("engine 'onnxruntime'", "onnxruntime")
     _check_float32(model, "onnxruntime")
-    return run_onnx(_onnx_file(model).read_bytes())
+    run = run_onnx(_onnx_file(model).read_bytes())
+    return lambda images: run(images)[0]
 
 
 def _openvino(model: ImageModel) -> Engine:
     require("engine 'openvino'", "openvino")
     _check_float32(model, "openvino")
-    return run_openvino(_onnx_file(model))
+    run = run_openvino(_onnx_file(model))
+    return lambda images: run(images)[0]
 
 
 def _onnx_file(model: ImageModel) -> Path:
@@ -250,39 +259,40 @@ def _onnx_file(model: ImageModel) -> Path:
     return path
 
 
-def run_onnx(content: bytes, output: int = 0) -> Engine:
-    """ONNX Runtime on as many threads as torch has."""
+def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of an ONNX model, by ONNX Runtime on as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    name = session.get_outputs()[output].name
 
-    def run(images: Tensor) -> Tensor:
-        (values,) = session.run([name], {IMAGES: images.contiguous().numpy(force=True)})
-        return torch.from_numpy(values)
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        outputs = session.run(None, {IMAGES: images.contiguous().numpy(force=True)})
+        return tuple(map(torch.from_numpy, outputs))
 
     return run
 
 
-def run_openvino(model: Any, output: int = 0) -> Engine:
-    """OpenVINO in float32, on as many threads as torch has; a file, or a model of OpenVINO."""
+def run_openvino(
+    file: Path, precision: Literal["f32", "bf16"] = "f32"
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of a model file, by OpenVINO on as many threads as torch has."""
     import openvino
 
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # some processors would compute in bfloat16
+        "INFERENCE_PRECISION_HINT": precision,  # by default, bfloat16 on some processors
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino.Core().compile_model(file, "CPU", settings)
     request, lock = compiled.create_infer_request(), threading.Lock()
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> tuple[Tensor, ...]:
         inputs = [images.contiguous().numpy(force=True)]
-        with lock:  # the result lies in the request's own memory
+        with lock:  # the results lie in the request's own memory
             results = request.infer(inputs, share_inputs=True, share_outputs=True)
-            return torch.from_numpy(results[output].copy())
+            return tuple(torch.from_numpy(results[output].copy()) for output in compiled.outputs)
 
     return run
 

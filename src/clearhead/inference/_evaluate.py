@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
     ClassScores,

@@ -61,7 +61,7 @@ class _Weights(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         stages = attention_stages(*args, **(kwargs or {}))
         self.weights.append(stages.weights)
-        return stages.context
+        return stages.context.to(args[0].dtype)  # the stages of float16 are float32
 
 
 class _Float16(nn.Module):
@@ -108,7 +108,10 @@ def to_onnx(program: ExportedProgram) -> Any:
         exported: Any = torch.onnx.export(
             program, dynamo=True, verbose=False, input_names=[IMAGES], output_names=outputs
         )
-    return exported.model_proto
+    proto = exported.model_proto
+    for element in (*proto.graph.node, *proto.graph.value_info):
+        del element.metadata_props[:]  # among them paths of source files on this machine
+    return proto
 
 
 def model_metadata(model: ImageModel) -> dict[str, str]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from clearhead.data import ImageSource, normalize
 from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.errors import ConfigError, ImageError, InputError
-from clearhead.inference._engine_names import EngineChoice
+from clearhead.inference._names import EngineChoice
 from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 

@@ -1,0 +1,356 @@
+"""Exported classifiers: files for other programs, checked against torch before they are written."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, get_args
+
+import torch
+from jaxtyping import UInt8
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from clearhead._atomic import write_all_atomic
+from clearhead.data import ImageDataset, normalize
+from clearhead.errors import ConfigError
+from clearhead.inference._engines import EngineModel, run_onnx, run_openvino
+from clearhead.inference._evaluate import Evaluation, evaluate
+from clearhead.inference._graph import (
+    IMAGES,
+    example_images,
+    model_metadata,
+    quiet_export,
+    require,
+    to_onnx,
+    trace,
+)
+from clearhead.inference._names import ExportFormat, Precision
+from clearhead.inference._predict import check_image_model, evaluation_mode
+from clearhead.models import VisionTransformer, build, timm_config, to_timm_state_dict
+from clearhead.models._libraries import load_timm
+from clearhead.models.pretrained import CONFIG, WEIGHTS, ImageModel
+from clearhead.recording import capture
+
+CHECKED_SIZES = (1, 2, 7, 64)
+TOLERANCE = 1e-5  # of an output, or of its largest value if that is above 1
+WITH_ATTENTION = ("onnx", "openvino", "torch-export")
+WITH_INT8 = ("onnx", "openvino")
+SUFFIXES: Mapping[ExportFormat, str] = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "torch-export": ".pt2",
+    "timm": "-timm",
+    "safetensors": ".safetensors",
+}
+
+Run: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
+"""Logits of normalised images, and attention weights if the file has them"""
+
+
+class Options(NamedTuple):
+    """What to write."""
+
+    precision: Precision
+    attention: bool
+    calibration: UInt8[Tensor, "n channels height width"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """An exported model.
+
+    Attributes:
+        paths: The files that were written.
+        size: Their size in bytes.
+        difference: Largest difference of logits from torch's, over batches of 1, 2, 7 and 64 images
+            of noise.
+        evaluation: The exported model on the data set, if one was given.
+        reference: The model itself on the data set.
+    """
+
+    paths: tuple[Path, ...]
+    size: int
+    difference: float
+    evaluation: Evaluation | None = None
+    reference: Evaluation | None = None
+
+
+def export(
+    model: ImageModel,
+    path: str | Path,
+    to: ExportFormat,
+    *,
+    precision: Precision = "float32",
+    attention: bool = False,
+    dataset: ImageDataset | None = None,
+    calibration: UInt8[Tensor, "n channels height width"] | None = None,
+) -> Export:
+    """Write a classifier for other programs.
+
+    The file holds the preprocessing constants, class names and thresholds of the model as metadata.
+    Input and output are float32: normalised images of shape (batch, channels, height, width), and
+    logits of shape (batch, classes). The batch size is free. Before a file is written it is loaded
+    again and compared with torch, ONNX also with its checker.
+
+    Args:
+        model: An image classifier.
+        path: The file; for OpenVINO the .xml file, which gets a .bin file beside it; for timm a
+            folder.
+        to: "onnx", "openvino", "torch-export" (a program of `torch.export`), "timm" (a folder that
+            `timm.create_model("local-dir:…", pretrained=True)` loads), or "safetensors" (weights
+            alone).
+        precision: Of weights and computation: "float32", "float16", or "int8" (ONNX and OpenVINO:
+            weights and inputs of the linear layers and convolutions). "float16" is the format of
+            the weights alone for OpenVINO, timm and safetensors.
+        attention: Whether the attention weights of all layers are a second output, "attention", of
+            shape (batch, layers, heads, queries, keys).
+        dataset: On which the accuracies of the file and of the model are measured.
+        calibration: Images from which the ranges of activations are taken, for "int8" with OpenVINO
+            or convolutions: pixels (0 to 255) of a few hundred training images.
+
+    Returns:
+        Files, difference from torch, and accuracies.
+
+    Raises:
+        ConfigError: A package is not installed, an option does not fit the format, or the result
+            differs from torch's by more than 1e-5 in float32. Nothing is written.
+        StorageError: A file cannot be written.
+    """
+    check_image_model(model, "export")
+    _check_options(model, to, precision, attention)
+    path = Path(path)
+    like = next(model.parameters())
+    if like.device.type != "cpu" or like.dtype != torch.float32:
+        raise ConfigError(
+            f"export needs a float32 model on the CPU, got {like.dtype} on {like.device}; "
+            "use model.cpu().float()"
+        )
+    with tempfile.TemporaryDirectory() as temporary, evaluation_mode(model):
+        file = Path(temporary) / path.name
+        run = WRITERS[to](model, file, Options(precision, attention, calibration))
+        difference = _compare(run, model, attention, TOLERANCE if precision == "float32" else None)
+        evaluated = EngineModel(model=model, name="torch", run=lambda images: run(images)[0])
+        evaluation = None if dataset is None else evaluate(evaluated, dataset)
+        written = [found for found in Path(temporary).rglob("*") if found.is_file()]
+        written.sort(key=lambda found: found != file)
+        contents = {
+            path.parent / found.relative_to(temporary): found.read_bytes() for found in written
+        }
+    write_all_atomic(contents)
+    return Export(
+        paths=tuple(contents),
+        size=sum(map(len, contents.values())),
+        difference=difference,
+        evaluation=evaluation,
+        reference=None if dataset is None else evaluate(model, dataset),
+    )
+
+
+def _check_options(
+    model: ImageModel, to: ExportFormat, precision: Precision, attention: bool
+) -> None:
+    for name, value, known in (
+        ("to", to, get_args(ExportFormat)),
+        ("precision", precision, get_args(Precision)),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    if precision == "int8" and to not in WITH_INT8:
+        raise ConfigError(f"int8 is for {' and '.join(WITH_INT8)}, got {to!r}; use float16")
+    if attention and to not in WITH_ATTENTION:
+        raise ConfigError(
+            f"{to!r} holds weights alone and has no outputs; for attention weights use one of "
+            f"{', '.join(WITH_ATTENTION)}"
+        )
+    if attention and not isinstance(model, VisionTransformer):
+        raise ConfigError(f"a {type(model).__name__} has no attention; expected a Transformer")
+
+
+def _compare(run: Run, model: ImageModel, attention: bool, tolerance: float | None) -> float:
+    """Largest difference of the logits from torch's; above the tolerance, an error."""
+    largest = 0.0
+    for size in CHECKED_SIZES:
+        images = example_images(model, size)
+        expected = _expected(model, images, attention)
+        for output, reference in zip(run(images), expected, strict=True):
+            difference = float((output - reference).abs().max())
+            allowed = (tolerance or 0) * max(1.0, float(reference.abs().max()))
+            if output.shape != reference.shape or (tolerance and not difference <= allowed):
+                raise ConfigError(
+                    f"the exported model differs from torch by {difference:.1e} for {size} images, "
+                    f"at most {allowed:.1e} is expected; nothing was written"
+                )
+        largest = max(largest, float((run(images)[0] - expected[0]).abs().max()))
+    return largest
+
+
+def _expected(model: ImageModel, images: Tensor, attention: bool) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        if not attention:
+            return (model(images),)
+        with capture() as recording:
+            logits = model(images)
+    return logits, torch.stack(list(recording.to_hf()), dim=1)
+
+
+def _traced(model: ImageModel, options: Options) -> ExportedProgram:
+    float16 = options.precision == "float16"
+    module = deepcopy(model) if float16 else model
+    return trace(module, attention=options.attention, float16=float16)
+
+
+def _write_onnx(model: ImageModel, file: Path, options: Options) -> Run:
+    require("ONNX", "onnx", "onnxruntime", "onnxscript")
+    import onnx
+
+    proto = to_onnx(_traced(model, options))
+    if options.precision == "int8":
+        convolutions = any(node.op_type == "Conv" for node in proto.graph.node)
+        proto = _quantized(proto, model, options.calibration, static=convolutions)
+    onnx.helper.set_model_props(proto, model_metadata(model))
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, file)
+    return run_onnx(file.read_bytes())
+
+
+def _write_openvino(model: ImageModel, file: Path, options: Options) -> Run:
+    require("OpenVINO", "openvino")
+    import openvino
+
+    if file.suffix != ".xml":
+        raise ConfigError(f"an OpenVINO model is an .xml file, got {file.name}")
+    proto = to_onnx(trace(model, attention=options.attention))
+    if options.precision == "int8":
+        proto = _quantized(proto, model, options.calibration, static=True)
+    network = openvino.Core().read_model(proto.SerializeToString())
+    for name, value in model_metadata(model).items():
+        network.set_rt_info(value, ["clearhead", name])
+    openvino.save_model(network, file, compress_to_fp16=options.precision == "float16")
+    return run_openvino(file)
+
+
+def _quantized(proto: Any, model: ImageModel, calibration: Tensor | None, *, static: bool) -> Any:
+    """Integer matrix products; the ranges of activations are those of each batch, or fixed."""
+    require("int8", "onnx", "onnxruntime")
+    import onnx
+    from onnxruntime import quantization
+
+    if static and calibration is None:
+        raise ConfigError(
+            "int8 for OpenVINO, and for convolutions, needs images for calibration; give "
+            "calibration=, such as 256 training images"
+        )
+    with tempfile.TemporaryDirectory() as folder, _quiet_quantization():
+        source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(proto, source)
+        common = {"per_channel": True, "extra_options": {"MatMulConstBOnly": True}}
+        if calibration is None or not static:
+            quantization.quantize_dynamic(
+                source,
+                target,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                weight_type=quantization.QuantType.QInt8,
+                **common,
+            )
+        else:
+            batches = [
+                {IMAGES: normalize(part, model.config).numpy()} for part in calibration.split(32)
+            ]
+            quantization.quantize_static(
+                source,
+                target,
+                _Batches(batches),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=["MatMul", "Gemm", "Conv"],
+                **common,
+            )
+        return onnx.load(target)
+
+
+class _Batches:
+    """Inputs for calibration, as ONNX Runtime takes them (its `CalibrationDataReader`)."""
+
+    def __init__(self, batches: list[dict[str, Any]]) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self.batches, None)
+
+
+@contextmanager
+def _quiet_quantization() -> Iterator[None]:
+    """Mute the advice that quantization logs with the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with quiet_export():
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_torch_export(model: ImageModel, file: Path, options: Options) -> Run:
+    program = _traced(model, options)
+    extra = {"metadata.json": json.dumps(model_metadata(model), indent=2)}
+    with quiet_export():
+        torch.export.save(program, file, extra_files=extra)
+        loaded = torch.export.load(file).module()
+    return _run_module(loaded)
+
+
+def _write_safetensors(model: ImageModel, file: Path, options: Options) -> Run:
+    metadata = model_metadata(model)
+    file.write_bytes(write_tensors(_stored(model.state_dict(), options), metadata))
+    copy = build(model.config)
+    copy.load_state_dict(read_tensors(file.read_bytes()))
+    return _run_module(copy.eval())
+
+
+def _write_timm(model: ImageModel, folder: Path, options: Options) -> Run:
+    if not isinstance(model, VisionTransformer):
+        raise ConfigError(f"timm has no {type(model).__name__}; expected a VisionTransformer")
+    folder.mkdir()
+    state = _stored(to_timm_state_dict(model), options)
+    (folder / WEIGHTS).write_bytes(write_tensors(state, {"format": "pt"}))
+    config = timm_config(model.config) | {"clearhead": model_metadata(model)}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    try:
+        return _run_module(load_timm(str(folder)).eval())
+    except ConfigError:  # without timm, the same parameters in the layers that equal timm's
+        copy = VisionTransformer(replace(model.config, attention_scale="sqrt"))
+        copy.load_state_dict(read_tensors((folder / WEIGHTS).read_bytes()))
+        return _run_module(copy.eval())
+
+
+def _stored(state: Mapping[str, Tensor], options: Options) -> dict[str, Tensor]:
+    dtype = torch.float16 if options.precision == "float16" else None
+    return {
+        name: tensor.to(dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in state.items()
+    }
+
+
+def _run_module(module: Callable[[Tensor], Any]) -> Run:
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            outputs = module(images)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    return run
+
+
+WRITERS: Mapping[ExportFormat, Callable[[ImageModel, Path, Options], Run]] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "torch-export": _write_torch_export,
+    "timm": _write_timm,
+    "safetensors": _write_safetensors,
+}

@@ -1,0 +1,10 @@
+"""What the lessons of the documentation need: the checks of their exercises, and one digit.
+
+- `_check`: `check`, and how an answer is compared with the right one and with typical mistakes
+- `_attention`, `_models`: the exercises of lessons 1 to 4 and 5 to 7
+- `_digit`: the digit of the lessons
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
