@@ -450,7 +450,7 @@ class Report:
         right.set_title("Each metric: correlation with that ranking", fontsize=10, loc="left")
         figure.supxlabel(
             f"{self.digits} test digits of MNIST, {self.models}; bars: 95 % bootstrap intervals; "
-            "dashed: ink alone, which knows nothing of the model",
+            "dashed: ink alone, without the model",
             fontsize=8, color=MUTED,
         )  # fmt: skip
         return figure
