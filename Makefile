@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark bench benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,7 +71,7 @@ artifacts: .venv/run.stamp ## train the shipped models again: a few hours
 
 PUBLISHED := runs/published
 results: .venv/run.stamp ## run all studies again, write docs/results.md: over an hour
-	$(BIN)/clearhead study run --all --budget full --first-seed 2000 --out $(PUBLISHED)
+	$(BIN)/clearhead study run --all --budget full --first-seed 3000 --out $(PUBLISHED)
 	$(BIN)/clearhead study report --results $(PUBLISHED) --out $(PUBLISHED).html \
 		--markdown docs/results.md --json > docs/results/trials.json
 	gzip -9nf docs/results/trials.json
@@ -82,8 +82,11 @@ picture: .venv/dev.stamp ## make the README's picture of the microscope again
 attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
 	$(BIN)/python benchmarks/attribution.py
 
+bench: .venv/dev.stamp ## engines and libraries compared: docs/engines.md, about 10 minutes on an idle machine
+	$(BIN)/python -m benchmarks.engines
+
 benchmarks: .venv/dev.stamp ## run all other benchmarks
-	@set -e; for file in $(filter-out benchmarks/attribution.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for file in $(filter-out benchmarks/attribution.py benchmarks/engines.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
 	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -53,7 +53,7 @@ def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
         "  X1   toy  supported",
     ]
     assert lines[2] == "       Supported: the score is higher with it."
-    assert lines[3].startswith("       score, with minus without: ")
+    assert lines[3].startswith("       Score, with minus without: ")
     assert lines[4] == "`clearhead study report --results runs/studies/quick` shows the evidence"
 
     assert main(["study", "report", "--markdown", "out.md"]) == 0

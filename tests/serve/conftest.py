@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def model() -> ImageModel:
 @pytest.fixture(scope="session")
 def server(model: ImageModel) -> Iterator[ServerThread]:
     """Bodies of up to 200 kB, batches of up to 5 images."""
-    settings = {
+    settings: dict[str, Any] = {
         "deadline": 30.0,
         "body_limit": 200_000,
         "max_batch": 5,

@@ -73,9 +73,12 @@ class Response:
 class ServerThread(Client):
     """`with ServerThread(model, **settings) as server`."""
 
-    def __init__(self, model: ImageModel, **settings: Any) -> None:
+    def __init__(self, model: ImageModel, *, batches: bool = True, **settings: Any) -> None:
+        """With `batches`, lone pictures go through the batcher too, where a `Gate` holds them."""
         config = ServeConfig(**{"port": 0, "decoders": 1, **settings})
         self.app = make_app(model, config)
+        if batches:
+            self.app.service.is_free = lambda: False  # type: ignore[method-assign]
         self.server = DrainingServer(self.app, config)
         self.listener = listen(config)
         super().__init__(self.listener.getsockname()[1])

@@ -1,6 +1,9 @@
 """The server's own routes: predictions, attention, the page, errors."""
 
+import base64
+import gzip
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -180,6 +183,15 @@ def assert_close(one: Any, other: Any) -> None:
 
 def respond(app: Application, method: str, path: str) -> tuple[int, Any]:
     """Status and body from an application that was not started."""
+    status, headers, body = exchange(app, method, path)
+    is_json = headers[b"content-type"] == b"application/json"
+    return status, json.loads(body) if is_json else body.decode()
+
+
+def exchange(
+    app: Application, method: str, path: str, **headers: str
+) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Status, headers and body from an application that was not started."""
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -188,12 +200,114 @@ def respond(app: Application, method: str, path: str) -> tuple[int, Any]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "query_string": b""}
-    headers = [(b"host", b"localhost")]
-    run_async(app({**scope, "headers": headers, "http_version": "1.1"}, receive, send))
-    body = b"".join(message.get("body", b"") for message in sent).decode()
-    kind = dict(sent[0]["headers"])[b"content-type"]
-    return sent[0]["status"], json.loads(body) if kind == b"application/json" else body
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "query_string": b""}
+    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope |= {"headers": [(b"host", b"localhost"), *given], "http_version": "1.1"}
+    scope |= {"scheme": "http", "server": ("localhost", 80), "client": ("localhost", 9)}
+    run_async(app(scope, receive, send))
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], dict(sent[0]["headers"]), body
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_a_picture_in_json_is_base64(server: ServerThread, prefix: str) -> None:
+    body = json.dumps({"image": prefix + base64.b64encode(png(2)).decode()}).encode()
+    for content_type in ("application/json", "Application/JSON; charset=utf-8"):
+        response = server.request("POST", "/v1/predict", body, content_type=content_type)
+        assert (response.status, response.json()) == (200, server.predict(png(2)).json())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "invalid JSON"),
+        (b'{"image": "*"}', "invalid base64"),
+        (b'{"image": "\xc3\xa9"}', "invalid"),
+        (b'{"image": 5}', "expected"),
+        (b'{"image": "", "more": 1}', "expected"),
+        (b"[]", "expected"),
+        (b"[" * 100_000, "invalid JSON"),
+        (b'{"image": ""}', "empty"),
+        (b'{"image": "AAAA"}', "not an image"),
+    ],
+)
+def test_wrong_json_is_an_error_of_one_line(
+    server: ServerThread, body: bytes, message: str
+) -> None:
+    response = server.request("POST", "/v1/predict", body, content_type="application/json")
+    assert (response.status, message in response.json()["error"]) == (422, True)
+
+
+def test_a_lone_picture_gets_the_response_of_a_batch(
+    server: ServerThread, model: ImageModel
+) -> None:
+    with ServerThread(model, batches=False) as alone:
+        for body in (*map(png, range(4)), BLANK, b"no picture"):
+            one, other = alone.predict(body), server.predict(body)
+            assert one.status == other.status
+            assert_close(one.json(), other.json())
+        metrics = alone.metrics()
+    assert metrics["clearhead_batch_size_sum"] == metrics["clearhead_batch_size_count"] == 5
+    assert metrics["clearhead_compute_seconds_count"] == 5
+
+
+def test_the_page_is_compressed_and_revalidated(model: ImageModel) -> None:
+    app = make_app(model, page_of=lambda _: "é" * 1000)
+
+    def page(**headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
+        return exchange(app, "GET", "/", **headers)
+
+    status, headers, body = page()
+    assert (status, body.decode()) == (200, "é" * 1000)
+    etag = headers[b"etag"].decode()
+    assert headers[b"cache-control"] == b"no-cache"
+    for accepted in ("gzip", "br, gzip;q=0.5", "*"):
+        _, headers, body = page(accept_encoding=accepted)
+        assert headers[b"content-encoding"] == b"gzip"
+        assert (gzip.decompress(body).decode(), len(body) < 200) == ("é" * 1000, True)
+    for refused in ("", "br", "gzip;q=0", "gzip; q=0.0"):
+        assert b"content-encoding" not in page(accept_encoding=refused)[1]
+    for known in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+        status, headers, body = page(if_none_match=known)
+        assert (status, body, headers[b"etag"].decode()) == (304, b"", etag)
+    assert page(if_none_match='"x"')[0] == 200
+
+
+def test_docs_describe_every_route_without_scripts_from_anywhere(server: ServerThread) -> None:
+    page = server.request("GET", "/docs").body.decode()
+    for path in server.request("GET", "/openapi.json").json()["paths"]:
+        assert f" {path}</code>" in page
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=.(?:https?:)?//", page)
+
+
+def test_the_models_name_is_its_own_unless_another_is_given() -> None:
+    letters = build(CNNConfig(widths=(2,), num_classes=2, class_names=("a", "b")))
+    for model, name in ((build(CNNConfig(widths=(2,))), "digits"), (letters, "model")):
+        status, body = respond(make_app(model), "GET", f"/v2/models/{name}")
+        assert (status, body["name"]) == (200, name)
+    app = make_app(letters, ServeConfig(name="letters"))
+    assert respond(app, "GET", "/v2/models/letters")[0] == 200
+
+
+def test_telemetry_has_a_span_for_each_request(model: ImageModel) -> None:
+    export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    spans = export.InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
+    app = make_app(model, ServeConfig(telemetry=True))
+    for path in ("/v2/health/live", "/v2", "/nowhere"):
+        respond(app, "GET", path)
+    kind = trace.SpanKind.SERVER  # the framework adds its own inside
+    served = [span for span in spans.get_finished_spans() if span.kind is kind]
+    assert len(served) == 2
+    for span, status in zip(served, (200, 404), strict=True):
+        assert status in span.attributes.values()  # its key depends on OpenTelemetry's version
 
 
 def test_the_page_is_built_once(model: ImageModel) -> None:
@@ -227,7 +341,7 @@ def test_an_unknown_path_or_method_is_named(
 ) -> None:
     response = server.request(method, path)
     assert response.status == status
-    assert f"{method} {path}; /openapi.json lists all routes" in response.json()["error"]
+    assert f"{method} {path}; /docs lists all routes" in response.json()["error"]
 
 
 def test_before_startup_the_server_is_live_and_not_ready(model: ImageModel) -> None:

@@ -40,7 +40,7 @@ def test_a_wide_address_does_not_allow_every_host() -> None:
         ({"drain_delay": -1}, "drain_delay"),
         ({"host": 5}, "host"),
         ({"port": "8000"}, "port"),
-        ({"name": None}, "name"),
+        ({"name": 5}, "name"),
         ({"allow_host": 5}, "allow_host"),
         ({"allow_host": (5,)}, "allow_host"),
         ({"max_concurrency": 1.5}, "max_concurrency"),
@@ -50,6 +50,7 @@ def test_a_wide_address_does_not_allow_every_host() -> None:
         ({"deadline": "5"}, "deadline"),
         ({"log_level": "loud"}, "log_level"),
         ({"access_log": 1}, "access_log"),
+        ({"telemetry": 1}, "telemetry"),
     ],
 )
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], name: str) -> None:

@@ -1,14 +1,25 @@
+import os
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
-from .server import MODEL, ServerThread
+from .server import MODEL, ServerThread, png
+
+# What "format: byte" means here, of which OpenAPI knows only that it is base64.
+HOOKS = """
+import schemathesis
+from hypothesis import strategies
+
+schemathesis.openapi.format("byte", strategies.just({picture!r}))
+"""
 
 
 @pytest.mark.slow
 def test_schemathesis_finds_no_issue(server: ServerThread, tmp_path: Path) -> None:
+    (tmp_path / "hooks.py").write_text(HOOKS.format(picture=b64encode(png(1)).decode()))
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
@@ -17,6 +28,7 @@ def test_schemathesis_finds_no_issue(server: ServerThread, tmp_path: Path) -> No
             *("--generation-database", "none"),
         ],
         cwd=tmp_path,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         encoding="utf-8",
         timeout=200,

@@ -12,7 +12,9 @@ from fastapi import HTTPException
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.inference import prepare
+from clearhead.models import build
 from clearhead.models.config import CNNConfig, ImageModelConfig, ViTConfig
+from clearhead.serve._bodies import BodyHeaders
 from clearhead.serve._decoders import Decoders
 from clearhead.serve.metrics import Metrics
 
@@ -23,12 +25,18 @@ def run(
     scenario: Callable[[Decoders], Coroutine[Any, Any, None]],
     config: ImageModelConfig | None = None,
     seconds: float = 30.0,
+    body_limit: int = 10**6,
 ) -> Metrics:
     metrics = Metrics()
 
     async def main() -> None:
         decoders = Decoders(
-            config or ViTConfig(), metrics, processes=1, max_images=3, seconds=seconds
+            build(config or ViTConfig(depth=1)),
+            metrics,
+            processes=1,
+            max_images=3,
+            body_limit=body_limit,
+            seconds=seconds,
         )
         async with decoders:
             await asyncio.wait_for(scenario(decoders), 60)
@@ -39,21 +47,21 @@ def run(
 
 def test_a_process_that_dies_or_hangs_is_replaced_and_fails_one_picture() -> None:
     async def scenario(decoders: Decoders) -> None:
-        (blank,) = (await decoders.decode("picture", BLANK, "image/png")).inputs
+        (blank,) = (await decoders.decode("picture", BLANK, BodyHeaders())).inputs
         assert (blank.found, blank.warnings) == (False, (NO_DIGIT,))
-        three = await decoders.decode("tensor", tensor_request(3, seed=5, id="x"), "")
+        three = await decoders.decode("tensor", tensor_request(3, seed=5, id="x"), BodyHeaders())
         assert np.array_equal([x.pixels for x in three.inputs], tensor(3, seed=5))
         assert (three.request_id, three.outputs) == ("x", ())
         for number in (signal.SIGKILL, signal.SIGSTOP):  # a stopped process exceeds its time
             (worker,) = decoders.workers
             os.kill(worker.pid, signal.SIGSTOP)
-            decoding = asyncio.create_task(decoders.decode("picture", png(2), "image/png"))
+            decoding = asyncio.create_task(decoders.decode("picture", png(2), BodyHeaders()))
             await asyncio.sleep(0.01)
             os.kill(worker.pid, number)
             with pytest.raises(HTTPException) as refused:
                 await decoding
             assert refused.value.status_code == 422
-            (again,) = (await decoders.decode("picture", png(2), "image/png")).inputs
+            (again,) = (await decoders.decode("picture", png(2), BodyHeaders())).inputs
             expected = prepare(png(2), ViTConfig())
             assert torch.equal(again.pixels, expected.pixels)
             assert (again.warnings, again.box) == (expected.warnings, expected.box)
@@ -61,8 +69,8 @@ def test_a_process_that_dies_or_hangs_is_replaced_and_fails_one_picture() -> Non
         os.kill(worker.pid, signal.SIGKILL)  # while it is idle
         await asyncio.sleep(0.3)
         with suppress(HTTPException):  # the end may not be noticed yet
-            await decoders.decode("picture", png(2), "image/png")
-        (last,) = (await decoders.decode("picture", png(2), "image/png")).inputs
+            await decoders.decode("picture", png(2), BodyHeaders())
+        (last,) = (await decoders.decode("picture", png(2), BodyHeaders())).inputs
         assert last.found
         assert decoders.pending == 0
 
@@ -75,10 +83,10 @@ def test_a_request_that_is_cancelled_before_its_turn_is_not_decoded() -> None:
     async def scenario(decoders: Decoders) -> None:
         (worker,) = decoders.workers
         os.kill(worker.pid, signal.SIGSTOP)
-        first = asyncio.create_task(decoders.decode("picture", png(1), ""))
+        first = asyncio.create_task(decoders.decode("picture", png(1), BodyHeaders()))
         await asyncio.sleep(0)
-        leaving = asyncio.create_task(decoders.decode("picture", png(2), ""))
-        last = asyncio.create_task(decoders.decode("picture", png(3), ""))
+        leaving = asyncio.create_task(decoders.decode("picture", png(2), BodyHeaders()))
+        last = asyncio.create_task(decoders.decode("picture", png(3), BodyHeaders()))
         await asyncio.sleep(0)
         assert decoders.pending == 3
         leaving.cancel()
@@ -96,7 +104,7 @@ def test_a_decoder_preprocesses_as_predict_does() -> None:
     config = CNNConfig(image_size=(12, 20), in_channels=3, num_classes=2, class_names=("é", "b"))
 
     async def scenario(decoders: Decoders) -> None:
-        (item,) = (await decoders.decode("picture", png(1), "image/png")).inputs
+        (item,) = (await decoders.decode("picture", png(1), BodyHeaders())).inputs
         assert torch.equal(item.pixels, prepare(png(1), config).pixels)
 
     run(scenario, config)

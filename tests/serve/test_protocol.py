@@ -21,7 +21,11 @@ def infer(server: ServerThread, body: Any, path: str = f"{MODEL}/infer") -> Resp
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 def test_the_server_has_a_name_and_a_version(server: ServerThread, path: str) -> None:
-    expected = {"name": "clearhead", "version": version("clearhead"), "extensions": []}
+    expected = {
+        "name": "clearhead",
+        "version": version("clearhead"),
+        "extensions": ["binary_tensor_data"],
+    }
     assert server.request("GET", path).json() == expected
 
 

@@ -44,6 +44,7 @@ from clearhead.studies._report_text import (
     p_value,
     predicted,
     raw_table,
+    shared_trainings,
 )
 from clearhead.studies.registration import fingerprint
 from clearhead.studies.report import Section
@@ -119,7 +120,7 @@ def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyRep
     assert alone.verdict == "unfinished: 7 of 8 trials are measured"
     assert (alone.decisive, alone.findings, alone.svg) == ("", (), b"")
     assert (toy.verdict, null.verdict) == ("supported", "contradicted")
-    assert toy.decisive.startswith("score, with minus without: ")
+    assert toy.decisive.startswith("Score, with minus without: ")
     assert report.num_judged == 2
     assert repr(report).endswith("X1 supported, X2 contradicted)")
 
@@ -139,8 +140,8 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
         "Quick budget: few seeds",
         "2 of 3 studies are finished",
         "X1. With it, the score is higher",
-        "supported . Supported: the score is higher with it.",
-        "Supported: the score is higher with it hypothesis outcome n predicted",
+        "Supported . Supported: the score is higher with it.",
+        "Hypotheses part hypothesis outcome n predicted",
         "By how much is the score higher with it?",
         "Verdict: supported",
         "Verdict: contradicted",
@@ -238,13 +239,13 @@ def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_pat
     page, markdown = tmp_path / "a.html", tmp_path / "text.md"
     assert write_study_report(report, page, markdown=markdown) == (page, markdown)
     first = markdown.read_text("utf-8")
-    assert "**supported**. Supported: the score is higher with it." in first
-    assert "**unfinished: 7 of 8 trials are measured**" in first
+    assert "**Supported**. Supported: the score is higher with it." in first
+    assert "**Unfinished: 7 of 8 trials are measured**" in first
     assert "(text/toy-results.svg)" in first
     assert "(text/toy.md)" in first
     assert "Quick budget" in first
     text = (tmp_path / "text/toy.md").read_text("utf-8")
-    assert re.search(r"\n\n\| hypothesis \|.*\n(\| --- )+\|\n\| score, with minus .*\|\n\n##", text)
+    assert re.search(r"\n\n\| part \| hyp.*\n(\| --- )+\|\n\| the score is .*\|\n\n##", text)
     assert "(../text.md)" in text
     assert "(toy.svg)" in text
     assert (tmp_path / "text/toy.svg").read_bytes() == report.sections[1].svg
@@ -276,10 +277,11 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     )
     texts = [predicted(x) for x in judge_samples(compared)]
     assert texts == ["above 1 s", "within ± 1 s", "above −1 s", "below 2 s", ""]
-    head, rows = evidence_table(findings)
-    assert head == ("outcome", "n", "predicted", *head[3:])
+    part = PartVerdict(name="part", outcome="mixed", findings=findings, sensitivity={})
+    head, rows = evidence_table([part])
+    assert head == ("part", "outcome", "n", "predicted", *head[4:])
     assert not {"p", "p against", "effect size", "note"} & set(head)
-    assert rows[0] == ("by construction", "2", "0 to 2 %", "1 %", "1 to 1")
+    assert rows[0] == ("part", "by construction", "2", "0 to 2 %", "1 %", "1 to 1")
     _, _, raw = raw_table(Sample(exact[0], (1.0,) * 101))
     assert (raw[99], len(raw)) == (("100", "1.0"), 100)
 
@@ -301,7 +303,19 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     part = PartVerdict(name="", outcome="mixed", findings=judge_samples(samples), sensitivity={})
     verdict = Verdict(outcome="mixed", parts=(part,), family=2)
     judged = Judged(result=report.results.studies[0], verdict=verdict)
-    assert Section(judged=judged, budget="full").decisive.startswith(f"{expected}: ")
+    assert Section(judged=judged, budget="full").decisive.startswith(f"{expected.title()}: ")
+
+
+def test_studies_that_share_trainings_are_listed() -> None:
+    log: list[dict[str, Any]] = [
+        {"event": "trial", "study": "a", "trainings": ["1", "2"]},
+        {"event": "trial", "study": "b", "trainings": ["1"]},
+        {"event": "trial", "study": "a", "trainings": ["1"]},
+        {"event": "trial", "study": "c", "trainings": ["3"]},
+        {"event": "trial", "study": "b"},
+    ]
+    claims = {"a": "C1", "b": "C2", "c": "C3"}
+    assert shared_trainings(log, claims) == ["C1, C2: the same 1 trained models"]
 
 
 def test_papers_are_printed_beside_what_was_found_here(report: StudyReport) -> None:

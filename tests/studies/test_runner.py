@@ -39,6 +39,8 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
     assert len(set(started_trials())) == len(started_trials()) == TRIALS
     for outcome in result.outcomes:
         assert outcome.values == toy.run(outcome.trial)
+    used = {tuple(event["trainings"]) for event in results.log if event["event"] == "trial"}
+    assert used == {(f"training {seed}",) for seed in range(8)}
     (judged,) = judge(results)
     assert judged.verdict is not None
     assert judged.verdict.outcome == "supported"

@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 from clearhead.studies import Cell, Difference, Grid, Part, Points, Study, Summary
+from clearhead.studies._worker import note_training
 
 
 def run(trial):
     with Path("started.txt").open("a") as file:
         file.write(trial.name + "\\n")
     time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
+    note_training(f"training {trial.seed}")
     generator = random.Random(f"{trial.condition} {trial.seed}")
     level = {"with": 3.0, "without": 0.0}.get(trial.condition, 0.0)
     return {"score": generator.gauss(level, 0.5), "all": [generator.random() for _ in range(5)]}

@@ -21,9 +21,11 @@ WORKERS_HELP = "trials at a time (default: one per core)"
 OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
 RESULTS_HELP = (
     "folder of the results, or published trials in a .json or .json.gz file (default: "
-    "runs/studies/full if it exists, else …/quick)"
+    "runs/studies/full if it exists, else …/quick, else those in docs/results of a clone)"
 )
 MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
+
+PUBLISHED = Path("docs/results/trials.json.gz")
 
 Names = Annotated[
     Positional[tuple[str, ...]],
@@ -169,7 +171,8 @@ class Report:
         from clearhead.studies.store import default_folder, read_results
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
-        path = self.results or (full if full.is_dir() else quick)
+        found = (path for path in (full, quick, PUBLISHED) if path.exists())
+        path = self.results or next(found, quick)
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
             for problem in (section.judged.unjudged, *section.problems):

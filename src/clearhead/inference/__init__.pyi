@@ -1,3 +1,4 @@
+from ._copy import ModelCopy as ModelCopy
 from ._engines import Engine as Engine
 from ._engines import EngineModel as EngineModel
 from ._engines import ModelLike as ModelLike

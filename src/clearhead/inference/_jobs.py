@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from clearhead._atomic import remove_temporaries, replaced_atomic, sha256, write_atomic
+from clearhead._atomic import remove_temporaries, replaced_atomic, write_atomic
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError
 from clearhead.inference._answers import writer_for
@@ -114,7 +114,7 @@ def predict_to_file(
     classifier = Classifier(model, single=single, image_column=image_column, engine=engine)
     names = [str(name) for name in inputs]
     settings = {
-        "model": sha256(repr((classifier.kind, classifier.config)).encode() + classifier.weights),
+        "model": classifier.copy.digest(),
         "single": single,
         "image_column": image_column,
         "inputs": names,

@@ -12,15 +12,14 @@ from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
-from safetensors.torch import load as read_tensors
-from safetensors.torch import save as write_tensors
 
 from clearhead._processes import exit_with_parent
 from clearhead._ray import ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
+from clearhead.inference._copy import ModelCopy
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import Prediction, predict_each, with_engine
+from clearhead.inference._predict import Prediction, predict_each
 from clearhead.models.pretrained import ImageModel
 
 if TYPE_CHECKING:
@@ -89,14 +88,9 @@ class Classifier:
         image_column: str | None,
         engine: EngineChoice = "torch",
     ) -> None:
-        self.kind = type(model)
-        self.config = model.config
-        self.device = next(model.parameters()).device
-        weights = model.state_dict().items()
-        self.weights = write_tensors({name: x.contiguous() for name, x in weights})
+        self.copy = ModelCopy(model, engine)
         self.single = single
         self.image_column = image_column
-        self.engine = engine
         self.model: ModelLike | None = None
         self.reader = PictureReader(image_column)
 
@@ -106,10 +100,7 @@ class Classifier:
     def __call__(self, lines: bytes) -> bytes:
         """The rows for some pictures, in their order."""
         if self.model is None:
-            # All its tensors are replaced; a copy of the model would go through shared memory.
-            model = self.kind(self.config).to(self.device)
-            model.load_state_dict(read_tensors(self.weights), assign=True)
-            self.model = with_engine(model.to(self.device).eval(), self.engine)
+            self.model = self.copy.load()
         refs = [PictureRef.from_line(line) for line in lines.splitlines()]
         try:
             rows = self._rows(refs, self.model)

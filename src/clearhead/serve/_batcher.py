@@ -65,6 +65,7 @@ class Batcher:
         self.num_upcoming = num_upcoming
         self.queue: dict[_Item, None] = {}  # in order; any item can leave at once
         self.changed = asyncio.Event()
+        self.computing = False
 
     async def __aenter__(self) -> Self:
         self.thread = ThreadPoolExecutor(1, "compute")
@@ -76,6 +77,11 @@ class Batcher:
         with suppress(asyncio.CancelledError):
             await self.task
         self.thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits or is computed."""
+        return not self.queue and not self.computing
 
     async def submit(self, work: Work) -> Result:
         """The result of some work; a call that is cancelled while it waits is never computed."""
@@ -97,6 +103,7 @@ class Batcher:
         while True:
             await self._wait_for_batch()
             batch = self._take()
+            self.computing = True
             started = time.monotonic()
             for item in batch:
                 self.metrics.queue_seconds.observe(started - item.since)
@@ -105,6 +112,7 @@ class Batcher:
             works = [item.work for item in batch]
             results = await loop.run_in_executor(self.thread, compute, self.model, works)
             self.metrics.compute_seconds.observe(time.monotonic() - started)
+            self.computing = False
             for item, result in zip(batch, results, strict=True):
                 if item.result.done():
                     continue

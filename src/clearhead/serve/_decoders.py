@@ -1,51 +1,60 @@
-"""Processes that decode request bodies into model inputs.
+"""Processes that decode request bodies into model inputs, or into the response of a lone request.
 
 Decoding takes longer than a forward pass and holds the GIL: threads would not run in parallel. And
-a picture that crashes or blocks its decoder ends a process, not the server.
+a picture that crashes or blocks its decoder ends a process, not the server. Each process also has a
+copy of the model: a picture that comes alone is decoded and classified there at once, without the
+way through the compute thread.
 """
 
 import asyncio
+import atexit
+import gc
+import json
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
+import socket
 import threading
 import time
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from math import prod
-from typing import Any, Literal, Self
+from typing import Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from fastapi import HTTPException
 from PIL import Image
-from pydantic import ValidationError
 
-from clearhead.errors import ImageError, InputError
-from clearhead.inference import ModelInput, prepare
-from clearhead.models.config import ImageModelConfig
+from clearhead.inference import (
+    EngineModel,
+    ModelCopy,
+    ModelLike,
+    Prediction,
+    predict_inputs,
+    prepare,
+)
+from clearhead.serve._bodies import BodyDecoder, BodyHeaders, Decoded, Kind
 from clearhead.serve.metrics import Metrics
-from clearhead.serve.schemas import INPUT_NAME, INPUT_TYPE, InferRequest
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["picture", "digit", "tensor"]
+LENGTH = 8  # bytes of the number in front of each message
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """The model inputs of a request: a picture, or the images of a tensor.
+class Predicted(NamedTuple):
+    """The response to a picture, and the seconds of its two parts."""
 
-    Of a tensor also the request's id and the outputs that it wants.
-    """
+    response: bytes
+    decode_seconds: float
+    compute_seconds: float
 
-    inputs: tuple[ModelInput, ...]
-    request_id: str | None = None
-    outputs: tuple[str, ...] = ()
+
+def response_of(prediction: Prediction) -> bytes:
+    """A prediction in JSON."""
+    return json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False).encode()
 
 
 class Decoders:
@@ -53,18 +62,24 @@ class Decoders:
 
     def __init__(
         self,
-        config: ImageModelConfig,
+        model: ModelLike,
         metrics: Metrics,
         *,
         processes: int,
         max_images: int,
+        body_limit: int,
         seconds: float,
     ) -> None:
         """A tensor has up to `max_images`; a process that takes over `seconds` is replaced."""
-        self.config = config
+        decode = BodyDecoder(model.config, max_images, body_limit)
+        copy = (
+            ModelCopy(model.model, model.name)
+            if isinstance(model, EngineModel)
+            else ModelCopy(model)
+        )
+        self.start = partial(_Worker, decode, copy)
         self.metrics = metrics
         self.processes = processes
-        self.max_images = max_images
         self.seconds = seconds
         self.pending = 0
         self.workers: set[_Worker] = set()
@@ -73,91 +88,197 @@ class Decoders:
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
         self.free: asyncio.Queue[_Worker] = asyncio.Queue()
+        atexit.register(self.kill)  # for a server that is stopped at once
         await asyncio.gather(*(self._start_worker() for _ in range(self.processes)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in self.starting:
             task.cancel()
+        self.kill()
+        atexit.unregister(self.kill)
+        for worker in self.workers:
+            await asyncio.to_thread(worker.process.join)
+
+    def kill(self) -> None:
+        """End all processes."""
         for worker in self.workers:
             worker.kill()
-            worker.executor.shutdown(cancel_futures=True)
 
-    async def decode(self, kind: Kind, body: bytes, content_type: str) -> Decoded:
-        """Decode a body; `HTTPException` 422 for an unreadable picture, 400 for a wrong tensor.
+    async def decode(self, kind: Kind, body: bytes, headers: BodyHeaders) -> Decoded:
+        """Decode a body; raises the errors of `BodyDecoder`.
 
         A call that is cancelled while it waits for a process is never started.
         """
         started = time.monotonic()
         self.pending += 1
         try:
-            job = partial(_decode, kind, body, content_type, self.config, self.max_images)
-            return await asyncio.shield(await self._submit(job))
-        except BrokenExecutor as error:
-            raise HTTPException(422, "this picture cannot be decoded") from error
+            decoded: Decoded = await self._run(_decode, kind, body, headers)
+            return decoded
         finally:
             self.pending -= 1
             self.metrics.decode_seconds.observe(time.monotonic() - started)
 
-    async def _submit(self, job: "partial[Decoded]") -> asyncio.Future[Decoded]:
-        while True:
+    @property
+    def is_free(self) -> bool:
+        """Whether a process has nothing to do."""
+        return not self.free.empty()
+
+    async def predict(self, body: bytes, headers: BodyHeaders) -> bytes:
+        """The response to a picture, as JSON."""
+        predicted: Predicted = await self._run(_predict, body, headers)
+        metrics = self.metrics
+        metrics.decode_seconds.observe(predicted.decode_seconds)
+        metrics.compute_seconds.observe(predicted.compute_seconds)
+        metrics.queue_seconds.observe(0)
+        metrics.batch_size.observe(1)
+        return predicted.response
+
+    async def _run(self, *call: Any) -> Any:
+        """Call a function in a process, with its decoder and model in front of the arguments."""
+        message = pickle.dumps(call)
+        try:
             worker = await self.free.get()
-            try:
-                future = self.loop.run_in_executor(worker.executor, job)
-            except BrokenExecutor:  # it ended while it was idle
+            while worker.has_ended:  # while it was idle
                 self._replace(worker)
-                continue
+                worker = await self.free.get()
+            reply = worker.call(message)
             timer = self.loop.call_later(self.seconds, worker.kill)
-            future.add_done_callback(partial(self._release, worker, timer))
-            return future
+            reply.add_done_callback(partial(self._release, worker, timer))
+            # It goes on if this call is cancelled: the process is not free before.
+            result = await asyncio.shield(reply)
+        except EOFError as error:
+            raise HTTPException(422, "this picture cannot be decoded") from error
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _release(
-        self, worker: "_Worker", timer: asyncio.TimerHandle, future: asyncio.Future[Decoded]
+        self, worker: "_Worker", timer: asyncio.TimerHandle, reply: "asyncio.Future[Any]"
     ) -> None:
         timer.cancel()
-        if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
-            self._replace(worker)
-        else:
+        if not reply.cancelled() and reply.exception() is None:
             self.free.put_nowait(worker)
+        else:
+            self._replace(worker)
 
     def _replace(self, worker: "_Worker") -> None:
         logger.warning("decoder process %d ended; starting another", worker.pid)
-        worker.executor.shutdown(wait=False)
         self.workers.discard(worker)
-        task = self.loop.create_task(self._start_worker())
-        self.starting.add(task)
-        task.add_done_callback(self.starting.discard)
+        worker.kill()
+        starting = self.loop.create_task(self._start_worker())
+        self.starting.add(starting)
+        starting.add_done_callback(self.starting.discard)
 
     async def _start_worker(self) -> None:
-        worker = _Worker()
+        worker = self.start()
         self.workers.add(worker)
-        worker.pid = await self.loop.run_in_executor(worker.executor, _warm_up, self.config)
+        await worker.connect()
         self.free.put_nowait(worker)
 
 
-class _Worker:
-    """An executor of one process, so that a crash affects one request only."""
+class _Worker(asyncio.Protocol):
+    """A process at the other end of a socket pair, which replies to one call after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: BodyDecoder, copy: ModelCopy) -> None:
         methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        context: Any = multiprocessing.get_context(
+            "forkserver" if "forkserver" in methods else "spawn"
+        )
         context.set_forkserver_preload([__name__])
-        self.executor = ProcessPoolExecutor(1, context, _initialize)
-        self.pid = 0
+        self.socket, self.remote = socket.socketpair()
+        self.process = context.Process(target=_work, args=(self.remote, decode, copy), daemon=True)
+        self.received = bytearray()
+        self.has_ended = False
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return int(self.process.pid)
+
+    async def connect(self) -> None:
+        """Start the process, and wait until it is ready."""
+        await asyncio.to_thread(self.process.start)
+        self.remote.close()
+        self.loop = asyncio.get_running_loop()
+        self.reply = self.loop.create_future()
+        self.transport, _ = await self.loop.create_connection(lambda: self, sock=self.socket)
+        await self.reply
+
+    def call(self, message: bytes) -> "asyncio.Future[Any]":
+        """The result of a pickled call, or its exception; `EOFError` if the process ends."""
+        self.reply = self.loop.create_future()
+        self.transport.write(len(message).to_bytes(LENGTH) + message)
+        return self.reply
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a reply."""
+        self.received += data
+        if len(self.received) < LENGTH:
+            return
+        end = LENGTH + int.from_bytes(self.received[:LENGTH])
+        if len(self.received) >= end:
+            reply = pickle.loads(self.received[LENGTH:end])  # noqa: S301 - of our own process
+            self.received.clear()
+            self.reply.set_result(reply)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The process has ended."""
+        self.has_ended = True
+        if not self.reply.done():
+            self.reply.set_exception(EOFError("the process has ended"))
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            if self.pid:
-                os.kill(self.pid, signal.SIGKILL)
+        """End the process."""
+        if self.process.pid is not None:
+            self.process.kill()
 
 
-def _initialize() -> None:
-    """In a new process: leave signals to the server, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> None:
+    """In a new process: call after call, until the server ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # signals are for the server
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)  # there is a process for each core
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs damaged forms
     threading.Thread(target=_exit_with_server, daemon=True).start()
+    model = copy.load()
+    _warm_up(model)
+    gc.freeze()  # what was imported need not be looked at again
+    with connection, connection.makefile("rwb") as file:
+        _send(file, None)
+        while size := int.from_bytes(file.read(LENGTH)):
+            function, *arguments = pickle.loads(file.read(size))  # noqa: S301 - the server's
+            _send(file, _outcome(function, decode, model, *arguments))
+
+
+def _outcome(function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except HTTPException as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - raised in the server
+        return RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+
+
+def _send(file: Any, result: Any) -> None:
+    message = pickle.dumps(result)
+    file.write(len(message).to_bytes(LENGTH) + message)
+    file.flush()
+
+
+def _decode(
+    decode: BodyDecoder, _: ModelLike, kind: Kind, body: bytes, headers: BodyHeaders
+) -> Decoded:
+    return decode(kind, body, headers)
+
+
+def _predict(decode: BodyDecoder, model: ModelLike, body: bytes, headers: BodyHeaders) -> Predicted:
+    started = time.monotonic()
+    inputs = decode("picture", body, headers).inputs
+    decoded = time.monotonic()
+    (prediction,) = predict_inputs(model, inputs)
+    response = response_of(prediction)
+    return Predicted(response, decoded - started, time.monotonic() - decoded)
 
 
 def _exit_with_server() -> None:
@@ -167,98 +288,9 @@ def _exit_with_server() -> None:
     os._exit(1)
 
 
-def _warm_up(config: ImageModelConfig) -> int:
-    """Decode a blank picture, which is slow the first time; the process's id."""
+def _warm_up(model: ModelLike) -> None:
+    """Classify a blank picture, which is slow the first time."""
     blank = BytesIO()
     Image.new("L", (40, 40), 255).save(blank, "PNG")
-    prepare(blank.getvalue(), config)
-    return os.getpid()
-
-
-def _decode(
-    kind: Kind, body: bytes, content_type: str, config: ImageModelConfig, max_images: int
-) -> Decoded:
-    """In a decoder process."""
-    try:
-        if kind == "tensor":
-            return _decode_tensor(body, config, max_images)
-        picture = _picture(body, content_type)
-        return Decoded((prepare(picture, config, single=kind == "digit"),))
-    except (ImageError, InputError) as error:
-        raise HTTPException(400 if kind == "tensor" else 422, str(error)) from None
-
-
-def _picture(body: bytes, content_type: str) -> bytes:
-    """The body, or the one file in it if it is a form."""
-    if content_type.lower().startswith("multipart/form-data"):
-        body = _file_in_form(body, content_type)
-    if not body:
-        raise ImageError("the body is empty; send a picture as the body, or as a file in a form")
-    return body
-
-
-def _file_in_form(body: bytes, content_type: str) -> bytes:
-    from python_multipart import create_form_parser
-    from python_multipart.exceptions import FormParserError
-    from python_multipart.multipart import File
-
-    files: list[File] = []
-    headers = {"Content-Type": content_type.encode("latin-1", "replace")}
-    try:
-        parser = create_form_parser(
-            headers,
-            lambda _: None,
-            files.append,
-            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},  # never on a disk
-        )
-        parser.write(body)
-        parser.finalize()
-    except (FormParserError, ValueError) as error:
-        raise ImageError(f"this form is damaged ({error})") from error
-    if len(files) != 1:
-        raise ImageError(f"a form must have one file, the picture; this one has {len(files)}")
-    files[0].file_object.seek(0)
-    return bytes(files[0].file_object.read())
-
-
-def _decode_tensor(body: bytes, config: ImageModelConfig, max_images: int) -> Decoded:
-    """The images of an inference request: model inputs already, one per row."""
-    try:
-        request = InferRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise InputError(f"{where}: {first['msg']}; see /openapi.json") from error
-    names = [tensor.name for tensor in request.inputs]
-    if names != [INPUT_NAME]:
-        raise InputError(f'expected one input, "{INPUT_NAME}"; got {names}')
-    (tensor,) = request.inputs
-    shape, expected = tuple(tensor.shape), (config.in_channels, *config.image_shape)
-    if tensor.datatype != INPUT_TYPE:
-        raise InputError(f"{INPUT_NAME} must have datatype {INPUT_TYPE}, got {tensor.datatype}")
-    if shape[1:] != expected or not 1 <= shape[0] <= max_images:
-        wanted = [f"1 to {max_images}", *expected]
-        raise InputError(f"{INPUT_NAME} must have shape {wanted}, got {list(shape)}")
-    return Decoded(
-        tuple(ModelInput(torch.from_numpy(row)) for row in _pixels(tensor.data, shape)),
-        request_id=request.id if "id" in request.model_fields_set else None,
-        outputs=tuple(output.name for output in request.outputs),
-    )
-
-
-def _pixels(data: list[Any], shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        np.asarray(data)
-    except ValueError as error:
-        raise InputError("data has rows of different lengths") from error
-    values = np.asarray(data, dtype=object)
-    if not all(map(_is_byte, values.flat)):
-        raise InputError("data must be whole numbers from 0 to 255")
-    if values.size != prod(shape) or (values.ndim > 1 and values.shape != shape):
-        raise InputError(f"data has shape {list(values.shape)}, the tensor {list(shape)}")
-    return values.astype(np.uint8).reshape(shape)
-
-
-def _is_byte(value: object) -> bool:
-    """Whether JSON Schema calls it an integer, which 81.0 is and `true` is not, from 0 to 255."""
-    return type(value) in (int, float) and 0 <= value <= 255 and value == int(value)  # type: ignore[operator, call-overload]
+    with suppress(Exception):  # a broken model fails in requests
+        predict_inputs(model, [prepare(blank.getvalue(), model.config)])

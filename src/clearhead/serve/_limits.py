@@ -75,20 +75,25 @@ async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, sec
 
     The request's body must have been read.
     """
-    task = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(_disconnected(request))
+    task = asyncio.current_task()
+    left = asyncio.ensure_future(_cancel_if_disconnected(request, task))
     try:
-        await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return await task
-        if left.done():
-            raise ClientDisconnect
-        raise HTTPException(504, f"no response within {seconds:g} seconds; try again later")
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError as error:
+        text = f"no response within {seconds:g} seconds; try again later"
+        raise HTTPException(504, text) from error
+    except asyncio.CancelledError:
+        if left.done() and not left.cancelled() and task is not None:
+            task.uncancel()
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
         left.cancel()
 
 
-async def _disconnected(request: Request) -> None:
+async def _cancel_if_disconnected(request: Request, task: "asyncio.Task[Any] | None") -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    if task is not None:
+        task.cancel()

@@ -13,6 +13,7 @@ from clearhead._validate import (
     integer,
     matching,
     one_of,
+    optional,
     validate,
 )
 from clearhead.errors import ConfigError
@@ -41,8 +42,8 @@ class ServeConfig:
     """Port to listen on; 0 takes a free one."""
     allow_host: tuple[str, ...] = ()
     """Accepted values of the Host header, besides `host` and this machine's own names."""
-    name: str = "digits"
-    """The model's name under /v2/models."""
+    name: str | None = None
+    """The model's name under /v2/models; by default its own."""
     engine: EngineChoice = "torch"
     """What computes the forward pass: torch, compile, onnxruntime, openvino, or auto."""
     max_concurrency: int = 64
@@ -67,6 +68,8 @@ class ServeConfig:
     """Minimum severity of messages in the log."""
     access_log: bool = False
     """Log every request."""
+    telemetry: bool = False
+    """Send a trace of every request by OpenTelemetry, to OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     def __post_init__(self) -> None:
         if isinstance(self.allow_host, str | list):
@@ -77,7 +80,7 @@ class ServeConfig:
             host=TEXT,
             port=integer(0, 2**16 - 1),
             allow_host=all_of(TEXT),
-            name=matching(r"[\w.-]+", "letters, digits and . _ -"),
+            name=optional(matching(r"[\w.-]+", "letters, digits and . _ -")),
             engine=one_of(*get_args(EngineChoice)),
             max_concurrency=integer(1),
             max_batch=integer(1),
@@ -90,6 +93,7 @@ class ServeConfig:
             decoders=integer(1),
             log_level=one_of(*get_args(LogLevel)),
             access_log=BOOLEAN,
+            telemetry=BOOLEAN,
         )
         if self.batch_wait >= self.deadline:
             raise ConfigError(

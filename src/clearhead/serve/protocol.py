@@ -1,15 +1,17 @@
 """The Open Inference Protocol, version 2: health, metadata, and inference on tensors.
 
-(https://github.com/kserve/open-inference-protocol.) Tensors are model inputs and are not
-preprocessed; `/v1/predict` takes pictures.
+(https://github.com/kserve/open-inference-protocol, with its extension for binary tensors.) Tensors
+are model inputs and are not preprocessed; `/v1/predict` takes pictures.
 """
 
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from clearhead.inference import Prediction
+from clearhead.serve._bodies import JSON_SIZE
 from clearhead.serve._service import Service
 from clearhead.serve.schemas import (
     INPUT_NAME,
@@ -23,6 +25,7 @@ from clearhead.serve.schemas import (
 PROBABILITIES, LABEL = "probabilities", "label"
 OUTPUTS = {PROBABILITIES: "FP64", LABEL: "BYTES"}
 VERSION = "1"
+EXTENSION = "binary_tensor_data"
 
 
 def protocol_routes(service: Service) -> APIRouter:
@@ -44,7 +47,7 @@ def protocol_routes(service: Service) -> APIRouter:
     @router.get("/v2/", include_in_schema=False)
     async def server() -> dict[str, Any]:
         """Name and version of the server."""
-        return {"name": "clearhead", "version": version("clearhead"), "extensions": []}
+        return {"name": "clearhead", "version": version("clearhead"), "extensions": [EXTENSION]}
 
     _add_model_routes(router, service)
     return router
@@ -52,7 +55,7 @@ def protocol_routes(service: Service) -> APIRouter:
 
 def _add_model_routes(router: APIRouter, service: Service) -> None:
     """/v2/models/NAME, its /ready and its /infer, with or without /versions/1."""
-    config, name, max_images = service.model.config, service.config.name, service.config.max_batch
+    config, name, max_images = service.model.config, service.name, service.config.max_batch
     shape = (config.in_channels, *config.image_shape)
 
     async def model() -> dict[str, Any]:
@@ -74,15 +77,26 @@ def _add_model_routes(router: APIRouter, service: Service) -> None:
         response.status_code = 200 if service.is_ready else 503
         return {"name": name, "ready": service.is_ready}
 
-    async def infer(request: Request) -> InferResponse:
+    async def infer(request: Request) -> Response:
         """Probabilities and labels of preprocessed images."""
         decoded, result = await service.process(request, "tensor")
-        outputs = dict.fromkeys(decoded.outputs or OUTPUTS)
-        return InferResponse(
+        wanted = dict(decoded.outputs or dict.fromkeys(OUTPUTS, decoded.binary))
+        outputs = [
+            _output(output, result.predictions, binary=binary) for output, binary in wanted.items()
+        ]
+        response = InferResponse(
             model_name=name,
             model_version=VERSION,
             id=decoded.request_id,
-            outputs=[_output(output, result.predictions) for output in outputs],
+            outputs=[output for output, _ in outputs],
+        )
+        head = response.model_dump_json(exclude_none=True).encode()
+        if not any(wanted.values()):
+            return Response(head, media_type="application/json")
+        return Response(
+            head + b"".join(tensor for _, tensor in outputs),
+            headers={JSON_SIZE: str(len(head))},
+            media_type="application/octet-stream",
         )
 
     for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
@@ -93,18 +107,37 @@ def _add_model_routes(router: APIRouter, service: Service) -> None:
             infer,
             methods=["POST"],
             openapi_extra=infer_body(shape, tuple(OUTPUTS), max_images),
-            responses=error_responses(400, 408, 413, 429, 500, 504),
-            response_model_exclude_none=True,
+            response_model=InferResponse,
+            responses=error_responses(400, 408, 413, 415, 429, 500, 504),
         )
 
 
-def _output(name: str, predictions: tuple[Prediction, ...]) -> OutputTensor:
+def _output(
+    name: str, predictions: tuple[Prediction, ...], *, binary: bool
+) -> tuple[OutputTensor, bytes]:
+    """An output, and its bytes if they follow the JSON."""
     rows = len(predictions)
+    values: list[Any]
     if name == LABEL:
-        labels = [prediction.label or "" for prediction in predictions]
-        return OutputTensor(name=name, shape=[rows], datatype=OUTPUTS[name], data=labels)
-    if name == PROBABILITIES:
+        shape, values = [rows], [prediction.label or "" for prediction in predictions]
+        content = b"".join(map(_length_and_bytes, values)) if binary else b""
+    elif name == PROBABILITIES:
         values = [value for prediction in predictions for value in prediction.probabilities]
         shape = [rows, len(values) // rows]
-        return OutputTensor(name=name, shape=shape, datatype=OUTPUTS[name], data=values)
-    raise HTTPException(400, f"outputs must be among {list(OUTPUTS)}, got {name!r}")
+        content = np.asarray(values, dtype="<f8").tobytes() if binary else b""
+    else:
+        raise HTTPException(400, f"outputs must be among {list(OUTPUTS)}, got {name!r}")
+    tensor = OutputTensor(
+        name=name,
+        shape=shape,
+        datatype=OUTPUTS[name],
+        parameters={"binary_data_size": len(content)} if binary else None,
+        data=None if binary else values,
+    )
+    return tensor, content
+
+
+def _length_and_bytes(text: str) -> bytes:
+    """An element of a BYTES tensor: its length in 4 bytes, little-endian, and its UTF-8."""
+    content = text.encode()
+    return len(content).to_bytes(4, "little") + content

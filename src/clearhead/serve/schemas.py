@@ -59,13 +59,13 @@ class Error(BaseModel):
 
 
 class InputTensor(BaseModel):
-    """A tensor in JSON: row-major, nested or flat."""
+    """A tensor, row-major: in JSON, nested or flat, or as bytes behind the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: list[Any]
+    data: list[Any] | None = None
 
 
 class RequestedOutput(BaseModel):
@@ -87,12 +87,13 @@ class InferRequest(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    """An output in JSON: row-major, flat."""
+    """An output, row-major: flat in JSON, or as bytes behind the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: list[Number] | list[str]
+    parameters: dict[str, int] | None = None
+    data: list[Number] | list[str] | None = None
 
 
 class InferResponse(BaseModel):
@@ -108,6 +109,7 @@ ERRORS = {
     400: "The request is wrong, or is for another host.",
     408: "The body was incomplete after the client time-out.",
     413: "The body is too large.",
+    415: "The body cannot be decompressed.",
     422: "The picture, or a parameter, cannot be read.",
     429: "The server is busy; try again after the seconds in Retry-After.",
     500: "A defect of the server or of its model.",
@@ -116,13 +118,20 @@ ERRORS = {
 }
 _FILE = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "required": ["image"], "properties": {"image": _FILE}}
+_BASE64 = {"type": "string", "format": "byte", "contentEncoding": "base64"}
+_JSON = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": _BASE64},
+    "additionalProperties": False,
+}
 PICTURE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A picture file of any content type, or a form (multipart/form-data) with "
-        "one such file, under any name.",
+        "description": "A picture file of any content type; a form (multipart/form-data) with one "
+        "such file, under any name; or JSON with the file in base64.",
         "content": {f"image/{kind}": {"schema": _FILE} for kind in ("png", "jpeg", "gif", "webp")}
-        | {"multipart/form-data": {"schema": _FORM}},
+        | {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON}},
     }
 }
 

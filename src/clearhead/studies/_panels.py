@@ -257,7 +257,7 @@ def draw_findings(findings: Sequence[Finding]) -> "Figure":
         if finding.estimate is None or finding.interval is None:
             raise InputError(f"{finding.name}: expected an estimate with an interval, got none")
         colour = OUTCOME_COLOURS.get(finding.outcome, plots.OUTLINE)
-        ends = (x for x in (finding.low, finding.high) if x is not None)
+        ends = [x for x in (finding.low, finding.high) if x is not None]
         low, high = min(0.0, *finding.interval, *ends), max(0.0, *finding.interval, *ends)
         room = 0.08 * (high - low) or 1.0
         axes.set_xlim(low - room, high + room)

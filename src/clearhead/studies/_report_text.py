@@ -1,5 +1,6 @@
 """Labels, numbers and tables of a report on studies, for HTML, Markdown and the command line."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from math import isfinite
@@ -9,7 +10,7 @@ from clearhead.studies.hypotheses import Sample
 from clearhead.studies.plan import Planned
 from clearhead.studies.registration import Change
 from clearhead.studies.study import Study
-from clearhead.studies.verdict import Finding, Verdict
+from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 
 SIGNIFICANT_DIGITS = 3
 MIN_P = 1e-4
@@ -20,7 +21,7 @@ TableText = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows"""
 
 EVIDENCE_HEAD = (
-    *("hypothesis", "outcome", "n", "predicted"),
+    *("part", "hypothesis", "outcome", "n", "predicted"),
     *("mean (exact: median)", "95 % interval (exact: range)"),
     *("effect size", "p", "p against", "note"),
 )
@@ -87,10 +88,11 @@ def result_line(finding: Finding) -> str:
     return text if bounds is None else f"{text} ({kind} {interval(bounds)})"
 
 
-def evidence_table(findings: Sequence[Finding]) -> TableText:
-    """One row per finding, without empty columns."""
+def evidence_table(parts: Iterable[PartVerdict]) -> TableText:
+    """One row per hypothesis and premise, without empty columns."""
     rows = [
         (
+            f"premise of: {part.name}" if finding in part.premises else part.name,
             finding.name,
             finding.outcome,
             f"{finding.n}",
@@ -102,10 +104,10 @@ def evidence_table(findings: Sequence[Finding]) -> TableText:
             p_value(finding.p_against),
             finding.note,
         )
-        for finding in findings
+        for part in parts
+        for finding in (*part.premises, *part.findings)
     ]
-    filled = [any(column) for column in zip(*rows, strict=True)]
-    return tuple(compress(EVIDENCE_HEAD, filled)), [tuple(compress(row, filled)) for row in rows]
+    return _without_empty_columns(EVIDENCE_HEAD, rows)
 
 
 def sensitivity_table(verdict: Verdict) -> TableText | None:
@@ -162,10 +164,7 @@ def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | N
     """What papers found, beside what was found here."""
     here = {x.name: result_line(x) for x in findings}
     rows = [(x.source, x.setting, x.found, here.get(x.beside, "")) for x in study.literature]
-    if not rows:
-        return None
-    filled = [any(column) for column in zip(*rows, strict=True)]
-    return tuple(compress(LITERATURE_HEAD, filled)), [tuple(compress(row, filled)) for row in rows]
+    return _without_empty_columns(LITERATURE_HEAD, rows) if rows else None
 
 
 def change_table(changes: Iterable[Change]) -> TableText | None:
@@ -193,6 +192,28 @@ def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...
     return caption, head, rows[:MAX_RAW_ROWS]
 
 
+def shared_trainings(log: Iterable[dict[str, Any]], claims: Mapping[str, str]) -> list[str]:
+    """Which studies measured the same trained models, and how many of them.
+
+    Args:
+        log: The log of the runs.
+        claims: The claims by the names of their studies.
+    """
+    users: dict[str, set[str]] = {}
+    for event in log:
+        for training in event.get("trainings", ()):
+            users.setdefault(training, set()).add(event["study"])
+    groups = Counter(
+        tuple(claim for name, claim in claims.items() if name in studies)
+        for studies in users.values()
+    )
+    return [
+        f"{', '.join(group)}: the same {count} trained models"
+        for group, count in groups.items()
+        if len(group) > 1
+    ]
+
+
 def run_lines(log: Iterable[dict[str, Any]]) -> list[str]:
     """Each run that added trials: command, number of trials, time, machine."""
     runs: list[dict[str, Any]] = []
@@ -213,3 +234,8 @@ def _run_line(run: Mapping[str, Any]) -> str:
         f"({run['engine']}), on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, {machine['system']}"
     )
+
+
+def _without_empty_columns(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> TableText:
+    filled = [any(column) for column in zip(*rows, strict=True)]
+    return tuple(compress(head, filled)), [tuple(compress(row, filled)) for row in rows]

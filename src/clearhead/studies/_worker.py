@@ -12,6 +12,13 @@ from clearhead._processes import exit_with_parent
 from clearhead.studies.registry import load_study
 from clearhead.studies.table import Trial, Values, canonical
 
+_USED: list[str] = []
+
+
+def note_training(digest: str) -> None:
+    """Record that the trial of this process uses a training that other trials may use, too."""
+    _USED.append(digest)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -29,6 +36,7 @@ class Measured:
     task: Task
     values: Values | None = None
     seconds: float = 0.0
+    trainings: tuple[str, ...] = ()
     error: str = ""
     trace: str = ""
 
@@ -48,6 +56,7 @@ def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
     try:
         study = load_study(task.source)
         _seed_everything(task.trial.seed)
+        _USED.clear()
         started = time.perf_counter()
         with redirect_stdout(sys.stderr):
             values = study.run(task.trial)
@@ -58,7 +67,8 @@ def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
     except Exception as error:  # noqa: BLE001 - any failure of a study is reported as its own
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Measured(task=task, error=reason, trace=traceback.format_exc())
-    return Measured(task=task, values=values, seconds=seconds)
+    trainings = tuple(dict.fromkeys(_USED))
+    return Measured(task=task, values=values, seconds=seconds, trainings=trainings)
 
 
 def _seed_everything(seed: int) -> None:

@@ -91,7 +91,8 @@ class Section:
         findings = self.judged.verdict.findings if self.judged.verdict else ()
         order = ("contradicted", "undecided", "supported", "by construction")
         ranked = [x for outcome in order for x in findings if x.outcome == outcome]
-        return text.result_line(ranked[0]) if ranked else ""
+        line = text.result_line(ranked[0]) if ranked else ""
+        return line[:1].upper() + line[1:]
 
     @property
     def plan(self) -> tuple[Planned, ...]:
@@ -108,14 +109,11 @@ class Section:
 
     @property
     def tables(self) -> list[tuple[str, text.TableText]]:
-        """The hypotheses of each part, literature, sensitivity and plan, with their titles."""
+        """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
         study, verdict = self.study, self.judged.verdict
         tables: dict[str, text.TableText | None] = {}
         if verdict:
-            for part in verdict.parts:
-                findings = [*part.premises, *part.findings]
-                title = f"{part.outcome.capitalize()}: {part.name}"
-                tables[title] = text.evidence_table(findings)
+            tables["Hypotheses"] = text.evidence_table(verdict.parts)
             tables["What papers found"] = text.literature_table(study, self.findings)
             tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
         tables["Changes after results were seen"] = text.change_table(self.changes)
@@ -229,6 +227,12 @@ class StudyReport:
     def versions(self) -> str:
         """What measured: names and versions in a line."""
         return ", ".join(f"{name} {version}" for name, version in self.results.versions.items())
+
+    @property
+    def shared_trainings(self) -> list[str]:
+        """Which studies measured the same trained models."""
+        claims = {x.study.name: x.study.claim for x in self.sections}
+        return text.shared_trainings(self.results.log, claims)
 
     @property
     def runs(self) -> list[str]:

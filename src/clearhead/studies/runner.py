@@ -154,7 +154,8 @@ def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float)
     failures = []
     if result.values is not None:
         write_record(folder, trial, result.values)
-        log(folder, "trial", **event, seconds=round(result.seconds, 3))
+        used = {"trainings": result.trainings} if result.trainings else {}
+        log(folder, "trial", **event, seconds=round(result.seconds, 3), **used)
     else:
         failures = [f"study {trial.study}, trial {trial.name}: {result.error}"]
         log(folder, "error", **event, error=result.error, trace=result.trace)

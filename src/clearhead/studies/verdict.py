@@ -67,7 +67,7 @@ class Finding:
     p_against: float | None
     """That it lies outside, adjusted over the claim"""
     effect_size: float | None
-    """Mean difference in standard deviations of the differences"""
+    """Mean difference in standard deviations of the differences; None for a bound"""
     outcome: Outcome
     note: str = ""
     """Why a comparison is undecided, or what was measured, in a few words"""
@@ -274,7 +274,7 @@ def _described(sample: Sample | Hypothesis) -> Finding:
         finding,
         estimate=float(np.mean(values)),
         interval=(float(bounds[0]), float(bounds[1])) if len(values) > 1 else None,
-        effect_size=hedges_g(values),
+        effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
     )
     if hypothesis.kind == "estimate":
         return replace(finding, outcome="described")

@@ -21,6 +21,7 @@ from clearhead.errors import CheckpointError
 from clearhead.models import Model, TextTransformer
 from clearhead.models._build import MODELS
 from clearhead.models.config import ModelConfig, TextConfig
+from clearhead.studies._worker import note_training
 from clearhead.studies.measures import recall
 from clearhead.studies.measures.classifiers import (
     BATCH_SIZE,
@@ -123,7 +124,9 @@ def on_recall(**changes: Any) -> Training:
 
 def trained(training: Training, seed: int) -> Any:
     """The model of a training, in evaluation mode: from the cache, or trained and kept there."""
-    folder = cache_folder() / "studies" / digest(training, seed)
+    name = digest(training, seed)
+    note_training(name)
+    folder = cache_folder() / "studies" / name
     model_class = next(x for x in MODELS if x.config_class is type(training.model))
     if folder.is_dir():
         with suppress(CheckpointError):  # damaged, or another process is just writing it

@@ -1,0 +1,57 @@
+"""Traces of requests by OpenTelemetry; needs the extra `otel`."""
+
+from starlette.types import ASGIApp
+
+from clearhead.errors import ConfigError
+
+EXCLUDED = "/v2/health/live,/v2/health/ready,/metrics"
+
+
+def traced(app: ASGIApp) -> ASGIApp:
+    """The application, with a span for each request.
+
+    The process's tracer provider is used; `start` makes one that exports by OTLP.
+
+    Raises:
+        ConfigError: If OpenTelemetry is not installed.
+    """
+    try:
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+        from opentelemetry.util.http import parse_excluded_urls
+    except ImportError as error:
+        raise _missing() from error
+    middleware: ASGIApp = OpenTelemetryMiddleware(
+        app,
+        excluded_urls=parse_excluded_urls(EXCLUDED),
+        exclude_spans=["receive", "send"],
+    )
+    return middleware
+
+
+def start(service: str) -> None:
+    """Export this process's spans to OTEL_EXPORTER_OTLP_ENDPOINT, under the name of the service.
+
+    The variables of OpenTelemetry (https://opentelemetry.io/docs/specs/otel/configuration) apply,
+    also OTEL_SERVICE_NAME. An existing tracer provider is kept.
+
+    Raises:
+        ConfigError: If OpenTelemetry is not installed.
+    """
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise _missing() from error
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        return
+    resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+
+def _missing() -> ConfigError:
+    return ConfigError("telemetry needs OpenTelemetry; install the extra `otel`")
