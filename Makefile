@@ -38,9 +38,9 @@ types: .venv/dev.stamp ## check types: mypy, strict
 imports: .venv/dev.stamp ## check that modules import from lower layers and their own package only
 	$(BIN)/lint-imports
 
-script-types: node_modules/.stamp ## check the types of the microscope's modules: tsc
+script-types: node_modules/.stamp ## check the types of the pages' sources: tsc
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --project .; \
-	else echo "no npm here: the microscope's modules are not type-checked"; test -z "$$CI"; fi
+	else echo "no npm here: the pages' sources are not type-checked"; test -z "$$CI"; fi
 
 suite: .venv/dev.stamp node_modules/.stamp ## run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
