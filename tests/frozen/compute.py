@@ -343,6 +343,10 @@ SMALLER: Json = {
     "gain_length": 64,
     "lengths": [32, 64],
     "chain_lengths": [4, 8],
+    "examples": 400,
+    "depths": [2],
+    "budgets": [4],
+    "widths": [16],
 }
 """Upper limits of settings, for studies that have them"""
 FIRST_EDITION_ROLES = {

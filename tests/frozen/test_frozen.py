@@ -121,19 +121,18 @@ def test_losses_and_weights_of_a_training_are_the_same(
 TRIALS = compute.read("trials.json")
 LONG_TRIALS = {
     ("specialised-heads", "small"),
+    ("specialised-heads", "common digit"),
     ("specialised-heads", "shipped"),
-    ("weights-and-influence", "small"),
-    ("weights-and-influence", "shipped"),
-    ("noisy-pixels", "vit"),
-    ("noisy-pixels", "uniform"),
-    ("noisy-pixels", "cnn"),
+    ("weights-and-influence", "digits"),
+    ("noisy-pixels", "digits"),
     ("number-of-heads", "heads"),
     ("queries-keys-values", "trained"),
     ("receptive-fields", "ViT untrained"),
     ("receptive-fields", "ViT trained"),
     ("receptive-fields", "CNN trained"),
     ("pronoun", "models"),
-    ("depth", "trained"),
+    ("depth", "depths"),
+    ("depth", "shipped"),
     ("queries-keys-values", "shipped"),
 }
 

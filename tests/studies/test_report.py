@@ -47,7 +47,7 @@ from clearhead.studies._report_text import (
     shared_trainings,
 )
 from clearhead.studies.registration import fingerprint
-from clearhead.studies.report import Section
+from clearhead.studies.report import Section, spreads
 from clearhead.studies.store import study_trials
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
@@ -197,6 +197,9 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
     data["studies"][2]["source"] = "module_that_is_gone:STUDY"
     path.write_text(json.dumps(data))
     again = report_studies(read_published(path))
+    differences = report.sections[1].samples[0].values
+    found = spreads(path)["toy"]["score, with minus without"]
+    assert found == pytest.approx(np.std(differences, ddof=1))
     for old, new in zip(report.sections[1:], again.sections[1:], strict=True):
         assert new.judged.verdict == old.judged.verdict
         assert (new.tables, new.small_svg) == (old.tables, old.small_svg)

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clearhead._atomic import write_all_atomic
@@ -97,8 +98,13 @@ class Section:
     @property
     def plan(self) -> tuple[Planned, ...]:
         """The plan, with the power that was computed before the run."""
-        published = self.judged.result.published
-        return published.plan if published else plan_study(self.study, self.budget)
+        result = self.judged.result
+        if result.published:
+            return result.published.plan
+        design = registered().get("studies", {}).get(self.study.name, {})
+        if design.get("fingerprint") == result.fingerprint:
+            return tuple(map(Planned.from_dict, design["hypotheses"]))
+        return plan_study(self.study, self.budget)
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -201,7 +207,8 @@ class StudyReport:
         notes = ["The designs of this run were not registered beforehand."]
         for run in history()[0]:
             after = [x for x in self.changes if x.after == run.name]
-            if run.first_seed == results.first_seed and after:
+            measured = results.versions.get("commit", "")
+            if run.commit and measured.startswith(run.commit) and after:
                 notes.append(
                     f"These trials are those of the {run.name} ({run.date}). {len(after)} rules or "
                     "designs were changed after its results were known; its trials are judged by "
@@ -337,6 +344,25 @@ def read_published(path: str | Path) -> Results:
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CorruptDataError(f"{path} is not the JSON of a report ({reason})") from error
+
+
+def spreads(path: str | Path) -> dict[str, dict[str, float]]:
+    """Standard deviations of differences between seeds in published trials.
+
+    Args:
+        path: A file that `read_published` can read.
+
+    Returns:
+        By study and hypothesis; hypotheses with fewer than three seeds are left out.
+    """
+    return {
+        result.study.name: {
+            x.name: float(np.std(x.values or (), ddof=1))
+            for x in result.study.hypotheses
+            if isinstance(x, Recorded) and x.kind != "exact" and len(x.values or ()) > 2
+        }
+        for result in read_published(path).studies
+    }
 
 
 def write_study_report(

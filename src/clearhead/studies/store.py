@@ -13,24 +13,22 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from joblib import cpu_count
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
 from clearhead.studies.plan import Planned
-from clearhead.studies.registration import check_registered, fingerprint
+from clearhead.studies.registration import check_registered, fingerprint, git
 from clearhead.studies.registry import load_study
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values, canonical
@@ -397,18 +395,8 @@ def read_log(folder: Path) -> Iterator[dict[str, Any]]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on, and the commit, if known."""
     found = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-    package = str(resources.files("clearhead"))
-    git = shutil.which("git")
-    if git is not None:
-        described = subprocess.run(  # noqa: S603 - fixed arguments
-            [git, "-C", package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if described.returncode == 0:
-            found["commit"] = described.stdout.strip()
-    return found
+    commit = git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    return found | ({"commit": commit} if commit else {})
 
 
 def machine() -> dict[str, str | int]:
@@ -423,17 +411,10 @@ def machine() -> dict[str, str | int]:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": processor,
-        "cores": available_cores(),
+        "cores": cpu_count(),
         "memory_gib": round(memory / 2**30),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -459,5 +440,5 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _claim_number(claim: str) -> tuple[int, str]:
-    digits = "".join(sign for sign in claim if sign.isdigit())
-    return (int(digits) if digits else 10**6, claim)
+    digits = re.search(r"\d+", claim)
+    return (int(digits[0]) if digits else 10**6, claim)
