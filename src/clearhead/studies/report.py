@@ -316,7 +316,8 @@ def read_published(path: str | Path) -> Results:
     """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
 
     Verdicts in the file are ignored: they follow from the hypotheses and values in it. So the
-    report can be made again after studies were changed, but for their figures.
+    report can be made again after studies were changed; their figures are then those beside the
+    file.
 
     Args:
         path: A JSON file, or one compressed by gzip (.gz).
@@ -338,7 +339,7 @@ def read_published(path: str | Path) -> Results:
             first_seed=first_seed,
             versions=data["versions"],
             registration=data["registration"],
-            studies=tuple(_published(study, budget) for study in data["studies"]),
+            studies=tuple(_published(study, budget, path.parent) for study in data["studies"]),
             log=tuple(data["log"]),
         )
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -421,6 +422,8 @@ def _section(judged: Judged, budget: Budget) -> Section:
         if study.panels:
             figure = study.figure(outcomes)
             svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
+        elif published:
+            svg, alt = published.figure, f"Figure of {study.claim}, as it was published"
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         reason = f"{type(error).__name__}: {error}"
         problems = (*problems, f"text or figure cannot be made ({reason})")
@@ -456,8 +459,8 @@ def _downloads(section: Section) -> list[tuple[str, str]]:
     ]
 
 
-def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
-    """A study as it was published: only its figure needs today's, if that declares the same."""
+def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResult:
+    """A study as it was published. Its figure is drawn by today's if that declares the same."""
     study = Study(
         **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
         measure=data["measure"],
@@ -472,10 +475,11 @@ def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
     with contextlib.suppress(ConfigError):
         today = load_study(data["source"])
         if fingerprint(today, budget) == data["fingerprint"]:
-            figure = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
-            study = replace(study, **figure)
+            drawn = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
+            study = replace(study, **drawn)
     if not study.panels:
-        damaged = ("the study was changed after this run, so that its figure is not drawn",)
+        damaged = ("the design of this study was changed after this run",)
+    figure = folder / f"{file_name(study.name)}.svg"
     outcomes = []
     for item in data["trials"]:
         facts = {key: item[key] for key in ("condition", "seed", "settings")}
@@ -488,7 +492,10 @@ def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
         damaged,
         fingerprint=data["fingerprint"],
         published=Published(
-            data["num_trials"], tuple(data["text"]), tuple(map(Planned.from_dict, data["plan"]))
+            data["num_trials"],
+            tuple(data["text"]),
+            tuple(map(Planned.from_dict, data["plan"])),
+            figure.read_bytes() if figure.is_file() else b"",
         ),
     )
 

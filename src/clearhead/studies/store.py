@@ -55,11 +55,13 @@ class Published:
         num_trials: The number of its trials, measured or not.
         lines: Its summaries.
         plan: Its plan.
+        figure: Its figure as SVG, if there is a file of its name beside the trials.
     """
 
     num_trials: int
     lines: tuple[str, ...]
     plan: tuple[Planned, ...]
+    figure: bytes = b""
 
 
 @dataclass(frozen=True)
