@@ -46,8 +46,9 @@ from clearhead.studies._report_text import (
     raw_table,
     shared_trainings,
 )
+from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
-from clearhead.studies.report import Section, spreads
+from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
