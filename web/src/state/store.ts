@@ -1,6 +1,6 @@
 // The state as signals, what is computed from it, and what the pointer and the focus rest on.
 
-import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Payload } from "../data/payload";
 import { argmax, row } from "../engine/arithmetic";
@@ -117,24 +117,23 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
 function followInfluence(store: Store): void {
   let stop = (): void => {};
   let last: Run | null | undefined;
-  const start = (): void => {
+  effect(() => {
+    if (store.drawing.value) return; // reading the result would compute it for every point of a stroke
     const { run } = store.result.value;
-    if (store.drawing.value || run === last) return;
+    if (run === last) return;
     stop();
     last = run;
     store.influence.value = null;
     store.settled.value = run === null;
     if (run === null) return;
-    const { influence, pieces } = planInfluence(store.model, run, switchesOf(store.state.value, store.config));
+    const { influence, pieces } = planInfluence(store.model, run, switchesOf(store.state.peek(), store.config));
     stop = whenIdle(pieces, (done) => {
       if (done) {
         store.influence.value = influence;
         store.settled.value = true;
       }
     });
-  };
-  store.result.subscribe(start);
-  store.drawing.subscribe(start);
+  });
 }
 
 /** The query and key that are shown: those under the pointer or focus, else the chosen ones. */
