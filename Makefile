@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark bench benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,9 +38,9 @@ types: .venv/dev.stamp ## check types: mypy, strict
 imports: .venv/dev.stamp ## check that modules import from lower layers and their own package only
 	$(BIN)/lint-imports
 
-script-types: node_modules/.stamp ## check the types of the microscope's modules: tsc
+script-types: node_modules/.stamp ## check the types of the pages' sources: tsc
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --project .; \
-	else echo "no npm here: the microscope's modules are not type-checked"; test -z "$$CI"; fi
+	else echo "no npm here: the pages' sources are not type-checked"; test -z "$$CI"; fi
 
 suite: .venv/dev.stamp node_modules/.stamp ## run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
@@ -82,8 +82,11 @@ picture: .venv/dev.stamp ## make the README's picture of the microscope again
 attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
 	$(BIN)/python benchmarks/attribution.py
 
+bench: .venv/dev.stamp ## engines and libraries compared: docs/engines.md, about 10 minutes on an idle machine
+	$(BIN)/python -m benchmarks.engines
+
 benchmarks: .venv/dev.stamp ## run all other benchmarks
-	@set -e; for file in $(filter-out benchmarks/attribution.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for file in $(filter-out benchmarks/attribution.py benchmarks/engines.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
 	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """Makes the README's picture of the microscope, docs/microscope.png.
 
-It shows the second example of a 7 in the view Explore. Needs Chromium.
+It shows the step Softmax for the example of a 7. Needs Chromium.
 """
 
 import os
@@ -23,13 +23,12 @@ def main() -> None:
         file = Path(folder) / "microscope.html"
         file.write_text(shipped_page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1180})
-        page.goto(file.as_uri())
-        page.get_by_role("tab", name="Explore").click()
-        page.get_by_role("button", name="Example 7", exact=True).click()
+        page = browser.new_page(viewport={"width": 1440, "height": 830}, device_scale_factor=1.5)
+        page.goto(f"{file.as_uri()}#step=softmax&layer=3&head=2&query=7&key=6")
         page.locator("html[data-settled]").wait_for(timeout=120_000)
+        page.get_by_role("button", name="Just show me").click()
         page.mouse.move(0, 0)
-        page.wait_for_timeout(11_000)  # messages are gone after ten seconds
+        page.wait_for_timeout(1000)  # transitions
         page.evaluate("document.activeElement?.blur()")
         page.screenshot(path=str(PICTURE))
         browser.close()

@@ -14,7 +14,6 @@ import hashlib
 import json
 import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from numpy import ndarray
 
 from clearhead.training import Callback
 from tests.frozen.pictures import pictures
+from tests.microscope.node import bundle
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -343,6 +343,10 @@ SMALLER: Json = {
     "gain_length": 64,
     "lengths": [32, 64],
     "chain_lengths": [4, 8],
+    "examples": 400,
+    "depths": [2],
+    "budgets": [4],
+    "widths": [16],
 }
 """Upper limits of settings, for studies that have them"""
 FIRST_EDITION_ROLES = {
@@ -529,10 +533,10 @@ def page_numbers() -> Arrays:
         "sentences": SENTENCES,
     }
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(Path(microscope.__file__).parent / "script", folder, dirs_exist_ok=True)
-        Path(folder, "package.json").write_text('{"type": "module"}')
+        script = Path(folder, "page.mjs")
+        bundle(FOLDER / "page.ts", script)
         process = subprocess.run(
-            ["node", FOLDER / "page.mjs", folder],
+            ["node", script],
             input=json.dumps(request),
             capture_output=True,
             text=True,

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from itertools import product
 from math import prod
@@ -12,8 +13,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
-from torch import nn
+from torch import Tensor, nn
 
 from clearhead.data import ImageDataset, normalize
 from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL
@@ -34,6 +36,7 @@ from clearhead.inference._predict import _one_or_several, combine
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
+from tests.data.preprocessing.scenes import enlarged
 
 
 def random_model(config: ImageModelConfig) -> ImageModel:
@@ -283,11 +286,56 @@ def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
             warnings=() if status == "confident" else ("?",),
         )
 
-    digits = [prediction(status, name) for status, name in zip(parts, "ab", strict=True)]
+    digits = [
+        replace(prediction(status, name), box=box)
+        for status, name, box in zip(parts, "ab", ((0, 0, 5, 9), (6, 0, 9, 9)), strict=True)
+    ]
     chosen = _one_or_several(prediction(whole, "w"), digits)
     assert (chosen.label, chosen.status) == (label, status)
     assert chosen.digits == (() if label == "w" else tuple(digits))
     assert (SEVERAL in chosen.warnings) == (whole == "confident" and label == "ab")
+
+
+def test_pieces_one_above_the_other_are_one_digit_if_both_readings_fit() -> None:
+    whole = Prediction(label="5", probability=0.9)
+    digits = [Prediction(label="1", box=(0, 0, 9, 4)), Prediction(label="3", box=(2, 5, 8, 9))]
+    chosen = _one_or_several(whole, digits)
+    assert (chosen.label, chosen.warnings) == ("5", (SEVERAL,))
+
+
+def touching(first: Tensor, second: Tensor) -> ndarray:
+    """Two digits on paper, the second moved to the left until it touches."""
+    inks = [enlarged(digit.numpy(), 80) for digit in (first, second)]
+    sheet = np.zeros((160, 300))
+    sheet[40 : 40 + inks[0].shape[0], 40 : 40 + inks[0].shape[1]] = inks[0]
+    left = 40 + inks[0].shape[1]
+    while True:
+        place = sheet[40 : 40 + inks[1].shape[0], left : left + inks[1].shape[1]]
+        if ((place > 0.5) & (inks[1] > 0.5)).any():
+            np.maximum(place, inks[1], out=place)
+            return np.asarray(230 - 200 * sheet, dtype=np.uint8)
+        left -= 1
+
+
+def test_digits_that_touch_are_separated(mnist_train: ImageDataset) -> None:
+    model = load()
+    fours, sevens = (np.flatnonzero(mnist_train.labels.numpy() == label)[:8] for label in (4, 7))
+    pictures = [
+        touching(mnist_train.images[four, 0], mnist_train.images[seven, 0])
+        for four, seven in zip(fours, sevens, strict=True)
+    ]
+    predictions = predict(model, pictures)
+    assert sum(prediction.label == "47" for prediction in predictions) >= 5
+    for picture, prediction in zip(pictures, predictions, strict=True):
+        whole = prepare(picture, model.config)
+        assert whole.parts == ()
+        assert len(whole.halves) == 2
+        if prediction.label == "47":
+            boxes = [digit.box for digit in prediction.digits]
+            assert boxes[0] is not None
+            assert boxes[1] is not None
+            assert boxes[0][2] <= boxes[1][0] + 20
+            assert predict(model, picture, single=True).status != "confident"
 
 
 def test_a_digit_of_several_pieces_is_classified_as_one(mnist_train: ImageDataset) -> None:

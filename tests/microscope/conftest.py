@@ -50,12 +50,6 @@ def microscope(opened: Microscope) -> Iterator[Microscope]:
     assert opened.requests == []
 
 
-@pytest.fixture
-def fresh(microscope: Microscope) -> Microscope:
-    """The page loaded again: no step of the walk is done."""
-    return microscope.reload()
-
-
 @pytest.fixture(scope="session")
 def twin() -> "VisionTransformer":
     """The page's digit classifier: weights rounded to half precision, computed in double."""

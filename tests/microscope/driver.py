@@ -1,7 +1,5 @@
 """Drives the page in tests: shows a state, reads texts and numbers, saves files."""
 
-import base64
-import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from playwright.sync_api import ConsoleMessage, Page, Request, ViewportSize
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, ViewportSize
 
-USUAL: ViewportSize = {"width": 1280, "height": 900}
-TABS = ("walk", "explore", "heads", "compare", "text", "about")
+USUAL: ViewportSize = {"width": 1440, "height": 900}
+STEPS = (
+    *("draw", "pixels", "patches", "tokens", "qkv", "scores", "scale", "softmax", "mix", "join"),
+    *("heads", "answer", "gallery"),
+)
+PAGES = (*STEPS, "text", "about")
 SEVEN = 14  # the example that the page starts with
 
 # Work for an idle browser waits for `settle`: in a hidden browser, idle callbacks come late, and
@@ -32,28 +34,6 @@ _SETTLE = """async () => {
   }
 }"""
 
-_LISTEN = """() => {
-  const { app } = clearhead;
-  const { announce } = app;
-  globalThis.messages = [];
-  app.announce = (message, kind) => {
-    messages.push(message);
-    announce(message, kind);
-  };
-}"""
-
-_TO_BASE64 = """
-const toBase64 = (numbers) => {
-  const bytes = new Uint8Array(Float64Array.from(numbers).buffer);
-  const parts = [];
-  for (let i = 0; i < bytes.length; i += 32768)
-    parts.push(String.fromCharCode.apply(null, bytes.subarray(i, i + 32768)));
-  return btoa(parts.join(""));
-};
-const fromBase64 = (text) =>
-  new Float64Array(Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer);
-"""
-
 
 def number(text: str) -> float:
     """The first number in a text of the page: −1.5, 41 %, or 4.0 × 10⁻¹¹."""
@@ -61,12 +41,6 @@ def number(text: str) -> float:
     assert found, text
     power = (found[2] or "⁰").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     return float(f"{found[1].replace('−', '-')}e{power}")
-
-
-def csv_rows(content: bytes) -> list[list[str]]:
-    """The rows of a saved CSV, the column names first."""
-    lines = content.decode().splitlines()
-    return list(csv.reader(line for line in lines if not line.startswith("#")))
 
 
 class Microscope:
@@ -81,30 +55,27 @@ class Microscope:
         page.on("console", self._note_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(self.address)
-        self.settle().evaluate(_LISTEN)
+        self.settle()
 
-    def reload(self) -> "Microscope":
-        """Load the page again: no step of the walk is done, and no message waits."""
-        self.page.reload()
-        self.settle().evaluate(_LISTEN)
-        return self
-
-    def show(self, **state: object) -> "Microscope":
+    def show(self, step: str = "draw", *, reveal: bool = True, **state: Any) -> "Microscope":
         """Show this state, everything else as at first, and wait until it is drawn.
 
         What is computed when the browser is idle (masking, removing heads) is not: see `settle`.
+
+        Args:
+            step: The open part.
+            reveal: Skip the questions, so that all results are shown.
+            **state: Other parts of the state, as in the address.
         """
+        state = {"step": step, **state}
         self.page.evaluate(
-            """async (hash) => {
-              if (location.hash.slice(1) === hash) clearhead.app.set({});
-              else await new Promise((done) => {
-                addEventListener("hashchange", done, { once: true });
-                location.hash = hash;
-              });
+            """async ([hash, reveal]) => {
+              clearhead.store.restore(hash);
+              clearhead.store.hover.value = {};
+              clearhead.store.guesses.value = reveal ? new Proxy({}, { get: () => -1 }) : {};
               for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
-              messages.length = 0;
             }""",
-            "&".join(f"{name}={value}" for name, value in state.items()),
+            ["&".join(f"{name}={value}" for name, value in state.items()), reveal],
         )
         return self
 
@@ -124,7 +95,7 @@ class Microscope:
     def size(self, width: int, height: int = 900) -> "Microscope":
         """Make the window this large until the end of the test."""
         self.page.set_viewport_size({"width": width, "height": height})
-        return self
+        return self.frames()
 
     @contextmanager
     def media(self, **features: Any) -> Iterator[None]:
@@ -138,12 +109,17 @@ class Microscope:
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
-
-    def click(self, name: str, within: str = "body") -> None:
-        """Click the first button whose name begins so, and wait until the change is drawn."""
-        named = re.compile(f"^\\W*{re.escape(name)}")
-        self.page.locator(within).get_by_role("button", name=named).first.click()
         self.frames()
+
+    def click(self, name: str, within: str = "body", role: Any = "button") -> None:
+        """Click the first control whose name begins so, and wait until the change is drawn."""
+        named = re.compile(f"^\\W*{re.escape(name)}")
+        self.page.locator(within).get_by_role(role, name=named).first.click()
+        self.frames()
+
+    def patch(self, number: int) -> Locator:
+        """This patch of the digit, counted from 1."""
+        return self.page.locator(".digit-map .patch").nth(number - 1)
 
     def text(self, selector: str) -> str:
         """The text of the first such element."""
@@ -152,32 +128,33 @@ class Microscope:
     def texts(self, selector: str) -> list[str]:
         return self.page.locator(selector).all_text_contents()
 
-    def table(self, selector: str) -> list[list[str]]:
-        """The cells of a table's body, row by row."""
-        return list(
-            self.evaluate(
-                """(selector) => [...document.querySelectorAll(`${selector} tbody tr`)].map(
-                  (row) => [...row.children].map((cell) => cell.textContent))""",
-                selector,
-            )
+    def table(self, within: str = "main") -> list[list[str]]:
+        """The cells of the table behind the first figure: opened, read and closed."""
+        self.click("Table", within)
+        rows = self.evaluate(
+            """() => [...document.querySelectorAll("dialog tbody tr")].map(
+              (row) => [...row.children].map((cell) => cell.textContent))"""
         )
+        self.click("Close the table")
+        return list(rows)
 
     def state(self, name: str) -> Any:
-        return self.evaluate("(name) => clearhead.app.state[name]", name)
+        return self.evaluate("(name) => clearhead.store.state.value[name]", name)
 
     def logits(self) -> list[float]:
-        return list(self.evaluate("() => clearhead.app.result.run.logits"))
+        return list(self.evaluate("() => clearhead.store.result.value.run.logits"))
 
     def ink(self) -> ndarray:
-        """The pixels that the model sees, 0 to 1."""
-        return np.reshape(self.evaluate("() => [...clearhead.app.result.ink]"), (28, 28))
+        """The model input, 0 to 1."""
+        return np.reshape(self.evaluate("() => [...clearhead.store.result.value.ink]"), (28, 28))
 
-    def messages(self) -> list[str]:
-        """The messages to the live region since the state was shown, spoken or still waiting."""
-        return list(self.evaluate("() => messages"))
+    def message(self) -> str:
+        """The text of the live region."""
+        return self.text("[role=status]")
 
     def save(self, name: str) -> tuple[str, bytes]:
-        """Press SVG, PNG or CSV; returns the name and the content of the file."""
+        """Save the figure or its numbers; returns the name and the content of the file."""
+        self.page.locator(".menu summary").click()
         with self.page.expect_download() as waiting:
             self.page.get_by_role("button", name=name, exact=True).click()
         download = waiting.value
@@ -186,13 +163,6 @@ class Microscope:
     def evaluate(self, script: str, argument: Any = None) -> Any:
         """The value of a JavaScript function, called with the argument."""
         return self.page.evaluate(script, argument)
-
-    def numbers(self, script: str, numbers: ndarray, argument: Any = None) -> ndarray:
-        """The numbers that a JavaScript function `(numbers, argument) => […]` makes of others."""
-        sent = base64.b64encode(np.ascontiguousarray(numbers, np.float64).tobytes()).decode()
-        called = f"return toBase64(({script})(fromBase64(sent), argument));"
-        source = f"([sent, argument]) => {{ {_TO_BASE64} {called} }}"
-        return np.frombuffer(base64.b64decode(self.page.evaluate(source, [sent, argument])))
 
     def _note_request(self, request: Request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):

@@ -33,14 +33,19 @@ def run(*command: str | Path) -> str:
     return ran.stdout
 
 
+def bundle(source: Path, out: Path) -> None:
+    """One script for node from a TypeScript module and all it imports."""
+    need_npm()
+    run(ESBUILD, source, *OPTIONS, f"--outfile={out}")
+
+
 class Bridge:
     """Functions of the engine, by the names in web/test/bridge.ts."""
 
     def __init__(self, folder: Path) -> None:
-        need_npm()
         self.folder = folder
         self.script = folder / "bridge.mjs"
-        run(ESBUILD, ROOT / "web/test/bridge.ts", *OPTIONS, f"--outfile={self.script}")
+        bundle(ROOT / "web/test/bridge.ts", self.script)
 
     def call(self, *calls: tuple[str, Any], page: Path | None = None) -> list[ndarray]:
         """The numbers that each function makes of its argument, with the model of a page."""

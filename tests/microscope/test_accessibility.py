@@ -1,43 +1,23 @@
-"""axe finds nothing on any tab, theme and state; the page obeys the preferences of its user."""
+"""axe finds nothing in any step, theme and state; the page obeys the preferences of its user."""
+
+from typing import Any
 
 import pytest
 
 from tests.accessible import violations
-from tests.microscope.driver import Microscope
+from tests.microscope.driver import PAGES, Microscope
 
-STATES: dict[str, dict[str, object]] = {
-    "walk, digit": {"tab": "walk"},
-    "walk, patches": {"tab": "walk", "step": 2},
-    "walk, vectors": {"tab": "walk", "step": 4},
-    "walk, scaling": {"tab": "walk", "step": 6},
-    "walk, join": {"tab": "walk", "step": 9},
-    "explore": {"tab": "explore"},
-    "explore, importance": {"tab": "explore", "focus": "importance", "stage": "scores"},
-    "explore, experiments": {
-        "tab": "explore",
-        "focus": "experiments",
-        "removed": "1",
-        "scale": "even",
-    },
-    "heads": {"tab": "heads", "scale": "stretched"},
-    "compare": {"tab": "compare"},
-    "text": {"tab": "text"},
-    "text, unknown": {"tab": "text", "sentence": "The+zebra+slept.", "scale": "even"},
-    "text, empty": {"tab": "text", "sentence": "+"},
-    "about": {"tab": "about"},
-    "empty": {"tab": "explore", "strokes": ""},
-    "unsure": {
-        "tab": "walk",
-        "step": 10,
-        "temperature": 4,
-        "removed": "5.6.7.8.9.10.11.12.13.14.15.16",
-    },
+STATES: dict[str, dict[str, Any]] = {
+    **{step: {"step": step} for step in PAGES},
+    "empty": {"step": "scores", "strokes": ""},
+    "question": {"step": "scores", "reveal": False},
+    "changed": {"step": "join", "removed": "9.10", "temperature": 2, "positions": 0, "seed": 5},
+    "stretched": {"step": "softmax", "scale": "stretched"},
+    "unknown word": {"step": "text", "sentence": "The+zebra+slept."},
 }
-DARK = ("walk, digit", "explore, experiments")
-DARK_TOO = ("explore", "heads", "compare", "text", "about")
+DARK = ("draw", "softmax", "changed", "question")
 BACKGROUND = "() => getComputedStyle(document.documentElement).backgroundColor"
-LIGHT_PAPER, DARK_PAPER = "rgb(250, 249, 246)", "rgb(20, 24, 31)"
-A4 = 718  # CSS pixels between margins of a centimetre
+LIGHT_PAPER, DARK_PAPER = "rgb(246, 245, 241)", "rgb(18, 22, 29)"
 
 
 @pytest.mark.parametrize(
@@ -45,25 +25,22 @@ A4 = 718  # CSS pixels between margins of a centimetre
     [
         *((name, "light") for name in STATES),
         *((name, "dark") for name in DARK),
-        *(pytest.param(name, "dark", marks=pytest.mark.slow) for name in DARK_TOO),
+        *(
+            pytest.param(name, "dark", marks=pytest.mark.slow)
+            for name in STATES
+            if name not in DARK
+        ),
     ],
 )
 def test_axe_finds_nothing(name: str, theme: str, microscope: Microscope) -> None:
-    microscope.show(**STATES[name], theme=theme).settle()
+    microscope.show(**STATES[name], theme=theme)
     assert violations(microscope.page) == []
 
 
-def toggle_tables(microscope: Microscope) -> None:
-    """Open or close the table behind every map that is shown."""
-    microscope.evaluate("() => document.querySelectorAll('#view .quiet').forEach((b) => b.click())")
-    microscope.frames()
-
-
-def test_axe_finds_nothing_with_every_table_open(microscope: Microscope) -> None:
-    toggle_tables(microscope.show(tab="explore", focus="importance").settle())
-    assert microscope.page.locator("table.numbers").count() >= 3
+def test_axe_finds_nothing_in_a_table(microscope: Microscope) -> None:
+    microscope.show("softmax").click("Table", "main")
     assert violations(microscope.page) == []
-    toggle_tables(microscope)
+    microscope.click("Close the table")
 
 
 def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:
@@ -88,58 +65,25 @@ def test_nothing_moves_where_motion_is_unwanted(microscope: Microscope) -> None:
       const { transitionDuration, animationName } = getComputedStyle(one);
       return transitionDuration !== "0s" || animationName !== "none";
     }).length"""
-    for preference, count in (("no-preference", 10), ("reduce", 0)):
-        with microscope.media(reduced_motion=preference):
-            assert microscope.evaluate(moving) == count
+    microscope.show("softmax")
+    with microscope.media(reduced_motion="no-preference"):
+        assert microscope.evaluate(moving) > 10
+    with microscope.media(reduced_motion="reduce"):
+        assert microscope.evaluate(moving) == 0
 
 
-def test_forced_colours_keep_data_and_frame_the_chosen_cell(microscope: Microscope) -> None:
-    colours = """() => [...document.querySelectorAll(".explore .matrix .cell")].map(
+def test_forced_colours_keep_the_colours_of_data(microscope: Microscope) -> None:
+    colours = """() => [...document.querySelectorAll(".matrix .cell")].map(
       (cell) => getComputedStyle(cell).backgroundColor)"""
-    borders = """() => [".head.now", ".cell.in-row", ".cell.in-column"].map((one) => {
-      const style = getComputedStyle(document.querySelector(`.explore .matrix ${one}`));
-      return parseFloat(style.borderTopWidth) + parseFloat(style.borderLeftWidth);
-    })"""
-    before = microscope.show(tab="explore").evaluate(colours)
+    before = microscope.show("softmax").evaluate(colours)
     assert len(set(before)) > 40
-    assert microscope.evaluate(borders) == [0, 0, 0]
     with microscope.media(forced_colors="active"):
         assert microscope.evaluate(colours) == before
-        assert min(microscope.evaluate(borders)) >= 2
 
 
-TABLES = """() => [...document.querySelectorAll("table")].filter((one) => one.offsetParent)
-  .map((one) => {
-    const holder = one.closest(".table-holder, .vectors-holder");
-    const style = holder && getComputedStyle(holder);
-    return [one.getBoundingClientRect().right, style ? style.overflowX : "visible",
-      style ? style.maxHeight : "none"];
-  })"""
-
-
-def test_print_is_light_without_tools_and_holds_whole_tables(microscope: Microscope) -> None:
-    with microscope.size(A4, 1000).media(media="print", color_scheme="dark"):
-        for state in ({"tab": "heads"}, {"tab": "explore"}, {"tab": "walk", "step": 1}):
-            toggle_tables(microscope.show(**state, theme="dark").settle())
-            assert microscope.evaluate(BACKGROUND) == LIGHT_PAPER
-            assert not microscope.page.locator(".tools").is_visible()
-            tables = microscope.evaluate(TABLES)
-            assert len(tables) >= 2
-            for right, overflow, height in tables:
-                assert right <= A4
-                assert (overflow, height) == ("visible", "none")
-            toggle_tables(microscope)
-
-
-def test_ink_is_dark_on_paper_in_the_dark_theme_too(microscope: Microscope) -> None:
-    red = """() => {
-      const copy = new OffscreenCanvas(280, 280).getContext("2d", { willReadFrequently: true });
-      copy.drawImage(document.querySelector("canvas.pad"), 0, 0);
-      const { data } = copy.getImageData(0, 0, 280, 280);
-      return Math.max(...data.filter((_, i) => i % 4 === 0 && data[i + 3] === 255));
-    }"""
-    assert microscope.show(theme="dark").evaluate(red) > 200
-    microscope.evaluate("() => dispatchEvent(new Event('beforeprint'))")
-    assert microscope.evaluate(red) < 60
-    microscope.evaluate("() => dispatchEvent(new Event('afterprint'))")
-    assert microscope.evaluate(red) > 200
+def test_print_is_light_and_without_controls(microscope: Microscope) -> None:
+    with microscope.size(718, 1000).media(media="print", color_scheme="dark"):
+        microscope.show("softmax", theme="dark")
+        assert microscope.evaluate(BACKGROUND) == LIGHT_PAPER
+        for hidden in (".tools", ".player", ".try", ".way"):
+            assert not microscope.page.locator(hidden).first.is_visible()

@@ -1,12 +1,10 @@
-"""Building the page in Python: joined modules, payload, refusals."""
+"""Building the page in Python: bundle, payload, refusals."""
 
 import base64
 import json
 import re
-import shutil
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,85 +14,33 @@ import torch
 
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.microscope import build_page, shipped, shipped_page
-from clearhead.microscope._build import join_modules
+from clearhead.microscope._build import FOLDER
 from clearhead.microscope._payload import check_config, examples, rounded
 from clearhead.microscope._reference import example_logits, rounded_model
 from clearhead.microscope.shipped import FACTS, MODELS
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
-
-SCRIPT = Path(str(resources.files("clearhead.microscope"))) / "script"
-
-
-def write(folder: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+from tests.microscope.node import need_npm, run
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node here to run JavaScript")
-def test_the_softmax_of_large_and_masked_scores_is_finite(tmp_path: Path) -> None:
-    shutil.copytree(SCRIPT, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-    (tmp_path / "run.js").write_text(
-        'import { softmax } from "./arithmetic.js";\n'
-        "const rows = [[1000, 999], [-1000, -1001], [-Infinity, 0]];\n"
-        "console.log(JSON.stringify(rows.map(softmax)));\n"
-    )
-    command = ["node", str(tmp_path / "run.js")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    expected = torch.tensor([[1000.0, 999.0], [-1000.0, -1001.0], [-torch.inf, 0.0]]).double()
-    np.testing.assert_allclose(json.loads(ran.stdout), expected.softmax(-1), rtol=1e-12)
+def test_the_bundle_is_a_fresh_build_of_its_sources(tmp_path: Path) -> None:
+    need_npm()
+    run("node", "web/build.mjs", "--out", tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        shipped_file = FOLDER / "bundle" / path.name
+        assert path.read_bytes() == shipped_file.read_bytes(), "run npm run build, and commit"
+    assert {path.name for path in tmp_path.iterdir()} == {"microscope.css", "microscope.js"}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node here to run JavaScript")
-def test_the_joined_script_does_what_its_modules_do(tmp_path: Path) -> None:
-    files = {
-        "a.js": 'import { two, more as three } from "./deep/b.js";\n'
-        "const hidden = 1;\nconsole.log(hidden + two() + three);\n",
-        "deep/b.js": 'import {\n  base,\n} from "../c.js";\n'
-        "const hidden = base;\nexport function two() {\n  return hidden;\n}\n"
-        "export const more = 30;\n",
-        "c.js": "export const base = 2;\nexport class Unused {}\n",
-    }
-    script = join_modules(write(tmp_path, files))
-    assert script.startswith('"use strict";\n')
-    ran = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
-    assert ran.stdout == "33\n"
+def test_the_tests_of_the_sources_pass_under_node() -> None:
+    need_npm()
+    run("node", "web/test.mjs")
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"a.js": 'import * as all from "./b.js";\n'}, r"a\.js: this form cannot be joined"),
-        ({"a.js": "export default 1;\n"}, r"a\.js: this form cannot be joined"),
-        ({"a.js": 'export { x } from "./b.js";\n'}, r"a\.js: this form cannot be joined"),
-        ({"a.js": "export let x = 1;\n"}, r"a\.js: this form cannot be joined"),
-        ({"a.js": 'import { x } from "./b.js";\n'}, r"a\.js imports b\.js, which does not exist"),
-        (
-            {"a.js": 'import { x } from "./b.js";\n', "b.js": 'import { y } from "./a.js";\n'},
-            "modules import each other",
-        ),
-    ],
-)
-def test_modules_that_cannot_be_joined_are_refused(
-    files: dict[str, str], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        join_modules(write(tmp_path, files))
-
-
-def test_views_take_every_visible_word_from_the_table_of_strings() -> None:
-    """No view holds a sentence: text with a space in it that begins with a capital letter."""
-    for path in (SCRIPT / "views").glob("*.js"):
-        for line in path.read_text("utf-8").splitlines():
-            code = line.split("//")[0].strip()
-            if code.startswith(("*", "/*")) or "class" in code or "import" in code:
-                continue
-            for text in code.split('"')[1::2]:
-                assert not (" " in text and text[:1].isupper()), f"{path.name}: {text}"
+def test_nothing_in_the_bundle_ends_the_elements_it_is_written_into() -> None:
+    assert "</script" not in (FOLDER / "bundle" / "microscope.js").read_text("utf-8")
+    assert "</style" not in (FOLDER / "bundle" / "microscope.css").read_text("utf-8")
 
 
 def block(page: str, name: str) -> str:
@@ -200,3 +146,19 @@ def test_names_that_look_like_html_are_escaped() -> None:
     assert "<b>&" not in page
     assert payload(page)["settings"]["class_names"] == list(names)
     assert payload(page)["name"] == "<b>&"
+
+
+def test_a_page_has_few_example_pictures_as_its_model_takes_them() -> None:
+    names = ("red", "green", "blue")
+    config = ViTConfig(
+        image_size=16, patch_size=8, in_channels=3, depth=1, embed_dim=8, num_heads=2,
+        num_classes=3, class_names=names, mean=(0.5,) * 3, std=(0.5,) * 3,
+    )  # fmt: skip
+    picture = np.zeros((3, 16, 16), np.uint8)
+    picture[0] = 200
+    page = build_page(build(config), pictures={"red": picture})
+    (carried,) = payload(page)["pictures"]
+    assert carried["label"] == "red"
+    assert base64.b64decode(carried["image"]) == picture.tobytes()
+    with pytest.raises(ConfigError, match="at most 20 pictures, got 21"):
+        build_page(build(config), pictures={str(i): picture for i in range(21)})

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clearhead.data import WordTokenizer, rasterise
 from clearhead.data.preprocessing.strokes import CANVAS
+from clearhead.insight import shapley
 from clearhead.microscope._payload import examples
 from clearhead.microscope._reference import example_pixels
 from clearhead.models.text import TextTransformer
@@ -137,6 +138,17 @@ def test_maps_and_measures_are_those_of_the_weights(
             weight.mean(0).max(),
         ]
         np.testing.assert_allclose(row, expected_row, rtol=0, atol=CLOSE)
+
+
+def test_shapley_values_are_exact(bridge: Bridge, page_file: Path, twin: VisionTransformer) -> None:
+    one = example_pixels(twin)[2:3]  # a 1: few patches have ink
+    ink = (one * 0.3081 + 0.1307).clamp(min=0).flatten()
+    ink[ink < 1e-6] = 0
+    target = int(twin(one).argmax())
+    (found,) = bridge.call(("shapley", {"ink": ink.tolist(), "target": target}), page=page_file)
+    expected = shapley(twin, one, classes=torch.tensor([target]))
+    assert expected.is_exact
+    np.testing.assert_allclose(found, expected.values[0], rtol=0, atol=1e-3)
 
 
 def test_a_sentence_has_the_weights_and_logits_of_pytorch(

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clearhead.microscope import shipped_page
-from tests.microscope.driver import TABS, Microscope
+from tests.microscope.driver import PAGES, Microscope
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 MAX_BYTES = 1_300_000
+NAMESPACES = {
+    f"http://www.w3.org/{name}" for name in ("2000/svg", "1998/Math/MathML", "1999/xhtml")
+}
 
 
 def test_the_shipped_page_is_small_and_names_no_address_and_no_event_attribute() -> None:
     page = shipped_page()
     assert len(page.encode()) <= MAX_BYTES
-    assert set(re.findall(r"https?://[^\s\"'`)]+", page)) == {"http://www.w3.org/2000/svg"}
+    assert set(re.findall(r"https?://[^\s\"'`)]+", page)) == NAMESPACES
     assert re.search(r"<[^>]+\son\w+=", page[: page.index("<script")]) is None
 
 
@@ -27,11 +30,10 @@ def test_nothing_is_requested_while_every_view_is_used(browser: "Browser", page_
     """With the browser's own idle callbacks, which other tests replace."""
     with browser.new_context(offline=True) as context:
         microscope = Microscope(context.new_page(), page_file)
-        for tab in TABS:
-            microscope.page.get_by_role("tab", name=tab.title()).click()
-        microscope.page.get_by_role("tab", name="Explore").click()
-        for name in ("SVG", "PNG", "CSV"):
-            microscope.save(name)
+        for step in PAGES:
+            microscope.show(step)
+        for name in ("Figure, SVG", "Figure, PNG", "Numbers, CSV"):
+            microscope.show("softmax").save(name)
         microscope.settle()
         assert microscope.requests == []
         assert microscope.complaints == []

@@ -9,6 +9,7 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.studies.hypotheses import Sample
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
+from clearhead.studies.verdict import judge_study
 
 _DRAWN: set[tuple[str, int]] = set()
 
@@ -75,3 +76,17 @@ def random_classifier(
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=std)
     return model
+
+
+def part_outcomes(
+    study: Study, values: Callable[[Trial], Values], *, budget: Budget = "full"
+) -> dict[str, str]:
+    """The outcome of each part by its name, with text and figure checked."""
+    measured = made_up(study, values, budget=budget)
+    check_study(study, measured)
+    return {x.name: x.outcome for x in judge_study(study, Table(measured)).parts}
+
+
+def not_supported(outcomes: dict[str, str]) -> set[str]:
+    """The names of the parts that are neither supported nor merely described."""
+    return {name for name, x in outcomes.items() if x not in ("supported", "described")}

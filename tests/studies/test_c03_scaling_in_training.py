@@ -2,8 +2,8 @@ import pytest
 
 from clearhead.studies.claims.c03_scaling_in_training import STUDY
 from clearhead.studies.measures.scaling import PROBED
-from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import made_up, outcomes_of, samples_of
+from clearhead.studies.table import Trial, Values
+from tests.studies.made_up import made_up, part_outcomes, samples_of
 
 
 def training(accuracy: float, *, lost: bool = False) -> Values:
@@ -16,30 +16,45 @@ def training(accuracy: float, *, lost: bool = False) -> Values:
     }
 
 
-@pytest.mark.parametrize("budget", ["quick", "full"])
-@pytest.mark.parametrize(("unscaled", "outcome"), [(80.0, True), (90.0, False), (95.0, False)])
-def test_it_is_supported_where_accuracy_without_the_factor_is_lower(
-    budget: Budget, unscaled: float, outcome: bool
+@pytest.mark.parametrize(
+    ("none", "matched", "less_effective", "beyond_first_scores"),
+    [
+        (80.0, 85.0, "supported", "supported"),
+        (80.0, 90.0, "supported", "contradicted"),
+        (95.0, 90.0, "contradicted", "contradicted"),
+    ],
+)
+def test_the_size_of_the_first_scores_is_controlled_for(
+    none: float, matched: float, less_effective: str, beyond_first_scores: str
 ) -> None:
-    def values(trial: Trial) -> Values:
-        return training((90.0 if trial.condition == "sqrt" else unscaled) + trial.seed % 3)
+    means = {"sqrt": 90.0, "none": none, "matched": matched}
 
-    assert outcomes_of(STUDY, values, budget=budget) == [outcome] * 4
+    found = part_outcomes(STUDY, lambda x: training(means[x.condition] + x.seed % 3))
+
+    for name, outcome in found.items():
+        if name.startswith("training"):
+            assert outcome == less_effective, name
+        elif name.startswith("…"):
+            assert outcome == beyond_first_scores, name
+    assert list(found.values()).count("described") == 1
 
 
 def test_each_condition_is_taken_at_its_best_rate() -> None:
     by_rate = {
         "sqrt": {"low": 80.0, "usual": 90.0, "high": 60.0},
         "none": {"low": 89.5, "usual": 75.0, "high": 60.0},
+        "matched": {"usual": 80.0},
     }
 
     def values(trial: Trial) -> Values:
         return training(by_rate[trial.condition].get(trial.settings["rate"], 50.0))
 
-    _, usual, _, best = samples_of(STUDY, made_up(STUDY, values))
+    samples = {x.hypothesis.name: x.values for x in samples_of(STUDY, made_up(STUDY, values))}
 
-    assert usual.values == pytest.approx((15.0,) * 12)
-    assert best.values == pytest.approx((0.5,) * 12)
+    usual = samples["scaled, against unscaled: d_k 64, queries and keys of variance 1"]
+    best = samples["scaled, against unscaled: d_k 64, variance 1, each at its best rate"]
+    assert usual == pytest.approx((15.0,) * 12)
+    assert best == pytest.approx((0.5,) * 12)
 
 
 def test_lost_trainings_are_counted_with_exact_intervals() -> None:

@@ -1,13 +1,15 @@
 import pytest
 
 from clearhead.studies.claims.c09_receptive_fields import STUDY
-from clearhead.studies.table import Trial, Values
-from tests.studies.made_up import outcomes_of
+from clearhead.studies.table import Table, Trial, Values
+from clearhead.studies.verdict import judge_study
+from tests.studies.made_up import made_up, outcomes_of
 
 FIELDS: Values = {"vit": 0.7, "reached": 1.0, "cnn": 0.9, "shipped": 0.8}
 
 
 def values_of(trial: Trial, fields: Values) -> Values:
+    field: Values
     rising = [0.01, 0.03, 0.1, 0.2, 0.6]
     if trial.condition.startswith("CNN"):
         field = {"reached": [*rising, 1], "seen": [*rising, fields["cnn"]]}
@@ -15,6 +17,8 @@ def values_of(trial: Trial, fields: Values) -> Values:
         first = fields["shipped" if "shipped" in trial.condition else "vit"]
         field = {"reached": [fields["reached"], 1, 1, 1, 1, 1], "seen": [first, 0.9, 1, 1, 1, 1]}
         field["distance"] = [1.2, 1.4, 1.6, 1.8, 1.9, 1.7]
+        field["hubs"] = [0.3, 0.3, 0.4, 0.8, 0.9, 0.8]
+    field["cut_offs"] = {"1 %": 0.9, "20 %": 0.1}
     return field | {"first_field": [[0.1] * 27 + [1.0]] * 28}
 
 
@@ -43,3 +47,13 @@ def test_an_untrained_model_is_measured(name: str) -> None:
     assert len(result["reached"]) == len(result["seen"]) == 6
     assert ("distance" in result) == (name == "ViT")
     assert result["reached"][0] == (1.0 if name == "ViT" else 9 / 784)
+
+
+def test_the_table_of_cut_offs_shows_that_the_field_depends_on_them() -> None:
+    measured = made_up(STUDY, lambda trial: values_of(trial, FIELDS))
+
+    _, part, *_ = judge_study(STUDY, Table(measured)).parts
+
+    assert part.outcome == "supported"
+    assert part.sensitivity["cut-off 1 %"] == "supported"
+    assert part.sensitivity["cut-off 20 %"] == "contradicted"

@@ -1,45 +1,57 @@
 import pytest
 
-from clearhead.studies.claims.c10_convolution import STUDY
-from clearhead.studies.measures.learning_curves import LONG
-from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import check_study, made_up, samples_of, supported
+from clearhead.studies.claims.c10_convolution import BUDGETS, STUDY, gap
+from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.table import Trial, Values
+from tests.studies.made_up import not_supported, part_outcomes
+
+ON_TASK = "attention beats convolution between patches (common digit)"
 
 
-@pytest.mark.parametrize(("lead", "outcome"), [(2.0, True), (0.0, False), (-2.0, False)])
-@pytest.mark.parametrize("budget", ["quick", "full"])
-def test_the_vit_is_compared_with_the_cnn_seed_by_seed(
-    budget: Budget, lead: float, outcome: bool
-) -> None:
-    def values(trial: Trial) -> Values:
-        return {"accuracy": 80.0 + trial.seed % 7 + (lead if trial.condition == "vit" else 0.0)}
-
-    measured = made_up(STUDY, values, budget=budget)
-
-    for comparison in samples_of(STUDY, measured):
-        assert comparison.values == pytest.approx((lead,) * len(comparison.values))
-        assert supported(comparison) == outcome
-    check_study(STUDY, measured)
+def values_of(
+    trial: Trial, leads: tuple[float, ...], conv: float = 34.0, floor: float = 33.0
+) -> Values:
+    if trial.condition == "common digit":
+        return {"with_attention": 89.0, "conv": conv, "floor": floor}
+    clean = 80.0 + trial.seed % 7
+    pairs = zip(BUDGETS, leads, strict=True)
+    return {str(steps): {"vit": clean + lead, "conv": clean} for steps, lead in pairs}
 
 
-def test_few_and_many_digits_are_compared_apart() -> None:
-    def values(trial: Trial) -> Values:
-        few = trial.settings["digits"] == 1_000
-        return {"accuracy": 90.0 + (3.0 if few == (trial.condition == "vit") else 0.0)}
+@pytest.mark.parametrize(
+    ("leads", "failing"),
+    [((2.0, 2.0, 2.0), set()), ((-2.0, 2.0, 0.0), {90, 900}), ((0.4, -1.0, 0.4), {90, 300, 900})],
+)
+def test_each_budget_decides_a_part_of_its_own(leads: tuple[float, ...], failing: set[int]) -> None:
+    found = part_outcomes(STUDY, lambda x: values_of(x, leads))
 
-    few, many = samples_of(STUDY, made_up(STUDY, values))
+    assert not_supported(found) == {
+        f"attention beats convolution between patches (digits, {x} steps)" for x in failing
+    }
 
-    assert (supported(few), supported(many)) == (True, False)
-    assert "1,000" in few.hypothesis.name
+
+def test_the_common_digit_decides_once_attention_clears_the_floor() -> None:
+    even = part_outcomes(STUDY, lambda x: values_of(x, (2.0,) * 3, conv=88.0))
+    assert (not_supported(even), even[ON_TASK]) == ({ON_TASK}, "contradicted")
+    low = part_outcomes(STUDY, lambda x: values_of(x, (2.0,) * 3, floor=80.0))
+    assert (not_supported(low), low[ON_TASK]) == ({ON_TASK}, "undecided")
 
 
-@pytest.mark.parametrize("long_lead", [5.0, -5.0])
-def test_long_trainings_decide_nothing(long_lead: float) -> None:
-    def values(trial: Trial) -> Values:
-        lead = long_lead if trial.settings["steps"] == LONG else 1.0
-        return {"accuracy": 90.0 + (lead if trial.condition == "vit" else 0.0)}
+def test_the_gap_changes_with_each_tripling_of_the_steps() -> None:
+    values = {str(steps): {"vit": 90.0 - lead, "conv": 90.0} for lead, steps in enumerate(BUDGETS)}
+    assert per_doubling(gap, BUDGETS, base=3.0)(values) == pytest.approx(
+        -1.0, rel=0.1
+    )  # 300 is 3.3 times 90
 
-    measured = made_up(STUDY, values)
 
-    assert all(supported(x) and len(x.values) == 12 for x in samples_of(STUDY, measured))
-    assert f"ViT {90 + long_lead:g} " in STUDY.text(measured)[-1]
+@pytest.mark.usefixtures("small_trainings")
+def test_both_mixers_are_trained_on_the_same_digits() -> None:
+    settings = {"digits": 100, "budgets": [1, 2], "unseen": 30}
+
+    found = STUDY.run(Trial(study=STUDY.name, condition="digits", seed=3, settings=settings))
+
+    assert found.keys() == {"1", "2"}
+    assert all(set(x) == {"vit", "conv"} for x in found.values())
+    settings = {"examples": 100, "epochs": 1, "unseen": 20}
+    task = STUDY.run(Trial(study=STUDY.name, condition="common digit", seed=3, settings=settings))
+    assert task.keys() == {"with_attention", "floor", "conv"}

@@ -2,64 +2,81 @@ import pytest
 
 from clearhead.studies.claims.c12_noisy_pixels import NOISES, STUDY
 from clearhead.studies.measures.robustness import ALL_CORRUPTIONS, BLANK
-from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import made_up, outcomes_of, samples_of, supported
+from clearhead.studies.table import Trial, Values
+from tests.studies.made_up import not_supported, part_outcomes
 
-ACCURACY = {"vit": 90.0, "uniform": 80.0, "cnn": 97.0}
+UNIFORM, CNN = "the ViT falls less than uniform attention", "the ViT falls less than CNN"
+UNDER = " and ".join(NOISES)
 
 
-def values_of(
-    trial: Trial,
-    noise: dict[str, float],
-    blank: dict[str, float] | None = None,
-    on_blank: float = 0.2,
-    others: float = 30.0,
-) -> Values:
-    """Losses under the two noises, on blank patches (as under noise by default), and others."""
-    clean = ACCURACY[trial.condition]
-    losses = dict.fromkeys(ALL_CORRUPTIONS, others)
-    losses |= dict.fromkeys(NOISES, noise[trial.condition])
-    losses[BLANK] = (blank or noise)[trial.condition]
-    vit = trial.condition == "vit"
-    return {
-        "clean": clean,
-        "accuracy": {name: clean - x for name, x in losses.items()},
-        "drift": {name: [0.1, 0.2] for name in ALL_CORRUPTIONS},
-        "on_blank": {"clean": 0.3, "noisy": on_blank if vit else 0.9},
+def values_of(trial: Trial, **changes: dict[str, float] | float) -> Values:
+    common = trial.condition == "common digit"
+    names = ("vit",) if common else ("vit", "uniform", "cnn")
+    noise = changes.get("noise", {"vit": 10.0, "uniform": 20.0, "cnn": 15.0})
+    blank = changes.get("blank", noise)
+    assert isinstance(noise, dict)
+    assert isinstance(blank, dict)
+    falls = {
+        name: dict.fromkeys(ALL_CORRUPTIONS, 30.0)
+        | dict.fromkeys(NOISES, noise[name])
+        | {BLANK: blank[name]}
+        for name in names
     }
+    on_blank = {"clean": 30.0, "noisy": changes.get("on_blank", 20.0)}
+    found: Values = {
+        "clean": dict.fromkeys(names, 90.0),
+        "common": 0.8,
+        "falls": falls,
+        "drift": {},
+        "on_blank": {"vit": on_blank},
+    }
+    if common:
+        floor = {"with_attention": 89.0, "floor": changes.get("floor", 33.0)}
+        return found | floor | {"twin": changes.get("twin", 20.0), "others": 10.0}
+    return found | {"inked": changes.get("inked", 9.0), "blank": 4.0}
 
 
-@pytest.mark.parametrize("budget", ["quick", "full"])
 @pytest.mark.parametrize(
-    ("uniform", "cnn", "outcomes"),
+    ("changes", "failing"),
     [
-        (20.0, 15.0, [True, True, True, True, True]),
-        (10.0, 10.0, [False, False, False, False, True]),
-        (20.0, 2.0, [True, False, True, False, True]),
+        ({}, set()),
+        (
+            {"noise": {"vit": 10.0, "uniform": 20.0, "cnn": 2.0}},
+            {f"{CNN} under {UNDER}", f"{CNN} under {BLANK}"},
+        ),
+        (
+            {"blank": {"vit": 10.0, "uniform": 10.0, "cnn": 30.0}},
+            {f"{UNIFORM} under {BLANK}"},
+        ),
+        ({"inked": 5.0}, {"patches attend to neighbours with ink (digits)"}),
+        ({"twin": 9.0}, {"patches attend to the digit that decides (common digit)"}),
+        (
+            {"on_blank": 41.0},
+            {f"attention avoids noisy patches ({x})" for x in ("digits", "common digit")},
+        ),
     ],
 )
-def test_losses_and_not_accuracies_are_compared(
-    budget: Budget, uniform: float, cnn: float, outcomes: list[bool]
+def test_each_comparison_decides_its_part(
+    changes: dict[str, dict[str, float] | float], failing: set[str]
 ) -> None:
-    losses = {"vit": 10.0, "uniform": uniform, "cnn": cnn}
-
-    assert outcomes_of(STUDY, lambda trial: values_of(trial, losses), budget=budget) == outcomes
+    assert not_supported(part_outcomes(STUDY, lambda x: values_of(x, **changes))) == failing
 
 
-def test_noise_and_blank_patches_decide_apart_and_other_corruptions_not_at_all() -> None:
-    noise, blank = ({"vit": 10.0, "uniform": 20.0, "cnn": x} for x in (20.0, 8.0))
+def test_without_clearing_the_floor_the_common_digit_decides_nothing() -> None:
+    found = part_outcomes(STUDY, lambda x: values_of(x, floor=80.0))
 
-    comparisons = samples_of(STUDY, made_up(STUDY, lambda x: values_of(x, noise, blank)))
-
-    assert [supported(x) for x in comparisons] == [True, True, True, False, True]
-    assert comparisons[3].values == pytest.approx((-2.0,) * 12)
+    assert not_supported(found) == {name for name in found if "common digit" in name}
 
 
-@pytest.mark.parametrize(("noisy", "outcome"), [(0.2, True), (0.26, False), (0.41, False)])
-def test_attention_leaves_the_noise_or_does_not(noisy: float, outcome: bool) -> None:
-    measured = made_up(STUDY, lambda trial: values_of(trial, ACCURACY, on_blank=noisy))
+@pytest.mark.usefixtures("small_trainings")
+@pytest.mark.parametrize(
+    "condition", [pytest.param("digits", marks=pytest.mark.slow), "common digit"]
+)
+def test_each_condition_is_measured(condition: str) -> None:
+    settings = {"digits": 100, "steps": 4, "unseen": 40, "examples": 100, "epochs": 1}
 
-    comparison = samples_of(STUDY, measured)[-1]
+    found = STUDY.run(Trial(study=STUDY.name, condition=condition, seed=3, settings=settings))
 
-    assert supported(comparison) == outcome
-    assert comparison.values == pytest.approx((30 - 100 * noisy,) * 12)
+    assert ("inked" in found) == (condition == "digits")
+    assert ("twin" in found) == (condition == "common digit")
+    assert set(found["on_blank"]) <= {"vit", "uniform"}

@@ -1,41 +1,58 @@
 import pytest
 
-from clearhead.studies.claims.c13_depth import STUDY
+from clearhead.studies.claims.c13_depth import DEPTHS, STUDY
 from clearhead.studies.table import Trial, Values
-from tests.studies.made_up import outcomes_of
+from tests.studies.made_up import not_supported, part_outcomes
+
+RISING = {
+    "distance": [1.0, 1.5],
+    "seen": [0.3, 0.6],
+    "single": [20.0, 60.0],
+    "pooled": [50.0, 90.0],
+    "hubs": [0.4, 0.6],
+}
+
+
+def values_of(trial: Trial, changes: dict[str, list[float]], floor: float = 33.0) -> Values:
+    if trial.condition == "depths":
+        return {str(depth): RISING | changes for depth in DEPTHS}
+    if trial.condition == "shipped":
+        return dict(RISING)
+    return RISING | {"with_attention": 89.0, "floor": floor}
 
 
 @pytest.mark.parametrize(
-    ("changes", "outcomes"),
+    ("changes", "failing"),
     [
-        ({}, [True, True, True]),
-        ({"distance": 0.05}, [False, True, True]),
-        ({"seen": 0.0}, [True, False, True]),
-        ({"single": -0.3}, [True, True, False]),
+        ({}, ""),
+        ({"distance": [1.5, 1.55]}, "mean attention distance"),
+        ({"seen": [0.6, 0.3]}, "effective receptive field"),
+        ({"single": [60.0, 60.0]}, "accuracy of a probe"),
     ],
 )
-def test_upper_layers_are_compared_with_lower_ones(
-    changes: dict[str, float], outcomes: list[bool]
-) -> None:
-    def values(trial: Trial) -> Values:
-        more = {"distance": 0.3, "seen": 0.3, "single": 0.3, "pooled": 0.3}
-        if trial.condition == "trained":  # the others decide nothing
-            more |= changes
-        return {
-            name: [0.3, 0.4, 0.5, *(x + y for x in (0.3, 0.4, 0.5))] for name, y in more.items()
-        }
+def test_the_change_over_the_layers_decides(changes: dict[str, list[float]], failing: str) -> None:
+    found = not_supported(part_outcomes(STUDY, lambda x: values_of(x, changes)))
 
-    assert outcomes_of(STUDY, values) == outcomes
+    assert len(found) == (2 if failing else 0)  # two depths
+    assert all(name.startswith(failing) for name in found)
 
 
-@pytest.mark.parametrize("condition", ["trained", "shipped"])
-@pytest.mark.usefixtures("mnist_train", "mnist_test")
-def test_each_model_is_measured(condition: str) -> None:
-    settings = {"images": 3, "unseen": 20}
-    if condition == "trained":
-        settings |= {"digits": 60, "epochs": 1}
+def test_without_clearing_the_floor_a_task_decides_nothing() -> None:
+    found = part_outcomes(STUDY, lambda x: values_of(x, {}, floor=80.0))
+
+    assert {name for name in found if name.startswith("what decides")} == not_supported(found)
+
+
+@pytest.mark.parametrize("condition", ["depths", "common digit", "recall"])
+@pytest.mark.usefixtures("small_trainings")
+def test_each_model_is_measured(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clearhead.studies.claims.c13_depth.PROBED", 20)
+    settings = {"images": 10, "unseen": 20, "digits": 100, "steps": 1, "depths": [3]}
+    settings |= {"examples": 100, "epochs": 1}
+
     result = STUDY.run(Trial(study=STUDY.name, condition=condition, seed=3, settings=settings))
 
-    assert {len(result[name]) for name in ("distance", "seen", "single", "pooled")} == {6}
-    if condition == "shipped":
-        assert result["pooled"][-1] > 0.9
+    measured = result["3"] if condition == "depths" else result
+    layers = 3 if condition == "depths" else 2
+    names = ("single",) if condition == "recall" else ("distance", "hubs", "seen", "single")
+    assert {len(measured[name]) for name in names} == {layers}

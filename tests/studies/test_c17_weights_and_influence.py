@@ -3,47 +3,67 @@ import pytest
 from clearhead.insight.attribution import INK, RANDOM, RAW, ROLLOUT
 from clearhead.studies.claims.c17_weights_and_influence import STUDY
 from clearhead.studies.measures.influence import MAPS
-from clearhead.studies.table import Budget, Trial, Values
-from tests.studies.made_up import outcomes_of
+from clearhead.studies.table import Table, Trial, Values
+from clearhead.studies.verdict import judge_study
+from tests.studies.made_up import made_up, not_supported, part_outcomes
+
+SHOWN, BEYOND = "{} shows influence ({})", "{} shows more than ink ({})"
 
 
-def values(
-    raw: float = 0.6,
-    ink: float = 0.7,
-    *,
-    beyond: tuple[float, float] = (0.2, 0.2),
-    areas: tuple[float, float] = (0.3, 0.3),
-    ink_area: float = 0.2,
-) -> Values:
-    """Pairs: raw attention, rollout. Ink correlates more than weights, and decides nothing."""
-    return {
-        "correlation": dict.fromkeys(MAPS, 0.1) | {RAW: raw, INK: ink, RANDOM: 0.0},
-        "beyond_ink": {name: 0.1 for name in MAPS if name != INK}
-        | {RAW: beyond[0], ROLLOUT: beyond[1]},
-        "area": dict.fromkeys(MAPS, 0.1)
-        | {RAW: areas[0], ROLLOUT: areas[1], INK: ink_area, RANDOM: 0.0},
-    }
+def values_of(trial: Trial, condition: str = "", **changes: float) -> Values:
+    changes = changes if trial.condition == condition else {}
+    floor = {"with_attention": 89.0, "floor": changes.get("floor", 33.0)}
+    if trial.condition == "recall":
+        weights = {"weights": changes.get("weights", 0.6), "first": changes.get("first", 0.5)}
+        return floor | weights | {"random": 0.0, "on_answer": 80.0}
+    raw, rollout = changes.get("raw", 0.6), changes.get("rollout", 0.6)
+    ranks = dict.fromkeys(MAPS, 0.1) | {RAW: raw, ROLLOUT: rollout, INK: 0.7, RANDOM: 0.0}
+    beyond = {name: 0.1 for name in MAPS if name != INK}
+    beyond |= {RAW: changes.get("beyond", 0.2), ROLLOUT: changes.get("beyond", 0.2)}
+    masking = ranks | {RAW: changes.get("masking", raw)}
+    return floor | {"correlation": ranks, "signed": ranks, "masking": masking, "beyond_ink": beyond}
 
 
-@pytest.mark.parametrize("budget", ["quick", "full"])
+@pytest.mark.parametrize("condition", ["digits", "common digit"])
 @pytest.mark.parametrize(
-    ("measured", "outcomes"),
+    ("changes", "failing"),
     [
-        (values(), [True, True, True, True, True, True]),
-        (values(raw=0.2), [False, True, True, True, True, True]),
-        (values(beyond=(0.05, 0.2)), [True, False, True, True, True, True]),
-        (values(beyond=(0.2, -0.2)), [True, True, False, True, True, True]),
-        (values(areas=(0.04, 0.3), ink_area=0.0), [True, True, True, False, True, True]),
-        (values(areas=(0.21, 0.3)), [True, True, True, True, False, True]),
-        (values(areas=(0.3, 0.21)), [True, True, True, True, True, False]),
-        (values(0.0, 0.0, beyond=(0.0, 0.0), areas=(0.0, 0.0), ink_area=0.0), [False] * 6),
-        (values(-0.5, beyond=(-0.5, -0.5), areas=(-0.2, -0.2)), [False] * 6),
+        ({}, set()),
+        ({"raw": 0.2}, {SHOWN.format(RAW, "")}),
+        ({"rollout": -0.5}, {SHOWN.format(ROLLOUT, "")}),
+        ({"beyond": 0.05}, {BEYOND.format(RAW, ""), BEYOND.format(ROLLOUT, "")}),
     ],
 )
-def test_weights_are_compared_with_random_numbers_ink_and_random_orders(
-    budget: Budget, measured: Values, outcomes: list[bool]
+def test_weights_are_compared_with_random_numbers_and_given_the_ink(
+    condition: str, changes: dict[str, float], failing: set[str]
 ) -> None:
-    def of(trial: Trial) -> Values:  # the shipped model decides nothing
-        return measured if trial.condition == "small" else values(0.9, 0.0, areas=(0.9, 0.9))
+    found = part_outcomes(STUDY, lambda x: values_of(x, condition, **changes))
 
-    assert outcomes_of(STUDY, of, budget=budget) == outcomes
+    assert not_supported(found) == {x.replace("()", f"({condition})") for x in failing}
+
+
+@pytest.mark.parametrize(
+    ("changes", "failing"),
+    [({"weights": 0.1}, "last"), ({"first": 0.1}, "first"), ({"floor": 80.0}, "layer")],
+)
+def test_in_recall_each_layer_decides_once_the_floor_is_cleared(
+    changes: dict[str, float], failing: str
+) -> None:
+    found = not_supported(part_outcomes(STUDY, lambda x: values_of(x, "recall", **changes)))
+
+    assert len(found) == (2 if failing == "layer" else 1)
+    assert all(failing in name for name in found)
+
+
+def test_the_shipped_model_decides_nothing() -> None:
+    assert not not_supported(part_outcomes(STUDY, lambda x: values_of(x, "shipped", raw=0.0)))
+
+
+def test_the_table_shows_how_the_verdict_depends_on_the_measure_of_influence() -> None:
+    measured = made_up(STUDY, lambda x: values_of(x, "digits", masking=0.1))
+
+    part, *_ = judge_study(STUDY, Table(measured)).parts
+
+    assert part.outcome == "supported"
+    assert part.sensitivity["masking in all layers"] == "contradicted"
+    assert part.sensitivity["signed Shapley values"] == "supported"

@@ -17,11 +17,12 @@ from clearhead.studies.verdict import LEVEL, judge_samples
 
 
 def test_seeds_and_distances_follow_from_grid_and_family() -> None:
-    better, same = plan_study(HEADS, "full")
-    assert (better.seeds, better.low, better.high) == (15, 0.5, None)
+    better, same, *_ = plan_study(HEADS, "full")
+    assert (better.seeds, better.low, better.high) == (12, 0.5, None)
     assert (same.kind, same.low, same.high) == ("equivalence", -0.5, 0.5)
-    assert better.distance_in_sd == smallest_effect(15, LEVEL / 2)
-    assert {x.distance_in_sd for x in plan_study(HEADS, "quick")} == {math.inf}
+    assert better.distance_in_sd == smallest_effect(12, LEVEL / 4)
+    quick = (x for x in plan_study(HEADS, "quick") if x.kind != "estimate")
+    assert {x.distance_in_sd for x in quick} == {math.inf}
     assert json.loads(json.dumps([x.to_dict() for x in plan_study(HEADS, "quick")]))
 
 
@@ -36,8 +37,14 @@ def test_a_known_spread_gives_the_distance_in_its_unit() -> None:
     (hypothesis,) = part.hypotheses
     assert isinstance(hypothesis, Difference)
     known = replace(part, hypotheses=(replace(hypothesis, spread=0.6),))
-    (planned,) = plan_study(replace(HEADS, parts=(known,)), "full")
-    assert planned.distance == pytest.approx(0.6 * smallest_effect(15, LEVEL))
+    (planned,) = plan_study(replace(HEADS, parts=(known,), literature=()), "full")
+    assert planned.distance == pytest.approx(0.6 * smallest_effect(12, LEVEL))
+
+
+def test_a_spread_of_an_earlier_run_is_used_where_none_is_declared() -> None:
+    better, same = plan_study(HEADS, "full", {"8 heads, against 1": 0.6})
+    assert better.distance == pytest.approx(0.6 * smallest_effect(15, LEVEL / 2))
+    assert same.distance is None
 
 
 @pytest.mark.parametrize("seeds", [8, 12])

@@ -1,1 +1,54 @@
-export {};
+// The microscope: reads the page's data, builds the models, and keeps the address in step with the state.
+
+import { effect } from "@preact/signals";
+import { render } from "preact";
+
+import { readPayload, readTensors } from "./data/payload";
+import { readConfig } from "./engine/config";
+import { buildTextModel, readTextConfig } from "./engine/text";
+import { buildModel } from "./engine/vit";
+import { createStore } from "./state/store";
+import { App } from "./views/app";
+import "./style/base.css";
+import "./style/layout.css";
+import "./style/parts.css";
+import "./style/steps.css";
+
+const WRITTEN_AFTER = 400; // milliseconds without a change; browsers limit how often the address changes
+
+function start(): void {
+  const text = (id: string): string => document.getElementById(id)?.textContent ?? "";
+  const payload = readPayload(document);
+  const model = buildModel(readConfig(payload.settings), readTensors(text("weights"), payload.tensors));
+  const textTensors = readTensors(text("text-weights"), payload.text.tensors);
+  const textModel = buildTextModel(readTextConfig(payload.text.settings), textTensors);
+  const store = createStore(payload, model, textModel, location.hash);
+  let timer = 0;
+  let written = store.hash();
+  const write = (): void => {
+    const hash = store.hash();
+    if (hash === written) return;
+    written = hash;
+    history.replaceState(null, "", `#${hash}`);
+  };
+  store.state.subscribe(() => {
+    clearTimeout(timer);
+    timer = window.setTimeout(write, WRITTEN_AFTER);
+  });
+  addEventListener("hashchange", () => {
+    written = location.hash.slice(1);
+    store.restore(location.hash);
+  });
+  effect(() => {
+    const { theme } = store.state.value;
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  });
+  effect(() => {
+    document.documentElement.toggleAttribute("data-settled", store.settled.value);
+  });
+  Object.assign(globalThis, { clearhead: { store } }); // for the tests, and for the curious
+  render(<App store={store} />, document.getElementById("app") as HTMLElement);
+}
+
+start();

@@ -9,8 +9,11 @@ import { readConfig } from "../src/engine/config";
 import { trainedSwitches, type Switches } from "../src/engine/interventions";
 import { lastLayer, measureHead, rollout } from "../src/engine/maps";
 import { blankPatches } from "../src/engine/patches";
+import { planShapley } from "../src/engine/shapley";
 import { buildTextModel, encode, forwardText, readTextConfig, wordLogits } from "../src/engine/text";
 import { buildModel, forward, lens, type Run } from "../src/engine/vit";
+import { findDigits } from "../src/preprocess/digits";
+import { fitted, toGrey } from "../src/preprocess/image";
 import { rasterise } from "../src/preprocess/raster";
 import { digitsOf, type Stroke } from "../src/preprocess/strokes";
 
@@ -74,6 +77,15 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   },
   rasterise: ({ strokes, size, centred }) => [rasterise(strokes, size, centred)],
   digits: (strokes: Stroke[]) => [digitsOf(strokes).map((digit) => digit.length)],
+  picture: ({ width, height, data }) => findDigits(toGrey({ width, height, data: Uint8ClampedArray.from(data) })),
+  fitted: ({ pixels, size, channels }) => [
+    fitted({ ...pixels, data: Uint8ClampedArray.from(pixels.data) }, size, channels),
+  ],
+  shapley: ({ ink, target }) => {
+    const plan = planShapley(model!, Float64Array.from(ink), target);
+    for (const piece of plan.pieces) piece();
+    return [plan.values()];
+  },
   softmax: (rows: (number | null)[][]) => rows.map((row) => softmax(row.map((value) => value ?? -Infinity))),
   erf: (values: number[]) => [values.map(erf)],
 };

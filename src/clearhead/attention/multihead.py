@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.attention.functional import scaled_dot_product_attention
+from clearhead.attention.stages import check_dense
 from clearhead.errors import ConfigError, InputError
 
 
@@ -139,17 +140,19 @@ class MultiHeadAttention(nn.Module):
         inner = self.num_heads * self.head_dim
         if context is None:
             sizes = [inner, inner, self.num_heads * self.value_dim]
-            return tuple(self.qkv(query).split(sizes, dim=-1))
+            return tuple(self.qkv(query).split_with_sizes(sizes, dim=-1))
         weight, bias = self.qkv.weight, self.qkv.bias
         q = F.linear(query, weight[:inner], None if bias is None else bias[:inner])
         kv = F.linear(context, weight[inner:], None if bias is None else bias[inner:])
-        return q, *kv.split([inner, self.num_heads * self.value_dim], dim=-1)
+        return q, *kv.split_with_sizes([inner, self.num_heads * self.value_dim], dim=-1)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        heads: Tensor = x.unflatten(-1, (self.num_heads, -1))
+        batch, tokens, inner = x.shape
+        heads = x.view(batch, tokens, self.num_heads, inner // self.num_heads)
         return heads.transpose(1, 2)
 
     def _check(self, query: Tensor, context: Tensor | None) -> None:
+        check_dense(query, context)
         for name, x in (("query", query), ("context", query if context is None else context)):
             if x.dim() != 3 or x.shape[-1] != self.qkv.in_features:
                 raise InputError(

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from clearhead.data import cache_folder
 from clearhead.errors import ConfigError, did_you_mean
@@ -205,11 +206,30 @@ def _compile(model: ImageModel) -> Engine:
     if not path.exists():
         if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
             raise ConfigError(
-                "engine 'compile' needs a C++ compiler, none was found: install g++ or clang++, "
+                'engine "compile" needs a C++ compiler, none was found: install g++ or clang++, '
                 "or set CXX"
             )
-        _write_to_cache(path, lambda file: _compile_into(file, model))
-    package = torch._inductor.aoti_load_package(str(path))
+        _write_to_cache(path, lambda file: compile_program(trace(model), file))
+    return run_package(path)
+
+
+def compile_program(program: ExportedProgram, file: Path) -> None:
+    """Compile a program into a package of AOTInductor, a .pt2 file."""
+    # the number of threads is otherwise a constant of the library
+    options = {"cpp.dynamic_threads": True}
+    with torch.no_grad(), quiet_export():
+        try:
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(file), inductor_configs=options
+            )
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(f'engine "compile" failed ({reason}); use another engine') from error
+
+
+def run_package(file: Path) -> Engine:
+    """A package of AOTInductor; on a CPU, large batches in parts that fit into its cache."""
+    package = torch._inductor.aoti_load_package(str(file))
 
     def run(images: Tensor) -> Tensor:
         size = MICRO_BATCH * torch.get_num_threads()
@@ -219,15 +239,6 @@ def _compile(model: ImageModel) -> Engine:
         return torch.cat([package(part) for part in images.split(size)])
 
     return run
-
-
-def _compile_into(file: Path, model: ImageModel) -> None:
-    # the number of threads is otherwise a constant of the library
-    options = {"cpp.dynamic_threads": True}
-    with torch.no_grad(), quiet_export():
-        torch._inductor.aoti_compile_and_package(
-            trace(model), package_path=str(file), inductor_configs=options
-        )
 
 
 def _onnxruntime(model: ImageModel) -> Engine:
@@ -267,12 +278,14 @@ def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
     return run
 
 
-def run_openvino(file: Path) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """All outputs of a model file, by OpenVINO in float32 on as many threads as torch has."""
+def run_openvino(
+    file: Path, precision: Literal["f32", "bf16"] = "f32"
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """All outputs of a model file, by OpenVINO on as many threads as torch has."""
     import openvino
 
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # some processors would compute in bfloat16
+        "INFERENCE_PRECISION_HINT": precision,  # by default, bfloat16 on some processors
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
@@ -313,7 +326,8 @@ def _cached(model: ImageModel, suffix: str) -> Path:
     for part in (type(model).__name__, asdict(model.config), build):
         digest.update(json.dumps(part).encode())
     for tensor in model.state_dict().values():
-        digest.update(tensor.contiguous().numpy(force=True).tobytes())
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return cache_folder() / "engines" / f"{digest.hexdigest()[:32]}{suffix}"
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
 from io import BytesIO
-from itertools import chain, islice, repeat
+from itertools import chain, islice, pairwise, repeat
 from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -216,6 +216,7 @@ def _predict_batch(
 
 def combine(digits: Sequence[Prediction]) -> Prediction:
     """The prediction for a picture with these digits, in reading order; of one digit, its own."""
+    digits = [digit for prediction in digits for digit in prediction.digits or (prediction,)]
     if len(digits) == 1:
         return digits[0]
     label, runner_up, change = "", "", 0.0
@@ -280,7 +281,7 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
     """
     if not inputs:
         return []
-    flat = [item for picture in inputs for item in (picture, *picture.parts)]
+    flat = [item for picture in inputs for item in _all_inputs(picture)]
     rows = predict_probabilities(model, torch.stack([item.pixels for item in flat]), BATCH_SIZE)
     config = model.config
     predictions = (
@@ -296,10 +297,23 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
         )
         for row, item in zip(rows.tolist(), flat, strict=True)
     )
-    return [
-        _one_or_several(next(predictions), [next(predictions) for _ in picture.parts])
-        for picture in inputs
-    ]
+    return [_prediction_for(picture, predictions) for picture in inputs]
+
+
+def _all_inputs(picture: ModelInput) -> Iterator[ModelInput]:
+    yield picture
+    for item in (*picture.parts, *picture.halves):
+        yield from _all_inputs(item)
+
+
+def _prediction_for(picture: ModelInput, predictions: Iterator[Prediction]) -> Prediction:
+    """The prediction for a picture from those for itself, its parts and its halves, in turn."""
+    whole = next(predictions)
+    parts = [_prediction_for(part, predictions) for part in picture.parts]
+    halves = [_prediction_for(half, predictions) for half in picture.halves]
+    if halves and whole.status != "confident" and combine(halves).status == "confident":
+        whole = combine(halves)
+    return _one_or_several(whole, parts)
 
 
 def _one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Prediction:
@@ -311,10 +325,16 @@ def _one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Predicti
         return whole
     several = combine(digits)
     if whole.status == several.status == "confident":
-        return replace(several, warnings=(SEVERAL,))
+        likelier = several if _are_side_by_side(digits) else whole
+        return replace(likelier, warnings=(SEVERAL,))
     if whole.status == "confident" or (several.label is None and whole.label is not None):
         return whole
     return several
+
+
+def _are_side_by_side(digits: Sequence[Prediction]) -> bool:
+    boxes = [digit.box for digit in digits if digit.box is not None]
+    return all(after[0] >= before[2] for before, after in pairwise(boxes))
 
 
 def predict_probabilities(

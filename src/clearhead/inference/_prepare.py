@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain, groupby, islice
 from math import ceil, floor
@@ -50,6 +50,7 @@ class ModelInput:
         box: Where the digit is, in pixels of the upright picture; None if it was not searched for.
         parts: The digits in reading order if the picture seems to show several; `pixels` then have
             all of them as one, in case that they are pieces of one.
+        halves: What is left and right of a cut, if the digit may be two that touch.
     """
 
     pixels: UInt8[Tensor, "channels height width"]
@@ -57,10 +58,12 @@ class ModelInput:
     found: bool = True
     box: Box | None = None
     parts: tuple["ModelInput", ...] = ()
+    halves: tuple["ModelInput", ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         # torch would send a tensor to another process through shared memory, in a file for each.
-        return _from_numpy, (self.pixels.numpy(), self.warnings, self.found, self.box, self.parts)
+        pixels, *others = (getattr(self, field.name) for field in fields(self))
+        return _from_numpy, (pixels.numpy(), *others)
 
 
 Prepared = ModelInput | ImageError
@@ -91,11 +94,16 @@ def prepare(image: ImageSource, config: ImageModelConfig, *, single: bool = Fals
     grey = to_grey(picture)
 
     def model_input(digit: Digit) -> ModelInput:
-        box = _box_in(picture, digit, grey.shape) if digit.found else None
-        return ModelInput(torch.from_numpy(digit.pixels)[None], digit.warnings, digit.found, box)
+        return ModelInput(
+            torch.from_numpy(digit.pixels)[None],
+            digit.warnings,
+            digit.found,
+            _box_in(picture, digit, grey.shape) if digit.found else None,
+            tuple(map(model_input, digit.parts)),
+            tuple(map(model_input, digit.halves)),
+        )
 
-    whole, parts = (extract_digit(grey), []) if single else digit_and_parts(grey)
-    return replace(model_input(whole), parts=tuple(map(model_input, parts)))
+    return model_input(extract_digit(grey) if single else digit_and_parts(grey))
 
 
 def _box_in(picture: Image.Image, digit: Digit, shape: tuple[int, ...]) -> Box:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import UInt8
 from numpy import ndarray
 
 from clearhead.data.preprocessing.strokes import Stroke
@@ -98,6 +99,7 @@ def settings_block(
     logits: Sequence[Sequence[float]],
     accuracy: Accuracy | None,
     text_model: "ShippedModel",
+    pictures: Mapping[str, UInt8[ndarray, "channels height width"]],
 ) -> str:
     """Everything but the weights, as JSON that is safe inside HTML."""
     carried: dict[str, Any] = {
@@ -108,6 +110,10 @@ def settings_block(
         "examples": [asdict(example) for example in examples()],
         "logits": logits,
         "accuracy": accuracy and asdict(accuracy),
+        "pictures": [
+            {"label": label, "image": base64.b64encode(pixels.tobytes()).decode()}
+            for label, pixels in pictures.items()
+        ],
         "text": {
             "name": text_model.name,
             "settings": text_model.settings,

@@ -13,8 +13,8 @@ from clearhead.models.pretrained import ImageModel
 class PatchConv(nn.Module):
     """A 3 × 3 convolution on the grid of patches, between fewer channels and all of them.
 
-    With 3/8 of the channels it has 3.75 embed_dim² weights; attention has 4 embed_dim². Both parts
-    are `nn.Linear`, so that Muon treats them as it does the matrices of attention.
+    With two fifths of the channels it has 4 embed_dim² weights, as attention has. Both parts are
+    `nn.Linear`, so that Muon treats them as it does the matrices of attention.
 
     Args:
         embed_dim: Size of a token's embedding.
@@ -23,7 +23,7 @@ class PatchConv(nn.Module):
 
     def __init__(self, embed_dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.grid, channels = grid, max(3 * embed_dim // 8, 1)
+        self.grid, channels = grid, max(round(0.4 * embed_dim), 1)
         self.reduce = nn.Linear(embed_dim, channels)
         self.mix = nn.Linear(9 * channels, embed_dim)
 

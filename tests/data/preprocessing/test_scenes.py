@@ -11,8 +11,6 @@ from clearhead.models import load
 from .scenes import NO_DIGITS, SCENES, enlarged, paper, photographed, written
 
 COUNT = 6
-# Kinds that are not solved: pictures of a kind that may be wrong.
-MAX_WRONG = {"brown desk, all sides": 3, "box, touching": 3}
 
 
 def pictures(name: str, mnist: ImageDataset) -> list[np.ndarray]:
@@ -30,7 +28,7 @@ def test_the_digit_alone_is_found(name: str, mnist_test: ImageDataset) -> None:
     pixels = torch.from_numpy(np.stack([digit.pixels for digit in found]))[:, None]
     labels = predict_probabilities(load("digits"), pixels).argmax(dim=1)
     right = int((labels == mnist_test.labels[:COUNT]).sum())
-    assert right >= COUNT - MAX_WRONG.get(name, 1), [digit.warnings for digit in found]
+    assert right >= COUNT - 1, [digit.warnings for digit in found]
 
 
 @pytest.mark.parametrize("name", ["blank paper", "solid patch", "texture", "blank ruled paper"])

@@ -3,13 +3,10 @@ import torch
 
 from clearhead.data import ImageDataset, normalize
 from clearhead.models import build
-from clearhead.models.config import ImageModelConfig
 from clearhead.recording import capture
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,
-    train_compared_model,
-    training_digits,
     unseen_digits,
 )
 
@@ -42,7 +39,14 @@ def test_uniform_attention_has_equal_weights_and_the_vit_does_not() -> None:
 
 @pytest.mark.parametrize(
     ("name", "alone"),
-    [("no-attention", True), ("vit", False), ("uniform", False), ("mlp", False), ("cnn", False)],
+    [
+        ("no-attention", True),
+        ("vit", False),
+        ("uniform", False),
+        ("mlp", False),
+        ("cnn", False),
+        ("conv", False),
+    ],
 )
 def test_only_without_attention_patches_do_not_interact_before_the_mean(
     name: str, alone: bool
@@ -63,31 +67,6 @@ def test_only_without_attention_patches_do_not_interact_before_the_mean(
     elsewhere = logits(one, other) - logits(other, other)
 
     assert (float((effect - elsewhere).norm()) < 1e-9 * float(effect.norm())) == alone
-
-
-def test_a_training_is_reproducible_by_its_seed(
-    mnist_train: ImageDataset,
-) -> None:
-    one, again, other = (
-        train_compared_model("mlp", digits=130, steps=5, seed=seed) for seed in (3, 3, 4)
-    )
-
-    first, second, third = (
-        torch.nn.utils.parameters_to_vector(x.parameters()) for x in (one, again, other)
-    )
-    assert torch.equal(first, second)
-    assert not torch.equal(first, third)
-    assert not one.training
-
-
-def test_a_model_fits_its_training_digits(mnist_train: ImageDataset) -> None:
-    model = train_compared_model("mlp", digits=100, steps=60, seed=5)
-
-    digits = training_digits(100, 5)
-    config: ImageModelConfig = model.config
-    with torch.no_grad():
-        labels = model(normalize(digits.images, config)).argmax(dim=1)
-    assert float((labels == digits.labels).double().mean()) > 0.9
 
 
 def test_accuracy_is_in_per_cent_and_loss_is_mean_cross_entropy(

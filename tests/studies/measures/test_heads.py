@@ -6,15 +6,29 @@ import torch
 from clearhead.insight.measures import measure_records
 from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.insight.tokens import Grid
+from clearhead.models import TextTransformer, build
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture, intervene
+from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.measures.heads import (
     accuracies_with_other_weights,
+    accuracy_on_images,
+    accuracy_on_recall,
     compare_with_untrained,
     distance_between_heads,
     exchange_weights,
     share_weights,
+    specialised_head,
+    weights_on_answers,
+    without_head,
+)
+from clearhead.studies.measures.recall import (
+    FIRST_QUERY,
+    MODEL,
+    RecallTexts,
+    recall_accuracy,
+    recall_texts,
 )
 from tests.studies.made_up import random_classifier, random_images
 
@@ -86,11 +100,83 @@ def test_equal_heads_can_be_exchanged_and_others_cannot(mnist_test: object) -> N
                 qkv.weight.data[rows] = qkv.weight.data[first]
                 qkv.bias.data[rows] = qkv.bias.data[first]
 
-    alike = accuracies_with_other_weights(model, 200, 3)
+    alike = accuracies_with_other_weights(model, accuracy_on_images(model, unseen_digits(200, 3)))
 
     assert alike["exchanged"] == pytest.approx(alike["accuracy"])
     assert alike["shared"] == pytest.approx(alike["accuracy"])
     assert len(alike["falls"]) == 6
+
+
+def test_without_a_head_its_output_is_the_mean_over_the_inputs() -> None:
+    model, inputs = classifier(), random_images(4)
+    with torch.no_grad(), capture() as recording:
+        model(inputs)
+    with torch.no_grad(), capture() as changed, intervene(without_head(0, 1)):
+        model(inputs)
+
+    before = recording[0]
+    output = before.context_from(before.weights)
+    output[:, 1] = output[:, 1].mean(dim=0, keepdim=True)
+    with torch.no_grad():
+        first, second = (cast("Any", block) for block in model.blocks)
+        tokens = model.embedded(inputs)
+        tokens = tokens + first.attn.proj(output.transpose(1, 2).flatten(2))
+        tokens = tokens + first.mlp(first.norm2(tokens))
+        projected = second.attn.qkv(second.norm1(tokens))
+    torch.testing.assert_close(changed[1].query.transpose(1, 2).flatten(2), projected[..., :12])
+
+
+def text_model() -> TextTransformer:
+    torch.manual_seed(4)
+    model: TextTransformer = build(MODEL).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def test_weights_on_the_answers_are_those_of_the_queries_on_the_values() -> None:
+    model, texts = text_model(), recall_texts("test", 7, 2)
+
+    found = weights_on_answers(model, texts)
+
+    with torch.no_grad(), capture() as recording:
+        model(texts.ids)
+    for layer, record in enumerate(recording.records):
+        for head in range(4):
+            weights = [
+                float(record.weights[text, head, FIRST_QUERY + query, 2 * pair + 1])
+                for text in range(7)
+                for query, pair in enumerate(texts.pairs[text].tolist())
+            ]
+            assert float(found[layer, head]) == pytest.approx(sum(weights) / len(weights))
+
+
+def test_the_specialised_head_is_chosen_on_other_texts() -> None:
+    model, texts = text_model(), recall_texts("test", 40, 2)
+    halves = [
+        weights_on_answers(model, RecallTexts(texts.ids[x], texts.answers[x], texts.pairs[x]))
+        for x in (slice(20), slice(20, 40))
+    ]
+    layer, head = divmod(int(halves[0].argmax()), 4)
+
+    found = specialised_head(model, texts)
+
+    assert found["layer"] == layer + 1
+    assert found["chosen"] == pytest.approx(float(halves[1][layer, head]))
+    others = [float(halves[1][layer, x]) for x in range(4) if x != head]
+    assert found["others"] == pytest.approx(sum(others) / 3)
+
+
+def test_heads_of_recall_are_exchanged_and_removed() -> None:
+    model, texts = text_model(), recall_texts("test", 20, 2)
+
+    found = accuracies_with_other_weights(model, accuracy_on_recall(model, texts))
+
+    assert found["accuracy"] == pytest.approx(recall_accuracy(model, texts))
+    assert len(found["falls"]) == 8
+    with intervene(without_head(1, 2)):
+        fall = found["accuracy"] - recall_accuracy(model, texts)
+    assert found["falls"][6] == pytest.approx(fall)
 
 
 def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
@@ -99,7 +185,7 @@ def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
     torch.manual_seed(9)
     model = VisionTransformer(ViTConfig(depth=1, embed_dim=16, num_heads=2)).eval()
 
-    found = compare_with_untrained(model, 12, 4)
+    found = compare_with_untrained(model, unseen_digits(12, 4).images, 4)
 
     assert found["roles"] == [NO_CLEAR_ROLE] * 2
     assert found["apart"] == pytest.approx(found["apart_fresh"], abs=1.0)

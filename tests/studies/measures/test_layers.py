@@ -1,20 +1,40 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from clearhead.attention import MultiHeadAttention
+from clearhead.models import TextTransformer, build, load
 from clearhead.models.baselines import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.layers import Mlp
 from clearhead.models.vit import VisionTransformer
+from clearhead.studies.measures import layers
+from clearhead.studies.measures.classifiers import training_digits, unseen_digits
 from clearhead.studies.measures.layers import (
     effective_share,
+    farthest_distance,
+    hub_shares,
     layer_fields,
     layer_tokens,
-    lens_accuracies,
     own_patch,
+    probe_accuracies,
+    recall_probes,
+    ridge_accuracy,
     theoretical_share,
     uniform_distance,
+)
+from clearhead.studies.measures.recall import (
+    FIRST_QUERY,
+    MODEL,
+    NUM_WORDS,
+    RecallTexts,
+    recall_texts,
 )
 
 IMAGES = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -87,39 +107,75 @@ def test_uniform_attention_has_the_mean_distance_of_two_patches() -> None:
     assert uniform_distance(1, 3) == pytest.approx((0 + 1 + 2 + 1 + 0 + 1 + 2 + 1 + 0) / 9)
 
 
-def test_the_lens_on_the_last_layer_gives_the_models_own_predictions() -> None:
-    torch.manual_seed(3)
-    model = VisionTransformer(ViTConfig(embed_dim=8, num_heads=2, depth=3)).eval()
-    images = torch.randn(23, 1, 28, 28)
-    labels = model(images).argmax(dim=1)
-    single, pooled = lens_accuracies(model, images, labels)
-    assert len(single) == len(pooled) == 3
-    assert pooled[-1] == 1.0
-    assert single[-1] < 1.0
+def test_the_farthest_patch_is_the_ceiling_of_a_distance() -> None:
+    assert farthest_distance(1, 3) == pytest.approx((2 + 1 + 2) / 3)
+    assert farthest_distance(2, 2) == pytest.approx(2**0.5)
 
 
-def test_the_lens_classifies_each_patch_by_itself() -> None:
-    """Two tokens of sixteen hold the class; no others do."""
-    model = VisionTransformer(ViTConfig(embed_dim=12, num_heads=2, depth=1)).eval()
-    tokens = torch.zeros(1, 16, 12)
-    tokens[:, :, 0] = 1.0
-    tokens[:, [2, 9], 0], tokens[:, [2, 9], 7] = 0.0, 1.0
-    model.norm = nn.Identity()  # type: ignore[assignment]
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.weight[:, :10] = torch.eye(10)
-    model.blocks = nn.Sequential(_Fixed(tokens))  # type: ignore[assignment]
-    single, _ = lens_accuracies(model, torch.zeros(4, 1, 28, 28), torch.full((4,), 7))
-    assert single == pytest.approx([2 / 16])
+def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
+    """Key 5 for all queries in one head, keys 3 and 4 for half of them in the other."""
+    weights = torch.full((5, 2, 16, 16), 0.01)
+    weights[:, 0, :, 5] = 0.85
+    weights[:, 1, :8, 3] = weights[:, 1, 8:, 4] = 0.85
+    with patched_weights(weights):
+        assert hub_shares(vit(), IMAGES) == pytest.approx([0.75, 0.75])
 
 
-class _Fixed(nn.Module):
-    def __init__(self, tokens: torch.Tensor) -> None:
-        super().__init__()
-        self.tokens = tokens
+@contextmanager
+def patched_weights(weights: torch.Tensor) -> Iterator[None]:
+    """Records of these weights for every layer."""
+    record = SimpleNamespace(weights=weights)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.tokens.expand(len(x), -1, -1)
+    @contextmanager
+    def capture() -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(records=[record, record])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "capture", capture)
+        yield
+
+
+def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, unseen = (torch.randn(n, 5, generator=generator).double() for n in (80, 60))
+    labels, expected = ((y[:, 0] + y[:, 1] > 0).long() + (y[:, 2] > 1) for y in (x, unseen))
+    standard = [((y - x.mean(0)) / x.std(0)).numpy() for y in (x, unseen)]
+    targets = np.eye(3)[labels.numpy()]
+    rows = np.vstack([standard[0], np.sqrt(0.08) * np.eye(5)])
+    columns = np.vstack([targets - targets.mean(0), np.zeros((5, 3))])
+    weights = np.linalg.lstsq(rows, columns, rcond=None)[0]
+    predicted = (standard[1] @ weights + targets.mean(0)).argmax(1)
+
+    found = ridge_accuracy(x, labels, unseen, expected)
+
+    assert found == pytest.approx(100 * np.mean(predicted == expected.numpy()))
+
+
+@pytest.mark.usefixtures("mnist_train", "mnist_test")
+def test_a_probe_reads_the_class_from_the_tokens_of_the_layer() -> None:
+    """After an identity block the tokens are the embeddings; the shipped model's last are not."""
+    found = probe_accuracies(load(), training_digits(300, 1), unseen_digits(100, 1))
+    assert len(found["single"]) == len(found["pooled"]) == 6
+    assert found["single"][0] < found["single"][-1] - 20
+    assert found["pooled"][-1] > 90
+
+
+def test_probes_of_recall_are_fitted_on_the_tokens_of_the_queries() -> None:
+    torch.manual_seed(0)
+    model: TextTransformer = build(MODEL).eval()
+    texts = recall_texts("train", 200, 1), recall_texts("test", 50, 1)
+    untrained = recall_probes(model, *texts)["single"]
+    with torch.no_grad():  # the values themselves at the queries: a probe finds them
+        model.embedded = lambda ids: values_at_queries(ids, texts)  # type: ignore[method-assign]
+    assert max(untrained) < 40
+    assert recall_probes(model, *texts)["single"] == pytest.approx([100.0, 100.0], abs=5)
+
+
+def values_at_queries(ids: torch.Tensor, texts: tuple[RecallTexts, ...]) -> torch.Tensor:
+    (answers,) = (x.answers for x in texts if x.ids is ids)
+    x = torch.zeros(*ids.shape, 32)
+    x[:, FIRST_QUERY:] = 30 * F.one_hot(answers - NUM_WORDS, 32).float()
+    return x
 
 
 def test_the_last_tokens_are_those_of_the_head() -> None:

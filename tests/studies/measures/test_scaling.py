@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -27,7 +28,7 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
     images = torch.randn(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
 
     with torch.no_grad(), capture() as recording:
-        scaling.unit_queries_and_keys(CONFIG)(images)
+        scaling.initial_weights(CONFIG, unit=True, matched=False)(images)
 
     for record in recording.records:
         assert float(record.query.var()) == pytest.approx(1, rel=0.35)
@@ -37,9 +38,9 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
 
 def test_all_other_weights_are_those_of_the_seed() -> None:
     usual = initial_model(CONFIG).state_dict()
-    changed = scaling.unit_queries_and_keys(CONFIG).state_dict()
+    changed = scaling.initial_weights(CONFIG, unit=True, matched=False).state_dict()
     other_seed = TrainConfig(model=CONFIG.model, seed=6)
-    other = scaling.unit_queries_and_keys(other_seed).state_dict()
+    other = scaling.initial_weights(other_seed, unit=True, matched=False).state_dict()
 
     for name, weight in usual.items():
         drawn = name.endswith("qkv.weight")
@@ -48,6 +49,19 @@ def test_all_other_weights_are_those_of_the_seed() -> None:
         if drawn:
             assert not torch.equal(weight, changed[name])
             assert not torch.equal(other[name][:128], changed[name][:128])
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_matched_first_scores_are_those_with_the_factor(unit: bool) -> None:
+    images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    scores = []
+    for scale, matched in (("sqrt", False), ("none", True)):
+        model = ViTConfig(depth=2, num_heads=1, attention_scale=scale)
+        config = replace(CONFIG, model=model)
+        with torch.no_grad(), capture() as recording:
+            scaling.initial_weights(config, unit=unit, matched=matched)(images)
+        scores.append(recording[0].scaled)
+    torch.testing.assert_close(*scores, rtol=1e-3, atol=1e-5)
 
 
 def test_gradients_and_entropies_are_those_of_loss_and_weights(mnist_train: object) -> None:

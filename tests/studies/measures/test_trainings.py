@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from clearhead.models.config import MLPConfig, ViTConfig
 from clearhead.studies.measures import trainings
+from clearhead.studies.measures.classifiers import accuracy_on, training_digits
 from clearhead.studies.measures.recall import FIRST_QUERY, MODEL, recall_texts
-from clearhead.studies.measures.trainings import Training, fan_in_weights, trained
+from clearhead.studies.measures.trainings import Training, fan_in_weights, on_digits, trained
 from clearhead.training import TrainConfig, initial_model
 from clearhead.training.step import train_step
 
@@ -118,3 +119,18 @@ def test_fan_in_weights_have_the_variance_1_over_inputs(model: ViTConfig | MLPCo
             assert float(weight.detach().std()) == pytest.approx(weight[0].numel() ** -0.5, rel=0.1)
         else:
             assert torch.equal(weight, other.get_parameter(name)), name
+
+
+@pytest.mark.usefixtures("mnist_train")
+def test_a_model_fits_its_training_digits() -> None:
+    model = trainings.train(on_digits("mlp", examples=100, steps=60), 5)
+
+    digits = training_digits(100, 5)
+    assert accuracy_on(model, digits) > 90
+    assert not model.training
+
+
+def test_a_training_on_digits_has_the_steps_and_changes_that_are_given() -> None:
+    training = on_digits("vit", examples=300, steps=12, depth=5)
+    assert (training.steps, training.batch_size) == (12, 100)
+    assert cast("ViTConfig", training.model).depth == 5

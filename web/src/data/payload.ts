@@ -18,7 +18,7 @@ export interface Payload {
   examples: { label: string; strokes: Stroke[] }[];
   logits: number[][]; // of the examples, by PyTorch in double precision
   accuracy: { correct: number; total: number; full: number } | null; // with rounded weights
-  shapley: { example: number; label: string; values: number[] } | null; // exact values of the patches
+  pictures: { label: string; image: Uint8Array }[]; // examples of a model that does not read digits
   text: {
     name: string;
     settings: TextSettings;
@@ -28,7 +28,12 @@ export interface Payload {
 }
 
 export function readPayload(page: Document): Payload {
-  return JSON.parse(page.getElementById("payload")?.textContent ?? "");
+  const payload = JSON.parse(page.getElementById("payload")?.textContent ?? "");
+  const pictures = payload.pictures.map(({ label, image }: { label: string; image: string }) => ({
+    label,
+    image: Uint8Array.from(atob(image), (sign) => sign.charCodeAt(0)),
+  }));
+  return { ...payload, pictures };
 }
 
 /** All tensors by name, from the text of an element of the page. */

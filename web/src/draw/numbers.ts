@@ -27,7 +27,11 @@ export function exactPercent(share: number): string {
 
 /** A difference of two shares in percentage points, signed. */
 export function points(difference: number): string {
-  const value = difference * 100;
+  return signed(difference * 100);
+}
+
+/** With its sign: +1.2, −0.34. */
+export function signed(value: number): string {
   const text = decimal(value, Math.abs(value) < 0.95 ? 2 : 1);
   return value > 0 && Number(text) > 0 ? `+${text}` : text;
 }

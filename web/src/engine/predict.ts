@@ -28,3 +28,9 @@ export function labelOf(predictions: Prediction[], classNames: string[], digits:
   const labels = predictions.map(({ status, best }) => (status === "rejected" ? "?" : classNames[best]));
   return labels.join(digits ? "" : ", ");
 }
+
+/** ln(P / (1 - P)) of a class; unlike the probability it does not saturate. */
+export function logOdds(probabilities: number[], target: number): number {
+  const others = probabilities.reduce((sum, share, i) => (i === target ? sum : sum + share), 0);
+  return Math.log(probabilities[target]) - Math.log(others);
+}

@@ -56,9 +56,7 @@ export function Matrix(props: Props) {
       onPointerLeave={hover && (() => hover(null))}
     >
       <div role="row" class="line">
-        <div role="columnheader" class="head corner" aria-label="query, key">
-          <span aria-hidden="true">q\k</span>
-        </div>
+        <div role="columnheader" class="head corner">q\k</div>
         {columns.map((text, i) => head(text, i, 1))}
       </div>
       {rows.map((text, row) => (

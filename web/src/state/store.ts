@@ -1,8 +1,9 @@
 // The state as signals, what is computed from it, and what the pointer and the focus rest on.
 
-import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Payload } from "../data/payload";
+import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
 import type { Stages } from "../engine/attention";
@@ -32,12 +33,15 @@ export interface Store {
   hover: Signal<Hover>;
   drawing: Signal<boolean>; // whether a stroke is being drawn; slow views wait
   message: Signal<string>; // of the live region
+  guesses: Signal<Record<string, number>>; // answers to the questions of the path; -1 is skipped
+  guess: (id: string, answer: number | undefined) => void;
   examples: Signal<Examples>;
   usual: ReadonlySignal<Usual[] | null>;
   influence: Signal<Influence | null>;
   settled: Signal<boolean>; // whether nothing is left to compute
   set: (changes: Partial<State>) => void;
   go: (step: Step) => void;
+  pickHead: (layer: number, head: number, step?: Step) => void; // and the key that the query attends to most
   reset: () => void;
   restore: (hash: string) => void; // from an address
   resultOf: (state: State) => Result;
@@ -70,6 +74,11 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     hover: signal({}),
     drawing: signal(false),
     message: signal(""),
+    guesses: signal({}),
+    guess: (id, answer) => {
+      const { [id]: _, ...others } = store.guesses.value;
+      store.guesses.value = answer === undefined ? others : { ...others, [id]: answer };
+    },
     examples,
     usual,
     influence: signal(null),
@@ -81,6 +90,12 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
       });
     },
     go: (step) => store.set({ step }),
+    pickHead: (layer, head, step = state.value.step) => {
+      const weights = result.value.run?.layers[layer].heads[head].weights;
+      const { query, key } = state.value;
+      const strongest = weights ? argmax(row(weights, query, config.tokens)) : key;
+      store.set({ layer, head, key: strongest, step });
+    },
     reset: () => store.set(trainedState()),
     restore: (written) => {
       state.value = stateFromHash(written, first, config, text);
@@ -101,25 +116,24 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
 /** Computes the influence of masking and of removing heads after each change, when the browser is idle. */
 function followInfluence(store: Store): void {
   let stop = (): void => {};
-  let last: Run | null = null;
-  const start = (): void => {
+  let last: Run | null | undefined;
+  effect(() => {
+    if (store.drawing.value) return; // reading the result would compute it for every point of a stroke
     const { run } = store.result.value;
-    if (store.drawing.value || run === last) return;
+    if (run === last) return;
     stop();
     last = run;
     store.influence.value = null;
     store.settled.value = run === null;
     if (run === null) return;
-    const { influence, pieces } = planInfluence(store.model, run, switchesOf(store.state.value, store.config));
+    const { influence, pieces } = planInfluence(store.model, run, switchesOf(store.state.peek(), store.config));
     stop = whenIdle(pieces, (done) => {
       if (done) {
         store.influence.value = influence;
         store.settled.value = true;
       }
     });
-  };
-  store.result.subscribe(start);
-  store.drawing.subscribe(start);
+  });
 }
 
 /** The query and key that are shown: those under the pointer or focus, else the chosen ones. */

@@ -27,6 +27,7 @@ from clearhead.data.preprocessing.ink import (
     padded,
     sliding,
 )
+from clearhead.data.preprocessing.touching import left_side
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
 MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
@@ -36,6 +37,8 @@ MIN_HEIGHT = 0.35  # of the highest digit in an image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
 MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
+MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
+LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
 MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
 # Of 28 pixels: thinner strokes are dilated to the normal width, thicker ones eroded to the last.
@@ -44,6 +47,7 @@ MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
 TOO_SMALL = "very little ink: draw larger"
+MANY_LOOPS = "more loops than a digit has"
 
 
 Box = tuple[int, int, int, int]
@@ -58,11 +62,15 @@ class Digit:
         pixels: The digit, scaled and centred as in MNIST.
         box: Left, top, right and bottom of the ink, in pixels of the image.
         warnings: Reasons to doubt that this is one digit.
+        parts: The digits in reading order, if there seem to be several.
+        halves: The left and the right half, if this may be two digits that touch.
     """
 
     pixels: UInt8[ndarray, "28 28"]
     box: Box = (0, 0, 0, 0)
     warnings: tuple[str, ...] = ()
+    parts: tuple["Digit", ...] = ()
+    halves: tuple["Digit", ...] = ()
 
     @property
     def found(self) -> bool:
@@ -94,40 +102,39 @@ def find_digits(grey: Grey) -> list[Digit]:
         grey: Luminance in [0, 1] (see `to_grey`) of any size; dark on light or light on dark.
 
     Returns:
-        The digits in reading order: lines from top to bottom, in a line from left to right.
+        The digits in reading order: lines from top to bottom, in a line from left to right. Digits
+        that touch are one; it has `halves`.
     """
-    whole, parts = digit_and_parts(grey)
-    return parts or [whole] * whole.found
+    whole = digit_and_parts(grey)
+    return list(whole.parts) or [whole] * whole.found
 
 
-def digit_and_parts(grey: Grey) -> tuple[Digit, list[Digit]]:
-    """An image as one digit, and as several.
+def digit_and_parts(grey: Grey) -> Digit:
+    """All that an image may show: one digit, and several.
 
     Args:
         grey: As in `find_digits`.
 
     Returns:
-        What `extract_digit` finds, and an empty list. But if there seem to be several digits, all
-        of them together as one, blank if they are too many or too wide for one; and a list of them
-        in reading order.
+        What `extract_digit` finds, perhaps with `halves`. But if there seem to be several digits,
+        all of them together as one, blank if they are too many or too wide for one, and `parts`.
     """
     found = _search(grey)
     if found is None:
-        return BLANK, []
+        return BLANK
     ink, groups = found
     if not 2 <= len(groups) <= MAX_DIGITS:
-        return _main_digit(grey, ink, groups), []
-    digits = _in_reading_order([_cut_out(grey, ink, group) for group in groups])
-    parts = [
-        replace(digit, warnings=(*digit.warnings, SEVERAL)) if _is_wide(digit.box) else digit
-        for digit in digits
-    ]
+        whole = _main_digit(grey, ink, groups)
+        return whole if len(groups) > 1 else _with_halves(grey, ink, groups[0], whole)
+    parts = _in_reading_order(
+        [_with_halves(grey, ink, group, _cut_out(grey, ink, group)) for group in groups]
+    )
     together = np.any(groups, axis=0)
     rows, columns = _box(together)
     is_one = len(groups) <= MAX_PIECES and not _is_wide(
         (columns.start, rows.start, columns.stop, rows.stop)
     )
-    return _cut_out(grey, ink, together) if is_one else BLANK, parts
+    return replace(_cut_out(grey, ink, together) if is_one else BLANK, parts=tuple(parts))
 
 
 def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
@@ -135,9 +142,33 @@ def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
     if max(grey.shape) <= SMALL_SIDE and not _side_by_side(groups):
         groups = [ink.parts > 0]  # a scan of one digit, perhaps with broken strokes
     digit = _cut_out(grey, ink, groups[0])
-    if len(groups) > 1 or _is_wide(digit.box):
+    if len(groups) > 1 and SEVERAL not in digit.warnings:
         return replace(digit, warnings=(*digit.warnings, SEVERAL))
     return digit
+
+
+def _with_halves(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
+    if max(grey.shape) <= SMALL_SIDE:
+        return digit  # a scan of one digit
+    scale = max(1, max(grey.shape) // WORK_SIDE)
+    return replace(digit, halves=_halves(ink.values, group, scale))
+
+
+def _halves(ink: Grey, core: Mask, scale: int) -> tuple[Digit, ...]:
+    """The digits to the left and to the right of the best cut, which may be cut again."""
+    box = _box(core)
+    left = left_side(np.where(core[box], ink[box], 0))
+    if left is None:
+        return ()
+    digits = []
+    for side in (left, ~left):
+        half, values = np.zeros_like(core), np.zeros_like(ink)
+        half[box], values[box] = core[box] & side, np.where(side, ink[box], 0)
+        if not half.any():
+            return ()
+        digit = _digit(values, half, (0, 0), scale)
+        digits.append(replace(digit, halves=_halves(values, half, scale)))
+    return tuple(digits)
 
 
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
@@ -180,13 +211,15 @@ def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
     reach = max(3, round(max(_length(rows), _length(columns)) / 12))
     around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in (rows, columns))
     inside = _crop(np.where(_strokes(ink[around], core[around], reach), ink[around], 0))
-    warnings = (TOO_SMALL,) if max(inside.shape) < MIN_SIDE else ()
+    warnings = [TOO_SMALL] * (max(inside.shape) < MIN_SIDE)
     left, top = corner
     box = (columns.start, rows.start, columns.stop, rows.stop)
     x0, y0, x1, y1 = (scale * v + start for v, start in zip(box, 2 * (left, top), strict=True))
     pixels = _centred(_to_ink_side(inside))
     place = (int(x0), int(y0), int(x1), int(y1))
-    return Digit(np.rint(pixels * 255).astype(np.uint8), place, warnings)
+    warnings += [SEVERAL] * _is_wide(place)
+    warnings += [MANY_LOOPS] * (_num_loops(core[rows, columns]) > MAX_LOOPS)
+    return Digit(np.rint(pixels * 255).astype(np.uint8), place, tuple(warnings))
 
 
 def _strokes(ink: Grey, core: Mask, reach: int) -> Mask:
@@ -196,6 +229,15 @@ def _strokes(ink: Grey, core: Mask, reach: int) -> Mask:
     touched[labels[core]] = True
     touched[0] = False
     return np.asarray(touched[labels] & near(core, reach))
+
+
+def _num_loops(core: Mask) -> int:
+    """The areas that strokes enclose."""
+    if max(core.shape) < LOOPS_SEEN:
+        return 0
+    labels, _ = ndimage.label(~padded(core, 1))
+    areas = np.bincount(labels.ravel())[1:]
+    return int((areas >= MIN_LOOP * core.size).sum()) - 1  # without the outside
 
 
 def _is_wide(box: Box) -> bool:

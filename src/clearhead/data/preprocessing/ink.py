@@ -35,6 +35,7 @@ MIN_WIDTH = 0.012  # of strokes; narrower ones at the border are remains of a de
 MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
 MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
 MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
+MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
 MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
 MIN_SCAN = 16  # smaller images have no frame
 BORDER = 0.12  # of each side, where the remains of a frame may be
@@ -146,7 +147,7 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     outside = background < 0.75 * level
     first = 0.0
     for _ in range(3):
-        values, contrast = _scaled(signal, is_free)
+        values, contrast = _scaled(signal, outside, is_free)
         first = max(first, contrast)
         if contrast == 0 or contrast < MIN_FADING * first:
             return None
@@ -296,29 +297,40 @@ def _paper_of_scan(grey: Grey) -> Grey:
     return np.full_like(grey, median(grey[grey >= middle]))
 
 
-def _scaled(signal: Grey, is_noisy: bool) -> tuple[Grey, float]:
+def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
     """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
+
+    If nothing stands out, it is measured without what is beside the paper: a desk has a grain.
 
     Returns:
         The ink and its contrast, which is 0 if nothing stands out from the noise.
     """
     step = max(1, max(signal.shape) // 128)
-    ordered = np.sort(signal[::step, ::step], axis=None)
+    sample, beside = signal[::step, ::step], outside[::step, ::step]
+    samples = [sample, sample[~beside]] if 0 < beside.mean() < MAX_OUTSIDE else [sample]
+    for values in samples:
+        paper, floor, contrast = _levels(np.sort(values, axis=None), is_noisy)
+        if contrast > 0:
+            scaled = (signal - paper - floor) / (contrast - floor)
+            return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32), contrast
+    return signal, 0.0
+
+
+def _levels(ordered: Float[ndarray, " pixels"], is_noisy: bool) -> tuple[float, float, float]:
+    """The level of paper, and above it that of its noise and that of strokes (0 without any)."""
     middle = (_quantile(ordered, 0.02) + _quantile(ordered, 0.998)) / 2
     around = ordered[: np.searchsorted(ordered, middle, "right")]
     paper = _quantile(around, 0.5)
     noise = 1.4826 * _quantile(np.sort(np.abs(around - paper)), 0.5)
     stroke = ordered[np.searchsorted(ordered, paper + max(4 * noise, MIN_CONTRAST / 2), "right") :]
     if not stroke.size:
-        return signal, 0.0
+        return paper, noise, 0.0
     half = (paper + _quantile(stroke, 0.9)) / 2
     contrast = _quantile(stroke[np.searchsorted(stroke, half) :], 0.8) - paper
     if contrast < MIN_CONTRAST or (contrast < MIN_SIGNAL * noise and (is_noisy or contrast < 0.5)):
-        return signal, 0.0
+        return paper, noise, 0.0
     # The soft edges of an enlarged scan are no noise.
-    floor = max(min(3 * noise, 0.2 * contrast), GREY_LEVEL)
-    values = (signal - paper - floor) / (contrast - floor)
-    return np.asarray(np.clip(values, 0, 1), dtype=np.float32), contrast
+    return paper, max(min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast
 
 
 def _quantile(ordered: Float[ndarray, " pixels"], share: float) -> float:

@@ -18,6 +18,7 @@ MAX_THICKNESS, MIN_LENGTH = 0.05, 0.1  # of the longer side
 MIN_PIXELS = 18  # of a line's length
 MIN_COVERAGE = 0.75  # of the columns between the ends of a line
 MAX_GAP = 5  # in pixels
+MAX_RATIO = 1.5  # of a line's thickness to that of a line where it ends; strokes are thicker
 MAX_LINES = 60  # in one direction
 
 
@@ -168,6 +169,7 @@ def _is_anchored(line: Line, outside: Mask, others: list[Line], like: list[Line]
         elif not any(
             abs(other.y(y) - x) <= near + other.thickness / 2
             and other.start - near <= y <= other.stop + near
+            and line.thickness <= MAX_RATIO * other.thickness + 0.5
             for other in others
         ):
             return False

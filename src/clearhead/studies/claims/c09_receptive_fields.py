@@ -24,7 +24,7 @@ from clearhead.studies import (
 )
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.table import Measure, Trial, Values
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
 IMAGES = {"images": 50, "unseen": 1_000}
@@ -32,6 +32,8 @@ TRAINING = {"digits": PerBudget(quick=4_000, full=6_000), "epochs": PerBudget(qu
 HALF, QUARTER = 0.5, 0.25  # of the image; "globally" means at least half of it
 VIT_FIRST, CNN_FIRST = (Cell(f"{name} trained", ("seen", 0)) for name in ("ViT", "CNN"))
 CNN_LAST = Cell("CNN trained", ("seen", -1))
+CUT_OFFS = {"1 %": 0.01, "20 %": 0.2}
+"""Other shares of the largest gradient from which a pixel counts as seen"""
 SHARE, DISTANCE = "share of the image", "mean attention distance (patches)"
 
 
@@ -45,18 +47,38 @@ def run(trial: Trial) -> Values:
     result: Values = {
         "reached": [layers.theoretical_share(field) for field in fields],
         "seen": [layers.effective_share(field) for field in fields],
+        "cut_offs": {
+            name: layers.effective_share(fields[0], share) for name, share in CUT_OFFS.items()
+        },
         "first_field": layers.relative_gradients(fields[0]),
         "accuracy": accuracy["accuracy"] / 100,
     }
     if config is VIT:
         result["distance"] = layers.attention_distances(model, images)
-        result["even_distance"] = layers.uniform_distance(*VIT.grid)
+        result["hubs"] = layers.hub_shares(model, images)
     return result
 
 
 def part(name: str, hypothesis: Comparison | Exact) -> Part:
     """A part with one hypothesis."""
     return Part(name, (hypothesis,))
+
+
+def sees_half(who: str, condition: str) -> Part:
+    """The effective field after the first layer, also with other cut-offs."""
+
+    def bound(what: str, measure: Measure) -> Bound:
+        name = f"{who}, first layer: {what}"
+        return Bound(name=name, unit=SHARE, first=Cell(condition, measure), low=HALF, spread=0.1)
+
+    return Part(
+        f"{who} see at least half of the image after the first layer",
+        (bound("effective field", ("seen", 0)),),
+        variants={
+            f"cut-off {x}": (bound(f"field from {x} of the largest gradient", ("cut_offs", x)),)
+            for x in CUT_OFFS
+        },
+    )
 
 
 STUDY = Study(
@@ -90,24 +112,8 @@ STUDY = Study(
                 low=1.0,
             ),
         ),
-        part(
-            "small ViTs see at least half of the image after the first layer",
-            Bound(
-                name="small ViTs, first layer: effective field",
-                unit=SHARE,
-                first=VIT_FIRST,
-                low=HALF,
-            ),
-        ),
-        part(
-            "the shipped model sees at least half of the image after the first layer",
-            Bound(
-                name="shipped model, first layer: effective field",
-                unit=SHARE,
-                first=Cell("shipped trained", ("seen", 0)),
-                low=HALF,
-            ),
-        ),
+        sees_half("small ViTs", "ViT trained"),
+        sees_half("samples of the shipped model", "shipped trained"),
         part(
             "a ViT sees more than a CNN after the first layer",
             Difference(
@@ -134,13 +140,23 @@ STUDY = Study(
         Curves(
             measure="reached", scale=100, xlabel="layer", ylabel="theoretical field (% of image)"
         ),
-        Curves(measure="distance", ylim=(0, None), xlabel="layer", ylabel=DISTANCE),
+        Curves(
+            measure="distance",
+            ylim=(0, None),
+            xlabel="layer",
+            ylabel=DISTANCE,
+            lines={
+                layers.uniform_distance(*VIT.grid): "uniform weights",
+                layers.farthest_distance(*VIT.grid): "farthest patch",
+            },
+        ),
         Image(cell=Cell("ViT trained", "first_field"), title="ViT, first layer: gradients"),
         Image(cell=Cell("CNN trained", "first_field"), title="CNN, first layer: gradients"),
     ),
     summaries=(
         Summary(name="By layer: effective field (share of the image)", measure="seen"),
         Summary(name=f"By layer: {DISTANCE}", measure="distance"),
+        Summary(name="By layer: queries that attend most to one key (share)", measure="hubs"),
         Summary(
             name="First layer: share of the effective field in the unit's own patch, and largest "
             "relative gradient elsewhere",

@@ -1,111 +1,190 @@
 """C13: higher layers combine global clues: attention or information spreads with depth.
 
-Three meanings of "spreads": attention, by its mean distance (Raghu et al. 2021 find it grow in
-large ViTs); pixels, by the effective receptive field of a patch's token (Luo et al. 2016); clues,
-by the accuracy of the model's own norm and head on a single patch's token after each layer, as in
-the logit lens (nostalgebraist 2020). The lens says least of the three: the head was trained for the
-last layer, so that accuracy is nearly certain to rise with depth. Fields include the residual path.
-Nothing follows for deeper and larger models.
+Three meanings of "spreads": attention, by its mean distance (Raghu et al. 2021); pixels, by the
+effective receptive field of a patch's token (Luo et al. 2016); clues, by the accuracy of a linear
+probe on a single patch's token, fitted at each layer. Each is the change from the first to the last
+layer, a slope over all layers, which no cut between "lower" and "upper" can move; at depths 2, 4
+and 6. A mean distance is shown beside those of uniform weights and of the farthest patch. Where
+nearly all queries attend to one key, a hub or sink (Xiao et al. 2023; Darcet et al. 2023), distance
+says where that key is; the share of such queries is described.
 
-Cost: quick 60, full about 620 seconds of one core, on two busy ones.
+Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, full about 12 minutes.
 """
 
-import statistics
-from typing import cast
-
 from clearhead.data import normalize
-from clearhead.models.config import ViTConfig
+from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Curves, Difference, Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
-from clearhead.studies.measures.layers import (
-    attention_distances,
-    effective_share,
-    layer_fields,
-    lens_accuracies,
-)
+from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Paper, Part, PerBudget
+from clearhead.studies.measures import gates, layers
+from clearhead.studies.measures.recall import recall_texts
+from clearhead.studies.measures.slopes import over_layers, per_doubling
+from clearhead.studies.measures.trainings import Task, on_digits, trained
+from clearhead.studies.study import Study, Summary
 from clearhead.studies.table import Trial, Values
 
-CONFIG = ViTConfig(embed_dim=32, depth=6)
-HALF = CONFIG.depth // 2
+DEPTHS = (2, 4, 6)
 IMAGES = {"images": 50, "unseen": 1_000}
-TRAINING = {"digits": PerBudget(quick=5_000, full=9_000), "epochs": PerBudget(quick=2, full=3)}
-DISTANCE = "mean attention distance (patches)"
-FARTHER = 0.1  # patches
-WIDER = 0.05  # of the image
-MORE_ACCURATE = 0.05
+PROBED = 1_000  # images that a probe is fitted on
+COMMON, RECALL = "common digit", "recall"
+MEASURES = {
+    "distance": ("mean attention distance", "patches", 0.1),
+    "seen": ("effective receptive field of a patch's token", "share of the image", 0.05),
+    "single": ("accuracy of a probe on one patch's token", "percentage points", 5.0),
+}
+"""Name, unit, and the smallest change from the first to the last layer that matters"""
 
 
-def run(trial: Trial) -> Values:
-    """All measures, layer by layer."""
-    model = cast("VisionTransformer", classifier_of(trial, CONFIG))
-    images = inputs_of(trial, model)
-    unseen = unseen_digits(trial.settings["unseen"], trial.seed)
-    single, pooled = lens_accuracies(model, normalize(unseen.images, model.config), unseen.labels)
-    fields = layer_fields(model, images, trial.seed)
+def measure_layers(model: VisionTransformer, trial: Trial, task: Task) -> Values:
+    """All measures of a classifier, layer by layer."""
+    settings, seed = trial.settings, trial.seed
+    few = gates.unseen_images(task, settings["images"], seed)
+    images = normalize(few.images, model.config)
+    unseen = gates.unseen_images(task, settings["unseen"], seed)
+    fields = layers.layer_fields(model, images, seed)
     return {
-        "distance": attention_distances(model, images),
-        "seen": [effective_share(field) for field in fields],
-        "single": single,
-        "pooled": pooled,
+        "distance": layers.attention_distances(model, images),
+        "hubs": layers.hub_shares(model, images),
+        "seen": [layers.effective_share(field) for field in fields],
+        **layers.probe_accuracies(model, gates.training_images(task, PROBED, seed), unseen),
     }
 
 
-def compared(measure: str, name: str, unit: str, margin: float) -> Part:
-    """Mean over the upper half of the layers against the lower half, in trained classifiers."""
+def run(trial: Trial) -> Values:
+    """Layer by layer, at each depth or in one model."""
+    settings, seed = trial.settings, trial.seed
+    if trial.condition == "depths":
+        sizes = {"examples": settings["digits"], "steps": settings["steps"]}
+        return {
+            str(depth): measure_layers(
+                trained(on_digits("vit", **sizes, depth=depth), seed), trial, gates.DIGITS_TASK
+            )
+            for depth in settings["depths"]
+        }
+    if trial.condition == COMMON:
+        model = gates.common_digit_model(trial)
+        found = measure_layers(model, trial, gates.COMMON_DIGIT_TASK)
+        return gates.common_digit_floor(trial) | found
+    if trial.condition == RECALL:
+        texts = [recall_texts(x, settings["unseen"], seed) for x in ("train", "test")]
+        return gates.recall_floor(trial) | layers.recall_probes(gates.recall_model(trial), *texts)
+    return measure_layers(load(), trial, gates.DIGITS_TASK)
+
+
+def spreads(measure: str, depth: int) -> Part:
+    """A measure changes from the first to the last layer, in classifiers of that depth."""
+    name, unit, margin = MEASURES[measure]
     hypothesis = Difference(
-        name=f"{name}, upper three layers against lower three",
+        name=f"{name}, change over {depth} layers",
         unit=unit,
-        first=Cell("trained", lambda values: statistics.fmean(values[measure][HALF:])),
-        second=Cell("trained", lambda values: statistics.fmean(values[measure][:HALF])),
+        first=Cell("depths", over_layers((str(depth), measure))),
         margin=margin,
     )
-    return Part(f"{name} grows with depth", (hypothesis,))
+    return Part(f"{name} grows with depth ({depth} layers)", (hypothesis,))
 
 
+def combined(condition: str) -> Part:
+    """The class can be read from a single token in the last layer more than in the first."""
+    hypothesis = Difference(
+        name=f"{condition}: accuracy of a probe on one token, change over the layers",
+        unit="percentage points",
+        first=Cell(condition, over_layers("single")),
+        margin=MEASURES["single"][2],
+    )
+    name = f"what decides is combined in the last layer ({condition})"
+    return Part(name, (hypothesis,), (gates.clears_the_floor(condition),))
+
+
+def by_size(measure: str) -> Estimate:
+    """How the change over the layers depends on the depth."""
+    name, unit, _ = MEASURES[measure]
+    return Estimate(
+        name=f"{name}: change over the layers, with each doubling of the depth",
+        unit=unit,
+        first=Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
+    )
+
+
+def deepest(measure: str, ylabel: str, lines: dict[float, str] | None = None) -> Curves:
+    """A measure by layer, of the deepest classifiers."""
+    return Curves(
+        measure=(str(DEPTHS[-1]), measure),
+        conditions=("depths",),
+        xlabel="layer",
+        ylabel=ylabel,
+        ylim=(0, None),
+        lines=lines or {},
+    )
+
+
+CEILINGS = {
+    layers.uniform_distance(4, 4): "uniform weights",
+    layers.farthest_distance(4, 4): "farthest patch",
+}
 STUDY = Study(
     name="depth",
     claim="C13",
     statement="Higher layers combine global clues: attention or information spreads with depth.",
-    question="Do attention distance, receptive field and decodable digits grow from the lower "
-    "to the upper layers?",
-    conditions="Classifiers (width 32, six layers) trained on MNIST, one for each seed; beside "
-    "them untrained ones and the shipped model; unseen digits.",
+    question="What changes from the first to the last layer, and how does that depend on depth?",
+    conditions="ViTs of width 32 with 2, 4 and 6 layers, trained on 3,000 digits of MNIST for 300 "
+    "steps, one for each seed; the models of the common digit and of recall, of two layers; beside "
+    "them the shipped model.",
     measure="By layer: mean attention distance in patches; share of pixels with 4.55 % of the "
-    "largest gradient or more, the residual path included; accuracy of the head on single tokens.",
-    seeds={"quick": 3, "full": 12},
+    "largest gradient or more, the residual path included; accuracy on 1,000 unseen images of a "
+    "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
+    seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("trained",), settings=IMAGES | TRAINING),
-        Grid(conditions=("untrained", "shipped"), settings=IMAGES),
+        Grid(
+            conditions=("depths",),
+            settings=IMAGES | {"digits": 3_000, "steps": 300, "depths": DEPTHS},
+        ),
+        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | IMAGES),
+        Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
+        Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
     ),
     run=run,
     parts=(
-        compared("distance", "mean attention distance", "patches", FARTHER),
-        compared("seen", "effective receptive field of a patch's token", "share", WIDER),
-        compared("single", "accuracy from one patch's token", "share", MORE_ACCURATE),
+        *(spreads(measure, depth) for measure in MEASURES for depth in (DEPTHS[0], DEPTHS[-1])),
+        combined(COMMON),
+        combined(RECALL),
+        Part("the changes depend on the number of layers", tuple(map(by_size, MEASURES))),
     ),
     panels=(
-        Curves(measure="distance", ylim=(0, None), xlabel="layer", ylabel=DISTANCE),
-        Curves(measure="seen", scale=100, xlabel="layer", ylabel="effective field (% of image)"),
-        Curves(
-            measure="single",
-            scale=100,
-            xlabel="layer",
-            ylabel="accuracy of the head on one patch's token (%)",
-            lines={10: "chance"},
+        deepest("distance", "mean attention distance (patches)", CEILINGS),
+        deepest("hubs", "queries that attend most to one key (share)"),
+        deepest("seen", "effective field (share of the image)"),
+        deepest("single", "accuracy of a probe on one patch's token (%)", {10: "chance"}),
+    ),
+    summaries=tuple(
+        Summary(name=f"By layer, {what}: {name}", measure=measure, conditions=(what,))
+        for what in (COMMON, RECALL, "shipped")
+        for measure, name in (
+            ("distance", "mean attention distance (patches)"),
+            ("hubs", "share of queries that attend most to the same key"),
+            ("single", "accuracy of a probe on one token (%)"),
+        )
+    ),
+    limits=("Small models; where hubs collect the attention, its distance says little.",),
+    labels={"shipped": "shipped model"},
+    literature=(
+        Paper(
+            source="Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural "
+            "Networks?, arXiv 2108.08810",
+            setting="ViT-B to ViT-H, up to 300 million images",
+            found="mean attention distance grows with depth; lower layers have local and global "
+            "heads",
+            beside=f"{MEASURES['distance'][0]}, change over {DEPTHS[-1]} layers",
+        ),
+        Paper(
+            source="Darcet et al. 2023, Vision Transformers Need Registers, arXiv 2309.16588",
+            setting="large ViTs such as DINOv2",
+            found="tokens of large norm in the background collect attention and global information",
+        ),
+        Paper(
+            source="Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks, "
+            "arXiv 2309.17453",
+            setting="language models",
+            found="the first tokens get most of the attention, whatever they are",
         ),
     ),
-    summaries=(
-        Summary(name=f"By layer: {DISTANCE}", measure="distance"),
-        Summary(name="By layer: effective field (share of the image)", measure="seen"),
-        Summary(name="By layer: accuracy from one patch's token", measure="single"),
-        Summary(name="By layer: accuracy from all tokens", measure="pooled"),
-    ),
-    limits=("A layer may hold more information than the last layer's head can decode.",),
-    labels={"trained": "small classifiers", "shipped": "shipped model"},
-    references=(
-        "Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural Networks?, "
-        "arXiv 2108.08810",
-        "Luo et al. 2016, Understanding the Effective Receptive Field, arXiv 1701.04128",
-    ),
+    references=("Luo et al. 2016, Understanding the Effective Receptive Field, arXiv 1701.04128",),
 )

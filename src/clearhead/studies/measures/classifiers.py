@@ -87,23 +87,6 @@ def fit_classifier(
     return fit(config, dataset, model=model, callback=callback).result
 
 
-def train_compared_model(name: str, *, digits: int, steps: int, seed: int) -> ImageModel:
-    """One of `COMPARED_MODELS`, trained for so many steps on so many digits, drawn with `seed`."""
-    model = COMPARED_MODELS[name]
-    batch_size = min(BATCH_SIZE, digits)
-    config = TrainConfig(
-        model=model.config,
-        epochs=steps // (digits // batch_size),
-        batch_size=batch_size,
-        optimizer="muon",
-        learning_rate=model.learning_rate,
-        matrix_learning_rate=model.matrix_learning_rate,
-        label_smoothing=0.0,
-        seed=seed,
-    )
-    return fit_classifier(config, training_digits(digits, seed))
-
-
 def train_small_classifier(
     model: Config,
     dataset: ImageDataset,
@@ -168,6 +151,12 @@ def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
         "nll": negative_log_likelihood(probabilities, digits.labels),
         "parameters": sum(x.numel() for x in model.parameters()),
     }
+
+
+def accuracy_on(model: ImageModel, dataset: ImageDataset) -> float:
+    """In per cent."""
+    predicted = predict_probabilities(model, dataset.images).argmax(dim=1)
+    return 100 * float((predicted == dataset.labels).double().mean())
 
 
 @cache

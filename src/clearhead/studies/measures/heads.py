@@ -5,26 +5,23 @@ Beside `insight`, which describes the heads of one model.
 
 import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data import normalize
-from clearhead.insight.ablation import ablate
+from clearhead.data import ImageDataset, normalize
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import HeadMeasures, measure_heads
-from clearhead.insight.roles import (
-    MAX_SHIFT,
-    NO_CLEAR_ROLE,
-    describe_heads,
-    shift_images,
-    untrained_heads,
-)
+from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_heads
 from clearhead.insight.tokens import grid_of
+from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, intervene
-from clearhead.studies.measures.classifiers import unseen_digits
+from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.studies.measures import recall
+from clearhead.studies.measures.recall import FIRST_QUERY, RecallTexts
 from clearhead.studies.table import Values
 from clearhead.training.batches import seed_of
 
@@ -32,15 +29,20 @@ UNTRAINED = 20
 """Roles at a level of 5 % need 19 untrained models; one more takes the place of the trained one"""
 SHOWN = ("entropy", "distance")
 
+Change = Callable[[AttentionRecord], Tensor | None]
+Accuracy = Callable[[Change | None], float]
+"""Accuracy in per cent, with the attention of all layers changed or as it is"""
 
-def compare_with_untrained(model: VisionTransformer, images: int, seed: int) -> Values:
+
+def compare_with_untrained(
+    model: VisionTransformer, images: UInt8[Tensor, "images channels height width"], seed: int
+) -> Values:
     """Distances between heads and roles, of this model and of untrained ones.
 
     Untrained models are measured as initialised (`fresh`) and with the entropy of each head
     matched to that of the trained one (`sharp`).
     """
-    moved = shift_images(unseen_digits(images, seed).images, MAX_SHIFT, seed)
-    foreground, pixels = Foreground.of(moved, grid_of(model)), normalize(moved, model.config)
+    foreground, pixels = Foreground.of(images, grid_of(model)), normalize(images, model.config)
     trained = measure_heads(model, pixels, foreground=foreground)
     seeds = [seed_of("untrained", seed, place) for place in range(UNTRAINED + 1)]
     fresh = untrained_heads(model.config, pixels, foreground=foreground, seeds=seeds)
@@ -66,26 +68,45 @@ def distance_between_heads(measures: HeadMeasures) -> float:
     return 100 * float((1 - measures.agreement[:, pairs]).mean())
 
 
-def accuracies_with_other_weights(model: VisionTransformer, unseen: int, seed: int) -> Values:
-    """Accuracy in per cent with each head's own weights, another head's, and the layer's mean.
+def accuracy_on_images(model: VisionTransformer, dataset: ImageDataset) -> Accuracy:
+    """The accuracy of a classifier on a data set."""
+    pixels = normalize(dataset.images, model.config)
 
-    `falls`: how much accuracy falls without each head, its output replaced by its mean.
-    """
-    digits = unseen_digits(unseen, seed)
-    pixels = normalize(digits.images, model.config)
-
-    def accuracy(change: Callable[[AttentionRecord], Tensor] | None) -> float:
+    def accuracy(change: Change | None) -> float:
         around = None if change is None else lambda _: intervene(change)
         labels = probabilities(model, pixels, around=around).argmax(dim=1)
-        return 100 * float((labels == digits.labels).double().mean())
+        return 100 * float((labels == dataset.labels).double().mean())
 
-    ablations = ablate(model, pixels, digits.labels, "head")
-    offsets = range(1, model.config.num_heads)
+    return accuracy
+
+
+def accuracy_on_recall(model: TextTransformer, texts: RecallTexts) -> Accuracy:
+    """The accuracy of a text model on recall."""
+
+    def accuracy(change: Change | None) -> float:
+        with nullcontext() if change is None else intervene(change):
+            return recall.recall_accuracy(model, texts)
+
+    return accuracy
+
+
+def accuracies_with_other_weights(
+    model: VisionTransformer | TextTransformer, accuracy: Accuracy
+) -> Values:
+    """Accuracy with each head's own weights, another head's, and the layer's mean.
+
+    `falls`: by how much accuracy falls without each head, its output replaced by its mean over the
+    inputs.
+    """
+    heads, own = model.config.num_heads, accuracy(None)
+    places = [(layer, head) for layer in range(model.config.depth) for head in range(heads)]
     return {
-        "accuracy": accuracy(None),
-        "exchanged": statistics.fmean(accuracy(exchange_weights(offset)) for offset in offsets),
+        "accuracy": own,
+        "exchanged": statistics.fmean(
+            accuracy(exchange_weights(offset)) for offset in range(1, heads)
+        ),
         "shared": accuracy(share_weights),
-        "falls": [100 * ablation.drop for ablation in ablations],
+        "falls": [own - accuracy(without_head(*place)) for place in places],
     }
 
 
@@ -102,6 +123,50 @@ def share_weights(record: AttentionRecord) -> Tensor:
     """An intervention: every head of a layer gets the mean of all its heads' weights."""
     weights = record.applied_weights
     return record.context_from(weights.mean(dim=-3, keepdim=True).expand_as(weights))
+
+
+def without_head(layer: int, head: int) -> Change:
+    """An intervention: the output of a head is its mean over the inputs of the batch."""
+
+    def change(record: AttentionRecord) -> Tensor | None:
+        if record.name != f"blocks.{layer}.attn":
+            return None
+        output = record.output.clone()
+        output[:, head] = output[:, head].mean(dim=0, keepdim=True)
+        return output
+
+    return change
+
+
+@torch.no_grad()
+def weights_on_answers(model: TextTransformer, texts: RecallTexts) -> Float[Tensor, "layers heads"]:
+    """Weight of the queries on the values that they are about, mean over texts and queries."""
+    with capture() as recording:
+        model(texts.ids)
+    values = (2 * texts.pairs + 1)[:, None, :, None]
+    rows = [x.weights[:, :, FIRST_QUERY:] for x in recording.records]
+    found = [x.gather(3, values.expand(-1, x.shape[1], -1, -1))[..., 0] for x in rows]
+    return torch.stack([x.double().mean(dim=(0, 2)) for x in found])
+
+
+def specialised_head(model: TextTransformer, texts: RecallTexts) -> Values:
+    """The head with the largest weight on the answers, and the mean of its layer's other heads.
+
+    The head is chosen on the first half of the texts and measured on the second.
+    """
+    half = len(texts.ids) // 2
+    parts = (slice(half), slice(half, None))
+    first, second = (
+        weights_on_answers(model, RecallTexts(texts.ids[x], texts.answers[x], texts.pairs[x]))
+        for x in parts
+    )
+    layer, head = divmod(int(first.argmax()), first.shape[1])
+    row = second[layer]
+    return {
+        "layer": layer + 1,
+        "chosen": float(row[head]),
+        "others": float((row.sum() - row[head]) / (len(row) - 1)),
+    }
 
 
 def share_with_role(measure: str) -> Callable[[Values], float]:

@@ -1,4 +1,4 @@
-"""Effects of ablating patches, and how maps of importance correlate with them."""
+"""The influence of patches and words on a prediction, and how maps of weights correlate with it."""
 
 from collections.abc import Callable
 
@@ -6,65 +6,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.data import normalize
-from clearhead.insight import Baseline, Grid, Part, attribute, faithfulness, grid_of
+from clearhead.data import ImageDataset, normalize
+from clearhead.insight import Grid, Part, attribute, grid_of, shapley
 from clearhead.insight.ablation import without_part
-from clearhead.insight.attribution import (
-    GRADIENT,
-    INK,
-    RANDOM,
-    RAW,
-    RELEVANCE,
-    ROLLOUT,
-    VALUES,
-)
-from clearhead.insight.forward import probabilities
+from clearhead.insight.attribution import INK, RANDOM, RAW, RELEVANCE, ROLLOUT, VALUES
+from clearhead.insight.coalitions import all_coalitions, solve_exactly
+from clearhead.insight.forward import class_scores, probabilities
 from clearhead.insight.metrics import partial_rank_correlations, rank_correlations
+from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.measures.classifiers import unseen_digits
+from clearhead.recording import capture
+from clearhead.studies.measures.recall import FIRST_QUERY, NUM_PAIRS, NUM_WORDS, RecallTexts
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
-PIXEL_GRADIENT = "pixel gradient"  # as the published trials name it
-MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, PIXEL_GRADIENT, INK, RANDOM)
-CURVE_STEPS = 8
+MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, INK, RANDOM)
 
 
-def influence(model: VisionTransformer, images: int, seed: int) -> Values:
-    """For every map, mean rank correlation with the effect of ablation, and a mean area.
+def influence(model: VisionTransformer, dataset: ImageDataset, seed: int) -> Values:
+    """For every map, mean rank correlation with the influence of the patches.
 
-    `beyond_ink` has partial correlations, given the ink of a patch; `area` is that under the
-    insertion curve minus that under the deletion curve, halved.
+    Influence is the size of a patch's exact Shapley value, for the log-odds of the predicted class
+    (Shapley 1953; `insight.shapley`): the mean change over all orders in which patches can be
+    added. `beyond_ink` has partial correlations, given the ink of a patch; `masking` correlations
+    with `ablation_effects` instead, and `signed` with the Shapley values themselves.
     """
-    digits = unseen_digits(images, seed)
-    pixels = normalize(digits.images, model.config)
-    grid, black = grid_of(model), Baseline.black(model.config)
-    maps = {
-        name: attribute(GRADIENT if name == PIXEL_GRADIENT else name, model, pixels)
-        for name in MAPS
-        if name != RANDOM
-    }
+    pixels, grid = normalize(dataset.images, model.config), grid_of(model)
+    maps = {name: attribute(name, model, pixels) for name in MAPS if name != RANDOM}
     generator = generator_for("random map", seed)
-    maps[RANDOM] = torch.rand(images, grid.num_patches, generator=generator, dtype=torch.float64)
+    maps[RANDOM] = torch.rand(len(pixels), grid.num_patches, generator=generator).double()
+    values = shapley(model, pixels).values
     effects = ablation_effects(model, pixels, grid)
-    curves = faithfulness(
-        model, pixels, maps, grid=grid, baseline=black, num_orders=1, steps=CURVE_STEPS, seed=seed
-    )
     return {
-        "correlation": {
-            name: float(rank_correlations(maps[name], effects).mean()) for name in MAPS
-        },
+        "correlation": _means(maps, lambda x: rank_correlations(x, values.abs())),
+        "signed": _means(maps, lambda x: rank_correlations(x, values)),
+        "masking": _means(maps, lambda x: rank_correlations(x, effects)),
         "beyond_ink": {
-            name: float(partial_rank_correlations(maps[name], effects, maps[INK]).mean())
-            for name in MAPS
+            name: float(partial_rank_correlations(x, values.abs(), maps[INK]).mean())
+            for name, x in maps.items()
             if name != INK
         },
-        "area": {
-            name: (curves.maps[name].insertion.area - curves.maps[name].deletion.area) / 2
-            for name in MAPS
-        },
-        "effect": float(effects.mean()),
-        "largest_effect": float(effects.amax(dim=1).mean()),
     }
 
 
@@ -88,3 +69,40 @@ def ablation_effects(
         around = without_part(Part(patch=patch), "mask", grid=grid)
         effects.append((probabilities(model, images, around=around) - before).abs().sum(1) / 2)
     return torch.stack(effects, dim=1)
+
+
+@torch.no_grad()
+def recall_influence(model: TextTransformer, texts: RecallTexts) -> Values:
+    """Rank correlation of the first query's weights on the pairs with their exact Shapley values.
+
+    The score is the log-odds of the predicted value; no token attends to the words of a pair that
+    is left out. `weights` is the correlation for the last layer's weights, `first` for the first
+    layer's, `random` for random numbers; `on_answer` the last layer's weight on the pair in
+    question, in per cent.
+    """
+    ids = texts.ids[:, : FIRST_QUERY + 1]
+    with capture() as recording:
+        logits = model(ids)[:, -1, NUM_WORDS:]
+    predicted = logits.argmax(dim=1)
+    games = []
+    for coalition in all_coalitions(NUM_PAIRS):
+        kept = torch.cat([coalition.repeat_interleave(2), torch.ones(1, dtype=torch.bool)])
+        masked = model(ids, kept.expand(len(ids), -1))[:, -1, NUM_WORDS:].double()
+        games.append(class_scores(masked, predicted, "log-odds"))
+    values = torch.stack([solve_exactly(x).values for x in torch.stack(games, dim=1)]).abs()
+    layers = [
+        x.weights[:, :, -1, :FIRST_QUERY].double().mean(dim=1).unflatten(1, (-1, 2)).sum(dim=2)
+        for x in recording.records
+    ]
+    random = torch.rand(values.shape, generator=generator_for("random weights", len(ids)))
+    on_answer = layers[-1].gather(1, texts.pairs[:, :1])
+    return {
+        "weights": float(rank_correlations(layers[-1], values).mean()),
+        "first": float(rank_correlations(layers[0], values).mean()),
+        "random": float(rank_correlations(random.double(), values).mean()),
+        "on_answer": 100 * float(on_answer.mean()),
+    }
+
+
+def _means(maps: dict[str, Tensor], measure: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    return {name: float(measure(x).mean()) for name, x in maps.items()}

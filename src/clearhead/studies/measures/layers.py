@@ -5,18 +5,25 @@ from collections.abc import Iterator, Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.insight import measure_heads
 from clearhead.models.baselines import ConvNet
 from clearhead.models.pretrained import ImageModel
+from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
+from clearhead.recording import capture
+from clearhead.studies.measures.recall import FIRST_QUERY, NUM_WORDS, RecallTexts
 
 # Pixels belong to the effective field from this share of the largest gradient on (Luo et al. 2016,
 # section 4).
 EFFECTIVE = 1 - 0.9545
 
 NUM_DIRECTIONS = 4  # random ones, along which a unit of many channels is differentiated
+
+RIDGE = 1e-3  # of the probes, relative to the number of examples
 
 Field = Float[Tensor, "height width"]
 
@@ -51,9 +58,9 @@ def theoretical_share(field: Field) -> float:
     return float((field > 0).double().mean())
 
 
-def effective_share(field: Field) -> float:
-    """Share of the pixels with 4.55 % of the largest gradient or more."""
-    return float((field >= EFFECTIVE * field.max()).double().mean())
+def effective_share(field: Field, cut_off: float = EFFECTIVE) -> float:
+    """Share of the pixels with this share of the largest gradient or more."""
+    return float((field >= cut_off * field.max()).double().mean())
 
 
 def relative_gradients(field: Field) -> list[list[float]]:
@@ -83,24 +90,85 @@ def uniform_distance(rows: int, columns: int) -> float:
     return float(torch.cdist(places, places).mean())
 
 
-def lens_accuracies(
-    model: VisionTransformer,
-    images: Float[Tensor, "images channels height width"],
-    labels: Int[Tensor, " images"],
-) -> tuple[list[float], list[float]]:
-    """After each layer, accuracy of the model's head on single tokens, and on pooled tokens.
+def farthest_distance(rows: int, columns: int) -> float:
+    """Mean distance of a patch from the patch farthest from it: the largest attention distance."""
+    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
+    return float(torch.cdist(places, places).amax(dim=1).mean())
 
-    As in the logit lens (nostalgebraist 2020); the first is a mean over patches.
+
+def hub_shares(model: ImageModel, images: Tensor) -> list[float]:
+    """Of each layer, the share of queries whose largest weight is on the same key, the commonest.
+
+    Mean over images and heads; 1 means that all queries attend most to one key, a hub or sink.
     """
-    single, pooled = [], []
-    with torch.no_grad():
-        for tokens in layer_tokens(model, images):
-            normed = model.norm(tokens)
-            patches = model.head(normed[:, model.num_prefix_tokens :]).argmax(dim=-1)
-            single.append(float((patches == labels[:, None]).double().mean()))
-            predicted = model.head(model.pooled(normed)).argmax(dim=-1)
-            pooled.append(float((predicted == labels).double().mean()))
-    return single, pooled
+    with torch.no_grad(), capture() as recording:
+        model(images)
+    shares = []
+    for record in recording.records:
+        weights = record.weights
+        attended = F.one_hot(weights.argmax(dim=-1), weights.shape[-1]).double()
+        shares.append(float(attended.mean(dim=-2).amax(dim=-1).mean()))
+    return shares
+
+
+def probe_accuracies(
+    model: VisionTransformer, training: ImageDataset, unseen: ImageDataset
+) -> dict[str, list[float]]:
+    """Accuracy (per cent) of linear probes after each layer, fitted on `training`.
+
+    `single`: on single patch tokens, one probe for all patches, mean over patches; `pooled`: on the
+    mean of the tokens.
+    """
+    states = []
+    for dataset in (training, unseen):
+        with torch.no_grad():
+            tokens = layer_tokens(model, normalize(dataset.images, model.config))
+            states.append([x[:, model.num_prefix_tokens :].double() for x in tokens])
+    result: dict[str, list[float]] = {"single": [], "pooled": []}
+    for train, test in zip(*states, strict=True):
+        patches = train.shape[1]
+        known, expected = (x.labels.repeat_interleave(patches) for x in (training, unseen))
+        result["single"].append(
+            ridge_accuracy(train.flatten(0, 1), known, test.flatten(0, 1), expected)
+        )
+        result["pooled"].append(
+            ridge_accuracy(train.mean(dim=1), training.labels, test.mean(dim=1), unseen.labels)
+        )
+    return result
+
+
+def recall_probes(
+    model: TextTransformer, training: RecallTexts, unseen: RecallTexts
+) -> dict[str, list[float]]:
+    """`single`: accuracy (per cent) of linear probes for the values, on the queries' tokens."""
+    states = []
+    for texts in (training, unseen):
+        with torch.no_grad():
+            x, layers = model.embedded(texts.ids), []
+            for block in model.blocks:
+                x = block(x)
+                layers.append(x[:, FIRST_QUERY:].flatten(0, 1).double())
+        states.append(layers)
+    known, expected = (x.answers.flatten() - NUM_WORDS for x in (training, unseen))
+    pairs = zip(*states, strict=True)
+    return {"single": [ridge_accuracy(train, known, test, expected) for train, test in pairs]}
+
+
+def ridge_accuracy(
+    x: Float[Tensor, "n dims"],
+    labels: Int[Tensor, " n"],
+    unseen: Float[Tensor, "m dims"],
+    expected: Int[Tensor, " m"],
+) -> float:
+    """Accuracy, in per cent, of a ridge regression on the classes, with standardised inputs."""
+    mean, deviation = x.mean(dim=0), x.std(dim=0).clamp_min(1e-9)
+    x, unseen = ((part - mean) / deviation for part in (x, unseen))
+    targets = F.one_hot(labels).double()
+    centre = targets.mean(dim=0)
+    penalty = RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    weights = torch.linalg.solve(x.T @ x + penalty, x.T @ (targets - centre))
+    predicted = (unseen @ weights + centre).argmax(dim=1)
+    return 100 * float((predicted == expected).double().mean())
 
 
 def layer_tokens(model: VisionTransformer, images: Tensor) -> Iterator[Tensor]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from clearhead.studies._panels import Points
-from clearhead.studies.measures.classifiers import accuracy_on_unseen, train_compared_model
+from clearhead.studies.measures.classifiers import accuracy_on_unseen
+from clearhead.studies.measures.trainings import on_digits, trained
 from clearhead.studies.study import Grid, PerBudget, Summary
 from clearhead.studies.table import Trial, Values
 
@@ -31,9 +32,8 @@ def training_grid(
 def measure_accuracy(trial: Trial) -> Values:
     """Train the compared model that the condition names; its accuracy on unseen digits."""
     settings = trial.settings
-    model = train_compared_model(
-        trial.condition, digits=settings["digits"], steps=settings["steps"], seed=trial.seed
-    )
+    training = on_digits(trial.condition, examples=settings["digits"], steps=settings["steps"])
+    model = trained(training, trial.seed)
     return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 

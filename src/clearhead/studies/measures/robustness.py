@@ -1,22 +1,21 @@
-"""Accuracy on corrupted digits, and how attention changes with the corruption."""
+"""How corruption changes predictions from equal starts, and what patches attend to."""
 
 import math
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from clearhead.data import CORRUPTIONS, corrupt, normalize
+from clearhead.data import CORRUPTIONS, ImageDataset, corrupt, normalize
 from clearhead.insight import Foreground, Grid
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
-from clearhead.studies.measures.classifiers import unseen_digits
+from clearhead.studies.measures.common_digit import CommonDigits
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
@@ -28,31 +27,58 @@ Weights = Float[Tensor, "images heads queries keys"]
 
 
 class _Result(NamedTuple):
-    accuracy: float
+    correct: Bool[Tensor, " images"]
     weights: list[Weights]
 
 
-def robustness(model: ImageModel, unseen: int, seed: int) -> Values:
-    """Accuracy (per cent) on clean digits and under each corruption.
+def robustness(
+    models: Mapping[str, ImageModel],
+    dataset: ImageDataset,
+    seed: int,
+    corruptions: tuple[str, ...] = ALL_CORRUPTIONS,
+) -> Values:
+    """What corruption changes in the images that all models classify correctly at first.
 
-    For models with attention also `drift`, the divergence of each layer's weights from those on
-    clean digits, and `on_blank`, the share of attention on blank patches with and without noise.
+    Starting from the same images, all of them right, a fall is not larger or smaller because the
+    accuracy on clean images was another one.
+
+    Returns:
+        `clean`: accuracy on all clean images, in per cent, by model; `common`: share of the images
+        that all models classify correctly; `falls`: per cent of these that a model classifies
+        wrongly, by model and corruption. For models with attention also `drift`, the divergence of
+        the weights from those on clean images, and `on_blank`, the attention on blank patches with
+        and without noise, in per cent.
     """
-    digits = unseen_digits(unseen, seed)
-    clean = _evaluated(model, digits.images, digits.labels)
-    accuracy, drift, on_blank = {}, {}, {}
-    for name in ALL_CORRUPTIONS:
-        change = noisy_blanks if name == BLANK else corrupt
-        images = change(digits.images, name, generator_for("corruption", name, seed))
-        corrupted = _evaluated(model, images, digits.labels)
-        accuracy[name] = corrupted.accuracy
-        if clean.weights:
-            pairs = zip(clean.weights, corrupted.weights, strict=True)
-            drift[name] = [divergence(one, other) for one, other in pairs]
-        if clean.weights and name == BLANK:
-            blank = Foreground.of(digits.images, GRID).background
-            on_blank = {"clean": _share(clean, blank), "noisy": _share(corrupted, blank)}
-    return {"clean": clean.accuracy, "accuracy": accuracy, "drift": drift, "on_blank": on_blank}
+    clean = {
+        name: _evaluated(model, dataset.images, dataset.labels) for name, model in models.items()
+    }
+    common = torch.stack([x.correct for x in clean.values()]).all(dim=0)
+    blank = Foreground.of(dataset.images, GRID).background
+    result: Values = {
+        "clean": {name: 100 * _share(x.correct) for name, x in clean.items()},
+        "common": _share(common),
+        "falls": {name: {} for name in models},
+        "drift": {},
+        "on_blank": {},
+    }
+    for corruption in corruptions:
+        change = noisy_blanks if corruption == BLANK else corrupt
+        generator = generator_for("corruption", corruption, seed)
+        images = change(dataset.images, corruption, generator)
+        for name, model in models.items():
+            corrupted = _evaluated(model, images, dataset.labels)
+            wrong = ~corrupted.correct[common]
+            result["falls"][name][corruption] = 100 * _share(wrong)
+            before, after = clean[name].weights, corrupted.weights
+            if not before:
+                continue
+            pairs = zip(before, after, strict=True)
+            drift = [divergence(one, other) for one, other in pairs]
+            result["drift"].setdefault(name, {})[corruption] = sum(drift) / len(drift)
+            if corruption == BLANK:
+                shares = {"clean": before, "noisy": after}
+                result["on_blank"][name] = {x: on_patches(y, blank) for x, y in shares.items()}
+    return result
 
 
 def noisy_blanks(
@@ -71,37 +97,77 @@ def divergence(one: Weights, other: Weights) -> float:
     return float(nats.clamp_min(0.0).double().mean()) / math.log(2)
 
 
-def accuracies(values: Values) -> list[float]:
-    """On clean digits, and under each corruption."""
-    return [values["clean"], *(values["accuracy"][name] for name in ALL_CORRUPTIONS)]
+def on_patches(layers: list[Weights], patches: Bool[Tensor, "images patches"]) -> float:
+    """Attention on some patches of each image, in per cent, mean over queries, heads and layers."""
+    shares = [(x.mean(dim=(1, 2)) * patches).sum(dim=1).double().mean() for x in layers]
+    return 100 * float(torch.stack(shares).mean())
 
 
-def loss_under(*corruptions: str) -> Callable[[Values], float]:
-    """Accuracy on clean digits minus mean accuracy under some corruptions."""
+def relevance_of_neighbours(model: VisionTransformer, dataset: ImageDataset) -> Values:
+    """Mean weight, in per cent, of a patch with ink on each adjacent patch with ink, and without.
 
-    def loss(values: Values) -> float:
-        corrupted = [float(values["accuracy"][name]) for name in corruptions]
-        return float(values["clean"]) - sum(corrupted) / len(corrupted)
+    Uniform weights are 100 / 16 = 6.25 per cent.
+    """
+    weights = _mean_weights(model, dataset.images)
+    ink = Foreground.of(dataset.images, GRID)
+    places = torch.cartesian_prod(torch.arange(GRID.rows), torch.arange(GRID.columns)).double()
+    distances = torch.cdist(places, places, p=torch.inf)
+    pairs = (distances == 1) & ink.mask[:, :, None]
+    kinds = {"inked": ink.mask, "blank": ink.background}
+    return {
+        name: 100 * float(weights[pairs & keys[:, None]].mean()) for name, keys in kinds.items()
+    }
 
-    return loss
+
+def relevance_of_twins(model: VisionTransformer, images: CommonDigits) -> Values:
+    """Mean weight, in per cent, of digits on others in the other half: of their class, and not.
+
+    In the common digit, the one digit of the same class in the other half decides the label.
+    """
+    weights = _mean_weights(model, images.dataset.images)
+    classes, places = images.classes.flatten(1), images.places.flatten(1)
+    size = images.classes.shape[2]
+    half = torch.arange(classes.shape[1]) // size
+    between = weights.gather(1, places[:, :, None].expand(-1, -1, weights.shape[2]))
+    between = between.gather(2, places[:, None].expand(-1, places.shape[1], -1))
+    queries = (classes == images.dataset.labels[:, None])[:, :, None]
+    other_half = half[:, None] != half
+    same = classes[:, :, None] == classes[:, None]
+    return {
+        "twin": 100 * float(between[queries & other_half & same].mean()),
+        "others": 100 * float(between[queries & other_half & ~same].mean()),
+    }
 
 
-def mean_drift(values: Values) -> list[float]:
-    """For each corruption, the mean over layers."""
-    return [statistics.fmean(values["drift"][name]) for name in ALL_CORRUPTIONS]
+def fall_under(model: str, *corruptions: str) -> Callable[[Values], float]:
+    """Mean fall of a model under some corruptions, in percentage points."""
+    return lambda values: sum(values["falls"][model][x] for x in corruptions) / len(corruptions)
+
+
+def falls_of(model: str) -> Callable[[Values], list[float]]:
+    """The falls of a model under each corruption."""
+    return lambda values: list(values["falls"][model].values())
+
+
+def _mean_weights(
+    model: VisionTransformer, images: UInt8[Tensor, "images 1 28 28"]
+) -> Float[Tensor, "images queries keys"]:
+    layers = _weights(model, normalize(images, model.config))
+    return torch.stack([x.double().mean(dim=1) for x in layers]).mean(dim=0)
 
 
 def _evaluated(model: ImageModel, images: Tensor, labels: Int[Tensor, " images"]) -> _Result:
     pixels = normalize(images, model.config)
     predicted = probabilities(model, pixels).argmax(dim=1)
-    weights: list[Tensor] = []
-    if isinstance(model, VisionTransformer):
-        with torch.no_grad(), capture() as recording:
-            model(pixels)
-        weights = [record.weights for record in recording.records]
-    return _Result(100 * float((predicted == labels).double().mean()), weights)
+    weights = _weights(model, pixels) if isinstance(model, VisionTransformer) else []
+    return _Result(predicted == labels, weights)
 
 
-def _share(result: _Result, blank: Bool[Tensor, "images patches"]) -> float:
-    shares = [(x.mean(dim=(1, 2)) * blank).sum(dim=1).double().mean() for x in result.weights]
-    return float(torch.stack(shares).mean())
+def _weights(model: VisionTransformer, pixels: Tensor) -> list[Weights]:
+    with torch.no_grad(), capture() as recording:
+        model(pixels)
+    return [record.weights for record in recording.records]
+
+
+def _share(mask: Bool[Tensor, " images"]) -> float:
+    return float(mask.double().mean()) if len(mask) else 0.0

@@ -25,7 +25,7 @@ from clearhead.studies.measures.scores import WIDTH
 from clearhead.studies.table import Trial, Values
 from clearhead.training import Callback, TrainConfig, TrainingState, initial_model
 
-RATES = {"lowest": 0.1, "low": 0.3, "usual": 1.0, "high": 10.0}
+RATES = {"low": 0.3, "usual": 1.0, "high": 10.0}
 """Times the usual ones"""
 USUAL = {"adamw": (3e-3, 1e-2), "muon": (1e-2, 3e-2)}
 """Learning rate, and that of matrices"""
@@ -39,7 +39,10 @@ LOST_BELOW = 30.0
 
 
 def train_with_scale(trial: Trial) -> Values:
-    """Train with the factor ("sqrt") or without ("none"); the condition names which.
+    """Train with the factor ("sqrt") or without ("none", "matched"); the condition names which.
+
+    "matched" has no factor, but initial weights of W_Q and W_K that are smaller by d_k^(-1/4), so
+    that the first scores are those of "sqrt".
 
     Settings: `head_dim`, `optimizer`, `rate` (see `RATES`), `first` (initial weights: "small" or
     "unit"), `digits`, `epochs` and `unseen`. A loss of NaN counts as accuracy 0.
@@ -51,7 +54,7 @@ def train_with_scale(trial: Trial) -> Values:
             depth=2,
             embed_dim=WIDTH,
             num_heads=WIDTH // settings["head_dim"],
-            attention_scale=trial.condition,
+            attention_scale="sqrt" if trial.condition == "sqrt" else "none",
         ),
         epochs=settings["epochs"],
         batch_size=BATCH_SIZE,
@@ -62,7 +65,9 @@ def train_with_scale(trial: Trial) -> Values:
         seed=trial.seed,
     )
     digits = training_digits(settings["digits"], trial.seed)
-    initial = unit_queries_and_keys(config) if settings["first"] == "unit" else None
+    initial = initial_weights(
+        config, unit=settings["first"] == "unit", matched=trial.condition == "matched"
+    )
     probes, accuracy, diverged_after = Probes(digits), 0.0, -1
     try:
         model = fit_classifier(config, digits, model=initial, callback=probes)
@@ -78,13 +83,16 @@ def train_with_scale(trial: Trial) -> Values:
     }
 
 
-def unit_queries_and_keys(config: TrainConfig) -> VisionTransformer:
-    """Initial weights of a training with which queries and keys have variance 1.
+def initial_weights(config: TrainConfig, *, unit: bool, matched: bool) -> VisionTransformer:
+    """Initial weights of a training, with other ones for queries and keys.
 
-    That is what the argument for the factor supposes (Vaswani et al. 2017, section 3.2.1); the
-    usual initial weights of a ViT, of standard deviation 0.02, make queries and keys far smaller.
-    Tokens have variance 1 after a LayerNorm, so weights of variance 1/width do it. All other
-    weights are those that the seed of `config` draws.
+    Args:
+        config: The training; its seed draws the weights.
+        unit: Whether queries and keys have variance 1, as the argument for the factor supposes
+            (Vaswani et al. 2017, section 3.2.1); the usual initial weights of a ViT, of standard
+            deviation 0.02, make them far smaller. Tokens have variance 1 after a LayerNorm, so
+            weights of variance 1/width do it.
+        matched: Whether W_Q and W_K are multiplied by d_k^(-1/4), and scores by 1/√d_k.
     """
     model: VisionTransformer = initial_model(config)
     generator = torch.Generator().manual_seed(config.seed)
@@ -92,8 +100,11 @@ def unit_queries_and_keys(config: TrainConfig) -> VisionTransformer:
     with torch.no_grad():
         for block in model.blocks:
             weight: nn.Parameter = cast("Any", block).attn.qkv.weight
-            drawn = torch.randn(2 * width, width, generator=generator) / math.sqrt(width)
-            weight[: 2 * width] = drawn
+            if unit:
+                drawn = torch.randn(2 * width, width, generator=generator) / math.sqrt(width)
+                weight[: 2 * width] = drawn
+            if matched:
+                weight[: 2 * width] *= (width // model.config.num_heads) ** -0.25
     return model
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from clearhead.data import ImageDataset, cache_folder
 from clearhead.errors import CheckpointError
-from clearhead.models import Model, TextTransformer
+from clearhead.models import TextTransformer
 from clearhead.models._build import MODELS
 from clearhead.models.config import ModelConfig, TextConfig
 from clearhead.studies._worker import note_training
@@ -73,12 +73,12 @@ class Training:
         return self.epochs * (self.examples // self.batch_size)
 
 
-def on_digits(name: str, *, examples: int, steps: int) -> Training:
-    """The training of one of `COMPARED_MODELS` on MNIST's digits."""
+def on_digits(name: str, *, examples: int, steps: int, **changes: Any) -> Training:
+    """The training of one of `COMPARED_MODELS` on MNIST's digits, with changes of its model."""
     compared, batch_size = COMPARED_MODELS[name], min(BATCH_SIZE, examples)
     return Training(
         task="digits",
-        model=compared.config,
+        model=replace(compared.config, **changes),
         examples=examples,
         epochs=steps // (examples // batch_size),
         batch_size=batch_size,
@@ -86,36 +86,28 @@ def on_digits(name: str, *, examples: int, steps: int) -> Training:
     )
 
 
-def on_common_digit(name: str, **changes: Any) -> Training:
-    """The training of one of `COMPARED_MODELS` on the common digit.
+def on_common_digit(name: str, *, examples: int, epochs: int, **changes: Any) -> Training:
+    """The training of one of `COMPARED_MODELS` on the common digit, with changes of its model.
 
     From small initial weights no model leaves the floor in as many steps (LOG.md, 2026-11-28).
-
-    Args:
-        name: The model.
-        **changes: Other settings of its configuration.
     """
     return Training(
         task="common digit",
         model=replace(COMPARED_MODELS[name].config, **changes),
-        examples=24_000,
-        epochs=4,
+        examples=examples,
+        epochs=epochs,
         batch_size=50,
         rates=(2e-2, 4e-2),
         fan_in=True,
     )
 
 
-def on_recall(**changes: Any) -> Training:
-    """The training of the text model on associative recall.
-
-    Args:
-        **changes: Other settings of its configuration.
-    """
+def on_recall(*, examples: int, **changes: Any) -> Training:
+    """The training of the text model on associative recall, with changes of its model."""
     return Training(
         task="recall",
         model=replace(recall.MODEL, **changes),
-        examples=25_600,
+        examples=examples,
         batch_size=64,
         rates=(1e-2, 2e-2),
         fan_in=True,
@@ -136,7 +128,7 @@ def trained(training: Training, seed: int) -> Any:
     return model
 
 
-def train(training: Training, seed: int) -> Model:
+def train(training: Training, seed: int) -> Any:
     """Train the model, without the cache."""
     common: dict[str, Any] = {
         "epochs": training.epochs,

@@ -1,0 +1,86 @@
+"""Two tasks that need attention, and how far models without it get: premises of several claims.
+
+On plain digits blocks without attention are as good as the ViT (C11), so that it is no place to ask
+what attention does. A claim about attention on these tasks decides nothing unless the model with
+attention has first cleared the floor.
+"""
+
+from typing import Any
+
+from clearhead.data import ImageDataset
+from clearhead.models.text import TextTransformer
+from clearhead.models.vit import VisionTransformer
+from clearhead.studies.hypotheses import Difference
+from clearhead.studies.measures import recall
+from clearhead.studies.measures.classifiers import (
+    accuracy_on,
+    training_digits,
+    unseen_digits,
+)
+from clearhead.studies.measures.common_digit import common_digits
+from clearhead.studies.measures.trainings import Task, on_common_digit, on_recall, trained
+from clearhead.studies.table import Cell, Trial, Values
+
+DIGITS_TASK: Task = "digits"
+COMMON_DIGIT_TASK: Task = "common digit"
+CLEARED = 20.0
+"""Points above the floor that a model with attention must have"""
+COMMON_DIGIT = {"examples": 24_000, "epochs": 4}
+RECALL = {"examples": 38_400}
+"""Settings of the trainings on the two tasks"""
+
+
+def common_digit_model(trial: Trial, name: str = "vit", **changes: Any) -> VisionTransformer:
+    """One of `COMPARED_MODELS` trained on the common digit, with the settings of a trial."""
+    sizes = {key: trial.settings[key] for key in COMMON_DIGIT}
+    model: VisionTransformer = trained(on_common_digit(name, **sizes, **changes), trial.seed)
+    return model
+
+
+def recall_model(trial: Trial, **changes: Any) -> TextTransformer:
+    """The text model trained on recall, with the settings of a trial."""
+    sizes = {key: trial.settings[key] for key in RECALL}
+    model: TextTransformer = trained(on_recall(**sizes, **changes), trial.seed)
+    return model
+
+
+def unseen_images(task: Task, count: int, seed: int) -> ImageDataset:
+    """Test images of a task, drawn with `seed`."""
+    if task == "common digit":
+        return common_digits("test", count, seed).dataset
+    return unseen_digits(count, seed)
+
+
+def training_images(task: Task, count: int, seed: int) -> ImageDataset:
+    """Images of a task made from training digits, drawn with `seed`."""
+    if task == "common digit":
+        return common_digits("train", count, seed).dataset
+    return training_digits(count, seed)
+
+
+def common_digit_floor(trial: Trial) -> Values:
+    """Accuracy (per cent) on the common digit, with attention and without any mixing of patches."""
+    unseen = unseen_images("common digit", trial.settings["unseen"], trial.seed)
+    names = {"with_attention": "vit", "floor": "no-attention"}
+    return {
+        key: accuracy_on(common_digit_model(trial, name), unseen) for key, name in names.items()
+    }
+
+
+def recall_floor(trial: Trial) -> Values:
+    """Accuracy (per cent) on recall, with attention and with uniform weights."""
+    texts = recall.recall_texts("test", trial.settings["unseen"], trial.seed)
+    models = {"with_attention": recall_model(trial)}
+    models["floor"] = recall_model(trial, attention_scale=0.0)
+    return {key: recall.recall_accuracy(model, texts) for key, model in models.items()}
+
+
+def clears_the_floor(condition: str) -> Difference:
+    """The premise of a part about a condition whose values have those of a floor."""
+    return Difference(
+        name=f"{condition}: with attention, against the floor without",
+        unit="percentage points",
+        first=Cell(condition, "with_attention"),
+        second=Cell(condition, "floor"),
+        margin=CLEARED,
+    )

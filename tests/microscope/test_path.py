@@ -1,0 +1,307 @@
+"""The path through the model: opening, strip, questions, experiments, hover and keyboard."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.microscope.driver import STEPS, Microscope, number
+
+VISIBLE = """(selector) => {
+  const box = document.querySelector(selector).getBoundingClientRect();
+  return box.top >= 0 && box.bottom <= innerHeight && box.width > 0;
+}"""
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1024, 768)])
+def test_every_step_fits_the_screen_with_and_without_its_question(
+    size: tuple[int, int], microscope: Microscope
+) -> None:
+    microscope.size(*size)
+    for step in STEPS:
+        for reveal in (False, True):
+            microscope.show(step, reveal=reveal)
+            over = microscope.evaluate(
+                """() => [document.documentElement.scrollHeight - innerHeight,
+                  document.documentElement.scrollWidth - innerWidth]"""
+            )
+            assert max(over) <= 0, (step, reveal, over)
+
+
+@pytest.mark.parametrize("size", [(320, 700), (390, 844), (720, 450)])
+def test_small_and_enlarged_screens_scroll_in_one_direction(
+    size: tuple[int, int], microscope: Microscope
+) -> None:
+    microscope.size(*size)
+    for step in (*STEPS, "text", "about"):
+        wide = microscope.show(step).evaluate(
+            "() => document.documentElement.scrollWidth - innerWidth"
+        )
+        assert wide <= 0, step
+
+
+def test_the_first_screen_has_a_sentence_a_pad_and_an_answer(microscope: Microscope) -> None:
+    microscope.show()
+    assert microscope.text("h2").startswith("Draw a digit. Watch 16 pieces of it")
+    for selector in (".pad", ".answer-label", ".bars", ".strip"):
+        assert microscope.evaluate(VISIBLE, selector)
+    assert microscope.text(".answer-label") == "7"
+    assert len(microscope.texts(".strip .thumb")) == 24
+
+
+def test_the_path_leads_through_all_steps_and_back(microscope: Microscope) -> None:
+    microscope.show()
+    seen = ["draw"]
+    for _ in STEPS[1:]:
+        microscope.click("Next")
+        seen.append(microscope.state("step"))
+        assert microscope.evaluate("() => document.activeElement.tagName") == "H2"
+        (here,) = microscope.texts(".stop[aria-current=step]")
+        assert here or seen[-1] in ("pixels", "patches", "tokens", "answer", "gallery")
+    assert tuple(seen) == STEPS
+    for step in reversed(STEPS[:-1]):
+        microscope.click("Back", ".way")
+        assert microscope.state("step") == step
+    microscope.show("mix")
+    microscope.page.wait_for_url("**/*#step=mix")
+
+
+def test_a_click_in_the_strip_opens_the_part(microscope: Microscope) -> None:
+    microscope.show()
+    microscope.click("L5 H3", ".strip")
+    assert microscope.state("step") == "softmax"
+    assert (microscope.state("layer"), microscope.state("head")) == (4, 2)
+    assert "L5 H3" in microscope.text(".readout")
+    for label, step in (("Tokens", "tokens"), ("Answer", "answer"), ("Gallery", "gallery")):
+        microscope.page.locator(".part .open").filter(has_text=label).click()
+        assert microscope.state("step") == step
+
+
+def test_hover_links_digit_readout_formula_bars_and_matrix(microscope: Microscope) -> None:
+    microscope.show("softmax")
+    microscope.patch(6).hover()
+    microscope.frames()
+    assert "patch 11 attends to patch 6" in microscope.text(".readout")
+    assert microscope.texts(".token-bars g.now .token") == ["6"]
+    assert microscope.texts(".matrix [role=columnheader].now") == ["6"]
+    assert microscope.text(".formula msub").startswith("w11,6")
+    microscope.page.locator(".matrix [data-place]").nth(3 * 16 + 1).hover()
+    microscope.frames()
+    assert "patch 4 attends to patch 2" in microscope.text(".readout")
+    assert microscope.page.locator(".patch.query").get_attribute("data-token") == "3"
+    microscope.page.mouse.move(5, 5)
+    microscope.frames()
+    assert "patch 11 attends to patch 15" in microscope.text(".readout")
+
+
+def test_lines_also_lead_from_the_patches_that_attend_to_the_chosen_one(
+    microscope: Microscope,
+) -> None:
+    microscope.show("softmax").click("is attended to by", role="radio")
+    column = microscope.evaluate(
+        """() => Array.from({ length: 16 }, (_, i) =>
+          clearhead.store.result.value.run.layers[2].heads[0].weights[i * 16 + 10])"""
+    )
+    best = column.index(max(column)) + 1
+    assert f"patch {best} attends to patch 11" in microscope.text(".readout")
+    microscope.patch(4).hover()
+    assert "patch 4 attends to patch 11" in microscope.frames().text(".readout")
+    assert microscope.page.locator(".arcs path").count() == sum(
+        weight >= 1 / 32 for i, weight in enumerate(column) if i != 10
+    )
+
+
+def test_the_keyboard_reads_and_chooses_patches_and_entries(microscope: Microscope) -> None:
+    microscope.show("softmax")
+    microscope.patch(11).focus()
+    microscope.press("ArrowUp")
+    assert "patch 11 attends to patch 7" in microscope.text(".readout")
+    assert "gets" in microscope.evaluate("() => document.activeElement.ariaLabel")
+    microscope.press("Enter")
+    assert microscope.state("query") == 6
+    microscope.page.locator(".matrix [tabindex='0']").focus()
+    microscope.press("Home", "ArrowRight", "ArrowDown")
+    assert (microscope.state("query"), microscope.state("key")) == (7, 1)
+    assert re.match(
+        r"patch 8 attends to patch 2: .* percent",
+        microscope.evaluate("() => document.activeElement.ariaLabel"),
+    )
+
+
+def test_the_result_is_hidden_until_the_question_is_answered_or_skipped(
+    microscope: Microscope,
+) -> None:
+    microscope.show("scores", reveal=False)
+    assert microscope.page.locator(".waterfall").count() == 0
+    assert microscope.page.locator(".arcs path").count() == 0
+    assert "= ?" in microscope.text(".formula").replace("=?", "= ?")
+    microscope.patch(15).click()
+    microscope.frames()
+    assert microscope.text(".revealed").startswith("Yes. The best match is patch 15")
+    assert microscope.page.locator(".waterfall").count() == 1
+    microscope.click("Predict again")
+    microscope.patch(2).click()
+    microscope.frames()
+    assert microscope.text(".revealed").startswith("Not quite.")
+    microscope.show("softmax", reveal=False)
+    microscope.click("over 75 %")
+    assert microscope.text(".revealed").startswith("Yes. Patch 15 gets 89")
+    microscope.show("mix", reveal=False).click("Just show me")
+    assert microscope.text(".revealed").startswith("A large weight does not make")
+
+
+def test_the_products_add_up_step_by_step(microscope: Microscope) -> None:
+    microscope.show("scores")
+    total = number(microscope.text(".waterfall .sum"))
+    for _ in range(3):
+        microscope.click("One step back")
+    partial = number(microscope.text(".waterfall .sum"))
+    products = microscope.evaluate(
+        """() => { const { query, key } = clearhead.store.result.value.run.layers[2].heads[0];
+          return Array.from({ length: 16 }, (_, i) => query[160 + i] * key[224 + i]); }"""
+    )
+    assert total == pytest.approx(sum(products), abs=0.0051)
+    assert partial == pytest.approx(sum(products[:13]), abs=0.0051)
+    microscope.page.get_by_label("Add up the products: step").fill("0")
+    assert microscope.frames().page.locator(".waterfall rect").count() == 0
+    microscope.click("Play")
+    microscope.page.locator(".waterfall rect").nth(1).wait_for()
+    microscope.click("Pause")
+
+
+def test_a_switch_says_where_it_acts_and_what_it_did(microscope: Microscope) -> None:
+    microscope.show("scale").click("Divide by √16, in all 6 layers", role="switch")
+    assert microscope.state("temperature") == 0.25
+    assert "÷ √d off in every layer" in microscope.text(".changes")
+    assert "not divided" in microscope.text(".formula")
+    assert microscope.text(".effect").startswith("The answer ")
+    microscope.click("Reset")
+    assert microscope.page.locator(".changes").count() == 0
+
+
+def test_every_change_is_named_and_reset_undoes_all(microscope: Microscope) -> None:
+    before = microscope.show().logits()
+    microscope.show(
+        "join",
+        temperature=2,
+        positions=0,
+        seed=3,
+        removed="1.9",
+        values="zero",
+        masked="4",
+        scope="layer",
+        noisyPatches="6.7",
+        centred=0,
+    )
+    named = microscope.text(".changes")
+    for change in (
+        "temperature 2.00 in every layer",
+        "positions off",
+        "patches shuffled",
+        "2 heads removed",
+        "values zero in L3",
+        "1 patch masked in this layer",
+        "noise on 2 patches",
+        "not centred",
+        "not the trained model",
+    ):
+        assert change in named
+    microscope.click("Reset")
+    assert microscope.logits() == before
+
+
+def test_a_removed_head_shows_nothing(microscope: Microscope) -> None:
+    microscope.show("heads", removed="9")
+    assert microscope.page.locator(".strip .thumb.removed").count() == 1
+    assert microscope.page.locator(".strip .thumb.removed canvas").count() == 0
+    assert microscope.page.locator(".head-card.now canvas").count() == 0
+    assert microscope.page.locator(".arcs path").count() == 0
+    assert "is removed" in microscope.text(".readout")
+
+
+def test_shuffled_patches_change_logits_only_with_positions(microscope: Microscope) -> None:
+    microscope.show("tokens", positions=0, seed=5)
+    assert number(microscope.text("[data-number=shuffle]").split("at most")[1]) < 1e-10
+    microscope.show("tokens", seed=5)
+    assert number(microscope.text("[data-number=shuffle]").split("at most")[1]) > 0.01
+
+
+def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) -> None:
+    microscope.show("gallery")
+    assert len(microscope.texts(".takeaways li")) == 3
+    microscope.click("4 or 9?")
+    assert {"4", "9"} & set(microscope.text(".answer-words"))
+    microscope.click("Eight heads fewer")
+    assert "8 heads removed" in microscope.text(".changes")
+    assert "stays 3" in microscope.text(".effect")
+    microscope.click("17")
+    assert "17" in microscope.text(".several")
+    microscope.page.locator(".card").last.click()
+    assert (
+        microscope.frames().evaluate("() => clearhead.store.result.value.predictions.length") == 1
+    )
+
+
+def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) -> None:
+    microscope.show("gallery").click("Attention is not importance")
+    microscope.settle().click("Compute exact Shapley values")
+    microscope.page.wait_for_selector("figcaption:has-text('Exact')", timeout=30_000)
+    rows = microscope.table()
+    assert len(rows) == 16
+    assert sum(number(row[2]) for row in rows) == pytest.approx(100, abs=1.5)
+    assert max(abs(number(row[4])) for row in rows) > 0.5
+
+
+def test_a_link_restores_the_whole_state(microscope: Microscope) -> None:
+    state: dict[str, Any] = {
+        "layer": 5,
+        "head": 2,
+        "query": 7,
+        "key": 3,
+        "scale": "even",
+        "attendedBy": 1,
+        "strokes": "2s1t4k1q5e1q.5e1q3s5c",
+        "centred": 0,
+        "temperature": 0.37,
+        "positions": 0,
+        "seed": 12,
+        "removed": "3.24",
+        "values": "reversed",
+        "masked": "1.16",
+        "scope": "head",
+        "noisyPatches": "2.5",
+        "noise": 0.85,
+        "theme": "dark",
+    }
+    link = microscope.show("softmax", **state).evaluate("() => clearhead.store.hash()")
+    written = dict(part.split("=") for part in link.split("&"))
+    assert written == {"step": "softmax", **{name: str(value) for name, value in state.items()}}
+    logits = microscope.logits()
+    microscope.show()
+    assert microscope.logits() != logits
+    microscope.evaluate("(hash) => clearhead.store.restore(hash)", link)
+    assert microscope.frames().logits() == logits
+
+
+def test_invalid_parts_of_a_link_are_ignored(microscope: Microscope) -> None:
+    microscope.show("nowhere", layer=99, strokes="!!", temperature="1e9", images="AAAA")
+    assert microscope.state("step") == "draw"
+    assert microscope.state("layer") == 2
+    assert microscope.text(".answer-label") == "7"
+
+
+def test_about_shows_the_self_check_and_the_accuracy(microscope: Microscope) -> None:
+    shown = microscope.settle().show("about").text("[data-number=self-check]")
+    assert shown.startswith("Passed: on 20 drawings")
+    assert 0 < number(shown.split("at most")[1]) < 1e-5
+    assert "of 10,000 test pictures" in microscope.text(".facts")
+
+
+def test_a_failed_self_check_is_shown_at_once(microscope: Microscope) -> None:
+    for failed in ("true", "false"):
+        microscope.evaluate(
+            f"""() => {{ const {{ examples }} = clearhead.store;
+              examples.value = {{ ...examples.value, failed: {failed} }}; }}"""
+        )
+        count = microscope.frames().page.locator(".failed").count()
+        assert count == (failed == "true")

@@ -1,0 +1,202 @@
+"""Pictures that are opened, pasted or dropped, prepared as in Python; models of other classes."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from numpy import ndarray
+from PIL import Image, ImageDraw
+
+from clearhead.data.preprocessing.digits import find_digits
+from clearhead.data.preprocessing.image import to_grey
+from clearhead.inference import prepare
+from clearhead.microscope import build_page
+from clearhead.models import build
+from clearhead.models.config import ViTConfig
+from tests.microscope.driver import PAGES, Microscope
+from tests.microscope.node import Bridge
+
+if TYPE_CHECKING:
+    from clearhead.data import ImageDataset
+
+OTHER_MODELS = {
+    "class token, sines, learnt scale": ViTConfig(
+        image_size=(21, 15),
+        patch_size=(7, 3),
+        in_channels=3,
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        embed_dim=36,
+        num_heads=3,
+        depth=2,
+        num_classes=7,
+        pool="class",
+        pos_embed="sincos",
+        attention_scale="learned",
+    ),
+    "no positions, another scale, named classes": ViTConfig(
+        patch_size=14,
+        embed_dim=20,
+        num_heads=2,
+        depth=1,
+        mlp_ratio=1.5,
+        num_classes=3,
+        class_names=("an 'a'", "<b>", "c & d"),
+        pos_embed="none",
+        attention_scale=0.3,
+    ),
+}
+
+
+def png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def scene(digits: "ImageDataset", *places: tuple[int, int, int, int]) -> Image.Image:
+    """Digits of the test set on paper, unevenly lit; each place is index, left, top and side."""
+    size = 240
+    y, x = np.mgrid[0:size, 0:size] / size
+    paper = 0.95 - 0.25 * x - 0.1 * y
+    picture = Image.fromarray(np.uint8(paper * 255))
+    for index, left, top, side in places:
+        ink = Image.fromarray(digits.images[index, 0].numpy()).resize((side, side))
+        picture.paste(30, (left, top), ink)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def scenes(mnist_test: "ImageDataset") -> list[Image.Image]:
+    drawn = Image.new("L", (300, 300), 255)
+    ImageDraw.Draw(drawn).line([(60, 80), (240, 75), (130, 260)], fill=0, width=3, joint="curve")
+    light = Image.eval(scene(mnist_test, (3, 50, 40, 150)), lambda value: 255 - value)
+    return [
+        scene(mnist_test, (0, 40, 50, 130)),
+        scene(mnist_test, (1, 10, 70, 100), (2, 125, 70, 100)),
+        scene(mnist_test, (5, 20, 10, 100), (7, 130, 15, 100), (9, 60, 130, 100)),
+        light,
+        drawn,
+        Image.fromarray(mnist_test.images[11, 0].numpy()),
+    ]
+
+
+def test_digits_in_pictures_are_found_and_prepared_as_in_python(
+    bridge: Bridge, scenes: list[Image.Image]
+) -> None:
+    found = bridge.call(
+        *[
+            ("picture", {"width": s.width, "height": s.height, "data": rgba(s).ravel().tolist()})
+            for s in scenes
+        ]
+    )
+    for picture, pixels in zip(scenes, found, strict=True):
+        expected = np.stack([digit.pixels for digit in find_digits(to_grey(picture))])
+        assert pixels.size == expected.size
+        difference = np.abs(pixels.reshape(expected.shape) - expected)
+        assert difference.mean() < 1.0
+        assert np.quantile(difference, 0.99) <= 12
+
+
+def rgba(picture: Image.Image) -> ndarray:
+    return np.asarray(picture.convert("RGBA"))
+
+
+def test_whole_pictures_are_scaled_and_cropped_as_by_pillow(bridge: Bridge) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (37, 61, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((122, 74), Image.Resampling.BILINEAR)
+    config = OTHER_MODELS["class token, sines, learnt scale"]
+    (found,) = bridge.call(
+        (
+            "fitted",
+            {
+                "pixels": {"width": 122, "height": 74, "data": rgba(picture).ravel().tolist()},
+                "size": config.image_shape,
+                "channels": 3,
+            },
+        )
+    )
+    expected = prepare(picture, config).pixels.numpy()
+    assert np.abs(found.reshape(expected.shape) - expected).max() <= 2
+
+
+def test_a_picture_is_opened_and_its_digits_are_read(
+    microscope: Microscope, mnist_test: "ImageDataset"
+) -> None:
+    microscope.show()
+    picture = scene(mnist_test, (1, 10, 70, 100), (2, 125, 70, 100))
+    file = {"name": "two.png", "mimeType": "image/png", "buffer": png(picture)}
+    microscope.page.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+    microscope.page.wait_for_selector(".several")
+    assert "2 digits: 21" in microscope.text(".several")
+    link = microscope.evaluate("() => clearhead.store.hash()")
+    microscope.show()
+    microscope.evaluate("(hash) => clearhead.store.restore(hash)", link)
+    assert "2 digits: 21" in microscope.frames().text(".several")
+    broken = {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
+    microscope.page.locator("input[type=file]").set_input_files(broken)  # type: ignore[arg-type]
+    microscope.page.wait_for_selector(".error")
+    assert "not a picture" in microscope.text(".error")
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(
+    kind: str, microscope: Microscope, mnist_test: "ImageDataset"
+) -> None:
+    microscope.show()
+    microscope.evaluate(
+        """([kind, bytes]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "four.png", { type: "image/png" }));
+          dispatchEvent(kind === "drop"
+            ? new DragEvent("drop", { dataTransfer: data })
+            : new ClipboardEvent("paste", { clipboardData: data }));
+        }""",
+        [kind, list(png(scene(mnist_test, (4, 40, 50, 130))))],
+    )
+    microscope.page.wait_for_selector("text=A picture is open", state="attached")
+    assert len(microscope.state("images")) == 1
+    assert microscope.frames().text(".answer-label")[0] == "4"
+
+
+@pytest.mark.parametrize("name", OTHER_MODELS)
+def test_the_page_of_another_model_checks_itself_and_shows_every_part(
+    name: str, opened: Microscope, tmp_path: Path
+) -> None:
+    torch.manual_seed(7)
+    config = OTHER_MODELS[name]
+    model = build(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    picture = np.random.default_rng(1).integers(0, 256, (40, 30, 3), np.uint8)
+    file = tmp_path / "other.html"
+    page_text = build_page(model, name="<other>", pictures={"noise": picture})
+    file.write_text(page_text, encoding="utf-8")
+    with opened.page.context.new_page() as page:
+        other = Microscope(page, file)
+        assert other.evaluate("() => clearhead.store.examples.value.difference") < 1e-9
+        assert not other.evaluate("() => clearhead.store.examples.value.failed")
+        assert "picture" in other.text("h2")
+        assert "digit" not in other.text("main").lower()
+        other.click("noise", ".examples")
+        expected = model.double().eval()(normalised(picture, config)).softmax(-1)[0]
+        shown = other.evaluate("() => clearhead.store.result.value.run.probabilities")
+        np.testing.assert_allclose(shown, expected.detach(), rtol=0, atol=0.01)
+        best = config.labels[int(np.argmax(shown))]
+        assert best in other.text(".answer-words")
+        link = other.evaluate("() => clearhead.store.hash()").removeprefix("step=draw&")
+        state = dict(part.split("=") for part in link.split("&"))
+        for step in PAGES:
+            other.show(step, **state)
+            assert "digit" not in " ".join(other.texts("main")).lower()
+        assert other.complaints == [] == other.requests
+
+
+def normalised(picture: ndarray, config: ViTConfig) -> torch.Tensor:
+    pixels = prepare(picture, config).pixels[None].double() / 255
+    mean, std = (torch.tensor(x).double().view(1, -1, 1, 1) for x in (config.mean, config.std))
+    return (pixels - mean) / std

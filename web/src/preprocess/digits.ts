@@ -1,0 +1,218 @@
+// The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
+// 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
+
+import { downsample, grid, resizeArea, rounded, type Grid } from "./image";
+import { components, findInk, mapped, strokeWidth, type Box, type Ink } from "./ink";
+
+const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
+const SIDE = 28;
+const INK_SIDE = 20;
+const MIN_HEIGHT = 0.35; // of the highest digit
+const MIN_INK = 0.15; // fainter ink is ignored when the size is measured
+const MAX_EROSION = 1; // on each side of a thick stroke; of 28 pixels
+const MIN_STROKE = 1.3; // thinner strokes are dilated to the normal width, thicker ones eroded to the last
+const NORMAL_STROKE = 2;
+const MAX_STROKE = 4;
+
+/** The model input of each digit in reading order, 0 to 255. */
+export function findDigits(grey: Grid): Uint8Array[] {
+  const ink = findInk(downsample(grey, WORK_SIDE).image);
+  if (ink === null) return [];
+  const groups = groupsOf(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes[number])) }));
+  return inReadingOrder(groups).map(({ numbers, box }) => cutOut(ink, numbers, box));
+}
+
+/** The components of each digit; dots, commas and minus signs left out. */
+function groupsOf({ boxes, parts }: Ink): number[][] {
+  const present = [...new Set(parts)].filter((label) => label > 0);
+  const side = (number: number): number => Math.max(length(boxes[number], 0), length(boxes[number], 1));
+  const groups: number[][] = [];
+  for (const number of present.sort((a, b) => side(b) - side(a))) {
+    const near = groups.find((group) => group.some((other) => belongTogether(boxes[number], boxes[other])));
+    if (near) near.push(number);
+    else groups.push([number]);
+  }
+  if (groups.length === 1) return [present];
+  const heights = groups.map((group) => length(hull(group.map((number) => boxes[number])), 1));
+  return groups.filter((_, i) => heights[i] >= MIN_HEIGHT * Math.max(...heights));
+}
+
+/** Length of a box along x (0) or y (1). */
+function length(box: Box, axis: 0 | 1): number {
+  return box[axis + 2] - box[axis];
+}
+
+/** Whether two components are strokes of one digit: near each other, or pieces of a broken stroke. */
+function belongTogether(part: Box, other: Box): boolean {
+  const sizes = [part, other].map((box) => Math.max(length(box, 0), length(box, 1)));
+  const gapX = Math.max(part[0] - other[2], other[0] - part[2]);
+  const gapY = Math.max(part[1] - other[3], other[1] - part[3]);
+  const larger = Math.max(...sizes);
+  const smaller = Math.min(...sizes);
+  if (Math.max(gapX, gapY) < 0) return true;
+  const heights = [length(part, 1), length(other, 1)];
+  if (smaller < 0.6 * larger) {
+    const isBar = 2 * heights[0] < length(part, 0);
+    const isHigh = part[3] < other[1] + 0.3 * heights[1];
+    return Math.max(gapX, gapY) < (isBar && isHigh ? 0.25 : 0.15) * larger;
+  }
+  if (gapY < 0 && Math.min(...heights) < 0.8 * Math.max(...heights) && gapX < 0.08 * larger) return true;
+  const [width, height] = [length(hull([part, other]), 0), length(hull([part, other]), 1)];
+  const isStacked = gapX < -0.5 * Math.min(length(part, 0), length(other, 0));
+  return isStacked && gapY < 0.08 * larger && (width < 0.4 * larger || height < 2 * width);
+}
+
+function hull(boxes: Box[]): Box {
+  const all = (axis: number): number[] => boxes.map((box) => box[axis]);
+  return [Math.min(...all(0)), Math.min(...all(1)), Math.max(...all(2)), Math.max(...all(3))];
+}
+
+/** Lines from top to bottom, in a line from left to right. */
+function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
+  const lines: T[][] = [];
+  for (const digit of [...digits].sort((a, b) => a.box[1] + a.box[3] - b.box[1] - b.box[3])) {
+    const middle = (digit.box[1] + digit.box[3]) / 2;
+    const line = lines[lines.length - 1];
+    if (line?.some(({ box }) => box[1] <= middle && middle <= box[3])) line.push(digit);
+    else lines.push([digit]);
+  }
+  return lines.flatMap((line) => line.sort((a, b) => a.box[0] - b.box[0]));
+}
+
+/** The digit with these components, and the soft edges of its strokes. */
+function cutOut({ values, parts }: Ink, numbers: number[], box: Box): Uint8Array {
+  const { width, height } = values;
+  const reach = Math.max(3, rounded(Math.max(length(box, 0), length(box, 1)) / 12));
+  const [left, top] = [Math.max(0, box[0] - reach), Math.max(0, box[1] - reach)];
+  const [right, bottom] = [Math.min(width, box[2] + reach), Math.min(height, box[3] + reach)];
+  const [wide, high] = [right - left, bottom - top];
+  const ink = grid(wide, high);
+  const core = new Uint8Array(wide * high);
+  for (let i = 0; i < core.length; i++) {
+    const place = (top + Math.floor(i / wide)) * width + left + (i % wide);
+    ink.values[i] = values.values[place];
+    core[i] = numbers.includes(parts[place]) ? 1 : 0;
+  }
+  const near = nearTo(ink, core, reach);
+  const pixels = centred(toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0)))));
+  return Uint8Array.from(pixels, (value) => rounded(value * 255));
+}
+
+/** Ink connected to the core and at most `reach` away. */
+function nearTo(ink: Grid, core: Uint8Array, reach: number): Uint8Array {
+  const { width, height } = ink;
+  const { labels } = components(Uint8Array.from(ink.values, (value) => (value > 0 ? 1 : 0)), width, height);
+  const touched = new Set<number>();
+  const close = new Uint8Array(core.length);
+  core.forEach((value, i) => {
+    if (!value) return;
+    touched.add(labels[i]);
+    const [x, y] = [i % width, Math.floor(i / width)];
+    for (let v = Math.max(0, y - reach); v <= Math.min(height - 1, y + reach); v++) {
+      close.fill(1, v * width + Math.max(0, x - reach), v * width + Math.min(width - 1, x + reach) + 1);
+    }
+  });
+  touched.delete(0);
+  return close.map((value, i) => (value && touched.has(labels[i]) ? 1 : 0));
+}
+
+/** Scaled so that the longer side is 20 pixels; very thin strokes are dilated first, thick ones eroded. */
+function toInkSide(image: Grid): Grid {
+  let ink = Math.max(image.width, image.height) > 4 * INK_SIDE ? scaledTo(image, 4 * INK_SIDE) : image;
+  let unit = Math.max(ink.width, ink.height) / INK_SIDE;
+  const top = ink.values.reduce((a, b) => Math.max(a, b));
+  const mask = Uint8Array.from(ink.values, (value) => (value > 0.3 * top ? 1 : 0));
+  const width = strokeWidth(mask, ink.width, ink.height, true) / unit;
+  if (unit > 2 && width < MIN_STROKE) {
+    ink = cropped(dilated(mapped(ink, (value) => value / top), ((NORMAL_STROKE - width) / 2) * unit));
+  } else if (width > MAX_STROKE && unit >= 0.8) {
+    if (unit <= 2) {
+      ink = scaledTo(ink, 4 * INK_SIDE);
+      unit = Math.max(ink.width, ink.height) / INK_SIDE;
+    }
+    ink = eroded(ink, Math.min((width - MAX_STROKE) / 2, MAX_EROSION) * unit);
+  }
+  return scaledTo(ink, INK_SIDE);
+}
+
+/** The maximum within a disc, on an image that is larger by the disc on every side. */
+function dilated(ink: Grid, radius: number): Grid {
+  const reach = Math.ceil(radius);
+  const result = grid(ink.width + 2 * reach, ink.height + 2 * reach);
+  for (let y = -reach; y <= reach; y++) {
+    for (let x = -reach; x <= reach; x++) {
+      if (y * y + x * x > radius * radius + 0.5) continue;
+      for (let i = 0; i < ink.values.length; i++) {
+        const to = (Math.floor(i / ink.width) + reach + y) * result.width + (i % ink.width) + reach + x;
+        result.values[to] = Math.max(result.values[to], ink.values[i]);
+      }
+    }
+  }
+  return result;
+}
+
+/** The minimum within a disc; unchanged if hardly anything would be left. */
+function eroded(ink: Grid, radius: number): Grid {
+  const reach = Math.ceil(radius);
+  const pad = reach + 1;
+  const paper = grid(ink.width + 2 * pad, ink.height + 2 * pad);
+  paper.values.fill(1);
+  for (let i = 0; i < ink.values.length; i++) {
+    paper.values[(Math.floor(i / ink.width) + pad) * paper.width + (i % ink.width) + pad] = 1 - ink.values[i];
+  }
+  const grown = dilated(paper, radius);
+  const thinner = mapped(paper, (_, i) => 1 - grown.values[(Math.floor(i / paper.width) + reach) * grown.width + (i % paper.width) + reach]);
+  return thinner.values.some((value) => value > 0.5) ? cropped(thinner) : ink;
+}
+
+/** Scaled so that the longer side of the box, without faint ink, is `side`; unless it is at most a tenth smaller. */
+function scaledTo(ink: Grid, side: number): Grid {
+  const solid = boxOf(ink, MIN_INK);
+  const box = Math.max(length(solid, 0), length(solid, 1));
+  const longer = Math.max(ink.width, ink.height);
+  if (0.9 * side <= box && box <= side && longer <= (side * SIDE) / INK_SIDE) return ink;
+  const scale = Math.min(side / box, (side * SIDE) / INK_SIDE / longer);
+  return resizeArea(ink, Math.max(1, rounded(ink.height * scale)), Math.max(1, rounded(ink.width * scale)));
+}
+
+function boxOf(ink: Grid, above: number): Box {
+  const box: Box = [ink.width, ink.height, 0, 0];
+  ink.values.forEach((value, i) => {
+    if (value <= above) return;
+    const [x, y] = [i % ink.width, Math.floor(i / ink.width)];
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x + 1);
+    box[3] = Math.max(box[3], y + 1);
+  });
+  return box;
+}
+
+function cropped(ink: Grid): Grid {
+  const [left, top, right, bottom] = boxOf(ink, 0);
+  const result = grid(right - left, bottom - top);
+  for (let y = top; y < bottom; y++) {
+    result.values.set(ink.values.subarray(y * ink.width + left, y * ink.width + right), (y - top) * result.width);
+  }
+  return result;
+}
+
+/** On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow. */
+function centred(ink: Grid): Float32Array {
+  const [left, top, right, bottom] = boxOf(ink, MIN_INK);
+  let [sum, x, y] = [0, 0, 0];
+  ink.values.forEach((value, i) => {
+    sum += value;
+    x += value * (i % ink.width);
+    y += value * Math.floor(i / ink.width);
+  });
+  const place = (middle: number, start: number, stop: number): number =>
+    Math.min(Math.max(rounded(SIDE / 2 - middle), -start), SIDE - stop);
+  const [right0, down] = [place(x / sum, left, right), place(y / sum, top, bottom)];
+  const canvas = new Float32Array(SIDE * SIDE);
+  ink.values.forEach((value, i) => {
+    const [u, v] = [(i % ink.width) + right0, Math.floor(i / ink.width) + down];
+    if (u >= 0 && v >= 0 && u < SIDE && v < SIDE) canvas[v * SIDE + u] = value;
+  });
+  return canvas;
+}

@@ -1,0 +1,88 @@
+// The text page's data: the forward pass of a sentence, and variants of the sentence.
+
+import { meanOf } from "../engine/maps";
+import { MASK, encode, forwardText, likeliest, splitWords, type TextModel, type TextRun } from "../engine/text";
+import { MEAN } from "./state";
+
+export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];
+const PRONOUN = "it";
+const FRAME = /^(the \w+) (\w+) (the \w+) because it was (\w+) \.$/;
+const END = /[.?!]$/;
+const QUESTION = `which one ? the ${MASK} .`;
+const COUNT = 3; // predictions that are shown
+
+/** Whether the question "which one?" can be put, or why not. */
+export type QuestionState = "applies" | "kind" | "unknown" | "causal" | "long";
+
+export interface SentenceResult {
+  status: "computed" | "empty" | "long";
+  words: string[];
+  unknown: string[];
+  run: TextRun | null;
+  predictions: { word: string; probability: number }[];
+  question: QuestionState;
+}
+
+export function computeSentence(model: TextModel, sentence: string): SentenceResult {
+  const { ids, words, unknown } = encode(sentence, model.placeOf);
+  const isLong = ids.length > model.config.contextLength;
+  if (ids.length === 0 || isLong) {
+    return { status: isLong ? "long" : "empty", words, unknown, run: null, predictions: [], question: "kind" };
+  }
+  const question = questionOf(model, sentence, unknown);
+  const predictions = question === "applies" ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
+  return {
+    status: "computed",
+    words,
+    unknown,
+    run: forwardText(model, ids),
+    predictions,
+    question: question === "applies" && predictions.length === 0 ? "long" : question,
+  };
+}
+
+function questionOf({ config }: TextModel, sentence: string, unknown: string[]): QuestionState {
+  if (config.causal) return "causal";
+  if (partsOf(sentence) === null) return "kind";
+  return unknown.length ? "unknown" : "applies";
+}
+
+/** With a full stop. */
+function whole(sentence: string): string {
+  return END.test(sentence.trim()) ? sentence : `${sentence.trimEnd()}.`;
+}
+
+function partsOf(sentence: string): RegExpExecArray | null {
+  return FRAME.exec(splitWords(whole(sentence)).join(" "));
+}
+
+/** The weights of a head, or the mean of all heads. */
+export function weightsOf(run: TextRun, layer: number, head: number): Float64Array {
+  const { heads } = run.layers[layer];
+  return head === MEAN ? meanOf(heads.map(({ weights }) => weights)) : heads[head].weights;
+}
+
+/** With the two nouns exchanged; null for a sentence of another kind. */
+export function swapped(sentence: string): string | null {
+  const parts = partsOf(sentence);
+  return parts && written(`${parts[3]} ${parts[2]} ${parts[1]} because it was ${parts[4]}`);
+}
+
+/** With another last word; null for a sentence of another kind. */
+export function ending(sentence: string, property: string): string | null {
+  const parts = partsOf(sentence);
+  return parts && written(`${parts[1]} ${parts[2]} ${parts[3]} because it was ${property}`);
+}
+
+export function lastWord(sentence: string): string {
+  return splitWords(sentence).filter((word) => /\w/.test(word)).at(-1) ?? "";
+}
+
+/** The place of "it", or the first word. */
+export function pronounIn(words: string[]): number {
+  return Math.max(0, words.indexOf(PRONOUN));
+}
+
+function written(words: string): string {
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
+}

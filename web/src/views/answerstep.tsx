@@ -1,0 +1,131 @@
+// From the last tokens to the answer: pooling, logits, softmax; and the logit lens.
+
+import { css, isLight, largestSize, shareColour, signedColour, roundDomain } from "../draw/colours";
+import { VectorCanvas } from "../draw/canvas";
+import { decimal, percent, probability } from "../draw/numbers";
+import { argmax } from "../engine/arithmetic";
+import { TokenBars } from "../parts/bars";
+import { TableButton } from "../parts/controls";
+import { Formula, Frac, N, O, Power, Sub, Sum, V } from "../parts/formula";
+import type { Store } from "../state/store";
+import { sentenceOf } from "./answer";
+import { DigitRail, Frame, Question } from "./frame";
+
+export function AnswerStep({ store }: { store: Store }) {
+  const { config, result } = store;
+  const { run, predictions, digit, lens } = result.value;
+  const prediction = predictions[digit];
+  const { classNames } = config;
+  const names = classNames.map((name) => (name.length > 5 ? `${name.slice(0, 4)}…` : name));
+  const first = lens.length ? firstFinal(lens) : 0;
+  const sum = run ? run.logits.reduce((all, logit) => all + Math.exp(logit), 0) : 0;
+  return (
+    <Frame
+      store={store}
+      title="One vector, one number for each class, one answer"
+      text={
+        config.numPrefixTokens > 0
+          ? "The class token of the last layer is normalised. One matrix turns it into a logit for each class, and softmax turns the logits into probabilities."
+          : `The ${config.patches} tokens of the last layer are normalised and averaged. One matrix turns the mean into a logit for each class, and softmax turns the logits into probabilities.`
+      }
+      formula={
+        run &&
+        prediction && (
+          <Formula>
+            <V>P</V><O>(</O><N>{classNames[prediction.best]}</N><O>)</O>
+            <O>=</O>
+            <Frac top={<Power base={<V>e</V>}><Sub of="ℓ"><N>{classNames[prediction.best]}</N></Sub></Power>} bottom={<><Sum over={<V>c</V>} /><Power base={<V>e</V>}><Sub of="ℓ"><V>c</V></Sub></Power></>} />
+            <O>=</O>
+            <Frac top={<Power base={<V>e</V>}><N>{decimal(run.logits[prediction.best])}</N></Power>} bottom={<N>{sum > 1e5 ? sum.toPrecision(3) : decimal(sum)}</N>} />
+            <O>=</O>
+            <N>{probability(run.probabilities[prediction.best])}</N>
+          </Formula>
+        )
+      }
+      rail={<DigitRail store={store} />}
+    >
+      {run && prediction && (
+        <>
+          <div class="strips">
+            <div class="strip-row">
+              <span>{config.numPrefixTokens > 0 ? "class token" : "mean of the tokens"}</span>
+              <VectorCanvas class="vector" values={run.pooled} domain={largestSize(run.pooled) || 1} />
+            </div>
+          </div>
+          <div class="pair">
+            <section>
+              <h3>Logits</h3>
+              <TokenBars
+                label="Logit of each class"
+                names={names}
+                values={run.logits}
+                domain={roundDomain(largestSize(run.logits))}
+                signed
+                height={130}
+                text={(value) => decimal(value, 1)}
+                colour={(value) => css(signedColour(Math.sign(value) * 0.8, 1))}
+                now={prediction.best}
+              />
+            </section>
+            <section>
+              <h3>Probabilities</h3>
+              <TokenBars
+                label="Probability of each class"
+                names={names}
+                values={run.probabilities}
+                domain={1}
+                height={130}
+                text={(value) => (value >= 0.005 ? decimal(value * 100, value > 0.995 ? 1 : 0) : "")}
+                colour={() => "var(--accent)"}
+                now={prediction.best}
+              />
+            </section>
+          </div>
+          <p class="revealed">
+            {sentenceOf(prediction, classNames, config.readsDigits ? "a digit" : "one of its classes")}
+          </p>
+          <section class="lens-holder">
+            <div class="row">
+              <h3>Logit lens: the answer if the model ended after each layer</h3>
+              <TableButton
+                data={() => ({
+                  caption: "Logit lens: probabilities from the classifier applied after every layer",
+                  columns: ["after layer", ...classNames],
+                  rows: lens.map((shares, layer) => [layer, ...shares.map(percent)]),
+                })}
+              />
+            </div>
+            <Question
+              store={store}
+              id="lens"
+              text={`After which of the ${config.depth} layers does the final answer, ${classNames[prediction.best]}, come first and stay?`}
+              options={Array.from({ length: config.depth + 1 }, (_, i) => String(i))}
+              correct={first}
+              explain={() => `From layer ${first} on, the classifier says ${classNames[prediction.best]}. It was trained on the last layer only, so what it says of earlier ones is a rough reading.`}
+            />
+            {store.guesses.value.lens !== undefined && (
+              <ol class="lens-row" start={0}>
+                {lens.map((shares, layer) => {
+                  const best = argmax(shares);
+                  const colour = shareColour(shares[best]);
+                  return (
+                    <li key={layer} class={isLight(colour) ? "light" : "dark"} style={{ background: css(colour) }}>
+                      <span>after {layer}</span> <b>{classNames[best]}</b> <span>{percent(shares[best])}</span>
+                    </li>
+                  );
+                })}
+              </ol>
+            )}
+          </section>
+        </>
+      )}
+    </Frame>
+  );
+}
+
+/** The first layer from which on the lens gives the final answer. */
+function firstFinal(lens: number[][]): number {
+  const bests = lens.map(argmax);
+  const last = bests[bests.length - 1];
+  return bests.length - [...bests].reverse().findIndex((best, i, all) => best !== last || i === all.length) || 0;
+}

@@ -1,0 +1,62 @@
+// The page: header, the model in one strip, and the part of it that is open.
+
+import type { ComponentType } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+
+import type { Store } from "../state/store";
+import type { Step } from "../state/state";
+import { About } from "./about";
+import { AnswerStep } from "./answerstep";
+import { DrawStep } from "./drawstep";
+import { Gallery } from "./gallery";
+import { Header } from "./header";
+import { HeadsStep } from "./headsstep";
+import { JoinStep, MixStep } from "./mixsteps";
+import { PatchesStep, PixelsStep, TokensStep } from "./inputsteps";
+import { QkvStep, ScaleStep, ScoresStep, SoftmaxStep } from "./attentionsteps";
+import { Strip } from "./strip";
+import { TextPage } from "./text";
+
+const VIEWS: Record<Step, ComponentType<{ store: Store }>> = {
+  draw: DrawStep,
+  pixels: PixelsStep,
+  patches: PatchesStep,
+  tokens: TokensStep,
+  qkv: QkvStep,
+  scores: ScoresStep,
+  scale: ScaleStep,
+  softmax: SoftmaxStep,
+  mix: MixStep,
+  join: JoinStep,
+  heads: HeadsStep,
+  answer: AnswerStep,
+  gallery: Gallery,
+  text: TextPage,
+  about: About,
+};
+
+export function App({ store }: { store: Store }) {
+  const { step } = store.state.value;
+  const View = VIEWS[step];
+  const main = useRef<HTMLElement>(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (isFirst.current) isFirst.current = false;
+    else main.current?.querySelector<HTMLElement>("h2")?.focus({ preventScroll: innerWidth >= 800 });
+  }, [step]);
+  return (
+    <>
+      <a class="skip" href="#open" onClick={(event) => { event.preventDefault(); main.current?.querySelector<HTMLElement>("h2")?.focus(); }}>
+        Skip to the open part
+      </a>
+      <Header store={store} />
+      {step !== "text" && step !== "about" && <Strip store={store} />}
+      <main ref={main} id="open" class="stage" data-step={step}>
+        <View store={store} key={step} />
+      </main>
+      <div class="hidden" role="status" aria-live="polite">
+        {store.message.value}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,169 @@
+// The opening: one sentence, a large pad or picture, and the answer beside it.
+
+import { useEffect, useState } from "preact/hooks";
+
+import { InkCanvas } from "../draw/canvas";
+import { inputsOfPicture, pixelsOf } from "../preprocess/picture";
+import type { Store } from "../state/store";
+import { Answer } from "./answer";
+import { DigitRail, WayOn } from "./frame";
+import { Pad } from "./pad";
+
+export function DrawStep({ store }: { store: Store }) {
+  const { config } = store;
+  const drop = usePictures(store);
+  return (
+    <>
+      <div class="opening">
+        <h2 tabIndex={-1}>
+          {config.readsDigits ? "Draw a digit." : "Give it a picture."} Watch {config.patches} pieces of it exchange information
+          until a small network says what it is.
+        </h2>
+        <WayOn store={store} />
+      </div>
+      <div class="opening-body">
+        <section class={`source ${drop.isOver ? "over" : ""}`} aria-label="Picture">
+          {config.readsDigits ? <Pad store={store} /> : <PictureField store={store} />}
+          <Examples store={store} />
+          <PictureButton read={drop.read} error={drop.error} />
+        </section>
+        <section class="seen" aria-label="What the model sees">
+          <h3>What the model sees</h3>
+          <DigitRail store={store} />
+          <p class="small">
+            {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. Lines show which patches the chosen one
+            attends to in one head: point at another patch.
+          </p>
+        </section>
+        <Answer store={store} />
+      </div>
+    </>
+  );
+}
+
+function PictureField({ store }: { store: Store }) {
+  const { images } = store.state.value;
+  const { config, result } = store;
+  return (
+    <div class="picture-field">
+      {images.length ? (
+        <InkCanvas ink={result.value.inputs[0]} config={config} label="Model input" />
+      ) : (
+        <p>Drop a picture here, paste one, or choose a file.</p>
+      )}
+    </div>
+  );
+}
+
+function Examples({ store }: { store: Store }) {
+  const { payload, config, state } = store;
+  if (config.readsDigits) {
+    return (
+      <div class="examples" role="group" aria-label="Examples">
+        {payload.examples.map(({ label, strokes }, i) => {
+          const isSecond = i > 0 && payload.examples[i - 1].label === label;
+          if (isSecond) return null;
+          const twin = payload.examples[i + 1];
+          const isShown = state.value.strokes === strokes;
+          const isTwin = twin?.label === label && state.value.strokes === twin.strokes;
+          return (
+            <button
+              type="button"
+              key={i}
+              aria-pressed={isShown || isTwin}
+              aria-label={`Example ${label}`}
+              onClick={() => store.set({ strokes: isShown && twin?.label === label ? twin.strokes : strokes, images: [], digit: 0 })}
+            >
+              {label}
+            </button>
+          );
+        })}
+      </div>
+    );
+  }
+  if (!payload.pictures.length) return null;
+  return (
+    <div class="examples pictures" role="group" aria-label="Examples">
+      {payload.pictures.map(({ label, image }, i) => (
+        <button type="button" key={i} aria-pressed={state.value.images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
+          <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />
+          {label}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function PictureButton({ read, error }: { read: (file: Blob) => void; error: string }) {
+  return (
+    <p class="upload">
+      <label class="button">
+        Open a picture
+        <input
+          type="file"
+          accept="image/*"
+          onChange={(event) => {
+            const file = event.currentTarget.files?.[0];
+            if (file) read(file);
+            event.currentTarget.value = "";
+          }}
+        />
+      </label>{" "}
+      <span class={error ? "error" : "small"} role={error ? "alert" : undefined}>{error || "or drop or paste one; it stays on this device"}</span>
+    </p>
+  );
+}
+
+/** Pictures that are dropped on the page, pasted or chosen. */
+function usePictures(store: Store): { isOver: boolean; error: string; read: (file: Blob) => void } {
+  const [isOver, setOver] = useState(false);
+  const [error, setError] = useState("");
+  const read = async (file: Blob): Promise<void> => {
+    try {
+      const pixels = await pixelsOf(file);
+      const inputs = inputsOfPicture(pixels, store.config);
+      if (inputs.length === 0) {
+        setError("No digit was found in this picture.");
+        store.say("No digit was found in this picture.");
+        return;
+      }
+      setError("");
+      store.set({ images: inputs, digit: 0, strokes: [] });
+      store.say("Picture opened.");
+    } catch {
+      setError("This file is not a picture that the browser can open.");
+    }
+  };
+  useEffect(() => {
+    const over = (event: DragEvent): void => {
+      event.preventDefault();
+      setOver(true);
+    };
+    const leave = (event: DragEvent): void => {
+      if (event.relatedTarget === null) setOver(false);
+    };
+    const fileIn = (data: DataTransfer | null): File | undefined =>
+      Array.from(data?.files ?? []).find(({ type }) => type.startsWith("image/"));
+    const drop = (event: DragEvent): void => {
+      event.preventDefault();
+      setOver(false);
+      const file = fileIn(event.dataTransfer);
+      if (file) void read(file);
+    };
+    const paste = (event: ClipboardEvent): void => {
+      const file = fileIn(event.clipboardData);
+      if (file) void read(file);
+    };
+    addEventListener("dragover", over);
+    addEventListener("dragleave", leave);
+    addEventListener("drop", drop);
+    addEventListener("paste", paste);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("dragleave", leave);
+      removeEventListener("drop", drop);
+      removeEventListener("paste", paste);
+    };
+  }, []);
+  return { isOver, error, read: (file) => void read(file) };
+}

@@ -1,0 +1,254 @@
+// The frame of a step: title, one or two sentences, the way on, the digit, and the step's content.
+
+import type { ComponentChildren } from "preact";
+
+import { tokenName } from "../draw/geometry";
+import { multiple, percent } from "../draw/numbers";
+import { headName } from "../draw/geometry";
+import { DigitMap } from "../parts/digitmap";
+import { argmax, row } from "../engine/arithmetic";
+import { Choice } from "../parts/controls";
+import { STEPS, type Step } from "../state/state";
+import { chosenHead, neighbour, shownPair, type Store } from "../state/store";
+import { STEP_NAMES } from "./strip";
+
+interface FrameProps {
+  store: Store;
+  title: string;
+  text: ComponentChildren;
+  formula?: ComponentChildren;
+  rail?: ComponentChildren;
+  children: ComponentChildren;
+}
+
+export function Frame({ store, title, text, formula, rail, children }: FrameProps) {
+  const { step } = store.state.value;
+  const place = (STEPS as readonly Step[]).indexOf(step);
+  return (
+    <>
+      <div class="step-head">
+        <p class="place">
+          {place + 1} of {STEPS.length}
+        </p>
+        <h2 tabIndex={-1}>{title}</h2>
+        <WayOn store={store} />
+        <p class="lead">{text}</p>
+        {formula && <div class="formula">{formula}</div>}
+      </div>
+      <div class={`step-body ${rail === undefined ? "wide" : ""}`}>
+        {rail !== undefined && <div class="rail">{rail}</div>}
+        <div class="content">{store.result.value.run ? children : <Nothing store={store} />}</div>
+      </div>
+    </>
+  );
+}
+
+export function WayOn({ store }: { store: Store }) {
+  const { step } = store.state.value;
+  const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
+  return (
+    <div class="way">
+      {back && (
+        <button type="button" onClick={() => store.go(back)}>
+          <span aria-hidden="true">← </span>Back
+        </button>
+      )}
+      {next && (
+        <button type="button" class="primary" onClick={() => store.go(next)}>
+          Next: {STEP_NAMES[next]}<span aria-hidden="true"> →</span>
+        </button>
+      )}
+    </div>
+  );
+}
+
+function Nothing({ store }: { store: Store }) {
+  return (
+    <p class="nothing">
+      There is no picture yet.{" "}
+      <button type="button" class="primary" onClick={() => store.go("draw")}>
+        {store.config.readsDigits ? "Draw one" : "Choose a picture"}
+      </button>
+    </p>
+  );
+}
+
+/** A question before the result is shown; one about a patch is answered on the digit. */
+export interface RailQuestion {
+  id: string;
+  isPatch: boolean;
+}
+
+interface RailProps {
+  store: Store;
+  question?: RailQuestion;
+  arcs?: boolean;
+  values?: (token: number) => string;
+  children?: ComponentChildren;
+}
+
+/** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
+export function DigitRail({ store, question, arcs = true, values, children }: RailProps) {
+  const { config, result, state, hover } = store;
+  const { query: chosen, attendedBy } = state.value;
+  const pair = railPair(store);
+  const [start, end] = attendedBy ? [pair.key, pair.query] : [pair.query, pair.key];
+  const head = chosenHead(store);
+  const isHidden = question !== undefined && store.guesses.value[question.id] === undefined;
+  const isAsking = isHidden && question.isPatch;
+  const weights = head && !isRemoved(store) ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null;
+  const choose = (token: number): void => {
+    if (isAsking) store.guess(question.id, token);
+    else store.set({ query: token, key: strongest(store, token) });
+  };
+  return (
+    <>
+      <DigitMap
+        label={isAsking ? "Patches: choose your answer" : "Patches: choose the query"}
+        class={isAsking ? "asking" : ""}
+        config={config}
+        ink={result.value.ink}
+        blank={result.value.blank}
+        chosen={chosen}
+        query={arcs ? start : null}
+        key_={arcs && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
+        weights={arcs && !isHidden ? weights : null}
+        values={values}
+        nameAt={(token) => patchLabel(store, token, isAsking)}
+        choose={choose}
+        hover={(token) => {
+          if (token === null || !arcs) hover.value = {};
+          else hover.value = attendedBy ? { query: token, key: chosen } : { query: chosen, key: token };
+        }}
+      />
+      {children ?? (arcs && <Readout store={store} hidden={isHidden} />)}
+      {arcs && !isHidden && (
+        <Choice
+          label="Direction of the lines"
+          hideLabel
+          options={[{ value: 0, text: "attends to" }, { value: 1, text: "is attended to by" }]}
+          value={Number(attendedBy)}
+          choose={(value) => store.set({ attendedBy: value === 1 })}
+        />
+      )}
+    </>
+  );
+}
+
+function patchLabel(store: Store, token: number, isAsking: boolean): string {
+  const { config, result, state } = store;
+  const name = tokenName(token, config);
+  const blank = result.value.blank[token - config.numPrefixTokens] ? ", blank" : "";
+  const head = chosenHead(store);
+  if (isAsking || !head) return name + blank;
+  if (token === state.value.query) return `${name}${blank}, query`;
+  const { query, attendedBy } = state.value;
+  const weight = head.weights[attendedBy ? token * config.tokens + query : query * config.tokens + token];
+  const share = percent(weight).replace("\u202f%", " percent");
+  return attendedBy ? `${name}${blank}, attends to it with ${share}` : `${name}${blank}, gets ${share} of the attention`;
+}
+
+/** Whether the chosen head is removed. */
+export function isRemoved({ config, state }: Store): boolean {
+  const { layer, head, removed } = state.value;
+  return removed.includes(layer * config.numHeads + head);
+}
+
+/** The key with the largest weight of a query in the chosen head. */
+export function strongest(store: Store, query: number): number {
+  const head = chosenHead(store);
+  if (!head) return query;
+  const weights = row(head.weights, query, store.config.tokens);
+  return weights.indexOf(Math.max(...weights));
+}
+
+/** The pair that is shown; where lines lead to the chosen token, from the one that attends to it most. */
+function railPair(store: Store): { query: number; key: number } {
+  const { hover, state, config } = store;
+  const head = chosenHead(store);
+  const { query, attendedBy } = state.value;
+  if (!attendedBy || hover.value.key !== undefined || !head) return shownPair(store);
+  return { query: argmax(column(head.weights, query, config.tokens)), key: query };
+}
+
+function column(weights: Float64Array, index: number, tokens: number): Float64Array {
+  return Float64Array.from({ length: tokens }, (_, i) => weights[i * tokens + index]);
+}
+
+/** "L3 H2: patch 11 attends to patch 15 with 89 %". */
+export function Readout({ store, hidden = false }: { store: Store; hidden?: boolean }) {
+  const { config, state } = store;
+  const { query, key } = railPair(store);
+  const head = chosenHead(store);
+  const { layer, head: number } = state.value;
+  if (!head) return <p class="readout" />;
+  const weight = head.weights[query * config.tokens + key];
+  return (
+    <p class="readout">
+      <b>{headName(layer, number)}</b>{" "}
+      {isRemoved(store) ? (
+        "is removed: its output is not used."
+      ) : hidden ? (
+        <>the query is <b>{tokenName(query, config)}</b>.</>
+      ) : (
+        <>
+          {tokenName(query, config)} attends to {tokenName(key, config)} with <b>{percent(weight)}</b>,{" "}
+          {multiple(weight * config.tokens)} the uniform weight.
+        </>
+      )}
+    </p>
+  );
+}
+
+interface QuestionProps {
+  store: Store;
+  id: string;
+  text: string;
+  options?: string[]; // without them, a patch is chosen on the digit
+  correct: number; // place of the option, or token
+  right?: (guess: number) => boolean;
+  explain: (guess: number, isRight: boolean) => string;
+}
+
+/** Predict, then reveal: a question that is answered or skipped before the result is shown. */
+export function Question({ store, id, text, options, correct, right, explain }: QuestionProps) {
+  const guess = store.guesses.value[id];
+  if (guess === undefined) {
+    return (
+      <div class="question">
+        <p>
+          <span class="tag">Predict</span> {text}
+        </p>
+        <div class="options">
+          {options?.map((option, i) => (
+            <button type="button" key={option} onClick={() => store.guess(id, i)}>{option}</button>
+          ))}
+          {!options && <span class="small">Choose it in the picture.</span>}
+          <button type="button" class="quiet" onClick={() => store.guess(id, -1)}>Just show me</button>
+        </div>
+      </div>
+    );
+  }
+  const isRight = right?.(guess) ?? guess === correct;
+  return (
+    <p class={`revealed ${guess < 0 ? "" : isRight ? "right" : "wrong"}`}>
+      {guess >= 0 && <b>{isRight ? "Yes. " : "Not quite. "}</b>}
+      {explain(guess, isRight)}{" "}
+      <button type="button" class="quiet" onClick={() => store.guess(id, undefined)}>Predict again</button>
+    </p>
+  );
+}
+
+/** One thing to do, with its control beside it. */
+export function Try({ children }: { children: ComponentChildren }) {
+  return (
+    <div class="try">
+      <span class="tag">Try</span> {children}
+    </div>
+  );
+}
+
+/** With a capital letter. */
+export function sentence(text: string): string {
+  return text[0].toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,105 @@
+// Name, changes of the model, and the page's tools.
+
+import { useRef } from "preact/hooks";
+
+import { probability } from "../draw/numbers";
+import { THEMES } from "../state/state";
+import type { Store } from "../state/store";
+import { saveCsv, savePng, saveSvg } from "./save";
+
+export function Header({ store }: { store: Store }) {
+  const { step, theme } = store.state.value;
+  const menu = useRef<HTMLDetailsElement>(null);
+  const save = (kind: (store: Store) => void): void => {
+    if (menu.current) menu.current.open = false;
+    kind(store);
+  };
+  const copy = async (): Promise<void> => {
+    const link = `${location.href.split("#")[0]}#${store.hash()}`;
+    try {
+      await navigator.clipboard.writeText(link);
+      store.say("Link copied. It holds the drawing and all settings.");
+    } catch {
+      history.replaceState(null, "", link);
+      store.say("The browser did not allow copying. The address bar has the link.");
+    }
+  };
+  const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+  return (
+    <header class="top">
+      <h1>
+        <button type="button" class="name" onClick={() => store.go("draw")}>
+          <span class="lens" aria-hidden="true" /> Clearhead <span>microscope</span>
+        </button>
+      </h1>
+      <ShortAnswer store={store} />
+      <div class="news">
+        <Changes store={store} />
+        <p class="message" aria-hidden="true">{store.message.value}</p>
+      </div>
+      <nav class="tools" aria-label="Page">
+        <button type="button" aria-current={step === "text" ? "page" : undefined} onClick={() => store.go("text")}>
+          Text
+        </button>
+        <button type="button" aria-current={step === "about" ? "page" : undefined} onClick={() => store.go("about")}>
+          About
+        </button>
+        <button type="button" onClick={() => store.set({ theme: next })}>
+          Theme: {theme}
+        </button>
+        <details class="menu" ref={menu}>
+          <summary>Save</summary>
+          <div>
+            <button type="button" onClick={() => save(saveSvg)}>Figure, SVG</button>
+            <button type="button" onClick={() => save(savePng)}>Figure, PNG</button>
+            <button type="button" onClick={() => save(saveCsv)}>Numbers, CSV</button>
+          </div>
+        </details>
+        <button type="button" onClick={copy}>Copy link</button>
+      </nav>
+      {store.examples.value.failed && (
+        <p class="failed" role="alert">
+          Self-check failed: in this browser the page's numbers differ from PyTorch's. Do not rely on them.
+        </p>
+      )}
+    </header>
+  );
+}
+
+/** The answer in two words, on small screens always in sight. */
+function ShortAnswer({ store }: { store: Store }) {
+  const { run, predictions, digit } = store.result.value;
+  if (!run) return null;
+  const { best, status } = predictions[digit];
+  return (
+    <span class="short-answer" aria-hidden="true">
+      {status === "rejected" ? "?" : store.config.classNames[best]} <span>{probability(run.probabilities[best])}</span>
+    </span>
+  );
+}
+
+/** What differs from the trained model, until it is reset. */
+function Changes({ store }: { store: Store }) {
+  const changes = store.changes.value;
+  if (changes.length === 0) return null;
+  const { centred } = store.state.value;
+  const isModel = changes.length > (centred ? 0 : 1);
+  return (
+    <div class="changes">
+      <span>
+        <b>Changed:</b> {changes.join(", ")}
+        {isModel && " – not the trained model"}
+      </span>
+      <button
+        type="button"
+        onClick={() => {
+          store.set({ centred: true });
+          store.reset();
+          store.say("Back to the trained model.");
+        }}
+      >
+        Reset
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,158 @@
+// The pad: drawing by pointer, by tapping points, or by keyboard.
+
+import { useRef, useState } from "preact/hooks";
+
+import { CANVAS, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
+import type { Store } from "../state/store";
+
+const STEP = CANVAS / 28; // an arrow key moves the pen by one pixel of the model input
+const FAR = 4; // times as far with Shift
+const ARROWS: Record<string, Point> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
+export function Pad({ store }: { store: Store }) {
+  const { strokes, images } = store.state.value;
+  const svg = useRef<SVGSVGElement>(null);
+  const [cursor, setCursor] = useState<{ at: Point; down: boolean } | null>(null);
+  const [tapping, setTapping] = useState(false);
+  const tool = useRef({ pointer: -1, line: false, cleared: [] as Stroke[] }).current;
+  const isExample = store.payload.examples.some((example) => example.strokes === strokes);
+  const put = (changed: Stroke[]): void => store.set({ strokes: changed, images: [], digit: 0 });
+  const begin = (point: Point): void => put([...(isExample || images.length ? [] : store.state.value.strokes), [onCanvas(point)]]);
+  const draw = (point: Point): void => {
+    const now = store.state.value.strokes;
+    const last = now[now.length - 1] ?? [];
+    const longer = extended(last, point);
+    if (longer !== last) put([...now.slice(0, -1), longer]);
+  };
+  const pointOf = (event: PointerEvent): Point => {
+    const box = svg.current!.getBoundingClientRect();
+    return [((event.clientX - box.left) * CANVAS) / box.width, ((event.clientY - box.top) * CANVAS) / box.height];
+  };
+  const onPointerDown = (event: PointerEvent): void => {
+    if (tool.pointer >= 0 || event.button !== 0) return;
+    svg.current?.focus({ preventScroll: true });
+    setCursor(null);
+    if (tapping) {
+      if (tool.line) draw(pointOf(event));
+      else begin(pointOf(event));
+      tool.line = true;
+      return;
+    }
+    tool.pointer = event.pointerId;
+    svg.current?.setPointerCapture(event.pointerId);
+    store.drawing.value = true;
+    begin(pointOf(event));
+  };
+  const onPointerMove = (event: PointerEvent): void => {
+    if (event.pointerId !== tool.pointer) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    for (const one of events.length ? events : [event]) draw(pointOf(one));
+  };
+  const lift = (event: PointerEvent): void => {
+    if (event.pointerId !== tool.pointer) return;
+    tool.pointer = -1;
+    store.drawing.value = false;
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const pen = cursor ?? { at: [140, 60] as Point, down: false };
+    const arrow = ARROWS[event.key];
+    if (arrow) {
+      const far = STEP * (event.shiftKey ? FAR : 1);
+      const at = onCanvas([pen.at[0] + arrow[0] * far, pen.at[1] + arrow[1] * far]);
+      if (pen.down) draw(at);
+      move({ at, down: pen.down });
+    } else if (event.key === " ") {
+      if (!pen.down) begin(pen.at);
+      move({ at: pen.at, down: !pen.down });
+    } else if (event.key === "Backspace") undo();
+    else if (event.key === "Escape") {
+      setCursor(null);
+      store.say("Left the pad.");
+      svg.current?.closest(".pad-holder")?.querySelector("button")?.focus();
+    } else return;
+    event.preventDefault();
+  };
+  const move = (pen: { at: Point; down: boolean }): void => {
+    setCursor(pen);
+    const [column, row] = pen.at.map((value) => Math.floor(value / STEP) + 1);
+    store.say(`Pen ${pen.down ? "down" : "up"}, column ${column}, row ${row} of 28`);
+  };
+  const undo = (): void => {
+    tool.line = false;
+    const now = store.state.value.strokes;
+    if (now.length === 0 && tool.cleared.length === 0) return;
+    put(now.length ? now.slice(0, -1) : tool.cleared);
+    store.say(now.length ? "Stroke removed." : "Drawing restored.");
+    tool.cleared = [];
+  };
+  const clear = (): void => {
+    tool.line = false;
+    if (strokes.length) tool.cleared = strokes;
+    put([]);
+    store.say("Pad cleared. Undo restores the drawing.");
+  };
+  return (
+    <div class="pad-holder">
+      <svg
+        ref={svg}
+        class="pad"
+        viewBox={`0 0 ${CANVAS} ${CANVAS}`}
+        tabIndex={0}
+        role="application"
+        aria-label="Drawing pad"
+        aria-describedby="pad-help"
+        onPointerDown={onPointerDown}
+        onPointerMove={onPointerMove}
+        onPointerUp={lift}
+        onPointerCancel={lift}
+        onKeyDown={onKeyDown}
+        onFocus={(event) => {
+          if (event.currentTarget.matches(":focus-visible")) setCursor({ at: [140, 60], down: false });
+        }}
+        onBlur={() => setCursor(null)}
+      >
+        {images.length === 0 && <Strokes strokes={strokes} />}
+        {(strokes.length === 0 || isExample || images.length > 0) && (
+          <text class={`pad-hint ${strokes.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
+            {images.length ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
+          </text>
+        )}
+        {cursor && <circle class={`pen ${cursor.down ? "down" : ""}`} cx={cursor.at[0]} cy={cursor.at[1]} r={PEN / 2} />}
+      </svg>
+      <div class="pad-tools">
+        <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>
+        <button type="button" disabled={strokes.length === 0} onClick={clear}>Clear</button>
+        <button
+          type="button"
+          aria-pressed={tapping}
+          title="Tap one point after another; lines join them"
+          onClick={() => {
+            tool.line = false;
+            setTapping(!tapping);
+          }}
+        >
+          Tap points
+        </button>
+      </div>
+      <p id="pad-help" class={cursor ? "small" : "hidden"}>
+        Arrow keys move the pen, with Shift four times as far. Space lowers or lifts it. Backspace removes a stroke. Escape leaves the pad.
+      </p>
+    </div>
+  );
+}
+
+/** A drawing, as on the pad. */
+export function Strokes({ strokes }: { strokes: Stroke[] }) {
+  return (
+    <g class="strokes" stroke-width={PEN}>
+      {strokes.map((stroke, i) => (
+        <polyline key={i} points={(stroke.length === 1 ? [stroke[0], [stroke[0][0] + 0.1, stroke[0][1]]] : stroke).join(" ")} />
+      ))}
+    </g>
+  );
+}

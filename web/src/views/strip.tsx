@@ -1,0 +1,205 @@
+// The whole model in one strip, with "you are here"; a click opens a part.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+
+import { shareColour, signedColour, largestSize } from "../draw/colours";
+import { InkCanvas, NumberCanvas } from "../draw/canvas";
+import { headName } from "../draw/geometry";
+import { probability } from "../draw/numbers";
+import { labelOf } from "../engine/predict";
+import { STEPS, type Step } from "../state/state";
+import type { Store } from "../state/store";
+
+/** Names of the stops, short enough for the path. */
+export const STEP_NAMES: Record<Step, string> = {
+  draw: "Draw",
+  pixels: "Pixels",
+  patches: "Patches",
+  tokens: "Tokens",
+  qkv: "Query, key, value",
+  scores: "Scores",
+  scale: "Divide by √d",
+  softmax: "Softmax",
+  mix: "Weighted sum",
+  join: "Join heads, MLP",
+  heads: "All heads",
+  answer: "Answer",
+  gallery: "Gallery",
+  text: "Text",
+  about: "About",
+};
+const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "heads"];
+const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
+
+export function Strip({ store }: { store: Store }) {
+  const { step, layer } = store.state.value;
+  const { config, result } = store;
+  const { ink, run } = result.value;
+  const { patches, embedDim } = config;
+  const strip = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const here = strip.current?.querySelector<HTMLElement>(".layer.here, .part.here");
+    if (!here || !strip.current) return;
+    const [box, holder] = [here.getBoundingClientRect(), strip.current.getBoundingClientRect()];
+    strip.current.scrollLeft += box.left + box.width / 2 - holder.left - holder.width / 2;
+  }, [step, layer]);
+  return (
+    <nav class="strip" aria-label="The whole model" ref={strip}>
+      <Part store={store} steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
+        <InkCanvas ink={ink} config={config} class="square" />
+      </Part>
+      <Flow />
+      <Part store={store} steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
+        <PatchThumb store={store} />
+      </Part>
+      <Flow />
+      <Part store={store} steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
+        {run ? <TokensThumb values={run.layers[0].input} width={embedDim} /> : <span class="none square" />}
+      </Part>
+      <Flow />
+      <div class={`part layers ${IN_LAYERS.includes(step) ? "here" : ""}`}>
+        <Layers store={store} />
+        <Stops store={store} steps={IN_LAYERS} />
+      </div>
+      <Flow />
+      <Part store={store} steps={["answer"]} to="answer" label="Answer" note={<AnswerNote store={store} />}>
+        <AnswerThumb store={store} />
+      </Part>
+      <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
+        <span class="gallery-thumb square" aria-hidden="true">4/9</span>
+      </Part>
+    </nav>
+  );
+}
+
+interface PartProps {
+  store: Store;
+  steps: Step[];
+  to: Step;
+  label: string;
+  note: ComponentChildren;
+  children: ComponentChildren;
+}
+
+function Part({ store, steps, to, label, note, children }: PartProps) {
+  const { step } = store.state.value;
+  const isHere = steps.includes(step);
+  return (
+    <div class={`part ${isHere ? "here" : ""}`}>
+      <button type="button" class="open" aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
+        {children}
+        <span class="caption">
+          <b>{label}</b> <span class="note">{note}</span>
+        </span>
+      </button>
+      <Stops store={store} steps={steps} />
+    </div>
+  );
+}
+
+/** The stops of the guided path in one part of the model. */
+function Stops({ store, steps }: { store: Store; steps: Step[] }) {
+  const now = store.state.value.step;
+  return (
+    <span class="stops">
+      {steps.map((step) => (
+        <button
+          type="button"
+          key={step}
+          class="stop"
+          aria-current={step === now ? "step" : undefined}
+          title={STEP_NAMES[step]}
+          aria-label={`${(STEPS as readonly Step[]).indexOf(step) + 1} ${STEP_NAMES[step]}${step === now ? ": you are here" : ""}`}
+          onClick={() => store.go(step)}
+        >
+          <span class="dot" aria-hidden="true" />
+          {steps.length > 1 && <span class="stop-name" aria-hidden="true">{STEP_NAMES[step]}</span>}
+        </button>
+      ))}
+    </span>
+  );
+}
+
+function Flow() {
+  return <span class="flow" aria-hidden="true" />;
+}
+
+function Layers({ store }: { store: Store }) {
+  const { config, state, result } = store;
+  const { layer: nowLayer, head: nowHead, step, removed } = state.value;
+  const { run } = result.value;
+  const isInHead = IN_HEAD.includes(step);
+  const across = Math.ceil(Math.sqrt(config.numHeads));
+  return (
+    <div class="columns" style={{ "--across": across }}>
+      {Array.from({ length: config.depth }, (_, layer) => (
+        <div class={`layer ${layer === nowLayer && (isInHead || step === "join") ? "here" : ""}`} key={layer} role="group" aria-label={`Layer ${layer + 1}`}>
+          <span class="thumbs">
+            {Array.from({ length: config.numHeads }, (_, head) => {
+              const isRemoved = removed.includes(layer * config.numHeads + head);
+              const isNow = layer === nowLayer && head === nowHead;
+              return (
+                <button
+                  type="button"
+                  key={head}
+                  class={`thumb ${isNow ? "now" : ""} ${isRemoved ? "removed" : ""}`}
+                  aria-label={`${headName(layer, head)}${isRemoved ? ", removed" : ""}`}
+                  aria-current={isNow && isInHead ? "location" : undefined}
+                  title={headName(layer, head)}
+                  onClick={() => store.pickHead(layer, head, IN_LAYERS.includes(step) ? step : "softmax")}
+                >
+                  {run && !isRemoved && <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
+                </button>
+              );
+            })}
+          </span>
+          <span class="layer-name">L{layer + 1}</span>
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** The weights of one head on the fixed scale. */
+export function WeightThumb({ weights, tokens }: { weights: Float64Array; tokens: number }) {
+  return <NumberCanvas width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
+}
+
+function TokensThumb({ values, width }: { values: Float64Array; width: number }) {
+  const domain = largestSize(values) || 1;
+  return (
+    <NumberCanvas
+      class="square"
+      width={width}
+      height={values.length / width}
+      values={values}
+      colourAt={(i) => signedColour(values[i], domain)}
+    />
+  );
+}
+
+function PatchThumb({ store }: { store: Store }) {
+  const { config, result } = store;
+  const [rows, columns] = config.grid;
+  return (
+    <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
+      <InkCanvas ink={result.value.ink} config={config} />
+      <span class="cuts" />
+    </span>
+  );
+}
+
+function AnswerThumb({ store }: { store: Store }) {
+  const { predictions, status } = store.result.value;
+  const label = status === "computed" ? labelOf(predictions, store.config.classNames, store.config.readsDigits) : "–";
+  const state = predictions[store.result.value.digit]?.status ?? "rejected";
+  return <span class={`answer-thumb square ${state} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
+}
+
+function AnswerNote({ store }: { store: Store }) {
+  const { run, predictions, digit } = store.result.value;
+  if (!run) return <>nothing yet</>;
+  const { best, status } = predictions[digit];
+  return <>{status === "rejected" ? "not recognised" : probability(run.probabilities[best])}</>;
+}

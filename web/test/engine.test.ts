@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { Config } from "../src/engine/config";
+import { noisy, shuffledOrder } from "../src/engine/interventions";
+import { blankPatches, cutPatches, reorderPatches } from "../src/engine/patches";
+import { labelOf, logOdds, predictionOf } from "../src/engine/predict";
+import { shapleyValues } from "../src/engine/shapley";
+import { encode, splitWords } from "../src/engine/text";
+import { config } from "./support";
+
+test("thresholds and temperature decide between confident, doubtful and rejected", () => {
+  const logits = [4, 1, 0];
+  const at = (doubtfulBelow: number, rejectedBelow: number, thresholdTemperature = 1) =>
+    predictionOf(logits, { ...config(), doubtfulBelow, rejectedBelow, thresholdTemperature }).status;
+  const certainty = Math.exp(4) / (Math.exp(4) + Math.exp(1) + 1);
+  assert.equal(at(0, 0), "confident");
+  assert.equal(at(certainty + 1e-9, 0), "doubtful");
+  assert.equal(at(1, certainty + 1e-9), "rejected");
+  const softened = Math.exp(0.5) / (Math.exp(0.5) + Math.exp(0.125) + 1);
+  assert.equal(at(softened - 1e-9, 0, 8), "confident");
+  assert.equal(at(softened + 1e-9, 0, 8), "doubtful");
+  assert.equal(predictionOf(logits, { ...config(), doubtfulBelow: 0, rejectedBelow: 0 }, ["wide"]).status, "doubtful");
+});
+
+test("several digits have one label, with ? for a rejected one", () => {
+  const one = (best: number, status: "confident" | "rejected") => ({ best, second: 0, status, probabilities: [], warnings: [] });
+  assert.equal(labelOf([one(1, "confident"), one(7, "rejected"), one(3, "confident")], [..."0123456789"], true), "1?3");
+});
+
+test("log-odds do not saturate", () => {
+  assert.ok(Math.abs(logOdds([1 - 1e-14, 1e-14], 0) - Math.log(1e14)) < 1e-3);
+});
+
+test("patches are cut channel by channel, and put back by reordering twice", () => {
+  const small: Config = { ...config(), imageShape: [4, 6], patchShape: [2, 3], grid: [2, 2], patches: 4, inChannels: 2 };
+  const pixels = Float64Array.from({ length: 48 }, (_, i) => i);
+  assert.deepEqual([...cutPatches(pixels, small).slice(0, 12)], [0, 1, 2, 6, 7, 8, 24, 25, 26, 30, 31, 32]);
+  const order = [2, 0, 3, 1];
+  const moved = reorderPatches(pixels, small, order);
+  assert.deepEqual([...cutPatches(moved, small).slice(0, 12)], [...cutPatches(pixels, small).slice(24, 36)]);
+  const inverse = order.map((_, place) => order.indexOf(place));
+  assert.deepEqual(reorderPatches(moved, small, inverse), pixels);
+});
+
+test("noise falls on the chosen patches alone and stays from 0 to 1", () => {
+  const ink = new Float64Array(784).fill(0.5);
+  const changed = noisy(ink, config(), [5], 0.8);
+  const places = [...changed.keys()].filter((i) => changed[i] !== 0.5);
+  assert.ok(places.length > 40);
+  assert.ok(places.every((i) => Math.floor(i / 28 / 7) === 1 && Math.floor((i % 28) / 7) === 1));
+  assert.ok(changed.every((value) => value >= 0 && value <= 1));
+});
+
+test("patches with hardly any ink are blank", () => {
+  const ink = new Float64Array(784);
+  ink.fill(1, 0, 5);
+  assert.deepEqual(blankPatches(ink, config()).map(Number), [0, ...new Array(15).fill(1)]);
+});
+
+test("a seed gives one order of all patches, and 0 leaves them", () => {
+  assert.deepEqual(shuffledOrder(4, 0), [0, 1, 2, 3]);
+  assert.deepEqual(shuffledOrder(16, 5), shuffledOrder(16, 5));
+  assert.deepEqual([...shuffledOrder(16, 5)].sort((a, b) => a - b), [...Array(16).keys()]);
+});
+
+test("Shapley values of an additive game are its terms, and of a product are equal", () => {
+  const terms = [3, -1, 5];
+  const sums = Float64Array.from({ length: 8 }, (_, set) => terms.reduce((sum, term, i) => sum + ((set >> i) & 1 ? term : 0), 0));
+  assert.deepEqual([...shapleyValues(sums, [0, 2, 3], 4)].map((x) => Math.round(x * 1e9) / 1e9), [3, 0, -1, 5]);
+  const all = Float64Array.from({ length: 8 }, (_, set) => (set === 7 ? 6 : 0));
+  assert.deepEqual([...shapleyValues(all, [0, 1, 2], 3)].map((x) => Math.round(x * 1e9) / 1e9), [2, 2, 2]);
+});
+
+test("words are split from punctuation, and unknown ones are named once", () => {
+  assert.deepEqual(splitWords("The dog's [MASK], ok?"), ["the", "dog's", "[mask]", ",", "ok", "?"]);
+  const places = new Map([["[unknown]", 0], ["the", 1]]);
+  assert.deepEqual(encode("The zebra zebra", places), { ids: [1, 0, 0], words: ["the", "zebra", "zebra"], unknown: ["zebra"] });
+});
