@@ -46,8 +46,9 @@ from clearhead.studies._report_text import (
     raw_table,
     shared_trainings,
 )
+from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
-from clearhead.studies.report import Section, spreads
+from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
@@ -140,7 +141,7 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
         "Quick budget: few seeds",
         "2 of 3 studies are finished",
         "X1. With it, the score is higher",
-        "Supported . Supported: the score is higher with it.",
+        "Supported: the score is higher with it.",
         "Hypotheses part hypothesis outcome n predicted",
         "By how much is the score higher with it?",
         "Verdict: supported",
@@ -195,6 +196,8 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
     data = report.to_dict()
     data["studies"][1]["fingerprint"] = "of an earlier design"
     data["studies"][2]["source"] = "module_that_is_gone:STUDY"
+    figure = b"<svg/>"
+    (tmp_path / "toy.svg").write_bytes(figure)
     path.write_text(json.dumps(data))
     again = report_studies(read_published(path))
     differences = report.sections[1].samples[0].values
@@ -204,7 +207,7 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
         assert new.judged.verdict == old.judged.verdict
         assert (new.tables, new.small_svg) == (old.tables, old.small_svg)
         assert new.lines == old.lines
-        assert new.svg == b""
+        assert new.svg == (figure if new.study.name == "toy" else b"")
         assert any("was changed after this run" in x for x in new.problems)
 
 
@@ -242,8 +245,8 @@ def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_pat
     page, markdown = tmp_path / "a.html", tmp_path / "text.md"
     assert write_study_report(report, page, markdown=markdown) == (page, markdown)
     first = markdown.read_text("utf-8")
-    assert "**Supported**. Supported: the score is higher with it." in first
-    assert "**Unfinished: 7 of 8 trials are measured**" in first
+    assert "**Supported:** the score is higher with it." in first
+    assert "**Unfinished: 7 of 8 trials are measured.**" in first
     assert "(text/toy-results.svg)" in first
     assert "(text/toy.md)" in first
     assert "Quick budget" in first

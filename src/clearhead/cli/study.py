@@ -168,7 +168,8 @@ class Report:
     def run(self) -> int:
         """Write the report and print the paths, or the data."""
         from clearhead.cli.output import print_json, print_line, print_remark
-        from clearhead.studies.report import read_published, report_studies, write_study_report
+        from clearhead.studies.published import read_published
+        from clearhead.studies.report import report_studies, write_study_report
         from clearhead.studies.store import default_folder, read_results
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
@@ -208,7 +209,7 @@ def study(command: Command) -> int:
 
 def _published_spreads() -> dict[str, dict[str, float]]:
     """Those of the published run, in a clone."""
-    from clearhead.studies.report import spreads
+    from clearhead.studies.published import spreads
 
     return spreads(PUBLISHED) if PUBLISHED.is_file() else {}
 

@@ -6,8 +6,6 @@ and every change of a rule or a design made with their results known; reports pr
 """
 
 import json
-import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError
+from clearhead.studies._environment import git
 from clearhead.studies.plan import plan_study
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Cell, Measure, canonical
@@ -184,16 +183,6 @@ def registered() -> dict[str, Any]:
 
 def _file(name: str) -> Any:
     return resources.files("clearhead.studies") / name
-
-
-def git(*arguments: str) -> str:
-    """The output of a git command in the folder of the studies; empty outside of a clone."""
-    program, folder = shutil.which("git"), str(resources.files("clearhead.studies"))
-    if program is None:
-        return ""
-    command = [program, "-C", folder, *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def _declared(hypothesis: Any) -> list[Any]:

@@ -1,35 +1,32 @@
 """Reports on studies: verdicts, evidence, figures and raw data; as HTML, Markdown, JSON and CSV.
 
-`report_studies` judges results and draws the figures; a `StudyReport` is plain data.
-`read_published` reads the trials in a report's JSON, so that the report can be made again from it.
+`report_studies` judges results and draws the figures; a `StudyReport` is plain data, whose JSON
+`clearhead.studies.published` reads.
 """
 
-import contextlib
 import csv
-import gzip
 import json
-import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clearhead._atomic import write_all_atomic
-from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.errors import ConfigError
 from clearhead.explanation import data_uri, render_page
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
-from clearhead.studies.hypotheses import Recorded, Sample
+from clearhead.studies.hypotheses import Sample
 from clearhead.studies.plan import Planned, plan_study
-from clearhead.studies.registration import Change, fingerprint, history, registered
-from clearhead.studies.registry import CLAIMS, load_study
-from clearhead.studies.store import Judged, Published, Results, StudyResult, file_name, judge
-from clearhead.studies.study import Paper, Part, Study
-from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
+from clearhead.studies.published import part_to_dict
+from clearhead.studies.registration import Change, history, registered
+from clearhead.studies.registry import CLAIMS
+from clearhead.studies.store import Judged, Results, file_name, judge
+from clearhead.studies.study import Study
+from clearhead.studies.table import Budget, Table
 from clearhead.studies.verdict import Finding
 
 if TYPE_CHECKING:
@@ -77,6 +74,17 @@ class Section:
     def verdict(self) -> str:
         """The outcome of the verdict, or why there is no verdict."""
         return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """The outcome, capitalised and with a mark after it, and the parts by outcome."""
+        judged = self.judged.verdict
+        if judged is None:
+            return f"{self.verdict.capitalize()}.", ""
+        outcome = judged.outcome.capitalize()
+        if {part.outcome for part in judged.parts} == {judged.outcome}:
+            return f"{outcome}:", judged.sentence.removeprefix(f"{outcome}: ")
+        return f"{outcome}.", judged.sentence
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -148,7 +156,7 @@ class Section:
             "text": list(self.lines),
             "problems": list(self.problems),
             "plan": [x.to_dict() for x in self.plan],
-            "parts": [_recorded(part, Table(judged.result.outcomes)) for part in study.parts],
+            "parts": [part_to_dict(part, Table(judged.result.outcomes)) for part in study.parts],
             "trials": [
                 {
                     "condition": outcome.trial.condition,
@@ -214,6 +222,8 @@ class StudyReport:
                     "designs were changed after its results were known; its trials are judged by "
                     "the rules of today: see the changes below."
                 )
+                verdicts = "; ".join(x.verdicts for x in after if x.verdicts)
+                notes += [f"Verdicts that changed by this: {verdicts}."] if verdicts else []
         if planned and planned["first_seed"] != results.first_seed:
             seed = planned["first_seed"]
             notes.append(f"The run with registered designs, seeds from {seed} on, is yet to come.")
@@ -312,59 +322,6 @@ def report_studies(results: Results) -> StudyReport:
     return StudyReport(results=results, sections=sections)
 
 
-def read_published(path: str | Path) -> Results:
-    """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
-
-    Verdicts in the file are ignored: they follow from the hypotheses and values in it. So the
-    report can be made again after studies were changed, but for their figures.
-
-    Args:
-        path: A JSON file, or one compressed by gzip (.gz).
-
-    Returns:
-        The results.
-
-    Raises:
-        CorruptDataError: The file is not such a report.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        data = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-        budget, first_seed = data["budget"], data["first_seed"]
-        return Results(
-            folder=path,
-            budget=budget,
-            first_seed=first_seed,
-            versions=data["versions"],
-            registration=data["registration"],
-            studies=tuple(_published(study, budget) for study in data["studies"]),
-            log=tuple(data["log"]),
-        )
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise CorruptDataError(f"{path} is not the JSON of a report ({reason})") from error
-
-
-def spreads(path: str | Path) -> dict[str, dict[str, float]]:
-    """Standard deviations of differences between seeds in published trials.
-
-    Args:
-        path: A file that `read_published` can read.
-
-    Returns:
-        By study and hypothesis; hypotheses with fewer than three seeds are left out.
-    """
-    return {
-        result.study.name: {
-            x.name: float(np.std(x.values or (), ddof=1))
-            for x in result.study.hypotheses
-            if isinstance(x, Recorded) and x.kind != "exact" and len(x.values or ()) > 2
-        }
-        for result in read_published(path).studies
-    }
-
-
 def write_study_report(
     report: StudyReport, page: str | Path, *, markdown: str | Path | None = None
 ) -> tuple[Path, ...]:
@@ -421,6 +378,8 @@ def _section(judged: Judged, budget: Budget) -> Section:
         if study.panels:
             figure = study.figure(outcomes)
             svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
+        elif published:
+            svg, alt = published.figure, f"Figure of {study.claim}, as it was published"
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         reason = f"{type(error).__name__}: {error}"
         problems = (*problems, f"text or figure cannot be made ({reason})")
@@ -454,65 +413,3 @@ def _downloads(section: Section) -> list[tuple[str, str]]:
         (f"{name}.json", data_uri(data.encode(), "application/json")),
         (f"{name}.csv", data_uri(section.to_csv().encode(), "text/csv")),
     ]
-
-
-def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
-    """A study as it was published: only its figure needs today's, if that declares the same."""
-    study = Study(
-        **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
-        measure=data["measure"],
-        seeds={budget: data["seeds"]},
-        run=_run_published,
-        parts=tuple(_published_part(part) for part in data["parts"]),
-        limits=tuple(data["limits"]),
-        literature=tuple(Paper(**paper) for paper in data["literature"]),
-        references=tuple(data["references"]),
-    )
-    damaged: tuple[str, ...] = ()
-    with contextlib.suppress(ConfigError):
-        today = load_study(data["source"])
-        if fingerprint(today, budget) == data["fingerprint"]:
-            figure = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
-            study = replace(study, **figure)
-    if not study.panels:
-        damaged = ("the study was changed after this run, so that its figure is not drawn",)
-    outcomes = []
-    for item in data["trials"]:
-        facts = {key: item[key] for key in ("condition", "seed", "settings")}
-        outcomes.append(Outcome(trial=Trial(study=study.name, **facts), values=item["values"]))
-    return StudyResult(
-        data["source"],
-        study,
-        tuple(outcome.trial for outcome in outcomes),
-        tuple(outcomes),
-        damaged,
-        fingerprint=data["fingerprint"],
-        published=Published(
-            data["num_trials"], tuple(data["text"]), tuple(map(Planned.from_dict, data["plan"]))
-        ),
-    )
-
-
-def _run_published(trial: Trial) -> Values:
-    raise ConfigError(f"a published study has no code; run {trial.study} by its name")
-
-
-def _published_part(data: dict[str, Any]) -> Part:
-    return Part(
-        data["name"],
-        tuple(map(Recorded.from_dict, data["hypotheses"])),
-        tuple(map(Recorded.from_dict, data["premises"])),
-        {name: tuple(map(Recorded.from_dict, x)) for name, x in data["variants"].items()},
-    )
-
-
-def _recorded(part: Part, table: Table) -> dict[str, Any]:
-    return {
-        "name": part.name,
-        "hypotheses": [Recorded.of(x, table).to_dict() for x in part.hypotheses],
-        "premises": [Recorded.of(x, table).to_dict() for x in part.premises],
-        "variants": {
-            name: [Recorded.of(x, table).to_dict() for x in variant]
-            for name, variant in part.variants.items()
-        },
-    }

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
+from clearhead.studies._environment import machine
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.registry import find_source
 from clearhead.studies.store import (
@@ -30,7 +31,6 @@ from clearhead.studies.store import (
     StudyTrials,
     default_folder,
     log,
-    machine,
     open_folder,
     read_outcomes,
     read_results,

@@ -10,31 +10,27 @@ log.jsonl            what was run when, on which machine, the seconds of each tr
 
 import json
 import os
-import platform
 import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from joblib import cpu_count
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
+from clearhead.studies._environment import versions
 from clearhead.studies.plan import Planned
-from clearhead.studies.registration import check_registered, fingerprint, git
+from clearhead.studies.registration import check_registered, fingerprint
 from clearhead.studies.registry import load_study
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values, canonical
 from clearhead.studies.verdict import Verdict, judge_study
 
-LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
 MAX_NAME = 120
 
 
@@ -55,11 +51,13 @@ class Published:
         num_trials: The number of its trials, measured or not.
         lines: Its summaries.
         plan: Its plan.
+        figure: Its figure as SVG, if there is a file of its name beside the trials.
     """
 
     num_trials: int
     lines: tuple[str, ...]
     plan: tuple[Planned, ...]
+    figure: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -389,32 +387,6 @@ def read_log(folder: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(event, dict) and "event" in event:
             yield event
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on, and the commit, if known."""
-    found = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-    commit = git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    return found | ({"commit": commit} if commit else {})
-
-
-def machine() -> dict[str, str | int]:
-    """What times depend on: processor, cores, memory, system."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = re.search(r"^model name\s*:\s*(.*)$", cpuinfo.read_text(errors="replace"), re.M)
-        processor = names[1] if names else processor
-    memory = 0
-    if hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": processor,
-        "cores": cpu_count(),
-        "memory_gib": round(memory / 2**30),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
