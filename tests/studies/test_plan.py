@@ -28,8 +28,8 @@ def test_seeds_and_distances_follow_from_grid_and_family() -> None:
 
 def test_a_premise_is_planned_outside_of_the_family() -> None:
     premise, hypothesis, *_ = plan_study(PRONOUN, "full")
-    assert premise.distance_in_sd == smallest_effect(12, LEVEL)
-    assert hypothesis.distance_in_sd == smallest_effect(12, LEVEL / 4)
+    assert premise.distance_in_sd == smallest_effect(10, LEVEL)
+    assert hypothesis.distance_in_sd == smallest_effect(10, LEVEL / 4)
 
 
 def test_a_known_spread_gives_the_distance_in_its_unit() -> None:

@@ -21,8 +21,7 @@ from clearhead.studies.study import Summary
 from clearhead.studies.table import Trial, Values
 
 CONDITIONS, RATES = tuple(positions.POSITIONS), tuple(positions.RATES)
-DIGITS, EPOCHS = PerBudget(quick=5_000, full=7_500), PerBudget(quick=2, full=3)
-TRAINING = {"digits": DIGITS, "epochs": EPOCHS, "unseen": 2_000}
+TRAINING = {"digits": 5_000, "epochs": PerBudget(quick=2, full=3), "unseen": 2_000}
 ROUNDING = 1e-12  # of the largest output, in float64
 NEEDED = 0.02  # of accuracy: two digits in a hundred
 ACCURACY, SHUFFLED = "accuracy on unseen digits", "accuracy with their patches shuffled"

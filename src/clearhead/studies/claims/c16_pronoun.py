@@ -94,7 +94,7 @@ STUDY = Study(
     "with pairs of nouns that were never together in training, different ones for each seed.",
     measure="Share of sentences in which the chosen weight on the referent is the larger one "
     "(position alone gives 50 %); accuracy, by noun, when “it” cannot attend to one of the nouns.",
-    seeds={"quick": 2, "full": 12},
+    seeds={"quick": 2, "full": 10},
     grid=(Grid(conditions=(CONDITION,), settings=SETTINGS),),
     run=run,
     parts=(
