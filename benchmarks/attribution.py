@@ -436,7 +436,7 @@ class Report:
         left.axvline(self.mean("correlation", INK), color="#00735C", lw=1, ls="--")
         left.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
         left.set_xlabel("Spearman’s ρ with exact Shapley values, over the patches with ink")
-        left.set_title("How well does each method agree with the truth?", fontsize=10, loc="left")
+        left.set_title("Rank correlation with exact Shapley values", fontsize=10, loc="left")
         agreements = {metric: self.agreement(metric) for metric in METRICS}
         ordered = sorted(METRICS, key=lambda x: agreements[x][0])
         for y, metric in enumerate(ordered):
@@ -447,10 +447,10 @@ class Report:
         right.set_xlim(-1.05, 1.05)
         right.set_yticks(range(len(ordered)), [METRICS[metric][0] for metric in ordered])
         right.set_xlabel("Spearman’s ρ with that order of methods")
-        right.set_title("Does each metric rank the methods so?", fontsize=10, loc="left")
+        right.set_title("Each metric: correlation with that ranking", fontsize=10, loc="left")
         figure.supxlabel(
             f"{self.digits} test digits of MNIST, {self.models}; bars: 95 % bootstrap intervals; "
-            "dashed: ink alone, which knows nothing of the model",
+            "dashed: ink alone, without the model",
             fontsize=8, color=MUTED,
         )  # fmt: skip
         return figure

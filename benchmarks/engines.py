@@ -2,9 +2,10 @@
 
 All models have the digit classifier's sizes (28 × 28 pixels, 16 patches, 64 dimensions, 6 layers of
 4 heads); timm's also has its weights. Each row is measured in a process of its own, with empty
-compiler caches, and is kept in `runs/engines`: an interrupted run continues, and `--again` starts
-over. Start-up is the time from the start of the process to the first logits. The share is that of
-the rate of float32 matrix products (1024 × 1024), measured in the same process.
+compiler caches, and is kept in `runs/engines`: a run that was interrupted, or has reached
+`--minutes`, continues when it is started again; `--again` starts over. Start-up is the time from
+the start of the process to the first logits. The share is that of the rate of float32 matrix
+products (1024 × 1024), measured in the same process.
 
     python -m benchmarks.engines            # about 10 idle minutes; writes docs/engines.md
     python -m benchmarks.engines --quick    # three rows in short runs; writes nothing
@@ -19,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ SIZES = {"dim": 64, "depth": 6, "heads": 4, "mlp": 256}
 BATCHES = (1, 32, 512)
 REPEATS, SECONDS = 5, 0.3
 MATRIX = 1024
+SECONDS_OF_A_ROW = 40
+MAX_SECONDS_OF_A_ROW = 240
 PACKAGES = ("torch", "onnxruntime", "openvino", "timm", "transformers", "vit-pytorch")
 LIBRARIES = ("Clearhead", "timm", "transformers", "vit-pytorch")
 ENGINES = ("eager", "torch.compile", "AOTInductor", "ONNX Runtime", "OpenVINO")
@@ -76,10 +80,13 @@ def digit_classifier() -> Any:
     return ch.load()
 
 
-def timm_model() -> nn.Module:
-    from tests.torchvision_operators import TORCHVISION
+def make_torchvision_importable() -> None:
+    """timm, transformers and vit-pytorch import it, which fails with a torch for CPUs alone."""
+    import_module("tests.torchvision_operators")
 
-    assert TORCHVISION is None or TORCHVISION
+
+def timm_model() -> nn.Module:
+    make_torchvision_importable()
     import timm
 
     from clearhead.models import timm_config, to_timm_state_dict
@@ -105,9 +112,7 @@ class Logits(nn.Module):
 
 
 def transformers_model() -> nn.Module:
-    from tests.torchvision_operators import TORCHVISION
-
-    assert TORCHVISION is None or TORCHVISION
+    make_torchvision_importable()
     from transformers import ViTConfig, ViTForImageClassification
 
     settings: dict[str, Any] = {"num_labels": 10}
@@ -120,6 +125,7 @@ def transformers_model() -> nn.Module:
 
 
 def vit_pytorch_model() -> nn.Module:
+    make_torchvision_importable()
     from vit_pytorch.simple_vit import SimpleViT
 
     model: nn.Module = SimpleViT(
@@ -266,16 +272,19 @@ def run_row(row: Row, *, quick: bool) -> dict[str, Any] | None:
     """The result of a row in a process of its own; None if it fails."""
     fields = (row.library, row.engine, row.precision)
     command = [sys.executable, "-m", "benchmarks.engines", "--row", *fields]
-    with empty_caches() as environment:
+    with empty_caches() as environment, suppress(subprocess.TimeoutExpired):
         done = subprocess.run(
             [*command, "--started", str(time.time()), *(["--quick"] if quick else [])],
             cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            timeout=MAX_SECONDS_OF_A_ROW,
         )  # fmt: skip
-    if done.returncode:
+        if not done.returncode:
+            result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            return result
         print(f"{row} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
         return None
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    print(f"{row} took more than {MAX_SECONDS_OF_A_ROW} s", flush=True)
+    return None
 
 
 def table(results: dict[Row, dict[str, Any]]) -> str:
@@ -321,6 +330,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="three rows in short runs")
     parser.add_argument("--again", action="store_true", help="measure rows that have a result, too")
+    parser.add_argument("--minutes", type=float, default=12, help="start no row after this time")
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -329,11 +339,15 @@ def main() -> None:
         print(json.dumps(result))
         return
     results: dict[Row, dict[str, Any]] = {}
+    until = time.time() + 60 * options.minutes - SECONDS_OF_A_ROW
     for row in QUICK if options.quick else ROWS:
         if row.file.exists() and not (options.again or options.quick):
             results[row] = json.loads(row.file.read_text())
             continue
         began = time.time()
+        if began > until:
+            print(f"{row}: left for the next run", flush=True)
+            continue
         measured = run_row(row, quick=options.quick)
         if measured is None:
             continue

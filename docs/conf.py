@@ -34,7 +34,10 @@ logging.getLogger("traitlets").setLevel(logging.ERROR)
 def execution_cache(root: Path) -> Path:
     """The folder of executed pages: another one after a change of any file that they may use."""
     digest = blake2b(digest_size=8)
-    for folder, suffixes in (("src", {".py", ".json", ".safetensors"}), ("docs", {".py", ".gz"})):
+    for folder, suffixes in (
+        ("src", {".py", ".json", ".safetensors"}),
+        ("docs", {".py", ".gz", ".json"}),
+    ):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in suffixes and "_build" not in path.parts:
                 digest.update(path.read_bytes())

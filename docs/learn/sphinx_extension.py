@@ -1,7 +1,9 @@
 """What Sphinx does for the lessons: the microscope beside a step, and notebooks to download."""
 
+import json
 import re
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from clearhead.microscope import shipped_page
 
 PAGE = "microscope.html"
 
-# Where the microscope shows what a lesson explains, as the part of its address after #.
+# Where the microscope shows what a lesson explains: its step, with the layer, head and patches of
+# the lessons where they count, as the part of the address after #.
 PLACES = {
-    "qkv": "step=qkv",
-    "softmax": "step=softmax",
-    "scale": "step=scale",
-    "self-attention": "step=mix",
-    "heads": "step=heads",
+    "qkv": "step=qkv&layer=1&head=4&query=6",
+    "softmax": "step=softmax&layer=3&head=1&query=11&key=15",
+    "scale": "step=scale&layer=3&head=1&query=11&key=15",
+    "self-attention": "step=mix&layer=2&head=3&query=11",
+    "heads": "step=heads&layer=3&head=1&query=11",
     "answer": "step=answer",
     "gallery": "step=gallery",
 }
@@ -41,13 +44,11 @@ class Microscope(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The picture is what a printed page and a browser without scripts show."""
-        place = PLACES[self.arguments[0]]
+        place = self.arguments[0]
         up = "../" * self.env.docname.count("/")
-        address = escape(f"{up}{PAGE}#{place}")
+        address = escape(f"{up}{PAGE}#{address_of(place)}")
         sentence = " ".join(self.content)
-        picture = nodes.image(
-            uri=f"/learn/pictures/{self.arguments[0]}.png", alt=f"The microscope. {sentence}"
-        )
+        picture = nodes.image(uri=f"/learn/pictures/{place}.png", alt=f"The microscope. {sentence}")
         figure = nodes.figure("", nodes.reference("", "", picture, refuri=address))
         text = f"{sentence} "
         link = nodes.reference("", "Open the microscope here.", refuri=address)
@@ -58,6 +59,20 @@ class Microscope(SphinxDirective):
             'style="width:100%;height:44rem;border:1px solid currentColor"></iframe></details>'
         )
         return [figure, nodes.raw("", frame, format="html")]
+
+
+def address_of(place: str) -> str:
+    """A place in the microscope, with the lessons' digit, as the part of its address after #."""
+    examples = resources.files("clearhead.microscope") / "shipped" / "examples.json"
+    strokes = [x["strokes"] for x in json.loads(examples.read_text()) if x["label"] == "7"][1]
+    text = ".".join("".join(_base_36(x) + _base_36(y) for x, y in one) for one in strokes)
+    return f"{PLACES[place]}&strokes={text}"
+
+
+def _base_36(number: int) -> str:
+    """Two digits, as the microscope writes a coordinate."""
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return digits[number // 36] + digits[number % 36]
 
 
 def write_files(app: Sphinx, error: Exception | None) -> None:

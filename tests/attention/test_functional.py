@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.overrides import TorchFunctionMode
 
-from clearhead.attention import attention_stages, causal_mask
+from clearhead.attention import MultiHeadAttention, attention_stages, causal_mask
 from clearhead.attention.functional import scaled_dot_product_attention
 from clearhead.errors import ClearheadError, InputError
 
@@ -590,3 +590,26 @@ def test_a_torch_function_mode_intercepts_one_call_with_all_arguments(
     assert all(one is other for one, other in zip(args, inputs, strict=True))
     assert kwargs.pop("attn_mask") is mask
     assert kwargs == {"dropout_p": 0.0, "is_causal": False, "scale": 0.3, "enable_gqa": False}
+
+
+@pytest.mark.unchecked
+@pytest.mark.filterwarnings("ignore:.*prototype:UserWarning", "ignore:.*beta:UserWarning")
+@pytest.mark.parametrize("kind", ["sparse", "csr", "nested", "jagged"])
+def test_sparse_and_nested_tensors_are_refused_in_one_line(kind: str) -> None:
+    dense = torch.ones(3, 5, 7)
+    pieces = [torch.ones(5, 7), torch.ones(2, 7)]
+    makers: dict[str, Callable[[], Tensor]] = {
+        "sparse": dense.to_sparse,
+        "csr": dense[0].to_sparse_csr,
+        "nested": lambda: torch.nested.nested_tensor(pieces),
+        "jagged": lambda: torch.nested.nested_tensor(pieces, layout=torch.jagged),
+    }
+    unfit = makers[kind]()
+    for call in (scaled_dot_product_attention, attention_stages):
+        with pytest.raises(InputError, match=r"dense tensors, got a .* one; use to_\w+") as error:
+            call(unfit, unfit, unfit)
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="dense tensors"):
+        MultiHeadAttention(embed_dim=7, num_heads=1)(unfit)
+    with pytest.raises(InputError, match="dense tensors"):
+        scaled_dot_product_attention(dense, dense, dense, attn_mask=torch.ones(5, 5).to_sparse())

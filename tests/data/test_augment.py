@@ -238,3 +238,18 @@ def test_images_of_another_type_shape_or_number_of_channels_are_refused() -> Non
     config = ViTConfig(in_channels=3, mean=(0.1, 0.2, 0.3))
     with pytest.raises(InputError, match="images have 2 channels"):
         normalize(torch.zeros(1, 2, 5, 7, dtype=torch.uint8), config)
+
+
+def test_a_share_of_the_images_is_mirrored_and_no_other_number_changes() -> None:
+    images = torch.rand(1009, 2, 5, 7, dtype=torch.float64)
+    config = AugmentConfig(flip=0.3)
+    assert config.active
+    result = distort(images, draw(config, 1009, (5, 7)))
+    mirrored = torch.isclose(result, images.flip(3), atol=1e-6).flatten(1).all(1)
+    same = torch.isclose(result, images, atol=1e-6).flatten(1).all(1)
+    assert bool((mirrored ^ same).all())
+    assert 0.25 < mirrored.double().mean() < 0.35
+    plain, flipped = (draw(AugmentConfig(rotate=9, elastic=1, flip=x), 11, (5, 7)) for x in (0, 1))
+    torch.testing.assert_close(flipped.affine[:, 0], -plain.affine[:, 0])
+    torch.testing.assert_close(flipped.affine[:, 1], plain.affine[:, 1])
+    assert torch.equal(flipped.elastic, plain.elastic)  # type: ignore[arg-type]

@@ -145,11 +145,19 @@ def test_data_sets_saved_on_disk_and_by_name_are_loaded(
     assert all_pixels(f"hf:{tmp_path / 'owner'}") == classes  # type: ignore[arg-type]
     assert load_dataset(tmp_path / "splits", "val").labels.tolist() == [1]
     assert load_dataset(tmp_path / "splits", "test").labels.tolist() == [0, 1]
-    with pytest.raises(
-        DataError, match=r"^hf:\S+nowhere cannot be loaded \(.*check name"
-    ) as caught:
-        load_dataset(f"hf:{tmp_path / 'nowhere'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"^hf:\S+empty cannot be loaded \(.*check") as caught:
+        load_dataset(f"hf:{tmp_path / 'empty'}")
     assert "\n" not in str(caught.value)
+
+
+def test_without_a_network_the_hub_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clearhead.data.tables.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(DataError, match=r"^hf:owner/name: the Hugging Face hub cannot be reached"):
+        load_dataset("hf:owner/name")
 
 
 @pytest.mark.parametrize(

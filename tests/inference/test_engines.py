@@ -167,5 +167,22 @@ def test_what_an_engine_cannot_compute_is_an_error() -> None:
         engine(torch.zeros(1, 1, 9, 6))
     with pytest.raises(ConfigError, match="did you mean openvino"):
         load_engine(random_model(), "openvio")  # type: ignore[arg-type]
+    half = random_model().bfloat16()
     with pytest.raises(ConfigError, match="float32"):
-        load_engine(random_model().double(), "onnxruntime")
+        load_engine(half, "onnxruntime")
+    assert load_engine(half).name == "torch"
+
+
+def test_a_failed_compilation_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CppCompileError: no header\nline 2")
+
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", fail)
+    monkeypatch.setenv("CXX", "g++")
+    with pytest.raises(ConfigError, match="no header") as caught:
+        load_engine(random_model(), "compile")
+    assert "line 2" not in str(caught.value)
+    assert not [*tmp_path.rglob("*.pt2")]

@@ -94,6 +94,23 @@ def test_hover_links_digit_readout_formula_bars_and_matrix(microscope: Microscop
     assert "patch 11 attends to patch 15" in microscope.text(".readout")
 
 
+def test_lines_also_lead_from_the_patches_that_attend_to_the_chosen_one(
+    microscope: Microscope,
+) -> None:
+    microscope.show("softmax").click("is attended to by", role="radio")
+    column = microscope.evaluate(
+        """() => Array.from({ length: 16 }, (_, i) =>
+          clearhead.store.result.value.run.layers[2].heads[0].weights[i * 16 + 10])"""
+    )
+    best = column.index(max(column)) + 1
+    assert f"patch {best} attends to patch 11" in microscope.text(".readout")
+    microscope.patch(4).hover()
+    assert "patch 4 attends to patch 11" in microscope.frames().text(".readout")
+    assert microscope.page.locator(".arcs .arc").count() == sum(
+        weight >= 1 / 32 for i, weight in enumerate(column) if i != 10
+    )
+
+
 def test_the_keyboard_reads_and_chooses_patches_and_entries(microscope: Microscope) -> None:
     microscope.show("softmax")
     microscope.patch(11).focus()
@@ -116,7 +133,7 @@ def test_the_result_is_hidden_until_the_question_is_answered_or_skipped(
 ) -> None:
     microscope.show("scores", reveal=False)
     assert microscope.page.locator(".waterfall").count() == 0
-    assert microscope.page.locator(".arcs path").count() == 0
+    assert microscope.page.locator(".arcs .arc").count() == 0
     assert "= ?" in microscope.text(".formula").replace("=?", "= ?")
     microscope.patch(15).click()
     microscope.frames()
@@ -198,7 +215,7 @@ def test_a_removed_head_shows_nothing(microscope: Microscope) -> None:
     assert microscope.page.locator(".strip .thumb.removed").count() == 1
     assert microscope.page.locator(".strip .thumb.removed canvas").count() == 0
     assert microscope.page.locator(".head-card.now canvas").count() == 0
-    assert microscope.page.locator(".arcs path").count() == 0
+    assert microscope.page.locator(".arcs .arc").count() == 0
     assert "is removed" in microscope.text(".readout")
 
 
@@ -242,6 +259,7 @@ def test_a_link_restores_the_whole_state(microscope: Microscope) -> None:
         "query": 7,
         "key": 3,
         "scale": "even",
+        "attendedBy": 1,
         "strokes": "2s1t4k1q5e1q.5e1q3s5c",
         "centred": 0,
         "temperature": 0.37,

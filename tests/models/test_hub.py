@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from clearhead.models.pretrained import hub_is_reachable, is_path, quiet_libraries
+from clearhead._hub import hub_is_reachable
+from clearhead.models.pretrained import is_path, quiet_libraries
 
 
 class Hub:

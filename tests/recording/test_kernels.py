@@ -40,6 +40,89 @@ def flash_attn_func(
     return (output, scores.logsumexp(-1), None) if return_attn_probs else output
 
 
+def flash_attn_qkvpacked_func(
+    qkv: Tensor,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+) -> Any:
+    q, k, v = qkv.unbind(2)
+    return flash_attn_func(q, k, v, dropout_p, softmax_scale, causal)
+
+
+def flash_attn_kvpacked_func(
+    q: Tensor,
+    kv: Tensor,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+) -> Any:
+    k, v = kv.unbind(2)
+    return flash_attn_func(q, k, v, dropout_p, softmax_scale, causal)
+
+
+def flash_attn_varlen_func(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    block_table: Tensor | None = None,
+) -> Any:
+    parts = [
+        torch.tensor_split(x, ends[1:-1].long())
+        for x, ends in ((q, cu_seqlens_q), (k, cu_seqlens_k), (v, cu_seqlens_k))
+    ]
+    outputs = [
+        flash_attn_func(q[None], k[None], v[None], dropout_p, softmax_scale, causal)[0]
+        for q, k, v in zip(*parts, strict=True)
+    ]
+    return torch.cat(outputs)
+
+
+def flash_attn_varlen_qkvpacked_func(
+    qkv: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+) -> Any:
+    q, k, v = qkv.unbind(1)
+    ends, size = cu_seqlens, max_seqlen
+    return flash_attn_varlen_func(q, k, v, ends, ends, size, size, dropout_p, softmax_scale, causal)
+
+
+def flash_attn_varlen_kvpacked_func(
+    q: Tensor,
+    kv: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+) -> Any:
+    ends, sizes = (cu_seqlens_q, cu_seqlens_k), (max_seqlen_q, max_seqlen_k)
+    k, v = kv.unbind(1)
+    return flash_attn_varlen_func(q, k, v, *ends, *sizes, dropout_p, softmax_scale, causal)
+
+
+PACKED = (
+    flash_attn_qkvpacked_func,
+    flash_attn_kvpacked_func,
+    flash_attn_varlen_func,
+    flash_attn_varlen_qkvpacked_func,
+    flash_attn_varlen_kvpacked_func,
+)
+
+
 def memory_efficient_attention(
     query: Tensor,
     key: Tensor,
@@ -67,12 +150,13 @@ class Later:
 
 @pytest.fixture(autouse=True)
 def packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, function in (
-        ("flash_attn", flash_attn_func),
-        ("xformers.ops", memory_efficient_attention),
+    for package, functions in (
+        ("flash_attn", (flash_attn_func, *PACKED)),
+        ("xformers.ops", (memory_efficient_attention,)),
     ):
         module = ModuleType(package)
-        setattr(module, function.__name__, function)
+        for function in functions:
+            setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, package, module)
 
 
@@ -94,6 +178,62 @@ def test_flash_attention_is_recorded(causal: bool, scale: float | None) -> None:
     torch.testing.assert_close(record.output.transpose(1, 2), output)
     assert bool(record.weights[..., 0, 3:].eq(0).all()) == causal
     assert globals()["flash_attn_func"] is flash_attn_func
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_packed_flash_attention_is_recorded(causal: bool) -> None:
+    kv = torch.stack([K, V], 2)
+    qkv = torch.stack([Q[:, :, :3], K[:, :5], V[:, :5]], 2)
+    plain = flash_attn_func(Q, K, V, causal=causal)
+    with ch.capture() as recording:
+        packed = Attend()("flash_attn_kvpacked_func", Q, kv, causal=causal)
+        Attend()("flash_attn_qkvpacked_func", qkv, causal=causal)
+    recording.verify()
+    torch.testing.assert_close(packed, plain)
+    assert [record.shape for record in recording.records] == [(2, 6, 5, 7), (2, 3, 5, 5)]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("packed", ["", "kvpacked_", "qkvpacked_"])
+def test_a_token_of_sequences_in_one_tensor_attends_to_its_own_sequence(
+    packed: str, causal: bool
+) -> None:
+    ends_q = torch.tensor([0, 2, 5], dtype=torch.int32)
+    ends_k = torch.tensor([0, 3, 7], dtype=torch.int32)
+    q, k, v = Q[0], K[0], V[0]
+    arguments: dict[str, tuple[Any, ...]] = {
+        "": (q, k, v, ends_q, ends_k, 3, 4),
+        "kvpacked_": (q, torch.stack([k, v], 1), ends_q, ends_k, 3, 4),
+        "qkvpacked_": (torch.stack([q[:, :3], k[:5], v[:5]], 1), ends_q, 3),
+    }
+    function = f"flash_attn_varlen_{packed}func"
+    expected = globals()[function](*arguments[packed], causal=causal)
+    with ch.capture() as recording:
+        output = Attend()(function, *arguments[packed], causal=causal)
+    recording.verify()
+    torch.testing.assert_close(output, expected)
+    (record,) = recording.records
+    weights = record.weights[0]
+    end = 2 if packed == "qkvpacked_" else 3
+    assert weights[:, :2, end:].eq(0).all()
+    assert weights[:, 2:, :end].eq(0).all()
+    assert bool(weights[:, 2, -1].eq(0).all()) == causal
+    with ch.intervene(lambda record: torch.zeros_like(record.output)):
+        assert Attend()(function, *arguments[packed]).eq(0).all()
+
+
+def test_a_module_that_imports_a_function_after_a_capture_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ch.capture() as recording:
+        Attend()("flash_attn_func", Q, K, V)
+    later: Any = ModuleType("later")
+    later.flash_attn_func = flash_attn_func
+    monkeypatch.setitem(sys.modules, "later", later)
+    with ch.capture() as recording:
+        later.flash_attn_func(Q, K, V)
+    assert len(recording) == 1
+    assert later.flash_attn_func is flash_attn_func
 
 
 @pytest.mark.parametrize("bias", [None, normal(2, 3, 7, 7, dtype=torch.float32), Later()])

@@ -41,6 +41,12 @@ def test_a_known_spread_gives_the_distance_in_its_unit() -> None:
     assert planned.distance == pytest.approx(0.6 * smallest_effect(12, LEVEL))
 
 
+def test_a_spread_of_an_earlier_run_is_used_where_none_is_declared() -> None:
+    better, same = plan_study(HEADS, "full", {"8 heads, against 1": 0.6})
+    assert better.distance == pytest.approx(0.6 * smallest_effect(15, LEVEL / 2))
+    assert same.distance is None
+
+
 @pytest.mark.parametrize("seeds", [8, 12])
 def test_an_effect_of_the_planned_size_is_mostly_found(seeds: int) -> None:
     distance = smallest_effect(seeds, LEVEL)

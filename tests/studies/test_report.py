@@ -46,6 +46,7 @@ from clearhead.studies._report_text import (
     raw_table,
     shared_trainings,
 )
+from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
 from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
@@ -195,13 +196,18 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
     data = report.to_dict()
     data["studies"][1]["fingerprint"] = "of an earlier design"
     data["studies"][2]["source"] = "module_that_is_gone:STUDY"
+    figure = b"<svg/>"
+    (tmp_path / "toy.svg").write_bytes(figure)
     path.write_text(json.dumps(data))
     again = report_studies(read_published(path))
+    differences = report.sections[1].samples[0].values
+    found = spreads(path)["toy"]["score, with minus without"]
+    assert found == pytest.approx(np.std(differences, ddof=1))
     for old, new in zip(report.sections[1:], again.sections[1:], strict=True):
         assert new.judged.verdict == old.judged.verdict
         assert (new.tables, new.small_svg) == (old.tables, old.small_svg)
         assert new.lines == old.lines
-        assert new.svg == b""
+        assert new.svg == (figure if new.study.name == "toy" else b"")
         assert any("was changed after this run" in x for x in new.problems)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import socket
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from clearhead.models import build, load
 from clearhead.training.distributed import ALONE, World, choose_device, join_world
 from clearhead.training.run import evaluate_together
 
-from .small_run import MODEL, die_with_parent, small_dataset, start_processes
+from .small_run import MODEL, die_with_parent, small_dataset, small_training, start_processes
 
 HERE = Path(__file__).parent
 
@@ -60,6 +61,36 @@ def test_torchrun_ends_all_processes_within_15_seconds_of_a_killed_one(tmp_path:
         assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
     finally:
         launcher.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "torch.distributed.run --standalone --nproc-per-node=2",
+        "accelerate.commands.launch --num_processes=2 --num_machines=1 --multi_gpu "
+        "--mixed_precision=no --dynamo_backend=no",
+    ],
+)
+def test_launchers_train_in_two_processes_like_one(launcher: str, tmp_path: Path) -> None:
+    script = [str(HERE / "small_run.py"), str(tmp_path / "two"), "1"]
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = [] if "standalone" in launcher else [f"--main_process_port={port}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", *launcher.split(), *place, *script],
+        stderr=subprocess.PIPE,
+        timeout=120,
+        preexec_fn=die_with_parent,
+    )
+    assert ended.returncode == 0, ended.stderr
+    small_training(tmp_path / "one", 1)
+    two, one = (load(tmp_path / name).state_dict() for name in ("two", "one"))
+    assert two.keys() == one.keys()
+    logs = [json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("two", "one")]
+    assert logs[0]["step"] == logs[1]["step"]
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=0.05)
 
 
 def children_of(pid: int) -> list[int]:

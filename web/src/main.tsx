@@ -25,14 +25,15 @@ function start(): void {
   const store = createStore(payload, model, textModel, location.hash);
   let timer = 0;
   let written = store.hash();
-  effect(() => {
+  const write = (): void => {
     const hash = store.hash();
-    clearTimeout(timer);
     if (hash === written) return;
-    timer = window.setTimeout(() => {
-      written = hash;
-      history.replaceState(null, "", `#${hash}`);
-    }, WRITTEN_AFTER);
+    written = hash;
+    history.replaceState(null, "", `#${hash}`);
+  };
+  store.state.subscribe(() => {
+    clearTimeout(timer);
+    timer = window.setTimeout(write, WRITTEN_AFTER);
   });
   addEventListener("hashchange", () => {
     written = location.hash.slice(1);

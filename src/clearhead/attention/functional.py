@@ -16,6 +16,7 @@ from torch.overrides import (
 from clearhead.attention.masks import plain_mask, with_causal
 from clearhead.attention.stages import (
     attention_stages,
+    check_dense,
     check_inputs,
     context,
     default_scale,
@@ -82,6 +83,7 @@ def scaled_dot_product_attention(
             enable_gqa=enable_gqa,
         )
         return intercepted
+    check_dense(query, key, value, attn_mask)
     if attn_mask is not None:
         attn_mask = plain_mask(attn_mask, query.device)
     overridden = attn_mask is not None and has_torch_function_unary(attn_mask)

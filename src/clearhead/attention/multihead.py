@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.attention.functional import scaled_dot_product_attention
+from clearhead.attention.stages import check_dense
 from clearhead.errors import ConfigError, InputError
 
 
@@ -151,6 +152,7 @@ class MultiHeadAttention(nn.Module):
         return heads.transpose(1, 2)
 
     def _check(self, query: Tensor, context: Tensor | None) -> None:
+        check_dense(query, context)
         for name, x in (("query", query), ("context", query if context is None else context)):
             if x.dim() != 3 or x.shape[-1] != self.qkv.in_features:
                 raise InputError(

@@ -116,6 +116,7 @@ def attention_stages(
         InputError: If shapes, dtypes or options do not fit together.
 
     """
+    check_dense(query, key, value, attn_mask)
     if attn_mask is not None:
         attn_mask = plain_mask(attn_mask, query.device)
     check_inputs(query, key, value, attn_mask, dropout_p, enable_gqa)
@@ -162,6 +163,15 @@ def check_inputs(
         _check_mask(attn_mask, query, key, () if enable_gqa else value.shape[:-2])
     if not 0.0 <= dropout_p <= 1.0:
         raise InputError(f"dropout_p must lie in 0 … 1, got {dropout_p}")
+
+
+def check_dense(*tensors: Tensor | None) -> None:
+    """Raise `InputError` for sparse and nested tensors."""
+    for x in tensors:
+        if x is not None and (x.layout is not torch.strided or x.is_nested):
+            kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
+            advice = "to_padded_tensor, with a mask" if x.is_nested else "to_dense"
+            raise InputError(f"attention needs dense tensors, got a {kind} one; use {advice}")
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> None:

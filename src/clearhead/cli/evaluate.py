@@ -55,7 +55,7 @@ def evaluate(
         raise ConfigError(f"the picture is a PNG; name it {picture.with_suffix('.png')}")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     classifier = load(model, ImageModel)
-    data = data or _trained_on(Path(model))
+    data = data or trained_on(Path(model))
     warn_if_unused(root, data)
     with fetching() as report:
         dataset = inference.load_dataset_for(
@@ -75,7 +75,7 @@ def evaluate(
         print_remark(f"wrote {picture}")
 
 
-def _trained_on(folder: Path) -> str:
+def trained_on(folder: Path) -> str:
     """The data set that a training in the folder recorded; MNIST for other models."""
     from clearhead.models.pretrained import RUN
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from clearhead.cli.evaluate import DATA_HINT, trained_on
 from clearhead.cli.options import MODEL_HELP, AsJson
 from clearhead.inference._names import ExportFormat, Precision
 
@@ -19,6 +20,8 @@ OUT_HELP = "the file, or for timm the folder (default: the model's name in this 
 Out = Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")]
 DATA_HELP = "data set for the accuracy of float16 and int8, and for the calibration of int8"
 
+Data = Annotated[str | None, arg(metavar="DATA", help=DATA_HELP, help_behavior_hint=DATA_HINT)]
+
 
 def export(
     model: Model = "digits",
@@ -29,7 +32,7 @@ def export(
     attention: Annotated[
         bool, arg(help="attention weights as a second output", help_behavior_hint="")
     ] = False,
-    data: Annotated[str, arg(metavar="DATA", help=DATA_HELP)] = "mnist",
+    data: Data = None,
     json: AsJson = False,
 ) -> None:
     """Write a classifier as a file for ONNX Runtime, OpenVINO, torch.export or timm.
@@ -48,6 +51,7 @@ def export(
     path = out or Path(f"{_name(model, precision)}{SUFFIXES[to]}")
     dataset = calibration = None
     if precision != "float32":
+        data = data or trained_on(Path(model))
         with fetching() as report:
             dataset = inference.load_dataset_for(classifier.config, data, "test", report=report)
             images = inference.load_dataset_for(classifier.config, data, "train").images

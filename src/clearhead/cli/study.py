@@ -75,7 +75,8 @@ class Plan:
 
         names = self.names or tuple(entry.name for entry in ENTRIES)
         studies = [load_study(find_source(name)) for name in names]
-        plans = [(study, plan_study(study, self.budget)) for study in studies]
+        known = _published_spreads()
+        plans = [(x, plan_study(x, self.budget, known.get(x.name, {}))) for x in studies]
         if self.json:
             print_json({study.name: [x.to_dict() for x in plan] for study, plan in plans})
             return 0
@@ -135,7 +136,7 @@ class Register:
         from clearhead.studies.registry import ENTRIES, load_study
 
         studies = [load_study(entry.source) for entry in ENTRIES]
-        path = register(studies, self.budget, self.first_seed)
+        path = register(studies, self.budget, self.first_seed, _published_spreads())
         print_line(f"wrote {path}; commit and tag it before the run:")
         tag = f"studies-{self.budget}-{self.first_seed}"
         print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
@@ -197,7 +198,8 @@ class Report:
     def run(self) -> int:
         """Write the report and print the paths, or the data."""
         from clearhead.cli.output import print_json, print_line, print_remark
-        from clearhead.studies.report import read_published, report_studies, write_study_report
+        from clearhead.studies.published import read_published
+        from clearhead.studies.report import report_studies, write_study_report
         from clearhead.studies.store import default_folder, read_results
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
@@ -234,6 +236,13 @@ def study(command: Command) -> int:
     `clearhead study COMMAND --help` shows the options of a command.
     """
     return command.run()
+
+
+def _published_spreads() -> dict[str, dict[str, float]]:
+    """Those of the published run, in a clone."""
+    from clearhead.studies.published import spreads
+
+    return spreads(PUBLISHED) if PUBLISHED.is_file() else {}
 
 
 def _print_verdicts(results: "Results", sources: set[str]) -> None:

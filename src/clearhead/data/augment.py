@@ -124,6 +124,9 @@ def draw_distortion(
         elastic = torch.randn(batch, 2, knots, knots, generator=generator) * config.elastic
         elastic = elastic * 2 / torch.tensor([size[1], size[0]]).view(1, 2, 1, 1)
     style = draw_style(config.style, batch, size, generator) if config.style > 0 else None
+    if config.flip > 0:
+        mirrored = torch.rand(batch, generator=generator) < config.flip
+        rows[0] = torch.where(mirrored[:, None], -rows[0], rows[0])
     return Distortion(torch.stack(rows, dim=1), elastic, style)
 
 

@@ -1,6 +1,6 @@
 """Settings of augmentation; torch is not imported, so that the command line starts quickly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from clearhead._validate import at_least, at_least_and_below, between, integer, validate
 
@@ -23,6 +23,8 @@ class AugmentConfig:
     """Maximum shear, in degrees."""
     shift: float = 0.0
     """Maximum shift along each axis, in pixels."""
+    flip: float = 0.0
+    """Probability of a mirror image, left to right."""
     elastic: float = 0.0
     """Elastic distortion: standard deviation of the displacements, in pixels."""
     elastic_knots: int = 6
@@ -37,6 +39,7 @@ class AugmentConfig:
             scale=at_least_and_below(0, 1),
             shear=at_least_and_below(0, 90),
             shift=at_least(0),
+            flip=between(0, 1),
             elastic=at_least(0),
             style=between(0, 1),
             elastic_knots=integer(2),
@@ -45,4 +48,4 @@ class AugmentConfig:
     @property
     def active(self) -> bool:
         """Whether images are changed at all."""
-        return any((self.rotate, self.scale, self.shear, self.shift, self.elastic, self.style))
+        return any(getattr(self, field.name) for field in fields(self) if "_" not in field.name)

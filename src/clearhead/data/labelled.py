@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,8 @@ class LabelledImages:
 
     def _decode(
         self, image_size: tuple[int, int], in_channels: int
-    ) -> tuple[UInt8[Tensor, "n channels height width"], list[str]]:
-        """The images, and a line for each one that cannot be read."""
+    ) -> tuple[UInt8[Tensor, "n channels height width"], list[tuple[str, str]]]:
+        """The images, and the name of each one that cannot be read, with the reason."""
         if (whole := self._as_tensor((in_channels, *image_size))) is not None:
             return whole, []
         if in_channels not in (1, 3):
@@ -115,8 +116,9 @@ class LabelledImages:
                 if isinstance(result, Tensor):
                     images[index] = result
                 else:
-                    text, key = str(result), self.keys[index]
-                    broken.append(text if key in text else f"{key}: {text}")
+                    image = self.images[index]
+                    key = str(image) if isinstance(image, Path) else self.keys[index]
+                    broken.append((key, str(result).removeprefix(f"{key}: ")))
         return images, broken
 
     def _sample(self) -> list[int]:
@@ -146,7 +148,7 @@ def decode(
         DataError: If images cannot be read; the message names all of them.
     """
     decoded: dict[Split, ImageDataset] = {}
-    broken: list[str] = []
+    broken: list[tuple[str, str]] = []
     for split, part in splits.items():
         images, unreadable = part._decode(image_size, in_channels)
         labels = torch.tensor(part.labels, dtype=torch.int64)
@@ -154,10 +156,14 @@ def decode(
         broken += unreadable
     if broken:
         total, name = sum(map(len, splits.values())), splits["train"].name
-        more = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
+        names: dict[str, list[str]] = {}
+        for key, reason in broken[:MAX_NAMED]:
+            names.setdefault(reason, []).append(key)
+        shown = [f"{', '.join(keys)} ({reason})" for reason, keys in names.items()]
+        shown += [f"and {len(broken) - MAX_NAMED} more"] * (len(broken) > MAX_NAMED)
         raise DataError(
-            f"{len(broken)} of {total} images of {name} cannot be read: "
-            f"{'; '.join(broken[:MAX_NAMED])}{more}; repair or remove them"
+            f"{len(broken)} of {total} images of {name} cannot be read: {', '.join(shown)}; repair "
+            "or remove them"
         )
     return decoded
 

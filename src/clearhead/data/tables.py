@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from huggingface_hub import constants
 
+from clearhead._hub import hub_is_reachable
 from clearhead.data.folder import SPLIT_NAMES
 from clearhead.data.image_dataset import Split
 from clearhead.data.labelled import LabelledImages
@@ -88,6 +90,11 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
     """
     datasets = _library(f"{HUB}{name}")
     path, _, configuration = name.partition(":")
+    if not (Path(path).exists() or constants.HF_HUB_OFFLINE or hub_is_reachable()):
+        raise DataError(
+            f"{HUB}{name}: the Hugging Face hub cannot be reached, and there is no such folder; "
+            "with HF_HUB_OFFLINE=1 a copy in the cache is used"
+        )
     try:
         loaded = datasets.load_dataset(path, configuration or None)
     except Exception as error:  # the library raises many types

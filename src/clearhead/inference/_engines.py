@@ -206,7 +206,7 @@ def _compile(model: ImageModel) -> Engine:
     if not path.exists():
         if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
             raise ConfigError(
-                "engine 'compile' needs a C++ compiler, none was found: install g++ or clang++, "
+                'engine "compile" needs a C++ compiler, none was found: install g++ or clang++, '
                 "or set CXX"
             )
         _write_to_cache(path, lambda file: compile_program(trace(model), file))
@@ -218,9 +218,13 @@ def compile_program(program: ExportedProgram, file: Path) -> None:
     # the number of threads is otherwise a constant of the library
     options = {"cpp.dynamic_threads": True}
     with torch.no_grad(), quiet_export():
-        torch._inductor.aoti_compile_and_package(
-            program, package_path=str(file), inductor_configs=options
-        )
+        try:
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(file), inductor_configs=options
+            )
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(f'engine "compile" failed ({reason}); use another engine') from error
 
 
 def run_package(file: Path) -> Engine:
@@ -322,7 +326,8 @@ def _cached(model: ImageModel, suffix: str) -> Path:
     for part in (type(model).__name__, asdict(model.config), build):
         digest.update(json.dumps(part).encode())
     for tensor in model.state_dict().values():
-        digest.update(tensor.contiguous().numpy(force=True).tobytes())
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return cache_folder() / "engines" / f"{digest.hexdigest()[:32]}{suffix}"
 
 

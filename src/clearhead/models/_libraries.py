@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from torch import nn
 
+from clearhead._hub import hub_is_reachable
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
 from clearhead.models.pretrained import (
     SOURCE_FORMATS,
-    hub_is_reachable,
     library_of,
     quiet_libraries,
 )

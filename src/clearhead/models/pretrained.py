@@ -15,13 +15,14 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import safetensors
 import torch
-from huggingface_hub import PyTorchModelHubMixin, constants, hf_hub_download
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from clearhead._atomic import remove_temporaries, sha256, write_all_atomic, write_atomic
+from clearhead._hub import hub_is_reachable
 from clearhead.errors import CheckpointError, ConfigError, InputError
 from clearhead.models._card import CARD, MARK, UNMEASURED, model_card
 from clearhead.models.config import ImageModelConfig, ModelConfig
@@ -41,7 +42,6 @@ SOURCE_FORMATS: Mapping[Library, str] = {
 }
 """How a folder saved by each library is named on the command line"""
 
-HUB_TIMEOUT = 5.0
 FILE_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".npz")
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
@@ -254,22 +254,6 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
             else f"and the Hugging Face hub does not provide it ({_first_line(error)})"
         )
         raise CheckpointError(f"{source!r} is not a folder, {reason}; {WANTED}") from error
-
-
-def hub_is_reachable(endpoint: str | None = None) -> bool:
-    """Whether the Hugging Face hub can be reached: one request, with a time-out of 5 s.
-
-    The hub's own library retries for half a minute before it falls back on its cache.
-    """
-    from huggingface_hub import get_session
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        get_session().head(endpoint or constants.ENDPOINT, timeout=HUB_TIMEOUT)
-    except Exception:  # noqa: BLE001, the errors of whichever HTTP client the hub's library uses
-        return False
-    return True
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple, NoReturn
 
@@ -78,10 +78,15 @@ def scripted_parts(paths: dict[nn.Module, str]) -> dict[str, str]:
     return {path: name for module, path in paths.items() if (name := names[type(module)])}
 
 
+@cache
+def _is_opaque(name: str) -> bool:
+    return OPAQUE.search(name) is not None
+
+
 def reject_opaque(name: str, function: Any) -> None:
     """Raise `CaptureError` if this call is an opaque attention kernel."""
     where = str(function) if isinstance(function, OPERATORS) else name
-    if name in OPAQUE_LAYERS or OPAQUE.search(where):
+    if name in OPAQUE_LAYERS or _is_opaque(where):
         raise CaptureError(
             f"{where} computes attention in an opaque kernel; choose another implementation: "
             'attn_implementation="sdpa" or "eager" in transformers, '

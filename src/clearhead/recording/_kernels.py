@@ -38,6 +38,60 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, causal: bool, **options: Any) -> Ker
     return KernelCall(q, k, v, mask, causal and mask is None, scale, True)
 
 
+def _flash_qkv(qkv: Tensor, **options: Any) -> KernelCall:
+    """`flash_attn_qkvpacked_func`: (batch, tokens, 3, heads, head_dim)."""
+    q, k, v = qkv.unbind(-3)
+    return _flash(q, k, v, **options)
+
+
+def _flash_kv(q: Tensor, kv: Tensor, **options: Any) -> KernelCall:
+    """`flash_attn_kvpacked_func`: (batch, tokens, 2, heads, head_dim)."""
+    k, v = kv.unbind(-3)
+    return _flash(q, k, v, **options)
+
+
+def _flash_varlen(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    causal: bool,
+    **options: Any,
+) -> KernelCall:
+    """`flash_attn_varlen_func`: sequences one after another, (tokens, heads, head_dim).
+
+    They are recorded as one, with a mask: a token attends to its own sequence.
+    """
+    (own, left), (of, left_of) = (
+        _sequences(x, len(tokens)) for x, tokens in ((cu_seqlens_q, q), (cu_seqlens_k, k))
+    )
+    mask = own[:, None] == of
+    if causal:
+        mask &= left[:, None] <= left_of
+    scale = options.pop("softmax_scale") or default_scale(q.shape[-1])
+    return KernelCall(q[None], k[None], v[None], mask, False, scale, True)
+
+
+def _sequences(ends: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The number of each token's sequence, and how many of its tokens are left."""
+    places = torch.arange(count, device=ends.device)
+    number = torch.bucketize(places, ends[1:], right=True)
+    return number, ends[1:][number] - places
+
+
+def _flash_varlen_qkv(qkv: Tensor, cu_seqlens: Tensor, **options: Any) -> KernelCall:
+    """`flash_attn_varlen_qkvpacked_func`: (tokens, 3, heads, head_dim)."""
+    q, k, v = qkv.unbind(-3)
+    return _flash_varlen(q, k, v, cu_seqlens, cu_seqlens, **options)
+
+
+def _flash_varlen_kv(q: Tensor, kv: Tensor, **options: Any) -> KernelCall:
+    """`flash_attn_varlen_kvpacked_func`: (tokens, 2, heads, head_dim)."""
+    k, v = kv.unbind(-3)
+    return _flash_varlen(q, k, v, **options)
+
+
 def _xformers(
     query: Tensor, key: Tensor, value: Tensor, attn_bias: Any, scale: float | None, **_: Any
 ) -> KernelCall:
@@ -73,10 +127,14 @@ class _Kernel(NamedTuple):
 
 
 # Module and name of each function, how to read it, and arguments that must have their defaults.
+FLASH = ("dropout_p", "window_size", "softcap", "alibi_slopes", "block_table")
 KERNELS = {
-    ("flash_attn", "flash_attn_func"): _Kernel(
-        _flash, ("dropout_p", "window_size", "softcap", "alibi_slopes")
-    ),
+    ("flash_attn", "flash_attn_func"): _Kernel(_flash, FLASH),
+    ("flash_attn", "flash_attn_qkvpacked_func"): _Kernel(_flash_qkv, FLASH),
+    ("flash_attn", "flash_attn_kvpacked_func"): _Kernel(_flash_kv, FLASH),
+    ("flash_attn", "flash_attn_varlen_func"): _Kernel(_flash_varlen, FLASH),
+    ("flash_attn", "flash_attn_varlen_qkvpacked_func"): _Kernel(_flash_varlen_qkv, FLASH),
+    ("flash_attn", "flash_attn_varlen_kvpacked_func"): _Kernel(_flash_varlen_kv, FLASH),
     ("xformers.ops", "memory_efficient_attention"): _Kernel(_xformers, ("p",)),
     ("torch.nn.attention.flex_attention", "flex_attention"): _Kernel(_flex, ("score_mod",)),
 }
@@ -89,6 +147,8 @@ class _Wrappers:
         self._lock = Lock()
         self._count = 0
         self._replaced: list[tuple[dict[str, Any], str, Any]] = []
+        self._num_modules = 0
+        self._importers: dict[Any, list[dict[str, Any]]] = {}
 
     def install(self) -> None:
         with self._lock:
@@ -109,11 +169,25 @@ class _Wrappers:
                 self._replaced.clear()
 
     def _replace(self, name: str, function: Any, wrapper: Any) -> None:
-        for module in list(sys.modules.values()):
-            namespace = getattr(module, "__dict__", {})
+        for namespace in (*self._find_importers(name, function), vars(sys.modules["__main__"])):
             if namespace.get(name) is function:
                 self._replaced.append((namespace, name, function))
                 namespace[name] = wrapper
+
+    def _find_importers(self, name: str, function: Any) -> list[dict[str, Any]]:
+        """The namespaces of modules that imported a function.
+
+        A search of thousands of modules takes longer than many a forward pass, so it is repeated
+        only after further imports.
+        """
+        if self._num_modules != len(sys.modules):
+            self._num_modules = len(sys.modules)
+            self._importers.clear()
+        if function not in self._importers:
+            modules = list(sys.modules.values())
+            namespaces = [getattr(module, "__dict__", {}) for module in modules]
+            self._importers[function] = [x for x in namespaces if x.get(name) is function]
+        return self._importers[function]
 
 
 WRAPPERS = _Wrappers()
@@ -133,11 +207,17 @@ def _wrapped(function: Callable[..., Any], name: str, kernel: _Kernel) -> Callab
             if parameter is not None and bound.arguments[option] != parameter.default:
                 raise CaptureError(f"{name} is not recorded with {option}; leave it out")
         with DisableInterception():
-            result = function(*args, **kwargs)
+            recorders, ACTIVE.recorders = ACTIVE.recorders, []  # one call, one record
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                ACTIVE.recorders = recorders
             call = kernel.read(**bound.arguments)
         output = result[0] if isinstance(result, tuple) else result
+        missing = call.query.dim() - output.dim()
         for recorder in reversed(ACTIVE.recorders):
-            output = recorder.kernel_call(call, output)
+            recorded = recorder.kernel_call(call, output[None] if missing else output)
+            output = recorded[0] if missing else recorded
         return (output, *result[1:]) if isinstance(result, tuple) else output
 
     return wrapper

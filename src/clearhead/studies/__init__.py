@@ -8,7 +8,9 @@
 - `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
 - `registry`: names of the studies; `runner`: every trial measured once, here or on Ray; `store`:
   the folder of results
-- `report`: verdicts, figures and raw data as HTML, Markdown, JSON and CSV
+- `registration`: designs fixed before a run, and the changes made after results were seen
+- `report`: verdicts, figures and raw data as HTML, Markdown, JSON and CSV; `published`: a report's
+  trials read again
 """
 
 import lazy_loader

@@ -12,8 +12,8 @@ from .hypotheses import NonInferiority as NonInferiority
 from .hypotheses import Sample as Sample
 from .plan import Planned as Planned
 from .plan import plan_study as plan_study
+from .published import read_published as read_published
 from .report import StudyReport as StudyReport
-from .report import read_published as read_published
 from .report import report_studies as report_studies
 from .report import write_study_report as write_study_report
 from .runner import run_studies as run_studies

@@ -156,7 +156,7 @@ def smallest_text(planned: Planned) -> str:
         return text
     text += f" ({with_unit(number(in_unit), planned.unit)})"
     if planned.low is not None and planned.high is not None:
-        text += "; cannot support it" if 2 * in_unit > planned.high - planned.low else ""
+        text += "; less power to support it" if 2 * in_unit > planned.high - planned.low else ""
     return text
 
 

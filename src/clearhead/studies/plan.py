@@ -1,7 +1,9 @@
 """The plan of a study before it is run: its hypotheses, and the smallest effects it can find."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
+from types import MappingProxyType
 from typing import Any
 
 from clearhead.studies.hypotheses import Comparison, Hypothesis, Kind
@@ -57,19 +59,30 @@ class Planned:
         return replace(planned, distance_in_sd=inf, distance=planned.distance)
 
 
-def plan_study(study: Study, budget: Budget) -> tuple[Planned, ...]:
+def plan_study(
+    study: Study, budget: Budget, spreads: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Planned, ...]:
     """Every hypothesis of a study, premises first, with the smallest effect it can find.
 
     Args:
         study: The study.
         budget: "quick" or "full".
+        spreads: Standard deviations of the differences in an earlier run, by the names of the
+            hypotheses, for those that declare no spread.
 
     Returns:
         One entry for each premise and hypothesis of each part.
     """
     level = LEVEL / max(1, study.num_tests)
     return tuple(
-        _planned(study, budget, part.name, hypothesis, LEVEL if is_premise else level)
+        _planned(
+            study,
+            budget,
+            part.name,
+            hypothesis,
+            level=LEVEL if is_premise else level,
+            spread=getattr(hypothesis, "spread", None) or spreads.get(hypothesis.name),
+        )
         for part in study.parts
         for is_premise, group in ((True, part.premises), (False, part.hypotheses))
         for hypothesis in group
@@ -77,12 +90,18 @@ def plan_study(study: Study, budget: Budget) -> tuple[Planned, ...]:
 
 
 def _planned(
-    study: Study, budget: Budget, part: str, hypothesis: Hypothesis, level: float
+    study: Study,
+    budget: Budget,
+    part: str,
+    hypothesis: Hypothesis,
+    *,
+    level: float,
+    spread: float | None,
 ) -> Planned:
-    seeds, distance, spread = None, None, None
+    seeds, distance = None, None
     low, high = (end if isfinite(end) else None for end in hypothesis.region)
     if isinstance(hypothesis, Comparison):
-        seeds, spread = study.seeds_of(hypothesis, budget), hypothesis.spread
+        seeds = study.seeds_of(hypothesis, budget)
         if hypothesis.kind != "estimate":
             distance = smallest_effect(seeds, level, power=POWER)
             distance = distance if seeds >= MIN_SEEDS else inf

@@ -6,18 +6,19 @@ and every change of a rule or a design made with their results known; reports pr
 """
 
 import json
-import subprocess
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError
+from clearhead.studies._environment import git
 from clearhead.studies.plan import plan_study
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Cell, Measure, canonical
@@ -35,6 +36,7 @@ class Run:
         date: When it was.
         first_seed: Its first seed.
         last_seed: Its last seed.
+        commit: The commit that measured it, as far as there is one.
         note: What else is to be known.
     """
 
@@ -42,6 +44,7 @@ class Run:
     date: str
     first_seed: int
     last_seed: int
+    commit: str = ""
     note: str = ""
 
 
@@ -97,13 +100,19 @@ def fingerprint(study: Study, budget: Budget) -> str:
     return sha256(canonical(design).encode())[:16]
 
 
-def register(studies: Iterable[Study], budget: Budget, first_seed: int) -> Path:
+def register(
+    studies: Iterable[Study],
+    budget: Budget,
+    first_seed: int,
+    spreads: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> Path:
     """Write the designs of studies to `registered.json`.
 
     Args:
         studies: The studies.
         budget: The budget of the run.
         first_seed: The first seed of the run; later than all seeds that were used before.
+        spreads: Those of an earlier run, by study and hypothesis; see `plan_study`.
 
     Returns:
         The path of the file.
@@ -120,7 +129,9 @@ def register(studies: Iterable[Study], budget: Budget, first_seed: int) -> Path:
             "fingerprint": fingerprint(study, budget),
             "seeds": study.seeds[budget],
             "trials": len(study.trials(budget, range(study.seeds[budget]))),
-            "hypotheses": [x.to_dict() for x in plan_study(study, budget)],
+            "hypotheses": [
+                x.to_dict() for x in plan_study(study, budget, spreads.get(study.name, {}))
+            ],
         }
         for study in studies
     }
@@ -160,7 +171,7 @@ def check_registered(
             f"the designs of {', '.join(changed)} differ from those registered on {found['date']} "
             f"for seeds from {first_seed}; take another --first-seed, or register again"
         )
-    return {"date": found["date"], "commit": _commit()}
+    return {"date": found["date"], "commit": git("log", "-1", "--format=%h", "--", REGISTERED)}
 
 
 def registered() -> dict[str, Any]:
@@ -172,21 +183,6 @@ def registered() -> dict[str, Any]:
 
 def _file(name: str) -> Any:
     return resources.files("clearhead.studies") / name
-
-
-def _commit() -> str:
-    """The commit that last changed the registration; empty outside of a clone."""
-    path = Path(str(_file(REGISTERED)))
-    try:
-        found = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(path.parent), "log", "-1", "--format=%h", "--", path.name],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return ""
-    return found.stdout.strip()
 
 
 def _declared(hypothesis: Any) -> list[Any]:

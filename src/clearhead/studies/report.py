@@ -1,15 +1,12 @@
 """Reports on studies: verdicts, evidence, figures and raw data; as HTML, Markdown, JSON and CSV.
 
-`report_studies` judges results and draws the figures; a `StudyReport` is plain data.
-`read_published` reads the trials in a report's JSON, so that the report can be made again from it.
+`report_studies` judges results and draws the figures; a `StudyReport` is plain data, whose JSON
+`clearhead.studies.published` reads.
 """
 
-import contextlib
 import csv
-import gzip
 import json
-import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clearhead._atomic import write_all_atomic
-from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.errors import ConfigError
 from clearhead.explanation import data_uri, render_page
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
-from clearhead.studies.hypotheses import Recorded, Sample
+from clearhead.studies.hypotheses import Sample
 from clearhead.studies.plan import Planned, plan_study
-from clearhead.studies.registration import Change, fingerprint, history, registered
-from clearhead.studies.registry import CLAIMS, load_study
-from clearhead.studies.store import Judged, Published, Results, StudyResult, file_name, judge
-from clearhead.studies.study import Paper, Part, Study
-from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
+from clearhead.studies.published import part_to_dict
+from clearhead.studies.registration import Change, history, registered
+from clearhead.studies.registry import CLAIMS
+from clearhead.studies.store import Judged, Results, file_name, judge
+from clearhead.studies.study import Study
+from clearhead.studies.table import Budget, Table
 from clearhead.studies.verdict import Finding
 
 if TYPE_CHECKING:
@@ -97,8 +95,13 @@ class Section:
     @property
     def plan(self) -> tuple[Planned, ...]:
         """The plan, with the power that was computed before the run."""
-        published = self.judged.result.published
-        return published.plan if published else plan_study(self.study, self.budget)
+        result = self.judged.result
+        if result.published:
+            return result.published.plan
+        design = registered().get("studies", {}).get(self.study.name, {})
+        if design.get("fingerprint") == result.fingerprint:
+            return tuple(map(Planned.from_dict, design["hypotheses"]))
+        return plan_study(self.study, self.budget)
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -142,7 +145,7 @@ class Section:
             "text": list(self.lines),
             "problems": list(self.problems),
             "plan": [x.to_dict() for x in self.plan],
-            "parts": [_recorded(part, Table(judged.result.outcomes)) for part in study.parts],
+            "parts": [part_to_dict(part, Table(judged.result.outcomes)) for part in study.parts],
             "trials": [
                 {
                     "condition": outcome.trial.condition,
@@ -201,7 +204,8 @@ class StudyReport:
         notes = ["The designs of this run were not registered beforehand."]
         for run in history()[0]:
             after = [x for x in self.changes if x.after == run.name]
-            if run.first_seed == results.first_seed and after:
+            measured = results.versions.get("commit", "")
+            if run.commit and measured.startswith(run.commit) and after:
                 notes.append(
                     f"These trials are those of the {run.name} ({run.date}). {len(after)} rules or "
                     "designs were changed after its results were known; its trials are judged by "
@@ -305,40 +309,6 @@ def report_studies(results: Results) -> StudyReport:
     return StudyReport(results=results, sections=sections)
 
 
-def read_published(path: str | Path) -> Results:
-    """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
-
-    Verdicts in the file are ignored: they follow from the hypotheses and values in it. So the
-    report can be made again after studies were changed, but for their figures.
-
-    Args:
-        path: A JSON file, or one compressed by gzip (.gz).
-
-    Returns:
-        The results.
-
-    Raises:
-        CorruptDataError: The file is not such a report.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        data = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-        budget, first_seed = data["budget"], data["first_seed"]
-        return Results(
-            folder=path,
-            budget=budget,
-            first_seed=first_seed,
-            versions=data["versions"],
-            registration=data["registration"],
-            studies=tuple(_published(study, budget) for study in data["studies"]),
-            log=tuple(data["log"]),
-        )
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise CorruptDataError(f"{path} is not the JSON of a report ({reason})") from error
-
-
 def write_study_report(
     report: StudyReport, page: str | Path, *, markdown: str | Path | None = None
 ) -> tuple[Path, ...]:
@@ -395,6 +365,8 @@ def _section(judged: Judged, budget: Budget) -> Section:
         if study.panels:
             figure = study.figure(outcomes)
             svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
+        elif published:
+            svg, alt = published.figure, f"Figure of {study.claim}, as it was published"
     except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
         reason = f"{type(error).__name__}: {error}"
         problems = (*problems, f"text or figure cannot be made ({reason})")
@@ -428,65 +400,3 @@ def _downloads(section: Section) -> list[tuple[str, str]]:
         (f"{name}.json", data_uri(data.encode(), "application/json")),
         (f"{name}.csv", data_uri(section.to_csv().encode(), "text/csv")),
     ]
-
-
-def _published(data: dict[str, Any], budget: Budget) -> StudyResult:
-    """A study as it was published: only its figure needs today's, if that declares the same."""
-    study = Study(
-        **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
-        measure=data["measure"],
-        seeds={budget: data["seeds"]},
-        run=_run_published,
-        parts=tuple(_published_part(part) for part in data["parts"]),
-        limits=tuple(data["limits"]),
-        literature=tuple(Paper(**paper) for paper in data["literature"]),
-        references=tuple(data["references"]),
-    )
-    damaged: tuple[str, ...] = ()
-    with contextlib.suppress(ConfigError):
-        today = load_study(data["source"])
-        if fingerprint(today, budget) == data["fingerprint"]:
-            figure = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
-            study = replace(study, **figure)
-    if not study.panels:
-        damaged = ("the study was changed after this run, so that its figure is not drawn",)
-    outcomes = []
-    for item in data["trials"]:
-        facts = {key: item[key] for key in ("condition", "seed", "settings")}
-        outcomes.append(Outcome(trial=Trial(study=study.name, **facts), values=item["values"]))
-    return StudyResult(
-        data["source"],
-        study,
-        tuple(outcome.trial for outcome in outcomes),
-        tuple(outcomes),
-        damaged,
-        fingerprint=data["fingerprint"],
-        published=Published(
-            data["num_trials"], tuple(data["text"]), tuple(map(Planned.from_dict, data["plan"]))
-        ),
-    )
-
-
-def _run_published(trial: Trial) -> Values:
-    raise ConfigError(f"a published study has no code; run {trial.study} by its name")
-
-
-def _published_part(data: dict[str, Any]) -> Part:
-    return Part(
-        data["name"],
-        tuple(map(Recorded.from_dict, data["hypotheses"])),
-        tuple(map(Recorded.from_dict, data["premises"])),
-        {name: tuple(map(Recorded.from_dict, x)) for name, x in data["variants"].items()},
-    )
-
-
-def _recorded(part: Part, table: Table) -> dict[str, Any]:
-    return {
-        "name": part.name,
-        "hypotheses": [Recorded.of(x, table).to_dict() for x in part.hypotheses],
-        "premises": [Recorded.of(x, table).to_dict() for x in part.premises],
-        "variants": {
-            name: [Recorded.of(x, table).to_dict() for x in variant]
-            for name, variant in part.variants.items()
-        },
-    }

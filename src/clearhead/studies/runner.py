@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
@@ -23,15 +23,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
+from clearhead.studies._environment import machine
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.registry import find_source
 from clearhead.studies.store import (
     Results,
     StudyTrials,
-    available_cores,
     default_folder,
     log,
-    machine,
     open_folder,
     read_outcomes,
     read_results,
@@ -91,7 +90,7 @@ def run_studies(
     studies = _studies(names, budget, first_seed)
     folder = Path(out) if out is not None else default_folder(budget, first_seed)
     with open_folder(folder, studies, budget, first_seed, restart=restart) as warnings:
-        failures = _measure_missing(folder, studies, engine, workers or available_cores(), warnings)
+        failures = _measure_missing(folder, studies, engine, workers or cpu_count(), warnings)
     return replace(read_results(folder), failures=tuple(failures))
 
 

@@ -10,18 +10,12 @@ log.jsonl            what was run when, on which machine, the seconds of each tr
 
 import json
 import os
-import platform
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError, StorageError
+from clearhead.studies._environment import versions
 from clearhead.studies.plan import Planned
 from clearhead.studies.registration import check_registered, fingerprint
 from clearhead.studies.registry import load_study
@@ -36,7 +31,6 @@ from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values, canonical
 from clearhead.studies.verdict import Verdict, judge_study
 
-LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
 MAX_NAME = 120
 
 
@@ -57,11 +51,13 @@ class Published:
         num_trials: The number of its trials, measured or not.
         lines: Its summaries.
         plan: Its plan.
+        figure: Its figure as SVG, if there is a file of its name beside the trials.
     """
 
     num_trials: int
     lines: tuple[str, ...]
     plan: tuple[Planned, ...]
+    figure: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -393,49 +389,6 @@ def read_log(folder: Path) -> Iterator[dict[str, Any]]:
             yield event
 
 
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on, and the commit, if known."""
-    found = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-    package = str(resources.files("clearhead"))
-    git = shutil.which("git")
-    if git is not None:
-        described = subprocess.run(  # noqa: S603 - fixed arguments
-            [git, "-C", package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if described.returncode == 0:
-            found["commit"] = described.stdout.strip()
-    return found
-
-
-def machine() -> dict[str, str | int]:
-    """What times depend on: processor, cores, memory, system."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = re.search(r"^model name\s*:\s*(.*)$", cpuinfo.read_text(errors="replace"), re.M)
-        processor = names[1] if names else processor
-    memory = 0
-    if hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": processor,
-        "cores": available_cores(),
-        "memory_gib": round(memory / 2**30),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_bytes())
@@ -459,5 +412,5 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _claim_number(claim: str) -> tuple[int, str]:
-    digits = "".join(sign for sign in claim if sign.isdigit())
-    return (int(digits) if digits else 10**6, claim)
+    digits = re.search(r"\d+", claim)
+    return (int(digits[0]) if digits else 10**6, claim)

@@ -197,9 +197,11 @@ def _patches(size: Size, patch: Size, *, keep: bool) -> tuple[Size, Size]:
     """A size and the patches that divide it; with `keep` the size is the given one."""
     if _tokens(size, patch) in TOKENS:
         return size, patch
-    rows, columns = (_parts(side, PATCHES * side / max(size)) for side in size)
-    patch = size[0] // rows, size[1] // columns
-    if keep or _tokens(size, patch) in TOKENS:
+    wanted = [PATCHES * side / max(size) for side in size]
+    grid = [_parts(side, parts) for side, parts in zip(size, wanted, strict=True)]
+    patch = size[0] // grid[0], size[1] // grid[1]
+    is_near = all(abs(n - x) <= x / 2 for n, x in zip(grid, wanted, strict=True))
+    if keep or (is_near and _tokens(size, patch) in TOKENS):
         return size, patch
     side = max(MIN_PATCH, round(max(size) / PATCHES))
     return _multiple(size, (side, side)), (side, side)

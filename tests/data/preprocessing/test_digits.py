@@ -18,7 +18,7 @@ from clearhead.data import (
     normalize,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL
+from clearhead.data.preprocessing.digits import MANY_LOOPS, NO_DIGIT, SEVERAL, TOO_SMALL
 from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, photographed, printed, stroke
@@ -257,6 +257,16 @@ def test_very_little_ink_is_flagged() -> None:
     canvas = Image.new("L", (28, 28))
     canvas.paste(255, (12, 12, 14, 17))
     assert read(canvas).warnings == (TOO_SMALL,)
+
+
+@pytest.mark.parametrize(("loops", "warned"), [(1, False), (2, False), (3, True), (5, True)])
+def test_more_than_two_loops_are_flagged(loops: int, warned: bool) -> None:
+    image = Image.new("L", (300, 300), 235)
+    for loop in range(loops):
+        centre = 60 + 40 * loop
+        box = (130 - 25, centre - 25, 130 + 25, centre + 25)
+        ImageDraw.Draw(image).ellipse(box, outline=20, width=8)
+    assert (MANY_LOOPS in read(image).warnings) == warned
 
 
 def test_the_edge_of_the_table_is_left_out() -> None:

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from torch import Tensor
 
 from clearhead.data import load_image, to_grey
 from clearhead.data.preprocessing.image import MAX_BYTES, MODES, SUFFIXES
@@ -410,3 +411,20 @@ def test_other_inputs_are_an_error(source: Any) -> None:
     with pytest.raises(ImageError) as refusal:
         load_image(source)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "csr", "meta", "nested", "jagged"])
+@pytest.mark.filterwarnings("ignore:.*prototype:UserWarning", "ignore:.*beta:UserWarning")
+def test_a_tensor_without_dense_values_is_refused_in_one_line(kind: str) -> None:
+    dense, pieces = torch.ones(5, 7), [torch.ones(5, 7), torch.ones(3, 7)]
+    makers: dict[str, Callable[[], Tensor]] = {
+        "sparse": dense.to_sparse,
+        "csr": dense.to_sparse_csr,
+        "meta": lambda: dense.to("meta"),
+        "nested": lambda: torch.nested.nested_tensor(pieces),
+        "jagged": lambda: torch.nested.nested_tensor(pieces, layout=torch.jagged),
+    }
+    unfit = makers[kind]()
+    with pytest.raises(ImageError, match="needs a dense tensor") as error:
+        load_image(unfit)
+    assert "\n" not in str(error.value)

@@ -34,6 +34,7 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
     query: whole(1, config.tokens),
     key: whole(1, config.tokens),
     scale: oneOf(SCALE_MODES),
+    attendedBy: truth,
     strokes: { write: strokesToText, read: strokesFromText },
     images: pictures(config.inChannels * config.imageShape[0] * config.imageShape[1]),
     digit: whole(1, 100),

@@ -40,6 +40,7 @@ export interface State {
   query: number; // a token
   key: number; // a token
   scale: ScaleMode;
+  attendedBy: boolean; // arcs from the tokens that attend to the chosen one
   strokes: Stroke[];
   images: Uint8Array[]; // model inputs of an uploaded picture, 0 to 255; used instead of strokes
   digit: number; // which of several digits is followed
@@ -69,6 +70,7 @@ export function firstState(config: Config, strokes: Stroke[]): State {
     query,
     key: Math.min(config.tokens - 1, query + config.grid[1]),
     scale: "fixed",
+    attendedBy: false,
     strokes,
     images: [],
     digit: 0,

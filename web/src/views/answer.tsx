@@ -6,7 +6,10 @@ import type { Store } from "../state/store";
 
 /** What the page says of a prediction. */
 export function sentenceOf({ status, best, second, probabilities }: Prediction, names: string[], noun: string): string {
-  if (status === "confident") return `The model says ${names[best]}, with a probability of ${probability(probabilities[best])}.`;
+  if (status === "confident") {
+    const next = probabilities[second] >= 0.1 ? ` Next is ${names[second]}, ${percent(probabilities[second])}.` : "";
+    return `The model says ${names[best]}, with a probability of ${probability(probabilities[best])}.${next}`;
+  }
   if (status === "doubtful") {
     return `Doubtful: ${names[best]} ${probability(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.`;
   }

@@ -166,7 +166,7 @@ export function ScoresStep({ store }: { store: Store }) {
           </Formula>
         )
       }
-      rail={<DigitRail store={store} question={{ id, correct: best }} />}
+      rail={<DigitRail store={store} question={{ id, isPatch: true }} />}
     >
       {pair && (
         <>
@@ -405,7 +405,7 @@ export function SoftmaxStep({ store }: { store: Store }) {
           </Formula>
         )
       }
-      rail={<DigitRail store={store} question={{ id, correct: best }} />}
+      rail={<DigitRail store={store} question={{ id, isPatch: false }} />}
     >
       {pair && (
         <>

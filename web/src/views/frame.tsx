@@ -6,7 +6,8 @@ import { tokenName } from "../draw/geometry";
 import { multiple, percent } from "../draw/numbers";
 import { headName } from "../draw/geometry";
 import { DigitMap } from "../parts/digitmap";
-import { row } from "../engine/arithmetic";
+import { argmax, row } from "../engine/arithmetic";
+import { Choice } from "../parts/controls";
 import { STEPS, type Step } from "../state/state";
 import { chosenHead, neighbour, shownPair, type Store } from "../state/store";
 import { STEP_NAMES } from "./strip";
@@ -72,15 +73,15 @@ function Nothing({ store }: { store: Store }) {
   );
 }
 
-/** A question about a patch that is answered on the digit before the result is shown. */
-export interface PatchQuestion {
+/** A question before the result is shown; one about a patch is answered on the digit. */
+export interface RailQuestion {
   id: string;
-  correct: number; // token
+  isPatch: boolean;
 }
 
 interface RailProps {
   store: Store;
-  question?: PatchQuestion;
+  question?: RailQuestion;
   arcs?: boolean;
   values?: (token: number) => string;
   children?: ComponentChildren;
@@ -89,11 +90,13 @@ interface RailProps {
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
 export function DigitRail({ store, question, arcs = true, values, children }: RailProps) {
   const { config, result, state, hover } = store;
-  const { query, key } = shownPair(store);
+  const { query: chosen, attendedBy } = state.value;
+  const pair = railPair(store);
+  const [start, end] = attendedBy ? [pair.key, pair.query] : [pair.query, pair.key];
   const head = chosenHead(store);
-  const isAsking = question !== undefined && store.guesses.value[question.id] === undefined;
-  const shownQuery = state.value.query;
-  const weights = head && !isRemoved(store) ? row(head.weights, query, config.tokens) : null;
+  const isHidden = question !== undefined && store.guesses.value[question.id] === undefined;
+  const isAsking = isHidden && question.isPatch;
+  const weights = head && !isRemoved(store) ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null;
   const choose = (token: number): void => {
     if (isAsking) store.guess(question.id, token);
     else store.set({ query: token, key: strongest(store, token) });
@@ -106,18 +109,28 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
         config={config}
         ink={result.value.ink}
         blank={result.value.blank}
-        chosen={shownQuery}
-        query={arcs ? query : null}
-        key_={arcs && (!isAsking || hover.value.key !== undefined) ? key : null}
-        weights={arcs && !isAsking ? weights : null}
+        chosen={chosen}
+        query={arcs ? start : null}
+        key_={arcs && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
+        weights={arcs && !isHidden ? weights : null}
         values={values}
         nameAt={(token) => patchLabel(store, token, isAsking)}
         choose={choose}
         hover={(token) => {
-          hover.value = token === null || !arcs ? {} : { query: shownQuery, key: token };
+          if (token === null || !arcs) hover.value = {};
+          else hover.value = attendedBy ? { query: token, key: chosen } : { query: chosen, key: token };
         }}
       />
-      {children ?? (arcs && <Readout store={store} hidden={isAsking} />)}
+      {children ?? (arcs && <Readout store={store} hidden={isHidden} />)}
+      {arcs && !isHidden && (
+        <Choice
+          label="Direction of the lines"
+          hideLabel
+          options={[{ value: 0, text: "attends to" }, { value: 1, text: "is attended to by" }]}
+          value={Number(attendedBy)}
+          choose={(value) => store.set({ attendedBy: value === 1 })}
+        />
+      )}
     </>
   );
 }
@@ -129,8 +142,10 @@ function patchLabel(store: Store, token: number, isAsking: boolean): string {
   const head = chosenHead(store);
   if (isAsking || !head) return name + blank;
   if (token === state.value.query) return `${name}${blank}, query`;
-  const weight = head.weights[state.value.query * config.tokens + token];
-  return `${name}${blank}, gets ${percent(weight).replace("\u202f%", " percent")} of the attention`;
+  const { query, attendedBy } = state.value;
+  const weight = head.weights[attendedBy ? token * config.tokens + query : query * config.tokens + token];
+  const share = percent(weight).replace("\u202f%", " percent");
+  return attendedBy ? `${name}${blank}, attends to it with ${share}` : `${name}${blank}, gets ${share} of the attention`;
 }
 
 /** Whether the chosen head is removed. */
@@ -147,10 +162,23 @@ export function strongest(store: Store, query: number): number {
   return weights.indexOf(Math.max(...weights));
 }
 
+/** The pair that is shown; where lines lead to the chosen token, from the one that attends to it most. */
+function railPair(store: Store): { query: number; key: number } {
+  const { hover, state, config } = store;
+  const head = chosenHead(store);
+  const { query, attendedBy } = state.value;
+  if (!attendedBy || hover.value.key !== undefined || !head) return shownPair(store);
+  return { query: argmax(column(head.weights, query, config.tokens)), key: query };
+}
+
+function column(weights: Float64Array, index: number, tokens: number): Float64Array {
+  return Float64Array.from({ length: tokens }, (_, i) => weights[i * tokens + index]);
+}
+
 /** "L3 H2: patch 11 attends to patch 15 with 89 %". */
 export function Readout({ store, hidden = false }: { store: Store; hidden?: boolean }) {
   const { config, state } = store;
-  const { query, key } = shownPair(store);
+  const { query, key } = railPair(store);
   const head = chosenHead(store);
   const { layer, head: number } = state.value;
   if (!head) return <p class="readout" />;

@@ -27,7 +27,7 @@ interface Case {
   maps?: boolean; // shows maps of importance instead of the answer
 }
 
-const FOUR_OR_NINE = "2e1e2c2s2g3o3d4g4k4o5f4b5n3m5j2u.5n1i5m385k4v5h6k";
+const FOUR_OR_NINE = "401w3j1y2q2n2o34343o463q4w38.521o4y3w4a69";
 const SEVENTEEN = "1h1y1k6a.391z5c215b214v3h4l5g4e6d";
 const LETTER_A = "3w1a2t3z1w6c.3w1a4r3z5q6c.2c4m5a4m";
 
@@ -43,7 +43,7 @@ const CASES: Case[] = [
   {
     title: "4 or 9?",
     question: "Between two classes",
-    text: "The top is almost closed. The model hesitates, and the page says so: an answer below the threshold in the model's configuration is called doubtful.",
+    text: "The top is almost closed, and two classes share nearly all of the probability. Go to the pad and close or open the gap: the answer changes.",
     state: () => drawn(FOUR_OR_NINE),
   },
   {
@@ -73,7 +73,7 @@ const CASES: Case[] = [
   {
     title: "17",
     question: "Two digits at once",
-    text: "The page separates them as `clearhead predict` does, and the model reads one at a time. Choose which one to follow through the model.",
+    text: "The page separates them as the command predict does, and the model classifies one at a time. Choose which one to follow.",
     state: () => drawn(SEVENTEEN),
   },
   {
@@ -96,7 +96,7 @@ export function Gallery({ store }: { store: Store }) {
   return (
     <>
       <div class="step-head">
-        <h2 tabIndex={-1}>Gallery: six cases, three things to keep</h2>
+        <h2 tabIndex={-1}>{config.readsDigits ? "Gallery: six cases, three things to keep" : "Three things to keep"}</h2>
         <WayOn store={store} />
       </div>
       <div class="step-body gallery">

@@ -37,6 +37,8 @@ MIN_HEIGHT = 0.35  # of the highest digit in an image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
 MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
+MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
+LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
 MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
 # Of 28 pixels: thinner strokes are dilated to the normal width, thicker ones eroded to the last.
@@ -45,6 +47,7 @@ MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
 TOO_SMALL = "very little ink: draw larger"
+MANY_LOOPS = "more loops than a digit has"
 
 
 Box = tuple[int, int, int, int]
@@ -215,6 +218,7 @@ def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
     pixels = _centred(_to_ink_side(inside))
     place = (int(x0), int(y0), int(x1), int(y1))
     warnings += [SEVERAL] * _is_wide(place)
+    warnings += [MANY_LOOPS] * (_num_loops(core[rows, columns]) > MAX_LOOPS)
     return Digit(np.rint(pixels * 255).astype(np.uint8), place, tuple(warnings))
 
 
@@ -225,6 +229,15 @@ def _strokes(ink: Grey, core: Mask, reach: int) -> Mask:
     touched[labels[core]] = True
     touched[0] = False
     return np.asarray(touched[labels] & near(core, reach))
+
+
+def _num_loops(core: Mask) -> int:
+    """The areas that strokes enclose."""
+    if max(core.shape) < LOOPS_SEEN:
+        return 0
+    labels, _ = ndimage.label(~padded(core, 1))
+    areas = np.bincount(labels.ravel())[1:]
+    return int((areas >= MIN_LOOP * core.size).sum()) - 1  # without the outside
 
 
 def _is_wide(box: Box) -> bool:

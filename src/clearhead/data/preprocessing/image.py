@@ -89,9 +89,8 @@ def load_image(source: ImageSource) -> Image.Image:
             except Exception as error:  # decoders raise exceptions of any type
                 raise ImageError(f"this image cannot be decoded ({_reason(error)})") from error
             return _in_simple_mode(source)
-        case Tensor():  # numpy lacks bfloat16
-            values = source.detach().cpu()
-            return _from_array((values.float() if values.is_floating_point() else values).numpy())
+        case Tensor():
+            return _from_array(_numpy(source))
         case ndarray():
             return _from_array(source)
     raise ImageError(
@@ -235,6 +234,22 @@ def _in_simple_mode(image: Image.Image) -> Image.Image:
     if image.mode not in MODES:
         raise ImageError(f"its colours are {image.mode}: save it again as an ordinary PNG")
     return image
+
+
+def _numpy(tensor: Tensor) -> ndarray:
+    try:
+        values = tensor.detach().cpu()  # numpy lacks bfloat16
+        return (values.float() if values.is_floating_point() else values).numpy()
+    except (RuntimeError, TypeError) as error:  # sparse, nested, quantized, or on "meta"
+        raise ImageError(
+            f"an image needs a dense tensor with values, got {_kind(tensor)}; convert it first"
+        ) from error
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_nested:
+        return "a nested one"
+    return f"one of layout {tensor.layout} and dtype {tensor.dtype} on {tensor.device}"
 
 
 def _from_array(values: ndarray) -> Image.Image:
