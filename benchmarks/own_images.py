@@ -27,19 +27,21 @@ def write_shapes(
     for number in range(images):
         name = SHAPES[number % len(SHAPES)]
         width, height = generator.integers(*sides, size=2, endpoint=True).tolist()
-        pixels = generator.normal(generator.uniform(60, 190, 3), 25, (height, width, 3))
+        colour = generator.integers(0, 256, 3)
+        pixels = generator.normal(colour, 12, (height, width, 3))
         picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-        _draw(ImageDraw.Draw(picture), name, picture.size, generator)
+        ink = ((colour + generator.integers(100, 157, 3)) % 256).tolist()  # in contrast to it
+        _draw(ImageDraw.Draw(picture), name, tuple(ink), generator)
         (folder / name).mkdir(parents=True, exist_ok=True)
         picture.save(folder / name / f"{number}.png")
 
 
 def _draw(
-    pen: ImageDraw.ImageDraw, name: str, size: tuple[int, int], generator: np.random.Generator
+    pen: ImageDraw.ImageDraw, name: str, ink: tuple[int, ...], generator: np.random.Generator
 ) -> None:
-    side = min(size) * generator.uniform(0.25, 0.42)
+    size: tuple[int, int] = pen.im.size
+    side = min(size) * generator.uniform(0.3, 0.42)
     x, y = (generator.uniform(side, length - side) for length in size)
-    ink = tuple(generator.integers(0, 256, 3).tolist())
     box, line = (x - side, y - side, x + side, y + side), max(2, round(side / 3))
     turns = np.arange(10) * np.pi / 5
     radii = np.where(np.arange(10) % 2, side * 0.4, side)

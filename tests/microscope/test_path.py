@@ -106,7 +106,7 @@ def test_lines_also_lead_from_the_patches_that_attend_to_the_chosen_one(
     assert f"patch {best} attends to patch 11" in microscope.text(".readout")
     microscope.patch(4).hover()
     assert "patch 4 attends to patch 11" in microscope.frames().text(".readout")
-    assert microscope.page.locator(".arcs path").count() == sum(
+    assert microscope.page.locator(".arcs .arc").count() == sum(
         weight >= 1 / 32 for i, weight in enumerate(column) if i != 10
     )
 
@@ -133,7 +133,7 @@ def test_the_result_is_hidden_until_the_question_is_answered_or_skipped(
 ) -> None:
     microscope.show("scores", reveal=False)
     assert microscope.page.locator(".waterfall").count() == 0
-    assert microscope.page.locator(".arcs path").count() == 0
+    assert microscope.page.locator(".arcs .arc").count() == 0
     assert "= ?" in microscope.text(".formula").replace("=?", "= ?")
     microscope.patch(15).click()
     microscope.frames()
@@ -215,7 +215,7 @@ def test_a_removed_head_shows_nothing(microscope: Microscope) -> None:
     assert microscope.page.locator(".strip .thumb.removed").count() == 1
     assert microscope.page.locator(".strip .thumb.removed canvas").count() == 0
     assert microscope.page.locator(".head-card.now canvas").count() == 0
-    assert microscope.page.locator(".arcs path").count() == 0
+    assert microscope.page.locator(".arcs .arc").count() == 0
     assert "is removed" in microscope.text(".readout")
 
 

@@ -110,7 +110,7 @@ def test_the_arcs_are_the_large_weights_of_the_query(
     microscope.show("softmax", layer=4, head=3, query=6)
     weights = head_stages(vectors, 4, 3).weights[5]
     drawn = microscope.evaluate(
-        """() => [...document.querySelectorAll(".arcs g path")].map(
+        """() => [...document.querySelectorAll(".arcs g .arc")].map(
           (path) => Number(path.getAttribute("stroke-width")))"""
     )
     large = sorted(float(w) for i, w in enumerate(weights) if w >= 1 / 32 and i != 5)

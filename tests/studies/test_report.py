@@ -141,7 +141,7 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
         "Quick budget: few seeds",
         "2 of 3 studies are finished",
         "X1. With it, the score is higher",
-        "Supported . Supported: the score is higher with it.",
+        "Supported: the score is higher with it.",
         "Hypotheses part hypothesis outcome n predicted",
         "By how much is the score higher with it?",
         "Verdict: supported",
@@ -245,8 +245,8 @@ def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_pat
     page, markdown = tmp_path / "a.html", tmp_path / "text.md"
     assert write_study_report(report, page, markdown=markdown) == (page, markdown)
     first = markdown.read_text("utf-8")
-    assert "**Supported**. Supported: the score is higher with it." in first
-    assert "**Unfinished: 7 of 8 trials are measured**" in first
+    assert "**Supported:** the score is higher with it." in first
+    assert "**Unfinished: 7 of 8 trials are measured.**" in first
     assert "(text/toy-results.svg)" in first
     assert "(text/toy.md)" in first
     assert "Quick budget" in first

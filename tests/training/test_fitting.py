@@ -6,6 +6,7 @@ import pytest
 
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig
+from clearhead.training import RECIPES, TrainConfig
 from clearhead.training.fitting import sized
 
 RECIPE = ViTConfig(depth=2)
@@ -63,3 +64,10 @@ def test_a_convolutional_network_takes_any_size() -> None:
 def test_sizes_that_patches_do_not_divide_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"height \(64\) must be divisible by patch height \(7\)"):
         sized(RECIPE, (3, 47, 38), {"image_size": 64, "patch_size": 7})
+
+
+@pytest.mark.parametrize("recipe", ["quick", "teacher", "digits", "sharp"])
+def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
+    config = RECIPES[recipe]()
+    assert isinstance(config, TrainConfig)
+    assert sized(config.model, (1, 28, 28), {}) == config.model

@@ -5,14 +5,19 @@ import json
 import random
 import signal
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
 import clearhead as ch
+from clearhead.cli.main import main
 from clearhead.data import split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.errors import ConfigError, DataError, command_line_messages
@@ -460,3 +465,28 @@ def test_settings_of_the_wrong_kind_are_refused(
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         ch.train(recipe, out=tmp_path, **settings)
+
+
+@pytest.mark.slow
+def test_images_like_cifar_10_in_a_parquet_file_train_in_one_command(
+    tmp_path: Path,
+) -> None:
+    generator = np.random.default_rng(3)
+    colours = generator.integers(60, 196, (10, 1, 1, 3))  # of each class
+    labels = np.arange(300) % 10
+    pixels = generator.normal(colours[labels], 40, (300, 32, 32, 3)).clip(0, 255).astype(np.uint8)
+    files = []
+    for picture in pixels:
+        content = BytesIO()
+        Image.fromarray(picture).save(content, "PNG")
+        files.append({"bytes": content.getvalue(), "path": None})
+    table = pa.table({"img": files, "label": labels})
+    pq.write_table(table, tmp_path / "train.parquet")
+    arguments = ["train", "tiny", "--data", str(tmp_path / "train.parquet"), "--device", "cpu"]
+    assert main([*arguments, "--epochs", "10", "--out", str(tmp_path / "out")]) == 0
+    model = ch.load(tmp_path / "out")
+    assert (model.config.in_channels, model.config.image_shape) == (3, (32, 32))
+    assert len(model.config.class_names) == 10
+    evaluation = ch.evaluate(model, tmp_path / "train.parquet")
+    assert evaluation.total == 60
+    assert evaluation.correct > 20  # by chance 6

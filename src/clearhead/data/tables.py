@@ -66,7 +66,7 @@ def open_tables(source: Path, suffix: str) -> dict[Split, LabelledImages]:
         except DataError as error:
             if split == "train":
                 raise
-            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            warnings.warn(f"{str(error).split(';')[0]}; it is left out", stacklevel=2)
     if not tables["train"]:
         raise DataError(f"{source} has no {suffix} file of training images; name one train{suffix}")
     return _splits(source.resolve().name, tables)

@@ -76,6 +76,17 @@ class Section:
         return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
 
     @property
+    def headline(self) -> tuple[str, str]:
+        """The outcome, capitalised and with a mark after it, and the parts by outcome."""
+        judged = self.judged.verdict
+        if judged is None:
+            return f"{self.verdict.capitalize()}.", ""
+        outcome = judged.outcome.capitalize()
+        if {part.outcome for part in judged.parts} == {judged.outcome}:
+            return f"{outcome}:", judged.sentence.removeprefix(f"{outcome}: ")
+        return f"{outcome}.", judged.sentence
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """Every hypothesis that was judged, premises first."""
         verdict = self.judged.verdict
@@ -211,6 +222,8 @@ class StudyReport:
                     "designs were changed after its results were known; its trials are judged by "
                     "the rules of today: see the changes below."
                 )
+                verdicts = "; ".join(x.verdicts for x in after if x.verdicts)
+                notes += [f"Verdicts that changed by this: {verdicts}."] if verdicts else []
         if planned and planned["first_seed"] != results.first_seed:
             seed = planned["first_seed"]
             notes.append(f"The run with registered designs, seeds from {seed} on, is yet to come.")

@@ -16,6 +16,7 @@ from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig, sizes_for
 from clearhead.training.start import FREE
 
+AVERAGED = 5  # how many times as long as the average of the weights a training is, or longer
 VALIDATION = 0.1
 MIN_IMAGES = 10
 """Of each class, from which on a part of them is held out for validation unless it is set"""
@@ -73,39 +74,12 @@ def adapted(
     Returns:
         The settings, and the images of each split.
     """
-    train, is_own = splits["train"], config.data not in DATASETS
     if given is not None:
-        base, shape = config.model, train.usual_shape()
-        if config.start is not None:
-            base = _start_config(config)
-            shape = (base.in_channels, *base.image_shape)
-        model = sized(base, shape, given)
-        if is_own or model != config.model:
-            names = ("image_size", "in_channels", "patch_size")
-            options = [setting(f"model.{name}") for name in names if hasattr(model, name)]
-            message(
-                f"{train.name}: the model's images are {_input(model)}; other ones with "
-                f"{', '.join(options)}"
-            )
-        config = replace(config, model=model)
+        config = _with_model(config, splits["train"], given, message)
     if settings is not None:
-        sizes = dict(zip(("batch_size", "epochs"), sizes_for(config, len(train)), strict=True))
-        changed: dict[str, Any] = {
-            name: value
-            for name, value in sizes.items()
-            if name not in settings and value != getattr(config, name)
-        }
-        if changed:
-            report_sizes(config, changed, len(train), message)
-        config = replace(config, **changed)
-        counts = [train.labels.count(label) for label in range(len(train.class_names))]
-        is_set = config.validation is not None or config.holdout or "val" in splits
-        if is_own and not is_set and min(counts) >= MIN_IMAGES:
-            config = replace(config, validation=VALIDATION)
-            message(
-                f"a tenth of the training images is held out for validation; to train on all, set "
-                f"{setting('validation', 0)}"
-            )
+        config = _with_sizes(config, len(splits["train"]), settings, message)
+        if config.validation is None:
+            config = _with_validation(config, splits, message)
     images = decode(splits, config.model.image_shape, config.model.in_channels)
     if config.data != "mnist":  # whose statistics and classes are the defaults
         config = replace(config, model=fitted(config.model, images["train"]))
@@ -113,13 +87,70 @@ def adapted(
     return config, images
 
 
+def _with_model(
+    config: TrainConfig,
+    images: LabelledImages,
+    given: Mapping[str, Any],
+    message: Callable[[str], None],
+) -> TrainConfig:
+    """The model of the recipe, in the size of the images; or that of the start model."""
+    base, shape = config.model, images.usual_shape()
+    if config.start is not None:
+        base = _start_config(config)
+        shape = (base.in_channels, *base.image_shape)
+    model = sized(base, shape, given)
+    if config.data not in DATASETS or model != config.model:
+        names = ("image_size", "in_channels", "patch_size")
+        options = [setting(f"model.{name}") for name in names if hasattr(model, name)]
+        message(
+            f"{images.name}: the model's images are {_input(model)}; to change that, set "
+            f"{', '.join(options)}"
+        )
+    return replace(config, model=model)
+
+
+def _with_sizes(
+    config: TrainConfig, images: int, settings: Mapping[str, Any], message: Callable[[str], None]
+) -> TrainConfig:
+    """Batch size, epochs and the weights' average for this number of training images."""
+    batch_size, epochs = (
+        settings.get(name, value)
+        for name, value in zip(("batch_size", "epochs"), sizes_for(config, images), strict=True)
+    )
+    fitting: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs}
+    if config.data not in DATASETS and "average" not in settings:
+        steps = epochs * max(images // batch_size, 1)
+        fitting["average"] = min(config.average, round(max(1 - AVERAGED / steps, 0), 3))
+    changed = {name: value for name, value in fitting.items() if value != getattr(config, name)}
+    if changed:
+        report_sizes(config, changed, images, message)
+    return replace(config, **changed)
+
+
+def _with_validation(
+    config: TrainConfig,
+    splits: Mapping[Split, LabelledImages],
+    message: Callable[[str], None],
+) -> TrainConfig:
+    """A tenth of your own images for validation, if there are enough and no others."""
+    train = splits["train"]
+    counts = [train.labels.count(label) for label in range(len(train.class_names))]
+    if "val" in splits or config.holdout or config.data in DATASETS or min(counts) < MIN_IMAGES:
+        return config
+    message(
+        "a tenth of the training images is held out for validation; to train on all, set "
+        f"{setting('validation', 0)}"
+    )
+    return replace(config, validation=VALIDATION)
+
+
 def report_sizes(
     config: TrainConfig,
-    changed: Mapping[str, int],
+    changed: Mapping[str, float],
     images: int,
     message: Callable[[str], None],
 ) -> None:
-    """Print which of batch size and epochs are adapted."""
+    """Print which settings are adapted to the number of images."""
     changes = [
         f"{setting(name, new)} instead of {getattr(config, name)}" for name, new in changed.items()
     ]

@@ -22,8 +22,9 @@ export function NumberCanvas({ width, height, colourAt, values, label, class: na
     if (!context) return;
     const image = context.createImageData(width, height);
     for (let i = 0; i < width * height; i++) {
-      const [red, green, blue] = colourAt(i);
-      image.data.set([red, green, blue, 255], 4 * i);
+      const colour = colourAt(i);
+      for (let channel = 0; channel < 3; channel++) image.data[4 * i + channel] = colour[channel];
+      image.data[4 * i + 3] = 255;
     }
     context.putImageData(image, 0, 0);
   }, [values, width, height]);
@@ -42,10 +43,11 @@ export function InkCanvas(props: { ink: Float64Array; config: Config; class?: st
 export function inkColour(ink: Float64Array, i: number, { inChannels, imageShape }: Config): Colour {
   const plane = imageShape[0] * imageShape[1];
   if (inChannels >= 3) return [0, 1, 2].map((channel) => Math.round(255 * ink[channel * plane + i])) as Colour;
-  return [0, 1, 2].map((c) => Math.round(GROUND[c] + (255 - GROUND[c]) * ink[i])) as Colour;
+  return GREYS[Math.round(255 * ink[i])];
 }
 
 export const GROUND: Colour = [13, 17, 23];
+const GREYS = Array.from({ length: 256 }, (_, i) => GROUND.map((c) => Math.round(c + ((255 - c) * i) / 255)) as Colour);
 
 /** A vector as one line of signed colours. */
 export function VectorCanvas(props: { values: ArrayLike<number>; domain: number; class?: string; label?: string }) {

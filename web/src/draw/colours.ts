@@ -3,14 +3,17 @@
 export type Colour = [number, number, number]; // red, green, blue, 0 to 255
 
 // Cividis (Nuñez, Anderton and Renslow 2018): equally readable with colour blindness.
-const CIVIDIS = (
-  "00224e 00285b 002e6a 053371 1a386f 273e6e 32436d 3b496c 434e6c 4b546c 535a6d " +
-  "5a5f6e 61656f 686a71 6f7073 767676 7d7c78 848279 8c8878 938e78 9b9476 a39a74 " +
-  "aba072 b4a76f bcae6c c4b468 cdbb63 d5c25e dec958 e7d150 f0d846 f9e03a fee838"
-)
-  .split(" ")
-  .map(fromHex);
-const SIGNED = ["b34700", "f7f4ef", "0063a6"].map(fromHex);
+const STEPS = 1024;
+const CIVIDIS = tableOf(
+  (
+    "00224e 00285b 002e6a 053371 1a386f 273e6e 32436d 3b496c 434e6c 4b546c 535a6d " +
+    "5a5f6e 61656f 686a71 6f7073 767676 7d7c78 848279 8c8878 938e78 9b9476 a39a74 " +
+    "aba072 b4a76f bcae6c c4b468 cdbb63 d5c25e dec958 e7d150 f0d846 f9e03a fee838"
+  )
+    .split(" ")
+    .map(fromHex),
+);
+const SIGNED = tableOf(["b34700", "f7f4ef", "0063a6"].map(fromHex));
 const MAX_MULTIPLE = 8; // the scale of multiples goes from 1/8 to 8
 
 export type ScaleMode = "fixed" | "even" | "stretched";
@@ -63,12 +66,19 @@ export function isLight(colour: Colour): boolean {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179;
 }
 
-function onRamp(ramp: Colour[], place: number): Colour {
-  const at = Math.min(1, Math.max(0, Number.isNaN(place) ? 0 : place)) * (ramp.length - 1);
-  const [low, high] = [ramp[Math.floor(at)], ramp[Math.ceil(at)]];
-  const share = at - Math.floor(at);
-  const mixed = (i: number): number => Math.round(low[i] + (high[i] - low[i]) * share);
-  return [mixed(0), mixed(1), mixed(2)];
+/** The colour at a place from 0 to 1 of a table. */
+function onRamp(table: Colour[], place: number): Colour {
+  return table[place > 0 ? Math.min(STEPS, Math.round(place * STEPS)) : 0];
+}
+
+/** The ramp in small steps: thousands of pixels are coloured while a stroke is drawn. */
+function tableOf(ramp: Colour[]): Colour[] {
+  return Array.from({ length: STEPS + 1 }, (_, i) => {
+    const at = (i / STEPS) * (ramp.length - 1);
+    const [low, high] = [ramp[Math.floor(at)], ramp[Math.ceil(at)]];
+    const mixed = (channel: number): number => Math.round(low[channel] + (high[channel] - low[channel]) * (at % 1));
+    return [mixed(0), mixed(1), mixed(2)];
+  });
 }
 
 function fromHex(hex: string): Colour {

@@ -26,10 +26,10 @@ export function arcs(query: number, weights: ArrayLike<number>, config: Config, 
     });
 }
 
-/** Middle of a token's patch in patches; the class token is left of the middle row. */
+/** Middle of a token's patch in patches; the class token is in the last corner. */
 export function middle(token: number, config: Config): [number, number] {
   const place = placeOf(token, config);
-  return place === null ? [-0.5, config.grid[0] / 2] : [place[1] + 0.5, place[0] + 0.5];
+  return place === null ? [config.grid[1] - 0.25, config.grid[0] - 0.12] : [place[1] + 0.5, place[0] + 0.5];
 }
 
 /** A bent line that ends a little before the middle of the key patch. */

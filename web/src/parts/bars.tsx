@@ -4,6 +4,7 @@ import { signedColour, css } from "../draw/colours";
 import { decimal } from "../draw/numbers";
 
 const WIDTH = 40; // of a column
+const MAX_ZOOM = 1.45; // of bars with few tokens
 const MAX_WRITTEN = 24; // more columns have no numbers
 
 interface VectorProps {
@@ -107,7 +108,7 @@ export function TokenBars(props: TokenProps) {
     return { y: value > 0 ? zero - size : zero, height: Math.max(size, 0.5) };
   };
   return (
-    <svg class="token-bars" viewBox={`0 -14 ${count * width} ${height + 42}`} role="img" aria-label={props.label} onPointerLeave={() => props.hover?.(null)}>
+    <svg class="token-bars" style={{ maxWidth: `${count * width * MAX_ZOOM}px` }} viewBox={`0 -14 ${count * width} ${height + 42}`} role="img" aria-label={props.label} onPointerLeave={() => props.hover?.(null)}>
       <line class="axis" x1={0} x2={count * width} y1={zero} y2={zero} />
       {names.map((name, i) => (
         <g key={i} class={i === now ? "now" : ""} onClick={() => props.pick?.(i)} onPointerEnter={() => props.hover?.(i)}>

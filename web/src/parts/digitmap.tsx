@@ -33,6 +33,7 @@ export function DigitMap(props: Props) {
   const [rows, columns] = config.grid;
   const first = config.numPrefixTokens;
   const even = 1 / config.tokens;
+  const isPicture = config.inChannels >= 3; // lines need a casing on bright colours
   const selected = props.selected ?? ((token: number) => token === chosen);
   const tokenAt = (target: EventTarget | null): number | null => {
     const token = (target as Element | null)?.closest?.<HTMLElement>("[data-token]")?.dataset.token;
@@ -78,10 +79,11 @@ export function DigitMap(props: Props) {
       <InkCanvas ink={ink} config={config} />
       <svg class="arcs" viewBox={`0 0 ${columns} ${rows}`} aria-hidden="true">
         {shown.map(({ token, path, width, weight, end }) => {
-          const colour = css(shareColour(Math.max(weight, 0.16)));
+          const colour = css(shareColour(Math.max(weight, isPicture ? 0.6 : 0.16)));
           return (
             <g key={`${query} ${token}`} class={token === props.key_ ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }}>
-              {path && <path d={path} pathLength={1} stroke={colour} stroke-width={width} />}
+              {path && isPicture && <path class="casing" d={path} pathLength={1} stroke-width={width + 0.04} />}
+              {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
               <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
             </g>
           );

@@ -2,7 +2,7 @@
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
 import { downsample, grid, resizeArea, rounded, type Grid } from "./image";
-import { components, findInk, mapped, strokeWidth, type Box, type Ink } from "./ink";
+import { components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
 const SIDE = 28;
@@ -25,9 +25,8 @@ export function findDigits(grey: Grid): Uint8Array[] {
 /** The components of each digit; dots, commas and minus signs left out. */
 function groupsOf({ boxes, parts }: Ink): number[][] {
   const present = [...new Set(parts)].filter((label) => label > 0);
-  const side = (number: number): number => Math.max(length(boxes[number], 0), length(boxes[number], 1));
   const groups: number[][] = [];
-  for (const number of present.sort((a, b) => side(b) - side(a))) {
+  for (const number of present.sort((a, b) => sideOf(boxes[b]) - sideOf(boxes[a]))) {
     const near = groups.find((group) => group.some((other) => belongTogether(boxes[number], boxes[other])));
     if (near) near.push(number);
     else groups.push([number]);
@@ -38,13 +37,13 @@ function groupsOf({ boxes, parts }: Ink): number[][] {
 }
 
 /** Length of a box along x (0) or y (1). */
-function length(box: Box, axis: 0 | 1): number {
+export function length(box: Box, axis: 0 | 1): number {
   return box[axis + 2] - box[axis];
 }
 
 /** Whether two components are strokes of one digit: near each other, or pieces of a broken stroke. */
-function belongTogether(part: Box, other: Box): boolean {
-  const sizes = [part, other].map((box) => Math.max(length(box, 0), length(box, 1)));
+export function belongTogether(part: Box, other: Box): boolean {
+  const sizes = [sideOf(part), sideOf(other)];
   const gapX = Math.max(part[0] - other[2], other[0] - part[2]);
   const gapY = Math.max(part[1] - other[3], other[1] - part[3]);
   const larger = Math.max(...sizes);
@@ -62,7 +61,7 @@ function belongTogether(part: Box, other: Box): boolean {
   return isStacked && gapY < 0.08 * larger && (width < 0.4 * larger || height < 2 * width);
 }
 
-function hull(boxes: Box[]): Box {
+export function hull(boxes: Box[]): Box {
   const all = (axis: number): number[] => boxes.map((box) => box[axis]);
   return [Math.min(...all(0)), Math.min(...all(1)), Math.max(...all(2)), Math.max(...all(3))];
 }

@@ -5,6 +5,7 @@
 // browser is not used, because its filters differ.
 
 import type { Size } from "../engine/config";
+import { sideOf } from "./ink";
 import { CANVAS, boxOf, type Point, type Stroke } from "./strokes";
 
 
@@ -21,9 +22,9 @@ export function rasterise(strokes: Stroke[], size: Size, centred = true): Float6
   if (!centred) {
     return inkOf(moved(strokes, [0, 0], shorter / CANVAS, 0), pen, size);
   }
-  const side = Math.max(box.high[0] - box.low[0], box.high[1] - box.low[1]);
+  const side = sideOf(box);
   const scale = side > 0 ? (INK_SHARE * shorter - pen) / side : 1;
-  return toMiddle(inkOf(moved(strokes, box.low, scale, pen / 2), pen, size), size);
+  return toMiddle(inkOf(moved(strokes, [box[0], box[1]], scale, pen / 2), pen, size), size);
 }
 
 function moved(strokes: Stroke[], origin: Point, scale: number, margin: number): Stroke[] {

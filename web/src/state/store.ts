@@ -54,9 +54,11 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const { contextLength, depth, numHeads } = textModel.config;
   const text = { contextLength, depth, numHeads };
   const start = payload.examples.find(({ label }, i) => label === "7" && i % 2 === 0);
-  const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
-  const state = signal(stateFromHash(hash, first, config, text));
   const resultOf = cachedCompute(model);
+  const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
+  if (payload.pictures.length) first.images = [payload.pictures[0].image];
+  first.key = strongestKey(resultOf(first), first, config) ?? first.key;
+  const state = signal(stateFromHash(hash, first, config, text));
   const result = computed(() => resultOf(state.value));
   const trained = computed(() => resultOf({ ...state.value, ...trainedState() }));
   const plan = planExamples(model, textModel, payload);
@@ -91,10 +93,8 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     },
     go: (step) => store.set({ step }),
     pickHead: (layer, head, step = state.value.step) => {
-      const weights = result.value.run?.layers[layer].heads[head].weights;
       const { query, key } = state.value;
-      const strongest = weights ? argmax(row(weights, query, config.tokens)) : key;
-      store.set({ layer, head, key: strongest, step });
+      store.set({ layer, head, key: strongestKey(result.value, { layer, head, query }, config) ?? key, step });
     },
     reset: () => store.set(trainedState()),
     restore: (written) => {
@@ -111,6 +111,11 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   });
   followInfluence(store);
   return store;
+}
+
+/** The key that a query attends to most in a head; null without a picture. */
+function strongestKey({ run }: Result, { layer, head, query }: Pick<State, "layer" | "head" | "query">, { tokens }: Config): number | null {
+  return run && argmax(row(run.layers[layer].heads[head].weights, query, tokens));
 }
 
 /** Computes the influence of masking and of removing heads after each change, when the browser is idle. */

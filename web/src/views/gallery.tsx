@@ -96,7 +96,7 @@ export function Gallery({ store }: { store: Store }) {
   return (
     <>
       <div class="step-head">
-        <h2 tabIndex={-1}>Gallery: six cases, three things to keep</h2>
+        <h2 tabIndex={-1}>{config.readsDigits ? "Gallery: six cases, three things to keep" : "Three things to keep"}</h2>
         <WayOn store={store} />
       </div>
       <div class="step-body gallery">

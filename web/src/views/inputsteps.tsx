@@ -187,14 +187,16 @@ export function PatchesStep({ store }: { store: Store }) {
         })}
       </div>
       <Player player={player} label="Cut the picture" text={`${player.at} of ${patches}`} />
-      <Question
-        store={store}
-        id="blank"
-        text={`How many of the ${patches} patches are blank?`}
-        options={["none", `1 to ${Math.floor(patches / 2)}`, `more than ${Math.floor(patches / 2)}`]}
-        correct={numBlank === 0 ? 0 : numBlank <= patches / 2 ? 1 : 2}
-        explain={() => `${numBlank} of ${patches} hold no ink. They take part in attention all the same.`}
-      />
+      {config.readsDigits && (
+        <Question
+          store={store}
+          id="blank"
+          text={`How many of the ${patches} patches are blank?`}
+          options={["none", `1 to ${Math.floor(patches / 2)}`, `more than ${Math.floor(patches / 2)}`]}
+          correct={numBlank === 0 ? 0 : numBlank <= patches / 2 ? 1 : 2}
+          explain={() => `${numBlank} of ${patches} hold no ink. They take part in attention all the same.`}
+        />
+      )}
       <Try>
         <button type="button" onClick={() => store.set({ noisyPatches: toggled(noisyPatches, state.value.query - config.numPrefixTokens) })}>
           {noisyPatches.includes(state.value.query - config.numPrefixTokens) ? "Remove the noise from" : "Add noise to"} patch{" "}

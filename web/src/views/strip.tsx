@@ -67,7 +67,7 @@ export function Strip({ store }: { store: Store }) {
         <AnswerThumb store={store} />
       </Part>
       <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
-        <span class="gallery-thumb square" aria-hidden="true">4/9</span>
+        <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
       </Part>
     </nav>
   );
