@@ -13,7 +13,7 @@ VISIBLE = """(selector) => {
 }"""
 
 
-@pytest.mark.parametrize("size", [(1440, 900), (1024, 768)])
+@pytest.mark.parametrize("size", [(1920, 1080), (1440, 900), (1024, 768)])
 def test_every_step_fits_the_screen_with_and_without_its_question(
     size: tuple[int, int], microscope: Microscope
 ) -> None:
