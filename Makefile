@@ -76,8 +76,9 @@ results: .venv/run.stamp ## run all studies again, write docs/results.md: over a
 		--markdown docs/results.md --json > docs/results/trials.json
 	gzip -9nf docs/results/trials.json
 
-picture: .venv/dev.stamp ## make the README's picture of the microscope again
+picture: .venv/dev.stamp ## make the pictures of the microscope for README and lessons again
 	$(BIN)/python docs/microscope_picture.py
+	$(BIN)/python -m docs.learn.pictures
 
 attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
 	$(BIN)/python benchmarks/attribution.py

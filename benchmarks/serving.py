@@ -1,17 +1,18 @@
-"""Requests per second and p99 latency of servers with the same weights, measured in one run.
+"""Requests per second and latency of servers with the same weights, measured in one run.
 
 Each server gets the same PNG files over loopback from a client in a process of its own, at equal
 concurrency, in turn and in several rounds; the table has medians. All of them decode with
 `clearhead.inference.prepare` and compute with `clearhead.inference.predict_inputs`:
 
 - plain: FastAPI, one forward pass per request, in its thread pool
-- litserve, mlserver: as in their manuals, with their own batching, if installed
+- litserve, bentoml, mlserver: as in their manuals, with their own batching, if installed
 - clearhead: `clearhead serve`
 
-Then overload, ten times the maximum concurrency, and leaks: memory, descriptors and threads over
-many requests, a tenth of them invalid. Run it on an idle machine:
+Then, with `--full`, overload, ten times the maximum concurrency, and leaks: memory, descriptors and
+threads over many requests, a tenth of them invalid. Run it on an idle machine; the comparison takes
+about four minutes:
 
-    python benchmarks/serving.py [--requests 200000] [--peers-python /path/to/python]
+    python benchmarks/serving.py [--full] [--peers-python /path/to/python]
 
 The other servers pin other versions of their dependencies; `--peers-python` names the interpreter
 of an environment with them and Clearhead.
@@ -44,6 +45,7 @@ from rich.table import Table
 
 PORT = int(os.environ.get("PORT", "8790"))
 ROUNDS = 3
+WARM_UP = 1.5  # seconds
 LIMITS = (8, 64)  # maximum concurrency of the overloaded server; 64 is the default
 # There are more processes than cores: with threads of its own, NumPy is three times slower.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -51,6 +53,7 @@ PEERS = Path(__file__).parent / "peers"
 PATHS = {
     "plain": "/predict",
     "litserve": "/predict",
+    "bentoml": "/predict",
     "mlserver": "/v2/models/digits/infer",
     "clearhead": "/v1/predict",
 }
@@ -89,9 +92,11 @@ def digits(count: int = 64) -> list[bytes]:
 
 def body_for(server: str, picture: bytes) -> tuple[bytes, str]:
     """A picture in the request format of the server."""
+    text = base64.b64encode(picture).decode()
     if server == "litserve":
-        text = base64.b64encode(picture).decode()
         return json.dumps({"image": text}).encode(), "application/json"
+    if server == "bentoml":
+        return json.dumps({"images": [text]}).encode(), "application/json"
     if server != "mlserver":
         return picture, "image/png"
     data = {"name": "image", "shape": [len(picture)], "datatype": "UINT8", "data": list(picture)}
@@ -233,16 +238,17 @@ def compare(servers: list[str], python: str, connections: tuple[int, ...], secon
     for _ in range(ROUNDS):
         for server in servers:
             with running(server, python):
-                drive(server, max(connections), 2.0)  # warm
+                drive(server, max(connections), WARM_UP)
                 for count in connections:
                     loads.setdefault((server, count), []).append(drive(server, count, seconds))
-    table = Table("server", "connections", "requests/s", "p99 ms", "other statuses")
+    table = Table("server", "connections", "requests/s", "p50 ms", "p99 ms", "other statuses")
     for (server, count), rounds in loads.items():
         other = Counter(s for load in rounds for s, taken in load.durations.items() for _ in taken)
         table.add_row(
             server,
             str(count),
             f"{statistics.median(load.rate() for load in rounds):.0f}",
+            f"{statistics.median(load.quantile(0.5) for load in rounds):.1f}",
             f"{statistics.median(load.quantile(0.99) for load in rounds):.0f}",
             str({status: n for status, n in other.items() if status != 200} or ""),
         )
@@ -294,18 +300,19 @@ def leaks(requests: int) -> None:
 
 
 def main(
-    seconds: Annotated[float, tyro.conf.arg(help="each measurement")] = 10.0,
-    connections: tuple[int, ...] = (1, 8, 32, 60),
-    requests: Annotated[int, tyro.conf.arg(help="for the leaks; 0 leaves them out")] = 200_000,
-    servers: tuple[str, ...] = ("plain", "litserve", "mlserver", "clearhead"),
+    seconds: Annotated[float, tyro.conf.arg(help="each measurement")] = 3.0,
+    connections: tuple[int, ...] = (1, 8, 60),
+    full: Annotated[bool, tyro.conf.arg(help="also overload and leaks")] = False,
+    requests: Annotated[int, tyro.conf.arg(help="for the leaks")] = 200_000,
+    servers: tuple[str, ...] = ("plain", "litserve", "bentoml", "mlserver", "clearhead"),
     peers_python: str = sys.executable,
 ) -> None:
     """Measure all of it."""
     installed = [name for name in servers if _is_installed(name, peers_python)]
     compare(installed, peers_python, connections, seconds)
-    for limit in LIMITS:
-        overload(limit, seconds)
-    if requests:
+    if full:
+        for limit in LIMITS:
+            overload(limit, 10.0)
         leaks(requests)
 
 

@@ -31,8 +31,10 @@ def _claim(study: dict[str, Any]) -> str:
 
 
 def _line(part: dict[str, Any]) -> str:
-    """A part with its outcome, and the first number that it was judged by."""
-    finding = next((x for x in part["findings"] if x["estimate"] is not None), None)
+    """A part with its outcome, and the first number with an interval that it was judged by."""
+    finding = next(
+        (x for x in part["findings"] if x["estimate"] is not None and x["interval"]), None
+    )
     result = ""
     if finding is not None and part["outcome"] != "by construction":
         unit = f" {finding['unit']}" if finding["unit"] not in ("", "1") else ""

@@ -1,10 +1,13 @@
+import pickle
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clearhead.cli.main import main
+from clearhead.cli.serve import name_of
 
 
 def test_missing_packages_are_an_error_of_one_line(
@@ -72,3 +75,38 @@ def test_an_interrupt_has_its_own_exit_code(
 ) -> None:
     monkeypatch.setattr("clearhead.serve.run", lambda *_, **__: interrupted)
     assert main(["serve"]) == code
+
+
+def test_several_workers_have_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+
+    def run_workers(make: Any, settings: Any, **_: Any) -> bool:
+        counts.append(settings.workers)
+        assert pickle.loads(pickle.dumps(make)).args == ("digits", settings)
+        return False
+
+    monkeypatch.setattr("clearhead.serve.run_workers", run_workers)
+    assert main(["serve", "--workers", "3"]) == 0
+    assert counts == [3]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("digits", "digits"), ("runs/my letters", "my-letters"), ("OWNER/Name-1.0", "Name-1.0")],
+)
+def test_a_served_model_has_its_own_name(
+    model: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs/my letters").mkdir(parents=True)
+    assert name_of(model) == name
+    monkeypatch.chdir("runs/my letters")
+    assert name_of(".") == "my-letters"
+
+
+def test_telemetry_without_opentelemetry_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
+    assert main(["serve", "--telemetry"]) == 1
+    assert "install the extra `otel`" in capsys.readouterr().err

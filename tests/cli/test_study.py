@@ -110,3 +110,13 @@ def test_wrong_usage_gives_exit_code_2(
 ) -> None:
     assert main(["study", *arguments]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_describe_prints_a_line_for_each_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "the dog chased the ball because it was hungry ."
+    assert main(["study", "describe", text, "--model", "sentences"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[0] == "C1 departure from variance d_k"
+    assert [int(line.split()[0][1:]) for line in lines] == [1, 1, 2, 2, 4, 7, 13]
+    assert main(["study", "describe", text, "--model", "sentences", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["C7 heads apart"]) == 2

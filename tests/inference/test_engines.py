@@ -1,17 +1,20 @@
 """Engines: the same logits as torch's, a choice by speed, and errors in one line."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import clearhead as ch
 from clearhead.data import ImageDataset
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference import EngineModel, _engines, load_engine
+from clearhead.inference import EngineModel, _engines, load_engine, predict_to_file
 from clearhead.inference._graph import example_images
 from clearhead.models import CNNConfig, ImageModelConfig, ViTConfig, build
 from clearhead.models.pretrained import ImageModel
@@ -81,6 +84,24 @@ def test_predictions_and_evaluations_are_the_same_with_an_engine() -> None:
     for one, other in zip(with_engine, ch.predict(model, pictures), strict=True):
         assert one.label == other.label
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_the_rows_of_a_job_are_the_same_with_an_engine(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for index in range(3):
+        pixels = generator.integers(0, 256, (6, 9), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    rows = []
+    for name in ("torch", "onnxruntime"):
+        out = tmp_path / f"{name}.jsonl"
+        predict_to_file(
+            random_model(), [str(tmp_path / "*.png")], out, engine=cast(Any, name), num_workers=0
+        )
+        rows.append([json.loads(line) for line in out.read_text().splitlines()])
+    assert [row["image"] for row in rows[0]] == [row["image"] for row in rows[1]]
+    for one, other in zip(*rows, strict=True):
+        assert one["label"] == other["label"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
 def test_another_model_has_another_file_in_the_cache() -> None:

@@ -1,16 +1,24 @@
-"""deploy: the systemd unit and the Dockerfile fit the server, and systemd accepts the unit."""
+"""deploy: its files fit the server; systemd accepts the unit, Ray Serve runs its application."""
 
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clearhead.cli.main import main
-from clearhead.serve import ServeConfig
+from clearhead.inference import predict
+from clearhead.models import load
+from clearhead.models.pretrained import ImageModel
+from clearhead.serve import ServeConfig, make_app
+
+from .server import png
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = (DEPLOY / "clearhead.service").read_text()
@@ -47,3 +55,61 @@ def test_their_commands_have_known_options(command: list[str]) -> None:
     assert main([*command, "--help"]) == 0
     assert main([*command, "--unknown"]) == 2
     assert main([*command, "--port", "99999"]) == 1  # all options are accepted, before the port
+
+
+def test_the_kserve_manifest_fits_the_server(model: ImageModel) -> None:
+    (service,) = yaml.safe_load_all((DEPLOY / "kserve.yaml").read_text())
+    predictor = service["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    config = ServeConfig()
+    assert main(["serve", *container["args"], "--help"]) == 0
+    assert main(["serve", *container["args"], "--unknown"]) == 2
+    port = int(container["args"][container["args"].index("--port") + 1])
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("readiness", "liveness")]
+    assert {port} == {*(p["port"] for p in probes), container["ports"][0]["containerPort"]}
+    routes = make_app(model).routes
+    assert {probe["path"] for probe in probes} < set(routes)
+    assert predictor["terminationGracePeriodSeconds"] > config.drain_delay + config.drain_timeout
+    assert predictor["timeout"] > config.deadline
+    assert predictor["scaleTarget"] <= config.max_concurrency
+
+
+RAY_SERVE = """
+import http.client, sys, time
+import ray
+from ray import serve
+from deploy.ray_serve import build
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+serve.run(build({"replicas": 1}))
+for method, path, body in (("POST", "/v1/predict", open(sys.argv[2], "rb").read()),
+                           ("GET", "/v2/models/digits", None)):
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+    connection.request(method, path, body)
+    print(connection.getresponse().read().decode())
+serve.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_ray_serve_runs_the_same_application(tmp_path: Path) -> None:
+    pytest.importorskip("grpc_reflection")  # of the extra ray[serve]
+    (tmp_path / "a.png").write_bytes(png(1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", RAY_SERVE, str(port), str(tmp_path / "a.png")],
+        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
+        cwd=DEPLOY.parent,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    predicted, described = (
+        json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")
+    )
+    assert predicted["label"] == predict(load(), png(1)).label
+    assert described["name"] == "digits"

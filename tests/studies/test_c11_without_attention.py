@@ -1,9 +1,8 @@
 import pytest
 
 from clearhead.models import build
-from clearhead.studies.claims.c11_without_attention import STUDY
+from clearhead.studies.claims.c11_without_attention import MANY, STEPS, STUDY
 from clearhead.studies.measures.classifiers import COMPARED_MODELS
-from clearhead.studies.measures.learning_curves import LONG
 from clearhead.studies.table import Budget, Trial, Values
 from tests.studies.made_up import check_study, made_up, samples_of, supported
 
@@ -23,8 +22,8 @@ def test_blocks_without_attention_are_compared_with_the_mlp(
 ) -> None:
     def values(trial: Trial) -> Values:
         usual = {"vit": 99.0, "mlp": mlp, "no-attention": no_attention, "uniform": uniform}
-        long = {"vit": 50.0, "mlp": 50.0, "no-attention": 99.0, "uniform": 60.0}  # decides nothing
-        accuracies = long if trial.settings["steps"] == LONG else usual
+        few = {"vit": 50.0, "mlp": 50.0, "no-attention": 99.0, "uniform": 60.0}  # decides nothing
+        accuracies = usual if trial.settings["digits"] == MANY else few
         return {"accuracy": accuracies[trial.condition] + trial.seed % 5 / 10}
 
     measured = made_up(STUDY, values, budget=budget)
@@ -45,3 +44,18 @@ def test_uniform_attention_does_not_use_queries_and_keys() -> None:
     assert unused == 4_224
     assert unused / sum(x.numel() for x in model.parameters()) == pytest.approx(0.15, abs=0.005)
     assert "4,224 parameters (15 %)" in STUDY.conditions
+
+
+def test_steps_are_whole_epochs() -> None:
+    assert all(steps % (digits // 100) == 0 for digits, steps in STEPS.items())
+
+
+@pytest.mark.usefixtures("small_trainings")
+def test_accuracy_is_that_of_the_digits_that_the_settings_name() -> None:
+    settings = {"digits": 100, "steps": 2, "unseen": 40}
+    trial = Trial(study=STUDY.name, condition="mlp", seed=3, settings=settings)
+
+    values = STUDY.run(trial)
+
+    assert values["accuracy"] * 40 / 100 == pytest.approx(round(values["accuracy"] * 40 / 100))
+    assert values == STUDY.run(trial)

@@ -28,8 +28,8 @@ def test_seeds_and_distances_follow_from_grid_and_family() -> None:
 
 def test_a_premise_is_planned_outside_of_the_family() -> None:
     premise, hypothesis, *_ = plan_study(PRONOUN, "full")
-    assert premise.distance_in_sd == smallest_effect(12, LEVEL)
-    assert hypothesis.distance_in_sd == smallest_effect(12, LEVEL / 4)
+    assert premise.distance_in_sd == smallest_effect(10, LEVEL)
+    assert hypothesis.distance_in_sd == smallest_effect(10, LEVEL / 4)
 
 
 def test_a_known_spread_gives_the_distance_in_its_unit() -> None:
@@ -42,9 +42,15 @@ def test_a_known_spread_gives_the_distance_in_its_unit() -> None:
 
 
 def test_a_spread_of_an_earlier_run_is_used_where_none_is_declared() -> None:
-    better, same = plan_study(HEADS, "full", {"8 heads, against 1": 0.6})
-    assert better.distance == pytest.approx(0.6 * smallest_effect(15, LEVEL / 2))
-    assert same.distance is None
+    names = [f"{task}: 4 heads, against 1" for task in ("common digit", "recall")]
+    plan = {
+        x.name: x for x in plan_study(HEADS, "full", {names[0]: 0.6, "8 heads, against 1": 9.0})
+    }
+    assert plan[names[0]].distance == pytest.approx(0.6 * smallest_effect(12, LEVEL / 4))
+    assert plan[names[1]].distance is None
+    assert plan["8 heads, against 1"].distance == pytest.approx(
+        0.5 * smallest_effect(12, LEVEL / 4)
+    )
 
 
 @pytest.mark.parametrize("seeds", [8, 12])

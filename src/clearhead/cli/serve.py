@@ -1,12 +1,16 @@
 """`clearhead serve`: a model over HTTP."""
 
+import re
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from clearhead.cli.options import ModelSource
 from clearhead.serve.config import ServeConfig
+
+if TYPE_CHECKING:
+    from clearhead.serve.app import Application
 
 INTERRUPTED = 130
 DEFAULTS = ServeConfig()
@@ -30,23 +34,60 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
         raise ConfigError(
             f"serving needs packages that are not installed: pip install {' '.join(missing)}"
         )
-    import torch
+    from functools import partial
 
-    from clearhead.cli.page import build
     from clearhead.inference import load_engine
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
-    from clearhead.serve import make_app, run
+    from clearhead.serve import run, run_workers
+    from clearhead.serve.telemetry import check_installed
 
-    torch.set_num_threads(1)  # the model is small, and decoding needs the other cores
+    if settings.telemetry:
+        check_installed()
+    if settings.name is None:
+        settings = replace(settings, name=name_of(model))
     classifier = load(model, ImageModel)
     if settings.engine == "auto":
         ready = load_engine(classifier, batch_size=settings.max_batch)
         print_remark(ready.choice())
         settings = replace(settings, engine=ready.name)
-    interrupted = run(
-        make_app(classifier, settings, page_of=lambda _: build(model)),
-        settings,
-        on_start=lambda address: print_remark(f"serving {model} on {address}"),
-    )
+    make = partial(make_application, model, settings)
+    report = partial(_report, model)
+    if settings.workers > 1:
+        interrupted = run_workers(make, settings, on_start=report)
+    else:
+        interrupted = run(make(), settings, on_start=report)
     return INTERRUPTED if interrupted else 0
+
+
+def make_application(model: str, settings: ServeConfig) -> "Application":
+    """The application for a model by name, with the microscope as its page.
+
+    It sets up its process: torch's threads, and with telemetry the export of traces.
+    """
+    import torch
+
+    from clearhead.cli.page import build
+    from clearhead.models import load
+    from clearhead.models.pretrained import ImageModel
+    from clearhead.serve import make_app, telemetry
+
+    torch.set_num_threads(1)  # the model is small, and decoding needs the other cores
+    if settings.telemetry:
+        telemetry.start(f"clearhead-{settings.name}")
+    return make_app(load(model, ImageModel), settings, page_of=lambda _: build(model))
+
+
+def name_of(model: str) -> str:
+    """A model's own name: that of its folder, or of its repository on the hub."""
+    from pathlib import Path
+
+    path = Path(model)
+    name = path.resolve().name if path.is_dir() else model.rpartition("/")[2]
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII) or "model"
+
+
+def _report(model: str, address: str) -> None:
+    from clearhead.cli.output import print_remark
+
+    print_remark(f"serving {model} on {address}")

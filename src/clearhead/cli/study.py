@@ -90,6 +90,36 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Describe:
+    """Print the measures of C1, C2, C4, C7, C13 and C17 on one model, by layer.
+
+    One model is no sample, so that nothing is judged.
+    """
+
+    inputs: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="INPUT ...", help="pictures or texts", help_behavior_hint=""),
+    ]
+    model: Annotated[str, arg(help='"digits", "timm:NAME", "hf:OWNER/NAME" or a folder')] = "digits"
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Run the model on the inputs and print one line a measure."""
+        from clearhead.cli.output import print_json, print_line
+        from clearhead.studies.measures.pretrained import describe_model
+
+        found = describe_model(self.model, self.inputs)
+        if self.json:
+            print_json(found)
+            return 0
+        width = max(map(len, found))
+        for name, value in sorted(found.items(), key=lambda x: int(x[0].split()[0][1:])):
+            numbers = value if isinstance(value, list) else [value]
+            print_line(f"{name:<{width}}  {' '.join(f'{x:.3g}' for x in numbers)}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Register:
     """Write designs, margins and seeds to a file that is committed before the run.
 
@@ -192,6 +222,7 @@ class Report:
 Command = Annotated[
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[Describe, tyro.conf.subcommand("describe")]
     | Annotated[Register, tyro.conf.subcommand("register")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")],

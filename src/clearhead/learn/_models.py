@@ -86,7 +86,7 @@ EXERCISES = {
             Mistake(lambda: 49 * 64, "The biases are missing: one for each of the 64 outputs."),
             Mistake(
                 lambda: 784 * 64 + 64,
-                "The layer sees one patch of 49 pixels, not the whole image.",
+                "The layer's input is one patch of 49 pixels, not the whole image.",
             ),
             Mistake(lambda: 16 * (49 * 64 + 64), "All 16 patches share one layer; count it once."),
         ),

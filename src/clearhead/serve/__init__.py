@@ -1,11 +1,12 @@
 """An HTTP server for one model: predictions, attention, the Open Inference Protocol, metrics.
 
-- `config`: address and limits; `_run`: uvicorn, with draining on SIGTERM
+- `config`: address and limits; `_run`: uvicorn, with draining on SIGTERM; `_workers`: several
+  processes; `telemetry`: traces
 - `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol
 - `schemas`: requests and responses; `metrics`: counters for Prometheus
 - `_service`: from a body to a response, through `_limits` (concurrency, size and time of
-  the body, deadline), `_decoders` (processes that decode pictures) and `_batcher` (requests that
-  share a forward pass)
+  the body, deadline), `_decoders` (processes that decode bodies, by `_bodies`) and `_batcher`
+  (requests that share a forward pass)
 
 Needs the extra `serve`.
 """

@@ -8,7 +8,6 @@ way through the compute thread.
 
 import asyncio
 import atexit
-import gc
 import json
 import logging
 import multiprocessing
@@ -87,7 +86,7 @@ class Decoders:
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
-        self.free: asyncio.Queue[_Worker] = asyncio.Queue()
+        self.free: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()  # the warmest cache first
         atexit.register(self.kill)  # for a server that is stopped at once
         await asyncio.gather(*(self._start_worker() for _ in range(self.processes)))
         return self
@@ -243,7 +242,6 @@ def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> No
     threading.Thread(target=_exit_with_server, daemon=True).start()
     model = copy.load()
     _warm_up(model)
-    gc.freeze()  # what was imported need not be looked at again
     with connection, connection.makefile("rwb") as file:
         _send(file, None)
         while size := int.from_bytes(file.read(LENGTH)):

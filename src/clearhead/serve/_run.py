@@ -90,15 +90,24 @@ def run(
         ConfigError: The address is not available.
     """
     with listen(config) as listener:
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        address = f"http://{host}:{listener.getsockname()[1]}"
-        server = DrainingServer(app, config, lambda: on_start(address))
-        # The compute thread needs the interpreter's lock after every operation of the model; by
-        # default a busy event loop keeps it for 5 ms, and a forward pass would take seconds.
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        os.environ.update(ENVIRONMENT)
+        server = DrainingServer(app, config, lambda: on_start(address_of(config, listener)))
+        set_up_process()
         server.run(sockets=[listener])
     return server.interrupted
+
+
+def address_of(config: ServeConfig, listener: socket.socket) -> str:
+    """The server's URL."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def set_up_process() -> None:
+    """Change the interpreter's switch interval, and the environment of child processes."""
+    # The compute thread needs the interpreter's lock after every operation of the model; by
+    # default a busy event loop keeps it for 5 ms, and a forward pass would take seconds.
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    os.environ.update(ENVIRONMENT)
 
 
 def _log_config(config: ServeConfig) -> dict[str, Any]:

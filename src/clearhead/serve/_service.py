@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from math import ceil
 from typing import Any, Self, TypeVar
 
 import torch
@@ -36,7 +37,7 @@ class Service:
         self.decoders = Decoders(
             self.ready_model,
             self.metrics,
-            processes=config.decoders,
+            processes=ceil(config.decoders / config.workers),
             max_images=config.max_batch,
             body_limit=config.body_limit,
             seconds=config.deadline,

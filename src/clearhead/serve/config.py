@@ -63,7 +63,9 @@ class ServeConfig:
     drain_timeout: int = 20
     """After that: seconds for requests in progress to complete."""
     decoders: int = default_decoders()
-    """Processes that decode pictures."""
+    """Processes that decode pictures, divided among the workers."""
+    workers: int = 1
+    """Server processes; one event loop serves some thousand requests a second."""
     log_level: LogLevel = "warning"
     """Minimum severity of messages in the log."""
     access_log: bool = False
@@ -91,6 +93,7 @@ class ServeConfig:
             drain_delay=at_least(0),
             drain_timeout=integer(1),
             decoders=integer(1),
+            workers=integer(1),
             log_level=one_of(*get_args(LogLevel)),
             access_log=BOOLEAN,
             telemetry=BOOLEAN,

@@ -1,5 +1,7 @@
 """Counters and timings in Prometheus' text format."""
 
+import os
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -9,7 +11,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable with the folder in which several processes share their metrics"""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -30,11 +35,13 @@ class Metrics:
             "clearhead_requests_in_progress",
             "Requests that count towards the maximum concurrency.",
             registry=registry,
+            multiprocess_mode="livesum",
         )
         self.queue_depth = Gauge(
             "clearhead_queue_depth",
             "Requests that are decoded and wait for a forward pass.",
             registry=registry,
+            multiprocess_mode="livesum",
         )
         self.batch_size = Histogram(
             "clearhead_batch_size", "Images in a forward pass.", buckets=SIZES, registry=registry
@@ -46,8 +53,12 @@ class Metrics:
         PlatformCollector(registry=registry)
 
     def text(self) -> bytes:
-        """Current values."""
-        return generate_latest(self.registry)
+        """Current values; with several workers, the sums of all, without those of processes."""
+        if METRICS_FOLDER not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return generate_latest(registry)
 
     def _seconds(self, name: str, text: str) -> Histogram:
         return Histogram(f"clearhead_{name}_seconds", text, buckets=SECONDS, registry=self.registry)

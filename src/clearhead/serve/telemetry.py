@@ -7,6 +7,16 @@ from clearhead.errors import ConfigError
 EXCLUDED = "/v2/health/live,/v2/health/ready,/metrics"
 
 
+def check_installed() -> None:
+    """Raise `ConfigError` if OpenTelemetry is not installed."""
+    try:
+        import opentelemetry.exporter.otlp.proto.http
+        import opentelemetry.instrumentation.asgi
+        import opentelemetry.sdk.trace  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("telemetry needs OpenTelemetry; install the extra `otel`") from error
+
+
 def traced(app: ASGIApp) -> ASGIApp:
     """The application, with a span for each request.
 
@@ -15,15 +25,11 @@ def traced(app: ASGIApp) -> ASGIApp:
     Raises:
         ConfigError: If OpenTelemetry is not installed.
     """
-    try:
-        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-        from opentelemetry.util.http import parse_excluded_urls
-    except ImportError as error:
-        raise _missing() from error
+    check_installed()
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
     middleware: ASGIApp = OpenTelemetryMiddleware(
-        app,
-        excluded_urls=parse_excluded_urls(EXCLUDED),
-        exclude_spans=["receive", "send"],
+        app, excluded_urls=EXCLUDED, exclude_spans=["receive", "send"]
     )
     return middleware
 
@@ -37,21 +43,16 @@ def start(service: str) -> None:
     Raises:
         ConfigError: If OpenTelemetry is not installed.
     """
-    try:
-        from opentelemetry import trace
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError as error:
-        raise _missing() from error
+    check_installed()
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         return
     resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-
-
-def _missing() -> ConfigError:
-    return ConfigError("telemetry needs OpenTelemetry; install the extra `otel`")

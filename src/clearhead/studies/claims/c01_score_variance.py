@@ -17,6 +17,7 @@ from clearhead.studies import (
     Curves,
     Exact,
     Grid,
+    Paper,
     Part,
     PerBudget,
     Points,
@@ -58,12 +59,17 @@ STUDY = Study(
     "factor for each head; the shipped model.",
     measure="Variance of the scores over pairs of a query and a key: unscaled, with 1/√d_k and "
     "with 1/d_k; departure from variance d_k: how many times larger or smaller.",
-    seeds={"quick": 2, "full": 5},
+    seeds={"quick": 2, "full": 6},
     grid=(
         Grid(conditions=("drawn",), settings={"pairs": PAIRS, "head_dims": scores.HEAD_DIMS}),
         Grid(conditions=("shipped",), settings=IMAGES),
         Grid(conditions=SQRT, settings=TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
-        Grid(conditions=LEARNED, settings=TRAINING | {"scale": "learned"}, vary=HEAD_DIMS),
+        Grid(
+            conditions=LEARNED,
+            settings=TRAINING | {"scale": "learned"},
+            vary=HEAD_DIMS,
+            num_seeds=PerBudget(quick=1, full=3),  # described, not judged
+        ),
     ),
     run=run,
     parts=(
@@ -137,5 +143,13 @@ STUDY = Study(
     ),
     limits=("A learned factor is not determined by itself, because W_Q can make up for it.",),
     labels={SQRT[0]: "trained, 1/√d_k", LEARNED[0]: "trained, learned factor"},
+    literature=(
+        Paper(
+            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, footnote 4",
+            setting="independent components with mean 0 and variance 1",
+            found="q·k has variance d_k",
+            beside=f"variance of q·k / √d_k, independent components: {DISTANCE}",
+        ),
+    ),
     references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
 )

@@ -16,6 +16,7 @@ from clearhead.studies import (
     Difference,
     Equivalence,
     Grid,
+    Paper,
     Part,
     PerBudget,
     Points,
@@ -59,7 +60,7 @@ STUDY = Study(
     "d_k 4 to 512; classifiers (width 64, two layers) trained on MNIST with each scale.",
     measure="Largest weight, Frobenius norms of the softmax's Jacobian and of ∂weights/∂query; "
     "mean of rows.",
-    seeds={"quick": 12, "full": 12},
+    seeds={"quick": 6, "full": 12},
     grid=(
         Grid(conditions=("drawn",), settings=SCORES),
         Grid(
@@ -133,6 +134,13 @@ STUDY = Study(
         Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
+    literature=(
+        Paper(
+            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, 3.2.1",
+            setting="translation; a remark",
+            found="suspected: large products push the softmax to where gradients are small",
+        ),
+    ),
     references=(
         "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",
         "Derrida 1981, Random-energy model: an exactly solvable model of disordered systems, "

@@ -18,7 +18,18 @@ from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Curves, Difference, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies import (
+    Cell,
+    Curves,
+    Difference,
+    Exact,
+    Grid,
+    Paper,
+    Part,
+    PerBudget,
+    Study,
+    Summary,
+)
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.table import Trial, Values
@@ -53,7 +64,7 @@ STUDY = Study(
     "classifiers (width 32, four layers) trained on MNIST, on unseen digits.",
     measure="Distance of a row's sum from 1 in machine epsilons per key; total variation between "
     "probabilities with the model's weights and with each row permuted over its keys.",
-    seeds={"quick": 4, "full": 12},
+    seeds={"quick": 3, "full": 12},
     grid=(
         Grid(conditions=("random",), settings={"draws": 3}),
         Grid(conditions=("shipped",), settings=IMAGES),
@@ -119,6 +130,14 @@ STUDY = Study(
         Summary(name="Change, all layers' weights permuted", measure="moved_all"),
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
+    literature=(
+        Paper(
+            source="Jain and Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
+            setting="recurrent text classifiers, weights permuted or chosen to differ",
+            found="very different weights often give equivalent predictions",
+            beside="small classifiers: change of probabilities, weights permuted or not",
+        ),
+    ),
     references=(
         "Jain and Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
         "Wiegreffe and Pinter 2019, Attention is not not Explanation, arXiv 1908.04626",

@@ -15,14 +15,13 @@ Patches of 7 × 7 pixels hint at their place. Nothing follows for larger models 
 Cost: quick 150, full about 1,200 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study
+from clearhead.studies import Cell, Difference, Exact, Grid, Paper, Part, PerBudget, Points, Study
 from clearhead.studies.measures import positions
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Trial, Values
 
 CONDITIONS, RATES = tuple(positions.POSITIONS), tuple(positions.RATES)
-DIGITS, EPOCHS = PerBudget(quick=5_000, full=7_500), PerBudget(quick=2, full=3)
-TRAINING = {"digits": DIGITS, "epochs": EPOCHS, "unseen": 2_000}
+TRAINING = {"digits": 5_000, "epochs": PerBudget(quick=2, full=3), "unseen": 2_000}
 ROUNDING = 1e-12  # of the largest output, in float64
 NEEDED = 0.02  # of accuracy: two digits in a hundred
 ACCURACY, SHUFFLED = "accuracy on unseen digits", "accuracy with their patches shuffled"
@@ -85,7 +84,7 @@ STUDY = Study(
     "and one on a single fixed shuffle, described only.",
     measure="Largest difference over the largest output; accuracy on 2,000 unseen digits, the same "
     "for all seeds.",
-    seeds={"quick": 3, "full": 12},
+    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(conditions=("layers",), settings={"layers": 30}),
         Grid(conditions=CONDITIONS, settings=TRAINING, vary={"rate": RATES}),
@@ -118,6 +117,20 @@ STUDY = Study(
             for measure, name in (("accuracy", ACCURACY), ("shuffled", SHUFFLED))
         ),
         Summary(name="Smallest difference with positions", measure="error_with_positions"),
+    ),
+    literature=(
+        Paper(
+            source="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, arXiv 2010.11929",
+            setting="ViT-B/16 with and without position embeddings",
+            found="about 0.03 more accuracy with positions",
+            beside="usual rate: accuracy with learned positions against none",
+        ),
+        Paper(
+            source="Chen et al. 2021, An Empirical Study of Training Self-Supervised Vision "
+            "Transformers, arXiv 2104.02057",
+            setting="MoCo v3, self-supervised",
+            found="less than 0.02 more",
+        ),
     ),
     references=(
         "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.5",

@@ -127,7 +127,7 @@ STUDY = Study(
         Grid(
             conditions=("widths",),
             settings=DIGITS | {"widths": WIDTHS},
-            num_seeds=PerBudget(quick=0, full=12),
+            num_seeds=PerBudget(quick=0, full=6),
         ),
         Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),

@@ -17,6 +17,7 @@ from clearhead.studies import (
     Exact,
     Grid,
     Image,
+    Paper,
     Part,
     PerBudget,
     Study,
@@ -93,7 +94,7 @@ STUDY = Study(
     "(width 64, six blocks, one set of weights); gradients on 50 unseen digits for each seed.",
     measure="Share of pixels with any gradient, and with 4.55 % of the largest or more (root mean "
     "square over digits and random directions), for the middle unit of each layer.",
-    seeds={"quick": 3, "full": 12},
+    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(conditions=("ViT untrained", "CNN untrained", "shipped trained"), settings=IMAGES),
         Grid(conditions=("ViT trained", "CNN trained"), settings=IMAGES | TRAINING),
@@ -162,6 +163,15 @@ STUDY = Study(
             "relative gradient elsewhere",
             measure=lambda values: layers.own_patch(values["first_field"], patch_size=7),
             conditions=("ViT trained", "shipped trained"),
+        ),
+    ),
+    literature=(
+        Paper(
+            source="Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural "
+            "Networks?, arXiv 2108.08810",
+            setting="large ViTs and ResNets",
+            found="ViTs aggregate global information in their first layers, ResNets do not",
+            beside="first layer: effective field, ViT against CNN",
         ),
     ),
     references=(
