@@ -30,7 +30,7 @@ COMMANDS = {
     "export": "Write a model as a file for ONNX Runtime, OpenVINO, torch.export or timm.",
     "serve": "Serve a model over HTTP.",
     "study": "Test claims about attention.",
-    "data": "Fetch a data set and describe it.",
+    "data": "Download a data set and describe it.",
     "info": "Describe a model and list the installed versions.",
 }
 

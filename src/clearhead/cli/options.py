@@ -101,7 +101,7 @@ def warn_if_unused(root: Path | None, source: str) -> None:
 
 
 def with_engine(model: "ImageModel", engine: EngineChoice, batch_size: int = 32) -> "ModelLike":
-    """The model with an engine; a remark says what was chosen by "auto"."""
+    """The model with an engine; the choice of "auto" is printed."""
     from clearhead.cli.output import print_remark
 
     if engine == "torch":

@@ -44,7 +44,7 @@ MICRO_BATCH = 32  # images of one call and thread: their activations fit into it
 
 
 class Engine(Protocol):
-    """Computes logits; any callable does that takes and returns these tensors."""
+    """Computes logits; any callable with these arguments and this result can be used."""
 
     def __call__(
         self, images: Float[Tensor, "batch channels height width"], /
@@ -228,7 +228,7 @@ def compile_program(program: ExportedProgram, file: Path) -> None:
 
 
 def run_package(file: Path) -> Engine:
-    """A package of AOTInductor; on a CPU, large batches in parts that fit into its cache."""
+    """A package of AOTInductor; on a CPU, large batches are split to fit into its cache."""
     package = torch._inductor.aoti_load_package(str(file))
 
     def run(images: Tensor) -> Tensor:

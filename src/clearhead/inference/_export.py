@@ -96,8 +96,8 @@ def export(
 
     The file holds the preprocessing constants, class names and thresholds of the model as metadata.
     Input and output are float32: normalised images of shape (batch, channels, height, width), and
-    logits of shape (batch, classes). The batch size is free. Before a file is written it is loaded
-    again and compared with torch, ONNX also with its checker.
+    logits of shape (batch, classes). Any batch size is accepted. Before a file is written it is
+    loaded again and compared with torch, ONNX also with its checker.
 
     Args:
         model: An image classifier.
@@ -286,7 +286,7 @@ class _Batches:
 
 @contextmanager
 def _quiet_quantization() -> Iterator[None]:
-    """Mute the advice that quantization logs with the root logger."""
+    """Suppress the messages that quantization logs with the root logger."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

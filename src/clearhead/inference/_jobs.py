@@ -1,7 +1,7 @@
 """Predictions for any number of pictures, written to one file, and resumable after a kill.
 
-Beside the output `predictions.csv`, the folder `predictions.csv.parts` holds the state of the job while it
-runs:
+Beside the output `predictions.csv`, the folder `predictions.csv.parts` holds the state of the job
+while it runs:
 
 - `inputs.jsonl`: the list of all pictures, made once;
 - `job.json`: the settings, written when the list is complete;

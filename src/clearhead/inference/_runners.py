@@ -5,6 +5,7 @@ cannot be read, or ends the process that reads it, gives a line with an error.
 """
 
 import json
+import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -149,8 +150,8 @@ def run_in_processes(
 ) -> Iterator[Result]:
     """Units in parallel, as they are completed.
 
-    If a process dies, the pictures of all units that may have been its are read one by one, so that
-    only the one to blame is without a prediction.
+    If a process dies, the pictures of all units that it may have been working on are read one by
+    one, so that only the picture that caused it has no prediction.
     """
     if current_process().daemon:  # it may not have processes of its own
         yield from run_here(units, classifier)
@@ -241,6 +242,7 @@ def run_on_ray(
         context = DataContext.get_current()
         context.max_errored_blocks = -1
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         items = [{"number": unit.number, "lines": zlib.compress(unit.lines)} for unit in units]
         if not items:
             return

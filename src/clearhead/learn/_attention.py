@@ -187,7 +187,7 @@ EXERCISES = {
         right=lambda: 8.0,
         mistakes=(
             Mistake(lambda: 64.0, "This is the variance. The standard deviation is its root."),
-            Mistake(lambda: 1.0, "This is true after scaling. Asked is the score before it."),
+            Mistake(lambda: 1.0, "This is true after scaling. What is it before scaling?"),
             Mistake(
                 lambda: 4096.0,
                 "Variances of independent terms are added, not squared: 64 terms of variance 1.",
@@ -204,7 +204,7 @@ EXERCISES = {
             ),
             Mistake(lambda: 1 / 16, "You divided by d_k. The root is missing."),
             Mistake(
-                lambda: 4.0, "This is √d_k. Asked is the factor that the scores are multiplied by."
+                lambda: 4.0, "This is √d_k, by which scores are divided. Which factor is that?"
             ),
         ),
         hint="First d_k = embed_dim / num_heads, then 1/√d_k.",
@@ -216,7 +216,7 @@ EXERCISES = {
             Mistake(lambda: 0.1, "This is 1 − w. Multiply it by w."),
             Mistake(lambda: 0.81, "This is w². The second factor is 1 − w."),
         ),
-        hint="For a softmax, the derivative of a weight w by its own scaled score is w (1 − w).",
+        hint="The derivative of a weight w with respect to its scaled score is w (1 − w).",
     ),
     "4.1": Exercise(
         given=_tokens_and_matrices,

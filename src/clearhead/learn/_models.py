@@ -182,9 +182,9 @@ EXERCISES = {
             ),
             Mistake(
                 lambda: 4,
-                "One masked patch says nothing about the others: they may share the information.",
+                "Masking one patch shows nothing about the others: they may share the information.",
             ),
         ),
-        hint="Which statement speaks only of what was measured? Answer with its number.",
+        hint="Which statement follows from what was measured? Answer with its number.",
     ),
 }

@@ -152,7 +152,7 @@ class Batcher:
 def compute(model: ModelLike, batch: Sequence[Work]) -> list[Result | Exception]:
     """Results of a batch in one forward pass; after a failure, of each request alone.
 
-    So an image that breaks the forward pass fails its own request and no other.
+    An image that makes the forward pass fail thus fails only its own request.
     """
     try:
         return list(_forward(model, batch))

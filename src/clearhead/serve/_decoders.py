@@ -2,8 +2,8 @@
 
 Decoding takes longer than a forward pass and holds the GIL: threads would not run in parallel. And
 a picture that crashes or blocks its decoder ends a process, not the server. Each process also has a
-copy of the model: a picture that comes alone is decoded and classified there at once, without the
-way through the compute thread.
+copy of the model: a single picture is decoded and classified there at once, without the
+compute thread.
 """
 
 import asyncio

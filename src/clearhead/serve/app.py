@@ -61,7 +61,7 @@ class Application:
         self.draining = False
 
     def drain(self) -> None:
-        """From now on not ready, and every response is the last one of its connection."""
+        """From now on the server is not ready, and each response closes its connection."""
         self.service.is_ready = False
         self.draining = True
 

@@ -45,7 +45,7 @@ class ServeConfig:
     name: str | None = None
     """The model's name under /v2/models; by default its own."""
     engine: EngineChoice = "torch"
-    """What computes the forward pass: torch, compile, onnxruntime, openvino, or auto."""
+    """Engine of the forward pass: torch, compile, onnxruntime, openvino, or auto."""
     max_concurrency: int = 64
     """Requests in progress at once; more get status 429."""
     max_batch: int = 32

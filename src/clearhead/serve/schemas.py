@@ -112,8 +112,8 @@ ERRORS = {
     415: "The body cannot be decompressed.",
     422: "The picture, or a parameter, cannot be read.",
     429: "The server is busy; try again after the seconds in Retry-After.",
-    500: "A defect of the server or of its model.",
-    503: "The server is not ready, or drains.",
+    500: "A bug in the server or its model.",
+    503: "The server is not ready, or is draining.",
     504: "The deadline has passed.",
 }
 _FILE = {"type": "string", "format": "binary"}

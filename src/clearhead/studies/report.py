@@ -220,13 +220,13 @@ class StudyReport:
                 notes.append(
                     f"These trials are those of the {run.name} ({run.date}). {len(after)} rules or "
                     "designs were changed after its results were known; its trials are judged by "
-                    "the rules of today: see the changes below."
+                    "today's rules: see the changes below."
                 )
                 verdicts = "; ".join(x.verdicts for x in after if x.verdicts)
-                notes += [f"Verdicts that changed by this: {verdicts}."] if verdicts else []
+                notes += [f"Verdicts that changed as a result: {verdicts}."] if verdicts else []
         if planned and planned["first_seed"] != results.first_seed:
             seed = planned["first_seed"]
-            notes.append(f"The run with registered designs, seeds from {seed} on, is yet to come.")
+            notes.append(f"No run with the registered designs, seeds from {seed} on, exists yet.")
         return tuple(notes)
 
     @property

@@ -248,7 +248,7 @@ def read_results(folder: str | Path) -> Results:
     settings = _read_json(folder / "settings.json")
     if settings is None:
         raise ConfigError(
-            f"there are no results in {folder}; `clearhead study run` makes them, --results names "
+            f"there are no results in {folder}; `clearhead study run` makes them; --results names "
             "their folder"
         )
     found = [_read_json(path) or {} for path in folder.glob("*/study.json")]

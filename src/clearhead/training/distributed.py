@@ -107,15 +107,15 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdecimal())):
         raise ConfigError(f'device must be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}')
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device is mps, but torch sees no GPU of Apple; use the device cpu")
+        raise ConfigError("device is mps, but torch finds no Apple GPU; use the device cpu")
     if kind != "cuda":
         return torch.device(kind)
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if devices == 0:
-        raise ConfigError(f"device is {name}, but torch sees no GPU; use the device cpu")
+        raise ConfigError(f"device is {name}, but torch finds no GPU; use the device cpu")
     number = int(index) if index else local_rank
     if number >= devices:
-        raise ConfigError(f"device is cuda:{number}, but torch sees {devices} GPUs, from cuda:0")
+        raise ConfigError(f"device is cuda:{number}, but torch finds {devices} GPUs, from cuda:0")
     return torch.device("cuda", number)
 
 

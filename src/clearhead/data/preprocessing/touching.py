@@ -10,7 +10,7 @@ from numpy import ndarray
 
 Mask = Bool[ndarray, "height width"]
 
-MIN_ASPECT, MAX_ASPECT = 0.85, 5.0  # width of digits that may touch, relative to their height
+MIN_ASPECT, MAX_ASPECT = 1.05, 5.0  # width of digits that may touch, relative to their height
 MIN_WIDTH = 10  # in pixels
 WINDOW = 0.25  # of the width on either side is not cut
 STEP_COST = 0.03  # of a pixel of the path, and of a step aside, relative to ink

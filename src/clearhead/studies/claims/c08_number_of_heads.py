@@ -3,7 +3,7 @@
 The width stays as it is and with it the number of parameters; only the number of heads changes, and
 their dimension. "Better features" is the accuracy of a linear head on unseen data. On digits, 1, 8
 and 32 heads at width 64 decide; the gain of 8 heads over 1 at widths 16, 32 and 64 shows how it
-depends on size. The same is asked in the common digit and in recall, which need attention, with 1
+depends on size. The same is measured on the common digit and recall, which need attention, with 1
 and 4 heads: these are the models of other claims. All numbers of heads have the same rates.
 
 Cost, one busy core: 4 to 9 s for a hundred steps at width 64; quick 100 s, full about 17 minutes.

@@ -1,8 +1,8 @@
 """Two tasks that need attention, and how far models without it get: premises of several claims.
 
-On plain digits blocks without attention are as good as the ViT (C11), so that it is no place to ask
-what attention does. A claim about attention on these tasks decides nothing unless the model with
-attention has first cleared the floor.
+On plain digits, blocks without attention are as accurate as the ViT (C11), so plain digits cannot
+show what attention contributes. A part about one of these tasks is undecided unless the model with
+attention is more accurate than the baseline without it (the floor).
 """
 
 from typing import Any
@@ -76,7 +76,7 @@ def recall_floor(trial: Trial) -> Values:
 
 
 def clears_the_floor(condition: str) -> Difference:
-    """The premise of a part about a condition whose values have those of a floor."""
+    """The premise of a part: the condition is more accurate than the floor in the same values."""
     return Difference(
         name=f"{condition}: with attention, against the floor without",
         unit="percentage points",
