@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from clearhead.cli.main import main
 from clearhead.models import build
@@ -55,6 +56,15 @@ def test_a_saved_model_has_a_page(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "mine")
     assert main(["page", "--model", str(tmp_path / "mine"), "--out", str(tmp_path / "p.html")]) == 0
     assert '"name":"mine"' in (tmp_path / "p.html").read_text("utf-8")
+
+
+def test_example_pictures_have_the_names_of_their_files(tmp_path: Path) -> None:
+    config = ViTConfig(depth=1, embed_dim=12, num_heads=3, num_classes=2, class_names=("a", "b"))
+    build(config).save_pretrained(tmp_path / "mine")
+    Image.new("L", (40, 30), 128).save(tmp_path / "grey one.png")
+    page = ["page", "--model", str(tmp_path / "mine"), "--out", str(tmp_path / "p.html")]
+    assert main([*page, "--pictures", str(tmp_path / "grey one.png")]) == 0
+    assert '"label":"grey one"' in (tmp_path / "p.html").read_text("utf-8")
 
 
 def test_an_unsupported_model_is_an_error_of_one_line(

@@ -35,6 +35,14 @@ def test_the_first_stroke_replaces_the_example_and_later_ones_are_added(
     assert len(microscope.state("strokes")) == 1
 
 
+def test_lines_are_drawn_under_the_pointer_on_an_enlarged_page(microscope: Microscope) -> None:
+    microscope.size(1920, 1080).show(strokes="")
+    drag(microscope, (0.25, 0.5), (0.75, 0.5))
+    (stroke,) = microscope.state("strokes")
+    assert stroke[0] == pytest.approx([70, 140], abs=2)
+    assert stroke[-1] == pytest.approx([210, 140], abs=2)
+
+
 def test_a_seven_is_drawn_with_the_keyboard_alone(microscope: Microscope) -> None:
     microscope.show(strokes="")
     microscope.page.locator(".pad").focus()

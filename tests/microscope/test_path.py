@@ -13,7 +13,7 @@ VISIBLE = """(selector) => {
 }"""
 
 
-@pytest.mark.parametrize("size", [(1440, 900), (1024, 768)])
+@pytest.mark.parametrize("size", [(1920, 1080), (1440, 900), (1024, 768)])
 def test_every_step_fits_the_screen_with_and_without_its_question(
     size: tuple[int, int], microscope: Microscope
 ) -> None:
@@ -167,6 +167,21 @@ def test_the_products_add_up_step_by_step(microscope: Microscope) -> None:
     microscope.click("Play")
     microscope.page.locator(".waterfall rect").nth(1).wait_for()
     microscope.click("Pause")
+
+
+def test_a_pinned_result_is_compared_with_the_next_one(microscope: Microscope) -> None:
+    weights = "() => [...clearhead.store.result.value.run.layers[2].heads[0].weights]"
+    before = microscope.show("softmax").evaluate(weights)
+    microscope.click("Pin to compare")
+    assert "Now minus pinned" not in microscope.text("main")
+    microscope.evaluate("() => clearhead.store.set({ temperature: 2 })")
+    after = microscope.frames().evaluate(weights)
+    assert "Now minus pinned (7), in points" in microscope.text("main")
+    label = microscope.page.locator("[data-place='174']").get_attribute("aria-label") or ""
+    change = 100 * (after[174] - before[174])
+    assert number(label.split(":")[1].replace("minus ", "−")) == pytest.approx(change, abs=0.051)
+    microscope.click("Unpin")
+    assert "Now minus pinned" not in microscope.text("main")
 
 
 def test_a_switch_says_where_it_acts_and_what_it_did(microscope: Microscope) -> None:

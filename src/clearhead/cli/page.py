@@ -1,6 +1,7 @@
 """`clearhead page`: the microscope for a model, as one HTML file."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,10 @@ from tyro.conf import arg
 
 from clearhead.cli.options import ModelSource
 
+PICTURES_HELP = (
+    "example pictures, for a model that does not read digits and so has no drawing pad; they are "
+    "labelled with the names of their files"
+)
 OUT_HELP = "the file to write; - is standard output"
 
 
@@ -16,6 +21,9 @@ def page(
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help=OUT_HELP)] = Path(
         "microscope.html"
     ),
+    pictures: Annotated[
+        tuple[Path, ...], arg(metavar="FILE …", help=PICTURES_HELP, help_behavior_hint="")
+    ] = (),
 ) -> None:
     """Write the microscope: an interactive HTML page that runs a model and shows its attention.
 
@@ -25,7 +33,7 @@ def page(
     from clearhead._atomic import write_atomic
     from clearhead.cli.output import print_line
 
-    content = build(model).encode()
+    content = build(model, pictures).encode()
     if str(out) == "-":
         sys.stdout.buffer.write(content)  # UTF-8, independent of the terminal's encoding
         return
@@ -33,12 +41,13 @@ def page(
     print_line(f"wrote {out} ({len(content) / 1e6:.2f} MB); open it in a browser")
 
 
-def build(model: str) -> str:
+def build(model: str, pictures: Sequence[Path] = ()) -> str:
     """Build the page; for the shipped model this needs no torch."""
     from clearhead.microscope import build_page, shipped_page
 
-    if model == "digits":
+    if model == "digits" and not pictures:
         return shipped_page()
     from clearhead.models import ImageModel, load
 
-    return build_page(load(model, ImageModel), name=Path(model).name)
+    named = {path.stem: path for path in pictures}
+    return build_page(load(model, ImageModel), name=Path(model).name, pictures=named)

@@ -61,10 +61,11 @@ def build_page(
 
     Raises:
         ConfigError: If the model is of another class or too large, or its weights exceed the range
-            of half precision, or if there are more than 20 pictures.
+            of half precision, if there are more than 20 pictures, or
+            pictures for a model that reads digits.
         ImageError: If a picture cannot be read.
     """
-    from clearhead.inference import prepare
+    from clearhead.inference import prepare, uses_digit_preprocessing
     from clearhead.microscope._reference import example_logits
     from clearhead.models.vit import VisionTransformer
 
@@ -76,6 +77,8 @@ def build_page(
     check_config(model.config)
     if len(pictures := pictures or {}) > MAX_PICTURES:
         raise ConfigError(f"expected at most {MAX_PICTURES} pictures, got {len(pictures)}")
+    if pictures and uses_digit_preprocessing(model.config):
+        raise ConfigError("this model reads digits, and its page has drawings; give no pictures")
     inputs = {label: prepare(x, model.config).pixels.numpy() for label, x in pictures.items()}
     tensors = {key: tensor.numpy(force=True) for key, tensor in model.state_dict().items()}
     logits = example_logits(model)

@@ -31,8 +31,8 @@ export function DrawStep({ store }: { store: Store }) {
           <h3>What the model sees</h3>
           <DigitRail store={store} />
           <p class="small">
-            {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. Lines show which patches the chosen one
-            attends to in one head: point at another patch.
+            {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. The lines show from which patches the chosen
+            one takes information, at one place in the model. Point at another patch.
           </p>
         </section>
         <Answer store={store} />

@@ -26,7 +26,7 @@ APART, ROLES = "hundredths of the JS distance", "percentage points of heads"
 POINTS, WEIGHT = "percentage points", "share of the attention"
 # 5 of 100; one head in four; one point of accuracy; a fifth of all attention
 MARGINS = {APART: 5.0, ROLES: 25.0, POINTS: 1.0, WEIGHT: 0.2}
-SPREADS = {APART: 1.3, ROLES: 7.0, POINTS: 4.5, WEIGHT: 0.15}  # second run, and pilots
+SPREADS = {APART: 1.3, ROLES: 7.0, POINTS: 4.5}  # on digits, in the second run
 ROLE, NO_ROLE = map(heads.share_with_role, ("roles", "roles_untrained"))
 
 
@@ -67,7 +67,7 @@ def part(name: str, condition: str, first: Measure, what: str, second: Measure, 
         first=Cell(condition, first),
         second=Cell(condition, second),
         margin=MARGINS[unit],
-        spread=SPREADS[unit],
+        spread=SPREADS.get(unit) if condition == "small" else None,
     )
     premises = () if condition == "small" else (gates.clears_the_floor(condition),)
     return Part(f"{name} ({LABELS[condition]})", (hypothesis,), premises)

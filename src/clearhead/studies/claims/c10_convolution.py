@@ -55,7 +55,7 @@ def after(steps: int) -> Part:
                 first=Cell("digits", (str(steps), "vit")),
                 second=Cell("digits", (str(steps), "conv")),
                 margin=MARGIN,
-                spread=1.5,
+                spread=1.5,  # second run, ViT against CNN
             ),
         ),
     )
@@ -106,7 +106,6 @@ STUDY = Study(
                     first=Cell(COMMON, "with_attention"),
                     second=Cell(COMMON, "conv"),
                     margin=TASK_MARGIN,
-                    spread=10.0,
                 ),
             ),
             premises=(gates.clears_the_floor(COMMON),),

@@ -55,7 +55,6 @@ def correlates(condition: str, name: str, against: str, measure: str = "correlat
         first=Cell(condition, (measure, name)),
         second=0.0 if given_ink else Cell(condition, (measure, RANDOM)),
         margin=INK_MARGIN if given_ink else MARGIN,
-        spread=0.1,
     )
 
 
@@ -89,7 +88,6 @@ def in_recall(name: str, measure: Measure) -> Part:
         first=Cell(RECALL, measure),
         second=Cell(RECALL, "random"),
         margin=MARGIN,
-        spread=0.1,
     )
     premises = (gates.clears_the_floor(RECALL),)
     return Part(f"weights of the {name} layer show influence ({RECALL})", (hypothesis,), premises)

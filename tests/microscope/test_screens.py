@@ -1,0 +1,70 @@
+"""What is on the screen, pixel by pixel, at places where it is known."""
+
+import io
+
+import numpy as np
+import pytest
+from numpy import ndarray
+from PIL import Image
+
+from tests.microscope.driver import Microscope
+
+YELLOW, GROUND, WHITE = (240, 217, 70), (13, 17, 23), (255, 255, 255)
+
+
+def screen(microscope: Microscope, selector: str) -> ndarray:
+    """The pixels of an element, after transitions."""
+    with microscope.media(reduced_motion="reduce"):
+        image = microscope.frames().page.locator(selector).first.screenshot()
+    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(int)
+
+
+def near(pixel: ndarray, colour: tuple[int, int, int], within: int) -> bool:
+    return bool(np.abs(pixel - colour).max() <= within)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_ink_is_light_and_the_arc_ends_in_the_colour_of_its_weight(
+    theme: str, microscope: Microscope
+) -> None:
+    pixels = screen(microscope.show("softmax", theme=theme), ".digit-map")
+    height, width, _ = pixels.shape
+    assert near(pixels[int(height * 3.5 / 4), int(width * 2.5 / 4)], YELLOW, 12)  # patch 15, 89 %
+    ink = microscope.ink()
+    row, column = np.argwhere(ink == 1)[0]
+    place = int((row + 0.5) * height / 28), int((column + 0.5) * width / 28)
+    assert near(pixels[place], WHITE, 3)
+    assert near(pixels[int(height * 2.5 / 28), int(width * 5.5 / 7 / 4)], GROUND, 45)  # patch 1
+
+
+def test_a_thumbnail_of_the_strip_has_the_colours_of_the_matrix(microscope: Microscope) -> None:
+    microscope.show("softmax")
+    thumb, cells = microscope.evaluate(
+        """() => {
+          const canvas = document.querySelector(".thumb.now canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, 16, 16);
+          const cells = [...document.querySelectorAll(".matrix [data-place]")];
+          return [[...data].filter((_, i) => i % 4 < 3), cells.flatMap((cell) =>
+            getComputedStyle(cell).backgroundColor.match(/\\d+/g).map(Number))];
+        }"""
+    )
+    assert thumb == cells
+    assert len(set(zip(thumb[::3], thumb[1::3], strict=True))) > 40
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_fall_is_orange_and_a_rise_is_blue(theme: str, microscope: Microscope) -> None:
+    microscope.settle().show("heads", theme=theme)
+    for kind, warm in (("fall", True), ("rise", False)):
+        colour = microscope.evaluate(
+            "(kind) => getComputedStyle(document.querySelector(`.head-card .${kind}`)).color", kind
+        )
+        red, _, blue = (int(value) for value in colour[4:-1].split(","))
+        assert (red > blue) == warm
+
+
+def test_the_pad_draws_white_ink_where_the_pointer_was(microscope: Microscope) -> None:
+    pixels = screen(microscope.show(strokes="2s1t4k1q5e1q"), ".pad")
+    scale = len(pixels) / 280
+    assert pixels[int(62 * scale), int(175 * scale)].min() > 235
+    assert near(pixels[int(150 * scale), int(175 * scale)], GROUND, 3)
