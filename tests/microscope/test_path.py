@@ -169,6 +169,21 @@ def test_the_products_add_up_step_by_step(microscope: Microscope) -> None:
     microscope.click("Pause")
 
 
+def test_a_pinned_result_is_compared_with_the_next_one(microscope: Microscope) -> None:
+    weights = "() => [...clearhead.store.result.value.run.layers[2].heads[0].weights]"
+    before = microscope.show("softmax").evaluate(weights)
+    microscope.click("Pin to compare")
+    assert "Now minus pinned" not in microscope.text("main")
+    microscope.evaluate("() => clearhead.store.set({ temperature: 2 })")
+    after = microscope.frames().evaluate(weights)
+    assert "Now minus pinned (7), in points" in microscope.text("main")
+    label = microscope.page.locator("[data-place='174']").get_attribute("aria-label") or ""
+    change = 100 * (after[174] - before[174])
+    assert number(label.split(":")[1].replace("minus ", "−")) == pytest.approx(change, abs=0.051)
+    microscope.click("Unpin")
+    assert "Now minus pinned" not in microscope.text("main")
+
+
 def test_a_switch_says_where_it_acts_and_what_it_did(microscope: Microscope) -> None:
     microscope.show("scale").click("Divide by √16, in all 6 layers", role="switch")
     assert microscope.state("temperature") == 0.25

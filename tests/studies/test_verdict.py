@@ -247,8 +247,8 @@ REPORTS = 2_000
 
 def false_shares(rows: np.ndarray, low: Any, high: Any) -> tuple[float, float]:
     """Shares of simulated claims with any support, and with any contradiction."""
-    supported = holm(inside_p(rows, low, high, resamples=599)) < LEVEL
-    against = holm(outside_p(rows, low, high, resamples=599)) < LEVEL
+    supported = holm(inside_p(rows, low, high, resamples=399)) < LEVEL
+    against = holm(outside_p(rows, low, high, resamples=399)) < LEVEL
     return float(supported.any(axis=-1).mean()), float(against.any(axis=-1).mean())
 
 

@@ -12,7 +12,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 
 import clearhead as ch
 from clearhead.errors import ConfigError
-from clearhead.models import CNNConfig, build, timm_config, to_timm_state_dict
+from clearhead.models import CNNConfig, MLPConfig, build, timm_config, to_timm_state_dict
 from clearhead.training import fit, initial_model
 from clearhead.training.start import freeze, transfer
 
@@ -62,6 +62,18 @@ def test_a_patch_embedding_gives_the_same_for_grey_images_in_other_channels(
         x.eval()(grey.expand(-1, x.config.in_channels, -1, -1)) for x in (model, start)
     )
     torch.testing.assert_close(found, expected)
+
+
+def test_a_baseline_is_fine_tuned_at_another_size() -> None:
+    settings = MLPConfig(image_size=6, patch_size=3, embed_dim=20, depth=2, num_classes=3)
+    start, model = pair(start=settings, image_size=9)
+    line = transfer(model, start)
+    assert line == (
+        "start the start model: positions interpolated from 2 × 2 to 3 × 3; all other weights are "
+        "taken"
+    )
+    middle = start.pos_embed.mean(1)
+    torch.testing.assert_close(model.pos_embed[:, 4], middle, atol=1e-6, rtol=0)
 
 
 def test_what_does_not_fit_is_named_and_new() -> None:

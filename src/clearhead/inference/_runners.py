@@ -5,6 +5,7 @@ cannot be read, or ends the process that reads it, gives a line with an error.
 """
 
 import json
+import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -241,6 +242,7 @@ def run_on_ray(
         context = DataContext.get_current()
         context.max_errored_blocks = -1
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         items = [{"number": unit.number, "lines": zlib.compress(unit.lines)} for unit in units]
         if not items:
             return

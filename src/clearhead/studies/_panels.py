@@ -10,11 +10,12 @@ from clearhead.errors import InputError
 from clearhead.insight import plots
 from clearhead.studies.study import Study
 from clearhead.studies.table import Cell, Measure, Table, Trial, Values
-from clearhead.studies.verdict import Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from clearhead.studies.verdict import Finding
 
 MARKERS = "o^sv*xD"
 MAX_SLANTED = 8  # longer labels of the x-axis are rotated
@@ -245,7 +246,7 @@ OUTCOME_COLOURS: Mapping[str, str] = {
 }
 
 
-def draw_findings(findings: Sequence[Finding]) -> "Figure":
+def draw_findings(findings: "Sequence[Finding]") -> "Figure":
     """The small figure of a claim: one row a comparison, on a scale of its own.
 
     A row shows the mean difference with its 95 % interval in the colour of its outcome, the

@@ -299,7 +299,7 @@ def _write_csv(folder: Path) -> None:
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    write_atomic(folder / LOG_TABLE, table.getvalue().encode())
+    (folder / LOG_TABLE).write_text(table.getvalue(), encoding="utf-8")
 
 
 def _summary_writer() -> Any:

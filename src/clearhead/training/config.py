@@ -219,9 +219,9 @@ def tiny() -> TrainConfig:
     Image size, channels and patches follow from the images; those of CIFAR-10 make 64 patches.
 
     Command: `clearhead train tiny --data images --out runs/tiny`
-    Hardware: not measured yet.
-    Time: not measured yet.
-    Accuracy: not measured yet.
+    Hardware: one thread of a machine with other work (Intel Xeon, Sapphire Rapids), no GPU.
+    Time: 4.6 minutes for 30 epochs of 720 images of 42 × 42 pixels.
+    Accuracy: 57.0 % of ten generated shapes (95 % interval 50.1 – 63.7), one seed.
     """
     return TrainConfig(
         model=ViTConfig(image_size=32, patch_size=4, embed_dim=96),
@@ -236,9 +236,9 @@ def small() -> TrainConfig:
     """A larger Vision Transformer for your own images, of 32 to 96 pixels: 3.6 million parameters.
 
     Command: `clearhead train small --data images --out runs/small`
-    Hardware: not measured yet.
-    Time: not measured yet.
-    Accuracy: not measured yet.
+    Hardware: not trained yet.
+    Time: not trained yet.
+    Accuracy: not trained yet.
     """
     return replace(
         tiny(),

@@ -15,7 +15,6 @@ from clearhead.errors import ConfigError
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.models.vit import VisionTransformer
 from clearhead.training.config import TextTrainConfig, TrainConfig
 
 FREE = (
@@ -27,6 +26,8 @@ FREE = (
     "threshold_temperature",
 )
 """Model settings that no weight depends on: they are the training's, not the start model's"""
+
+MAX_SHOWN = 10  # new classes
 
 
 def initial_model(
@@ -86,7 +87,7 @@ def transfer(model: ImageModel, start: ImageModel, name: str = "the start model"
         if found is None or key.startswith("head."):
             continue
         if key == "pos_embed" and isinstance(model.pos_embed, nn.Parameter):
-            found, note = _positions(cast(VisionTransformer, start), cast(VisionTransformer, model))
+            found, note = _positions(start, model)
             notes += note
         elif key == "patch_embed.proj.weight" and found.shape[1] != tensor.shape[1]:
             notes.append(f"patch embedding: {found.shape[1]} to {tensor.shape[1]} channels")
@@ -131,20 +132,19 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         raise ConfigError(f"freeze {' '.join(patterns)} leaves no parameter to train")
 
 
-def _positions(
-    start: VisionTransformer, model: VisionTransformer
-) -> tuple[Float[Tensor, "1 tokens embed_dim"], list[str]]:
+def _positions(start: Any, model: Any) -> tuple[Float[Tensor, "1 tokens embed_dim"], list[str]]:
     """Learned positions on another grid, by bicubic interpolation; other prefix tokens are new."""
-    found, fresh = (cast(Tensor, x.pos_embed).detach() for x in (start, model))
-    notes = []
-    prefix, patches = found[:, : start.num_prefix_tokens], found[:, start.num_prefix_tokens :]
-    if start.grid != model.grid:
-        notes = ["positions interpolated from {} × {} to {} × {}".format(*start.grid, *model.grid)]
-        image = patches.unflatten(1, start.grid).permute(0, 3, 1, 2)
-        image = F.interpolate(image, model.grid, mode="bicubic", antialias=True)
+    prefixes = [getattr(x.config, "num_prefix_tokens", 0) for x in (start, model)]
+    grids = [x.config.grid for x in (start, model)]
+    found, notes = start.pos_embed.detach(), []
+    prefix, patches = found[:, : prefixes[0]], found[:, prefixes[0] :]
+    if grids[0] != grids[1]:
+        notes = ["positions interpolated from {} × {} to {} × {}".format(*grids[0], *grids[1])]
+        image = patches.unflatten(1, grids[0]).permute(0, 3, 1, 2)
+        image = F.interpolate(image, grids[1], mode="bicubic", antialias=True)
         patches = image.flatten(2).mT
-    if start.num_prefix_tokens != model.num_prefix_tokens:
-        prefix = fresh[:, : model.num_prefix_tokens]
+    if prefixes[0] != prefixes[1]:
+        prefix = model.pos_embed.detach()[:, : prefixes[1]]
     if prefix.shape[2] != patches.shape[2]:  # which will not fit
         return found, []
     return torch.cat([prefix, patches], dim=1), notes
@@ -167,9 +167,10 @@ def _head(model: ImageModel, start: ImageModel) -> tuple[dict[str, Tensor], list
         for label in common:
             state[f"head.{key}"][ours.index(label)] = tensor[theirs.index(label)]
     new = [label for label in ours if label not in common]
-    if not new:
-        return state, [] if ours == theirs else ["head: the rows of these classes"]
-    return state, [f"head: {len(common)} of {len(ours)} classes, new {', '.join(new)}"]
+    if ours == theirs and not new:
+        return state, []
+    shown = f", new {', '.join(new[:MAX_SHOWN])}{', …' * (len(new) > MAX_SHOWN)}" if new else ""
+    return state, [f"head: {len(common)} of {len(ours)} classes{shown}"]
 
 
 def _architecture(config: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ export interface Store {
   changes: ReadonlySignal<string[]>; // of the trained model or its input, in words
   hover: Signal<Hover>;
   drawing: Signal<boolean>; // whether a stroke is being drawn; slow views wait
+  pinned: Signal<{ name: string; run: Run } | null>; // a result that others are compared with
   message: Signal<string>; // of the live region
   guesses: Signal<Record<string, number>>; // answers to the questions of the path; -1 is skipped
   guess: (id: string, answer: number | undefined) => void;
@@ -75,6 +76,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     changes: computed(() => changesOf(state.value, config)),
     hover: signal({}),
     drawing: signal(false),
+    pinned: signal(null),
     message: signal(""),
     guesses: signal({}),
     guess: (id, answer) => {

@@ -3,7 +3,7 @@
 import { css, largestSize, roundDomain, shareColour, signedColour, weightColour } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
-import { decimal, exactPercent, multiple, percent, probability } from "../draw/numbers";
+import { decimal, exactPercent, multiple, percent, points, probability } from "../draw/numbers";
 import { norm, row, softmax } from "../engine/arithmetic";
 import type { Stages } from "../engine/attention";
 import { trainedScale } from "../engine/config";
@@ -12,7 +12,7 @@ import { TokenBars, VectorBars, Waterfall } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac, N, O, Power, Root, Sub, Sum, V } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
-import { WeightScale } from "../parts/scale";
+import { SignedScale, WeightScale } from "../parts/scale";
 import { TEMPERATURES, isUnscaled } from "../state/state";
 import { chosenHead, shownPair, type Store } from "../state/store";
 import { DigitRail, Frame, Question, Try, sentence, strongest } from "./frame";
@@ -453,20 +453,28 @@ export function SoftmaxStep({ store }: { store: Store }) {
                 </section>
                 {!isAsking && <section class="all-rows">
                   <div class="row">
-                    <h3>All rows of {headName(layer, number)}</h3>
+                    <h3>All rows</h3>
+                    <Pin store={store} />
                     <TableButton data={() => weightTable(store)} />
                   </div>
                   <WeightMatrix store={store} />
-                  <WeightScale mode={scale} even={even} largest={largest} />
-                  <div class="row">
-                    <Choice
-                      label="Scale"
-                      hideLabel
-                      options={[{ value: "fixed", text: "0–100 %" }, { value: "even", text: "× uniform" }, { value: "stretched", text: "Stretched" }]}
-                      value={scale}
-                      choose={(value) => store.set({ scale: value })}
-                    />
-                  </div>
+                  {otherPinned(store) ? (
+                    <>
+                      <SignedScale domain={100} />
+                      <p class="small">Now minus pinned ({otherPinned(store)?.name}), in points</p>
+                    </>
+                  ) : (
+                    <>
+                      <WeightScale mode={scale} even={even} largest={largest} />
+                      <Choice
+                        label="Scale"
+                        hideLabel
+                        options={[{ value: "fixed", text: "0–100 %" }, { value: "even", text: "× uniform" }, { value: "stretched", text: "Stretched" }]}
+                        value={scale}
+                        choose={(value) => store.set({ scale: value })}
+                      />
+                    </>
+                  )}
                 </section>}
           </div>
         </>
@@ -488,7 +496,20 @@ function ShareLine({ weights, names }: { weights: Float64Array; names: string[] 
   );
 }
 
-/** All weights of the chosen head. */
+/** Keeps this result, so that the matrix shows the difference of the next picture or setting from it. */
+function Pin({ store }: { store: Store }) {
+  const { pinned, result, config, changes } = store;
+  const { run, predictions, digit } = result.value;
+  if (!run) return null;
+  const name = [config.classNames[predictions[digit].best], ...changes.value].join(", ");
+  return (
+    <button type="button" class="quiet" aria-pressed={pinned.value !== null} onClick={() => (pinned.value = pinned.value ? null : { name, run })}>
+      {pinned.value ? "Unpin" : "Pin to compare"}
+    </button>
+  );
+}
+
+/** All weights of the chosen head; the difference from a pinned result, if there is another one. */
 export function WeightMatrix({ store }: { store: Store }) {
   const { config, state, result } = store;
   const head = chosenHead(store);
@@ -500,16 +521,19 @@ export function WeightMatrix({ store }: { store: Store }) {
   const shown = shownPair(store);
   const at = (query: number, key: number): number => head.weights[query * tokens + key];
   const names = namesOf(store);
+  const before = otherPinned(store)?.run.layers[layer].heads[number].weights;
+  const change = (query: number, key: number): number => at(query, key) - (before?.[query * tokens + key] ?? 0);
   return (
     <Matrix
-      label={`Attention weights, ${headName(layer, number)}`}
+      label={`${before ? "Difference of attention weights" : "Attention weights"}, ${headName(layer, number)}`}
       rows={names}
       columns={names}
       class={tokens > 20 ? "dense" : ""}
-      colourAt={(query, key) => weightColour(at(query, key), scale, even, largest)}
-      textAt={(query, key) => (tokens <= 20 && at(query, key) >= 1.6 * even ? decimal(at(query, key) * 100, 0) : "")}
+      colourAt={(query, key) => (before ? signedColour(change(query, key), 1) : weightColour(at(query, key), scale, even, largest))}
+      textAt={(query, key) => (tokens > 20 ? "" : before ? (Math.abs(change(query, key)) >= 0.1 ? decimal(change(query, key) * 100, 0) : "") : at(query, key) >= 1.6 * even ? decimal(at(query, key) * 100, 0) : "")}
       nameAt={(query, key) => {
         const weight = at(query, key);
+        if (before) return `${tokenName(query, config)} attends to ${tokenName(key, config)}: ${points(change(query, key)).replace("−", "minus ")} points`;
         return `${tokenName(query, config)} attends to ${tokenName(key, config)}: ${percent(weight).replace("\u202f%", " percent")}, ${multiple(weight / even).replace("×", "")} times the uniform weight`;
       }}
       chosen={[state.value.query, state.value.key]}
@@ -521,6 +545,11 @@ export function WeightMatrix({ store }: { store: Store }) {
       }}
     />
   );
+}
+
+/** The pinned result, unless it is the one that is shown. */
+function otherPinned({ pinned, result }: Store) {
+  return pinned.value && pinned.value.run !== result.value.run ? pinned.value : null;
 }
 
 export function weightTable(store: Store) {
