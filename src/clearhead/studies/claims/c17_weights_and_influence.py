@@ -8,8 +8,8 @@ correlation with masking in all layers, which favours rollout, is a variant. Ink
 and needed, so that on digits only the partial correlation given the ink speaks for a map. In the
 common digit and in recall it is not enough to attend to ink or to any pair.
 
-Cost, one busy core: 40 s a trial on digits, 5 s on the other tasks, and the shared trainings; quick
-about 100 s, full about 11 minutes.
+Cost, one core: 5 s for ten digits or a hundred images of the common digit, and the shared
+trainings; quick about 55 s, full about 6 minutes.
 """
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
