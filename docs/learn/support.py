@@ -1,4 +1,4 @@
-"""What the lessons show beside their own code: results of the studies."""
+"""Results of the studies, as the lessons show them."""
 
 import gzip
 import json

@@ -23,7 +23,6 @@ from filelock import FileLock, Timeout
 from clearhead._atomic import remove_temporaries, replaced_atomic, write_atomic
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError
-from clearhead.inference._answers import writer_for
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
 from clearhead.inference._runners import (
@@ -37,6 +36,7 @@ from clearhead.inference._runners import (
     run_on_ray,
     run_one_by_one,
 )
+from clearhead.inference._writers import writer_for
 from clearhead.models.pretrained import ImageModel
 
 UNIT = 128

@@ -37,7 +37,7 @@ class Run:
         first_seed: Its first seed.
         last_seed: Its last seed.
         commit: The commit that measured it, as far as there is one.
-        note: What else is to be known.
+        note: Further remarks.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Change:
         what: What was changed.
         why: The reason.
         claims: The claims; empty for all.
-        verdicts: Verdicts that changed by it, if any.
+        verdicts: Verdicts that changed as a result, if any.
     """
 
     after: str

@@ -25,7 +25,7 @@ reads like a registration (`claims/c08_number_of_heads.py` is a short example). 
    - `limits`: what does not follow; no measured numbers
 
 The order of trials does not matter. Both sides of a comparison have the same seeds: a study whose
-grid does not give them is refused. A study of your own is such a file anywhere on Python's path,
+grid does not give them is rejected. A study of your own is such a file anywhere on Python's path,
 and runs as `clearhead study run MODULE:STUDY`.
 """
 
@@ -194,8 +194,8 @@ class Study:
     Args:
         name: as on the command line, "score-variance"
         claim: its number in the list of claims, "C1"
-        statement: the claim, as people make it
-        question: what is asked of the data
+        statement: the claim, as it is commonly stated
+        question: the research question
         conditions: what is compared, on which data, with how much training
         measure: what is measured, with its unit
         seeds: number of seeds for each budget

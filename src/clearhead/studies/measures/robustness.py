@@ -39,8 +39,8 @@ def robustness(
 ) -> Values:
     """What corruption changes in the images that all models classify correctly at first.
 
-    Starting from the same images, all of them right, a fall is not larger or smaller because the
-    accuracy on clean images was another one.
+    All models start from the same images, all classified correctly, so that a fall does not depend
+    on the accuracy on clean images.
 
     Returns:
         `clean`: accuracy on all clean images, in per cent, by model; `common`: share of the images
