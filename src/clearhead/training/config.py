@@ -101,16 +101,16 @@ class TrainConfig(BaseTrainConfig):
     """Share of each class of the training images held out, to calibrate the probabilities."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     early_patches: float = 1.0
-    """Share of each image's patches that a Vision Transformer gets in the first two thirds of
-    the training, those of the highest contrast: the steps are faster there."""
+    """Share of each image's patches that a Vision Transformer is trained on in the first two
+    thirds of the training, those of the highest contrast, which makes these steps faster."""
     drawn_digits: float = 0.0
     """Share of generated digits, drawn in forms that MNIST lacks, in the training images."""
     non_digits: float = 0.0
     """Share of generated images without a digit; their target is the uniform distribution."""
     teachers: tuple[str, ...] = ()
-    """Saved models whose probabilities are learned in place of the labels, without smoothing."""
+    """Saved models (teachers) whose probabilities replace the labels, without smoothing."""
     distill_temperature: float = 1.0
-    """Both logits are divided by it before the probabilities are compared."""
+    """Temperature that divides the logits of the model and of the teacher."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -250,7 +250,7 @@ def small() -> TrainConfig:
 
 
 def teacher() -> TrainConfig:
-    """A convolutional network, whose probabilities the digit classifier learns.
+    """A convolutional network, the teacher of the digit classifier.
 
     Command: `clearhead train teacher --out runs/teacher`
     Hardware: part of one core with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
@@ -269,7 +269,7 @@ def teacher() -> TrainConfig:
 
 
 def digits() -> TrainConfig:
-    """The digit classifier that ships with Clearhead, first part.
+    """The digit classifier that ships with Clearhead, first stage.
 
     Command: `clearhead train digits --out runs/digits`
     Hardware: one core with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
@@ -287,7 +287,7 @@ def digits() -> TrainConfig:
 
 
 def digits_finish(start: str) -> TrainConfig:
-    """The digit classifier's second part: half the augmentation, a lower learning rate.
+    """The digit classifier's second stage: half the augmentation, a lower learning rate.
 
     Command: `clearhead train digits_finish --start runs/digits --out runs/digits_finish`
     Hardware: two cores with bfloat16 instructions (AMD EPYC, Zen 4), no GPU.
@@ -307,7 +307,7 @@ def digits_finish(start: str) -> TrainConfig:
 
 
 def digits_distil(start: str) -> TrainConfig:
-    """The digit classifier's third part: learns the probabilities of a convolutional network.
+    """The digit classifier's third stage: distillation from a convolutional network.
 
     Train the recipe `teacher` first.
 

@@ -158,7 +158,7 @@ def _channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def _head(model: ImageModel, start: ImageModel) -> tuple[dict[str, Tensor], list[str]]:
-    """The head's rows of the classes that both have, and what to say about the others."""
+    """The head's rows of the classes that both models have, and a note on the others."""
     ours, theirs = model.config.labels, start.config.labels
     fits = model.head.weight.shape[1] == start.head.weight.shape[1]
     common = [label for label in ours if label in theirs] if fits else []

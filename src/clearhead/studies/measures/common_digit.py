@@ -4,10 +4,10 @@ An image has 4 × 4 patches of 7 × 7 pixels, as the digits that the default mod
 holds one digit of MNIST, made smaller, or nothing. The upper half has three digits of the classes
 a, b, b and the lower half three of the classes a, c, c, each anywhere in its half; the label is a.
 
-Attention, or other mixing of patches, is needed. A model without it adds what each patch says for a
-class: at most u for a digit of that class above and v for one below. The label then gets u + v, and
-b or c, which get 2u and 2v, as much or more. So such a model is right in a third of the images,
-whether it counts or looks at positions.
+Attention, or other mixing of patches, is needed. A model without it adds up each patch's evidence
+for a class: at most u for a digit of that class above and v for one below. The label then gets u +
+v, and b or c, which get 2u and 2v, as much or more. So such a model is right in a third of the
+images, whether it counts digits or uses their positions.
 """
 
 from dataclasses import dataclass
