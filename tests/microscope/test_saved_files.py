@@ -17,7 +17,7 @@ def test_the_figure_names_head_patches_answer_and_changes(microscope: Microscope
     root = ET.fromstring(content)
     texts = [text.text or "" for text in root.iter(f"{NS}text")]
     assert texts[0] == "L3 H1: patch 11 attends most to patch 15, 89\u202f%"
-    assert texts[1].startswith("The model says 7")
+    assert texts[1].startswith("Prediction: 7")
     assert "changed: 1 head removed" in texts[2]
     assert len(list(root.iter(f"{NS}rect"))) == 1 + 784 + 256 + 1
     weights = microscope.evaluate(

@@ -8,7 +8,7 @@ import type { Store } from "../state/store";
 export function sentenceOf({ status, best, second, probabilities }: Prediction, names: string[], noun: string): string {
   if (status === "confident") {
     const next = probabilities[second] >= 0.1 ? ` Next is ${names[second]}, ${percent(probabilities[second])}.` : "";
-    return `The model says ${names[best]}, with a probability of ${probability(probabilities[best])}.${next}`;
+    return `Prediction: ${names[best]}, with a probability of ${probability(probabilities[best])}.${next}`;
   }
   if (status === "doubtful") {
     return `Doubtful: ${names[best]} ${probability(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.`;

@@ -2,7 +2,7 @@
 
 import { css, isLight, largestSize, shareColour, signedColour, roundDomain } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
-import { decimal, percent, probability } from "../draw/numbers";
+import { decimal, percent, probability, scientific } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { TokenBars } from "../parts/bars";
 import { TableButton } from "../parts/controls";
@@ -36,7 +36,7 @@ export function AnswerStep({ store }: { store: Store }) {
             <O>=</O>
             <Frac top={<Power base={<V>e</V>}><Sub of="ℓ"><N>{classNames[prediction.best]}</N></Sub></Power>} bottom={<><Sum over={<V>c</V>} /><Power base={<V>e</V>}><Sub of="ℓ"><V>c</V></Sub></Power></>} />
             <O>=</O>
-            <Frac top={<Power base={<V>e</V>}><N>{decimal(run.logits[prediction.best])}</N></Power>} bottom={<N>{sum > 1e5 ? sum.toPrecision(3) : decimal(sum)}</N>} />
+            <Frac top={<Power base={<V>e</V>}><N>{decimal(run.logits[prediction.best])}</N></Power>} bottom={<N>{sum > 1e5 ? scientific(sum, 2) : decimal(sum)}</N>} />
             <O>=</O>
             <N>{probability(run.probabilities[prediction.best])}</N>
           </Formula>
@@ -75,7 +75,7 @@ export function AnswerStep({ store }: { store: Store }) {
                 values={run.probabilities}
                 domain={1}
                 height={130}
-                text={(value) => (value >= 0.005 ? decimal(value * 100, value > 0.995 ? 1 : 0) : "")}
+                text={(value) => (value >= 0.005 ? probability(value) : "")}
                 colour={() => "var(--accent)"}
                 now={prediction.best}
               />
@@ -101,7 +101,7 @@ export function AnswerStep({ store }: { store: Store }) {
               text={`After which of the ${config.depth} layers does the final answer, ${classNames[prediction.best]}, come first and stay?`}
               options={Array.from({ length: config.depth + 1 }, (_, i) => String(i))}
               correct={first}
-              explain={() => `From layer ${first} on, the classifier says ${classNames[prediction.best]}. It was trained on the last layer only, so what it says of earlier ones is a rough reading.`}
+              explain={() => `From layer ${first} on, the prediction is ${classNames[prediction.best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}
             />
             {store.guesses.value.lens !== undefined && (
               <ol class="lens-row" start={0}>

@@ -71,8 +71,8 @@ export function QkvStep({ store }: { store: Store }) {
       title="Each token makes a query, a key and a value"
       text={
         <>
-          Three matrices of {headName(layer, number)} turn the normalised token into three vectors. <b class="q">Query</b>: what the token looks
-          for. <b class="k">Key</b>: what queries are compared with. <b class="v">Value</b>: what the token passes on.
+          Three matrices of {headName(layer, number)} turn the normalised token into three vectors. <b class="q">Query</b>: the vector
+          compared with all keys. <b class="k">Key</b>: the vector that queries are compared with. <b class="v">Value</b>: the vector that is added up by the weights.
         </>
       }
       formula={
@@ -142,11 +142,11 @@ export function ScoresStep({ store }: { store: Store }) {
   return (
     <Frame
       store={store}
-      title="A score says how well a query matches a key"
+      title="A score measures how well a query matches a key"
       text={
         <>
           Multiply query and key component by component, and add up the products: the dot product. The larger the sum, the better the key
-          matches what the query looks for.
+          matches the query.
         </>
       }
       formula={
@@ -240,10 +240,10 @@ export function ScaleStep({ store }: { store: Store }) {
   return (
     <Frame
       store={store}
-      title={root ? "Dividing by √d keeps softmax from going all or nothing" : "Scores are scaled before softmax"}
+      title={root ? "Dividing by √d keeps softmax from becoming one-hot" : "Scores are scaled before softmax"}
       text={
         root
-          ? `Longer vectors give larger scores. Dividing by √d, with d = ${config.headDim} components, keeps them moderate at any length, so that more than one key can get weight and the model can learn.`
+          ? `Longer vectors give larger scores. Dividing by √d, with d = ${config.headDim} components, keeps them moderate at any length, so that more than one key can get weight and gradients do not vanish.`
           : `This model multiplies its scores by ${decimal(trainedScale(config), 3)} before softmax.`
       }
       formula={
@@ -291,7 +291,7 @@ export function ScaleStep({ store }: { store: Store }) {
               <p class="small">Outlines: before scaling. One axis for both.</p>
             </section>
             <section>
-              <h3>The weights that softmax makes of them</h3>
+              <h3>Weights after softmax</h3>
               <TokenBars
                 label="Weights with and without scaling"
                 names={namesOf(store)}
@@ -327,7 +327,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 text="What if the trained model runs without the division, in every layer?"
                 options={["the answer stays", "the answer changes"]}
                 correct={answerWithout(store) ? 0 : 1}
-                explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so nothing has prepared it for that."}
+                explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."}
               />
               <Try>
                 <Toggle
@@ -382,7 +382,7 @@ export function SoftmaxStep({ store }: { store: Store }) {
     <Frame
       store={store}
       title="Softmax turns scores into shares of 100 %"
-      text="Each scaled score becomes a power of e, and is divided by the sum of its row. These shares are the attention weights: how much of each value the query will take."
+      text="Each scaled score becomes a power of e, and is divided by the sum of its row. These shares are the attention weights: the factor of each value in the sum."
       formula={
         pair && (
           <Formula>

@@ -16,7 +16,7 @@ export function DrawStep({ store }: { store: Store }) {
     <>
       <div class="opening">
         <h2 tabIndex={-1}>
-          {config.readsDigits ? "Draw a digit." : "Give it a picture."} Watch {config.patches} pieces of it exchange information
+          {config.readsDigits ? "Draw a digit." : "Choose a picture."} Watch {config.patches} pieces of it exchange information
           until a small network says what it is.
         </h2>
         <WayOn store={store} />
@@ -27,8 +27,8 @@ export function DrawStep({ store }: { store: Store }) {
           <Examples store={store} />
           <PictureButton read={drop.read} error={drop.error} />
         </section>
-        <section class="seen" aria-label="What the model sees">
-          <h3>What the model sees</h3>
+        <section class="seen" aria-label="Model input">
+          <h3>Model input</h3>
           <DigitRail store={store} />
           <p class="small">
             {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. The lines show from which patches the chosen

@@ -48,7 +48,7 @@ const CASES: Case[] = [
   },
   {
     title: "Eight heads fewer",
-    question: "Does the answer survive?",
+    question: "Does the prediction change?",
     text: "A third of the heads is switched off, two in each of the layers 3 to 6, and the answer stays. One head is rarely indispensable; all of a layer's together may be.",
     state: (store) => ({
       ...example(store, "3"),
@@ -60,14 +60,14 @@ const CASES: Case[] = [
   {
     title: "Attention is not importance",
     question: "Which patches decide?",
-    text: "Three readings of attention, and what experiments say. They point to different patches: attention shows which values are mixed, not what the answer depends on.",
+    text: "Three attention maps, and measured effects. They point to different patches: attention shows which values are mixed, not what the answer depends on.",
     state: (store) => (store.config.readsDigits ? example(store, "7") : {}),
     maps: true,
   },
   {
     title: "Order lost",
     question: "Shuffled patches, no positions",
-    text: "Without positions the model sees a set of patches. In any order the logits are the same to the last digits; the answer is one for a pile of pieces.",
+    text: "Without positions the input is a set of patches. In any order the logits are the same to the last digits: the prediction does not depend on the order.",
     state: (store) => ({ ...example(store, "5"), positions: false, seed: 5 }),
   },
   {
@@ -79,7 +79,7 @@ const CASES: Case[] = [
   {
     title: "A",
     question: "Not a digit",
-    text: "A network that knows ten classes must spread 100 % over them. Thresholds let it decline; some letters still pass for digits.",
+    text: "A network with ten classes must spread 100 % over them. With thresholds a picture can be rejected; some letters still pass for digits.",
     state: () => drawn(LETTER_A),
   },
 ];
@@ -118,8 +118,8 @@ export function Gallery({ store }: { store: Store }) {
             <p class="lead">Choose a case. Each one sets up the model and the picture; the strip above shows the rest.</p>
           )}
           <ol class="takeaways">
-            <li><b>Attention mixes.</b> Every token becomes a blend of values, weighted by how well its query matches the keys.</li>
-            <li><b>√d and softmax set how sharp the blend is.</b> The model was trained with both, and fails in its own way without them.</li>
+            <li><b>Attention mixes.</b> Every token becomes a weighted sum of values, weighted by how well its query matches the keys.</li>
+            <li><b>√d and softmax set how sharp the weights are.</b> The model was trained with both, and fails in its own way without them.</li>
             <li><b>A large weight is not a reason.</b> What the answer depends on is found by changing something and looking again.</li>
           </ol>
         </div>

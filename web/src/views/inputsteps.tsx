@@ -35,7 +35,7 @@ export function PixelsStep({ store }: { store: Store }) {
         config.readsDigits
           ? centred
             ? "The digit is scaled until its longer side is 20 pixels, and moved until its centre of mass is in the middle: every digit that the model learnt from was prepared like this."
-            : "Not centred: the drawing keeps its size and place. The model has never seen digits like this, so its answer may be wrong."
+            : "Not centred: the drawing keeps its size and place. The model was not trained on such digits, so its prediction may be wrong."
           : "The picture is scaled and cut to the size that the model was trained on. Each pixel is one number for each colour."
       }
       formula={
@@ -146,7 +146,7 @@ export function PatchesStep({ store }: { store: Store }) {
     <Frame
       store={store}
       title={`${patches} pieces instead of one picture`}
-      text="The picture is cut into patches that do not overlap. From here on the model knows nothing but this list: a patch does not know its neighbours until they exchange information."
+      text="The picture is cut into patches that do not overlap. From here on this list is the input: a token has no information about other patches until attention mixes them."
       formula={
         <Formula>
           <N>{config.imageShape.join(" × ")}</N>
@@ -263,7 +263,7 @@ export function TokensStep({ store }: { store: Store }) {
     <Frame
       store={store}
       title="Each patch becomes a token"
-      text="One matrix turns the pixels of a patch into a vector. A position vector is added, because attention itself does not know where a patch was. The sum is the token."
+      text="One matrix turns the pixels of a patch into a vector. A position vector is added, because attention itself does not depend on position. The sum is the token."
       formula={
         <Formula>
           <Sub of="x" bold><N>{patch + 1}</N></Sub>

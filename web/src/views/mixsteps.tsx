@@ -47,8 +47,8 @@ export function MixStep({ store }: { store: Store }) {
   return (
     <Frame
       store={store}
-      title="Values are blended by weight"
-      text="The value of each token, multiplied by its weight, is added up. The sum, called context, is what the query token takes away from this head: mostly the values of the patches that it attends to."
+      title="Context: the weighted sum of the values"
+      text="The value of each token, multiplied by its weight, is added up. The sum, called context, is the output of this head for the query token: mostly the values of the patches that it attends to."
       formula={
         head && (
           <Formula>
@@ -109,7 +109,7 @@ export function MixStep({ store }: { store: Store }) {
             </div>
           </div>
           <div class="row">
-            <Player player={player} label="Blend the values" text={`${player.at} of ${last} added`} />
+            <Player player={player} label="Add up the values" text={`${player.at} of ${last} added`} />
             <SignedScale domain={Number(domain.toFixed(1))} />
             <TableButton
               data={() => ({
