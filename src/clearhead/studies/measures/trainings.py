@@ -109,7 +109,7 @@ def on_recall(*, examples: int, **changes: Any) -> Training:
         model=replace(recall.MODEL, **changes),
         examples=examples,
         batch_size=64,
-        rates=(1e-2, 2e-2),
+        rates=(1e-3, 1e-2),
         fan_in=True,
     )
 
