@@ -1,4 +1,4 @@
-"""C7: heads specialise: different heads look at different things, beyond what untrained heads do.
+"""C7: heads specialise: different heads attend to different things, beyond what untrained heads do.
 
 Untrained heads differ too, so trained ones are compared with those: as initialised, with almost
 uniform attention; and, a harder control, with attention as sharp as the trained one's. Are heads of
@@ -87,14 +87,14 @@ EXCHANGED = ("accuracy", "accuracy, against that with another head's weights", "
 STUDY = Study(
     name="specialised-heads",
     claim="C7",
-    statement="Heads specialise: different heads look at different things, beyond what untrained "
+    statement="Heads specialise: different heads attend to different things, beyond what untrained "
     "heads do.",
     question="Are trained heads farther apart than untrained ones, and do they have roles?",
     conditions="ViTs of two layers and four heads, trained on 3,000 digits of MNIST for 300 steps, "
     "or on the common digit, and 21 untrained ones each; text models of the same depth on recall; "
     "one for each seed, shared with other claims. The shipped model is described.",
     measure="Jensen-Shannon distance between heads of a layer and share of heads with a role, on "
-    "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the value asked for.",
+    "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
     seeds={"quick": 2, "full": 12},
     grid=(
         Grid(conditions=("small",), settings=IMAGES | TRAINING),
@@ -112,7 +112,7 @@ STUDY = Study(
             for x in ("small", COMMON, RECALL)
         ),
         part(
-            "one head looks up the value that is asked for",
+            "one head attends to the value of the queried key",
             RECALL,
             "chosen",
             "weight on the value, the chosen head against the others of its layer",

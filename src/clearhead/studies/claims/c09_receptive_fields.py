@@ -1,7 +1,7 @@
-"""C9: a ViT sees globally from the first layer; a CNN widens its receptive field slowly.
+"""C9: a ViT has a global receptive field from the first layer; that of a CNN grows slowly.
 
 A ViT begins with patches of 7 × 7 pixels, 6 % of the image, and fields include the residual path,
-by which a token sees its own patch. On 28 × 28 pixels six small convolutions and two poolings end
+by which a token keeps its own patch. On 28 × 28 pixels six small convolutions and two poolings end
 up seeing everything; nothing follows for large images.
 
 Cost: quick 70, full about 620 seconds of one core, on two busy ones.
@@ -65,7 +65,7 @@ def part(name: str, hypothesis: Comparison | Exact) -> Part:
     return Part(name, (hypothesis,))
 
 
-def sees_half(who: str, condition: str) -> Part:
+def half_of_image(who: str, condition: str) -> Part:
     """The effective field after the first layer, also with other cut-offs."""
 
     def bound(what: str, measure: Measure) -> Bound:
@@ -73,7 +73,7 @@ def sees_half(who: str, condition: str) -> Part:
         return Bound(name=name, unit=SHARE, first=Cell(condition, measure), low=HALF, spread=0.1)
 
     return Part(
-        f"{who} see at least half of the image after the first layer",
+        f"the effective field of {who} after the first layer is at least half of the image",
         (bound("effective field", ("seen", 0)),),
         variants={
             f"cut-off {x}": (bound(f"field from {x} of the largest gradient", ("cut_offs", x)),)
@@ -85,8 +85,8 @@ def sees_half(who: str, condition: str) -> Part:
 STUDY = Study(
     name="receptive-fields",
     claim="C9",
-    statement="A ViT sees globally from the first layer; a CNN widens its receptive field slowly, "
-    "layer by layer.",
+    statement="A ViT has a global receptive field from the first layer; that of a CNN grows "
+    "slowly, layer by layer.",
     question="How large is the effective receptive field after the first layer of a ViT and a CNN, "
     "and how does that of the CNN grow?",
     conditions="A ViT (width 32, six blocks, patches of 7 × 7) and a CNN (widths 8, 16, 32, six "
@@ -113,10 +113,10 @@ STUDY = Study(
                 low=1.0,
             ),
         ),
-        sees_half("small ViTs", "ViT trained"),
-        sees_half("samples of the shipped model", "shipped trained"),
+        half_of_image("small ViTs", "ViT trained"),
+        half_of_image("samples of the shipped model", "shipped trained"),
         part(
-            "a ViT sees more than a CNN after the first layer",
+            "after the first layer the effective field of a ViT is larger than that of a CNN",
             Difference(
                 name="first layer: effective field, ViT against CNN",
                 unit=SHARE,

@@ -1,4 +1,4 @@
-"""C12: patches attend to relevant neighbours and so cope with noisy pixels.
+"""C12: patches attend to relevant neighbours, which makes a ViT robust to noisy pixels.
 
 Two claims in one sentence, each with parts of its own: what patches attend to, and how far
 predictions fall. A fall from a higher accuracy can be larger or smaller for that alone, so falls
@@ -98,7 +98,7 @@ def avoids_noise(condition: str) -> Part:
 STUDY = Study(
     name="noisy-pixels",
     claim="C12",
-    statement="Patches attend to relevant neighbours and so cope with noisy pixels.",
+    statement="Patches attend to relevant neighbours, which makes a ViT robust to noisy pixels.",
     question="Do patches attend to what is relevant, and does a ViT fall less far under noise?",
     conditions="Models of about 28,000 parameters, trained on 3,000 clean digits of MNIST for 300 "
     "steps, or a ViT on the common digit; fifteen corruptions as in MNIST-C, and impulse noise on "
