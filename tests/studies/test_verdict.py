@@ -92,6 +92,18 @@ def test_equal_conditions_show_no_difference() -> None:
     assert finding.effect_size is None
 
 
+def test_an_interval_is_no_wider_than_its_unit_allows() -> None:
+    values = (-28.5, *(10 * [0.0]), 0.05)
+    wide, limited = judge_samples(
+        Sample(difference(unit=unit), values) for unit in ("1", "percentage points of accuracy")
+    )
+    assert wide.interval is not None
+    assert limited.interval is not None
+    assert wide.interval[0] < -100
+    assert limited.interval == (-100.0, wide.interval[1])
+    assert (wide.p, wide.p_against) == (limited.p, limited.p_against)
+
+
 def test_nan_is_undecided() -> None:
     finding = judge_samples([Sample(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
     assert (finding.outcome, finding.estimate) == ("undecided", None)

@@ -6,6 +6,7 @@
 
 import csv
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -209,18 +210,19 @@ class StudyReport:
         if not self.changes:
             return ()
         results, planned = self.results, registered()
+        notes = ["The designs of this run were not registered beforehand."]
         if results.registration:
             date, commit = (results.registration[key] for key in ("date", "commit"))
-            return (f"Designs, margins and seeds were registered on {date} (commit {commit}).",)
-        notes = ["The designs of this run were not registered beforehand."]
+            notes = [f"Designs, margins and seeds were registered on {date} (commit {commit})."]
         for run in history()[0]:
             after = [x for x in self.changes if x.after == run.name]
             measured = results.versions.get("commit", "")
             if run.commit and measured.startswith(run.commit) and after:
+                counts = _counted(Counter(x.kind for x in after))
                 notes.append(
-                    f"These trials are those of the {run.name} ({run.date}). {len(after)} rules or "
-                    "designs were changed after its results were known; its trials are judged by "
-                    "today's rules: see the changes below."
+                    f"These trials are those of the {run.name} ({run.date}). After its results "
+                    f"were known, {counts} changed; its trials are judged by today's rules: see "
+                    "the changes below."
                 )
                 verdicts = "; ".join(x.verdicts for x in after if x.verdicts)
                 notes += [f"Verdicts that changed as a result: {verdicts}."] if verdicts else []
@@ -413,3 +415,8 @@ def _downloads(section: Section) -> list[tuple[str, str]]:
         (f"{name}.json", data_uri(data.encode(), "application/json")),
         (f"{name}.csv", data_uri(section.to_csv().encode(), "text/csv")),
     ]
+
+
+def _counted(counts: Counter[str]) -> str:
+    """1 rule and 2 designs."""
+    return " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())

@@ -34,6 +34,8 @@ LEVEL = 0.025
 MIN_SEEDS = 6
 """With five, not even the sign test can reach the level: 1/2⁵ > 0.025"""
 MIN_VALUES = 2
+LARGEST = {"share": 1.0, "percentage points": 100.0, "%": 100.0}
+"""The largest size of a difference, by the first word or words of its unit"""
 
 Outcome = Literal[
     "supported",
@@ -269,11 +271,10 @@ def _described(sample: Sample | Hypothesis) -> Finding:
         return _checked(finding, hypothesis.region, values)
     if not values or not np.isfinite(values).all():
         return replace(finding, note="not all values are numbers", p=1.0, p_against=1.0)
-    bounds = paired_interval(values)
     finding = replace(
         finding,
         estimate=float(np.mean(values)),
-        interval=(float(bounds[0]), float(bounds[1])) if len(values) > 1 else None,
+        interval=_interval(values, hypothesis.unit) if len(values) > 1 else None,
         effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
     )
     if hypothesis.kind == "estimate":
@@ -283,6 +284,17 @@ def _described(sample: Sample | Hypothesis) -> Finding:
         p=float(inside_p(values, *hypothesis.region)),
         p_against=float(outside_p(values, *hypothesis.region)),
     )
+
+
+def _interval(values: Sequence[float], unit: str) -> tuple[float, float]:
+    """The interval of the mean, within the largest difference that its unit allows.
+
+    If almost all differences are equal, bootstrap-t can exceed it by far.
+    """
+    low, high = map(float, paired_interval(values))
+    limits = (x for name, x in LARGEST.items() if unit.startswith(name))
+    limit = max(next(limits, math.inf), *map(abs, values))
+    return max(low, -limit), min(high, limit)
 
 
 def _checked(finding: Finding, region: tuple[float, float], values: Sequence[float]) -> Finding:
