@@ -165,7 +165,7 @@ def test_auto_does_not_take_an_engine_with_other_logits(
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clearhead.inference._graph.find_spec", lambda name: None)
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install onnxruntime"):
         load_engine(random_model(), "onnxruntime")
     assert load_engine(random_model()).name == "torch"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from clearhead.data._parquet import PARQUET_SUFFIXES, ParquetImages
-from clearhead.data.preprocessing.image import MAX_BYTES, SUFFIXES
+from clearhead.data.preprocessing.image import MAX_BYTES, SUFFIXES, ImageSource
 from clearhead.errors import DataError, ImageError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".tgz", ".zip")
@@ -89,8 +89,8 @@ class PictureReader:
         self.image_column = image_column
         self._parquet: ParquetImages | None = None
 
-    def __call__(self, ref: PictureRef) -> Path | bytes:
-        """The path of a picture's file, or its bytes.
+    def __call__(self, ref: PictureRef) -> ImageSource:
+        """The path of a picture's file, its bytes or its pixels.
 
         Raises:
             ImageError: If there is no picture.
@@ -104,7 +104,7 @@ class PictureReader:
             return self._read_row(ref)
         return Path(ref.path)
 
-    def _read_row(self, ref: PictureRef) -> Path | bytes:
+    def _read_row(self, ref: PictureRef) -> ImageSource:
         try:
             if self._parquet is None or str(self._parquet.path) != ref.path:
                 self._parquet = ParquetImages(ref.path, self.image_column)

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
+from clearhead.data._parquet import PARQUET_SUFFIXES
 from clearhead.data._sources import DATASETS
 from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
@@ -116,7 +117,7 @@ def _open(source: Source) -> dict[Split, LabelledImages]:
 
 def _open_path(path: Path) -> dict[Split, LabelledImages]:
     if path.is_file():
-        if (suffix := path.suffix.lower()) in (".csv", ".parquet"):
+        if (suffix := path.suffix.lower()) in (".csv", *PARQUET_SUFFIXES):
             return open_tables(path, suffix)
         raise DataError(f"{path}: expected a folder, or a file .csv or .parquet; unpack archives")
     if not path.is_dir():

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from clearhead.data import cache_folder
-from clearhead.errors import ConfigError, did_you_mean
+from clearhead.errors import ConfigError, did_you_mean, require
 from clearhead.inference._graph import (
     IMAGES,
     example_images,
     quiet_export,
-    require,
     to_onnx,
     trace,
 )

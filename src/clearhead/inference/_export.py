@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageDataset, normalize
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, require
 from clearhead.inference._engines import EngineModel, run_onnx, run_openvino
 from clearhead.inference._evaluate import Evaluation, evaluate
 from clearhead.inference._graph import (
@@ -27,7 +27,6 @@ from clearhead.inference._graph import (
     example_images,
     model_metadata,
     quiet_export,
-    require,
     to_onnx,
     trace,
 )

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
 from clearhead._atomic import write_atomic
-from clearhead.errors import CheckpointError, ConfigError, setting
+from clearhead.errors import CheckpointError, ConfigError, require, setting
 from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
 from clearhead.training.config import BaseTrainConfig
@@ -303,8 +303,7 @@ def _write_csv(folder: Path) -> None:
 
 
 def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("TensorBoard is not installed: pip install tensorboard") from error
+    require("a log for TensorBoard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter
