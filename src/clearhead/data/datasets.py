@@ -177,7 +177,7 @@ def fetch_dataset(
     """
     dataset = DATASETS[name]
     files = {"train": dataset.files[:2], "test": dataset.files[2:], None: dataset.files}[split]
-    return fetch(dataset, files, root, progress)
+    return fetch(dataset, files, root, progress or (lambda *_: None))
 
 
 def is_cached(name: str) -> bool:
