@@ -14,7 +14,7 @@ from clearhead.data._parquet import PARQUET_SUFFIXES
 from clearhead.data._sources import DATASETS
 from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
-from clearhead.data.labelled import LabelledImages
+from clearhead.data.labelled import LabelledImages, decode
 from clearhead.data.tables import HUB, from_arrays, open_hub, open_saved, open_tables
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean
 
@@ -60,7 +60,8 @@ def load_dataset(
     channels, *size = (splits.get("train") or splits[split]).usual_shape()
     if image_size is not None:
         size = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
-    return splits[split].decoded((size[0], size[1]), in_channels or channels)
+    chosen = {split: splits[split]}
+    return decode(chosen, (size[0], size[1]), in_channels or channels)[split]
 
 
 def open_dataset(

@@ -139,15 +139,13 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
 def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, LabelledImages]:
     """Number the classes, in the same way in all splits."""
     names = tables["train"][0].class_names
+    known: Iterable[Any] = range(len(names or ()))
     if names is None:
         found = {label for table in tables["train"] for label in table.labels}
-        whole = all(re.fullmatch(r"-?\d+", str(label)) for label in found)
-        numbers = {
-            label: index for index, label in enumerate(sorted(found, key=int if whole else str))
-        }
-        names = tuple(map(str, numbers))
-    else:
-        numbers = {index: index for index in range(len(names))}
+        are_numbers = all(re.fullmatch(r"-?\d+", str(label)) for label in found)
+        known = sorted(found, key=int if are_numbers else str)
+        names = tuple(map(str, known))
+    numbers = {label: index for index, label in enumerate(known)}
     splits: dict[Split, LabelledImages] = {}
     for split, parts in tables.items():
         labels = [label for part in parts for label in part.labels]
