@@ -27,8 +27,9 @@ from clearhead.data import (
     resize_and_crop,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import SIDE, digit_and_parts
+from clearhead.data.preprocessing.digits import digit_and_parts
 from clearhead.data.preprocessing.image import REDUCED_BY
+from clearhead.data.preprocessing.scaling import SIDE
 from clearhead.errors import ImageError
 from clearhead.models.config import ImageModelConfig
 
