@@ -31,7 +31,9 @@ class NamedDataset:
 
 def _named(name: str, table: dict[str, Any]) -> NamedDataset:
     table["files"] = [DataFile(**file) for file in table["files"]]
-    plain = {key: tuple(x) if isinstance(x, list) else x for key, x in table.items()}
+    plain: dict[str, Any] = {
+        key: tuple(x) if isinstance(x, list) else x for key, x in table.items()
+    }
     return NamedDataset(name=name, **plain)
 
 

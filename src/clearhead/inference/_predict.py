@@ -20,7 +20,7 @@ from clearhead.data import ImageSource, normalize
 from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare, prepare_each
+from clearhead.inference._prepare import Box, ModelInput, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def predict(
 
 def predict_each(
     model: "ModelLike",
-    images: Iterable[ImageSource],
+    images: Iterable[ImageSource | ImageError],
     *,
     single: bool = False,
     num_workers: int | None = None,
@@ -186,7 +186,8 @@ def predict_each(
 
     Args:
         model: As in `predict`.
-        images: Pictures, of which only few are taken in advance.
+        images: Pictures, of which only few are taken in advance; an error in place of a picture
+            comes out again.
         single: As in `predict`.
         num_workers: As in `predict`.
 
@@ -202,16 +203,10 @@ def predict_each(
         batch = list(islice(prepared, size))
         if not batch:
             return
-        yield from _predict_batch(model, batch)
-
-
-def _predict_batch(
-    model: "ModelLike", batch: Sequence[Prepared]
-) -> Iterator[Prediction | ImageError]:
-    inputs = [result for result in batch if not isinstance(result, ImageError)]
-    predictions = iter(predict_inputs(model, inputs))
-    for result in batch:
-        yield result if isinstance(result, ImageError) else next(predictions)
+        inputs = [result for result in batch if not isinstance(result, ImageError)]
+        predictions = iter(predict_inputs(model, inputs))
+        for result in batch:
+            yield result if isinstance(result, ImageError) else next(predictions)
 
 
 def combine(digits: Sequence[Prediction]) -> Prediction:

@@ -68,6 +68,7 @@ class ModelInput:
 
 
 Prepared = ModelInput | ImageError
+Source = ImageSource | ImageError
 
 
 def _from_numpy(pixels: np.ndarray, *others: Any) -> ModelInput:
@@ -118,7 +119,7 @@ def _box_in(picture: Image.Image, digit: Digit, shape: tuple[int, ...]) -> Box:
 
 
 def prepare_each(
-    images: Iterable[ImageSource],
+    images: Iterable[Source],
     config: ImageModelConfig,
     *,
     single: bool = False,
@@ -127,7 +128,7 @@ def prepare_each(
     """The results of `prepare` in order, as soon as they are made; errors in their place.
 
     Args:
-        images: Pictures, of which only few are taken in advance.
+        images: Pictures, of which only few are taken in advance, and errors in place of others.
         config: The model's configuration.
         single: As in `prepare`.
         num_workers: Processes that read and preprocess files, while pictures in memory are
@@ -149,7 +150,9 @@ def prepare_each(
 
 
 def _in_processes(
-    files: Iterator[ImageSource], prepared: "partial[Prepared]", num_workers: int | None
+    files: Iterator[Source],
+    prepared: "partial[Prepared]",
+    num_workers: int | None,
 ) -> Iterator[Prepared]:
     # Threads would not do: most of the preprocessing holds the GIL. Unlike those of the standard
     # library, these processes do not import the script that is running, which may lack a guard.
@@ -181,11 +184,13 @@ def _in_processes(
         pool.shutdown(kill_workers=True)
 
 
-def _all_prepared(prepared: "partial[Prepared]", files: Sequence[ImageSource]) -> list[Prepared]:
+def _all_prepared(prepared: "partial[Prepared]", files: Sequence[Source]) -> list[Prepared]:
     return [prepared(file) for file in files]
 
 
-def _prepared(image: ImageSource, config: ImageModelConfig, *, single: bool) -> Prepared:
+def _prepared(image: Source, config: ImageModelConfig, *, single: bool) -> Prepared:
+    if isinstance(image, ImageError):
+        return image
     try:
         return prepare(image, config, single=single)
     except ImageError as error:
