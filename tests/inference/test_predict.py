@@ -32,7 +32,7 @@ from clearhead.inference import (
     soften,
     uses_digit_preprocessing,
 )
-from clearhead.inference._predict import _one_or_several, combine
+from clearhead.inference._prediction import combine, one_or_several
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
@@ -290,7 +290,7 @@ def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
         replace(prediction(status, name), box=box)
         for status, name, box in zip(parts, "ab", ((0, 0, 5, 9), (6, 0, 9, 9)), strict=True)
     ]
-    chosen = _one_or_several(prediction(whole, "w"), digits)
+    chosen = one_or_several(prediction(whole, "w"), digits)
     assert (chosen.label, chosen.status) == (label, status)
     assert chosen.digits == (() if label == "w" else tuple(digits))
     assert (SEVERAL in chosen.warnings) == (whole == "confident" and label == "ab")
@@ -299,7 +299,7 @@ def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
 def test_pieces_one_above_the_other_are_one_digit_if_both_readings_fit() -> None:
     whole = Prediction(label="5", probability=0.9)
     digits = [Prediction(label="1", box=(0, 0, 9, 4)), Prediction(label="3", box=(2, 5, 8, 9))]
-    chosen = _one_or_several(whole, digits)
+    chosen = one_or_several(whole, digits)
     assert (chosen.label, chosen.warnings) == ("5", (SEVERAL,))
 
 

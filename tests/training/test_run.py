@@ -31,7 +31,7 @@ from clearhead.training import (
     initial_model,
 )
 from clearhead.training._folder import Clock, Run, duration
-from clearhead.training.fitting import fitted, report_sizes
+from clearhead.training.fitting import _with_sizes, fitted
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
@@ -435,9 +435,9 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(tmp_path: Path, sh
 
 def test_only_sizes_that_were_adapted_are_reported() -> None:
     messages: list[str] = []
-    report_sizes(TrainConfig(epochs=1), {"batch_size": 8}, 1, messages.append)
+    _with_sizes(TrainConfig(epochs=400), 1, {}, messages.append)
     with command_line_messages():
-        report_sizes(TrainConfig(epochs=1), {"batch_size": 8}, 24, messages.append)
+        _with_sizes(TrainConfig(epochs=400), 24, {}, messages.append)
     assert messages == [
         "1 image to train on: batch_size=8 instead of 512; set it to change that",
         "24 images to train on: --batch-size 8 instead of 512; set it to change that",

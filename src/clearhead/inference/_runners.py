@@ -20,7 +20,8 @@ from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import Prediction, predict_each
+from clearhead.inference._predict import predict_each
+from clearhead.inference._prediction import Prediction
 from clearhead.models.pretrained import ImageModel
 
 if TYPE_CHECKING:

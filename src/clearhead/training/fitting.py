@@ -123,7 +123,14 @@ def _with_sizes(
         fitting["average"] = min(config.average, round(max(1 - AVERAGED / steps, 0), 3))
     changed = {name: value for name, value in fitting.items() if value != getattr(config, name)}
     if changed:
-        report_sizes(config, changed, images, message)
+        changes = [
+            f"{setting(name, new)} instead of {getattr(config, name)}"
+            for name, new in changed.items()
+        ]
+        message(
+            f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
+            f"{'them' if len(changes) > 1 else 'it'} to change that"
+        )
     return replace(config, **changed)
 
 
@@ -142,22 +149,6 @@ def _with_validation(
         f"{setting('validation', 0)}"
     )
     return replace(config, validation=VALIDATION)
-
-
-def report_sizes(
-    config: TrainConfig,
-    changed: Mapping[str, float],
-    images: int,
-    message: Callable[[str], None],
-) -> None:
-    """Print which settings are adapted to the number of images."""
-    changes = [
-        f"{setting(name, new)} instead of {getattr(config, name)}" for name, new in changed.items()
-    ]
-    message(
-        f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
-        f"{'them' if len(changes) > 1 else 'it'} to change that"
-    )
 
 
 def _report_unseen(test_set: ImageDataset, message: Callable[[str], None]) -> None:
