@@ -58,7 +58,8 @@ class Batches:
     @property
     def per_epoch(self) -> int:
         """Whole batches in an epoch, at least 1; the examples left over vary between epochs."""
-        return max(len(self.data) // self.config.batch_size, 1)
+        batch_size: int = self.config.batch_size
+        return max(len(self.data) // batch_size, 1)
 
     def order(self, epoch: int) -> Int[Tensor, " examples"]:
         """The order of all examples in an epoch."""
