@@ -60,6 +60,8 @@ def load_dataset(
     channels, *size = (splits.get("train") or splits[split]).usual_shape()
     if image_size is not None:
         size = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
+        if len(size) != 2 or min(size) < 1:
+            raise ConfigError(f"image_size must be pixels or (height, width), got {image_size}")
     chosen = {split: splits[split]}
     return decode(chosen, (size[0], size[1]), in_channels or channels)[split]
 
@@ -83,11 +85,8 @@ def open_dataset(
         Train and test, and val where the source has it; of a named data set, those needed.
     """
     if isinstance(source, str) and source in DATASETS:
-        return {
-            part: _named(source, part, root, progress)
-            for part in ("train", "test")
-            if split in (part, None)
-        }
+        needed = [part for part in ("train", "test") if part == split] or ["train", "test"]
+        return {part: _named(source, part, root, progress) for part in needed}
     splits = _open(source)
     return splits if "test" in splits else splits | splits["train"].with_test_split()
 
@@ -172,13 +171,19 @@ def fetch_dataset(
         Images and labels of the train split, then of the test split.
 
     Raises:
+        ConfigError: If there is no such data set or split.
         FetchError: If no source has the files.
         CorruptDataError: If a file in `root` has other content.
         StorageError: If a file cannot be read or written.
     """
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise ConfigError(f"expected one of {known}, got {name!r}{did_you_mean(name, DATASETS)}")
     dataset = DATASETS[name]
-    files = {"train": dataset.files[:2], "test": dataset.files[2:], None: dataset.files}[split]
-    return fetch(dataset, files, root, progress or (lambda *_: None))
+    files = {"train": dataset.files[:2], "test": dataset.files[2:], None: dataset.files}
+    if split not in files:
+        raise ConfigError(f"{name} has the splits train and test, got {split!r}")
+    return fetch(dataset, files[split], root, progress or (lambda *_: None))
 
 
 def is_cached(name: str) -> bool:

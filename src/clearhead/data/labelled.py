@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clearhead.data.image_dataset import ImageDataset, Split, split_indices
 from clearhead.data.preprocessing.image import ImageSource, load_image, to_grey
-from clearhead.errors import DataError, ImageError
+from clearhead.errors import ConfigError, DataError, ImageError
 
 TEST_FRACTION = 0.2
 COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK")
@@ -100,8 +100,6 @@ class LabelledImages:
             images = images[:, None] if images.ndim == 3 else images
             if images.shape[1:] == (in_channels, *image_size):
                 return images, []
-        if in_channels not in (1, 3):
-            raise DataError(f"images have 1 channel (grey) or 3 (colour), got {in_channels}")
 
         def decode_one(index: int) -> Tensor | ImageError:
             try:
@@ -170,7 +168,12 @@ def resize_and_crop(
 
     Returns:
         The image as bytes.
+
+    Raises:
+        ConfigError: For another number of channels.
     """
+    if in_channels not in (1, 3):
+        raise ConfigError(f"pictures have 1 channel (grey) or 3 (colour), got {in_channels}")
     height, width = image_size
     plain = _grey(image) if in_channels == 1 else _coloured(image)
     fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BICUBIC)

@@ -30,7 +30,7 @@ from clearhead.data import (
 from clearhead.data.preprocessing.digits import digit_and_parts
 from clearhead.data.preprocessing.image import REDUCED_BY
 from clearhead.data.preprocessing.scaling import SIDE
-from clearhead.errors import ImageError
+from clearhead.errors import ConfigError, ImageError
 from clearhead.models.config import ImageModelConfig
 
 POOL_AFTER = 1.0  # seconds of preprocessing; it takes about as many until the processes work
@@ -135,18 +135,25 @@ def prepare_each(
             preprocessed in this process. By default, once this has taken a second, one for each
             core of the CPU.
     """
+    check_num_workers(num_workers)
     prepared = partial(_prepared, config=config, single=single)
-    patience = 0.0 if num_workers else POOL_AFTER
+    seconds = 0.0 if num_workers else POOL_AFTER
     for is_file, group in groupby(images, lambda image: isinstance(image, str | Path)):
         for image in group:
-            if is_file and patience <= 0 and num_workers != 0:
+            if is_file and seconds <= 0 and num_workers != 0:
                 files = chain([image], group)  # noqa: B031 - the rest of the group, used once
                 yield from _in_processes(files, prepared, num_workers)
                 continue
             started = perf_counter()
             result = prepared(image)
-            patience -= perf_counter() - started
+            seconds -= perf_counter() - started
             yield result
+
+
+def check_num_workers(num_workers: int | None) -> None:
+    """Raise `ConfigError` for a negative number of processes."""
+    if num_workers is not None and num_workers < 0:
+        raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
 
 
 def _in_processes(
