@@ -136,7 +136,7 @@ class Run(Callback):
             *columns, console=self.console, speed_estimate_period=SPEED_PERIOD, disable=hidden
         )
         total, done = self._cost(state.total_steps, state), self._cost(state.step, state)
-        self._bar.add_task("train", total=total, completed=done, text="starting", left="")
+        self._bar.add_task("train", total=total, completed=round(done), text="starting", left="")
         self._bar.start()
 
     def _cost(self, step: int, state: TrainingState[Any]) -> float:
