@@ -58,7 +58,10 @@ def test_an_engine_returns_the_logits_of_the_model_for_any_batch_size(
 
 
 @pytest.mark.slow
-def test_a_compiled_library_returns_the_logits_of_the_model_for_any_batch_size() -> None:
+def test_a_compiled_library_returns_the_logits_of_the_model_for_any_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))  # "auto" uses what it finds there
     model = random_model()
     engine = load_engine(model, "compile")
     for size in (1, 2, 7, 64, 133):
