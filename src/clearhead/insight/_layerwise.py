@@ -18,7 +18,6 @@ from clearhead.insight.propagation import (
     square_weights,
     weight_gradient,
 )
-from clearhead.insight.weights import head_values
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Images = Float[Tensor, "batch channels height width"]
@@ -82,7 +81,7 @@ def tokentm(
     ):
         x, leaving = before.detach().double(), after.detach().double()
         gain = weight_gradient(record, gradient).double() * square_weights(record).detach()
-        value = head_values(record).detach().double()
+        value = record.expanded_heads()[1].detach().double()
         weight = projection.weight.detach().double().unflatten(1, value.shape[-3::2])
         moved = torch.einsum("bhkv,dhv->bhkd", value, weight)
         change = _transformation(x[:, None], moved)[..., None, :]

@@ -4,7 +4,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.errors import InputError
-from clearhead.insight.weights import head_values
 from clearhead.recording import AttentionRecord
 
 Projection = nn.Linear | Tensor
@@ -28,7 +27,7 @@ def value_norms(
     Raises:
         InputError: If the projection has another shape.
     """
-    value, weights = head_values(attention), attention.applied_weights
+    (_, value), weights = attention.expanded_heads(), attention.applied_weights
     if projection is not None:
         weight = projection.weight if isinstance(projection, nn.Linear) else projection
         heads, dim = value.shape[-3], value.shape[-1]

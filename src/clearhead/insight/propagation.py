@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.weights import Records, Weights, head_values, name_of, records_of
+from clearhead.insight.weights import Records, Weights, name_of, records_of
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 HeadFusion = Literal["mean", "max", "min"]
@@ -344,7 +344,7 @@ def weight_gradient(
     heads), the gradient is propagated through that as well. Keys that are no tokens are left out.
     """
     weights = record.weights.detach()
-    value = head_values(record).detach().to(weights)
+    value = record.expanded_heads()[1].detach().to(weights)
     applied = output_gradient.to(weights) @ value.transpose(-2, -1)
     if not record.post_softmax:
         return applied

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, check_tokens
 from clearhead.recording import AttentionRecord
@@ -212,13 +211,6 @@ def image_weights(
     weights = weights if head is None else weights[head][None]
     weights = weights if query is None else weights[:, query][:, None]
     return weights, torch.ones_like(weights, dtype=torch.bool)
-
-
-def head_values(record: AttentionRecord) -> Float[Tensor, "*batch heads keys value_dim"]:
-    """The values of every query head, also where several share one key/value head."""
-    if not record.enable_gqa:
-        return record.value
-    return share_heads(record.key, record.value, record.query.shape[-3])[1]
 
 
 def records_of(layers: Records) -> tuple[Weights, ...]:

@@ -6,8 +6,9 @@ from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor, nn
+
+from clearhead.attention.stages import at_least_float32
 
 Factor = float | Tensor
 
@@ -37,8 +38,7 @@ def divided(x: Tensor, factor: Factor) -> Tensor:
     """`x` before the multiplication by `factor`."""
     if not isinstance(factor, Tensor) and factor in (0.0, 1.0):
         return x
-    precise = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return precise / factor
+    return at_least_float32(x) / factor
 
 
 Order = tuple[int | None, ...] | None
