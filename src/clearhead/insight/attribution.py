@@ -29,7 +29,6 @@ from clearhead.insight.forward import (
     logits_of,
     probabilities,
 )
-from clearhead.insight.importance import value_norms
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
 from clearhead.insight.propagation import (
@@ -45,6 +44,7 @@ from clearhead.insight.propagation import (
     square_weights,
 )
 from clearhead.insight.tokens import Grid, check_tokens, grid_of
+from clearhead.insight.weights import value_norms
 from clearhead.recording import Layers, Recording
 
 RAW, ROLLOUT, RELEVANCE, VALUES = "raw attention", "rollout", "relevance", "value-weighted"

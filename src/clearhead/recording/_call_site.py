@@ -24,8 +24,9 @@ OPAQUE_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_la
 COMPILED = (
     "this attention runs inside a compiled graph (torch.compile, flex attention, torch.export), "
     "where only scaled_dot_product_attention is recorded, without dropout, gradients=True or "
-    "intervene; capture the model before compiling it, or call the compiled model inside "
-    'torch.compiler.set_stance("force_eager")'
+    'intervene; use scaled_dot_product_attention in the model (attn_implementation="sdpa" in '
+    "transformers), capture the model before compiling it, or call the compiled model inside "
+    'torch.compiler.set_stance("force_eager"), which runs its original code'
 )
 
 NESTED = (
