@@ -10,6 +10,7 @@ parts are kept in --out: an interrupted run goes on where it stopped.
 
 import argparse
 import hashlib
+import importlib
 import json
 import time
 from functools import partial
@@ -499,4 +500,5 @@ def draw_maps(figure: Any, name: str, methods: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # other processes import the functions; of a script, joblib would have to copy them
+    importlib.import_module("attribution").main()

@@ -87,7 +87,8 @@ def _flex(
 
     mask = None
     if block_mask is not None:
-        sizes = (*block_mask.shape[:2], query.shape[-2], key.shape[-2])
+        batch, heads = block_mask.shape[:2]
+        sizes = (batch, heads, query.shape[-2], key.shape[-2])
         mask = create_mask(block_mask.mask_mod, *sizes, device=str(query.device))
     return KernelCall(query, key, value, mask, False, scale, False)
 
@@ -97,13 +98,11 @@ Reader = Callable[..., KernelCall]
 # Module and name of each function, how to read it, and arguments that must have their defaults.
 FLASH = ("dropout_p", "window_size", "softcap", "alibi_slopes", "block_table")
 KERNELS: dict[tuple[str, str], tuple[Reader, tuple[str, ...]]] = {
-    ("flash_attn", f"flash_attn_{form}func"): (_flash, FLASH)
-    for sequences in ("", "varlen_")
-    for form in (sequences, f"{sequences}qkvpacked_", f"{sequences}kvpacked_")
-} | {
     ("xformers.ops", "memory_efficient_attention"): (_xformers, ("p",)),
     ("torch.nn.attention.flex_attention", "flex_attention"): (_flex, ("score_mod",)),
 }
+for form in ("", "qkvpacked_", "kvpacked_", "varlen_", "varlen_qkvpacked_", "varlen_kvpacked_"):
+    KERNELS["flash_attn", f"flash_attn_{form}func"] = _flash, FLASH
 
 
 class Kernel:
