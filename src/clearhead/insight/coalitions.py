@@ -179,6 +179,7 @@ def shapley(
 
 def _coalition_scores(
     coalitions: Bool[Tensor, "coalitions live"],
+    /,
     *,
     live: Int[Tensor, " live"],
     owners: Int[Tensor, " patches"],
