@@ -32,17 +32,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float | None) -
 
 def flash(arguments: dict[str, Any]) -> Any:
     """Any function of flash-attn, from its arguments by name."""
-    q, k, v = (arguments.get(name) for name in "qkv")
+    named: Any = [arguments.get(name) for name in "qkv"]
+    q, k, v = named
     if "qkv" in arguments:
         q, k, v = arguments["qkv"].unbind(-3)
     elif "kv" in arguments:
         k, v = arguments["kv"].unbind(-3)
-    options = (arguments["causal"], arguments["softmax_scale"])
-    ends = [arguments.get(f"cu_seqlens{x}", arguments.get("cu_seqlens")) for x in ("_q", "_k")]
+    options: Any = (arguments["causal"], arguments["softmax_scale"])
+    ends: Any = [arguments.get(f"cu_seqlens{x}", arguments.get("cu_seqlens")) for x in ("_q", "_k")]
     if ends[0] is None:
-        output, sums = attend(q, k, v, *options)  # type: ignore[arg-type]
+        output, sums = attend(q, k, v, *options)
         return (output, sums, None) if arguments["return_attn_probs"] else output
-    parts = [
+    parts: Any = [
         torch.tensor_split(x[None], end[1:-1].long(), dim=1)
         for x, end in ((q, ends[0]), (k, ends[1]), (v, ends[1]))
     ]
@@ -50,7 +51,7 @@ def flash(arguments: dict[str, Any]) -> Any:
 
 
 def stand_in(name: str, parameters: str) -> Callable[..., Any]:
-    options = {"dropout_p": 0.0, "softmax_scale": None, "causal": False}
+    options: dict[str, Any] = {"dropout_p": 0.0, "softmax_scale": None, "causal": False}
     options |= {"window_size": (-1, -1), "return_attn_probs": False}
     kind = Parameter.POSITIONAL_OR_KEYWORD
     signature = Signature([
