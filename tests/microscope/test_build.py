@@ -23,7 +23,6 @@ from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 from tests.microscope.node import need_npm, run
 
-
 BUNDLES = (
     *("microscope/bundle/microscope.css", "microscope/bundle/microscope.js"),
     *(f"explanation/assets/{name}" for name in ("base.css", "explanation.css", "explanation.js")),
