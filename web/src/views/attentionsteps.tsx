@@ -326,7 +326,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 store={store}
                 id="unscaled"
                 text="What if the trained model runs without the division, in every layer?"
-                options={["the answer stays", "the answer changes"]}
+                options={["the prediction stays", "the prediction changes"]}
                 correct={answerWithout(store) ? 0 : 1}
                 explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."}
               />

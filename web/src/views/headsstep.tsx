@@ -105,7 +105,7 @@ export function HeadsStep({ store }: { store: Store }) {
             <Question
               store={store}
               id={`head ${now}`}
-              text={`Without ${headName(nowLayer, nowHead)}, does the answer stay?`}
+              text={`Without ${headName(nowLayer, nowHead)}, does the prediction stay?`}
               options={["it stays", "it changes"]}
               correct={stays ? 0 : 1}
               explain={() =>
@@ -121,7 +121,7 @@ export function HeadsStep({ store }: { store: Store }) {
               <Effect store={store} />
             </Try>
             <p class="small">
-              Numbers: change of the answer's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
+              Numbers: change of the prediction's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
               patch ≥ {percent(THRESHOLDS.shared)}, blank ≥ {percent(THRESHOLDS.blankAbove)} above their share, distance ≤ {THRESHOLDS.near}, entropy ≥{" "}
               {percent(THRESHOLDS.even)} of the largest.
             </p>
