@@ -92,6 +92,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     set: (changes) => {
       batch(() => {
         store.hover.value = {};
+        if (changes.step || changes.strokes) store.message.value = ""; // of the last action
         state.value = { ...state.value, ...changes };
       });
     },

@@ -1,5 +1,6 @@
 // What the page is, its check of its own numbers, the model, and the keys.
 
+import { countWeights } from "../data/payload";
 import { decimal, scientific } from "../draw/numbers";
 import type { Store } from "../state/store";
 
@@ -14,7 +15,7 @@ export function About({ store }: { store: Store }) {
   const { payload, config, examples } = store;
   const { accuracy, tensors } = payload;
   const { difference, failed, done, runs } = examples.value;
-  const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  const weights = countWeights(tensors);
   const facts: [string, string][] = [
     ["Name", payload.name],
     ["Picture", `${config.imageShape.join(" × ")} pixels, ${config.inChannels === 1 ? "grey" : `${config.inChannels} channels`}`],

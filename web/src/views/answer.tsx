@@ -7,7 +7,6 @@ import type { Store } from "../state/store";
 export function Answer({ store }: { store: Store }) {
   const { config, result } = store;
   const { status, predictions, digit, run } = result.value;
-  const noun = config.readsDigits ? "a digit" : "one of its classes";
   if (!run) {
     return (
       <section class="answer" aria-label="Prediction">
@@ -23,7 +22,7 @@ export function Answer({ store }: { store: Store }) {
     <section class="answer" aria-label="Prediction">
       <Label status={prediction.status} name={config.classNames[prediction.best]} />
       <p class="answer-words">
-        {sentenceOf(prediction, config.classNames, noun)}
+        {sentenceOf(prediction, config.classNames, config.readsDigits)}
       </p>
       {isSeveral && (
         <p class="several">

@@ -42,7 +42,7 @@ export function AnswerStep({ store }: { store: Store }) {
           </Formula>
         )
       }
-      rail={<DigitRail store={store} />}
+      rail={<DigitRail store={store} arcs={false} />}
     >
       {run && prediction && (
         <>
@@ -82,7 +82,7 @@ export function AnswerStep({ store }: { store: Store }) {
             </section>
           </div>
           <p class="revealed">
-            {sentenceOf(prediction, classNames, config.readsDigits ? "a digit" : "one of its classes")}
+            {sentenceOf(prediction, classNames, config.readsDigits)}
           </p>
           <section class="lens-holder">
             <div class="row">

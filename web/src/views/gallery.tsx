@@ -153,7 +153,7 @@ function Maps({ store }: { store: Store }) {
       )}
       <div class="row">
         <p class="small">Attention: per cent; uniform is {percent(1 / tokens)}. Effects: log-odds of {config.classNames[best]}; −0.7 halves the odds.</p>
-        <SignedScale domain={domain} />
+        {effects.length > 0 && <SignedScale domain={domain} />}
         <TableButton
           data={() => ({
             caption: "Measures of every patch",

@@ -2,6 +2,7 @@
 
 import { headName } from "../draw/geometry";
 import { decimal, percent, signed } from "../draw/numbers";
+import { argmax } from "../engine/arithmetic";
 import { THRESHOLDS, measureHead, type Measures, type Role } from "../engine/maps";
 import { logOdds } from "../engine/predict";
 import { Toggle, TableButton } from "../parts/controls";
@@ -42,7 +43,7 @@ export function HeadsStep({ store }: { store: Store }) {
   const measures = run && measureHead(run.layers[nowLayer].heads[nowHead].weights, config, blank);
   const typical = usual.value?.[now];
   const after = influence.value?.removed[now];
-  const stays = after ? after.indexOf(Math.max(...after)) === best : true;
+  const stays = after ? argmax(after) === best : true;
   return (
     <Frame
       store={store}
