@@ -424,6 +424,8 @@ def main(
             for line in lines:
                 print(line, flush=True)
         return
+    if quick:
+        seconds, rounds = 0.3, 1
     servers = [name for name in PATHS if _is_installed(name, peers_python)]
     with tempfile.TemporaryDirectory() as folder:
         comparison = Comparison(
