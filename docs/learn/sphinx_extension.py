@@ -89,11 +89,15 @@ def write_files(app: Sphinx, error: Exception | None) -> None:
 def as_notebook(page: NotebookNode) -> NotebookNode:
     """An executed page as a notebook without outputs that needs the package only.
 
-    Cells tagged `docs`, which read the documentation's files, become their output.
+    Cells tagged `docs`, which read the documentation's files, become their output. Cells tagged
+    `remove-cell`, which check the page's sentences, are left out.
     """
     cells = []
     for cell in page.cells:
-        if cell.cell_type == "code" and "docs" in cell.metadata.get("tags", ()):
+        tags = cell.metadata.get("tags", ())
+        if "remove-cell" in tags:
+            continue
+        if cell.cell_type == "code" and "docs" in tags:
             cells += [nbformat.v4.new_markdown_cell(_plain(text)) for text in _texts(cell)]
         elif cell.cell_type == "code":
             cells.append(nbformat.v4.new_code_cell(cell.source))

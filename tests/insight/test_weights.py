@@ -9,6 +9,7 @@ from clearhead.insight.weights import (
     head_stages,
     query_map,
     records_of,
+    value_norms,
     weight_matrix,
 )
 from clearhead.recording import AttentionRecord, Recording, capture
@@ -100,6 +101,39 @@ def test_the_stages_of_a_causal_layer_with_grouped_queries_keep_its_mask() -> No
     torch.testing.assert_close(stages.scores, query[0, 5] @ key[0, 2].T)
     assert torch.equal(stages.masked.isinf(), torch.ones(5, 5).triu(1).bool())
     torch.testing.assert_close(stages.context, stages.weights @ value[0, 2])
+
+
+def test_norms_are_weight_times_norm_of_value(recording: Recording) -> None:
+    record = recording[1]
+    weights, value = record.weights.numpy(), record.value.numpy()
+    vectors = weights[..., None] * value[:, :, None]
+    np.testing.assert_allclose(value_norms(record, None), np.sqrt((vectors**2).sum(axis=-1)))
+
+
+def test_with_the_projection_norms_are_those_added_to_the_residual_stream(
+    recording: Recording,
+) -> None:
+    record, projection = recording[1], oblong_model("class").get_submodule("blocks.1.attn.proj")
+    assert isinstance(projection, nn.Linear)
+    result = value_norms(record, projection)
+    weight = projection.weight.detach().numpy()
+    for head in range(2):
+        projected = record.value[:, head].numpy() @ weight[:, 7 * head : 7 * head + 7].T
+        vectors = record.weights[:, head].numpy()[..., None] * projected[:, None]
+        np.testing.assert_allclose(result[:, head], np.linalg.norm(vectors, axis=-1))
+    assert torch.equal(result, value_norms(record, projection.weight))
+    with pytest.raises(InputError, match=r"heads · value_dim = 14\), .* got \(14, 13\)"):
+        value_norms(record, torch.zeros(14, 13))
+
+
+def test_grouped_queries_share_their_values() -> None:
+    query, key, value = torch.randn(2, 6, 5, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
+    with capture() as recording:
+        nn.functional.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+    result, weights = value_norms(recording[0], None), recording[0].weights
+    for head in range(6):
+        expected = weights[:, head] * value[:, head // 2].norm(dim=-1)[:, None]
+        torch.testing.assert_close(result[:, head], expected)
 
 
 @pytest.mark.unchecked

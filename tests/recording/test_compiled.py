@@ -54,6 +54,23 @@ class Model(nn.Module):
         return self.encoded(x).mean(1)
 
 
+class OtherTokens(Model):
+    """The second layer attends to fewer tokens than the first, as in a pyramid or a decoder."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.blocks = nn.ModuleList([SelfAttention(), SelfAttention()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks[1](self.blocks[0](x)[:, :3])  # type: ignore[no-any-return]
+
+
+class SelfAttention(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        heads = x.unflatten(-1, (3, 4)).transpose(1, 2)
+        return F.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
+
+
 class Broken(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks[0](x)
@@ -124,8 +141,9 @@ def test_a_model_compiled_by_inductor_is_recorded() -> None:
         (lambda model: Outer(model), ("inner.blocks.0", "inner.blocks.1")),
         (lambda model: torch.compile(model.encoded, backend="eager"), ("blocks.0", "blocks.1")),
         (lambda model: torch.compile(Broken(), backend="eager"), ("blocks.0", "blocks.1")),
+        (lambda model: torch.compile(OtherTokens(), backend="eager"), ("blocks.0", "blocks.1")),
     ],
-    ids=["compiled part", "compiled method", "graph break"],
+    ids=["compiled part", "compiled method", "graph break", "layers of different sizes"],
 )
 def test_records_have_the_paths_of_modules(
     build: Callable[[nn.Module], Any], names: tuple[str, ...]

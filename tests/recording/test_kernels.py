@@ -1,6 +1,8 @@
 """Attention functions of other packages, as stand-ins with their signatures, are recorded."""
 
 import sys
+from collections.abc import Callable
+from inspect import Parameter, Signature
 from types import ModuleType
 from typing import Any
 
@@ -18,109 +20,67 @@ Q = normal(2, 5, 6, 8, dtype=torch.float32)
 K, V = normal(2, 2, 7, 3, 8, dtype=torch.float32)
 
 
-def flash_attn_func(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    dropout_p: float = 0.0,
-    softmax_scale: float | None = None,
-    causal: bool = False,
-    window_size: tuple[int, int] = (-1, -1),
-    softcap: float = 0.0,
-    alibi_slopes: Tensor | None = None,
-    deterministic: bool = False,
-    return_attn_probs: bool = False,
-) -> Any:
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float | None) -> Any:
+    """(batch, tokens, heads, head_dim), and the logarithms of the sums of exponentials."""
     k, v = (x.repeat_interleave(q.shape[2] // x.shape[2], 2) for x in (k, v))
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * (softmax_scale or q.shape[-1] ** -0.5)
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * (scale or q.shape[-1] ** -0.5)
     if causal:
         later = torch.ones(scores.shape[-2:]).triu(1 + k.shape[1] - q.shape[1]).bool()
         scores = scores.masked_fill(later, -torch.inf)
-    output = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v)
-    return (output, scores.logsumexp(-1), None) if return_attn_probs else output
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v), scores.logsumexp(-1)
 
 
-def flash_attn_qkvpacked_func(
-    qkv: Tensor,
-    dropout_p: float = 0.0,
-    softmax_scale: float | None = None,
-    causal: bool = False,
-) -> Any:
-    q, k, v = qkv.unbind(2)
-    return flash_attn_func(q, k, v, dropout_p, softmax_scale, causal)
-
-
-def flash_attn_kvpacked_func(
-    q: Tensor,
-    kv: Tensor,
-    dropout_p: float = 0.0,
-    softmax_scale: float | None = None,
-    causal: bool = False,
-) -> Any:
-    k, v = kv.unbind(2)
-    return flash_attn_func(q, k, v, dropout_p, softmax_scale, causal)
-
-
-def flash_attn_varlen_func(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    dropout_p: float = 0.0,
-    softmax_scale: float | None = None,
-    causal: bool = False,
-    block_table: Tensor | None = None,
-) -> Any:
-    parts = [
-        torch.tensor_split(x, ends[1:-1].long())
-        for x, ends in ((q, cu_seqlens_q), (k, cu_seqlens_k), (v, cu_seqlens_k))
+def flash(arguments: dict[str, Any]) -> Any:
+    """Any function of flash-attn, from its arguments by name."""
+    named: Any = [arguments.get(name) for name in "qkv"]
+    q, k, v = named
+    if "qkv" in arguments:
+        q, k, v = arguments["qkv"].unbind(-3)
+    elif "kv" in arguments:
+        k, v = arguments["kv"].unbind(-3)
+    options: Any = (arguments["causal"], arguments["softmax_scale"])
+    ends: Any = [arguments.get(f"cu_seqlens{x}", arguments.get("cu_seqlens")) for x in ("_q", "_k")]
+    if ends[0] is None:
+        output, sums = attend(q, k, v, *options)
+        return (output, sums, None) if arguments["return_attn_probs"] else output
+    parts: Any = [
+        torch.tensor_split(x[None], end[1:-1].long(), dim=1)
+        for x, end in ((q, ends[0]), (k, ends[1]), (v, ends[1]))
     ]
-    outputs = [
-        flash_attn_func(q[None], k[None], v[None], dropout_p, softmax_scale, causal)[0]
-        for q, k, v in zip(*parts, strict=True)
-    ]
-    return torch.cat(outputs)
+    return torch.cat([attend(*one, *options)[0] for one in zip(*parts, strict=True)], 1)[0]
 
 
-def flash_attn_varlen_qkvpacked_func(
-    qkv: Tensor,
-    cu_seqlens: Tensor,
-    max_seqlen: int,
-    dropout_p: float = 0.0,
-    softmax_scale: float | None = None,
-    causal: bool = False,
-) -> Any:
-    q, k, v = qkv.unbind(1)
-    ends, size = cu_seqlens, max_seqlen
-    return flash_attn_varlen_func(q, k, v, ends, ends, size, size, dropout_p, softmax_scale, causal)
+def stand_in(name: str, parameters: str) -> Callable[..., Any]:
+    options: dict[str, Any] = {"dropout_p": 0.0, "softmax_scale": None, "causal": False}
+    options |= {"window_size": (-1, -1), "return_attn_probs": False}
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    signature = Signature([
+        *(Parameter(x, kind) for x in parameters.split()),
+        *(Parameter(x, kind, default=default) for x, default in options.items()),
+    ])  # fmt: skip
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return flash(bound.arguments)
+
+    function.__name__, function.__signature__ = name, signature  # type: ignore[attr-defined]
+    return function
 
 
-def flash_attn_varlen_kvpacked_func(
-    q: Tensor,
-    kv: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    dropout_p: float = 0.0,
-    softmax_scale: float | None = None,
-    causal: bool = False,
-) -> Any:
-    ends, sizes = (cu_seqlens_q, cu_seqlens_k), (max_seqlen_q, max_seqlen_k)
-    k, v = kv.unbind(1)
-    return flash_attn_varlen_func(q, k, v, *ends, *sizes, dropout_p, softmax_scale, causal)
-
-
-PACKED = (
-    flash_attn_qkvpacked_func,
-    flash_attn_kvpacked_func,
-    flash_attn_varlen_func,
-    flash_attn_varlen_qkvpacked_func,
-    flash_attn_varlen_kvpacked_func,
-)
+ENDS = "cu_seqlens_q cu_seqlens_k max_seqlen_q max_seqlen_k"
+FLASH = {
+    name: stand_in(name, parameters)
+    for name, parameters in {
+        "flash_attn_func": "q k v",
+        "flash_attn_qkvpacked_func": "qkv",
+        "flash_attn_kvpacked_func": "q kv",
+        "flash_attn_varlen_func": f"q k v {ENDS}",
+        "flash_attn_varlen_qkvpacked_func": "qkv cu_seqlens max_seqlen",
+        "flash_attn_varlen_kvpacked_func": f"q kv {ENDS}",
+    }.items()
+}
+globals().update(FLASH)
 
 
 def memory_efficient_attention(
@@ -151,12 +111,11 @@ class Later:
 @pytest.fixture(autouse=True)
 def packages(monkeypatch: pytest.MonkeyPatch) -> None:
     for package, functions in (
-        ("flash_attn", (flash_attn_func, *PACKED)),
-        ("xformers.ops", (memory_efficient_attention,)),
+        ("flash_attn", FLASH),
+        ("xformers.ops", {"memory_efficient_attention": memory_efficient_attention}),
     ):
         module = ModuleType(package)
-        for function in functions:
-            setattr(module, function.__name__, function)
+        vars(module).update(functions)
         monkeypatch.setitem(sys.modules, package, module)
 
 
@@ -177,14 +136,14 @@ def test_flash_attention_is_recorded(causal: bool, scale: float | None) -> None:
     assert record.raw_output is not None
     torch.testing.assert_close(record.output.transpose(1, 2), output)
     assert bool(record.weights[..., 0, 3:].eq(0).all()) == causal
-    assert globals()["flash_attn_func"] is flash_attn_func
+    assert globals()["flash_attn_func"] is FLASH["flash_attn_func"]
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_packed_flash_attention_is_recorded(causal: bool) -> None:
     kv = torch.stack([K, V], 2)
     qkv = torch.stack([Q[:, :, :3], K[:, :5], V[:, :5]], 2)
-    plain = flash_attn_func(Q, K, V, causal=causal)
+    plain = FLASH["flash_attn_func"](Q, K, V, causal=causal)
     with ch.capture() as recording:
         packed = Attend()("flash_attn_kvpacked_func", Q, kv, causal=causal)
         Attend()("flash_attn_qkvpacked_func", qkv, causal=causal)
@@ -207,7 +166,7 @@ def test_a_token_of_sequences_in_one_tensor_attends_to_its_own_sequence(
         "qkvpacked_": (torch.stack([q[:, :3], k[:5], v[:5]], 1), ends_q, 3),
     }
     function = f"flash_attn_varlen_{packed}func"
-    expected = globals()[function](*arguments[packed], causal=causal)
+    expected = FLASH[function](*arguments[packed], causal=causal)
     with ch.capture() as recording:
         output = Attend()(function, *arguments[packed], causal=causal)
     recording.verify()
@@ -228,12 +187,12 @@ def test_a_module_that_imports_a_function_after_a_capture_is_found(
     with ch.capture() as recording:
         Attend()("flash_attn_func", Q, K, V)
     later: Any = ModuleType("later")
-    later.flash_attn_func = flash_attn_func
+    later.flash_attn_func = FLASH["flash_attn_func"]
     monkeypatch.setitem(sys.modules, "later", later)
     with ch.capture() as recording:
         later.flash_attn_func(Q, K, V)
     assert len(recording) == 1
-    assert later.flash_attn_func is flash_attn_func
+    assert later.flash_attn_func is FLASH["flash_attn_func"]
 
 
 @pytest.mark.parametrize("bias", [None, normal(2, 3, 7, 7, dtype=torch.float32), Later()])
@@ -263,7 +222,9 @@ def test_options_that_are_not_read_are_refused() -> None:
     assert globals()["flex_attention"] is flex_attention
 
 
-def test_an_intervention_replaces_the_output() -> None:
-    with ch.intervene(lambda record: torch.zeros_like(record.output)):
-        output = Attend()("flash_attn_func", Q, K, V)
-    assert output.eq(0).all()
+def test_interventions_replace_the_output_from_the_outermost_to_the_innermost() -> None:
+    plain = FLASH["flash_attn_func"](Q, K, V)
+    with ch.intervene(lambda record: record.output + 1.0):  # noqa: SIM117
+        with ch.intervene(lambda record: record.output * 2.0):
+            output = Attend()("flash_attn_func", Q, K, V)
+    torch.testing.assert_close(output, (plain + 1.0) * 2.0)

@@ -15,6 +15,8 @@ from torch.overrides import (
 
 from clearhead.attention.masks import plain_mask, with_causal
 from clearhead.attention.stages import (
+    HALF,
+    at_least_float32,
     attention_stages,
     check_dense,
     check_inputs,
@@ -28,8 +30,6 @@ from clearhead.attention.stages import (
 # precision, as in training, it is more than twice as fast as torch's fused kernel there; in float32
 # it is slower, but on torch's own samples the kernel was off by up to 0.012 (LOG.md, 2026-11-21).
 SMALL_MATRIX = 64 * 64
-
-HALF = (torch.float16, torch.bfloat16)
 
 # Fused CUDA kernels fail from this product of batch and heads on (pytorch#142228, #146704).
 CUDA_BATCH_LIMIT = 65_535
@@ -138,11 +138,10 @@ def _explicit(
 def _without_mask(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
     """The stages without a search for fully masked rows, which takes a third of their time."""
     check_inputs(query, key, value, None, 0.0, enable_gqa=False)
-    if query.dtype in HALF and not torch.is_autocast_enabled(query.device.type):
-        query, key, value = query.float(), key.float(), value.float()
+    if not torch.is_autocast_enabled(query.device.type):
+        query, key, value = (at_least_float32(x) for x in (query, key, value))
     # autocast computes the products in half precision; the softmax is faster in float32
-    raw = scores(query, key)
-    raw = raw.float() if raw.dtype in HALF else raw
+    raw = at_least_float32(scores(query, key))
     factor = default_scale(query.shape[-1]) if scale is None else scale
     return context(torch.softmax(scaled(raw, factor), dim=-1), value)
 

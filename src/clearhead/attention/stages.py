@@ -17,6 +17,8 @@ from torch import Tensor
 from clearhead.attention.masks import plain_mask, with_causal
 from clearhead.errors import InputError
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 class AttentionStages(NamedTuple):
     """All five stages of one attention, in the order in which they are computed."""
@@ -124,7 +126,7 @@ def attention_stages(
         key, value = share_heads(key, value, query.shape[-3])
     if is_causal:
         attn_mask = with_causal(attn_mask, query.shape[-2], key.shape[-2], query.device)
-    query, key, value = (_at_least_float32(x) for x in (query, key, value))
+    query, key, value = (at_least_float32(x) for x in (query, key, value))
 
     raw = scores(query, key)
     small = scaled(raw, default_scale(query.shape[-1]) if scale is None else scale)
@@ -142,6 +144,11 @@ def share_heads(key: Tensor, value: Tensor, num_query_heads: int) -> tuple[Tenso
     key = key.repeat_interleave(num_query_heads // key.shape[-3], dim=-3)
     value = value.repeat_interleave(num_query_heads // value.shape[-3], dim=-3)
     return key, value
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, other types unchanged."""
+    return x.float() if x.dtype in HALF else x
 
 
 def check_inputs(
@@ -222,7 +229,3 @@ def _broadcast(first: Sequence[int], second: Sequence[int]) -> bool:
     """Whether two shapes broadcast: from the right, sizes are equal or one of them is 1."""
     pairs = zip(reversed(first), reversed(second), strict=False)
     return all(a == b or a == 1 or b == 1 for a, b in pairs)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -6,7 +6,7 @@ through `clearhead.recording`, in the same way in any model.
 - `tokens`: the patches of an image or the words of a text; `foreground`: where the strokes are
 - `weights`, `tables`: the weights of one layer; `propagation`: rollout, maximum flow, relevance
 - `coalitions`: exact Shapley values of patches; `attribution`: all methods under one protocol, with
-  `importance` (value-weighted norms), `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
+  `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
 - `measures`, `roles`: what each head attends to, and which heads differ from untrained ones
 - `ablation`: accuracy without a head, layer or patch
 - `perturbation`, `_faithfulness`, `metrics`: whether a map shows what matters to a prediction

@@ -7,7 +7,6 @@ from .attribution import attribute as attribute
 from .coalitions import Shapley as Shapley
 from .coalitions import shapley as shapley
 from .foreground import Foreground as Foreground
-from .importance import value_norms as value_norms
 from .measures import measure_heads as measure_heads
 from .perturbation import Baseline as Baseline
 from .plots import maps_figure as maps_figure
@@ -28,4 +27,5 @@ from .tokens import Words as Words
 from .tokens import grid_of as grid_of
 from .weights import head_stages as head_stages
 from .weights import query_map as query_map
+from .weights import value_norms as value_norms
 from .weights import weight_matrix as weight_matrix

@@ -1,7 +1,8 @@
 """Attribution from the attention, the tokens and the gradients of every layer: LeGrad, TokenTM."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,50 +15,50 @@ from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
 from clearhead.insight.propagation import (
     gradients_on,
-    output_gradients,
+    positive_contributions,
     square_weights,
     weight_gradient,
 )
-from clearhead.insight.weights import head_values
-from clearhead.recording import AttentionRecord, Layers, Recording, capture
+from clearhead.recording import AttentionRecord, Layers, capture
 
 Images = Float[Tensor, "batch channels height width"]
 TokenMap = Float[Tensor, "batch tokens"]
 
 
 def legrad(
-    model: nn.Module, images: Images, classes: Int[Tensor, " batch"], *, layers: Layers = None
+    model: nn.Module,
+    images: Images,
+    classes: Int[Tensor, " batch"],
+    blocks: Sequence[nn.Module],
+    *,
+    layers: Layers = None,
 ) -> TokenMap:
     """LeGrad (Bousselham et al. 2024, arXiv 2404.03214): gradients of attention, layer by layer.
 
     For each layer, the score y_l of the class is what the model's head makes of the tokens that
     leave the layer; the map is the sum over layers of the mean of (∂y_l/∂A_l)⁺ over heads and
     query tokens. Tokens are pooled as the model pools them; the paper's scaling of each map to
-    0 … 1 is left out, because it changes no rank.
+    0 … 1 is left out, because it changes no rank. `blocks` are those of the layers.
     """
-    blocks = blocks_of(model, images, layers)
     last = _last_beside(model, blocks[-1])
-    leaving: list[Tensor] = []
-    total: Tensor | None = None
+    maps = []
     with evaluation_mode(model), gradients_on(model):
-        with _outputs_observed(blocks, leaving), capture(layers, gradients=True) as recording:
+        with tokens_observed(blocks) as tokens, capture(layers, gradients=True) as recording:
             model(images)
-        for record, tokens in zip(recording.records, leaving, strict=True):
-            with _output_replaced(last, tokens):
+        for record, (_, leaving) in zip(recording.records, tokens, strict=True):
+            with last.register_forward_hook(partial(_replaced, leaving)):
                 logits = logits_of(model(images))
             y = logits.gather(1, classes[:, None]).sum()
             (gradient,) = torch.autograd.grad(y, record.raw_output, retain_graph=True)
             square_weights(record)  # raises unless all tokens attend to all tokens
             change = weight_gradient(record, record.layout.canonical(gradient))
-            one = change.double().clamp_min(0.0).mean(dim=(1, 2))
-            total = one if total is None else total + one
-    assert total is not None  # noqa: S101, a recording is not empty
-    return total
+            maps.append(change.double().clamp_min(0.0).mean(dim=(1, 2)))
+    return torch.stack(maps).sum(0)
 
 
 def tokentm(
-    y: Float[Tensor, " batch"],
-    recording: Recording,
+    records: Sequence[AttentionRecord],
+    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
     tokens: Sequence[tuple[Tensor, Tensor]],
     projections: Sequence[nn.Linear],
 ) -> Float[Tensor, "batch tokens tokens"]:
@@ -69,41 +70,37 @@ def tokentm(
     tokens e are those of the residual stream.
 
     Args:
-        y: The score, computed inside `capture(gradients=True)`.
-        recording: That recording.
+        records: The attention of each layer.
+        gradients: Those of the score with respect to the outputs of the records.
         tokens: What enters and leaves each block.
         projections: The output projection of each attention.
     """
     entering = tokens[0][0].detach().double()
     matrix = torch.diag_embed(entering.norm(dim=-1))
-    gradients = output_gradients(y, recording.records)
     for record, gradient, (before, after), projection in zip(
-        recording.records, gradients, tokens, projections, strict=True
+        records, gradients, tokens, projections, strict=True
     ):
         x, leaving = before.detach().double(), after.detach().double()
-        gain = weight_gradient(record, gradient).double() * square_weights(record).detach()
-        value = head_values(record).detach().double()
+        value = record.expanded_heads()[1].detach().double()
         weight = projection.weight.detach().double().unflatten(1, value.shape[-3::2])
         moved = torch.einsum("bhkv,dhv->bhkd", value, weight)
         change = _transformation(x[:, None], moved)[..., None, :]
-        matrix = matrix + (gain.clamp_min(0.0) * change).mean(dim=1) @ matrix
+        matrix = matrix + (positive_contributions(record, gradient) * change).mean(dim=1) @ matrix
         middle = x + F.linear(_joined(record).double(), *_parameters(projection))
         matrix = matrix + _transformation(middle, leaving - middle)[..., None] * matrix
     return matrix
 
 
-def blocks_of(model: nn.Module, images: Images, layers: Layers = None) -> list[nn.Module]:
+def blocks_of(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     """The Transformer block of each attention; `InputError` unless each has a block of its own.
 
     A block is the nearest module around an attention that is an item of a list or a sequence.
     """
-    with evaluation_mode(model), torch.no_grad(), capture(layers) as recording:
-        model(images[:1])
-    blocks = [_block_of(model, name) for name in recording.names]
+    blocks = [_block_of(model, name) for name in names]
     if len(set(blocks)) < len(blocks):
         raise InputError(
-            f"expected one attention in each block, got {', '.join(recording.names)}; choose "
-            "layers: layers=..."
+            f"expected one attention in each block, got {', '.join(names)}; choose layers: "
+            "layers=..."
         )
     return blocks
 
@@ -113,63 +110,39 @@ def output_projections(model: nn.Module, images: Images, layers: Layers = None) 
 
     It is the linear layer whose input is the attention's output, heads side by side.
     """
-    inputs: list[tuple[nn.Linear, Tensor]] = []
-
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if args and isinstance(args[0], Tensor) and isinstance(module, nn.Linear):
-            inputs.append((module, args[0].detach()))
-
-    hooks = [
-        module.register_forward_pre_hook(note)
-        for module in model.modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        with evaluation_mode(model), torch.no_grad(), capture(layers) as recording:
-            model(images[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    observed, captured = calls_observed(linear), capture(layers)
+    with evaluation_mode(model), torch.no_grad(), observed as calls, captured as recording:
+        model(images[:1])
+    inputs = [(module, args[0]) for module, args, _ in calls if args]
     return [_projection_of(model, record, inputs) for record in recording.records]
 
 
-@contextmanager
-def tokens_observed(
-    blocks: Sequence[nn.Module], tokens: list[tuple[Tensor, Tensor]]
-) -> Iterator[None]:
-    """Append what enters and what leaves each block, while a model runs."""
-
-    def note(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        tokens.append((args[0], _tensor_of(output)))
-
-    hooks = [block.register_forward_hook(note) for block in blocks]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+Calls = list[tuple[Any, tuple[Any, ...], Any]]
 
 
 @contextmanager
-def _outputs_observed(blocks: Sequence[nn.Module], outputs: list[Tensor]) -> Iterator[None]:
-    pairs: list[tuple[Tensor, Tensor]] = []
-    with tokens_observed(blocks, pairs):
-        yield
-    outputs += [output for _, output in pairs]
+def calls_observed(modules: Iterable[nn.Module]) -> Iterator[Calls]:
+    """Collect module, arguments and output of each call of these modules, while a model runs."""
+    calls: Calls = []
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(lambda *call: calls.append(call)))
+        yield calls
 
 
 @contextmanager
-def _output_replaced(block: nn.Module, tokens: Tensor) -> Iterator[None]:
-    """The block returns these tokens, whatever it computes."""
+def tokens_observed(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Collect what enters and what leaves each block, while a model runs."""
+    tokens: list[tuple[Tensor, Tensor]] = []
+    with calls_observed(blocks) as calls:
+        yield tokens
+    tokens += [(args[0], x if isinstance(x, Tensor) else x[0]) for _, args, x in calls]
 
-    def replace(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        return tokens if isinstance(output, Tensor) else (tokens, *output[1:])
 
-    hook = block.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        hook.remove()
+def _replaced(tokens: Tensor, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+    """The output of a block with other tokens."""
+    return tokens if isinstance(output, Tensor) else (tokens, *output[1:])
 
 
 def _block_of(model: nn.Module, name: str) -> nn.Module:
@@ -214,12 +187,6 @@ def _joined(record: AttentionRecord) -> Float[Tensor, "batch queries embed_dim"]
 def _parameters(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
     bias = linear.bias
     return linear.weight.detach().double(), None if bias is None else bias.detach().double()
-
-
-def _tensor_of(output: Any) -> Tensor:
-    tokens = output if isinstance(output, Tensor) else output[0]
-    assert isinstance(tokens, Tensor)  # noqa: S101
-    return tokens
 
 
 def _transformation(

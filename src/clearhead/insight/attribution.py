@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,13 +25,11 @@ from clearhead.insight.forward import (
     Score,
     batches,
     check_score,
-    class_scores,
     device_of,
     logits_of,
-    model_logits,
     probabilities,
 )
-from clearhead.insight.importance import value_norms
+from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
 from clearhead.insight.propagation import (
     Readout,
@@ -40,12 +38,13 @@ from clearhead.insight.propagation import (
     output_gradients,
     read_out,
     readout_tokens,
-    relevance_of,
+    relevance_matrix,
     rollout,
     scored,
     square_weights,
 )
 from clearhead.insight.tokens import Grid, check_tokens, grid_of
+from clearhead.insight.weights import value_norms
 from clearhead.recording import Layers, Recording
 
 RAW, ROLLOUT, RELEVANCE, VALUES = "raw attention", "rollout", "relevance", "value-weighted"
@@ -137,10 +136,10 @@ def attribute(
 
 
 class _Trace(NamedTuple):
-    """A forward pass: score of the class, records, and the tokens that are read out."""
+    """A forward pass: the records, the gradients of their outputs, and the tokens read out."""
 
-    y: Float[Tensor, " batch"]
     recording: Recording
+    gradients: tuple[Float[Tensor, "batch heads queries value_dim"], ...]
     readout: Readout
 
 
@@ -165,18 +164,22 @@ class _Task:
     def trace(self) -> _Trace:
         y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
         check_tokens(self.grid, square_weights(recording[-1]).shape[-1], recording[-1].name)
-        (gradient,) = output_gradients(y, recording.records[-1:])
-        return _Trace(y, recording, readout_tokens(gradient))
+        gradients = output_gradients(y, recording.records)
+        return _Trace(recording, gradients, readout_tokens(gradients[-1]))
 
     def patches(self, tokens: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch patches"]:
         return tokens[:, self.grid.num_prefix_tokens :]
 
+    def read_out(
+        self, matrix: Float[Tensor, "batch tokens tokens"]
+    ) -> Float[Tensor, "batch patches"]:
+        return self.patches(read_out(matrix, self.trace.readout))
+
     def patch_sums(
         self, pixels: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch patches"]:
-        return self.grid.patch_means(pixels).flatten(1) * (
-            pixels[0].numel() // self.grid.num_patches
-        )
+        size = pixels[0].numel() // self.grid.num_patches
+        return self.grid.patch_means(pixels).flatten(1) * size
 
     def pixel_gradient(
         self, images: Float[Tensor, "batch channels height width"]
@@ -188,49 +191,28 @@ class _Task:
         return gradient
 
 
-def _raw_attention(task: _Task) -> Tensor:
-    _, recording, readout = task.trace
-    return task.patches(read_out(square_weights(recording[-1]).mean(dim=1), readout))
-
-
 def _value_weighted(task: _Task) -> Tensor:
-    _, recording, readout = task.trace
     projection = output_projections(task.model, task.images, task.layers)[-1]
-    norms = value_norms(recording[-1], projection).mean(dim=1)
-    return task.patches(read_out(norms, readout))
-
-
-def _rollout(task: _Task) -> Tensor:
-    _, recording, readout = task.trace
-    return task.patches(read_out(rollout(recording), readout))
+    return task.read_out(value_norms(task.trace.recording[-1], projection).mean(dim=1))
 
 
 def _max_flow(task: _Task) -> Tensor:
-    _, recording, readout = task.trace
-    return task.patches(max_flow([x.weights.detach() for x in recording.records], readout=readout))
-
-
-def _relevance(task: _Task) -> Tensor:
-    y, _, recording = scored(task.model, task.images, task.classes, layers=task.layers)
-    return task.patches(relevance_of(y, recording).tokens)
+    weights = [record.weights.detach() for record in task.trace.recording.records]
+    return task.patches(max_flow(weights, readout=task.trace.readout))
 
 
 def _legrad(task: _Task) -> Tensor:
-    return task.patches(legrad(task.model, task.images, task.classes, layers=task.layers))
+    blocks = blocks_of(task.model, task.trace.recording.names)
+    return task.patches(legrad(task.model, task.images, task.classes, blocks, layers=task.layers))
 
 
 def _tokentm(task: _Task) -> Tensor:
-    blocks = blocks_of(task.model, task.images, task.layers)
+    recording, gradients, _ = task.trace
+    blocks = blocks_of(task.model, recording.names)
+    with evaluation_mode(task.model), torch.no_grad(), tokens_observed(blocks) as tokens:
+        task.model(task.images)
     projections = output_projections(task.model, task.images, task.layers)
-    tokens: list[tuple[Tensor, Tensor]] = []
-    with tokens_observed(blocks, tokens):
-        y, _, recording = scored(task.model, task.images, task.classes, layers=task.layers)
-    matrix = tokentm(y, recording, tokens, projections)
-    return task.patches(read_out(matrix, task.trace.readout))
-
-
-def _attnlrp(task: _Task) -> Tensor:
-    return task.patch_sums(attnlrp(task.model, task.images, task.classes, layers=task.layers))
+    return task.read_out(tokentm(recording.records, gradients, tokens, projections))
 
 
 def _gradient(task: _Task) -> Tensor:
@@ -254,29 +236,14 @@ def _integrated_gradients(task: _Task) -> Tensor:
 
 
 def _occlusion(task: _Task) -> Tensor:
-    patches = torch.eye(task.grid.num_patches, dtype=torch.bool)
-    blank, classes = task.baseline.of(task.images), task.classes.cpu()
-    before = class_scores(model_logits(task.model, task.images), classes, task.score)
-    falls = []
-    for removed in task.grid.to_pixels(patches, task.images).to(task.images.device):
-        images = torch.where(removed, blank, task.images)
-        falls.append(before - class_scores(model_logits(task.model, images), classes, task.score))
-    return torch.stack(falls, dim=1)
+    single = torch.eye(task.grid.num_patches, dtype=torch.bool).expand(len(task.images), -1, -1)
+    options: Any = {"grid": task.grid, "baseline": task.baseline, "score": task.score}
+    return subset_falls(task.model, task.images, single, task.classes, **options)
 
 
 def _shapley(task: _Task) -> Tensor:
-    return shapley(
-        task.model,
-        task.images,
-        grid=task.grid,
-        baseline=task.baseline,
-        classes=task.classes,
-        score=task.score,
-    ).values
-
-
-def _ink(task: _Task) -> Tensor:
-    return task.baseline.difference(task.images, task.grid)
+    options: Any = {"grid": task.grid, "baseline": task.baseline, "score": task.score}
+    return shapley(task.model, task.images, classes=task.classes, **options).values
 
 
 def _random(task: _Task) -> Tensor:
@@ -290,15 +257,15 @@ _METHODS: dict[str, Callable[[_Task], Tensor]] = {
     "integrated gradients": _integrated_gradients,
     "gradient × input": _gradient_times_input,
     GRADIENT: _gradient,
-    "attnlrp": _attnlrp,
+    "attnlrp": lambda x: x.patch_sums(attnlrp(x.model, x.images, x.classes, layers=x.layers)),
     "legrad": _legrad,
     "tokentm": _tokentm,
-    RELEVANCE: _relevance,
+    RELEVANCE: lambda x: x.read_out(relevance_matrix(x.trace.recording.records, x.trace.gradients)),
     "max-flow": _max_flow,
-    ROLLOUT: _rollout,
+    ROLLOUT: lambda x: x.read_out(rollout(x.trace.recording)),
     VALUES: _value_weighted,
-    RAW: _raw_attention,
-    INK: _ink,
+    RAW: lambda x: x.read_out(square_weights(x.trace.recording[-1]).mean(dim=1)),
+    INK: lambda x: x.baseline.difference(x.images, x.grid),
     RANDOM: _random,
 }
 METHODS = tuple(_METHODS)

@@ -9,6 +9,7 @@ halves the number of coalitions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -18,15 +19,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import (
-    Model,
-    Progress,
-    Score,
-    check_score,
-    class_scores,
-    model_logits,
-)
-from clearhead.insight.perturbation import Baseline, default_baseline
+from clearhead.insight.forward import Model, Progress, Score, check_score, model_logits
+from clearhead.insight.perturbation import Baseline, default_baseline, subset_scores
 from clearhead.insight.tokens import Grid, grid_of
 
 MAX_EXACT_PLAYERS = 16
@@ -145,17 +139,27 @@ def shapley(
         classes = model_logits(model, images, batch_size=batch_size).argmax(1)
     generator = torch.Generator().manual_seed(seed)
     count = int(owners.max()) + 1
+    options: Any = {"model": model, "grid": grid, "score": score, "batch_size": batch_size}
     done: list[tuple[Solution, Tensor, int]] = []
-    for image, blank, target in zip(images, baseline.of(images), classes, strict=True):
+    for image, blank, target in zip(images, baseline.of(images), classes.tolist(), strict=True):
         live = _live_players(image, blank, owners, grid)
-        game = _ImageGame(model, image, blank, int(target), owners, live, grid, score, batch_size)
+        game = partial(
+            _coalition_scores,
+            live=live,
+            owners=owners,
+            image=image,
+            blank=blank,
+            target=target,
+            **options,
+        )
         if len(live) <= max_exact_players:
             values = game(all_coalitions(len(live)))
-            solution, ends = solve_exactly(values), values[[0, -1]]
+            solution, ends, total = solve_exactly(values), values[[0, -1]], len(values)
         else:
             ends = game(torch.tensor([[False], [True]]).expand(2, len(live)))
             solution = estimate(game, len(live), num_permutations, generator)
-        done.append((_spread(solution, live, count), ends, game.num_coalitions))
+            total = 2 + 2 * num_permutations * (len(live) + 1)
+        done.append((_spread(solution, live, count), ends, total))
         if progress is not None:
             progress(len(done), len(images))
     solutions, ends_of_all, totals = zip(*done, strict=True)
@@ -173,34 +177,18 @@ def shapley(
     )
 
 
-@dataclass
-class _ImageGame:
+def _coalition_scores(
+    coalitions: Bool[Tensor, "coalitions live"],
+    /,
+    *,
+    live: Int[Tensor, " live"],
+    owners: Int[Tensor, " patches"],
+    **arguments: Any,
+) -> Float[Tensor, " coalitions"]:
     """The scores of coalitions of the players of one image that are not null."""
-
-    model: Model
-    image: Float[Tensor, "channels height width"]
-    blank: Float[Tensor, "channels height width"]
-    target: int
-    owners: Int[Tensor, " patches"]
-    live: Int[Tensor, " live"]
-    grid: Grid
-    score: Score
-    batch_size: int
-    num_coalitions: int = 0
-
-    def __call__(self, coalitions: Bool[Tensor, "coalitions live"]) -> Float[Tensor, " coalitions"]:
-        self.num_coalitions += len(coalitions)
-        kept = torch.ones(len(coalitions), int(self.owners.max()) + 2, dtype=torch.bool)
-        kept[:, self.live] = coalitions
-        patches = kept[:, self.owners]  # the last column stands for owner -1
-        logits = []
-        for part in patches.split(self.batch_size):
-            pixels = self.grid.to_pixels(part, self.image[None]).to(self.image.device)
-            inputs = torch.where(pixels, self.image, self.blank)
-            logits.append(model_logits(self.model, inputs, batch_size=self.batch_size))
-        every = torch.cat(logits)
-        targets = torch.full((len(every),), self.target)
-        return class_scores(every, targets, self.score)
+    kept = torch.ones(len(coalitions), int(owners.max()) + 2, dtype=torch.bool)
+    kept[:, live] = coalitions
+    return subset_scores(kept=kept[:, owners], **arguments)  # the last column is that of owner -1
 
 
 def all_coalitions(players: int) -> Bool[Tensor, "coalitions players"]:

@@ -5,6 +5,7 @@ Deletion, insertion, their difference (SRG) and ROAD are in `faithfulness`.
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, Score, batches, class_scores, model_logits
-from clearhead.insight.perturbation import Baseline
+from clearhead.insight.forward import Model, Score
+from clearhead.insight.perturbation import Baseline, subset_scores
 from clearhead.insight.tokens import Grid
 
 # Residuals of ranks below this share of the ranks are rounding.
@@ -68,19 +69,11 @@ def subset_falls(
     batch_size: int = 512,
 ) -> Float[Tensor, "images subsets"]:
     """Fall of the score of each image when each of its subsets of patches is replaced."""
-    falls = []
-    for image, blank, removed, target in zip(
-        images, baseline.of(images), subsets, classes.cpu(), strict=True
-    ):
-        logits = []
-        for part in batches(torch.cat([torch.zeros_like(removed[:1]), removed]), batch_size):
-            pixels = grid.to_pixels(part, image[None]).to(image.device)
-            inputs = torch.where(pixels, blank, image)
-            logits.append(model_logits(model, inputs, batch_size=batch_size))
-        every = torch.cat(logits)
-        scores = class_scores(every, target.expand(len(every)), score)
-        falls.append(scores[0] - scores[1:])
-    return torch.stack(falls)
+    kept = torch.cat([torch.ones_like(subsets[:, :1]), ~subsets], dim=1)
+    options: Any = {"grid": grid, "score": score, "batch_size": batch_size}
+    every = zip(images, baseline.of(images), kept, classes.tolist(), strict=True)
+    scores = torch.stack([subset_scores(model, *one, **options) for one in every])
+    return scores[:, :1] - scores[:, 1:]
 
 
 def random_subsets(

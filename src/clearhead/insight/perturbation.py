@@ -19,7 +19,14 @@ from torch import Tensor
 from clearhead._validate import one_of, validate
 from clearhead.data import Normalization, normalize
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, batches, probabilities
+from clearhead.insight.forward import (
+    Model,
+    Score,
+    batches,
+    class_scores,
+    model_logits,
+    probabilities,
+)
 from clearhead.insight.tokens import Grid
 
 Kind = Literal["constant", "mean", "blur", "linear"]
@@ -135,6 +142,27 @@ def default_baseline(model: Model) -> Baseline:
     """Black, in the units of a model with mean and std; `ConfigError` for other models."""
     config: Any = getattr(model, "config", None)
     return Baseline.black(config)
+
+
+def subset_scores(
+    model: Model,
+    image: Float[Tensor, "channels height width"],
+    blank: Float[Tensor, "channels height width"],
+    kept: Bool[Tensor, "subsets patches"],
+    target: int,
+    *,
+    grid: Grid,
+    score: Score,
+    batch_size: int,
+) -> Float[Tensor, " subsets"]:
+    """The score of a class for one image of which only some patches are kept."""
+    logits = []
+    for part in batches(kept, batch_size):
+        pixels = grid.to_pixels(part, image[None]).to(image.device)
+        inputs = torch.where(pixels, image, blank)
+        logits.append(model_logits(model, inputs, batch_size=batch_size))
+    every = torch.cat(logits)
+    return class_scores(every, torch.full((len(every),), target), score)
 
 
 class Curves(NamedTuple):

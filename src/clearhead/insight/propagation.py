@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.weights import Records, Weights, head_values, name_of, records_of
+from clearhead.insight.weights import Records, Weights, name_of, records_of
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 HeadFusion = Literal["mean", "max", "min"]
@@ -230,15 +230,7 @@ def relevance_of(
     Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
     gradients = output_gradients(score, recording.records)
-    matrix: Tensor | None = None
-    for record, gradient in zip(recording.records, gradients, strict=True):
-        weights = square_weights(record).detach()
-        step = (weight_gradient(record, gradient).double() * weights).clamp_min(0.0).mean(dim=1)
-        matrix = _identity(step).expand_as(step) if matrix is None else matrix
-        _check_same_tokens(step, matrix, record.name)
-        matrix = matrix + step @ matrix
-    assert matrix is not None  # noqa: S101, an empty recording has no gradients
-    matrix = matrix - _identity(matrix)
+    matrix = relevance_matrix(recording.records, gradients)
     if readout is None:
         readout = readout_tokens(gradients[-1])
     elif readout == "mean":
@@ -250,6 +242,29 @@ def relevance_of(
         tokens=read_out(matrix, readout),
         readout=(readout,) if isinstance(readout, int) else tuple(readout),
     )
+
+
+def relevance_matrix(
+    records: Sequence[AttentionRecord],
+    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
+) -> Float[Tensor, "batch tokens tokens"]:
+    """R of `class_relevance` without the identity, from the gradients of the outputs."""
+    matrix: Tensor | None = None
+    for record, gradient in zip(records, gradients, strict=True):
+        step = positive_contributions(record, gradient).mean(dim=1)
+        matrix = _identity(step).expand_as(step) if matrix is None else matrix
+        _check_same_tokens(step, matrix, record.name)
+        matrix = matrix + step @ matrix
+    assert matrix is not None  # noqa: S101, an empty recording has no gradients
+    return matrix - _identity(matrix)
+
+
+def positive_contributions(
+    record: AttentionRecord, output_gradient: Float[Tensor, "batch heads queries value_dim"]
+) -> Float[Tensor, "batch heads tokens tokens"]:
+    """(∂y/∂A ⊙ A)⁺ of one layer, in float64."""
+    weights = square_weights(record).detach()
+    return (weight_gradient(record, output_gradient).double() * weights).clamp_min(0.0)
 
 
 def read_out(
@@ -344,7 +359,7 @@ def weight_gradient(
     heads), the gradient is propagated through that as well. Keys that are no tokens are left out.
     """
     weights = record.weights.detach()
-    value = head_values(record).detach().to(weights)
+    value = record.expanded_heads()[1].detach().to(weights)
     applied = output_gradient.to(weights) @ value.transpose(-2, -1)
     if not record.post_softmax:
         return applied

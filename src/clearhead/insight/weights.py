@@ -1,4 +1,4 @@
-"""The attention weights of one layer: of one query token, as a whole matrix, stage by stage.
+"""The weights of one layer: of one query token, as a matrix, stage by stage, times the values.
 
 Heads are kept separate unless their mean is requested: a mean over heads that do different things
 shows what none of them does.
@@ -10,9 +10,8 @@ from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from clearhead.attention.stages import share_heads
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, check_tokens
 from clearhead.recording import AttentionRecord
@@ -20,6 +19,7 @@ from clearhead.recording import AttentionRecord
 # No additive position bias is as large; the smallest of the usual masks subtract 10,000.
 MASK_OFFSET = 9_000.0
 
+Projection: TypeAlias = nn.Linear | Tensor
 Weights: TypeAlias = AttentionRecord | Tensor
 Records: TypeAlias = Mapping[str, AttentionRecord] | Sequence[Weights]
 
@@ -214,11 +214,36 @@ def image_weights(
     return weights, torch.ones_like(weights, dtype=torch.bool)
 
 
-def head_values(record: AttentionRecord) -> Float[Tensor, "*batch heads keys value_dim"]:
-    """The values of every query head, also where several share one key/value head."""
-    if not record.enable_gqa:
-        return record.value
-    return share_heads(record.key, record.value, record.query.shape[-3])[1]
+def value_norms(
+    attention: AttentionRecord, projection: Projection | None
+) -> Float[Tensor, "*batch heads queries keys"]:
+    """‖w · v W_O‖ for each head, query and key: the weight times the norm of the value.
+
+    (Kobayashi et al. 2020, "Attention is Not Only a Weight", arXiv 2004.10102.) A large weight on a
+    value with a small norm contributes little.
+
+    Args:
+        attention: A record.
+        projection: The linear map after the heads are concatenated, or its weight, of shape
+            (embed_dim, heads · value_dim). The part of it that belongs to the head maps a value to
+            what is added to the residual stream; its bias belongs to no key and is left out. None:
+            ‖w · v‖, without it.
+
+    Raises:
+        InputError: If the projection has another shape.
+    """
+    (_, value), weights = attention.expanded_heads(), attention.applied_weights
+    if projection is not None:
+        weight = projection.weight if isinstance(projection, nn.Linear) else projection
+        heads, dim = value.shape[-3], value.shape[-1]
+        if weight.dim() != 2 or weight.shape[1] != heads * dim:
+            raise InputError(
+                f"{attention.name}: the projection must be (embed_dim, heads · value_dim = "
+                f"{heads * dim}), as a linear layer keeps it, got {tuple(weight.shape)}"
+            )
+        value = value @ weight.detach().unflatten(1, (heads, dim)).permute(1, 2, 0).to(value)
+    norms: Tensor = value.norm(dim=-1)[..., None, :].to(weights)
+    return weights.abs() * norms
 
 
 def records_of(layers: Records) -> tuple[Weights, ...]:

@@ -48,14 +48,14 @@ def _weights_and_values(seed: int) -> Values:
 
 def _query_key_value(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
-    q, k, v = torch.randn(3, 6, 6, generator=generator)
+    q, k, v = torch.randn(3, 7, 5, generator=generator)
     return {"query": q, "key": k, "value": v}
 
 
 def _tokens_and_matrices(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
-    names = ("x", "W_Q", "W_K", "W_V")
-    return dict(zip(names, torch.randn(4, 5, 5, generator=generator), strict=True))
+    W_Q, W_K, W_V = torch.randn(3, 5, 5, generator=generator)  # noqa: N806 - as in the lessons
+    return {"x": torch.randn(7, 5, generator=generator), "W_Q": W_Q, "W_K": W_K, "W_V": W_V}
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -137,6 +137,10 @@ EXERCISES = {
                 lambda query, key: (query @ key.T / query.shape[-1] ** 0.5).exp(),
                 "These are the exponentials. Divide each by their sum, so that they add up to 1.",
             ),
+            Mistake(
+                lambda query, key: torch.softmax(query @ key.T / len(key) ** 0.5, dim=-1),
+                "You divided by the root of the number of keys. d_k is the length of a key.",
+            ),
         ),
         hint="Three steps: dot products, divided by √d_k, softmax. d_k is the length of a query.",
     ),
@@ -179,6 +183,12 @@ EXERCISES = {
                     torch.softmax(query @ key.T * query.shape[-1] ** 0.5, dim=-1) @ value
                 ),
                 "You multiplied by √d_k. Divide by it.",
+            ),
+            Mistake(
+                lambda query, key, value: (
+                    torch.softmax(query @ key.T / len(query) ** 0.5, dim=-1) @ value
+                ),
+                "You divided by the root of the number of tokens. d_k is the length of a query.",
             ),
         ),
         hint="Scores, scale, softmax over the last axis, product with the values.",
@@ -234,6 +244,10 @@ EXERCISES = {
             Mistake(
                 lambda x, w_q, w_k, w_v: torch.softmax(x @ w_q @ (x @ w_k).T, -1) @ x @ w_v,
                 "The scale is missing: divide the scores by √d_k before the softmax.",
+            ),
+            Mistake(
+                lambda x, w_q, w_k, w_v: _attend(x @ w_q.T, x @ w_k.T, x @ w_v.T),
+                "You transposed the matrices, as in lesson 1. Here they stand on the right: x W_Q.",
             ),
         ),
         hint="Q = x W_Q, K = x W_K, V = x W_V; then softmax(Q Kᵀ / √d_k) V.",

@@ -3,12 +3,15 @@
 An answer is compared with the right one and with those that typical mistakes give.
 """
 
+import ast
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +25,7 @@ Solution = Callable[..., Any]
 ROUNDED = 0.01  # of the largest number: an answer may be rounded to two digits
 EXACT = 1e-4
 FUNCTION_SEEDS = (0, 1, 2)
+RIGHT = "right"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Exercise:
         """A function is tried on several values, so that no chance agreement counts."""
         return FUNCTION_SEEDS if self.is_function else FUNCTION_SEEDS[:1]
 
+    @property
+    def right_shape(self) -> torch.Size:
+        """Shape of the right answer."""
+        return torch.as_tensor(self.right(*self.given(0).values())).shape
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
@@ -85,29 +94,24 @@ def check(exercise: str, answer: object) -> CheckResult:
 
     Args:
         exercise: Its name, such as "2.1".
-        answer: A number, a list, an array or a tensor, rounded to two digits or better; or a
-            function, where the exercise is to write one.
+        answer: A number, a list, an array or a tensor, rounded to two digits or better, or such a
+            number or list as text. Counts must be exact. Where the exercise is to write a
+            function, the function.
 
     Returns:
-        Right, or what is wrong and a hint.
+        Right, or what is wrong and a hint, in one line.
 
     Raises:
         ConfigError: If there is no such exercise.
     """
-    chosen = _exercise(exercise)
-    if chosen.is_function != callable(answer):
-        wanted = "a function" if chosen.is_function else "a number or a tensor"
-        message = f"Expected {wanted}, got {type(answer).__name__}."
-        return CheckResult(exercise=exercise, is_right=False, message=message)
-    values = [chosen.given(seed) for seed in chosen.seeds]
+    name = str(exercise).strip()
+    chosen = _exercise(name)
     try:
-        copies = [chosen.given(seed) for seed in chosen.seeds]  # the learner's function may change
-        answers = [_numbers(answer(*x.values()) if callable(answer) else answer) for x in copies]
-    except Exception as error:  # noqa: BLE001 - any fault in the learner's function is an answer
-        message = f"{type(error).__name__}: {error}"
-        return CheckResult(exercise=exercise, is_right=False, message=message)
-    message = _judge(chosen, values, answers)
-    return CheckResult(exercise=exercise, is_right=message == "right", message=message)
+        message = _judge(chosen, _answers(chosen, answer))
+    except _AnswerError as reason:
+        message = str(reason)
+    message = " ".join(message.split())
+    return CheckResult(exercise=name, is_right=message == RIGHT, message=message)
 
 
 def given(exercise: str) -> SimpleNamespace:
@@ -122,7 +126,7 @@ def given(exercise: str) -> SimpleNamespace:
     Raises:
         ConfigError: If there is no such exercise.
     """
-    return SimpleNamespace(**_exercise(exercise).given(0))
+    return SimpleNamespace(**_exercise(str(exercise).strip()).given(0))
 
 
 def exercises() -> dict[str, Exercise]:
@@ -140,37 +144,126 @@ def _exercise(name: str) -> Exercise:
     return known[name]
 
 
-def _judge(exercise: Exercise, values: list[Values], answers: list[Tensor]) -> str:
-    tolerance = EXACT if exercise.is_function else ROUNDED
+class _AnswerError(Exception):
+    """An answer that cannot be compared, and why."""
+
+
+def _answers(exercise: Exercise, answer: object) -> list[Tensor]:
+    """The answer for each seed, or what the learner's function returns for its values."""
+    expected = "a number" if exercise.right_shape == () else "numbers"
+    if not exercise.is_function:
+        if callable(answer):
+            raise _AnswerError(f"Expected {expected}, got a function: give what it returns.")
+        return [_numbers(answer, f"Expected {expected}, got")]
+    names = list(exercise.given(0))
+    if not callable(answer):
+        got = type(answer).__name__
+        text = f"Expected a function of {', '.join(names)}, got {got}: give the function itself."
+        raise _AnswerError(text)
+    by_name = _takes_by_name(answer, names)
+    results = []
+    for seed in exercise.seeds:
+        values = exercise.given(seed)  # new ones: the function may change them
+        try:
+            result = answer(**values) if by_name else answer(*values.values())
+        except Exception as error:
+            reason = _shortened(f"Your function raised {type(error).__name__}: {error}")
+            raise _AnswerError(f"{reason}. {exercise.hint}") from error
+        if result is None:
+            raise _AnswerError("Your function returns None. It must return its result.")
+        results.append(_numbers(result, "Your function must return a tensor, not"))
+    return results
+
+
+def _takes_by_name(function: Callable[..., Any], names: list[str]) -> bool:
+    """Whether a function has these parameters, in any order; else it is called by position."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return False
+    if sorted(signature.parameters) == sorted(names):
+        return True
+    try:
+        signature.bind(*names)
+    except TypeError:
+        expected, got = ", ".join(names), ", ".join(signature.parameters) or "nothing"
+        text = f"Expected a function of {expected}, got a function of {got}."
+        raise _AnswerError(_shortened(text)) from None
+    return False
+
+
+def _judge(exercise: Exercise, answers: list[Tensor]) -> str:
+    if not all(bool(answer.isfinite().all()) for answer in answers):
+        return f"NaN or an infinite number is in your answer. {exercise.hint}"
+    values = [exercise.given(seed) for seed in exercise.seeds]
 
     def equals(solution: Solution) -> bool:
-        expected = [_numbers(solution(*x.values())) for x in values]
+        expected = [solution(*x.values()) for x in values]
         return all(
-            _is_close(one, other, tolerance) for one, other in zip(answers, expected, strict=True)
+            _is_close(one, other, exercise.is_function)
+            for one, other in zip(answers, expected, strict=True)
         )
 
     if equals(exercise.right):
-        return "right"
+        return RIGHT
     for mistake in exercise.mistakes:
         if equals(mistake.answer):
             return mistake.hint
-    shape, expected = answers[0].shape, _numbers(exercise.right(*values[0].values())).shape
-    if shape != expected:
+    shape, expected = answers[0].shape, exercise.right_shape
+    if shape != expected and (exercise.is_function or _long(shape) != _long(expected)):
         return f"Expected {_described(expected)}, got {_described(shape)}. {exercise.hint}"
     return exercise.hint
 
 
-def _numbers(answer: object) -> Tensor:
-    """An answer as a tensor in double precision; raises whatever torch does for anything else."""
-    return torch.as_tensor(answer).detach().to("cpu", torch.float64)  # type: ignore[no-any-return,unused-ignore]
+def _numbers(answer: object, complaint: str) -> Tensor:
+    """An answer as a tensor in double precision."""
+    original = answer
+    if isinstance(answer, str):
+        try:
+            answer = ast.literal_eval(answer.strip())
+        except (ValueError, SyntaxError):
+            raise _AnswerError(_shortened(f"{complaint} {original!r}.")) from None
+    try:
+        if answer is None:
+            raise TypeError
+        return torch.from_numpy(np.array(_without_gradients(answer), dtype=np.float64))
+    except (TypeError, ValueError):
+        raise _AnswerError(_shortened(f"{complaint} {original!r}.")) from None
 
 
-def _is_close(answer: Tensor, right: Tensor, tolerance: float) -> bool:
+def _without_gradients(answer: object) -> object:
+    """An answer, or a list of tensors, that NumPy can read."""
+    if isinstance(answer, Tensor):
+        return answer.detach().cpu().numpy()
+    if isinstance(answer, list | tuple):
+        return [_without_gradients(item) for item in answer]
+    return answer
+
+
+def _shortened(text: str) -> str:
+    """The first line, or as much of it as fits in one."""
+    line = next(iter(text.splitlines()), "")
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def _is_close(answer: Tensor, solution: object, is_function: bool) -> bool:
+    """Compare an answer with a solution, where axes of length 1 count only in functions."""
+    right = torch.as_tensor(solution)
+    tolerance = EXACT if is_function or not right.is_floating_point() else ROUNDED
+    right = right.double()
+    if not is_function:
+        answer, right = answer.squeeze(), right.squeeze()
     if answer.shape != right.shape:
         return False
     size = float(right.abs().max()) if right.numel() else 0.0
     return bool(((answer - right).abs() <= tolerance * size).all())
 
 
+def _long(shape: torch.Size) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
 def _described(shape: torch.Size) -> str:
-    return f"a tensor of shape {tuple(shape)}" if shape else "one number"
+    if len(shape) <= 1:
+        return f"{shape[0]} numbers" if shape else "one number"
+    return f"a tensor of shape {tuple(shape)}"

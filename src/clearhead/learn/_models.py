@@ -43,6 +43,7 @@ EXERCISES = {
             Mistake(lambda: (8, 10, 12), "This is the shape of the contexts. Weights are per key."),
             Mistake(lambda: (10, 10), "This is one head. Each head has weights of its own."),
             Mistake(lambda: (8, 12, 12), "12 is head_dim. Weights connect tokens with tokens."),
+            Mistake(lambda: (1, 8, 10, 10), "Leave out the axis of the images: there is only one."),
         ),
         hint="(heads, queries, keys), where queries and keys are the tokens.",
     ),

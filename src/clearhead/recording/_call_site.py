@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import takewhile
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple, NoReturn
 
@@ -23,8 +24,9 @@ OPAQUE_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_la
 COMPILED = (
     "this attention runs inside a compiled graph (torch.compile, flex attention, torch.export), "
     "where only scaled_dot_product_attention is recorded, without dropout, gradients=True or "
-    "intervene; capture the model before compiling it, or call the compiled model inside "
-    'torch.compiler.set_stance("force_eager")'
+    'intervene; use scaled_dot_product_attention in the model (attn_implementation="sdpa" in '
+    "transformers), capture the model before compiling it, or call the compiled model inside "
+    'torch.compiler.set_stance("force_eager"), which runs its original code'
 )
 
 NESTED = (
@@ -147,11 +149,13 @@ class CallSites:
 
         In a compiled graph, `inner` is the path from there to the module that made the call.
         """
-        modules, call = self._running_modules()
+        running = list(self._running(sys._getframe(1)))
         if inner is not None:
-            modules = [module for module in modules if not isinstance(module, fx.GraphModule)]
-        if not modules:
+            running = [pair for pair in running if not isinstance(pair[0], fx.GraphModule)]
+        if not running:
             return CallSite(inner or "attention", None)
+        modules = list(dict.fromkeys(module for module, _ in running))
+        call = [frame for _, frame in takewhile(lambda pair: pair[0] is modules[0], running)][-1]
         innermost = _submodule(modules[0], inner)
         # in a backward pass, the outermost module is not running; it is known from before
         roots = [root for root, _ in self._paths.values()] if in_backward_pass() else []
@@ -163,13 +167,7 @@ class CallSites:
 
     def innermost(self) -> nn.Module | None:
         """The innermost running module."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame is not self._outside:
-            owner = _owner(frame)
-            if owner is not None:
-                return owner
-            frame = frame.f_back
-        return None
+        return next((module for module, _ in self._running(sys._getframe(1))), None)
 
     def known_path(self, module: nn.Module | None) -> str:
         """The path of a module in a model that has been running before."""
@@ -183,19 +181,15 @@ class CallSites:
         self._outside = None
         self._paths.clear()
 
-    def _running_modules(self) -> tuple[list[nn.Module], FrameType | None]:
-        """The modules whose methods are running, innermost first, and the frame of its call."""
-        modules: list[nn.Module] = []
-        call: FrameType | None = None
-        frame: FrameType | None = sys._getframe(2)
+    def _running(self, frame: FrameType | None) -> Iterator[tuple[nn.Module, FrameType]]:
+        """The modules whose methods are running, innermost first, and the frames of these."""
         while frame is not None and frame is not self._outside:
-            owner = _owner(frame)
-            if owner is not None:
-                if not (modules and modules[-1] is owner):
-                    modules.append(owner)
-                call = frame if len(modules) == 1 else call
+            code = frame.f_code
+            if code.co_argcount and code.co_varnames[0] == "self":
+                owner = frame.f_locals.get("self")
+                if isinstance(owner, nn.Module):
+                    yield owner, frame
             frame = frame.f_back
-        return modules, call
 
     def _paths_of(self, root: nn.Module) -> dict[int, str]:
         known = self._paths.get(id(root))
@@ -216,12 +210,3 @@ def _submodule(module: nn.Module, path: str | None) -> nn.Module:
         return module.get_submodule(path or "")
     except AttributeError:
         return module
-
-
-def _owner(frame: FrameType) -> nn.Module | None:
-    """The module whose method this frame runs."""
-    code = frame.f_code
-    if code.co_argcount and code.co_varnames[0] == "self":
-        owner = frame.f_locals.get("self")
-        return owner if isinstance(owner, nn.Module) else None
-    return None

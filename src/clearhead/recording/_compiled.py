@@ -27,9 +27,6 @@ class Recorder(Protocol):
     def compiled_call(self, arguments: dict[str, Any], output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
 
-    def kernel_call(self, call: Any, output: Tensor) -> Tensor:
-        """Record one call of another package's function."""
-
 
 class _Active(local):
     def __init__(self) -> None:

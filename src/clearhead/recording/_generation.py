@@ -1,7 +1,7 @@
 """Generation with a key-value cache: one key tensor for all steps, and all steps in one record."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -117,11 +117,13 @@ class _Part(NamedTuple):
         chosen = slice(start - self.start, stop - self.start)
         return self.record.key[..., chosen, :], self.record.value[..., chosen, :]
 
-    def over(self, total: int, rows: Tensor, masked: float) -> Tensor:
-        """Rows over the keys of this step, as rows over all keys, with added columns behind."""
-        count, keys = self.stop - self.start, self.record.key.shape[-2]
-        placed = F.pad(rows[..., :count], (self.start, total - self.stop), value=masked)
-        return torch.cat([placed, rows[..., keys:]], dim=-1)
+    def masked(self, total: int) -> Tensor:
+        """The inputs of the softmax over all keys, with added columns (sinks) behind."""
+        masked, keys = self.record.stages(queries=self.rows).masked, self.record.key.shape[-2]
+        count = self.stop - self.start
+        ends = (self.start, total - self.stop)
+        placed = F.pad(masked[..., :count], ends, value=-math.inf)
+        return torch.cat([placed, masked[..., keys:]], dim=-1)
 
 
 def _joined(path: str, records: list[AttentionRecord]) -> AttentionRecord:
@@ -135,18 +137,18 @@ def _joined(path: str, records: list[AttentionRecord]) -> AttentionRecord:
     pieces = [parts[0].columns(0, parts[0].stop), *new]
     key, value = (torch.cat(x, dim=-2) for x in zip(*pieces, strict=True))
     total = key.shape[-2]
-    plain = not any(record.pre_softmax or record.post_softmax for record in records)
+    sinks = any(record.post_softmax for record in records)
     joined = replace(
         parts[-1].record,
         name=path,
-        query=_rows([(part, part.record.query) for part in parts]),
+        query=_rows(part.record.query[..., part.rows, :] for part in parts),
         key=key,
         value=value,
-        attn_mask=_mask(parts, total) if plain else None,
+        attn_mask=None,
         is_causal=False,
-        pre_softmax=() if plain else (_step(lambda _: _masked(parts, total)),),
-        post_softmax=() if plain else (_step(lambda weights: weights[..., :total]),),
-        raw_output=_rows([(part, part.record.output) for part in parts]),
+        pre_softmax=(_step(lambda _: _rows(part.masked(total) for part in parts)),),
+        post_softmax=(_step(lambda weights: weights[..., :total]),) if sinks else (),
+        raw_output=_rows(part.record.output[..., part.rows, :] for part in parts),
         layout=Layout(),
     )
     return map_tensors(joined, lambda x: x)
@@ -197,49 +199,14 @@ def _with_key_heads(record: AttentionRecord, heads: int) -> AttentionRecord:
 
 def _num_visible(record: AttentionRecord, rows: slice) -> int:
     """The number of keys up to the last one that a query attends to; static caches have more."""
-    if record.pre_softmax:
-        scaled, keys = record.scaled, record.key.shape[-2]
-        visible = (record.masked[..., :keys] - scaled > MASK_THRESHOLD)[..., rows, :]
-    else:
-        mask = _mask_rows(record, rows)
-        visible = mask if mask.dtype == torch.bool else mask > MASK_THRESHOLD
+    stages, keys = record.stages(queries=rows), record.key.shape[-2]
+    visible = stages.masked[..., :keys] - stages.scaled > MASK_THRESHOLD
     columns = visible.flatten(0, -2).any(dim=0).nonzero()
     return int(columns[-1]) + 1 if len(columns) else 0
 
 
-def _mask_rows(record: AttentionRecord, rows: slice) -> Tensor:
-    mask = record.full_mask()
-    if mask is None:
-        mask = torch.ones(record.key.shape[-2], dtype=torch.bool, device=record.key.device)
-    lead = (1,) * (record.query.dim() - mask.dim())
-    mask = mask.reshape(*lead, *mask.shape)
-    return mask.expand(*mask.shape[:-2], *record.shape[-2:])[..., rows, :]
-
-
-def _mask(parts: list[_Part], total: int) -> Tensor:
-    """The masks of all steps as one, over all keys."""
-    masks = [_mask_rows(part.record, part.rows) for part in parts]
-    additive = [x for x in masks if x.dtype != torch.bool]
-    if additive:
-        zeros = [torch.zeros(x.shape, dtype=additive[0].dtype, device=x.device) for x in masks]
-        masks = [
-            zero.masked_fill(~x, -math.inf) if x.dtype == torch.bool else x
-            for x, zero in zip(masks, zeros, strict=True)
-        ]
-    hidden = -math.inf if additive else 0
-    placed = [part.over(total, x, hidden) for part, x in zip(parts, masks, strict=True)]
-    lead = torch.broadcast_shapes(*(x.shape[:-2] for x in placed))
-    return torch.cat([x.expand(*lead, *x.shape[-2:]) for x in placed], dim=-2)
-
-
-def _masked(parts: list[_Part], total: int) -> Tensor:
-    """The inputs of the softmax of all steps, over all keys."""
-    rows = [(part, part.over(total, part.record.masked, -math.inf)) for part in parts]
-    return _rows(rows)
-
-
-def _rows(tensors: list[tuple[_Part, Tensor]]) -> Tensor:
-    return torch.cat([x[..., part.rows, :] for part, x in tensors], dim=-2)
+def _rows(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat(list(parts), dim=-2)
 
 
 def _step(function: Callable[[Tensor], Tensor]) -> Step:

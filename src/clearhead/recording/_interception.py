@@ -26,7 +26,7 @@ from clearhead.recording._call_site import (
 from clearhead.recording._compiled import ACTIVE, in_compiled_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
-from clearhead.recording._kernels import WRAPPERS, KernelCall
+from clearhead.recording._kernels import WRAPPERS, Kernel
 from clearhead.recording._layout import (
     HeadAxes,
     Layout,
@@ -215,6 +215,8 @@ class InterceptionMode(TorchFunctionMode):
                 return _without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
+        if isinstance(func, Kernel):
+            return self._kernel(func, args, kwargs)
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
@@ -269,11 +271,14 @@ class InterceptionMode(TorchFunctionMode):
         function = torch.nn.functional.scaled_dot_product_attention
         self._emit(fused_record(FusedCall(**arguments), None, function, output, site), output, site)
 
-    def kernel_call(self, call: KernelCall, output: Tensor) -> Tensor:
-        """Record a call of another package's function."""
-        order = (0, 2, 1, 3) if call.tokens_first else None
-        layout, site = Layout(order), self.call_sites.here()
+    def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
+        call = kernel.read(args, kwargs)
+        result = kernel(*args, **kwargs)
+        output, *rest = result if isinstance(result, tuple) else (result,)
+        layout = Layout((0, 2, 1, 3) if call.tokens_first else None)
         query, key, value = map(layout.canonical, call[:3])
+        without_batch = query.dim() > output.dim()
+        raw_output, site = output[None] if without_batch else output, self.call_sites.here()
         record = AttentionRecord(
             name=site.path,
             query=query,
@@ -281,13 +286,15 @@ class InterceptionMode(TorchFunctionMode):
             value=value,
             attn_mask=call.attn_mask,
             is_causal=call.is_causal,
-            scale=call.scale,
+            scale=default_scale(query.shape[-1]) if call.scale is None else call.scale,
             enable_gqa=query.shape[-3] != key.shape[-3],
-            raw_output=output,
+            raw_output=raw_output,
             layout=layout,
             precision=lowest_precision(query.dtype, output.dtype),
         )
-        return self._emit(record, output, site)
+        output = self._emit(record, raw_output, site)
+        output = output[0] if without_batch else output
+        return (output, *rest) if isinstance(result, tuple) else output
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         call, state = read_call(args, kwargs)

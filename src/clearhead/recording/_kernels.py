@@ -3,16 +3,15 @@
 import inspect
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import update_wrapper
 from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
-from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
-from clearhead.recording._compiled import ACTIVE
 from clearhead.recording._torch_internals import DisableInterception
 
 
@@ -24,72 +23,47 @@ class KernelCall(NamedTuple):
     value: Tensor
     attn_mask: Tensor | None
     is_causal: bool
-    scale: float
+    scale: float | None
     tokens_first: bool
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, causal: bool, **options: Any) -> KernelCall:
-    """`flash_attn_func`: (batch, tokens, heads, head_dim); causal from the last query backwards."""
-    queries, keys = q.shape[1], k.shape[1]
-    mask = None
-    if causal and queries != keys:
-        mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-    scale = options.pop("softmax_scale") or default_scale(q.shape[-1])
-    return KernelCall(q, k, v, mask, causal and mask is None, scale, True)
-
-
-def _flash_qkv(qkv: Tensor, **options: Any) -> KernelCall:
-    """`flash_attn_qkvpacked_func`: (batch, tokens, 3, heads, head_dim)."""
-    q, k, v = qkv.unbind(-3)
-    return _flash(q, k, v, **options)
-
-
-def _flash_kv(q: Tensor, kv: Tensor, **options: Any) -> KernelCall:
-    """`flash_attn_kvpacked_func`: (batch, tokens, 2, heads, head_dim)."""
-    k, v = kv.unbind(-3)
-    return _flash(q, k, v, **options)
-
-
-def _flash_varlen(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
+def _flash(
     causal: bool,
-    **options: Any,
+    softmax_scale: float | None,
+    q: Any = None,
+    k: Any = None,
+    v: Any = None,
+    **more: Any,
 ) -> KernelCall:
-    """`flash_attn_varlen_func`: sequences one after another, (tokens, heads, head_dim).
+    """The functions of flash-attn: (batch, tokens, heads, head_dim), causal from the last query.
 
-    They are recorded as one, with a mask: a token attends to its own sequence.
+    `qkv` and `kv` have their parts on axis -3. With `cu_seqlens`, sequences lie one after another,
+    (tokens, heads, head_dim). They are recorded as one, with a mask: a token attends to its own
+    sequence.
     """
-    (own, left), (of, left_of) = (
-        _sequences(x, len(tokens)) for x, tokens in ((cu_seqlens_q, q), (cu_seqlens_k, k))
-    )
+    if "qkv" in more:
+        q, k, v = more["qkv"].unbind(-3)
+    elif "kv" in more:
+        k, v = more["kv"].unbind(-3)
+    ends = [more.get(name, more.get("cu_seqlens")) for name in ("cu_seqlens_q", "cu_seqlens_k")]
+    if ends[0] is not None:
+        q, k, v = (x[None] for x in (q, k, v))
+    elif not causal or q.shape[1] == k.shape[1]:
+        return KernelCall(q, k, v, None, causal, softmax_scale, True)
+    (own, left), (of, left_of) = map(_sequences, (q, k), ends)
     mask = own[:, None] == of
     if causal:
         mask &= left[:, None] <= left_of
-    scale = options.pop("softmax_scale") or default_scale(q.shape[-1])
-    return KernelCall(q[None], k[None], v[None], mask, False, scale, True)
+    return KernelCall(q, k, v, mask, False, softmax_scale, True)
 
 
-def _sequences(ends: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _sequences(x: Tensor, ends: Tensor | None) -> tuple[Tensor, Tensor]:
     """The number of each token's sequence, and how many of its tokens are left."""
-    places = torch.arange(count, device=ends.device)
+    count = x.shape[1]
+    ends = torch.tensor([0, count], device=x.device) if ends is None else ends
+    places = torch.arange(count, device=x.device)
     number = torch.bucketize(places, ends[1:], right=True)
     return number, ends[1:][number] - places
-
-
-def _flash_varlen_qkv(qkv: Tensor, cu_seqlens: Tensor, **options: Any) -> KernelCall:
-    """`flash_attn_varlen_qkvpacked_func`: (tokens, 3, heads, head_dim)."""
-    q, k, v = qkv.unbind(-3)
-    return _flash_varlen(q, k, v, cu_seqlens, cu_seqlens, **options)
-
-
-def _flash_varlen_kv(q: Tensor, kv: Tensor, **options: Any) -> KernelCall:
-    """`flash_attn_varlen_kvpacked_func`: (tokens, 2, heads, head_dim)."""
-    k, v = kv.unbind(-3)
-    return _flash_varlen(q, k, v, **options)
 
 
 def _xformers(
@@ -102,7 +76,6 @@ def _xformers(
         batch, queries, heads, _width = query.shape
         shape = (batch, heads, queries, key.shape[1])
         attn_bias = attn_bias.materialize(shape, dtype=query.dtype, device=query.device)
-    scale = scale or default_scale(query.shape[-1])
     return KernelCall(query, key, value, attn_bias, False, scale, True)
 
 
@@ -114,30 +87,53 @@ def _flex(
 
     mask = None
     if block_mask is not None:
-        batch, heads = (block_mask.shape[0], block_mask.shape[1])
-        sizes = (query.shape[-2], key.shape[-2])
-        mask = create_mask(block_mask.mask_mod, batch, heads, *sizes, device=str(query.device))
-    scale = scale or default_scale(query.shape[-1])
+        batch, heads = block_mask.shape[:2]
+        sizes = (batch, heads, query.shape[-2], key.shape[-2])
+        mask = create_mask(block_mask.mask_mod, *sizes, device=str(query.device))
     return KernelCall(query, key, value, mask, False, scale, False)
 
 
-class _Kernel(NamedTuple):
-    read: Callable[..., KernelCall]
-    unsupported: tuple[str, ...]
-
+Reader = Callable[..., KernelCall]
 
 # Module and name of each function, how to read it, and arguments that must have their defaults.
 FLASH = ("dropout_p", "window_size", "softcap", "alibi_slopes", "block_table")
-KERNELS = {
-    ("flash_attn", "flash_attn_func"): _Kernel(_flash, FLASH),
-    ("flash_attn", "flash_attn_qkvpacked_func"): _Kernel(_flash_qkv, FLASH),
-    ("flash_attn", "flash_attn_kvpacked_func"): _Kernel(_flash_kv, FLASH),
-    ("flash_attn", "flash_attn_varlen_func"): _Kernel(_flash_varlen, FLASH),
-    ("flash_attn", "flash_attn_varlen_qkvpacked_func"): _Kernel(_flash_varlen_qkv, FLASH),
-    ("flash_attn", "flash_attn_varlen_kvpacked_func"): _Kernel(_flash_varlen_kv, FLASH),
-    ("xformers.ops", "memory_efficient_attention"): _Kernel(_xformers, ("p",)),
-    ("torch.nn.attention.flex_attention", "flex_attention"): _Kernel(_flex, ("score_mod",)),
+KERNELS: dict[tuple[str, str], tuple[Reader, tuple[str, ...]]] = {
+    ("xformers.ops", "memory_efficient_attention"): (_xformers, ("p",)),
+    ("torch.nn.attention.flex_attention", "flex_attention"): (_flex, ("score_mod",)),
 }
+for form in ("", "qkvpacked_", "kvpacked_", "varlen_", "varlen_qkvpacked_", "varlen_kvpacked_"):
+    KERNELS["flash_attn", f"flash_attn_{form}func"] = _flash, FLASH
+
+
+class Kernel:
+    """A function of another package, which modes intercept as they do torch's own functions."""
+
+    def __init__(
+        self, function: Callable[..., Any], read: Reader, must_be_default: tuple[str, ...]
+    ) -> None:
+        update_wrapper(self, function)
+        self.function, self._read, self._must_be_default = function, read, must_be_default
+        self._signature = inspect.signature(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, or the active modes."""
+        if not torch.compiler.is_compiling():
+            tensors = tuple(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+            if has_torch_function(tensors):
+                return handle_torch_function(self, tensors, *args, **kwargs)
+        return self.function(*args, **kwargs)
+
+    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> KernelCall:
+        """The call with these arguments; `CaptureError` if one cannot be recorded."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        for option in self._must_be_default:
+            parameter = self._signature.parameters.get(option)
+            if parameter is not None and bound.arguments[option] != parameter.default:
+                name = self.function.__name__
+                raise CaptureError(f"{name} is not recorded with {option}; leave it out")
+        with DisableInterception():
+            return self._read(**bound.arguments)
 
 
 class _Wrappers:
@@ -155,10 +151,10 @@ class _Wrappers:
             self._count += 1
             if self._count > 1:
                 return
-            for (package, name), kernel in KERNELS.items():
+            for package, name in KERNELS:
                 function = getattr(sys.modules.get(package), name, None)
                 if function is not None:
-                    self._replace(name, function, _wrapped(function, name, kernel))
+                    self._replace(name, function, Kernel(function, *KERNELS[package, name]))
 
     def remove(self) -> None:
         with self._lock:
@@ -191,33 +187,3 @@ class _Wrappers:
 
 
 WRAPPERS = _Wrappers()
-
-
-def _wrapped(function: Callable[..., Any], name: str, kernel: _Kernel) -> Callable[..., Any]:
-    signature = inspect.signature(function)
-
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not ACTIVE.recorders or torch.compiler.is_compiling():
-            return function(*args, **kwargs)
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for option in kernel.unsupported:
-            parameter = signature.parameters.get(option)
-            if parameter is not None and bound.arguments[option] != parameter.default:
-                raise CaptureError(f"{name} is not recorded with {option}; leave it out")
-        with DisableInterception():
-            recorders, ACTIVE.recorders = ACTIVE.recorders, []  # one call, one record
-            try:
-                result = function(*args, **kwargs)
-            finally:
-                ACTIVE.recorders = recorders
-            call = kernel.read(**bound.arguments)
-        output = result[0] if isinstance(result, tuple) else result
-        missing = call.query.dim() - output.dim()
-        for recorder in reversed(ACTIVE.recorders):
-            recorded = recorder.kernel_call(call, output[None] if missing else output)
-            output = recorded[0] if missing else recorded
-        return (output, *result[1:]) if isinstance(result, tuple) else output
-
-    return wrapper

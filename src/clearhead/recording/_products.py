@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor, nn
+
+from clearhead.attention.stages import at_least_float32
 
 Factor = float | Tensor
 
@@ -35,16 +38,23 @@ def divided(x: Tensor, factor: Factor) -> Tensor:
     """`x` before the multiplication by `factor`."""
     if not isinstance(factor, Tensor) and factor in (0.0, 1.0):
         return x
-    precise = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return precise / factor
+    return at_least_float32(x) / factor
 
 
 Order = tuple[int | None, ...] | None
 Axis = TypeVar("Axis", int, int | None)
 
-FUNCTIONS = frozenset(
-    "mm matmul __matmul__ __rmatmul__ bmm baddbmm addmm einsum linear tensordot".split()
-)
+# The axes of the operands and of the result, as in `torch.einsum`.
+EQUATIONS = {
+    **dict.fromkeys(
+        "mm matmul __matmul__ __rmatmul__ bmm baddbmm addmm".split(), "...ij,...jk->...ik"
+    ),
+    "linear": "...ij,kj->...ik",
+}
+FUNCTIONS = frozenset([*EQUATIONS, "einsum", "tensordot"])
+
+# The names of operands given by keyword, in their order.
+OPERANDS = ("input", "mat1", "batch1", "a", "other", "mat2", "batch2", "weight", "b")
 
 
 class Product(NamedTuple):
@@ -90,103 +100,78 @@ def _or_none(order: Sequence[Axis]) -> tuple[Axis, ...] | None:
 
 def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
     """The product of two tensors that a call computes; None for other calls."""
-    if name == "linear" and len(args) > 1 and isinstance(args[1], nn.Parameter):
-        return None
+    operands = [*args, *(kwargs[key] for key in OPERANDS if key in kwargs)]
+    equation = EQUATIONS.get(name)
     if name == "einsum":
-        return _read_einsum(args)
-    if name == "tensordot":
-        return _read_tensordot(args, kwargs)
-    names = ("input", "other", "mat2", "weight")
-    if name in ("baddbmm", "addmm"):
-        args, names = args[1:], ("batch1", "batch2", "mat1", "mat2")
-    operands = [*args, *(kwargs[key] for key in names if key in kwargs)]
-    if name == "linear":
-        match operands[:2]:
-            case [Tensor() as left, Tensor() as right] if not isinstance(right, nn.Parameter):
-                return Product(left, right) if min(left.dim(), right.dim()) > 1 else None
-        return None
-    if name == "__rmatmul__":
+        equation, *operands = operands
+        operands = operands[0] if len(operands) == 1 else operands
+    elif name in ("baddbmm", "addmm"):
+        operands = operands[1:]
+    elif name == "__rmatmul__":
         operands = operands[::-1]
     match operands[:2]:
-        case [Tensor() as left, Tensor() as right] if left.dim() >= 2 and right.dim() >= 2:
-            swapped = (*range(right.dim() - 2), right.dim() - 1, right.dim() - 2)
-            return Product(left, right, None, swapped)
-    return None
-
-
-def _read_einsum(args: Sequence[Any]) -> Product | None:
-    match args:
-        case [str() as equation, Tensor() as left, Tensor() as right]:
-            pass
-        case [str() as equation, [Tensor() as left, Tensor() as right]]:
+        case [Tensor() as left, Tensor() as right] if min(left.dim(), right.dim()) > 1:
             pass
         case _:
             return None
-    letters = _letters(equation, left.dim(), right.dim())
-    return None if letters is None else _arrange(left, right, *letters)
+    if name == "tensordot":
+        equation = _of_tensordot(left.dim(), right.dim(), kwargs.get("dims", operands[2:]))
+    if equation is None or (name == "linear" and isinstance(right, nn.Parameter)):
+        return None
+    orders = _orders(equation, left.dim(), right.dim())
+    return None if orders is None else Product(left, right, *orders)
 
 
-def _read_tensordot(args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
-    operands = [*args[:2], *(kwargs[key] for key in ("a", "b") if key in kwargs)]
-    dims = kwargs.get("dims", args[2] if len(args) > 2 else 2)
-    match operands, dims:
-        case [Tensor() as left, Tensor() as right], [[int() as first], [int() as second]]:
+def _of_tensordot(left_dim: int, right_dim: int, dims: Any) -> str | None:
+    """The equation of a sum over one axis; None for several."""
+    match dims:
+        case [[int() as first], [int() as second]] | [[[int() as first], [int() as second]]]:
             pass
-        case [Tensor() as left, Tensor() as right], 1:
+        case 1 | [1]:
             first, second = -1, 0
         case _:
             return None
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    left_axes, rest = letters[: left.dim()], letters[left.dim() :]
-    inner = left_axes[first]
-    free = rest[: right.dim() - 1]
-    second %= right.dim()
-    right_axes = free[:second] + inner + free[second:]
-    return _arrange(left, right, left_axes, right_axes, left_axes.replace(inner, "") + free)
+    left, free = ascii_lowercase[:left_dim], ascii_lowercase[left_dim : left_dim + right_dim - 1]
+    inner, second = left[first], second % right_dim
+    return f"{left},{free[:second]}{inner}{free[second:]}->{left.replace(inner, '')}{free}"
 
 
-def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, str] | None:
-    """The axes of both operands and of the result, one letter each, ellipsis expanded."""
-    inputs, arrow, out = equation.replace(" ", "").partition("->")
-    first, _, second = inputs.partition(",")
-    if not arrow:
-        joined = inputs.replace(",", "").replace("...", "")
-        unrepeated = "".join(sorted(x for x in set(joined) if joined.count(x) == 1))
-        out = ("..." if "..." in inputs else "") + unrepeated
-    spare = [x for x in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if x not in equation]
-    batch_dims = max(
-        left_dim - len(first.replace("...", "")), right_dim - len(second.replace("...", ""))
-    )
-    if batch_dims > len(spare):
-        return None
-    batch = "".join(spare[: max(batch_dims, 0)])
-
-    def spell(axes: str, dim: int | None) -> str:
-        count = len(batch) if dim is None else dim - len(axes.replace("...", ""))
-        return axes.replace("...", batch[len(batch) - count :] if count else "")
-
-    left, right = spell(first, left_dim), spell(second, right_dim)
+@lru_cache
+def _orders(
+    equation: str, left_dim: int, right_dim: int
+) -> tuple[Order, Order, tuple[int, ...] | None] | None:
+    """The orders of a `Product`; None unless one axis is summed over, of rows and columns each."""
+    left, right, out = _letters(equation, left_dim, right_dim)
+    inner = [x for x in left if x in right and x not in out]
+    rows = [x for x in out if x in left and x not in right]
+    columns = [x for x in out if x in right and x not in left]
     repeated = len(set(left)) < len(left) or len(set(right)) < len(right)
-    return None if repeated else (left, right, spell(out, None))
-
-
-def _arrange(
-    left: Tensor, right: Tensor, left_axes: str, right_axes: str, out: str
-) -> Product | None:
-    inner = [x for x in left_axes if x in right_axes and x not in out]
-    rows = [x for x in out if x in left_axes and x not in right_axes]
-    columns = [x for x in out if x in right_axes and x not in left_axes]
-    if len(inner) != 1 or not rows or not columns or set(left_axes + right_axes) != {*out, *inner}:
+    if repeated or len(inner) != 1 or not rows or not columns or {*left, *right} != {*out, *inner}:
         return None
     row, column = rows[-1], columns[-1]
     batch = [x for x in out if x not in (row, column)]  # one operand may lack some of them
-    return Product(
-        left,
-        right,
-        _or_none([_index(x, left_axes) for x in [*batch, row, *inner]]),
-        _or_none([_index(x, right_axes) for x in [*batch, column, *inner]]),
+    return (
+        _or_none([_index(x, left) for x in [*batch, row, *inner]]),
+        _or_none([_index(x, right) for x in [*batch, column, *inner]]),
         _or_none([out.index(x) for x in [*batch, row, column]]),
     )
+
+
+def _letters(equation: str, left_dim: int, right_dim: int) -> tuple[str, str, str]:
+    """The axes of both operands and of the result, one letter each, ellipsis expanded."""
+    inputs, arrow, out = equation.replace(" ", "").partition("->")
+    left, _, right = inputs.partition(",")
+    if not arrow:
+        letters = inputs.replace(",", "").replace(".", "")
+        unrepeated = sorted(x for x in letters if letters.count(x) == 1)
+        out = "".join(["..." if "..." in inputs else "", *unrepeated])
+    counts = [dim - len(x.replace("...", "")) for x, dim in ((left, left_dim), (right, right_dim))]
+    spare = "".join(x for x in ascii_uppercase if x not in equation)[: max(0, *counts)]
+    left, right, out = (
+        x.replace("...", spare[len(spare) - count :])
+        for x, count in ((left, counts[0]), (right, counts[1]), (out, len(spare)))
+    )
+    return left, right, out
 
 
 def _index(letter: str, axes: str) -> int | None:

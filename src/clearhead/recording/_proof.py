@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearhead import attention
+from clearhead.attention.stages import HALF, AttentionStages
 from clearhead.errors import UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
 from clearhead.recording._record import AttentionRecord
@@ -144,11 +144,7 @@ def tolerance(record: AttentionRecord, largest_score: float) -> float:
         eps = max(eps, 2.0**-11)
     size = min(largest_score, 1e4) if math.isfinite(largest_score) else 0.0
     terms = math.sqrt(max(record.query.shape[-1], record.key.shape[-2], 1))
-    return eps * (2.0 + size) if _is_half(record.precision) else eps * (16.0 + terms + 4.0 * size)
-
-
-def _is_half(dtype: torch.dtype) -> bool:
-    return dtype in (torch.float16, torch.bfloat16)
+    return eps * (2.0 + size) if record.precision in HALF else eps * (16.0 + terms + 4.0 * size)
 
 
 def _batch_slices(record: AttentionRecord) -> list[slice | None]:
@@ -168,7 +164,7 @@ def _differences(record: AttentionRecord, batch: slice | None) -> tuple[float, f
         sums = stages.weights.sum(dim=-1, keepdim=True)
         output = record.output if batch is None else record.output[batch]
         difference = (stages.context - output.to(stages.context)).abs()
-        if _is_half(record.precision):
+        if record.precision in HALF:
             # Where a finite mask covers a whole row, only the rounding of the scores is left: an
             # output that is not used and cannot be recomputed from the inputs.
             difference = difference * (attends | (stages.weights == 0.0).all(-1, keepdim=True))
@@ -182,9 +178,7 @@ def _differences(record: AttentionRecord, batch: slice | None) -> tuple[float, f
         )
 
 
-def _masked_keys(
-    record: AttentionRecord, stages: attention.AttentionStages, batch: slice | None
-) -> Tensor:
+def _masked_keys(record: AttentionRecord, stages: AttentionStages, batch: slice | None) -> Tensor:
     """Which keys each query is masked from, read from the mask and not from the weights."""
     masked = stages.masked == -math.inf
     if stages.masked.shape == stages.scaled.shape:  # unless keys were added (attention sinks)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead.attention.masks import with_causal
-from clearhead.attention.stages import AttentionStages, share_heads
+from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout
 from clearhead.recording._steps import Step, run
@@ -184,7 +184,7 @@ class AttentionRecord:
             whole = x.expand(*lead, *x.shape[-2:])
             return select(whole, batch=batch, heads=heads, queries=rows)
 
-        key, value = self._expanded_heads()
+        key, value = self.expanded_heads()
         scale = self.scale
         return replace(
             self,
@@ -220,8 +220,8 @@ class AttentionRecord:
     ) -> Float[Tensor, "*batch heads queries value_dim"]:
         """Other weights · V, in the type of the model's output."""
         with interception_disabled(weights):
-            _, value = self._expanded_heads()
-            return attention.context(weights, _at_least_float32(value)).to(self.raw_output.dtype)
+            _, value = self.expanded_heads()
+            return attention.context(weights, at_least_float32(value)).to(self.raw_output.dtype)
 
     @property
     def is_modified(self) -> bool:
@@ -238,8 +238,8 @@ class AttentionRecord:
 
     def _stages(self, attn_mask: Tensor | None) -> AttentionStages:
         with interception_disabled(self.query):
-            key, value = self._expanded_heads()
-            query, key, value = (_at_least_float32(x) for x in (self.query, key, value))
+            key, value = self.expanded_heads()
+            query, key, value = (at_least_float32(x) for x in (self.query, key, value))
             raw = attention.scores(query, key)
             scaled = attention.scaled(raw, self.scale)
             masked = run(self.pre_softmax, attention.masked(scaled, attn_mask))
@@ -254,7 +254,8 @@ class AttentionRecord:
                 attention.context(applied, _as_wide(value, applied)),
             )
 
-    def _expanded_heads(self) -> tuple[Tensor, Tensor]:
+    def expanded_heads(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of every query head, also where several query heads share them."""
         if self.enable_gqa:
             return share_heads(self.key, self.value, self.query.shape[-3])
         return self.key, self.value
@@ -320,7 +321,3 @@ def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> 
 
 def _as_wide(x: Tensor, other: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, other.dtype))
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -4,7 +4,6 @@ import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -134,7 +133,7 @@ class PartsOfCalls:
     """
 
     def __init__(self) -> None:
-        self._call: FrameType | None = None  # kept, so that no other call is taken for it
+        self._site: CallSite | None = None  # kept, so that no other call is taken for it
         self._records: list[tuple[str, tuple[int, int]]] = []
         self._parts: dict[str, list[tuple[str, tuple[int, int]]]] = {}
 
@@ -142,8 +141,8 @@ class PartsOfCalls:
         """Note a record and the call that computed it."""
         if site.call is None or not ATTENTION_LAYER.search(type(site.module).__name__):
             return
-        if site.call is not self._call:
-            self._call, self._records = site.call, []
+        if self._site is None or self._site[1:] != site[1:]:  # one graph calls several modules
+            self._site, self._records = site, []
         self._records.append((record.name, (record.query.shape[-2], record.value.shape[-2])))
         sizes = {size for _, size in self._records}
         if len(sizes) > 2 or len({size[0] for size in sizes}) > 1:
@@ -155,4 +154,4 @@ class PartsOfCalls:
 
     def clear(self) -> None:
         """Release the call."""
-        self._call = None
+        self._site = None
