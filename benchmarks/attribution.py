@@ -404,8 +404,8 @@ class Report:
                 for key in ("correlation", "seconds")
             )
             lines.append(
-                f"Exact values against a baseline of {name} pixels have a rank correlation of "
-                f"{correlation:.2f} with those against black ({len(self.baselines)} pairs of model "
+                f'With the baseline "{name}" instead of black, exact values have a rank correlation\n'
+                f"of {correlation:.2f} with those against black ({len(self.baselines)} pairs of model "
                 f"and digit, {seconds:.0f} s each)."
             )
         return "\n".join(lines)
