@@ -205,17 +205,6 @@ def test_a_learned_float_mask_gets_finite_gradients_where_it_is_minus_infinity()
     assert gradient[0].all()
 
 
-@SIZES
-def test_masked_keys_have_no_effect(sizes: tuple[int, int]) -> None:
-    query, key, value = triple(*sizes)
-    kept = normal(sizes[1], seed=8) > 0
-    mask = additive(kept.expand(sizes))
-    expected = scaled_dot_product_attention(query, key[:, :, kept], value[:, :, kept])
-    for one in (mask, kept.expand(sizes)):
-        found = scaled_dot_product_attention(query, key, value, attn_mask=one)
-        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @SIZES
 def test_scores_of_ten_thousand_give_one_hot_weights_and_finite_gradients(
