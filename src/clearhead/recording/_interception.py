@@ -171,23 +171,21 @@ class InterceptionMode(TorchFunctionMode):
     Records are named by the paths of their modules, further calls of a module with "#2", "#3" ….
     A fused call is recorded from its arguments. Attention written as separate operations is
     tracked from product to softmax to product. Attention that a backward pass computes again
-    (gradient checkpointing) goes to `on_repeated`, with its first name. Compiled graphs contain an
-    operator that records, if `compiled` is set. The functions of torch and
-    of `clearhead.attention` both dispatch through `torch.overrides`, so both are intercepted.
+    (gradient checkpointing) has its first name again. Compiled graphs contain an operator that
+    records, if `compiled` is set. The functions of torch and of `clearhead.attention` both dispatch
+    through `torch.overrides`, so both are intercepted.
     """
 
     def __init__(
         self,
         on_attention: OnAttention,
         outside: FrameType | None = None,
-        on_repeated: OnAttention | None = None,
         *,
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.records_compiled = compiled
         self._on_attention = on_attention
-        self._on_repeated = on_repeated
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
         self._calls: dict[str, int] = {}
@@ -307,17 +305,17 @@ class InterceptionMode(TorchFunctionMode):
     def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         if is_batched(record.query):
             raise CaptureError(BATCHED)
-        on_attention, count = self._on_attention, self._calls.get(record.name, 0) + 1
+        count = self._calls.get(record.name, 0) + 1
         if in_backward_pass() and (repeated := self._repeated.get(record.name, 0)) < count - 1:
             self._repeated[record.name] = repeated + 1
-            on_attention, count = self._on_repeated or (lambda _: None), count - 1 - repeated
+            count -= 1 + repeated
         else:
             self._calls[record.name] = count
         if count > 1:
             record = replace(record, name=f"{record.name}#{count}")
         self._parts.add(site, record)
         with DisableInterception():
-            replacement = on_attention(record)
+            replacement = self._on_attention(record)
         if replacement is None:
             return output
         _check_replacement(replacement, record)
