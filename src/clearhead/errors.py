@@ -23,6 +23,7 @@ Each message is one line: what was expected, what was found, what to do.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 
 
 class ClearheadError(Exception):
@@ -90,6 +91,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def require(purpose: str, *packages: str) -> None:
+    """Raise `ConfigError` if one of the packages is not installed."""
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ConfigError(
+            f"{purpose} needs packages that are not installed: pip install {' '.join(missing)}"
+        )
 
 
 _on_command_line: ContextVar[bool] = ContextVar("on_command_line", default=False)

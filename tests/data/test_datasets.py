@@ -120,6 +120,9 @@ def test_a_folder_is_loaded_with_its_size_and_channels(tmp_path: Path) -> None:
     [
         ("minst", {}, DataError, "no data set 'minst'.*did you mean mnist"),
         ("mnist", {"split": "validation"}, ConfigError, '"train", "val" or "test"'),
+        ("mnist", {"split": "val"}, DataError, "mnist has no val split"),
+        ("mnist", {"image_size": 0}, ConfigError, r"image_size must be .*, got 0"),
+        ("mnist", {"image_size": (8, 9, 3)}, ConfigError, r"got \(8, 9, 3\)"),
         (5, {}, DataError, "an ImageDataset or arrays .*, got int"),
         (Path("mnist"), {}, DataError, "no data set 'mnist'"),
     ],
@@ -130,6 +133,13 @@ def test_sources_and_settings_that_do_not_exist_are_refused(
     with pytest.raises(error, match=reason) as caught:
         load_dataset(source, **settings)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_only_files_of_named_data_sets_and_their_splits_are_fetched() -> None:
+    with pytest.raises(ConfigError, match=r"got 'minst'; did you mean mnist"):
+        fetch_dataset("minst")
+    with pytest.raises(ConfigError, match="mnist has the splits train and test, got 'val'"):
+        fetch_dataset("mnist", "val")
 
 
 # Two images of 3 × 5 pixels whose values are their positions.

@@ -163,7 +163,7 @@ def test_a_misbehaving_mirror_leaves_nothing_and_the_next_one_is_used(
     behaviour: str,
     reason: str,
 ) -> None:
-    if reason == _fetch.STALLED:
+    if reason == "no response, or too slow":
         monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.8)
     start = time.monotonic()
     with pytest.raises(FetchError, match=reason) as caught:
@@ -366,7 +366,6 @@ def test_an_earlier_failure_does_not_stop_a_fetch(server: Any, cache: Path) -> N
     with pytest.raises(FetchError):
         get(server, "missing")
     assert len(get(server, "honest")) == 3
-    assert not (cache / ".last-failure").exists()
 
 
 def test_a_full_disk_is_a_storage_error_and_leaves_no_part_of_a_file(

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from clearhead.data import ImageDataset, load_dataset
 from clearhead.data.datasets import open_dataset
+from clearhead.data.labelled import decode
 from clearhead.errors import DataError
 
 
@@ -80,7 +81,9 @@ def test_a_data_set_in_memory_is_a_source_too() -> None:
 
 
 def test_a_named_data_set_is_resized_on_request(mnist_test: ImageDataset) -> None:
-    resized = open_dataset("mnist", "test")["test"].select(range(7)).decoded((14, 21), 3)
+    resized = decode({"test": open_dataset("mnist", "test")["test"].select(range(7))}, (14, 21), 3)[
+        "test"
+    ]
     assert tuple(resized.images.shape) == (7, 3, 14, 21)
     assert resized.labels.tolist() == mnist_test.labels[:7].tolist()
 

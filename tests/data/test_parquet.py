@@ -56,8 +56,10 @@ def test_the_image_column_is_the_only_possible_one_or_named(tmp_path: Path) -> N
         ParquetImages(path, "label")
     both = write(tmp_path / "b.parquet", {"thumbnail": [b"1"], "img": [b"2"]})
     assert ParquetImages(both)[0] == b"2"
+    named = {"label": ["a"], "Image": ["1.png"]}
+    assert ParquetImages(write(tmp_path / "c.parquet", named))[0] == tmp_path / "1.png"
     with pytest.raises(DataError, match="no column of images"):
-        ParquetImages(write(tmp_path / "c.parquet", {"label": [0]}))
+        ParquetImages(write(tmp_path / "d.parquet", {"label": [0], "name": ["a"]}))
 
 
 def test_every_row_is_listed_and_read(tmp_path: Path) -> None:

@@ -58,7 +58,10 @@ def test_an_engine_returns_the_logits_of_the_model_for_any_batch_size(
 
 
 @pytest.mark.slow
-def test_a_compiled_library_returns_the_logits_of_the_model_for_any_batch_size() -> None:
+def test_a_compiled_library_returns_the_logits_of_the_model_for_any_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))  # "auto" uses what it finds there
     model = random_model()
     engine = load_engine(model, "compile")
     for size in (1, 2, 7, 64, 133):
@@ -165,7 +168,7 @@ def test_auto_does_not_take_an_engine_with_other_logits(
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clearhead.inference._graph.find_spec", lambda name: None)
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install onnxruntime"):
         load_engine(random_model(), "onnxruntime")
     assert load_engine(random_model()).name == "torch"

@@ -174,6 +174,10 @@ def test_a_job_that_cannot_start_leaves_no_folder(model: ImageModel, tmp_path: P
         run(model, [tmp_path / "two.parquet"], tmp_path / "out.csv")
     with pytest.raises(ConfigError, match=r"must end in \.jsonl, \.csv, \.parquet"):
         run(model, [tmp_path], tmp_path / "out.txt")
+    with pytest.raises(ConfigError, match="num_workers must be at least 0, got -1"):
+        run(model, [tmp_path], tmp_path / "out.csv", num_workers=-1)
+    with pytest.raises(StorageError, match=r"cannot write .*out\.csv\.parts"):
+        run(model, [tmp_path], tmp_path / "two.parquet" / "out.csv")
     with pytest.raises(InputError, match="needs a model"):
         predict_to_file("digits", [], tmp_path / "out.csv")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["two.parquet"]

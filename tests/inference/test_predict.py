@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clearhead.data import ImageDataset, normalize
 from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL
-from clearhead.errors import ImageError, InputError
+from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference import (
     LOW_CONFIDENCE,
     NOT_RECOGNISED,
@@ -32,7 +32,7 @@ from clearhead.inference import (
     soften,
     uses_digit_preprocessing,
 )
-from clearhead.inference._predict import _one_or_several, combine
+from clearhead.inference._prediction import combine, one_or_several
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, ImageModelConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
@@ -194,6 +194,14 @@ def test_the_input_of_other_models_is_the_whole_picture(channels: int) -> None:
     prediction = predict(random_model(config), picture)
     assert prediction.label in config.class_names == prediction.class_names
     assert len(prediction.probabilities) == 3
+    assert (prediction.box, prediction.digits) == (None, ())
+
+
+def test_a_model_of_two_channels_takes_no_pictures() -> None:
+    with pytest.raises(ConfigError, match=r"1 channel .* or 3 .*, got 2"):
+        predict(build(CNNConfig(in_channels=2, widths=(2,))), drawn(0))
+    with pytest.raises(ConfigError, match="num_workers must be at least 0, got -1"):
+        predict(build(CNNConfig(widths=(2,))), [drawn(0)], num_workers=-1)
 
 
 def test_a_model_of_one_class_has_no_runner_up() -> None:
@@ -290,7 +298,7 @@ def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
         replace(prediction(status, name), box=box)
         for status, name, box in zip(parts, "ab", ((0, 0, 5, 9), (6, 0, 9, 9)), strict=True)
     ]
-    chosen = _one_or_several(prediction(whole, "w"), digits)
+    chosen = one_or_several(prediction(whole, "w"), digits)
     assert (chosen.label, chosen.status) == (label, status)
     assert chosen.digits == (() if label == "w" else tuple(digits))
     assert (SEVERAL in chosen.warnings) == (whole == "confident" and label == "ab")
@@ -299,7 +307,7 @@ def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
 def test_pieces_one_above_the_other_are_one_digit_if_both_readings_fit() -> None:
     whole = Prediction(label="5", probability=0.9)
     digits = [Prediction(label="1", box=(0, 0, 9, 4)), Prediction(label="3", box=(2, 5, 8, 9))]
-    chosen = _one_or_several(whole, digits)
+    chosen = one_or_several(whole, digits)
     assert (chosen.label, chosen.warnings) == ("5", (SEVERAL,))
 
 
@@ -394,12 +402,6 @@ def test_a_box_is_in_pixels_of_the_photo_before_it_was_reduced() -> None:
     photo.save(file, "JPEG")
     prediction = predict(constant_model(0.9), file.getvalue())
     assert prediction.box == pytest.approx((1_000, 555, 1_645, 1_520), abs=45)
-
-
-def test_the_other_models_take_the_picture_as_one() -> None:
-    config = CNNConfig(num_classes=2, class_names=("no", "yes"), widths=(2,))
-    prediction = predict(random_model(config), drawn(1))
-    assert (prediction.box, prediction.digits) == (None, ())
 
 
 def test_predictions_come_as_soon_as_pictures_are_taken(model: ImageModel) -> None:

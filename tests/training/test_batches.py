@@ -7,8 +7,8 @@ from clearhead.data import distort, draw_distortion, drawn_digits
 from clearhead.errors import ConfigError
 from clearhead.training import TrainConfig
 from clearhead.training.batches import (
+    Batches,
     ImageBatches,
-    epoch_order,
     generator_for,
     seed_of,
     with_generated_images,
@@ -19,11 +19,12 @@ from .small_run import small_config, small_dataset
 
 
 def test_an_epoch_holds_every_image_once_in_an_order_of_seed_and_epoch() -> None:
-    order = epoch_order(3, 5, 101)
+    batches, other = (Batches(range(101), small_config(seed=seed), ALONE) for seed in (3, 4))
+    order = batches.order(5)
     assert sorted(order.tolist()) == list(range(101))
-    assert torch.equal(order, epoch_order(3, 5, 101))
-    assert not torch.equal(order, epoch_order(3, 6, 101))
-    assert not torch.equal(order, epoch_order(4, 5, 101))
+    assert torch.equal(order, batches.order(5))
+    assert not torch.equal(order, batches.order(6))
+    assert not torch.equal(order, other.order(5))
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:

@@ -30,8 +30,8 @@ from clearhead.training import (
     calibrate,
     initial_model,
 )
-from clearhead.training._folder import Clock, Run, duration
-from clearhead.training.fitting import fitted, report_sizes
+from clearhead.training._folder import Run, duration
+from clearhead.training.fitting import _with_sizes, fitted
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
@@ -260,30 +260,21 @@ def test_durations_are_hours_minutes_and_seconds(seconds: float, shown: str) -> 
 
 
 def test_the_time_left_counts_early_steps_by_their_share_and_not_the_first(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
-    clock = Clock()
-    clock.early_cost = 0.5  # of 35 steps, the first 24
-    clock.start(state_at(4))
+    run = Run(tmp_path)
+    run.console.get_time = lambda: now
+    run._early_cost = 0.5  # of 35 steps, the first 24
+    run.on_start(state_at(4))
     now += 60  # compilation
-    clock.step(state_at(5))
+    run.on_step(state_at(5), 0.3)
+    assert run._left() == ""
     now += 3 * 0.5
-    clock.step(state_at(8))
-    assert clock.rate(state_at(8)) == pytest.approx(2.0)
-    assert clock.left(state_at(8)) == pytest.approx(16 * 0.5 + 11)
-    assert clock.left(state_at(35)) == 0
-
-
-def test_a_single_step_counts_with_its_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
-    clock = Clock()
-    clock.start(state_at(0))
-    now += 4
-    clock.step(state_at(1))
-    assert (clock.rate(state_at(1)), clock.left(state_at(1))) == (0.25, 34 * 4)
+    run.on_step(state_at(8), 0.3)
+    assert run._left() == f"{duration(16 * 0.5 + 11)} left"
+    run.on_step(state_at(35), 0.3)
+    assert run._left() == "0:00:00 left"
 
 
 def test_the_accuracy_on_validation_images_is_logged_after_each_epoch(
@@ -435,9 +426,9 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(tmp_path: Path, sh
 
 def test_only_sizes_that_were_adapted_are_reported() -> None:
     messages: list[str] = []
-    report_sizes(TrainConfig(epochs=1), {"batch_size": 8}, 1, messages.append)
+    _with_sizes(TrainConfig(epochs=400), 1, {}, messages.append)
     with command_line_messages():
-        report_sizes(TrainConfig(epochs=1), {"batch_size": 8}, 24, messages.append)
+        _with_sizes(TrainConfig(epochs=400), 24, {}, messages.append)
     assert messages == [
         "1 image to train on: batch_size=8 instead of 512; set it to change that",
         "24 images to train on: --batch-size 8 instead of 512; set it to change that",

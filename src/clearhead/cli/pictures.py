@@ -25,7 +25,7 @@ def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
         if name == STDIN or not path.is_dir():
             yield name if name == STDIN else path
             continue
-        files = find_files(path)
+        files = [Path(file) for file in find_files(path)]
         pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
         for other in sorted(set(files) - set(pictures)):
             print_remark(f"{other}: left out, its suffix is not that of a picture")

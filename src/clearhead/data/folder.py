@@ -4,8 +4,9 @@ Classes are the folders' names, sorted. If FOLDER has the folder `train` with cl
 that is the train split, and the folders `val` and `test` are the others.
 """
 
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from clearhead.data.image_dataset import Split
@@ -57,24 +58,29 @@ def open_folder(folder: Path) -> dict[Split, LabelledImages]:
     return splits
 
 
-def find_files(folder: Path) -> list[Path]:
+def find_files(folder: str | Path) -> Iterator[str]:
     """All files in a folder and its subfolders, sorted, without hidden ones.
 
     Links to folders are not followed; they count as files.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if (path.is_symlink() or not path.is_dir())
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    with os.scandir(folder) as entries:
+        found = sorted(
+            (entry.name, entry.is_dir(follow_symlinks=False))
+            for entry in entries
+            if not entry.name.startswith(".")
+        )
+    for name, is_folder in found:
+        path = os.path.join(folder, name)  # noqa: PTH118 - a Path would take longer than the rest
+        if is_folder:
+            yield from find_files(path)
+        else:
+            yield path
 
 
 def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
     used = {key for part in keys for key in part}
-    found = (path.relative_to(folder).as_posix() for path in find_files(folder))
-    others = [name for name in found if name not in used]
-    if others:
+    found = (Path(path).relative_to(folder).as_posix() for path in find_files(folder))
+    if others := [name for name in found if name not in used]:
         warnings.warn(
             f"{folder}: left out, as these are no images in a folder of a class: "
             + ", ".join(others),

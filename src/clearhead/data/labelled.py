@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clearhead.data.image_dataset import ImageDataset, Split, split_indices
 from clearhead.data.preprocessing.image import ImageSource, load_image, to_grey
-from clearhead.errors import DataError, ImageError
+from clearhead.errors import ConfigError, DataError, ImageError
 
 TEST_FRACTION = 0.2
 COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK")
@@ -83,25 +83,23 @@ class LabelledImages:
             channels, height, width = self.images.shape[1:]
             channels = 3 if channels == 4 else channels
         else:
-            shapes = [_shape(self.images[index]) for index in self._sample()]
+            count = min(len(self), SAMPLE)
+            shapes = [_shape(self.images[n * len(self) // count]) for n in range(count)]
             known = [shape for shape in shapes if shape is not None] or [(1, 28, 28)]
             channels = max(shape[0] for shape in known)
             height, width = np.median([shape[1:] for shape in known], axis=0)
         scale = min(1.0, MAX_SIDE / max(height, width))
         return channels, max(round(height * scale), 1), max(round(width * scale), 1)
 
-    def decoded(self, image_size: tuple[int, int], in_channels: int) -> ImageDataset:
-        """All images in one size; see `decode`."""
-        return decode({"train": self}, image_size, in_channels)["train"]
-
     def _decode(
         self, image_size: tuple[int, int], in_channels: int
     ) -> tuple[UInt8[Tensor, "n channels height width"], list[tuple[str, str]]]:
         """The images, and the name of each one that cannot be read, with the reason."""
-        if (whole := self._as_tensor((in_channels, *image_size))) is not None:
-            return whole, []
-        if in_channels not in (1, 3):
-            raise DataError(f"images have 1 channel (grey) or 3 (colour), got {in_channels}")
+        if isinstance(self.images, np.ndarray) and self.images.dtype == np.uint8:
+            images = torch.from_numpy(np.ascontiguousarray(self.images))
+            images = images[:, None] if images.ndim == 3 else images
+            if images.shape[1:] == (in_channels, *image_size):
+                return images, []
 
         def decode_one(index: int) -> Tensor | ImageError:
             try:
@@ -120,18 +118,6 @@ class LabelledImages:
                     key = str(image) if isinstance(image, Path) else self.keys[index]
                     broken.append((key, str(result).removeprefix(f"{key}: ")))
         return images, broken
-
-    def _sample(self) -> list[int]:
-        count = min(len(self), SAMPLE)
-        return [index * len(self) // count for index in range(count)]
-
-    def _as_tensor(self, shape: tuple[int, int, int]) -> Tensor | None:
-        """Images that are bytes of this shape in memory already."""
-        if not isinstance(self.images, np.ndarray) or self.images.dtype != np.uint8:
-            return None
-        images = self.images[:, None] if self.images.ndim == 3 else self.images
-        same = images.shape[1:] == shape
-        return torch.from_numpy(np.ascontiguousarray(images)) if same else None
 
 
 def decode(
@@ -155,7 +141,7 @@ def decode(
         decoded[split] = ImageDataset(part.name, images, labels, part.class_names)
         broken += unreadable
     if broken:
-        total, name = sum(map(len, splits.values())), splits["train"].name
+        total, name = sum(map(len, splits.values())), part.name
         names: dict[str, list[str]] = {}
         for key, reason in broken[:MAX_NAMED]:
             names.setdefault(reason, []).append(key)
@@ -182,7 +168,12 @@ def resize_and_crop(
 
     Returns:
         The image as bytes.
+
+    Raises:
+        ConfigError: For another number of channels.
     """
+    if in_channels not in (1, 3):
+        raise ConfigError(f"pictures have 1 channel (grey) or 3 (colour), got {in_channels}")
     height, width = image_size
     plain = _grey(image) if in_channels == 1 else _coloured(image)
     fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BICUBIC)

@@ -14,8 +14,9 @@ from PIL import ImageFont
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from clearhead.data.drawn import CENTRE, INK_SIDE, SIDE, draw_curves, draw_forms, spline
+from clearhead.data.drawn import draw_curves, draw_forms, spline
 from clearhead.data.image_dataset import ImageDataset
+from clearhead.data.preprocessing.scaling import CENTRE, INK_SIDE, SIDE
 from clearhead.data.styles import enlarged
 
 FORMS = """

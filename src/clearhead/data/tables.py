@@ -1,12 +1,11 @@
 """Labelled images in tables: CSV of pixels or of file names, Parquet, Hugging Face data sets."""
 
 import csv
-import importlib
 import json
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,14 +13,14 @@ import numpy as np
 from huggingface_hub import constants
 
 from clearhead._hub import hub_is_reachable
+from clearhead.data._parquet import IMAGE_COLUMNS, ParquetImages, image_in
 from clearhead.data.folder import SPLIT_NAMES
 from clearhead.data.image_dataset import Split
 from clearhead.data.labelled import LabelledImages
 from clearhead.data.preprocessing.image import ImageSource
-from clearhead.errors import ConfigError, DataError
+from clearhead.errors import DataError, require
 
 LABELS = ("label", "labels", "fine_label", "class", "target")
-IMAGES = ("image", "images", "img", "picture", "pixel_values", "bytes", "png", "jpg")
 FILES = ("file", "file_name", "filename", "path", "image")
 HUB = "hf:"
 
@@ -41,18 +40,16 @@ def open_tables(source: Path, suffix: str) -> dict[Split, LabelledImages]:
 
     Args:
         source: The file or folder.
-        suffix: ".csv" or ".parquet".
+        suffix: ".csv", ".parquet" or ".pq".
 
     Raises:
         DataError: If a file has no columns of images and labels, or an invalid value.
     """
-    read = {".csv": _read_csv, ".parquet": _read_parquet}[suffix]
+    read = _read_csv if suffix == ".csv" else _read_parquet
     if source.is_file():
         return _splits(source.name, {"train": [read(source)]})
     parts: dict[Split | None, list[Path]] = {}
-    for path in sorted(
-        source.rglob(f"*{suffix}") if suffix == ".parquet" else source.glob("*.csv")
-    ):
+    for path in sorted(source.glob("*.csv" if suffix == ".csv" else f"**/*{suffix}")):
         words = re.split(r"[^a-z]+", path.relative_to(source).as_posix().lower())
         split = next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
         parts.setdefault(split, []).append(path)
@@ -74,8 +71,10 @@ def open_tables(source: Path, suffix: str) -> dict[Split, LabelledImages]:
 
 def open_saved(folder: Path) -> dict[Split, LabelledImages]:
     """Read a Hugging Face data set that `save_to_disk` wrote into a folder."""
-    datasets = _library(str(folder))
-    return _from_datasets(folder.resolve().name, datasets.load_from_disk(str(folder)))
+    require(str(folder), "datasets")
+    from datasets import load_from_disk
+
+    return _from_datasets(folder.resolve().name, load_from_disk(str(folder)))
 
 
 def open_hub(name: str) -> dict[Split, LabelledImages]:
@@ -88,7 +87,9 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
         ConfigError: If the library `datasets` is not installed.
         DataError: If the data set cannot be loaded or has no columns of images and labels.
     """
-    datasets = _library(f"{HUB}{name}")
+    require(f"{HUB}{name}", "datasets")
+    import datasets
+
     path, _, configuration = name.partition(":")
     if not (Path(path).exists() or constants.HF_HUB_OFFLINE or hub_is_reachable()):
         raise DataError(
@@ -105,14 +106,13 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
     return _from_datasets(path.rsplit("/", 1)[-1], loaded)
 
 
-def from_arrays(images: Any, labels: Any, name: str = "arrays") -> LabelledImages:
+def from_arrays(images: Any, labels: Any) -> LabelledImages:
     """Images and labels in memory.
 
     Args:
         images: Arrays of shape (n, height, width), or with channels behind or in front of the last
             two; bytes, or floats in [0, 1].
         labels: Numbers or names, one for each image.
-        name: For messages.
 
     Raises:
         DataError: If shape, type or number do not fit.
@@ -133,21 +133,19 @@ def from_arrays(images: Any, labels: Any, name: str = "arrays") -> LabelledImage
             f"{len(labels)} labels"
         )
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels
-    return _splits(name, {"train": [Table(pixels, np.asarray(labels).tolist())]})["train"]
+    return _splits("arrays", {"train": [Table(pixels, np.asarray(labels).tolist())]})["train"]
 
 
 def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, LabelledImages]:
     """Number the classes, in the same way in all splits."""
     names = tables["train"][0].class_names
+    known: Iterable[Any] = range(len(names or ()))
     if names is None:
         found = {label for table in tables["train"] for label in table.labels}
-        whole = all(re.fullmatch(r"-?\d+", str(label)) for label in found)
-        numbers = {
-            label: index for index, label in enumerate(sorted(found, key=int if whole else str))
-        }
-        names = tuple(map(str, numbers))
-    else:
-        numbers = {index: index for index in range(len(names))}
+        are_numbers = all(re.fullmatch(r"-?\d+", str(label)) for label in found)
+        known = sorted(found, key=int if are_numbers else str)
+        names = tuple(map(str, known))
+    numbers = {label: index for index, label in enumerate(known)}
     splits: dict[Split, LabelledImages] = {}
     for split, parts in tables.items():
         labels = [label for part in parts for label in part.labels]
@@ -172,19 +170,24 @@ def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, Label
 
 
 def _read_csv(path: Path) -> Table:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file), [])
-    if header and all(re.fullmatch(r"\d+", field) for field in header):
-        return _pixels(path, 0, range(1, len(header)), skip=0)
-    names = [field.strip().lower() for field in header]
-    label = _column(path, names, LABELS, "labels")
-    listed = next((names.index(name) for name in FILES if name in names), None)
-    if listed is None:
-        pixels = [index for index in range(len(names)) if index != label]
-        return _pixels(path, label, pixels, skip=1)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return Table([path.parent / row[listed] for row in rows], [row[label] for row in rows])
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            if header and all(re.fullmatch(r"\d+", field) for field in header):
+                return _pixels(path, 0, range(1, len(header)), skip=0)
+            label = header.index(_column(path, header, LABELS, "labels"))
+            names = [field.strip().lower() for field in header]
+            listed = next((names.index(name) for name in FILES if name in names), None)
+            if listed is None:
+                pixels = [index for index in range(len(names)) if index != label]
+                return _pixels(path, label, pixels, skip=1)
+            named = [(path.parent / row[listed], row[label]) for row in rows if row]
+            return Table([file for file, _ in named], [label for _, label in named])
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text in UTF-8 ({error.reason}); save it so") from error
+    except IndexError:
+        raise DataError(f"{path}: line {rows.line_num} has fewer fields than the first") from None
 
 
 def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
@@ -209,75 +212,46 @@ def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ConfigError(f"{path} needs pyarrow: pip install 'clearhead[parquet]'") from error
-    try:
-        schema = parquet.read_schema(path)
-        names = [name.lower() for name in schema.names]
-        columns = [
-            schema.names[_column(path, names, wanted, what)]
-            for wanted, what in ((IMAGES, "images"), (LABELS, "labels"))
-        ]
-        table = parquet.read_table(path, columns=columns)
-    except (OSError, ValueError) as error:  # pyarrow's errors are of these types
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a Parquet file that can be read ({reason})") from error
-    images, labels = (table.column(name).to_pylist() for name in columns)
+    file = ParquetImages(path)
+    schema = file.file.schema_arrow
+    label = _column(path, schema.names, LABELS, "labels")
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = features.get("info", {}).get("features", {}).get(columns[1], {})
-    return Table([_image(value, path) for value in images], labels, feature.get("names"))
+    feature = features.get("info", {}).get("features", {}).get(label, {})
+    images = [image_in(value, path.parent) for value in file.read(file.column)]
+    return Table(images, file.read(label), feature.get("names"))
 
 
 def _from_datasets(name: str, loaded: Any) -> dict[Split, LabelledImages]:
     """A `Dataset`, or a `DatasetDict` of splits."""
-    datasets = _library(name)
+    from datasets import Image
+
     parts = loaded if isinstance(loaded, dict) else {"train": loaded}
     tables: dict[Split, list[Table]] = {}
     for part, dataset in parts.items():
         if part not in SPLIT_NAMES:
             continue
-        columns = list(dataset.features)
-        lower = [column.lower() for column in columns]
-        label = columns[_column(name, lower, LABELS, "labels")]
-        kinds = [
-            column for column, kind in dataset.features.items() if isinstance(kind, datasets.Image)
-        ]
-        image = kinds[0] if kinds else columns[_column(name, lower, IMAGES, "images")]
-        if kinds:
-            dataset = dataset.cast_column(image, datasets.Image(decode=False))
-        images = [_image(value, Path()) for value in dataset[image]]
-        names = getattr(dataset.features[label], "names", None)
+        kinds = dataset.features
+        label = _column(name, kinds, LABELS, "labels")
+        image = next((column for column in kinds if isinstance(kinds[column], Image)), None)
+        if image is not None:
+            dataset = dataset.cast_column(image, Image(decode=False))
+        else:
+            image = _column(name, kinds, IMAGE_COLUMNS, "images")
+        images = [image_in(value, Path()) for value in dataset[image]]
+        names = getattr(kinds[label], "names", None)
         tables.setdefault(SPLIT_NAMES[part], []).append(Table(images, list(dataset[label]), names))
     if "train" not in tables:
         raise DataError(f"{name} has no split train; it has {', '.join(map(str, parts))}")
     return _splits(name, tables)
 
 
-def _image(value: Any, file: Path) -> ImageSource:
-    """An image in a cell: bytes, a struct of bytes and path, a path, or rows of pixels."""
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, list):
-        return np.asarray(value, dtype=np.uint8)
-    if isinstance(value, str):
-        return file.parent / value
-    return value if value is not None else b""
-
-
-def _column(source: Path | str, names: Sequence[str], wanted: Sequence[str], what: str) -> int:
+def _column(source: Path | str, names: Iterable[str], wanted: Sequence[str], what: str) -> str:
+    """The name of the first wanted column that there is, in any case."""
+    found = {name.strip().lower(): name for name in names}
     for name in wanted:
-        if name in names:
-            return names.index(name)
-    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        if name in found:
+            return found[name]
+    shown = ", ".join([*list(found)[:10], *["…"] * (len(found) > 10)])
     raise DataError(
         f"{source} has no column of {what}; expected one of {', '.join(wanted)}, got {shown}"
     )
-
-
-def _library(source: str) -> Any:
-    try:
-        return importlib.import_module("datasets")
-    except ImportError as error:
-        raise ConfigError(f"{source} needs datasets: pip install 'clearhead[datasets]'") from error

@@ -15,7 +15,7 @@ PADDING, UNKNOWN, MASK = "[padding]", "[unknown]", "[mask]"
 SPECIAL_TOKENS = (PADDING, UNKNOWN, MASK)
 
 _TOKEN = re.compile(r"\[[a-z]+\]|\w+(?:['’]\w+)*|[^\w\s]")
-_CLOSING = frozenset(".,;:!?)…")
+_BEFORE_CLOSING = re.compile(r" (?=[.,;:!?)…]( |$))")
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -28,14 +28,6 @@ def split_words(text: str) -> tuple[str, ...]:
         Its words, numbers and punctuation marks in lower case; empty for blank text.
     """
     return tuple(_TOKEN.findall(text.lower()))
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Tokens as a text, with closing punctuation attached to the word before it."""
-    text = ""
-    for word in words:
-        text += word if word in _CLOSING or not text else f" {word}"
-    return text
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,8 @@ class WordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of these token ids, with closing punctuation attached to the word before it."""
-        return join_words([self.vocabulary[index] for index in ids])
+        text = " ".join(self.vocabulary[index] for index in ids)
+        return _BEFORE_CLOSING.sub("", text)
 
     def pad(
         self, texts: Sequence[Sequence[int]]

@@ -4,16 +4,13 @@ torch computes it operation by operation. `compile` makes one C++ library of it 
 AOTInductor; ONNX Runtime and OpenVINO are packages of their own.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -22,13 +19,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from clearhead._atomic import replaced_atomic, sha256, write_atomic
 from clearhead.data import cache_folder
-from clearhead.errors import ConfigError, did_you_mean
+from clearhead.errors import ConfigError, did_you_mean, require
+from clearhead.inference._copy import ModelCopy
 from clearhead.inference._graph import (
     IMAGES,
     example_images,
     quiet_export,
-    require,
     to_onnx,
     trace,
 )
@@ -209,7 +207,8 @@ def _compile(model: ImageModel) -> Engine:
                 'engine "compile" needs a C++ compiler, none was found: install g++ or clang++, '
                 "or set CXX"
             )
-        _write_to_cache(path, lambda file: compile_program(trace(model), file))
+        with replaced_atomic(path) as file:
+            compile_program(trace(model), file)
     return run_package(path)
 
 
@@ -258,8 +257,7 @@ def _openvino(model: ImageModel) -> Engine:
 def _onnx_file(model: ImageModel) -> Path:
     path = _cached(model, ".onnx")
     if not path.exists():
-        content = to_onnx(trace(model)).SerializeToString()
-        _write_to_cache(path, lambda file: file.write_bytes(content))
+        write_atomic(path, to_onnx(trace(model)).SerializeToString())
     return path
 
 
@@ -320,21 +318,7 @@ def _check_float32(model: ImageModel, engine: str, devices: tuple[str, ...] = ("
 
 def _cached(model: ImageModel, suffix: str) -> Path:
     """The file in the cache for these weights, this torch and this processor."""
-    digest = hashlib.sha256()
-    device = next(model.parameters()).device
-    build = (torch.__version__, torch.backends.cpu.get_cpu_capability(), device.type)
-    for part in (type(model).__name__, asdict(model.config), build):
-        digest.update(json.dumps(part).encode())
-    for tensor in model.state_dict().values():
-        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        digest.update(content.numpy().tobytes())
-    return cache_folder() / "engines" / f"{digest.hexdigest()[:32]}{suffix}"
-
-
-def _write_to_cache(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file elsewhere first: other processes see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        file = Path(folder) / path.name
-        write(file)
-        file.replace(path)
+    copy = ModelCopy(model)
+    build = (torch.__version__, torch.backends.cpu.get_cpu_capability(), copy.device.type)
+    digest = sha256(f"{build} {copy.digest()}".encode())
+    return cache_folder() / "engines" / f"{digest[:32]}{suffix}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias, get_args
 
 import torch
@@ -19,7 +20,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageDataset, normalize
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, require
 from clearhead.inference._engines import EngineModel, run_onnx, run_openvino
 from clearhead.inference._evaluate import Evaluation, evaluate
 from clearhead.inference._graph import (
@@ -27,7 +28,6 @@ from clearhead.inference._graph import (
     example_images,
     model_metadata,
     quiet_export,
-    require,
     to_onnx,
     trace,
 )
@@ -260,28 +260,18 @@ def _quantized(proto: Any, model: ImageModel, calibration: Tensor | None, *, sta
                 **common,
             )
         else:
-            batches = [
+            batches = (
                 {IMAGES: normalize(part, model.config).numpy()} for part in calibration.split(32)
-            ]
+            )
             quantization.quantize_static(
                 source,
                 target,
-                _Batches(batches),
+                SimpleNamespace(get_next=lambda: next(batches, None)),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=["MatMul", "Gemm", "Conv"],
                 **common,
             )
         return onnx.load(target)
-
-
-class _Batches:
-    """Inputs for calibration, as ONNX Runtime takes them (its `CalibrationDataReader`)."""
-
-    def __init__(self, batches: list[dict[str, Any]]) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self.batches, None)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.overrides import TorchFunctionMode
 
 from clearhead.attention import attention_stages, scaled_dot_product_attention
-from clearhead.errors import ConfigError
+from clearhead.errors import require
 from clearhead.inference._predict import evaluation_mode
 from clearhead.models.pretrained import ImageModel
 
@@ -141,15 +140,6 @@ def example_images(model: ImageModel, count: int) -> Float[Tensor, "batch channe
     shape = (count, model.config.in_channels, *model.config.image_shape)
     like = next(model.parameters())
     return torch.randn(shape, generator=generator).to(like.device, like.dtype)
-
-
-def require(purpose: str, *packages: str) -> None:
-    """Raise `ConfigError` if one of the packages is not installed."""
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{purpose} needs packages that are not installed: pip install {' '.join(missing)}"
-        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
+from clearhead.inference._prepare import check_num_workers
 from clearhead.inference._runners import (
     Classifier,
     Result,
@@ -106,6 +107,7 @@ def predict_to_file(
         InputError: If the model is not one of Clearhead's.
     """
     check_image_model(model, "predict_to_file")
+    check_num_workers(num_workers)
     out = Path(out)
     write = writer_for(out)
     if engine != "torch":
@@ -121,9 +123,8 @@ def predict_to_file(
         "inputs": names,
         "folder": str(Path.cwd()),
     }
-    folder = out.with_name(f"{out.name}.parts")
-    job = _Job(folder)
-    with _locked(job):
+    job = _Job(out.with_name(f"{out.name}.parts"))
+    with job.locked():
         if restart:
             job.remove_files()
         elif out.exists() and not job.settings.exists():
@@ -174,6 +175,26 @@ class _Job:
         self.count = 0
         self.errors = 0
         self.unit = UNIT
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The folder, for this process alone; at the end it is kept if it has a job."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            held = FileLock(self.folder / ".lock").acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(f"another process is working on {self.folder}") from error
+        except OSError as error:
+            raise StorageError(f"cannot write {self.folder}: {error.strerror}") from error
+        with held:
+            try:
+                yield
+            finally:
+                if not self.settings.exists():
+                    self.remove_files()
+                    (self.folder / ".lock").unlink(missing_ok=True)
+                    with suppress(OSError):
+                        self.folder.rmdir()
 
     def part(self, index: int) -> Path:
         return self.folder / f"{index:06d}.jsonl"
@@ -227,22 +248,3 @@ class _Job:
         self.settings.unlink(missing_ok=True)
         for file in self.folder.glob("*.jsonl"):
             file.unlink()
-
-
-@contextmanager
-def _locked(job: _Job) -> Iterator[None]:
-    """The job's folder, for this process alone; it is kept if it has a job."""
-    lock = job.folder / ".lock"
-    try:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                if not job.settings.exists():
-                    job.remove_files()
-                    lock.unlink(missing_ok=True)
-                    with suppress(OSError):
-                        job.folder.rmdir()
-    except Timeout as error:
-        raise ConfigError(f"another process is working on {job.folder}") from error

@@ -1,26 +1,20 @@
 """From a picture to a prediction: preprocessing, forward pass, softmax."""
 
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from html import escape
-from io import BytesIO
-from itertools import chain, islice, pairwise, repeat
-from math import ceil, prod
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor, nn
 
 from clearhead.data import ImageSource, normalize
-from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._prepare import Box, ModelInput, Prepared, prepare, prepare_each
+from clearhead.inference._prediction import Prediction, combine, one_or_several, prediction_of
+from clearhead.inference._prepare import ModelInput, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 
 if TYPE_CHECKING:
@@ -28,89 +22,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 128
 STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
-LOW_CONFIDENCE = "low confidence"
-NOT_RECOGNISED = "not recognised: no class is probable enough"
-THUMBNAIL_SIZE = 64
-MAX_TABLE_ROWS = 10
-
-Status = Literal["confident", "doubtful", "rejected"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The class of one picture, with probabilities; or the text of a picture of several digits.
-
-    Attributes:
-        label: Name of the most probable class; None if the picture is rejected. Of several digits,
-            their labels in reading order, with "?" for each one that is rejected.
-        probability: Probability of `label`; 0 without one. Of several digits, the product.
-        runner_up: The second most probable label; None if there is none.
-        runner_up_probability: Probability of `runner_up`.
-        probabilities: One for each class, in the order of `class_names`; they sum to 1. Empty if
-            the model did not run because the picture is blank, and for several digits.
-        class_names: Names of all classes.
-        warnings: Reasons to doubt or to reject the prediction.
-        box: Where the digit is, in pixels of the upright picture; None if it was not searched for.
-        digits: The predictions for the single digits if there are several, in reading order.
-        image: The model input, reduced to at most 64 pixels per side, for display in notebooks.
-    """
-
-    label: str | None = None
-    probability: float = 0.0
-    runner_up: str | None = None
-    runner_up_probability: float = 0.0
-    probabilities: tuple[float, ...] = ()
-    class_names: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    box: Box | None = None
-    digits: tuple["Prediction", ...] = ()
-    image: UInt8[Tensor, "channels height width"] | None = field(default=None, compare=False)
-
-    @property
-    def status(self) -> Status:
-        """Doubtful if there are warnings, rejected if there is no label."""
-        if self.label is None:
-            return "rejected"
-        return "doubtful" if self.warnings else "confident"
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the image, as JSON types."""
-        return {
-            "status": self.status,
-            "label": self.label,
-            "probability": self.probability,
-            "runner_up": self.runner_up,
-            "runner_up_probability": self.runner_up_probability,
-            "probabilities": list(self.probabilities),
-            "classes": list(self.class_names),
-            "warnings": list(self.warnings),
-            "box": self.box and list(self.box),
-            "digits": [digit.to_dict() for digit in self.digits],
-        }
-
-    def __repr__(self) -> str:
-        parts = [f"label={self.label!r}", f"status={self.status!r}"]
-        if self.label is not None:
-            parts.append(f"probability={self.probability:.4f}")
-        if self.warnings:
-            parts.append(f"warnings={self.warnings}")
-        if self.digits:
-            parts.append(f"digits={len(self.digits)}")
-        return f"Prediction({', '.join(parts)})"
-
-    def _repr_html_(self) -> str:
-        """Model input, status, and the ten largest probabilities as bars; for each digit."""
-        title = escape(" · ".join([self.label or "–", self.status, *self.warnings]))
-        if self.digits:
-            return f"<p>{title}</p>" + "".join(digit._repr_html_() for digit in self.digits)
-        ranked = sorted(zip(self.probabilities, self.class_names, strict=False), reverse=True)
-        rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{probability:.2%}</td><td style='text-align:left'>"
-            f"<meter value='{probability:.4f}'></meter></td></tr>"
-            for probability, name in ranked[:MAX_TABLE_ROWS]
-        )
-        image = "" if self.image is None else f"<img alt='model input' {_img_source(self.image)}>"
-        return f"<figure>{image}<figcaption>{title}</figcaption></figure><table>{rows}</table>"
 
 
 @overload
@@ -177,7 +88,7 @@ def predict(
 
 def predict_each(
     model: "ModelLike",
-    images: Iterable[ImageSource],
+    images: Iterable[ImageSource | ImageError],
     *,
     single: bool = False,
     num_workers: int | None = None,
@@ -186,7 +97,8 @@ def predict_each(
 
     Args:
         model: As in `predict`.
-        images: Pictures, of which only few are taken in advance.
+        images: Pictures, of which only few are taken in advance; an error in place of a picture
+            comes out again.
         single: As in `predict`.
         num_workers: As in `predict`.
 
@@ -202,54 +114,10 @@ def predict_each(
         batch = list(islice(prepared, size))
         if not batch:
             return
-        yield from _predict_batch(model, batch)
-
-
-def _predict_batch(
-    model: "ModelLike", batch: Sequence[Prepared]
-) -> Iterator[Prediction | ImageError]:
-    inputs = [result for result in batch if not isinstance(result, ImageError)]
-    predictions = iter(predict_inputs(model, inputs))
-    for result in batch:
-        yield result if isinstance(result, ImageError) else next(predictions)
-
-
-def combine(digits: Sequence[Prediction]) -> Prediction:
-    """The prediction for a picture with these digits, in reading order; of one digit, its own."""
-    digits = [digit for prediction in digits for digit in prediction.digits or (prediction,)]
-    if len(digits) == 1:
-        return digits[0]
-    label, runner_up, change = "", "", 0.0
-    for digit in digits:  # in the second most probable text, one digit differs
-        ratio = digit.runner_up_probability / digit.probability if digit.runner_up else 0.0
-        if ratio > change:
-            runner_up, change = f"{label}{digit.runner_up}", ratio
-        elif runner_up:
-            runner_up += digit.label or "?"
-        label += digit.label or "?"
-    probability = prod(digit.probability for digit in digits if digit.label is not None)
-    combined = Prediction(
-        class_names=digits[0].class_names,
-        warnings=tuple(dict.fromkeys(warning for digit in digits for warning in digit.warnings)),
-        box=_hull([digit.box for digit in digits if digit.box is not None]),
-        digits=tuple(digits),
-    )
-    if all(digit.label is None for digit in digits):
-        return combined
-    return replace(
-        combined,
-        label=label,
-        probability=probability,
-        runner_up=runner_up or None,
-        runner_up_probability=probability * change,
-    )
-
-
-def _hull(boxes: Sequence[Box]) -> Box | None:
-    if not boxes:
-        return None
-    left, top, right, bottom = zip(*boxes, strict=True)
-    return min(left), min(top), max(right), max(bottom)
+        inputs = [result for result in batch if not isinstance(result, ImageError)]
+        predictions = iter(predict_inputs(model, inputs))
+        for result in batch:
+            yield result if isinstance(result, ImageError) else next(predictions)
 
 
 def check_image_model(model: object, function: str) -> None:
@@ -313,28 +181,7 @@ def _prediction_for(picture: ModelInput, predictions: Iterator[Prediction]) -> P
     halves = [_prediction_for(half, predictions) for half in picture.halves]
     if halves and whole.status != "confident" and combine(halves).status == "confident":
         whole = combine(halves)
-    return _one_or_several(whole, parts)
-
-
-def _one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Prediction:
-    """The prediction for a picture from those for all of it as one digit and for its parts.
-
-    Parts that are not all digits, but together look like one, are pieces of one.
-    """
-    if not digits:
-        return whole
-    several = combine(digits)
-    if whole.status == several.status == "confident":
-        likelier = several if _are_side_by_side(digits) else whole
-        return replace(likelier, warnings=(SEVERAL,))
-    if whole.status == "confident" or (several.label is None and whole.label is not None):
-        return whole
-    return several
-
-
-def _are_side_by_side(digits: Sequence[Prediction]) -> bool:
-    boxes = [digit.box for digit in digits if digit.box is not None]
-    return all(after[0] >= before[2] for before, after in pairwise(boxes))
+    return one_or_several(whole, parts)
 
 
 def predict_probabilities(
@@ -397,49 +244,3 @@ def evaluation_mode(model: object) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def prediction_of(
-    probabilities: Sequence[float],
-    names: tuple[str, ...],
-    warnings: tuple[str, ...],
-    pixels: UInt8[Tensor, "channels height width"],
-    *,
-    doubtful_below: float,
-    rejected_below: float,
-    threshold_temperature: float = 1.0,
-    box: Box | None = None,
-) -> Prediction:
-    """The prediction with these probabilities; without any, one that is rejected."""
-    step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
-    image = pixels if step == 1 else pixels[:, ::step, ::step].clone()
-    values = tuple(probabilities)
-    best, second = [*sorted(range(len(values)), key=lambda index: -values[index]), None, None][:2]
-    prediction = Prediction(
-        probabilities=values, class_names=names, warnings=warnings, box=box, image=image
-    )
-    if best is None:
-        return prediction
-    softened = [value ** (1 / threshold_temperature) for value in values]
-    certainty = softened[best] / sum(softened)
-    if certainty < rejected_below:
-        return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
-    return replace(
-        prediction,
-        label=names[best],
-        probability=values[best],
-        runner_up=None if second is None else names[second],
-        runner_up_probability=0.0 if second is None else values[second],
-        warnings=warnings if certainty >= doubtful_below else (*warnings, LOW_CONFIDENCE),
-    )
-
-
-def _img_source(pixels: UInt8[Tensor, "channels height width"]) -> str:
-    """The attributes of an HTML image, with the pixels as a PNG."""
-    channels = pixels.cpu().numpy()
-    picture = channels[0] if len(channels) in (1, 2) else channels[:3].transpose(1, 2, 0)
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    height, width = (2 * side for side in pixels.shape[1:])
-    data = b64encode(file.getvalue()).decode()
-    return f"width='{width}' height='{height}' src='data:image/png;base64,{data}'"

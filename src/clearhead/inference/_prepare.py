@@ -27,9 +27,10 @@ from clearhead.data import (
     resize_and_crop,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import SIDE, digit_and_parts
+from clearhead.data.preprocessing.digits import digit_and_parts
 from clearhead.data.preprocessing.image import REDUCED_BY
-from clearhead.errors import ImageError
+from clearhead.data.preprocessing.scaling import SIDE
+from clearhead.errors import ConfigError, ImageError
 from clearhead.models.config import ImageModelConfig
 
 POOL_AFTER = 1.0  # seconds of preprocessing; it takes about as many until the processes work
@@ -67,6 +68,7 @@ class ModelInput:
 
 
 Prepared = ModelInput | ImageError
+Source = ImageSource | ImageError
 
 
 def _from_numpy(pixels: np.ndarray, *others: Any) -> ModelInput:
@@ -117,7 +119,7 @@ def _box_in(picture: Image.Image, digit: Digit, shape: tuple[int, ...]) -> Box:
 
 
 def prepare_each(
-    images: Iterable[ImageSource],
+    images: Iterable[Source],
     config: ImageModelConfig,
     *,
     single: bool = False,
@@ -126,29 +128,38 @@ def prepare_each(
     """The results of `prepare` in order, as soon as they are made; errors in their place.
 
     Args:
-        images: Pictures, of which only few are taken in advance.
+        images: Pictures, of which only few are taken in advance, and errors in place of others.
         config: The model's configuration.
         single: As in `prepare`.
         num_workers: Processes that read and preprocess files, while pictures in memory are
             preprocessed in this process. By default, once this has taken a second, one for each
             core of the CPU.
     """
+    check_num_workers(num_workers)
     prepared = partial(_prepared, config=config, single=single)
-    patience = 0.0 if num_workers else POOL_AFTER
+    seconds = 0.0 if num_workers else POOL_AFTER
     for is_file, group in groupby(images, lambda image: isinstance(image, str | Path)):
         for image in group:
-            if is_file and patience <= 0 and num_workers != 0:
+            if is_file and seconds <= 0 and num_workers != 0:
                 files = chain([image], group)  # noqa: B031 - the rest of the group, used once
                 yield from _in_processes(files, prepared, num_workers)
                 continue
             started = perf_counter()
             result = prepared(image)
-            patience -= perf_counter() - started
+            seconds -= perf_counter() - started
             yield result
 
 
+def check_num_workers(num_workers: int | None) -> None:
+    """Raise `ConfigError` for a negative number of processes."""
+    if num_workers is not None and num_workers < 0:
+        raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
+
+
 def _in_processes(
-    files: Iterator[ImageSource], prepared: "partial[Prepared]", num_workers: int | None
+    files: Iterator[Source],
+    prepared: "partial[Prepared]",
+    num_workers: int | None,
 ) -> Iterator[Prepared]:
     # Threads would not do: most of the preprocessing holds the GIL. Unlike those of the standard
     # library, these processes do not import the script that is running, which may lack a guard.
@@ -180,11 +191,13 @@ def _in_processes(
         pool.shutdown(kill_workers=True)
 
 
-def _all_prepared(prepared: "partial[Prepared]", files: Sequence[ImageSource]) -> list[Prepared]:
+def _all_prepared(prepared: "partial[Prepared]", files: Sequence[Source]) -> list[Prepared]:
     return [prepared(file) for file in files]
 
 
-def _prepared(image: ImageSource, config: ImageModelConfig, *, single: bool) -> Prepared:
+def _prepared(image: Source, config: ImageModelConfig, *, single: bool) -> Prepared:
+    if isinstance(image, ImageError):
+        return image
     try:
         return prepare(image, config, single=single)
     except ImageError as error:

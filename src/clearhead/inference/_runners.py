@@ -20,7 +20,8 @@ from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import Prediction, predict_each
+from clearhead.inference._predict import predict_each
+from clearhead.inference._prediction import Prediction
 from clearhead.models.pretrained import ImageModel
 
 if TYPE_CHECKING:
@@ -41,19 +42,14 @@ def predict_listed(
     num_workers: int | None = None,
 ) -> Iterator[Prediction | ImageError]:
     """As `predict_each`, for listed pictures: those that `read` cannot read give its error."""
-    errors: dict[int, ImageError] = {}
 
-    def sources() -> Iterator[ImageSource]:
-        for place, ref in enumerate(refs):
-            try:
-                yield read(ref)
-            except ImageError as error:
-                errors[place] = error
-                yield b""  # gives an error in its place
+    def source(ref: PictureRef) -> ImageSource | ImageError:
+        try:
+            return read(ref)
+        except ImageError as error:
+            return error
 
-    results = predict_each(model, sources(), single=single, num_workers=num_workers)
-    for place, result in enumerate(results):
-        yield errors.pop(place, result)
+    return predict_each(model, map(source, refs), single=single, num_workers=num_workers)
 
 
 class Unit(NamedTuple):
@@ -61,10 +57,6 @@ class Unit(NamedTuple):
 
     number: int
     lines: bytes
-
-    def singles(self) -> Iterator["Unit"]:
-        """Each picture as a unit of its own."""
-        return (Unit(self.number, line) for line in self.lines.splitlines(keepends=True))
 
 
 Result: TypeAlias = tuple[int, bytes]
@@ -99,39 +91,29 @@ class Classifier:
         return vars(self) | {"model": None, "reader": PictureReader(self.image_column)}
 
     def __call__(self, lines: bytes) -> bytes:
-        """The rows for some pictures, in their order."""
+        """The rows for some pictures, in their order; of one that fails, with the error."""
         if self.model is None:
             self.model = self.copy.load()
         refs = [PictureRef.from_line(line) for line in lines.splitlines()]
+        results = predict_listed(self.model, refs, self.reader, single=self.single, num_workers=0)
         try:
-            rows = self._rows(refs, self.model)
-        except Exception:  # noqa: BLE001 - whichever picture it was has it as its row's error
-            rows = [row for ref in refs for row in self._row_alone(ref, self.model)]
-        return b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows)
-
-    def _rows(self, refs: list[PictureRef], model: "ModelLike") -> list[dict[str, Any]]:
-        results = predict_listed(model, refs, self.reader, single=self.single, num_workers=0)
-        return [_row(ref, result) for ref, result in zip(refs, results, strict=True)]
-
-    def _row_alone(self, ref: PictureRef, model: "ModelLike") -> list[dict[str, Any]]:
-        try:
-            return self._rows([ref], model)
-        except Exception as error:  # noqa: BLE001
-            return [error_row(ref, error)]
+            return b"".join(row_of(ref, x) for ref, x in zip(refs, results, strict=True))
+        except Exception as error:  # noqa: BLE001 - whichever picture it was has it as its row's error
+            if len(refs) == 1:
+                return row_of(refs[0], error)
+            return b"".join(self(ref.to_line()) for ref in refs)
 
 
-def _row(ref: PictureRef, result: Prediction | ImageError) -> dict[str, Any]:
-    if isinstance(result, ImageError):
-        return error_row(ref, result)
-    return {"image": printable(ref.name), **result.to_dict()}
-
-
-def error_row(ref: PictureRef, error: Exception | str) -> dict[str, Any]:
-    """The row of a picture without a prediction."""
-    reason = " ".join(str(error).split()).removeprefix(f"{ref.path}: ")
-    if isinstance(error, Exception) and not isinstance(error, ClearheadError):
-        reason = f"{type(error).__name__}: {reason}"
-    return {"image": printable(ref.name), "error": printable(reason)}
+def row_of(ref: PictureRef, result: Prediction | Exception) -> bytes:
+    """The row of a picture: its prediction, or why it has none."""
+    row: dict[str, Any] = {"image": printable(ref.name)}
+    if isinstance(result, Prediction):
+        row |= result.to_dict()
+    else:
+        reason = " ".join(str(result).split()).removeprefix(f"{ref.path}: ")
+        known = isinstance(result, ClearheadError)
+        row["error"] = printable(reason if known else f"{type(result).__name__}: {reason}")
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
 def printable(text: str) -> str:
@@ -161,7 +143,7 @@ def run_in_processes(
     try:
         while True:
             while len(waiting) < UNITS_AHEAD * workers and (unit := next(units, None)) is not None:
-                waiting[pool.submit(unit)] = unit
+                waiting[pool.submit(unit.lines)] = unit
             if not waiting:
                 return
             completed, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -182,13 +164,12 @@ def run_in_processes(
 def _one_by_one(unit: Unit, pool: "_Pool") -> bytes:
     """The rows of a unit that ended a process."""
     rows = []
-    for single in unit.singles():
+    for line in unit.lines.splitlines(keepends=True):
         try:
-            rows.append(pool.submit(single).result())
+            rows.append(pool.submit(line).result())
         except BrokenExecutor:
             pool.restart()
-            row = error_row(PictureRef.from_line(single.lines), PROCESS_ENDED)
-            rows.append(json.dumps(row).encode() + b"\n")
+            rows.append(row_of(PictureRef.from_line(line), ImageError(PROCESS_ENDED)))
     return b"".join(rows)
 
 
@@ -209,8 +190,8 @@ class _Pool:
             self.workers, initializer=_start, initargs=(self.classifier,)
         )
 
-    def submit(self, unit: Unit) -> Future[bytes]:
-        future: Future[bytes] = self.executor.submit(_classify, unit.lines)
+    def submit(self, lines: bytes) -> Future[bytes]:
+        future: Future[bytes] = self.executor.submit(_classify, lines)
         return future
 
     def shutdown(self) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, require
 
 CSV_COLUMNS = (
     *("image", "status", "label", "probability", "runner_up", "runner_up_probability"),
@@ -79,10 +79,5 @@ def writer_for(path: Path) -> Callable[[Iterator[bytes], Path], None]:
     if suffix not in WRITERS:
         raise ConfigError(f"the output must end in {', '.join(WRITERS)}; got {path}")
     if suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(
-                "Parquet files need pyarrow: pip install pyarrow (the extra `parquet`)"
-            ) from error
+        require("a Parquet file", "pyarrow")
     return WRITERS[suffix]

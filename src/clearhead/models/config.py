@@ -100,7 +100,7 @@ class ImageModelConfig(ModelConfig):
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return _pair(self.image_size)
+        return pair(self.image_size)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class PatchModelConfig(ImageModelConfig):
     @property
     def patch_shape(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
-        return _pair(self.patch_size)
+        return pair(self.patch_size)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -285,7 +285,8 @@ def _freeze_lists(config: ModelConfig, *names: str) -> None:
             object.__setattr__(config, name, tuple(value))
 
 
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width; of a square, one number is enough."""
     return (size, size) if isinstance(size, int) else size
 
 

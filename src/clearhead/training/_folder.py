@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
 from clearhead._atomic import write_atomic
-from clearhead.errors import CheckpointError, ConfigError, setting
+from clearhead.errors import CheckpointError, ConfigError, require, setting
 from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
 from clearhead.training.config import BaseTrainConfig
@@ -29,6 +29,7 @@ from clearhead.training.step import TrainingState
 
 CHECKPOINTS = "checkpoints"
 LOG, LOG_TABLE = "log.jsonl", "log.csv"
+SPEED_PERIOD = 600.0  # seconds whose steps predict the time left
 
 
 def fingerprint(*tensors: Tensor) -> str:
@@ -68,10 +69,10 @@ class Run(Callback):
         self._make_board = _summary_writer() if tensorboard and not self.silent else None
         self._board: Any = None
         self._bar: Progress | None = None
-        self._task = TaskID(0)
         self._description: dict[str, Any] = {}
         self._new_folders: list[Path] = []
-        self._batch_size, self._clock = 1, Clock()
+        self._batch_size, self._early_cost = 1, 1.0
+        self._started, self._epoch_started = time.monotonic(), (0, time.monotonic())
 
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> "Run":
         """Check that the folder is empty or holds the same training; a context manager.
@@ -85,7 +86,7 @@ class Run(Callback):
             ConfigError: If the folder holds a training with other settings or data.
         """
         self._batch_size = config.batch_size
-        self._clock.early_cost = getattr(config, "early_patches", 1.0)
+        self._early_cost = getattr(config, "early_patches", 1.0)
         ancestors = (self.folder, *self.folder.parents)
         self._new_folders = [folder for folder in ancestors if not folder.exists()]
         self._description = json.loads(json.dumps({"config": asdict(config), **data}))
@@ -120,7 +121,8 @@ class Run(Callback):
 
     def on_start(self, state: TrainingState[Any]) -> None:
         """Write run.json and start the progress, once nothing has failed so far."""
-        self._clock.start(state)
+        self._started = time.monotonic()
+        self._epoch_started = state.step, self._started
         if self.silent:
             return
         content = json.dumps(self._description, indent=2) + "\n"
@@ -128,18 +130,24 @@ class Run(Callback):
         _drop_log_after(self.folder / LOG, state.step)
         if self._make_board is not None:
             self._board = self._make_board(str(self.folder / "tensorboard"))
-        if self.console.is_terminal and not self.console.quiet and not state.finished:
-            self._bar = Progress(
-                TextColumn("{task.fields[text]}"),
-                BarColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=self.console,
-            )
-            total, done = state.total_steps, state.step
-            self._task = self._bar.add_task(
-                "train", total=total, completed=done, text="starting", left=""
-            )
-            self._bar.start()
+        columns = TextColumn("{task.fields[text]}"), BarColumn(), TextColumn("{task.fields[left]}")
+        hidden = not self.console.is_terminal or self.console.quiet or state.finished
+        self._bar = Progress(
+            *columns, console=self.console, speed_estimate_period=SPEED_PERIOD, disable=hidden
+        )
+        total, done = self._cost(state.total_steps, state), self._cost(state.step, state)
+        self._bar.add_task("train", total=total, completed=round(done), text="starting", left="")
+        self._bar.start()
+
+    def _cost(self, step: int, state: TrainingState[Any]) -> float:
+        """The time of the steps so far, in steps with all patches."""
+        early = min(step, -(-2 * state.total_steps // 3))
+        return early * self._early_cost + step - early
+
+    def _left(self) -> str:
+        """The time left, at the speed since the first step, which may compile."""
+        seconds = self._bar.tasks[0].time_remaining if self._bar is not None else None
+        return "" if seconds is None else f"{duration(seconds)} left"
 
     def on_message(self, text: str) -> None:
         """Print one line."""
@@ -147,18 +155,20 @@ class Run(Callback):
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
         """Update the live line."""
-        self._clock.step(state)
         if self._bar is not None:
             text = f"step {state.step:,}/{state.total_steps:,}  loss {loss:.3f}"
-            left = f"{duration(self._clock.left(state))} left"
-            self._bar.update(self._task, completed=state.step, text=text, left=left)
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=self._cost(state.step, state), text=text)
+            self._bar.update(task, left=self._left())
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
         """Measure on the validation images, print a line and append one to the log."""
+        first, started = self._epoch_started
+        rate = self._batch_size * (state.step - first) / max(time.monotonic() - started, 1e-9)
         metrics = metrics | self.validate(state.result)  # which all processes do together
+        self._epoch_started = state.step, time.monotonic()
         if self.silent:
             return
-        rate = self._batch_size * self._clock.rate(state)
         validated = (
             f"validation accuracy {metrics['validation_accuracy']:.2%}  "
             if "validation_accuracy" in metrics
@@ -167,13 +177,13 @@ class Run(Callback):
         self.on_message(
             f"epoch {metrics['epoch']:>3}/{metrics['epochs']}  loss {metrics['loss']:.4f}  "
             f"training accuracy {metrics['accuracy']:.2%}  {validated}{rate:,.0f} examples/s  "
-            f"{duration(self._clock.left(state))} left"
+            f"{self._left()}"
         )
         line = {
             "step": state.step,
             **metrics,
             "images_per_second": round(rate, 1),
-            "seconds": round(self._clock.seconds, 2),
+            "seconds": round(time.monotonic() - self._started, 2),
         }
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
@@ -216,53 +226,6 @@ class Run(Callback):
             )
 
 
-class Clock:
-    """The speed of a training, and the time left.
-
-    The first step, which may compile, does not count if there are others; steps with fewer patches
-    count by their share.
-    """
-
-    def __init__(self) -> None:
-        self.early_cost = 1.0
-        self._starts = [(0, time.monotonic())]
-
-    def start(self, state: TrainingState[Any]) -> None:
-        """Before the first step."""
-        self._starts = [(state.step, time.monotonic())]
-
-    def step(self, state: TrainingState[Any]) -> None:
-        """After a step."""
-        if len(self._starts) == 1:
-            self._starts.append((state.step, time.monotonic()))
-
-    def rate(self, state: TrainingState[Any]) -> float:
-        """Steps per second."""
-        first, seconds = self._measured(state)
-        return (state.step - first) / max(seconds, 1e-9)
-
-    def left(self, state: TrainingState[Any]) -> float:
-        """Seconds that the steps left will take."""
-        first, seconds = self._measured(state)
-        done = self._cost(state.step, state) - self._cost(first, state)
-        left = self._cost(state.total_steps, state) - self._cost(state.step, state)
-        return seconds * left / done if done else 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self._starts[0][1]
-
-    def _measured(self, state: TrainingState[Any]) -> tuple[int, float]:
-        """From which step on time is measured, and for how many seconds."""
-        step, since = self._starts[0] if state.step == self._starts[-1][0] else self._starts[-1]
-        return step, time.monotonic() - since
-
-    def _cost(self, step: int, state: TrainingState[Any]) -> float:
-        early = min(step, -(-2 * state.total_steps // 3))
-        return early * self.early_cost + step - early
-
-
 def duration(seconds: float) -> str:
     """A duration as hours:minutes:seconds."""
     return str(timedelta(seconds=round(seconds)))
@@ -303,8 +266,7 @@ def _write_csv(folder: Path) -> None:
 
 
 def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("TensorBoard is not installed: pip install tensorboard") from error
+    require("a log for TensorBoard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter

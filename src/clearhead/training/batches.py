@@ -6,6 +6,7 @@ images in the same order with the same augmentation.
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -40,14 +41,41 @@ def generator_for(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*key))
 
 
-def epoch_order(seed: int, epoch: int, examples: int) -> Int[Tensor, " examples"]:
-    """The order of all examples in one epoch: indices of shape (examples,)."""
-    return torch.randperm(examples, generator=generator_for("order", seed, epoch))
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a training.
 
+    Attributes:
+        data: The training data.
+        config: The settings.
+        world: The processes that share a batch.
+    """
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Whole batches in an epoch, at least 1; the examples left over vary from epoch to epoch."""
-    return max(examples // batch_size, 1)
+    data: Any
+    config: Any
+    world: World
+
+    @property
+    def per_epoch(self) -> int:
+        """Whole batches in an epoch, at least 1; the examples left over vary between epochs."""
+        batch_size: int = self.config.batch_size
+        return max(len(self.data) // batch_size, 1)
+
+    def order(self, epoch: int) -> Int[Tensor, " examples"]:
+        """The order of all examples in an epoch."""
+        generator = generator_for("order", self.config.seed, epoch)
+        return torch.randperm(len(self.data), generator=generator)
+
+    def batch(self, step: int, order: Int[Tensor, " examples"]) -> tuple[Any, Tensor]:
+        """This process's part of a step: inputs (a tensor or several), labels or probabilities."""
+        raise NotImplementedError
+
+    def part(self, step: int, order: Int[Tensor, " examples"]) -> tuple[Tensor, int, slice]:
+        """This process's examples in a step, the size of the whole batch, and their place in it."""
+        start = step % self.per_epoch * self.config.batch_size
+        whole = order[start : start + self.config.batch_size]
+        part = self.world.part(len(whole))
+        return whole[part].to(self.world.device), len(whole), part
 
 
 def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDataset:
@@ -89,22 +117,12 @@ def class_probabilities(
 
 
 @dataclass(frozen=True)
-class ImageBatches:
+class ImageBatches(Batches):
     """The batches of a training on images."""
 
-    dataset: ImageDataset
+    data: ImageDataset
     config: TrainConfig
-    world: World
     teachers: Teachers | None = None
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps in an epoch."""
-        return steps_per_epoch(len(self.dataset), self.config.batch_size)
-
-    def order(self, epoch: int) -> Int[Tensor, " images"]:
-        """The order of the images in an epoch."""
-        return epoch_order(self.config.seed, epoch, len(self.dataset))
 
     def batch(
         self, step: int, order: Int[Tensor, " images"]
@@ -113,28 +131,23 @@ class ImageBatches:
 
         With teachers or non-digits, the labels are probabilities of shape (batch, classes).
         """
-        start = step % self.per_epoch * self.config.batch_size
-        whole = order[start : start + self.config.batch_size]
-        part = self.world.part(len(whole))
-        indices = whole[part].to(self.world.device)
-        images, labels = to_float(self.dataset.images[indices]), self.dataset.labels[indices]
-        distortion = self._distortion(step, len(whole), part)
+        config, (indices, size, part) = self.config, self.part(step, order)
+        images, labels = to_float(self.data.images[indices]), self.data.labels[indices]
+        distortion = self._distortion(step, size, part)
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))
         if self.teachers is not None:  # which do not see the style: the model is to ignore it
-            labels = self.teachers.targets(normalize(images, self.config.model), labels, step)
-        elif self.config.non_digits > 0:
-            labels = class_probabilities(
-                labels, self.config.model.num_classes, self.config.label_smoothing
-            )
+            labels = self.teachers.targets(normalize(images, config.model), labels, step)
+        elif config.non_digits > 0:
+            labels = class_probabilities(labels, config.model.num_classes, config.label_smoothing)
         if distortion is not None and distortion.style is not None:
             images = apply_style(images, distortion.style)
-        return normalize(images, self.config.model), labels
+        return normalize(images, config.model), labels
 
     def _distortion(self, step: int, batch: int, part: slice) -> Distortion | None:
         if not self.config.augment.active:
             return None
-        size = (self.dataset.images.shape[-2], self.dataset.images.shape[-1])
+        size = (self.data.images.shape[-2], self.data.images.shape[-1])
         generator = generator_for("augment", self.config.seed, step)
         distortion = draw_distortion(self.config.augment, batch, size, generator)
         return distortion.part(part.start, part.stop)

@@ -11,7 +11,7 @@ from clearhead.data.datasets import check_split, open_dataset
 from clearhead.data.labelled import LabelledImages, decode
 from clearhead.errors import ConfigError, setting
 from clearhead.models import load
-from clearhead.models.config import PatchModelConfig
+from clearhead.models.config import PatchModelConfig, pair
 from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig, sizes_for
 from clearhead.training.start import FREE
@@ -123,7 +123,14 @@ def _with_sizes(
         fitting["average"] = min(config.average, round(max(1 - AVERAGED / steps, 0), 3))
     changed = {name: value for name, value in fitting.items() if value != getattr(config, name)}
     if changed:
-        report_sizes(config, changed, images, message)
+        changes = [
+            f"{setting(name, new)} instead of {getattr(config, name)}"
+            for name, new in changed.items()
+        ]
+        message(
+            f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
+            f"{'them' if len(changes) > 1 else 'it'} to change that"
+        )
     return replace(config, **changed)
 
 
@@ -142,22 +149,6 @@ def _with_validation(
         f"{setting('validation', 0)}"
     )
     return replace(config, validation=VALIDATION)
-
-
-def report_sizes(
-    config: TrainConfig,
-    changed: Mapping[str, float],
-    images: int,
-    message: Callable[[str], None],
-) -> None:
-    """Print which settings are adapted to the number of images."""
-    changes = [
-        f"{setting(name, new)} instead of {getattr(config, name)}" for name, new in changed.items()
-    ]
-    message(
-        f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
-        f"{'them' if len(changes) > 1 else 'it'} to change that"
-    )
 
 
 def _report_unseen(test_set: ImageDataset, message: Callable[[str], None]) -> None:
@@ -191,14 +182,13 @@ def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> 
     changes: dict[str, Any] = {"in_channels": shape[0]} | dict(given)
     if changes["in_channels"] != model.in_channels:
         changes = {"mean": (0.5,), "std": (0.5,)} | changes
-    size = _pair(changes.get("image_size", shape[1:]))
+    size = pair(changes.get("image_size", shape[1:]))
     if isinstance(model, PatchModelConfig):
         if "patch_size" not in given:
             size, patch = _patches(size, model.patch_shape, keep="image_size" in given)
             changes["patch_size"] = _plain(patch)
         elif "image_size" not in given:
-            sides = _pair(changes["patch_size"])
-            size = _multiple(size, sides)
+            size = _multiple(size, pair(changes["patch_size"]))
     return replace(model, **changes | {"image_size": _plain(size)})
 
 
@@ -216,12 +206,11 @@ def fitted(model: Any, dataset: ImageDataset) -> Any:
 
 def _input(model: Any) -> str:
     """The input of a model in words."""
-    kinds = {1: "grey", 3: "colour"}
-    kind = kinds.get(model.in_channels, f"{model.in_channels} channels")
-    patches = ""
+    channels = {1: "grey", 3: "colour"}.get(model.in_channels, f"{model.in_channels} channels")
+    text = "{} × {} pixels, ".format(*model.image_shape) + channels
     if isinstance(model, PatchModelConfig):
-        patches = ", in patches of {} × {}".format(*model.patch_shape)
-    return "{} × {} pixels, ".format(*model.image_shape) + kind + patches
+        text += ", in patches of {} × {}".format(*model.patch_shape)
+    return text
 
 
 def _patches(size: Size, patch: Size, *, keep: bool) -> tuple[Size, Size]:
@@ -254,11 +243,6 @@ def _multiple(size: Size, patch: Size) -> Size:
     height, width = (
         max(1, round(side / part)) * part for side, part in zip(size, patch, strict=True)
     )
-    return height, width
-
-
-def _pair(size: Any) -> Size:
-    height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast, overload
+from typing import Any, cast, overload
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -15,7 +15,7 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.batches import ImageBatches, with_generated_images
+from clearhead.training.batches import Batches, ImageBatches, with_generated_images
 from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
 from clearhead.training.distillation import Teachers
@@ -41,24 +41,6 @@ COMPILE_STEPS = 3_000
 
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
-
-
-class Batches(Protocol):
-    """The batches of a training, of images or of texts."""
-
-    @property
-    def world(self) -> World:
-        """The processes that share them."""
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps in an epoch."""
-
-    def order(self, epoch: int) -> Tensor:
-        """The order of the examples in an epoch."""
-
-    def batch(self, step: int, order: Tensor) -> tuple[Any, Tensor]:
-        """The inputs of a step, a tensor or a tuple of tensors, and labels or probabilities."""
 
 
 class Callback:

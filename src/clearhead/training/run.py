@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 
@@ -30,7 +30,6 @@ from clearhead.inference import (
 )
 from clearhead.models import Model
 from clearhead.models.pretrained import RUN, ImageModel
-from clearhead.models.text import TextTransformer
 from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
 from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig
 from clearhead.training.distributed import World, choose_device, join_world
@@ -98,15 +97,6 @@ class Trained:
         return f"Trained({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
 
 
-class Measured(NamedTuple):
-    """What is measured after a training: the contents of metrics.json, and a line for the card."""
-
-    metrics: dict[str, Any]
-    summary: str
-    evaluation: Evaluation | None = None
-    scores: tuple[PronounScore, ...] = ()
-
-
 def train(
     recipe: str | TrainConfig | TextTrainConfig = "quick",
     *,
@@ -167,12 +157,11 @@ def train(
             raise ConfigError("text models generate their sentences; leave out data and root")
         config = config_with_vocabulary(config)
         texts = generate_texts(config)
-        return _train(config, texts, run, device, stop, lambda model, _: _measure_on_texts(model))
+        return _train(config, texts, run, device, stop)
     config, splits = open_splits(config, data, Path(out), root, report)
     typed = settings if isinstance(recipe, str) else None
     config, images = adapted(config, splits, given, typed, run.on_message)
     train_set, test_set = images["train"], images["test"]
-    check_dataset(train_set, config.model)
     check_dataset(test_set, config.model)
     validation = images.get("val")
     if validation is None and config.validation:
@@ -181,10 +170,7 @@ def train(
     if config.holdout:
         train_set, held_out = split_dataset(train_set, config.holdout)
 
-    def measure(model: ImageModel, world: World) -> Measured:
-        return _measure_on_images(model, test_set, run.folder, world)
-
-    return _train(config, train_set, run, device, stop, measure, held_out, validation or held_out)
+    return _train(config, train_set, run, device, stop, test_set, held_out, validation or held_out)
 
 
 def configured(
@@ -296,10 +282,11 @@ def _train(
     run: Run,
     device: str,
     stop: Callable[[], bool] | None,
-    measure: Callable[[Any, World], Measured],
+    test_set: ImageDataset | None = None,
     held_out: ImageDataset | None = None,
     validation: ImageDataset | None = None,
 ) -> Trained:
+    """Train, evaluate and write; the last three are of a training on images."""
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
     with join_world(device) as world:
@@ -331,39 +318,37 @@ def _train(
         calibration = {} if held_out is None else calibrate(model, held_out)
         if world.is_first:
             model.save_pretrained(run.folder)
-        measured = measure(model, world)
+        if test_set is None:
+            trained = replace(trained, scores=pronoun_scores(model.cpu()))
+        else:
+            trained = replace(trained, evaluation=evaluate_together(model, test_set, world))
         if world.is_first:
-            metrics = {"config": asdict(config), **calibration, **measured.metrics}
-            content = json.dumps(metrics, indent=2) + "\n"
-            write_atomic(run.folder / METRICS, content.encode())
-            model.write_card(
-                run.folder,
-                f"{measured.summary}; `{METRICS}` has all measurements, `{RUN}` the settings of "
-                "the training",
-            )
-        return replace(trained, evaluation=measured.evaluation, scores=measured.scores)
+            _write_results(trained, calibration, test_set)
+        return trained
 
 
-def _measure_on_images(
-    model: ImageModel, test_set: ImageDataset, out: Path, world: World
-) -> Measured:
-    evaluation = evaluate_together(model, test_set, world)
-    if world.is_first:
-        save_evaluation_plot(evaluation, test_set, out / PICTURE)
-    low, high = evaluation.interval
-    summary = (
-        f"{evaluation.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}), "
-        f"{evaluation.correct:,} of {evaluation.total:,} test images of {test_set.name}"
+def _write_results(
+    trained: Trained, calibration: dict[str, Any], test_set: ImageDataset | None
+) -> None:
+    """Write metrics.json, the model card, and of an image model the picture."""
+    if trained.evaluation is None or test_set is None:
+        main = main_score(trained.scores)
+        measured = {"test": main.to_dict(), "all": [score.to_dict() for score in trained.scores]}
+        summary = (
+            f"{main.accuracy:.2%}, {main.correct:,} of {main.total:,} pronouns: the referent among "
+            "two nouns that did not occur together in training, by position (chance: 50 %)"
+        )
+    else:
+        evaluation, (low, high) = trained.evaluation, trained.evaluation.interval
+        save_evaluation_plot(evaluation, test_set, trained.out / PICTURE)
+        measured = {"test": evaluation.to_dict()}
+        summary = (
+            f"{evaluation.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}), "
+            f"{evaluation.correct:,} of {evaluation.total:,} test images of {test_set.name}"
+        )
+    metrics = {"config": asdict(trained.config), **calibration, **measured}
+    write_atomic(trained.out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+    trained.model.write_card(
+        trained.out,
+        f"{summary}; `{METRICS}` has all measurements, `{RUN}` the settings of the training",
     )
-    return Measured({"test": evaluation.to_dict()}, summary, evaluation=evaluation)
-
-
-def _measure_on_texts(model: TextTransformer) -> Measured:
-    scores = pronoun_scores(model.cpu())
-    main = main_score(scores)
-    summary = (
-        f"{main.accuracy:.2%}, {main.correct:,} of {main.total:,} pronouns: the referent among two "
-        "nouns that did not occur together in training, by position (chance: 50 %)"
-    )
-    metrics = {"test": main.to_dict(), "all": [score.to_dict() for score in scores]}
-    return Measured(metrics, summary, scores=scores)

@@ -8,16 +8,14 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from clearhead.data import TrainingText, WordTokenizer, training_texts, vocabulary
-from clearhead.data.tokenizer import MASK, split_words
+from clearhead.data.tokenizer import MASK
 from clearhead.errors import ConfigError
-from clearhead.training.batches import epoch_order, generator_for, steps_per_epoch
+from clearhead.training.batches import Batches, generator_for
 from clearhead.training.config import TextTrainConfig
-from clearhead.training.distributed import World
 
 NO_LABEL = -100
 """A label that the loss ignores: the default `ignore_index` of torch's cross entropy"""
 
-PRONOUN = "it"
 CUE_OFFSET = 2  # words from the pronoun to the cue: it was hungry
 
 
@@ -56,7 +54,6 @@ def generate_texts(config: TextTrainConfig) -> TextData:
 def encode_texts(texts: Sequence[TrainingText], config: TextTrainConfig) -> TextData:
     """Texts as tensors. Raises `ConfigError` if one is longer than the model's context."""
     tokenizer = WordTokenizer(config.model.vocabulary)
-    words = [split_words(text.text) for text in texts]
     ids, padding_mask = tokenizer.pad([tokenizer.encode(text.text).ids for text in texts])
     if ids.shape[1] > config.model.context_length:
         raise ConfigError(
@@ -69,13 +66,14 @@ def encode_texts(texts: Sequence[TrainingText], config: TextTrainConfig) -> Text
         else [NO_LABEL, NO_LABEL]
         for text in texts
     ]
+    question, article, pronoun = (tokenizer.token_ids.get(word, -1) for word in ("?", "the", "it"))
+    answers = torch.zeros_like(padding_mask)  # "which one ? the dog"
+    answers[:, 2:] = (ids[:, :-2] == question) & (ids[:, 1:-1] == article) & padding_mask[:, 2:]
     return TextData(
         ids=ids,
         padding_mask=padding_mask,
-        answers=_answers(words, ids),
-        pronoun=torch.tensor(
-            [text.index(PRONOUN) if PRONOUN in text else 0 for text in words], dtype=torch.int64
-        ),
+        answers=answers,
+        pronoun=(ids == pronoun).int().argmax(dim=1),
         referents=torch.tensor(referents, dtype=torch.int64),
     )
 
@@ -88,37 +86,24 @@ def config_with_vocabulary(config: TextTrainConfig) -> TextTrainConfig:
 
 
 @dataclass(frozen=True)
-class TextBatches:
-    """The batches of a training on texts, each made from (seed, epoch, step) alone."""
+class TextBatches(Batches):
+    """The batches of a training on texts."""
 
     data: TextData
     config: TextTrainConfig
-    world: World
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps in an epoch."""
-        return steps_per_epoch(len(self.data), self.config.batch_size)
-
-    def order(self, epoch: int) -> Int[Tensor, " texts"]:
-        """The order of the texts in `epoch`."""
-        return epoch_order(self.config.seed, epoch, len(self.data))
 
     def batch(
         self, step: int, order: Int[Tensor, " texts"]
     ) -> tuple[tuple[Tensor, Tensor], Int[Tensor, "batch tokens"]]:
         """This process's part of the batch of `step`: (ids, padding mask), and labels."""
-        start = step % self.per_epoch * self.config.batch_size
-        whole = order[start : start + self.config.batch_size]
-        part = self.world.part(len(whole))
-        indices = whole[part].to(self.world.device)
+        indices, size, part = self.part(step, order)
         ids, padding_mask = self.data.ids[indices], self.data.padding_mask[indices]
         if self.config.model.causal:
             return (ids, padding_mask), next_words(ids, padding_mask)
         # the generator's name is part of the seed: another one would change every training
         generator = generator_for("hidden words", self.config.seed, step)
         tokens = self.data.ids.shape[1]
-        random = torch.rand(3, len(whole), tokens, generator=generator)[:, part]
+        random = torch.rand(3, size, tokens, generator=generator)[:, part]
         inputs, labels = self._masked(indices, random.to(self.world.device))
         return (inputs, padding_mask), labels
 
@@ -167,13 +152,3 @@ def next_words(
     labels = torch.full_like(ids, NO_LABEL)
     labels[:, :-1] = torch.where(padding_mask[:, 1:], ids[:, 1:], NO_LABEL)
     return labels
-
-
-def _answers(words: Sequence[Sequence[str]], ids: Tensor) -> Tensor:
-    """True at the word after "? the": "which one ? the dog"."""
-    answers = torch.zeros(ids.shape, dtype=torch.bool)
-    for row, text in enumerate(words):
-        for position in range(len(text) - 2):
-            if text[position : position + 2] == ("?", "the"):
-                answers[row, position + 2] = True
-    return answers

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from clearhead.data import to_grey
-from clearhead.data.preprocessing.digits import area_weights, resize_area
+from clearhead.data.preprocessing.scaling import area_weights, resize_area
 from clearhead.errors import ImageError
 
 HEIGHT, WIDTH = 7, 11

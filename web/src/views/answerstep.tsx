@@ -2,13 +2,13 @@
 
 import { css, isLight, largestSize, shareColour, signedColour, roundDomain } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
-import { decimal, percent, probability, scientific } from "../draw/numbers";
+import { decimal, percent, scientific } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { TokenBars } from "../parts/bars";
 import { TableButton } from "../parts/controls";
 import { Formula, Frac, N, O, Power, Sub, Sum, V } from "../parts/formula";
 import type { Store } from "../state/store";
-import { sentenceOf } from "./answer";
+import { sentenceOf } from "../parts/prediction";
 import { DigitRail, Frame, Question } from "./frame";
 
 export function AnswerStep({ store }: { store: Store }) {
@@ -38,7 +38,7 @@ export function AnswerStep({ store }: { store: Store }) {
             <O>=</O>
             <Frac top={<Power base={<V>e</V>}><N>{decimal(run.logits[prediction.best])}</N></Power>} bottom={<N>{sum > 1e5 ? scientific(sum, 2) : decimal(sum)}</N>} />
             <O>=</O>
-            <N>{probability(run.probabilities[prediction.best])}</N>
+            <N>{percent(run.probabilities[prediction.best])}</N>
           </Formula>
         )
       }
@@ -75,7 +75,7 @@ export function AnswerStep({ store }: { store: Store }) {
                 values={run.probabilities}
                 domain={1}
                 height={130}
-                text={(value) => (value >= 0.005 ? probability(value) : "")}
+                text={(value) => (value >= 0.005 ? percent(value) : "")}
                 colour={() => "var(--accent)"}
                 now={prediction.best}
               />

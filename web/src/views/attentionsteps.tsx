@@ -3,7 +3,7 @@
 import { css, largestSize, roundDomain, shareColour, signedColour, weightColour } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
-import { decimal, exactPercent, multiple, percent, points, probability } from "../draw/numbers";
+import { decimal, exactPercent, multiple, percent, points } from "../draw/numbers";
 import { norm, row, softmax } from "../engine/arithmetic";
 import type { Stages } from "../engine/attention";
 import { trainedScale } from "../engine/config";
@@ -12,8 +12,9 @@ import { TokenBars, VectorBars, Waterfall } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac, N, O, Power, Root, Sub, Sum, V } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
-import { SignedScale, WeightScale } from "../parts/scale";
-import { TEMPERATURES, isUnscaled } from "../state/state";
+import { pairLabel } from "../parts/readout";
+import { ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
+import { SCALE_MODES, TEMPERATURES, isUnscaled } from "../state/state";
 import { chosenHead, shownPair, type Store } from "../state/store";
 import { DigitRail, Frame, Question, Try, sentence, strongest } from "./frame";
 import { Effect } from "./inputsteps";
@@ -305,7 +306,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 {...keyHandlers(store)}
               />
               <p class="small">
-                Largest weight: {probability(Math.max(...now))}; without scaling {probability(Math.max(...raw))}.
+                Largest weight: {percent(Math.max(...now))}; without scaling {percent(Math.max(...raw))}.
               </p>
             </section>
           </div>
@@ -466,13 +467,7 @@ export function SoftmaxStep({ store }: { store: Store }) {
                   ) : (
                     <>
                       <WeightScale mode={scale} even={even} largest={largest} />
-                      <Choice
-                        label="Scale"
-                        hideLabel
-                        options={[{ value: "fixed", text: "0–100 %" }, { value: "even", text: "× uniform" }, { value: "stretched", text: "Stretched" }]}
-                        value={scale}
-                        choose={(value) => store.set({ scale: value })}
-                      />
+                      <ScaleChoice modes={SCALE_MODES} mode={scale} choose={(value) => store.set({ scale: value })} />
                     </>
                   )}
                 </section>}
@@ -534,7 +529,7 @@ export function WeightMatrix({ store }: { store: Store }) {
       nameAt={(query, key) => {
         const weight = at(query, key);
         if (before) return `${tokenName(query, config)} attends to ${tokenName(key, config)}: ${points(change(query, key)).replace("−", "minus ")} points`;
-        return `${tokenName(query, config)} attends to ${tokenName(key, config)}: ${percent(weight).replace("\u202f%", " percent")}, ${multiple(weight / even).replace("×", "")} times the uniform weight`;
+        return pairLabel(tokenName(query, config), tokenName(key, config), weight, even);
       }}
       chosen={[state.value.query, state.value.key]}
       shown={[shown.query, shown.key]}

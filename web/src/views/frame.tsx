@@ -2,12 +2,12 @@
 
 import type { ComponentChildren } from "preact";
 
-import { tokenName } from "../draw/geometry";
-import { multiple, percent } from "../draw/numbers";
-import { headName } from "../draw/geometry";
+import { headName, tokenName } from "../draw/geometry";
+import { percent } from "../draw/numbers";
 import { DigitMap } from "../parts/digitmap";
 import { argmax, row } from "../engine/arithmetic";
 import { Choice } from "../parts/controls";
+import { Pair } from "../parts/readout";
 import { STEPS, type Step } from "../state/state";
 import { chosenHead, neighbour, shownPair, type Store } from "../state/store";
 import { STEP_NAMES } from "./strip";
@@ -183,19 +183,11 @@ export function Readout({ store, hidden = false }: { store: Store; hidden?: bool
   const { layer, head: number } = state.value;
   if (!head) return <p class="readout" />;
   const weight = head.weights[query * config.tokens + key];
+  const names = { head: headName(layer, number), query: tokenName(query, config), key_: tokenName(key, config) };
+  if (!hidden && !isRemoved(store)) return <p class="readout"><Pair {...names} weight={weight} even={1 / config.tokens} /></p>;
   return (
     <p class="readout">
-      <b>{headName(layer, number)}</b>{" "}
-      {isRemoved(store) ? (
-        "is removed: its output is not used."
-      ) : hidden ? (
-        <>the query is <b>{tokenName(query, config)}</b>.</>
-      ) : (
-        <>
-          {tokenName(query, config)} attends to {tokenName(key, config)} with <b>{percent(weight)}</b>,{" "}
-          {multiple(weight * config.tokens)} the uniform weight.
-        </>
-      )}
+      <b>{names.head}</b> {isRemoved(store) ? "is removed: its output is not used." : <>the query is <b>{names.query}</b>.</>}
     </p>
   );
 }

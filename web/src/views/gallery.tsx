@@ -3,14 +3,15 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { css, roundDomain, signedColour } from "../draw/colours";
+import { roundDomain, signedColour } from "../draw/colours";
 import { tokenName } from "../draw/geometry";
-import { decimal, percent, signed } from "../draw/numbers";
+import { percent, signed } from "../draw/numbers";
 import { lastLayer, rollout } from "../engine/maps";
 import { logOdds } from "../engine/predict";
 import { planShapley } from "../engine/shapley";
 import { DigitMap } from "../parts/digitmap";
 import { TableButton } from "../parts/controls";
+import { MeasureMap } from "../parts/measuremap";
 import { SignedScale } from "../parts/scale";
 import { strokesFromText } from "../preprocess/strokes";
 import { trainedState, type State } from "../state/state";
@@ -193,30 +194,19 @@ function Maps({ store }: { store: Store }) {
     ...(shapley.values ? [{ title: "Exact Shapley values", note: `mean effect of the patch over all ${shapley.total.toLocaleString("en-GB")} sets of patches`, values: [...new Array(numPrefixTokens).fill(0), ...shapley.values] }] : []),
   ];
   const domain = roundDomain(Math.max(0.1, ...effects.flatMap(({ values }) => values.map(Math.abs))));
-  const map = (title: string, note: string, written: (token: number) => string, tint: (token: number) => string) => (
-    <figure key={title}>
-      <figcaption>
-        <b>{title}</b> <span class="small">{note}</span>
-      </figcaption>
-      <DigitMap
-        class="tinted"
-        label={title}
-        config={config}
-        ink={result.value.ink}
-        blank={result.value.blank}
-        chosen={state.value.query}
-        values={written}
-        tint={tint}
-        nameAt={(token) => `${tokenName(token, config)}: ${written(token)}`}
-        choose={(query) => store.set({ query })}
-      />
-    </figure>
-  );
+  const common = {
+    config,
+    ink: result.value.ink,
+    blank: result.value.blank,
+    chosen: state.value.query,
+    choose: (query: number): void => store.set({ query }),
+  };
+  const scale = { text: signed, colour: (value: number) => signedColour(value, domain) };
   return (
     <>
       <div class="maps">
-        {shares.map(({ title, note, values }) => map(title, note, (token) => decimal(values[token] * 100, 0), (token) => `rgb(254 232 56 / ${Math.min(1, Math.sqrt(values[token]))})`))}
-        {effects.map(({ title, note, values }) => map(title, note, (token) => signed(values[token]), (token) => css(signedColour(values[token], domain))))}
+        {shares.map((measure) => <MeasureMap key={measure.title} {...common} {...measure} />)}
+        {effects.map((measure) => <MeasureMap key={measure.title} {...common} {...measure} signed={scale} />)}
       </div>
       {!shapley.values && (
         <Try>

@@ -1,7 +1,7 @@
 // All heads of all layers on one scale, with measures of each and the effect of removing it.
 
 import { headName } from "../draw/geometry";
-import { decimal, percent, probability, signed } from "../draw/numbers";
+import { decimal, percent, signed } from "../draw/numbers";
 import { THRESHOLDS, measureHead, type Measures, type Role } from "../engine/maps";
 import { logOdds } from "../engine/predict";
 import { Toggle, TableButton } from "../parts/controls";
@@ -110,7 +110,7 @@ export function HeadsStep({ store }: { store: Store }) {
               correct={stays ? 0 : 1}
               explain={() =>
                 after && run
-                  ? `P(${config.classNames[best]}) goes from ${probability(run.probabilities[best])} to ${probability(after[best])}. Most heads can be removed one at a time; others do similar work.`
+                  ? `P(${config.classNames[best]}) goes from ${percent(run.probabilities[best])} to ${percent(after[best])}. Most heads can be removed one at a time; others do similar work.`
                   : "This is being computed."
               }
             />

@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { largestSize } from "../draw/colours";
 import { GROUND, InkCanvas, NumberCanvas, VectorCanvas, inkColour } from "../draw/canvas";
 import { tokenName } from "../draw/geometry";
-import { decimal, percent, probability, scientific } from "../draw/numbers";
+import { decimal, percent, scientific } from "../draw/numbers";
 import { largestDifference, norm, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
@@ -236,7 +236,7 @@ export function Effect({ store }: { store: Store }) {
     <p class="effect">
       {after.best === best ? (
         <>
-          The answer stays <b>{name(after)}</b>: {probability(before.run.probabilities[best])} → {probability(now.run.probabilities[best])}.
+          The answer stays <b>{name(after)}</b>: {percent(before.run.probabilities[best])} → {percent(now.run.probabilities[best])}.
         </>
       ) : (
         <>

@@ -3,7 +3,7 @@
 import { figure } from "../draw/figure";
 import { headName, tokenName } from "../draw/geometry";
 import { chosenHead, type Store } from "../state/store";
-import { sentenceOf } from "./answer";
+import { sentenceOf } from "../parts/prediction";
 import { weightTable } from "./attentionsteps";
 
 const PNG_SCALE = 3;

@@ -6,7 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { shareColour, signedColour, largestSize } from "../draw/colours";
 import { InkCanvas, NumberCanvas } from "../draw/canvas";
 import { headName } from "../draw/geometry";
-import { probability } from "../draw/numbers";
+import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { STEPS, type Step } from "../state/state";
 import type { Store } from "../state/store";
@@ -201,5 +201,5 @@ function AnswerNote({ store }: { store: Store }) {
   const { run, predictions, digit } = store.result.value;
   if (!run) return <>nothing yet</>;
   const { best, status } = predictions[digit];
-  return <>{status === "rejected" ? "not recognised" : probability(run.probabilities[best])}</>;
+  return <>{status === "rejected" ? "not recognised" : percent(run.probabilities[best])}</>;
 }

@@ -1,18 +1,11 @@
-"""The digit in an image as MNIST has it: light ink on 28 × 28 black pixels.
-
-MNIST's rule (LeCun et al. 1998): the ink's bounding box is scaled so that its longer side is 20
-pixels, and shifted by whole pixels until its centre of mass is in the middle, at 14.0 in pixel
-indices.
-"""
+"""The digits in an image, each as MNIST has it: light ink on 28 × 28 black pixels."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
-from PIL import Image
 from scipy import ndimage
 
 from clearhead.data.preprocessing.ink import (
@@ -25,13 +18,12 @@ from clearhead.data.preprocessing.ink import (
     find_ink,
     near,
     padded,
-    sliding,
 )
+from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist, box_of, cropped, side_length
 from clearhead.data.preprocessing.touching import left_side
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
 MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
-SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_HEIGHT = 0.35  # of the highest digit in an image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
@@ -39,10 +31,6 @@ MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
 MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
-MIN_INK = 0.15  # fainter ink is ignored when the size is measured
-MAX_EROSION = 1.0  # on each side of a thick stroke; of 28 pixels
-# Of 28 pixels: thinner strokes are dilated to the normal width, thicker ones eroded to the last.
-MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -130,7 +118,7 @@ def digit_and_parts(grey: Grey) -> Digit:
         [_with_halves(grey, ink, group, _cut_out(grey, ink, group)) for group in groups]
     )
     together = np.any(groups, axis=0)
-    rows, columns = _box(together)
+    rows, columns = box_of(together)
     is_one = len(groups) <= MAX_PIECES and not _is_wide(
         (columns.start, rows.start, columns.stop, rows.stop)
     )
@@ -156,7 +144,7 @@ def _with_halves(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
 
 def _halves(ink: Grey, core: Mask, scale: int) -> tuple[Digit, ...]:
     """The digits to the left and to the right of the best cut, which may be cut again."""
-    box = _box(core)
+    box = box_of(core)
     left = left_side(np.where(core[box], ink[box], 0))
     if left is None:
         return ()
@@ -181,8 +169,8 @@ def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
 def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
     """One of the digits that were found; if it is small, from a crop of the image around it."""
     factor = max(1, max(grey.shape) // WORK_SIDE)
-    box = _box(group)
-    reach = max(map(_length, box))
+    box = box_of(group)
+    reach = max(map(side_length, box))
     if factor == 1 or reach > MIN_SEEN:
         return _digit(ink.values, group, (0, 0), factor)
     margin = 0.4 * reach
@@ -207,15 +195,15 @@ def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
 
 def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
     """The digit with these components; `corner` (left, top) and `scale` give its place."""
-    rows, columns = _box(core)
-    reach = max(3, round(max(_length(rows), _length(columns)) / 12))
+    rows, columns = box_of(core)
+    reach = max(3, round(max(side_length(rows), side_length(columns)) / 12))
     around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in (rows, columns))
-    inside = _crop(np.where(_strokes(ink[around], core[around], reach), ink[around], 0))
+    inside = cropped(np.where(_strokes(ink[around], core[around], reach), ink[around], 0))
     warnings = [TOO_SMALL] * (max(inside.shape) < MIN_SIDE)
     left, top = corner
     box = (columns.start, rows.start, columns.stop, rows.stop)
     x0, y0, x1, y1 = (scale * v + start for v, start in zip(box, 2 * (left, top), strict=True))
-    pixels = _centred(_to_ink_side(inside))
+    pixels = as_in_mnist(inside)
     place = (int(x0), int(y0), int(x1), int(y1))
     warnings += [SEVERAL] * _is_wide(place)
     warnings += [MANY_LOOPS] * (_num_loops(core[rows, columns]) > MAX_LOOPS)
@@ -249,7 +237,7 @@ def _groups(ink: Ink) -> list[Mask]:
     """The components of each digit, the largest first; dots, commas and minus signs left out."""
     parts, boxes = ink.parts, ink.boxes
     groups: list[list[int]] = []
-    for number in sorted(boxes, key=lambda n: -max(map(_length, boxes[n]))):
+    for number in sorted(boxes, key=lambda n: -max(map(side_length, boxes[n]))):
         for group in groups:
             if any(_belong_together(boxes[number], boxes[other]) for other in group):
                 group.append(number)
@@ -259,7 +247,7 @@ def _groups(ink: Ink) -> list[Mask]:
     if len(groups) == 1:
         return [parts > 0]
     masks = [np.isin(parts, group) for group in groups]
-    heights = [_length(_box(mask)[0]) for mask in masks]
+    heights = [side_length(box_of(mask)[0]) for mask in masks]
     pairs = zip(heights, masks, strict=True)
     return [mask for height, mask in pairs if height >= MIN_HEIGHT * max(heights)]
 
@@ -270,20 +258,20 @@ def _belong_together(part: Sides, other: Sides) -> bool:
     A short one near a long one is, as the bar of a 5; and pieces of a broken stroke, unless
     together they would be too high for a digit.
     """
-    sizes = [max(map(_length, box)) for box in (part, other)]
+    sizes = [max(map(side_length, box)) for box in (part, other)]
     pairs = list(zip(part, other, strict=True))
     gaps = [max(a.start - b.stop, b.start - a.stop) for a, b in pairs]
     if max(gaps) < 0:
         return True
-    heights = [_length(box[0]) for box in (part, other)]
+    heights = [side_length(box[0]) for box in (part, other)]
     if min(sizes) < 0.6 * max(sizes):
-        is_bar = 2 * _length(part[0]) < _length(part[1])
+        is_bar = 2 * side_length(part[0]) < side_length(part[1])
         is_high = part[0].stop < other[0].start + 0.3 * heights[1]
         return bool(max(gaps) < (0.25 if is_bar and is_high else 0.15) * max(sizes))
     if gaps[0] < 0 and min(heights) < 0.8 * max(heights) and gaps[1] < 0.08 * max(sizes):
         return True
     height, width = (max(a.stop, b.stop) - min(a.start, b.start) for a, b in pairs)
-    is_stacked = gaps[1] < -0.5 * min(_length(part[1]), _length(other[1]))
+    is_stacked = gaps[1] < -0.5 * min(side_length(part[1]), side_length(other[1]))
     is_thin = width < 0.4 * max(sizes)
     return bool(is_stacked and gaps[0] < 0.08 * max(sizes) and (is_thin or height < 2 * width))
 
@@ -292,9 +280,9 @@ def _side_by_side(groups: list[Mask]) -> bool:
     """Whether two digits of about the same height stand side by side."""
     if len(groups) == 1:
         return False
-    boxes = [_box(group) for group in groups]
-    tallest = max(_length(rows) for rows, _ in boxes)
-    columns = sorted((c.start, c.stop) for r, c in boxes if _length(r) >= 0.7 * tallest)
+    boxes = [box_of(group) for group in groups]
+    tallest = max(side_length(rows) for rows, _ in boxes)
+    columns = sorted((c.start, c.stop) for r, c in boxes if side_length(r) >= 0.7 * tallest)
     return any(after[0] >= before[1] for before, after in pairwise(columns))
 
 
@@ -308,132 +296,3 @@ def _in_reading_order(digits: list[Digit]) -> list[Digit]:
         else:
             lines.append([digit])
     return [digit for line in lines for digit in sorted(line, key=lambda digit: digit.box)]
-
-
-def _length(side: slice) -> int:
-    return int(side.stop - side.start)
-
-
-def _crop(values: ndarray) -> ndarray:
-    """The values within the bounding box of all that is not 0."""
-    return values[_box(values)]
-
-
-def _box(values: ndarray) -> tuple[slice, slice]:
-    filled = values if values.dtype == bool else values != 0
-    rows, columns = (np.asarray(filled.any(axis=axis)) for axis in (1, 0))
-    return _span(rows), _span(columns)
-
-
-def _span(filled: Bool[ndarray, " length"]) -> slice:
-    return slice(int(filled.argmax()), len(filled) - int(filled[::-1].argmax()))
-
-
-def _to_ink_side(ink: Grey) -> Grey:
-    """Scaled so that the longer side is 20 pixels; very thin strokes are dilated first.
-
-    Averaging alone would leave them too faint.
-    """
-    ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
-    unit = max(ink.shape) / INK_SIDE
-    # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
-    inside = ink > 0.3 * ink.max()
-    width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
-    if unit > 2 and width < MIN_STROKE:
-        radius = (NORMAL_STROKE - width) / 2 * unit
-        ink = _crop(_dilated(ink / ink.max(), radius))
-    elif width > MAX_STROKE and unit >= 0.8:
-        if unit <= 2:
-            ink = _scaled_to(ink, 4 * INK_SIDE)
-            unit = max(ink.shape) / INK_SIDE
-        ink = _eroded(ink, min((width - MAX_STROKE) / 2, MAX_EROSION) * unit)
-    return _scaled_to(ink, INK_SIDE)
-
-
-def _dilated(ink: Grey, radius: float) -> Grey:
-    """The maximum within a disc (grey dilation), row by row of the disc."""
-    reach = int(np.ceil(radius))
-    larger = padded(ink, 2 * reach)
-    high, wide = (length + 2 * reach for length in ink.shape)
-    dilated = np.zeros((high, wide), dtype=ink.dtype)
-    for half in range(reach + 1):
-        rows = [y for y in range(-reach, reach + 1) if _half_width(radius, y) == half]
-        if rows:
-            widest = sliding(
-                larger[:, reach - half : wide + reach + half], 2 * half + 1, np.maximum
-            )
-            for y in rows:
-                np.maximum(dilated, widest[reach + y : reach + y + high], out=dilated)
-    return dilated
-
-
-def _half_width(radius: float, y: int) -> int:
-    """Of a disc at this distance from its middle; −1 outside."""
-    square = radius**2 + 0.5 - y**2
-    return int(np.sqrt(square)) if square >= 0 else -1
-
-
-def _eroded(ink: Grey, radius: float) -> Grey:
-    """The minimum within a disc; unchanged if hardly anything would be left."""
-    reach = int(np.ceil(radius))
-    thinner = 1 - _dilated(1 - padded(ink, reach + 1), radius)[reach:-reach, reach:-reach]
-    return _crop(thinner) if (thinner > 0.5).any() else ink
-
-
-def _scaled_to(ink: Grey, side: int) -> Grey:
-    """Scaled so that the longer side of the bounding box, without faint ink, is `side` pixels.
-
-    Blurred edges and JPEG artefacts must not make the digit smaller. A digit at most a tenth
-    smaller is left as it is, because resampling would blur it.
-    """
-    box = max(map(_length, _box(ink > MIN_INK)))
-    if 0.9 * side <= box <= side and max(ink.shape) <= side * SIDE / INK_SIDE:
-        return ink
-    scale = min(side / box, side * SIDE / INK_SIDE / max(ink.shape))
-    high, wide = (max(1, round(length * scale)) for length in ink.shape)
-    return resize_area(ink, high, wide)
-
-
-def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
-    """On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow.
-
-    Only faint ink may be cut off.
-    """
-    canvas = np.zeros((3 * SIDE, 3 * SIDE), dtype=np.float32)
-    place = []
-    for axis, solid in enumerate(_box(ink > MIN_INK)):
-        mass = ink.sum(axis=1 - axis)
-        middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        place.append(min(max(round(CENTRE - middle), -solid.start), SIDE - solid.stop))
-    top, left = (SIDE + shift for shift in place)
-    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return canvas[SIDE:-SIDE, SIDE:-SIDE]
-
-
-def resize_area(
-    values: Float[ndarray, "height width"], height: int, width: int
-) -> Float[ndarray, "new_height new_width"]:
-    """Area averages where the image shrinks; bicubic, clipped to [0, 1], where it grows.
-
-    Filters that sample pixel centres lose thin strokes; area weights are exact for any ratio.
-    """
-    if height > values.shape[0] or width > values.shape[1]:
-        image = Image.fromarray(values.astype(np.float32))
-        larger = image.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(np.clip(np.asarray(larger), 0, 1))
-    down, right = (
-        area_weights(*lengths).astype(np.float32)
-        for lengths in zip(values.shape, (height, width), strict=True)
-    )
-    return np.asarray(down @ values.astype(np.float32) @ right.T)
-
-
-@lru_cache(maxsize=64)
-def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
-    """The share of every input pixel in every output pixel along one axis; rows sum to 1."""
-    edges = np.linspace(0, inputs, outputs + 1)[:, None]
-    pixels = np.arange(inputs)[None]
-    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    weights = np.maximum(overlap, 0) * (outputs / inputs)
-    weights.flags.writeable = False  # shared by all callers
-    return np.asarray(weights)

@@ -17,7 +17,6 @@ from clearhead.errors import InputError
 
 SAMPLES = 8  # per pixel, along each axis
 CANVAS = 280  # side of the square that strokes are drawn on, in their unit
-MIN_SIDE = 28  # of the ink, in the same unit
 INK_SHARE, PEN_SHARE = 20 / 28, 2.6 / 28  # of the shorter side; gives MNIST's mean ink
 
 Point = tuple[float, float]
@@ -55,13 +54,6 @@ def rasterise(
     scale = (INK_SHARE * min(size) - pen) / side if side > 0 else 1.0
     ink = _ink([_moved(stroke, tuple(low), scale, pen / 2) for stroke in strokes], pen, size)
     return _centred(ink)
-
-
-def is_too_small(strokes: Sequence[Stroke]) -> bool:
-    """Whether the longer side of the drawing is below a tenth of the canvas."""
-    points = [point for stroke in strokes for point in stroke]
-    sides = [max(axis) - min(axis) for axis in zip(*points, strict=True)]
-    return max(sides, default=0) < MIN_SIDE
 
 
 def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[Point]:
