@@ -87,7 +87,8 @@ bench: .venv/dev.stamp ## engines and libraries compared: docs/engines.md, about
 	$(BIN)/python -m benchmarks.engines
 
 benchmarks: .venv/dev.stamp ## run all other benchmarks
-	@set -e; for file in $(filter-out benchmarks/attribution.py benchmarks/engines.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for name in $(filter-out _% attribution engines,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	  echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; done
 
 clean: ## remove caches and built documentation; keeps .venv and runs
 	rm -rf docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,10 +32,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).parents[1]
+from benchmarks._document import ROOT, markdown_table, processor, write_between_markers
+
 RESULTS = ROOT / "runs" / "engines"
-DOCUMENT = ROOT / "docs" / "engines.md"
-START, END = "<!-- table -->", "<!-- end of table -->"
 SIZES = {"dim": 64, "depth": 6, "heads": 4, "mlp": 256}
 BATCHES = (1, 32, 512)
 REPEATS, SECONDS = 5, 0.3
@@ -292,7 +291,7 @@ def table(results: dict[Row, dict[str, Any]]) -> str:
     """The results as Markdown."""
     head = ["model", "engine", "type", *(f"batch {size}" for size in BATCHES)]
     head += ["start-up", "size", "accuracy"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "--:|" * (len(head) - 3)]
+    rows = []
     for row, result in results.items():
         cells = [row.library, row.engine, row.precision]
         for rates in result["rates"].values():
@@ -303,8 +302,8 @@ def table(results: dict[Row, dict[str, Any]]) -> str:
         accuracy = result["accuracy"]
         cells += [f"{result['start_up']:.1f} s", f"{result['size'] / 1e6:.2f} MB"]
         cells.append("" if accuracy is None else f"{accuracy:.2%}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown_table(head, rows, left=3)
 
 
 def caption(results: dict[Row, dict[str, Any]]) -> str:
@@ -332,13 +331,6 @@ def comparison(results: dict[Row, dict[str, Any]]) -> str:
         "The fastest of eager, torch.compile and AOTInductor, relative to the fastest engine "
         f"(Clearhead, float32): {', '.join(ratios)}."
     )
-
-
-def processor() -> str:
-    """The name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "unknown processor"
 
 
 def main() -> None:
@@ -378,9 +370,7 @@ def main() -> None:
         text += f"\n\n{comparison(results)}"
     print(text)
     if not options.quick:
-        document = DOCUMENT.read_text(encoding="utf-8")
-        before, after = document.split(START)[0], document.split(END)[1]
-        DOCUMENT.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        write_between_markers("engines.md", text)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,14 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(fileURLToPath(import.meta.url));
 const place = process.argv.indexOf("--out");
-const outdir = place < 0 ? join(root, "../src/clearhead/microscope/bundle") : process.argv[place + 1];
+const outdir = place < 0 ? join(root, "../src/clearhead") : process.argv[place + 1];
 
 await build({
-  entryPoints: { microscope: join(root, "src/main.tsx") },
+  entryPoints: {
+    "microscope/bundle/microscope": join(root, "src/main.tsx"),
+    "explanation/assets/explanation": join(root, "src/explain.tsx"),
+    "explanation/assets/base": join(root, "src/style/document.css"),
+  },
   absWorkingDir: root,
   bundle: true,
   charset: "utf8",

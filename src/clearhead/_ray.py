@@ -2,11 +2,24 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from clearhead.errors import ConfigError
+
+TIMEOUT = 15.0  # seconds for a cluster to respond
+NOT_FOUND = 3  # exit code of the probe
+PROBE = f"""
+import sys, ray
+print(flush=True)
+try:
+    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+except ConnectionError:
+    sys.exit({NOT_FOUND})
+"""
 
 
 @contextmanager
@@ -26,13 +39,10 @@ def ray_cluster(workers: int) -> Iterator[None]:
     except ImportError as error:
         raise ConfigError("Ray is not installed; install the extra `ray`") from error
     address = os.environ.get("RAY_ADDRESS", "")
-    _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
+    if _finds_cluster(address):
         ray.init(address="auto", **quiet)
-    except ConnectionError:
-        if address:
-            raise ConfigError(f"the Ray cluster at RAY_ADDRESS={address} refuses access") from None
+    else:
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     try:
         yield
@@ -40,13 +50,45 @@ def ray_cluster(workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
+def _finds_cluster(address: str) -> bool:
+    """Whether there is a cluster; False only without an address.
+
+    Raises:
+        ConfigError: The cluster does not respond, or refuses access.
+    """
+    _check_reachable(address)
+    # In a process of its own: with an address that does not respond, `ray.init` takes ten minutes
+    # and cannot be interrupted.
+    command = [sys.executable, "-P", "-c", PROBE]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as probe:
+        try:
+            if probe.stdout is not None:
+                probe.stdout.readline()  # Ray is imported; that may take longer than connecting
+            code = probe.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            probe.kill()
+    if code == 0 or (code == NOT_FOUND and not address):
+        return code == 0
+    where = f"at RAY_ADDRESS={address}" if address else "that was started on this machine"
+    reason = {
+        None: f"does not respond within {TIMEOUT:g} seconds",
+        NOT_FOUND: "is not running, or refuses access",
+    }.get(code, "cannot be used; `ray status` shows the reason")
+    way_out = "unset RAY_ADDRESS" if address else "remove it with `ray stop`"
+    raise ConfigError(f"the Ray cluster {where} {reason}; start it again, or {way_out}")
+
+
 def _check_reachable(address: str) -> None:
-    """Raise `ConfigError` if nothing listens at HOST:PORT; Ray would try for ten minutes."""
+    """Raise `ConfigError` if nothing listens at HOST:PORT, without starting Ray."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon or not port.isdigit():
         return  # "auto" and the like
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
     except OSError as error:
         raise ConfigError(
             f"no Ray cluster can be reached at RAY_ADDRESS={address} "

@@ -1,8 +1,9 @@
-"""The page of a picture in a browser, opened from disk."""
+"""The pages of pictures and texts in a browser, opened from disk."""
 
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clearhead.explanation import Explanation, explain, write_report
+from clearhead.explanation import (
+    Explanation,
+    Influence,
+    TextExplanation,
+    explain,
+    write_report,
+)
+from clearhead.insight import Grid
 from tests.accessible import violations
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
-ROUNDING = 0.0005 + 0.5 / 65535 + 2e-6  # one digit after the point of a per cent, and 16 bits
+STORED = 0.5 / 65535 + 2e-6  # weights are stored in 16 bits
 Open = Callable[..., "Page"]
 
 
@@ -43,7 +51,7 @@ def open_page(
     """Opens an explanation in a browser context of its own."""
     contexts = []
 
-    def open_file(explanation: Explanation, **settings: Any) -> "Page":
+    def open_file(explanation: Explanation | TextExplanation, **settings: Any) -> "Page":
         contexts.append(browser.new_context(**settings))
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
@@ -52,7 +60,7 @@ def open_page(
         page.on("request", lambda request: messages.append(request.url))
         (path,) = write_report(explanation, tmp_path_factory.mktemp("page") / "report.html")
         page.goto(path.as_uri())
-        page.wait_for_function("document.getElementById('sentence').textContent")
+        page.wait_for_selector("#sentence b")
         assert messages.pop(0) == path.as_uri()
         return page
 
@@ -67,10 +75,20 @@ def page(open_page: Open, nine: Explanation) -> "Page":
     return open_page(nine)
 
 
-def shares(text: str) -> list[float]:
-    """The numbers before a per cent sign; "<0.1" stands for its middle."""
-    matches = re.findall(r"(<?)(\d+\.\d+)\s%", text)
-    return [float(number) / (200 if less else 100) for less, number in matches]
+def check_shares(text: str, *expected: float) -> None:
+    """The percentages in a text are these, as exactly as they are written."""
+    found = re.findall(r"(<?)\s*(\d+)(?:\.(\d+))?(?:\s%| percent)", text)
+    assert len(found) == len(expected), text
+    for (less, whole, digits), share in zip(found, expected, strict=True):
+        if less:
+            assert share < 0.0001 + STORED
+        else:
+            within = 0.5 * 10.0 ** -len(digits) / 100 + STORED
+            assert float(f"{whole}.{digits or 0}") / 100 == pytest.approx(share, abs=within), text
+
+
+def multiple(text: str) -> float:
+    return float(re.findall(r"([\d.]+)(?:×| times)", text)[0])
 
 
 def weights(explanation: Explanation, layer: int, head: int, query: int) -> Tensor:
@@ -78,118 +96,149 @@ def weights(explanation: Explanation, layer: int, head: int, query: int) -> Tens
 
 
 def pick_head(page: "Page", layer: int, head: int) -> None:
-    page.locator(f'#heads [data-layer="{layer}"][data-head="{head}"]').click()
+    row = page.locator("#heads [role=row]").nth(layer)
+    row.locator("[role=gridcell]").nth(head).click()
+    page.mouse.move(1, 1)
+
+
+def patch(page: "Page", token: int, within: str = "#attention") -> "Locator":
+    return page.locator(f"{within} .digit-map [data-token='{token}']").first
+
+
+def pick_query(page: "Page", token: int) -> None:
+    patch(page, token).click()
+    page.mouse.move(1, 1)
+
+
+def entry(page: "Page", row: int, column: int, columns: int = 16) -> "Locator":
+    return page.locator(f".matrix [data-place='{row * columns + column}']")
+
+
+def table(page: "Page", name: str) -> list[list[str]]:
+    """The cells of a table, heads of rows included."""
+    page.get_by_role("button", name=name).click()
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll("dialog tbody tr")].map(
+          (row) => [...row.children].map((cell) => cell.textContent))"""
+    )
+    page.get_by_role("button", name="Close the table").click()
+    return list(rows)
 
 
 def test_the_sentence_has_the_numbers_of_the_selected_query(
     page: "Page", nine: Explanation
 ) -> None:
     pick_head(page, 2, 1)
-    page.locator("#map").click(position={"x": 10, "y": 340})  # the last row's first patch
+    pick_query(page, 12)
     text = page.locator("#sentence").inner_text()
     row = weights(nine, 2, 1, 12)
     best = int(row.argmax())
-    assert text.startswith("In L3 H2, patch 13 (row 4, column 1) attends most to ")
-    named = (
-        "itself" if best == 12 else f"patch {best + 1} (row {best // 4 + 1}, column {best % 4 + 1})"
-    )
-    assert f"attends most to {named}:" in text
-    numbers = shares(text)
-    assert numbers[0] == pytest.approx(float(row[best]), abs=ROUNDING)
-    assert numbers[1] == pytest.approx(1 / 16, abs=0.0006)
-    multiple = float(re.findall(r"([\d.]+)\s×", text)[0])
-    assert multiple == pytest.approx(float(row[best]) * 16, abs=0.06)
+    named = "itself" if best == 12 else f"patch {best + 1}"
+    assert text.startswith(f"L3 H2 patch 13 attends to {named} with ")
     assert nine.masking.values is not None
-    after = nine.prediction.probability - float(nine.masking.values[best])
-    assert numbers[-2:] == pytest.approx([nine.prediction.probability, after], abs=0.00006)
+    before = nine.prediction.probability
+    check_shares(text, float(row[best]), before, before - float(nine.masking.values[best]))
+    assert multiple(text) == pytest.approx(float(row[best]) * 16, abs=0.5)
+
+
+def test_the_sentence_follows_pointer_and_focus(page: "Page", nine: Explanation) -> None:
+    pick_head(page, 2, 1)
+    pick_query(page, 5)
+    row = weights(nine, 2, 1, 5)
+    patch(page, 9).hover()
+    text = page.locator("#sentence").inner_text()
+    assert text.startswith("L3 H2 patch 6 attends to patch 10 with ")
+    check_shares(text.partition(". When")[0], float(row[9]))
+    entry(page, 3, 7).hover()
+    text = page.locator("#sentence").inner_text()
+    assert text.startswith("L3 H2 patch 4 attends to patch 8 with ")
+    page.mouse.move(1, 1)
 
 
 def test_keys_select_the_query_and_the_head_and_move_the_focus(page: "Page") -> None:
-    cell = page.locator("#map [role=gridcell]")
-    cell.focus()
-    page.keyboard.press("Control+Home")
+    pick_query(page, 0)
+    patch(page, 0).focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
         page.keyboard.press(key)
-    assert cell.evaluate("cell => cell === document.activeElement")
-    assert cell.get_attribute("aria-colindex") == "2"
-    assert page.locator("#map [role=row]").get_attribute("aria-rowindex") == "2"
-    label = cell.get_attribute("aria-label") or ""
-    assert label.startswith("query: patch 6 (row 2, column 2);")
-    assert page.locator("#map-title").inner_text() == "Query: patch 6 (row 2, column 2)"
-    page.keyboard.press("End")
-    assert page.locator("#map-title").inner_text() == "Query: patch 8 (row 2, column 4)"
+    assert page.evaluate("document.activeElement.dataset.token") == "5"
+    page.keyboard.press("Enter")
+    assert page.get_by_role("heading", name="Query: patch 6").is_visible()
     page.keyboard.press("Control+End")
-    assert page.locator("#map-title").inner_text() == "Query: patch 16 (row 4, column 4)"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")  # at the edge nothing happens
-    assert page.locator("#map-title").inner_text() == "Query: patch 16 (row 4, column 4)"
+    page.keyboard.press(" ")
+    assert page.get_by_role("heading", name="Query: patch 16").is_visible()
     chosen = page.locator('#heads [aria-selected="true"]')
     chosen.focus()
-    page.keyboard.press("Control+Home")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
+    for key in ("Control+Home", "ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
     assert chosen.count() == 1
-    assert (chosen.get_attribute("data-layer"), chosen.get_attribute("data-head")) == ("1", "2")
+    assert (chosen.get_attribute("aria-label") or "").startswith("L2 H3: ")
     assert chosen.evaluate("cell => cell === document.activeElement")
-    assert page.locator("#map-where").inner_text() == "L2 H3 · blocks.1.attn"
-    tabbable = page.locator('#heads [tabindex="0"]')
-    assert tabbable.count() == 1
+    assert page.locator('#heads [tabindex="0"]').count() == 1
 
 
 def test_the_label_of_every_head_has_its_largest_weight(page: "Page", nine: Explanation) -> None:
-    page.locator("#map").click(position={"x": 180, "y": 180})
-    for layer in range(6):
-        for head in range(4):
-            cell = page.locator(f'#heads [data-layer="{layer}"][data-head="{head}"]')
-            row = weights(nine, layer, head, 10)
-            best = int(row.argmax())
-            label = cell.get_attribute("aria-label") or ""
-            assert f"patch {best + 1} (row {best // 4 + 1}, column {best % 4 + 1})" in label
-            assert label.startswith(f"L{layer + 1} H{head + 1}: ")
-            assert shares(label) == pytest.approx([float(row[best])], abs=ROUNDING)
+    pick_query(page, 10)
+    labels = page.locator("#heads [role=gridcell]").evaluate_all(
+        "cells => cells.map((cell) => cell.getAttribute('aria-label'))"
+    )
+    assert len(labels) == 24
+    for place, label in enumerate(labels):
+        layer, head = divmod(place, 4)
+        row = weights(nine, layer, head, 10)
+        best = int(row.argmax())
+        assert label.startswith(f"L{layer + 1} H{head + 1}: attends most to patch {best + 1}, ")
+        check_shares(label, float(row[best]))
 
 
 def test_the_tables_hold_every_number(page: "Page", nine: Explanation) -> None:
     pick_head(page, 4, 3)
-    page.locator("#map").click(position={"x": 100, "y": 10})
-    for name in ("map-table", "matrix-table", "heads-table"):
-        page.locator(f"#{name} summary").click()
-        page.wait_for_selector(f"#{name} td")
-    cells = page.locator("#map-table tbody tr").all_inner_texts()
-    assert len(cells) == 16
-    found = [shares(line)[0] for line in cells]
-    assert found == pytest.approx(weights(nine, 4, 3, 1).tolist(), abs=0.00006)
-    assert sum(found) == pytest.approx(1, abs=0.001)
-    multiples = [float(re.findall(r"([\d.]+)\s×", line)[0]) for line in cells]
-    assert multiples == pytest.approx([16 * share for share in found], abs=0.06)
-    rows = page.locator("#matrix-table tbody tr").all_inner_texts()
-    matrix = torch.tensor([shares(line) for line in rows], dtype=torch.float64)
-    expected = nine.layers[4].weights[0, 3].double()
-    torch.testing.assert_close(matrix, expected, atol=ROUNDING, rtol=0)
-    assert page.locator("#heads-table tbody tr").count() == 24
+    pick_query(page, 1)
+    row = weights(nine, 4, 3, 1)
+    assert nine.masking.values is not None
+    rows = table(page, "Table of this query")
+    assert [cells[0] for cells in rows] == [f"patch {i + 1}" for i in range(16)]
+    for cells, weight, fall in zip(rows, row, nine.masking.values, strict=True):
+        check_shares(cells[1], float(weight))
+        assert multiple(cells[2]) == pytest.approx(16 * float(weight), abs=0.5)
+        change = float(cells[3].replace("−", "-"))
+        assert change == pytest.approx(-100 * float(fall), abs=0.051)
+    rows = table(page, "Table of the matrix")
+    for cells, expected in zip(rows, nine.layers[4].weights[0, 3].double(), strict=True):
+        check_shares(" ".join(cells[1:]), *expected.tolist())
+    assert len(table(page, "Table of all heads")) == 24
+    measures = table(page, "Table of these maps")
+    assert nine.rollout.values is not None
+    for cells, share in zip(measures, nine.rollout.values, strict=True):
+        check_shares(cells[1], float(share))
 
 
 def test_a_cell_of_the_matrix_selects_query_and_key(page: "Page", nine: Explanation) -> None:
     pick_head(page, 1, 0)
-    box = page.locator("#matrix").bounding_box()
-    assert box is not None
-    side = box["width"] / 16
-    page.locator("#matrix").click(position={"x": 13.5 * side, "y": 6.5 * side})
+    entry(page, 6, 13).click()
+    page.mouse.move(1, 1)
     text = page.locator("#sentence").inner_text()
-    assert "patch 7 (row 2, column 3) attends to patch 14 (row 4, column 2):" in text
-    assert shares(text)[0] == pytest.approx(float(weights(nine, 1, 0, 6)[13]), abs=ROUNDING)
+    assert "patch 7 attends to patch 14 with " in text
+    check_shares(text.partition(". When")[0], float(weights(nine, 1, 0, 6)[13]))
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    text = page.locator("#sentence").inner_text()
-    assert "patch 8 (row 2, column 4) attends to patch 15 (row 4, column 3):" in text
+    assert "patch 8 attends to patch 15 with " in page.locator("#sentence").inner_text()
+    assert (entry(page, 7, 14).get_attribute("aria-label") or "").startswith(
+        "patch 8 attends to patch 15: "
+    )
 
 
 def pixels(page: "Page", selector: str) -> Tensor:
     """Red, green and blue of every pixel of a canvas."""
-    address = page.locator(selector).evaluate("canvas => canvas.toDataURL()")
+    address = page.locator(selector).first.evaluate("canvas => canvas.toDataURL()")
     image = Image.open(BytesIO(b64decode(address.partition(",")[2]))).convert("RGB")
     return torch.from_numpy(np.asarray(image).astype(float))
+
+
+def colour_of(page: "Page", row: int, column: int) -> list[int]:
+    colour = entry(page, row, column).evaluate("cell => getComputedStyle(cell).backgroundColor")
+    return [int(part) for part in re.findall(r"\d+", colour)]
 
 
 def fixed_colour(weight: float) -> Tensor:
@@ -198,94 +247,79 @@ def fixed_colour(weight: float) -> Tensor:
     return torch.tensor(colormaps["cividis"](weight**0.5)[:3], dtype=torch.float64) * 255
 
 
-def test_colours_are_on_one_fixed_scale_below_the_ink(page: "Page", nine: Explanation) -> None:
-    pick_head(page, 3, 2)
-    page.locator("#map").click(position={"x": 180, "y": 180})
-    shown = pixels(page, "#matrix canvas")
-    side = shown.shape[1] / 16
-    for query, key in ((2, 3), (7, 14), (12, 1), (15, 9)):
-        expected = fixed_colour(float(weights(nine, 3, 2, query)[key]))
-        colour = shown[int((query + 0.5) * side), int((key + 0.5) * side)]
-        torch.testing.assert_close(colour, expected, atol=3, rtol=0)
-    shown = pixels(page, "#map canvas")
-    side = shown.shape[1] / 4
-    for patch in (5, 6, 9):  # neither the query (10) nor without ink
-        tint = fixed_colour(float(weights(nine, 3, 2, 10)[patch]))
-        check_cell(shown, nine, patch, tint)
-    pick_head(page, 3, 3)  # nearly all weight on one patch: dark ink on a light cell
-    page.locator("#map").click(position={"x": 230, "y": 130})
-    row = weights(nine, 3, 3, 6)
-    assert (int(row.argmax()), float(row.max()) > 0.9) == (5, True)
-    check_cell(pixels(page, "#map canvas"), nine, 5, fixed_colour(float(row[5])))
+def signed_colour(share: float) -> Tensor:
+    """From -1 (orange) through 0 to 1 (blue)."""
+    end = (0xB3, 0x47, 0x00) if share < 0 else (0x00, 0x63, 0xA6)
+    middle = torch.tensor((0xF7, 0xF4, 0xEF), dtype=torch.float64)
+    return middle + abs(share) * (torch.tensor(end, dtype=torch.float64) - middle)
 
 
-def check_cell(shown: Tensor, explanation: Explanation, patch: int, tint: Tensor) -> None:
-    """Each pixel within the frame is the tint, and as much of the ink as there is over it."""
-    row, column = divmod(patch, 4)
-    side = shown.shape[1] / 4
-    ink = explanation.pixels[0, 7 * row : 7 * row + 7, 7 * column : 7 * column + 7].double() / 255
-    middles = [int((i + 0.5) * side / 7) for i in range(1, 6)]
-    cell = shown[int(row * side) :, int(column * side) :][middles][:, middles]
+def check_cell(shown: Tensor, explanation: Explanation, place: int, tint: Tensor) -> None:
+    """Each pixel of the patch is the tint, and as much of the ink as there is over it."""
+    row, column = divmod(place, 4)
+    part = slice(7 * row, 7 * row + 7), slice(7 * column, 7 * column + 7)
+    ink = explanation.pixels[0][part].double()[..., None] / 255
     linear = torch.where(tint <= 10.3, tint / 255 / 12.92, ((tint / 255 + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64))
-    is_light = (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05)
-    colour = [11, 15, 20] if is_light else [255, 255, 255]
-    ink = ink[1:6, 1:6, None]
-    assert float(ink.max()) > 0.5
-    expected = tint + ink * (torch.tensor(colour, dtype=torch.float64) - tint)
-    torch.testing.assert_close(cell, expected, atol=5, rtol=0)
+    end = 0 if luminance > 0.179 else 255
+    torch.testing.assert_close(shown[part], tint + ink * (end - tint), atol=5, rtol=0)
 
 
-def test_the_measures_are_drawn(page: "Page", nine: Explanation) -> None:
+def test_colours_are_on_one_fixed_scale_below_the_ink(page: "Page", nine: Explanation) -> None:
+    pick_head(page, 3, 2)
+    pick_query(page, 10)
+    for query, key in ((2, 3), (7, 14), (12, 1), (15, 9)):
+        expected = fixed_colour(float(weights(nine, 3, 2, query)[key])).tolist()
+        assert colour_of(page, query, key) == pytest.approx(expected, abs=3)
+    for layer, head in ((3, 2), (3, 3), (0, 1)):
+        row = weights(nine, layer, head, 10)
+        shown = pixels(
+            page, f"#heads [role=row]:nth-child({layer + 1}) div:nth-of-type({head + 1}) canvas"
+        )
+        for place in range(16):
+            check_cell(shown, nine, place, fixed_colour(float(row[place])))
+
+
+def test_the_measures_are_drawn_and_a_fall_is_orange(page: "Page", nine: Explanation) -> None:
     assert nine.rollout.values is not None
     assert nine.relevance.values is not None
     assert nine.masking.values is not None
-    shares = nine.relevance.values / nine.relevance.values.sum()
-    rollout, relevance, masking = (
-        pixels(page, f"#{name}-map") for name in ("rollout", "relevance", "masking")
-    )
-    for patch in (5, 6, 9, 10):
-        check_cell(rollout, nine, patch, fixed_colour(float(nine.rollout.values[patch])))
-        check_cell(relevance, nine, patch, fixed_colour(float(shares[patch])))
-        fall = float(nine.masking.values[patch] / nine.masking.values.abs().max())
-        end = (0xB3, 0x47, 0x00) if fall < 0 else (0x00, 0x63, 0xA6)
-        middle = torch.tensor((0xF7, 0xF4, 0xEF), dtype=torch.float64)
-        tint = middle + abs(fall) * (torch.tensor(end, dtype=torch.float64) - middle)
-        check_cell(masking, nine, patch, tint)
     assert nine.shapley.values is not None
-    limit = float(nine.shapley.values.abs().max())
-    ends = page.locator("#shapley-bar .ticks span").all_inner_texts()
-    assert ends == [f"−{limit:.2f}", "0", f"+{limit:.2f}"]
-    ends = page.locator("#masking-bar .ticks span").all_inner_texts()
-    most = 100 * float(nine.masking.values.abs().max())
-    assert ends == [f"−{most:.2f}", "0", f"+{most:.2f}"]
+    relevance = nine.relevance.values / nine.relevance.values.sum()
+    for name, values in (("rollout", nine.rollout.values), ("relevance", relevance)):
+        shown = pixels(page, f"#{name} canvas")
+        for place in range(16):
+            check_cell(shown, nine, place, fixed_colour(float(values[place])))
+    for name, values in (("masking", -100 * nine.masking.values), ("shapley", nine.shapley.values)):
+        ends = page.locator(f"#{name} .scale .marks span").all_inner_texts()
+        domain = float(ends[2].split()[0])
+        assert domain / 5 < float(values.abs().max()) <= domain
+        shown = pixels(page, f"#{name} canvas")
+        for place in range(16):
+            check_cell(shown, nine, place, signed_colour(float(values[place]) / domain))
+        written = page.locator(f"#{name} .patch .value").all_inner_texts()
+        numbers = [float(text.replace("−", "-")) for text in written]
+        assert numbers == pytest.approx(values.tolist(), abs=0.051)
 
 
 def test_the_second_scale_shows_multiples_of_the_uniform_weight(
     page: "Page", nine: Explanation
 ) -> None:
-    before = page.locator("#bar-words").inner_text()
-    ticks = page.locator("#bar .ticks span").all_inner_texts()
-    assert ticks == ["0", "1", "5", "10", "25", "50", "100", "uniform weight 6.3\u00a0%"]
-    page.get_by_label("× uniform weight").check()
-    assert page.locator("#bar-words").inner_text() != before
-    assert page.locator("#bar .ticks span").all_inner_texts() == [
-        *("1/16", "1/4", "4\u00a0×", "16\u00a0×", "1\u00a0× uniform weight 6.3\u00a0%")
-    ]
-    shown = pixels(page, "#matrix canvas")
-    side = shown.shape[1] / 16
-    colour = shown[int(2.5 * side), int(3.5 * side)].tolist()
-    start = page.evaluate(
-        "[...document.querySelectorAll('#heads [aria-selected=true]')].map("
-        "(cell) => [cell.dataset.layer, cell.dataset.head])[0]"
+    pick_head(page, 1, 2)
+    page.get_by_role("radio", name="× uniform").click()
+    marks = page.locator("#attention .scale .marks span").all_inner_texts()
+    assert marks == ["1/16×", "1/4×", "1×", "4×", "16×"]
+    logarithm = torch.log2(16 * weights(nine, 1, 2, 2)[3]) / 4
+    expected = signed_colour(float(logarithm.clamp(-1, 1))).tolist()
+    assert colour_of(page, 2, 3) == pytest.approx(expected, abs=2)
+    page.get_by_role("radio", name="0–100 %").click()
+
+
+def test_the_page_shows_the_picture_beside_the_model_input(page: "Page") -> None:
+    sizes = page.locator("section.prediction img").evaluate_all(
+        "images => images.map((image) => [image.naturalWidth, image.naturalHeight])"
     )
-    multiple = 16 * float(weights(nine, int(start[0]), int(start[1]), 2)[3])
-    share = max(-1.0, min(1.0, float(torch.tensor(multiple).log2()) / 4))
-    end = (0xB3, 0x47, 0x00) if share < 0 else (0x00, 0x63, 0xA6)
-    middle = (0xF7, 0xF4, 0xEF)
-    expected = [m + abs(share) * (e - m) for m, e in zip(middle, end, strict=True)]
-    assert colour == pytest.approx(expected, abs=2)
-    page.get_by_label("0–100 %").check()
+    assert sizes == [[140, 140], [28, 28]]
 
 
 def test_tokens_before_the_patches_are_cells_of_their_own(
@@ -293,24 +327,20 @@ def test_tokens_before_the_patches_are_cells_of_their_own(
 ) -> None:
     explanation = explain(f"timm:{timm_folder}", photo)
     page = open_page(explanation)
-    assert page.locator("#map-title").inner_text() == "Query: class token"
-    cell = page.locator("#map [role=gridcell]")
-    cell.focus()
-    for _ in range(3):  # columns are two wide: class token, registers 1 … 4, then the patches
-        page.keyboard.press("ArrowDown")
-    assert page.locator("#map-title").inner_text() == "Query: patch 1 (row 1, column 1)"
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")
-    assert page.locator("#map-title").inner_text() == "Query: register 2"
+    assert page.get_by_role("heading", name="Query: class token").is_visible()
+    patch(page, 0).focus()
+    page.keyboard.press("ArrowDown")  # class token and registers are one line above the patches
+    page.keyboard.press("Enter")
+    assert page.get_by_role("heading", name="Query: patch 1").is_visible()
+    for key in ("ArrowUp", "ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    assert page.get_by_role("heading", name="Query: register 2").is_visible()
     pick_head(page, 1, 2)
-    row = weights(explanation, 1, 2, 2)
-    page.locator("#map-table summary").click()
-    page.wait_for_selector("#map-table td")
-    names = page.locator("#map-table tbody th").all_inner_texts()
-    assert names[:6] == ["class token", *(f"register {i}" for i in (1, 2, 3, 4)),
-                         "patch 1 (row 1, column 1)"]  # fmt: skip
-    lines = page.locator("#map-table tbody tr").all_inner_texts()
-    assert [shares(line)[0] for line in lines] == pytest.approx(row.tolist(), abs=0.00006)
+    rows = table(page, "Table of this query")
+    prefix = ["class token", *(f"register {i}" for i in (1, 2, 3, 4)), "patch 1"]
+    assert [cells[0] for cells in rows][:6] == prefix
+    for cells, weight in zip(rows, weights(explanation, 1, 2, 2), strict=True):
+        check_shares(cells[1], float(weight))
 
 
 def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
@@ -319,16 +349,39 @@ def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
     explanation = explain(f"timm:{windows_folder}", photo)
     page = open_page(explanation)
     pick_head(page, 0, 1)
-    assert "in order, not as in the picture" in page.locator("#map-where").inner_text()
-    page.locator("#window").fill("3")
-    page.locator("#window").press("Enter")
+    assert page.get_by_text("In order, not as in the picture").is_visible()
+    page.get_by_label("Window").fill("3")
     text = page.locator("#sentence").inner_text()
-    assert text.startswith("In L1 H2, window 3 of 4, token 1 attends most to ")
-    largest = float(explanation.layers[0].weights[2, 1, 0].max())
-    assert shares(text)[0] == pytest.approx(largest, abs=ROUNDING)
-    assert page.locator("#rollout-map").count() == 0
+    assert text.startswith("L1 H2, window 3 of 4 token 1 attends to ")
+    check_shares(text, float(explanation.layers[0].weights[2, 1, 0].max()))
+    assert page.locator("#rollout canvas").count() == 0
     assert page.get_by_text("attends inside windows").count() == 3
-    assert not page.locator("#photo").is_visible()
+
+
+def test_a_large_matrix_is_one_canvas_with_one_cell(open_page: Open, nine: Explanation) -> None:
+    torch.manual_seed(0)
+    size = 14 * 14
+    many = torch.rand(1, 2, size, size).softmax(dim=-1)
+    layer = replace(nine.layers[0], weights=many, queries=tuple(range(size)), num_queries=size)
+    none = Influence(reason="of the test")
+    page = open_page(
+        replace(
+            nine, layers=(layer,), grid=Grid(14, 14), rollout=none, relevance=none, shapley=none,
+            masking=none,
+        )
+    )  # fmt: skip
+    cell = page.locator(".matrix-canvas [role=gridcell]")
+    cell.focus()
+    for key in ("Control+Home", "ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    label = cell.get_attribute("aria-label") or ""
+    names = "patch 3 (row 1, column 3) attends to patch 2 (row 1, column 2): "
+    assert label.startswith(names)
+    check_shares(label, float(many[0, 0, 2, 1]))
+    expected = fixed_colour(float(many[0, 0, 2, 1]))
+    torch.testing.assert_close(
+        pixels(page, ".matrix-canvas canvas")[2, 1], expected, atol=3, rtol=0
+    )
 
 
 def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched(
@@ -339,23 +392,69 @@ def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched
     for _ in range(12):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(
-            "(document.activeElement.closest('[id]') || document.activeElement).id"
+            "(document.activeElement.ariaLabel || document.activeElement.innerText)"
         ))  # fmt: skip
-    wanted = ["theme", "heads", "map", "matrix", "map-table", "matrix-table", "heads-table"]
-    assert [name for name in reached if name in wanted][: len(wanted)] == wanted
-    for colour in ("rgb(20, 24, 31)", "rgb(251, 250, 247)", "rgb(20, 24, 31)"):
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colour
-        page.get_by_role("button", name="Light or dark").click()
+    wanted = ["Theme: auto", "0–100 %", "patch 7, query", "patch 7 attends to patch 6", "L4 H4",
+              "Table of this query", "Table of the matrix", "Table of all heads"]  # fmt: skip
+    assert all(any(name.startswith(one) for name in reached) for one in wanted), reached
+    dark, light = "rgb(18, 22, 29)", "rgb(246, 245, 241)"
+    for colour in (dark, light, dark):  # of the system, then light, then dark
+        shown = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        assert shown == colour
+        page.get_by_role("button", name="Theme").click()
 
 
 @pytest.mark.parametrize(
     ("scheme", "width"), [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 320)]
 )
-def test_axe_finds_nothing_with_every_table_open_and_nothing_is_wider_than_the_screen(
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
     open_page: Open, nine: Explanation, scheme: str, width: int
 ) -> None:
     page = open_page(nine, viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
-    page.wait_for_selector("#heads-table td")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert violations(page) == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"), [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 320)]
+)
+def test_axe_finds_nothing_in_a_text(open_page: Open, scheme: str, width: int) -> None:
+    explanation = explain("sentences-causal", "The cat sat.", heads="each")
+    page = open_page(explanation, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert violations(page) == []
+
+
+def test_a_text_shows_the_selected_query_layer_and_head(open_page: Open) -> None:
+    explanation = explain("sentences-causal", "The cat sat.", heads="each")
+    page = open_page(explanation)
+    page.get_by_role("radio", name="L1").click()
+    page.get_by_role("radio", name="H2").click()
+    page.get_by_role("radio", name="cat").click()
+    row = next(x for x in explanation.attention if x.label == "L1 H2").weights[1]
+    text = page.locator("#sentence").inner_text()
+    best = int(row.argmax())
+    assert text.startswith(f"L1 H2 “cat” attends most to “{explanation.tokens[best]}”: ")
+    check_shares(text, float(row[best]))
+    assert multiple(text) == pytest.approx(2 * float(row[best]), abs=0.06)  # two visible tokens
+    assert page.locator(".words button").nth(2).inner_text().split() == ["sat", "masked"]
+    rows = table(page, "Table")
+    assert rows[1][3:] == ["–", "–"]
+    check_shares(" ".join(rows[1][1:3]), *row[:2].tolist())
+
+
+def test_a_text_with_one_query_has_a_row_for_each_layer(open_page: Open) -> None:
+    explanation = explain("sentences", "The dog chased the ball because it was hungry.")
+    page = open_page(explanation)
+    rows = table(page, "Table")
+    for layer, part in enumerate(explanation.attention):
+        check_shares(" ".join(cells[layer + 1] for cells in rows), *part.weights[0].tolist())
+    entry(page, 0, 1, columns=10).click()
+    readout = page.locator(".readout").inner_text()
+    assert readout.startswith("L1: it attends to dog: ")
+    check_shares(readout, float(explanation.attention[0].weights[0, 1]))
+    assert explanation.prediction is not None
+    word, share = explanation.prediction.words[0]
+    said = page.locator("#sentence").inner_text().partition("predicts: ")[2]
+    assert said.startswith(word)
+    check_shares(said.partition(",")[0], share)

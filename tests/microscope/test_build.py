@@ -23,14 +23,20 @@ from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 from tests.microscope.node import need_npm, run
 
+BUNDLES = (
+    *("microscope/bundle/microscope.css", "microscope/bundle/microscope.js"),
+    *(f"explanation/assets/{name}" for name in ("base.css", "explanation.css", "explanation.js")),
+)
 
-def test_the_bundle_is_a_fresh_build_of_its_sources(tmp_path: Path) -> None:
+
+def test_the_bundles_are_a_fresh_build_of_their_sources(tmp_path: Path) -> None:
     need_npm()
     run("node", "web/build.mjs", "--out", tmp_path)
-    for path in sorted(tmp_path.iterdir()):
-        shipped_file = FOLDER / "bundle" / path.name
+    built = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*.*")}
+    assert sorted(built) == sorted(BUNDLES)
+    for name, path in built.items():
+        shipped_file = FOLDER.parent / name
         assert path.read_bytes() == shipped_file.read_bytes(), "run npm run build, and commit"
-    assert {path.name for path in tmp_path.iterdir()} == {"microscope.css", "microscope.js"}
 
 
 def test_the_tests_of_the_sources_pass_under_node() -> None:
@@ -38,9 +44,11 @@ def test_the_tests_of_the_sources_pass_under_node() -> None:
     run("node", "web/test.mjs")
 
 
-def test_nothing_in_the_bundle_ends_the_elements_it_is_written_into() -> None:
-    assert "</script" not in (FOLDER / "bundle" / "microscope.js").read_text("utf-8")
-    assert "</style" not in (FOLDER / "bundle" / "microscope.css").read_text("utf-8")
+@pytest.mark.parametrize("name", BUNDLES)
+def test_nothing_in_a_bundle_ends_the_element_it_is_written_into(name: str) -> None:
+    text = (FOLDER.parent / name).read_text("utf-8")
+    assert "</script" not in text
+    assert "</style" not in text
 
 
 def block(page: str, name: str) -> str:

@@ -94,7 +94,7 @@ serve.shutdown()
 
 @pytest.mark.slow
 def test_ray_serve_runs_the_same_application(tmp_path: Path) -> None:
-    pytest.importorskip("grpc_reflection")  # of the extra ray[serve]
+    pytest.importorskip("ray.serve")
     (tmp_path / "a.png").write_bytes(png(1))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

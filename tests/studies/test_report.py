@@ -362,7 +362,7 @@ def test_the_page_in_a_browser_fits_loads_nothing_and_is_accessible(
     )
     assert not wide or width < 1000  # on a large screen every column is visible
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (background == "rgb(20, 24, 31)") == (scheme == "dark")
+    assert (background == "rgb(18, 22, 29)") == (scheme == "dark")
     assert [x for x in events if not x.startswith(("file:", "data:"))] == []
     assert violations(tab) == []
     with tab.expect_download() as download:

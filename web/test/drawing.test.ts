@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { css, isLight, roundDomain, shareColour, signedColour, weightColour } from "../src/draw/colours";
 import { figure } from "../src/draw/figure";
 import { arcs, headName, tokenName } from "../src/draw/geometry";
-import { decimal, percent, points, probability, scientific } from "../src/draw/numbers";
+import { decimal, percent, points, scientific } from "../src/draw/numbers";
 import { computeSentence, ending, swapped } from "../src/state/sentence";
 import { stateFromHash, stateToHash } from "../src/state/hash";
 import { firstState } from "../src/state/state";
@@ -18,8 +18,8 @@ test("percentages have two significant digits", () => {
   assert.deepEqual(shares.map((share) => plain(percent(share))), ["100%", "91%", "10%", "6.2%", "0.62%", "0.07%", "<0.01%", "0%"]);
 });
 
-test("a probability is 100 % only if it is 1", () => {
-  assert.deepEqual([1, 0.99999, 0.9995, 0.995, 0.91].map((share) => plain(probability(share))), ["100%", "99.99%", "99.95%", "99.5%", "91%"]);
+test("a share is 100 % only if it is 1", () => {
+  assert.deepEqual([1, 0.99999, 0.9995, 0.995, 0.91].map((share) => plain(percent(share))), ["100%", "99.99%", "99.95%", "99.5%", "91%"]);
 });
 
 test("signs are typographic and zero has none", () => {

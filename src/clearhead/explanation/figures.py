@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clearhead.explanation.html import data_uri
 from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
-from clearhead.explanation.tables import SIGNED, model_name, percent, picture_name, signed
+from clearhead.explanation.tables import model_name, percent, picture_name, signed
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight.plots import (
     OUTLINE,
@@ -31,13 +31,16 @@ from clearhead.insight.plots import (
     words_figure,
 )
 
-THUMBNAIL, TOP = 1.1, 3.3  # inches
+# Inches: a figure of few heads fills the width of a page of two columns.
+THUMBNAIL, TOP, MIN_WIDTH, MARGIN = 1.05, 2.3, 7.2, 2.2
 DIM = 0.02  # below this the fixed scale has one dark blue for everything
+# Measures that may be negative: unit, and factor. Masking is shown as a change, a fall is negative.
+SIGNED = {"masking": ("points", -100.0), "shapley": ("log-odds", 1.0)}
 NOTE = "Measures with different meanings; Shapley values are exact for theirs."
 
 
 def picture_figure(explanation: Explanation) -> Figure:
-    """The model input and four measures above, every layer and head for one query below.
+    """The picture, the model input and four measures above, all heads for one query below.
 
     The query is the one that the page begins with. All weights are on one scale, from 0 to 100 %,
     or where none comes near its colours, as multiples of the uniform weight.
@@ -46,7 +49,7 @@ def picture_figure(explanation: Explanation) -> Figure:
     rows = [_row(explanation, layer, query) for layer in explanation.layers]
     largest = max(float(row.max()) for row in rows)
     heads = max(len(row) for row in rows)
-    width, height = max(11.0, THUMBNAIL * heads + 3.0), THUMBNAIL * len(rows) + 1.0
+    width, height = max(MIN_WIDTH, THUMBNAIL * heads + MARGIN), THUMBNAIL * len(rows) + 0.8
     figure = Figure(figsize=(width, TOP + height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(2, 1, height_ratios=[TOP, height])
@@ -67,6 +70,7 @@ def thumbnails(explanation: Explanation) -> dict[str, str]:
         scale = weight_norm()
         colours = WEIGHT_COLOURS
         if name in SIGNED:
+            cells = SIGNED[name][1] * cells
             scale, colours = signed_norm(float(cells.abs().max())), SIGNED_COLOURS
         pixels = torch.from_numpy(colours(scale(cells.numpy()), bytes=True)[..., :3].copy())
         images[name] = png_address(pixels.movedim(-1, 0))
@@ -79,6 +83,13 @@ def png_address(pixels: UInt8[Tensor, "channels height width"]) -> str:
     image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
     image.save(content, "PNG", optimize=True)
     return data_uri(content.getvalue(), "image/png")
+
+
+def jpeg_address(pixels: UInt8[Tensor, "3 height width"]) -> str:
+    """A coloured picture as a JPEG in a `data:` address."""
+    content = BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(content, "JPEG", quality=85)
+    return data_uri(content.getvalue(), "image/jpeg")
 
 
 def text_figure(explanation: TextExplanation) -> Figure:
@@ -107,22 +118,25 @@ def _row(explanation: Explanation, layer: LayerWeights, query: int) -> Tensor:
 
 
 def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: bool) -> None:
-    row: list[Axes] = list(np.ravel(figure.subplots(1, 5)))
-    picture, *panels = row
-    draw_picture(picture, explanation.pixels)
-    picture.set_title("model input", fontsize=9)
+    pictures = {"picture": explanation.original, "model input": explanation.pixels}
+    shown = {name: pixels for name, pixels in pictures.items() if pixels is not None}
+    row: list[Axes] = list(np.ravel(figure.subplots(1, len(shown) + 4)))
+    for axes, (name, pixels) in zip(row, shown.items(), strict=False):
+        draw_picture(axes, pixels)
+        axes.set_title(name, fontsize=8)
     prediction = explanation.prediction
     label = "no prediction"
     if prediction.label is not None:
         label = f"{prediction.label}, {percent(prediction.probability)}"
     title = f"{picture_name(explanation)}, {model_name(explanation.model)}: {label}"
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(title, parse_math=False, fontsize=10)
     grid = explanation.grid
+    panels = row[len(shown) :]
     for axes, (name, influence) in zip(panels, explanation.displayed.items(), strict=True):
-        axes.set_title(name, fontsize=9)
+        axes.set_title("Shapley values" if name == "shapley" else name, fontsize=8)
         values = influence.values
         if values is None or grid is None:
-            axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=9)
+            axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=7)
             bare(axes)
         elif name in SIGNED:
             _draw_signed(axes, values.reshape(grid.rows, grid.columns), explanation, name)
@@ -130,13 +144,14 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
             even = 1.0 / grid.num_tokens if is_dim else None
             picture_below = explanation.pixels if explanation.is_ink else None
             draw_weights(axes, grid.fold(values), picture=picture_below, uniform_weight=even)
-            axes.set_xlabel("share of the whole, scale below", fontsize=7)
-    figure.supxlabel(NOTE, fontsize=8)
+            axes.set_xlabel("share, scale below", fontsize=6)
+    figure.supxlabel(NOTE, fontsize=7)
 
 
 def _draw_signed(axes: Axes, values: Tensor, explanation: Explanation, name: str) -> None:
-    limit = float(values.abs().max())
-    draw_signed(axes, values, limit)
+    unit, factor = SIGNED[name]
+    limit = float((factor * values).abs().max())
+    draw_signed(axes, factor * values, limit)
     if explanation.is_ink:
         _, height, width = explanation.pixels.shape
         rows, columns = values.shape
@@ -144,9 +159,7 @@ def _draw_signed(axes: Axes, values: Tensor, explanation: Explanation, name: str
         down = (np.arange(height) + 0.5) * rows / height
         ink = explanation.pixels[0].numpy()
         axes.contour(across, down, ink, [127.5], colors=[OUTLINE], linewidths=1.0)
-    _, unit, scale = SIGNED[name]
-    ends = signed(-scale * limit), signed(scale * limit)
-    axes.set_xlabel(f"{unit}: {ends[0]} (orange) to {ends[1]}", fontsize=7)
+    axes.set_xlabel(f"{unit}: {signed(-limit)}\n(orange) to {signed(limit)}", fontsize=6)
 
 
 def _draw_heads(

@@ -30,16 +30,14 @@ def render_page(
         template: name of a file in the `templates` folder of `package`.
         package: the package with the template; names that it lacks are looked up in this package.
         styles: names of CSS files in the `assets` folders of the two packages.
-        scripts: names of JavaScript files there; they are joined into one strict function.
+        scripts: names of JavaScript files there.
         **values: the template's variables. `base.html` needs `title`.
 
     Returns:
         The text of the page.
     """
     style = "".join(_asset(name, package) for name in styles)
-    script = "\n".join(_asset(name, package) for name in scripts)
-    if script:
-        script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
+    script = "".join(_asset(name, package) for name in scripts)
     return render(
         template,
         package=package,

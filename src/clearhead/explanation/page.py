@@ -1,84 +1,125 @@
-"""Explanations as one HTML file: the values that the templates show."""
+"""Explanations as one HTML file: the data that the page's script shows."""
 
 from base64 import b64encode
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from clearhead.explanation.figures import png_address, text_figure
-from clearhead.explanation.html import data_uri, render_page
-from clearhead.explanation.influence import Influence
+from clearhead.explanation.figures import jpeg_address, png_address
+from clearhead.explanation.html import render_page
+from clearhead.explanation.influence import Influence, rounded
 from clearhead.explanation.pictures import Explanation, first_view
 from clearhead.explanation.tables import (
-    influence_table,
+    PROOF_FIELDS,
     model_name,
     percent,
     picture_name,
-    proof_table,
     rank_correlations,
-    text_tables,
-    uniform_weight,
 )
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight import Foreground
-from clearhead.insight.plots import WEIGHT_COLOURS, figure_bytes
 
-# In this order they make one script; each file begins with its purpose.
-SCRIPTS = tuple(f"{x}.js" for x in "data colours draw picking tables view start".split())
 ONE = 65535  # stands for a weight of 1, so that rounding moves a weight by at most 0.0008 %
 NO_PREDICTION = "no prediction"
-FEW_HEADS = 4  # these fit beside the map
-MAX_CLASSES, MAX_OPEN_PROOFS = 10, 12
+MAX_CLASSES = 10
 
 
 def picture_page(explanation: Explanation) -> str:
     """The page of a picture: prediction, attention, influence, proof."""
-    picture = picture_name(explanation)
-    proofs = proof_table(explanation)
-    heads = max(layer.weights.shape[1] for layer in explanation.layers)
-    return render_page(
-        "picture.html",
-        styles=("base.css", "picture.css"),
-        scripts=SCRIPTS,
-        title=f"{picture}: {explanation.prediction.label or NO_PREDICTION}",
-        explanation=explanation,
-        picture=picture,
-        model=model_name(explanation.model),
-        png=png_address(explanation.pixels),
-        kind=("ink" if explanation.is_ink else "photo") + (" few" if heads <= FEW_HEADS else ""),
-        classes=_likeliest(explanation),
-        notes=omissions(explanation),
-        influence_table=influence_table(explanation),
-        correlations=rank_correlations(explanation),
-        proofs=proofs,
-        proofs_open=len(proofs.rows) <= MAX_OPEN_PROOFS,
-        percent=percent,
-        facts=facts(explanation),
+    prediction = explanation.prediction
+    sure = f", {percent(prediction.probability, 2)}" if prediction.label is not None else ""
+    return _page(
+        picture_data(explanation),
+        title=f"{picture_name(explanation)}: {prediction.label or NO_PREDICTION}",
+        summary=f"{prediction.label or NO_PREDICTION}{sure} ({model_name(explanation.model)})",
+        picture=png_address(explanation.pixels),
         # layer after layer, as little-endian 16-bit numbers
         weights=_base64(b"".join(_sixteen_bits(layer.weights) for layer in explanation.layers)),
-        # 256 colours of three bytes each (Nuñez, Anderton & Renslow 2018)
-        cividis=_base64(WEIGHT_COLOURS(np.arange(256), bytes=True)[:, :3].tobytes()),
-        ink=_base64(explanation.pixels.numpy().tobytes()) if explanation.is_ink else "",
     )
 
 
 def text_page(explanation: TextExplanation) -> str:
-    """The page of a text: a figure and its tables."""
-    return render_page(
-        "text.html",
+    """The page of a text: words, a matrix for each layer or head, and its table."""
+    predicted = explanation.prediction.words[0][0] if explanation.prediction else NO_PREDICTION
+    return _page(
+        text_data(explanation),
         title=explanation.text,
-        explanation=explanation,
-        model=model_name(explanation.model),
-        figure=data_uri(figure_bytes(text_figure(explanation), "svg"), "image/svg+xml"),
-        tables=text_tables(explanation),
-        uniform_weight=uniform_weight(explanation),
-        percent=percent,
+        summary=f"{predicted} ({model_name(explanation.model)})",
     )
 
 
+def _page(
+    data: dict[str, Any], *, title: str, summary: str, picture: str = "", weights: str = ""
+) -> str:
+    return render_page(
+        "explanation.html",
+        styles=("explanation.css",),
+        scripts=("explanation.js",),
+        title=title,
+        summary=summary,
+        picture=picture,
+        data=data,
+        weights=weights,
+    )
+
+
+def picture_data(explanation: Explanation) -> dict[str, Any]:
+    """What the page shows of a picture besides weights; the type is in web/src/explain/data.ts."""
+    prediction, pixels, original = explanation.prediction, explanation.pixels, explanation.original
+    return facts(explanation) | {
+        "kind": "picture",
+        "name": picture_name(explanation),
+        "model": model_name(explanation.model),
+        "original": ""
+        if original is None or _is_same(original, pixels)
+        else jpeg_address(original),
+        "ink": _base64(pixels.numpy().tobytes()) if explanation.is_ink else "",
+        "channels": len(pixels),
+        "status": prediction.status,
+        "warnings": prediction.warnings,
+        "classes": _likeliest(explanation),
+        "numClasses": len(prediction.probabilities),
+        "omissions": omissions(explanation),
+        "reasons": {name: x.reason for name, x in explanation.influences.items()},
+        "correlations": [(*pair, x) for pair, x in rank_correlations(explanation).items()],
+        "proofs": [
+            (proof.name, *(getattr(proof, field) for field in PROOF_FIELDS))
+            for proof in explanation.proofs
+        ],
+    }
+
+
+def text_data(explanation: TextExplanation) -> dict[str, Any]:
+    """What the page shows of a text; the type is in web/src/explain/data.ts."""
+    prediction = explanation.prediction
+    return {
+        "kind": "text",
+        "text": explanation.text,
+        "model": model_name(explanation.model),
+        "description": explanation.description,
+        "tokens": explanation.tokens,
+        "queries": explanation.queries,
+        "attention": [
+            {
+                "label": part.label,
+                "layer": part.label.partition(" ")[0],
+                "head": part.label.partition(" ")[2],
+                "weights": rounded(part.weights),
+                "visible": part.visible.tolist(),
+            }
+            for part in explanation.attention
+        ],
+        "heads": explanation.heads_label,
+        "verified": explanation.num_verified,
+        "warnings": explanation.warnings,
+        "prediction": prediction and {"question": prediction.question, "words": prediction.words},
+    }
+
+
 def facts(explanation: Explanation) -> dict[str, Any]:
-    """What the page's script needs besides weights and pixels."""
+    """The prediction, the arrangement of the weights, and the measures."""
     _, height, width = explanation.pixels.shape
     grid, prediction = explanation.grid, explanation.prediction
     blank: list[bool] = []
@@ -115,13 +156,19 @@ def omissions(explanation: Explanation) -> str:
             f"in {len(thinned)} of them, only {kept} of {every} queries are kept, "
             "evenly spread over the picture; a click selects the nearest one"
         )
-    return "; ".join(parts)
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _is_same(original: Tensor, pixels: Tensor) -> bool:
+    is_as_large = original.shape[1:] == pixels.shape[1:]
+    return is_as_large and torch.equal(original, pixels.expand_as(original))
 
 
 def _likeliest(explanation: Explanation) -> list[tuple[str, float]]:
     """All classes where they are few, else the most probable ones."""
-    names, probabilities = explanation.prediction.class_names, explanation.prediction.probabilities
-    pairs = list(zip(names, probabilities, strict=False))
+    prediction = explanation.prediction
+    pairs = list(zip(prediction.class_names, prediction.probabilities, strict=False))
     if len(pairs) <= MAX_CLASSES:
         return pairs
     return sorted(pairs, key=lambda pair: -pair[1])[: MAX_CLASSES // 2]

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.data import ImageSource
-from clearhead.errors import NothingCapturedError
+from clearhead.data import ImageSource, load_image, resize_and_crop
+from clearhead.errors import ImageError, NothingCapturedError
 from clearhead.explanation._selection import Layers, select_queries
 from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
@@ -25,6 +25,7 @@ from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
 
+MAX_ORIGINAL = 320  # pixels per side
 NO_CLASSES = "this model has no classes: it describes a picture and predicts nothing"
 
 
@@ -70,6 +71,8 @@ class Explanation:
         image: what the picture is called.
         model: what the model is called.
         pixels: the picture after preprocessing.
+        original: The picture before, upright, at most 320 pixels per side; None if it cannot be
+            shown.
         is_ink: whether pixels are light ink on a dark background, as in MNIST.
         prediction: the predicted class, with the probabilities of all classes and warnings.
         grid: The grid of patches; None where the model does not declare it.
@@ -86,6 +89,7 @@ class Explanation:
     image: str
     model: str
     pixels: UInt8[Tensor, "channels height width"]
+    original: UInt8[Tensor, "3 full_height full_width"] | None
     is_ink: bool
     prediction: Prediction
     grid: Grid | None
@@ -116,7 +120,7 @@ class Explanation:
         return {"rows": self.grid.rows, "columns": self.grid.columns, "prefix": prefix}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pixels, as JSON has it; layers, heads and tokens count from 0."""
+        """Everything but the pictures, as JSON has it; layers, heads and tokens count from 0."""
         kept = {layer.name for layer in self.layers}
         return {
             "image": self.image,
@@ -176,6 +180,7 @@ def explain_picture(
         image=name or (str(picture) if isinstance(picture, str | Path) else "picture"),
         model=classifier.name,
         pixels=model_input.pixels,
+        original=_original(picture),
         is_ink=model_input.is_ink,
         prediction=prediction,
         grid=grid,
@@ -203,6 +208,16 @@ def first_view(explanation: Explanation) -> dict[str, int]:
         largest, head = layer.weights[0, :, layer.nearest(query)].amax(dim=-1).max(dim=0)
         best = max(best, (float(largest), place, int(head)))
     return {"query": query, "layer": best[1], "head": best[2]}
+
+
+def _original(picture: ImageSource) -> UInt8[Tensor, "3 height width"] | None:
+    try:
+        image = load_image(picture)
+    except ImageError:  # a source that only the classifier's own preprocessing reads
+        return None
+    scale = min(1.0, MAX_ORIGINAL / max(image.size))
+    height, width = (max(1, round(scale * side)) for side in reversed(image.size))
+    return resize_and_crop(image, (height, width), 3)
 
 
 def _run(

@@ -19,10 +19,6 @@ PROOF_FIELDS = ("row_sum_error", "masked_mass", "output_error", "tolerance")
 SPACE = "\u00a0"  # never at the end of a line
 
 
-# Measures that may be negative: title, unit, and units in 1.
-SIGNED = {"masking": ("Masking", "points", 100.0), "shapley": ("Shapley value", "log-odds", 1.0)}
-
-
 class Table(NamedTuple):
     """A caption, the headings of the columns, and rows that begin with their heading."""
 
@@ -32,16 +28,11 @@ class Table(NamedTuple):
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in per cent, as the page's script formats it; small ones are "<0.1 %"."""
+    """A share in per cent with this many decimals; small ones are "<0.1 %"."""
     smallest = 10**-digits
     if 0 < 100 * share < smallest / 2:
         return f"<{smallest:g}{SPACE}%"
     return f"{100 * share:.{digits}f}{SPACE}%"
-
-
-def points(fall: float) -> str:
-    """Percentage points with their sign."""
-    return signed(100 * fall)
 
 
 def signed(number: float) -> str:
@@ -63,36 +54,6 @@ def model_name(name: str) -> str:
     if rest.count("/") > 1 or rest.startswith(("/", ".", "~")):
         rest = Path(rest).name
     return f"{maker}{colon}{rest}"
-
-
-def influence_table(explanation: Explanation) -> Table | None:
-    """The measures of every token; None where there are none."""
-    grid = explanation.grid
-    columns: dict[str, list[str]] = {}
-    for name, influence in explanation.displayed.items():
-        values = influence.values
-        if values is None or grid is None:
-            continue
-        if name in SIGNED:
-            title, unit, scale = SIGNED[name]
-            blank = [""] * grid.num_prefix_tokens
-            columns[f"{title}, {unit}"] = [*blank, *(signed(scale * x) for x in values.tolist())]
-        else:
-            columns[name.capitalize()] = list(map(percent, values.tolist()))
-    if grid is None or not columns:
-        return None
-    rows = list(zip(grid.names(), *columns.values(), strict=True))
-    return Table("What the prediction depends on", ("token", *columns), rows)
-
-
-def proof_table(explanation: Explanation) -> Table:
-    """The errors of every layer's recorded weights."""
-    rows = [
-        (proof.name, *(f"{getattr(proof, field):.1e}" for field in PROOF_FIELDS))
-        for proof in explanation.proofs
-    ]
-    head = ("layer", "row sums − 1", "weight on masked keys", "weights · V − output", "tolerance")
-    return Table("Largest errors of each layer", head, rows)
 
 
 def rank_correlations(explanation: Explanation) -> dict[tuple[str, str], float]:

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 BUSY = "the server is busy; try again after the seconds in Retry-After"
 MAX_RETRY_AFTER = 30
+UNWATCHED = 0.01
+"""Seconds from which on it is noticed that a client has disconnected"""
 
 
 class ConcurrencyLimit:
@@ -57,17 +59,23 @@ async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise too_large
-    body = bytearray()
+    parts: list[bytes] = []
+    size, is_complete = 0, False
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > limit:
+            while not is_complete:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limit:
                     raise too_large
-                body += chunk
+                is_complete = not message.get("more_body", False)
     except TimeoutError as error:
         text = f"the request was incomplete after {seconds:g} seconds; send it faster"
         raise HTTPException(408, text, {"connection": "close"}) from error
-    return bytes(body)
+    return b"".join(parts)
 
 
 async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
@@ -76,7 +84,13 @@ async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, sec
     The request's body must have been read.
     """
     task = asyncio.current_task()
-    left = asyncio.ensure_future(_cancel_if_disconnected(request, task))
+    watches: list[asyncio.Task[None]] = []
+
+    def watch() -> None:
+        watches.append(asyncio.create_task(_cancel_if_disconnected(request, task)))
+
+    # Most requests are complete before, and a task for each would take longer than its parsing.
+    timer = asyncio.get_running_loop().call_later(UNWATCHED, watch)
     try:
         async with asyncio.timeout(seconds):
             return await work
@@ -84,12 +98,14 @@ async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, sec
         text = f"no response within {seconds:g} seconds; try again later"
         raise HTTPException(504, text) from error
     except asyncio.CancelledError:
-        if left.done() and not left.cancelled() and task is not None:
+        if any(one.done() and not one.cancelled() for one in watches) and task is not None:
             task.uncancel()
             raise ClientDisconnect from None
         raise
     finally:
-        left.cancel()
+        timer.cancel()
+        for one in watches:
+            one.cancel()
 
 
 async def _cancel_if_disconnected(request: Request, task: "asyncio.Task[Any] | None") -> None:

@@ -2,8 +2,8 @@
 
 import { useLayoutEffect, useRef } from "preact/hooks";
 
-import { signedColour, type Colour } from "./colours";
-import type { Config } from "../engine/config";
+import { isLight, signedColour, type Colour } from "./colours";
+import type { Layout } from "./geometry";
 
 interface Props {
   width: number; // in numbers
@@ -33,14 +33,33 @@ export function NumberCanvas({ width, height, colourAt, values, label, class: na
 }
 
 /** A model input: light ink on a dark ground as in training, or the picture in its colours. */
-export function InkCanvas(props: { ink: Float64Array; config: Config; class?: string; label?: string }) {
+export function InkCanvas(props: { ink: Float64Array; config: Layout; class?: string; label?: string }) {
   const { ink, config } = props;
   const [height, width] = config.imageShape;
   return <NumberCanvas {...props} width={width} height={height} values={ink} colourAt={(i) => inkColour(ink, i, config)} />;
 }
 
+/** A colour for every patch, with ink above it that is dark on light colours, else white. */
+export function TintedCanvas({ config, ink, colours }: { config: Layout; ink?: Float64Array | null; colours: Colour[] }) {
+  const { grid: [rows, columns], imageShape, numPrefixTokens } = config;
+  const [height, width] = ink ? imageShape : [rows, columns];
+  return (
+    <NumberCanvas
+      width={width}
+      height={height}
+      values={colours}
+      colourAt={(i) => {
+        const patch = Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width);
+        const colour = colours[numPrefixTokens + patch] ?? GROUND;
+        const end = isLight(colour) ? 0 : 255;
+        return colour.map((part) => Math.round(part + (ink?.[i] ?? 0) * (end - part))) as Colour;
+      }}
+    />
+  );
+}
+
 /** The ground is not quite black, so that a slide stands out on a dark page. */
-export function inkColour(ink: Float64Array, i: number, { inChannels, imageShape }: Config): Colour {
+export function inkColour(ink: Float64Array, i: number, { inChannels, imageShape }: Layout): Colour {
   const plane = imageShape[0] * imageShape[1];
   if (inChannels >= 3) return [0, 1, 2].map((channel) => Math.round(255 * ink[channel * plane + i])) as Colour;
   return GREYS[Math.round(255 * ink[i])];

@@ -14,7 +14,7 @@ const CIVIDIS = tableOf(
     .map(fromHex),
 );
 const SIGNED = tableOf(["b34700", "f7f4ef", "0063a6"].map(fromHex));
-const MAX_MULTIPLE = 8; // the scale of multiples goes from 1/8 to 8
+export const MAX_MULTIPLE = 16; // the scale of multiples goes from 1/16 to 16
 
 export type ScaleMode = "fixed" | "even" | "stretched";
 

@@ -1,7 +1,18 @@
 // Shapes of figures: arcs between patches, and names of tokens.
 
-import type { Config } from "../engine/config";
+import type { Size } from "../engine/config";
 import { placeOf } from "../engine/patches";
+
+/** What figures need to know of the tokens; a model's configuration has it. */
+export interface Layout {
+  grid: Size; // rows and columns of patches
+  imageShape: Size;
+  inChannels: number;
+  tokens: number;
+  numPrefixTokens: number;
+  prefixNames?: string[]; // by default "class token"
+  noun?: string; // of a token after these; by default "patch"
+}
 
 export interface Arc {
   token: number; // the key token
@@ -13,23 +24,37 @@ export interface Arc {
 
 const MAX_WIDTH = 0.26; // of a patch, for a weight of 1
 const MIN_WIDTH = 0.012;
+const MAX_ARCS = 24;
+const MAX_NUMBERED = 65; // the numbers of more patches do not fit into a picture
 
-/** Arcs from a query patch to the key patches with at least `from` of the weight; units are patches. */
-export function arcs(query: number, weights: ArrayLike<number>, config: Config, from: number): Arc[] {
+/** Arcs from a query to the patches with most weight, each at least `from`; units are patches. */
+export function arcs(query: number, weights: ArrayLike<number>, config: Layout, from: number): Arc[] {
   const start = middle(query, config);
   return Array.from(weights, (weight, token) => ({ weight, token }))
     .filter(({ weight, token }) => weight >= from && token >= config.numPrefixTokens)
     .sort((a, b) => a.weight - b.weight)
+    .slice(-MAX_ARCS)
     .map(({ weight, token }) => {
       const end = middle(token, config);
       return { token, weight, end, path: curve(start, end), width: Math.max(MIN_WIDTH, MAX_WIDTH * weight) };
     });
 }
 
-/** Middle of a token's patch in patches; the class token is in the last corner. */
-export function middle(token: number, config: Config): [number, number] {
+/** Middle of a token's patch in patches; tokens before the patches are above the picture. */
+export function middle(token: number, config: Layout): [number, number] {
   const place = placeOf(token, config);
-  return place === null ? [config.grid[1] - 0.25, config.grid[0] - 0.12] : [place[1] + 0.5, place[0] + 0.5];
+  if (place) return [place[1] + 0.5, place[0] + 0.5];
+  return [((token + 0.5) * config.grid[1]) / prefixColumns(config), 0];
+}
+
+/** The columns of the line of tokens above the picture. */
+export function prefixColumns({ numPrefixTokens }: Layout): number {
+  return Math.max(4, numPrefixTokens);
+}
+
+/** Whether there are too many patches to write into each. */
+export function isDense({ grid }: Pick<Layout, "grid">): boolean {
+  return grid[0] * grid[1] > MAX_NUMBERED;
 }
 
 /** A bent line that ends a little before the middle of the key patch. */
@@ -46,14 +71,21 @@ function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }
 
-/** "patch 11", counted from 1, or "class token". */
-export function tokenName(token: number, { numPrefixTokens }: Pick<Config, "numPrefixTokens">): string {
-  return token < numPrefixTokens ? "class token" : `patch ${token - numPrefixTokens + 1}`;
+type Names = Pick<Layout, "numPrefixTokens"> & Partial<Layout>;
+
+/** "patch 11", counted from 1, with its row and column where patches have no number; "class token". */
+export function tokenName(token: number, { numPrefixTokens, prefixNames, noun = "patch", grid }: Names): string {
+  const patch = token - numPrefixTokens;
+  if (patch < 0) return prefixNames?.[token] ?? "class token";
+  if (!grid || noun !== "patch" || !isDense({ grid })) return `${noun} ${patch + 1}`;
+  return `patch ${patch + 1} (row ${Math.floor(patch / grid[1]) + 1}, column ${(patch % grid[1]) + 1})`;
 }
 
-/** "11", or "C" for the class token. */
-export function tokenShort(token: number, { numPrefixTokens }: Pick<Config, "numPrefixTokens">): string {
-  return token < numPrefixTokens ? "C" : String(token - numPrefixTokens + 1);
+/** "11"; "C" for the class token, "R2" for register 2. */
+export function tokenShort(token: number, names: Names): string {
+  if (token >= names.numPrefixTokens) return String(token - names.numPrefixTokens + 1);
+  const name = tokenName(token, names);
+  return name[0].toUpperCase() + (/\d+$/.exec(name)?.[0] ?? "");
 }
 
 /** "L3 H2", counted from 1. */

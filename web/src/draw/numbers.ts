@@ -3,21 +3,17 @@
 const NARROW_SPACE = "\u202f";
 const MINUS = "\u2212";
 
-/** A share in per cent, with two significant digits: 41 %, 6.2 %, 0.62 %; below 0.01 %, "< 0.01 %". */
+/** A share in per cent, with two significant digits: 41 %, 6.2 %, 0.62 %; below 0.01 %, "< 0.01 %"; 100 % only if it is 1. */
 export function percent(share: number): string {
   const hundredths = share * 100;
+  if (hundredths >= 99 && share < 1) {
+    const digits = hundredths < 99.9 ? 1 : 2;
+    const written = Math.min(Number(hundredths.toFixed(digits)), 100 - 10 ** -digits);
+    return `${written.toFixed(digits)}${NARROW_SPACE}%`;
+  }
   if (hundredths >= 9.95 || hundredths === 0) return hundredths.toFixed(0) + NARROW_SPACE + "%";
   if (hundredths < 0.00995) return `<${NARROW_SPACE}0.01${NARROW_SPACE}%`;
   return hundredths.toFixed(hundredths >= 0.995 ? 1 : 2) + NARROW_SPACE + "%";
-}
-
-/** A probability: as `percent`, but 100 % only if it is 1, as 99.9 % and 99.99 % say more. */
-export function probability(share: number): string {
-  const hundredths = share * 100;
-  if (hundredths < 99 || share === 1) return percent(share);
-  const digits = hundredths < 99.9 ? 1 : 2;
-  const written = Math.min(Number(hundredths.toFixed(digits)), 100 - 10 ** -digits);
-  return `${written.toFixed(digits)}${NARROW_SPACE}%`;
 }
 
 /** A share in per cent with at most two decimals: 6.25 %, 20 %. */

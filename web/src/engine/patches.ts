@@ -55,7 +55,7 @@ export function blankPatches(ink: Float64Array, config: Config): boolean[] {
 }
 
 /** Row and column of a token's patch; null for the class token. */
-export function placeOf(token: number, { numPrefixTokens, grid }: Config): [number, number] | null {
+export function placeOf(token: number, { numPrefixTokens, grid }: Pick<Config, "numPrefixTokens" | "grid">): [number, number] | null {
   const patch = token - numPrefixTokens;
   return patch < 0 ? null : [Math.floor(patch / grid[1]), patch % grid[1]];
 }

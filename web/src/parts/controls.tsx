@@ -197,7 +197,7 @@ export function Table({ caption, columns, rows }: TableData) {
 }
 
 /** A button that opens the numbers of a figure as a table. */
-export function TableButton({ data }: { data: () => TableData }) {
+export function TableButton({ data, text = "Table" }: { data: () => TableData; text?: string }) {
   const [table, setTable] = useState<TableData | null>(null);
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -206,7 +206,7 @@ export function TableButton({ data }: { data: () => TableData }) {
   return (
     <>
       <button type="button" class="quiet" onClick={() => setTable(data())}>
-        Table
+        {text}
       </button>
       {table && (
         <dialog ref={dialog} class="sheet" aria-label={table.caption} onClose={() => setTable(null)}>

@@ -1,39 +1,37 @@
-// The model input with its numbered patches, and arcs from the query patch to the patches it attends to.
+// The model input with its numbered patches, and arcs from the query to the patches it attends to.
 
-import type { ComponentChildren } from "preact";
-
-import { css, shareColour } from "../draw/colours";
-import { InkCanvas } from "../draw/canvas";
-import { arcs, middle, tokenName, tokenShort } from "../draw/geometry";
-import { decimal } from "../draw/numbers";
-import type { Config } from "../engine/config";
+import { css, shareColour, type Colour } from "../draw/colours";
+import { InkCanvas, TintedCanvas } from "../draw/canvas";
+import { arcs, isDense, middle, prefixColumns, tokenName, tokenShort, type Layout } from "../draw/geometry";
+import { decimal, percent } from "../draw/numbers";
 import { focusAt, moved } from "./roving";
 
 interface Props {
   label: string;
-  config: Config;
-  ink: Float64Array;
+  config: Layout;
+  ink?: Float64Array | null; // the model input, or its address below
+  address?: string;
   blank: boolean[];
   chosen: number; // token with the tab stop: the query, or what is being chosen
   query?: number | null; // where arcs begin
   key_?: number | null; // the key token that is marked
   weights?: ArrayLike<number> | null; // of the query's row
   values?: (token: number) => string; // written into the patches
-  tint?: (token: number) => string | null; // colour of a frame around a patch
+  tint?: (token: number) => Colour; // of a patch below the ink, or of a frame around a patch of a photo
   nameAt?: (token: number) => string; // for assistive technology
   selected?: (token: number) => boolean;
   choose: (token: number) => void;
   hover?: (token: number | null) => void;
   class?: string;
-  children?: ComponentChildren;
 }
 
 export function DigitMap(props: Props) {
-  const { config, ink, blank, chosen, query = null, weights = null, choose, hover } = props;
+  const { config, ink, address, blank, chosen, query = null, weights = null, tint, choose, hover } = props;
   const [rows, columns] = config.grid;
   const first = config.numPrefixTokens;
   const even = 1 / config.tokens;
-  const isPicture = config.inChannels >= 3; // lines need a casing on bright colours
+  const isPicture = config.inChannels >= 3 && !!(ink ?? address); // lines need a casing on bright colours
+  const dense = isDense(config);
   const selected = props.selected ?? ((token: number) => token === chosen);
   const tokenAt = (target: EventTarget | null): number | null => {
     const token = (target as Element | null)?.closest?.<HTMLElement>("[data-token]")?.dataset.token;
@@ -46,14 +44,13 @@ export function DigitMap(props: Props) {
       choose(token);
       return;
     }
-    const patch = Math.max(0, token - first);
-    const next = moved(event, [Math.floor(patch / columns), patch % columns], rows, columns);
+    const next = neighbour(event, token, config);
     if (next === null) return;
     event.preventDefault();
-    focusAt(event.currentTarget as Element, "[data-token]", first + next[0] * columns + next[1]);
+    focusAt(event.currentTarget as Element, "[data-token]", next);
   };
-  const shown = query !== null && weights ? arcs(query, weights, config, even / 2) : [];
-  const cell = (token: number) => (
+  const shown = query !== null && weights ? arcs(query, weights, config, dense ? Math.max(4 * even, 0.02) : even / 2) : [];
+  const cell = (token: number) => token < config.tokens && (
     <div
       role="gridcell"
       key={token}
@@ -66,38 +63,47 @@ export function DigitMap(props: Props) {
         blank[token - first] ? "blank" : "",
         token === query ? "query" : "",
         token === props.key_ ? "key" : "",
-        token < first ? "class-token" : "",
       ].join(" ")}
-      style={props.tint ? { "--tint": props.tint(token) ?? "transparent" } : undefined}
+      style={tint && (isPicture || token < first) ? { "--tint": css(tint(token)) } : undefined}
     >
-      <span class="number">{token < first ? "class" : tokenShort(token, config)}</span>
-      {props.values ? <span class="value">{props.values(token)}</span> : null}
+      {(!dense || token < first) && <span class="number">{token < first ? tokenName(token, config).replace(" token", "") : tokenShort(token, config)}</span>}
+      {" "}
+      {props.values && (!dense || token < first) && <span class="value">{props.values(token)}</span>}
+      {token < first && weights && <span class="value">{percent(weights[token])}</span>}
     </div>
   );
   return (
-    <div class={`digit-map ${props.class ?? ""}`} style={{ "--rows": rows, "--columns": columns, aspectRatio: `${config.imageShape[1]} / ${config.imageShape[0]}` }}>
-      <InkCanvas ink={ink} config={config} />
-      <svg class="arcs" viewBox={`0 0 ${columns} ${rows}`} aria-hidden="true">
-        {shown.map(({ token, path, width, weight, end }) => {
-          const colour = css(shareColour(Math.max(weight, isPicture ? 0.6 : 0.16)));
-          return (
-            <g key={`${query} ${token}`} class={token === props.key_ ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }}>
-              {path && isPicture && <path class="casing" d={path} pathLength={1} stroke-width={width + 0.04} />}
-              {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
-              <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
-            </g>
-          );
-        })}
-        {query !== null && weights && <circle class="start" cx={middle(query, config)[0]} cy={middle(query, config)[1]} r={0.13} />}
-        {query !== null && weights &&
-          shown
-            .filter(({ weight }) => weight >= 1.6 * even)
-            .map(({ token, weight, end }) => (
-              <text key={token} x={end[0]} y={end[1] + 0.4} class="percent">
-                {decimal(weight * 100, 0)}%
-              </text>
-            ))}
-      </svg>
+    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns }}>
+      <div class="field" style={{ aspectRatio: `${config.imageShape[1]} / ${config.imageShape[0]}` }}>
+        {tint && !isPicture ? (
+          <TintedCanvas config={config} ink={ink} colours={Array.from({ length: config.tokens }, (_, token) => tint(token))} />
+        ) : (
+          ink && <InkCanvas ink={ink} config={config} />
+        )}
+        {address && <img src={address} alt="" />}
+        <svg class="arcs" viewBox={`0 0 ${columns} ${rows}`} aria-hidden="true">
+          {shown.map(({ token, path, width, weight, end }) => {
+            const colour = css(shareColour(Math.max(weight, isPicture ? 0.6 : 0.16)));
+            return (
+              <g key={`${query} ${token}`} class={token === props.key_ ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }}>
+                {path && isPicture && <path class="casing" d={path} pathLength={1} stroke-width={width + 0.04} />}
+                {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
+                <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
+              </g>
+            );
+          })}
+          {query !== null && weights && <circle class="start" cx={middle(query, config)[0]} cy={middle(query, config)[1]} r={0.13} />}
+          {query !== null && weights &&
+            !dense &&
+            shown
+              .filter(({ weight }) => weight >= 1.6 * even)
+              .map(({ token, weight, end }) => (
+                <text key={token} x={end[0]} y={end[1] + 0.4} class="percent">
+                  {decimal(weight * 100, 0)}%
+                </text>
+              ))}
+        </svg>
+      </div>
       <div
         role="grid"
         aria-label={props.label}
@@ -113,8 +119,8 @@ export function DigitMap(props: Props) {
         onFocusOut={hover && (() => hover(null))}
       >
         {first > 0 && (
-          <div role="row" class="line">
-            {cell(0)}
+          <div role="row" class="prefix" style={{ "--columns": prefixColumns(config) }}>
+            {Array.from({ length: first }, (_, token) => cell(token))}
           </div>
         )}
         {Array.from({ length: rows }, (_, row) => (
@@ -123,7 +129,17 @@ export function DigitMap(props: Props) {
           </div>
         ))}
       </div>
-      {props.children}
     </div>
   );
+}
+
+/** The token that a key leads to; the line of tokens before the patches is above them. */
+function neighbour(event: KeyboardEvent, token: number, { grid: [rows, columns], numPrefixTokens: first, tokens }: Layout): number | null {
+  const above = first > 0 ? 1 : 0;
+  const patch = token - first;
+  const place: [number, number] = patch < 0 ? [0, token] : [above + Math.floor(patch / columns), patch % columns];
+  const next = moved(event, place, rows + above, patch < 0 && /Right|End/.test(event.key) ? first : columns);
+  if (next === null) return null;
+  if (next[0] < above) return Math.min(next[1], first - 1);
+  return Math.min(first + (next[0] - above) * columns + Math.min(next[1], columns - 1), tokens - 1);
 }

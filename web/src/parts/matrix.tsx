@@ -1,5 +1,6 @@
 // A matrix of queries and keys: cells are read entry by entry with the arrow keys.
 
+import { NumberCanvas, GROUND } from "../draw/canvas";
 import { css, isLight, type Colour } from "../draw/colours";
 import { focusAt, moved } from "./roving";
 
@@ -15,10 +16,63 @@ interface Props {
   blank?: boolean[]; // columns and rows of blank patches
   choose: (row: number, column: number) => void;
   hover?: (place: [number, number] | null) => void;
+  drawn?: unknown; // a change of this draws a matrix of many entries again
   class?: string;
 }
 
+const MAX_CELLS = 65 * 65; // more are drawn on a canvas
+
 export function Matrix(props: Props) {
+  return props.rows.length * props.columns.length > MAX_CELLS ? <CanvasMatrix {...props} /> : <CellMatrix {...props} />;
+}
+
+/** Of many entries only the chosen one is an element. */
+function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, drawn, colourAt, nameAt, choose, hover }: Props) {
+  const [row, column] = chosen;
+  const placeOf = (event: MouseEvent): [number, number] => {
+    const box = (event.currentTarget as Element).getBoundingClientRect();
+    const place = (at: number, length: number): number => Math.max(0, Math.min(length - 1, Math.floor(at * length)));
+    return [place((event.clientY - box.top) / box.height, rows.length), place((event.clientX - box.left) / box.width, columns.length)];
+  };
+  const share = (part: number, whole: number): string => `${(100 * part) / whole}%`;
+  return (
+    <div
+      role="grid"
+      aria-label={label}
+      aria-rowcount={rows.length}
+      aria-colcount={columns.length}
+      class="matrix-canvas"
+      onClick={(event) => choose(...placeOf(event))}
+      onPointerMove={hover && ((event: PointerEvent) => hover(placeOf(event)))}
+      onPointerLeave={hover && (() => hover(null))}
+      onKeyDown={(event) => {
+        const next = moved(event, chosen, rows.length, columns.length);
+        if (next === null) return;
+        event.preventDefault();
+        choose(...next);
+      }}
+    >
+      <NumberCanvas
+        width={columns.length}
+        height={rows.length}
+        values={drawn}
+        colourAt={(i) => colourAt(Math.floor(i / columns.length), i % columns.length) ?? GROUND}
+      />
+      <div role="row" aria-rowindex={row + 1} class="now" style={{ top: share(shown[0], rows.length), height: share(1, rows.length) }}>
+        <div
+          role="gridcell"
+          tabIndex={0}
+          aria-selected
+          aria-colindex={column + 1}
+          aria-label={nameAt(row, column)}
+          style={{ left: share(shown[1], columns.length), width: share(1, columns.length) }}
+        />
+      </div>
+    </div>
+  );
+}
+
+function CellMatrix(props: Props) {
   const { rows, columns, chosen, shown = chosen, blank = [], choose, hover } = props;
   const placeOf = (target: EventTarget | null): [number, number] | null => {
     const index = (target as Element | null)?.closest?.<HTMLElement>("[data-place]")?.dataset.place;

@@ -1,6 +1,7 @@
 // Colour scales beside a figure.
 
-import { css, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import { MAX_MULTIPLE, css, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import { Choice } from "./controls";
 import { decimal, exactPercent, percent } from "../draw/numbers";
 
 const STEPS = 32;
@@ -31,8 +32,8 @@ function Scale({ label, colourAt, marks, note, warning }: Props) {
 /** The scale of weights; `even` is 1 / number of keys, `largest` the largest weight shown. */
 export function WeightScale({ mode, even, largest }: { mode: ScaleMode; even: number; largest: number }) {
   if (mode === "even") {
-    const colourAt = (place: number): Colour => weightColour(even * 8 ** (2 * place - 1), "even", even, 1);
-    const marks = ["⅛×", "1×", "8×"].map((text, i) => ({ place: i / 2, text }));
+    const colourAt = (place: number): Colour => weightColour(even * MAX_MULTIPLE ** (2 * place - 1), "even", even, 1);
+    const marks = ["1/16×", "1/4×", "1×", "4×", "16×"].map((text, i) => ({ place: i / 4, text }));
     return <Scale label="Multiples of the uniform weight" colourAt={colourAt} marks={marks} note={`1× = ${exactPercent(even)}`} />;
   }
   const isStretched = mode === "stretched" && largest > 0;
@@ -41,6 +42,12 @@ export function WeightScale({ mode, even, largest }: { mode: ScaleMode; even: nu
   if (even < top) marks.push({ place: Math.sqrt(even / top), text: "▲" });
   const note = `▲ uniform weight ${exactPercent(even)}${isStretched ? `. Stretched: brightest is ${percent(largest)}` : ""}`;
   return <Scale label="Weights from 0 to 100 %" colourAt={(place) => shareColour(place * place)} marks={marks} note={note} warning={isStretched} />;
+}
+
+const MODES: Record<ScaleMode, string> = { fixed: "0–100 %", even: "× uniform", stretched: "Stretched" };
+
+export function ScaleChoice({ modes, mode, choose }: { modes: readonly ScaleMode[]; mode: ScaleMode; choose: (mode: ScaleMode) => void }) {
+  return <Choice label="Scale" hideLabel options={modes.map((value) => ({ value, text: MODES[value] }))} value={mode} choose={choose} />;
 }
 
 /** The scale of signed numbers from -domain to domain. */

@@ -2,13 +2,13 @@
 
 import { css, isLight, largestSize, shareColour, signedColour, roundDomain } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
-import { decimal, percent, probability, scientific } from "../draw/numbers";
+import { decimal, percent, scientific } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { TokenBars } from "../parts/bars";
 import { TableButton } from "../parts/controls";
 import { Formula, Frac, N, O, Power, Sub, Sum, V } from "../parts/formula";
 import type { Store } from "../state/store";
-import { sentenceOf } from "./answer";
+import { sentenceOf } from "../parts/prediction";
 import { DigitRail, Frame, Question } from "./frame";
 
 export function AnswerStep({ store }: { store: Store }) {
@@ -22,7 +22,7 @@ export function AnswerStep({ store }: { store: Store }) {
   return (
     <Frame
       store={store}
-      title="One vector, one number for each class, one answer"
+      title="One vector, one number for each class, one prediction"
       text={
         config.numPrefixTokens > 0
           ? "The class token of the last layer is normalised. One matrix turns it into a logit for each class, and softmax turns the logits into probabilities."
@@ -38,11 +38,11 @@ export function AnswerStep({ store }: { store: Store }) {
             <O>=</O>
             <Frac top={<Power base={<V>e</V>}><N>{decimal(run.logits[prediction.best])}</N></Power>} bottom={<N>{sum > 1e5 ? scientific(sum, 2) : decimal(sum)}</N>} />
             <O>=</O>
-            <N>{probability(run.probabilities[prediction.best])}</N>
+            <N>{percent(run.probabilities[prediction.best])}</N>
           </Formula>
         )
       }
-      rail={<DigitRail store={store} />}
+      rail={<DigitRail store={store} arcs={false} />}
     >
       {run && prediction && (
         <>
@@ -75,18 +75,18 @@ export function AnswerStep({ store }: { store: Store }) {
                 values={run.probabilities}
                 domain={1}
                 height={130}
-                text={(value) => (value >= 0.005 ? probability(value) : "")}
+                text={(value) => (value >= 0.005 ? percent(value) : "")}
                 colour={() => "var(--accent)"}
                 now={prediction.best}
               />
             </section>
           </div>
           <p class="revealed">
-            {sentenceOf(prediction, classNames, config.readsDigits ? "a digit" : "one of its classes")}
+            {sentenceOf(prediction, classNames, config.readsDigits)}
           </p>
           <section class="lens-holder">
             <div class="row">
-              <h3>Logit lens: the answer if the model ended after each layer</h3>
+              <h3>Logit lens: the prediction if the model ended after each layer</h3>
               <TableButton
                 data={() => ({
                   caption: "Logit lens: probabilities from the classifier applied after every layer",
@@ -98,7 +98,7 @@ export function AnswerStep({ store }: { store: Store }) {
             <Question
               store={store}
               id="lens"
-              text={`After which of the ${config.depth} layers does the final answer, ${classNames[prediction.best]}, come first and stay?`}
+              text={`After which of the ${config.depth} layers does the final prediction, ${classNames[prediction.best]}, come first and stay?`}
               options={Array.from({ length: config.depth + 1 }, (_, i) => String(i))}
               correct={first}
               explain={() => `From layer ${first} on, the prediction is ${classNames[prediction.best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}

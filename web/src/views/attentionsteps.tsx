@@ -3,8 +3,8 @@
 import { css, largestSize, roundDomain, shareColour, signedColour, weightColour } from "../draw/colours";
 import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
-import { decimal, exactPercent, multiple, percent, points, probability } from "../draw/numbers";
-import { norm, row, softmax } from "../engine/arithmetic";
+import { decimal, exactPercent, multiple, percent, points } from "../draw/numbers";
+import { argmax, norm, row, softmax } from "../engine/arithmetic";
 import type { Stages } from "../engine/attention";
 import { trainedScale } from "../engine/config";
 import { unscaledTemperature } from "../engine/interventions";
@@ -12,15 +12,17 @@ import { TokenBars, VectorBars, Waterfall } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac, N, O, Power, Root, Sub, Sum, V } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
-import { SignedScale, WeightScale } from "../parts/scale";
-import { TEMPERATURES, isUnscaled } from "../state/state";
+import { pairLabel } from "../parts/readout";
+import { ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
+import { SCALE_MODES, TEMPERATURES, isUnscaled } from "../state/state";
 import { chosenHead, shownPair, type Store } from "../state/store";
 import { DigitRail, Frame, Question, Try, sentence, strongest } from "./frame";
 import { Effect } from "./inputsteps";
 
-/** The numbers of a pair of tokens in the chosen head. */
-function pairOf(store: Store, head: Stages) {
-  const { query, key } = shownPair(store);
+/** The numbers of a pair of tokens in the chosen head; without `withKey`, of the query and itself until one is pointed at. */
+function pairOf(store: Store, head: Stages, withKey = true) {
+  const { query, key: chosen } = shownPair(store);
+  const key = withKey || store.hover.value.key !== undefined ? chosen : query;
   const { tokens, headDim } = store.config;
   const place = query * tokens + key;
   const scores = row(head.scores, query, tokens);
@@ -131,12 +133,12 @@ export function QkvStep({ store }: { store: Store }) {
 export function ScoresStep({ store }: { store: Store }) {
   const { config, state } = store;
   const head = chosenHead(store);
-  const pair = head && pairOf(store, head);
-  const player = usePlayer(config.headDim, [state.value.query, state.value.key, state.value.layer, state.value.head], 380);
   const { query, layer, head: number } = state.value;
   const id = `score ${query} ${layer} ${number}`;
-  const best = pair ? indexOfMax(row(head.scores, query, config.tokens)) : 0;
   const isAsking = store.guesses.value[id] === undefined;
+  const pair = head && pairOf(store, head, !isAsking); // the chosen key is the answer
+  const player = usePlayer(config.headDim, [query, state.value.key, layer, number], 380);
+  const best = pair ? argmax(row(head.scores, query, config.tokens)) : 0;
   const products = pair ? pair.q.map((value, i) => value * pair.k[i]) : [];
   const domain = pair ? largestSize(pair.q, pair.k) || 1 : 1;
   return (
@@ -216,10 +218,6 @@ export function ScoresStep({ store }: { store: Store }) {
       )}
     </Frame>
   );
-}
-
-function indexOfMax(values: ArrayLike<number>): number {
-  return Array.from(values).reduce((best, value, i, all) => (value > all[best] ? i : best), 0);
 }
 
 const SHRINKING = 10; // steps of the presentation
@@ -305,7 +303,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 {...keyHandlers(store)}
               />
               <p class="small">
-                Largest weight: {probability(Math.max(...now))}; without scaling {probability(Math.max(...raw))}.
+                Largest weight: {percent(Math.max(...now))}; without scaling {percent(Math.max(...raw))}.
               </p>
             </section>
           </div>
@@ -325,7 +323,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 store={store}
                 id="unscaled"
                 text="What if the trained model runs without the division, in every layer?"
-                options={["the answer stays", "the answer changes"]}
+                options={["the prediction stays", "the prediction changes"]}
                 correct={answerWithout(store) ? 0 : 1}
                 explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."}
               />
@@ -466,13 +464,7 @@ export function SoftmaxStep({ store }: { store: Store }) {
                   ) : (
                     <>
                       <WeightScale mode={scale} even={even} largest={largest} />
-                      <Choice
-                        label="Scale"
-                        hideLabel
-                        options={[{ value: "fixed", text: "0–100 %" }, { value: "even", text: "× uniform" }, { value: "stretched", text: "Stretched" }]}
-                        value={scale}
-                        choose={(value) => store.set({ scale: value })}
-                      />
+                      <ScaleChoice modes={SCALE_MODES} mode={scale} choose={(value) => store.set({ scale: value })} />
                     </>
                   )}
                 </section>}
@@ -534,7 +526,7 @@ export function WeightMatrix({ store }: { store: Store }) {
       nameAt={(query, key) => {
         const weight = at(query, key);
         if (before) return `${tokenName(query, config)} attends to ${tokenName(key, config)}: ${points(change(query, key)).replace("−", "minus ")} points`;
-        return `${tokenName(query, config)} attends to ${tokenName(key, config)}: ${percent(weight).replace("\u202f%", " percent")}, ${multiple(weight / even).replace("×", "")} times the uniform weight`;
+        return pairLabel(tokenName(query, config), tokenName(key, config), weight, even);
       }}
       chosen={[state.value.query, state.value.key]}
       shown={[shown.query, shown.key]}

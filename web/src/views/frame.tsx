@@ -2,12 +2,12 @@
 
 import type { ComponentChildren } from "preact";
 
-import { tokenName } from "../draw/geometry";
-import { multiple, percent } from "../draw/numbers";
-import { headName } from "../draw/geometry";
+import { headName, tokenName } from "../draw/geometry";
+import { percent } from "../draw/numbers";
 import { DigitMap } from "../parts/digitmap";
 import { argmax, row } from "../engine/arithmetic";
 import { Choice } from "../parts/controls";
+import { Pair } from "../parts/readout";
 import { STEPS, type Step } from "../state/state";
 import { chosenHead, neighbour, shownPair, type Store } from "../state/store";
 import { STEP_NAMES } from "./strip";
@@ -110,8 +110,8 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
         ink={result.value.ink}
         blank={result.value.blank}
         chosen={chosen}
-        query={arcs ? start : null}
-        key_={arcs && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
+        query={arcs && head ? start : null}
+        key_={arcs && head && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={arcs && !isHidden ? weights : null}
         values={values}
         nameAt={(token) => patchLabel(store, token, isAsking)}
@@ -158,8 +158,7 @@ export function isRemoved({ config, state }: Store): boolean {
 export function strongest(store: Store, query: number): number {
   const head = chosenHead(store);
   if (!head) return query;
-  const weights = row(head.weights, query, store.config.tokens);
-  return weights.indexOf(Math.max(...weights));
+  return argmax(row(head.weights, query, store.config.tokens));
 }
 
 /** The pair that is shown; where lines lead to the chosen token, from the one that attends to it most. */
@@ -181,21 +180,13 @@ export function Readout({ store, hidden = false }: { store: Store; hidden?: bool
   const { query, key } = railPair(store);
   const head = chosenHead(store);
   const { layer, head: number } = state.value;
-  if (!head) return <p class="readout" />;
+  if (!head) return <p class="readout">Lines appear with a picture.</p>;
   const weight = head.weights[query * config.tokens + key];
+  const names = { head: headName(layer, number), query: tokenName(query, config), key_: tokenName(key, config) };
+  if (!hidden && !isRemoved(store)) return <p class="readout"><Pair {...names} weight={weight} even={1 / config.tokens} /></p>;
   return (
     <p class="readout">
-      <b>{headName(layer, number)}</b>{" "}
-      {isRemoved(store) ? (
-        "is removed: its output is not used."
-      ) : hidden ? (
-        <>the query is <b>{tokenName(query, config)}</b>.</>
-      ) : (
-        <>
-          {tokenName(query, config)} attends to {tokenName(key, config)} with <b>{percent(weight)}</b>,{" "}
-          {multiple(weight * config.tokens)} the uniform weight.
-        </>
-      )}
+      <b>{names.head}</b> {isRemoved(store) ? "is removed: its output is not used." : <>the query is <b>{names.query}</b>.</>}
     </p>
   );
 }

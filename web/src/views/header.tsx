@@ -2,7 +2,7 @@
 
 import { useRef } from "preact/hooks";
 
-import { probability } from "../draw/numbers";
+import { percent } from "../draw/numbers";
 import { THEMES } from "../state/state";
 import type { Store } from "../state/store";
 import { saveCsv, savePng, saveSvg } from "./save";
@@ -73,7 +73,7 @@ function ShortAnswer({ store }: { store: Store }) {
   const { best, status } = predictions[digit];
   return (
     <span class="short-answer" aria-hidden="true">
-      {status === "rejected" ? "?" : store.config.classNames[best]} <span>{probability(run.probabilities[best])}</span>
+      {status === "rejected" ? "?" : store.config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
     </span>
   );
 }

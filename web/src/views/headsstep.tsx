@@ -1,7 +1,8 @@
 // All heads of all layers on one scale, with measures of each and the effect of removing it.
 
 import { headName } from "../draw/geometry";
-import { decimal, percent, probability, signed } from "../draw/numbers";
+import { decimal, percent, signed } from "../draw/numbers";
+import { argmax } from "../engine/arithmetic";
 import { THRESHOLDS, measureHead, type Measures, type Role } from "../engine/maps";
 import { logOdds } from "../engine/predict";
 import { Toggle, TableButton } from "../parts/controls";
@@ -42,7 +43,7 @@ export function HeadsStep({ store }: { store: Store }) {
   const measures = run && measureHead(run.layers[nowLayer].heads[nowHead].weights, config, blank);
   const typical = usual.value?.[now];
   const after = influence.value?.removed[now];
-  const stays = after ? after.indexOf(Math.max(...after)) === best : true;
+  const stays = after ? argmax(after) === best : true;
   return (
     <Frame
       store={store}
@@ -105,12 +106,12 @@ export function HeadsStep({ store }: { store: Store }) {
             <Question
               store={store}
               id={`head ${now}`}
-              text={`Without ${headName(nowLayer, nowHead)}, does the answer stay?`}
+              text={`Without ${headName(nowLayer, nowHead)}, does the prediction stay?`}
               options={["it stays", "it changes"]}
               correct={stays ? 0 : 1}
               explain={() =>
                 after && run
-                  ? `P(${config.classNames[best]}) goes from ${probability(run.probabilities[best])} to ${probability(after[best])}. Most heads can be removed one at a time; others do similar work.`
+                  ? `P(${config.classNames[best]}) goes from ${percent(run.probabilities[best])} to ${percent(after[best])}. Most heads can be removed one at a time; others do similar work.`
                   : "This is being computed."
               }
             />
@@ -121,7 +122,7 @@ export function HeadsStep({ store }: { store: Store }) {
               <Effect store={store} />
             </Try>
             <p class="small">
-              Numbers: change of the answer's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
+              Numbers: change of the prediction's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
               patch ≥ {percent(THRESHOLDS.shared)}, blank ≥ {percent(THRESHOLDS.blankAbove)} above their share, distance ≤ {THRESHOLDS.near}, entropy ≥{" "}
               {percent(THRESHOLDS.even)} of the largest.
             </p>

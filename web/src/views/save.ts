@@ -3,7 +3,7 @@
 import { figure } from "../draw/figure";
 import { headName, tokenName } from "../draw/geometry";
 import { chosenHead, type Store } from "../state/store";
-import { sentenceOf } from "./answer";
+import { sentenceOf } from "../parts/prediction";
 import { weightTable } from "./attentionsteps";
 
 const PNG_SCALE = 3;
@@ -22,7 +22,7 @@ export function figureOf(store: Store): string | null {
     head: number,
     query,
     scale,
-    answer: sentenceOf(predictions[digit], config.classNames, config.readsDigits ? "a digit" : "one of its classes"),
+    answer: sentenceOf(predictions[digit], config.classNames, config.readsDigits),
     changes: changes.value,
   });
 }

@@ -6,7 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { shareColour, signedColour, largestSize } from "../draw/colours";
 import { InkCanvas, NumberCanvas } from "../draw/canvas";
 import { headName } from "../draw/geometry";
-import { probability } from "../draw/numbers";
+import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { STEPS, type Step } from "../state/state";
 import type { Store } from "../state/store";
@@ -24,7 +24,7 @@ export const STEP_NAMES: Record<Step, string> = {
   mix: "Weighted sum",
   join: "Join heads, MLP",
   heads: "All heads",
-  answer: "Answer",
+  prediction: "Prediction",
   gallery: "Gallery",
   text: "Text",
   about: "About",
@@ -63,7 +63,7 @@ export function Strip({ store }: { store: Store }) {
         <Stops store={store} steps={IN_LAYERS} />
       </div>
       <Flow />
-      <Part store={store} steps={["answer"]} to="answer" label="Answer" note={<AnswerNote store={store} />}>
+      <Part store={store} steps={["prediction"]} to="prediction" label="Prediction" note={<AnswerNote store={store} />}>
         <AnswerThumb store={store} />
       </Part>
       <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
@@ -201,5 +201,5 @@ function AnswerNote({ store }: { store: Store }) {
   const { run, predictions, digit } = store.result.value;
   if (!run) return <>nothing yet</>;
   const { best, status } = predictions[digit];
-  return <>{status === "rejected" ? "not recognised" : probability(run.probabilities[best])}</>;
+  return <>{status === "rejected" ? "not recognised" : percent(run.probabilities[best])}</>;
 }

@@ -2,13 +2,16 @@
 
 import { useMemo, useState } from "preact/hooks";
 
-import { css, largestSize, shareColour, weightColour } from "../draw/colours";
+import { countWeights } from "../data/payload";
+import { largestSize, weightColour } from "../draw/colours";
 import { decimal, multiple, percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import { splitWords } from "../engine/text";
 import { Choice, TableButton } from "../parts/controls";
 import { Matrix } from "../parts/matrix";
+import { pairLabel } from "../parts/readout";
 import { WeightScale } from "../parts/scale";
+import { WordStrip } from "../parts/words";
 import { ENDINGS, computeSentence, ending, lastWord, pronounIn, swapped, weightsOf, type SentenceResult } from "../state/sentence";
 import { MAX_LENGTH, MEAN } from "../state/state";
 import type { Store } from "../state/store";
@@ -25,7 +28,7 @@ export function TextPage({ store }: { store: Store }) {
   const { sentence } = state.value;
   const result = useMemo(() => computeSentence(textModel, sentence), [sentence]);
   const { config } = textModel;
-  const weights = payload.text.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  const weights = countWeights(payload.text.tensors);
   return (
     <div class="text-page">
       <h2 tabIndex={-1}>Attention in a sentence</h2>
@@ -92,37 +95,18 @@ function Words({ store, result }: { store: Store; result: SentenceResult }) {
   const [key, setKey] = useState<number | null>(null);
   const shown = Math.min(key ?? best, count - 1);
   const caption = `Attention of each word, L${textLayer + 1}${textHead === MEAN ? ", mean of all heads" : ` H${textHead + 1}`}`;
-  const nameAt = (from: number, to: number): string => {
-    const weight = weights[from * count + to];
-    return `${words[from]} attends to ${words[to]}: ${percent(weight).replace("\u202f%", " percent")}, ${multiple(weight * count).replace("×", "")} times the uniform weight`;
-  };
+  const nameAt = (from: number, to: number): string => pairLabel(words[from], words[to], weights[from * count + to], 1 / count);
   return (
     <>
-      <div class="words-holder">
-        <WordArcs query={query} weights={shares} />
-        <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": count }}
-          onKeyDown={(event) => {
-            const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-            if (!by) return;
-            event.preventDefault();
-            const next = (query + by + count) % count;
-            store.set({ word: next });
-            event.currentTarget.querySelectorAll("button")[next].focus();
-          }}
-        >
-          {words.map((text, i) => (
-            <button type="button" role="radio" key={i} aria-checked={i === query} tabIndex={i === query ? 0 : -1} style={{ "--share": shares[i] }} title={text}
-              onClick={() => {
-                setKey(null);
-                store.set({ word: i });
-              }}
-            >
-              {text}
-              <span>{shares[i] >= 0.005 ? percent(shares[i]) : ""}</span>
-            </button>
-          ))}
-        </div>
-      </div>
+      <WordStrip
+        words={words}
+        weights={shares}
+        query={query}
+        choose={(next) => {
+          setKey(null);
+          store.set({ word: next });
+        }}
+      />
       <p class="revealed">
         “{words[query]}” attends most to “{words[best]}”: <b>{percent(shares[best])}</b>, {multiple(shares[best] * count)} the uniform weight.{" "}
         {question === "applies" ? (
@@ -161,23 +145,5 @@ function Words({ store, result }: { store: Store; result: SentenceResult }) {
         </div>
       </div>
     </>
-  );
-}
-
-/** Arcs over equally wide words, from the query word. */
-export function WordArcs({ query, weights }: { query: number; weights: ArrayLike<number> }) {
-  const count = weights.length;
-  const height = 110;
-  const unit = 100;
-  return (
-    <svg class="word-arcs" viewBox={`0 0 ${count * unit} ${height}`} preserveAspectRatio="none" aria-hidden="true">
-      {Array.from(weights, (weight, i) => {
-        if (weight < 0.005) return null;
-        const [from, to] = [(query + 0.5) * unit, (i + 0.5) * unit];
-        const top = height - 2 * Math.max(14, (Math.abs(i - query) / count) * (height - 6)) * (2 / 3) * 1.6;
-        const path = i === query ? `M${from - 12} ${height}C${from - 30} ${height - 44} ${from + 30} ${height - 44} ${from + 12} ${height}` : `M${from} ${height}C${from} ${top} ${to} ${top} ${to} ${height}`;
-        return <path key={i} d={path} stroke={css(shareColour(Math.max(weight, 0.1)))} stroke-width={1.5 + 12 * weight} vector-effect="non-scaling-stroke" />;
-      })}
-    </svg>
   );
 }

@@ -1,0 +1,42 @@
+// What pages of pictures and texts have in common: a head with the theme, and a foot.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+
+import { THEMES } from "../state/state";
+
+interface Props {
+  title: string;
+  note: string;
+  foot: string;
+  children: ComponentChildren;
+}
+
+export function Report({ title, note, foot, children }: Props) {
+  const [theme, setTheme] = useState<(typeof THEMES)[number]>("auto");
+  useEffect(() => {
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  }, [theme]);
+  return (
+    <>
+      <header class="top">
+        <p class="name">
+          <span class="lens" aria-hidden="true" /> Clearhead <span>explanation</span>
+        </p>
+        <h1>
+          {title} <span>{note}</span>
+        </h1>
+        <div class="tools">
+          <button type="button" onClick={() => setTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length])}>
+            Theme: {theme}
+          </button>
+        </div>
+      </header>
+      <main>{children}</main>
+      <footer class="small">
+        Made by <code>clearhead explain</code>. This file is complete and makes no request. {foot}
+      </footer>
+    </>
+  );
+}

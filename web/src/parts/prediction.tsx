@@ -1,0 +1,52 @@
+// A prediction: its label, what is said of it, and the probabilities of classes.
+
+import { percent } from "../draw/numbers";
+import type { Prediction } from "../engine/predict";
+
+/** What the pages say of a prediction. */
+export function sentenceOf({ status, best, second, probabilities }: Pick<Prediction, "status" | "best" | "second" | "probabilities">, names: string[], isDigit: boolean): string {
+  if (status === "confident") {
+    const next = probabilities[second] >= 0.1 ? ` Next is ${names[second]}, ${percent(probabilities[second])}.` : "";
+    return `Prediction: ${names[best]}, with a probability of ${percent(probabilities[best])}.${next}`;
+  }
+  if (status === "doubtful") {
+    return `Doubtful: ${names[best]} ${percent(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.`;
+  }
+  return `Not recognised as ${isDigit ? "a digit" : "one of its classes"}. The closest is ${names[best]}, ${percent(probabilities[best])}.`;
+}
+
+/** The label in large letters, "?" if the picture is rejected. */
+export function Label({ status, name }: { status: Prediction["status"]; name: string }) {
+  const isRejected = status === "rejected";
+  return (
+    <p class={`answer-label ${status} ${!isRejected && name.length > 3 ? "long" : ""}`}>
+      {isRejected ? "?" : name}
+      {status === "doubtful" && <span class="mark">?</span>}
+    </p>
+  );
+}
+
+interface BarsProps {
+  caption?: string;
+  classes: { name: string; share: number | null }[]; // without a share before the first prediction
+  best: number; // which class is emphasised; -1 for none
+}
+
+export function Bars({ caption, classes, best }: BarsProps) {
+  return (
+    <table class="bars">
+      <caption class={caption ? "small" : "hidden"}>{caption ?? "Probability of each class"}</caption>
+      <tbody>
+        {classes.map(({ name, share }, i) => (
+          <tr key={i} class={i === best ? "best" : ""}>
+            <th scope="row">{name}</th>
+            <td class="bar">
+              <span style={{ width: `${(share ?? 0) * 100}%` }} />
+            </td>
+            <td class="value" data-number="probability">{share === null ? "–" : percent(share)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
