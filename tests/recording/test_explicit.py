@@ -64,6 +64,7 @@ PRODUCTS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda q, k: torch.matmul(input=q, other=k.mT),
         lambda w, v: torch.matmul(input=w, other=v),
     ),
+    "reflected": (lambda q, k: k.mT.__rmatmul__(q), lambda w, v: v.__rmatmul__(w)),
     "permute": (lambda q, k: q @ k.permute(0, 1, 3, 2), lambda w, v: w @ v),
     "einsum": (
         lambda q, k: torch.einsum("bhqd,bhkd->bhqk", q, k),

@@ -284,9 +284,14 @@ def test_layers_that_are_computed_again_are_recorded_once(reentrant: bool, gradi
     model = Checkpointed(reentrant)
     x = torch.randn(2, 5, 12, requires_grad=True)
     with ch.capture(gradients=gradients) as recording:
-        model(x).square().sum().backward()
+        loss = model(x).square().sum()
+        loss.backward(retain_graph=True)
     assert recording.names == tuple(f"layers.{number}.attn" for number in range(3))
     recording.verify()
+    if gradients and not reentrant:  # the records are those of the forward pass
+        outputs = [record.raw_output for record in recording.records]
+        gradient = torch.autograd.grad(loss, outputs, allow_unused=True)
+        assert all(x is not None for x in gradient)
     model.reentrant = None
     with ch.capture() as plain:
         model(x)
