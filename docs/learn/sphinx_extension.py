@@ -25,8 +25,8 @@ PLACES = {
     "scale": "step=scale&layer=3&head=1&query=11&key=15",
     "self-attention": "step=mix&layer=2&head=3&query=11",
     "heads": "step=heads&layer=3&head=1&query=11",
-    "answer": "step=answer",
-    "gallery": "step=gallery",
+    "answer": "step=prediction",
+    "gallery": "step=gallery&case=3",
 }
 DIRECTIVE = re.compile(r"^```\{microscope\} (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[([^\]]+)\]\((?!http)[^)]*\)")

@@ -13,7 +13,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Viewport
 USUAL: ViewportSize = {"width": 1440, "height": 900}
 STEPS = (
     *("draw", "pixels", "patches", "tokens", "qkv", "scores", "scale", "softmax", "mix", "join"),
-    *("heads", "answer", "gallery"),
+    *("heads", "prediction", "gallery"),
 )
 PAGES = (*STEPS, "text", "about")
 SEVEN = 14  # the example that the page starts with

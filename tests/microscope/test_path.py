@@ -40,7 +40,7 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
         assert wide <= 0, step
 
 
-def test_the_first_screen_has_a_sentence_a_pad_and_an_answer(microscope: Microscope) -> None:
+def test_the_first_screen_has_a_sentence_a_pad_and_a_prediction(microscope: Microscope) -> None:
     microscope.show()
     assert microscope.text("h2").startswith("Draw a digit. Watch 16 pieces of it")
     for selector in (".pad", ".answer-label", ".bars", ".strip"):
@@ -57,7 +57,7 @@ def test_the_path_leads_through_all_steps_and_back(microscope: Microscope) -> No
         seen.append(microscope.state("step"))
         assert microscope.evaluate("() => document.activeElement.tagName") == "H2"
         (here,) = microscope.texts(".stop[aria-current=step]")
-        assert here or seen[-1] in ("pixels", "patches", "tokens", "answer", "gallery")
+        assert here or seen[-1] in ("pixels", "patches", "tokens", "prediction", "gallery")
     assert tuple(seen) == STEPS
     for step in reversed(STEPS[:-1]):
         microscope.click("Back", ".way")
@@ -72,7 +72,7 @@ def test_a_click_in_the_strip_opens_the_part(microscope: Microscope) -> None:
     assert microscope.state("step") == "softmax"
     assert (microscope.state("layer"), microscope.state("head")) == (4, 2)
     assert "L5 H3" in microscope.text(".readout")
-    for label, step in (("Tokens", "tokens"), ("Answer", "answer"), ("Gallery", "gallery")):
+    for label, step in (("Tokens", "tokens"), ("Prediction", "prediction"), ("Gallery", "gallery")):
         microscope.page.locator(".part .open").filter(has_text=label).click()
         assert microscope.state("step") == step
 
@@ -189,7 +189,7 @@ def test_a_switch_says_where_it_acts_and_what_it_did(microscope: Microscope) -> 
     assert microscope.state("temperature") == 0.25
     assert "÷ √d off in every layer" in microscope.text(".changes")
     assert "not divided" in microscope.text(".formula")
-    assert microscope.text(".effect").startswith("The answer ")
+    assert microscope.text(".effect").startswith("The prediction ")
     microscope.click("Reset")
     assert microscope.page.locator(".changes").count() == 0
 
@@ -255,6 +255,17 @@ def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) ->
     assert (
         microscope.frames().evaluate("() => clearhead.store.result.value.predictions.length") == 1
     )
+
+
+def test_an_address_of_a_case_of_the_gallery_opens_it(microscope: Microscope) -> None:
+    microscope.show("gallery", case=2)
+    assert "8 heads removed" in microscope.text(".changes")
+    assert microscope.text(".card[aria-pressed=true] b") == "Eight heads fewer"
+    assert microscope.evaluate("() => clearhead.store.hash()") == "step=gallery&case=2"
+    microscope.show("gallery", case=2, removed="1")
+    assert "1 head removed" in microscope.text(".changes")
+    microscope.show("gallery", case=99)  # unknown
+    assert microscope.page.locator(".card[aria-pressed=true]").count() == 0
 
 
 def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) -> None:

@@ -125,7 +125,7 @@ def test_probabilities_and_lens_equal_the_models(
         expected = twin(seven).softmax(-1)[0]
     shown = [number(text) / 100 for text in microscope.show().texts(".bars .value")]
     np.testing.assert_allclose(shown, expected, rtol=0, atol=0.00501)
-    microscope.show("answer")
+    microscope.show("prediction")
     assert microscope.text(".lens-row li:last-child b") == examples()[SEVEN].label == "7"
 
 

@@ -36,13 +36,21 @@ export function readPayload(page: Document): Payload {
   return { ...payload, pictures };
 }
 
+export function countWeights(tensors: TensorName[]): number {
+  return tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+}
+
+function sizeOf(shape: number[]): number {
+  return shape.reduce((product, length) => product * length, 1);
+}
+
 /** All tensors by name, from the text of an element of the page. */
 export function readTensors(base64: string, names: TensorName[]): Tensors {
   const text = atob(base64.trim());
   const tensors: Tensors = new Map();
   let place = 0;
   for (const { name, shape } of names) {
-    const values = new Float32Array(shape.reduce((product, length) => product * length, 1));
+    const values = new Float32Array(sizeOf(shape));
     for (let i = 0; i < values.length; i++, place += 2) {
       values[i] = HALVES[text.charCodeAt(place) + 256 * text.charCodeAt(place + 1)];
     }

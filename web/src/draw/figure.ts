@@ -4,6 +4,7 @@ import { css, shareColour, weightColour, type ScaleMode } from "./colours";
 import { inkColour } from "./canvas";
 import { arcs, headName, middle, tokenName, tokenShort } from "./geometry";
 import { decimal, exactPercent, percent } from "./numbers";
+import { argmax } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 
 export interface FigureData {
@@ -28,7 +29,7 @@ export function figure(data: FigureData): string {
   const row = weights.subarray(query * tokens, (query + 1) * tokens);
   const even = 1 / tokens;
   const high = (SIDE * config.imageShape[0]) / config.imageShape[1];
-  const best = row.indexOf(Math.max(...row));
+  const best = argmax(row);
   const title = `${headName(layer, head)}: ${tokenName(query, config)} attends most to ${tokenName(best, config)}, ${percent(row[best])}`;
   const notes = [
     answer,

@@ -66,7 +66,7 @@ function Prediction({ data }: { data: PictureData }) {
       <div class="answer">
         {classes.length > 0 && <Label status={status} name={names[best]} />}
         <p class="answer-words" id="prediction">
-          {classes.length > 0 ? sentenceOf({ status, best, second, probabilities }, names, picture.ink ? "a digit" : "one of its classes") : "No prediction."}
+          {classes.length > 0 ? sentenceOf({ status, best, second, probabilities }, names, picture.ink) : "No prediction."}
         </p>
         {warnings.map((warning) => <p key={warning} class="warning">{warning}</p>)}
       </div>

@@ -4,7 +4,7 @@ import { percent } from "../draw/numbers";
 import type { Prediction } from "../engine/predict";
 
 /** What the pages say of a prediction. */
-export function sentenceOf({ status, best, second, probabilities }: Pick<Prediction, "status" | "best" | "second" | "probabilities">, names: string[], noun: string): string {
+export function sentenceOf({ status, best, second, probabilities }: Pick<Prediction, "status" | "best" | "second" | "probabilities">, names: string[], isDigit: boolean): string {
   if (status === "confident") {
     const next = probabilities[second] >= 0.1 ? ` Next is ${names[second]}, ${percent(probabilities[second])}.` : "";
     return `Prediction: ${names[best]}, with a probability of ${percent(probabilities[best])}.${next}`;
@@ -12,7 +12,7 @@ export function sentenceOf({ status, best, second, probabilities }: Pick<Predict
   if (status === "doubtful") {
     return `Doubtful: ${names[best]} ${percent(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.`;
   }
-  return `Not recognised as ${noun}. The closest is ${names[best]}, ${percent(probabilities[best])}.`;
+  return `Not recognised as ${isDigit ? "a digit" : "one of its classes"}. The closest is ${names[best]}, ${percent(probabilities[best])}.`;
 }
 
 /** The label in large letters, "?" if the picture is rejected. */

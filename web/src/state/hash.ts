@@ -26,6 +26,9 @@ export interface TextSizes {
   numHeads: number;
 }
 
+/** What each case of the gallery sets. */
+export type Cases = Partial<State>[];
+
 function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
   return {
     step: oneOf([...STEPS, ...PAGES]),
@@ -48,6 +51,7 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
     scope: oneOf(SCOPES),
     noisyPatches: several(config.patches),
     noise: number(0, 1),
+    case: whole(0, 99, 0),
     sentence: { write: String, read: (written) => (written.length <= MAX_LENGTH ? written : null) },
     word: whole(1, text.contextLength),
     textLayer: whole(1, text.depth),
@@ -56,25 +60,28 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
   };
 }
 
-/** The differences from the first state, as text for the address. */
-export function stateToHash(state: State, first: State, config: Config, text: TextSizes): string {
+/** The differences from the first state, or from that of a case of the gallery, as text for the address. */
+export function stateToHash(state: State, first: State, config: Config, text: TextSizes, cases: Cases = []): string {
   const written = new URLSearchParams();
+  const base = { ...first, ...cases[state.case - 1] };
   for (const [name, field] of Object.entries(fieldsOf(config, text))) {
     const key = name as keyof State;
     const value = field.write(state[key]);
-    if (value !== field.write(first[key])) written.set(name, value);
+    if (value !== field.write(base[key])) written.set(name, value);
   }
   return written.toString();
 }
 
 /** The state in a text; missing and invalid parts have their first value. */
-export function stateFromHash(hash: string, first: State, config: Config, text: TextSizes): State {
+export function stateFromHash(hash: string, first: State, config: Config, text: TextSizes, cases: Cases = []): State {
   const params = new URLSearchParams(hash.replace(/^#/, ""));
   const changes = Object.entries(fieldsOf(config, text))
     .filter(([name]) => params.has(name))
     .map(([name, field]) => [name, field.read(params.get(name) ?? "")])
     .filter(([, value]) => value !== null);
-  return { ...first, ...Object.fromEntries(changes) };
+  const read: Partial<State> = Object.fromEntries(changes);
+  const number = cases[(read.case ?? 0) - 1] ? read.case! : 0;
+  return { ...first, ...cases[number - 1], ...read, case: number };
 }
 
 const truth: Field = {

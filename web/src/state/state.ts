@@ -18,7 +18,7 @@ export const STEPS = [
   "mix",
   "join",
   "heads",
-  "answer",
+  "prediction",
   "gallery",
 ] as const;
 /** Pages beside the path. */
@@ -54,6 +54,7 @@ export interface State {
   scope: (typeof SCOPES)[number]; // of masking
   noisyPatches: number[];
   noise: number; // deviation
+  case: number; // of the gallery, from 1; 0 for none
   sentence: string; // input of the text model
   word: number; // query word
   textLayer: number;
@@ -75,6 +76,7 @@ export function firstState(config: Config, strokes: Stroke[]): State {
     images: [],
     digit: 0,
     centred: true,
+    case: 0,
     sentence: "The dog chased the ball because it was hungry.",
     word: 6,
     textLayer: 1,

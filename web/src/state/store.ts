@@ -9,6 +9,7 @@ import { planInfluence, type Influence } from "../engine/influence";
 import type { Stages } from "../engine/attention";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
+import { casesOf } from "./cases";
 import { stateFromHash, stateToHash } from "./hash";
 import { whenIdle } from "./idle";
 import { planExamples, usualMeasures, type Examples, type Usual } from "./examples";
@@ -59,7 +60,8 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
   if (payload.pictures.length) first.images = [payload.pictures[0].image];
   first.key = strongestKey(resultOf(first), first, config) ?? first.key;
-  const state = signal(stateFromHash(hash, first, config, text));
+  const cases = casesOf(config).map((one) => one.state(payload, config));
+  const state = signal(stateFromHash(hash, first, config, text, cases));
   const result = computed(() => resultOf(state.value));
   const trained = computed(() => resultOf({ ...state.value, ...trainedState() }));
   const plan = planExamples(model, textModel, payload);
@@ -90,6 +92,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     set: (changes) => {
       batch(() => {
         store.hover.value = {};
+        if (changes.step || changes.strokes) store.message.value = ""; // of the last action
         state.value = { ...state.value, ...changes };
       });
     },
@@ -100,10 +103,10 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     },
     reset: () => store.set(trainedState()),
     restore: (written) => {
-      state.value = stateFromHash(written, first, config, text);
+      state.value = stateFromHash(written, first, config, text, cases);
     },
     resultOf,
-    hash: () => stateToHash(state.value, first, config, text),
+    hash: () => stateToHash(state.value, first, config, text, cases),
     say: (message) => {
       store.message.value = message;
     },

@@ -1,5 +1,6 @@
 // What the page is, its check of its own numbers, the model, and the keys.
 
+import { countWeights } from "../data/payload";
 import { decimal, scientific } from "../draw/numbers";
 import type { Store } from "../state/store";
 
@@ -14,7 +15,7 @@ export function About({ store }: { store: Store }) {
   const { payload, config, examples } = store;
   const { accuracy, tensors } = payload;
   const { difference, failed, done, runs } = examples.value;
-  const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  const weights = countWeights(tensors);
   const facts: [string, string][] = [
     ["Name", payload.name],
     ["Picture", `${config.imageShape.join(" × ")} pixels, ${config.inChannels === 1 ? "grey" : `${config.inChannels} channels`}`],
@@ -61,9 +62,9 @@ export function About({ store }: { store: Store }) {
           <h3>Reading the figures</h3>
           <ul>
             <li>Light is ink. Layers, heads and patches count from 1: L3 H2, patch 11.</li>
-            <li>Weights: cividis from 0 to 100 %, on a square-root scale, so that small weights can be told apart. A badge shows when a scale is stretched.</li>
+            <li>Weights: cividis from 0 to 100 %, on a square-root scale, so that small weights differ visibly. A badge shows when a scale is stretched.</li>
             <li>Signed numbers run from orange (negative, a fall) to blue (positive, a rise).</li>
-            <li>Attention weights show which values a head mixes. They do not explain an answer; experiments do.</li>
+            <li>Attention weights show which values a head mixes. They do not explain a prediction; experiments do.</li>
           </ul>
           <h3>Keys</h3>
           <ul>

@@ -7,10 +7,9 @@ import type { Store } from "../state/store";
 export function Answer({ store }: { store: Store }) {
   const { config, result } = store;
   const { status, predictions, digit, run } = result.value;
-  const noun = config.readsDigits ? "a digit" : "one of its classes";
   if (!run) {
     return (
-      <section class="answer" aria-label="Answer">
+      <section class="answer" aria-label="Prediction">
         <p class="answer-label rejected">–</p>
         <p class="answer-words">{status === "small" ? "Very small: draw larger." : config.readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture."}</p>
         <Classes store={store} />
@@ -20,10 +19,10 @@ export function Answer({ store }: { store: Store }) {
   const prediction = predictions[digit];
   const isSeveral = predictions.length > 1;
   return (
-    <section class="answer" aria-label="Answer">
+    <section class="answer" aria-label="Prediction">
       <Label status={prediction.status} name={config.classNames[prediction.best]} />
       <p class="answer-words">
-        {sentenceOf(prediction, config.classNames, noun)}
+        {sentenceOf(prediction, config.classNames, config.readsDigits)}
       </p>
       {isSeveral && (
         <p class="several">

@@ -22,7 +22,7 @@ export function AnswerStep({ store }: { store: Store }) {
   return (
     <Frame
       store={store}
-      title="One vector, one number for each class, one answer"
+      title="One vector, one number for each class, one prediction"
       text={
         config.numPrefixTokens > 0
           ? "The class token of the last layer is normalised. One matrix turns it into a logit for each class, and softmax turns the logits into probabilities."
@@ -42,7 +42,7 @@ export function AnswerStep({ store }: { store: Store }) {
           </Formula>
         )
       }
-      rail={<DigitRail store={store} />}
+      rail={<DigitRail store={store} arcs={false} />}
     >
       {run && prediction && (
         <>
@@ -82,11 +82,11 @@ export function AnswerStep({ store }: { store: Store }) {
             </section>
           </div>
           <p class="revealed">
-            {sentenceOf(prediction, classNames, config.readsDigits ? "a digit" : "one of its classes")}
+            {sentenceOf(prediction, classNames, config.readsDigits)}
           </p>
           <section class="lens-holder">
             <div class="row">
-              <h3>Logit lens: the answer if the model ended after each layer</h3>
+              <h3>Logit lens: the prediction if the model ended after each layer</h3>
               <TableButton
                 data={() => ({
                   caption: "Logit lens: probabilities from the classifier applied after every layer",
@@ -98,7 +98,7 @@ export function AnswerStep({ store }: { store: Store }) {
             <Question
               store={store}
               id="lens"
-              text={`After which of the ${config.depth} layers does the final answer, ${classNames[prediction.best]}, come first and stay?`}
+              text={`After which of the ${config.depth} layers does the final prediction, ${classNames[prediction.best]}, come first and stay?`}
               options={Array.from({ length: config.depth + 1 }, (_, i) => String(i))}
               correct={first}
               explain={() => `From layer ${first} on, the prediction is ${classNames[prediction.best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}

@@ -29,7 +29,7 @@ const VIEWS: Record<Step, ComponentType<{ store: Store }>> = {
   mix: MixStep,
   join: JoinStep,
   heads: HeadsStep,
-  answer: AnswerStep,
+  prediction: AnswerStep,
   gallery: Gallery,
   text: TextPage,
   about: About,

@@ -4,7 +4,7 @@ import { css, largestSize, roundDomain, shareColour, signedColour, weightColour 
 import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
 import { decimal, exactPercent, multiple, percent, points } from "../draw/numbers";
-import { norm, row, softmax } from "../engine/arithmetic";
+import { argmax, norm, row, softmax } from "../engine/arithmetic";
 import type { Stages } from "../engine/attention";
 import { trainedScale } from "../engine/config";
 import { unscaledTemperature } from "../engine/interventions";
@@ -19,9 +19,10 @@ import { chosenHead, shownPair, type Store } from "../state/store";
 import { DigitRail, Frame, Question, Try, sentence, strongest } from "./frame";
 import { Effect } from "./inputsteps";
 
-/** The numbers of a pair of tokens in the chosen head. */
-function pairOf(store: Store, head: Stages) {
-  const { query, key } = shownPair(store);
+/** The numbers of a pair of tokens in the chosen head; without `withKey`, of the query and itself until one is pointed at. */
+function pairOf(store: Store, head: Stages, withKey = true) {
+  const { query, key: chosen } = shownPair(store);
+  const key = withKey || store.hover.value.key !== undefined ? chosen : query;
   const { tokens, headDim } = store.config;
   const place = query * tokens + key;
   const scores = row(head.scores, query, tokens);
@@ -132,12 +133,12 @@ export function QkvStep({ store }: { store: Store }) {
 export function ScoresStep({ store }: { store: Store }) {
   const { config, state } = store;
   const head = chosenHead(store);
-  const pair = head && pairOf(store, head);
-  const player = usePlayer(config.headDim, [state.value.query, state.value.key, state.value.layer, state.value.head], 380);
   const { query, layer, head: number } = state.value;
   const id = `score ${query} ${layer} ${number}`;
-  const best = pair ? indexOfMax(row(head.scores, query, config.tokens)) : 0;
   const isAsking = store.guesses.value[id] === undefined;
+  const pair = head && pairOf(store, head, !isAsking); // the chosen key is the answer
+  const player = usePlayer(config.headDim, [query, state.value.key, layer, number], 380);
+  const best = pair ? argmax(row(head.scores, query, config.tokens)) : 0;
   const products = pair ? pair.q.map((value, i) => value * pair.k[i]) : [];
   const domain = pair ? largestSize(pair.q, pair.k) || 1 : 1;
   return (
@@ -217,10 +218,6 @@ export function ScoresStep({ store }: { store: Store }) {
       )}
     </Frame>
   );
-}
-
-function indexOfMax(values: ArrayLike<number>): number {
-  return Array.from(values).reduce((best, value, i, all) => (value > all[best] ? i : best), 0);
 }
 
 const SHRINKING = 10; // steps of the presentation
@@ -326,7 +323,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 store={store}
                 id="unscaled"
                 text="What if the trained model runs without the division, in every layer?"
-                options={["the answer stays", "the answer changes"]}
+                options={["the prediction stays", "the prediction changes"]}
                 correct={answerWithout(store) ? 0 : 1}
                 explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."}
               />

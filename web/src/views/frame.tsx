@@ -110,8 +110,8 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
         ink={result.value.ink}
         blank={result.value.blank}
         chosen={chosen}
-        query={arcs ? start : null}
-        key_={arcs && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
+        query={arcs && head ? start : null}
+        key_={arcs && head && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={arcs && !isHidden ? weights : null}
         values={values}
         nameAt={(token) => patchLabel(store, token, isAsking)}
@@ -158,8 +158,7 @@ export function isRemoved({ config, state }: Store): boolean {
 export function strongest(store: Store, query: number): number {
   const head = chosenHead(store);
   if (!head) return query;
-  const weights = row(head.weights, query, store.config.tokens);
-  return weights.indexOf(Math.max(...weights));
+  return argmax(row(head.weights, query, store.config.tokens));
 }
 
 /** The pair that is shown; where lines lead to the chosen token, from the one that attends to it most. */
@@ -181,7 +180,7 @@ export function Readout({ store, hidden = false }: { store: Store; hidden?: bool
   const { query, key } = railPair(store);
   const head = chosenHead(store);
   const { layer, head: number } = state.value;
-  if (!head) return <p class="readout" />;
+  if (!head) return <p class="readout">Lines appear with a picture.</p>;
   const weight = head.weights[query * config.tokens + key];
   const names = { head: headName(layer, number), query: tokenName(query, config), key_: tokenName(key, config) };
   if (!hidden && !isRemoved(store)) return <p class="readout"><Pair {...names} weight={weight} even={1 / config.tokens} /></p>;

@@ -2,6 +2,7 @@
 
 import { headName } from "../draw/geometry";
 import { decimal, percent, signed } from "../draw/numbers";
+import { argmax } from "../engine/arithmetic";
 import { THRESHOLDS, measureHead, type Measures, type Role } from "../engine/maps";
 import { logOdds } from "../engine/predict";
 import { Toggle, TableButton } from "../parts/controls";
@@ -42,7 +43,7 @@ export function HeadsStep({ store }: { store: Store }) {
   const measures = run && measureHead(run.layers[nowLayer].heads[nowHead].weights, config, blank);
   const typical = usual.value?.[now];
   const after = influence.value?.removed[now];
-  const stays = after ? after.indexOf(Math.max(...after)) === best : true;
+  const stays = after ? argmax(after) === best : true;
   return (
     <Frame
       store={store}
@@ -105,7 +106,7 @@ export function HeadsStep({ store }: { store: Store }) {
             <Question
               store={store}
               id={`head ${now}`}
-              text={`Without ${headName(nowLayer, nowHead)}, does the answer stay?`}
+              text={`Without ${headName(nowLayer, nowHead)}, does the prediction stay?`}
               options={["it stays", "it changes"]}
               correct={stays ? 0 : 1}
               explain={() =>
@@ -121,7 +122,7 @@ export function HeadsStep({ store }: { store: Store }) {
               <Effect store={store} />
             </Try>
             <p class="small">
-              Numbers: change of the answer's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
+              Numbers: change of the prediction's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
               patch ≥ {percent(THRESHOLDS.shared)}, blank ≥ {percent(THRESHOLDS.blankAbove)} above their share, distance ≤ {THRESHOLDS.near}, entropy ≥{" "}
               {percent(THRESHOLDS.even)} of the largest.
             </p>

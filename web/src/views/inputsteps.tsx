@@ -236,11 +236,11 @@ export function Effect({ store }: { store: Store }) {
     <p class="effect">
       {after.best === best ? (
         <>
-          The answer stays <b>{name(after)}</b>: {percent(before.run.probabilities[best])} → {percent(now.run.probabilities[best])}.
+          The prediction stays <b>{name(after)}</b>: {percent(before.run.probabilities[best])} → {percent(now.run.probabilities[best])}.
         </>
       ) : (
         <>
-          The answer changes from <b>{name({ best })}</b> to <b>{name(after)}</b>, {percent(now.run.probabilities[after.best])}.
+          The prediction changes from <b>{name({ best })}</b> to <b>{name(after)}</b>, {percent(now.run.probabilities[after.best])}.
         </>
       )}
     </p>
@@ -323,7 +323,7 @@ export function TokensStep({ store }: { store: Store }) {
               <Question
                 store={store}
                 id="shuffle"
-                text="Without positions, the patches are put in another order. Does the answer change?"
+                text="Without positions, the patches are put in another order. Does the prediction change?"
                 options={["yes", "no"]}
                 correct={1}
                 explain={() => `Attention adds up over all patches, in whatever order. Try it: both switches, then look at the logits.`}

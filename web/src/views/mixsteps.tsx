@@ -114,7 +114,7 @@ export function MixStep({ store }: { store: Store }) {
             <TableButton
               data={() => ({
                 caption: `Tokens that ${tokenName(query, config)} attends to, ${headName(layer, number)}`,
-                columns: ["key", "weight", "× uniform", "‖w·v‖", "answer if masked, points"],
+                columns: ["key", "weight", "× uniform", "‖w·v‖", "if masked, points"],
                 rows: order.map((token) => [
                   tokenName(token, config),
                   percent(weights[token]),
@@ -128,10 +128,10 @@ export function MixStep({ store }: { store: Store }) {
           <Question
             store={store}
             id={`mask ${target}`}
-            text={`${sentence(tokenName(target, config))} gets the largest weight. If no query may attend to it, in any layer, does the answer change?`}
+            text={`${sentence(tokenName(target, config))} gets the largest weight. If no query may attend to it, in any layer, does the prediction change?`}
             options={["no", "yes"]}
             correct={maskedAnswer(store, target) === best ? 0 : 1}
-            explain={() => "A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the answer depends on."}
+            explain={() => "A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on."}
           />
           <Try>
             <Toggle on={isMasked} toggle={() => store.set({ masked: toggled(masked, target) })}>

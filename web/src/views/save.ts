@@ -22,7 +22,7 @@ export function figureOf(store: Store): string | null {
     head: number,
     query,
     scale,
-    answer: sentenceOf(predictions[digit], config.classNames, config.readsDigits ? "a digit" : "one of its classes"),
+    answer: sentenceOf(predictions[digit], config.classNames, config.readsDigits),
     changes: changes.value,
   });
 }

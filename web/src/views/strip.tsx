@@ -24,7 +24,7 @@ export const STEP_NAMES: Record<Step, string> = {
   mix: "Weighted sum",
   join: "Join heads, MLP",
   heads: "All heads",
-  answer: "Answer",
+  prediction: "Prediction",
   gallery: "Gallery",
   text: "Text",
   about: "About",
@@ -63,7 +63,7 @@ export function Strip({ store }: { store: Store }) {
         <Stops store={store} steps={IN_LAYERS} />
       </div>
       <Flow />
-      <Part store={store} steps={["answer"]} to="answer" label="Answer" note={<AnswerNote store={store} />}>
+      <Part store={store} steps={["prediction"]} to="prediction" label="Prediction" note={<AnswerNote store={store} />}>
         <AnswerThumb store={store} />
       </Part>
       <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">

@@ -2,6 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 
+import { countWeights } from "../data/payload";
 import { largestSize, weightColour } from "../draw/colours";
 import { decimal, multiple, percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
@@ -27,7 +28,7 @@ export function TextPage({ store }: { store: Store }) {
   const { sentence } = state.value;
   const result = useMemo(() => computeSentence(textModel, sentence), [sentence]);
   const { config } = textModel;
-  const weights = payload.text.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  const weights = countWeights(payload.text.tensors);
   return (
     <div class="text-page">
       <h2 tabIndex={-1}>Attention in a sentence</h2>
