@@ -125,17 +125,18 @@ class Figures:
         print(f"running from row {rows_done(parts):,} to {goal}", flush=True)
         before, began = self.seconds, time.perf_counter()
         process = subprocess.Popen(command, stdout=sys.stderr)
-        while process.poll() is None:
-            self.largest = max(self.largest, memory_of(process.pid))
-            if kill_at is not None and rows_done(parts) >= kill_at:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                self.kills += 1
-                print(f"killed after row {rows_done(parts):,}", flush=True)
-                break
-            time.sleep(0.2)
+        try:
+            while process.poll() is None:
+                self.largest = max(self.largest, memory_of(process.pid))
+                if kill_at is not None and rows_done(parts) >= kill_at:
+                    self.kills += 1
+                    print(f"killed after row {rows_done(parts):,}", flush=True)
+                    break
+                time.sleep(0.2)
+        finally:  # its own processes end with it
+            process.kill()
+            process.wait()
             self._keep(before + time.perf_counter() - began)
-        self._keep(before + time.perf_counter() - began)
 
     def _keep(self, seconds: float) -> None:
         self.seconds = seconds
@@ -159,6 +160,7 @@ def main(
     runner: Literal["local", "ray"] = "local",
 ) -> None:
     """Write the pictures, classify them with five kills, and check every row."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the job is ended, too
     write_pictures(folder, count)
     out = folder / f"answers-{count}.parquet"
     parts = out.with_name(f"{out.name}.parts")
