@@ -66,6 +66,8 @@ html_theme = "furo"
 html_title = "Clearhead"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 
 myst_heading_anchors = 3
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,16 @@ TERMS = {
 
 def claims(*names: str) -> Markdown:
     """Verdicts of claims such as "C5", the outcomes of their parts, and limits: as published."""
-    with gzip.open(DOCS / "results" / "trials.json.gz", "rt", encoding="utf-8") as file:
-        studies = {study["claim"]: study for study in json.load(file)["studies"]}
+    studies = _studies()
     text = "\n\n".join(_claim(studies[name]) for name in names)
     terms = [meaning for pattern, meaning in TERMS.items() if re.search(pattern, text)]
     return Markdown(f"{text}\n\nTerms: {'; '.join(terms)}." if terms else text)
+
+
+@cache
+def _studies() -> dict[str, Any]:
+    with gzip.open(DOCS / "results" / "trials.json.gz", "rt", encoding="utf-8") as file:
+        return {study["claim"]: study for study in json.load(file)["studies"]}
 
 
 def _claim(study: dict[str, Any]) -> str:
