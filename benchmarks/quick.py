@@ -15,7 +15,7 @@ from rich.console import Console
 from clearhead.data import ImageDataset, load_dataset
 from clearhead.inference import evaluate
 from clearhead.training import Callback, fit
-from clearhead.training.config import quick
+from clearhead.training.recipes import quick
 
 
 class Messages(Callback):

@@ -32,9 +32,9 @@ from clearhead.models import ViTConfig
 from clearhead.models.layers import cut_patches
 from clearhead.training import TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import ImageBatches
-from clearhead.training.config import digits
 from clearhead.training.distributed import ALONE, compile_blocks, uses_bfloat16
 from clearhead.training.optim import make_optimizers
+from clearhead.training.recipes import digits
 from clearhead.training.step import train_step
 
 assert TORCHVISION is None or TORCHVISION  # kept for as long as torchvision is used

@@ -7,7 +7,8 @@ import torch
 
 from clearhead.errors import ConfigError
 from clearhead.training import RECIPES, TextTrainConfig, TrainConfig
-from clearhead.training.config import quick, sizes_for
+from clearhead.training.fitting import sizes_for
+from clearhead.training.recipes import quick
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import tyro
 from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot, warn_if_unused
-from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig
+from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from clearhead.inference import Evaluation, PronounScore

@@ -84,10 +84,24 @@ def open_dataset(
     Returns:
         Train and test, and val where the source has it; of a named data set, those needed.
     """
-    if isinstance(source, str) and source in DATASETS:
-        needed = [part for part in ("train", "test") if part == split] or ["train", "test"]
-        return {part: _named(source, part, root, progress) for part in needed}
-    splits = _open(source)
+    splits: dict[Split, LabelledImages]
+    match source:
+        case str() if source in DATASETS:
+            needed = [part for part in ("train", "test") if part == split] or ["train", "test"]
+            return {part: _named(source, part, root, progress) for part in needed}
+        case ImageDataset():
+            splits = {"train": LabelledImages.from_dataset(source)}
+        case (images, labels):
+            splits = {"train": from_arrays(images, labels)}
+        case str() if source.startswith(HUB):
+            splits = open_hub(source.removeprefix(HUB))
+        case str() | Path():
+            splits = _open_path(Path(source).expanduser())
+        case _:
+            raise DataError(
+                f"expected the name of a data set ({', '.join(DATASETS)}), a file or folder, an "
+                f"ImageDataset or arrays (images, labels), got {type(source).__name__}"
+            )
     return splits if "test" in splits else splits | splits["train"].with_test_split()
 
 
@@ -96,23 +110,6 @@ def check_split(splits: dict[Split, LabelledImages], split: Split) -> None:
     if split not in splits:
         few = ", as no class has 2 images; add some" if split == "test" else ""
         raise DataError(f"{splits['train'].name} has no {split} split{few}")
-
-
-def _open(source: Source) -> dict[Split, LabelledImages]:
-    """The splits that a source has, at least train."""
-    match source:
-        case ImageDataset():
-            return {"train": LabelledImages.from_dataset(source)}
-        case (images, labels):
-            return {"train": from_arrays(images, labels)}
-        case str() if source.startswith(HUB):
-            return open_hub(source.removeprefix(HUB))
-        case str() | Path():
-            return _open_path(Path(source).expanduser())
-    raise DataError(
-        f"expected the name of a data set ({', '.join(DATASETS)}), a file or folder, an "
-        f"ImageDataset or arrays (images, labels), got {type(source).__name__}"
-    )
 
 
 def _open_path(path: Path) -> dict[Split, LabelledImages]:

@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,7 +178,10 @@ def _compare(run: Run, model: ImageModel, attention: bool, tolerance: float | No
     largest = 0.0
     for size in CHECKED_SIZES:
         images = example_images(model, size)
-        expected = _expected(model, images, attention)
+        with torch.no_grad(), capture() if attention else nullcontext() as recording:
+            expected: tuple[Tensor, ...] = (model(images),)
+        if recording is not None:
+            expected += (torch.stack(list(recording.to_hf()), dim=1),)
         for output, reference in zip(run(images), expected, strict=True):
             difference = float((output - reference).abs().max())
             allowed = (tolerance or 0) * max(1.0, float(reference.abs().max()))
@@ -189,15 +192,6 @@ def _compare(run: Run, model: ImageModel, attention: bool, tolerance: float | No
                 )
         largest = max(largest, float((run(images)[0] - expected[0]).abs().max()))
     return largest
-
-
-def _expected(model: ImageModel, images: Tensor, attention: bool) -> tuple[Tensor, ...]:
-    with torch.no_grad():
-        if not attention:
-            return (model(images),)
-        with capture() as recording:
-            logits = model(images)
-    return logits, torch.stack(list(recording.to_hf()), dim=1)
 
 
 def _traced(model: ImageModel, options: Options) -> ExportedProgram:

@@ -150,10 +150,12 @@ def combine(digits: Sequence[Prediction]) -> Prediction:
             runner_up += digit.label or "?"
         label += digit.label or "?"
     probability = prod(digit.probability for digit in digits if digit.label is not None)
+    boxes = [digit.box for digit in digits if digit.box is not None]
+    left, top, right, bottom = zip(*boxes, strict=True) if boxes else [()] * 4
     combined = Prediction(
         class_names=digits[0].class_names,
         warnings=tuple(dict.fromkeys(warning for digit in digits for warning in digit.warnings)),
-        box=_hull([digit.box for digit in digits if digit.box is not None]),
+        box=(min(left), min(top), max(right), max(bottom)) if boxes else None,
         digits=tuple(digits),
     )
     if all(digit.label is None for digit in digits):
@@ -167,13 +169,6 @@ def combine(digits: Sequence[Prediction]) -> Prediction:
     )
 
 
-def _hull(boxes: Sequence[Box]) -> Box | None:
-    if not boxes:
-        return None
-    left, top, right, bottom = zip(*boxes, strict=True)
-    return min(left), min(top), max(right), max(bottom)
-
-
 def one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Prediction:
     """The prediction for a picture from those for all of it as one digit and for its parts.
 
@@ -183,16 +178,13 @@ def one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Predictio
         return whole
     several = combine(digits)
     if whole.status == several.status == "confident":
-        likelier = several if _are_side_by_side(digits) else whole
+        boxes = [digit.box for digit in digits if digit.box is not None]
+        are_side_by_side = all(after[0] >= before[2] for before, after in pairwise(boxes))
+        likelier = several if are_side_by_side else whole
         return replace(likelier, warnings=(SEVERAL,))
     if whole.status == "confident" or (several.label is None and whole.label is not None):
         return whole
     return several
-
-
-def _are_side_by_side(digits: Sequence[Prediction]) -> bool:
-    boxes = [digit.box for digit in digits if digit.box is not None]
-    return all(after[0] >= before[2] for before, after in pairwise(boxes))
 
 
 def _img_source(pixels: UInt8[Tensor, "channels height width"]) -> str:

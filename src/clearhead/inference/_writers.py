@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from clearhead.errors import ConfigError, require
 
@@ -37,15 +36,6 @@ def write_parquet(lines: Iterator[bytes], path: Path) -> None:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    schema = _parquet_schema()
-    with ParquetWriter(path, schema, compression="zstd") as writer:
-        while rows := [json.loads(line) for line in islice(lines, ROWS_IN_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-
-
-def _parquet_schema() -> Any:
-    import pyarrow as pa
-
     text, number, texts = pa.string(), pa.float64(), pa.list_(pa.string())
     prediction = {
         "status": text,
@@ -54,12 +44,15 @@ def _parquet_schema() -> Any:
         "runner_up": text,
         "runner_up_probability": number,
         "probabilities": pa.list_(number),
-        "classes": pa.list_(pa.string()),
+        "classes": texts,
         "warnings": texts,
         "box": pa.list_(pa.int32()),
     }
     digits = pa.list_(pa.struct(list(prediction.items())))
-    return pa.schema([("image", text), *prediction.items(), ("digits", digits), ("error", text)])
+    schema = pa.schema([("image", text), *prediction.items(), ("digits", digits), ("error", text)])
+    with ParquetWriter(path, schema, compression="zstd") as writer:
+        while rows := [json.loads(line) for line in islice(lines, ROWS_IN_GROUP)]:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 WRITERS: dict[str, Callable[[Iterator[bytes], Path], None]] = {

@@ -1,6 +1,6 @@
 """Training of models on images and on generated sentences.
 
-- `config`: settings and recipes (without torch)
+- `config`: settings; `recipes`: settings of trainings that were measured (both without torch)
 - `run`: `train`, a whole training in a folder
 - `loop`: `fit`, the training loop; `step`: `train_step`; `start`: the initial weights
 - `fitting`: settings that follow from the images

@@ -1,8 +1,8 @@
-from .config import RECIPES as RECIPES
 from .config import TextTrainConfig as TextTrainConfig
 from .config import TrainConfig as TrainConfig
 from .loop import Callback as Callback
 from .loop import fit as fit
+from .recipes import RECIPES as RECIPES
 from .run import Trained as Trained
 from .run import calibrate as calibrate
 from .run import train as train

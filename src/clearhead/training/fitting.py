@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from clearhead.errors import ConfigError, setting
 from clearhead.models import load
 from clearhead.models.config import PatchModelConfig, pair
 from clearhead.models.pretrained import ImageModel
-from clearhead.training.config import TrainConfig, sizes_for
+from clearhead.training.config import TrainConfig
 from clearhead.training.start import FREE
 
+STEPS_PER_EPOCH, MIN_BATCH_SIZE, MIN_STEPS = 8, 8, 400  # at least, on few images
 AVERAGED = 5  # how many times as long as the average of the weights a training is, or longer
 VALIDATION = 0.1
 MIN_IMAGES = 10
@@ -94,9 +95,12 @@ def _with_model(
     message: Callable[[str], None],
 ) -> TrainConfig:
     """The model of the recipe, in the size of the images; or that of the start model."""
-    base, shape = config.model, images.usual_shape()
+    base: Any = config.model
+    shape = images.usual_shape()
     if config.start is not None:
-        base = _start_config(config)
+        base = load(str(config.start), ImageModel).config
+        kept = [name for name in FREE if hasattr(base, name) and hasattr(config.model, name)]
+        base = replace(base, **{name: getattr(config.model, name) for name in kept})
         shape = (base.in_channels, *base.image_shape)
     model = sized(base, shape, given)
     if config.data not in DATASETS or model != config.model:
@@ -134,6 +138,24 @@ def _with_sizes(
     return replace(config, **changed)
 
 
+def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:
+    """Batch size and epochs of a recipe, adapted to the number of training images.
+
+    Recipes are made for 60,000 digits; with a few dozen images, batches of 512 would give only a
+    handful of steps.
+
+    Args:
+        config: The recipe.
+        images: Number of training images.
+
+    Returns:
+        The batch size: the recipe's, but at most an eighth of the images (or 8). The epochs: the
+        recipe's, but enough for at least 400 steps.
+    """
+    batch_size = min(config.batch_size, max(images // STEPS_PER_EPOCH, MIN_BATCH_SIZE))
+    return batch_size, max(config.epochs, ceil(MIN_STEPS / max(images // batch_size, 1)))
+
+
 def _with_validation(
     config: TrainConfig,
     splits: Mapping[Split, LabelledImages],
@@ -158,13 +180,6 @@ def _report_unseen(test_set: ImageDataset, message: Callable[[str], None]) -> No
             f"no test images of {', '.join(unseen)}: the accuracy says nothing about "
             f"{'it' if len(unseen) == 1 else 'them'}; add some to the test split"
         )
-
-
-def _start_config(config: TrainConfig) -> Any:
-    """The configuration of the start model, but for what no weight depends on."""
-    found: Any = load(str(config.start), ImageModel).config
-    names = [name for name in FREE if hasattr(found, name) and hasattr(config.model, name)]
-    return replace(found, **{name: getattr(config.model, name) for name in names})
 
 
 def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from clearhead.training.distributed import (
 )
 from clearhead.training.optim import make_optimizers, warmup_cosine
 from clearhead.training.start import freeze, initial_model
-from clearhead.training.step import EpochSums, ModelT, TrainingState, train_step
+from clearhead.training.step import EpochSums, TrainingState, train_step
 from clearhead.training.texts import (
     TextBatches,
     TextData,
@@ -124,7 +124,13 @@ def fit(
         batches = ImageBatches(dataset.to(world.device), config, world, teachers)
     initial = initial_model(config, model, callback.on_message)
     freeze(initial, config.freeze)
-    state = _initial_state(config, initial.to(world.device), batches)
+    initial = initial.to(world.device)
+    average = None
+    if config.average > 0:
+        decay = get_ema_multi_avg_fn(config.average)
+        average = AveragedModel(initial, multi_avg_fn=decay, use_buffers=True)
+    total_steps = config.epochs * batches.per_epoch
+    state = TrainingState(initial, average, make_optimizers(initial, config), total_steps)
     if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
         state.restore(saved)
     callback.on_start(state)
@@ -132,18 +138,6 @@ def fit(
         _run_steps(config, state, batches, checkpoints, stop or (lambda: False), callback)
     state.result.eval().requires_grad_(True)
     return state
-
-
-def _initial_state(
-    config: BaseTrainConfig, model: ModelT, batches: Batches
-) -> TrainingState[ModelT]:
-    average = None
-    if config.average > 0:
-        average = AveragedModel(
-            model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
-        )
-    total_steps = config.epochs * batches.per_epoch
-    return TrainingState(model, average, make_optimizers(model, config), total_steps)
 
 
 def _run_steps(

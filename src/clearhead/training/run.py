@@ -5,10 +5,9 @@ The folder gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at t
 even by a kill, continues from its last checkpoint and ends with bitwise equal weights.
 """
 
-import inspect
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ import torch
 
 from clearhead._atomic import write_atomic
 from clearhead.data import DownloadProgress, ImageDataset, Source, split_dataset
-from clearhead.errors import ConfigError, did_you_mean
+from clearhead.errors import ConfigError
 from clearhead.inference import (
     Evaluation,
     PronounScore,
@@ -31,10 +30,11 @@ from clearhead.inference import (
 from clearhead.models import Model
 from clearhead.models.pretrained import RUN, ImageModel
 from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
-from clearhead.training.config import RECIPES, TextTrainConfig, TrainConfig
+from clearhead.training.config import TextTrainConfig, TrainConfig
 from clearhead.training.distributed import World, choose_device, join_world
 from clearhead.training.fitting import adapted, open_splits
 from clearhead.training.loop import fit
+from clearhead.training.recipes import configured
 from clearhead.training.step import TrainingState
 from clearhead.training.texts import TextData, config_with_vocabulary, generate_texts
 
@@ -171,52 +171,6 @@ def train(
         train_set, held_out = split_dataset(train_set, config.holdout)
 
     return _train(config, train_set, run, device, stop, test_set, held_out, validation or held_out)
-
-
-def configured(
-    recipe: str | TrainConfig | TextTrainConfig, settings: dict[str, Any]
-) -> tuple[TrainConfig | TextTrainConfig, dict[str, Any] | None]:
-    """The settings of a recipe, or the given ones, with some of them changed.
-
-    Returns:
-        The settings; and those of the model that are given if the others follow from the images.
-    """
-    changed = dict(settings)
-    if isinstance(recipe, str):
-        if recipe not in RECIPES:
-            nearest = did_you_mean(recipe, RECIPES)
-            raise ConfigError(
-                f"there is no recipe {recipe!r}{nearest or f'; expected one of {list(RECIPES)}'}"
-            )
-        required = inspect.signature(RECIPES[recipe]).parameters
-        for name in required:
-            if changed.get(name) is None:
-                raise ConfigError(f"the recipe {recipe} needs {name}: a saved model to start from")
-        config = RECIPES[recipe](**{name: changed.pop(name) for name in required})
-    elif isinstance(recipe, TrainConfig | TextTrainConfig):
-        config = recipe
-    else:
-        raise ConfigError(
-            f"train needs the name of a recipe ({', '.join(RECIPES)}) or a TrainConfig, "
-            f"got {recipe!r}"
-        )
-    _check_names(config, changed)
-    given = changed.pop("model", {})
-    if not isinstance(given, dict):
-        return replace(config, **changed, model=given), None
-    config = replace(config, **changed)
-    _check_names(config.model, given)
-    if isinstance(recipe, str) and isinstance(config, TrainConfig):
-        return config, given
-    model: Any = replace(config.model, **given)
-    return replace(config, model=model), None
-
-
-def _check_names(config: Any, settings: dict[str, Any]) -> None:
-    known = [field.name for field in fields(config)]
-    for name in settings:
-        if name not in known:
-            raise ConfigError(f"there is no setting {name!r}{did_you_mean(name, known)}")
 
 
 def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:

@@ -117,7 +117,9 @@ class TextBatches(Batches):
         of_cue = cloze & has_answer & decided & (random[2, :, 1] < config.cue_prob)
         anywhere = (random[0] < config.mask_prob) & data.padding_mask[indices]
         masked = torch.where(cloze[:, None], answers, anywhere)
-        masked = torch.where(of_cue[:, None], self._cues(indices), masked)
+        places = torch.arange(ids.shape[1], device=ids.device)
+        cues = places == data.pronoun[indices][:, None] + CUE_OFFSET
+        masked = torch.where(of_cue[:, None], cues, masked)
         inputs = torch.where(masked, self._mask_id, ids)
         labels = torch.where(masked, ids, NO_LABEL)
         return self._with_referents(indices, cloze & decided & ~of_cue, inputs, labels, random)
@@ -134,11 +136,6 @@ class TextBatches(Batches):
         column = (random[2, :, 2:3] < 0.5).long()
         label = torch.where(labelled, referents.gather(1, column), label)
         return inputs.scatter(1, positions, words), labels.scatter(1, positions, label)
-
-    def _cues(self, indices: Tensor) -> Tensor:
-        """True at the word that decides the referent."""
-        tokens = torch.arange(self.data.ids.shape[1], device=indices.device)
-        return tokens == self.data.pronoun[indices][:, None] + CUE_OFFSET
 
     @property
     def _mask_id(self) -> int:

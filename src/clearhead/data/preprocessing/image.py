@@ -241,15 +241,11 @@ def _numpy(tensor: Tensor) -> ndarray:
         values = tensor.detach().cpu()  # numpy lacks bfloat16
         return (values.float() if values.is_floating_point() else values).numpy()
     except (RuntimeError, TypeError) as error:  # sparse, nested, quantized, or on "meta"
+        kind = f"one of layout {tensor.layout} and dtype {tensor.dtype} on {tensor.device}"
+        kind = "a nested one" if tensor.is_nested else kind
         raise ImageError(
-            f"an image needs a dense tensor with values, got {_kind(tensor)}; convert it first"
+            f"an image needs a dense tensor with values, got {kind}; convert it first"
         ) from error
-
-
-def _kind(tensor: Tensor) -> str:
-    if tensor.is_nested:
-        return "a nested one"
-    return f"one of layout {tensor.layout} and dtype {tensor.dtype} on {tensor.device}"
 
 
 def _from_array(values: ndarray) -> Image.Image:

@@ -118,7 +118,10 @@ def _find_ink(grey: Grey, dark: bool) -> Ink | None:
         ink = _strokes(grey, background, dark, is_free=True)
         if ink is not None:
             return ink
-    return _strokes(grey, _paper_of_scan(grey), dark, is_free=False)
+    # Of a scan, whose digit may fill it, the paper is the median of the lighter half.
+    middle = (float(grey.max()) + float(grey.min())) / 2
+    paper = np.full_like(grey, median(grey[grey >= middle]))
+    return _strokes(grey, paper, dark, is_free=False)
 
 
 def _inside(grey: Grey, ink: Ink) -> Ink | None:
@@ -289,12 +292,6 @@ def sliding(values: ndarray, window: int, ufunc: np.ufunc) -> ndarray:
         values = ufunc(values[..., :-step], values[..., step:])
         size += step
     return values
-
-
-def _paper_of_scan(grey: Grey) -> Grey:
-    """The paper around a digit that may fill the image."""
-    middle = (float(grey.max()) + float(grey.min())) / 2
-    return np.full_like(grey, median(grey[grey >= middle]))
 
 
 def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
