@@ -404,9 +404,9 @@ class Report:
                 for key in ("correlation", "seconds")
             )
             lines.append(
-                f"Exact values against a baseline of {name} pixels have a rank correlation of "
-                f"{correlation:.2f} with those against black ({len(self.baselines)} pairs of model "
-                f"and digit, {seconds:.0f} s each)."
+                f"Exact values against another baseline ({name}) have a rank correlation with\n"
+                f"those against black of {correlation:.2f} ({seconds:.0f} s for a digit; "
+                f"{len(self.baselines)} pairs of model and digit)."
             )
         return "\n".join(lines)
 

@@ -4,11 +4,12 @@ The pictures, drawn digits of 28 × 28 as PNG, lie in a folder, tar archives and
 third each; one in a thousand is damaged. `clearhead predict` gets SIGKILL after each sixth of the
 pictures, and is then run to the end. Every picture must have exactly one row, and every damaged one
 an error. The output has the rate, the largest memory of all processes together, and what both mean
-for a million pictures.
+for a million pictures. With 100,000 pictures or more it is written to docs/jobs.md.
 
-    python benchmarks/jobs.py [--count 100000] [--folder runs/jobs] [--runner ray]
+    python -m benchmarks.jobs [--count 100000] [--folder runs/jobs] [--runner ray]
 
-100,000 pictures take some minutes on two cores. If it is stopped, the same command continues.
+100,000 pictures take about 3 minutes on two idle cores, and their files less than 1 GB. If it is
+stopped, the same command continues.
 """
 
 import io
@@ -22,6 +23,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,12 +34,14 @@ import pyarrow.parquet as pq
 import tyro
 from PIL import Image
 
+from benchmarks._document import processor, write_between_markers
 from clearhead.data import drawn_digits
 
 KILLS = 5
 DISTINCT = 2_000  # different pictures; they are repeated
 IN_ARCHIVE = 5_000
 BAD_EVERY = 1_000
+PUBLISHED = 100_000  # pictures from which on the figures are written to the documentation
 
 
 def contents(count: int, start: int) -> Iterator[bytes]:
@@ -57,6 +61,7 @@ def write_pictures(folder: Path, count: int) -> None:
     marker = folder / f"complete-{count}"
     if marker.exists():
         return
+    print(f"writing {count:,} pictures to {folder}", flush=True)
     third = count // 3
     for name in ("files", "tar", "parquet"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -104,18 +109,39 @@ def rows_done(parts: Path) -> int:
     return 128 * sum(1 for _ in parts.glob("0*.jsonl"))
 
 
-def run(command: list[str], parts: Path, kill_at: int | None) -> tuple[float, float]:
-    """Run until so many rows are written, then SIGKILL, or to the end: seconds, largest memory."""
-    began, largest = time.perf_counter(), 0.0
-    process = subprocess.Popen(command, stdout=sys.stderr)
-    while process.poll() is None:
-        largest = max(largest, memory_of(process.pid))
-        if kill_at is not None and rows_done(parts) >= kill_at:
-            process.send_signal(signal.SIGKILL)
+class Figures:
+    """Seconds, largest memory in MB, and kills of all runs; kept in a file, also if stopped."""
+
+    def __init__(self, path: Path, *, continues: bool) -> None:
+        self.path = path
+        kept = json.loads(path.read_text()) if continues and path.exists() else {}
+        self.seconds: float = kept.get("seconds", 0.0)
+        self.largest: float = kept.get("largest", 0.0)
+        self.kills: int = kept.get("kills", 0)
+
+    def run(self, command: list[str], parts: Path, kill_at: int | None) -> None:
+        """Run until so many rows are written, then SIGKILL, or to the end."""
+        goal = "the end" if kill_at is None else f"row {kill_at:,}"
+        print(f"running from row {rows_done(parts):,} to {goal}", flush=True)
+        before, began = self.seconds, time.perf_counter()
+        process = subprocess.Popen(command, stdout=sys.stderr)
+        try:
+            while process.poll() is None:
+                self.largest = max(self.largest, memory_of(process.pid))
+                if kill_at is not None and rows_done(parts) >= kill_at:
+                    self.kills += 1
+                    print(f"killed after row {rows_done(parts):,}", flush=True)
+                    break
+                time.sleep(0.2)
+        finally:  # its own processes end with it
+            process.kill()
             process.wait()
-            break
-        time.sleep(0.2)
-    return time.perf_counter() - began, largest
+            self._keep(before + time.perf_counter() - began)
+
+    def _keep(self, seconds: float) -> None:
+        self.seconds = seconds
+        content = {"seconds": seconds, "largest": self.largest, "kills": self.kills}
+        self.path.write_text(json.dumps(content))
 
 
 def check(out: Path, count: int) -> None:
@@ -134,6 +160,7 @@ def main(
     runner: Literal["local", "ray"] = "local",
 ) -> None:
     """Write the pictures, classify them with five kills, and check every row."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the job is ended, too
     write_pictures(folder, count)
     out = folder / f"answers-{count}.parquet"
     parts = out.with_name(f"{out.name}.parts")
@@ -142,26 +169,25 @@ def main(
     command += ["--runner", runner]
     if not parts.exists():
         out.unlink(missing_ok=True)
-    seconds, largest, kills = 0.0, 0.0, 0
+    figures = Figures(folder / f"figures-{count}.json", continues=parts.exists())
     for number in range(1, KILLS + 1):
         kill_at = number * count // (KILLS + 1)
         if rows_done(parts) < kill_at:
-            taken, memory = run(command, parts, kill_at)
-            seconds, largest, kills = seconds + taken, max(largest, memory), kills + 1
-    taken, memory = run(command, parts, None)
-    seconds, largest = seconds + taken, max(largest, memory)
+            figures.run(command, parts, kill_at)
+    figures.run(command, parts, None)
     check(out, count)
-    figures = {
-        "pictures": count,
-        "kills": kills,
-        "seconds, with all starts": round(seconds, 1),
-        "pictures/s": round(count / seconds, 1),
-        "largest memory, MB": round(largest),
-        "hours for a million": round(1e6 / (count / seconds) / 3600, 2),
-        "bytes of output for a million": round(out.stat().st_size * 1e6 / count),
-        "cores": len(os.sched_getaffinity(0)),
-    }
-    print(json.dumps(figures, indent=2))
+    rate, errors = count / figures.seconds, len(range(7, count, BAD_EVERY))
+    text = (
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, {date.today().isoformat()}, runner "
+        f"`{runner}`: {count:,} pictures in {figures.seconds:,.0f} seconds, {rate:,.0f} a second, "
+        f"with {figures.kills} kills. {count:,} rows, {errors:,} of them errors, none lost or "
+        f"written twice. Memory of all processes: at most {figures.largest:,.0f} MB. At this rate, "
+        f"a million pictures take {1e6 / rate / 60:,.0f} minutes; their predictions have "
+        f"{out.stat().st_size / count:,.0f} MB."
+    )
+    print(text)
+    if count >= PUBLISHED:
+        write_between_markers("jobs.md", text)
 
 
 if __name__ == "__main__":

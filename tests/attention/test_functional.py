@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from clearhead.attention import MultiHeadAttention, attention_stages, causal_mask
 from clearhead.attention.functional import scaled_dot_product_attention
 from clearhead.errors import ClearheadError, InputError
+from tests.recording import reference
+from tests.recording.reference import Labelled, Reversed, additive, attention, normal
 
 TOLERANCES = {
     torch.float64: 1e-12,
@@ -24,49 +24,25 @@ TOLERANCES = {
     torch.bfloat16: 3e-2,
 }
 SMALL, LARGE = (5, 7), (67, 71)  # queries, keys: computed by the formula, and by torch's kernel
+SIZES = pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
 
 
 def formula(
     query: Tensor, key: Tensor, value: Tensor, added: Tensor | None = None, scale: float = 1.0
 ) -> Tensor:
-    """The definition, row by row, in float64 with numpy alone."""
-    rows, columns = query.shape[-2], key.shape[-2]
-    leading = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
-    if added is not None:
-        leading = torch.broadcast_shapes(leading, added.shape[:-2])
-    extra = torch.zeros(rows, columns) if added is None else added
-    q, k, v, a = (
-        np.broadcast_to(x.detach().double().numpy(), (*leading, *x.shape[-2:]))
-        for x in (query, key, value, extra)
-    )
-    result = np.zeros((*leading, rows, value.shape[-1]))
-    for index in product(*(range(size) for size in leading)):
-        for i in range(rows):
-            scores = scale * (k[index] @ q[index][i]) + a[index][i]
-            if scores.max() == -math.inf:
-                continue
-            exponentials = np.exp(scores - scores.max())
-            result[index][i] = exponentials @ v[index] / exponentials.sum()
-    return torch.from_numpy(result)
-
-
-def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.from_numpy(attention(query, key, value, added, scale=scale).context)
 
 
 def triple(
     queries: int = 5, keys: int = 7, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value with 2 images, 3 heads, head_dim 11 and value_dim 13."""
-    shapes = ((2, 3, queries, 11), (2, 3, keys, 11), (2, 3, keys, 13))
-    query, key, value = (
-        randn(*shape, seed=seed, dtype=dtype).requires_grad_() for seed, shape in enumerate(shapes)
-    )
-    return query, key, value
+    query, key, value = reference.triple(queries=queries, keys=keys, dtype=dtype)
+    return query.requires_grad_(), key.requires_grad_(), value.requires_grad_()
 
 
 def gradients(output: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return torch.autograd.grad((output * randn(*output.shape, seed=9).to(output)).sum(), inputs)
+    return torch.autograd.grad((output * normal(*output.shape, seed=9).to(output)).sum(), inputs)
 
 
 @pytest.mark.parametrize(
@@ -117,19 +93,18 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("mask", ["none", "bool", "float", "causal"])
 def test_equals_the_formula_for_any_leading_axes(case: str, mask: str) -> None:
-    query, key, value = (randn(*shape, seed=seed) for seed, shape in enumerate(CASES[case]))
+    query, key, value = (normal(*shape, seed=seed) for seed, shape in enumerate(CASES[case]))
     queries, keys, scale = query.shape[-2], key.shape[-2], query.shape[-1] ** -0.5
     options: dict[str, Any] = {}
     added = None
     if mask == "bool":
-        options["attn_mask"] = randn(queries, keys, seed=5) > 0
-        added = torch.zeros(queries, keys).masked_fill(~options["attn_mask"], -math.inf)
+        options["attn_mask"] = normal(queries, keys, seed=5) > 0
+        added = additive(options["attn_mask"])
     elif mask == "float":
-        options["attn_mask"] = added = randn(queries, keys, seed=5)
+        options["attn_mask"] = added = normal(queries, keys, seed=5)
     elif mask == "causal":
         options["is_causal"] = True
-        upper = [[j > i for j in range(keys)] for i in range(queries)]
-        added = torch.zeros(queries, keys).masked_fill(torch.tensor(upper), -math.inf)
+        added = additive(below(queries, keys))
     found = scaled_dot_product_attention(query, key, value, **options)
     expected = formula(query, key, value, added, scale)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
@@ -147,25 +122,23 @@ def test_scale_is_the_factor_and_none_means_one_over_the_root(
 @pytest.mark.parametrize("mask_shape", [(2, 3, 5, 7), (2, 1, 1, 7), (3, 5, 7), (5, 1), (1, 7)])
 def test_masks_broadcast_over_images_heads_and_queries(mask_shape: tuple[int, ...]) -> None:
     inputs = triple()
-    mask = randn(*mask_shape, seed=4)
+    mask = normal(*mask_shape, seed=4)
     whole = mask.expand(2, 3, 5, 7)
     found = scaled_dot_product_attention(*inputs, attn_mask=mask)
     expected = formula(*inputs, added=whole, scale=11**-0.5)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     kept = scaled_dot_product_attention(*inputs, attn_mask=mask > -1)
-    hidden = torch.zeros(2, 3, 5, 7).masked_fill(~(whole > -1), -math.inf)
-    torch.testing.assert_close(
-        kept, formula(*inputs, added=hidden, scale=11**-0.5), atol=1e-12, rtol=0
-    )
+    expected = formula(*inputs, added=additive(whole > -1), scale=11**-0.5)
+    torch.testing.assert_close(kept, expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 def test_neighbouring_query_heads_share_a_key_and_value_head_in_grouped_query_attention(
     sizes: tuple[int, int],
 ) -> None:
     queries, keys = sizes
-    query = randn(2, 6, queries, 3)
-    key, value = randn(2, 3, keys, 3, seed=1), randn(2, 3, keys, 5, seed=2)
+    query = normal(2, 6, queries, 3)
+    key, value = normal(2, 3, keys, 3, seed=1), normal(2, 3, keys, 5, seed=2)
     found = scaled_dot_product_attention(query, key, value, enable_gqa=True)
     for head in range(6):
         alone = scaled_dot_product_attention(query[:, head], key[:, head // 2], value[:, head // 2])
@@ -181,8 +154,8 @@ def test_both_paths_equal_the_stages_and_torch_around_the_size_where_they_change
     kinds: dict[str, dict[str, Any]] = {
         "plain": {},
         "causal": {"is_causal": True},
-        "bool": {"attn_mask": randn(*sizes, seed=5) > 0},
-        "float": {"attn_mask": randn(*sizes, seed=5)},
+        "bool": {"attn_mask": normal(*sizes, seed=5) > 0},
+        "float": {"attn_mask": normal(*sizes, seed=5)},
         "scale": {"scale": 0.37},
     }
     chosen = kinds[options]
@@ -197,7 +170,7 @@ def test_both_paths_equal_the_stages_and_torch_around_the_size_where_they_change
             torch.testing.assert_close(one, other, atol=1e-11, rtol=0)
 
 
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 @pytest.mark.parametrize("kind", ["bool", "float"])
 def test_a_fully_masked_row_gives_zeros_and_finite_gradients(
     sizes: tuple[int, int], kind: str
@@ -208,7 +181,7 @@ def test_a_fully_masked_row_gives_zeros_and_finite_gradients(
     allowed[1] = False
     mask = allowed
     if kind == "float":
-        mask = torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(~allowed, -math.inf)
+        mask = additive(allowed)
     output = scaled_dot_product_attention(*inputs, attn_mask=mask)
     assert not output[0, :, 3].any()
     assert not output[1].any()
@@ -222,7 +195,7 @@ def test_a_fully_masked_row_gives_zeros_and_finite_gradients(
 
 def test_a_learned_float_mask_gets_finite_gradients_where_it_is_minus_infinity() -> None:
     inputs = triple()
-    mask = randn(5, 7, seed=4)
+    mask = normal(5, 7, seed=4)
     mask[3], mask[1, 2] = -math.inf, -math.inf
     mask.requires_grad_()
     (gradient,) = gradients(scaled_dot_product_attention(*inputs, attn_mask=mask), (mask,))
@@ -232,19 +205,8 @@ def test_a_learned_float_mask_gets_finite_gradients_where_it_is_minus_infinity()
     assert gradient[0].all()
 
 
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-def test_masked_keys_have_no_effect(sizes: tuple[int, int]) -> None:
-    query, key, value = triple(*sizes)
-    kept = randn(sizes[1], seed=8) > 0
-    mask = torch.zeros(sizes, dtype=torch.float64).masked_fill(~kept, -math.inf)
-    expected = scaled_dot_product_attention(query, key[:, :, kept], value[:, :, kept])
-    for one in (mask, kept.expand(sizes)):
-        found = scaled_dot_product_attention(query, key, value, attn_mask=one)
-        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 def test_scores_of_ten_thousand_give_one_hot_weights_and_finite_gradients(
     dtype: torch.dtype, sizes: tuple[int, int]
 ) -> None:
@@ -277,7 +239,7 @@ def test_scores_of_ten_thousand_give_one_hot_weights_and_finite_gradients(
 def test_empty_axes_give_empty_or_zero_contexts(
     shapes: tuple[tuple[int, ...], ...], is_causal: bool
 ) -> None:
-    query, key, value = inputs = [randn(*shape).requires_grad_() for shape in shapes]
+    query, key, value = inputs = [normal(*shape).requires_grad_() for shape in shapes]
     output = scaled_dot_product_attention(query, key, value, is_causal=is_causal)
     assert output.shape == (*shapes[0][:-1], shapes[2][-1])
     assert not output.any()
@@ -287,8 +249,8 @@ def test_empty_axes_give_empty_or_zero_contexts(
 
 
 def test_a_head_dim_of_0_gives_equal_weights() -> None:
-    value = randn(2, 7, 11)
-    output = scaled_dot_product_attention(randn(2, 5, 0), randn(2, 7, 0), value)
+    value = normal(2, 7, 11)
+    output = scaled_dot_product_attention(normal(2, 5, 0), normal(2, 7, 0), value)
     torch.testing.assert_close(output, value.mean(1, keepdim=True).expand(2, 5, 11))
 
 
@@ -325,7 +287,7 @@ def test_dropout_zeroes_a_fraction_of_the_weights_and_scales_the_others(
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
@@ -359,7 +321,7 @@ def test_arguments_that_do_not_fit_are_an_error_in_one_line(
 
     def tensor(name: str, shape: tuple[int, ...]) -> Tensor:
         proper = right[name][-len(shape) :]
-        return randn(*(size or good for size, good in zip(shape, proper, strict=True)))
+        return normal(*(size or good for size, good in zip(shape, proper, strict=True)))
 
     query, key, value = (
         tensor(name, change.get(name, right[name])) for name in ("query", "key", "value")
@@ -372,7 +334,7 @@ def test_arguments_that_do_not_fit_are_an_error_in_one_line(
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 def test_dtypes_that_do_not_fit_are_an_error_in_one_line(sizes: tuple[int, int]) -> None:
     query, key, value = triple(*sizes)
     wrong: list[Callable[[], Tensor]] = [
@@ -416,15 +378,8 @@ def test_compiles_to_one_graph(sizes: tuple[int, int], masked: bool) -> None:
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
-SIZES = pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
-
-
 def below(queries: int, keys: int, offset: int = 0) -> Tensor:
-    return torch.tensor([[j <= i + offset for j in range(keys)] for i in range(queries)])
-
-
-def added(allowed: Tensor) -> Tensor:
-    return torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(~allowed, -math.inf)
+    return torch.ones(queries, keys, dtype=torch.bool).tril(offset)
 
 
 @pytest.mark.unchecked
@@ -435,7 +390,7 @@ def test_aligned_causal_masks_of_torch(sizes: tuple[int, int]) -> None:
         (causal_upper_left(*sizes), 0),
         (causal_lower_right(*sizes), sizes[1] - sizes[0]),
     ):
-        expected = formula(*inputs, added(below(*sizes, offset)), 11**-0.5)
+        expected = formula(*inputs, additive(below(*sizes, offset)), 11**-0.5)
         found = scaled_dot_product_attention(*inputs, attn_mask=mask)
         torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
@@ -444,41 +399,24 @@ def test_aligned_causal_masks_of_torch(sizes: tuple[int, int]) -> None:
 @pytest.mark.parametrize("kind", ["bool", "float"])
 def test_a_mask_and_is_causal_apply_together(sizes: tuple[int, int], kind: str) -> None:
     inputs = triple(*sizes)
-    allowed = randn(2, 1, *sizes, seed=5) > -0.5
-    bias = randn(*sizes, seed=6)
+    allowed = normal(2, 1, *sizes, seed=5) > -0.5
+    bias = normal(*sizes, seed=6)
     mask = allowed if kind == "bool" else bias
-    total = (added(allowed) if kind == "bool" else bias) + added(below(*sizes))
+    total = (additive(allowed) if kind == "bool" else bias) + additive(below(*sizes))
     found = scaled_dot_product_attention(*inputs, attn_mask=mask, is_causal=True)
     torch.testing.assert_close(found, formula(*inputs, total, 11**-0.5), atol=1e-12, rtol=0)
-
-
-class Labelled(Tensor):
-    """A tensor with the operations of any other."""
-
-
-class Reversed(Tensor):
-    """A mask that means the opposite of its data."""
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is F.scaled_dot_product_attention:
-            kwargs["attn_mask"] = ~kwargs["attn_mask"].as_subclass(Tensor)
-        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.unchecked
 @SIZES
 def test_masks_of_one_axis_and_of_subclasses_of_tensor(sizes: tuple[int, int]) -> None:
     inputs = triple(*sizes)
-    allowed = randn(sizes[1], seed=5) > 0
-    expected = formula(*inputs, added(allowed.expand(sizes)), 11**-0.5)
-    for mask in (allowed, added(allowed), allowed.expand(sizes).as_subclass(Labelled)):
+    allowed = normal(sizes[1], seed=5) > 0
+    expected = formula(*inputs, additive(allowed.expand(sizes)), 11**-0.5)
+    for mask in (allowed, additive(allowed), allowed.expand(sizes).as_subclass(Labelled)):
         found = scaled_dot_product_attention(*inputs, attn_mask=mask)
         torch.testing.assert_close(found.as_subclass(Tensor), expected, atol=1e-12, rtol=0)
-    bias = torch.nn.Parameter(added(allowed).expand(sizes))
+    bias = torch.nn.Parameter(additive(allowed).expand(sizes))
     found = scaled_dot_product_attention(*inputs, attn_mask=bias)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     opposite = (~allowed).expand(sizes).as_subclass(Reversed)
@@ -492,19 +430,19 @@ def test_masks_of_one_axis_and_of_subclasses_of_tensor(sizes: tuple[int, int]) -
 def test_second_and_forward_derivatives_equal_those_of_the_formula(
     sizes: tuple[int, int], kind: str
 ) -> None:
-    inputs = [randn(2, 4, sizes[0], 3), randn(2, 4, sizes[1], 3, seed=1)]
-    inputs.append(randn(2, 4, sizes[1], 5, seed=2))
+    inputs = [normal(2, 4, sizes[0], 3), normal(2, 4, sizes[1], 3, seed=1)]
+    inputs.append(normal(2, 4, sizes[1], 5, seed=2))
     kinds: dict[str, dict[str, Any]] = {
         "causal": {"is_causal": True},
         "grouped": {"enable_gqa": True},
-        "bool": {"attn_mask": randn(*sizes, seed=5) > 0},
+        "bool": {"attn_mask": normal(*sizes, seed=5) > 0},
         "dropout": {"dropout_p": 0.4},
     }
     options = kinds.get(kind, {})
     if kind == "grouped":
         inputs[1:] = inputs[1][:, :2], inputs[2][:, :2]
     if kind == "learned":
-        inputs.append(randn(4, *sizes, seed=5))
+        inputs.append(normal(4, *sizes, seed=5))
     inputs = [x.clone().requires_grad_() for x in inputs]
 
     def derivatives(attend: Callable[..., Tensor]) -> list[Tensor]:
@@ -549,7 +487,7 @@ def test_vmap_and_grad_of_torch_func_work() -> None:
     torch.testing.assert_close(one_by_one, tracked.grad, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_autocast_equals_torchs_function(sizes: tuple[int, int], dtype: torch.dtype) -> None:
     inputs = triple(*sizes, dtype=dtype)
@@ -575,7 +513,7 @@ class Interceptor(TorchFunctionMode):
 
 
 @pytest.mark.unchecked  # the shape checks call torch functions too
-@pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=str)
+@SIZES
 def test_a_torch_function_mode_intercepts_one_call_with_all_arguments(
     sizes: tuple[int, int],
 ) -> None:

@@ -20,6 +20,7 @@ from clearhead.attention import (
     weights,
 )
 from clearhead.attention.stages import default_scale
+from tests.recording.reference import triple
 
 LN2, LN3, LN4, LN5 = (math.log(number) for number in (2, 3, 4, 5))
 
@@ -36,15 +37,6 @@ CONTEXT = torch.tensor([[12, -4], [9, -1]], dtype=torch.float64)
 
 def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-14, rtol=1e-14)
-
-
-def triple(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((2, 3, 5, 11), (2, 3, 7, 11), (2, 3, 7, 13))
-    query, key, value = (
-        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes
-    )
-    return query, key, value
 
 
 def test_all_stages_of_an_example_computed_by_hand() -> None:
@@ -104,40 +96,9 @@ def test_weights_of_a_row_without_keys_are_zero_with_zero_gradients() -> None:
     close(rows.grad, torch.tensor([[0, 0], [3 / 16, -3 / 16]], dtype=torch.float64))
 
 
-def test_permuted_keys_and_values_give_the_same_context() -> None:
-    query, key, value = triple()
-    order = torch.tensor([4, 0, 6, 2, 1, 5, 3])
-    one, other = (
-        attention_stages(query, key, value),
-        attention_stages(query, key[:, :, order], value[:, :, order]),
-    )
-    close(other.weights, one.weights[..., order])
-    close(other.context, one.context)
-
-
-def test_weights_depend_on_queries_and_keys_but_not_on_values() -> None:
-    query, key, value = triple()
-    one = attention_stages(query, key, value)
-    assert attention_stages(query, key, value * 3 + 1).weights.equal(one.weights)
-    close(
-        attention_stages(query, key, value * 3 + 1).context, one.context * 3 + 1
-    )  # weights sum to one
-    assert not attention_stages(query, key * 2, value).weights.equal(one.weights)
-
-
-def test_each_query_has_its_own_weights() -> None:
-    query, key, value = triple()
-    one = attention_stages(query, key, value)
-    changed = query.clone()
-    changed[:, :, 3] += 1
-    same = (attention_stages(changed, key, value).weights == one.weights).all(dim=-1)
-    assert same[:, :, [0, 1, 2, 4]].all()
-    assert not same[:, :, 3].any()
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    query, key, value = triple(dtype)
+    query, key, value = triple(dtype=dtype)
     found, whole = (
         attention_stages(query, key, value),
         attention_stages(query.float(), key.float(), value.float()),

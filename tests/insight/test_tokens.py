@@ -122,35 +122,26 @@ def test_grid_of_our_model(settings: dict[str, Any], prefix: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix"),
+    ("make", "name", "width", "prefix"),
     [
-        ("vit_tiny_patch16_224", CLASS),
-        ("deit_tiny_distilled_patch16_224", DISTILLED),
-        ("vit_small_patch14_reg4_dinov2", REGISTERS),
-        ("vit_small_patch16_dinov3", REGISTERS),
-        ("vit_base_patch16_siglip_224", ()),
+        (timm_model, "vit_tiny_patch16_224", 35, CLASS),
+        (timm_model, "deit_tiny_distilled_patch16_224", 35, DISTILLED),
+        (timm_model, "vit_small_patch14_reg4_dinov2", 35, REGISTERS),
+        (timm_model, "vit_small_patch16_dinov3", 35, REGISTERS),
+        (timm_model, "vit_base_patch16_siglip_224", 35, ()),
+        (transformers_model, "ViT", 21, CLASS),
+        (transformers_model, "DeiT", 21, DISTILLED),
+        (transformers_model, "Dinov2WithRegisters", 21, REGISTERS),
+        (transformers_model, "CLIPVision", 21, CLASS),
+        (transformers_model, "SiglipVision", 21, ()),
     ],
 )
-def test_grid_of_timm_models(name: str, prefix: tuple[str, ...]) -> None:
-    model = timm_model(name)
-    assert grid_of(model) == Grid(3, 5, len(prefix), prefix)
-    assert recorded_tokens(model, 21, 35) == grid_of(model).num_tokens
-
-
-@pytest.mark.parametrize(
-    ("kind", "prefix"),
-    [
-        ("ViT", CLASS),
-        ("DeiT", DISTILLED),
-        ("Dinov2WithRegisters", REGISTERS),
-        ("CLIPVision", CLASS),
-        ("SiglipVision", ()),
-    ],
-)
-def test_grid_of_transformers_models(kind: str, prefix: tuple[str, ...]) -> None:
-    model = transformers_model(kind)
-    assert grid_of(model) == Grid(3, 3, len(prefix), prefix)
-    assert recorded_tokens(model, 21, 21) == grid_of(model).num_tokens
+def test_grid_of_models_of_libraries(
+    make: Callable[[str], nn.Module], name: str, width: int, prefix: tuple[str, ...]
+) -> None:
+    model = make(name)
+    assert grid_of(model) == Grid(3, width // 7, len(prefix), prefix)
+    assert recorded_tokens(model, 21, width) == grid_of(model).num_tokens
 
 
 def test_grid_of_models_with_images_of_another_size() -> None:

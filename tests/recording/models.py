@@ -34,6 +34,37 @@ def hf_model(name: str, implementation: str = "eager", **options: Any) -> Any:
     return getattr(hf, name)(config).double().eval()
 
 
+SIZES: dict[str, Any] = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "intermediate_size": 32,
+    "initializer_range": 0.3,  # by default, weights are nearly uniform
+}
+T5: dict[str, Any] = {"d_model": 48, "num_layers": 2, "num_heads": 3, "d_kv": 7, "d_ff": 16}
+
+
+def llama(name: str = "LlamaForCausalLM", **options: Any) -> Any:
+    """With grouped queries, in float32."""
+    return hf_model(name, num_key_value_heads=2, **SIZES, **options).float()
+
+
+def gpt_oss(name: str = "GptOssModel", **options: Any) -> Any:
+    """With attention sinks, in float32."""
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8}
+    model = llama(name, **experts, **options)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def bart(name: str, **options: Any) -> Any:
+    """One encoder layer, two decoder layers."""
+    heads: Any = {"encoder_attention_heads": 3, "decoder_attention_heads": 6}
+    sizes: Any = {"d_model": 48, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "init_std": 0.3}
+    return hf_model(name, encoder_layers=1, decoder_layers=2, **heads, **sizes, **options)
+
+
 def gpt2(implementation: str = "eager") -> Any:
     sizes = {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 32}
     return hf_model("GPT2LMHeadModel", implementation, **sizes)

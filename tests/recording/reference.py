@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 import clearhead as ch
 from clearhead.recording import AttentionRecord
@@ -25,6 +26,23 @@ ROUNDING = {
 MASK = torch.tensor([[True, False, True, True, False, True, True]] * 5)
 MASK[2] = torch.tensor([False, True, False, True, True, False, True])
 BIAS = torch.randn(5, 7, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+class Reversed(Tensor):
+    """A mask that means the opposite of its data."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is F.scaled_dot_product_attention:
+            kwargs["attn_mask"] = ~kwargs["attn_mask"].as_subclass(Tensor)
+        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+
+
+class Labelled(Tensor):
+    """A tensor with the operations of any other."""
 
 
 class Stages(NamedTuple):
@@ -55,7 +73,7 @@ def attention(
 ) -> Stages:
     """All stages; with fewer key heads, neighbouring query heads share one."""
     q, k, v = (array(x) for x in (query, key, value))
-    if q.ndim > 2 and k.shape[-3] not in (1, q.shape[-3]):
+    if q.ndim > 2 and q.shape[-3] > k.shape[-3] > 1:
         k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))
     scores = np.einsum("...qd,...kd->...qk", q, k)
     scaled = scores * (q.shape[-1] ** -0.5 if scale is None else scale)

@@ -203,12 +203,11 @@ def test_our_function_is_recorded() -> None:
 @pytest.mark.parametrize(
     ("options", "capture"),
     [
-        ({"fused": False}, ch.capture()),
         ({"dropout": 0.5}, ch.capture()),
         ({}, ch.capture(gradients=True)),
         ({}, ch.intervene(lambda record: None)),
     ],
-    ids=["separate operations", "dropout", "gradients", "intervention"],
+    ids=["dropout", "gradients", "intervention"],
 )
 def test_what_a_compiled_graph_cannot_record_is_rejected(options: Any, capture: Any) -> None:
     compiled = torch.compile(Model(**options), backend="eager")
@@ -217,8 +216,9 @@ def test_what_a_compiled_graph_cannot_record_is_rejected(options: Any, capture: 
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_an_exported_program_is_recorded() -> None:
-    model = Model()
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_exported_program_is_recorded(fused: bool) -> None:
+    model = Model(fused=fused)
     program = torch.export.export(model, (X,))
     expected, _ = recorded(model)
     for exported in (program.module(), torch.export.unflatten(program)):

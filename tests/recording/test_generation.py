@@ -10,45 +10,14 @@ from torch import Tensor
 import clearhead as ch
 from clearhead.errors import CaptureError
 
-from .models import gpt2, hf_model
+from .models import T5, bart, gpt2, gpt_oss, hf_model, llama
 from .reference import assert_close, generator
 
 PROMPT = torch.randint(5, 90, (2, 7), generator=generator())
 PADDING = torch.ones_like(PROMPT)
 PADDING[0, :3] = 0
 NEW = 5
-SIZES: dict[str, Any] = {
-    "hidden_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "intermediate_size": 32,
-    "initializer_range": 0.3,
-}
-T5: dict[str, Any] = {"d_model": 48, "num_layers": 2, "num_heads": 3, "d_kv": 7, "d_ff": 16}
-BART: dict[str, Any] = {
-    "d_model": 48,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 3,
-    "decoder_attention_heads": 6,
-    "encoder_ffn_dim": 16,
-    "decoder_ffn_dim": 16,
-    "init_std": 0.3,
-    "decoder_start_token_id": 2,
-    "forced_eos_token_id": None,
-}
-
-
-def llama(name: str = "LlamaForCausalLM", **options: Any) -> Any:
-    return hf_model(name, num_key_value_heads=2, **SIZES, **options).float()
-
-
-def sinks() -> Any:
-    experts: Any = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8}
-    model = llama("GptOssForCausalLM", **experts, sliding_window=128)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return model
+BART: dict[str, Any] = {"decoder_start_token_id": 2, "forced_eos_token_id": None}
 
 
 def soft_caps() -> Any:
@@ -87,7 +56,7 @@ def reference(model: Any, field: str, **options: Any) -> list[Tensor]:
         (llama, ("eager", "sdpa")),
         (lambda: llama("MistralForCausalLM", sliding_window=4), ("eager", "sdpa")),
         (soft_caps, ("eager",)),
-        (sinks, ("eager",)),
+        (lambda: gpt_oss("GptOssForCausalLM", sliding_window=128), ("eager",)),
     ],
     ids=["gpt2", "grouped queries", "sliding window", "soft caps", "sinks"],
 )
@@ -121,7 +90,7 @@ def test_each_new_token_in_a_decoder(
             ("decoder.block.*.layer.0.*", "decoder.block.*.layer.1.*"),
         ),
         (
-            lambda: hf_model("BartForConditionalGeneration", **BART),
+            lambda: bart("BartForConditionalGeneration", **BART),
             ("*decoder.layers.*.self_attn*", "*decoder.layers.*.encoder_attn*"),
         ),
     ],
@@ -147,7 +116,7 @@ def test_each_new_token_in_an_encoder_and_decoder(
 
 def test_an_encoder_is_left_out() -> None:
     with ch.capture() as recording:
-        generate(hf_model("BartForConditionalGeneration", **BART))
+        generate(bart("BartForConditionalGeneration", **BART))
     assert any(".encoder." in name for name in recording)
     assert not any(".encoder." in name for name in recording.generated())
 

@@ -13,6 +13,8 @@ import clearhead as ch
 from .reference import (
     BIAS,
     MASK,
+    Labelled,
+    Reversed,
     additive,
     assert_close,
     assert_stages,
@@ -88,23 +90,6 @@ def test_a_mask_and_is_causal_apply_together(function: Any) -> None:
         expected = attention(q, k, v, mask, causal=True)
         assert_stages(record, expected)
         assert_close(record.stages(batch=1, heads=2).weights, expected.weights[1:2, 2:3])
-
-
-class Reversed(Tensor):
-    """A mask that means the opposite of its data."""
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is attend:
-            kwargs["attn_mask"] = ~kwargs["attn_mask"].as_subclass(Tensor)
-        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
-
-
-class Labelled(Tensor):
-    """A tensor with the operations of any other."""
 
 
 def test_masks_of_subclasses_of_tensor() -> None:

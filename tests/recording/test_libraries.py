@@ -12,7 +12,7 @@ import clearhead as ch
 from clearhead import insight
 from clearhead.recording import Recording
 
-from .models import VIT, gpt2, hf, hf_model, timm_model
+from .models import SIZES, T5, VIT, bart, gpt2, gpt_oss, hf, hf_model, llama, timm_model
 from .reference import assert_close, assert_stages, attention, generator, normal
 
 IDS = torch.randint(5, 90, (2, 11), generator=generator())
@@ -21,13 +21,6 @@ PADDING[1, 8:] = 0
 TEXT: dict[str, Any] = {"input_ids": IDS, "attention_mask": PADDING}
 LEFT: dict[str, Any] = {"input_ids": IDS, "attention_mask": PADDING.flip(1)}
 IMAGES = normal(2, 3, 32, 32)
-SIZES: dict[str, Any] = {
-    "hidden_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "intermediate_size": 32,
-    "initializer_range": 0.3,  # by default, weights are nearly uniform
-}
 implementations = pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 
 
@@ -75,13 +68,8 @@ def test_an_encoder_with_padding() -> None:
     assert recording[0].weights[1, :, :, 8:].eq(0.0).all()
 
 
-def llama() -> Any:
-    return hf_model("LlamaForCausalLM", num_key_value_heads=2, **SIZES)
-
-
 def test_causal_grouped_queries_with_padding() -> None:
-    model = llama()
-    # Llama's eager softmax is always in float32
+    model = llama().double()  # but the softmax of eager is always in float32
     recording = record_both(model, torch.float32, **TEXT)
     assert recording.names == ("model.layers.0.self_attn", "model.layers.1.self_attn")
     assert_weights(recording, own_weights(model, **TEXT), atol=1e-6)
@@ -92,7 +80,7 @@ def test_causal_grouped_queries_with_padding() -> None:
 
 @implementations
 def test_causal_grouped_queries_with_padding_on_the_left(implementation: str) -> None:
-    model = llama().float()
+    model = llama()
     own = own_weights(model, **LEFT)
     model.set_attn_implementation(implementation)
     for weights, expected in zip(record(model, **LEFT).to_hf(), own, strict=True):
@@ -109,7 +97,7 @@ def test_steps_of_decoding_with_grouped_queries(
     implementation: str, new: int, padded: bool
 ) -> None:
     """Three query heads share a key head; with one new token, transformers packs them together."""
-    model = llama().float()
+    model = llama()
     inputs: dict[str, Any] = dict(LEFT) if padded else {"input_ids": IDS}
 
     def step(attentions: bool = False) -> Any:
@@ -136,7 +124,7 @@ def test_steps_of_decoding_with_grouped_queries(
 
 
 def test_intervening_in_a_step_of_decoding_with_grouped_queries() -> None:
-    model = llama().float()
+    model = llama()
     model.set_attn_implementation("sdpa")
     layer = model.model.layers[1].self_attn
     with torch.no_grad():
@@ -168,9 +156,7 @@ def test_half_precision_with_padding_on_the_left(implementation: str, dtype: tor
 
 
 def test_an_encoder_and_a_decoder_with_cross_attention() -> None:
-    heads: Any = {"encoder_attention_heads": 3, "decoder_attention_heads": 6}
-    sizes: Any = {"d_model": 48, "encoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
-    model = hf_model("BartModel", decoder_layers=2, init_std=0.3, **heads, **sizes)
+    model = bart("BartModel")
     inputs = {**TEXT, "decoder_input_ids": IDS[:, :7]}
     recording = record_both(model, **inputs)
     for field, part in (
@@ -186,22 +172,10 @@ def test_an_encoder_and_a_decoder_with_cross_attention() -> None:
 
 
 def test_position_bias_without_a_scale() -> None:
-    sizes: Any = {"d_model": 48, "num_layers": 2, "num_heads": 3, "d_kv": 7, "d_ff": 16}
-    model = hf_model("T5EncoderModel", **sizes)
+    model = hf_model("T5EncoderModel", **T5)
     recording = record(model, **TEXT)
     assert_weights(recording, own_weights(model, **TEXT))
     assert_close(recording[0].scaled, recording[0].scores)
-
-
-def test_attention_sinks() -> None:
-    experts: Any = {"num_local_experts": 2, "num_experts_per_tok": 1}
-    model = hf_model("GptOssModel", num_key_value_heads=2, head_dim=8, **experts, **SIZES).float()
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    recording = record(model, **TEXT)
-    for x, expected in zip(recording.records, own_weights(model, **TEXT), strict=True):
-        np.testing.assert_allclose(x.applied_weights[0], expected[0], atol=1e-6)
-        assert x.weights.sum(-1).sub(1.0).abs().max() < 1e-6
 
 
 def test_one_record_per_step_of_generation() -> None:
@@ -269,18 +243,13 @@ def test_the_vision_transformer_of_torchvision(grad: bool) -> None:
     assert recording.to_tensor().shape == (2, 2, 3, 17, 17)
 
 
-def gpt_oss() -> Any:
-    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6}
-    experts: Any = {"num_local_experts": 2, "num_experts_per_tok": 1, "intermediate_size": 32}
-    options: Any = {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, **sizes}
-    return hf_model("GptOssModel", initializer_range=0.3, **options, **experts).float()
-
-
 def test_sinks_are_no_tokens_in_exports_and_rollout() -> None:
-    model = gpt_oss()
+    model = gpt_oss(sliding_window=4)
     own = own_weights(model, input_ids=IDS)
     recording = record(model, input_ids=IDS)
     assert recording[0].weights.shape == (2, 6, 11, 12)
+    assert recording[0].weights.sum(-1).sub(1.0).abs().max() < 1e-6
+    np.testing.assert_allclose(recording[0].applied_weights, own[0], atol=1e-6)
     assert_weights(recording, own, atol=1e-6)
     tokens = [str(number) for number in range(11)]
     weights, _ = recording.to_bertviz(tokens, 1)
@@ -297,7 +266,7 @@ def test_sinks_are_no_tokens_in_exports_and_rollout() -> None:
 
 
 def test_places_of_a_static_cache_are_no_tokens_in_exports_and_rollout() -> None:
-    model = llama().float()
+    model = llama()
     model.set_attn_implementation("sdpa")
     expected = record(model, input_ids=IDS)
     cache: Any = hf.StaticCache(config=model.config, max_cache_len=20)
@@ -315,9 +284,7 @@ def test_places_of_a_static_cache_are_no_tokens_in_exports_and_rollout() -> None
 
 
 def test_cross_attention_for_bertviz() -> None:
-    heads: Any = {"encoder_attention_heads": 3, "decoder_attention_heads": 6}
-    sizes: Any = {"d_model": 48, "encoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
-    model = hf_model("BartModel", decoder_layers=2, init_std=0.3, **heads, **sizes)
+    model = bart("BartModel")
     inputs = {**TEXT, "decoder_input_ids": IDS[:, :7]}
     recording = record(model, **inputs)
     source, target = [f"s{number}" for number in range(11)], [f"t{number}" for number in range(7)]

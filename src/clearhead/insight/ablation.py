@@ -22,7 +22,7 @@ from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight.forward import Around, Model, Progress, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
-from clearhead.recording import AttentionRecord, intervene
+from clearhead.recording import AttentionRecord, capture, intervene
 
 # "mean": the mean over the reference images; "zero": zeros; "mask" (patches only): no query may
 # attend to the patch, and the softmax divides its weight among the other keys.
@@ -156,13 +156,9 @@ def ablate(
         raise InputError(
             f"expected {len(images)} labels, one for each image, got {tuple(labels.shape)}"
         )
-    sizes: dict[str, tuple[int, int]] = {}  # number of heads and of keys of each layer, in order
-
-    def note(record: AttentionRecord) -> None:
-        sizes[record.name] = record.output.shape[-3], record.key.shape[-2]
-
-    probabilities(model, images[:1], around=lambda _: intervene(note))
-    parts = _checked_parts(parts, sizes, grid)
+    with capture() as recording:
+        probabilities(model, images[:1])
+    parts = _checked_parts(parts, recording, grid)
     if method == "mask" and any(part.patch is None for part in parts):
         raise ConfigError(
             'method="mask" removes patches only; heads and layers take "mean" or "zero"'
@@ -256,33 +252,32 @@ def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -
 
 
 def _checked_parts(
-    parts: Sequence[Part] | Every, sizes: Mapping[str, tuple[int, int]], grid: Grid | None
+    parts: Sequence[Part] | Every, layers: Mapping[str, AttentionRecord], grid: Grid | None
 ) -> Sequence[Part]:
     """The parts, listed; raise unless each exists: its layer, its head, its patch on that grid."""
     if parts == "layer":
-        return [Part(layer=layer) for layer in sizes]
+        return [Part(layer=layer) for layer in layers]
     if parts == "head":
-        return [
-            Part(layer=x, head=head) for x, (heads, _) in sizes.items() for head in range(heads)
-        ]
+        heads = {name: range(record.shape[-3]) for name, record in layers.items()}
+        return [Part(layer=name, head=head) for name in layers for head in heads[name]]
     if parts == "patch":
         parts = [Part(patch=patch) for patch in range(_needed(grid).num_patches)]
     elif isinstance(parts, str):
         raise ConfigError(f"parts must be {', '.join(get_args(Every))}, or Parts, got {parts!r}")
     for part in parts:
-        if part.layer is not None and part.layer not in sizes:
+        if part.layer is not None and part.layer not in layers:
             raise CaptureError(
-                f"no attention named {part.layer!r}; expected one of {', '.join(sizes)}"
+                f"no attention named {part.layer!r}; expected one of {', '.join(layers)}"
             )
         if part.patch is not None and part.patch >= _needed(grid).num_patches:
             last = _needed(grid).num_patches - 1
             raise InputError(f"the grid has patches 0 … {last}, got {part.patch}")
-        for layer in [part.layer] if part.layer else sizes:
-            heads, keys = sizes[layer]
-            if part.head is not None and part.head >= heads:
-                raise InputError(f"{layer} has heads 0 … {heads - 1}, got {part.head}")
+        for record in [layers[part.layer]] if part.layer else layers.values():
+            last = record.shape[-3] - 1
+            if part.head is not None and part.head > last:
+                raise InputError(f"{record.name} has heads 0 … {last}, got {part.head}")
             if part.patch is not None:
-                check_tokens(_needed(grid), keys, layer)
+                check_tokens(_needed(grid), record.key.shape[-2], record.name)
     return parts
 
 

@@ -103,7 +103,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
             warn_unseen(recording._unseen, "recorded", "recording.unseen lists them")
 
     def _keep(self, record: AttentionRecord) -> Tensor | None:
-        if self._filter.accepts(record.name):
+        if self._filter.accepts(record.name) and record.name not in self._records:
             record = map_tensors(record, self._stored)
             if not self._gradients:
                 self._caches.add(record)
@@ -163,10 +163,7 @@ def _intervention(change: Change, layers: Layers) -> Iterator[None]:
         except TypeError as error:  # else Python's `@` would report its own error instead
             raise InputError(f"{record.name}: the intervening function failed: {error}") from error
 
-    def on_repeated(record: AttentionRecord) -> Tensor | None:
-        return change(record) if layer_filter.keeps(record.name) else None
-
-    mode = InterceptionMode(on_attention, caller, on_repeated)
+    mode = InterceptionMode(on_attention, caller)
     try:
         with mode:
             yield
@@ -184,7 +181,7 @@ class LayerFilter:
     """Which attentions to keep, by name, shell pattern or index; None keeps all.
 
     Indices count calls in their order. A negative index is resolved when all calls are known, so
-    until then every call is kept. `names` are those of the calls so far.
+    until then every call is kept. `names` are those of the calls so far, with their indices.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -194,19 +191,18 @@ class LayerFilter:
         self._patterns = [x for x in items or () if isinstance(x, str)]
         self._indices = [x for x in items or () if isinstance(x, int)]
         self.has_negative = any(index < 0 for index in self._indices)
-        self.names: list[str] = []
+        self.names: dict[str, int] = {}
 
     def accepts(self, name: str) -> bool:
-        """Add the next call, and return whether to keep it for now."""
-        self.names.append(name)
-        return self._everything or self.has_negative or self._matches(name, len(self.names) - 1)
+        """Add a call if it is new, and return whether to keep it for now."""
+        index = self.names.setdefault(name, len(self.names))
+        return self._everything or self.has_negative or self._matches(name, index)
 
     def keeps(self, name: str) -> bool:
         """Whether to keep a call, once all calls are known."""
-        if self._everything:
-            return True
-        index = self.names.index(name)
-        return any(self._matches(name, number) for number in (index, index - len(self.names)))
+        index = self.names[name]
+        numbers = (index, index - len(self.names))
+        return self._everything or any(self._matches(name, number) for number in numbers)
 
     def may_concern(self, path: str) -> bool:
         """Whether a module without a record could be among the chosen layers."""

@@ -1,18 +1,16 @@
-"""Interception of torch function calls; records of calls of fused attention."""
+"""Interception of torch function calls: which of them compute attention."""
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import FrameType, FunctionType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, has_torch_function_unary
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from clearhead.attention.masks import plain_mask
-from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError, InputError
 from clearhead.recording._call_site import (
     BATCHED,
@@ -26,136 +24,16 @@ from clearhead.recording._call_site import (
 from clearhead.recording._compiled import ACTIVE, in_compiled_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
-from clearhead.recording._kernels import WRAPPERS, Kernel
-from clearhead.recording._layout import (
-    HeadAxes,
-    Layout,
-    find_heads,
-    packed_groups,
-    separate_mask,
-    with_axes,
-)
+from clearhead.recording._fused import FusedCall, fused_record, read_call
+from clearhead.recording._kernels import WRAPPERS, Kernel, kernel_record
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._softmax import PartsOfCalls
-from clearhead.recording._steps import (
-    PLACEHOLDER,
-    Step,
-    autocast_dtype,
-    lowest_precision,
-    random_state,
-    with_random_state,
-)
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
     in_backward_pass,
     is_batched,
 )
-
-
-class FusedCall(NamedTuple):
-    """The arguments of one call of `scaled_dot_product_attention`."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    attn_mask: Tensor | None = None
-    dropout_p: float = 0.0
-    is_causal: bool = False
-    scale: float | None = None
-    enable_gqa: bool = False
-
-
-def read_call(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[FusedCall, Tensor | None]:
-    """The arguments, and the random state before dropout, if there is dropout."""
-    call = FusedCall(*args, **kwargs)
-    return call, random_state(call.query) if call.dropout_p > 0.0 else None
-
-
-def fused_record(
-    call: FusedCall,
-    state: Tensor | None,
-    function: Callable[..., Tensor],
-    output: Tensor,
-    call_site: CallSite,
-) -> AttentionRecord:
-    """The record of a fused call, with its arguments unchanged."""
-    dims = output.dim()
-    query, key, value = (with_axes(x, dims) for x in (call.query, call.key, call.value))
-    groups = packed_groups(call_site.module, query, key) if not call.enable_gqa else 1
-    heads = HeadAxes(packed=groups) if groups > 1 else find_heads(call_site.module, query)
-    scale = default_scale(query.shape[-1]) if call.scale is None else call.scale
-    mask = call.attn_mask
-    if mask is not None:
-        mask = separate_mask(heads, _data_of_mask(call, mask, state, function, output), dims)
-    return AttentionRecord(
-        name=call_site.path,
-        query=heads.separate(query),
-        key=key if groups > 1 else heads.separate(key),
-        value=value if groups > 1 else heads.separate(value),
-        attn_mask=mask,
-        is_causal=call.is_causal,
-        scale=scale,
-        enable_gqa=call.enable_gqa or groups > 1,
-        dropout_p=call.dropout_p,
-        post_softmax=() if state is None else (_replayed_dropout(call, state, function, heads),),
-        raw_output=output,
-        layout=Layout(heads=heads),
-        precision=lowest_precision(
-            call.query.dtype, output.dtype, autocast_dtype(call.query) or output.dtype
-        ),
-    )
-
-
-def _data_of_mask(
-    call: FusedCall,
-    mask: Tensor,
-    state: Tensor | None,
-    function: Callable[..., Tensor],
-    output: Tensor,
-) -> Tensor:
-    """The mask as an ordinary tensor; `CaptureError` if its class defines attention otherwise."""
-    mask = plain_mask(mask, call.query.device)
-    if type(mask) in (Tensor, nn.Parameter) or not has_torch_function_unary(mask):
-        return mask
-    data = mask.as_subclass(Tensor)
-    arguments = call._replace(attn_mask=data)._asdict()
-    with torch.no_grad():
-        if state is None:
-            same = function(**arguments)
-        else:
-            same = with_random_state(state, call.query, function, **arguments)
-    if not torch.allclose(same, output, rtol=1e-3, atol=1e-3, equal_nan=True):
-        raise CaptureError(
-            f"attn_mask is a {type(mask).__name__}, whose meaning is not in its data; give the "
-            "mask as an ordinary tensor"
-        )
-    return data
-
-
-def _replayed_dropout(
-    call: FusedCall, state: Tensor, function: Callable[..., Tensor], heads: HeadAxes
-) -> Step:
-    """A step that drops the weights that this call dropped."""
-    return Step("dropout", _same_dropout, (PLACEHOLDER, function, state, heads), call._asdict())
-
-
-def _same_dropout(
-    weights: Tensor, function: Callable[..., Tensor], state: Tensor, heads: HeadAxes, **call: Any
-) -> Tensor:
-    """The weights after this call's dropout: zero where dropped, the rest scaled by 1 / (1 - p).
-
-    The call is repeated from the same random state with unit vectors as values: where its output
-    is zero, the weight was dropped.
-    """
-    value, keys = call["value"], call["key"].shape[-2]
-    units = torch.eye(keys, dtype=value.dtype, device=value.device)
-    call["value"] = units.expand(*value.shape[:-2], keys, keys)
-    with torch.no_grad():
-        dropped: Tensor = with_random_state(state, value, function, **call)
-    kept = heads.separate(dropped) != 0
-    return weights * kept / (1.0 - float(call["dropout_p"]))
-
 
 # Python functions of torch that call functions to be intercepted: attention, and layers that a
 # backward pass recomputes (checkpointing).
@@ -171,23 +49,21 @@ class InterceptionMode(TorchFunctionMode):
     Records are named by the paths of their modules, further calls of a module with "#2", "#3" ….
     A fused call is recorded from its arguments. Attention written as separate operations is
     tracked from product to softmax to product. Attention that a backward pass computes again
-    (gradient checkpointing) goes to `on_repeated`, with its first name. Compiled graphs contain an
-    operator that records, if `compiled` is set. The functions of torch and
-    of `clearhead.attention` both dispatch through `torch.overrides`, so both are intercepted.
+    (gradient checkpointing) has its first name again. Compiled graphs contain an operator that
+    records, if `compiled` is set. The functions of torch and of `clearhead.attention` both dispatch
+    through `torch.overrides`, so both are intercepted.
     """
 
     def __init__(
         self,
         on_attention: OnAttention,
         outside: FrameType | None = None,
-        on_repeated: OnAttention | None = None,
         *,
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.records_compiled = compiled
         self._on_attention = on_attention
-        self._on_repeated = on_repeated
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
         self._calls: dict[str, int] = {}
@@ -275,23 +151,9 @@ class InterceptionMode(TorchFunctionMode):
         call = kernel.read(args, kwargs)
         result = kernel(*args, **kwargs)
         output, *rest = result if isinstance(result, tuple) else (result,)
-        layout = Layout((0, 2, 1, 3) if call.tokens_first else None)
-        query, key, value = map(layout.canonical, call[:3])
-        without_batch = query.dim() > output.dim()
+        without_batch = call.query.dim() > output.dim()
         raw_output, site = output[None] if without_batch else output, self.call_sites.here()
-        record = AttentionRecord(
-            name=site.path,
-            query=query,
-            key=key,
-            value=value,
-            attn_mask=call.attn_mask,
-            is_causal=call.is_causal,
-            scale=default_scale(query.shape[-1]) if call.scale is None else call.scale,
-            enable_gqa=query.shape[-3] != key.shape[-3],
-            raw_output=raw_output,
-            layout=layout,
-            precision=lowest_precision(query.dtype, output.dtype),
-        )
+        record = kernel_record(call, raw_output, site)
         output = self._emit(record, raw_output, site)
         output = output[0] if without_batch else output
         return (output, *rest) if isinstance(result, tuple) else output
@@ -307,17 +169,17 @@ class InterceptionMode(TorchFunctionMode):
     def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         if is_batched(record.query):
             raise CaptureError(BATCHED)
-        on_attention, count = self._on_attention, self._calls.get(record.name, 0) + 1
+        count = self._calls.get(record.name, 0) + 1
         if in_backward_pass() and (repeated := self._repeated.get(record.name, 0)) < count - 1:
             self._repeated[record.name] = repeated + 1
-            on_attention, count = self._on_repeated or (lambda _: None), count - 1 - repeated
+            count -= 1 + repeated
         else:
             self._calls[record.name] = count
         if count > 1:
             record = replace(record, name=f"{record.name}#{count}")
         self._parts.add(site, record)
         with DisableInterception():
-            replacement = on_attention(record)
+            replacement = self._on_attention(record)
         if replacement is None:
             return output
         _check_replacement(replacement, record)

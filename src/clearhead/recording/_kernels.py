@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
+from clearhead.recording._call_site import CallSite
+from clearhead.recording._layout import Layout
+from clearhead.recording._record import AttentionRecord
+from clearhead.recording._steps import lowest_precision
 from clearhead.recording._torch_internals import DisableInterception
 
 
@@ -91,6 +96,25 @@ def _flex(
         sizes = (batch, heads, query.shape[-2], key.shape[-2])
         mask = create_mask(block_mask.mask_mod, *sizes, device=str(query.device))
     return KernelCall(query, key, value, mask, False, scale, False)
+
+
+def kernel_record(call: KernelCall, raw_output: Tensor, site: CallSite) -> AttentionRecord:
+    """The record of a call, whose output has a batch."""
+    layout = Layout((0, 2, 1, 3) if call.tokens_first else None)
+    query, key, value = map(layout.canonical, call[:3])
+    return AttentionRecord(
+        name=site.path,
+        query=query,
+        key=key,
+        value=value,
+        attn_mask=call.attn_mask,
+        is_causal=call.is_causal,
+        scale=default_scale(query.shape[-1]) if call.scale is None else call.scale,
+        enable_gqa=query.shape[-3] != key.shape[-3],
+        raw_output=raw_output,
+        layout=layout,
+        precision=lowest_precision(query.dtype, raw_output.dtype),
+    )
 
 
 Reader = Callable[..., KernelCall]

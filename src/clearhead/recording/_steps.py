@@ -1,7 +1,7 @@
 """Operations between the stages that can be replayed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class Step:
     name: str
     function: Callable[..., Any]
     args: tuple[Any, ...] = (PLACEHOLDER,)
-    kwargs: dict[str, Any] | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
     dtype: torch.dtype | None = None
     random_state: Tensor | None = None
     autocast: torch.dtype | None = None
@@ -61,15 +61,14 @@ class Step:
         x = x if self.dtype is None else x.to(self.dtype)
         if _in_place(self.name):
             x = x.clone()
-        args = tuple(_each(arg, Placeholder, lambda _: x) for arg in self.args)
-        kwargs = {
-            name: _each(arg, Placeholder, lambda _: x) for name, arg in (self.kwargs or {}).items()
-        }
+        call = self.with_arguments(lambda arg: arg is PLACEHOLDER, lambda _: x)
         if self.random_state is None:
             with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-                result = self.function(*args, **kwargs)
+                result = self.function(*call.args, **call.kwargs)
         else:
-            result = with_random_state(self.random_state, x, self.function, *args, **kwargs)
+            result = with_random_state(
+                self.random_state, x, self.function, *call.args, **call.kwargs
+            )
         return x if self.name == "__setitem__" else result
 
     def tensors(self) -> Iterable[Tensor]:
@@ -80,11 +79,20 @@ class Step:
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
         """The step with a function applied to each tensor among its arguments."""
-        return replace(
-            self,
-            args=tuple(_each(arg, Tensor, change) for arg in self.args),
-            kwargs={name: _each(arg, Tensor, change) for name, arg in (self.kwargs or {}).items()},
-        )
+        return self.with_arguments(lambda arg: isinstance(arg, Tensor), change)
+
+    def with_arguments(self, chosen: Callable[[Any], bool], new: Callable[[Any], Any]) -> "Step":
+        """The step with the chosen arguments, and items of lists, replaced."""
+
+        def replaced(arg: Any) -> Any:
+            if chosen(arg):
+                return new(arg)
+            if type(arg) in (list, tuple):
+                return type(arg)(new(part) if chosen(part) else part for part in arg)
+            return arg
+
+        kwargs = {name: replaced(arg) for name, arg in self.kwargs.items()}
+        return replace(self, args=tuple(map(replaced, self.args)), kwargs=kwargs)
 
 
 def step_of_call(
@@ -98,16 +106,16 @@ def step_of_call(
     drops = name in DROPOUT and _drops(args, kwargs)
     if name in DROPOUT and not drops:
         return None
-    options = {key: arg for key, arg in kwargs.items() if key != "out"}
-    return Step(
+    step = Step(
         name=_property_name(function) if name == "__get__" else name,
         function=function,
-        args=tuple(_with_placeholder(arg, followed) for arg in args),
-        kwargs={key: _with_placeholder(arg, followed) for key, arg in options.items()},
+        args=tuple(args),
+        kwargs={key: arg for key, arg in kwargs.items() if key != "out"},
         dtype=followed.dtype,
         random_state=random_state(followed) if drops else None,
         autocast=autocast_dtype(followed),
     )
+    return step.with_arguments(lambda arg: arg is followed, lambda _: PLACEHOLDER)
 
 
 def cast_to(dtype: torch.dtype) -> Step:
@@ -120,15 +128,6 @@ def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
     training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
     return bool(training) and p > 0.0
-
-
-def _with_placeholder(arg: Any, followed: Tensor) -> Any:
-    if arg is followed:
-        return PLACEHOLDER
-    if isinstance(arg, list | tuple):
-        parts = [PLACEHOLDER if part is followed else part for part in arg]
-        return parts if isinstance(arg, list) else tuple(parts)
-    return arg
 
 
 def _property_name(function: Callable[..., Any]) -> str:
@@ -177,15 +176,6 @@ def _in_place(name: str) -> bool:
         or (dunder and name.startswith("__i"))
         or (name.endswith("_") and not dunder)
     )
-
-
-def _each(arg: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """Apply `change` to `arg`, or to the items of a list, if they have the type `kind`."""
-    if isinstance(arg, kind):
-        return change(arg)
-    if type(arg) in (list, tuple):
-        return type(arg)(change(part) if isinstance(part, kind) else part for part in arg)
-    return arg
 
 
 def lowest_precision(*dtypes: torch.dtype) -> torch.dtype:
