@@ -46,7 +46,7 @@ const CASES: Case[] = [
   {
     title: "Attention is not importance",
     question: "Which patches decide?",
-    text: "Three attention maps, and measured effects. They point to different patches: attention shows which values are mixed, not what the prediction depends on.",
+    text: "Two attention maps, and measured effects. They point to different patches: attention shows which values are mixed, not what the prediction depends on.",
     state: (payload, config) => (config.readsDigits ? example(payload, "7") : {}),
     maps: true,
   },
