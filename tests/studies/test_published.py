@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -73,19 +74,20 @@ def test_published_values_are_those_of_the_trials() -> None:
     """By the raw trials of two claims: accuracies by seed, selected here by their settings."""
     studies = {x["name"]: x for x in json.loads(gzip.decompress(TRIALS.read_bytes()))["studies"]}
 
-    def accuracies(study: str, condition: str, **settings: float) -> list[float]:
+    def measured(study: str, condition: str, *path: str, **settings: float) -> list[float]:
         rows = [
             trial
             for trial in studies[study]["trials"]
             if trial["condition"] == condition and settings.items() <= trial["settings"].items()
         ]
-        return [row["values"]["accuracy"] for row in sorted(rows, key=lambda row: row["seed"])]
+        rows.sort(key=lambda row: row["seed"])
+        return [reduce(dict.__getitem__, path, row["values"]) for row in rows]
 
     def first_part(study: str) -> tuple[list[float], list[float]]:
         (hypothesis,) = studies[study]["parts"][0]["hypotheses"]
         return hypothesis["first"], hypothesis["second"]
 
-    heads = (accuracies("number-of-heads", "heads", heads=count) for count in (8, 1))
+    heads = (measured("number-of-heads", "heads", "accuracy", heads=count) for count in (8, 1))
     assert first_part("number-of-heads") == tuple(heads)
-    models = (accuracies("convolution", x, digits=1_000, steps=300) for x in ("vit", "cnn"))
+    models = (measured("convolution", "digits", "90", name) for name in ("vit", "conv"))
     assert first_part("convolution") == tuple(models)
