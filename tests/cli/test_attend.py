@@ -96,7 +96,7 @@ def test_a_page_is_written_with_other_formats_beside_it(
         assert min(picture.size) > 200
     assert "<svg" in Path("it.svg").read_text()
     assert len(Path("it.csv").read_text().splitlines()) == 21
-    assert "“it” (word 7)" in Path("it.html").read_text()
+    assert '"queries":[6]' in Path("it.html").read_text().replace(" ", "")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,11 @@ def heads(condition: str, **changes: float) -> Values:
         ("small", {"num_roles": 0}, {f"more heads have a role {DIGITS}"}),
         ("small", {"exchanged": 91.5}, {f"it matters which head has which weights {DIGITS}"}),
         ("common digit", {"apart": 32.0}, {f"… with attention as sharp {COMMON}"}),
-        ("recall", {"others": 0.75}, {f"one head looks up the value that is asked for {RECALL}"}),
+        (
+            "recall",
+            {"others": 0.75},
+            {f"one head attends to the value of the queried key {RECALL}"},
+        ),
         ("shipped", {"apart": 0.0, "num_roles": 0, "exchanged": 92.0}, set()),
     ],
 )

@@ -54,24 +54,24 @@ def test_the_fingerprint_follows_every_decision_and_nothing_else() -> None:
 
 
 def test_a_registered_run_with_another_design_is_refused(registered: Path) -> None:
-    assert check_registered([STUDY], "full", 3000) is None
-    assert register([STUDY], "full", 3000) == registered
+    assert check_registered([STUDY], "full", 4000) is None
+    assert register([STUDY], "full", 4000) == registered
     content = json.loads(registered.read_bytes())
     assert content["studies"]["number-of-heads"]["seeds"] == 12
     assert content["studies"]["number-of-heads"]["hypotheses"][1]["high"] == 0.5
 
-    found = check_registered([STUDY], "full", 3000)
+    found = check_registered([STUDY], "full", 4000)
     assert found is not None
     assert found["date"] == content["date"]
-    assert check_registered([other(margin=0.6)], "full", 4000) is None
+    assert check_registered([other(margin=0.6)], "full", 5000) is None
     for studies in ([other(margin=0.6)], [STUDY, TINY]):
         with pytest.raises(ConfigError, match=r"the designs of C\d+ differ from those registered"):
-            check_registered(studies, "full", 3000)
+            check_registered(studies, "full", 4000)
 
 
 def test_seeds_that_were_used_cannot_be_registered(registered: Path) -> None:
-    with pytest.raises(ConfigError, match="seeds up to 2014 were used before"):
-        register([STUDY], "full", 2014)
+    with pytest.raises(ConfigError, match="seeds up to 3011 were used before"):
+        register([STUDY], "full", 3011)
     assert not registered.exists()
 
 

@@ -127,7 +127,7 @@ class Register:
     """
 
     budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
-    first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 3000
+    first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 4000
 
     def run(self) -> int:
         """Register all studies of the project."""
