@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from filelock import FileLock
 from jaxtyping import config as jaxtyping_config
 
 from clearhead.errors import FetchError
@@ -41,6 +42,13 @@ def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping_config.update("jaxtyping_disable", unchecked)
     yield
     jaxtyping_config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def only_ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One test at a time has a Ray cluster: its processes fill a small machine."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        yield
 
 
 def _or_skip(name: str, split: Literal["train", "test"]) -> "ImageDataset":

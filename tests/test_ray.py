@@ -1,7 +1,10 @@
 """A Ray cluster that cannot be used is an error of one line within seconds."""
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,19 +37,31 @@ def test_an_address_where_something_else_listens_does_not_hang(
 
 
 @pytest.mark.slow
-def test_the_address_of_a_cluster_that_was_killed_does_not_hang(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.usefixtures("only_ray_cluster")
+def test_the_private_cluster_of_another_program_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    ray = pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text(
-        "127.0.0.1:9"
-    )  # where `ray start` notes it
-    check("the Ray cluster that was started on this machine does not respond", "`ray stop`")
+    program = "import ray; ray.init('local', num_cpus=1, log_to_driver=False); print(); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        with _ray.ray_cluster(3):
+            own = ray.cluster_resources()["CPU"]
+        other.communicate(b"\n")
+    assert own == 3
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_ray_cluster")
 def test_auto_without_a_cluster_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A Ray cluster: the one that runs already, or one of this machine for as long as it is needed."""
+"""A Ray cluster: the one of RAY_ADDRESS, or one of this machine for as long as it is needed."""
 
 import os
 import socket
@@ -24,7 +24,10 @@ except ConnectionError:
 
 @contextmanager
 def ray_cluster(workers: int) -> Iterator[None]:
-    """The cluster of RAY_ADDRESS or a running one; else one started for the block.
+    """The cluster of RAY_ADDRESS; without that, one started for the block.
+
+    A cluster that another program started for itself ends with that program, so it is not used
+    unless RAY_ADDRESS names it.
 
     Args:
         workers: CPUs of a cluster that is started.
@@ -40,7 +43,8 @@ def ray_cluster(workers: int) -> Iterator[None]:
         raise ConfigError("Ray is not installed; install the extra `ray`") from error
     address = os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if _finds_cluster(address):
+    if address and address != "local":
+        _check(address)
         ray.init(address="auto", **quiet)
     else:
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
@@ -50,12 +54,8 @@ def ray_cluster(workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _finds_cluster(address: str) -> bool:
-    """Whether there is a cluster; False only without an address.
-
-    Raises:
-        ConfigError: The cluster does not respond, or refuses access.
-    """
+def _check(address: str) -> None:
+    """Raise `ConfigError` if the cluster does not respond, or refuses access."""
     _check_reachable(address)
     # In a process of its own: with an address that does not respond, `ray.init` takes ten minutes
     # and cannot be interrupted.
@@ -71,15 +71,15 @@ def _finds_cluster(address: str) -> bool:
             code = None
         finally:
             probe.kill()
-    if code == 0 or (code == NOT_FOUND and not address):
-        return code == 0
-    where = f"at RAY_ADDRESS={address}" if address else "that was started on this machine"
+    if code == 0:
+        return
     reason = {
         None: f"does not respond within {TIMEOUT:g} seconds",
         NOT_FOUND: "is not running, or refuses access",
     }.get(code, "cannot be used; `ray status` shows the reason")
-    way_out = "unset RAY_ADDRESS" if address else "remove it with `ray stop`"
-    raise ConfigError(f"the Ray cluster {where} {reason}; start it again, or {way_out}")
+    raise ConfigError(
+        f"the Ray cluster at RAY_ADDRESS={address} {reason}; start it again, or unset RAY_ADDRESS"
+    )
 
 
 def _check_reachable(address: str) -> None:

@@ -263,6 +263,7 @@ def test_a_job_killed_three_times_has_the_rows_of_an_undisturbed_one(
 @pytest.mark.slow
 @pytest.mark.unchecked
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("only_ray_cluster")
 def test_ray_writes_the_same_rows(
     model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

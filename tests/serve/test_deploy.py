@@ -93,6 +93,7 @@ serve.shutdown()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_ray_cluster")
 def test_ray_serve_runs_the_same_application(tmp_path: Path) -> None:
     pytest.importorskip("ray.serve")
     (tmp_path / "a.png").write_bytes(png(1))

@@ -20,7 +20,7 @@ TRIALS = 24
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is None and not os.environ.get("CI"), reason="no Ray here"
 )
-@pytest.mark.usefixtures("toys")
+@pytest.mark.usefixtures("toys", "only_ray_cluster")
 def test_ray_measures_the_same_bytes_as_processes_here() -> None:
     studies = ["toy:STUDY", "faulty:STUDY", "alone:STUDY"]
     run_studies(studies, workers=2, out="here")

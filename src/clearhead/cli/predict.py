@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES = 10.0
 OUT_HELP = "write a row for each picture to this .jsonl, .csv or .parquet file; resumable"
 COLUMN_HELP = "the column of the pictures in Parquet files, if several could be"
 RUNNER_HELP = (
-    "with --out: processes of this machine, or Ray: RAY_ADDRESS, a running cluster, or a new one"
+    "with --out: processes of this machine, or Ray: the cluster of RAY_ADDRESS, or a new one"
 )
 WORKERS_HELP = "with --out: processes (default: one for each core)"
 RESTART_HELP = "with --out: discard an unfinished run, and replace the file"

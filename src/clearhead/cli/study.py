@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAMES_HELP = 'studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT'
 BUDGET_HELP = "quick: few seeds, about 10 minutes for all on two cores; full: about an hour"
-ENGINE_HELP = "processes on this machine, or Ray: RAY_ADDRESS, a running cluster, or a new one"
+ENGINE_HELP = "processes on this machine, or Ray: the cluster of RAY_ADDRESS, or a new one"
 WORKERS_HELP = "trials at a time (default: one per core)"
 OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
 RESULTS_HELP = (

@@ -90,8 +90,8 @@ def predict_to_file(
         single: As in `predict`.
         image_column: The column of the pictures in Parquet files, if it is not the only one that
             can hold images.
-        runner: "local": processes of this machine; "ray": the Ray cluster of RAY_ADDRESS, a running
-            one, or a new one on this machine. All machines must have the inputs under the same
+        runner: "local": processes of this machine; "ray": the Ray cluster of RAY_ADDRESS, or a
+            new one on this machine. All machines must have the inputs under the same
             paths.
         num_workers: Processes; by default one for each core of the CPU. 0: this process.
         engine: As in `predict`; "auto" is decided here, for all processes.

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -42,9 +43,6 @@ from clearhead.studies.table import Budget
 EngineName = Literal["local", "ray"]
 MAX_ATTEMPTS = 3
 """Maximum number of attempts if a trial's process dies; errors of its own code are not retried."""
-
-RAY_BATCH = 4
-"""Trials per worker that are given to Ray at a time."""
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -165,64 +163,77 @@ def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float)
 
 def _measured(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Measured]:
     """All trials, in any order; those that measure time come last, one at a time."""
-    with _ray(workers) if engine == "ray" else _loky():
-        yield from _run([task for task in tasks if not task.exclusive], engine, workers)
-        yield from _run([task for task in tasks if task.exclusive], engine, 1)
+    with ray_cluster(workers) if engine == "ray" else _loky():
+        run = _run_on_ray if engine == "ray" else _run
+        yield from run([task for task in tasks if not task.exclusive], workers)
+        yield from run([task for task in tasks if task.exclusive], 1)
 
 
-def _run(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Measured]:
+def _run_on_ray(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
+    """Trials in parallel on the cluster, which repeats a trial if its process dies."""
+    import ray
+
+    paths = _python_paths()
+    remote: Any = ray.remote(num_cpus=1, max_retries=MAX_ATTEMPTS - 1)(measure)
+    left = iter(tasks)
+    running: dict[Any, Task] = {}
+    while True:
+        for task in islice(left, workers - len(running)):
+            running[remote.remote(task, paths)] = task
+        if not running:
+            return
+        for reference in ray.wait(list(running))[0]:
+            task = running.pop(reference)
+            try:
+                yield ray.get(reference)
+            except ray.exceptions.RayError as error:
+                yield _died(task, error)
+
+
+def _run(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
     """Trials in parallel. If a worker process dies, those that may have been running are repeated.
 
     Trials are dispatched in order and a limited number at a time, so the first ones without a
-    result are repeated, each alone. A single worker gets one trial at a time on Ray too.
+    result are repeated, each alone.
     """
-    in_flight = workers * (RAY_BATCH if engine == "ray" and workers > 1 else 1)
     pending = {f"{task.trial.study}/{task.trial.name}": task for task in tasks}
     while pending:
         try:
-            for result in _parallel(list(pending.values()), engine, workers, in_flight):
+            for result in _parallel(list(pending.values()), workers):
                 del pending[f"{result.task.trial.study}/{result.task.trial.name}"]
                 yield result
-        except _worker_errors():
-            suspects = list(pending)[:in_flight]
+        except TerminatedWorkerError:
+            suspects = list(pending)[:workers]
         else:
             return
         for name in suspects:
-            yield _run_alone(pending.pop(name), engine)
+            yield _run_alone(pending.pop(name))
 
 
-def _run_alone(task: Task, engine: EngineName) -> Measured:
-    reason = ""
+def _run_alone(task: Task) -> Measured:
     for _ in range(MAX_ATTEMPTS - 1):
         try:
-            return next(_parallel([task], engine, 1, 1))
-        except _worker_errors() as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            return next(_parallel([task], 1))
+        except TerminatedWorkerError as error:
+            reason = error
+    return _died(task, reason)
+
+
+def _died(task: Task, error: Exception) -> Measured:
+    reason = " ".join(str(error).split()) or type(error).__name__
     return Measured(task=task, error=f"its process died {MAX_ATTEMPTS} times: {reason}")
 
 
-def _parallel(
-    tasks: Sequence[Task], engine: EngineName, workers: int, in_flight: int
-) -> Iterator[Measured]:
-    paths = [str(Path(place or ".").absolute()) for place in sys.path]
-    calls = [delayed(measure)(task, paths) for task in tasks]
+def _parallel(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
+    paths = _python_paths()
     jobs = max(workers, 2)  # with one job, joblib would run the trial in this process
-    if engine == "ray":  # this backend returns lists only
-        for start in range(0, len(calls), in_flight):
-            yield from Parallel(n_jobs=jobs, batch_size=1)(calls[start : start + in_flight])
-    else:
-        yield from Parallel(
-            n_jobs=jobs, batch_size=1, pre_dispatch=in_flight, return_as="generator_unordered"
-        )(calls)
+    yield from Parallel(
+        n_jobs=jobs, batch_size=1, pre_dispatch=workers, return_as="generator_unordered"
+    )(delayed(measure)(task, paths) for task in tasks)
 
 
-def _worker_errors() -> tuple[type[BaseException], ...]:
-    """What joblib raises if a worker process dies."""
-    if "ray" in sys.modules:
-        import ray
-
-        return TerminatedWorkerError, ray.exceptions.RayError
-    return (TerminatedWorkerError,)
+def _python_paths() -> list[str]:
+    return [str(Path(place or ".").absolute()) for place in sys.path]
 
 
 @contextmanager
@@ -233,17 +244,6 @@ def _loky() -> Iterator[None]:
             yield
         finally:
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
-
-
-@contextmanager
-def _ray(workers: int) -> Iterator[None]:
-    """The cluster of RAY_ADDRESS or a running one; else one started for the run."""
-    with ray_cluster(workers):
-        from ray.util.joblib import register_ray
-
-        register_ray()
-        with parallel_config("ray"):
-            yield
 
 
 class _Progress:
