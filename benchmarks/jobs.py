@@ -162,7 +162,7 @@ def main(
     """Write the pictures, classify them with five kills, and check every row."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the job is ended, too
     write_pictures(folder, count)
-    out = folder / f"answers-{count}.parquet"
+    out = folder / f"predictions-{count}.parquet"
     parts = out.with_name(f"{out.name}.parts")
     inputs = [str(folder / name) for name in ("files", "tar", "parquet")]
     command = [sys.executable, "-m", "clearhead", "predict", *inputs, "--out", str(out)]
