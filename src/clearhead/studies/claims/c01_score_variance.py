@@ -17,13 +17,13 @@ from clearhead.studies import (
     Curves,
     Exact,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Points,
     Study,
     Summary,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.classifiers import inputs_of
 from clearhead.studies.table import Trial, Values
@@ -143,13 +143,5 @@ STUDY = Study(
     ),
     limits=("A learned factor is not determined by itself, because W_Q can make up for it.",),
     labels={SQRT[0]: "trained, 1/√d_k", LEARNED[0]: "trained, learned factor"},
-    literature=(
-        Paper(
-            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, footnote 4",
-            setting="independent components with mean 0 and variance 1",
-            found="q·k has variance d_k",
-            beside=f"variance of q·k / √d_k, independent components: {DISTANCE}",
-        ),
-    ),
-    references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
+    **literature("C1"),
 )

@@ -16,13 +16,13 @@ from clearhead.studies import (
     Difference,
     Equivalence,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Points,
     Study,
     Summary,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
 from clearhead.studies.measures.scores import HEAD_DIMS, classifier_with_scale
@@ -134,16 +134,5 @@ STUDY = Study(
         Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
-    literature=(
-        Paper(
-            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, 3.2.1",
-            setting="translation; a remark",
-            found="suspected: large products push the softmax to where gradients are small",
-        ),
-    ),
-    references=(
-        "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",
-        "Derrida 1981, Random-energy model: an exactly solvable model of disordered systems, "
-        "Physical Review B 24, 2613",
-    ),
+    **literature("C2"),
 )

@@ -24,12 +24,12 @@ from clearhead.studies import (
     Difference,
     Exact,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Study,
     Summary,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.table import Trial, Values
@@ -130,16 +130,5 @@ STUDY = Study(
         Summary(name="Change, all layers' weights permuted", measure="moved_all"),
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
-    literature=(
-        Paper(
-            source="Jain and Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-            setting="recurrent text classifiers, weights permuted or chosen to differ",
-            found="very different weights often give equivalent predictions",
-            beside="small classifiers: change of probabilities, weights permuted or not",
-        ),
-    ),
-    references=(
-        "Jain and Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-        "Wiegreffe and Pinter 2019, Attention is not not Explanation, arXiv 1908.04626",
-    ),
+    **literature("C4"),
 )

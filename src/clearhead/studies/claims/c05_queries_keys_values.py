@@ -24,6 +24,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures.changes import (
     REDUCTIONS,
     changes_in_model,
@@ -140,5 +141,5 @@ STUDY = Study(
     ),
     limits=("A row of its own need not be a different one: the rows of two queries may be alike.",),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
-    references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
+    **literature("C5"),
 )

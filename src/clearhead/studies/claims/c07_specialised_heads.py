@@ -12,7 +12,8 @@ Cost, one busy core: 8 s a trial and the shared trainings; quick about 90 s, ful
 
 from clearhead.insight.roles import MAX_SHIFT, shift_images
 from clearhead.models import load
-from clearhead.studies import Cell, Curves, Difference, Grid, Paper, Part, PerBudget, Study
+from clearhead.studies import Cell, Curves, Difference, Grid, Part, PerBudget, Study
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, heads
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.measures.trainings import on_digits, trained
@@ -153,25 +154,5 @@ STUDY = Study(
         "Small models of two layers; nothing follows for language models.",
     ),
     labels=LABELS,
-    literature=(
-        Paper(
-            source="Voita et al. 2019, Analyzing Multi-Head Self-Attention, arXiv 1905.09418",
-            setting="encoder of a translation model, English to Russian",
-            found="38 of 48 heads can be removed for 0.15 BLEU; those left have roles",
-        ),
-        Paper(
-            source="Michel et al. 2019, Are Sixteen Heads Really Better than One?, arXiv "
-            "1905.10650",
-            setting="translation models and BERT",
-            found="many heads can be removed after training; some layers need one",
-        ),
-        Paper(
-            source="Olsson et al. 2022, In-context Learning and Induction Heads, arXiv 2209.11895",
-            setting="Transformer language models",
-            found="single heads that look up what followed the same token before",
-            beside=f"{RECALL}: weight on the value, the chosen head against the others of its "
-            "layer",
-        ),
-    ),
-    references=("Clark et al. 2019, What Does BERT Look At?, arXiv 1906.04341",),
+    **literature("C7"),
 )

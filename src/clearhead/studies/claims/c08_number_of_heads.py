@@ -17,11 +17,11 @@ from clearhead.studies import (
     Equivalence,
     Estimate,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Points,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
@@ -206,25 +206,5 @@ STUDY = Study(
         "Two layers, one training and rates tuned for no number of heads: where saturation lies in "
         "other models was not measured.",
     ),
-    literature=(
-        Paper(
-            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, table 3",
-            setting="translation, English to German, at constant computation",
-            found="one head is 0.9 BLEU behind the best; 32 heads are behind it, too",
-            beside="8 heads, against 1",
-        ),
-        Paper(
-            source="Michel et al. 2019, Are Sixteen Heads Really Better than One?, arXiv "
-            "1905.10650",
-            setting="translation models and BERT",
-            found="many heads can be removed after training at little loss",
-        ),
-        Paper(
-            source="Bhojanapalli et al. 2020, Low-Rank Bottleneck in Multi-head Attention Models, "
-            "arXiv 2002.07028",
-            setting="theory, and language models",
-            found="heads narrower than the sequence is long lack capacity",
-            beside="32 heads, against 8",
-        ),
-    ),
+    **literature("C8"),
 )

@@ -17,12 +17,12 @@ from clearhead.studies import (
     Exact,
     Grid,
     Image,
-    Paper,
     Part,
     PerBudget,
     Study,
     Summary,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
 from clearhead.studies.table import Measure, Trial, Values
@@ -165,18 +165,5 @@ STUDY = Study(
             conditions=("ViT trained", "shipped trained"),
         ),
     ),
-    literature=(
-        Paper(
-            source="Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural "
-            "Networks?, arXiv 2108.08810",
-            setting="large ViTs and ResNets",
-            found="ViTs aggregate global information in their first layers, ResNets do not",
-            beside="first layer: effective field, ViT against CNN",
-        ),
-    ),
-    references=(
-        "Luo et al. 2016, Understanding the Effective Receptive Field, arXiv 1701.04128",
-        "Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural Networks?, "
-        "arXiv 2108.08810",
-    ),
+    **literature("C9"),
 )

@@ -11,7 +11,8 @@ Cost, one core: 30 s for all budgets on digits, 20 s for the common digit; quick
 about 10 minutes.
 """
 
-from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Paper, Part, Study
+from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Part, Study
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.slopes import per_doubling
@@ -147,18 +148,5 @@ STUDY = Study(
         "Convolution between 4 × 4 patches is not a CNN on pixels, whose convolutions begin inside "
         "the patches; augmentation, pretraining and larger images were not tried.",
     ),
-    literature=(
-        Paper(
-            source="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, arXiv 2010.11929",
-            setting="ViTs and residual CNNs, ImageNet and larger sets",
-            found="ViTs need more than a million images to catch up with CNNs",
-        ),
-        Paper(
-            source="Yu et al. 2022, MetaFormer Baselines for Vision, arXiv 2210.13452",
-            setting="ImageNet-1K, the same blocks with other mixers",
-            found="depthwise convolutions as mixers do as well as or better than ConvNeXt; "
-            "convolutions below and attention above do best, 85.5 %",
-        ),
-    ),
-    references=("d'Ascoli et al. 2021, ConViT, arXiv 2103.10697",),
+    **literature("C10"),
 )

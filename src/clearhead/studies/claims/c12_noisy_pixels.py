@@ -11,7 +11,8 @@ common digit, where it is known what is relevant, the digit of the same class in
 Cost, one busy core: 20 s a trial and the shared trainings; quick about 60 s, full about 7 minutes.
 """
 
-from clearhead.studies import Cell, Curves, Difference, Grid, Paper, Part, Study, Summary
+from clearhead.studies import Cell, Curves, Difference, Grid, Part, Study, Summary
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates
 from clearhead.studies.measures.common_digit import common_digits
 from clearhead.studies.measures.robustness import (
@@ -172,19 +173,5 @@ STUDY = Study(
         "the other is not shown.",
     ),
     labels=LABELS,
-    literature=(
-        Paper(
-            source="Naseer et al. 2021, Intriguing Properties of Vision Transformers, arXiv "
-            "2105.10497",
-            setting="large ViTs on ImageNet, patches dropped at random",
-            found="up to 60 % accuracy with 80 % of the image occluded",
-        ),
-        Paper(
-            source="Bai et al. 2021, Are Transformers More Robust Than CNNs?, arXiv 2111.05464",
-            setting="ImageNet, DeiT and ResNet of equal size",
-            found="CNNs are as robust against adversarial attacks after the same training",
-            beside="fall of CNN, against the ViT: shot noise and impulse noise",
-        ),
-    ),
-    references=("Mu & Gilmer 2019, MNIST-C, arXiv 1906.02337",),
+    **literature("C12"),
 )

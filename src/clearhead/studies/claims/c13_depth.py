@@ -14,7 +14,8 @@ Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, fu
 from clearhead.data import normalize
 from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Paper, Part, PerBudget
+from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Part, PerBudget
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, layers
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.measures.slopes import over_layers, per_doubling
@@ -165,26 +166,5 @@ STUDY = Study(
     ),
     limits=("Small models; where hubs collect the attention, its distance says little.",),
     labels={"shipped": "shipped model"},
-    literature=(
-        Paper(
-            source="Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural "
-            "Networks?, arXiv 2108.08810",
-            setting="ViT-B to ViT-H, up to 300 million images",
-            found="mean attention distance grows with depth; lower layers have local and global "
-            "heads",
-            beside=f"{MEASURES['distance'][0]}, change over {DEPTHS[-1]} layers",
-        ),
-        Paper(
-            source="Darcet et al. 2023, Vision Transformers Need Registers, arXiv 2309.16588",
-            setting="large ViTs such as DINOv2",
-            found="tokens of large norm in the background collect attention and global information",
-        ),
-        Paper(
-            source="Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks, "
-            "arXiv 2309.17453",
-            setting="language models",
-            found="the first tokens get most of the attention, whatever they are",
-        ),
-    ),
-    references=("Luo et al. 2016, Understanding the Effective Receptive Field, arXiv 1701.04128",),
+    **literature("C13"),
 )

@@ -18,13 +18,13 @@ from clearhead.studies import (
     Cell,
     Difference,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Points,
     Study,
     Summary,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,
@@ -129,17 +129,5 @@ STUDY = Study(
     ),
     limits=("Optimiser, rate and warm-up differ at once: no single one is shown to help.",),
     labels={"right": "Muon, warm-up, high rates", "plain": "AdamW at 0.001, no warm-up"},
-    literature=(
-        Paper(
-            source="LeCun, Cortes & Burges, The MNIST Database of handwritten digits, table of "
-            "results",
-            setting="all 10,000 test digits, Euclidean distance",
-            found="nearest neighbours have 96.91 %",
-            beside=f"a ViT of {TINY} parameters, against nearest neighbours",
-        ),
-    ),
-    references=(
-        "Touvron et al. 2021, Training data-efficient image transformers, arXiv 2012.12877",
-        "Steiner et al. 2022, How to train your ViT?, arXiv 2106.10270",
-    ),
+    **literature("C14"),
 )

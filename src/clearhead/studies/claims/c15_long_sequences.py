@@ -26,7 +26,6 @@ from clearhead.studies import (
     Curves,
     Exact,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Study,
@@ -34,6 +33,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import cost
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
@@ -124,17 +124,5 @@ STUDY = Study(
     ),
     labels={"recurrent": "LSTM"},
     exclusive=True,
-    literature=(
-        Paper(
-            source="Rabe and Staats 2021, Self-attention Does Not Need O(n²) Memory, arXiv "
-            "2112.05682",
-            setting="16,384 tokens",
-            found="59 times less memory in inference, in about the same time; time stays O(n²)",
-        ),
-    ),
-    references=(
-        "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, table 1",
-        "Rabe and Staats 2021, Self-attention Does Not Need O(n²) Memory, arXiv 2112.05682",
-        "Dao et al. 2022, FlashAttention, arXiv 2205.14135",
-    ),
+    **literature("C15"),
 )

@@ -27,7 +27,6 @@ from clearhead.studies import (
     Curves,
     Difference,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Study,
@@ -35,6 +34,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import MODELS, attention_accuracy
 
@@ -133,18 +133,5 @@ STUDY = Study(
         Summary(name="Accuracy by masked noun", measure=pronouns.masked_accuracies),
     ),
     labels={CONDITION: "models of one seed"},
-    literature=(
-        Paper(
-            source="Clark et al. 2019, What Does BERT Look At?, arXiv 1906.04341",
-            setting="BERT, coreferent mentions",
-            found="one head attends from a mention to its antecedent",
-        ),
-    ),
-    references=(
-        "Uszkoreit 2017, Transformer: A Novel Neural Network Architecture for Language "
-        "Understanding",
-        "Clark et al. 2019, What Does BERT Look At?, arXiv 1906.04341",
-        "Jain & Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-        "BehnamGhader et al. 2024, LLM2Vec, arXiv 2404.05961 (a causal model made bidirectional)",
-    ),
+    **literature("C16"),
 )

@@ -14,7 +14,8 @@ trainings; quick about 55 s, full about 6 minutes.
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
 from clearhead.models import load
-from clearhead.studies import Cell, Curves, Difference, Grid, Paper, Part, PerBudget, Study
+from clearhead.studies import Cell, Curves, Difference, Grid, Part, PerBudget, Study
+from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates
 from clearhead.studies.measures.influence import MAPS, by_map, influence, recall_influence
 from clearhead.studies.measures.recall import recall_texts
@@ -157,23 +158,5 @@ STUDY = Study(
         "Correlation is no cause; small models.",
     ),
     labels={"shipped": "shipped model"},
-    literature=(
-        Paper(
-            source="Jain & Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-            setting="recurrent text classifiers",
-            found="weights are often uncorrelated with gradients; other weights give the same "
-            "predictions",
-            beside=f"digits: {RAW}, against random numbers",
-        ),
-        Paper(
-            source="Wiegreffe & Pinter 2019, Attention is not not Explanation, arXiv 1908.04626",
-            setting="the same models",
-            found="such weights do worse when others are trained with them",
-        ),
-    ),
-    references=(
-        "Shapley 1953, A Value for n-Person Games",
-        "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers, arXiv 2005.00928",
-        "Serrano & Smith 2019, Is Attention Interpretable?, arXiv 1906.03731",
-    ),
+    **literature("C17"),
 )

@@ -8,6 +8,7 @@ attention is more accurate than the baseline without it (the floor).
 from typing import Any
 
 from clearhead.data import ImageDataset
+from clearhead.models import load
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.hypotheses import Difference
@@ -18,7 +19,13 @@ from clearhead.studies.measures.classifiers import (
     unseen_digits,
 )
 from clearhead.studies.measures.common_digit import common_digits
-from clearhead.studies.measures.trainings import Task, on_common_digit, on_recall, trained
+from clearhead.studies.measures.trainings import (
+    Task,
+    on_common_digit,
+    on_digits,
+    on_recall,
+    trained,
+)
 from clearhead.studies.table import Cell, Trial, Values
 
 DIGITS_TASK: Task = "digits"
@@ -28,6 +35,24 @@ CLEARED = 20.0
 COMMON_DIGIT = {"examples": 24_000, "epochs": 4}
 RECALL = {"examples": 38_400}
 """Settings of the trainings on the two tasks"""
+
+
+def model_of(trial: Trial, name: str = "vit", **changes: Any) -> Any:
+    """The model of a condition: shipped, or trained on its task; on digits if it names none.
+
+    Args:
+        trial: Its settings are those of the training.
+        name: One of `COMPARED_MODELS`, for images.
+        changes: Of the configuration.
+    """
+    if trial.condition == "shipped":
+        return load()
+    if trial.condition == "recall":
+        return recall_model(trial, **changes)
+    if trial.condition == "common digit":
+        return common_digit_model(trial, name, **changes)
+    sizes = {"examples": trial.settings["digits"], "steps": trial.settings["steps"]}
+    return trained(on_digits(name, **sizes, **changes), trial.seed)
 
 
 def common_digit_model(trial: Trial, name: str = "vit", **changes: Any) -> VisionTransformer:
@@ -42,6 +67,12 @@ def recall_model(trial: Trial, **changes: Any) -> TextTransformer:
     sizes = {key: trial.settings[key] for key in RECALL}
     model: TextTransformer = trained(on_recall(**sizes, **changes), trial.seed)
     return model
+
+
+def unseen_of(trial: Trial, setting: str = "unseen") -> ImageDataset:
+    """Test images of a condition's task; a setting is their number."""
+    task = COMMON_DIGIT_TASK if trial.condition == "common digit" else DIGITS_TASK
+    return unseen_images(task, trial.settings[setting], trial.seed)
 
 
 def unseen_images(task: Task, count: int, seed: int) -> ImageDataset:
@@ -73,6 +104,18 @@ def recall_floor(trial: Trial) -> Values:
     models = {"with_attention": recall_model(trial)}
     models["floor"] = recall_model(trial, attention_scale=0.0)
     return {key: recall.recall_accuracy(model, texts) for key, model in models.items()}
+
+
+def floor_of(trial: Trial) -> Values:
+    """The floor of a condition's task; nothing on digits."""
+    if trial.condition == "recall":
+        return recall_floor(trial)
+    return common_digit_floor(trial) if trial.condition == "common digit" else {}
+
+
+def premises(condition: str) -> tuple[Difference, ...]:
+    """Of a part about a condition: that it clears the floor, if attention is needed there."""
+    return (clears_the_floor(condition),) if condition in ("common digit", "recall") else ()
 
 
 def clears_the_floor(condition: str) -> Difference:
