@@ -49,12 +49,7 @@ def compared(rate: str, condition: str) -> tuple[Part, Part]:
         ),
     }
     needed, restored = (
-        Part(
-            name=part,
-            hypotheses=(
-                Difference(name=name, unit="share", first=whole, second=other, margin=NEEDED),
-            ),
-        )
+        Part.of(part, Difference(name=name, unit="share", first=whole, second=other, margin=NEEDED))
         for part, (name, other) in sides.items()
     )
     return needed, restored
@@ -97,15 +92,13 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
-            name="outputs permute with their tokens",
-            hypotheses=(
-                Exact(
-                    name="outputs of attention against permuted outputs, without positions",
-                    unit="of the largest output",
-                    cells=(Cell("layers", "error"),),
-                    high=ROUNDING,
-                ),
+        Part.of(
+            "outputs permute with their tokens",
+            Exact(
+                name="outputs of attention against permuted outputs, without positions",
+                unit="of the largest output",
+                cells=(Cell("layers", "error"),),
+                high=ROUNDING,
             ),
         ),
         *(x for rate in RATES for name in ("learned", "sine-cosine") for x in compared(rate, name)),
