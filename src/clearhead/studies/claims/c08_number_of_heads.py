@@ -9,7 +9,6 @@ and 4 heads: these are the models of other claims. All numbers of heads have the
 Cost, one busy core: 4 to 9 s for a hundred steps at width 64; quick 100 s, full about 17 minutes.
 """
 
-from clearhead.models.config import ViTConfig
 from clearhead.studies import (
     Cell,
     Curves,
@@ -20,19 +19,17 @@ from clearhead.studies import (
     Part,
     PerBudget,
     Points,
+    Study,
+    Summary,
+    Trial,
+    Values,
+    side_by_side,
 )
 from clearhead.studies._literature import literature
-from clearhead.studies.measures import gates
-from clearhead.studies.measures.classifiers import (
-    COMPARED_MODELS,
-    accuracy_on,
-    accuracy_on_unseen,
-)
+from clearhead.studies.measures import gates, heads
+from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.recall import recall_accuracy, recall_texts
 from clearhead.studies.measures.slopes import per_doubling
-from clearhead.studies.measures.trainings import Training, train
-from clearhead.studies.study import Study, Summary
-from clearhead.studies.table import Trial, Values
 
 WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
 DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
@@ -42,42 +39,25 @@ MARGIN = 0.5  # percentage points: fifty digits more or less in 10,000
 TASK_MARGIN = 2.0  # where accuracies differ by tens of points
 
 
-def accuracy_on_digits(trial: Trial, width: int, heads: int) -> Values:
-    """The accuracy of a classifier of that width, with so many heads."""
-    settings, rates = trial.settings, COMPARED_MODELS["vit"]
-    slower = min(1.0, 32 / width)  # halved for twice the width that the rates were tuned for
-    training = Training(
-        task="digits",
-        model=ViTConfig(depth=2, embed_dim=width, num_heads=heads),
-        examples=settings["digits"],
-        epochs=settings["epochs"],
-        batch_size=min(100, settings["digits"]),
-        rates=(slower * rates.learning_rate, slower * rates.matrix_learning_rate),
-    )
-    model = train(training, trial.seed)
-    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
-
-
 def run(trial: Trial) -> Values:
     """Accuracy by number of heads: one number, several widths, or a task that needs attention."""
-    settings, seed = trial.settings, trial.seed
+    settings = trial.settings
     if trial.condition == "heads":
-        return accuracy_on_digits(trial, WIDTHS[-1], settings["heads"])
+        return heads.accuracy_with_heads(trial, WIDTHS[-1], settings["heads"])
     if trial.condition == "widths":
         return {
             str(width): {
-                str(heads): accuracy_on_digits(trial, width, heads)["accuracy"]
-                for heads in FEW_AND_MANY
+                str(few): heads.accuracy_with_heads(trial, width, few)["accuracy"]
+                for few in FEW_AND_MANY
             }
             for width in settings["widths"]
         }
+    single = gates.model_of(trial, num_heads=1)
     if trial.condition == COMMON:
-        unseen = gates.unseen_images(gates.COMMON_DIGIT_TASK, settings["unseen"], seed)
-        single = gates.common_digit_model(trial, num_heads=1)
-        return gates.common_digit_floor(trial) | {"one": accuracy_on(single, unseen)}
-    texts = recall_texts("test", settings["unseen"], seed)
-    one = recall_accuracy(gates.recall_model(trial, num_heads=1), texts)
-    return gates.recall_floor(trial) | {"one": one}
+        one = accuracy_on(single, gates.unseen_of(trial))
+    else:
+        one = recall_accuracy(single, recall_texts("test", settings["unseen"], trial.seed))
+    return gates.floor_of(trial) | {"one": one}
 
 
 def gain(accuracies: Values) -> float:
@@ -88,19 +68,15 @@ def gain(accuracies: Values) -> float:
 
 def several_are_better(condition: str) -> Part:
     """Four heads against one where attention is needed."""
-    return Part(
-        f"4 heads are better than 1 ({condition})",
-        (
-            Difference(
-                name=f"{condition}: 4 heads, against 1",
-                unit=POINTS,
-                first=Cell(condition, "with_attention"),
-                second=Cell(condition, "one"),
-                margin=TASK_MARGIN,
-            ),
-        ),
-        premises=(gates.clears_the_floor(condition),),
+    hypothesis = Difference(
+        name=f"{condition}: 4 heads, against 1",
+        unit=POINTS,
+        first=Cell(condition, "with_attention"),
+        second=Cell(condition, "one"),
+        margin=TASK_MARGIN,
     )
+    name = f"4 heads are better than 1 ({condition})"
+    return Part.of(name, hypothesis, premises=gates.premises(condition))
 
 
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
@@ -134,40 +110,34 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
+        Part.of(
             "8 heads are better than 1 (digits)",
-            (
-                Difference(
-                    name="8 heads, against 1",
-                    unit=POINTS,
-                    first=ENOUGH,
-                    second=ONE,
-                    margin=MARGIN,
-                    spread=0.5,
-                ),
+            Difference(
+                name="8 heads, against 1",
+                unit=POINTS,
+                first=ENOUGH,
+                second=ONE,
+                margin=MARGIN,
+                spread=0.5,
             ),
         ),
-        Part(
+        Part.of(
             "32 heads are as good as 8 (digits)",
-            (
-                Equivalence(
-                    name="32 heads, against 8",
-                    unit=POINTS,
-                    first=MANY,
-                    second=ENOUGH,
-                    margin=MARGIN,
-                    spread=0.6,
-                ),
+            Equivalence(
+                name="32 heads, against 8",
+                unit=POINTS,
+                first=MANY,
+                second=ENOUGH,
+                margin=MARGIN,
+                spread=0.6,
             ),
         ),
-        Part(
+        Part.of(
             "the gain depends on the width (digits)",
-            (
-                Estimate(
-                    name="gain of 8 heads over 1, change with each doubling of the width",
-                    unit=POINTS,
-                    first=Cell("widths", per_doubling(gain, WIDTHS)),
-                ),
+            Estimate(
+                name="gain of 8 heads over 1, change with each doubling of the width",
+                unit=POINTS,
+                first=Cell("widths", per_doubling(gain, WIDTHS)),
             ),
         ),
         several_are_better(COMMON),
@@ -191,13 +161,10 @@ STUDY = Study(
             xlabel="width",
             ylabel="gain of 8 heads over 1 (points)",
         ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("floor", "one", "with_attention")],
+        side_by_side(
+            {"floor": "no attention", "one": "1 head", "with_attention": "4 heads"},
+            "accuracy on unseen data (%)",
             conditions=(COMMON, RECALL),
-            x=("no attention", "1 head", "4 heads"),
-            join=False,
-            xlabel="",
-            ylabel="accuracy on unseen data (%)",
         ),
     ),
     title="The number of heads at constant width and constant parameters",

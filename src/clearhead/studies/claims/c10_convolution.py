@@ -11,16 +11,27 @@ Cost, one core: 30 s for all budgets on digits, 20 s for the common digit; quick
 about 10 minutes.
 """
 
-from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Part, Study
+from clearhead.studies import (
+    Cell,
+    Curves,
+    Difference,
+    Estimate,
+    Grid,
+    Part,
+    Study,
+    Summary,
+    Trial,
+    Values,
+    side_by_side,
+)
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.slopes import per_doubling
 from clearhead.studies.measures.trainings import on_digits, trained
-from clearhead.studies.study import Summary
-from clearhead.studies.table import Trial, Values
 
 MODELS = {"vit": "attention", "conv": "convolution between patches"}
+MIXERS = {"floor": "no mixing", "conv": "convolution", "with_attention": "attention"}
 BUDGETS = (90, 300, 900)  # steps; 300 are the trainings of other claims
 COMMON, POINTS = "common digit", "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
@@ -29,36 +40,30 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 
 def run(trial: Trial) -> Values:
     """Accuracy of both mixers, after each budget, or on the common digit."""
-    settings, seed = trial.settings, trial.seed
+    unseen = gates.unseen_of(trial)
     if trial.condition == COMMON:
-        unseen = gates.unseen_images(gates.COMMON_DIGIT_TASK, settings["unseen"], seed)
-        conv = accuracy_on(gates.common_digit_model(trial, "conv"), unseen)
-        return gates.common_digit_floor(trial) | {"conv": conv}
-    unseen = gates.unseen_images(gates.DIGITS_TASK, settings["unseen"], seed)
+        return gates.floor_of(trial) | {"conv": accuracy_on(gates.model_of(trial, "conv"), unseen)}
+    digits, seed = trial.settings["digits"], trial.seed
     return {
         str(steps): {
-            name: accuracy_on(
-                trained(on_digits(name, examples=settings["digits"], steps=steps), seed), unseen
-            )
+            name: accuracy_on(trained(on_digits(name, examples=digits, steps=steps), seed), unseen)
             for name in MODELS
         }
-        for steps in settings["budgets"]
+        for steps in trial.settings["budgets"]
     }
 
 
 def after(steps: int) -> Part:
     """Attention against convolution after so many steps on digits."""
-    return Part(
+    return Part.of(
         f"attention beats convolution between patches (digits, {steps} steps)",
-        (
-            Difference(
-                name=f"attention, against convolution: {steps} steps",
-                unit=POINTS,
-                first=Cell("digits", (str(steps), "vit")),
-                second=Cell("digits", (str(steps), "conv")),
-                margin=MARGIN,
-                spread=1.5,  # second run, ViT against CNN
-            ),
+        Difference(
+            name=f"attention, against convolution: {steps} steps",
+            unit=POINTS,
+            first=Cell("digits", (str(steps), "vit")),
+            second=Cell("digits", (str(steps), "conv")),
+            margin=MARGIN,
+            spread=1.5,  # second run, ViT against CNN
         ),
     )
 
@@ -68,7 +73,6 @@ def gap(accuracies: Values) -> float:
     return float(accuracies["vit"] - accuracies["conv"])
 
 
-ON_COMMON_DIGIT = f"{COMMON}: attention, against convolution between patches"
 STUDY = Study(
     name="convolution",
     claim="C10",
@@ -89,28 +93,24 @@ STUDY = Study(
     run=run,
     parts=(
         *map(after, BUDGETS),
-        Part(
+        Part.of(
             "the difference changes with training (digits)",
-            (
-                Estimate(
-                    name="attention minus convolution, change with each tripling of the steps",
-                    unit=POINTS,
-                    first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
-                ),
+            Estimate(
+                name="attention minus convolution, change with each tripling of the steps",
+                unit=POINTS,
+                first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
             ),
         ),
-        Part(
+        Part.of(
             "attention beats convolution between patches (common digit)",
-            (
-                Difference(
-                    name=ON_COMMON_DIGIT,
-                    unit=POINTS,
-                    first=Cell(COMMON, "with_attention"),
-                    second=Cell(COMMON, "conv"),
-                    margin=TASK_MARGIN,
-                ),
+            Difference(
+                name=f"{COMMON}: attention, against convolution between patches",
+                unit=POINTS,
+                first=Cell(COMMON, "with_attention"),
+                second=Cell(COMMON, "conv"),
+                margin=TASK_MARGIN,
             ),
-            premises=(gates.clears_the_floor(COMMON),),
+            premises=gates.premises(COMMON),
         ),
     ),
     panels=(
@@ -127,21 +127,15 @@ STUDY = Study(
             xlabel="training steps",
             ylabel="error rate on unseen digits (%)",
         ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("floor", "conv", "with_attention")],
-            conditions=(COMMON,),
-            x=("no mixing", "convolution", "attention"),
-            join=False,
-            ylim=(0, 100),
-            xlabel="",
-            ylabel="accuracy on the common digit (%)",
+        side_by_side(
+            MIXERS, "accuracy on the common digit (%)", conditions=(COMMON,), ylim=(0, 100)
         ),
     ),
     title="Blocks with attention and with convolution between patches",
     summaries=(
         Summary(
             name="Accuracy (%): no mixing, convolution, attention",
-            measure=lambda values: [values[x] for x in ("floor", "conv", "with_attention")],
+            measure=lambda values: [values[x] for x in MIXERS],
         ),
     ),
     limits=(

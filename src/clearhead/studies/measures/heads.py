@@ -17,12 +17,16 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import HeadMeasures, measure_heads
 from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_heads
 from clearhead.insight.tokens import grid_of
+from clearhead.models.config import ViTConfig
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.studies._panels import Curves
 from clearhead.studies.measures import recall
+from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on_unseen
 from clearhead.studies.measures.recall import FIRST_QUERY, RecallTexts
-from clearhead.studies.table import Values
+from clearhead.studies.measures.trainings import Training, train
+from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import seed_of
 
 UNTRAINED = 20
@@ -169,6 +173,22 @@ def specialised_head(model: TextTransformer, texts: RecallTexts) -> Values:
     }
 
 
+def accuracy_with_heads(trial: Trial, width: int, num_heads: int) -> Values:
+    """The accuracy of a digit classifier of that width, with so many heads."""
+    settings, rates = trial.settings, COMPARED_MODELS["vit"]
+    slower = min(1.0, 32 / width)  # halved for twice the width that the rates were tuned for
+    training = Training(
+        task="digits",
+        model=ViTConfig(depth=2, embed_dim=width, num_heads=num_heads),
+        examples=settings["digits"],
+        epochs=settings["epochs"],
+        batch_size=min(100, settings["digits"]),
+        rates=(slower * rates.learning_rate, slower * rates.matrix_learning_rate),
+    )
+    model = train(training, trial.seed)
+    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
+
+
 def share_with_role(measure: str) -> Callable[[Values], float]:
     """Per cent of heads with a role; `measure` is "roles" or "roles_untrained"."""
     return lambda values: 100 * statistics.fmean(x != NO_CLEAR_ROLE for x in values[measure])
@@ -198,3 +218,27 @@ def sorted_attention_distances(values: Values) -> dict[str, list[float]]:
     """Mean attention distance of each head, the smallest first: trained, untrained as sharp."""
     kinds = {"trained": "heads", "untrained, as sharp": "heads_untrained"}
     return {label: sorted(values[name]["distance"]) for label, name in kinds.items()}
+
+
+PANELS = (
+    Curves(
+        measure=distances,
+        x=("trained", "untrained, as sharp", "untrained"),
+        join=False,
+        xlabel="heads",
+        ylabel="heads apart (hundredths of the JS distance)",
+    ),
+    Curves(
+        measure=accuracies,
+        x=("own", "another head's", "mean"),
+        join=False,
+        ylim=(0, 100),
+        xlabel="weights of a head",
+        ylabel="accuracy on unseen data (%)",
+    ),
+    Curves(
+        measure=sorted_falls,
+        xlabel="heads, sorted by fall",
+        ylabel="fall of accuracy without the head (points)",
+    ),
+)
