@@ -11,27 +11,24 @@ Cost, one busy core: 4 to 9 s for a hundred steps at width 64; quick 100 s, full
 
 from clearhead.studies import (
     Cell,
-    Curves,
     Difference,
     Equivalence,
     Estimate,
     Grid,
     Part,
     PerBudget,
-    Points,
     Study,
     Summary,
     Trial,
     Values,
-    side_by_side,
 )
 from clearhead.studies._literature import literature
-from clearhead.studies.measures import gates, heads
+from clearhead.studies.measures import gates, head_counts
 from clearhead.studies.measures.classifiers import accuracy_on
+from clearhead.studies.measures.head_counts import WIDTHS, gain
 from clearhead.studies.measures.recall import recall_accuracy, recall_texts
 from clearhead.studies.measures.slopes import per_doubling
 
-WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
 DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
 COMMON, RECALL = "common digit", "recall"
 POINTS = "percentage points"
@@ -43,27 +40,15 @@ def run(trial: Trial) -> Values:
     """Accuracy by number of heads: one number, several widths, or a task that needs attention."""
     settings = trial.settings
     if trial.condition == "heads":
-        return heads.accuracy_with_heads(trial, WIDTHS[-1], settings["heads"])
+        return head_counts.accuracy_with_heads(trial, WIDTHS[-1], settings["heads"])
     if trial.condition == "widths":
-        return {
-            str(width): {
-                str(few): heads.accuracy_with_heads(trial, width, few)["accuracy"]
-                for few in FEW_AND_MANY
-            }
-            for width in settings["widths"]
-        }
+        return head_counts.accuracies_by_width(trial)
     single = gates.model_of(trial, num_heads=1)
     if trial.condition == COMMON:
         one = accuracy_on(single, gates.unseen_of(trial))
     else:
         one = recall_accuracy(single, recall_texts("test", settings["unseen"], trial.seed))
     return gates.floor_of(trial) | {"one": one}
-
-
-def gain(accuracies: Values) -> float:
-    """Of many heads over few, at one width."""
-    few, many = (float(accuracies[str(heads)]) for heads in FEW_AND_MANY)
-    return many - few
 
 
 def several_are_better(condition: str) -> Part:
@@ -143,30 +128,7 @@ STUDY = Study(
         several_are_better(COMMON),
         several_are_better(RECALL),
     ),
-    panels=(
-        Points(
-            measure="accuracy",
-            x="heads",
-            xscale="log2",
-            xlabel="heads (dimension of each)",
-            ylabel="accuracy on unseen digits (%)",
-            title="line: means over the seeds that all numbers of heads have",
-            ticks={heads: f"{heads}\n({64 // heads})" for heads in (1, 2, 4, 8, 16, 32)},
-        ),
-        Curves(
-            measure=lambda values: [gain(values[str(width)]) for width in WIDTHS],
-            conditions=("widths",),
-            x=WIDTHS,
-            xscale="log2",
-            xlabel="width",
-            ylabel="gain of 8 heads over 1 (points)",
-        ),
-        side_by_side(
-            {"floor": "no attention", "one": "1 head", "with_attention": "4 heads"},
-            "accuracy on unseen data (%)",
-            conditions=(COMMON, RECALL),
-        ),
-    ),
+    panels=head_counts.PANELS,
     title="The number of heads at constant width and constant parameters",
     summaries=(Summary(name="Accuracy on unseen digits (%)", measure="accuracy", by="heads"),),
     limits=(

@@ -13,7 +13,6 @@ about 10 minutes.
 
 from clearhead.studies import (
     Cell,
-    Curves,
     Difference,
     Estimate,
     Grid,
@@ -22,17 +21,13 @@ from clearhead.studies import (
     Summary,
     Trial,
     Values,
-    side_by_side,
 )
 from clearhead.studies._literature import literature
-from clearhead.studies.measures import gates
+from clearhead.studies.measures import gates, mixers
 from clearhead.studies.measures.classifiers import accuracy_on
+from clearhead.studies.measures.mixers import BUDGETS, gap
 from clearhead.studies.measures.slopes import per_doubling
-from clearhead.studies.measures.trainings import on_digits, trained
 
-MODELS = {"vit": "attention", "conv": "convolution between patches"}
-MIXERS = {"floor": "no mixing", "conv": "convolution", "with_attention": "attention"}
-BUDGETS = (90, 300, 900)  # steps; 300 are the trainings of other claims
 COMMON, POINTS = "common digit", "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
@@ -40,17 +35,10 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 
 def run(trial: Trial) -> Values:
     """Accuracy of both mixers, after each budget, or on the common digit."""
-    unseen = gates.unseen_of(trial)
     if trial.condition == COMMON:
-        return gates.floor_of(trial) | {"conv": accuracy_on(gates.model_of(trial, "conv"), unseen)}
-    digits, seed = trial.settings["digits"], trial.seed
-    return {
-        str(steps): {
-            name: accuracy_on(trained(on_digits(name, examples=digits, steps=steps), seed), unseen)
-            for name in MODELS
-        }
-        for steps in trial.settings["budgets"]
-    }
+        conv = accuracy_on(gates.model_of(trial, "conv"), gates.unseen_of(trial))
+        return gates.floor_of(trial) | {"conv": conv}
+    return mixers.accuracies_by_steps(trial)
 
 
 def after(steps: int) -> Part:
@@ -66,11 +54,6 @@ def after(steps: int) -> Part:
             spread=1.5,  # second run, ViT against CNN
         ),
     )
-
-
-def gap(accuracies: Values) -> float:
-    """Attention minus convolution, in points."""
-    return float(accuracies["vit"] - accuracies["conv"])
 
 
 STUDY = Study(
@@ -113,29 +96,12 @@ STUDY = Study(
             premises=gates.premises(COMMON),
         ),
     ),
-    panels=(
-        Curves(
-            measure=lambda values: {
-                label: [100 - values[str(x)][name] for x in BUDGETS]
-                for name, label in MODELS.items()
-            },
-            group="measure",
-            conditions=("digits",),
-            x=BUDGETS,
-            xscale="log",
-            yscale="log",
-            xlabel="training steps",
-            ylabel="error rate on unseen digits (%)",
-        ),
-        side_by_side(
-            MIXERS, "accuracy on the common digit (%)", conditions=(COMMON,), ylim=(0, 100)
-        ),
-    ),
+    panels=mixers.PANELS,
     title="Blocks with attention and with convolution between patches",
     summaries=(
         Summary(
             name="Accuracy (%): no mixing, convolution, attention",
-            measure=lambda values: [values[x] for x in MIXERS],
+            measure=lambda values: [values[x] for x in mixers.LABELS],
         ),
     ),
     limits=(

@@ -18,8 +18,6 @@ Cost: quick 60, full about 360 seconds, in which nothing else may run (`exclusiv
 
 from functools import partial
 
-import torch
-
 from clearhead.studies import (
     Bound,
     Cell,
@@ -30,8 +28,6 @@ from clearhead.studies import (
     PerBudget,
     Study,
     Summary,
-    Trial,
-    Values,
 )
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import cost
@@ -44,34 +40,8 @@ SETTINGS = {
     "gain_length": 2_048,
     "width": 64,
 }
-THREADS = 2
 EFFICIENT, PARALLEL = 1.2, 0.1  # largest exponents
 MEASURES = {"seconds": "processor time", "bytes": "memory", "chain": "longest chain"}
-
-
-def run(trial: Trial) -> Values:
-    """Seconds and bytes for each length, the chain for each short one, and the gain by threads."""
-    settings, generator = trial.settings, torch.Generator().manual_seed(trial.seed)
-    width, repeats, seconds, held, gain = settings["width"], settings["repeats"], [], [], None
-    layer = cost.sequence_layer(trial.condition, width, trial.seed)
-    with torch.no_grad():
-        for length in settings["lengths"]:
-            compute = partial(layer, torch.randn(1, length, width, generator=generator))
-            seconds.append(cost.processor_seconds(compute, repeats))
-            held.append(cost.peak_bytes(compute))
-        if cost.num_cores() >= THREADS:
-            x = torch.randn(1, settings["gain_length"], width, generator=generator)
-            gain = cost.speedup(partial(layer, x), repeats, THREADS)
-    chain_lengths = list(settings["chain_lengths"])
-    return {
-        "lengths": list(settings["lengths"]),
-        "seconds": seconds,
-        "bytes": held,
-        "chain_lengths": chain_lengths,
-        "chain": [cost.sequence_chain(trial.condition, n, width) for n in chain_lengths],
-        "gain": gain,
-        "cores": cost.num_cores(),
-    }
 
 
 def part(name: str, condition: str, measure: str, high: float) -> Part:
@@ -97,7 +67,7 @@ STUDY = Study(
     "chain in autograd's graph; slopes of log against log, overall and between lengths.",
     seeds={"quick": 4, "full": 12},
     grid=(Grid(conditions=CONDITIONS, settings=SETTINGS),),
-    run=run,
+    run=cost.costs_by_length,
     parts=(
         part("the chain of operations does not grow", "explicit", "chain", PARALLEL),
         part("streamed, memory grows as the sequence", "streamed", "bytes", EFFICIENT),

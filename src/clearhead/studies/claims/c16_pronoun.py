@@ -18,13 +18,10 @@ with several clues; a model may know the referent and attend to other words that
 Cost: quick 320, full 1,900 seconds of one core of a busy machine.
 """
 
-from functools import partial
-
 from clearhead.studies import (
     Bound,
     Cell,
     Comparison,
-    Curves,
     Difference,
     Grid,
     Part,
@@ -81,9 +78,6 @@ def attention(model: str, untrained: str, where: str, words: str) -> Part:
     )
 
 
-shares = partial(Curves, join=False, scale=100, ylim=(0, 103), lines={50: "chance"})
-by_model = partial(shares, x=tuple(MODELS.values()), xlabel="model")
-
 STUDY = Study(
     name="pronoun",
     claim="C16",
@@ -114,18 +108,7 @@ STUDY = Study(
         ),
         attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
     ),
-    panels=(
-        by_model(
-            measure=pronouns.position_accuracies, ylabel="accuracy on the referent's position (%)"
-        ),
-        by_model(measure=pronouns.attention_accuracies, ylabel="referent has more weight (%)"),
-        shares(
-            measure=pronouns.masked_accuracies,
-            x=tuple(pronouns.MASKED.values()),
-            xlabel="masked for “it”",
-            ylabel="accuracy at “it” (%)",
-        ),
-    ),
+    panels=pronouns.PANELS,
     title="Resolving “it” with pairs of nouns that were never together in training",
     summaries=(
         Summary(name="Accuracy on the position, by model", measure=pronouns.position_accuracies),

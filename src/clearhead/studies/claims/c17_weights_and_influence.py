@@ -13,38 +13,30 @@ trainings; quick about 55 s, full about 6 minutes.
 """
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
-from clearhead.models import load
-from clearhead.studies import Cell, Curves, Difference, Grid, Part, PerBudget, Study
+from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
 from clearhead.studies._literature import literature
-from clearhead.studies.measures import gates
-from clearhead.studies.measures.influence import MAPS, by_map, influence, recall_influence
+from clearhead.studies.measures import gates, influence
+from clearhead.studies.measures.influence import MAPS, by_map
 from clearhead.studies.measures.recall import recall_texts
-from clearhead.studies.measures.trainings import on_digits, trained
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
 COMMON, RECALL, CORRELATION = "common digit", "recall", "rank correlation"
+OTHER_INFLUENCE = {"masking in all layers": "masking", "signed Shapley values": "signed"}
 MARGIN = 0.3  # rank correlation; Cohen (1988, "Statistical Power Analysis") calls 0.3 medium
 INK_MARGIN = 0.1  # beyond the ink less is enough; he calls 0.1 small
 
 
 def run(trial: Trial) -> Values:
     """How weights correlate with influence, in one model."""
-    settings, seed = trial.settings, trial.seed
+    model = gates.model_of(trial)
     if trial.condition == RECALL:
-        texts = recall_texts("test", settings["unseen"], seed)
-        return gates.recall_floor(trial) | recall_influence(gates.recall_model(trial), texts)
-    if trial.condition == COMMON:
-        images = gates.unseen_images(gates.COMMON_DIGIT_TASK, settings["images"], seed)
-        found = influence(gates.common_digit_model(trial), images, seed)
-        return gates.common_digit_floor(trial) | found
-    model = load()
-    if trial.condition == "digits":
-        sizes = {"examples": settings["digits"], "steps": settings["steps"]}
-        model = trained(on_digits("vit", **sizes), seed)
-    unseen = gates.unseen_images(gates.DIGITS_TASK, settings["images"], seed)
-    return influence(model, unseen, seed)
+        texts = recall_texts("test", trial.settings["unseen"], trial.seed)
+        found = influence.recall_influence(model, texts)
+    else:
+        found = influence.influence(model, gates.unseen_of(trial, "images"), trial.seed)
+    return gates.floor_of(trial) | found
 
 
 def correlates(condition: str, name: str, against: str, measure: str = "correlation") -> Difference:
@@ -62,23 +54,19 @@ def correlates(condition: str, name: str, against: str, measure: str = "correlat
 def shows_influence(condition: str, name: str) -> Part:
     """Weights correlate with Shapley values; the variants take masking and signed values."""
     variants = {
-        "masking in all layers": (
-            correlates(condition, name, "against random numbers: masking", "masking"),
-        ),
-        "signed Shapley values": (
-            correlates(condition, name, "against random numbers: signed", "signed"),
-        ),
+        what: (correlates(condition, name, f"against random numbers: {measure}", measure),)
+        for what, measure in OTHER_INFLUENCE.items()
     }
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
     hypothesis = correlates(condition, name, "against random numbers")
-    return Part(f"{name} shows influence ({condition})", (hypothesis,), premises, variants)
+    name = f"{name} shows influence ({condition})"
+    return Part(name, (hypothesis,), gates.premises(condition), variants)
 
 
 def beyond_ink(condition: str, name: str) -> Part:
     """Weights show more than where the ink is."""
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
     hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
-    return Part(f"{name} shows more than ink ({condition})", (hypothesis,), premises)
+    name = f"{name} shows more than ink ({condition})"
+    return Part(name, (hypothesis,), gates.premises(condition))
 
 
 def in_recall(name: str, measure: Measure) -> Part:
@@ -90,8 +78,8 @@ def in_recall(name: str, measure: Measure) -> Part:
         second=Cell(RECALL, "random"),
         margin=MARGIN,
     )
-    premises = (gates.clears_the_floor(RECALL),)
-    return Part(f"weights of the {name} layer show influence ({RECALL})", (hypothesis,), premises)
+    name = f"weights of the {name} layer show influence ({RECALL})"
+    return Part(name, (hypothesis,), gates.premises(RECALL))
 
 
 STUDY = Study(
@@ -128,23 +116,7 @@ STUDY = Study(
         in_recall("last", "weights"),
         in_recall("first", "first"),
     ),
-    panels=(
-        Curves(measure=by_map("correlation"), x=MAPS, join=False, xlabel="", ylabel=CORRELATION),
-        Curves(
-            measure=by_map("beyond_ink"),
-            x=tuple(name for name in MAPS if name != "ink"),
-            join=False,
-            xlabel="",
-            ylabel=f"{CORRELATION}, given the ink",
-        ),
-        Curves(
-            measure=by_map("masking"),
-            x=MAPS,
-            join=False,
-            xlabel="",
-            ylabel=f"{CORRELATION} with masking",
-        ),
-    ),
+    panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
     summaries=(
         Summary(name=f"Rank correlation ({', '.join(MAPS)})", measure=by_map("correlation")),

@@ -17,16 +17,13 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import HeadMeasures, measure_heads
 from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_heads
 from clearhead.insight.tokens import grid_of
-from clearhead.models.config import ViTConfig
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
 from clearhead.studies._panels import Curves
 from clearhead.studies.measures import recall
-from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on_unseen
 from clearhead.studies.measures.recall import FIRST_QUERY, RecallTexts
-from clearhead.studies.measures.trainings import Training, train
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.table import Values
 from clearhead.training.batches import seed_of
 
 UNTRAINED = 20
@@ -171,22 +168,6 @@ def specialised_head(model: TextTransformer, texts: RecallTexts) -> Values:
         "chosen": float(row[head]),
         "others": float((row.sum() - row[head]) / (len(row) - 1)),
     }
-
-
-def accuracy_with_heads(trial: Trial, width: int, num_heads: int) -> Values:
-    """The accuracy of a digit classifier of that width, with so many heads."""
-    settings, rates = trial.settings, COMPARED_MODELS["vit"]
-    slower = min(1.0, 32 / width)  # halved for twice the width that the rates were tuned for
-    training = Training(
-        task="digits",
-        model=ViTConfig(depth=2, embed_dim=width, num_heads=num_heads),
-        examples=settings["digits"],
-        epochs=settings["epochs"],
-        batch_size=min(100, settings["digits"]),
-        rates=(slower * rates.learning_rate, slower * rates.matrix_learning_rate),
-    )
-    model = train(training, trial.seed)
-    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 
 def share_with_role(measure: str) -> Callable[[Values], float]:
