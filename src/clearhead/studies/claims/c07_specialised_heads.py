@@ -19,7 +19,6 @@ from clearhead.studies.study import Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=50, full=100), "unseen": 500}
-TRAINING = {"digits": 3_000, "steps": 300}
 COMMON, RECALL = "common digit", "recall"
 APART, ROLES = "hundredths of the JS distance", "percentage points of heads"
 POINTS, WEIGHT = "percentage points", "share of the attention"
@@ -78,7 +77,7 @@ STUDY = Study(
     "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("small",), settings=IMAGES | TRAINING),
+        Grid(conditions=("small",), settings=IMAGES | gates.DIGITS),
         Grid(conditions=(COMMON,), settings=IMAGES | gates.COMMON_DIGIT),
         Grid(conditions=(RECALL,), settings={"unseen": 500} | gates.RECALL),
         Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),

@@ -9,27 +9,18 @@ and 4 heads: these are the models of other claims. All numbers of heads have the
 Cost, one busy core: 4 to 9 s for a hundred steps at width 64; quick 100 s, full about 17 minutes.
 """
 
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Equivalence,
-    Estimate,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
+from clearhead.studies import Cell, Difference, Equivalence, Estimate, Grid, Part, PerBudget
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, head_counts
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.head_counts import WIDTHS, gain
 from clearhead.studies.measures.recall import recall_accuracy, recall_texts
 from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.study import Study, Summary
+from clearhead.studies.table import Trial, Values
 
 DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
+TWO, SIX = (PerBudget(quick=0, full=seeds) for seeds in (2, 6))  # described, not judged
 COMMON, RECALL = "common digit", "recall"
 POINTS = "percentage points"
 MARGIN = 0.5  # percentage points: fifty digits more or less in 10,000
@@ -60,8 +51,7 @@ def several_are_better(condition: str) -> Part:
         second=Cell(condition, "one"),
         margin=TASK_MARGIN,
     )
-    name = f"4 heads are better than 1 ({condition})"
-    return Part.of(name, hypothesis, premises=gates.premises(condition))
+    return gates.part_on(condition, "4 heads are better than 1", hypothesis)
 
 
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
@@ -79,17 +69,8 @@ STUDY = Study(
     seeds={"quick": 2, "full": 12},
     grid=(
         Grid(conditions=("heads",), settings=DIGITS, vary={"heads": (1, 8, 32)}),
-        Grid(
-            conditions=("heads",),
-            settings=DIGITS,
-            vary={"heads": (2, 4, 16)},
-            num_seeds=PerBudget(quick=0, full=2),
-        ),
-        Grid(
-            conditions=("widths",),
-            settings=DIGITS | {"widths": WIDTHS},
-            num_seeds=PerBudget(quick=0, full=6),
-        ),
+        Grid(conditions=("heads",), settings=DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),
+        Grid(conditions=("widths",), settings=DIGITS | {"widths": WIDTHS}, num_seeds=SIX),
         Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
     ),
@@ -125,8 +106,7 @@ STUDY = Study(
                 first=Cell("widths", per_doubling(gain, WIDTHS)),
             ),
         ),
-        several_are_better(COMMON),
-        several_are_better(RECALL),
+        *map(several_are_better, (COMMON, RECALL)),
     ),
     panels=head_counts.PANELS,
     title="The number of heads at constant width and constant parameters",

@@ -84,8 +84,9 @@ STUDY = Study(
                 first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
             ),
         ),
-        Part.of(
-            "attention beats convolution between patches (common digit)",
+        gates.part_on(
+            COMMON,
+            "attention beats convolution between patches",
             Difference(
                 name=f"{COMMON}: attention, against convolution between patches",
                 unit=POINTS,
@@ -93,7 +94,6 @@ STUDY = Study(
                 second=Cell(COMMON, "conv"),
                 margin=TASK_MARGIN,
             ),
-            premises=gates.premises(COMMON),
         ),
     ),
     panels=mixers.PANELS,

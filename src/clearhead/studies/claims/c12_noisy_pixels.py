@@ -11,26 +11,16 @@ common digit, where it is known what is relevant, the digit of the same class in
 Cost, one busy core: 20 s a trial and the shared trainings; quick about 60 s, full about 7 minutes.
 """
 
-from clearhead.studies import Cell, Curves, Difference, Grid, Part, Study, Summary
+from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
 from clearhead.studies._literature import literature
-from clearhead.studies.measures import gates
+from clearhead.studies.measures import gates, robustness
 from clearhead.studies.measures.common_digit import common_digits
-from clearhead.studies.measures.robustness import (
-    ALL_CORRUPTIONS,
-    BLANK,
-    fall_under,
-    falls_of,
-    relevance_of_neighbours,
-    relevance_of_twins,
-    robustness,
-)
-from clearhead.studies.measures.trainings import on_digits, trained
+from clearhead.studies.measures.robustness import ALL_CORRUPTIONS, BLANK, LABELS, fall_under
 from clearhead.studies.table import Trial, Values
 
-LABELS = {"vit": "ViT", "uniform": "uniform attention", "cnn": "CNN"}
 NOISES, POINTS = ("shot noise", "impulse noise"), "percentage points"
 WEIGHT = "% of the attention"
-COMMON = "common digit"
+COMMON, UNSEEN = "common digit", {"unseen": 1_000}
 MARGIN = 2.0  # percentage points, of falls of ten and more
 MIN_SHIFT = 5.0  # percentage points of all attention
 MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
@@ -38,20 +28,18 @@ MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
 
 def run(trial: Trial) -> Values:
     """Falls of all models from the same digits, and what the ViT attends to."""
-    settings, seed = trial.settings, trial.seed
+    seed = trial.seed
     if trial.condition == COMMON:
         images, model = (
-            common_digits("test", settings["unseen"], seed),
-            gates.common_digit_model(trial),
+            common_digits("test", trial.settings["unseen"], seed),
+            gates.model_of(trial),
         )
-        found = robustness({"vit": model}, images.dataset, seed, (BLANK,))
-        return gates.common_digit_floor(trial) | found | relevance_of_twins(model, images)
-    unseen = gates.unseen_images(gates.DIGITS_TASK, settings["unseen"], seed)
-    models = {
-        name: trained(on_digits(name, examples=settings["digits"], steps=settings["steps"]), seed)
-        for name in LABELS
-    }
-    return robustness(models, unseen, seed) | relevance_of_neighbours(models["vit"], unseen)
+        found = robustness.robustness({"vit": model}, images.dataset, seed, (BLANK,))
+        return gates.floor_of(trial) | found | robustness.relevance_of_twins(model, images)
+    unseen = gates.unseen_of(trial)
+    models = {name: gates.model_of(trial, name) for name in LABELS}
+    found = robustness.robustness(models, unseen, seed)
+    return found | robustness.relevance_of_neighbours(models["vit"], unseen)
 
 
 def falls_less(other: str, *corruptions: str) -> Part:
@@ -77,8 +65,7 @@ def attends(name: str, condition: str, first: str, second: str) -> Part:
         second=Cell(condition, second),
         margin=MIN_WEIGHT,
     )
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
-    return Part(f"{name} ({condition})", (hypothesis,), premises)
+    return gates.part_on(condition, name, hypothesis)
 
 
 def avoids_noise(condition: str) -> Part:
@@ -92,8 +79,7 @@ def avoids_noise(condition: str) -> Part:
         margin=MIN_SHIFT,
         spread=2.0,
     )
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
-    return Part(f"attention avoids noisy patches ({condition})", (hypothesis,), premises)
+    return gates.part_on(condition, "attention avoids noisy patches", hypothesis)
 
 
 STUDY = Study(
@@ -108,8 +94,8 @@ STUDY = Study(
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings={"digits": 3_000, "steps": 300, "unseen": 1_000}),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
+        Grid(conditions=("digits",), settings=gates.DIGITS | UNSEEN),
+        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | UNSEEN),
     ),
     run=run,
     parts=(
@@ -119,40 +105,7 @@ STUDY = Study(
         attends("patches attend to the digit that decides", COMMON, "twin", "others"),
         *map(avoids_noise, ("digits", COMMON)),
     ),
-    panels=(
-        *(
-            Curves(
-                measure=falls_of(name),
-                x=ALL_CORRUPTIONS,
-                conditions=("digits",),
-                join=False,
-                ylim=(0, 100),
-                xlabel="corruption",
-                ylabel=f"fall of {label} (points)",
-            )
-            for name, label in LABELS.items()
-        ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("inked", "blank")],
-            conditions=("digits",),
-            x=("with ink", "blank"),
-            join=False,
-            ylim=(0, None),
-            xlabel="adjacent patch",
-            ylabel="weight of a patch with ink (%)",
-            lines={6.25: "uniform"},
-        ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("twin", "others")],
-            conditions=(COMMON,),
-            x=("same class", "other class"),
-            join=False,
-            ylim=(0, None),
-            xlabel="digit in the other half",
-            ylabel="weight of a digit that decides (%)",
-            lines={6.25: "uniform"},
-        ),
-    ),
+    panels=robustness.PANELS,
     title="Noise: falls from equal starts, and what patches attend to",
     summaries=(
         Summary(

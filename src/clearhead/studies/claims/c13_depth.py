@@ -12,14 +12,12 @@ Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, fu
 """
 
 from clearhead.data import normalize
-from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Part, PerBudget
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, layers
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.measures.slopes import over_layers, per_doubling
-from clearhead.studies.measures.trainings import Task, on_digits, trained
 from clearhead.studies.study import Study, Summary
 from clearhead.studies.table import Trial, Values
 
@@ -35,40 +33,34 @@ MEASURES = {
 """Name, unit, and the smallest change from the first to the last layer that matters"""
 
 
-def measure_layers(model: VisionTransformer, trial: Trial, task: Task) -> Values:
+def measure_layers(model: VisionTransformer, trial: Trial) -> Values:
     """All measures of a classifier, layer by layer."""
-    settings, seed = trial.settings, trial.seed
-    few = gates.unseen_images(task, settings["images"], seed)
-    images = normalize(few.images, model.config)
-    unseen = gates.unseen_images(task, settings["unseen"], seed)
-    fields = layers.layer_fields(model, images, seed)
-    return {
-        "distance": layers.attention_distances(model, images),
-        "hubs": layers.hub_shares(model, images),
-        "seen": [layers.effective_share(field) for field in fields],
-        **layers.probe_accuracies(model, gates.training_images(task, PROBED, seed), unseen),
-    }
+    images = normalize(gates.unseen_of(trial, "images").images, model.config)
+    fields = layers.layer_fields(model, images, trial.seed)
+    known = gates.training_of(trial, PROBED)
+    probes = layers.probe_accuracies(model, known, gates.unseen_of(trial))
+    return layers.spread_by_layer(model, images, fields) | probes
 
 
 def run(trial: Trial) -> Values:
     """Layer by layer, at each depth or in one model."""
-    settings, seed = trial.settings, trial.seed
     if trial.condition == "depths":
-        sizes = {"examples": settings["digits"], "steps": settings["steps"]}
         return {
-            str(depth): measure_layers(
-                trained(on_digits("vit", **sizes, depth=depth), seed), trial, gates.DIGITS_TASK
-            )
-            for depth in settings["depths"]
+            str(depth): measure_layers(gates.model_of(trial, depth=depth), trial)
+            for depth in trial.settings["depths"]
         }
-    if trial.condition == COMMON:
-        model = gates.common_digit_model(trial)
-        found = measure_layers(model, trial, gates.COMMON_DIGIT_TASK)
-        return gates.common_digit_floor(trial) | found
+    model = gates.model_of(trial)
     if trial.condition == RECALL:
-        texts = [recall_texts(x, settings["unseen"], seed) for x in ("train", "test")]
-        return gates.recall_floor(trial) | layers.recall_probes(gates.recall_model(trial), *texts)
-    return measure_layers(load(), trial, gates.DIGITS_TASK)
+        texts = [recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test")]
+        return gates.floor_of(trial) | layers.recall_probes(model, *texts)
+    return gates.floor_of(trial) | measure_layers(model, trial)
+
+
+BY_LAYER = {
+    "hubs": "queries that attend most to one key (share)",
+    "seen": "effective field (share of the image)",
+    "single": "accuracy of a probe on one patch's token (%)",
+}
 
 
 def spreads(measure: str, depth: int) -> Part:
@@ -80,7 +72,7 @@ def spreads(measure: str, depth: int) -> Part:
         first=Cell("depths", over_layers((str(depth), measure))),
         margin=margin,
     )
-    return Part(f"{name} grows with depth ({depth} layers)", (hypothesis,))
+    return Part.of(f"{name} grows with depth ({depth} layers)", hypothesis)
 
 
 def combined(condition: str) -> Part:
@@ -91,8 +83,7 @@ def combined(condition: str) -> Part:
         first=Cell(condition, over_layers("single")),
         margin=MEASURES["single"][2],
     )
-    name = f"what decides is combined in the last layer ({condition})"
-    return Part(name, (hypothesis,), (gates.clears_the_floor(condition),))
+    return gates.part_on(condition, "what decides is combined in the last layer", hypothesis)
 
 
 def by_size(measure: str) -> Estimate:
@@ -105,22 +96,6 @@ def by_size(measure: str) -> Estimate:
     )
 
 
-def deepest(measure: str, ylabel: str, lines: dict[float, str] | None = None) -> Curves:
-    """A measure by layer, of the deepest classifiers."""
-    return Curves(
-        measure=(str(DEPTHS[-1]), measure),
-        conditions=("depths",),
-        xlabel="layer",
-        ylabel=ylabel,
-        ylim=(0, None),
-        lines=lines or {},
-    )
-
-
-CEILINGS = {
-    layers.uniform_distance(4, 4): "uniform weights",
-    layers.farthest_distance(4, 4): "farthest patch",
-}
 STUDY = Study(
     name="depth",
     claim="C13",
@@ -136,7 +111,7 @@ STUDY = Study(
     grid=(
         Grid(
             conditions=("depths",),
-            settings=IMAGES | {"digits": 3_000, "steps": 300, "depths": DEPTHS},
+            settings=IMAGES | gates.DIGITS | {"depths": DEPTHS},
         ),
         Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | IMAGES),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
@@ -147,13 +122,21 @@ STUDY = Study(
         *(spreads(measure, depth) for measure in MEASURES for depth in (DEPTHS[0], DEPTHS[-1])),
         combined(COMMON),
         combined(RECALL),
-        Part("the changes depend on the number of layers", tuple(map(by_size, MEASURES))),
+        Part.of("the changes depend on the number of layers", *map(by_size, MEASURES)),
     ),
     panels=(
-        deepest("distance", "mean attention distance (patches)", CEILINGS),
-        deepest("hubs", "queries that attend most to one key (share)"),
-        deepest("seen", "effective field (share of the image)"),
-        deepest("single", "accuracy of a probe on one patch's token (%)", {10: "chance"}),
+        layers.distance_panel(4, 4, (str(DEPTHS[-1]), "distance"), conditions=("depths",)),
+        *(
+            Curves(
+                measure=(str(DEPTHS[-1]), measure),
+                conditions=("depths",),
+                xlabel="layer",
+                ylabel=ylabel,
+                ylim=(0, None),
+                lines={10: "chance"} if measure == "single" else {},
+            )
+            for measure, ylabel in BY_LAYER.items()
+        ),
     ),
     summaries=tuple(
         Summary(name=f"By layer, {what}: {name}", measure=measure, conditions=(what,))

@@ -22,6 +22,7 @@ from clearhead.studies.study import Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
+MORE_IMAGES = {"images": PerBudget(quick=100, full=200), "unseen": 1_000}
 COMMON, RECALL, CORRELATION = "common digit", "recall", "rank correlation"
 OTHER_INFLUENCE = {"masking in all layers": "masking", "signed Shapley values": "signed"}
 MARGIN = 0.3  # rank correlation; Cohen (1988, "Statistical Power Analysis") calls 0.3 medium
@@ -58,15 +59,13 @@ def shows_influence(condition: str, name: str) -> Part:
         for what, measure in OTHER_INFLUENCE.items()
     }
     hypothesis = correlates(condition, name, "against random numbers")
-    name = f"{name} shows influence ({condition})"
-    return Part(name, (hypothesis,), gates.premises(condition), variants)
+    return gates.part_on(condition, f"{name} shows influence", hypothesis, variants)
 
 
 def beyond_ink(condition: str, name: str) -> Part:
     """Weights show more than where the ink is."""
     hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
-    name = f"{name} shows more than ink ({condition})"
-    return Part(name, (hypothesis,), gates.premises(condition))
+    return gates.part_on(condition, f"{name} shows more than ink", hypothesis)
 
 
 def in_recall(name: str, measure: Measure) -> Part:
@@ -78,8 +77,7 @@ def in_recall(name: str, measure: Measure) -> Part:
         second=Cell(RECALL, "random"),
         margin=MARGIN,
     )
-    name = f"weights of the {name} layer show influence ({RECALL})"
-    return Part(name, (hypothesis,), gates.premises(RECALL))
+    return gates.part_on(RECALL, f"weights of the {name} layer show influence", hypothesis)
 
 
 STUDY = Study(
@@ -96,18 +94,13 @@ STUDY = Study(
     "over the 4 pairs, mean over 200 texts.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings=IMAGES | {"digits": 3_000, "steps": 300}),
+        Grid(conditions=("digits",), settings=IMAGES | gates.DIGITS),
         Grid(
             conditions=(COMMON,),
-            settings=gates.COMMON_DIGIT
-            | {"images": PerBudget(quick=100, full=200), "unseen": 1_000},
+            settings=gates.COMMON_DIGIT | MORE_IMAGES,
         ),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 200}),
-        Grid(
-            conditions=("shipped",),
-            settings={"images": 5},
-            num_seeds=PerBudget(quick=0, full=3),
-        ),
+        Grid(conditions=("shipped",), settings={"images": 5}, num_seeds=PerBudget(quick=0, full=3)),
     ),
     run=run,
     parts=(

@@ -1,6 +1,7 @@
 """What changes from layer to layer: receptive fields, attention distances, decodable classes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +16,9 @@ from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
+from clearhead.studies._panels import Curves
 from clearhead.studies.measures.recall import FIRST_QUERY, NUM_WORDS, RecallTexts
+from clearhead.studies.table import Measure
 
 # Pixels belong to the effective field from this share of the largest gradient on (Luo et al. 2016,
 # section 4).
@@ -51,6 +54,35 @@ def layer_fields(
             squares += gradient.square().sum(dim=1).mean(dim=0)
         fields.append((squares / NUM_DIRECTIONS).sqrt())
     return tuple(fields)
+
+
+def spread_by_layer(
+    model: ImageModel,
+    images: Float[Tensor, "images channels height width"],
+    fields: Iterable[Field],
+) -> dict[str, list[float]]:
+    """`seen`, the effective share of each field; of a ViT also attention distances and hubs."""
+    found = {"seen": [effective_share(field) for field in fields]}
+    if isinstance(model, VisionTransformer):
+        found |= {"distance": attention_distances(model, images), "hubs": hub_shares(model, images)}
+    return found
+
+
+def distance_panel(
+    rows: int, columns: int, measure: Measure = "distance", **options: Any
+) -> Curves:
+    """Attention distance by layer, beside that of uniform weights and its ceiling."""
+    return Curves(
+        measure=measure,
+        ylim=(0, None),
+        xlabel="layer",
+        ylabel="mean attention distance (patches)",
+        lines={
+            uniform_distance(rows, columns): "uniform weights",
+            farthest_distance(rows, columns): "farthest patch",
+        },
+        **options,
+    )
 
 
 def theoretical_share(field: Field) -> float:
