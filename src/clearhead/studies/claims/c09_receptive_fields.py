@@ -8,7 +8,7 @@ Cost: quick 70, full about 620 seconds of one core, on two busy ones.
 """
 
 from clearhead.models.config import CNNConfig, ViTConfig
-from clearhead.studies import Bound, Cell, Curves, Difference, Exact, Grid, Image, Part, PerBudget
+from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
@@ -19,12 +19,9 @@ VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
 IMAGES = {"images": 50, "unseen": 1_000}
 TRAINING = {"digits": PerBudget(quick=4_000, full=6_000), "epochs": PerBudget(quick=2, full=3)}
 TRAINED = ("ViT trained", "shipped trained")
-HALF, QUARTER = 0.5, 0.25  # of the image; "globally" means at least half of it
-VIT_FIRST, CNN_FIRST = (Cell(f"{name} trained", ("seen", 0)) for name in ("ViT", "CNN"))
-CNN_LAST = Cell("CNN trained", ("seen", -1))
 CUT_OFFS = {"1 %": 0.01, "20 %": 0.2}
 """Other shares of the largest gradient from which a pixel counts as seen"""
-SHARE = "share of the image"
+SHARE, HALF = "share of the image", 0.5  # "globally" means at least half of it
 
 
 def run(trial: Trial) -> Values:
@@ -62,6 +59,12 @@ def half_of_image(who: str, condition: str) -> Part:
     )
 
 
+def larger_by_a_quarter(part: str, name: str, field: Cell) -> Part:
+    """A field against that of the CNN after its first layer."""
+    first = Cell("CNN trained", ("seen", 0))
+    return Part.of(part, Difference(name=name, unit=SHARE, first=field, second=first, margin=0.25))
+
+
 STUDY = Study(
     name="receptive-fields",
     claim="C9",
@@ -92,42 +95,20 @@ STUDY = Study(
         ),
         half_of_image("small ViTs", TRAINED[0]),
         half_of_image("samples of the shipped model", TRAINED[1]),
-        Part.of(
+        larger_by_a_quarter(
             "after the first layer the effective field of a ViT is larger than that of a CNN",
-            Difference(
-                name="first layer: effective field, ViT against CNN",
-                unit=SHARE,
-                first=VIT_FIRST,
-                second=CNN_FIRST,
-                margin=QUARTER,
-            ),
+            "first layer: effective field, ViT against CNN",
+            Cell("ViT trained", ("seen", 0)),
         ),
-        Part.of(
+        larger_by_a_quarter(
             "the field of a CNN widens layer by layer",
-            Difference(
-                name="CNN: effective field, last layer against first",
-                unit=SHARE,
-                first=CNN_LAST,
-                second=CNN_FIRST,
-                margin=QUARTER,
-            ),
+            "CNN: effective field, last layer against first",
+            Cell("CNN trained", ("seen", -1)),
         ),
     ),
-    panels=(
-        *(
-            Curves(measure=x, scale=100, xlabel="layer", ylabel=f"{kind} field (% of image)")
-            for x, kind in (("seen", "effective"), ("reached", "theoretical"))
-        ),
-        layers.distance_panel(*VIT.grid),
-        *(
-            Image(cell=Cell(f"{x} trained", "first_field"), title=f"{x}, first layer: gradients")
-            for x in ("ViT", "CNN")
-        ),
-    ),
+    panels=layers.FIELD_PANELS,
     summaries=(
-        Summary(name="By layer: effective field (share of the image)", measure="seen"),
-        Summary(name="By layer: mean attention distance (patches)", measure="distance"),
-        Summary(name="By layer: queries that attend most to one key (share)", measure="hubs"),
+        *(Summary(name=f"By layer: {name}", measure=x) for x, name in layers.BY_LAYER.items()),
         Summary(
             name="First layer: share of the effective field in the unit's own patch, and largest "
             "relative gradient elsewhere",

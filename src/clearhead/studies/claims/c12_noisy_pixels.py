@@ -15,11 +15,11 @@ from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, robustness
 from clearhead.studies.measures.common_digit import common_digits
-from clearhead.studies.measures.robustness import ALL_CORRUPTIONS, BLANK, LABELS, fall_under
+from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
 from clearhead.studies.table import Trial, Values
 
-NOISES, POINTS = ("shot noise", "impulse noise"), "percentage points"
-WEIGHT = "% of the attention"
+NOISES, OTHERS = ("shot noise", "impulse noise"), ("uniform", "cnn")
+POINTS, WEIGHT = "percentage points", "% of the attention"
 COMMON, UNSEEN = "common digit", {"unseen": 1_000}
 MARGIN = 2.0  # percentage points, of falls of ten and more
 MIN_SHIFT = 5.0  # percentage points of all attention
@@ -28,15 +28,11 @@ MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
 
 def run(trial: Trial) -> Values:
     """Falls of all models from the same digits, and what the ViT attends to."""
-    seed = trial.seed
+    seed, unseen = trial.seed, gates.unseen_of(trial)
     if trial.condition == COMMON:
-        images, model = (
-            common_digits("test", trial.settings["unseen"], seed),
-            gates.model_of(trial),
-        )
-        found = robustness.robustness({"vit": model}, images.dataset, seed, (BLANK,))
-        return gates.floor_of(trial) | found | robustness.relevance_of_twins(model, images)
-    unseen = gates.unseen_of(trial)
+        model, places = gates.model_of(trial), common_digits("test", len(unseen), seed)
+        found = robustness.robustness({"vit": model}, unseen, seed, (BLANK,))
+        return gates.floor_of(trial) | found | robustness.relevance_of_twins(model, places)
     models = {name: gates.model_of(trial, name) for name in LABELS}
     found = robustness.robustness(models, unseen, seed)
     return found | robustness.relevance_of_neighbours(models["vit"], unseen)
@@ -53,7 +49,7 @@ def falls_less(other: str, *corruptions: str) -> Part:
         margin=MARGIN,
         spread=4.0 if other == "uniform" else 9.0,  # of losses, second run
     )
-    return Part(f"the ViT falls less than {LABELS[other]} under {what}", (hypothesis,))
+    return Part.of(f"the ViT falls less than {LABELS[other]} under {what}", hypothesis)
 
 
 def attends(name: str, condition: str, first: str, second: str) -> Part:
@@ -70,12 +66,11 @@ def attends(name: str, condition: str, first: str, second: str) -> Part:
 
 def avoids_noise(condition: str) -> Part:
     """Attention moves off blank patches when they are noisy."""
-    before, after = (Cell(condition, ("on_blank", "vit", x)) for x in ("clean", "noisy"))
     hypothesis = Difference(
         name=f"{condition}: attention on blank patches, without noise on them against with it",
         unit=WEIGHT,
-        first=before,
-        second=after,
+        first=Cell(condition, ("on_blank", "vit", "clean")),
+        second=Cell(condition, ("on_blank", "vit", "noisy")),
         margin=MIN_SHIFT,
         spread=2.0,
     )
@@ -99,8 +94,7 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        *(falls_less(other, *NOISES) for other in ("uniform", "cnn")),
-        *(falls_less(other, BLANK) for other in ("uniform", "cnn")),
+        *(falls_less(other, *noise) for noise in (NOISES, (BLANK,)) for other in OTHERS),
         attends("patches attend to neighbours with ink", "digits", "inked", "blank"),
         attends("patches attend to the digit that decides", COMMON, "twin", "others"),
         *map(avoids_noise, ("digits", COMMON)),
@@ -108,16 +102,11 @@ STUDY = Study(
     panels=robustness.PANELS,
     title="Noise: falls from equal starts, and what patches attend to",
     summaries=(
-        Summary(
-            name="Accuracy on clean images (%), by model",
-            measure=lambda values: list(values["clean"].values()),
-        ),
+        Summary(name="Accuracy on clean images (%), by model", measure=robustness.on_clean),
         Summary(name="Share of the images that all models classify correctly", measure="common"),
         Summary(
             name="Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
-            measure=lambda values: [
-                fall_under(name, *ALL_CORRUPTIONS[:-1])(values) for name in LABELS
-            ],
+            measure=robustness.mean_falls,
             conditions=("digits",),
         ),
     ),

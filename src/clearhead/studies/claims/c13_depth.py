@@ -2,18 +2,15 @@
 
 Three meanings of "spreads": attention, by its mean distance (Raghu et al. 2021); pixels, by the
 effective receptive field of a patch's token (Luo et al. 2016); clues, by the accuracy of a linear
-probe on a single patch's token, fitted at each layer. Each is the change from the first to the last
-layer, a slope over all layers, which no cut between "lower" and "upper" can move; at depths 2, 4
-and 6. A mean distance is shown beside those of uniform weights and of the farthest patch. Where
-nearly all queries attend to one key, a hub or sink (Xiao et al. 2023; Darcet et al. 2023), distance
-says where that key is; the share of such queries is described.
+probe on a single patch's token, fitted at each layer. Each is a slope over all layers, which no cut
+between "lower" and "upper" can move, at depths 2, 4 and 6. A mean distance is shown beside those of
+uniform weights and of the farthest patch. Where nearly all queries attend to one key, a hub or sink
+(Xiao et al. 2023; Darcet et al. 2023), distance says where that key is; their share is described.
 
 Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, full about 12 minutes.
 """
 
-from clearhead.data import normalize
-from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Part, PerBudget
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, layers
 from clearhead.studies.measures.recall import recall_texts
@@ -24,43 +21,30 @@ from clearhead.studies.table import Trial, Values
 DEPTHS = (2, 4, 6)
 IMAGES = {"images": 50, "unseen": 1_000}
 PROBED = 1_000  # images that a probe is fitted on
-COMMON, RECALL = "common digit", "recall"
+COMMON, RECALL, POINTS = "common digit", "recall", "percentage points"
 MEASURES = {
     "distance": ("mean attention distance", "patches", 0.1),
     "seen": ("effective receptive field of a patch's token", "share of the image", 0.05),
-    "single": ("accuracy of a probe on one patch's token", "percentage points", 5.0),
+    "single": ("accuracy of a probe on one patch's token", POINTS, 5.0),
 }
 """Name, unit, and the smallest change from the first to the last layer that matters"""
 
 
-def measure_layers(model: VisionTransformer, trial: Trial) -> Values:
-    """All measures of a classifier, layer by layer."""
-    images = normalize(gates.unseen_of(trial, "images").images, model.config)
-    fields = layers.layer_fields(model, images, trial.seed)
-    known = gates.training_of(trial, PROBED)
-    probes = layers.probe_accuracies(model, known, gates.unseen_of(trial))
-    return layers.spread_by_layer(model, images, fields) | probes
-
-
 def run(trial: Trial) -> Values:
     """Layer by layer, at each depth or in one model."""
-    if trial.condition == "depths":
-        return {
-            str(depth): measure_layers(gates.model_of(trial, depth=depth), trial)
-            for depth in trial.settings["depths"]
-        }
-    model = gates.model_of(trial)
     if trial.condition == RECALL:
-        texts = [recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test")]
-        return gates.floor_of(trial) | layers.recall_probes(model, *texts)
-    return gates.floor_of(trial) | measure_layers(model, trial)
+        texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
+        return gates.floor_of(trial) | layers.recall_probes(gates.model_of(trial), *texts)
+    few, unseen = gates.unseen_of(trial, "images"), gates.unseen_of(trial)
+    known = gates.training_of(trial, PROBED)
 
+    def measured(**changes: int) -> Values:
+        model = gates.model_of(trial, **changes)
+        return dict(layers.measure_layers(model, few, known, unseen, trial.seed))
 
-BY_LAYER = {
-    "hubs": "queries that attend most to one key (share)",
-    "seen": "effective field (share of the image)",
-    "single": "accuracy of a probe on one patch's token (%)",
-}
+    if trial.condition == "depths":
+        return {str(depth): measured(depth=depth) for depth in trial.settings["depths"]}
+    return gates.floor_of(trial) | measured()
 
 
 def spreads(measure: str, depth: int) -> Part:
@@ -79,7 +63,7 @@ def combined(condition: str) -> Part:
     """The class can be read from a single token in the last layer more than in the first."""
     hypothesis = Difference(
         name=f"{condition}: accuracy of a probe on one token, change over the layers",
-        unit="percentage points",
+        unit=POINTS,
         first=Cell(condition, over_layers("single")),
         margin=MEASURES["single"][2],
     )
@@ -109,10 +93,7 @@ STUDY = Study(
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(
-            conditions=("depths",),
-            settings=IMAGES | gates.DIGITS | {"depths": DEPTHS},
-        ),
+        Grid(conditions=("depths",), settings=IMAGES | gates.DIGITS | {"depths": DEPTHS}),
         Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | IMAGES),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
         Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
@@ -120,24 +101,10 @@ STUDY = Study(
     run=run,
     parts=(
         *(spreads(measure, depth) for measure in MEASURES for depth in (DEPTHS[0], DEPTHS[-1])),
-        combined(COMMON),
-        combined(RECALL),
+        *map(combined, (COMMON, RECALL)),
         Part.of("the changes depend on the number of layers", *map(by_size, MEASURES)),
     ),
-    panels=(
-        layers.distance_panel(4, 4, (str(DEPTHS[-1]), "distance"), conditions=("depths",)),
-        *(
-            Curves(
-                measure=(str(DEPTHS[-1]), measure),
-                conditions=("depths",),
-                xlabel="layer",
-                ylabel=ylabel,
-                ylim=(0, None),
-                lines={10: "chance"} if measure == "single" else {},
-            )
-            for measure, ylabel in BY_LAYER.items()
-        ),
-    ),
+    panels=layers.panels_by_layer(str(DEPTHS[-1]), conditions=("depths",)),
     summaries=tuple(
         Summary(name=f"By layer, {what}: {name}", measure=measure, conditions=(what,))
         for what in (COMMON, RECALL, "shipped")

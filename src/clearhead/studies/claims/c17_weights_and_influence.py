@@ -3,30 +3,29 @@
 Jain & Wallace 2019 find weights of recurrent text models weakly correlated with gradients and with
 leave-one-out; Wiegreffe & Pinter 2019 answer that this asks too much of them. Leaving one patch out
 misses what two patches share, so influence is the exact Shapley value here: the mean change over
-all orders in which patches can be added, its size, for the log-odds of the predicted class. The
-correlation with masking in all layers, which favours rollout, is a variant. Ink is both attended to
-and needed, so that on digits only the partial correlation given the ink speaks for a map. In the
-common digit and in recall it is not enough to attend to ink or to any pair.
+all orders in which patches can be added, its size, for the log-odds of the predicted class. Masking
+in all layers, which favours rollout, is a variant. Ink is both attended to and needed, so that on
+digits only the partial correlation given the ink speaks for a map; in the other tasks it is not
+enough to attend to ink or to any pair.
 
-Cost, one core: 5 s for ten digits or a hundred images of the common digit, and the shared
-trainings; quick about 55 s, full about 6 minutes.
+Cost, one core, without the shared trainings: quick about 55 s, full about 6 minutes.
 """
+
+from itertools import product, starmap
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
 from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
 from clearhead.studies._literature import literature
 from clearhead.studies.measures import gates, influence
-from clearhead.studies.measures.influence import MAPS, by_map
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
 MORE_IMAGES = {"images": PerBudget(quick=100, full=200), "unseen": 1_000}
+THREE = PerBudget(quick=0, full=3)  # described, not judged
 COMMON, RECALL, CORRELATION = "common digit", "recall", "rank correlation"
-OTHER_INFLUENCE = {"masking in all layers": "masking", "signed Shapley values": "signed"}
-MARGIN = 0.3  # rank correlation; Cohen (1988, "Statistical Power Analysis") calls 0.3 medium
-INK_MARGIN = 0.1  # beyond the ink less is enough; he calls 0.1 small
+MARGIN, INK_MARGIN = 0.3, 0.1  # medium, and beyond the ink small (Cohen 1988)
 
 
 def run(trial: Trial) -> Values:
@@ -52,20 +51,20 @@ def correlates(condition: str, name: str, against: str, measure: str = "correlat
     )
 
 
+def shows_more_than_ink(condition: str, name: str) -> Part:
+    """Weights correlate with Shapley values beyond where the ink is."""
+    hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
+    return gates.part_on(condition, f"{name} shows more than ink", hypothesis)
+
+
 def shows_influence(condition: str, name: str) -> Part:
     """Weights correlate with Shapley values; the variants take masking and signed values."""
     variants = {
         what: (correlates(condition, name, f"against random numbers: {measure}", measure),)
-        for what, measure in OTHER_INFLUENCE.items()
+        for what, measure in influence.OTHERS.items()
     }
     hypothesis = correlates(condition, name, "against random numbers")
     return gates.part_on(condition, f"{name} shows influence", hypothesis, variants)
-
-
-def beyond_ink(condition: str, name: str) -> Part:
-    """Weights show more than where the ink is."""
-    hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
-    return gates.part_on(condition, f"{name} shows more than ink", hypothesis)
 
 
 def in_recall(name: str, measure: Measure) -> Part:
@@ -95,26 +94,20 @@ STUDY = Study(
     seeds={"quick": 2, "full": 12},
     grid=(
         Grid(conditions=("digits",), settings=IMAGES | gates.DIGITS),
-        Grid(
-            conditions=(COMMON,),
-            settings=gates.COMMON_DIGIT | MORE_IMAGES,
-        ),
+        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | MORE_IMAGES),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 200}),
-        Grid(conditions=("shipped",), settings={"images": 5}, num_seeds=PerBudget(quick=0, full=3)),
+        Grid(conditions=("shipped",), settings={"images": 5}, num_seeds=THREE),
     ),
     run=run,
     parts=(
-        *(shows_influence(x, name) for x in ("digits", COMMON) for name in (RAW, ROLLOUT)),
-        *(beyond_ink(x, name) for x in ("digits", COMMON) for name in (RAW, ROLLOUT)),
-        in_recall("last", "weights"),
-        in_recall("first", "first"),
+        *starmap(shows_influence, product(("digits", COMMON), (RAW, ROLLOUT))),
+        *starmap(shows_more_than_ink, product(("digits", COMMON), (RAW, ROLLOUT))),
+        *starmap(in_recall, (("last", "weights"), ("first", "first"))),
     ),
     panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
     summaries=(
-        Summary(name=f"Rank correlation ({', '.join(MAPS)})", measure=by_map("correlation")),
-        Summary(name="The same given the ink, without ink", measure=by_map("beyond_ink")),
-        Summary(name="The same with masking in all layers", measure=by_map("masking")),
+        *(Summary(name=x, measure=influence.by_map(name)) for name, x in influence.BY_MAP.items()),
         Summary(name="Recall: weight on the pair in question (%)", measure="on_answer"),
     ),
     limits=(

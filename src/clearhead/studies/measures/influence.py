@@ -22,6 +22,13 @@ from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, INK, RANDOM)
+BY_MAP = {
+    "correlation": f"Rank correlation ({', '.join(MAPS)})",
+    "beyond_ink": "The same given the ink, without ink",
+    "masking": "The same with masking in all layers",
+}
+OTHERS = {"masking in all layers": "masking", "signed Shapley values": "signed"}
+"""Other measures of influence than the size of the Shapley values"""
 
 
 def influence(model: VisionTransformer, dataset: ImageDataset, seed: int) -> Values:

@@ -148,6 +148,16 @@ def fall_under(model: str, *corruptions: str) -> Callable[[Values], float]:
     return lambda values: sum(values["falls"][model][x] for x in corruptions) / len(corruptions)
 
 
+def on_clean(values: Values) -> list[float]:
+    """The accuracy of each model on clean images, in per cent."""
+    return list(values["clean"].values())
+
+
+def mean_falls(values: Values) -> list[float]:
+    """The mean fall of each of `LABELS` under all corruptions of whole images."""
+    return [fall_under(name, *CORRUPTIONS)(values) for name in LABELS]
+
+
 def falls_of(model: str) -> Callable[[Values], list[float]]:
     """The falls of a model under each corruption."""
     return lambda values: list(values["falls"][model].values())

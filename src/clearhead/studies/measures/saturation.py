@@ -133,7 +133,7 @@ def zero_gap_density(keys: int) -> float:
     return float(keys * (keys - 1) * integral)
 
 
-PANELS = (
+PANELS: tuple[Curves | Points, ...] = (
     *(
         Curves(
             measure=curves_of(measure),
