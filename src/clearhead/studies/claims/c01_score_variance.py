@@ -21,7 +21,7 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.classifiers import inputs_of
 from clearhead.studies.table import Trial, Values
@@ -107,7 +107,6 @@ STUDY = Study(
         ),
         Summary(name="Learned factor over 1/√d_k: range", measure=scores.range_of_factors),
     ),
-    limits=("A learned factor is not determined by itself, because W_Q can make up for it.",),
     labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},
-    **literature("C1"),
+    **notes("C1"),
 )

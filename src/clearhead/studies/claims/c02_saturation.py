@@ -21,7 +21,7 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
 from clearhead.studies.measures.saturation import KEYS
@@ -115,5 +115,5 @@ STUDY = Study(
         Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
-    **literature("C2"),
+    **notes("C2"),
 )

@@ -17,7 +17,7 @@ Cost, one busy core: 5 s a training; quick about 2 minutes, full about 13 minute
 """
 
 from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import scaling
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Values
@@ -114,6 +114,5 @@ STUDY = Study(
         Summary(name="Trainings with a loss of NaN", measure=scaling.has_diverged),
     ),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},
-    limits=("200 steps of small models; whether training is unstable was not judged.",),
-    **literature("C3"),
+    **notes("C3"),
 )

@@ -28,7 +28,7 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.table import Trial, Values
@@ -106,5 +106,5 @@ STUDY = Study(
         Summary(name="Change, all layers' weights permuted", measure="moved_all"),
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
-    **literature("C4"),
+    **notes("C4"),
 )

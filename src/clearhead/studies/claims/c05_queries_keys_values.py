@@ -23,7 +23,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import changes
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of
 
@@ -97,7 +97,6 @@ STUDY = Study(
             name="Distance between rows of two queries, by layer", measure=changes.apart_by_layer
         ),
     ),
-    limits=("A row of its own need not be a different one: the rows of two queries may be alike.",),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
-    **literature("C5"),
+    **notes("C5"),
 )

@@ -16,7 +16,7 @@ Cost: quick 150, full about 1,200 seconds of one core, on two busy ones.
 """
 
 from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import positions
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Trial, Values
@@ -112,5 +112,5 @@ STUDY = Study(
         ),
         Summary(name="Smallest difference with positions", measure="error_with_positions"),
     ),
-    **literature("C6"),
+    **notes("C6"),
 )

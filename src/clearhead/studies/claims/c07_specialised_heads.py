@@ -12,7 +12,7 @@ Cost, one busy core: 8 s a trial and the shared trainings; quick about 90 s, ful
 
 from clearhead.insight.roles import MAX_SHIFT, shift_images
 from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, heads
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.study import Summary
@@ -107,10 +107,6 @@ STUDY = Study(
         Summary(name="Accuracy (%): own, exchanged, mean weights", measure=heads.accuracies),
         Summary(name="Fall of accuracy without a head: mean, largest", measure=heads.falls),
     ),
-    limits=(
-        "That exchanged weights lower accuracy shows that heads differ, in whatever way.",
-        "Small models of two layers; nothing follows for language models.",
-    ),
     labels=LABELS,
-    **literature("C7"),
+    **notes("C7"),
 )

@@ -10,7 +10,7 @@ Cost, one busy core: 4 to 9 s for a hundred steps at width 64; quick 100 s, full
 """
 
 from clearhead.studies import Cell, Difference, Equivalence, Estimate, Grid, Part, PerBudget
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, head_counts
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.head_counts import WIDTHS, gain
@@ -111,9 +111,5 @@ STUDY = Study(
     panels=head_counts.PANELS,
     title="The number of heads at constant width and constant parameters",
     summaries=(Summary(name="Accuracy on unseen digits (%)", measure="accuracy", by="heads"),),
-    limits=(
-        "Two layers, one training and rates tuned for no number of heads: where saturation lies in "
-        "other models was not measured.",
-    ),
-    **literature("C8"),
+    **notes("C8"),
 )

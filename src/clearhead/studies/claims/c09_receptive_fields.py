@@ -9,7 +9,7 @@ Cost: quick 70, full about 620 seconds of one core, on two busy ones.
 
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
 from clearhead.studies.study import Study, Summary
@@ -116,5 +116,5 @@ STUDY = Study(
             conditions=TRAINED,
         ),
     ),
-    **literature("C9"),
+    **notes("C9"),
 )

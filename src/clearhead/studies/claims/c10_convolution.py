@@ -22,7 +22,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, mixers
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.mixers import BUDGETS, gap
@@ -104,9 +104,5 @@ STUDY = Study(
             measure=lambda values: [values[x] for x in mixers.LABELS],
         ),
     ),
-    limits=(
-        "Convolution between 4 × 4 patches is not a CNN on pixels, whose convolutions begin inside "
-        "the patches; augmentation, pretraining and larger images were not tried.",
-    ),
-    **literature("C10"),
+    **notes("C10"),
 )

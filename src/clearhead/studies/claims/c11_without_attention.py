@@ -28,7 +28,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures.classifiers import accuracy_on_unseen
 from clearhead.studies.measures.trainings import on_digits, trained
 
@@ -106,7 +106,6 @@ STUDY = Study(
         )
         for digits, steps in STEPS.items()
     ),
-    limits=("The ViT is shown and not judged.", "Larger models were not measured."),
     labels=LABELS,
-    **literature("C11"),
+    **notes("C11"),
 )

@@ -12,7 +12,7 @@ Cost, one busy core: 20 s a trial and the shared trainings; quick about 60 s, fu
 """
 
 from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, robustness
 from clearhead.studies.measures.common_digit import common_digits
 from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
@@ -110,10 +110,6 @@ STUDY = Study(
             conditions=("digits",),
         ),
     ),
-    limits=(
-        "Attention on relevant patches and small falls are measured side by side; that one causes "
-        "the other is not shown.",
-    ),
     labels=LABELS,
-    **literature("C12"),
+    **notes("C12"),
 )

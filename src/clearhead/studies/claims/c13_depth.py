@@ -11,7 +11,7 @@ Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, fu
 """
 
 from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, layers
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.measures.slopes import over_layers, per_doubling
@@ -114,7 +114,6 @@ STUDY = Study(
             ("single", "accuracy of a probe on one token (%)"),
         )
     ),
-    limits=("Small models; where hubs collect the attention, its distance says little.",),
     labels={"shipped": "shipped model"},
-    **literature("C13"),
+    **notes("C13"),
 )

@@ -24,7 +24,7 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_digits
 from clearhead.studies.measures.neighbours import nearest_neighbours_accuracy
 from clearhead.studies.measures.set_ups import fit_in_set_up
@@ -113,7 +113,6 @@ STUDY = Study(
         ),
         Summary(name="Parameters", measure="parameters", settings={"size": TINY}),
     ),
-    limits=("Optimiser, rate and warm-up differ at once: no single one is shown to help.",),
     labels={"right": "Muon, warm-up, high rates", "plain": "AdamW at 0.001, no warm-up"},
-    **literature("C14"),
+    **notes("C14"),
 )

@@ -29,7 +29,7 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import cost
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
@@ -94,5 +94,5 @@ STUDY = Study(
     ),
     labels={"recurrent": "LSTM"},
     exclusive=True,
-    **literature("C15"),
+    **notes("C15"),
 )

@@ -31,7 +31,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import MODELS, attention_accuracy
 
@@ -116,5 +116,5 @@ STUDY = Study(
         Summary(name="Accuracy by masked noun", measure=pronouns.masked_accuracies),
     ),
     labels={CONDITION: "models of one seed"},
-    **literature("C16"),
+    **notes("C16"),
 )

@@ -15,7 +15,7 @@ from itertools import product, starmap
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
 from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
-from clearhead.studies._literature import literature
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, influence
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.study import Summary
@@ -110,11 +110,6 @@ STUDY = Study(
         *(Summary(name=x, measure=influence.by_map(name)) for name, x in influence.BY_MAP.items()),
         Summary(name="Recall: weight on the pair in question (%)", measure="on_answer"),
     ),
-    limits=(
-        "A removed patch is black, as blank patches are: patches without ink have no influence by "
-        "construction.",
-        "Correlation is no cause; small models.",
-    ),
     labels={"shipped": "shipped model"},
-    **literature("C17"),
+    **notes("C17"),
 )
