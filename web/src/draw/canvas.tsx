@@ -69,15 +69,6 @@ export const GROUND: Colour = [13, 17, 23];
 const GREYS = Array.from({ length: 256 }, (_, i) => GROUND.map((c) => Math.round(c + ((255 - c) * i) / 255)) as Colour);
 
 /** A vector as one line of signed colours. */
-export function VectorCanvas(props: { values: ArrayLike<number>; domain: number; class?: string; label?: string }) {
-  const { values, domain } = props;
-  return (
-    <NumberCanvas
-      {...props}
-      width={values.length}
-      height={1}
-      values={values}
-      colourAt={(i) => signedColour(values[i], domain)}
-    />
-  );
+export function VectorCanvas({ values, domain, label }: { values: ArrayLike<number>; domain: number; label?: string }) {
+  return <NumberCanvas class="vector" label={label} width={values.length} height={1} values={values} colourAt={(i) => signedColour(values[i], domain)} />;
 }

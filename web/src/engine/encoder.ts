@@ -55,13 +55,7 @@ export function readBlocks(tensors: Tensors, depth: number): Block[] {
 }
 
 /** x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)). */
-export function runBlock(
-  block: Block,
-  input: Float64Array,
-  shape: Shape,
-  layer: number,
-  switches: Switches,
-): LayerRun {
+export function runBlock(block: Block, input: Float64Array, shape: Shape, layer: number, switches: Switches): LayerRun {
   const { tokens, embedDim, hiddenDim } = shape;
   const normed = layerNorm(input, tokens, block.norm1);
   const heads = attend(block, normed, shape, layer, switches);
@@ -74,13 +68,7 @@ export function runBlock(
   return { input, normed, heads, concatenated, projected, afterAttention, mlpOutput, output };
 }
 
-function attend(
-  block: Block,
-  normed: Float64Array,
-  shape: Shape,
-  layer: number,
-  switches: Switches,
-): Stages[] {
+function attend(block: Block, normed: Float64Array, shape: Shape, layer: number, switches: Switches): Stages[] {
   const { tokens, embedDim, headDim, numHeads, causal = false } = shape;
   const qkv = linear(normed, tokens, block.qkv, 3 * embedDim);
   const scale = trainedScale(shape) / switches.temperature;

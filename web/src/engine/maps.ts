@@ -84,14 +84,9 @@ export function measureHead(weights: Float64Array, config: Config, blank: boolea
 }
 
 export function meanMeasures(list: Measures[]): Measures {
-  const mean = (name: keyof Measures): number => list.reduce((sum, one) => sum + one[name], 0) / list.length;
-  return {
-    entropy: mean("entropy"),
-    distance: mean("distance"),
-    itself: mean("itself"),
-    blank: mean("blank"),
-    shared: mean("shared"),
-  };
+  const mean = { ...list[0] };
+  for (const name of Object.keys(mean) as (keyof Measures)[]) mean[name] = list.reduce((sum, one) => sum + one[name], 0) / list.length;
+  return mean;
 }
 
 /** The head's name by the thresholds above; "none" below all of them. */

@@ -2,14 +2,12 @@
 
 import type { Payload } from "../data/payload";
 import { largestDifference } from "../engine/arithmetic";
-import type { Config } from "../engine/config";
 import { trainedSwitches } from "../engine/interventions";
 import { meanMeasures, measureHead, roleOf, type Measures, type Role } from "../engine/maps";
 import { blankPatches, normalize } from "../engine/patches";
 import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
 import { forward, type Model, type Run } from "../engine/vit";
-import { rasterise } from "../preprocess/raster";
-import type { Stroke } from "../preprocess/strokes";
+import { inkOf } from "./result";
 
 const ALLOWED = 1e-5; // from PyTorch's logits
 
@@ -44,13 +42,6 @@ export function planExamples(
     examples.done = examples.runs.length === payload.examples.length;
   });
   return { examples, pieces: [...texts, ...drawings] };
-}
-
-function inkOf(strokes: Stroke[], { imageShape, inChannels }: Config): Float64Array {
-  const ink = rasterise(strokes, imageShape);
-  const all = new Float64Array(inChannels * ink.length);
-  for (let channel = 0; channel < inChannels; channel++) all.set(ink, channel * ink.length);
-  return all;
 }
 
 export interface Usual {
