@@ -18,6 +18,7 @@ export interface Payload {
   examples: { label: string; strokes: Stroke[] }[];
   logits: number[][]; // of the examples, by PyTorch in double precision
   accuracy: { correct: number; total: number; full: number } | null; // with rounded weights
+  roles: string[] | null; // of each head, by clearhead.insight.head_roles; null if not measured
   pictures: { label: string; image: Uint8Array }[]; // examples of a model that does not read digits
   text: {
     name: string;

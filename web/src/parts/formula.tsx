@@ -45,7 +45,7 @@ function symbol(text: string): ComponentChildren {
   const [first, second] = cut(text, ",");
   if (first && second) return <>{symbol(first)}<mo>,</mo>{symbol(second)}</>;
   if (text.length > 1 && text.startsWith("√")) return <msqrt>{symbol(text.slice(1))}</msqrt>;
-  if (text.length > 1 && text.startsWith("*")) return <mi class="vector">{text.slice(1)}</mi>;
+  if (text.length > 1 && text.startsWith("*")) return <mi class="bold">{text.slice(1)}</mi>;
   if (/^[=+·×÷()[\]←→;]$/.test(text)) return <mo>{text}</mo>;
   return /^\p{L}+$/u.test(text) ? <mi>{text}</mi> : <mn>{text}</mn>;
 }

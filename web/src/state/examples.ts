@@ -3,7 +3,7 @@
 import type { Payload } from "../data/payload";
 import { largestDifference } from "../engine/arithmetic";
 import { trainedSwitches } from "../engine/interventions";
-import { meanMeasures, measureHead, roleOf, type Measures, type Role } from "../engine/maps";
+import { meanMeasures, measureHead, type Measures } from "../engine/maps";
 import { blankPatches, normalize } from "../engine/patches";
 import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
 import { forward, type Model, type Run } from "../engine/vit";
@@ -44,20 +44,10 @@ export function planExamples(
   return { examples, pieces: [...texts, ...drawings] };
 }
 
-export interface Usual {
-  measures: Measures; // means over the examples
-  role: Role;
-}
-
 /** The mean measures of each head over the examples, layer by layer. */
-export function usualMeasures({ runs }: Examples, { config }: Model): Usual[] {
-  const shares = runs.map(({ blank }) => blank.filter(Boolean).length / blank.length);
-  const blankShare = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+export function usualMeasures({ runs }: Examples, { config }: Model): Measures[] {
   return Array.from({ length: config.depth * config.numHeads }, (_, i) => {
     const [layer, head] = [Math.floor(i / config.numHeads), i % config.numHeads];
-    const measures = meanMeasures(
-      runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)),
-    );
-    return { measures, role: roleOf(measures, config, blankShare) };
+    return meanMeasures(runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)));
   });
 }

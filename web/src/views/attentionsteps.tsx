@@ -123,7 +123,7 @@ export function ScoresStep({ store }: { store: Store }) {
   const { query, layer, head: number } = state.value;
   const id = `score ${query} ${layer} ${number}`;
   const isAsking = store.guesses.value[id] === undefined;
-  const pair = head && pairOf(store, head, !isAsking); // the chosen key is the answer
+  const pair = head && pairOf(store, head, !isAsking); // the chosen key is the right guess
   const player = usePlayer(config.headDim, [query, state.value.key, layer, number], 380);
   const best = pair ? argmax(row(head.scores, query, config.tokens)) : 0;
   const [q, k] = pair?.names ?? [];
@@ -271,7 +271,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 id="unscaled"
                 text="What if the trained model runs without the division, in every layer?"
                 options={["the prediction stays", "the prediction changes"]}
-                correct={answerWithout(store) ? 0 : 1}
+                correct={staysUnscaled(store) ? 0 : 1}
                 explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."}
               />
               <Try>
@@ -291,8 +291,8 @@ export function ScaleStep({ store }: { store: Store }) {
   );
 }
 
-/** Whether the trained model gives the same answer without scaling. */
-function answerWithout(store: Store): boolean {
+/** Whether the trained model makes the same prediction without scaling. */
+function staysUnscaled(store: Store): boolean {
   const trained = store.trained.value;
   const without = store.resultOf({ ...store.state.value, temperature: unscaledTemperature(store.config) });
   return trained.predictions[trained.digit]?.best === without.predictions[without.digit]?.best;

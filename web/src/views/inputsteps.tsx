@@ -193,7 +193,7 @@ function PatchCanvas({ pixels, config }: { pixels: Float64Array; config: Config 
   );
 }
 
-/** What a change did to the answer. */
+/** What a change did to the prediction. */
 export function Effect({ store }: { store: Store }) {
   const { config, result, trained, changes } = store;
   const [now, before] = [result.value, trained.value];

@@ -119,7 +119,7 @@ export function MixStep({ store }: { store: Store }) {
             id={`mask ${target}`}
             text={`${sentence(tokenName(target, config))} gets the largest weight. If no query may attend to it, in any layer, does the prediction change?`}
             options={["no", "yes"]}
-            correct={maskedAnswer(store, target) === best ? 0 : 1}
+            correct={predictedWithout(store, target) === best ? 0 : 1}
             explain={() => "A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on."}
           />
           <Try>
@@ -141,7 +141,7 @@ export function MixStep({ store }: { store: Store }) {
   );
 }
 
-function maskedAnswer(store: Store, token: number): number {
+function predictedWithout(store: Store, token: number): number {
   const result = store.resultOf({ ...store.state.value, masked: [token], scope: "model" });
   return result.predictions[result.digit]?.best ?? -1;
 }

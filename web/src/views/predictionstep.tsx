@@ -1,4 +1,4 @@
-// From the last tokens to the answer: pooling, logits, softmax; and the logit lens.
+// From the last tokens to the prediction: pooling, logits, softmax; and the logit lens.
 
 import { css, isLight, largestSize, shareColour, roundDomain } from "../draw/colours";
 import { decimal, percent, scientific } from "../draw/numbers";
@@ -10,7 +10,7 @@ import type { Store } from "../state/store";
 import { sentenceOf } from "../parts/prediction";
 import { DigitRail, Frame, Question } from "./frame";
 
-export function AnswerStep({ store }: { store: Store }) {
+export function PredictionStep({ store }: { store: Store }) {
   const { config, result } = store;
   const { run, predictions, digit, lens } = result.value;
   const prediction = predictions[digit];
@@ -101,7 +101,7 @@ export function AnswerStep({ store }: { store: Store }) {
   );
 }
 
-/** The first layer from which on the lens gives the final answer. */
+/** The first layer from which on the lens gives the final prediction. */
 function firstFinal(lens: number[][]): number {
   const bests = lens.map(argmax);
   const last = bests[bests.length - 1];
