@@ -64,7 +64,7 @@ def read_shipped(name: str) -> ShippedModel:
 
 
 def measure_digits() -> dict[str, object]:
-    """Logits of the examples, accuracy on MNIST's test set, and roles of heads on training digits."""
+    """Logits of the examples, accuracy on the test set, and roles of heads on training digits."""
     from clearhead.data import load_dataset
     from clearhead.inference import evaluate
     from clearhead.insight import head_roles
