@@ -39,7 +39,7 @@ def run(trial: Trial) -> Values:
     known = gates.training_of(trial, PROBED)
 
     def measured(**changes: int) -> Values:
-        model = gates.model_of(trial, **changes)
+        model = gates.model_of(trial, "vit", **changes)
         return dict(layers.measure_layers(model, few, known, unseen, trial.seed))
 
     if trial.condition == "depths":
