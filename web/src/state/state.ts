@@ -43,6 +43,7 @@ export interface State {
   attendedBy: boolean; // arcs from the tokens that attend to the chosen one
   strokes: Stroke[];
   images: Uint8Array[]; // model inputs of an uploaded picture, 0 to 255; used instead of strokes
+  wide: number[]; // which of them may be several digits that touch
   digit: number; // which of several digits is followed
   centred: boolean;
   temperature: number;
@@ -74,6 +75,7 @@ export function firstState(config: Config, strokes: Stroke[]): State {
     attendedBy: false,
     strokes,
     images: [],
+    wide: [],
     digit: 0,
     centred: true,
     case: 0,

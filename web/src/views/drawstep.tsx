@@ -120,15 +120,15 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const pixels = await pixelsOf(file);
-      const inputs = inputsOfPicture(pixels, store.config);
+      const inputs = inputsOfPicture(await pixelsOf(file), store.config);
       if (inputs.length === 0) {
         setError("No digit was found in this picture.");
         store.say("No digit was found in this picture.");
         return;
       }
       setError("");
-      store.set({ images: inputs, digit: 0, strokes: [] });
+      const wide = inputs.flatMap(({ isWide }, i) => (isWide ? [i] : []));
+      store.set({ images: inputs.map((input) => input.pixels), wide, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");
