@@ -123,6 +123,17 @@ export function isUnscaled(state: Pick<State, "temperature">, config: Config): b
   return config.attentionScale === "sqrt" && state.temperature === unscaledTemperature(config);
 }
 
+/** Sets the theme of the document; "auto" follows the system. */
+export function applyTheme(theme: State["theme"]): void {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+}
+
+/** The next theme of the button. */
+export function themeAfter(theme: State["theme"]): State["theme"] {
+  return THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+}
+
 /** The list without the item if it has it, else with it. */
 export function toggled<T>(list: T[], item: T): T[] {
   return list.includes(item) ? list.filter((one) => one !== item) : [...list, item];
