@@ -159,7 +159,7 @@ def test_a_picture_is_dropped_or_pasted(
     )
     microscope.page.wait_for_selector("text=A picture is open", state="attached")
     assert len(microscope.state("images")) == 1
-    assert microscope.frames().text(".answer-label")[0] == "4"
+    assert microscope.frames().text(".prediction-label")[0] == "4"
 
 
 @pytest.mark.parametrize("name", OTHER_MODELS)
@@ -187,7 +187,7 @@ def test_the_page_of_another_model_checks_itself_and_shows_every_part(
         shown = other.evaluate("() => clearhead.store.result.value.run.probabilities")
         np.testing.assert_allclose(shown, expected.detach(), rtol=0, atol=0.01)
         best = config.labels[int(np.argmax(shown))]
-        assert best in other.text(".answer-words")
+        assert best in other.text(".prediction-words")
         for step in PAGES:
             other.show(step)
             assert "digit" not in " ".join(other.texts("main")).lower()

@@ -15,7 +15,7 @@ export interface FigureData {
   head: number;
   query: number;
   scale: ScaleMode;
-  answer: string;
+  prediction: string;
   changes: string[];
 }
 
@@ -24,7 +24,7 @@ const GAP = 40;
 const TOP = 58;
 
 export function figure(data: FigureData): string {
-  const { config, layer, head, query, weights, scale, changes, answer } = data;
+  const { config, layer, head, query, weights, scale, changes, prediction } = data;
   const { tokens } = config;
   const row = weights.subarray(query * tokens, (query + 1) * tokens);
   const even = 1 / tokens;
@@ -32,7 +32,7 @@ export function figure(data: FigureData): string {
   const best = argmax(row);
   const title = `${headName(layer, head)}: ${tokenName(query, config)} attends most to ${tokenName(best, config)}, ${percent(row[best])}`;
   const notes = [
-    answer,
+    prediction,
     `${changes.length ? `changed: ${changes.join(", ")}` : "trained model"}; weights ${scaleWords(scale, weights)}; uniform weight ${exactPercent(even)}; rows are queries, columns keys`,
   ];
   const height = TOP + Math.max(high, SIDE) + 52;

@@ -19,7 +19,7 @@ export function sentenceOf({ status, best, second, probabilities }: Pick<Predict
 export function Label({ status, name }: { status: Prediction["status"]; name: string }) {
   const isRejected = status === "rejected";
   return (
-    <p class={`answer-label ${status} ${!isRejected && name.length > 3 ? "long" : ""}`}>
+    <p class={`prediction-label ${status} ${!isRejected && name.length > 3 ? "long" : ""}`}>
       {isRejected ? "?" : name}
       {status === "doubtful" && <span class="mark">?</span>}
     </p>

@@ -6,7 +6,7 @@ import { blankPatches, normalize, reorderPatches } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, lens, type Model, type Run } from "../engine/vit";
 import { rasterise } from "../preprocess/raster";
-import { digitsOf, isTooSmall } from "../preprocess/strokes";
+import { digitsOf, isTooSmall, type Stroke } from "../preprocess/strokes";
 import { switchesOf, type State } from "./state";
 
 export interface Result {
@@ -48,12 +48,13 @@ function inputsOf(state: State, config: Config): Float64Array[] {
   if (state.images.length) return state.images.map((image) => Float64Array.from(image, (byte) => byte / 255));
   if (isTooSmall(state.strokes)) return [];
   const digits = config.readsDigits && state.centred ? digitsOf(state.strokes) : [state.strokes];
-  return digits.map((strokes) => {
-    const ink = rasterise(strokes, config.imageShape, state.centred);
-    const all = new Float64Array(config.inChannels * ink.length);
-    for (let channel = 0; channel < config.inChannels; channel++) all.set(ink, channel * ink.length);
-    return all;
-  });
+  return digits.map((strokes) => inkOf(strokes, config, state.centred));
+}
+
+/** The ink of a drawing, the same in all channels. */
+export function inkOf(strokes: Stroke[], { imageShape, inChannels }: Config, centred = true): Float64Array {
+  const ink = rasterise(strokes, imageShape, centred);
+  return Float64Array.from({ length: inChannels * ink.length }, (_, i) => ink[i % ink.length]);
 }
 
 function changedInput(input: Float64Array, { noisyPatches, noise, seed }: State, config: Config): Float64Array {

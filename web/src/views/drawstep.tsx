@@ -1,11 +1,11 @@
-// The opening: one sentence, a large pad or picture, and the answer beside it.
+// The opening: one sentence, a large pad or picture, and the prediction beside it.
 
 import { useEffect, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
 import { inputsOfPicture, pixelsOf } from "../preprocess/picture";
 import type { Store } from "../state/store";
-import { Answer } from "./answer";
+import { Predicted } from "./predicted";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
 
@@ -35,7 +35,7 @@ export function DrawStep({ store }: { store: Store }) {
             one takes information, at one place in the model. Point at another patch.
           </p>
         </section>
-        <Answer store={store} />
+        <Predicted store={store} />
       </div>
     </>
   );

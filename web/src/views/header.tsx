@@ -32,7 +32,7 @@ export function Header({ store }: { store: Store }) {
           <span class="lens" aria-hidden="true" /> Clearhead <span>microscope</span>
         </button>
       </h1>
-      <ShortAnswer store={store} />
+      <ShortPrediction store={store} />
       <div class="news">
         <Changes store={store} />
         <p class="message" aria-hidden="true">{store.message.value}</p>
@@ -66,13 +66,13 @@ export function Header({ store }: { store: Store }) {
   );
 }
 
-/** The answer in two words, on small screens always in sight. */
-function ShortAnswer({ store }: { store: Store }) {
+/** The prediction in two words, on small screens always in sight. */
+function ShortPrediction({ store }: { store: Store }) {
   const { run, predictions, digit } = store.result.value;
   if (!run) return null;
   const { best, status } = predictions[digit];
   return (
-    <span class="short-answer" aria-hidden="true">
+    <span class="short-prediction" aria-hidden="true">
       {status === "rejected" ? "?" : store.config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
     </span>
   );

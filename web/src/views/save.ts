@@ -22,7 +22,7 @@ export function figureOf(store: Store): string | null {
     head: number,
     query,
     scale,
-    answer: sentenceOf(predictions[digit], config.classNames, config.readsDigits),
+    prediction: sentenceOf(predictions[digit], config.classNames, config.readsDigits),
     changes: changes.value,
   });
 }
