@@ -50,6 +50,7 @@ from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
 from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
+from clearhead.studies.verdict import Outcome as VerdictOutcome
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
 
@@ -310,6 +311,36 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     verdict = Verdict(outcome="mixed", parts=(part,), family=2)
     judged = Judged(result=report.results.studies[0], verdict=verdict)
     assert Section(judged=judged, budget="full").decisive.startswith(f"{expected.title()}: ")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "parts", "expected"),
+    [
+        (
+            "supported",
+            {"one": "supported", "two": "described"},
+            ("Supported:", "one. Described, without a verdict: two."),
+        ),
+        (
+            "mixed",
+            {"one": "contradicted", "two": "supported"},
+            ("Mixed.", "Contradicted: one. Supported: two."),
+        ),
+        ("by construction", {"one": "by construction"}, ("By construction:", "one.")),
+    ],
+)
+def test_a_headline_names_an_outcome_once(
+    report: StudyReport,
+    outcome: VerdictOutcome,
+    parts: dict[str, VerdictOutcome],
+    expected: tuple[str, str],
+) -> None:
+    judged_parts = tuple(
+        PartVerdict(name=name, outcome=x, findings=(), sensitivity={}) for name, x in parts.items()
+    )
+    verdict = Verdict(outcome=outcome, parts=judged_parts, family=1)
+    judged = Judged(result=report.results.studies[0], verdict=verdict)
+    assert Section(judged=judged, budget="full").headline == expected
 
 
 def test_studies_that_share_trainings_are_listed() -> None:

@@ -207,6 +207,16 @@ def test_a_part_that_is_not_measured_leaves_the_claim_open() -> None:
     assert found.sentence == "Supported: one. Not measured: two."
 
 
+def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() -> None:
+    described = Part.of("three", Estimate(name="c", unit="1", first=Cell("first", "c")))
+    gated = [Part(x, AB[1:], premises=(beyond("premise"),)) for x in ("two", "four")]
+    found = verdict(described, *gated, Part("one", AB[:1]), a=YES, b=YES, c=1.0, premise=NO)
+    assert found.sentence == (
+        "Undecided, premise not supported (premise): two; four. Supported: one. "
+        "Described, without a verdict: three."
+    )
+
+
 def test_what_holds_by_construction_is_no_support() -> None:
     row = Part("rows", (Exact(name="rows", unit="1", cells=(Cell("first", "c"),), low=-9, high=9),))
     assert verdict(row, c=1.0).outcome == "by construction"
@@ -229,7 +239,7 @@ def test_a_premise_is_a_gate_and_no_evidence(premise: float, a: float, outcome: 
     found = verdict(gated, a=a, premise=premise)
     assert found.parts[0].outcome == outcome
     assert found.family == 1
-    assert ("premise not met: premise" in found.sentence) == (premise != YES)
+    assert ("premise not supported (premise)" in found.sentence) == (premise != YES)
     assert found.parts[0].findings == verdict(Part("one", AB[:1]), a=a).parts[0].findings
 
 

@@ -15,7 +15,7 @@ from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 SIGNIFICANT_DIGITS = 3
 MIN_P = 1e-4
 MAX_RAW_ROWS = 100
-DIMENSIONLESS = ("", "1")
+DIMENSIONLESS = ("", "1", "share")
 
 TableText = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows"""

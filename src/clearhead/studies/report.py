@@ -28,7 +28,7 @@ from clearhead.studies.registry import CLAIMS
 from clearhead.studies.store import Judged, Results, file_name, judge
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Table
-from clearhead.studies.verdict import Finding
+from clearhead.studies.verdict import NOT_DECIDING, Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,10 +82,11 @@ class Section:
         judged = self.judged.verdict
         if judged is None:
             return f"{self.verdict.capitalize()}.", ""
-        outcome = judged.outcome.capitalize()
-        if {part.outcome for part in judged.parts} == {judged.outcome}:
-            return f"{outcome}:", judged.sentence.removeprefix(f"{outcome}: ")
-        return f"{outcome}.", judged.sentence
+        outcome, parts = judged.outcome.capitalize(), judged.sentence
+        if {x.outcome for x in judged.parts} - set(NOT_DECIDING) <= {judged.outcome}:
+            mark, _, rest = parts.removeprefix(outcome).partition(": ")
+            return f"{outcome}{mark}:", rest
+        return f"{outcome}.", parts
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -102,6 +103,8 @@ class Section:
         order = ("contradicted", "undecided", "supported", "by construction")
         ranked = [x for outcome in order for x in findings if x.outcome == outcome]
         line = text.result_line(ranked[0]) if ranked else ""
+        condition, colon, rest = line.partition(": ")
+        line = f"{self.study.labels.get(condition, condition)}{colon}{rest}"
         return line[:1].upper() + line[1:]
 
     @property

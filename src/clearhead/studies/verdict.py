@@ -37,6 +37,9 @@ MIN_VALUES = 2
 LARGEST = {"share": 1.0, "percentage points": 100.0, "%": 100.0}
 """The largest size of a difference, by the first word or words of its unit"""
 
+NOT_DECIDING = {"by construction": 1, "described": 2}
+"""Outcomes of parts that do not count for the claim, in the order in which they are printed"""
+
 Outcome = Literal[
     "supported",
     "contradicted",
@@ -117,12 +120,14 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """One sentence for each outcome, with the parts that have it."""
-        groups: dict[str, list[str]] = {}
-        for part in self.parts:
-            failed = f" (premise not met: {', '.join(part.failed)})" if part.failed else ""
-            groups.setdefault(part.outcome, []).append(part.name + failed)
-        return " ".join(f"{key.capitalize()}: {'; '.join(x)}." for key, x in groups.items())
+        """The parts by outcome, those that decide first; then by construction, then described."""
+        groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for part in sorted(self.parts, key=lambda part: NOT_DECIDING.get(part.outcome, 0)):
+            groups.setdefault((part.outcome, part.failed), []).append(part.name)
+        return " ".join(
+            f"{_group_name(outcome, failed)}: {'; '.join(names)}."
+            for (outcome, failed), names in groups.items()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -309,6 +314,13 @@ def _checked(finding: Finding, region: tuple[float, float], values: Sequence[flo
         outcome=outcome if len(values) >= MIN_VALUES else "undecided",
         note=f"{outside} of {len(values)} outside" if outside else "",
     )
+
+
+def _group_name(outcome: str, failed: Sequence[str]) -> str:
+    """Before the names of parts."""
+    name = "Described, without a verdict" if outcome == "described" else outcome.capitalize()
+    plural = "s" if len(failed) > 1 else ""
+    return f"{name}, premise{plural} not supported ({'; '.join(failed)})" if failed else name
 
 
 def _is_claimed(finding: Finding) -> bool:
