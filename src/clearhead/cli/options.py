@@ -17,7 +17,10 @@ CLASSIFIER_HELP = (
     f'{MODEL_HELP}; "timm:NAME" or "timm:FOLDER", "hf:FOLDER" or "hf:OWNER/NAME" for models of '
     "timm and transformers"
 )
-IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
+IMAGES_HELP = (
+    "picture files, folders (all pictures in them), patterns such as 'scans/*.png', tar archives "
+    "(WebDataset), Parquet files, or - to read a picture from stdin"
+)
 DATA_HELP = (
     '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet '
     "file, or hf:OWNER/NAME"

@@ -102,16 +102,18 @@ else:
 def train(
     recipe: Recipe,
     *,
-    out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
+    out: Annotated[
+        Path, arg(metavar="FOLDER", help="folder for the model, metrics, log and checkpoints")
+    ],
     root: DataRoot = None,
     device: Annotated[str, arg(help='"auto", "cpu", "cuda", "cuda:N" or "mps"')] = "auto",
-    restart: Annotated[Flag, arg(help="discard a training in the folder")] = False,
+    restart: Annotated[Flag, arg(help="discard the training in the folder")] = False,
     tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
     """Train a model and evaluate it.
 
-    `clearhead train RECIPE --help` shows the settings of a recipe; each can be changed. A training
-    that was stopped continues from its last checkpoint when the same command is given again.
+    Run `clearhead train RECIPE --help` for the settings of a recipe; each can be changed. After an
+    interruption, the same command continues from the last checkpoint.
     """
     import clearhead
     from clearhead.cli.output import fetching, print_remark
