@@ -23,8 +23,8 @@ def test_a_floor_has_the_accuracy_with_and_without_attention() -> None:
 
 def test_a_trial_can_set_the_rates_of_the_common_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "trained", lambda training, seed: training)
-    usual = gates.common_digit_model(trial(**gates.COMMON_DIGIT))
-    next_one = gates.common_digit_model(trial(**gates.NEXT_COMMON_DIGIT))
+    usual: Any = gates.common_digit_model(trial(**gates.COMMON_DIGIT))
+    next_one: Any = gates.common_digit_model(trial(**gates.NEXT_COMMON_DIGIT))
     assert next_one == replace(usual, rates=(1e-2, 2e-2))
 
 
