@@ -24,16 +24,10 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
 
     Stops on SIGTERM or Ctrl-C once the requests in progress are done; at once on a second one.
     """
-    from importlib.util import find_spec
-
     from clearhead.cli.output import print_remark
-    from clearhead.errors import ConfigError
+    from clearhead.errors import require
 
-    missing = [name for name in REQUIRED if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"serving needs packages that are not installed: pip install {' '.join(missing)}"
-        )
+    require("serving", *REQUIRED)
     from functools import partial
 
     from clearhead.inference import load_engine
