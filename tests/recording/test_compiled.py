@@ -1,6 +1,9 @@
 """Attention in graphs of torch.compile and torch.export is recorded as in eager mode."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -88,6 +91,27 @@ class Outer(nn.Module):
         return result
 
 
+class StaticCache(nn.Module):
+    """Decodes one token a call; keys and values are written into buffers."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(12, 36)
+        self.register_buffer("keys", torch.zeros(2, 3, 5, 4))
+        self.register_buffer("values", torch.zeros(2, 3, 5, 4))
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        q, k, v = self.project(x).unflatten(-1, (3, 3, 4)).permute(2, 0, 3, 1, 4)
+        self.keys.index_copy_(2, index, k)
+        self.values.index_copy_(2, index, v)
+        mask = torch.arange(5)[None] <= index
+        attended = F.scaled_dot_product_attention(q, self.keys, self.values, attn_mask=mask)
+        return attended.transpose(1, 2).flatten(2)
+
+
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     torch.manual_seed(0)
@@ -124,6 +148,33 @@ def test_a_compiled_model_is_recorded(backend: str, fullgraph: bool, ran_before:
     torch.testing.assert_close(output, plain)
     assert recording.names == ("blocks.0", "blocks.1")
     assert_same(recording, expected)
+
+
+@pytest.mark.parametrize(
+    "backend", ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+)
+def test_caches_that_a_later_step_overwrites_are_copied(backend: str) -> None:
+    model = StaticCache()
+    compiled = torch.compile(deepcopy(model), backend=backend)
+    steps = [(X[:, i : i + 1], torch.tensor([i])) for i in range(3)]
+    with torch.no_grad(), ch.capture(copies=True) as expected:
+        for step in steps:
+            model(*step)
+    with torch.no_grad(), ch.capture() as recording:
+        for step in steps:
+            compiled(*step)
+    recording.verify()
+    assert recording.names == ("StaticCache", "StaticCache#2", "StaticCache#3")
+    assert_same(recording, expected)
+
+
+def test_tensors_of_a_graph_are_released_with_the_recording() -> None:
+    compiled = torch.compile(Model(), backend="aot_eager")
+    recording, _ = recorded(compiled)
+    query = weakref.ref(recording[0].query.untyped_storage())
+    del recording
+    gc.collect()
+    assert query() is None
 
 
 @pytest.mark.slow  # needs a C++ compiler

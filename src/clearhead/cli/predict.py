@@ -1,5 +1,6 @@
 """`clearhead predict`: classify pictures."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +77,8 @@ def predict(
         raise ConfigError(f"--workers must be at least 1, got {workers}")
     from clearhead.inference import predict_to_file
 
+    # Without it, loky prints a warning about its semaphores once a job has been killed.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     with job_progress() as on_progress:
         summary = predict_to_file(
             load(model, ImageModel),

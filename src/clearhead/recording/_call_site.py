@@ -125,6 +125,10 @@ def nothing_recorded_message(
 COMPILED_PREFIX = "_orig_mod."
 
 
+def _original(path: str) -> str:
+    return f"{path}.".replace(COMPILED_PREFIX, "").removesuffix(".")
+
+
 class CallSite(NamedTuple):
     """The innermost running module, its path from the outermost one, and the frame of its call.
 
@@ -198,7 +202,7 @@ class CallSites:
             self.scripted |= scripted_parts(paths)
             known = (
                 root,
-                {id(module): path.replace(COMPILED_PREFIX, "") for module, path in paths.items()},
+                {id(module): _original(path) for module, path in paths.items()},
             )
             self._paths[id(root)] = known
         return known[1]

@@ -2,29 +2,31 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import local
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn import functional as F
 
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import reject_compiled, reject_opaque
+from clearhead.recording._fused import FusedCall
 from clearhead.recording._torch_internals import (
     DisableInterception,
     call_while_compiling,
     compiled_module_path,
     is_compiler_running,
+    traced_graph,
 )
 
 
 class Recorder(Protocol):
     """A mode that records calls made by compiled graphs."""
 
-    def compiled_call(self, arguments: dict[str, Any], output: Tensor, path: str) -> None:
+    def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
 
 
@@ -39,38 +41,48 @@ ACTIVE = _Active()
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 
 
+class _Outputs:
+    """Attributes that graphs set, so that these tensors are outputs, whose memory is not reused."""
+
+    mark: Tensor
+
+
+OUTPUTS = _Outputs()
+
+
 @torch.library.custom_op("clearhead::record", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def _record(
-    output: Tensor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attn_mask: Tensor | None,
+    output: Tensor,
     is_causal: bool,
     scale: float | None,
     enable_gqa: bool,
     path: str,
     level: int,
+    copied: Sequence[int],
+    previous: Tensor | None,
 ) -> Tensor:
-    """Record this call, and return a copy of the output.
+    """Record this call, with copies of some of its tensors.
 
-    The inputs are copied, because a graph reuses their memory. The result depends on this
-    operator, so that no compiler removes it.
+    The empty result is the next call's `previous`, and the last one an output of the graph, so that
+    compilers neither remove calls nor change their order.
     """
-    arguments = {"query": query, "key": key, "value": value, "attn_mask": attn_mask}
     with DisableInterception():
-        copies = {name: None if x is None else x.clone() for name, x in arguments.items()}
-        flags = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
-        ACTIVE.recorders[level].compiled_call(copies | flags, output.clone(), path)
-        return output.clone()
+        tensors: list[Any] = [query, key, value, attn_mask, output]
+        for i in copied:
+            tensors[i] = None if tensors[i] is None else tensors[i].clone()
+        *arguments, result = tensors
+        call = FusedCall(*[*arguments, 0.0, is_causal, scale, enable_gqa])
+        ACTIVE.recorders[level].compiled_call(call, result, path)
+        return output.new_empty(0)
 
 
 @_record.register_fake
-def _(output: Tensor, *args: Any) -> Tensor:
-    return torch.empty_like(output)
-
-
-_record.register_autograd(lambda _, gradient: (gradient, *[None] * 9))
+def _(query: Tensor, *args: Any) -> Tensor:
+    return query.new_empty(0)
 
 
 def traced_call(
@@ -100,10 +112,35 @@ def _recorded(
 ) -> Tensor:
     if dropout_p > 0.0 or torch.compiler.is_exporting():  # its random numbers cannot be repeated
         reject_compiled()
-    path = _path()
-    options = (attn_mask, is_causal, scale, enable_gqa)
-    copy: Tensor = _record(output, query, key, value, *options, path, level)
-    return copy
+    # graphs of CUDA write their outputs to the same memory again
+    number, copied = _number(), range(5) if query.is_cuda else _from_inputs()
+    tensors = [x if x is None else x.detach() for x in (query, key, value, attn_mask, output)]
+    previous = OUTPUTS.mark if number else None
+    options = (is_causal, scale, enable_gqa, _path(), level, list(copied), previous)
+    OUTPUTS.mark = _record(*tensors, *options)
+    setattr(OUTPUTS, f"call_{number}", tensors)
+    return output
+
+
+def _number() -> int:
+    """How many calls the graph that is being traced records so far."""
+    return sum(node.target is torch.ops.clearhead.record.default for node in traced_graph().nodes)
+
+
+def _from_inputs() -> tuple[int, ...]:
+    """Which arguments of the last call share memory with inputs, such as caches."""
+    graph = traced_graph()
+    inputs = {_memory(node) for node in graph.nodes if node.op in ("placeholder", "get_attr")}
+    call = next(node for node in reversed(graph.nodes) if _is_fused(node.target))
+    arguments: Any = FusedCall(*call.args, **call.kwargs)[:4]
+    return tuple(
+        i for i, node in enumerate(arguments) if node is not None and _memory(node) in inputs
+    )
+
+
+def _memory(node: fx.Node) -> int | None:
+    x = node.meta.get("example_value")
+    return x.untyped_storage()._cdata if isinstance(x, Tensor) else None
 
 
 def _path() -> str:
@@ -128,6 +165,8 @@ def _checked(function: Any) -> str:
 
 
 call_while_compiling(_path)
+call_while_compiling(_number)
+call_while_compiling(_from_inputs)
 call_while_compiling(_is_fused)
 call_while_compiling(_checked)
 

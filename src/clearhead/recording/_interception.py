@@ -21,7 +21,7 @@ from clearhead.recording._call_site import (
     reject_compiled,
     reject_opaque,
 )
-from clearhead.recording._compiled import ACTIVE, in_compiled_graph, traced_call
+from clearhead.recording._compiled import ACTIVE, OUTPUTS, in_compiled_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
 from clearhead.recording._fused import FusedCall, fused_record, read_call
@@ -109,6 +109,7 @@ class InterceptionMode(TorchFunctionMode):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         ACTIVE.recorders.remove(self)
+        vars(OUTPUTS).clear()
         WRAPPERS.remove()
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
@@ -141,11 +142,11 @@ class InterceptionMode(TorchFunctionMode):
         followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
         return (*composed, *followed, *scripted)
 
-    def compiled_call(self, arguments: dict[str, Any], output: Tensor, path: str) -> None:
+    def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
         site = self.call_sites.here(path)
         function = torch.nn.functional.scaled_dot_product_attention
-        self._emit(fused_record(FusedCall(**arguments), None, function, output, site), output, site)
+        self._emit(fused_record(call, None, function, output, site), output, site)
 
     def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
         call = kernel.read(args, kwargs)

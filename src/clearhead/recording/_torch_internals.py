@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 OperatorOverload = torch._ops.OpOverload
 OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
@@ -40,13 +40,22 @@ def call_while_compiling(function: Callable[..., Any]) -> None:
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def compiled_module_path() -> str:
-    """The expression of the module whose code the compiler traces now, such as "L['self'].attn"."""
+def _tracing() -> Any:
     from torch._dynamo.symbolic_convert import InstructionTranslator
 
-    translator: Any = InstructionTranslator.current_tx()
-    modules = list(translator.output.current_tx.nn_module_stack.values())
+    return InstructionTranslator.current_tx().output
+
+
+def compiled_module_path() -> str:
+    """The expression of the module whose code the compiler traces now, such as "L['self'].attn"."""
+    modules = list(_tracing().current_tx.nn_module_stack.values())
     return str(modules[-1][0]) if modules else ""
+
+
+def traced_graph() -> fx.Graph:
+    """The graph that the compiler makes now."""
+    graph: fx.Graph = _tracing().graph
+    return graph
 
 
 def is_compiler_running() -> bool:
