@@ -614,7 +614,8 @@ def powers_of_two(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def sparse_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = (q[0, 0] @ k[0, 0].mT * SCALE).to_sparse()
-    return torch.sparse.mm(torch.sparse.softmax(scores, -1), v[0, 0]).expand(2, 3, 5, 13)
+    context: Tensor = torch.sparse.mm(torch.sparse.softmax(scores, -1), v[0, 0])
+    return context.expand(2, 3, 5, 13)
 
 
 NOT_RECORDED = (
