@@ -33,6 +33,7 @@ from clearhead.inference import (
     uses_digit_preprocessing,
 )
 from clearhead.inference._prediction import (
+    TOUCHING,
     combine,
     one_or_several,
     one_or_touching,
@@ -378,6 +379,17 @@ def test_three_digits_that_touch_are_not_two() -> None:
     parts = [(0, 1, "1", 0.99), (1, 2, "4", 0.9), (2, 3, "7", 0.9), (0, 2, "8", 0.3)]
     segments = [segment(*part) for part in parts]
     assert one_or_touching(segment(0, 3, "2", 0.3)[2], segments, 1.0).label == "147"
+
+
+@pytest.mark.parametrize(
+    ("temperature", "labels", "warned"), [(1.0, "47", False), (1.0, "11", True), (5.0, "47", True)]
+)
+def test_segments_that_letters_fall_into_are_doubtful(
+    temperature: float, labels: str, warned: bool
+) -> None:
+    segments = [segment(n, n + 1, label, 0.9) for n, label in enumerate(labels)]
+    prediction = one_or_touching(segment(0, 2, "2", 0.1)[2], segments, temperature)
+    assert (prediction.label, TOUCHING in prediction.warnings) == (labels, warned)
 
 
 def test_ink_whose_segments_do_not_reach_its_end_is_one_digit() -> None:

@@ -27,6 +27,7 @@ from clearhead.studies import (
     Outcome,
     Paper,
     PartVerdict,
+    Planned,
     Results,
     Sample,
     StudyReport,
@@ -42,13 +43,14 @@ from clearhead.studies._report_text import (
     literature_table,
     number,
     p_value,
+    plan_table,
     predicted,
     raw_table,
     shared_trainings,
 )
+from clearhead.studies._section import Section
 from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
-from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
 from clearhead.studies.verdict import Outcome as VerdictOutcome
 from tests.accessible import violations
@@ -311,6 +313,18 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     verdict = Verdict(outcome="mixed", parts=(part,), family=2)
     judged = Judged(result=report.results.studies[0], verdict=verdict)
     assert Section(judged=judged, budget="full").decisive.startswith(f"{expected.title()}: ")
+
+
+def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -> None:
+    facts: dict[str, Any] = {"part": "p", "kind": "difference", "unit": "s", "high": None}
+    planned = Planned(name="known", low=1.0, seeds=6, distance_in_sd=2.0, distance=3.0, **facts)
+    unknown = replace(planned, name="unknown", distance=None)
+    _, rows = plan_table([planned, unknown, replace(unknown, name="other")], {"unknown": 5.0})
+    assert [row[-1] for row in rows] == [
+        "2 SD from the margin (3 s)",
+        "2 SD from the margin (10 s with the spread of this run)",
+        "2 SD from the margin",
+    ]
 
 
 @pytest.mark.parametrize(

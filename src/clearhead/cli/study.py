@@ -248,7 +248,7 @@ def _published_spreads() -> dict[str, dict[str, float]]:
 def _print_verdicts(results: "Results", sources: set[str]) -> None:
     """For each of these studies the verdict, its parts, and the decisive result."""
     from clearhead.cli.output import print_line
-    from clearhead.studies.report import Section
+    from clearhead.studies._section import Section
     from clearhead.studies.store import judge
 
     judged = [x for x in judge(results) if x.result.source in sources]

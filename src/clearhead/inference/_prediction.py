@@ -18,7 +18,9 @@ from clearhead.inference._prepare import Box
 
 LOW_CONFIDENCE = "low confidence"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
-NEARLY = 0.05  # difference of certainty between one digit and several that touch
+TOUCHING = "digits that touch, or a letter?"
+# Of one digit and of several that touch: a small difference of certainty, and a low certainty.
+NEARLY, MIN_CERTAINTY = 0.05, 0.3
 THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
 
@@ -147,7 +149,8 @@ def one_or_touching(
     """The prediction for ink that is one digit, or several that touch.
 
     It is several if the ink falls into segments that are all confident and, if the whole is
-    confident, too, more certain than that. If they are nearly as certain, there is a warning.
+    confident, too, more certain than that. There is a warning if both are nearly as certain, if a
+    segment is hardly certain enough, or if all are ones: letters fall into such segments, too.
     """
     certain = [
         (first, stop, _certainty(part.probabilities, temperature), part)
@@ -166,12 +169,13 @@ def one_or_touching(
                 further[stop] = max(way, further.get(stop, way), key=lambda way: way[0])
         if end in further:
             least, parts = further[end]
-            if whole.status != "confident":
-                return combine(parts)
             own = _certainty(whole.probabilities, temperature)
-            if least >= own:
-                return combine(parts)
-            return replace(whole, warnings=(SEVERAL,)) if least >= own - NEARLY else whole
+            if whole.status == "confident" and least < own:
+                return replace(whole, warnings=(SEVERAL,)) if least >= own - NEARLY else whole
+            several = combine(parts)
+            if least < MIN_CERTAINTY or set(several.label or "") == {"1"}:
+                several = replace(several, warnings=(TOUCHING,))
+            return several
         reached = further
     return whole
 

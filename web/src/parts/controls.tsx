@@ -3,16 +3,23 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
+interface Option<T> {
+  value: T;
+  text: string;
+  name?: string; // for assistive technology
+}
+
 interface ChoiceProps<T> {
   label: string;
-  options: { value: T; text: string; name?: string }[];
+  options: readonly (T | Option<T>)[]; // a plain value is its own text
   value: T;
   choose: (value: T) => void;
   hideLabel?: boolean;
 }
 
 /** One of several values: a group of radio buttons that looks like one control. */
-export function Choice<T extends string | number>({ label, options, value, choose, hideLabel }: ChoiceProps<T>) {
+export function Choice<T extends string | number>({ label, value, choose, hideLabel, ...props }: ChoiceProps<T>) {
+  const options = props.options.map((one): Option<T> => (typeof one === "object" ? one : { value: one, text: String(one) }));
   const onKeyDown = (event: KeyboardEvent): void => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!by) return;

@@ -30,6 +30,7 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
     attendedBy: truth,
     strokes: { write: strokesToText, read: strokesFromText },
     images: pictures(config.inChannels * config.imageShape[0] * config.imageShape[1]),
+    wide: several(100),
     digit: whole(1, 100),
     centred: truth,
     temperature: number(TEMPERATURES.min, TEMPERATURES.max),

@@ -20,6 +20,8 @@ export interface Result {
   lens: number[][]; // probabilities after layer 0, 1, …
 }
 
+const SEVERAL = "Several digits? Show one at a time."; // as in clearhead.data.preprocessing
+
 export function compute(model: Model, state: State): Result {
   const { config } = model;
   const inputs = inputsOf(state, config);
@@ -34,7 +36,7 @@ export function compute(model: Model, state: State): Result {
   return {
     status: "computed",
     inputs,
-    predictions: runs.map(({ logits }) => predictionOf(logits, config)),
+    predictions: runs.map(({ logits }, i) => predictionOf(logits, config, state.images.length > 0 && state.wide.includes(i) ? [SEVERAL] : [])),
     digit,
     ink: inks[digit],
     blank: blankPatches(inks[digit], config),
@@ -79,7 +81,7 @@ export function cachedCompute(model: Model): (state: State) => Result {
 /** The cache's key: all that a result depends on. */
 function partsThatCount(state: State): unknown[] {
   const { strokes, images, digit, centred, temperature, positions, seed, noise } = state;
-  const lists = [state.removed, state.masked, state.noisyPatches].map(String);
+  const lists = [state.wide, state.removed, state.masked, state.noisyPatches].map(String);
   const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
   const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
   return [strokes, images, digit, centred, temperature, positions, seed, noise, ...lists, ...place];

@@ -104,6 +104,5 @@ export function PredictionStep({ store }: { store: Store }) {
 /** The first layer from which on the lens gives the final prediction. */
 function firstFinal(lens: number[][]): number {
   const bests = lens.map(argmax);
-  const last = bests[bests.length - 1];
-  return bests.length - [...bests].reverse().findIndex((best, i, all) => best !== last || i === all.length) || 0;
+  return bests.findLastIndex((best) => best !== bests[bests.length - 1]) + 1;
 }

@@ -21,7 +21,7 @@ from clearhead.data.preprocessing.ink import (
     padded,
 )
 from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist, box_of, cropped, side_length
-from clearhead.data.preprocessing.touching import cuts
+from clearhead.data.preprocessing.touching import cuts, may_be_several
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
 MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
@@ -29,6 +29,7 @@ MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_HEIGHT = 0.35  # of the highest digit in an image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
 MIN_SEGMENT, MAX_SEGMENT = 0.6, 1.4  # height and width of touching digits, relative to all ink
+SEGMENT_SIDE = 64  # of the longer side (up to twice that) of ink that is cut, in pixels
 MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
 MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
@@ -149,21 +150,30 @@ def _with_segments(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
 
 def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Digit]]:
     """The parts between two cuts that may be digits, not all of the ink."""
-    box = box_of(core)
-    core, ink = core[box], ink[box]
-    high, wide = core.shape
-    sides = cuts(np.where(core, ink, 0))
-    ends = [np.zeros_like(core), *sides, np.ones_like(core)]
-    corner = (scale * box[1].start, scale * box[0].start)
+    box = rows, columns = box_of(core)
+    left, top = scale * columns.start, scale * rows.start
+    values = np.where(near(core[box], 2), ink[box], 0)
+    if not may_be_several(values.shape):
+        return
+    scale *= max(1, max(values.shape) // SEGMENT_SIDE)
+    values = downsample(values, SEGMENT_SIDE)
+    high, wide = values.shape
+    sides = cuts(values)
+    ends = [np.zeros(values.shape, dtype=bool), *sides, np.ones(values.shape, dtype=bool)]
     for first, stop in combinations(range(len(ends)), 2):
         at_end = first == 0 or stop == len(sides) + 1
-        between = ends[stop] & ~ends[first]
-        part = core & between
-        if len(sides) < stop - first or not part.any() or not (at_end or wide > 1.3 * high):
+        if len(sides) < stop - first or not (at_end or wide > 1.3 * high):
             continue
-        rows, columns = map(side_length, box_of(part))
-        if rows >= MIN_SEGMENT * high and columns <= MAX_SEGMENT * high:
-            yield first, stop, _digit(np.where(between, ink, 0), part, corner, scale)
+        part = np.where(ends[stop] & ~ends[first], values, 0)
+        solid = part > 0.5
+        if not solid.any():
+            continue
+        rows, columns = box_of(solid)
+        if MIN_SEGMENT * high <= side_length(rows) and side_length(columns) <= MAX_SEGMENT * high:
+            x, y = (columns.start, columns.stop), (rows.start, rows.stop)
+            place = left + scale * x[0], top + scale * y[0], left + scale * x[1], top + scale * y[1]
+            pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
+            yield first, stop, Digit(pixels, place)
 
 
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:

@@ -205,7 +205,8 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
                 free[number] = areas[number] >= 4 and not _is_cut(
                     labels, number, (rows, columns), grey
                 )
-        on_desk = np.bincount(labels.ravel(), outside.ravel(), count + 1) > 0.5 * areas
+        beside = np.bincount(labels[outside], minlength=count + 1)
+        on_desk = beside > 0.5 * areas
         if lengths[free & ~on_desk].max(initial=0) >= MIN_LENGTH * max(mask.shape):
             free &= ~on_desk
         longest = lengths[free].max(initial=0)

@@ -19,15 +19,21 @@ STEP_COST = 0.03  # of a pixel of the path, and of a step aside, relative to ink
 MAX_ROWS = 48  # of the grid on which the path is searched
 
 
+def may_be_several(shape: tuple[int, ...]) -> bool:
+    """Whether ink of this height and width is neither too narrow nor too wide for cuts."""
+    high, wide = shape
+    return max(MIN_WIDTH, MIN_ASPECT * high) <= wide <= MAX_ASPECT * high
+
+
 def cuts(ink: Float[ndarray, "height width"]) -> list[Mask]:
     """What is to the left of each cut; none for ink too narrow or too wide for several digits.
 
     Args:
         ink: The ink of what may be several digits, cut to its bounding box; in [0, 1].
     """
-    high, wide = ink.shape
-    if wide < max(MIN_WIDTH, MIN_ASPECT * high) or wide > MAX_ASPECT * high:
+    if not may_be_several(ink.shape):
         return []
+    high, wide = ink.shape
     step = -(-high // MAX_ROWS)
     coarse = ink[::step, ::step]
     count = max(MIN_CUTS, round(CUTS_PER_HEIGHT * wide / high))
