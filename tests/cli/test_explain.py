@@ -107,6 +107,19 @@ def test_pictures_are_given_as_for_predict(pictures: Path) -> None:
     assert names(Path("pages")) == ["first-explained.html", "seven-explained.html"]
 
 
+def test_the_column_of_pictures_in_a_parquet_file_can_be_named(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    picture = (pictures / "seven.png").read_bytes()
+    table = pa.table({"front": [picture], "back": [picture]})
+    pq.write_table(table, pictures / "cards.parquet")
+    assert call(pictures / "cards.parquet") == 1
+    assert "front, back" in capsys.readouterr().err
+    assert call(pictures / "cards.parquet", "--image-column", "back") == 0
+    assert names(Path.cwd()) == ["cards-explained.html"]
+
+
 def test_a_dash_is_a_picture_on_stdin(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

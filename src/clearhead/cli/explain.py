@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from clearhead.cli.options import ClassifierSource, Images
+from clearhead.cli.options import ClassifierSource, ImageColumn, Images
 
 if TYPE_CHECKING:
     from clearhead.explanation import ImageClassifier, TextExplanation, TextModel
@@ -85,7 +85,11 @@ ExplainOptions = Annotated[Options, arg(name="")]
 
 
 def explain(
-    images: Images, *, model: ClassifierSource = "digits", options: ExplainOptions = DEFAULTS
+    images: Images,
+    *,
+    model: ClassifierSource = "digits",
+    image_column: ImageColumn = None,
+    options: ExplainOptions = DEFAULTS,
 ) -> int:
     """Explain predictions: one HTML page for each picture.
 
@@ -107,7 +111,7 @@ def explain(
         return explain_text(classifier, images, options)
     if options.word is not None or options.head is not None:
         raise ConfigError("--word and --head are for texts; give a text model with --model")
-    return _explain_pictures(classifier, images, options)
+    return _explain_pictures(classifier, images, image_column, options)
 
 
 def open_model(name: str) -> "ImageClassifier | TextModel":
@@ -167,7 +171,10 @@ def _print_text(explanation: "TextExplanation") -> None:
 
 
 def _explain_pictures(
-    classifier: "ImageClassifier", images: tuple[str, ...], options: Options
+    classifier: "ImageClassifier",
+    images: tuple[str, ...],
+    image_column: str | None,
+    options: Options,
 ) -> int:
     from clearhead.cli.output import print_json, print_remark
     from clearhead.cli.pictures import STDIN, list_inputs, picture_reader
@@ -176,9 +183,9 @@ def _explain_pictures(
     from clearhead.explanation import write_report
 
     layers, formats = options.layer_choice(), options.formats("png", "svg", "json", "csv")
-    refs = [ref for ref in list_inputs(images) if not _is_written(ref.name, images)]
+    refs = [ref for ref in list_inputs(images, image_column) if not _is_written(ref.name, images)]
     pages = _pages([ref.name for ref in refs], options.out, formats)
-    read, failed = picture_reader(), False
+    read, failed = picture_reader(image_column), False
     for ref, page in zip(refs, pages, strict=True):
         name = ref.name
         title = "stdin" if name == STDIN else name

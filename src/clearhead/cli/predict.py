@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, EngineOption, Images, ModelSource, with_engine
+from clearhead.cli.options import (
+    AsJson,
+    EngineOption,
+    ImageColumn,
+    Images,
+    ModelSource,
+    with_engine,
+)
 
 if TYPE_CHECKING:
     from clearhead.inference import JobSummary, ModelLike, Prediction
@@ -19,7 +26,6 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "status", "label", "label %", "runner-up", "runner-up %", "warnings")
 SECONDS_BETWEEN_LINES = 10.0
 OUT_HELP = "write a row for each picture to this .jsonl, .csv or .parquet file; resumable"
-COLUMN_HELP = "the column of the pictures in Parquet files, if there are several"
 RUNNER_HELP = (
     "with --out: processes of this machine, or Ray: the cluster of RAY_ADDRESS, or a new one"
 )
@@ -35,9 +41,7 @@ def predict(
     engine: EngineOption = "torch",
     json: AsJson = False,
     out: Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")] = None,
-    image_column: Annotated[
-        str | None, arg(metavar="NAME", help=COLUMN_HELP, help_behavior_hint="")
-    ] = None,
+    image_column: ImageColumn = None,
     runner: Annotated[Literal["local", "ray"], arg(help=RUNNER_HELP)] = "local",
     workers: Annotated[
         int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")

@@ -54,15 +54,10 @@ def _options(name: str) -> TrainConfig | TextTrainConfig:
                 fits = ", or what fits the images" if field in FITTED else ""
                 unset[field] = _unset(kinds[field], f"{value}{fits}")
         model = type(config.model)
-        types["model"] = _subclass(model, model.__name__, unset, lambda options: None)
+        types["model"] = _subclass(model, model.__name__, unset)
         values["model"] = types["model"](**vars(config.model) | dict.fromkeys(unset))
 
-    def check(options: TrainConfig | TextTrainConfig) -> None:
-        given = {key: value for key, value in vars(options).items() if value is not None}
-        given.pop("model")
-        dataclasses.replace(config, **given)
-
-    kind = _subclass(type(config), name, types, check)
+    kind = _subclass(type(config), name, types)
     options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
     return options
 
@@ -72,13 +67,13 @@ def _unset(kind: Any, default: object) -> Any:
     return Annotated[kind | None, arg(help_behavior_hint=f"(default: {default})")]
 
 
-def _subclass(base: type, name: str, types: dict[str, Any], check: Callable[[Any], None]) -> Any:
-    """A dataclass with other types of some fields, and another check."""
+def _subclass(base: type, name: str, types: dict[str, Any]) -> Any:
+    """A dataclass with other types of some fields; `clearhead.train` validates their values."""
     return dataclasses.make_dataclass(
         name,
         [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()],
         bases=(base,),
-        namespace={"__post_init__": check},
+        namespace={"__post_init__": lambda options: None},
         frozen=True,
         kw_only=True,
     )

@@ -11,12 +11,13 @@ import numpy as np
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
+from clearhead.studies._records import file_name
 from clearhead.studies.hypotheses import Sample
 from clearhead.studies.plan import Planned, plan_study
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import Change, history, registered
 from clearhead.studies.registry import CLAIMS
-from clearhead.studies.store import Judged, file_name
+from clearhead.studies.store import Judged
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Table
 from clearhead.studies.verdict import NOT_DECIDING, Finding

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.studies._records import file_name
 from clearhead.studies.hypotheses import Recorded
 from clearhead.studies.plan import Planned
 from clearhead.studies.registration import fingerprint
 from clearhead.studies.registry import load_study
-from clearhead.studies.store import Published, Results, StudyResult, file_name
+from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
 
