@@ -173,6 +173,18 @@ class CallsScripted(nn.Module):
         return result
 
 
+class AttendsByHelper(nn.Module):
+    """A scripted function behind a helper, in a model without other attention."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return helper(x)
+
+
+def helper(x: Tensor) -> Tensor:
+    result: Tensor = ATTENTION(x, x, x)
+    return result
+
+
 class CallsGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = F.scaled_dot_product_attention(GATE(x), x, x)
@@ -181,7 +193,32 @@ class CallsGate(nn.Module):
 
 def test_scripted_functions_with_a_softmax_are_named() -> None:
     model = nn.Sequential(CallsGate(), CallsScripted())
-    with pytest.warns(UserWarning, match="1: its scripted .* ATTENTION"), ch.capture() as recording:
+    with pytest.warns(UserWarning, match="1: its .* scripted_attention"), ch.capture() as recording:
         model(torch.randn(2, 3, 5, 7))
     assert recording.names == ("0",)
     assert len(recording.unseen) == 1
+
+
+def test_torchscript_is_noticed_where_no_other_attention_is_near() -> None:
+    x = torch.randn(2, 3, 5, 7)
+
+    def run(model: Callable[[Tensor], Tensor]) -> None:
+        F.scaled_dot_product_attention(x, x, x)
+        model(x)
+
+    with pytest.warns(UserWarning, match="scripted_attention"), ch.capture() as recording:
+        run(nn.Sequential(nn.ReLU(), AttendsByHelper()))
+    assert recording.names == ("attention",)
+    assert recording.unseen[0].startswith("1: ")
+    traced = torch.jit.trace(nn.Softmax(-1), x)
+    assert_rejected(lambda: run(traced), "TorchScript")
+    assert_rejected(lambda: run(nn.Sequential(nn.ReLU(), traced)), "TorchScript (1)")
+
+
+def test_calls_of_torchscript_are_as_before_after_a_capture() -> None:
+    before = (torch.jit.ScriptFunction.__call__, torch.jit.ScriptModule.__call__)
+    with ch.capture(), ch.capture():
+        assert torch.jit.ScriptFunction.__call__ is not before[0]
+        F.scaled_dot_product_attention(Q, Q, Q)
+    assert (torch.jit.ScriptFunction.__call__, torch.jit.ScriptModule.__call__) == before
+    assert "__call__" not in vars(torch.jit.ScriptModule)

@@ -401,6 +401,14 @@ def test_linear_with_activations_as_weights() -> None:
     assert_stages(record, expected, only=("masked", "weights", "context"))
 
 
+def test_softmin_of_negative_scores() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.softmin(q @ k.mT * -SCALE, -1) @ v
+
+    record = record_of(code, Q, K, V)
+    assert_stages(record, attention(Q, K, V), only=("masked", "weights", "context"))
+
+
 @pytest.mark.parametrize("how", ["copy_", "index", "ellipsis", "out"])
 def test_scores_written_into_a_buffer(how: str) -> None:
     buffer = torch.empty(2, 3, 5, 7, dtype=torch.float64)
@@ -590,7 +598,31 @@ def sum_with_a_residual(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.baddbmm(torch.ones(6, 5, 13).double(), weights, flat(v))
 
 
+def exponentials_times_a_reciprocal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    exponentials = (q @ k.mT * SCALE).exp()
+    return (exponentials * exponentials.sum(-1, keepdim=True).reciprocal()) @ v
+
+
+def exponentials_divided_by_their_norm(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.normalize((q @ k.mT * SCALE).exp(), p=1, dim=-1) @ v
+
+
+def powers_of_two(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    powers = torch.exp2(q @ k.mT * SCALE)
+    return powers / powers.sum(-1, keepdim=True) @ v
+
+
+def sparse_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = (q[0, 0] @ k[0, 0].mT * SCALE).to_sparse()
+    context: Tensor = torch.sparse.mm(torch.sparse.softmax(scores, -1), v[0, 0])
+    return context.expand(2, 3, 5, 13)
+
+
 NOT_RECORDED = (
+    exponentials_times_a_reciprocal,
+    exponentials_divided_by_their_norm,
+    powers_of_two,
+    sparse_softmax,
     per_head_slices,
     unbound_heads,
     scores_of_each_head_in_a_buffer,

@@ -3,9 +3,9 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from itertools import takewhile
-from types import FrameType, FunctionType
+from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from torch import fx, jit, nn
@@ -51,33 +51,6 @@ def reject_compiled() -> NoReturn:
 
 
 call_while_compiling(reject_compiled)
-
-
-@lru_cache(maxsize=512)
-def scripted_softmax(layer: type[nn.Module]) -> str | None:
-    """The name of a scripted function with a softmax that methods of this class refer to."""
-    for method in vars(layer).values():
-        if isinstance(method, FunctionType):
-            for name in method.__code__.co_names:
-                function = method.__globals__.get(name)
-                if isinstance(function, jit.ScriptFunction) and "softmax" in str(function.graph):
-                    return name
-    return None
-
-
-def scripted_parts(paths: dict[nn.Module, str]) -> dict[str, str]:
-    """Scripted functions with a softmax by the path of the module that calls them.
-
-    Raises `CaptureError` if a module itself is TorchScript.
-    """
-    names: dict[type, str | None] = {}
-    for module, path in paths.items():
-        layer: Any = type(module)
-        if layer not in names:
-            if issubclass(layer, jit.ScriptModule):
-                raise CaptureError(SCRIPTED.format(path or layer.__name__))
-            names[layer] = scripted_softmax(layer)
-    return {path: name for module, path in paths.items() if (name := names[type(module)])}
 
 
 @cache
@@ -173,6 +146,16 @@ class CallSites:
         """The innermost running module."""
         return next((module for module, _ in self._running(sys._getframe(1))), None)
 
+    def scripted_call(self, called: Any) -> None:
+        """Note a scripted function with a softmax; raise `CaptureError` for a scripted module."""
+        graph = str(called.inlined_graph)
+        if "softmax" not in graph and "scaled_dot_product" not in graph:
+            return
+        path = self.here().path
+        if isinstance(called, jit.ScriptModule):
+            raise CaptureError(SCRIPTED.format(path))
+        self.scripted[path] = called.name
+
     def known_path(self, module: nn.Module | None) -> str:
         """The path of a module in a model that has been running before."""
         if module is None:
@@ -199,7 +182,6 @@ class CallSites:
         known = self._paths.get(id(root))
         if known is None or known[0] is not root:
             paths = {module: path for path, module in root.named_modules()}
-            self.scripted |= scripted_parts(paths)
             known = (
                 root,
                 {id(module): _original(path) for module, path in paths.items()},
@@ -210,7 +192,9 @@ class CallSites:
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:
     """The module at a path; the one where the path begins, if there is none."""
+    if not path:
+        return module
     try:
-        return module.get_submodule(path or "")
+        return module.get_submodule(path)
     except AttributeError:
         return module

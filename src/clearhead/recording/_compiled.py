@@ -29,6 +29,9 @@ class Recorder(Protocol):
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
 
+    def scripted_call(self, called: Any) -> None:
+        """Note a call of TorchScript."""
+
 
 class _Active(local):
     def __init__(self) -> None:
@@ -38,7 +41,7 @@ class _Active(local):
 ACTIVE = _Active()
 """The active modes of each thread; a graph refers to them by their number."""
 
-SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
+SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, F.softmin, F.gumbel_softmax)
 
 
 class _Outputs:
@@ -91,7 +94,9 @@ def traced_call(
     """A call as the compiler traces it: attention is followed by the operator that records it."""
     if _is_fused(function):
         return _recorded(level, function(*args, **kwargs), *args, **kwargs)
-    if function in SOFTMAX and args[0].dim() > 2:  # attention as separate operations
+    if (
+        function in SOFTMAX and (args[0] if args else kwargs["input"]).dim() > 2
+    ):  # attention as separate operations
         reject_compiled()
     if method := _checked(function):
         return getattr(args[0], method)(*args[1:], **kwargs)

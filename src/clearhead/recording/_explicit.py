@@ -18,6 +18,7 @@ from clearhead.recording._softmax import (
     CARRIED,
     EXPONENTIAL,
     LOG_SOFTMAX,
+    OTHER_EXPONENTIAL,
     SOFTMAX,
     Normaliser,
     Softmax,
@@ -220,6 +221,9 @@ class OperationTracker:
             isinstance(x, nn.Parameter) for x in history.product[:2]
         )
         axis: Any = {"dim": dim, "dims": like.dim(), "keys": like.shape[dim]}
+        if history is not None and history.softmax is not None:  # known from its exponentials
+            vars(history.softmax).update(axis)
+            return history.softmax
         softmax = Softmax(module=self._innermost(), scored=scored, **axis)
         self.softmaxes.append(softmax)
         return softmax
@@ -235,8 +239,11 @@ class OperationTracker:
         if not isinstance(dim, int) or result.dim() < 2:
             return
         softmax = self._new_softmax(dim % result.dim(), result, history)
-        if history is None:
+        if name == "_sparse_softmax":
+            softmax.refusal = "its scores are a sparse tensor"
+        elif history is None:
             self._other_weights.put(result, softmax)
+        if history is None or softmax.refusal:
             return
         form: Any = "logarithms" if name in LOG_SOFTMAX else "weights"
         precision = lowest_precision(history.precision, result.dtype)
@@ -252,8 +259,15 @@ class OperationTracker:
     ) -> bool:
         """Follow a softmax that is written as exponentials and their sum, step by step."""
         if name in EXPONENTIAL and history.form in ("scores", "logarithms"):
-            exponentials = history.form == "scores"
-            self._keep(result, replace(history, form="exponentials" if exponentials else "weights"))
+            if history.form == "scores":
+                softmax = self._new_softmax(result.dim() - 1, result, history)
+                history = replace(history, form="exponentials", softmax=softmax)
+            else:
+                history = replace(history, form="weights")
+            self._keep(result, history)
+            return True
+        if name in OTHER_EXPONENTIAL and history.form == "scores":
+            self._new_softmax(result.dim() - 1, result, history)
             return True
         total = normaliser_of_call(name, args, kwargs)
         if total is not None:

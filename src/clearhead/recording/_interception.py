@@ -35,9 +35,11 @@ from clearhead.recording._torch_internals import (
     is_batched,
 )
 
-# Python functions of torch that call functions to be intercepted: attention, and layers that a
-# backward pass recomputes (checkpointing).
-UNWRAPPED = frozenset(["multi_head_attention_forward", "backward", "grad"])
+# Python functions of torch that call functions to be intercepted: attention, forms of softmax, and
+# layers that a backward pass recomputes (checkpointing).
+UNWRAPPED = frozenset(
+    ["multi_head_attention_forward", "softmin", "gumbel_softmax", "backward", "grad"]
+)
 
 # Called with each attention; a returned tensor replaces the attention's output.
 OnAttention = Callable[[AttentionRecord], Tensor | None]
@@ -147,6 +149,10 @@ class InterceptionMode(TorchFunctionMode):
         site = self.call_sites.here(path)
         function = torch.nn.functional.scaled_dot_product_attention
         self._emit(fused_record(call, None, function, output, site), output, site)
+
+    def scripted_call(self, called: Any) -> None:
+        """Note a call of TorchScript, whose operations are not intercepted."""
+        self.call_sites.scripted_call(called)
 
     def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
         call = kernel.read(args, kwargs)

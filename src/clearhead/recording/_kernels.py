@@ -8,12 +8,13 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, jit
 from torch.overrides import handle_torch_function, has_torch_function
 
 from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
+from clearhead.recording._compiled import ACTIVE
 from clearhead.recording._layout import Layout
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import lowest_precision
@@ -160,8 +161,22 @@ class Kernel:
             return self._read(**bound.arguments)
 
 
+def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a scripted object, noted by the active modes of the thread."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for recorder in ACTIVE.recorders:
+            recorder.scripted_call(self)
+        return original(self, *args, **kwargs)
+
+    return call
+
+
 class _Wrappers:
-    """Replaces the functions in all modules that imported them, while any capture is active."""
+    """Replaces the functions in all modules that imported them, while any capture is active.
+
+    The same with calls of TorchScript, in the classes of scripted objects.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -179,6 +194,8 @@ class _Wrappers:
                 function = getattr(sys.modules.get(package), name, None)
                 if function is not None:
                     self._replace(name, function, Kernel(function, *KERNELS[package, name]))
+            for scripted in (jit.ScriptFunction, jit.ScriptModule):
+                setattr(scripted, "__call__", _noted(scripted.__call__))  # noqa: B010
 
     def remove(self) -> None:
         with self._lock:
@@ -187,6 +204,8 @@ class _Wrappers:
                 for namespace, name, function in self._replaced:
                     namespace[name] = function
                 self._replaced.clear()
+                setattr(jit.ScriptFunction, "__call__", SCRIPT_FUNCTION_CALL)  # noqa: B010
+                del jit.ScriptModule.__call__
 
     def _replace(self, name: str, function: Any, wrapper: Any) -> None:
         for namespace in (*self._find_importers(name, function), vars(sys.modules["__main__"])):
@@ -210,4 +229,5 @@ class _Wrappers:
         return self._importers[function]
 
 
+SCRIPT_FUNCTION_CALL = jit.ScriptFunction.__call__
 WRAPPERS = _Wrappers()

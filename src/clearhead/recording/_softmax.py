@@ -13,9 +13,10 @@ from clearhead.recording._products import DIVIDE, Product
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import CASTS, LAYOUT
 
-SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "softmax_"])
+SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
 EXPONENTIAL = frozenset(["exp", "exp_", "special_exp"])
+OTHER_EXPONENTIAL = frozenset(["exp2", "exp2_", "special_exp2", "__rpow__"])  # not followed
 SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 
