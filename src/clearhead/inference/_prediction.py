@@ -19,8 +19,7 @@ from clearhead.inference._prepare import Box
 LOW_CONFIDENCE = "low confidence"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
 TOUCHING = "digits that touch, or a letter?"
-# Of one digit and of several that touch: a small difference of certainty, and a low certainty.
-NEARLY, MIN_CERTAINTY = 0.05, 0.3
+MIN_CERTAINTY = 0.3  # of digits that touch
 THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
 
@@ -149,8 +148,8 @@ def one_or_touching(
     """The prediction for ink that is one digit, or several that touch.
 
     It is several if the ink falls into segments that are all confident and, if the whole is
-    confident, too, more certain than that. There is a warning if both are nearly as certain, if a
-    segment is hardly certain enough, or if all are ones: letters fall into such segments, too.
+    confident, too, as certain as that. There is a warning if a segment is hardly certain enough, or
+    if all are ones: letters fall into such segments, too.
     """
     certain = [
         (first, stop, _certainty(part.probabilities, temperature), part)
@@ -171,7 +170,7 @@ def one_or_touching(
             least, parts = further[end]
             own = _certainty(whole.probabilities, temperature)
             if whole.status == "confident" and least < own:
-                return replace(whole, warnings=(SEVERAL,)) if least >= own - NEARLY else whole
+                return whole
             several = combine(parts)
             if least < MIN_CERTAINTY or set(several.label or "") == {"1"}:
                 several = replace(several, warnings=(TOUCHING,))

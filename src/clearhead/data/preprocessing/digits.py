@@ -152,9 +152,9 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
     """The parts between two cuts that may be digits, not all of the ink."""
     box = rows, columns = box_of(core)
     left, top = scale * columns.start, scale * rows.start
-    values = np.where(near(core[box], 2), ink[box], 0)
-    if not may_be_several(values.shape):
+    if not may_be_several(core[box].shape):
         return
+    values = np.where(near(core[box], 2), ink[box], 0)
     scale *= max(1, max(values.shape) // SEGMENT_SIDE)
     values = downsample(values, SEGMENT_SIDE)
     high, wide = values.shape
