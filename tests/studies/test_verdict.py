@@ -104,6 +104,19 @@ def test_an_interval_is_no_wider_than_its_unit_allows() -> None:
     assert (wide.p, wide.p_against) == (limited.p, limited.p_against)
 
 
+def test_the_interval_of_a_share_is_not_negative() -> None:
+    values = (0.49, 0.98, *(1.0,) * 8)
+    share, difference_of_shares = judge_samples(
+        [
+            Sample(Bound(name="a", unit="share", first=Cell("first", "c"), low=0.8), values),
+            Sample(difference(unit="share"), values),
+        ]
+    )
+    assert share.interval == (0.0, 1.0)
+    assert difference_of_shares.interval is not None
+    assert difference_of_shares.interval[0] < 0
+
+
 def test_nan_is_undecided() -> None:
     finding = judge_samples([Sample(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
     assert (finding.outcome, finding.estimate) == ("undecided", None)

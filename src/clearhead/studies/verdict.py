@@ -279,7 +279,7 @@ def _described(sample: Sample | Hypothesis) -> Finding:
     finding = replace(
         finding,
         estimate=float(np.mean(values)),
-        interval=_interval(values, hypothesis.unit) if len(values) > 1 else None,
+        interval=_interval(values, hypothesis) if len(values) > 1 else None,
         effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
     )
     if hypothesis.kind == "estimate":
@@ -291,15 +291,16 @@ def _described(sample: Sample | Hypothesis) -> Finding:
     )
 
 
-def _interval(values: Sequence[float], unit: str) -> tuple[float, float]:
-    """The interval of the mean, within the largest difference that its unit allows.
+def _interval(values: Sequence[float], hypothesis: Hypothesis) -> tuple[float, float]:
+    """The interval of the mean, within what its unit allows: a bound's share is not negative.
 
     If almost all differences are equal, bootstrap-t can exceed it by far.
     """
     low, high = map(float, paired_interval(values))
-    limits = (x for name, x in LARGEST.items() if unit.startswith(name))
+    limits = (x for name, x in LARGEST.items() if hypothesis.unit.startswith(name))
     limit = max(next(limits, math.inf), *map(abs, values))
-    return max(low, -limit), min(high, limit)
+    is_share = limit < math.inf and hypothesis.kind == "bound" and min(values) >= 0
+    return max(low, 0.0 if is_share else -limit), min(high, limit)
 
 
 def _checked(finding: Finding, region: tuple[float, float], values: Sequence[float]) -> Finding:
