@@ -24,7 +24,7 @@ def build(arguments: dict[str, Any]) -> Application:
         from clearhead.cli.serve import make_application, name_of
         from clearhead.serve import ServeConfig
 
-        settings = ServeConfig(name=name_of(model), decoders=1, allow_host=HOSTS)
+        settings = ServeConfig(name=name_of(model), model_processes=1, allow_host=HOSTS)
         return make_application(model, settings)
 
     @serve.deployment(
@@ -36,7 +36,7 @@ def build(arguments: dict[str, Any]) -> Application:
     )
     @serve.ingress(make)
     class Clearhead:
-        """A replica: the ASGI application with its decoder process."""
+        """A replica: the ASGI application with its model process."""
 
     return Clearhead.bind()  # type: ignore[attr-defined, no-any-return]
 

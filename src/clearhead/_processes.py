@@ -9,16 +9,14 @@ import time
 
 def exit_with_parent() -> None:
     """In a worker process: end with its parent, even if that is killed, and leave Ctrl-C to it."""
-    if multiprocessing.parent_process() is None or "clearhead-parent" in {
-        thread.name for thread in threading.enumerate()
-    }:
+    parent = multiprocessing.parent_process()
+    if parent is None or "clearhead-parent" in {thread.name for thread in threading.enumerate()}:
         return
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent.pid:  # not so from the start if the parent is dead already
             time.sleep(0.2)
         os._exit(1)
 

@@ -1,5 +1,6 @@
 import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,26 @@ def test_each_picture_gets_a_page_and_an_unreadable_one_fails_alone(
 def test_several_pictures_add_their_names_to_the_page(pictures: Path) -> None:
     assert call(pictures, "--out", "report.html") == 0
     assert names(Path.cwd()) == ["report-seven-2.html", "report-seven.html"]
+
+
+def test_pictures_are_given_as_for_predict(pictures: Path) -> None:
+    with tarfile.open(pictures / "shard.tar", "w") as shard:
+        shard.add(pictures / "seven.png", "first.png")
+    assert call(pictures / "sev*.png", pictures / "shard.tar", "--out", "pages") == 0
+    assert names(Path("pages")) == ["first-explained.html", "seven-explained.html"]
+
+
+def test_the_column_of_pictures_in_a_parquet_file_can_be_named(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    picture = (pictures / "seven.png").read_bytes()
+    table = pa.table({"front": [picture], "back": [picture]})
+    pq.write_table(table, pictures / "cards.parquet")
+    assert call(pictures / "cards.parquet") == 1
+    assert "front, back" in capsys.readouterr().err
+    assert call(pictures / "cards.parquet", "--image-column", "back") == 0
+    assert names(Path.cwd()) == ["cards-explained.html"]
 
 
 def test_a_dash_is_a_picture_on_stdin(

@@ -66,13 +66,16 @@ def test_the_text_shows_the_same(folder: Path, capsys: pytest.CaptureFixture[str
     assert ["blocks", "1,884"] in lines
     assert ["patch_size", "7"] in lines
     assert ["torch", torch.__version__] in lines
-    assert ["accuracy", "not recorded; measure it with clearhead evaluate"] in lines
+    assert ["test", "accuracy  not recorded; measure it with clearhead evaluate"] in lines
 
 
-def test_the_accuracy_of_the_training_is_shown(
+def test_the_accuracy_on_test_images_is_shown(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics = {"epochs": 3, "test": {"accuracy": 0.9871, "interval": [0.9847, 0.9891]}}
+    metrics = {
+        "held_out": {"accuracy": 0.5},
+        "test": {"accuracy": 0.9871, "interval": [0.9847, 0.9891]},
+    }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     assert main(["info", "--model", str(folder)]) == 0
     shown = capsys.readouterr().out

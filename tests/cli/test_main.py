@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -71,6 +72,29 @@ def test_help_of_a_command_lists_its_options(capsys: pytest.CaptureFixture[str])
     assert out.startswith("usage: clearhead evaluate")
     assert all(name in out for name in ("--model", "--data", "--split", "--root", "--json"))
     assert "--no-json" not in out
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"study {x}" for x in ("plan", "run", "report"))])
+def test_the_description_in_a_help_is_paragraphs_of_one_line(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*name.split(), "--help"]) == 0
+    described = re.split(r"\n\W*(?:positional arguments|options)\W", capsys.readouterr().out)[0]
+    usage, *paragraphs = described.strip().split("\n\n")
+    assert usage.startswith(f"usage: clearhead {name}")
+    assert paragraphs
+    for paragraph in paragraphs:
+        assert "\n" not in paragraph
+        assert paragraph == paragraph.strip()
+
+
+@pytest.mark.parametrize("name", ["data", "export"])
+def test_an_argument_with_a_default_is_shown_as_optional(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    usage = capsys.readouterr().out.splitlines()[0]
+    assert {"data": "[DATA]", "export": "[MODEL]"}[name] in usage
 
 
 @pytest.mark.parametrize(

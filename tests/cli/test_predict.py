@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from clearhead.cli.main import main
 from clearhead.cli.output import print_line, progress
-from clearhead.cli.predict import duration, job_progress
+from clearhead.cli.predict import job_progress
 from clearhead.inference import Prediction, _jobs
 from clearhead.inference._runners import run_here
 from clearhead.models import build
@@ -269,14 +269,6 @@ def test_options_that_do_not_fit_are_named(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(6.6, "0:07"), (59.7, "1:00"), (720, "12:00"), (3599.6, "1:00:00"), (11045, "3:04:05")],
-)
-def test_the_time_left_is_rounded_before_it_is_divided(seconds: float, expected: str) -> None:
-    assert duration(seconds) == expected
-
-
 def test_without_a_terminal_a_job_prints_lines_with_rate_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,4 +278,4 @@ def test_without_a_terminal_a_job_prints_lines_with_rate_and_time_left(
         for done in (1000, 1500, 2000, 7000):
             show(done, 9000)
             now[0] += 6.0
-    assert capsys.readouterr().err == "clearhead: 2,000 of 9,000 pictures, 83/s, 1:24 left\n"
+    assert capsys.readouterr().err == "clearhead: 2,000 of 9,000 pictures, 83/s, 0:01:24 left\n"

@@ -20,7 +20,7 @@ def test_missing_packages_are_an_error_of_one_line(
     def find_spec(name: str, *rest: Any) -> Any:
         return None if name in ("fastapi", "uvicorn") else find(name, *rest)
 
-    monkeypatch.setattr(util, "find_spec", find_spec)
+    monkeypatch.setattr("clearhead.errors.find_spec", find_spec)
     assert main(["serve"]) == 1
     assert capsys.readouterr() == (
         "",

@@ -128,6 +128,18 @@ def test_wrong_usage_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["epochs", "batch_size", "warmup"])
+@pytest.mark.parametrize("recipe", ["quick", "sentences"])
+def test_a_setting_out_of_range_is_an_error_of_one_line(
+    recipe: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"--{option.replace('_', '-')}", "-1"]
+    assert main(["train", recipe, "--out", str(tmp_path / "out"), *given]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"clearhead: {option} must be ")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("recipe", ["quick", "digits_finish", "sentences"])
 def test_the_help_describes_every_setting(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", recipe, "--help"]) == 0

@@ -339,8 +339,13 @@ def test_tokens_before_the_patches_are_cells_of_their_own(
     rows = table(page, "Table of this query")
     prefix = ["class token", *(f"register {i}" for i in (1, 2, 3, 4)), "patch 1"]
     assert [cells[0] for cells in rows][:6] == prefix
-    for cells, weight in zip(rows, weights(explanation, 1, 2, 2), strict=True):
+    shown = weights(explanation, 1, 2, 2)
+    for cells, weight in zip(rows, shown, strict=True):
         check_shares(cells[1], float(weight))
+    thumbnail = pixels(page, "#heads [role=row]:nth-child(2) div:nth-of-type(3) canvas")
+    for token, weight in enumerate(shown[:5]):
+        found = thumbnail[0, int((token + 0.5) / 5 * thumbnail.shape[1])]
+        torch.testing.assert_close(found, fixed_colour(float(weight)), atol=5, rtol=0)
 
 
 def test_windows_can_be_selected_and_are_not_placed_in_the_picture(

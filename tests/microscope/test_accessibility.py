@@ -81,9 +81,9 @@ def test_forced_colours_keep_the_colours_of_data(microscope: Microscope) -> None
         assert microscope.evaluate(colours) == before
 
 
-def test_print_is_light_and_without_controls(microscope: Microscope) -> None:
+def test_print_is_white_and_without_controls(microscope: Microscope) -> None:
     with microscope.size(718, 1000).media(media="print", color_scheme="dark"):
         microscope.show("softmax", theme="dark")
-        assert microscope.evaluate(BACKGROUND) == LIGHT_PAPER
+        assert microscope.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
         for hidden in (".tools", ".player", ".try", ".way"):
             assert not microscope.page.locator(hidden).first.is_visible()

@@ -24,13 +24,13 @@ def test_the_first_stroke_replaces_the_example_and_later_ones_are_added(
     microscope.show()
     drag(microscope, (0.5, 0.2), (0.5, 0.8))
     assert len(microscope.state("strokes")) == 1
-    assert microscope.text(".answer-label")[0] == "1"
+    assert microscope.text(".prediction-label")[0] == "1"
     drag(microscope, (0.3, 0.8), (0.7, 0.8))
     assert len(microscope.state("strokes")) == 2
     microscope.click("Undo")
     assert len(microscope.state("strokes")) == 1
     microscope.click("Clear", ".pad-tools")
-    assert microscope.text(".answer-words") == "Draw a digit, or choose an example."
+    assert microscope.text(".prediction-words") == "Draw a digit, or choose an example."
     microscope.click("Undo")
     assert len(microscope.state("strokes")) == 1
 
@@ -51,7 +51,7 @@ def test_a_seven_is_drawn_with_the_keyboard_alone(microscope: Microscope) -> Non
     for _ in range(6):
         microscope.press("ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft")
     microscope.press("Space")
-    assert microscope.text(".answer-label")[0] == "7"
+    assert microscope.text(".prediction-label")[0] == "7"
     microscope.press("Escape")
     assert microscope.evaluate("() => document.activeElement.textContent") == "Undo"
 
@@ -64,7 +64,7 @@ def test_taps_are_joined_by_lines(microscope: Microscope) -> None:
     for x, y in ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8)):
         microscope.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
     assert len(microscope.frames().state("strokes")) == 1
-    assert microscope.text(".answer-label")[0] == "7"
+    assert microscope.text(".prediction-label")[0] == "7"
     microscope.click("Tap points")
 
 
@@ -75,18 +75,18 @@ def test_two_digits_are_read_one_after_the_other_and_one_is_followed(
     drag(microscope, (0.2, 0.2), (0.22, 0.8))
     drag(microscope, (0.45, 0.25), (0.85, 0.25), (0.6, 0.8))
     assert "2 digits: 17" in microscope.text(".several")
-    assert microscope.text(".answer-label")[0] == "1"
-    assert microscope.text(".answer-thumb") == "17"
+    assert microscope.text(".prediction-label")[0] == "1"
+    assert microscope.text(".prediction-thumb") == "17"
     microscope.click("7", ".several")
     assert microscope.state("digit") == 1
-    assert microscope.text(".answer-label")[0] == "7"
+    assert microscope.text(".prediction-label")[0] == "7"
 
 
 def test_an_example_of_each_class_is_classified(microscope: Microscope) -> None:
     microscope.show()
     for digit in "0123456789":
         microscope.click(f"Example {digit}")
-        assert microscope.text(".answer-label")[0] == digit
+        assert microscope.text(".prediction-label")[0] == digit
     first = microscope.state("strokes")
     microscope.click("Example 9")
     assert microscope.state("strokes") != first
@@ -98,7 +98,7 @@ def test_empty_small_and_uncentred_drawings(microscope: Microscope) -> None:
     microscope.click("Draw one", "main")
     assert microscope.state("step") == "draw"
     microscope.show(strokes="2g2g2h2h")
-    assert microscope.text(".answer-words") == "Very small: draw larger."
+    assert microscope.text(".prediction-words") == "Very small: draw larger."
     microscope.show("pixels", strokes="0505055k.055k1k5k", centred=0)  # an L in the corner
     assert "Not centred" in microscope.text(".lead")
     assert microscope.ink()[:, 14:].sum() == 0
@@ -110,7 +110,7 @@ def test_the_thresholds_of_the_model_decide_what_is_said(
 ) -> None:
     microscope.show()
     before = set_thresholds(microscope, below)
-    assert microscope.text(".answer-words").startswith(words)
+    assert microscope.text(".prediction-words").startswith(words)
     set_thresholds(microscope, before)
 
 

@@ -43,9 +43,9 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
 def test_the_first_screen_has_a_sentence_a_pad_and_a_prediction(microscope: Microscope) -> None:
     microscope.show()
     assert microscope.text("h2").startswith("Draw a digit. Watch 16 pieces of it")
-    for selector in (".pad", ".answer-label", ".bars", ".strip"):
+    for selector in (".pad", ".prediction-label", ".bars", ".strip"):
         assert microscope.evaluate(VISIBLE, selector)
-    assert microscope.text(".answer-label") == "7"
+    assert microscope.text(".prediction-label") == "7"
     assert len(microscope.texts(".strip .thumb")) == 24
 
 
@@ -245,7 +245,7 @@ def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) ->
     microscope.show("gallery")
     assert len(microscope.texts(".takeaways li")) == 3
     microscope.click("4 or 9?")
-    assert {"4", "9"} & set(microscope.text(".answer-words"))
+    assert {"4", "9"} & set(microscope.text(".prediction-words"))
     microscope.click("Eight heads fewer")
     assert "8 heads removed" in microscope.text(".changes")
     assert "stays 3" in microscope.text(".effect")
@@ -313,7 +313,7 @@ def test_invalid_parts_of_a_link_are_ignored(microscope: Microscope) -> None:
     microscope.show("nowhere", layer=99, strokes="!!", temperature="1e9", images="AAAA")
     assert microscope.state("step") == "draw"
     assert microscope.state("layer") == 2
-    assert microscope.text(".answer-label") == "7"
+    assert microscope.text(".prediction-label") == "7"
 
 
 def test_about_shows_the_self_check_and_the_accuracy(microscope: Microscope) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy import ndarray
 from PIL import Image, ImageDraw
 
-from clearhead.data.preprocessing.digits import find_digits
+from clearhead.data.preprocessing.digits import SEVERAL, find_digits
 from clearhead.data.preprocessing.image import to_grey
 from clearhead.inference import prepare
 from clearhead.microscope import build_page
@@ -101,6 +101,48 @@ def test_digits_in_pictures_are_found_and_prepared_as_in_python(
         assert np.quantile(difference, 0.99) <= 12
 
 
+def test_a_wide_digit_and_small_digits_are_treated_as_in_python(
+    bridge: Bridge, mnist_test: "ImageDataset"
+) -> None:
+    touching = scene(mnist_test, (1, 10, 70, 90), (3, 66, 70, 90), (5, 128, 70, 90))
+    ImageDraw.Draw(touching).line([(30, 120), (200, 120)], fill=30, width=8)
+    small = Image.new("L", (900, 700), 230)
+    for place, index in enumerate((0, 1, 2, 4)):
+        ink = Image.fromarray(mnist_test.images[index, 0].numpy()).resize((90, 90))
+        small.paste(30, (80 + 190 * place, 250 + 40 * place), ink)
+    sizes = [
+        {"width": s.width, "height": s.height, "data": rgba(s).ravel().tolist()}
+        for s in (touching, small)
+    ]
+    wide, one_by_one, pixels = bridge.call(
+        ("wide", sizes[0]), ("wide", sizes[1]), ("picture", sizes[1])
+    )
+    (digit,) = find_digits(to_grey(touching))
+    assert SEVERAL in digit.warnings
+    assert wide.tolist() == [1]
+    expected = np.stack([digit.pixels for digit in find_digits(to_grey(small))])
+    assert one_by_one.tolist() == [0, 0, 0, 0]
+    difference = np.abs(pixels.reshape(expected.shape) - expected)
+    assert difference.mean() < 1.0
+    assert np.quantile(difference, 0.99) <= 12
+
+
+def test_a_wide_digit_is_doubtful_also_in_a_link(microscope: Microscope) -> None:
+    sevens = microscope.evaluate(
+        "() => Array.from(clearhead.store.result.value.ink, (x) => Math.round(255 * x))"
+    )
+    microscope.evaluate(
+        "(bytes) => clearhead.store.set({ images: [Uint8Array.from(bytes)], wide: [0] })", sevens
+    )
+    assert microscope.frames().text(".prediction-words").endswith("Show one at a time.")
+    link = microscope.evaluate("() => clearhead.store.hash()")
+    assert "wide=1" in link
+    microscope.show()
+    assert microscope.text(".prediction-words").startswith("Prediction: 7")
+    microscope.evaluate("(hash) => clearhead.store.restore(hash)", link)
+    assert microscope.frames().text(".prediction-words").startswith("Doubtful: 7")
+
+
 def rgba(picture: Image.Image) -> ndarray:
     return np.asarray(picture.convert("RGBA"))
 
@@ -159,7 +201,7 @@ def test_a_picture_is_dropped_or_pasted(
     )
     microscope.page.wait_for_selector("text=A picture is open", state="attached")
     assert len(microscope.state("images")) == 1
-    assert microscope.frames().text(".answer-label")[0] == "4"
+    assert microscope.frames().text(".prediction-label")[0] == "4"
 
 
 @pytest.mark.parametrize("name", OTHER_MODELS)
@@ -187,7 +229,7 @@ def test_the_page_of_another_model_checks_itself_and_shows_every_part(
         shown = other.evaluate("() => clearhead.store.result.value.run.probabilities")
         np.testing.assert_allclose(shown, expected.detach(), rtol=0, atol=0.01)
         best = config.labels[int(np.argmax(shown))]
-        assert best in other.text(".answer-words")
+        assert best in other.text(".prediction-words")
         for step in PAGES:
             other.show(step)
             assert "digit" not in " ".join(other.texts("main")).lower()

@@ -11,7 +11,7 @@ from tests.microscope.driver import Microscope
 NS = "{http://www.w3.org/2000/svg}"
 
 
-def test_the_figure_names_head_patches_answer_and_changes(microscope: Microscope) -> None:
+def test_the_figure_names_head_patches_prediction_and_changes(microscope: Microscope) -> None:
     name, content = microscope.show("softmax", removed="24").save("Figure, SVG")
     assert name == "clearhead-l3-h1-patch-11.svg"
     root = ET.fromstring(content)

@@ -68,3 +68,17 @@ def test_the_pad_draws_white_ink_where_the_pointer_was(microscope: Microscope) -
     scale = len(pixels) / 280
     assert pixels[int(62 * scale), int(175 * scale)].min() > 235
     assert near(pixels[int(150 * scale), int(175 * scale)], GROUND, 3)
+
+
+def test_a_printed_step_is_one_page_in_its_own_colours(microscope: Microscope) -> None:
+    for step in ("draw", "softmax", "heads"):
+        paper = microscope.show(step, theme="dark").page.pdf(prefer_css_page_size=True)
+        assert paper.count(b"/Type /Page\n") == 1
+    with microscope.media(media="print"):
+        pixels = screen(microscope.show("softmax", theme="dark"), "body")
+        assert near(pixels[-1, 0], WHITE, 1)
+        assert microscope.page.locator(".tools").is_hidden()
+        printed = microscope.page.locator(".matrix .cell").first.evaluate(
+            "cell => getComputedStyle(cell).printColorAdjust"
+        )
+        assert printed == "exact"

@@ -11,7 +11,7 @@ from clearhead.models import build
 from clearhead.models.config import ViTConfig
 from clearhead.models.pretrained import ImageModel
 
-from .server import Gate, ServerThread
+from .server import ServerThread
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +37,3 @@ def server(model: ImageModel) -> Iterator[ServerThread]:
     with ServerThread(model, **settings) as started:
         yield started
     logging.getLogger("clearhead").propagate = True  # the server's log configuration ends it
-
-
-@pytest.fixture
-def gate(model: ImageModel) -> Iterator[Gate]:
-    """Holds up the model's forward passes while it is closed."""
-    with Gate(model) as opened:
-        yield opened

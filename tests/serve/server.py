@@ -3,11 +3,14 @@
 import asyncio
 import http.client
 import json
+import os
+import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any, Self
 
@@ -15,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from clearhead.models.pretrained import ImageModel
+from clearhead.serve._pool import Pool
 from clearhead.serve._run import DrainingServer, listen
 from clearhead.serve.app import make_app
 from clearhead.serve.config import ServeConfig
@@ -73,12 +77,9 @@ class Response:
 class ServerThread(Client):
     """`with ServerThread(model, **settings) as server`."""
 
-    def __init__(self, model: ImageModel, *, batches: bool = True, **settings: Any) -> None:
-        """With `batches`, lone pictures go through the batcher too, where a `Gate` holds them."""
-        config = ServeConfig(**{"port": 0, "decoders": 1, **settings})
+    def __init__(self, model: ImageModel, **settings: Any) -> None:
+        config = ServeConfig(**{"port": 0, "model_processes": 1, **settings})
         self.app = make_app(model, config)
-        if batches:
-            self.app.service.is_free = lambda: False  # type: ignore[method-assign]
         self.server = DrainingServer(self.app, config)
         self.listener = listen(config)
         super().__init__(self.listener.getsockname()[1])
@@ -97,30 +98,18 @@ class ServerThread(Client):
         assert not self.thread.is_alive()
 
 
-class Gate:
-    """Holds up a model's forward passes while it is closed."""
-
-    def __init__(self, model: ImageModel) -> None:
-        self.opened = threading.Event()
-        self.opened.set()
-        self.model = model
-
-    def __enter__(self) -> Self:
-        def wait(*_: object) -> None:
-            self.opened.wait(30)
-
-        self.hook = self.model.register_forward_pre_hook(wait)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.open()
-        self.hook.remove()
-
-    def close(self) -> None:
-        self.opened.clear()
-
-    def open(self) -> None:
-        self.opened.set()
+@contextmanager
+def stopped(pool: Pool) -> Iterator[None]:
+    """The pool's processes are stopped until the end of the block."""
+    pids = [worker.pid for worker in pool.workers]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -238,19 +238,6 @@ def test_wrong_json_is_an_error_of_one_line(
     assert (response.status, message in response.json()["error"]) == (422, True)
 
 
-def test_a_lone_picture_gets_the_response_of_a_batch(
-    server: ServerThread, model: ImageModel
-) -> None:
-    with ServerThread(model, batches=False) as alone:
-        for body in (*map(png, range(4)), BLANK, b"no picture"):
-            one, other = alone.predict(body), server.predict(body)
-            assert one.status == other.status
-            assert_close(one.json(), other.json())
-        metrics = alone.metrics()
-    assert metrics["clearhead_batch_size_sum"] == metrics["clearhead_batch_size_count"] == 5
-    assert metrics["clearhead_compute_seconds_count"] == 5
-
-
 def test_the_page_is_compressed_and_revalidated(model: ImageModel) -> None:
     app = make_app(model, page_of=lambda _: "é" * 1000)
 

@@ -81,7 +81,7 @@ def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> Non
 @pytest.fixture(scope="module")
 def command() -> Iterator[Command]:
     """`clearhead serve` with all logs; the last test of this file stops it."""
-    options = "--decoders 1 --drain-delay 0 --deadline 30 --access-log --log-level info"
+    options = "--model-processes 1 --drain-delay 0 --deadline 30 --access-log --log-level info"
     with Command(*options.split()) as started:
         yield started
 
@@ -140,7 +140,7 @@ def test_the_served_page_is_the_microscope_and_requests_only_its_own_server(
 @pytest.mark.slow
 def test_sigterm_ends_the_command_and_its_processes(command: Command) -> None:
     processes = descendants(command)
-    assert len(processes) >= 3  # decoder, fork server, resource tracker
+    assert len(processes) >= 3  # model process, fork server, resource tracker
     with half_sent(command, 1) as (connection,):
         command.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "stopping" in command.output())

@@ -27,7 +27,8 @@ def parent_of(pid: int) -> int:
 @pytest.mark.slow
 def test_workers_share_an_address_are_replaced_and_drain() -> None:
     options = (
-        "--workers 2 --decoders 2 --drain-delay 0 --deadline 30 --name digits-2 --log-level info"
+        "--workers 2 --model-processes 2 --drain-delay 0 --deadline 30 --name digits-2 "
+        "--log-level info"
     )
     with Command(*options.split()) as server:
         first = workers_of(server)
@@ -58,7 +59,7 @@ def test_workers_share_an_address_are_replaced_and_drain() -> None:
 
 @pytest.mark.slow
 def test_a_killed_supervisor_ends_its_workers() -> None:
-    with Command("--workers", "2", "--decoders", "2", "--drain-delay", "0") as server:
+    with Command("--workers", "2", "--model-processes", "2", "--drain-delay", "0") as server:
         processes = descendants(server)
         server.process.kill()
         wait_until(lambda: not any(map(is_running, processes)))

@@ -27,6 +27,7 @@ from clearhead.studies import (
     Outcome,
     Paper,
     PartVerdict,
+    Planned,
     Results,
     Sample,
     StudyReport,
@@ -42,14 +43,16 @@ from clearhead.studies._report_text import (
     literature_table,
     number,
     p_value,
+    plan_table,
     predicted,
     raw_table,
     shared_trainings,
 )
+from clearhead.studies._section import Section
 from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
-from clearhead.studies.report import Section
 from clearhead.studies.store import study_trials
+from clearhead.studies.verdict import Outcome as VerdictOutcome
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys
 
@@ -310,6 +313,48 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     verdict = Verdict(outcome="mixed", parts=(part,), family=2)
     judged = Judged(result=report.results.studies[0], verdict=verdict)
     assert Section(judged=judged, budget="full").decisive.startswith(f"{expected.title()}: ")
+
+
+def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -> None:
+    facts: dict[str, Any] = {"part": "p", "kind": "difference", "unit": "s", "high": None}
+    planned = Planned(name="known", low=1.0, seeds=6, distance_in_sd=2.0, distance=3.0, **facts)
+    unknown = replace(planned, name="unknown", distance=None)
+    _, rows = plan_table([planned, unknown, replace(unknown, name="other")], {"unknown": 5.0})
+    assert [row[-1] for row in rows] == [
+        "2 SD from the margin (3 s)",
+        "2 SD from the margin (10 s with the spread of this run)",
+        "2 SD from the margin",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "parts", "expected"),
+    [
+        (
+            "supported",
+            {"one": "supported", "two": "described"},
+            ("Supported:", "one. Described, without a verdict: two."),
+        ),
+        (
+            "mixed",
+            {"one": "contradicted", "two": "supported"},
+            ("Mixed.", "Contradicted: one. Supported: two."),
+        ),
+        ("by construction", {"one": "by construction"}, ("By construction:", "one.")),
+    ],
+)
+def test_a_headline_names_an_outcome_once(
+    report: StudyReport,
+    outcome: VerdictOutcome,
+    parts: dict[str, VerdictOutcome],
+    expected: tuple[str, str],
+) -> None:
+    judged_parts = tuple(
+        PartVerdict(name=name, outcome=x, findings=(), sensitivity={}) for name, x in parts.items()
+    )
+    verdict = Verdict(outcome=outcome, parts=judged_parts, family=1)
+    judged = Judged(result=report.results.studies[0], verdict=verdict)
+    assert Section(judged=judged, budget="full").headline == expected
 
 
 def test_studies_that_share_trainings_are_listed() -> None:

@@ -104,6 +104,19 @@ def test_an_interval_is_no_wider_than_its_unit_allows() -> None:
     assert (wide.p, wide.p_against) == (limited.p, limited.p_against)
 
 
+def test_the_interval_of_a_share_is_not_negative() -> None:
+    values = (0.49, 0.98, *(1.0,) * 8)
+    share, difference_of_shares = judge_samples(
+        [
+            Sample(Bound(name="a", unit="share", first=Cell("first", "c"), low=0.8), values),
+            Sample(difference(unit="share"), values),
+        ]
+    )
+    assert share.interval == (0.0, 1.0)
+    assert difference_of_shares.interval is not None
+    assert difference_of_shares.interval[0] < 0
+
+
 def test_nan_is_undecided() -> None:
     finding = judge_samples([Sample(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
     assert (finding.outcome, finding.estimate) == ("undecided", None)
@@ -207,6 +220,16 @@ def test_a_part_that_is_not_measured_leaves_the_claim_open() -> None:
     assert found.sentence == "Supported: one. Not measured: two."
 
 
+def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() -> None:
+    described = Part.of("three", Estimate(name="c", unit="1", first=Cell("first", "c")))
+    gated = [Part(x, AB[1:], premises=(beyond("premise"),)) for x in ("two", "four")]
+    found = verdict(described, *gated, Part("one", AB[:1]), a=YES, b=YES, c=1.0, premise=NO)
+    assert found.sentence == (
+        "Undecided, premise not supported (premise): two; four. Supported: one. "
+        "Described, without a verdict: three."
+    )
+
+
 def test_what_holds_by_construction_is_no_support() -> None:
     row = Part("rows", (Exact(name="rows", unit="1", cells=(Cell("first", "c"),), low=-9, high=9),))
     assert verdict(row, c=1.0).outcome == "by construction"
@@ -229,7 +252,7 @@ def test_a_premise_is_a_gate_and_no_evidence(premise: float, a: float, outcome: 
     found = verdict(gated, a=a, premise=premise)
     assert found.parts[0].outcome == outcome
     assert found.family == 1
-    assert ("premise not met: premise" in found.sentence) == (premise != YES)
+    assert ("premise not supported (premise)" in found.sentence) == (premise != YES)
     assert found.parts[0].findings == verdict(Part("one", AB[:1]), a=a).parts[0].findings
 
 

@@ -75,7 +75,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
 
 
 def test_a_stop_in_the_middle_of_an_epoch_leaves_a_checkpoint_to_continue_from(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = small_training(tmp_path / "whole", 2)
     calls: list[int] = []
@@ -87,8 +87,11 @@ def test_a_stop_in_the_middle_of_an_epoch_leaves_a_checkpoint_to_continue_from(
     first = small_training(tmp_path / "stopped", 2, stop=stop)
     assert (first.finished, first.step, first.evaluation) == (False, 10, None)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    assert "continues" not in capsys.readouterr().err
     second = small_training(tmp_path / "stopped", 2, stop=stop)
     assert second.finished
+    line = f"continues in epoch 2/2, after step 10 of {whole.total_steps}\n"
+    assert capsys.readouterr().err.startswith(line)
     assert len(calls) == 11 + whole.total_steps - 10
     assert digest_of(tmp_path / "whole") == digest_of(tmp_path / "stopped")
     assert epochs_logged(tmp_path / "whole") == epochs_logged(tmp_path / "stopped")

@@ -52,7 +52,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
         "README.md",
         "checkpoints",
         "config.json",
-        "digits.png",
+        "predictions.png",
         "log.csv",
         "log.jsonl",
         "metrics.json",
@@ -68,7 +68,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
         f"**Accuracy**: {correct / 59:.2%} (95 % interval {low:.2%} – {high:.2%}), {correct} of 59 "
         "test images of small;"
     ) in (tmp_path / "README.md").read_text("utf-8")
-    with Image.open(tmp_path / "digits.png") as picture:
+    with Image.open(tmp_path / "predictions.png") as picture:
         assert picture.width > 1000
     accuracy = f"{measured.accuracy:.2%}"
     assert repr(trained) == f"Trained('{tmp_path}', step 7 of 7, accuracy {accuracy})"

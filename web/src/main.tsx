@@ -7,6 +7,7 @@ import { readPayload, readTensors } from "./data/payload";
 import { readConfig } from "./engine/config";
 import { buildTextModel, readTextConfig } from "./engine/text";
 import { buildModel } from "./engine/vit";
+import { applyTheme } from "./state/state";
 import { createStore } from "./state/store";
 import { App } from "./views/app";
 import "./style/base.css";
@@ -39,11 +40,7 @@ function start(): void {
     written = location.hash.slice(1);
     store.restore(location.hash);
   });
-  effect(() => {
-    const { theme } = store.state.value;
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-  });
+  effect(() => applyTheme(store.state.value.theme));
   effect(() => {
     document.documentElement.toggleAttribute("data-settled", store.settled.value);
   });

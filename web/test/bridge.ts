@@ -12,7 +12,7 @@ import { blankPatches } from "../src/engine/patches";
 import { planShapley } from "../src/engine/shapley";
 import { buildTextModel, encode, forwardText, readTextConfig, wordLogits } from "../src/engine/text";
 import { buildModel, forward, lens, type Run } from "../src/engine/vit";
-import { findDigits } from "../src/preprocess/digits";
+import { findDigits, type Digit } from "../src/preprocess/digits";
 import { fitted, toGrey } from "../src/preprocess/image";
 import { rasterise } from "../src/preprocess/raster";
 import { digitsOf, type Stroke } from "../src/preprocess/strokes";
@@ -58,6 +58,10 @@ function passed(images: number[][], changes: Partial<Switches> = {}): Run[] {
   return images.map((pixels) => forward(model!, Float64Array.from(pixels), switches));
 }
 
+function pictured({ width, height, data }: { width: number; height: number; data: number[] }): Digit[] {
+  return findDigits(toGrey({ width, height, data: Uint8ClampedArray.from(data) }));
+}
+
 const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   stages: ({ images, changes }) => passed(images, changes).flatMap(everyStage),
   lens: ({ images }) => passed(images).flatMap((run) => lens(model!, run)),
@@ -77,7 +81,8 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   },
   rasterise: ({ strokes, size, centred }) => [rasterise(strokes, size, centred)],
   digits: (strokes: Stroke[]) => [digitsOf(strokes).map((digit) => digit.length)],
-  picture: ({ width, height, data }) => findDigits(toGrey({ width, height, data: Uint8ClampedArray.from(data) })),
+  picture: ({ width, height, data }) => pictured({ width, height, data }).map((digit) => digit.pixels),
+  wide: (picture) => [pictured(picture).map((digit) => Number(digit.isWide))],
   fitted: ({ pixels, size, channels }) => [
     fitted({ ...pixels, data: Uint8ClampedArray.from(pixels.data) }, size, channels),
   ],

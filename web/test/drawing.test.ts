@@ -62,7 +62,7 @@ test("names count from 1", () => {
 test("the figure stands alone, names what it shows, and escapes", () => {
   const weights = new Float64Array(256).fill(1 / 16);
   const svg = figure({
-    config: config(), ink: new Float64Array(784), weights, layer: 2, head: 1, query: 10, scale: "stretched", answer: "<7> & more", changes: ["positions off"],
+    config: config(), ink: new Float64Array(784), weights, layer: 2, head: 1, query: 10, scale: "stretched", prediction: "<7> & more", changes: ["positions off"],
   });
   assert.ok(svg.startsWith("<svg xmlns="));
   assert.ok(svg.includes("L3 H2: patch 11 attends most to patch 1"));

@@ -65,9 +65,10 @@ def attend(
 ) -> int:
     """Show which tokens the words of a text attend to, in per cent.
 
-    The weights are recorded while the model runs, and verified. By default one word's weights in
-    every layer, the pronoun's; without a pronoun a table for each layer. With --out, --png, --svg
-    or --csv an HTML page is written, and the other formats beside it.
+    The weights are recorded in the forward pass, and verified. By default a table shows the weights
+    of the pronoun in every layer; in a text without a pronoun, a table for each layer shows those
+    of every word. With --out, --png, --svg or --csv an HTML page is written, and the other formats
+    beside it.
     """
     from clearhead.cli.explain import explain_text, open_model
     from clearhead.cli.output import usage_error

@@ -9,14 +9,14 @@ from clearhead.cli.options import DATA_HELP, AsJson, DataRoot, warn_if_unused
 
 
 def data(
-    source: Positional[Annotated[str, arg(metavar="DATA", help=DATA_HELP)]] = "mnist",
+    source: Positional[Annotated[str, arg(metavar="[DATA]", help=DATA_HELP)]] = "mnist",
     root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
     """Download a data set and describe it.
 
-    Prints the paths of its files, whose SHA-256 is checked, and the number of images of each class.
-    After that, the data set can be used without a network.
+    Prints the paths of its files, whose SHA-256 is verified, and the number of images of each
+    class. After that, the data set can be used without a network.
     """
     from clearhead.cli.output import print_json
 
@@ -69,9 +69,10 @@ def _print_data(facts: dict[str, Any]) -> None:
     from clearhead.cli.output import print_facts, print_line, print_table
 
     image = facts["image"]
+    colour = {1: "grey", 3: "colour"}.get(image["channels"], f"{image['channels']} channels")
     lines = [
         ("images", f"{facts['train']:,} to train, {facts['test']:,} to test"),
-        ("size", f"{image['height']} × {image['width']} pixels, {image['channels']} channel(s)"),
+        ("size", f"{image['height']} × {image['width']} pixels, {colour}"),
     ]
     if "folder" in facts:
         lines.append(("folder", facts["folder"]))

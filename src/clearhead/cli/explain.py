@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from clearhead.cli.options import ClassifierSource, Images
+from clearhead.cli.options import ClassifierSource, ImageColumn, Images
 
 if TYPE_CHECKING:
     from clearhead.explanation import ImageClassifier, TextExplanation, TextModel
@@ -23,8 +23,7 @@ class Options:
         Path | None,
         arg(
             metavar="PATH",
-            help="the page; for several pictures a folder, or a name that each picture's is added "
-            "to",
+            help="the page; for several pictures a folder, or PAGE.html for PAGE-NAME.html",
             help_behavior_hint="(default: NAME-explained.html here)",
         ),
     ] = None
@@ -32,8 +31,8 @@ class Options:
         tuple[str, ...],
         arg(
             metavar="LAYER [LAYER ...]",
-            help="layers to keep: numbers from 1 (-1 is the last), names, or patterns "
-            '("blocks.*"); of texts their single heads',
+            help="layers to show: numbers from 1 (-1 is the last), names, or patterns "
+            '("blocks.*"); for a text, their single heads',
             help_behavior_hint="(default: as many as fit into the page)",
         ),
     ] = ()
@@ -86,14 +85,18 @@ ExplainOptions = Annotated[Options, arg(name="")]
 
 
 def explain(
-    images: Images, *, model: ClassifierSource = "digits", options: ExplainOptions = DEFAULTS
+    images: Images,
+    *,
+    model: ClassifierSource = "digits",
+    image_column: ImageColumn = None,
+    options: ExplainOptions = DEFAULTS,
 ) -> int:
     """Explain predictions: one HTML page for each picture.
 
     The page shows the model input, the prediction, the attention weights of every layer and head,
-    what the prediction depends on, and a proof that the weights are what the model computed. Other
-    formats get the page's name with their own suffix. A picture that cannot be decoded is
-    reported, the others are explained all the same, and the exit code is 1.
+    the effect of masking each patch, and a check that the weights are those of the forward pass.
+    Files in other formats have the page's name with their own suffix. A picture that cannot be
+    decoded is reported, the others are explained all the same, and the exit code is 1.
 
     With a text model the arguments are a text; see `clearhead attend`.
     """
@@ -108,7 +111,7 @@ def explain(
         return explain_text(classifier, images, options)
     if options.word is not None or options.head is not None:
         raise ConfigError("--word and --head are for texts; give a text model with --model")
-    return _explain_pictures(classifier, images, options)
+    return _explain_pictures(classifier, images, image_column, options)
 
 
 def open_model(name: str) -> "ImageClassifier | TextModel":
@@ -152,7 +155,7 @@ def _print_text(explanation: "TextExplanation") -> None:
     from clearhead.cli.output import print_line, print_table
     from clearhead.explanation.tables import number, text_tables, uniform_weight
 
-    print_line(f"{explanation.model}: {explanation.description}")
+    print_line(f"{explanation.model}, {explanation.description}")
     for table in text_tables(explanation):
         print_line()
         print_table(table.caption, table.head, table.rows)
@@ -164,33 +167,38 @@ def _print_text(explanation: "TextExplanation") -> None:
     if explanation.prediction is not None:
         question, words = explanation.prediction.question, explanation.prediction.words
         predicted = ", ".join(f"{word} {number(probability)}" for word, probability in words)
-        print_line(f"predicted after “{question}”, in per cent: {predicted}")
+        print_line(f"prediction for the question “{question}”, in per cent: {predicted}")
 
 
 def _explain_pictures(
-    classifier: "ImageClassifier", images: tuple[str, ...], options: Options
+    classifier: "ImageClassifier",
+    images: tuple[str, ...],
+    image_column: str | None,
+    options: Options,
 ) -> int:
     from clearhead.cli.output import print_json, print_remark
-    from clearhead.cli.pictures import STDIN, named_pictures, reason_of, source_of
+    from clearhead.cli.pictures import STDIN, list_inputs, picture_reader
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
     layers, formats = options.layer_choice(), options.formats("png", "svg", "json", "csv")
-    names = [name for name in named_pictures(images) if not _is_written(name, images)]
-    failed = False
-    for name, page in zip(names, _pages(names, options.out, formats), strict=True):
-        title = "stdin" if name == STDIN else str(name)
-        row: dict[str, Any] = {"image": str(name)}
+    refs = [ref for ref in list_inputs(images, image_column) if not _is_written(ref.name, images)]
+    pages = _pages([ref.name for ref in refs], options.out, formats)
+    read, failed = picture_reader(image_column), False
+    for ref, page in zip(refs, pages, strict=True):
+        name = ref.name
+        title = "stdin" if name == STDIN else name
+        row: dict[str, Any] = {"image": name}
         try:
-            explanation = explain_any(classifier, source_of(name), layers=layers, name=title)
+            explanation = explain_any(classifier, read(ref), layers=layers, name=title)
             files = write_report(explanation, page, formats=formats)
             row |= {"model": explanation.model} | explanation.prediction.to_dict()
             row["files"] = [str(file) for file in files]
         except ImageError as error:
             failed = True
-            row["error"] = reason_of(error, name)
-            if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", str(name)):
+            row["error"] = str(error).removeprefix(f"{name}: ")
+            if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", name):
                 row["error"] += "; a text needs a text model: give --model sentences"
             print_remark(f"{name}: {row['error']}")
         if options.json:
@@ -200,12 +208,12 @@ def _explain_pictures(
     return int(failed)
 
 
-def _is_written(name: str | Path, images: tuple[str, ...]) -> bool:
+def _is_written(name: str, images: tuple[str, ...]) -> bool:
     """Whether a picture found in a folder is a figure that an earlier call has written."""
-    return Path(name).stem.endswith("-explained") and str(name) not in images
+    return Path(name).stem.endswith("-explained") and name not in images
 
 
-def _pages(names: Sequence[str | Path], out: Path | None, formats: list[str]) -> list[Path]:
+def _pages(names: Sequence[str], out: Path | None, formats: list[str]) -> list[Path]:
     """A page for each picture, no two the same, none of them (or their figures) a picture."""
     from clearhead.errors import ConfigError
 
@@ -226,7 +234,7 @@ def _pages(names: Sequence[str | Path], out: Path | None, formats: list[str]) ->
     return pages
 
 
-def _stems(names: Sequence[str | Path]) -> Iterator[str]:
+def _stems(names: Sequence[str]) -> Iterator[str]:
     """The pictures' names without folder and suffix, numbered where one comes again."""
     counts: dict[str, int] = {}
     for name in names:

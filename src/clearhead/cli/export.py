@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 256
 
-Model = Annotated[Positional[str], arg(metavar="MODEL", help=MODEL_HELP)]
+Model = Annotated[Positional[str], arg(metavar="[MODEL]", help=MODEL_HELP)]
 Format = Annotated[ExportFormat, arg(help="the format of the file")]
 OUT_HELP = "the file, or for timm the folder (default: the model's name in this folder)"
 Out = Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")]

@@ -1,6 +1,5 @@
 """`clearhead info`: describe a model, and list the installed versions."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 def info(model: ModelSource = "digits", json: AsJson = False) -> None:
     """Describe a model, and list the installed versions.
 
-    Prints architecture, settings, parameters by part, size, SHA-256 and path of the file, the
+    Prints architecture, settings, parameters by part, size, SHA-256 and path of the file, the test
     accuracy measured after training, and the versions of Clearhead, Python and torch.
     """
     from clearhead.cli.output import print_json
@@ -60,7 +59,7 @@ def parameters_by_part(network: "Model") -> dict[str, int]:
 
 
 def recorded_accuracy(folder: Path) -> dict[str, Any] | None:
-    """The accuracy in metrics.json, or else in the model card; None if it is in neither."""
+    """The test accuracy in metrics.json, or else in the model card; None if it is in neither."""
     return _from_metrics(folder / "metrics.json") or _from_card(folder / "README.md")
 
 
@@ -94,19 +93,11 @@ def _from_metrics(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    for metrics in _dicts(content):
-        if isinstance(metrics.get("accuracy"), float | int):
-            known = ("accuracy", "correct", "total", "interval")
-            return {"from": path.name} | {key: metrics[key] for key in known if key in metrics}
-    return None
-
-
-def _dicts(data: Any) -> Iterable[dict[str, Any]]:
-    """A dict and all dicts inside it, outermost first."""
-    if isinstance(data, dict):
-        yield data
-        for inner in data.values():
-            yield from _dicts(inner)
+    metrics = content.get("test", content) if isinstance(content, dict) else {}
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("accuracy"), float | int):
+        return None
+    known = ("accuracy", "correct", "total", "interval")
+    return {"from": path.name} | {key: metrics[key] for key in known if key in metrics}
 
 
 def _from_card(path: Path) -> dict[str, Any] | None:
@@ -132,7 +123,7 @@ def _print_info(source: str, facts: dict[str, Any]) -> None:
         f"{source}: {model['architecture']}",
         [
             ("parameters", f"{model['parameters']:,}"),
-            ("accuracy", _accuracy_line(model["recorded"])),
+            ("test accuracy", _accuracy_line(model["recorded"])),
             ("file", model["file"]),
             ("size", f"{model['bytes']:,} bytes"),
             ("SHA-256", model["sha256"]),

@@ -17,7 +17,11 @@ CLASSIFIER_HELP = (
     f'{MODEL_HELP}; "timm:NAME" or "timm:FOLDER", "hf:FOLDER" or "hf:OWNER/NAME" for models of '
     "timm and transformers"
 )
-IMAGES_HELP = "picture files, folders (all pictures in them), or - to read a picture from stdin"
+IMAGES_HELP = (
+    "picture files, folders (all pictures in them), patterns such as 'scans/*.png', tar archives "
+    "(WebDataset), Parquet files, or - to read a picture from stdin"
+)
+COLUMN_HELP = "the column of the pictures in Parquet files, if there are several"
 DATA_HELP = (
     '"mnist", "fashion-mnist", a folder with one folder of images per class, a CSV or Parquet '
     "file, or hf:OWNER/NAME"
@@ -34,6 +38,7 @@ Images = Annotated[
     Positional[tuple[str, ...]],
     arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
 ]
+ImageColumn = Annotated[str | None, arg(metavar="NAME", help=COLUMN_HELP, help_behavior_hint="")]
 DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
 EngineOption = Annotated[EngineChoice, arg(help=ENGINE_HELP)]
 AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]

@@ -10,8 +10,8 @@ from tyro.conf import arg
 from clearhead.cli.options import ModelSource
 
 PICTURES_HELP = (
-    "example pictures, for a model that does not read digits and so has no drawing pad; they are "
-    "labelled with the names of their files"
+    "example pictures, for a model whose classes are not digits (its page has no drawing pad); "
+    "they are labelled with the names of their files"
 )
 OUT_HELP = "the file to write; - is standard output"
 
@@ -27,8 +27,8 @@ def page(
 ) -> None:
     """Write the microscope: an interactive HTML page that runs a model and shows its attention.
 
-    The page is one file with the weights in half precision; it opens from disk and makes no
-    request. The model is a Vision Transformer with few tokens.
+    The page is one file that contains the weights in half precision; it opens from disk and makes
+    no request. The model must be a Vision Transformer with few tokens.
     """
     from clearhead._atomic import write_atomic
     from clearhead.cli.output import print_line

@@ -1,46 +1,34 @@
-"""Pictures on the command line: files, folders, and - for stdin."""
+"""Pictures on the command line: the inputs of `list_pictures`, and - for stdin."""
 
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clearhead.errors import ImageError
+    from clearhead.data import ImageSource, PictureRef
 
 STDIN = "-"
 
 
-def named_pictures(images: Iterable[str]) -> Iterator[str | Path]:
-    """Replace folders by the pictures in them and in their subfolders.
-
-    A line on stderr names each other file in a folder, except hidden ones.
-    """
+def list_inputs(images: Iterable[str], image_column: str | None = None) -> "list[PictureRef]":
+    """List the pictures; a line on stderr names each other file in a folder."""
     from clearhead.cli.output import print_remark
-    from clearhead.data.folder import find_files
-    from clearhead.data.preprocessing.image import SUFFIXES
+    from clearhead.data import PictureRef, list_pictures
 
+    def report(path: str) -> None:
+        print_remark(f"{path}: left out, its suffix is not that of a picture")
+
+    refs: list[PictureRef] = []
     for name in images:
-        path = Path(name)
-        if name == STDIN or not path.is_dir():
-            yield name if name == STDIN else path
-            continue
-        files = [Path(file) for file in find_files(path)]
-        pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
-        for other in sorted(set(files) - set(pictures)):
-            print_remark(f"{other}: left out, its suffix is not that of a picture")
-        yield from pictures or [path]
+        listed = list_pictures([name], image_column=image_column, on_left_out=report)
+        refs += [PictureRef(STDIN)] if name == STDIN else listed
+    return refs
 
 
-def source_of(name: str | Path) -> Path | bytes:
-    """The path of a file, or the content of stdin."""
+def picture_reader(image_column: str | None = None) -> "Callable[[PictureRef], ImageSource]":
+    """Make the function that reads listed pictures."""
+    from clearhead.data import PictureReader
     from clearhead.data.preprocessing.image import MAX_BYTES
 
-    return sys.stdin.buffer.read(MAX_BYTES + 1) if name == STDIN else Path(name)
-
-
-def reason_of(error: "ImageError", name: str | Path) -> str:
-    """Why a picture cannot be read, without its name."""
-    if Path(name).is_dir():  # `named_pictures` leaves a folder as it is if no picture is in it
-        return "this folder has no pictures in it; give another, or picture files"
-    return str(error).removeprefix(f"{name}: ")
+    read = PictureReader(image_column)
+    return lambda ref: sys.stdin.buffer.read(MAX_BYTES + 1) if ref.name == STDIN else read(ref)

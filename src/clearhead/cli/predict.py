@@ -1,15 +1,24 @@
 """`clearhead predict`: classify pictures."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from clearhead.cli.options import AsJson, EngineOption, Images, ModelSource, with_engine
+from clearhead.cli.options import (
+    AsJson,
+    EngineOption,
+    ImageColumn,
+    Images,
+    ModelSource,
+    with_engine,
+)
 
 if TYPE_CHECKING:
     from clearhead.inference import JobSummary, ModelLike, Prediction
@@ -17,7 +26,6 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "status", "label", "label %", "runner-up", "runner-up %", "warnings")
 SECONDS_BETWEEN_LINES = 10.0
 OUT_HELP = "write a row for each picture to this .jsonl, .csv or .parquet file; resumable"
-COLUMN_HELP = "the column of the pictures in Parquet files, if several could be"
 RUNNER_HELP = (
     "with --out: processes of this machine, or Ray: the cluster of RAY_ADDRESS, or a new one"
 )
@@ -33,9 +41,7 @@ def predict(
     engine: EngineOption = "torch",
     json: AsJson = False,
     out: Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")] = None,
-    image_column: Annotated[
-        str | None, arg(metavar="NAME", help=COLUMN_HELP, help_behavior_hint="")
-    ] = None,
+    image_column: ImageColumn = None,
     runner: Annotated[Literal["local", "ray"], arg(help=RUNNER_HELP)] = "local",
     workers: Annotated[
         int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")
@@ -44,13 +50,13 @@ def predict(
 ) -> int:
     """Classify pictures of digits, or of the classes that the model was trained on.
 
-    Pictures are files, folders, patterns, tar archives (WebDataset) and Parquet files. The digits
-    of a picture are read in lines from top to bottom, in a line from left to right. A prediction is
-    confident, doubtful (warnings have the reasons), or rejected, without a label. A picture that
-    cannot be read is reported, the others are classified all the same, and the exit code is 1. With
-    --json, one line of JSON for each picture, with the probabilities of all classes; of several
-    digits, for each digit. With --out, any number of pictures; after a kill, the same command
-    continues.
+    The label of a picture with several digits lists them in reading order. A prediction is
+    confident, doubtful (the warnings give the reasons), or rejected, without a label. A picture
+    that cannot be read is reported, the others are classified all the same, and the exit code is 1.
+
+    The output of --json is one line of JSON for each picture, with the probabilities of all
+    classes for each digit. With --out the predictions of any number of pictures are written to a
+    file; after an interruption, the same command continues.
     """
     from clearhead.cli.output import usage_error
     from clearhead.cli.pictures import STDIN
@@ -71,6 +77,8 @@ def predict(
         raise ConfigError(f"--workers must be at least 1, got {workers}")
     from clearhead.inference import predict_to_file
 
+    # Without it, loky prints a warning about its semaphores once a job has been killed.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     with job_progress() as on_progress:
         summary = predict_to_file(
             load(model, ImageModel),
@@ -97,24 +105,15 @@ def _print(
 ) -> int:
     """Print the predictions one after another; the exit code."""
     from clearhead.cli.output import print_json, print_remark, progress
-    from clearhead.cli.pictures import STDIN, source_of
-    from clearhead.data import PictureReader, PictureRef, list_pictures
+    from clearhead.cli.pictures import list_inputs, picture_reader
     from clearhead.errors import ImageError
     from clearhead.inference import predict_listed
 
-    refs: list[PictureRef] = []
-    for name in images:
-        listed = list_pictures([name], image_column=image_column, on_left_out=_report_left_out)
-        refs += [PictureRef(STDIN)] if name == STDIN else listed
+    refs = list_inputs(images, image_column)
     print_row = _row_printer(max(len(ref.name) for ref in refs), network.config.labels)
-    reader, failed = PictureReader(image_column), False
+    failed = False
     with progress(len(refs)) as advance:
-        results = predict_listed(
-            network,
-            refs,
-            lambda ref: source_of(STDIN) if ref.name == STDIN else reader(ref),
-            single=single,
-        )
+        results = predict_listed(network, refs, picture_reader(image_column), single=single)
         for ref, result in zip(refs, results, strict=True):
             if isinstance(result, ImageError):
                 failed = True
@@ -129,12 +128,6 @@ def _print(
             sys.stdout.flush()
             advance()
     return int(failed)
-
-
-def _report_left_out(path: str) -> None:
-    from clearhead.cli.output import print_remark
-
-    print_remark(f"{path}: left out, its suffix is not that of a picture")
 
 
 def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
@@ -176,17 +169,10 @@ def job_progress() -> Iterator[Callable[[int, int], None]]:
             printed = now
             if done > first:
                 rate = (done - first) / (now - began)
-                left = duration((total - done) / rate)
+                left = timedelta(seconds=round((total - done) / rate))
                 print_remark(f"{done:,} of {total:,} pictures, {rate:.0f}/s, {left} left")
 
         yield show
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 0:07, 12:00, 3:04:05."""
-    whole = round(seconds)
-    minutes = f"{whole // 60 % 60}:{whole % 60:02}"
-    return minutes if whole < 3600 else f"{whole // 3600}:{minutes:>05}"
 
 
 def _row_printer(name_width: int, labels: Sequence[str]) -> Callable[[Sequence[str]], None]:

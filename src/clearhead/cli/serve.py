@@ -24,16 +24,10 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
 
     Stops on SIGTERM or Ctrl-C once the requests in progress are done; at once on a second one.
     """
-    from importlib.util import find_spec
-
     from clearhead.cli.output import print_remark
-    from clearhead.errors import ConfigError
+    from clearhead.errors import require
 
-    missing = [name for name in REQUIRED if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"serving needs packages that are not installed: pip install {' '.join(missing)}"
-        )
+    require("serving", *REQUIRED)
     from functools import partial
 
     from clearhead.inference import load_engine
@@ -61,18 +55,12 @@ def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> in
 
 
 def make_application(model: str, settings: ServeConfig) -> "Application":
-    """The application for a model by name, with the microscope as its page.
-
-    It sets up its process: torch's threads, and with telemetry the export of traces.
-    """
-    import torch
-
+    """The application for a model by name, with the microscope as its page."""
     from clearhead.cli.page import build
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
     from clearhead.serve import make_app, telemetry
 
-    torch.set_num_threads(1)  # the model is small, and decoding needs the other cores
     if settings.telemetry:
         telemetry.start(f"clearhead-{settings.name}")
     return make_app(load(model, ImageModel), settings, page_of=lambda _: build(model))

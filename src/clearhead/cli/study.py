@@ -93,7 +93,7 @@ class Plan:
 class Describe:
     """Print the measures of C1, C2, C4, C7, C13 and C17 on one model, by layer.
 
-    One model is no sample, so that nothing is judged.
+    There is no verdict, because one model is not a sample.
     """
 
     inputs: Annotated[
@@ -233,7 +233,7 @@ Command = Annotated[
 def study(command: Command) -> int:
     """Test claims about attention: each is supported, contradicted, mixed or undecided.
 
-    `clearhead study COMMAND --help` shows the options of a command.
+    Run `clearhead study COMMAND --help` for the options of a command.
     """
     return command.run()
 
@@ -248,7 +248,7 @@ def _published_spreads() -> dict[str, dict[str, float]]:
 def _print_verdicts(results: "Results", sources: set[str]) -> None:
     """For each of these studies the verdict, its parts, and the decisive result."""
     from clearhead.cli.output import print_line
-    from clearhead.studies.report import Section
+    from clearhead.studies._section import Section
     from clearhead.studies.store import judge
 
     judged = [x for x in judge(results) if x.result.source in sources]

@@ -54,15 +54,10 @@ def _options(name: str) -> TrainConfig | TextTrainConfig:
                 fits = ", or what fits the images" if field in FITTED else ""
                 unset[field] = _unset(kinds[field], f"{value}{fits}")
         model = type(config.model)
-        types["model"] = _subclass(model, model.__name__, unset, lambda options: None)
+        types["model"] = _subclass(model, model.__name__, unset)
         values["model"] = types["model"](**vars(config.model) | dict.fromkeys(unset))
 
-    def check(options: TrainConfig | TextTrainConfig) -> None:
-        given = {key: value for key, value in vars(options).items() if value is not None}
-        given.pop("model")
-        dataclasses.replace(config, **given)
-
-    kind = _subclass(type(config), name, types, check)
+    kind = _subclass(type(config), name, types)
     options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
     return options
 
@@ -72,13 +67,13 @@ def _unset(kind: Any, default: object) -> Any:
     return Annotated[kind | None, arg(help_behavior_hint=f"(default: {default})")]
 
 
-def _subclass(base: type, name: str, types: dict[str, Any], check: Callable[[Any], None]) -> Any:
-    """A dataclass with other types of some fields, and another check."""
+def _subclass(base: type, name: str, types: dict[str, Any]) -> Any:
+    """A dataclass with other types of some fields; `clearhead.train` validates their values."""
     return dataclasses.make_dataclass(
         name,
         [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()],
         bases=(base,),
-        namespace={"__post_init__": check},
+        namespace={"__post_init__": lambda options: None},
         frozen=True,
         kw_only=True,
     )
@@ -102,16 +97,18 @@ else:
 def train(
     recipe: Recipe,
     *,
-    out: Annotated[Path, arg(metavar="FOLDER", help="for model, metrics, log, checkpoints")],
+    out: Annotated[
+        Path, arg(metavar="FOLDER", help="folder for the model, metrics, log and checkpoints")
+    ],
     root: DataRoot = None,
     device: Annotated[str, arg(help='"auto", "cpu", "cuda", "cuda:N" or "mps"')] = "auto",
-    restart: Annotated[Flag, arg(help="discard a training in the folder")] = False,
+    restart: Annotated[Flag, arg(help="discard the training in the folder")] = False,
     tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
     """Train a model and evaluate it.
 
-    `clearhead train RECIPE --help` shows the settings of a recipe; each can be changed. A training
-    that was stopped continues from its last checkpoint when the same command is given again.
+    Run `clearhead train RECIPE --help` for the settings of a recipe; each can be changed. After an
+    interruption, the same command continues from the last checkpoint.
     """
     import clearhead
     from clearhead.cli.output import fetching, print_remark

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from clearhead.data import ImageSource, normalize
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._prediction import Prediction, combine, one_or_several, prediction_of
+from clearhead.inference._prediction import (
+    Prediction,
+    one_or_several,
+    one_or_touching,
+    prediction_of,
+)
 from clearhead.inference._prepare import ModelInput, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 
@@ -165,23 +170,24 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
         )
         for row, item in zip(rows.tolist(), flat, strict=True)
     )
-    return [_prediction_for(picture, predictions) for picture in inputs]
+    temperature = config.threshold_temperature
+    return [_prediction_for(picture, predictions, temperature) for picture in inputs]
 
 
 def _all_inputs(picture: ModelInput) -> Iterator[ModelInput]:
     yield picture
-    for item in (*picture.parts, *picture.halves):
+    for item in (*picture.parts, *(part for _, _, part in picture.segments)):
         yield from _all_inputs(item)
 
 
-def _prediction_for(picture: ModelInput, predictions: Iterator[Prediction]) -> Prediction:
-    """The prediction for a picture from those for itself, its parts and its halves, in turn."""
+def _prediction_for(
+    picture: ModelInput, predictions: Iterator[Prediction], temperature: float
+) -> Prediction:
+    """The prediction for a picture from those for itself, its parts and its segments, in turn."""
     whole = next(predictions)
-    parts = [_prediction_for(part, predictions) for part in picture.parts]
-    halves = [_prediction_for(half, predictions) for half in picture.halves]
-    if halves and whole.status != "confident" and combine(halves).status == "confident":
-        whole = combine(halves)
-    return one_or_several(whole, parts)
+    parts = [_prediction_for(part, predictions, temperature) for part in picture.parts]
+    segments = [(first, stop, next(predictions)) for first, stop, _ in picture.segments]
+    return one_or_several(one_or_touching(whole, segments, temperature), parts)
 
 
 def predict_probabilities(

@@ -18,6 +18,8 @@ from clearhead.inference._prepare import Box
 
 LOW_CONFIDENCE = "low confidence"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
+TOUCHING = "digits that touch, or a letter?"
+MIN_CERTAINTY = 0.3  # of digits that touch
 THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
 
@@ -122,8 +124,7 @@ def prediction_of(
     )
     if best is None:
         return prediction
-    softened = [value ** (1 / threshold_temperature) for value in values]
-    certainty = softened[best] / sum(softened)
+    certainty = _certainty(values, threshold_temperature)
     if certainty < rejected_below:
         return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
     return replace(
@@ -134,6 +135,48 @@ def prediction_of(
         runner_up_probability=0.0 if second is None else values[second],
         warnings=warnings if certainty >= doubtful_below else (*warnings, LOW_CONFIDENCE),
     )
+
+
+def _certainty(probabilities: Sequence[float], temperature: float) -> float:
+    softened = [value ** (1 / temperature) for value in probabilities]
+    return float(max(softened) / sum(softened))
+
+
+def one_or_touching(
+    whole: Prediction, segments: Sequence[tuple[int, int, Prediction]], temperature: float
+) -> Prediction:
+    """The prediction for ink that is one digit, or several that touch.
+
+    It is several if the ink falls into segments that are all confident and, if the whole is
+    confident, too, as certain as that. There is a warning if a segment is hardly certain enough, or
+    if all are ones: letters fall into such segments, too.
+    """
+    certain = [
+        (first, stop, _certainty(part.probabilities, temperature), part)
+        for first, stop, part in segments
+        if part.status == "confident"
+    ]
+    end = max((stop for _, stop, _ in segments), default=0)
+    # For each number of digits: least certainty, and the digits, of what is left of each cut.
+    reached: dict[int, tuple[float, tuple[Prediction, ...]]] = {0: (1.0, ())}
+    while reached:
+        further: dict[int, tuple[float, tuple[Prediction, ...]]] = {}
+        for first, stop, certainty, part in certain:
+            if first in reached:
+                least, parts = reached[first]
+                way = min(least, certainty), (*parts, part)
+                further[stop] = max(way, further.get(stop, way), key=lambda way: way[0])
+        if end in further:
+            least, parts = further[end]
+            own = _certainty(whole.probabilities, temperature)
+            if whole.status == "confident" and least < own:
+                return whole
+            several = combine(parts)
+            if least < MIN_CERTAINTY or set(several.label or "") == {"1"}:
+                several = replace(several, warnings=(TOUCHING,))
+            return several
+        reached = further
+    return whole
 
 
 def combine(digits: Sequence[Prediction]) -> Prediction:

@@ -51,7 +51,7 @@ class ModelInput:
         box: Where the digit is, in pixels of the upright picture; None if it was not searched for.
         parts: The digits in reading order if the picture seems to show several; `pixels` then have
             all of them as one, in case that they are pieces of one.
-        halves: What is left and right of a cut, if the digit may be two that touch.
+        segments: What is between two cuts, with their numbers, if the digit may be several.
     """
 
     pixels: UInt8[Tensor, "channels height width"]
@@ -59,7 +59,7 @@ class ModelInput:
     found: bool = True
     box: Box | None = None
     parts: tuple["ModelInput", ...] = ()
-    halves: tuple["ModelInput", ...] = ()
+    segments: tuple[tuple[int, int, "ModelInput"], ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         # torch would send a tensor to another process through shared memory, in a file for each.
@@ -102,7 +102,7 @@ def prepare(image: ImageSource, config: ImageModelConfig, *, single: bool = Fals
             digit.found,
             _box_in(picture, digit, grey.shape) if digit.found else None,
             tuple(map(model_input, digit.parts)),
-            tuple(map(model_input, digit.halves)),
+            tuple((first, stop, model_input(part)) for first, stop, part in digit.segments),
         )
 
     return model_input(extract_digit(grey) if single else digit_and_parts(grey))

@@ -101,6 +101,7 @@ def shipped_page() -> str:
         name=DIGITS,
         logits=model.facts["logits"],
         accuracy=Accuracy(**model.facts["accuracy"]),
+        roles=model.facts["roles"],
     )
 
 
@@ -111,6 +112,7 @@ def _assemble(
     name: str,
     logits: Sequence[Sequence[float]],
     accuracy: Accuracy | None = None,
+    roles: Sequence[str] | None = None,
     pictures: Mapping[str, ndarray] = MappingProxyType({}),
 ) -> str:
     script, style = (
@@ -127,6 +129,7 @@ def _assemble(
             name=name,
             logits=logits,
             accuracy=accuracy,
+            roles=roles,
             text_model=text_model,
             pictures=pictures,
         ),

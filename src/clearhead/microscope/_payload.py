@@ -98,6 +98,7 @@ def settings_block(
     name: str,
     logits: Sequence[Sequence[float]],
     accuracy: Accuracy | None,
+    roles: Sequence[str] | None,
     text_model: "ShippedModel",
     pictures: Mapping[str, UInt8[ndarray, "channels height width"]],
 ) -> str:
@@ -110,6 +111,7 @@ def settings_block(
         "examples": [asdict(example) for example in examples()],
         "logits": logits,
         "accuracy": accuracy and asdict(accuracy),
+        "roles": roles,
         "pictures": [
             {"label": label, "image": base64.b64encode(pixels.tobytes()).decode()}
             for label, pixels in pictures.items()

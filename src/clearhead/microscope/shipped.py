@@ -23,6 +23,8 @@ DIGITS, SENTENCES = "digits", "sentences"
 MODELS = Path(str(resources.files("clearhead.models"))) / "shipped"
 FACTS = Path(str(resources.files("clearhead.microscope"))) / "shipped"
 
+ROLE_IMAGES = 300  # on which the roles of heads are measured
+
 # The page computes these when it opens, and compares the logits with PyTorch's.
 CHECKED_TEXTS = (
     "The dog chased the ball because it was hungry.",
@@ -62,20 +64,22 @@ def read_shipped(name: str) -> ShippedModel:
 
 
 def measure_digits() -> dict[str, object]:
-    """Logits of the examples, and accuracy of rounded and full weights on MNIST's test set."""
+    """Logits of the examples, accuracy on the test set, and roles of heads on training digits."""
     from clearhead.data import load_dataset
     from clearhead.inference import evaluate
+    from clearhead.insight import head_roles
     from clearhead.microscope._reference import example_logits, rounded_model
     from clearhead.models import load
 
     model = load(DIGITS)
-    digits = load_dataset("mnist", "test")
+    digits, training = (load_dataset("mnist", split) for split in ("test", "train"))
     half = evaluate(rounded_model(model).float(), digits)
     full = evaluate(model, digits)
     return {
         "sha256": _weights_digest(DIGITS),
         "accuracy": {"correct": half.correct, "total": half.total, "full": full.correct},
         "logits": example_logits(model),
+        "roles": [role.label for role in head_roles(model, training.images[-ROLE_IMAGES:])],
     }
 
 

@@ -4,9 +4,9 @@
   processes; `telemetry`: traces
 - `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol
 - `schemas`: requests and responses; `metrics`: counters for Prometheus
-- `_service`: from a body to a response, through `_limits` (concurrency, size and time of
-  the body, deadline), `_decoders` (processes that decode bodies, by `_bodies`) and `_batcher`
-  (requests that share a forward pass)
+- `_service`: from a body to a response, through `_limits` (concurrency, size and time of the
+  body, deadline) and `_pool` (processes that decode batches, by `_bodies`, and classify them, by
+  `_compute`)
 
 Needs the extra `serve`.
 """

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -18,9 +17,8 @@ from clearhead.serve.config import ServeConfig
 
 logger = logging.getLogger(__name__)
 
-SWITCH_INTERVAL = 1e-4
 KEEP_ALIVE = 10  # seconds between two requests of one connection
-# Inherited by the decoders. There is one for each core: threads of their own would compete. And a
+# Inherited by the model processes. There is one for each core: their threads would compete. And a
 # file in the current folder must not be imported in place of a module.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
 
@@ -74,9 +72,9 @@ def run(
 ) -> bool:
     """Serve until SIGTERM or SIGINT.
 
-    It changes its process: environment variables of child processes, the interpreter's switch
-    interval, signal handlers, logging. A script calls it under `if __name__ == "__main__":`, for
-    decoders are processes of `multiprocessing`.
+    It changes its process: environment variables of child processes, signal handlers, logging. A
+    script calls it under `if __name__ == "__main__":`, for it starts processes of
+    `multiprocessing`.
 
     Args:
         app: The application, from `make_app`.
@@ -91,7 +89,7 @@ def run(
     """
     with listen(config) as listener:
         server = DrainingServer(app, config, lambda: on_start(address_of(config, listener)))
-        set_up_process()
+        os.environ.update(ENVIRONMENT)
         server.run(sockets=[listener])
     return server.interrupted
 
@@ -100,14 +98,6 @@ def address_of(config: ServeConfig, listener: socket.socket) -> str:
     """The server's URL."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     return f"http://{host}:{listener.getsockname()[1]}"
-
-
-def set_up_process() -> None:
-    """Change the interpreter's switch interval, and the environment of child processes."""
-    # The compute thread needs the interpreter's lock after every operation of the model; by
-    # default a busy event loop keeps it for 5 ms, and a forward pass would take seconds.
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    os.environ.update(ENVIRONMENT)
 
 
 def _log_config(config: ServeConfig) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client.multiprocess import mark_process_dead
 
 from clearhead.errors import ConfigError
-from clearhead.serve._run import DrainingServer, address_of, listen, logger, set_up_process
+from clearhead.serve._run import ENVIRONMENT, DrainingServer, address_of, listen, logger
 from clearhead.serve.app import Application
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.metrics import METRICS_FOLDER
@@ -33,8 +33,8 @@ def run_workers(
 ) -> bool:
     """As `run`, with `config.workers` processes that share the address.
 
-    A process that ends by itself is replaced. The limits of `config`, except `decoders`, hold for
-    each process; /metrics has the sums of all.
+    A process that ends by itself is replaced. The limits of `config`, except `model_processes`,
+    hold for each process; /metrics has the sums of all.
 
     Args:
         make: Makes the application in each process; it is pickled.
@@ -48,7 +48,7 @@ def run_workers(
         ConfigError: The address is not available.
     """
     with listen(config) as listener, tempfile.TemporaryDirectory("clearhead") as folder:
-        set_up_process()
+        os.environ.update(ENVIRONMENT)
         os.environ[METRICS_FOLDER] = folder  # inherited; read on import
         supervisor = _Supervisor(partial(_serve, make, config, listener), config.workers)
         try:
@@ -134,7 +134,6 @@ def _serve(
     """In a process of its own."""
     os.setpgrp()  # Ctrl-C goes to the supervisor alone, which passes it on
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    set_up_process()
     DrainingServer(make(), config, ready.release).run(sockets=[listener])
 
 

@@ -168,7 +168,7 @@ class _PredictFirst:
 async def _predict(service: Service, request: Request) -> Response:
     if request.scope["query_string"]:
         raise HTTPException(422, f"{PREDICT} has no query parameters; leave them out")
-    return Response(await service.predict(request), media_type="application/json")
+    return Response(await service.process(request, "picture"), media_type="application/json")
 
 
 def _picture_routes(service: Service) -> APIRouter:
@@ -215,9 +215,7 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
 
         `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
         """
-        decoded, result = await service.process(request, "digit", explain=True)
-        if result.attention is None:  # cannot happen: `explain=True` requests it
-            raise HTTPException(500, "the attention is missing")
+        decoded, result = await service.process(request, "digit")
         weights = result.attention[0]
         return ExplanationResponse(
             **result.predictions[0].to_dict(),

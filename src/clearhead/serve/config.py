@@ -16,15 +16,14 @@ from clearhead._validate import (
     optional,
     validate,
 )
-from clearhead.errors import ConfigError
 from clearhead.inference._names import EngineChoice
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def default_decoders() -> int:
-    """One process per core; one event loop can hardly feed more than four."""
+def default_processes() -> int:
+    """One per core; one event loop can hardly feed more than four."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
@@ -49,9 +48,7 @@ class ServeConfig:
     max_concurrency: int = 64
     """Requests in progress at once; more get status 429."""
     max_batch: int = 32
-    """Images in one forward pass."""
-    batch_wait: float = 0.05
-    """Seconds that a forward pass waits for pictures that are still being decoded."""
+    """Requests in one batch, and images in one tensor."""
     deadline: float = 5.0
     """Seconds from a complete request to its response; after them, status 504."""
     client_timeout: float = 10.0
@@ -62,8 +59,8 @@ class ServeConfig:
     """After SIGTERM: seconds in which the server, no longer ready, still accepts connections."""
     drain_timeout: int = 20
     """After that: seconds for requests in progress to complete."""
-    decoders: int = default_decoders()
-    """Processes that decode pictures, divided among the workers."""
+    model_processes: int = default_processes()
+    """Processes that decode and classify, divided among the workers."""
     workers: int = 1
     """Server processes; one event loop serves some thousand requests a second."""
     log_level: LogLevel = "warning"
@@ -87,21 +84,16 @@ class ServeConfig:
             max_concurrency=integer(1),
             max_batch=integer(1),
             deadline=above(0),
-            batch_wait=at_least(0),
             client_timeout=above(0),
             body_limit=integer(1),
             drain_delay=at_least(0),
             drain_timeout=integer(1),
-            decoders=integer(1),
+            model_processes=integer(1),
             workers=integer(1),
             log_level=one_of(*get_args(LogLevel)),
             access_log=BOOLEAN,
             telemetry=BOOLEAN,
         )
-        if self.batch_wait >= self.deadline:
-            raise ConfigError(
-                f"batch_wait must be below deadline ({self.deadline}), got {self.batch_wait}"
-            )
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

@@ -39,16 +39,20 @@ class Metrics:
         )
         self.queue_depth = Gauge(
             "clearhead_queue_depth",
-            "Requests that are decoded and wait for a forward pass.",
+            "Requests that wait for a process.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.batch_size = Histogram(
-            "clearhead_batch_size", "Images in a forward pass.", buckets=SIZES, registry=registry
+            "clearhead_batch_size", "Images in a batch.", buckets=SIZES, registry=registry
         )
-        self.queue_seconds = self._seconds("queue", "From decoded to the start of its batch.")
-        self.decode_seconds = self._seconds("decode", "Decoding one request, waiting included.")
-        self.compute_seconds = self._seconds("compute", "One forward pass.")
+        self.queue_seconds = self._seconds(
+            "queue", "From a complete request to the start of its batch."
+        )
+        self.decode_seconds = self._seconds("decode", "Decoding one request.")
+        self.compute_seconds = self._seconds(
+            "compute", "Forward passes and responses of one batch."
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 

@@ -1,6 +1,7 @@
 from ._panels import Curves as Curves
 from ._panels import Image as Image
 from ._panels import Points as Points
+from ._panels import side_by_side as side_by_side
 from .hypotheses import Bound as Bound
 from .hypotheses import Comparison as Comparison
 from .hypotheses import Difference as Difference

@@ -223,6 +223,23 @@ class Curves(_Plot):
         return across
 
 
+def side_by_side(labels: Mapping[str, str], ylabel: str, **options: Any) -> Curves:
+    """Several measures of a trial, on one axis.
+
+    Args:
+        labels: the keys of the measures in the values, with their labels
+        ylabel: label of the y-axis, with the unit
+        options: further ones of `Curves`
+    """
+    return Curves(
+        measure=lambda values: [values[key] for key in labels],
+        x=tuple(labels.values()),
+        join=False,
+        ylabel=ylabel,
+        **{"xlabel": "", **options},
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """A measure that is a list of rows: the mean over seeds, as a picture from 0 to its maximum."""

@@ -15,7 +15,7 @@ from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 SIGNIFICANT_DIGITS = 3
 MIN_P = 1e-4
 MAX_RAW_ROWS = 100
-DIMENSIONLESS = ("", "1")
+DIMENSIONLESS = ("", "1", "share")
 
 TableText = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows"""
@@ -121,8 +121,14 @@ def sensitivity_table(verdict: Verdict) -> TableText | None:
     return (("part", "as declared", *names), rows) if rows else None
 
 
-def plan_table(plan: Iterable[Planned]) -> TableText:
-    """One row per hypothesis, with the smallest effect that it can find."""
+def plan_table(plan: Iterable[Planned], spreads: Mapping[str, float]) -> TableText:
+    """One row per hypothesis, with the smallest effect that it can find.
+
+    Args:
+        plan: The hypotheses.
+        spreads: Standard deviations of the differences in the run, by name, for those hypotheses
+            whose spread was unknown before it.
+    """
     rows: list[tuple[str, ...]] = [
         (
             x.part,
@@ -130,7 +136,7 @@ def plan_table(plan: Iterable[Planned]) -> TableText:
             str(x.kind),
             predicted(x),
             "" if x.seeds is None else f"{x.seeds}",
-            smallest_text(x),
+            smallest_text(x, spreads.get(x.name)),
         )
         for x in plan
     ]
@@ -144,8 +150,8 @@ def plan_line(planned: Planned) -> str:
     return f"{planned.name}: {'; '.join(filter(None, facts))}"
 
 
-def smallest_text(planned: Planned) -> str:
-    """How far from its margin a mean must lie to be decided."""
+def smallest_text(planned: Planned, spread: float | None = None) -> str:
+    """How far from its margin a mean must lie to be decided; `spread`: as found in the run."""
     distance, in_unit = planned.distance_in_sd, planned.distance
     if distance is None:
         return ""
@@ -153,7 +159,8 @@ def smallest_text(planned: Planned) -> str:
         return "none: too few seeds"
     text = f"{number(distance)} SD from the margin"
     if in_unit is None:
-        return text
+        found = "" if spread is None else with_unit(number(distance * spread), planned.unit)
+        return f"{text} ({found} with the spread of this run)" if found else text
     text += f" ({with_unit(number(in_unit), planned.unit)})"
     if planned.low is not None and planned.high is not None:
         text += "; less power to support it" if 2 * in_unit > planned.high - planned.low else ""

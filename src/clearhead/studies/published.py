@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 
 from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.studies._records import file_name
 from clearhead.studies.hypotheses import Recorded
 from clearhead.studies.plan import Planned
 from clearhead.studies.registration import fingerprint
 from clearhead.studies.registry import load_study
-from clearhead.studies.store import Published, Results, StudyResult, file_name
+from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
+
+NOT_DECLARED = ("panels", "title", "labels", "grid", "limits", "literature", "references")
+"""What does not affect verdicts: taken from today's study if its design is still the same"""
 
 
 def read_published(path: str | Path) -> Results:
@@ -92,7 +96,7 @@ def part_to_dict(part: Part, table: Table) -> dict[str, Any]:
 
 
 def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResult:
-    """A study as it was published. Its figure is drawn by today's if that declares the same."""
+    """A study as it was published, with today's figure and notes if its design is the same."""
     study = Study(
         **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
         measure=data["measure"],
@@ -107,8 +111,7 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
     with contextlib.suppress(ConfigError):
         today = load_study(data["source"])
         if fingerprint(today, budget) == data["fingerprint"]:
-            drawn = {name: getattr(today, name) for name in ("panels", "title", "labels", "grid")}
-            study = replace(study, **drawn)
+            study = replace(study, **{name: getattr(today, name) for name in NOT_DECLARED})
     if not study.panels:
         damaged = ("the design of this study was changed after this run",)
     figure = folder / f"{file_name(study.name)}.svg"

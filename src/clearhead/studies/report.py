@@ -4,183 +4,25 @@
 `clearhead.studies.published` reads.
 """
 
-import csv
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clearhead._atomic import write_all_atomic
 from clearhead.errors import ConfigError
 from clearhead.explanation import data_uri, render_page
-from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
-from clearhead.studies._panels import draw_findings
-from clearhead.studies.hypotheses import Sample
-from clearhead.studies.plan import Planned, plan_study
-from clearhead.studies.published import part_to_dict
+from clearhead.studies._section import Section, section_of
 from clearhead.studies.registration import Change, history, registered
 from clearhead.studies.registry import CLAIMS
-from clearhead.studies.store import Judged, Results, file_name, judge
-from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Table
-from clearhead.studies.verdict import Finding
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from clearhead.studies.store import Results, judge
 
 PACKAGE = "clearhead.studies"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|[]<>#"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One study of a report.
-
-    Attributes:
-        judged: Its result with verdict.
-        budget: The budget of the run.
-        samples: The measured hypotheses.
-        lines: Summaries.
-        svg: The figure, empty if there is none.
-        alt: The titles and axes of the figure in words.
-        small_svg: The figure of the comparisons, empty if there is none.
-        problems: What is missing, and why, one line each.
-    """
-
-    judged: Judged
-    budget: Budget
-    samples: tuple[Sample, ...] = ()
-    lines: tuple[str, ...] = ()
-    svg: bytes = b""
-    alt: str = ""
-    small_svg: bytes = b""
-    problems: tuple[str, ...] = ()
-
-    @property
-    def study(self) -> Study:
-        """The study."""
-        return self.judged.result.study
-
-    @property
-    def file_name(self) -> str:
-        """The study's name as a name of files and anchors."""
-        return file_name(self.study.name)
-
-    @property
-    def verdict(self) -> str:
-        """The outcome of the verdict, or why there is no verdict."""
-        return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
-
-    @property
-    def headline(self) -> tuple[str, str]:
-        """The outcome, capitalised and with a mark after it, and the parts by outcome."""
-        judged = self.judged.verdict
-        if judged is None:
-            return f"{self.verdict.capitalize()}.", ""
-        outcome = judged.outcome.capitalize()
-        if {part.outcome for part in judged.parts} == {judged.outcome}:
-            return f"{outcome}:", judged.sentence.removeprefix(f"{outcome}: ")
-        return f"{outcome}.", judged.sentence
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Every hypothesis that was judged, premises first."""
-        verdict = self.judged.verdict
-        if verdict is None:
-            return ()
-        return tuple(x for part in verdict.parts for x in (*part.premises, *part.findings))
-
-    @property
-    def decisive(self) -> str:
-        """The first result that keeps the claim from being supported, else the first result."""
-        findings = self.judged.verdict.findings if self.judged.verdict else ()
-        order = ("contradicted", "undecided", "supported", "by construction")
-        ranked = [x for outcome in order for x in findings if x.outcome == outcome]
-        line = text.result_line(ranked[0]) if ranked else ""
-        return line[:1].upper() + line[1:]
-
-    @property
-    def plan(self) -> tuple[Planned, ...]:
-        """The plan, with the power that was computed before the run."""
-        result = self.judged.result
-        if result.published:
-            return result.published.plan
-        design = registered().get("studies", {}).get(self.study.name, {})
-        if design.get("fingerprint") == result.fingerprint:
-            return tuple(map(Planned.from_dict, design["hypotheses"]))
-        return plan_study(self.study, self.budget)
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """Changes of this claim's design or rule after results were seen."""
-        if not self.judged.result.source.startswith(CLAIMS):
-            return ()
-        return tuple(x for x in history()[1] if self.study.claim in x.claims)
-
-    @property
-    def tables(self) -> list[tuple[str, text.TableText]]:
-        """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
-        study, verdict = self.study, self.judged.verdict
-        tables: dict[str, text.TableText | None] = {}
-        if verdict:
-            tables["Hypotheses"] = text.evidence_table(verdict.parts)
-            tables["What papers found"] = text.literature_table(study, self.findings)
-            tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
-        tables["Changes after results were seen"] = text.change_table(self.changes)
-        tables["Plan"] = text.plan_table(self.plan)
-        return [(title, table) for title, table in tables.items() if table]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The study, its verdict, the evidence and every trial, as JSON types."""
-        study, judged = self.study, self.judged
-        return {
-            "name": study.name,
-            "source": judged.result.source,
-            "claim": study.claim,
-            "fingerprint": judged.result.fingerprint,
-            "seeds": study.seeds[self.budget],
-            "num_trials": judged.result.num_planned,
-            "statement": study.statement,
-            "question": study.question,
-            "conditions": study.conditions,
-            "measure": study.measure,
-            "limits": list(study.limits),
-            "literature": [asdict(x) for x in study.literature],
-            "references": list(study.references),
-            "verdict": judged.verdict.to_dict() if judged.verdict else None,
-            "unjudged": judged.unjudged,
-            "text": list(self.lines),
-            "problems": list(self.problems),
-            "plan": [x.to_dict() for x in self.plan],
-            "parts": [part_to_dict(part, Table(judged.result.outcomes)) for part in study.parts],
-            "trials": [
-                {
-                    "condition": outcome.trial.condition,
-                    "seed": outcome.trial.seed,
-                    "settings": dict(outcome.trial.settings),
-                    "values": outcome.values,
-                }
-                for outcome in judged.result.outcomes
-            ],
-        }
-
-    def to_csv(self) -> str:
-        """One row for each value of each trial; lists and objects are JSON."""
-        file = StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["study", "condition", "seed", "settings", "measure", "value"])
-        for outcome in self.judged.result.outcomes:
-            trial = outcome.trial
-            settings = json.dumps(dict(trial.settings), sort_keys=True)
-            for measure, value in outcome.values.items():
-                cell = value if isinstance(value, str | int | float) else json.dumps(value)
-                writer.writerow([trial.study, trial.condition, trial.seed, settings, measure, cell])
-        return file.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +162,7 @@ def report_studies(results: Results) -> StudyReport:
     Returns:
         The report. What cannot be drawn or judged is named in the study's `problems`.
     """
-    sections = tuple(_section(judged, results.budget) for judged in judge(results))
+    sections = tuple(section_of(judged, results.budget) for judged in judge(results))
     return StudyReport(results=results, sections=sections)
 
 
@@ -361,50 +203,6 @@ def write_study_report(
 def _escape_markdown(value: object) -> str:
     """A value as literal text in one line of Markdown."""
     return " ".join(str(value).translate(MARKDOWN_SIGNS).split())
-
-
-def _section(judged: Judged, budget: Budget) -> Section:
-    problems = judged.result.damaged
-    if judged.verdict is None:
-        return Section(judged=judged, budget=budget, problems=problems)
-    study, outcomes = judged.result.study, judged.result.outcomes
-    table = Table(outcomes)
-    samples = [x.sample(table) for x in study.hypotheses if x.is_measured(table)]
-    drawn = [x for x in judged.verdict.findings if x.kind != "exact" and x.interval]
-    lines: tuple[str, ...] = ()
-    svg, alt, small = b"", "", b""
-    try:
-        small = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
-        published = judged.result.published
-        lines = published.lines if published else study.text(outcomes)
-        if study.panels:
-            figure = study.figure(outcomes)
-            svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
-        elif published:
-            svg, alt = published.figure, f"Figure of {study.claim}, as it was published"
-    except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
-        reason = f"{type(error).__name__}: {error}"
-        problems = (*problems, f"text or figure cannot be made ({reason})")
-    return Section(
-        judged=judged,
-        budget=budget,
-        samples=tuple(samples),
-        lines=lines,
-        svg=svg,
-        alt=alt,
-        small_svg=small,
-        problems=problems,
-    )
-
-
-def _in_words(figure: "Figure") -> str:
-    """The titles and axes of a figure."""
-    parts = [figure.get_suptitle()]
-    for axes in figure.axes:
-        x, y = axes.get_xlabel(), axes.get_ylabel()
-        parts += [axes.get_title(), f"{y} against {x}" if x and y else x or y]
-    words = "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part.strip()))
-    return f"Figure: {words}" if words else "Figure"
 
 
 def _downloads(section: Section) -> list[tuple[str, str]]:

@@ -25,18 +25,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
 from clearhead.studies._environment import machine
+from clearhead.studies._records import log, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.registry import find_source
 from clearhead.studies.store import (
     Results,
     StudyTrials,
     default_folder,
-    log,
     open_folder,
-    read_outcomes,
     read_results,
     study_trials,
-    write_record,
 )
 from clearhead.studies.table import Budget
 

@@ -8,11 +8,8 @@ log.jsonl            what was run when, on which machine, the seconds of each tr
 ```
 """
 
-import json
-import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +18,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clearhead._atomic import remove_temporaries, sha256, write_atomic
-from clearhead.errors import ConfigError, CorruptDataError, StorageError
+from clearhead._atomic import remove_temporaries
+from clearhead.errors import ConfigError, StorageError
 from clearhead.studies._environment import versions
+from clearhead.studies._records import file_name, read_json, read_log, read_outcomes, write_json
 from clearhead.studies.plan import Planned
 from clearhead.studies.registration import check_registered, fingerprint
 from clearhead.studies.registry import load_study
 from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Outcome, Table, Trial, Values, canonical
+from clearhead.studies.table import Budget, Outcome, Table, Trial
 from clearhead.studies.verdict import Verdict, judge_study
-
-MAX_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -195,10 +191,10 @@ def open_folder(
             study = {"name": item.study.name, "claim": item.study.claim, "source": item.source}
             study["fingerprint"] = fingerprint(item.study, budget)
             path = folder / file_name(item.study.name) / "study.json"
-            old = _read_json(path) or study
+            old = read_json(path) or study
             if old.get("fingerprint", study["fingerprint"]) != study["fingerprint"]:
                 warnings.append(f"the design of {item.study.name} differs from that in {folder}")
-            _write_json(path, study)
+            write_json(path, study)
         yield warnings
     finally:
         lock.release()
@@ -207,10 +203,10 @@ def open_folder(
 def _claim_folder(
     folder: Path, settings: dict[str, Any], registration: dict[str, str] | None
 ) -> list[str]:
-    old = _read_json(folder / "settings.json")
+    old = read_json(folder / "settings.json")
     if old is None or not any(folder.glob("*/study.json")):
         facts = {"versions": versions(), "registration": registration}
-        _write_json(folder / "settings.json", settings | facts)
+        write_json(folder / "settings.json", settings | facts)
         return []
     differing = [
         f"{name.replace('_', ' ')} {old[name]}, not {value}"
@@ -245,13 +241,13 @@ def read_results(folder: str | Path) -> Results:
         ConfigError: It is not a folder of results.
     """
     folder = Path(folder)
-    settings = _read_json(folder / "settings.json")
+    settings = read_json(folder / "settings.json")
     if settings is None:
         raise ConfigError(
             f"there are no results in {folder}; `clearhead study run` makes them; --results names "
             "their folder"
         )
-    found = [_read_json(path) or {} for path in folder.glob("*/study.json")]
+    found = [read_json(path) or {} for path in folder.glob("*/study.json")]
     studies = []
     for item in sorted(found, key=lambda study: (_claim_number(study["claim"]), study["name"])):
         planned = study_trials(item["source"], settings["budget"], settings["first_seed"])
@@ -297,118 +293,6 @@ def _judge(result: StudyResult, report_family: int) -> Judged:
         reason = f"{type(error).__name__}: {error}"
         return Judged(result=result, unjudged=f"its verdict cannot be computed ({reason})")
     return Judged(result=result, verdict=verdict)
-
-
-def read_outcomes(
-    folder: Path, trials: Sequence[Trial]
-) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
-    """The recorded outcomes of these trials, and a line for each damaged record."""
-    outcomes, damaged = [], []
-    for trial in trials:
-        try:
-            values = read_record(folder, trial)
-        except CorruptDataError as error:
-            damaged.append(str(error))
-            continue
-        if values is not None:
-            outcomes.append(Outcome(trial=trial, values=values))
-    return tuple(outcomes), tuple(damaged)
-
-
-def record_path(folder: Path, trial: Trial) -> Path:
-    """STUDY/TRIAL.json."""
-    return folder / file_name(trial.study) / f"{file_name(trial.name)}.json"
-
-
-def file_name(name: str) -> str:
-    """`name` as a file name: other characters become "_"; the hash at its end stays."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-MAX_NAME:].lstrip(".") or "_"
-
-
-def write_record(folder: Path, trial: Trial, values: Values) -> None:
-    """Write the values of a trial; raises `StorageError` and leaves no file if it cannot."""
-    write_atomic(record_path(folder, trial), _encode(trial, values))
-
-
-def read_record(folder: Path, trial: Trial) -> Values | None:
-    """The values of a trial; None if it has not been measured.
-
-    Raises:
-        CorruptDataError: The file is not, to the last byte, what was written for this trial.
-    """
-    path = record_path(folder, trial)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        values = json.loads(content)["record"]["values"]
-        intact = isinstance(values, dict) and content == _encode(trial, values)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        intact = False
-    if not intact:
-        raise CorruptDataError(
-            f"{path} is damaged, or of another trial; its checksum does not match"
-        )
-    return dict(values)
-
-
-def _encode(trial: Trial, values: Values) -> bytes:
-    record = canonical(
-        {
-            "study": trial.study,
-            "condition": trial.condition,
-            "seed": trial.seed,
-            "settings": dict(trial.settings),
-            "values": values,
-        }
-    )
-    return f'{{"record": {record}, "sha256": "{sha256(record.encode())}"}}\n'.encode()
-
-
-def log(folder: Path, event: str, **facts: Any) -> None:
-    """Add a line to the log, after a partial line that a kill may have left."""
-    path = folder / "log.jsonl"
-    line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
-    with path.open("a+b") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read() == b"\n" else f"\n{line}"
-        file.write(line.encode())
-
-
-def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every complete line of the log."""
-    path = folder / "log.jsonl"
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and "event" in event:
-            yield event
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CorruptDataError(
-            f"{path} is damaged ({error}); restore it or choose another folder with --out"
-        ) from error
-    if not isinstance(content, dict):
-        raise CorruptDataError(
-            f"{path} is damaged (no JSON object); restore it or choose another folder with --out"
-        )
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    encoded = (canonical(content) + "\n").encode()
-    if not path.exists() or path.read_bytes() != encoded:
-        write_atomic(path, encoded)
 
 
 def _claim_number(claim: str) -> tuple[int, str]:

@@ -32,7 +32,7 @@ and runs as `clearhead study run MODULE:STUDY`.
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from clearhead.errors import ConfigError
 from clearhead.studies.hypotheses import Comparison, Hypothesis
@@ -113,6 +113,11 @@ class Part:
                 f"part {self.name!r}: expected comparisons or what is exact, not none or both; "
                 "make a part of each"
             )
+
+    @classmethod
+    def of(cls, name: str, *hypotheses: Hypothesis, premises: tuple[Hypothesis, ...] = ()) -> Self:
+        """A part without variants."""
+        return cls(name, hypotheses, premises)
 
     def scaled(self, factor: float) -> "Part":
         """The part with other margins."""

@@ -37,6 +37,9 @@ MIN_VALUES = 2
 LARGEST = {"share": 1.0, "percentage points": 100.0, "%": 100.0}
 """The largest size of a difference, by the first word or words of its unit"""
 
+NOT_DECIDING = {"by construction": 1, "described": 2}
+"""Outcomes of parts that do not count for the claim, in the order in which they are printed"""
+
 Outcome = Literal[
     "supported",
     "contradicted",
@@ -117,12 +120,14 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """One sentence for each outcome, with the parts that have it."""
-        groups: dict[str, list[str]] = {}
-        for part in self.parts:
-            failed = f" (premise not met: {', '.join(part.failed)})" if part.failed else ""
-            groups.setdefault(part.outcome, []).append(part.name + failed)
-        return " ".join(f"{key.capitalize()}: {'; '.join(x)}." for key, x in groups.items())
+        """The parts by outcome, those that decide first; then by construction, then described."""
+        groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for part in sorted(self.parts, key=lambda part: NOT_DECIDING.get(part.outcome, 0)):
+            groups.setdefault((part.outcome, part.failed), []).append(part.name)
+        return " ".join(
+            f"{_group_name(outcome, failed)}: {'; '.join(names)}."
+            for (outcome, failed), names in groups.items()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -274,7 +279,7 @@ def _described(sample: Sample | Hypothesis) -> Finding:
     finding = replace(
         finding,
         estimate=float(np.mean(values)),
-        interval=_interval(values, hypothesis.unit) if len(values) > 1 else None,
+        interval=_interval(values, hypothesis) if len(values) > 1 else None,
         effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
     )
     if hypothesis.kind == "estimate":
@@ -286,15 +291,16 @@ def _described(sample: Sample | Hypothesis) -> Finding:
     )
 
 
-def _interval(values: Sequence[float], unit: str) -> tuple[float, float]:
-    """The interval of the mean, within the largest difference that its unit allows.
+def _interval(values: Sequence[float], hypothesis: Hypothesis) -> tuple[float, float]:
+    """The interval of the mean, within what its unit allows: a bound's share is not negative.
 
     If almost all differences are equal, bootstrap-t can exceed it by far.
     """
     low, high = map(float, paired_interval(values))
-    limits = (x for name, x in LARGEST.items() if unit.startswith(name))
+    limits = (x for name, x in LARGEST.items() if hypothesis.unit.startswith(name))
     limit = max(next(limits, math.inf), *map(abs, values))
-    return max(low, -limit), min(high, limit)
+    is_share = limit < math.inf and hypothesis.kind == "bound" and min(values) >= 0
+    return max(low, 0.0 if is_share else -limit), min(high, limit)
 
 
 def _checked(finding: Finding, region: tuple[float, float], values: Sequence[float]) -> Finding:
@@ -309,6 +315,13 @@ def _checked(finding: Finding, region: tuple[float, float], values: Sequence[flo
         outcome=outcome if len(values) >= MIN_VALUES else "undecided",
         note=f"{outside} of {len(values)} outside" if outside else "",
     )
+
+
+def _group_name(outcome: str, failed: Sequence[str]) -> str:
+    """Before the names of parts."""
+    name = "Described, without a verdict" if outcome == "described" else outcome.capitalize()
+    plural = "s" if len(failed) > 1 else ""
+    return f"{name}, premise{plural} not supported ({'; '.join(failed)})" if failed else name
 
 
 def _is_claimed(finding: Finding) -> bool:

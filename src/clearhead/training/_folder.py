@@ -71,7 +71,7 @@ class Run(Callback):
         self._bar: Progress | None = None
         self._description: dict[str, Any] = {}
         self._new_folders: list[Path] = []
-        self._batch_size, self._early_cost = 1, 1.0
+        self._batch_size, self._epochs, self._early_cost = 1, 1, 1.0
         self._started, self._epoch_started = time.monotonic(), (0, time.monotonic())
 
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> "Run":
@@ -85,7 +85,7 @@ class Run(Callback):
         Raises:
             ConfigError: If the folder holds a training with other settings or data.
         """
-        self._batch_size = config.batch_size
+        self._batch_size, self._epochs = config.batch_size, config.epochs
         self._early_cost = getattr(config, "early_patches", 1.0)
         ancestors = (self.folder, *self.folder.parents)
         self._new_folders = [folder for folder in ancestors if not folder.exists()]
@@ -125,6 +125,12 @@ class Run(Callback):
         self._epoch_started = state.step, self._started
         if self.silent:
             return
+        if state.step and not state.finished:
+            epoch = state.step * self._epochs // state.total_steps + 1
+            self.on_message(
+                f"continues in epoch {epoch}/{self._epochs}, after step {state.step:,} of "
+                f"{state.total_steps:,}"
+            )
         content = json.dumps(self._description, indent=2) + "\n"
         write_atomic(self.folder / RUN, content.encode())
         _drop_log_after(self.folder / LOG, state.step)

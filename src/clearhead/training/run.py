@@ -39,7 +39,7 @@ from clearhead.training.step import TrainingState
 from clearhead.training.texts import TextData, config_with_vocabulary, generate_texts
 
 METRICS = "metrics.json"
-PICTURE = "digits.png"
+PICTURE = "predictions.png"
 EVALUATION_BATCH = 1000
 NOT_CONFIDENT = (0.01, 0.0025)
 """Shares of held-out images below `doubtful_below` and `rejected_below`"""

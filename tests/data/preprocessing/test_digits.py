@@ -18,7 +18,7 @@ from clearhead.data import (
     normalize,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import MANY_LOOPS, NO_DIGIT, SEVERAL, TOO_SMALL
+from clearhead.data.preprocessing.digits import DOTTED, MANY_LOOPS, NO_DIGIT, SEVERAL, TOO_SMALL
 from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, photographed, printed, stroke
@@ -307,3 +307,20 @@ def test_thick_strokes_become_thinner_and_nothing_else_appears() -> None:
     assert (thick > 0).mean() < 0.5
     assert not thick[:2].any()
     assert not thick[:, :2].any()
+
+
+@pytest.mark.parametrize(("text", "warned"), [("?", True), ("!", True), ("7", False), ("5", False)])
+def test_a_dot_above_or_below_is_flagged(text: str, warned: bool) -> None:
+    for font in FONTS:
+        assert (DOTTED in read(printed(text, font=font)).warnings) is warned
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 7])
+@pytest.mark.parametrize("width", [14, 20])
+def test_the_paper_of_a_tight_crop_is_not_taken_for_ink(number: int, width: int) -> None:
+    ink = stroke(number, width).astype(np.float32)
+    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    crop = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    expected = extract_digit(ink).pixels.ravel()
+    for grey in (crop, 1 - crop):
+        assert np.corrcoef(extract_digit(grey).pixels.ravel(), expected)[0, 1] > 0.8

@@ -27,3 +27,25 @@ def test_a_frame_with_rules_of_its_own_thickness_is_removed(thickness: int) -> N
     mask = frame(thickness)
     mask[70 : 70 + thickness, 40:110] = True
     assert without_lines(mask, np.zeros_like(mask)).mean() < 0.1 * mask.mean()
+
+
+@pytest.mark.parametrize("teeth", [3, 5])
+def test_the_teeth_of_a_comb_are_removed_and_a_digit_between_them_is_kept(teeth: int) -> None:
+    comb = np.zeros((120, 240), dtype=bool)
+    comb[110:112] = True
+    for number in range(teeth):
+        comb[70:110, 40 + 40 * number : 42 + 40 * number] = True
+    digit = np.zeros_like(comb)
+    digit[40:105, 95:101] = digit[40:46, 88:101] = True
+    left = without_lines(comb | digit, np.zeros_like(comb))
+    assert left[comb].mean() < 0.05
+    assert left[digit].all()
+
+
+def test_ones_on_a_rule_are_kept() -> None:
+    rule = np.zeros((120, 240), dtype=bool)
+    rule[110:112] = True
+    ones = np.zeros_like(rule)
+    for number, top in enumerate((60, 71, 55)):
+        ones[top:110, 60 + 40 * number : 65 + 40 * number] = True
+    assert without_lines(rule | ones, np.zeros_like(rule))[ones].mean() > 0.9

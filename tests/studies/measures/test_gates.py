@@ -1,10 +1,13 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from clearhead.studies.measures import gates
 from clearhead.studies.table import Trial
 
 
-def trial(**settings: int) -> Trial:
+def trial(**settings: Any) -> Trial:
     return Trial(study="s", condition="c", seed=3, settings={"unseen": 50} | settings)
 
 
@@ -16,6 +19,13 @@ def test_a_floor_has_the_accuracy_with_and_without_attention() -> None:
     for found in (common, recall):
         assert found.keys() == {"with_attention", "floor"}
         assert all(0 <= x <= 100 for x in found.values())
+
+
+def test_a_trial_can_set_the_rates_of_the_common_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "trained", lambda training, seed: training)
+    usual: Any = gates.common_digit_model(trial(**gates.COMMON_DIGIT))
+    next_one: Any = gates.common_digit_model(trial(**gates.NEXT_COMMON_DIGIT))
+    assert next_one == replace(usual, rates=(1e-2, 2e-2))
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ export interface Payload {
   examples: { label: string; strokes: Stroke[] }[];
   logits: number[][]; // of the examples, by PyTorch in double precision
   accuracy: { correct: number; total: number; full: number } | null; // with rounded weights
+  roles: string[] | null; // of each head, by clearhead.insight.head_roles; null if not measured
   pictures: { label: string; image: Uint8Array }[]; // examples of a model that does not read digits
   text: {
     name: string;
@@ -50,7 +51,7 @@ export function readTensors(base64: string, names: TensorName[]): Tensors {
   const tensors: Tensors = new Map();
   let place = 0;
   for (const { name, shape } of names) {
-    const values = new Float32Array(sizeOf(shape));
+    const values = new Float64Array(sizeOf(shape));
     for (let i = 0; i < values.length; i++, place += 2) {
       values[i] = HALVES[text.charCodeAt(place) + 256 * text.charCodeAt(place + 1)];
     }
@@ -61,7 +62,7 @@ export function readTensors(base64: string, names: TensorName[]): Tensors {
 }
 
 /** The value of each of the 65,536 half-precision numbers. */
-const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
+const HALVES = Float64Array.from({ length: 65536 }, (_, bits) => {
   const sign = bits >> 15 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;

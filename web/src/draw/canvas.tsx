@@ -39,16 +39,28 @@ export function InkCanvas(props: { ink: Float64Array; config: Layout; class?: st
   return <NumberCanvas {...props} width={width} height={height} values={ink} colourAt={(i) => inkColour(ink, i, config)} />;
 }
 
+interface TintedProps {
+  config: Layout;
+  ink?: Float64Array | null;
+  colours: Colour[]; // of all tokens
+  prefix?: boolean; // whether tokens before the patches are drawn, in a line above them
+}
+
 /** A colour for every patch, with ink above it that is dark on light colours, else white. */
-export function TintedCanvas({ config, ink, colours }: { config: Layout; ink?: Float64Array | null; colours: Colour[] }) {
+export function TintedCanvas({ config, ink, colours, prefix }: TintedProps) {
   const { grid: [rows, columns], imageShape, numPrefixTokens } = config;
-  const [height, width] = ink ? imageShape : [rows, columns];
+  const unit = prefix ? 4 : 1; // pixels of a patch without ink, so that a line above can be lower
+  const [height, width] = ink ? imageShape : [rows * unit, columns * unit];
+  const line = prefix && numPrefixTokens ? Math.ceil(height / rows / 2) : 0;
   return (
     <NumberCanvas
       width={width}
-      height={height}
+      height={line + height}
       values={colours}
-      colourAt={(i) => {
+      colourAt={(place) => {
+        const i = place - line * width;
+        if (i < -width) return colours[Math.floor(((place % width) * numPrefixTokens) / width)];
+        if (i < 0) return GROUND;
         const patch = Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width);
         const colour = colours[numPrefixTokens + patch] ?? GROUND;
         const end = isLight(colour) ? 0 : 255;
@@ -69,15 +81,6 @@ export const GROUND: Colour = [13, 17, 23];
 const GREYS = Array.from({ length: 256 }, (_, i) => GROUND.map((c) => Math.round(c + ((255 - c) * i) / 255)) as Colour);
 
 /** A vector as one line of signed colours. */
-export function VectorCanvas(props: { values: ArrayLike<number>; domain: number; class?: string; label?: string }) {
-  const { values, domain } = props;
-  return (
-    <NumberCanvas
-      {...props}
-      width={values.length}
-      height={1}
-      values={values}
-      colourAt={(i) => signedColour(values[i], domain)}
-    />
-  );
+export function VectorCanvas({ values, domain, label }: { values: ArrayLike<number>; domain: number; label?: string }) {
+  return <NumberCanvas class="vector" label={label} width={values.length} height={1} values={values} colourAt={(i) => signedColour(values[i], domain)} />;
 }

@@ -15,7 +15,7 @@ export interface FigureData {
   head: number;
   query: number;
   scale: ScaleMode;
-  answer: string;
+  prediction: string;
   changes: string[];
 }
 
@@ -24,7 +24,7 @@ const GAP = 40;
 const TOP = 58;
 
 export function figure(data: FigureData): string {
-  const { config, layer, head, query, weights, scale, changes, answer } = data;
+  const { config, layer, head, query, weights, scale, changes, prediction } = data;
   const { tokens } = config;
   const row = weights.subarray(query * tokens, (query + 1) * tokens);
   const even = 1 / tokens;
@@ -32,7 +32,7 @@ export function figure(data: FigureData): string {
   const best = argmax(row);
   const title = `${headName(layer, head)}: ${tokenName(query, config)} attends most to ${tokenName(best, config)}, ${percent(row[best])}`;
   const notes = [
-    answer,
+    prediction,
     `${changes.length ? `changed: ${changes.join(", ")}` : "trained model"}; weights ${scaleWords(scale, weights)}; uniform weight ${exactPercent(even)}; rows are queries, columns keys`,
   ];
   const height = TOP + Math.max(high, SIDE) + 52;
@@ -54,7 +54,7 @@ function digit({ config, ink, query }: FigureData, row: Float64Array, wide: numb
   const [unitX, unitY] = [wide / columns, high / rows];
   const pixels = Array.from({ length: rows * columns }, (_, i) => {
     const colour = css(inkColour(ink, i, config));
-    return `<rect x="${cut((i % columns) * unitX)}" y="${cut(Math.floor(i / columns) * unitY)}" width="${cut(unitX + 0.2)}" height="${cut(unitY + 0.2)}" fill="${colour}"/>`;
+    return rectangle(i, columns, [unitX, unitY], colour);
   });
   const [patchX, patchY] = [wide / config.grid[1], high / config.grid[0]];
   const names = Array.from({ length: config.patches }, (_, patch) =>
@@ -83,7 +83,7 @@ function matrix({ config, weights, scale, query }: FigureData): string {
   const largest = Math.max(...weights);
   const cells = Array.from(weights, (weight, i) => {
     const colour = css(weightColour(weight, scale, 1 / tokens, largest));
-    return `<rect x="${cut((i % tokens) * cell)}" y="${cut(Math.floor(i / tokens) * cell)}" width="${cut(cell + 0.2)}" height="${cut(cell + 0.2)}" fill="${colour}"/>`;
+    return rectangle(i, tokens, [cell, cell], colour);
   });
   const names =
     tokens > 20
@@ -93,6 +93,12 @@ function matrix({ config, weights, scale, query }: FigureData): string {
           return text(-5, (i + 0.7) * cell, name, 'text-anchor="end"') + text((i + 0.5) * cell, SIDE + 13, name, 'text-anchor="middle"');
         });
   return [...cells, ...names, `<rect y="${cut(query * cell)}" width="${SIDE}" height="${cut(cell)}" fill="none" stroke="#ffffff" stroke-width="2"/>`].join("");
+}
+
+/** Cell i of a grid; it overlaps the next one a little, so that no gap shows. */
+function rectangle(i: number, columns: number, [wide, high]: [number, number], colour: string): string {
+  const place = `x="${cut((i % columns) * wide)}" y="${cut(Math.floor(i / columns) * high)}"`;
+  return `<rect ${place} width="${cut(wide + 0.2)}" height="${cut(high + 0.2)}" fill="${colour}"/>`;
 }
 
 function scaleWords(scale: ScaleMode, weights: Float64Array): string {

@@ -1,22 +1,35 @@
-// The arithmetic of a Transformer on flat arrays, row by row. Weights are stored in single precision,
-// which holds half-precision values exactly; sums are in double precision.
+// The arithmetic of a Transformer on flat arrays, row by row, in double precision.
 
 export interface Linear {
-  weight: Float32Array; // outputs × inputs
-  bias: Float32Array | null;
+  weight: Float64Array; // outputs × inputs
+  bias: Float64Array | null;
 }
 
 export interface Norm {
-  weight: Float32Array;
-  bias: Float32Array | null;
+  weight: Float64Array;
+  bias: Float64Array | null;
 }
 
 const LAYER_NORM_EPS = 1e-6; // as in the models, and in timm
 
+const CHUNK = 1 << 16; // numbers; a forward pass of the default model needs about 70,000
+let chunk = new Float64Array(CHUNK);
+let used = 0;
+
+/** An array of zeros, cut from a large one: thousands of small ones are slow to allocate and to free. */
+export function zeros(length: number): Float64Array {
+  if (used + length > chunk.length) {
+    chunk = new Float64Array(Math.max(CHUNK, length));
+    used = 0;
+  }
+  used += length;
+  return chunk.subarray(used - length, used);
+}
+
 /** x Wᵀ + b for every row of x, in blocks of four rows and two outputs, which keeps eight sums in registers. */
 export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, outputs: number): Float64Array {
   const inputs = x.length / rows;
-  const result = new Float64Array(rows * outputs);
+  const result = zeros(rows * outputs);
   const wholeRows = rows - (rows % 4);
   const wholeOutputs = outputs - (outputs % 2);
   for (let row = 0; row < wholeRows; row += 4) {
@@ -39,16 +52,7 @@ export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, 
   return result;
 }
 
-function block(
-  x: Float64Array,
-  x0: number,
-  inputs: number,
-  weight: Float32Array,
-  w0: number,
-  result: Float64Array,
-  to: number,
-  outputs: number,
-): void {
+function block(x: Float64Array, x0: number, inputs: number, weight: Float64Array, w0: number, result: Float64Array, to: number, outputs: number): void {
   const x1 = x0 + inputs;
   const x2 = x1 + inputs;
   const x3 = x2 + inputs;
@@ -84,7 +88,7 @@ function block(
 /** Layer normalisation of each row (Ba et al. 2016). */
 export function layerNorm(x: Float64Array, rows: number, { weight, bias }: Norm): Float64Array {
   const width = x.length / rows;
-  const result = new Float64Array(x.length);
+  const result = zeros(x.length);
   for (let start = 0; start < x.length; start += width) {
     let sum = 0;
     for (let i = 0; i < width; i++) sum += x[start + i];
@@ -100,14 +104,14 @@ export function layerNorm(x: Float64Array, rows: number, { weight, bias }: Norm)
 }
 
 export function added(x: Float64Array, y: ArrayLike<number>): Float64Array {
-  const result = new Float64Array(x.length);
+  const result = zeros(x.length);
   for (let i = 0; i < x.length; i++) result[i] = x[i] + y[i];
   return result;
 }
 
 /** x Φ(x), with Φ the normal distribution (Hendrycks and Gimpel 2016). */
 export function gelu(x: Float64Array): Float64Array {
-  const result = new Float64Array(x.length);
+  const result = zeros(x.length);
   for (let i = 0; i < x.length; i++) result[i] = 0.5 * x[i] * (1 + erf(x[i] * Math.SQRT1_2));
   return result;
 }
@@ -178,7 +182,7 @@ export function ranked(values: ArrayLike<number>): number[] {
 }
 
 export function times(x: Float64Array, factor: number): Float64Array {
-  const result = new Float64Array(x.length);
+  const result = zeros(x.length);
   for (let i = 0; i < x.length; i++) result[i] = x[i] * factor;
   return result;
 }

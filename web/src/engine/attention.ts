@@ -3,7 +3,7 @@
 // scores = Q Kᵀ → scaled = scores · scale → masked → weights = softmax of each row
 // → context = weights · V            (Vaswani et al. 2017, "Attention Is All You Need", eq. 1)
 
-import { times } from "./arithmetic";
+import { linear, times, zeros } from "./arithmetic";
 
 /** One head, as flat arrays, row by row. */
 export interface Stages {
@@ -15,20 +15,6 @@ export interface Stages {
   masked: Float64Array;
   weights: Float64Array;
   context: Float64Array;
-}
-
-/** The dot product of each query with each key: Q Kᵀ. */
-export function scores(query: Float64Array, key: Float64Array, tokens: number): Float64Array {
-  const headDim = query.length / tokens;
-  const result = new Float64Array(tokens * tokens);
-  for (let q = 0; q < tokens; q++) {
-    for (let k = 0; k < tokens; k++) {
-      let sum = 0;
-      for (let i = 0; i < headDim; i++) sum += query[q * headDim + i] * key[k * headDim + i];
-      result[q * tokens + k] = sum;
-    }
-  }
-  return result;
 }
 
 /** Minus infinity at masked keys, and with `causal` at keys after the query. */
@@ -47,7 +33,7 @@ export function masked(
 
 /** Softmax of each row; zeros where all keys are masked. */
 export function weights(masked: Float64Array, tokens: number): Float64Array {
-  const result = new Float64Array(masked.length);
+  const result = zeros(masked.length);
   for (let start = 0; start < masked.length; start += tokens) {
     let largest = -Infinity;
     for (let i = 0; i < tokens; i++) largest = Math.max(largest, masked[start + i]);
@@ -65,7 +51,7 @@ export function weights(masked: Float64Array, tokens: number): Float64Array {
 /** The weighted sum of the values: weights · V. */
 export function context(weights: Float64Array, value: Float64Array, tokens: number): Float64Array {
   const valueDim = value.length / tokens;
-  const result = new Float64Array(value.length);
+  const result = zeros(value.length);
   for (let q = 0; q < tokens; q++) {
     for (let k = 0; k < tokens; k++) {
       const weight = weights[q * tokens + k];
@@ -84,7 +70,7 @@ export function stages(
   maskedKeys: ReadonlySet<number>,
   causal: boolean,
 ): Stages {
-  const raw = scores(query, key, tokens);
+  const raw = linear(query, tokens, { weight: key, bias: null }, tokens); // Q Kᵀ
   const scaled = times(raw, scale);
   const allowed = masked(scaled, tokens, maskedKeys, causal);
   const rows = weights(allowed, tokens);

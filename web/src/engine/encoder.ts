@@ -1,17 +1,17 @@
 // The encoder's blocks, for patches and for words, as in clearhead.models.layers.
 
-import { added, gelu, layerNorm, linear, times, type Linear, type Norm } from "./arithmetic";
+import { added, gelu, layerNorm, linear, times, zeros, type Linear, type Norm } from "./arithmetic";
 import { stages, type Stages } from "./attention";
 import { trainedScale, type Shape } from "./config";
 import { isRemoved, maskedIn, type Switches } from "./interventions";
 
-export type Tensors = Map<string, Float32Array>;
+export type Tensors = Map<string, Float64Array>;
 
 export interface Block {
   norm1: Norm;
   qkv: Linear;
   proj: Linear;
-  learnedScale: Float32Array | null; // one factor per head
+  learnedScale: Float64Array | null; // one factor per head
   norm2: Norm;
   fc1: Linear;
   fc2: Linear;
@@ -28,7 +28,7 @@ export interface LayerRun {
   output: Float64Array; // afterAttention + mlpOutput
 }
 
-export function readTensor(tensors: Tensors, name: string): Float32Array {
+export function readTensor(tensors: Tensors, name: string): Float64Array {
   const found = tensors.get(name);
   if (!found) throw new Error(`the page lacks the tensor ${name}`);
   return found;
@@ -55,13 +55,7 @@ export function readBlocks(tensors: Tensors, depth: number): Block[] {
 }
 
 /** x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)). */
-export function runBlock(
-  block: Block,
-  input: Float64Array,
-  shape: Shape,
-  layer: number,
-  switches: Switches,
-): LayerRun {
+export function runBlock(block: Block, input: Float64Array, shape: Shape, layer: number, switches: Switches): LayerRun {
   const { tokens, embedDim, hiddenDim } = shape;
   const normed = layerNorm(input, tokens, block.norm1);
   const heads = attend(block, normed, shape, layer, switches);
@@ -74,13 +68,7 @@ export function runBlock(
   return { input, normed, heads, concatenated, projected, afterAttention, mlpOutput, output };
 }
 
-function attend(
-  block: Block,
-  normed: Float64Array,
-  shape: Shape,
-  layer: number,
-  switches: Switches,
-): Stages[] {
+function attend(block: Block, normed: Float64Array, shape: Shape, layer: number, switches: Switches): Stages[] {
   const { tokens, embedDim, headDim, numHeads, causal = false } = shape;
   const qkv = linear(normed, tokens, block.qkv, 3 * embedDim);
   const scale = trainedScale(shape) / switches.temperature;
@@ -104,7 +92,7 @@ function attend(
 
 function joined(heads: Stages[], shape: Shape, layer: number, switches: Switches): Float64Array {
   const { tokens, embedDim, headDim } = shape;
-  const side = new Float64Array(tokens * embedDim);
+  const side = zeros(tokens * embedDim);
   heads.forEach(({ context }, head) => {
     if (isRemoved(switches, layer, head)) return;
     for (let token = 0; token < tokens; token++) {
@@ -128,7 +116,7 @@ function changedValues(value: Float64Array, tokens: number, layer: number, { val
 
 function columns(x: Float64Array, width: number, start: number, count: number): Float64Array {
   const rows = x.length / width;
-  const result = new Float64Array(rows * count);
+  const result = zeros(rows * count);
   for (let row = 0; row < rows; row++) {
     result.set(x.subarray(row * width + start, row * width + start + count), row * count);
   }

@@ -1,6 +1,7 @@
 // Changes of the forward pass and of its input, for experiments.
 
 import type { Config } from "./config";
+import { patchOf } from "./patches";
 
 /** Tokens that no query attends to; null is every layer, or every head. */
 export interface Mask {
@@ -65,14 +66,10 @@ export function shuffledOrder(count: number, seed: number): number[] {
 /** Ink with normal noise of this deviation in some patches, clipped to 0 … 1. */
 export function noisy(ink: Float64Array, config: Config, patches: number[], deviation: number): Float64Array {
   if (patches.length === 0 || deviation === 0) return ink;
-  const { imageShape, patchShape, grid } = config;
-  const plane = imageShape[0] * imageShape[1];
   const random = randomNumbers(1);
   return ink.map((value, i) => {
     const draw = normal(random); // drawn for every pixel, so that the noise of a patch depends on no other patch
-    const row = Math.floor(Math.floor((i % plane) / imageShape[1]) / patchShape[0]);
-    const patch = row * grid[1] + Math.floor((i % imageShape[1]) / patchShape[1]);
-    return patches.includes(patch) ? Math.min(1, Math.max(0, value + deviation * draw)) : value;
+    return patches.includes(patchOf(i, config)) ? Math.min(1, Math.max(0, value + deviation * draw)) : value;
   });
 }
 

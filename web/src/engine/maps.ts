@@ -55,11 +55,6 @@ export interface Measures {
   shared: number; // the largest share of all attention on one token
 }
 
-export type Role = "itself" | "blank" | "shared" | "near" | "even" | "none";
-
-/** Thresholds of the names, for means over the example drawings. */
-export const THRESHOLDS = { itself: 0.5, blankAbove: 0.3, shared: 0.5, near: 1, even: 0.95 };
-
 export function measureHead(weights: Float64Array, config: Config, blank: boolean[]): Measures {
   const { tokens, numPrefixTokens } = config;
   const received = new Float64Array(tokens);
@@ -84,24 +79,9 @@ export function measureHead(weights: Float64Array, config: Config, blank: boolea
 }
 
 export function meanMeasures(list: Measures[]): Measures {
-  const mean = (name: keyof Measures): number => list.reduce((sum, one) => sum + one[name], 0) / list.length;
-  return {
-    entropy: mean("entropy"),
-    distance: mean("distance"),
-    itself: mean("itself"),
-    blank: mean("blank"),
-    shared: mean("shared"),
-  };
-}
-
-/** The head's name by the thresholds above; "none" below all of them. */
-export function roleOf(measures: Measures, { tokens }: Config, blankShare: number): Role {
-  if (measures.itself >= THRESHOLDS.itself) return "itself";
-  if (measures.blank - blankShare >= THRESHOLDS.blankAbove) return "blank";
-  if (measures.shared >= THRESHOLDS.shared) return "shared";
-  if (measures.distance <= THRESHOLDS.near) return "near";
-  if (measures.entropy >= THRESHOLDS.even * Math.log2(tokens)) return "even";
-  return "none";
+  const mean = { ...list[0] };
+  for (const name of Object.keys(mean) as (keyof Measures)[]) mean[name] = list.reduce((sum, one) => sum + one[name], 0) / list.length;
+  return mean;
 }
 
 /** Distance of the centres of two patches, in patches; 0 for the class token. */

@@ -1,5 +1,6 @@
 // An image as a sequence of patches that do not overlap.
 
+import { row } from "./arithmetic";
 import type { Config } from "./config";
 
 const BLANK = 0.005; // mean ink below which a patch counts as blank
@@ -26,21 +27,18 @@ export function cutPatches(pixels: Float64Array, { imageShape, patchShape, grid,
 
 /** The same pixels with reordered patches: place i has patch order[i]. */
 export function reorderPatches(pixels: Float64Array, config: Grid, order: number[]): Float64Array {
-  const { imageShape, patchShape, grid } = config;
-  const plane = imageShape[0] * imageShape[1];
-  const pixelOf = (patch: number, row: number, column: number): number =>
-    (Math.floor(patch / grid[1]) * patchShape[0] + row) * imageShape[1] + (patch % grid[1]) * patchShape[1] + column;
+  const places = cutPatches(Float64Array.from(pixels.keys()), config); // of the cut pixels in the image
+  const cut = cutPatches(pixels, config);
+  const length = pixels.length / order.length;
   const result = new Float64Array(pixels.length);
-  for (let start = 0; start < pixels.length; start += plane) {
-    order.forEach((from, to) => {
-      for (let row = 0; row < patchShape[0]; row++) {
-        for (let column = 0; column < patchShape[1]; column++) {
-          result[start + pixelOf(to, row, column)] = pixels[start + pixelOf(from, row, column)];
-        }
-      }
-    });
-  }
+  order.forEach((from, to) => row(cut, from, length).forEach((value, i) => (result[places[to * length + i]] = value)));
   return result;
+}
+
+/** The patch of a pixel of any channel. */
+export function patchOf(pixel: number, { imageShape: [high, wide], patchShape, grid }: Omit<Grid, "inChannels">): number {
+  const row = Math.floor((pixel % (high * wide)) / wide / patchShape[0]);
+  return row * grid[1] + Math.floor((pixel % wide) / patchShape[1]);
 }
 
 /** Which patches hold almost no ink; in a picture, none. */
@@ -48,8 +46,7 @@ export function blankPatches(ink: Float64Array, config: Config): boolean[] {
   const length = config.inChannels * config.patchShape[0] * config.patchShape[1];
   const cut = cutPatches(ink, config);
   return Array.from({ length: config.patches }, (_, patch) => {
-    let sum = 0;
-    for (let i = 0; i < length; i++) sum += cut[patch * length + i];
+    const sum = row(cut, patch, length).reduce((all, value) => all + value, 0);
     return config.readsDigits && sum / length < BLANK;
   });
 }

@@ -30,8 +30,8 @@ export interface TextConfig extends Omit<Shape, "tokens"> {
 export interface TextModel {
   config: TextConfig;
   placeOf: ReadonlyMap<string, number>; // of each word in the vocabulary
-  tokenEmbed: Float32Array; // vocabulary × embed_dim
-  positions: Float32Array | null;
+  tokenEmbed: Float64Array; // vocabulary × embed_dim
+  positions: Float64Array | null;
   blocks: Block[];
   norm: Norm;
   head: Linear;

@@ -12,8 +12,8 @@ import { cutPatches } from "./patches";
 export interface Model {
   config: Config;
   patchEmbed: Linear;
-  classToken: Float32Array | null;
-  positions: Float32Array | null;
+  classToken: Float64Array | null;
+  positions: Float64Array | null;
   blocks: Block[];
   norm: Norm;
   head: Linear;

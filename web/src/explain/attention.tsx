@@ -170,7 +170,7 @@ function Heads(props: Props) {
                 title={name}
                 onClick={() => choose({ layer: i, head, key: null })}
               >
-                <TintedCanvas config={layout} ink={layer.on_grid ? props.ink : null} colours={Array.from(row, (weight) => weightColour(weight, chosen.scale, even, 1))} />
+                <TintedCanvas prefix config={layout} ink={layer.on_grid ? props.ink : null} colours={Array.from(row, (weight) => weightColour(weight, chosen.scale, even, 1))} />
               </div>
             );
           })}

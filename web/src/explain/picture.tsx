@@ -63,9 +63,9 @@ function Prediction({ data }: { data: PictureData }) {
           Model input: {picture.width} × {picture.height} pixels, {channels === 1 ? "grey" : "colour"}
         </figcaption>
       </figure>
-      <div class="answer">
+      <div class="predicted">
         {classes.length > 0 && <Label status={status} name={names[best]} />}
-        <p class="answer-words" id="prediction">
+        <p class="prediction-words" id="prediction">
           {classes.length > 0 ? sentenceOf({ status, best, second, probabilities }, names, picture.ink) : "No prediction."}
         </p>
         {warnings.map((warning) => <p key={warning} class="warning">{warning}</p>)}

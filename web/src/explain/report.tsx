@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
-import { THEMES } from "../state/state";
+import { applyTheme, themeAfter, type State } from "../state/state";
 
 interface Props {
   title: string;
@@ -13,11 +13,8 @@ interface Props {
 }
 
 export function Report({ title, note, foot, children }: Props) {
-  const [theme, setTheme] = useState<(typeof THEMES)[number]>("auto");
-  useEffect(() => {
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-  }, [theme]);
+  const [theme, setTheme] = useState<State["theme"]>("auto");
+  useEffect(() => applyTheme(theme), [theme]);
   return (
     <>
       <header class="top">
@@ -28,9 +25,7 @@ export function Report({ title, note, foot, children }: Props) {
           {title} <span>{note}</span>
         </h1>
         <div class="tools">
-          <button type="button" onClick={() => setTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length])}>
-            Theme: {theme}
-          </button>
+          <button type="button" onClick={() => setTheme(themeAfter(theme))}>Theme: {theme}</button>
         </div>
       </header>
       <main>{children}</main>

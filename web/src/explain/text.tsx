@@ -43,7 +43,6 @@ export function TextReport({ data }: { data: TextData }) {
   };
   const layers = [...new Set(attention.map(({ layer }) => layer))];
   const heads = attention.filter(({ layer }) => layer === attention[part].layer);
-  const option = (value: string) => ({ value, text: value });
   const find = (layer: string, head: string): void => {
     const found = attention.findIndex((one) => one.layer === layer && one.head === head);
     setPart(found < 0 ? attention.findIndex((one) => one.layer === layer) : found);
@@ -54,8 +53,8 @@ export function TextReport({ data }: { data: TextData }) {
         <h2>Attention between words</h2>
         {data.warnings.map((warning) => <p key={warning} class="note">{warning}</p>)}
         <div class="row">
-          <Choice label="Layer" options={layers.map(option)} value={attention[part].layer} choose={(layer) => find(layer, attention[part].head)} />
-          {heads[0].head && <Choice label="Head" options={heads.map(({ head }) => option(head))} value={attention[part].head} choose={(head) => find(attention[part].layer, head)} />}
+          <Choice label="Layer" options={layers} value={attention[part].layer} choose={(layer) => find(layer, attention[part].head)} />
+          {heads[0].head && <Choice label="Head" options={heads.map(({ head }) => head)} value={attention[part].head} choose={(head) => find(attention[part].layer, head)} />}
           <span class="small">{data.heads}</span>
         </div>
         <WordStrip

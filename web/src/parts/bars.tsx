@@ -1,5 +1,8 @@
 // Bars: the components of vectors, running sums, and one number for each token.
 
+import type { ComponentChildren } from "preact";
+
+import { VectorCanvas } from "../draw/canvas";
 import { signedColour, css } from "../draw/colours";
 import { decimal } from "../draw/numbers";
 
@@ -39,6 +42,17 @@ export function VectorBars({ label, name, kind, values, domain, upTo = values.le
           );
         })}
       </svg>
+    </div>
+  );
+}
+
+/** A vector as a line of colours, with its name. */
+export function VectorStrip(props: { name: ComponentChildren; values: ArrayLike<number>; domain: number; class?: string; children?: ComponentChildren }) {
+  return (
+    <div class={`strip-row ${props.class ?? ""}`}>
+      <span>{props.name}</span>
+      <VectorCanvas values={props.values} domain={props.domain} />
+      {props.children}
     </div>
   );
 }
@@ -86,9 +100,8 @@ interface TokenProps {
   values: ArrayLike<number>;
   domain: number; // the end of the axis
   signed?: boolean; // whether the axis goes from -domain to domain
-  text: (value: number) => string;
+  text?: (value: number) => string; // by default one decimal, or whole per cents of a share
   ghost?: ArrayLike<number>; // outlined behind: the values before
-  colour?: (value: number) => string;
   now?: number; // the marked token
   mark?: { value: number; text: string }; // a line across
   height?: number;
@@ -99,6 +112,9 @@ interface TokenProps {
 /** One bar for each token. The digit beside it offers the same choice to the keyboard. */
 export function TokenBars(props: TokenProps) {
   const { names, values, domain, signed = false, ghost, now, mark, height = 120 } = props;
+  const share = (value: number): string => (value >= 0.03 ? decimal(value * 100, 0) : "");
+  const text = props.text ?? (signed ? (value: number) => decimal(value, 1) : share);
+  const colour = (value: number): string => (signed ? css(signedColour(Math.sign(value) * 0.8, 1)) : "var(--accent)");
   const width = 36;
   const count = names.length;
   const zero = signed ? height / 2 : height;
@@ -114,9 +130,9 @@ export function TokenBars(props: TokenProps) {
         <g key={i} class={i === now ? "now" : ""} onClick={() => props.pick?.(i)} onPointerEnter={() => props.hover?.(i)}>
           <rect class="target" x={i * width} width={width} y={-14} height={height + 42} />
           {ghost && <rect class="ghost" x={i * width + 5} width={width - 10} {...bar(ghost[i])} />}
-          <rect class="bar" x={i * width + 5} width={width - 10} {...bar(values[i])} style={props.colour && { fill: props.colour(values[i]) }} />
+          <rect class="bar" x={i * width + 5} width={width - 10} {...bar(values[i])} style={{ fill: colour(values[i]) }} />
           <text class="value" x={i * width + width / 2} y={signed && values[i] < 0 ? bar(values[i]).y + bar(values[i]).height + 11 : bar(values[i]).y - 3}>
-            {props.text(values[i])}
+            {text(values[i])}
           </text>
           <text class="token" x={i * width + width / 2} y={height + 24}>{name}</text>
         </g>

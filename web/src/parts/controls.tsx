@@ -3,16 +3,23 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
+interface Option<T> {
+  value: T;
+  text: string;
+  name?: string; // for assistive technology
+}
+
 interface ChoiceProps<T> {
   label: string;
-  options: { value: T; text: string; name?: string }[];
+  options: readonly (T | Option<T>)[]; // a plain value is its own text
   value: T;
   choose: (value: T) => void;
   hideLabel?: boolean;
 }
 
 /** One of several values: a group of radio buttons that looks like one control. */
-export function Choice<T extends string | number>({ label, options, value, choose, hideLabel }: ChoiceProps<T>) {
+export function Choice<T extends string | number>({ label, value, choose, hideLabel, ...props }: ChoiceProps<T>) {
+  const options = props.options.map((one): Option<T> => (typeof one === "object" ? one : { value: one, text: String(one) }));
   const onKeyDown = (event: KeyboardEvent): void => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!by) return;
@@ -45,9 +52,9 @@ export function Choice<T extends string | number>({ label, options, value, choos
   );
 }
 
-export function Toggle(props: { on: boolean; children: ComponentChildren; toggle: () => void; class?: string }) {
+export function Toggle(props: { on: boolean; children: ComponentChildren; toggle: () => void }) {
   return (
-    <button type="button" role="switch" aria-checked={props.on} class={`toggle ${props.class ?? ""}`} onClick={props.toggle}>
+    <button type="button" role="switch" aria-checked={props.on} class="toggle" onClick={props.toggle}>
       <span class="knob" aria-hidden="true" />
       <span>{props.children}</span>
     </button>
@@ -61,45 +68,31 @@ interface SliderProps {
   step: number;
   value: number;
   text?: string; // the value as it is written
-  marks?: { value: number; text: string }[];
   change: (value: number) => void;
 }
 
-export function Slider({ label, min, max, step, value, text, marks = [], change }: SliderProps) {
+export function Slider({ label, min, max, step, value, text, change }: SliderProps) {
   return (
     <label class="slider">
       <span class="label">{label}</span>
-      <span class="track">
-        <input
-          type="range"
-          min={min}
-          max={max}
-          step={step}
-          value={value}
-          aria-valuetext={text}
-          onInput={(event) => change(Number(event.currentTarget.value))}
-        />
-        {marks.map((mark) => (
-          <span key={mark.text} class="mark" style={{ "--at": (mark.value - min) / (max - min) }}>
-            {mark.text}
-          </span>
-        ))}
-      </span>
+      <input
+        type="range"
+        min={min}
+        max={max}
+        step={step}
+        value={value}
+        aria-valuetext={text}
+        onInput={(event) => change(Number(event.currentTarget.value))}
+      />
       <output>{text ?? value}</output>
     </label>
   );
 }
 
-/** Whether the user prefers that nothing moves. */
-export function prefersStill(): boolean {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches;
-}
-
-export interface Playing {
+interface Playing {
   at: number; // steps done
   last: number;
   playing: boolean;
-  moving: boolean; // whether the steps are part of a presentation that has begun
   set: (at: number) => void;
   play: () => void;
 }
@@ -132,7 +125,6 @@ export function usePlayer(last: number, on: unknown[], interval = 450): Playing 
     at: Math.min(at, last),
     last,
     playing,
-    moving: playing || at < last,
     set: (to) => {
       setPlaying(false);
       set(Math.max(0, Math.min(last, to)));

@@ -2,63 +2,56 @@
 
 import type { ComponentChildren } from "preact";
 
-export function Formula({ label, children }: { label?: string; children: ComponentChildren }) {
+/** Text in the notation below, or an element. */
+type Part = ComponentChildren;
+
+/**
+ * A formula from parts separated by spaces: numbers, operators and letters; `*x` is a vector, `x_1,2` has
+ * a subscript, `x^2` an exponent, `√d` is a root, and `∑_i` a sum over i.
+ */
+export function Formula({ children }: { children: Part }) {
   return (
-    <math display="block" aria-label={label}>
-      <mrow>{children}</mrow>
+    <math display="block">
+      <mrow>{parsed(children)}</mrow>
     </math>
   );
 }
 
-/** A number, or a name of several letters. */
-export function N({ children }: { children: ComponentChildren }) {
-  return <mn>{children}</mn>;
-}
-
-export function V({ children, bold }: { children: ComponentChildren; bold?: boolean }) {
-  return <mi class={bold ? "vector" : undefined}>{children}</mi>;
-}
-
-export function O({ children }: { children: ComponentChildren }) {
-  return <mo>{children}</mo>;
-}
-
-export function Sub({ children, of, bold }: { children: ComponentChildren; of: string; bold?: boolean }) {
-  return (
-    <msub>
-      <mi class={bold ? "vector" : undefined}>{of}</mi>
-      <mrow>{children}</mrow>
-    </msub>
-  );
-}
-
-export function Power({ base, children }: { base: ComponentChildren; children: ComponentChildren }) {
-  return (
-    <msup>
-      <mrow>{base}</mrow>
-      <mrow>{children}</mrow>
-    </msup>
-  );
-}
-
-export function Frac({ top, bottom }: { top: ComponentChildren; bottom: ComponentChildren }) {
+export function Frac({ top, bottom }: { top: Part; bottom: Part }) {
   return (
     <mfrac>
-      <mrow>{top}</mrow>
-      <mrow>{bottom}</mrow>
+      <mrow>{parsed(top)}</mrow>
+      <mrow>{parsed(bottom)}</mrow>
     </mfrac>
   );
 }
 
-export function Root({ children }: { children: ComponentChildren }) {
-  return <msqrt>{children}</msqrt>;
+/** A name of any letters as one part of a formula. */
+export function named(text: string): string {
+  return text.replace(/[\s_^,*√]/g, "\u00a0");
 }
 
-export function Sum({ over }: { over: ComponentChildren }) {
-  return (
-    <munder>
-      <mo>∑</mo>
-      <mrow>{over}</mrow>
-    </munder>
-  );
+function parsed(part: Part): Part {
+  if (Array.isArray(part)) return part.map(parsed);
+  return typeof part === "string" ? part.split(" ").filter(Boolean).map(symbol) : part;
+}
+
+function symbol(text: string): ComponentChildren {
+  const [base, power] = cut(text, "^");
+  if (power) return <msup>{symbol(base)}<mrow>{symbol(power)}</mrow></msup>;
+  const [name, below] = cut(text, "_");
+  if (name === "∑") return <munder><mo>∑</mo><mrow>{symbol(below)}</mrow></munder>;
+  if (below) return <msub>{symbol(name)}<mrow>{symbol(below)}</mrow></msub>;
+  const [first, second] = cut(text, ",");
+  if (first && second) return <>{symbol(first)}<mo>,</mo>{symbol(second)}</>;
+  if (text.length > 1 && text.startsWith("√")) return <msqrt>{symbol(text.slice(1))}</msqrt>;
+  if (text.length > 1 && text.startsWith("*")) return <mi class="bold">{text.slice(1)}</mi>;
+  if (/^[=+·×÷()[\]←→;]$/.test(text)) return <mo>{text}</mo>;
+  return /^\p{L}+$/u.test(text) ? <mi>{text}</mi> : <mn>{text}</mn>;
+}
+
+/** The text before and after the first separator. */
+function cut(text: string, separator: string): [string, string] {
+  const place = text.indexOf(separator);
+  return place < 0 ? [text, ""] : [text.slice(0, place), text.slice(place + 1)];
 }

@@ -3,14 +3,17 @@
 import { percent } from "../draw/numbers";
 import type { Prediction } from "../engine/predict";
 
+type Said = Pick<Prediction, "status" | "best" | "second" | "probabilities"> & Partial<Prediction>;
+
 /** What the pages say of a prediction. */
-export function sentenceOf({ status, best, second, probabilities }: Pick<Prediction, "status" | "best" | "second" | "probabilities">, names: string[], isDigit: boolean): string {
+export function sentenceOf({ status, best, second, probabilities, warnings = [] }: Said, names: string[], isDigit: boolean): string {
+  const warned = warnings.map((warning) => ` ${warning}`).join("");
   if (status === "confident") {
     const next = probabilities[second] >= 0.1 ? ` Next is ${names[second]}, ${percent(probabilities[second])}.` : "";
     return `Prediction: ${names[best]}, with a probability of ${percent(probabilities[best])}.${next}`;
   }
   if (status === "doubtful") {
-    return `Doubtful: ${names[best]} ${percent(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.`;
+    return `Doubtful: ${names[best]} ${percent(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.${warned}`;
   }
   return `Not recognised as ${isDigit ? "a digit" : "one of its classes"}. The closest is ${names[best]}, ${percent(probabilities[best])}.`;
 }
@@ -19,7 +22,7 @@ export function sentenceOf({ status, best, second, probabilities }: Pick<Predict
 export function Label({ status, name }: { status: Prediction["status"]; name: string }) {
   const isRejected = status === "rejected";
   return (
-    <p class={`answer-label ${status} ${!isRejected && name.length > 3 ? "long" : ""}`}>
+    <p class={`prediction-label ${status} ${!isRejected && name.length > 3 ? "long" : ""}`}>
       {isRejected ? "?" : name}
       {status === "doubtful" && <span class="mark">?</span>}
     </p>

@@ -5,6 +5,8 @@ import { downsample, grid, resizeArea, rounded, type Grid } from "./image";
 import { components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
+const MIN_SEEN = 48; // of a digit's longer side in that; a smaller one is searched again in a crop
+const MAX_ASPECT = 2.2; // width of a digit, relative to its height
 const SIDE = 28;
 const INK_SIDE = 20;
 const MIN_HEIGHT = 0.35; // of the highest digit
@@ -14,12 +16,20 @@ const MIN_STROKE = 1.3; // thinner strokes are dilated to the normal width, thic
 const NORMAL_STROKE = 2;
 const MAX_STROKE = 4;
 
-/** The model input of each digit in reading order, 0 to 255. */
-export function findDigits(grey: Grid): Uint8Array[] {
+export interface Digit {
+  pixels: Uint8Array; // the model input, 0 to 255
+  isWide: boolean; // whether it may be several digits that touch
+}
+
+/** Each digit in reading order. */
+export function findDigits(grey: Grid): Digit[] {
   const ink = findInk(downsample(grey, WORK_SIDE).image);
   if (ink === null) return [];
   const groups = groupsOf(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes[number])) }));
-  return inReadingOrder(groups).map(({ numbers, box }) => cutOut(ink, numbers, box));
+  return inReadingOrder(groups).map(({ numbers, box }) => ({
+    pixels: cutOut(grey, ink, numbers, box),
+    isWide: length(box, 0) > MAX_ASPECT * length(box, 1),
+  }));
 }
 
 /** The components of each digit; dots, commas and minus signs left out. */
@@ -78,27 +88,44 @@ function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
   return lines.flatMap((line) => line.sort((a, b) => a.box[0] - b.box[0]));
 }
 
-/** The digit with these components, and the soft edges of its strokes. */
-function cutOut({ values, parts }: Ink, numbers: number[], box: Box): Uint8Array {
+/** The digit with these components; a small one from a crop of the picture around it. */
+function cutOut(grey: Grid, { values, parts, dark }: Ink, numbers: number[], box: Box): Uint8Array {
   const { width, height } = values;
-  const reach = Math.max(3, rounded(Math.max(length(box, 0), length(box, 1)) / 12));
-  const [left, top] = [Math.max(0, box[0] - reach), Math.max(0, box[1] - reach)];
-  const [right, bottom] = [Math.min(width, box[2] + reach), Math.min(height, box[3] + reach)];
-  const [wide, high] = [right - left, bottom - top];
-  const ink = grid(wide, high);
-  const core = new Uint8Array(wide * high);
-  for (let i = 0; i < core.length; i++) {
-    const place = (top + Math.floor(i / wide)) * width + left + (i % wide);
-    ink.values[i] = values.values[place];
-    core[i] = numbers.includes(parts[place]) ? 1 : 0;
-  }
-  const near = nearTo(ink, core, reach);
+  const group = mapped(values, (_, i) => (numbers.includes(parts[i]) ? 1 : 0));
+  const { factor } = downsample(grey, WORK_SIDE);
+  const side = sideOf(box);
+  if (factor === 1 || side > MIN_SEEN) return digitOf(values, group);
+  const [left, top, right, bottom] = box.map((at, i) => rounded((at + (i < 2 ? -0.4 : 0.4) * side) * factor));
+  const crop = cropped(grey, clamped([left, top, right, bottom], grey));
+  const near = downsample(crop, WORK_SIDE / 2);
+  const found = findInk(near.image, dark);
+  if (found === null) return digitOf(values, group);
+  // What was found nearby belongs to the digit only if it was found in the whole picture, too.
+  const core = mapped(found.values, (_, i) => {
+    const x = Math.min(width - 1, Math.floor(((i % near.image.width) * near.factor + Math.max(0, left)) / factor));
+    const y = Math.min(height - 1, Math.floor((Math.floor(i / near.image.width) * near.factor + Math.max(0, top)) / factor));
+    return found.parts[i] && cropped(group, clamped([x - 1, y - 1, x + 2, y + 2], group)).values.some(Boolean) ? 1 : 0;
+  });
+  return core.values.some(Boolean) ? digitOf(found.values, core) : digitOf(values, group);
+}
+
+function clamped([left, top, right, bottom]: Box, { width, height }: Grid): Box {
+  return [Math.max(0, left), Math.max(0, top), Math.min(width, right), Math.min(height, bottom)];
+}
+
+/** The strokes of the core with their soft edges, scaled and centred. */
+function digitOf(values: Grid, core: Grid): Uint8Array {
+  const box = boxOf(core, 0);
+  const reach = Math.max(3, rounded(sideOf(box) / 12));
+  const around = clamped([box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach], values);
+  const ink = cropped(values, around);
+  const near = nearTo(ink, cropped(core, around).values, reach);
   const pixels = centred(toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0)))));
   return Uint8Array.from(pixels, (value) => rounded(value * 255));
 }
 
 /** Ink connected to the core and at most `reach` away. */
-function nearTo(ink: Grid, core: Uint8Array, reach: number): Uint8Array {
+function nearTo(ink: Grid, core: Float32Array, reach: number): Uint8Array {
   const { width, height } = ink;
   const { labels } = components(Uint8Array.from(ink.values, (value) => (value > 0 ? 1 : 0)), width, height);
   const touched = new Set<number>();
@@ -187,8 +214,8 @@ function boxOf(ink: Grid, above: number): Box {
   return box;
 }
 
-function cropped(ink: Grid): Grid {
-  const [left, top, right, bottom] = boxOf(ink, 0);
+/** The part of an image in a box; by default, in that of its ink. */
+function cropped(ink: Grid, [left, top, right, bottom] = boxOf(ink, 0)): Grid {
   const result = grid(right - left, bottom - top);
   for (let y = top; y < bottom; y++) {
     result.values.set(ink.values.subarray(y * ink.width + left, y * ink.width + right), (y - top) * result.width);

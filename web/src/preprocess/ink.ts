@@ -25,11 +25,11 @@ const MIN_LENGTH = 0.025; // of a component that shows that the digit does not t
 const MIN_WIDTH = 0.012;
 const MAX_PARTS = 40;
 
-/** Separates ink from paper; null without ink. */
-export function findInk(grey: Grid): Ink | null {
-  const [byShare, byWidth] = isDarkOnLight(grey);
+/** Separates ink from paper; null without ink. Whether the ink is darker than the paper may be known. */
+export function findInk(grey: Grid, dark?: boolean): Ink | null {
+  const [byShare, byWidth] = dark === undefined ? isDarkOnLight(grey) : [dark, dark];
   const kinds = byShare === byWidth ? [byShare] : [true, false];
-  const found = kinds.map((dark) => inkOf(grey, dark)).filter((ink) => ink !== null);
+  const found = kinds.map((kind) => inkOf(grey, kind)).filter((ink) => ink !== null);
   return found.sort((a, b) => elongation(b) - elongation(a))[0] ?? null;
 }
 

@@ -1,7 +1,7 @@
 // A picture to model inputs, as in clearhead.inference.
 
 import type { Config } from "../engine/config";
-import { findDigits } from "./digits";
+import { findDigits, type Digit } from "./digits";
 import { fitted, toGrey, type Pixels } from "./image";
 
 /** The pixels of a picture file that the browser can decode. */
@@ -16,7 +16,8 @@ export async function pixelsOf(file: Blob): Promise<Pixels> {
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
-/** One model input for each digit in reading order; for other models, the whole picture. */
-export function inputsOfPicture(pixels: Pixels, config: Config): Uint8Array[] {
-  return config.readsDigits ? findDigits(toGrey(pixels)) : [fitted(pixels, config.imageShape, config.inChannels)];
+/** Each digit in reading order; for other models, the whole picture. */
+export function inputsOfPicture(pixels: Pixels, config: Config): Digit[] {
+  if (config.readsDigits) return findDigits(toGrey(pixels));
+  return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), isWide: false }];
 }

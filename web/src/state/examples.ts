@@ -2,14 +2,12 @@
 
 import type { Payload } from "../data/payload";
 import { largestDifference } from "../engine/arithmetic";
-import type { Config } from "../engine/config";
 import { trainedSwitches } from "../engine/interventions";
-import { meanMeasures, measureHead, roleOf, type Measures, type Role } from "../engine/maps";
+import { meanMeasures, measureHead, type Measures } from "../engine/maps";
 import { blankPatches, normalize } from "../engine/patches";
 import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
 import { forward, type Model, type Run } from "../engine/vit";
-import { rasterise } from "../preprocess/raster";
-import type { Stroke } from "../preprocess/strokes";
+import { inkOf } from "./result";
 
 const ALLOWED = 1e-5; // from PyTorch's logits
 
@@ -46,27 +44,10 @@ export function planExamples(
   return { examples, pieces: [...texts, ...drawings] };
 }
 
-function inkOf(strokes: Stroke[], { imageShape, inChannels }: Config): Float64Array {
-  const ink = rasterise(strokes, imageShape);
-  const all = new Float64Array(inChannels * ink.length);
-  for (let channel = 0; channel < inChannels; channel++) all.set(ink, channel * ink.length);
-  return all;
-}
-
-export interface Usual {
-  measures: Measures; // means over the examples
-  role: Role;
-}
-
 /** The mean measures of each head over the examples, layer by layer. */
-export function usualMeasures({ runs }: Examples, { config }: Model): Usual[] {
-  const shares = runs.map(({ blank }) => blank.filter(Boolean).length / blank.length);
-  const blankShare = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+export function usualMeasures({ runs }: Examples, { config }: Model): Measures[] {
   return Array.from({ length: config.depth * config.numHeads }, (_, i) => {
     const [layer, head] = [Math.floor(i / config.numHeads), i % config.numHeads];
-    const measures = meanMeasures(
-      runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)),
-    );
-    return { measures, role: roleOf(measures, config, blankShare) };
+    return meanMeasures(runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)));
   });
 }

@@ -2,17 +2,7 @@
 
 import type { Config } from "../engine/config";
 import { strokesFromText, strokesToText } from "../preprocess/strokes";
-import {
-  MAX_LENGTH,
-  PAGES,
-  SCALE_MODES,
-  SCOPES,
-  STEPS,
-  TEMPERATURES,
-  THEMES,
-  VALUE_MODES,
-  type State,
-} from "./state";
+import { MAX_LENGTH, PAGES, SCALE_MODES, SCOPES, STEPS, TEMPERATURES, THEMES, VALUE_MODES, type State } from "./state";
 
 /** How a part of the state is written; `read` returns null for invalid text. */
 interface Field {
@@ -40,6 +30,7 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
     attendedBy: truth,
     strokes: { write: strokesToText, read: strokesFromText },
     images: pictures(config.inChannels * config.imageShape[0] * config.imageShape[1]),
+    wide: several(100),
     digit: whole(1, 100),
     centred: truth,
     temperature: number(TEMPERATURES.min, TEMPERATURES.max),
@@ -95,21 +86,15 @@ function oneOf(names: readonly string[]): Field {
 
 /** An integer, counted from 1 in the address and from 0 in the state. */
 function whole(min: number, max: number, offset = 1): Field {
+  return number(min, max, offset, /^\d{1,4}$/);
+}
+
+function number(min: number, max: number, offset = 0, pattern = /^[\d.]+$/): Field {
   return {
     write: (value) => String(value + offset),
     read: (text) => {
-      const value = /^\d{1,4}$/.test(text) ? Number(text) : NaN;
+      const value = pattern.test(text) ? Number(text) : NaN;
       return value >= min && value <= max ? value - offset : null;
-    },
-  };
-}
-
-function number(min: number, max: number): Field {
-  return {
-    write: String,
-    read: (text) => {
-      const value = /^[\d.]+$/.test(text) ? Number(text) : NaN;
-      return value >= min && value <= max ? value : null;
     },
   };
 }

@@ -6,7 +6,7 @@ import { blankPatches, normalize, reorderPatches } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, lens, type Model, type Run } from "../engine/vit";
 import { rasterise } from "../preprocess/raster";
-import { digitsOf, isTooSmall } from "../preprocess/strokes";
+import { digitsOf, isTooSmall, type Stroke } from "../preprocess/strokes";
 import { switchesOf, type State } from "./state";
 
 export interface Result {
@@ -19,6 +19,8 @@ export interface Result {
   run: Run | null; // null without a drawing
   lens: number[][]; // probabilities after layer 0, 1, …
 }
+
+const SEVERAL = "Several digits? Show one at a time."; // as in clearhead.data.preprocessing
 
 export function compute(model: Model, state: State): Result {
   const { config } = model;
@@ -34,7 +36,7 @@ export function compute(model: Model, state: State): Result {
   return {
     status: "computed",
     inputs,
-    predictions: runs.map(({ logits }) => predictionOf(logits, config)),
+    predictions: runs.map(({ logits }, i) => predictionOf(logits, config, state.images.length > 0 && state.wide.includes(i) ? [SEVERAL] : [])),
     digit,
     ink: inks[digit],
     blank: blankPatches(inks[digit], config),
@@ -48,12 +50,13 @@ function inputsOf(state: State, config: Config): Float64Array[] {
   if (state.images.length) return state.images.map((image) => Float64Array.from(image, (byte) => byte / 255));
   if (isTooSmall(state.strokes)) return [];
   const digits = config.readsDigits && state.centred ? digitsOf(state.strokes) : [state.strokes];
-  return digits.map((strokes) => {
-    const ink = rasterise(strokes, config.imageShape, state.centred);
-    const all = new Float64Array(config.inChannels * ink.length);
-    for (let channel = 0; channel < config.inChannels; channel++) all.set(ink, channel * ink.length);
-    return all;
-  });
+  return digits.map((strokes) => inkOf(strokes, config, state.centred));
+}
+
+/** The ink of a drawing, the same in all channels. */
+export function inkOf(strokes: Stroke[], { imageShape, inChannels }: Config, centred = true): Float64Array {
+  const ink = rasterise(strokes, imageShape, centred);
+  return Float64Array.from({ length: inChannels * ink.length }, (_, i) => ink[i % ink.length]);
 }
 
 function changedInput(input: Float64Array, { noisyPatches, noise, seed }: State, config: Config): Float64Array {
@@ -78,7 +81,7 @@ export function cachedCompute(model: Model): (state: State) => Result {
 /** The cache's key: all that a result depends on. */
 function partsThatCount(state: State): unknown[] {
   const { strokes, images, digit, centred, temperature, positions, seed, noise } = state;
-  const lists = [state.removed, state.masked, state.noisyPatches].map(String);
+  const lists = [state.wide, state.removed, state.masked, state.noisyPatches].map(String);
   const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
   const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
   return [strokes, images, digit, centred, temperature, positions, seed, noise, ...lists, ...place];

@@ -43,6 +43,7 @@ export interface State {
   attendedBy: boolean; // arcs from the tokens that attend to the chosen one
   strokes: Stroke[];
   images: Uint8Array[]; // model inputs of an uploaded picture, 0 to 255; used instead of strokes
+  wide: number[]; // which of them may be several digits that touch
   digit: number; // which of several digits is followed
   centred: boolean;
   temperature: number;
@@ -74,6 +75,7 @@ export function firstState(config: Config, strokes: Stroke[]): State {
     attendedBy: false,
     strokes,
     images: [],
+    wide: [],
     digit: 0,
     centred: true,
     case: 0,
@@ -119,6 +121,17 @@ export function switchesOf(state: State, config: Config): Switches {
 /** Whether scaling is off: the temperature cancels √d_k. */
 export function isUnscaled(state: Pick<State, "temperature">, config: Config): boolean {
   return config.attentionScale === "sqrt" && state.temperature === unscaledTemperature(config);
+}
+
+/** Sets the theme of the document; "auto" follows the system. */
+export function applyTheme(theme: State["theme"]): void {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+}
+
+/** The next theme of the button. */
+export function themeAfter(theme: State["theme"]): State["theme"] {
+  return THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
 }
 
 /** The list without the item if it has it, else with it. */

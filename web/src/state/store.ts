@@ -6,13 +6,14 @@ import type { Payload } from "../data/payload";
 import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
+import type { Measures } from "../engine/maps";
 import type { Stages } from "../engine/attention";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
 import { casesOf } from "./cases";
 import { stateFromHash, stateToHash } from "./hash";
 import { whenIdle } from "./idle";
-import { planExamples, usualMeasures, type Examples, type Usual } from "./examples";
+import { planExamples, usualMeasures, type Examples } from "./examples";
 import { cachedCompute, type Result } from "./result";
 import { firstState, isUnscaled, STEPS, switchesOf, trainedState, type State, type Step } from "./state";
 
@@ -36,9 +37,9 @@ export interface Store {
   pinned: Signal<{ name: string; run: Run } | null>; // a result that others are compared with
   message: Signal<string>; // of the live region
   guesses: Signal<Record<string, number>>; // answers to the questions of the path; -1 is skipped
-  guess: (id: string, answer: number | undefined) => void;
+  guess: (id: string, guess: number | undefined) => void;
   examples: Signal<Examples>;
-  usual: ReadonlySignal<Usual[] | null>;
+  usual: ReadonlySignal<Measures[] | null>; // of each head, over the examples
   influence: Signal<Influence | null>;
   settled: Signal<boolean>; // whether nothing is left to compute
   set: (changes: Partial<State>) => void;
@@ -81,9 +82,9 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     pinned: signal(null),
     message: signal(""),
     guesses: signal({}),
-    guess: (id, answer) => {
+    guess: (id, guess) => {
       const { [id]: _, ...others } = store.guesses.value;
-      store.guesses.value = answer === undefined ? others : { ...others, [id]: answer };
+      store.guesses.value = guess === undefined ? others : { ...others, [id]: guess };
     },
     examples,
     usual,

@@ -6,7 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Store } from "../state/store";
 import type { Step } from "../state/state";
 import { About } from "./about";
-import { AnswerStep } from "./answerstep";
+import { PredictionStep } from "./predictionstep";
 import { DrawStep } from "./drawstep";
 import { Gallery } from "./gallery";
 import { Header } from "./header";
@@ -29,7 +29,7 @@ const VIEWS: Record<Step, ComponentType<{ store: Store }>> = {
   mix: MixStep,
   join: JoinStep,
   heads: HeadsStep,
-  prediction: AnswerStep,
+  prediction: PredictionStep,
   gallery: Gallery,
   text: TextPage,
   about: About,

@@ -1,16 +1,15 @@
 // One head of attention: query, key and value, scores, scaling, softmax.
 
 import { css, largestSize, roundDomain, shareColour, signedColour, weightColour } from "../draw/colours";
-import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
 import { decimal, exactPercent, multiple, percent, points } from "../draw/numbers";
 import { argmax, norm, row, softmax } from "../engine/arithmetic";
 import type { Stages } from "../engine/attention";
 import { trainedScale } from "../engine/config";
 import { unscaledTemperature } from "../engine/interventions";
-import { TokenBars, VectorBars, Waterfall } from "../parts/bars";
+import { TokenBars, VectorBars, VectorStrip, Waterfall } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
-import { Formula, Frac, N, O, Power, Root, Sub, Sum, V } from "../parts/formula";
+import { Formula, Frac } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
 import { pairLabel } from "../parts/readout";
 import { ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
@@ -31,6 +30,7 @@ function pairOf(store: Store, head: Stages, withKey = true) {
   return {
     query,
     key,
+    names: [tokenShort(query, store.config), tokenShort(key, store.config)],
     q: row(head.query, query, headDim),
     k: row(head.key, key, headDim),
     scores,
@@ -48,10 +48,12 @@ function namesOf({ config }: Store): string[] {
   return Array.from({ length: config.tokens }, (_, token) => tokenShort(token, config));
 }
 
-/** Hovering or choosing a key token in a figure of the query's row. */
-function keyHandlers(store: Store) {
+/** Bars of the query's row: one for each key token, which can be pointed at or chosen. */
+function keysOf(store: Store, now: number) {
   const { query } = store.state.value;
   return {
+    names: namesOf(store),
+    now,
     pick: (key: number) => store.set({ key }),
     hover: (key: number | null) => {
       store.hover.value = key === null ? {} : { query, key };
@@ -77,32 +79,17 @@ export function QkvStep({ store }: { store: Store }) {
           compared with all keys. <b class="k">Key</b>: the vector that queries are compared with. <b class="v">Value</b>: the vector that is added up by the weights.
         </>
       }
-      formula={
-        <Formula>
-          {(["q", "k", "v"] as const).map((name, i) => (
-            <mrow key={name}>
-              {i > 0 && <mtext>{",\u2003"}</mtext>}
-              <V bold>{name}</V>
-              <O>=</O>
-              <Sub of="W" bold><V>{name.toUpperCase()}</V></Sub>
-              <V>LN</V><O>(</O><V bold>x</V><O>)</O><O>+</O><Sub of="b" bold><V>{name.toUpperCase()}</V></Sub>
-            </mrow>
-          ))}
-        </Formula>
-      }
+      formula={<Formula>{"*q = *W_Q LN ( *x ) + *b_Q ,\u2003 *k = *W_K LN ( *x ) + *b_K ,\u2003 *v = *W_V LN ( *x ) + *b_V"}</Formula>}
       rail={<DigitRail store={store} arcs={false}><p class="readout"><b>{headName(layer, number)}</b>, {tokenName(query, config)}</p></DigitRail>}
     >
       {vectors && input && (
         <>
           <div class="strips">
-            <div class="strip-row">
-              <span>token, {embedDim} numbers</span>
-              <VectorCanvas class="vector" values={row(input, query, embedDim)} domain={largestSize(row(input, query, embedDim)) || 1} />
-            </div>
+            <VectorStrip name={`token, ${embedDim} numbers`} values={row(input, query, embedDim)} domain={largestSize(row(input, query, embedDim)) || 1} />
           </div>
-          <VectorBars kind="q" name="q" values={vectors[0]} domain={domain} height={64} label={`Query of ${tokenName(query, config)}`} />
-          <VectorBars kind="k" name="k" values={vectors[1]} domain={domain} height={64} label={`Key of ${tokenName(query, config)}`} />
-          <VectorBars kind="v" name="v" values={vectors[2]} domain={domain} height={64} label={`Value of ${tokenName(query, config)}`} />
+          {(["q", "k", "v"] as const).map((kind, i) => (
+            <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={domain} height={64} label={`${["Query", "Key", "Value"][i]} of ${tokenName(query, config)}`} />
+          ))}
           <div class="row">
             <p class="small">
               {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
@@ -136,9 +123,10 @@ export function ScoresStep({ store }: { store: Store }) {
   const { query, layer, head: number } = state.value;
   const id = `score ${query} ${layer} ${number}`;
   const isAsking = store.guesses.value[id] === undefined;
-  const pair = head && pairOf(store, head, !isAsking); // the chosen key is the answer
+  const pair = head && pairOf(store, head, !isAsking); // the chosen key is the right guess
   const player = usePlayer(config.headDim, [query, state.value.key, layer, number], 380);
   const best = pair ? argmax(row(head.scores, query, config.tokens)) : 0;
+  const [q, k] = pair?.names ?? [];
   const products = pair ? pair.q.map((value, i) => value * pair.k[i]) : [];
   const domain = pair ? largestSize(pair.q, pair.k) || 1 : 1;
   return (
@@ -151,23 +139,7 @@ export function ScoresStep({ store }: { store: Store }) {
           matches the query.
         </>
       }
-      formula={
-        pair && (
-          <Formula>
-            <Sub of="s"><N>{tokenShort(pair.query, config)}</N><O>,</O><N>{tokenShort(pair.key, config)}</N></Sub>
-            <O>=</O>
-            <Sub of="q" bold><N>{tokenShort(pair.query, config)}</N></Sub>
-            <O>·</O>
-            <Sub of="k" bold><N>{tokenShort(pair.key, config)}</N></Sub>
-            <O>=</O>
-            <Sum over={<V>i</V>} />
-            <Sub of="q"><V>i</V></Sub>
-            <Sub of="k"><V>i</V></Sub>
-            <O>=</O>
-            <N>{isAsking ? "?" : decimal(pair.score)}</N>
-          </Formula>
-        )
-      }
+      formula={pair && <Formula>{`s_${q},${k} = *q_${q} · *k_${k} = ∑_i q_i k_i = ${isAsking ? "?" : decimal(pair.score)}`}</Formula>}
       rail={<DigitRail store={store} question={{ id, isPatch: true }} />}
     >
       {pair && (
@@ -181,8 +153,8 @@ export function ScoresStep({ store }: { store: Store }) {
               `The best match is ${tokenName(best, config)}, with a score of ${decimal(head.scores[query * config.tokens + best])}.`
             }
           />
-          <VectorBars kind="q" name={`q${tokenShort(pair.query, config)}`} values={pair.q} domain={domain} height={32} label={`Query of ${tokenName(pair.query, config)}`} />
-          <VectorBars kind="k" name={`k${tokenShort(pair.key, config)}`} values={pair.k} domain={domain} height={32} label={`Key of ${tokenName(pair.key, config)}`} />
+          <VectorBars kind="q" name={`q${q}`} values={pair.q} domain={domain} height={32} label={`Query of ${tokenName(pair.query, config)}`} />
+          <VectorBars kind="k" name={`k${k}`} values={pair.k} domain={domain} height={32} label={`Key of ${tokenName(pair.key, config)}`} />
           {!isAsking && (
             <>
               <VectorBars kind="product" name="q·k" values={products} domain={largestSize(products) || 1} upTo={player.at} height={32} label="Products" />
@@ -201,16 +173,12 @@ export function ScoresStep({ store }: { store: Store }) {
                 />
               </div>
               <TokenBars
+                {...keysOf(store, pair.key)}
                 label={`Scores of ${tokenName(pair.query, config)} with every key`}
-                names={namesOf(store)}
                 values={pair.scores}
                 domain={roundDomain(largestSize(head.scores))}
                 signed
                 height={64}
-                text={(value) => decimal(value, 1)}
-                colour={(value) => css(signedColour(Math.sign(value) * 0.8, 1))}
-                now={pair.key}
-                {...keyHandlers(store)}
               />
             </>
           )}
@@ -229,6 +197,7 @@ export function ScaleStep({ store }: { store: Store }) {
   const { query, layer, head: number, temperature } = state.value;
   const player = usePlayer(SHRINKING, [query, layer, number, temperature], 90);
   const isOff = isUnscaled(state.value, config);
+  const [q, k] = pair?.names ?? [];
   const factor = trainedScale(config) / temperature;
   const share = player.at / SHRINKING;
   const shown = pair ? pair.scores.map((score) => score * (1 + share * (factor - 1))) : [];
@@ -248,20 +217,13 @@ export function ScaleStep({ store }: { store: Store }) {
         pair && (
           <Formula>
             {root && !isOff ? (
-              <>
-                <Frac
-                  top={<><Sub of="q" bold><N>{tokenShort(pair.query, config)}</N></Sub><O>·</O><Sub of="k" bold><N>{tokenShort(pair.key, config)}</N></Sub></>}
-                  bottom={<Root><V>d</V></Root>}
-                />
-                <O>=</O>
-                <Frac top={<N>{decimal(pair.score)}</N>} bottom={<Root><N>{config.headDim}</N></Root>} />
-              </>
+              <><Frac top={`*q_${q} · *k_${k}`} bottom="√d" /><mo>=</mo><Frac top={decimal(pair.score)} bottom={`√${config.headDim}`} /></>
             ) : (
-              <><N>{decimal(pair.score)}</N>{!isOff && <><O>×</O><N>{decimal(trainedScale(config), 3)}</N></>}</>
+              <mn>{decimal(pair.score)}</mn>
             )}
-            {temperature !== 1 && !isOff && <><O>÷</O><N>{decimal(temperature)}</N></>}
-            <O>=</O>
-            <N>{decimal(pair.scaled)}</N>
+            {!root && !isOff && ` × ${decimal(trainedScale(config), 3)}`}
+            {temperature !== 1 && !isOff && ` ÷ ${decimal(temperature)}`}
+            {` = ${decimal(pair.scaled)}`}
             {isOff && <mtext>, not divided: the switch is off</mtext>}
           </Formula>
         )
@@ -274,34 +236,19 @@ export function ScaleStep({ store }: { store: Store }) {
             <section>
               <h3>Scores of {tokenName(pair.query, config)}</h3>
               <TokenBars
+                {...keysOf(store, pair.key)}
                 label={`Scores before and after scaling, query ${tokenName(pair.query, config)}`}
-                names={namesOf(store)}
                 values={shown}
                 ghost={pair.scores}
                 domain={domain}
                 signed
                 height={190}
-                text={(value) => decimal(value, 1)}
-                colour={(value) => css(signedColour(Math.sign(value) * 0.8, 1))}
-                now={pair.key}
-                {...keyHandlers(store)}
               />
               <p class="small">Outlines: before scaling. One axis for both.</p>
             </section>
             <section>
               <h3>Weights after softmax</h3>
-              <TokenBars
-                label="Weights with and without scaling"
-                names={namesOf(store)}
-                values={now}
-                ghost={raw}
-                domain={1}
-                height={190}
-                text={(value) => (value >= 0.03 ? decimal(value * 100, 0) : "")}
-                colour={() => "var(--accent)"}
-                now={pair.key}
-                {...keyHandlers(store)}
-              />
+              <TokenBars {...keysOf(store, pair.key)} label="Weights with and without scaling" values={now} ghost={raw} domain={1} height={190} />
               <p class="small">
                 Largest weight: {percent(Math.max(...now))}; without scaling {percent(Math.max(...raw))}.
               </p>
@@ -324,7 +271,7 @@ export function ScaleStep({ store }: { store: Store }) {
                 id="unscaled"
                 text="What if the trained model runs without the division, in every layer?"
                 options={["the prediction stays", "the prediction changes"]}
-                correct={answerWithout(store) ? 0 : 1}
+                correct={staysUnscaled(store) ? 0 : 1}
                 explain={() => "Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."}
               />
               <Try>
@@ -344,8 +291,8 @@ export function ScaleStep({ store }: { store: Store }) {
   );
 }
 
-/** Whether the trained model gives the same answer without scaling. */
-function answerWithout(store: Store): boolean {
+/** Whether the trained model makes the same prediction without scaling. */
+function staysUnscaled(store: Store): boolean {
   const trained = store.trained.value;
   const without = store.resultOf({ ...store.state.value, temperature: unscaledTemperature(store.config) });
   return trained.predictions[trained.digit]?.best === without.predictions[without.digit]?.best;
@@ -362,18 +309,19 @@ export function SoftmaxStep({ store }: { store: Store }) {
   const { config, state } = store;
   const head = chosenHead(store);
   const pair = head && pairOf(store, head);
-  const { query, layer, head: number, temperature, scale } = state.value;
+  const { query, layer, head: number, temperature } = state.value;
   const player = usePlayer(2, [query, layer, number], 1100);
   const id = `softmax ${query} ${layer} ${number}`;
   const best = strongest(store, query);
   const isAsking = store.guesses.value[id] === undefined;
+  const [q, k] = pair?.names ?? [];
   const even = 1 / config.tokens;
-  const largest = head ? largestSize(head.weights) : 1;
-  const stage = [
-    { title: "Scaled scores", values: pair?.scaledRow ?? [], signed: true },
-    { title: "Exponentials: all positive, large scores stand out", values: pair?.powers ?? [], signed: false },
-    { title: "Divided by their sum: shares of 100 %", values: pair?.weights ?? [], signed: false },
-  ][isAsking ? 0 : player.at];
+  const stages = [
+    { title: "Scaled scores", values: pair?.scaledRow ?? [] },
+    { title: "Exponentials: all positive, large scores stand out", values: pair?.powers ?? [] },
+    { title: "Divided by their sum: shares of 100 %", values: pair?.weights ?? [] },
+  ];
+  const stage = stages[isAsking ? 0 : player.at];
   const ordered = Array.from(pair ? row(head!.scaled, query, config.tokens) : [0, 0]).sort((a, b) => b - a);
   const top = head ? head.weights[query * config.tokens + best] : 0;
   return (
@@ -384,20 +332,13 @@ export function SoftmaxStep({ store }: { store: Store }) {
       formula={
         pair && (
           <Formula>
-            <Sub of="w"><N>{tokenShort(pair.query, config)}</N><O>,</O><N>{tokenShort(pair.key, config)}</N></Sub>
-            <O>=</O>
-            <Frac
-              top={<Power base={<V>e</V>}><Sub of="s"><N>{tokenShort(pair.query, config)}</N><O>,</O><N>{tokenShort(pair.key, config)}</N></Sub></Power>}
-              bottom={<><Sum over={<V>j</V>} /><Power base={<V>e</V>}><Sub of="s"><N>{tokenShort(pair.query, config)}</N><O>,</O><V>j</V></Sub></Power></>}
-            />
+            {`w_${q},${k} = `}
+            <Frac top={`e^s_${q},${k}`} bottom={`∑_j e^s_${q},j`} />
             {!isAsking && (
               <>
-                <O>=</O>
-                <Frac top={<Power base={<V>e</V>}><N>{decimal(pair.scaled)}</N></Power>} bottom={<N>{decimal(pair.sum)}</N>} />
-                <O>=</O>
-                <Frac top={<N>{decimal(Math.exp(pair.scaled))}</N>} bottom={<N>{decimal(pair.sum)}</N>} />
-                <O>=</O>
-                <N>{percent(pair.weight)}</N>
+                <mo>=</mo><Frac top={`e^${decimal(pair.scaled)}`} bottom={decimal(pair.sum)} />
+                <mo>=</mo><Frac top={decimal(Math.exp(pair.scaled))} bottom={decimal(pair.sum)} />
+                <mo>=</mo><mn>{percent(pair.weight)}</mn>
               </>
             )}
           </Formula>
@@ -420,58 +361,60 @@ export function SoftmaxStep({ store }: { store: Store }) {
           <div class="pair softmax">
             <section>
               <h3>{stage.title}</h3>
-                  <TokenBars
-                    label={`${stage.title}, query ${tokenName(pair.query, config)}`}
-                    names={namesOf(store)}
-                    values={stage.values}
-                    signed={stage.signed}
-                    domain={!isAsking && player.at === 2 ? 1 : roundDomain(largestSize(stage.values))}
-                    height={150}
-                    text={(value) => (!isAsking && player.at === 2 ? (value >= 0.03 ? decimal(value * 100, 0) : "") : value > 99 ? decimal(value, 0) : decimal(value, 1))}
-                    colour={(value) => (stage.signed ? css(signedColour(Math.sign(value) * 0.8, 1)) : "var(--accent)")}
-                    now={pair.key}
-                    mark={!isAsking && player.at === 2 ? { value: even, text: `uniform ${exactPercent(even)}` } : undefined}
-                    {...keyHandlers(store)}
-                  />
-                  {!isAsking && <ShareLine weights={pair.weights} names={namesOf(store)} />}
-                  {!isAsking && <Player player={player} label="From scores to shares" text={`${player.at + 1} of 3`} />}
-                  {!isAsking && <Try>
-                    <Slider
-                      label="Temperature T"
-                      min={TEMPERATURES.min}
-                      max={TEMPERATURES.max}
-                      step={0.05}
-                      value={temperature}
-                      text={decimal(temperature)}
-                      change={(value) => store.set({ temperature: value })}
-                    />
+              <TokenBars
+                {...keysOf(store, pair.key)}
+                label={`${stage.title}, query ${tokenName(pair.query, config)}`}
+                values={stage.values}
+                signed={stage === stages[0]}
+                domain={stage === stages[2] ? 1 : roundDomain(largestSize(stage.values))}
+                height={150}
+                text={stage === stages[1] ? (value) => decimal(value, value > 99 ? 0 : 1) : undefined}
+                mark={stage === stages[2] ? { value: even, text: `uniform ${exactPercent(even)}` } : undefined}
+              />
+              {!isAsking && (
+                <>
+                  <ShareLine weights={pair.weights} names={namesOf(store)} />
+                  <Player player={player} label="From scores to shares" text={`${player.at + 1} of 3`} />
+                  <Try>
+                    <Slider label="Temperature T" {...TEMPERATURES} step={0.05} value={temperature} text={decimal(temperature)} change={(value) => store.set({ temperature: value })} />
                     <span class="small">divides all scores, in every layer</span>
                     <Effect store={store} />
-                  </Try>}
-                </section>
-                {!isAsking && <section class="all-rows">
-                  <div class="row">
-                    <h3>All rows</h3>
-                    <Pin store={store} />
-                    <TableButton data={() => weightTable(store)} />
-                  </div>
-                  <WeightMatrix store={store} />
-                  {otherPinned(store) ? (
-                    <>
-                      <SignedScale domain={100} />
-                      <p class="small">Now minus pinned ({otherPinned(store)?.name}), in points</p>
-                    </>
-                  ) : (
-                    <>
-                      <WeightScale mode={scale} even={even} largest={largest} />
-                      <ScaleChoice modes={SCALE_MODES} mode={scale} choose={(value) => store.set({ scale: value })} />
-                    </>
-                  )}
-                </section>}
+                  </Try>
+                </>
+              )}
+            </section>
+            {!isAsking && <AllRows store={store} />}
           </div>
         </>
       )}
     </Frame>
+  );
+}
+
+/** The whole matrix, with its scale; the difference from a pinned result, if there is another one. */
+function AllRows({ store }: { store: Store }) {
+  const { scale } = store.state.value;
+  const pinned = otherPinned(store);
+  return (
+    <section class="all-rows">
+      <div class="row">
+        <h3>All rows</h3>
+        <Pin store={store} />
+        <TableButton data={() => weightTable(store)} />
+      </div>
+      <WeightMatrix store={store} />
+      {pinned ? (
+        <>
+          <SignedScale domain={100} />
+          <p class="small">Now minus pinned ({pinned.name}), in points</p>
+        </>
+      ) : (
+        <>
+          <WeightScale mode={scale} even={1 / store.config.tokens} largest={largestSize(chosenHead(store)?.weights ?? [])} />
+          <ScaleChoice modes={SCALE_MODES} mode={scale} choose={(value) => store.set({ scale: value })} />
+        </>
+      )}
+    </section>
   );
 }
 
@@ -501,8 +444,7 @@ function Pin({ store }: { store: Store }) {
   );
 }
 
-/** All weights of the chosen head; the difference from a pinned result, if there is another one. */
-export function WeightMatrix({ store }: { store: Store }) {
+function WeightMatrix({ store }: { store: Store }) {
   const { config, state, result } = store;
   const head = chosenHead(store);
   if (!head) return null;

@@ -1,11 +1,11 @@
-// The opening: one sentence, a large pad or picture, and the answer beside it.
+// The opening: one sentence, a large pad or picture, and the prediction beside it.
 
 import { useEffect, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
 import { inputsOfPicture, pixelsOf } from "../preprocess/picture";
 import type { Store } from "../state/store";
-import { Answer } from "./answer";
+import { Predicted } from "./predicted";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
 
@@ -35,7 +35,7 @@ export function DrawStep({ store }: { store: Store }) {
             one takes information, at one place in the model. Point at another patch.
           </p>
         </section>
-        <Answer store={store} />
+        <Predicted store={store} />
       </div>
     </>
   );
@@ -60,20 +60,12 @@ function Examples({ store }: { store: Store }) {
   if (config.readsDigits) {
     return (
       <div class="examples" role="group" aria-label="Examples">
-        {payload.examples.map(({ label, strokes }, i) => {
-          const isSecond = i > 0 && payload.examples[i - 1].label === label;
-          if (isSecond) return null;
-          const twin = payload.examples[i + 1];
-          const isShown = state.value.strokes === strokes;
-          const isTwin = twin?.label === label && state.value.strokes === twin.strokes;
+        {[...new Set(payload.examples.map(({ label }) => label))].map((label) => {
+          const drawings = payload.examples.filter((example) => example.label === label).map(({ strokes }) => strokes);
+          const shown = drawings.indexOf(state.value.strokes);
+          const next = drawings[(shown + 1) % drawings.length];
           return (
-            <button
-              type="button"
-              key={i}
-              aria-pressed={isShown || isTwin}
-              aria-label={`Example ${label}`}
-              onClick={() => store.set({ strokes: isShown && twin?.label === label ? twin.strokes : strokes, images: [], digit: 0 })}
-            >
+            <button type="button" key={label} aria-pressed={shown >= 0} aria-label={`Example ${label}`} onClick={() => store.set({ strokes: next, images: [], digit: 0 })}>
               {label}
             </button>
           );
@@ -120,50 +112,33 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const pixels = await pixelsOf(file);
-      const inputs = inputsOfPicture(pixels, store.config);
-      if (inputs.length === 0) {
-        setError("No digit was found in this picture.");
-        store.say("No digit was found in this picture.");
-        return;
-      }
-      setError("");
-      store.set({ images: inputs, digit: 0, strokes: [] });
+      const inputs = inputsOfPicture(await pixelsOf(file), store.config);
+      const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
+      setError(problem);
+      if (problem) return store.say(problem);
+      const wide = inputs.flatMap(({ isWide }, i) => (isWide ? [i] : []));
+      store.set({ images: inputs.map((input) => input.pixels), wide, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");
     }
   };
   useEffect(() => {
-    const over = (event: DragEvent): void => {
-      event.preventDefault();
-      setOver(true);
-    };
-    const leave = (event: DragEvent): void => {
-      if (event.relatedTarget === null) setOver(false);
-    };
-    const fileIn = (data: DataTransfer | null): File | undefined =>
-      Array.from(data?.files ?? []).find(({ type }) => type.startsWith("image/"));
-    const drop = (event: DragEvent): void => {
-      event.preventDefault();
-      setOver(false);
-      const file = fileIn(event.dataTransfer);
+    const until = new AbortController();
+    const readFrom = (data: DataTransfer | null): void => {
+      const file = Array.from(data?.files ?? []).find(({ type }) => type.startsWith("image/"));
       if (file) void read(file);
     };
-    const paste = (event: ClipboardEvent): void => {
-      const file = fileIn(event.clipboardData);
-      if (file) void read(file);
+    const onDrag = (event: DragEvent): void => {
+      event.preventDefault();
+      setOver(event.type === "dragover");
+      if (event.type === "drop") readFrom(event.dataTransfer);
     };
-    addEventListener("dragover", over);
-    addEventListener("dragleave", leave);
-    addEventListener("drop", drop);
-    addEventListener("paste", paste);
-    return () => {
-      removeEventListener("dragover", over);
-      removeEventListener("dragleave", leave);
-      removeEventListener("drop", drop);
-      removeEventListener("paste", paste);
-    };
+    addEventListener("dragover", onDrag, until);
+    addEventListener("drop", onDrag, until);
+    addEventListener("dragleave", (event) => event.relatedTarget === null && setOver(false), until);
+    addEventListener("paste", (event) => readFrom(event.clipboardData), until);
+    return () => until.abort();
   }, []);
   return { isOver, error, read: (file) => void read(file) };
 }

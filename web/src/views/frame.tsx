@@ -17,7 +17,7 @@ interface FrameProps {
   title: string;
   text: ComponentChildren;
   formula?: ComponentChildren;
-  rail?: ComponentChildren;
+  rail: ComponentChildren;
   children: ComponentChildren;
 }
 
@@ -27,16 +27,14 @@ export function Frame({ store, title, text, formula, rail, children }: FrameProp
   return (
     <>
       <div class="step-head">
-        <p class="place">
-          {place + 1} of {STEPS.length}
-        </p>
+        <p class="place">{place + 1} of {STEPS.length}</p>
         <h2 tabIndex={-1}>{title}</h2>
         <WayOn store={store} />
         <p class="lead">{text}</p>
         {formula && <div class="formula">{formula}</div>}
       </div>
-      <div class={`step-body ${rail === undefined ? "wide" : ""}`}>
-        {rail !== undefined && <div class="rail">{rail}</div>}
+      <div class="step-body">
+        <div class="rail">{rail}</div>
         <div class="content">{store.result.value.run ? children : <Nothing store={store} />}</div>
       </div>
     </>
@@ -73,22 +71,15 @@ function Nothing({ store }: { store: Store }) {
   );
 }
 
-/** A question before the result is shown; one about a patch is answered on the digit. */
-export interface RailQuestion {
-  id: string;
-  isPatch: boolean;
-}
-
 interface RailProps {
   store: Store;
-  question?: RailQuestion;
+  question?: { id: string; isPatch: boolean }; // before the result is shown; one about a patch is answered on the digit
   arcs?: boolean;
-  values?: (token: number) => string;
   children?: ComponentChildren;
 }
 
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
-export function DigitRail({ store, question, arcs = true, values, children }: RailProps) {
+export function DigitRail({ store, question, arcs = true, children }: RailProps) {
   const { config, result, state, hover } = store;
   const { query: chosen, attendedBy } = state.value;
   const pair = railPair(store);
@@ -113,7 +104,6 @@ export function DigitRail({ store, question, arcs = true, values, children }: Ra
         query={arcs && head ? start : null}
         key_={arcs && head && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={arcs && !isHidden ? weights : null}
-        values={values}
         nameAt={(token) => patchLabel(store, token, isAsking)}
         choose={choose}
         hover={(token) => {
@@ -175,7 +165,7 @@ function column(weights: Float64Array, index: number, tokens: number): Float64Ar
 }
 
 /** "L3 H2: patch 11 attends to patch 15 with 89 %". */
-export function Readout({ store, hidden = false }: { store: Store; hidden?: boolean }) {
+function Readout({ store, hidden = false }: { store: Store; hidden?: boolean }) {
   const { config, state } = store;
   const { query, key } = railPair(store);
   const head = chosenHead(store);

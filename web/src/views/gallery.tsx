@@ -15,7 +15,7 @@ import { SignedScale } from "../parts/scale";
 import { casesOf } from "../state/cases";
 import { trainedState } from "../state/state";
 import type { Store } from "../state/store";
-import { Answer } from "./answer";
+import { Predicted } from "./predicted";
 import { Effect } from "./inputsteps";
 import { Try, WayOn } from "./frame";
 
@@ -73,7 +73,7 @@ function Shown({ store }: { store: Store }) {
         choose={(query) => store.set({ query })}
       />
       <div>
-        <Answer store={store} />
+        <Predicted store={store} />
         <Effect store={store} />
       </div>
     </div>

@@ -3,9 +3,10 @@
 import { useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
-import { THEMES } from "../state/state";
+import { PAGES, themeAfter } from "../state/state";
 import type { Store } from "../state/store";
 import { saveCsv, savePng, saveSvg } from "./save";
+import { STEP_NAMES } from "./strip";
 
 export function Header({ store }: { store: Store }) {
   const { step, theme } = store.state.value;
@@ -24,7 +25,6 @@ export function Header({ store }: { store: Store }) {
       store.say("The browser did not allow copying. The address bar has the link.");
     }
   };
-  const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   return (
     <header class="top">
       <h1>
@@ -32,21 +32,18 @@ export function Header({ store }: { store: Store }) {
           <span class="lens" aria-hidden="true" /> Clearhead <span>microscope</span>
         </button>
       </h1>
-      <ShortAnswer store={store} />
+      <ShortPrediction store={store} />
       <div class="news">
         <Changes store={store} />
         <p class="message" aria-hidden="true">{store.message.value}</p>
       </div>
       <nav class="tools" aria-label="Page">
-        <button type="button" aria-current={step === "text" ? "page" : undefined} onClick={() => store.go("text")}>
-          Text
-        </button>
-        <button type="button" aria-current={step === "about" ? "page" : undefined} onClick={() => store.go("about")}>
-          About
-        </button>
-        <button type="button" onClick={() => store.set({ theme: next })}>
-          Theme: {theme}
-        </button>
+        {PAGES.map((page) => (
+          <button type="button" key={page} aria-current={step === page ? "page" : undefined} onClick={() => store.go(page)}>
+            {STEP_NAMES[page]}
+          </button>
+        ))}
+        <button type="button" onClick={() => store.set({ theme: themeAfter(theme) })}>Theme: {theme}</button>
         <details class="menu" ref={menu}>
           <summary>Save</summary>
           <div>
@@ -66,13 +63,13 @@ export function Header({ store }: { store: Store }) {
   );
 }
 
-/** The answer in two words, on small screens always in sight. */
-function ShortAnswer({ store }: { store: Store }) {
+/** The prediction in two words, on small screens always in sight. */
+function ShortPrediction({ store }: { store: Store }) {
   const { run, predictions, digit } = store.result.value;
   if (!run) return null;
   const { best, status } = predictions[digit];
   return (
-    <span class="short-answer" aria-hidden="true">
+    <span class="short-prediction" aria-hidden="true">
       {status === "rejected" ? "?" : store.config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
     </span>
   );

@@ -3,23 +3,15 @@
 import { headName } from "../draw/geometry";
 import { decimal, percent, signed } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { THRESHOLDS, measureHead, type Measures, type Role } from "../engine/maps";
+import { measureHead, type Measures } from "../engine/maps";
 import { logOdds } from "../engine/predict";
-import { Toggle, TableButton } from "../parts/controls";
+import { Table, TableButton, Toggle } from "../parts/controls";
 import { toggled } from "../state/state";
 import type { Store } from "../state/store";
 import { DigitRail, Frame, Question, Try } from "./frame";
 import { Effect } from "./inputsteps";
 import { WeightThumb } from "./strip";
 
-export const ROLES: Record<Role, string> = {
-  itself: "attends to itself",
-  blank: "attends to blank patches",
-  shared: "all attend to one patch",
-  near: "attends nearby",
-  even: "attends evenly",
-  none: "no clear role",
-};
 const MEASURES: { name: keyof Measures; text: string; write: (value: number) => string }[] = [
   { name: "entropy", text: "Entropy, bits", write: decimal },
   { name: "distance", text: "Distance, patches", write: decimal },
@@ -33,6 +25,7 @@ export function HeadsStep({ store }: { store: Store }) {
   const { run, blank, predictions, digit } = result.value;
   const { layer: nowLayer, head: nowHead, removed } = state.value;
   const { depth, numHeads } = config;
+  const { roles } = store.payload;
   const best = predictions[digit]?.best ?? 0;
   const now = nowLayer * numHeads + nowHead;
   const isRemoved = removed.includes(now);
@@ -48,7 +41,7 @@ export function HeadsStep({ store }: { store: Store }) {
     <Frame
       store={store}
       title={`${depth * numHeads} heads, side by side`}
-      text="Each square is one head: rows are queries, columns are keys, bright is a large weight. A head gets a name only if a measure over all examples exceeds a threshold; most have no clear role."
+      text="Each square is one head: rows are queries, columns are keys, bright is a large weight. A head has a role only if it attends to something more than untrained heads ever do."
       rail={<DigitRail store={store} />}
     >
       {run && measures && (
@@ -72,11 +65,11 @@ export function HeadsStep({ store }: { store: Store }) {
                       {isOff ? <span class="none" /> : <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
                       <span class="caption">
                         <b><span class="hidden">L{layer + 1} </span>H{head + 1}</b>
-                        <span class="role">{usual.value ? ROLES[usual.value[place].role] : ""}</span>
                         <span class={change === null ? "" : change < -0.005 ? "fall" : change > 0.005 ? "rise" : ""}>
                           {isOff ? "removed" : change === null ? "" : signed(change)}
                         </span>
                       </span>
+                      {roles && <span class="role">{roles[place].replace(/;.*| \(.*/, "")}</span>}
                     </button>
                   );
                 })}
@@ -84,25 +77,11 @@ export function HeadsStep({ store }: { store: Store }) {
             ))}
           </div>
           <div class="aside">
-            <h3>{headName(nowLayer, nowHead)}: {typical ? ROLES[typical.role] : "…"}</h3>
-            <table class="data small-table">
-              <thead>
-                <tr>
-                  <th scope="col">Measure</th>
-                  <th scope="col">here</th>
-                  <th scope="col">examples</th>
-                </tr>
-              </thead>
-              <tbody>
-                {MEASURES.map(({ name, text, write }) => (
-                  <tr key={name}>
-                    <th scope="row">{text}</th>
-                    <td>{write(measures[name])}</td>
-                    <td>{typical ? write(typical.measures[name]) : "…"}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
+            <Table
+              caption={headName(nowLayer, nowHead) + (roles ? `: ${roles[now]}` : "")}
+              columns={["measure", "here", "examples"]}
+              rows={MEASURES.map(({ name, text, write }) => [text, write(measures[name]), typical ? write(typical[name]) : "…"])}
+            />
             <Question
               store={store}
               id={`head ${now}`}
@@ -122,14 +101,13 @@ export function HeadsStep({ store }: { store: Store }) {
               <Effect store={store} />
             </Try>
             <p class="small">
-              Numbers: change of the prediction's log-odds without that head; −0.7 halves the odds. Names: itself ≥ {percent(THRESHOLDS.itself)}, one
-              patch ≥ {percent(THRESHOLDS.shared)}, blank ≥ {percent(THRESHOLDS.blankAbove)} above their share, distance ≤ {THRESHOLDS.near}, entropy ≥{" "}
-              {percent(THRESHOLDS.even)} of the largest.
+              Numbers: change of the prediction's log-odds without that head; −0.7 halves the odds.{" "}
+              {roles && "Roles: measured on training digits against untrained heads, by head_roles of the Python package."}
             </p>
             <TableButton
               data={() => ({
                 caption: "Measures of every head for this picture",
-                columns: ["head", ...MEASURES.map(({ text }) => text), "removed, log-odds", "name"],
+                columns: ["head", ...MEASURES.map(({ text }) => text), "removed, log-odds", ...(roles ? ["role"] : [])],
                 rows: Array.from({ length: depth * numHeads }, (_, place) => {
                   const [layer, head] = [Math.floor(place / numHeads), place % numHeads];
                   const found = measureHead(run.layers[layer].heads[head].weights, config, blank);
@@ -138,7 +116,7 @@ export function HeadsStep({ store }: { store: Store }) {
                     headName(layer, head),
                     ...MEASURES.map(({ name, write }) => write(found[name])),
                     change === null ? "…" : signed(change),
-                    usual.value ? ROLES[usual.value[place].role] : "…",
+                    ...(roles ? [roles[place]] : []),
                   ];
                 }),
               })}

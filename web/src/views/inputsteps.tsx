@@ -3,14 +3,15 @@
 import { useState } from "preact/hooks";
 
 import { largestSize } from "../draw/colours";
-import { GROUND, InkCanvas, NumberCanvas, VectorCanvas, inkColour } from "../draw/canvas";
-import { tokenName } from "../draw/geometry";
+import { GROUND, InkCanvas, NumberCanvas, inkColour } from "../draw/canvas";
+import { tokenName, tokenShort } from "../draw/geometry";
 import { decimal, percent, scientific } from "../draw/numbers";
 import { largestDifference, norm, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
+import { VectorStrip } from "../parts/bars";
 import { Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
-import { Formula, N, O, Sub, V } from "../parts/formula";
+import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
 import { CANVAS } from "../preprocess/strokes";
 import { toggled } from "../state/state";
@@ -26,7 +27,6 @@ export function PixelsStep({ store }: { store: Store }) {
   const isGrey = config.inChannels === 1;
   const [x, y] = massCentre(ink, config);
   const { strokes, images, centred } = state.value;
-  const value = place === null ? null : ink[place[0] * wide + place[1]];
   return (
     <Frame
       store={store}
@@ -38,16 +38,7 @@ export function PixelsStep({ store }: { store: Store }) {
             : "Not centred: the drawing keeps its size and place. The model was not trained on such digits, so its prediction may be wrong."
           : "The picture is scaled and cut to the size that the model was trained on. Each pixel is one number for each colour."
       }
-      formula={
-        <Formula>
-          <N>{high}</N>
-          <O>×</O>
-          <N>{wide}</N>
-          {!isGrey && <><O>×</O><N>{config.inChannels}</N></>}
-          <O>=</O>
-          <N>{high * wide * config.inChannels}</N>
-        </Formula>
-      }
+      formula={<Formula>{`${[high, wide, ...(isGrey ? [] : [config.inChannels])].join(" × ")} = ${high * wide * config.inChannels}`}</Formula>}
       rail={
         <>
           <h3>{images.length ? "Your picture" : "Your drawing"}</h3>
@@ -70,14 +61,7 @@ export function PixelsStep({ store }: { store: Store }) {
       {run && (
         <div class="pixels">
           <div class="pixel-holder">
-            <NumberCanvas
-              class="slide"
-              width={wide}
-              height={high}
-              values={ink}
-              colourAt={(i) => inkColour(ink, i, config)}
-              label={`Model input: ${high} by ${wide} pixels`}
-            />
+            <InkCanvas class="slide" ink={ink} config={config} label={`Model input: ${high} by ${wide} pixels`} />
             <svg viewBox={`0 0 ${wide} ${high}`} class="over" aria-hidden="true"
               onPointerMove={(event) => {
                 const box = event.currentTarget.getBoundingClientRect();
@@ -93,14 +77,9 @@ export function PixelsStep({ store }: { store: Store }) {
           </div>
           <div class="aside">
             <p class="readout">
-              {value === null || place === null ? (
-                "Point at a pixel to read its number."
-              ) : (
-                <>
-                  Row {place[0] + 1}, column {place[1] + 1}: <b>{decimal(value)}</b>{" "}
-                  {config.readsDigits ? `of full ink (0 is paper, 1 is ink)` : "in the first channel"}
-                </>
-              )}
+              {place === null && "Point at a pixel to read its number."}
+              {place && <>Row {place[0] + 1}, column {place[1] + 1}: <b>{decimal(ink[place[0] * wide + place[1]])}</b></>}
+              {place && (config.readsDigits ? " of full ink (0 is paper, 1 is ink)" : " in the first channel")}
             </p>
             {config.readsDigits && (
               <p class="small">
@@ -147,17 +126,7 @@ export function PatchesStep({ store }: { store: Store }) {
       store={store}
       title={`${patches} pieces instead of one picture`}
       text="The picture is cut into patches that do not overlap. From here on this list is the input: a token has no information about other patches until attention mixes them."
-      formula={
-        <Formula>
-          <N>{config.imageShape.join(" × ")}</N>
-          <O>=</O>
-          <N>{patches}</N>
-          <mtext>{"\u00a0patches"}</mtext>
-          <O>×</O>
-          <N>{config.patchShape.join(" × ")}</N>
-          <mtext>{"\u00a0pixels"}</mtext>
-        </Formula>
-      }
+      formula={<Formula>{`${config.imageShape.join(" × ")} = ${patches} \u00a0patches × ${config.patchShape.join(" × ")} \u00a0pixels`}</Formula>}
       rail={<DigitRail store={store} arcs={false}>
         <p class="readout">{tokenName(state.value.query, config)}{blank[state.value.query - config.numPrefixTokens] ? " is blank." : " is chosen."}</p>
       </DigitRail>}
@@ -212,7 +181,7 @@ export function PatchesStep({ store }: { store: Store }) {
 }
 
 /** One patch, of all channels. */
-export function PatchCanvas({ pixels, config }: { pixels: Float64Array; config: Config }) {
+function PatchCanvas({ pixels, config }: { pixels: Float64Array; config: Config }) {
   const [height, width] = config.patchShape;
   return (
     <NumberCanvas
@@ -224,7 +193,7 @@ export function PatchCanvas({ pixels, config }: { pixels: Float64Array; config: 
   );
 }
 
-/** What a change did to the answer. */
+/** What a change did to the prediction. */
 export function Effect({ store }: { store: Store }) {
   const { config, result, trained, changes } = store;
   const [now, before] = [result.value, trained.value];
@@ -259,6 +228,7 @@ export function TokensStep({ store }: { store: Store }) {
   const domain = largestSize(token ?? [], content ?? []) || 1;
   const cut = cutPatches(ink, config);
   const length = cut.length / patches;
+  const number = tokenShort(query, config);
   return (
     <Frame
       store={store}
@@ -266,18 +236,7 @@ export function TokensStep({ store }: { store: Store }) {
       text="One matrix turns the pixels of a patch into a vector. A position vector is added, because attention itself does not depend on position. The sum is the token."
       formula={
         <Formula>
-          <Sub of="x" bold><N>{patch + 1}</N></Sub>
-          <O>=</O>
-          <V bold>W</V>
-          <Sub of="p" bold><N>{patch + 1}</N></Sub>
-          <O>+</O>
-          <V bold>b</V>
-          {config.posEmbed !== "none" && positions && <><O>+</O><Sub of="e" bold><N>{patch + 1}</N></Sub></>}
-          <mtext>{",\u2003"}</mtext>
-          <N>{length}</N>
-          <O>→</O>
-          <N>{embedDim}</N>
-          <mtext>{"\u00a0numbers"}</mtext>
+          {`*x_${number} = *W *p_${number} + *b ${config.posEmbed !== "none" && positions ? `+ *e_${number}` : ""} ,\u2003 ${length} → ${embedDim} \u00a0numbers`}
         </Formula>
       }
       rail={<DigitRail store={store} arcs={false}>
@@ -294,18 +253,9 @@ export function TokensStep({ store }: { store: Store }) {
                   colourAt={(i) => (config.inChannels === 1 ? inkColour(cut, patch * length + i, config) : GROUND.map((c) => c + (255 - c) * cut[patch * length + i]) as [number, number, number])} />
               </div>
             )}
-            <div class="strip-row">
-              <span>W p + b</span>
-              <VectorCanvas values={content} domain={domain} class="vector" />
-            </div>
-            <div class="strip-row">
-              <span>+ position</span>
-              <VectorCanvas values={position} domain={domain} class="vector" />
-            </div>
-            <div class="strip-row total">
-              <span>= token</span>
-              <VectorCanvas values={token} domain={domain} class="vector" />
-            </div>
+            <VectorStrip name="W p + b" values={content} domain={domain} />
+            <VectorStrip name="+ position" values={position} domain={domain} />
+            <VectorStrip name="= token" values={token} domain={domain} class="total" />
           </div>
           <div class="row">
             <SignedScale domain={Number(domain.toFixed(1))} />

@@ -5,8 +5,9 @@ import { VectorCanvas } from "../draw/canvas";
 import { headName, tokenName, tokenShort } from "../draw/geometry";
 import { decimal, multiple, percent, points } from "../draw/numbers";
 import { norm, ranked, row } from "../engine/arithmetic";
+import { VectorStrip } from "../parts/bars";
 import { Choice, Player, TableButton, Toggle, usePlayer } from "../parts/controls";
-import { Formula, N, O, Sub, Sum, V } from "../parts/formula";
+import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
 import { toggled } from "../state/state";
 import { chosenHead, shownPair, type Store } from "../state/store";
@@ -52,21 +53,9 @@ export function MixStep({ store }: { store: Store }) {
       formula={
         head && (
           <Formula>
-            <Sub of="z" bold><N>{tokenShort(query, config)}</N></Sub>
-            <O>=</O>
-            <Sum over={<V>j</V>} />
-            <Sub of="w"><N>{tokenShort(query, config)}</N><O>,</O><V>j</V></Sub>
-            <Sub of="v" bold><V>j</V></Sub>
-            <O>=</O>
-            {order.slice(0, 3).map((token, i) => (
-              <mrow key={token}>
-                {i > 0 && <O>+</O>}
-                <N>{decimal(weights[token])}</N>
-                <Sub of="v" bold><N>{tokenShort(token, config)}</N></Sub>
-              </mrow>
-            ))}
-            <O>+</O>
-            <mtext>…</mtext>
+            {`*z_${tokenShort(query, config)} = ∑_j w_${tokenShort(query, config)},j *v_j = `}
+            {order.slice(0, 3).map((token) => `${decimal(weights[token])} *v_${tokenShort(token, config)} + `)}
+            …
           </Formula>
         )
       }
@@ -94,9 +83,9 @@ export function MixStep({ store }: { store: Store }) {
                     <b>{percent(weight)}</b>
                   </span>
                   <span>× {isRest ? `${group.length} more values` : `v of ${tokenName(token, config)}`}</span>
-                  {isRest ? <span /> : <VectorCanvas class="vector" values={valueOf(token)} domain={domain} />}
+                  {isRest ? <span /> : <VectorCanvas values={valueOf(token)} domain={domain} />}
                   <span class="small">=</span>
-                  <VectorCanvas class="vector" values={sum} domain={domain} />
+                  <VectorCanvas values={sum} domain={domain} />
                 </div>
               );
             })}
@@ -105,7 +94,7 @@ export function MixStep({ store }: { store: Store }) {
               <span />
               <span />
               <span class="small">Σ</span>
-              <VectorCanvas class="vector" values={total} domain={domain} label={`Sum of ${player.at} terms`} />
+              <VectorCanvas values={total} domain={domain} label={`Sum of ${player.at} terms`} />
             </div>
           </div>
           <div class="row">
@@ -130,7 +119,7 @@ export function MixStep({ store }: { store: Store }) {
             id={`mask ${target}`}
             text={`${sentence(tokenName(target, config))} gets the largest weight. If no query may attend to it, in any layer, does the prediction change?`}
             options={["no", "yes"]}
-            correct={maskedAnswer(store, target) === best ? 0 : 1}
+            correct={predictedWithout(store, target) === best ? 0 : 1}
             explain={() => "A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on."}
           />
           <Try>
@@ -152,7 +141,7 @@ export function MixStep({ store }: { store: Store }) {
   );
 }
 
-function maskedAnswer(store: Store, token: number): number {
+function predictedWithout(store: Store, token: number): number {
   const result = store.resultOf({ ...store.state.value, masked: [token], scope: "model" });
   return result.predictions[result.digit]?.best ?? -1;
 }
@@ -181,15 +170,7 @@ export function JoinStep({ store }: { store: Store }) {
       text={`The contexts of all ${numHeads} heads, side by side, go through one matrix and are added to the token. Then a small network changes each token by itself. That is one layer; it happens ${config.depth} times.`}
       formula={
         <Formula>
-          <V bold>x</V><O>←</O><V bold>x</V><O>+</O><Sub of="W" bold><V>O</V></Sub>
-          <O>[</O>
-          {Array.from({ length: Math.min(numHeads, 4) }, (_, i) => (
-            <mrow key={i}>{i > 0 && <O>;</O>}<msup><mi class="vector">z</mi><mn>{i + 1}</mn></msup></mrow>
-          ))}
-          {numHeads > 4 && <mtext>…</mtext>}
-          <O>]</O>
-          <mtext>{",\u2003"}</mtext>
-          <V bold>x</V><O>←</O><V bold>x</V><O>+</O><V>MLP</V><O>(</O><V>LN</V><O>(</O><V bold>x</V><O>)</O><O>)</O>
+          {`*x ← *x + *W_O [ ${contexts.slice(0, 4).map((_, i) => `*z^${i + 1}`).join(" ; ")} ${numHeads > 4 ? "…" : ""} ] ,\u2003 *x ← *x + MLP ( LN ( *x ) )`}
         </Formula>
       }
       rail={<DigitRail store={store} arcs={false}><p class="readout"><b>L{layer + 1}</b>, {tokenName(query, config)}</p></DigitRail>}
@@ -202,7 +183,7 @@ export function JoinStep({ store }: { store: Store }) {
               return (
                 <div key={head} class={`head-context ${isRemoved ? "removed" : ""}`}>
                   <span>{headName(layer, head)}</span>
-                  {isRemoved ? <span class="vector none" /> : <VectorCanvas class="vector" values={context} domain={contextDomain} />}
+                  {isRemoved ? <span class="vector none" /> : <VectorCanvas values={context} domain={contextDomain} />}
                   <Toggle on={!isRemoved} toggle={() => store.set({ removed: toggled(removed, layer * numHeads + head) })}>
                     {isRemoved ? "removed" : "in use"}
                   </Toggle>
@@ -212,11 +193,9 @@ export function JoinStep({ store }: { store: Store }) {
           </div>
           <div class="strips">
             {rows.map(({ name, values: numbers, at }) => (
-              <div key={at} class={`strip-row ${at === 2 || at === 4 ? "total" : ""} ${player.at < at ? "waiting" : ""}`}>
-                <span>{name}</span>
-                <VectorCanvas class="vector" values={numbers} domain={domain} />
+              <VectorStrip key={at} name={name} values={numbers} domain={domain} class={`${at === 2 || at === 4 ? "total" : ""} ${player.at < at ? "waiting" : ""}`}>
                 <span class="small">{decimal(norm(numbers))}</span>
-              </div>
+              </VectorStrip>
             ))}
           </div>
           <div class="row">

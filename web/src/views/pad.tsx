@@ -7,12 +7,7 @@ import type { Store } from "../state/store";
 
 const STEP = CANVAS / 28; // an arrow key moves the pen by one pixel of the model input
 const FAR = 4; // times as far with Shift
-const ARROWS: Record<string, Point> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1],
-};
+const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function Pad({ store }: { store: Store }) {
   const { strokes, images } = store.state.value;

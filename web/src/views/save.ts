@@ -2,72 +2,58 @@
 
 import { figure } from "../draw/figure";
 import { headName, tokenName } from "../draw/geometry";
+import { row } from "../engine/arithmetic";
 import { chosenHead, type Store } from "../state/store";
 import { sentenceOf } from "../parts/prediction";
 import { weightTable } from "./attentionsteps";
 
 const PNG_SCALE = 3;
 
-export function figureOf(store: Store): string | null {
-  const { config, result, state, changes } = store;
-  const head = chosenHead(store);
+function figureOf({ config, result, state, changes }: Store, weights: Float64Array): string {
   const { ink, predictions, digit } = result.value;
-  if (!head) return null;
-  const { layer, head: number, query, scale } = state.value;
-  return figure({
-    config,
-    ink,
-    weights: head.weights,
-    layer,
-    head: number,
-    query,
-    scale,
-    answer: sentenceOf(predictions[digit], config.classNames, config.readsDigits),
-    changes: changes.value,
-  });
+  const prediction = sentenceOf(predictions[digit], config.classNames, config.readsDigits);
+  return figure({ ...state.value, config, ink, weights, prediction, changes: changes.value });
+}
+
+/** The weights of the chosen head; without a picture, a message and null. */
+function weightsToSave(store: Store): Float64Array | null {
+  const weights = chosenHead(store)?.weights ?? null;
+  if (!weights) store.say("There is nothing to save yet.");
+  return weights;
 }
 
 export function saveSvg(store: Store): void {
-  const svg = figureOf(store);
-  if (svg === null) store.say("There is no picture to save yet.");
-  else save(store, "svg", new Blob([svg], { type: "image/svg+xml" }));
+  const weights = weightsToSave(store);
+  if (weights) save(store, "svg", new Blob([figureOf(store, weights)], { type: "image/svg+xml" }));
 }
 
 export function savePng(store: Store): void {
-  const svg = figureOf(store);
-  if (svg === null) {
-    store.say("There is no picture to save yet.");
-    return;
-  }
+  const weights = weightsToSave(store);
+  if (!weights) return;
   const image = new Image();
   image.onload = () => {
     const canvas = document.createElement("canvas");
     canvas.width = image.width * PNG_SCALE;
     canvas.height = image.height * PNG_SCALE;
     canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => {
-      if (blob) save(store, "png", blob);
-    });
+    canvas.toBlob((blob) => blob && save(store, "png", blob));
   };
-  image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+  image.src = `data:image/svg+xml,${encodeURIComponent(figureOf(store, weights))}`;
 }
 
 /** The weights of the head; lines that begin with # say what they are. */
 export function saveCsv(store: Store): void {
   const { changes, state, config, payload } = store;
-  if (!chosenHead(store)) {
-    store.say("There is nothing to save yet.");
-    return;
-  }
+  const weights = weightsToSave(store);
+  if (!weights) return;
   const { caption, columns } = weightTable(store);
-  const head = chosenHead(store);
   const { tokens } = config;
   const lines = [
     `# ${caption}`,
     `# model: ${payload.name}; query shown: ${tokenName(state.value.query, config)}`,
     `# changes: ${changes.value.join(", ") || "none: the trained model"}`,
     columns.join(),
-    ...Array.from({ length: tokens }, (_, i) => [columns[i + 1], ...(head ? head.weights.subarray(i * tokens, (i + 1) * tokens) : [])].join()),
+    ...Array.from({ length: tokens }, (_, i) => [columns[i + 1], ...row(weights, i, tokens)].join()),
   ];
   save(store, "csv", new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
 }

@@ -63,8 +63,8 @@ export function Strip({ store }: { store: Store }) {
         <Stops store={store} steps={IN_LAYERS} />
       </div>
       <Flow />
-      <Part store={store} steps={["prediction"]} to="prediction" label="Prediction" note={<AnswerNote store={store} />}>
-        <AnswerThumb store={store} />
+      <Part store={store} steps={["prediction"]} to="prediction" label="Prediction" note={<PredictionNote store={store} />}>
+        <PredictionThumb store={store} />
       </Part>
       <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
         <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
@@ -190,14 +190,14 @@ function PatchThumb({ store }: { store: Store }) {
   );
 }
 
-function AnswerThumb({ store }: { store: Store }) {
+function PredictionThumb({ store }: { store: Store }) {
   const { predictions, status } = store.result.value;
   const label = status === "computed" ? labelOf(predictions, store.config.classNames, store.config.readsDigits) : "–";
   const state = predictions[store.result.value.digit]?.status ?? "rejected";
-  return <span class={`answer-thumb square ${state} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
+  return <span class={`prediction-thumb square ${state} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
 }
 
-function AnswerNote({ store }: { store: Store }) {
+function PredictionNote({ store }: { store: Store }) {
   const { run, predictions, digit } = store.result.value;
   if (!run) return <>nothing yet</>;
   const { best, status } = predictions[digit];

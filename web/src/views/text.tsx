@@ -60,7 +60,7 @@ function SentenceField({ store, result }: { store: Store; result: SentenceResult
       </div>
       <div class="row">
         {!isOther && (
-          <Choice label="Last word" options={ENDINGS.map((value) => ({ value, text: value }))} value={lastWord(sentence)} choose={(value) => set(ending(sentence, value))} />
+          <Choice label="Last word" options={ENDINGS} value={lastWord(sentence)} choose={(value) => set(ending(sentence, value))} />
         )}
         <Choice
           label="Layer"

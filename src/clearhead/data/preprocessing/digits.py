@@ -1,7 +1,8 @@
 """The digits in an image, each as MNIST has it: light ink on 28 × 28 black pixels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,22 +21,26 @@ from clearhead.data.preprocessing.ink import (
     padded,
 )
 from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist, box_of, cropped, side_length
-from clearhead.data.preprocessing.touching import left_side
+from clearhead.data.preprocessing.touching import cuts, may_be_several
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
 MIN_SEEN = 48  # of the digit in that, in pixels; a smaller one is searched in a crop
 MIN_SIDE = 6  # of the ink, in pixels of the image
 MIN_HEIGHT = 0.35  # of the highest digit in an image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
+MIN_SEGMENT, MAX_SEGMENT = 0.6, 1.4  # height and width of touching digits, relative to all ink
+SEGMENT_SIDE = 64  # of the longer side (up to twice that) of ink that is cut, in pixels
 MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
 MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
+MIN_DOT, MAX_DOT, MAX_DOT_GAP = 0.05, 0.4, 0.4  # relative to the height of the stroke
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
 TOO_SMALL = "very little ink: draw larger"
 MANY_LOOPS = "more loops than a digit has"
+DOTTED = "a dot above or below: a letter or a punctuation mark?"
 
 
 Box = tuple[int, int, int, int]
@@ -51,14 +56,15 @@ class Digit:
         box: Left, top, right and bottom of the ink, in pixels of the image.
         warnings: Reasons to doubt that this is one digit.
         parts: The digits in reading order, if there seem to be several.
-        halves: The left and the right half, if this may be two digits that touch.
+        segments: What is between two cuts, with the numbers of both, if this may be several digits
+            that touch; 0 is the left end, and the largest number the right end.
     """
 
     pixels: UInt8[ndarray, "28 28"]
     box: Box = (0, 0, 0, 0)
     warnings: tuple[str, ...] = ()
     parts: tuple["Digit", ...] = ()
-    halves: tuple["Digit", ...] = ()
+    segments: tuple[tuple[int, int, "Digit"], ...] = ()
 
     @property
     def found(self) -> bool:
@@ -91,7 +97,7 @@ def find_digits(grey: Grey) -> list[Digit]:
 
     Returns:
         The digits in reading order: lines from top to bottom, in a line from left to right. Digits
-        that touch are one; it has `halves`.
+        that touch are one; it has `segments`.
     """
     whole = digit_and_parts(grey)
     return list(whole.parts) or [whole] * whole.found
@@ -104,7 +110,7 @@ def digit_and_parts(grey: Grey) -> Digit:
         grey: As in `find_digits`.
 
     Returns:
-        What `extract_digit` finds, perhaps with `halves`. But if there seem to be several digits,
+        What `extract_digit` finds, perhaps with `segments`. But if there seem to be several digits,
         all of them together as one, blank if they are too many or too wide for one, and `parts`.
     """
     found = _search(grey)
@@ -113,9 +119,9 @@ def digit_and_parts(grey: Grey) -> Digit:
     ink, groups = found
     if not 2 <= len(groups) <= MAX_DIGITS:
         whole = _main_digit(grey, ink, groups)
-        return whole if len(groups) > 1 else _with_halves(grey, ink, groups[0], whole)
+        return whole if len(groups) > 1 else _with_segments(grey, ink, groups[0], whole)
     parts = _in_reading_order(
-        [_with_halves(grey, ink, group, _cut_out(grey, ink, group)) for group in groups]
+        [_with_segments(grey, ink, group, _cut_out(grey, ink, group)) for group in groups]
     )
     together = np.any(groups, axis=0)
     rows, columns = box_of(together)
@@ -135,28 +141,39 @@ def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
     return digit
 
 
-def _with_halves(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
+def _with_segments(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # a scan of one digit
     scale = max(1, max(grey.shape) // WORK_SIDE)
-    return replace(digit, halves=_halves(ink.values, group, scale))
+    return replace(digit, segments=tuple(_segments(ink.values, group, scale)))
 
 
-def _halves(ink: Grey, core: Mask, scale: int) -> tuple[Digit, ...]:
-    """The digits to the left and to the right of the best cut, which may be cut again."""
-    box = box_of(core)
-    left = left_side(np.where(core[box], ink[box], 0))
-    if left is None:
-        return ()
-    digits = []
-    for side in (left, ~left):
-        half, values = np.zeros_like(core), np.zeros_like(ink)
-        half[box], values[box] = core[box] & side, np.where(side, ink[box], 0)
-        if not half.any():
-            return ()
-        digit = _digit(values, half, (0, 0), scale)
-        digits.append(replace(digit, halves=_halves(values, half, scale)))
-    return tuple(digits)
+def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Digit]]:
+    """The parts between two cuts that may be digits, not all of the ink."""
+    box = rows, columns = box_of(core)
+    left, top = scale * columns.start, scale * rows.start
+    if not may_be_several(core[box].shape):
+        return
+    values = np.where(near(core[box], 2), ink[box], 0)
+    scale *= max(1, max(values.shape) // SEGMENT_SIDE)
+    values = downsample(values, SEGMENT_SIDE)
+    high, wide = values.shape
+    sides = cuts(values)
+    ends = [np.zeros(values.shape, dtype=bool), *sides, np.ones(values.shape, dtype=bool)]
+    for first, stop in combinations(range(len(ends)), 2):
+        at_end = first == 0 or stop == len(sides) + 1
+        if len(sides) < stop - first or not (at_end or wide > 1.3 * high):
+            continue
+        part = np.where(ends[stop] & ~ends[first], values, 0)
+        solid = part > 0.5
+        if not solid.any():
+            continue
+        rows, columns = box_of(solid)
+        if MIN_SEGMENT * high <= side_length(rows) and side_length(columns) <= MAX_SEGMENT * high:
+            x, y = (columns.start, columns.stop), (rows.start, rows.stop)
+            place = left + scale * x[0], top + scale * y[0], left + scale * x[1], top + scale * y[1]
+            pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
+            yield first, stop, Digit(pixels, place)
 
 
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
@@ -167,7 +184,31 @@ def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
 
 
 def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
-    """One of the digits that were found; if it is small, from a crop of the image around it."""
+    """One of the digits that were found."""
+    digit = _measured(grey, ink, group)
+    is_dotted = max(grey.shape) > SMALL_SIDE and _has_dot(ink, group)
+    return replace(digit, warnings=(*digit.warnings, DOTTED)) if is_dotted else digit
+
+
+def _has_dot(ink: Ink, group: Mask) -> bool:
+    """Whether a round component is above or below a stroke, as in i, ! and ?."""
+    if len(ink.boxes) == 1:
+        return False
+    boxes = [ink.boxes[number] for number in np.unique(ink.parts[group])]
+    rows, columns = max(boxes, key=lambda box: side_length(box[0]))
+    high = side_length(rows)
+    for box in ink.boxes.values():
+        small, large = sorted(map(side_length, box))
+        gap = max(box[0].start - rows.stop, rows.start - box[0].stop)
+        is_within = columns.start <= (box[1].start + box[1].stop) / 2 <= columns.stop
+        is_round = MIN_DOT * high < large < min(MAX_DOT * high, 2 * small)
+        if is_within and is_round and 0 < gap < MAX_DOT_GAP * high:
+            return True
+    return False
+
+
+def _measured(grey: Grey, ink: Ink, group: Mask) -> Digit:
+    """The ink of a digit; if it is small, from a crop of the image around it."""
     factor = max(1, max(grey.shape) // WORK_SIDE)
     box = box_of(group)
     reach = max(map(side_length, box))

@@ -24,7 +24,8 @@ Mask = Bool[ndarray, "height width"]
 Parts = Int[ndarray, "height width"]
 
 THUMB_SIDE = 64  # resolution at which dark ink on light paper is distinguished from light on dark
-SMALL_SIDE = 48  # smaller images are scans of one digit: no desk, no lines
+SMALL_SIDE = 48  # smaller images are scans of one digit: no desk
+MIN_LINED = 32  # smaller images have no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
 MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
 MIN_CONTRAST = 0.08
@@ -78,6 +79,11 @@ class Ink:
         number = next(iter(self.boxes)) if areas is None else int(areas[1:].argmax()) + 1
         return number, self.boxes[number]
 
+    @property
+    def num_corners(self) -> int:
+        """The corners of the image that are ink; those of a tightly cropped digit are paper."""
+        return int(np.count_nonzero(self.parts[[0, 0, -1, -1], [0, -1, 0, -1]]))
+
     @cached_property
     def elongation(self) -> float:
         """Length of the strokes of the largest component, relative to their width."""
@@ -102,7 +108,9 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
     either = [ink for ink in (_find_ink(grey, kind) for kind in kinds) if ink is not None]
     if not either:
         return None
-    ink = either[0] if len(either) == 1 else max(either, key=lambda ink: ink.elongation)
+    ink = (
+        max(either, key=lambda ink: (-ink.num_corners, ink.elongation)) if either[1:] else either[0]
+    )
     if not ink.may_be_solid:
         return ink
     if dark is None and ink.elongation < MIN_STROKES and max(grey.shape) > SMALL_SIDE:
@@ -156,7 +164,7 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
             return None
         mask = values > 0.5
         thin = mask
-        if max(mask.shape) > SMALL_SIDE:
+        if max(mask.shape) > MIN_LINED:
             faint = values > 0.25
             thin = mask & (without_lines(faint, outside) | ~faint)
         parts = _parts(thin, grey, outside, is_free)
@@ -197,7 +205,8 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
                 free[number] = areas[number] >= 4 and not _is_cut(
                     labels, number, (rows, columns), grey
                 )
-        on_desk = np.bincount(labels.ravel(), outside.ravel(), count + 1) > 0.5 * areas
+        beside = np.bincount(labels[outside], minlength=count + 1)
+        on_desk = beside > 0.5 * areas
         if lengths[free & ~on_desk].max(initial=0) >= MIN_LENGTH * max(mask.shape):
             free &= ~on_desk
         longest = lengths[free].max(initial=0)

@@ -14,11 +14,12 @@ from numpy import ndarray
 Mask = Bool[ndarray, "height width"]
 
 MAX_SLOPE = 0.18  # about 10 degrees
-MAX_THICKNESS, MIN_LENGTH = 0.05, 0.1  # of the longer side
+MAX_THICKNESS, MIN_LENGTH = 0.07, 0.1  # of the longer side
 MIN_PIXELS = 18  # of a line's length
 MIN_COVERAGE = 0.75  # of the columns between the ends of a line
 MAX_GAP = 5  # in pixels
 MAX_RATIO = 1.5  # of a line's thickness to that of a line where it ends; strokes are thicker
+FRAME_SLACK, COMB_SLACK = 0.25, 0.1  # difference of the ends of equal lines, of their length
 MAX_LINES = 60  # in one direction
 
 
@@ -155,30 +156,30 @@ def _fitted(
 def _is_anchored(line: Line, outside: Mask, others: list[Line], like: list[Line]) -> bool:
     """Whether both ends of a line are at the border of the paper, or at lines across.
 
-    The sides of a frame also need a counterpart: a 1 may stand between two rules.
+    The sides of a frame also need a counterpart: a 1 may stand between two rules. The teeth of a
+    comb have one free end, and two equal teeth beside them.
     """
     height, width = outside.shape
     near = max(3.0, 0.015 * max(height, width))
-    at_border = 0
+    at_border = at_lines = 0
     for x, inward in ((line.start, 1), (line.stop, -1)):
         y = line.y(x)
         margin = near + line.thickness
         is_outside = [_at(outside, line, x + inward * step * near) for step in (-1, 2)]
         if min(x, width - x, y, height - y) <= margin or is_outside == [True, False]:
             at_border += 1
-        elif not any(
-            abs(other.y(y) - x) <= near + other.thickness / 2
-            and other.start - near <= y <= other.stop + near
-            and line.thickness <= MAX_RATIO * other.thickness + 0.5
-            for other in others
-        ):
-            return False
-    slack = 0.25 * (line.stop - line.start)
-    return at_border > 0 or any(
-        abs(other.start - line.start) <= slack and abs(other.stop - line.stop) <= slack
-        for other in like
-        if other is not line
-    )
+        else:
+            at_lines += any(
+                abs(other.y(y) - x) <= near + other.thickness / 2
+                and other.start - near <= y <= other.stop + near
+                and line.thickness <= MAX_RATIO * other.thickness + 0.5
+                for other in others
+            )
+    length = line.stop - line.start
+    unlike = [max(abs(o.start - line.start), abs(o.stop - line.stop)) / length for o in like]
+    if at_border + at_lines == 2:
+        return at_border > 0 or sum(change <= FRAME_SLACK for change in unlike) > 1
+    return at_lines == 1 and sum(change <= COMB_SLACK for change in unlike) > 2
 
 
 def _at(mask: Mask, line: Line, x: float) -> bool:

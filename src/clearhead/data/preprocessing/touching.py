@@ -1,7 +1,8 @@
-"""Where two digits that touch may be parted.
+"""Where digits that touch may be parted.
 
-The cut is the path from top to bottom through the least ink, by dynamic programming, as a seam in
-seam carving (Avidan & Shamir 2007). Whether the halves are digits is for the classifier to say.
+A cut is the path from top to bottom through the least ink, by dynamic programming, as a seam in
+seam carving (Avidan & Shamir 2007). There are more cuts than digits: which of the parts between
+them are digits is decided by the classifier.
 """
 
 import numpy as np
@@ -10,28 +11,40 @@ from numpy import ndarray
 
 Mask = Bool[ndarray, "height width"]
 
-MIN_ASPECT, MAX_ASPECT = 1.05, 5.0  # width of digits that may touch, relative to their height
+MIN_ASPECT, MAX_ASPECT = 0.8, 5.0  # width of digits that may touch, relative to their height
 MIN_WIDTH = 10  # in pixels
-WINDOW = 0.25  # of the width on either side is not cut
+CUTS_PER_HEIGHT, MIN_CUTS = 4, 5  # searched in windows along the width
+MAX_INK = 0.2  # of a cut's pixels; where more ink is cut, strokes do not just touch
 STEP_COST = 0.03  # of a pixel of the path, and of a step aside, relative to ink
 MAX_ROWS = 48  # of the grid on which the path is searched
 
 
-def left_side(ink: Float[ndarray, "height width"]) -> Mask | None:
-    """What is to the left of the cut; None for ink that is too narrow or too wide for two digits.
+def may_be_several(shape: tuple[int, ...]) -> bool:
+    """Whether ink of this height and width is neither too narrow nor too wide for cuts."""
+    high, wide = shape
+    return max(MIN_WIDTH, MIN_ASPECT * high) <= wide <= MAX_ASPECT * high
+
+
+def cuts(ink: Float[ndarray, "height width"]) -> list[Mask]:
+    """What is to the left of each cut; none for ink too narrow or too wide for several digits.
 
     Args:
-        ink: The ink of what may be two digits, cut to its bounding box; in [0, 1].
+        ink: The ink of what may be several digits, cut to its bounding box; in [0, 1].
     """
+    if not may_be_several(ink.shape):
+        return []
     high, wide = ink.shape
-    if wide < max(MIN_WIDTH, MIN_ASPECT * high) or wide > MAX_ASPECT * high:
-        return None
     step = -(-high // MAX_ROWS)
     coarse = ink[::step, ::step]
-    first = round(WINDOW * coarse.shape[1])
-    path = first + _seam(coarse[:, first : coarse.shape[1] - first] + STEP_COST)
-    columns = np.repeat(step * path, step)[:high]
-    return np.asarray(np.arange(wide)[None] < columns[:, None])
+    count = max(MIN_CUTS, round(CUTS_PER_HEIGHT * wide / high))
+    sides: list[Mask] = []
+    for middle in np.linspace(1.25 / count, 1 - 1.25 / count, count):
+        first, stop = (round((middle + share / count) * coarse.shape[1]) for share in (-0.5, 0.5))
+        path = first + _seam(coarse[:, first : max(stop, first + 2)] + STEP_COST)
+        if coarse[np.arange(len(path)), path].mean() <= MAX_INK:
+            columns = np.repeat(step * path, step)[:high]
+            sides.append(np.arange(wide)[None] < columns[:, None])
+    return sides
 
 
 def _seam(cost: Float[ndarray, "rows columns"]) -> Int[ndarray, " rows"]:

@@ -14,16 +14,14 @@ Cost: quick 80, full about 430 seconds of one core, on two busy ones.
 from clearhead.studies import (
     Bound,
     Cell,
-    Curves,
     Exact,
     Grid,
-    Paper,
     Part,
     PerBudget,
-    Points,
     Study,
     Summary,
 )
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.classifiers import inputs_of
 from clearhead.studies.table import Trial, Values
@@ -35,8 +33,7 @@ NEAR_WHEN_TRAINED = 1.5
 IMAGES = {"images": 200}
 TRAINING = IMAGES | {"digits": PerBudget(quick=2_000, full=3_000), "epochs": 2}
 HEAD_DIMS = {"head_dim": PerBudget(quick=(4, 64), full=(4, 16, 64))}
-SQRT, LEARNED = ("trained sqrt",), ("trained learned",)
-DISTANCE = "largest distance from 1"
+SQRT, LEARNED = scores.TRAINED
 
 
 def run(trial: Trial) -> Values:
@@ -63,9 +60,9 @@ STUDY = Study(
     grid=(
         Grid(conditions=("drawn",), settings={"pairs": PAIRS, "head_dims": scores.HEAD_DIMS}),
         Grid(conditions=("shipped",), settings=IMAGES),
-        Grid(conditions=SQRT, settings=TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
+        Grid(conditions=(SQRT,), settings=TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
         Grid(
-            conditions=LEARNED,
+            conditions=(LEARNED,),
             settings=TRAINING | {"scale": "learned"},
             vary=HEAD_DIMS,
             num_seeds=PerBudget(quick=1, full=3),  # described, not judged
@@ -73,65 +70,34 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
-            name="independent components have variance d_k",
-            hypotheses=(
-                Exact(
-                    name=f"variance of q·k / √d_k, independent components: {DISTANCE}",
-                    unit="1",
-                    cells=(Cell("drawn", scores.largest_distance),),
-                    high=NEAR,
-                ),
+        Part.of(
+            "independent components have variance d_k",
+            Exact(
+                name="variance of q·k / √d_k, independent components: largest distance from 1",
+                unit="1",
+                cells=(Cell("drawn", scores.largest_distance),),
+                high=NEAR,
             ),
         ),
-        Part(
-            name="trained, standardised components do so too",
-            hypotheses=tuple(
+        Part.of(
+            "trained, standardised components do so too",
+            *(
                 Bound(
                     name=f"departure from variance d_k, median head, d_k {head_dim}",
                     unit="times",
-                    first=Cell("trained sqrt", scores.median_departure, {"head_dim": head_dim}),
+                    first=Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
                     high=NEAR_WHEN_TRAINED,
                 )
-                for head_dim in (4, 16, 64)
+                for head_dim in HEAD_DIMS["head_dim"].full
             ),
         ),
     ),
-    panels=(
-        Curves(
-            measure=scores.variance_by_scale,
-            group="measure",
-            x="head_dims",
-            xscale="log2",
-            yscale="log",
-            xlabel="d_k",
-            ylabel="variance of the scores, independent components",
-            title="theory: d_k, 1, 1/d_k",
-        ),
-        Points(
-            measure=("heads", "per_component"),
-            x="head_dim",
-            conditions=SQRT,
-            xscale="log2",
-            yscale="log",
-            xlabel="d_k",
-            ylabel="variance of q·k / √d_k, each head",
-            title="standardised components",
-            lines={1: "independent components"},
-        ),
-        Points(
-            measure=("heads", "scaled"),
-            group="head_dim",
-            yscale="log",
-            xlabel="model, by d_k",
-            ylabel="variance of the scaled scores, each head",
-        ),
-    ),
+    panels=scores.PANELS,
     summaries=(
         Summary(
             name="Departure of the median head from variance d_k, 1/√d_k (times)",
             measure=scores.median_departure,
-            conditions=SQRT,
+            conditions=(SQRT,),
             by="head_dim",
         ),
         Summary(
@@ -141,15 +107,6 @@ STUDY = Study(
         ),
         Summary(name="Learned factor over 1/√d_k: range", measure=scores.range_of_factors),
     ),
-    limits=("A learned factor is not determined by itself, because W_Q can make up for it.",),
-    labels={SQRT[0]: "trained, 1/√d_k", LEARNED[0]: "trained, learned factor"},
-    literature=(
-        Paper(
-            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, footnote 4",
-            setting="independent components with mean 0 and variance 1",
-            found="q·k has variance d_k",
-            beside=f"variance of q·k / √d_k, independent components: {DISTANCE}",
-        ),
-    ),
-    references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
+    labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},
+    **notes("C1"),
 )

@@ -16,19 +16,18 @@ from clearhead.studies import (
     Difference,
     Equivalence,
     Grid,
-    Paper,
     Part,
     PerBudget,
-    Points,
     Study,
     Summary,
 )
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
+from clearhead.studies.measures.saturation import KEYS
 from clearhead.studies.measures.scores import HEAD_DIMS, classifier_with_scale
 from clearhead.studies.table import Trial, Values
 
-KEYS = 16  # as many as the digit classifier has
 ROWS = 2_000
 SMALLEST, LARGEST = HEAD_DIMS[0], HEAD_DIMS[-1]
 SCORES = {"rows": ROWS, "keys": KEYS, "head_dims": HEAD_DIMS}
@@ -72,58 +71,40 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
-            name="unscaled softmax is nearly one-hot",
-            hypotheses=(
-                Bound(
-                    name=f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
-                    unit="share",
-                    first=Cell("drawn", ("measured", "unscaled", "largest", -1)),
-                    low=NEARLY_ONE_HOT,
-                ),
+        Part.of(
+            "unscaled softmax is nearly one-hot",
+            Bound(
+                name=f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
+                unit="share",
+                first=Cell("drawn", ("measured", "unscaled", "largest", -1)),
+                low=NEARLY_ONE_HOT,
             ),
         ),
         *(
-            Part(
-                name=f"the gradient vanishes ({name})",
-                hypotheses=(
-                    Difference(
-                        name=f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
-                        unit="halvings",
-                        first=Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
-                        second=Cell("drawn", saturation.log2_norm("unscaled", measure)),
-                        margin=HALVED,
-                    ),
+            Part.of(
+                f"the gradient vanishes ({name})",
+                Difference(
+                    name=f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
+                    unit="halvings",
+                    first=Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
+                    second=Cell("drawn", saturation.log2_norm("unscaled", measure)),
+                    margin=HALVED,
                 ),
             )
             for measure, name in saturation.NORMS.items()
         ),
-        Part(
-            name="scaled weights do not depend on d_k",
-            hypotheses=(
-                Equivalence(
-                    name=f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
-                    unit="share",
-                    first=AT_LARGEST,
-                    second=AT_SMALLEST,
-                    margin=STEADY,
-                ),
+        Part.of(
+            "scaled weights do not depend on d_k",
+            Equivalence(
+                name=f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
+                unit="share",
+                first=AT_LARGEST,
+                second=AT_SMALLEST,
+                margin=STEADY,
             ),
         ),
     ),
-    panels=(
-        *saturation.PANELS,
-        Points(
-            measure="largest",
-            x="head_dim",
-            group="scale",
-            conditions=("trained",),
-            xscale="log2",
-            xlabel="d_k",
-            ylabel="largest weight of trained classifiers",
-            lines={1 / KEYS: "uniform weights"},
-        ),
-    ),
+    panels=saturation.PANELS,
     title=f"Softmax of {KEYS} scores, independent components",
     summaries=(
         Summary(
@@ -134,16 +115,5 @@ STUDY = Study(
         Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
-    literature=(
-        Paper(
-            source="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, 3.2.1",
-            setting="translation; a remark",
-            found="suspected: large products push the softmax to where gradients are small",
-        ),
-    ),
-    references=(
-        "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",
-        "Derrida 1981, Random-energy model: an exactly solvable model of disordered systems, "
-        "Physical Review B 24, 2613",
-    ),
+    **notes("C2"),
 )

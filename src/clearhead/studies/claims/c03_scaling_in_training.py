@@ -16,7 +16,8 @@ To judge instability would take far more trainings.
 Cost, one busy core: 5 s a training; quick about 2 minutes, full about 13 minutes.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Paper, Part, Points, Study
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import scaling
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Values
@@ -113,14 +114,5 @@ STUDY = Study(
         Summary(name="Trainings with a loss of NaN", measure=scaling.has_diverged),
     ),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},
-    limits=("200 steps of small models; whether training is unstable was not judged.",),
-    literature=(
-        Paper(
-            source="Dehghani et al. 2023, Scaling Vision Transformers to 22 Billion Parameters, "
-            "arXiv 2302.05442",
-            setting="ViTs of about 8 billion parameters, scaled by 1/√d_k",
-            found="the loss diverges as scores grow, unless queries and keys are normalised",
-        ),
-    ),
-    references=("Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.2.1",),
+    **notes("C3"),
 )

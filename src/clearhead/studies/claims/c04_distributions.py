@@ -20,16 +20,15 @@ from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import (
     Cell,
-    Curves,
     Difference,
     Exact,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Study,
     Summary,
 )
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.table import Trial, Values
@@ -38,10 +37,6 @@ CONFIG = ViTConfig(embed_dim=32, depth=4)
 IMAGES = {"images": 500}
 TRAINING = {"digits": PerBudget(quick=6_000, full=9_000), "epochs": 2}
 CONDITIONS = ("random", "shipped", "trained")
-# A sum of n rounded terms has an error of at most about n machine epsilons (Higham 2002, 4.2).
-ROUNDING = 1.0
-MOVED = 0.05  # probabilities change by five points in the mean
-EPSILONS = "machine epsilons per key"
 
 
 def run(trial: Trial) -> Values:
@@ -72,74 +67,44 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
-            name="rows are probability distributions",
-            hypotheses=(
-                Exact(
-                    name="rows of weights: largest distance of a sum from 1",
-                    unit=EPSILONS,
-                    cells=tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
-                    high=ROUNDING,
-                ),
-                Exact(
-                    name="weights: farthest outside 0 … 1, or on a masked key",
-                    unit="share",
-                    cells=tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
-                    low=0.0,
-                    high=0.0,
-                ),
+        Part.of(
+            "rows are probability distributions",
+            Exact(
+                name="rows of weights: largest distance of a sum from 1",
+                unit=distributions.EPSILONS,
+                cells=tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
+                high=distributions.ROUNDING,
+            ),
+            Exact(
+                name="weights: farthest outside 0 … 1, or on a masked key",
+                unit="share",
+                cells=tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
+                low=0.0,
+                high=0.0,
             ),
         ),
         *(
-            Part(
-                name=f"permuting the last layer's weights changes predictions ({name})",
-                hypotheses=(
-                    Difference(
-                        name=f"{name}: change of probabilities, weights permuted or not",
-                        unit="total variation",
-                        first=Cell(condition, "moved"),
-                        second=Cell(condition, "moved_none"),
-                        margin=MOVED,
-                    ),
+            Part.of(
+                f"permuting the last layer's weights changes predictions ({name})",
+                Difference(
+                    name=f"{name}: change of probabilities, weights permuted or not",
+                    unit="total variation",
+                    first=Cell(condition, "moved"),
+                    second=Cell(condition, "moved_none"),
+                    margin=distributions.MOVED,
                 ),
             )
             for condition, name in (("trained", "small classifiers"), ("shipped", "shipped model"))
         ),
     ),
-    panels=(
-        Curves(
-            measure=distributions.errors_by_type,
-            x=tuple(distributions.TYPES),
-            join=False,
-            xlabel="type of queries and keys",
-            ylabel=f"error of a row's sum ({EPSILONS})",
-            lines={ROUNDING: "rounding"},
-        ),
-        Curves(
-            measure=distributions.moves,
-            x=("not permuted", "last layer", "all layers"),
-            join=False,
-            xlabel="weights permuted over the patches",
-            ylabel="change of probabilities (total variation)",
-            lines={MOVED: "smallest that matters"},
-        ),
-    ),
+    panels=distributions.PANELS,
     summaries=(
         Summary(name="Rows with a key, per trial", measure="rows"),
-        Summary(name=f"Largest distance of a sum from 1 ({EPSILONS})", measure="sum_error"),
+        Summary(
+            name=f"Largest distance of a sum from 1 ({distributions.EPSILONS})", measure="sum_error"
+        ),
         Summary(name="Change, all layers' weights permuted", measure="moved_all"),
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
-    literature=(
-        Paper(
-            source="Jain and Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-            setting="recurrent text classifiers, weights permuted or chosen to differ",
-            found="very different weights often give equivalent predictions",
-            beside="small classifiers: change of probabilities, weights permuted or not",
-        ),
-    ),
-    references=(
-        "Jain and Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-        "Wiegreffe and Pinter 2019, Attention is not not Explanation, arXiv 1908.04626",
-    ),
+    **notes("C4"),
 )

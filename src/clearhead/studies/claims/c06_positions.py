@@ -15,7 +15,8 @@ Patches of 7 × 7 pixels hint at their place. Nothing follows for larger models 
 Cost: quick 150, full about 1,200 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import Cell, Difference, Exact, Grid, Paper, Part, PerBudget, Points, Study
+from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import positions
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Trial, Values
@@ -48,12 +49,7 @@ def compared(rate: str, condition: str) -> tuple[Part, Part]:
         ),
     }
     needed, restored = (
-        Part(
-            name=part,
-            hypotheses=(
-                Difference(name=name, unit="share", first=whole, second=other, margin=NEEDED),
-            ),
-        )
+        Part.of(part, Difference(name=name, unit="share", first=whole, second=other, margin=NEEDED))
         for part, (name, other) in sides.items()
     )
     return needed, restored
@@ -96,15 +92,13 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
-            name="outputs permute with their tokens",
-            hypotheses=(
-                Exact(
-                    name="outputs of attention against permuted outputs, without positions",
-                    unit="of the largest output",
-                    cells=(Cell("layers", "error"),),
-                    high=ROUNDING,
-                ),
+        Part.of(
+            "outputs permute with their tokens",
+            Exact(
+                name="outputs of attention against permuted outputs, without positions",
+                unit="of the largest output",
+                cells=(Cell("layers", "error"),),
+                high=ROUNDING,
             ),
         ),
         *(x for rate in RATES for name in ("learned", "sine-cosine") for x in compared(rate, name)),
@@ -118,24 +112,5 @@ STUDY = Study(
         ),
         Summary(name="Smallest difference with positions", measure="error_with_positions"),
     ),
-    literature=(
-        Paper(
-            source="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, arXiv 2010.11929",
-            setting="ViT-B/16 with and without position embeddings",
-            found="about 0.03 more accuracy with positions",
-            beside="usual rate: accuracy with learned positions against none",
-        ),
-        Paper(
-            source="Chen et al. 2021, An Empirical Study of Training Self-Supervised Vision "
-            "Transformers, arXiv 2104.02057",
-            setting="MoCo v3, self-supervised",
-            found="less than 0.02 more",
-        ),
-    ),
-    references=(
-        "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.5",
-        "Naseer et al. 2021, Intriguing Properties of Vision Transformers, arXiv 2105.10497",
-        "Xu et al. 2023, Permutation Equivariance of Transformers and Its Applications, "
-        "arXiv 2304.07735",
-    ),
+    **notes("C6"),
 )

@@ -11,16 +11,14 @@ Cost, one busy core: 8 s a trial and the shared trainings; quick about 90 s, ful
 """
 
 from clearhead.insight.roles import MAX_SHIFT, shift_images
-from clearhead.models import load
-from clearhead.studies import Cell, Curves, Difference, Grid, Paper, Part, PerBudget, Study
+from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, heads
 from clearhead.studies.measures.recall import recall_texts
-from clearhead.studies.measures.trainings import on_digits, trained
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=50, full=100), "unseen": 500}
-TRAINING = {"digits": 3_000, "steps": 300}
 COMMON, RECALL = "common digit", "recall"
 APART, ROLES = "hundredths of the JS distance", "percentage points of heads"
 POINTS, WEIGHT = "percentage points", "share of the attention"
@@ -32,31 +30,19 @@ ROLE, NO_ROLE = map(heads.share_with_role, ("roles", "roles_untrained"))
 
 def run(trial: Trial) -> Values:
     """Compare the heads of a model with untrained ones, and exchange their weights."""
-    settings, seed = trial.settings, trial.seed
+    model, seed = gates.model_of(trial), trial.seed
     if trial.condition == RECALL:
-        text_model = gates.recall_model(trial)
-        texts = recall_texts("test", settings["unseen"], seed)
-        accuracy = heads.accuracy_on_recall(text_model, texts)
-        other = heads.accuracies_with_other_weights(text_model, accuracy)
-        return gates.recall_floor(trial) | other | heads.specialised_head(text_model, texts)
-    common = trial.condition == COMMON
-    task = gates.COMMON_DIGIT_TASK if common else gates.DIGITS_TASK
-    if common:
-        model = gates.common_digit_model(trial)
-    elif trial.condition == "small":
-        sizes = {"examples": settings["digits"], "steps": settings["steps"]}
-        model = trained(on_digits("vit", **sizes), seed)
+        texts = recall_texts("test", trial.settings["unseen"], seed)
+        accuracy = heads.accuracy_on_recall(model, texts)
+        found = heads.specialised_head(model, texts)
     else:
-        model = load()
-    shown = gates.unseen_images(task, settings["images"], seed).images
-    unseen = gates.unseen_images(task, settings["unseen"], seed)
-    return {
-        **(gates.common_digit_floor(trial) if common else {}),
-        **heads.compare_with_untrained(
-            model, shown if common else shift_images(shown, MAX_SHIFT, seed), seed
-        ),
-        **heads.accuracies_with_other_weights(model, heads.accuracy_on_images(model, unseen)),
-    }
+        shown = gates.unseen_of(trial, "images").images
+        if trial.condition != COMMON:
+            shown = shift_images(shown, MAX_SHIFT, seed)
+        accuracy = heads.accuracy_on_images(model, gates.unseen_of(trial))
+        found = heads.compare_with_untrained(model, shown, seed)
+    other = heads.accuracies_with_other_weights(model, accuracy)
+    return gates.floor_of(trial) | found | other
 
 
 def part(name: str, condition: str, first: Measure, what: str, second: Measure, unit: str) -> Part:
@@ -69,16 +55,10 @@ def part(name: str, condition: str, first: Measure, what: str, second: Measure, 
         margin=MARGINS[unit],
         spread=SPREADS.get(unit) if condition == "small" else None,
     )
-    premises = () if condition == "small" else (gates.clears_the_floor(condition),)
-    return Part(f"{name} ({LABELS[condition]})", (hypothesis,), premises)
+    return Part.of(f"{name} ({LABELS[condition]})", hypothesis, premises=gates.premises(condition))
 
 
-LABELS = {
-    "small": "digits",
-    COMMON: "common digit",
-    RECALL: "recall",
-    "shipped": "shipped model",
-}
+LABELS = {"small": "digits", COMMON: COMMON, RECALL: RECALL, "shipped": "shipped model"}
 FRESH = ("apart", "heads apart, against untrained", "apart_fresh", APART)
 SHARP = ("apart", "heads apart, against untrained as sharp", "apart_sharp", APART)
 WITH_ROLE = (ROLE, "heads with a role, against untrained as sharp", NO_ROLE, ROLES)
@@ -97,7 +77,7 @@ STUDY = Study(
     "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("small",), settings=IMAGES | TRAINING),
+        Grid(conditions=("small",), settings=IMAGES | gates.DIGITS),
         Grid(conditions=(COMMON,), settings=IMAGES | gates.COMMON_DIGIT),
         Grid(conditions=(RECALL,), settings={"unseen": 500} | gates.RECALL),
         Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),
@@ -120,58 +100,13 @@ STUDY = Study(
             WEIGHT,
         ),
     ),
-    panels=(
-        Curves(
-            measure=heads.distances,
-            x=("trained", "untrained, as sharp", "untrained"),
-            join=False,
-            xlabel="heads",
-            ylabel=f"heads apart ({APART})",
-        ),
-        Curves(
-            measure=heads.accuracies,
-            x=("own", "another head's", "mean"),
-            join=False,
-            ylim=(0, 100),
-            xlabel="weights of a head",
-            ylabel="accuracy on unseen data (%)",
-        ),
-        Curves(
-            measure=heads.sorted_falls,
-            xlabel="heads, sorted by fall",
-            ylabel="fall of accuracy without the head (points)",
-        ),
-    ),
+    panels=heads.PANELS,
     summaries=(
         Summary(name="Heads apart: trained, as sharp, untrained", measure=heads.distances),
         Summary(name="Heads with a role (%)", measure=ROLE),
         Summary(name="Accuracy (%): own, exchanged, mean weights", measure=heads.accuracies),
         Summary(name="Fall of accuracy without a head: mean, largest", measure=heads.falls),
     ),
-    limits=(
-        "That exchanged weights lower accuracy shows that heads differ, in whatever way.",
-        "Small models of two layers; nothing follows for language models.",
-    ),
     labels=LABELS,
-    literature=(
-        Paper(
-            source="Voita et al. 2019, Analyzing Multi-Head Self-Attention, arXiv 1905.09418",
-            setting="encoder of a translation model, English to Russian",
-            found="38 of 48 heads can be removed for 0.15 BLEU; those left have roles",
-        ),
-        Paper(
-            source="Michel et al. 2019, Are Sixteen Heads Really Better than One?, arXiv "
-            "1905.10650",
-            setting="translation models and BERT",
-            found="many heads can be removed after training; some layers need one",
-        ),
-        Paper(
-            source="Olsson et al. 2022, In-context Learning and Induction Heads, arXiv 2209.11895",
-            setting="Transformer language models",
-            found="single heads that look up what followed the same token before",
-            beside=f"{RECALL}: weight on the value, the chosen head against the others of its "
-            "layer",
-        ),
-    ),
-    references=("Clark et al. 2019, What Does BERT Look At?, arXiv 1906.04341",),
+    **notes("C7"),
 )

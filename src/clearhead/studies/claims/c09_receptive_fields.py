@@ -8,34 +8,20 @@ Cost: quick 70, full about 620 seconds of one core, on two busy ones.
 """
 
 from clearhead.models.config import CNNConfig, ViTConfig
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Comparison,
-    Curves,
-    Difference,
-    Exact,
-    Grid,
-    Image,
-    Paper,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
+from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
+from clearhead.studies.study import Study, Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
 IMAGES = {"images": 50, "unseen": 1_000}
 TRAINING = {"digits": PerBudget(quick=4_000, full=6_000), "epochs": PerBudget(quick=2, full=3)}
-HALF, QUARTER = 0.5, 0.25  # of the image; "globally" means at least half of it
-VIT_FIRST, CNN_FIRST = (Cell(f"{name} trained", ("seen", 0)) for name in ("ViT", "CNN"))
-CNN_LAST = Cell("CNN trained", ("seen", -1))
+TRAINED = ("ViT trained", "shipped trained")
 CUT_OFFS = {"1 %": 0.01, "20 %": 0.2}
 """Other shares of the largest gradient from which a pixel counts as seen"""
-SHARE, DISTANCE = "share of the image", "mean attention distance (patches)"
+SHARE, HALF = "share of the image", 0.5  # "globally" means at least half of it
 
 
 def run(trial: Trial) -> Values:
@@ -45,24 +31,15 @@ def run(trial: Trial) -> Values:
     images = inputs_of(trial, model)
     fields = layers.layer_fields(model, images, trial.seed)
     accuracy = accuracy_on_unseen(model, unseen=trial.settings["unseen"], seed=trial.seed)
-    result: Values = {
+    return {
         "reached": [layers.theoretical_share(field) for field in fields],
-        "seen": [layers.effective_share(field) for field in fields],
         "cut_offs": {
             name: layers.effective_share(fields[0], share) for name, share in CUT_OFFS.items()
         },
         "first_field": layers.relative_gradients(fields[0]),
         "accuracy": accuracy["accuracy"] / 100,
+        **layers.spread_by_layer(model, images, fields),
     }
-    if config is VIT:
-        result["distance"] = layers.attention_distances(model, images)
-        result["hubs"] = layers.hub_shares(model, images)
-    return result
-
-
-def part(name: str, hypothesis: Comparison | Exact) -> Part:
-    """A part with one hypothesis."""
-    return Part(name, (hypothesis,))
 
 
 def half_of_image(who: str, condition: str) -> Part:
@@ -80,6 +57,12 @@ def half_of_image(who: str, condition: str) -> Part:
             for x in CUT_OFFS
         },
     )
+
+
+def larger_by_a_quarter(part: str, name: str, field: Cell) -> Part:
+    """A field against that of the CNN after its first layer."""
+    first = Cell("CNN trained", ("seen", 0))
+    return Part.of(part, Difference(name=name, unit=SHARE, first=field, second=first, margin=0.25))
 
 
 STUDY = Study(
@@ -101,82 +84,37 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        part(
+        Part.of(
             "each pixel can change a unit of a ViT's first layer",
             Exact(
                 name="trained ViTs, first layer: theoretical field",
                 unit=SHARE,
-                cells=(
-                    Cell("ViT trained", ("reached", 0)),
-                    Cell("shipped trained", ("reached", 0)),
-                ),
+                cells=tuple(Cell(x, ("reached", 0)) for x in TRAINED),
                 low=1.0,
             ),
         ),
-        half_of_image("small ViTs", "ViT trained"),
-        half_of_image("samples of the shipped model", "shipped trained"),
-        part(
+        half_of_image("small ViTs", TRAINED[0]),
+        half_of_image("samples of the shipped model", TRAINED[1]),
+        larger_by_a_quarter(
             "after the first layer the effective field of a ViT is larger than that of a CNN",
-            Difference(
-                name="first layer: effective field, ViT against CNN",
-                unit=SHARE,
-                first=VIT_FIRST,
-                second=CNN_FIRST,
-                margin=QUARTER,
-            ),
+            "first layer: effective field, ViT against CNN",
+            Cell("ViT trained", ("seen", 0)),
         ),
-        part(
+        larger_by_a_quarter(
             "the field of a CNN widens layer by layer",
-            Difference(
-                name="CNN: effective field, last layer against first",
-                unit=SHARE,
-                first=CNN_LAST,
-                second=CNN_FIRST,
-                margin=QUARTER,
-            ),
+            "CNN: effective field, last layer against first",
+            Cell("CNN trained", ("seen", -1)),
         ),
     ),
-    panels=(
-        Curves(measure="seen", scale=100, xlabel="layer", ylabel="effective field (% of image)"),
-        Curves(
-            measure="reached", scale=100, xlabel="layer", ylabel="theoretical field (% of image)"
-        ),
-        Curves(
-            measure="distance",
-            ylim=(0, None),
-            xlabel="layer",
-            ylabel=DISTANCE,
-            lines={
-                layers.uniform_distance(*VIT.grid): "uniform weights",
-                layers.farthest_distance(*VIT.grid): "farthest patch",
-            },
-        ),
-        Image(cell=Cell("ViT trained", "first_field"), title="ViT, first layer: gradients"),
-        Image(cell=Cell("CNN trained", "first_field"), title="CNN, first layer: gradients"),
-    ),
+    panels=layers.FIELD_PANELS,
     summaries=(
-        Summary(name="By layer: effective field (share of the image)", measure="seen"),
-        Summary(name=f"By layer: {DISTANCE}", measure="distance"),
-        Summary(name="By layer: queries that attend most to one key (share)", measure="hubs"),
+        *(Summary(name=f"By layer: {name}", measure=x) for x, name in layers.BY_LAYER.items()),
         Summary(
             name="First layer: share of the effective field in the unit's own patch, and largest "
             "relative gradient elsewhere",
             measure=lambda values: layers.own_patch(values["first_field"], patch_size=7),
-            conditions=("ViT trained", "shipped trained"),
+            conditions=TRAINED,
         ),
     ),
-    literature=(
-        Paper(
-            source="Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural "
-            "Networks?, arXiv 2108.08810",
-            setting="large ViTs and ResNets",
-            found="ViTs aggregate global information in their first layers, ResNets do not",
-            beside="first layer: effective field, ViT against CNN",
-        ),
-    ),
-    references=(
-        "Luo et al. 2016, Understanding the Effective Receptive Field, arXiv 1701.04128",
-        "Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural Networks?, "
-        "arXiv 2108.08810",
-    ),
+    **notes("C9"),
 )

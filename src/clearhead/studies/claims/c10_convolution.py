@@ -11,16 +11,23 @@ Cost, one core: 30 s for all budgets on digits, 20 s for the common digit; quick
 about 10 minutes.
 """
 
-from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Paper, Part, Study
-from clearhead.studies.measures import gates
+from clearhead.studies import (
+    Cell,
+    Difference,
+    Estimate,
+    Grid,
+    Part,
+    Study,
+    Summary,
+    Trial,
+    Values,
+)
+from clearhead.studies._notes import notes
+from clearhead.studies.measures import gates, mixers
 from clearhead.studies.measures.classifiers import accuracy_on
+from clearhead.studies.measures.mixers import BUDGETS, gap
 from clearhead.studies.measures.slopes import per_doubling
-from clearhead.studies.measures.trainings import on_digits, trained
-from clearhead.studies.study import Summary
-from clearhead.studies.table import Trial, Values
 
-MODELS = {"vit": "attention", "conv": "convolution between patches"}
-BUDGETS = (90, 300, 900)  # steps; 300 are the trainings of other claims
 COMMON, POINTS = "common digit", "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
@@ -28,46 +35,27 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 
 def run(trial: Trial) -> Values:
     """Accuracy of both mixers, after each budget, or on the common digit."""
-    settings, seed = trial.settings, trial.seed
     if trial.condition == COMMON:
-        unseen = gates.unseen_images(gates.COMMON_DIGIT_TASK, settings["unseen"], seed)
-        conv = accuracy_on(gates.common_digit_model(trial, "conv"), unseen)
-        return gates.common_digit_floor(trial) | {"conv": conv}
-    unseen = gates.unseen_images(gates.DIGITS_TASK, settings["unseen"], seed)
-    return {
-        str(steps): {
-            name: accuracy_on(
-                trained(on_digits(name, examples=settings["digits"], steps=steps), seed), unseen
-            )
-            for name in MODELS
-        }
-        for steps in settings["budgets"]
-    }
+        conv = accuracy_on(gates.model_of(trial, "conv"), gates.unseen_of(trial))
+        return gates.floor_of(trial) | {"conv": conv}
+    return mixers.accuracies_by_steps(trial)
 
 
 def after(steps: int) -> Part:
     """Attention against convolution after so many steps on digits."""
-    return Part(
+    return Part.of(
         f"attention beats convolution between patches (digits, {steps} steps)",
-        (
-            Difference(
-                name=f"attention, against convolution: {steps} steps",
-                unit=POINTS,
-                first=Cell("digits", (str(steps), "vit")),
-                second=Cell("digits", (str(steps), "conv")),
-                margin=MARGIN,
-                spread=1.5,  # second run, ViT against CNN
-            ),
+        Difference(
+            name=f"attention, against convolution: {steps} steps",
+            unit=POINTS,
+            first=Cell("digits", (str(steps), "vit")),
+            second=Cell("digits", (str(steps), "conv")),
+            margin=MARGIN,
+            spread=1.5,  # second run, ViT against CNN
         ),
     )
 
 
-def gap(accuracies: Values) -> float:
-    """Attention minus convolution, in points."""
-    return float(accuracies["vit"] - accuracies["conv"])
-
-
-ON_COMMON_DIGIT = f"{COMMON}: attention, against convolution between patches"
 STUDY = Study(
     name="convolution",
     claim="C10",
@@ -88,77 +76,33 @@ STUDY = Study(
     run=run,
     parts=(
         *map(after, BUDGETS),
-        Part(
+        Part.of(
             "the difference changes with training (digits)",
-            (
-                Estimate(
-                    name="attention minus convolution, change with each tripling of the steps",
-                    unit=POINTS,
-                    first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
-                ),
+            Estimate(
+                name="attention minus convolution, change with each tripling of the steps",
+                unit=POINTS,
+                first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
             ),
         ),
-        Part(
-            "attention beats convolution between patches (common digit)",
-            (
-                Difference(
-                    name=ON_COMMON_DIGIT,
-                    unit=POINTS,
-                    first=Cell(COMMON, "with_attention"),
-                    second=Cell(COMMON, "conv"),
-                    margin=TASK_MARGIN,
-                ),
+        gates.part_on(
+            COMMON,
+            "attention beats convolution between patches",
+            Difference(
+                name=f"{COMMON}: attention, against convolution between patches",
+                unit=POINTS,
+                first=Cell(COMMON, "with_attention"),
+                second=Cell(COMMON, "conv"),
+                margin=TASK_MARGIN,
             ),
-            premises=(gates.clears_the_floor(COMMON),),
         ),
     ),
-    panels=(
-        Curves(
-            measure=lambda values: {
-                label: [100 - values[str(x)][name] for x in BUDGETS]
-                for name, label in MODELS.items()
-            },
-            group="measure",
-            conditions=("digits",),
-            x=BUDGETS,
-            xscale="log",
-            yscale="log",
-            xlabel="training steps",
-            ylabel="error rate on unseen digits (%)",
-        ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("floor", "conv", "with_attention")],
-            conditions=(COMMON,),
-            x=("no mixing", "convolution", "attention"),
-            join=False,
-            ylim=(0, 100),
-            xlabel="",
-            ylabel="accuracy on the common digit (%)",
-        ),
-    ),
+    panels=mixers.PANELS,
     title="Blocks with attention and with convolution between patches",
     summaries=(
         Summary(
             name="Accuracy (%): no mixing, convolution, attention",
-            measure=lambda values: [values[x] for x in ("floor", "conv", "with_attention")],
+            measure=lambda values: [values[x] for x in mixers.LABELS],
         ),
     ),
-    limits=(
-        "Convolution between 4 × 4 patches is not a CNN on pixels, whose convolutions begin inside "
-        "the patches; augmentation, pretraining and larger images were not tried.",
-    ),
-    literature=(
-        Paper(
-            source="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, arXiv 2010.11929",
-            setting="ViTs and residual CNNs, ImageNet and larger sets",
-            found="ViTs need more than a million images to catch up with CNNs",
-        ),
-        Paper(
-            source="Yu et al. 2022, MetaFormer Baselines for Vision, arXiv 2210.13452",
-            setting="ImageNet-1K, the same blocks with other mixers",
-            found="depthwise convolutions as mixers do as well as or better than ConvNeXt; "
-            "convolutions below and attention above do best, 85.5 %",
-        ),
-    ),
-    references=("d'Ascoli et al. 2021, ConViT, arXiv 2103.10697",),
+    **notes("C10"),
 )

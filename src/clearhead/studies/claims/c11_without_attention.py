@@ -20,7 +20,6 @@ from clearhead.studies import (
     Cell,
     Grid,
     NonInferiority,
-    Paper,
     Part,
     PerBudget,
     Points,
@@ -29,6 +28,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies._notes import notes
 from clearhead.studies.measures.classifiers import accuracy_on_unseen
 from clearhead.studies.measures.trainings import on_digits, trained
 
@@ -106,24 +106,6 @@ STUDY = Study(
         )
         for digits, steps in STEPS.items()
     ),
-    limits=("The ViT is shown and not judged.", "Larger models were not measured."),
     labels=LABELS,
-    literature=(
-        Paper(
-            source="Yu et al. 2022, MetaFormer Is Actually What You Need for Vision, arXiv "
-            "2111.11418",
-            setting="ImageNet-1K, average pooling in place of attention",
-            found="82.1 %, 0.3 points more than DeiT-B",
-        ),
-        Paper(
-            source="Yu et al. 2022, MetaFormer Baselines for Vision, arXiv 2210.13452",
-            setting="ImageNet-1K, the identity or a random matrix in place of attention",
-            found="more than 80 % and 81 %",
-            beside=f"MLP, against {LABELS['no-attention']} ({MANY:,} digits)",
-        ),
-    ),
-    references=(
-        "Dong et al. 2021, Attention is Not All You Need, arXiv 2103.03404",
-        "Tolstikhin et al. 2021, MLP-Mixer, arXiv 2105.01601",
-    ),
+    **notes("C11"),
 )

@@ -11,25 +11,16 @@ common digit, where it is known what is relevant, the digit of the same class in
 Cost, one busy core: 20 s a trial and the shared trainings; quick about 60 s, full about 7 minutes.
 """
 
-from clearhead.studies import Cell, Curves, Difference, Grid, Paper, Part, Study, Summary
-from clearhead.studies.measures import gates
+from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
+from clearhead.studies._notes import notes
+from clearhead.studies.measures import gates, robustness
 from clearhead.studies.measures.common_digit import common_digits
-from clearhead.studies.measures.robustness import (
-    ALL_CORRUPTIONS,
-    BLANK,
-    fall_under,
-    falls_of,
-    relevance_of_neighbours,
-    relevance_of_twins,
-    robustness,
-)
-from clearhead.studies.measures.trainings import on_digits, trained
+from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
 from clearhead.studies.table import Trial, Values
 
-LABELS = {"vit": "ViT", "uniform": "uniform attention", "cnn": "CNN"}
-NOISES, POINTS = ("shot noise", "impulse noise"), "percentage points"
-WEIGHT = "% of the attention"
-COMMON = "common digit"
+NOISES, OTHERS = ("shot noise", "impulse noise"), ("uniform", "cnn")
+POINTS, WEIGHT = "percentage points", "% of the attention"
+COMMON, UNSEEN = "common digit", {"unseen": 1_000}
 MARGIN = 2.0  # percentage points, of falls of ten and more
 MIN_SHIFT = 5.0  # percentage points of all attention
 MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
@@ -37,20 +28,14 @@ MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
 
 def run(trial: Trial) -> Values:
     """Falls of all models from the same digits, and what the ViT attends to."""
-    settings, seed = trial.settings, trial.seed
+    seed, unseen = trial.seed, gates.unseen_of(trial)
     if trial.condition == COMMON:
-        images, model = (
-            common_digits("test", settings["unseen"], seed),
-            gates.common_digit_model(trial),
-        )
-        found = robustness({"vit": model}, images.dataset, seed, (BLANK,))
-        return gates.common_digit_floor(trial) | found | relevance_of_twins(model, images)
-    unseen = gates.unseen_images(gates.DIGITS_TASK, settings["unseen"], seed)
-    models = {
-        name: trained(on_digits(name, examples=settings["digits"], steps=settings["steps"]), seed)
-        for name in LABELS
-    }
-    return robustness(models, unseen, seed) | relevance_of_neighbours(models["vit"], unseen)
+        model, places = gates.model_of(trial), common_digits("test", len(unseen), seed)
+        found = robustness.robustness({"vit": model}, unseen, seed, (BLANK,))
+        return gates.floor_of(trial) | found | robustness.relevance_of_twins(model, places)
+    models = {name: gates.model_of(trial, name) for name in LABELS}
+    found = robustness.robustness(models, unseen, seed)
+    return found | robustness.relevance_of_neighbours(models["vit"], unseen)
 
 
 def falls_less(other: str, *corruptions: str) -> Part:
@@ -64,7 +49,7 @@ def falls_less(other: str, *corruptions: str) -> Part:
         margin=MARGIN,
         spread=4.0 if other == "uniform" else 9.0,  # of losses, second run
     )
-    return Part(f"the ViT falls less than {LABELS[other]} under {what}", (hypothesis,))
+    return Part.of(f"the ViT falls less than {LABELS[other]} under {what}", hypothesis)
 
 
 def attends(name: str, condition: str, first: str, second: str) -> Part:
@@ -76,23 +61,20 @@ def attends(name: str, condition: str, first: str, second: str) -> Part:
         second=Cell(condition, second),
         margin=MIN_WEIGHT,
     )
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
-    return Part(f"{name} ({condition})", (hypothesis,), premises)
+    return gates.part_on(condition, name, hypothesis)
 
 
 def avoids_noise(condition: str) -> Part:
     """Attention moves off blank patches when they are noisy."""
-    before, after = (Cell(condition, ("on_blank", "vit", x)) for x in ("clean", "noisy"))
     hypothesis = Difference(
         name=f"{condition}: attention on blank patches, without noise on them against with it",
         unit=WEIGHT,
-        first=before,
-        second=after,
+        first=Cell(condition, ("on_blank", "vit", "clean")),
+        second=Cell(condition, ("on_blank", "vit", "noisy")),
         margin=MIN_SHIFT,
         spread=2.0,
     )
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
-    return Part(f"attention avoids noisy patches ({condition})", (hypothesis,), premises)
+    return gates.part_on(condition, "attention avoids noisy patches", hypothesis)
 
 
 STUDY = Study(
@@ -107,84 +89,27 @@ STUDY = Study(
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings={"digits": 3_000, "steps": 300, "unseen": 1_000}),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
+        Grid(conditions=("digits",), settings=gates.DIGITS | UNSEEN),
+        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | UNSEEN),
     ),
     run=run,
     parts=(
-        *(falls_less(other, *NOISES) for other in ("uniform", "cnn")),
-        *(falls_less(other, BLANK) for other in ("uniform", "cnn")),
+        *(falls_less(other, *noise) for noise in (NOISES, (BLANK,)) for other in OTHERS),
         attends("patches attend to neighbours with ink", "digits", "inked", "blank"),
         attends("patches attend to the digit that decides", COMMON, "twin", "others"),
         *map(avoids_noise, ("digits", COMMON)),
     ),
-    panels=(
-        *(
-            Curves(
-                measure=falls_of(name),
-                x=ALL_CORRUPTIONS,
-                conditions=("digits",),
-                join=False,
-                ylim=(0, 100),
-                xlabel="corruption",
-                ylabel=f"fall of {label} (points)",
-            )
-            for name, label in LABELS.items()
-        ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("inked", "blank")],
-            conditions=("digits",),
-            x=("with ink", "blank"),
-            join=False,
-            ylim=(0, None),
-            xlabel="adjacent patch",
-            ylabel="weight of a patch with ink (%)",
-            lines={6.25: "uniform"},
-        ),
-        Curves(
-            measure=lambda values: [values[x] for x in ("twin", "others")],
-            conditions=(COMMON,),
-            x=("same class", "other class"),
-            join=False,
-            ylim=(0, None),
-            xlabel="digit in the other half",
-            ylabel="weight of a digit that decides (%)",
-            lines={6.25: "uniform"},
-        ),
-    ),
+    panels=robustness.PANELS,
     title="Noise: falls from equal starts, and what patches attend to",
     summaries=(
-        Summary(
-            name="Accuracy on clean images (%), by model",
-            measure=lambda values: list(values["clean"].values()),
-        ),
+        Summary(name="Accuracy on clean images (%), by model", measure=robustness.on_clean),
         Summary(name="Share of the images that all models classify correctly", measure="common"),
         Summary(
             name="Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
-            measure=lambda values: [
-                fall_under(name, *ALL_CORRUPTIONS[:-1])(values) for name in LABELS
-            ],
+            measure=robustness.mean_falls,
             conditions=("digits",),
         ),
     ),
-    limits=(
-        "Attention on relevant patches and small falls are measured side by side; that one causes "
-        "the other is not shown.",
-    ),
     labels=LABELS,
-    literature=(
-        Paper(
-            source="Naseer et al. 2021, Intriguing Properties of Vision Transformers, arXiv "
-            "2105.10497",
-            setting="large ViTs on ImageNet, patches dropped at random",
-            found="up to 60 % accuracy with 80 % of the image occluded",
-        ),
-        Paper(
-            source="Bai et al. 2021, Are Transformers More Robust Than CNNs?, arXiv 2111.05464",
-            setting="ImageNet, DeiT and ResNet of equal size",
-            found="CNNs are as robust against adversarial attacks after the same training",
-            beside="fall of CNN, against the ViT: shot noise and impulse noise",
-        ),
-    ),
-    references=("Mu & Gilmer 2019, MNIST-C, arXiv 1906.02337",),
+    **notes("C12"),
 )

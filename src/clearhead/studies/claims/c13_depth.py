@@ -2,72 +2,49 @@
 
 Three meanings of "spreads": attention, by its mean distance (Raghu et al. 2021); pixels, by the
 effective receptive field of a patch's token (Luo et al. 2016); clues, by the accuracy of a linear
-probe on a single patch's token, fitted at each layer. Each is the change from the first to the last
-layer, a slope over all layers, which no cut between "lower" and "upper" can move; at depths 2, 4
-and 6. A mean distance is shown beside those of uniform weights and of the farthest patch. Where
-nearly all queries attend to one key, a hub or sink (Xiao et al. 2023; Darcet et al. 2023), distance
-says where that key is; the share of such queries is described.
+probe on a single patch's token, fitted at each layer. Each is a slope over all layers, which no cut
+between "lower" and "upper" can move, at depths 2, 4 and 6. A mean distance is shown beside those of
+uniform weights and of the farthest patch. Where nearly all queries attend to one key, a hub or sink
+(Xiao et al. 2023; Darcet et al. 2023), distance says where that key is; their share is described.
 
 Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, full about 12 minutes.
 """
 
-from clearhead.data import normalize
-from clearhead.models import load
-from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Curves, Difference, Estimate, Grid, Paper, Part, PerBudget
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import gates, layers
 from clearhead.studies.measures.recall import recall_texts
 from clearhead.studies.measures.slopes import over_layers, per_doubling
-from clearhead.studies.measures.trainings import Task, on_digits, trained
 from clearhead.studies.study import Study, Summary
 from clearhead.studies.table import Trial, Values
 
 DEPTHS = (2, 4, 6)
 IMAGES = {"images": 50, "unseen": 1_000}
 PROBED = 1_000  # images that a probe is fitted on
-COMMON, RECALL = "common digit", "recall"
+COMMON, RECALL, POINTS = "common digit", "recall", "percentage points"
 MEASURES = {
     "distance": ("mean attention distance", "patches", 0.1),
     "seen": ("effective receptive field of a patch's token", "share of the image", 0.05),
-    "single": ("accuracy of a probe on one patch's token", "percentage points", 5.0),
+    "single": ("accuracy of a probe on one patch's token", POINTS, 5.0),
 }
 """Name, unit, and the smallest change from the first to the last layer that matters"""
 
 
-def measure_layers(model: VisionTransformer, trial: Trial, task: Task) -> Values:
-    """All measures of a classifier, layer by layer."""
-    settings, seed = trial.settings, trial.seed
-    few = gates.unseen_images(task, settings["images"], seed)
-    images = normalize(few.images, model.config)
-    unseen = gates.unseen_images(task, settings["unseen"], seed)
-    fields = layers.layer_fields(model, images, seed)
-    return {
-        "distance": layers.attention_distances(model, images),
-        "hubs": layers.hub_shares(model, images),
-        "seen": [layers.effective_share(field) for field in fields],
-        **layers.probe_accuracies(model, gates.training_images(task, PROBED, seed), unseen),
-    }
-
-
 def run(trial: Trial) -> Values:
     """Layer by layer, at each depth or in one model."""
-    settings, seed = trial.settings, trial.seed
-    if trial.condition == "depths":
-        sizes = {"examples": settings["digits"], "steps": settings["steps"]}
-        return {
-            str(depth): measure_layers(
-                trained(on_digits("vit", **sizes, depth=depth), seed), trial, gates.DIGITS_TASK
-            )
-            for depth in settings["depths"]
-        }
-    if trial.condition == COMMON:
-        model = gates.common_digit_model(trial)
-        found = measure_layers(model, trial, gates.COMMON_DIGIT_TASK)
-        return gates.common_digit_floor(trial) | found
     if trial.condition == RECALL:
-        texts = [recall_texts(x, settings["unseen"], seed) for x in ("train", "test")]
-        return gates.recall_floor(trial) | layers.recall_probes(gates.recall_model(trial), *texts)
-    return measure_layers(load(), trial, gates.DIGITS_TASK)
+        texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
+        return gates.floor_of(trial) | layers.recall_probes(gates.model_of(trial), *texts)
+    few, unseen = gates.unseen_of(trial, "images"), gates.unseen_of(trial)
+    known = gates.training_of(trial, PROBED)
+
+    def measured(**changes: int) -> Values:
+        model = gates.model_of(trial, "vit", **changes)
+        return dict(layers.measure_layers(model, few, known, unseen, trial.seed))
+
+    if trial.condition == "depths":
+        return {str(depth): measured(depth=depth) for depth in trial.settings["depths"]}
+    return gates.floor_of(trial) | measured()
 
 
 def spreads(measure: str, depth: int) -> Part:
@@ -79,19 +56,18 @@ def spreads(measure: str, depth: int) -> Part:
         first=Cell("depths", over_layers((str(depth), measure))),
         margin=margin,
     )
-    return Part(f"{name} grows with depth ({depth} layers)", (hypothesis,))
+    return Part.of(f"{name} grows with depth ({depth} layers)", hypothesis)
 
 
 def combined(condition: str) -> Part:
     """The class can be read from a single token in the last layer more than in the first."""
     hypothesis = Difference(
         name=f"{condition}: accuracy of a probe on one token, change over the layers",
-        unit="percentage points",
+        unit=POINTS,
         first=Cell(condition, over_layers("single")),
         margin=MEASURES["single"][2],
     )
-    name = f"what decides is combined in the last layer ({condition})"
-    return Part(name, (hypothesis,), (gates.clears_the_floor(condition),))
+    return gates.part_on(condition, "what decides is combined in the last layer", hypothesis)
 
 
 def by_size(measure: str) -> Estimate:
@@ -104,22 +80,6 @@ def by_size(measure: str) -> Estimate:
     )
 
 
-def deepest(measure: str, ylabel: str, lines: dict[float, str] | None = None) -> Curves:
-    """A measure by layer, of the deepest classifiers."""
-    return Curves(
-        measure=(str(DEPTHS[-1]), measure),
-        conditions=("depths",),
-        xlabel="layer",
-        ylabel=ylabel,
-        ylim=(0, None),
-        lines=lines or {},
-    )
-
-
-CEILINGS = {
-    layers.uniform_distance(4, 4): "uniform weights",
-    layers.farthest_distance(4, 4): "farthest patch",
-}
 STUDY = Study(
     name="depth",
     claim="C13",
@@ -133,10 +93,7 @@ STUDY = Study(
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(
-            conditions=("depths",),
-            settings=IMAGES | {"digits": 3_000, "steps": 300, "depths": DEPTHS},
-        ),
+        Grid(conditions=("depths",), settings=IMAGES | gates.DIGITS | {"depths": DEPTHS}),
         Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | IMAGES),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
         Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
@@ -144,16 +101,10 @@ STUDY = Study(
     run=run,
     parts=(
         *(spreads(measure, depth) for measure in MEASURES for depth in (DEPTHS[0], DEPTHS[-1])),
-        combined(COMMON),
-        combined(RECALL),
-        Part("the changes depend on the number of layers", tuple(map(by_size, MEASURES))),
+        *map(combined, (COMMON, RECALL)),
+        Part.of("the changes depend on the number of layers", *map(by_size, MEASURES)),
     ),
-    panels=(
-        deepest("distance", "mean attention distance (patches)", CEILINGS),
-        deepest("hubs", "queries that attend most to one key (share)"),
-        deepest("seen", "effective field (share of the image)"),
-        deepest("single", "accuracy of a probe on one patch's token (%)", {10: "chance"}),
-    ),
+    panels=layers.panels_by_layer(str(DEPTHS[-1]), conditions=("depths",)),
     summaries=tuple(
         Summary(name=f"By layer, {what}: {name}", measure=measure, conditions=(what,))
         for what in (COMMON, RECALL, "shipped")
@@ -163,28 +114,6 @@ STUDY = Study(
             ("single", "accuracy of a probe on one token (%)"),
         )
     ),
-    limits=("Small models; where hubs collect the attention, its distance says little.",),
     labels={"shipped": "shipped model"},
-    literature=(
-        Paper(
-            source="Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural "
-            "Networks?, arXiv 2108.08810",
-            setting="ViT-B to ViT-H, up to 300 million images",
-            found="mean attention distance grows with depth; lower layers have local and global "
-            "heads",
-            beside=f"{MEASURES['distance'][0]}, change over {DEPTHS[-1]} layers",
-        ),
-        Paper(
-            source="Darcet et al. 2023, Vision Transformers Need Registers, arXiv 2309.16588",
-            setting="large ViTs such as DINOv2",
-            found="tokens of large norm in the background collect attention and global information",
-        ),
-        Paper(
-            source="Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks, "
-            "arXiv 2309.17453",
-            setting="language models",
-            found="the first tokens get most of the attention, whatever they are",
-        ),
-    ),
-    references=("Luo et al. 2016, Understanding the Effective Receptive Field, arXiv 1701.04128",),
+    **notes("C13"),
 )

@@ -18,22 +18,17 @@ from clearhead.studies import (
     Cell,
     Difference,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Points,
     Study,
     Summary,
 )
-from clearhead.studies.measures.classifiers import (
-    COMPARED_MODELS,
-    accuracy_on_unseen,
-    fit_classifier,
-    training_digits,
-)
+from clearhead.studies._notes import notes
+from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_digits
 from clearhead.studies.measures.neighbours import nearest_neighbours_accuracy
+from clearhead.studies.measures.set_ups import fit_in_set_up
 from clearhead.studies.table import Trial, Values
-from clearhead.training.config import TrainConfig
 
 SIZES = {  # by their approximate numbers of parameters
     "3 k": ViTConfig(depth=3, embed_dim=8, num_heads=2),
@@ -44,30 +39,23 @@ SIZES = {  # by their approximate numbers of parameters
 TINY, BASELINE = "10 k", "nearest neighbours"
 DIGITS, EPOCHS, BATCH_SIZE = 60_000, 5, 400
 SAMPLES = {"digits": DIGITS, "unseen": 4_000}
-PLAIN_RATE = 1e-3
 MARGIN = 0.1  # percentage points
 
 
 def run(trial: Trial) -> Values:
     """The accuracy of a size, trained in a set-up, or of nearest neighbours."""
-    settings, plain = trial.settings, trial.condition == "plain"
+    settings, unseen = trial.settings, trial.settings["unseen"]
     if trial.condition == BASELINE:
-        unseen, digits = settings["unseen"], settings["digits"]
-        return {"accuracy": nearest_neighbours_accuracy(unseen, trial.seed, digits)}
-    rates = COMPARED_MODELS["vit"]
-    config = TrainConfig(
-        model=SIZES[settings["size"]],
+        return {"accuracy": nearest_neighbours_accuracy(unseen, trial.seed, settings["digits"])}
+    model = fit_in_set_up(
+        SIZES[settings["size"]],
+        training_digits(settings["digits"], trial.seed),
+        plain=trial.condition == "plain",
         epochs=settings["epochs"],
         batch_size=BATCH_SIZE,
-        optimizer="adamw" if plain else "muon",
-        learning_rate=PLAIN_RATE if plain else rates.learning_rate,
-        matrix_learning_rate=rates.matrix_learning_rate,
-        warmup=0.0 if plain else 0.1,
-        label_smoothing=0.0,
         seed=trial.seed,
     )
-    model = fit_classifier(config, training_digits(settings["digits"], trial.seed))
-    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
+    return accuracy_on_unseen(model, unseen=unseen, seed=trial.seed)
 
 
 def trainings(condition: str, size: str, num_seeds: PerBudget | None) -> Grid:
@@ -94,17 +82,15 @@ STUDY = Study(
     ),
     run=run,
     parts=(
-        Part(
-            name=f"ViTs of {TINY} parameters beat nearest neighbours",
-            hypotheses=(
-                Difference(
-                    name=f"a ViT of {TINY} parameters, against nearest neighbours",
-                    unit="percentage points",
-                    first=Cell("right", "accuracy", {"size": TINY}),
-                    second=Cell(BASELINE, "accuracy"),
-                    margin=MARGIN,
-                    spread=0.35,
-                ),
+        Part.of(
+            f"ViTs of {TINY} parameters beat nearest neighbours",
+            Difference(
+                name=f"a ViT of {TINY} parameters, against nearest neighbours",
+                unit="percentage points",
+                first=Cell("right", "accuracy", {"size": TINY}),
+                second=Cell(BASELINE, "accuracy"),
+                margin=MARGIN,
+                spread=0.35,
             ),
         ),
     ),
@@ -127,19 +113,6 @@ STUDY = Study(
         ),
         Summary(name="Parameters", measure="parameters", settings={"size": TINY}),
     ),
-    limits=("Optimiser, rate and warm-up differ at once: no single one is shown to help.",),
     labels={"right": "Muon, warm-up, high rates", "plain": "AdamW at 0.001, no warm-up"},
-    literature=(
-        Paper(
-            source="LeCun, Cortes & Burges, The MNIST Database of handwritten digits, table of "
-            "results",
-            setting="all 10,000 test digits, Euclidean distance",
-            found="nearest neighbours have 96.91 %",
-            beside=f"a ViT of {TINY} parameters, against nearest neighbours",
-        ),
-    ),
-    references=(
-        "Touvron et al. 2021, Training data-efficient image transformers, arXiv 2012.12877",
-        "Steiner et al. 2022, How to train your ViT?, arXiv 2106.10270",
-    ),
+    **notes("C14"),
 )

@@ -18,22 +18,18 @@ Cost: quick 60, full about 360 seconds, in which nothing else may run (`exclusiv
 
 from functools import partial
 
-import torch
-
 from clearhead.studies import (
     Bound,
     Cell,
     Curves,
     Exact,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Study,
     Summary,
-    Trial,
-    Values,
 )
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import cost
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
@@ -44,34 +40,8 @@ SETTINGS = {
     "gain_length": 2_048,
     "width": 64,
 }
-THREADS = 2
 EFFICIENT, PARALLEL = 1.2, 0.1  # largest exponents
 MEASURES = {"seconds": "processor time", "bytes": "memory", "chain": "longest chain"}
-
-
-def run(trial: Trial) -> Values:
-    """Seconds and bytes for each length, the chain for each short one, and the gain by threads."""
-    settings, generator = trial.settings, torch.Generator().manual_seed(trial.seed)
-    width, repeats, seconds, held, gain = settings["width"], settings["repeats"], [], [], None
-    layer = cost.sequence_layer(trial.condition, width, trial.seed)
-    with torch.no_grad():
-        for length in settings["lengths"]:
-            compute = partial(layer, torch.randn(1, length, width, generator=generator))
-            seconds.append(cost.processor_seconds(compute, repeats))
-            held.append(cost.peak_bytes(compute))
-        if cost.num_cores() >= THREADS:
-            x = torch.randn(1, settings["gain_length"], width, generator=generator)
-            gain = cost.speedup(partial(layer, x), repeats, THREADS)
-    chain_lengths = list(settings["chain_lengths"])
-    return {
-        "lengths": list(settings["lengths"]),
-        "seconds": seconds,
-        "bytes": held,
-        "chain_lengths": chain_lengths,
-        "chain": [cost.sequence_chain(trial.condition, n, width) for n in chain_lengths],
-        "gain": gain,
-        "cores": cost.num_cores(),
-    }
 
 
 def part(name: str, condition: str, measure: str, high: float) -> Part:
@@ -97,7 +67,7 @@ STUDY = Study(
     "chain in autograd's graph; slopes of log against log, overall and between lengths.",
     seeds={"quick": 4, "full": 12},
     grid=(Grid(conditions=CONDITIONS, settings=SETTINGS),),
-    run=run,
+    run=cost.costs_by_length,
     parts=(
         part("the chain of operations does not grow", "explicit", "chain", PARALLEL),
         part("streamed, memory grows as the sequence", "streamed", "bytes", EFFICIENT),
@@ -124,17 +94,5 @@ STUDY = Study(
     ),
     labels={"recurrent": "LSTM"},
     exclusive=True,
-    literature=(
-        Paper(
-            source="Rabe and Staats 2021, Self-attention Does Not Need O(n²) Memory, arXiv "
-            "2112.05682",
-            setting="16,384 tokens",
-            found="59 times less memory in inference, in about the same time; time stays O(n²)",
-        ),
-    ),
-    references=(
-        "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, table 1",
-        "Rabe and Staats 2021, Self-attention Does Not Need O(n²) Memory, arXiv 2112.05682",
-        "Dao et al. 2022, FlashAttention, arXiv 2205.14135",
-    ),
+    **notes("C15"),
 )

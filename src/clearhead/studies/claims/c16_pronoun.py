@@ -18,16 +18,12 @@ with several clues; a model may know the referent and attend to other words that
 Cost: quick 320, full 1,900 seconds of one core of a busy machine.
 """
 
-from functools import partial
-
 from clearhead.studies import (
     Bound,
     Cell,
     Comparison,
-    Curves,
     Difference,
     Grid,
-    Paper,
     Part,
     PerBudget,
     Study,
@@ -35,6 +31,7 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies._notes import notes
 from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import MODELS, attention_accuracy
 
@@ -81,9 +78,6 @@ def attention(model: str, untrained: str, where: str, words: str) -> Part:
     )
 
 
-shares = partial(Curves, join=False, scale=100, ylim=(0, 103), lines={50: "chance"})
-by_model = partial(shares, x=tuple(MODELS.values()), xlabel="model")
-
 STUDY = Study(
     name="pronoun",
     claim="C16",
@@ -114,18 +108,7 @@ STUDY = Study(
         ),
         attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
     ),
-    panels=(
-        by_model(
-            measure=pronouns.position_accuracies, ylabel="accuracy on the referent's position (%)"
-        ),
-        by_model(measure=pronouns.attention_accuracies, ylabel="referent has more weight (%)"),
-        shares(
-            measure=pronouns.masked_accuracies,
-            x=tuple(pronouns.MASKED.values()),
-            xlabel="masked for “it”",
-            ylabel="accuracy at “it” (%)",
-        ),
-    ),
+    panels=pronouns.PANELS,
     title="Resolving “it” with pairs of nouns that were never together in training",
     summaries=(
         Summary(name="Accuracy on the position, by model", measure=pronouns.position_accuracies),
@@ -133,18 +116,5 @@ STUDY = Study(
         Summary(name="Accuracy by masked noun", measure=pronouns.masked_accuracies),
     ),
     labels={CONDITION: "models of one seed"},
-    literature=(
-        Paper(
-            source="Clark et al. 2019, What Does BERT Look At?, arXiv 1906.04341",
-            setting="BERT, coreferent mentions",
-            found="one head attends from a mention to its antecedent",
-        ),
-    ),
-    references=(
-        "Uszkoreit 2017, Transformer: A Novel Neural Network Architecture for Language "
-        "Understanding",
-        "Clark et al. 2019, What Does BERT Look At?, arXiv 1906.04341",
-        "Jain & Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-        "BehnamGhader et al. 2024, LLM2Vec, arXiv 2404.05961 (a causal model made bidirectional)",
-    ),
+    **notes("C16"),
 )

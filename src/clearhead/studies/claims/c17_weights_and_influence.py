@@ -3,47 +3,40 @@
 Jain & Wallace 2019 find weights of recurrent text models weakly correlated with gradients and with
 leave-one-out; Wiegreffe & Pinter 2019 answer that this asks too much of them. Leaving one patch out
 misses what two patches share, so influence is the exact Shapley value here: the mean change over
-all orders in which patches can be added, its size, for the log-odds of the predicted class. The
-correlation with masking in all layers, which favours rollout, is a variant. Ink is both attended to
-and needed, so that on digits only the partial correlation given the ink speaks for a map. In the
-common digit and in recall it is not enough to attend to ink or to any pair.
+all orders in which patches can be added, its size, for the log-odds of the predicted class. Masking
+in all layers, which favours rollout, is a variant. Ink is both attended to and needed, so that on
+digits only the partial correlation given the ink speaks for a map; in the other tasks it is not
+enough to attend to ink or to any pair.
 
-Cost, one core: 5 s for ten digits or a hundred images of the common digit, and the shared
-trainings; quick about 55 s, full about 6 minutes.
+Cost, one core, without the shared trainings: quick about 55 s, full about 6 minutes.
 """
 
+from itertools import product, starmap
+
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
-from clearhead.models import load
-from clearhead.studies import Cell, Curves, Difference, Grid, Paper, Part, PerBudget, Study
-from clearhead.studies.measures import gates
-from clearhead.studies.measures.influence import MAPS, by_map, influence, recall_influence
+from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
+from clearhead.studies._notes import notes
+from clearhead.studies.measures import gates, influence
 from clearhead.studies.measures.recall import recall_texts
-from clearhead.studies.measures.trainings import on_digits, trained
 from clearhead.studies.study import Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
+MORE_IMAGES = {"images": PerBudget(quick=100, full=200), "unseen": 1_000}
+THREE = PerBudget(quick=0, full=3)  # described, not judged
 COMMON, RECALL, CORRELATION = "common digit", "recall", "rank correlation"
-MARGIN = 0.3  # rank correlation; Cohen (1988, "Statistical Power Analysis") calls 0.3 medium
-INK_MARGIN = 0.1  # beyond the ink less is enough; he calls 0.1 small
+MARGIN, INK_MARGIN = 0.3, 0.1  # medium, and beyond the ink small (Cohen 1988)
 
 
 def run(trial: Trial) -> Values:
     """How weights correlate with influence, in one model."""
-    settings, seed = trial.settings, trial.seed
+    model = gates.model_of(trial)
     if trial.condition == RECALL:
-        texts = recall_texts("test", settings["unseen"], seed)
-        return gates.recall_floor(trial) | recall_influence(gates.recall_model(trial), texts)
-    if trial.condition == COMMON:
-        images = gates.unseen_images(gates.COMMON_DIGIT_TASK, settings["images"], seed)
-        found = influence(gates.common_digit_model(trial), images, seed)
-        return gates.common_digit_floor(trial) | found
-    model = load()
-    if trial.condition == "digits":
-        sizes = {"examples": settings["digits"], "steps": settings["steps"]}
-        model = trained(on_digits("vit", **sizes), seed)
-    unseen = gates.unseen_images(gates.DIGITS_TASK, settings["images"], seed)
-    return influence(model, unseen, seed)
+        texts = recall_texts("test", trial.settings["unseen"], trial.seed)
+        found = influence.recall_influence(model, texts)
+    else:
+        found = influence.influence(model, gates.unseen_of(trial, "images"), trial.seed)
+    return gates.floor_of(trial) | found
 
 
 def correlates(condition: str, name: str, against: str, measure: str = "correlation") -> Difference:
@@ -58,26 +51,20 @@ def correlates(condition: str, name: str, against: str, measure: str = "correlat
     )
 
 
+def shows_more_than_ink(condition: str, name: str) -> Part:
+    """Weights correlate with Shapley values beyond where the ink is."""
+    hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
+    return gates.part_on(condition, f"{name} shows more than ink", hypothesis)
+
+
 def shows_influence(condition: str, name: str) -> Part:
     """Weights correlate with Shapley values; the variants take masking and signed values."""
     variants = {
-        "masking in all layers": (
-            correlates(condition, name, "against random numbers: masking", "masking"),
-        ),
-        "signed Shapley values": (
-            correlates(condition, name, "against random numbers: signed", "signed"),
-        ),
+        what: (correlates(condition, name, f"against random numbers: {measure}", measure),)
+        for what, measure in influence.OTHERS.items()
     }
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
     hypothesis = correlates(condition, name, "against random numbers")
-    return Part(f"{name} shows influence ({condition})", (hypothesis,), premises, variants)
-
-
-def beyond_ink(condition: str, name: str) -> Part:
-    """Weights show more than where the ink is."""
-    premises = (gates.clears_the_floor(condition),) if condition == COMMON else ()
-    hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
-    return Part(f"{name} shows more than ink ({condition})", (hypothesis,), premises)
+    return gates.part_on(condition, f"{name} shows influence", hypothesis, variants)
 
 
 def in_recall(name: str, measure: Measure) -> Part:
@@ -89,8 +76,7 @@ def in_recall(name: str, measure: Measure) -> Part:
         second=Cell(RECALL, "random"),
         margin=MARGIN,
     )
-    premises = (gates.clears_the_floor(RECALL),)
-    return Part(f"weights of the {name} layer show influence ({RECALL})", (hypothesis,), premises)
+    return gates.part_on(RECALL, f"weights of the {name} layer show influence", hypothesis)
 
 
 STUDY = Study(
@@ -107,73 +93,23 @@ STUDY = Study(
     "over the 4 pairs, mean over 200 texts.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings=IMAGES | {"digits": 3_000, "steps": 300}),
-        Grid(
-            conditions=(COMMON,),
-            settings=gates.COMMON_DIGIT
-            | {"images": PerBudget(quick=100, full=200), "unseen": 1_000},
-        ),
+        Grid(conditions=("digits",), settings=IMAGES | gates.DIGITS),
+        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | MORE_IMAGES),
         Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 200}),
-        Grid(
-            conditions=("shipped",),
-            settings={"images": 5},
-            num_seeds=PerBudget(quick=0, full=3),
-        ),
+        Grid(conditions=("shipped",), settings={"images": 5}, num_seeds=THREE),
     ),
     run=run,
     parts=(
-        *(shows_influence(x, name) for x in ("digits", COMMON) for name in (RAW, ROLLOUT)),
-        *(beyond_ink(x, name) for x in ("digits", COMMON) for name in (RAW, ROLLOUT)),
-        in_recall("last", "weights"),
-        in_recall("first", "first"),
+        *starmap(shows_influence, product(("digits", COMMON), (RAW, ROLLOUT))),
+        *starmap(shows_more_than_ink, product(("digits", COMMON), (RAW, ROLLOUT))),
+        *starmap(in_recall, (("last", "weights"), ("first", "first"))),
     ),
-    panels=(
-        Curves(measure=by_map("correlation"), x=MAPS, join=False, xlabel="", ylabel=CORRELATION),
-        Curves(
-            measure=by_map("beyond_ink"),
-            x=tuple(name for name in MAPS if name != "ink"),
-            join=False,
-            xlabel="",
-            ylabel=f"{CORRELATION}, given the ink",
-        ),
-        Curves(
-            measure=by_map("masking"),
-            x=MAPS,
-            join=False,
-            xlabel="",
-            ylabel=f"{CORRELATION} with masking",
-        ),
-    ),
+    panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
     summaries=(
-        Summary(name=f"Rank correlation ({', '.join(MAPS)})", measure=by_map("correlation")),
-        Summary(name="The same given the ink, without ink", measure=by_map("beyond_ink")),
-        Summary(name="The same with masking in all layers", measure=by_map("masking")),
+        *(Summary(name=x, measure=influence.by_map(name)) for name, x in influence.BY_MAP.items()),
         Summary(name="Recall: weight on the pair in question (%)", measure="on_answer"),
     ),
-    limits=(
-        "A removed patch is black, as blank patches are: patches without ink have no influence by "
-        "construction.",
-        "Correlation is no cause; small models.",
-    ),
     labels={"shipped": "shipped model"},
-    literature=(
-        Paper(
-            source="Jain & Wallace 2019, Attention is not Explanation, arXiv 1902.10186",
-            setting="recurrent text classifiers",
-            found="weights are often uncorrelated with gradients; other weights give the same "
-            "predictions",
-            beside=f"digits: {RAW}, against random numbers",
-        ),
-        Paper(
-            source="Wiegreffe & Pinter 2019, Attention is not not Explanation, arXiv 1908.04626",
-            setting="the same models",
-            found="such weights do worse when others are trained with them",
-        ),
-    ),
-    references=(
-        "Shapley 1953, A Value for n-Person Games",
-        "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers, arXiv 2005.00928",
-        "Serrano & Smith 2019, Is Attention Interpretable?, arXiv 1906.03731",
-    ),
+    **notes("C17"),
 )

@@ -17,9 +17,13 @@ from torch import Tensor
 from clearhead.attention import attention_stages
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
+from clearhead.studies._panels import Curves
 from clearhead.studies.table import Values
 
 MAX_TOKENS, MAX_DIMS = 70, 40
+# In float64; matrix products may round differently when another row of them is changed.
+ROUNDING = 1e-12
+DRAWN_AS_ZERO = 1e-18
 REDUCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "values": max,
     "other_rows": max,
@@ -55,6 +59,16 @@ def changes_in_model(
             rows_apart(record.weights).mean(dim=0).tolist() for record in before.records
         ],
     }
+
+
+def drawn_changes(values: Values) -> list[float]:
+    """All five changes, on an axis that has no zero."""
+    return [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS]
+
+
+def apart_by_layer(values: Values) -> list[float]:
+    """Mean over heads of the distance between the rows of two queries."""
+    return [sum(heads) / len(heads) for heads in values["rows_apart"]]
 
 
 def rows_apart(
@@ -178,3 +192,29 @@ def _smallest_row(before: Tensor, after: Tensor) -> float:
 
 def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: reduce([x[name] for x in changes]) for name, reduce in REDUCTIONS.items()}
+
+
+PANELS = (
+    Curves(
+        measure=drawn_changes,
+        x=(
+            "values",
+            "query: other rows",
+            "query: own row",
+            "key: other columns",
+            "key: own column",
+        ),
+        join=False,
+        yscale="log",
+        xlabel="replaced: what is compared",
+        ylabel=f"change ({DRAWN_AS_ZERO:.0e} stands for none)",
+        lines={ROUNDING: "rounding"},
+    ),
+    Curves(
+        measure=apart_by_layer,
+        ylim=(0, 1),
+        xlabel="layer",
+        ylabel="two queries of a head: total variation",
+        title="0: the same row; 1: nothing in common",
+    ),
+)

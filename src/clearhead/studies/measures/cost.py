@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,42 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from clearhead import attention
-from clearhead.studies.table import Values
+from clearhead.studies.table import Trial, Values
 
 Computation = Callable[[], Any]
+
+
+THREADS = 2
+"""Of the gain by threads"""
+
+
+def costs_by_length(trial: Trial) -> Values:
+    """Seconds and bytes for each length, the chain for each short one, and the gain by threads.
+
+    Settings: `lengths`, `chain_lengths`, `repeats`, `gain_length` and `width`; the condition names
+    the layer (`sequence_layer`).
+    """
+    settings, generator = trial.settings, torch.Generator().manual_seed(trial.seed)
+    width, repeats, seconds, held, gain = settings["width"], settings["repeats"], [], [], None
+    layer = sequence_layer(trial.condition, width, trial.seed)
+    with torch.no_grad():
+        for length in settings["lengths"]:
+            compute = partial(layer, torch.randn(1, length, width, generator=generator))
+            seconds.append(processor_seconds(compute, repeats))
+            held.append(peak_bytes(compute))
+        if num_cores() >= THREADS:
+            x = torch.randn(1, settings["gain_length"], width, generator=generator)
+            gain = speedup(partial(layer, x), repeats, THREADS)
+    chain_lengths = list(settings["chain_lengths"])
+    return {
+        "lengths": list(settings["lengths"]),
+        "seconds": seconds,
+        "bytes": held,
+        "chain_lengths": chain_lengths,
+        "chain": [sequence_chain(trial.condition, n, width) for n in chain_lengths],
+        "gain": gain,
+        "cores": num_cores(),
+    }
 
 
 def processor_seconds(compute: Computation, repeats: int) -> float:

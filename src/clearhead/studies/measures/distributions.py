@@ -11,6 +11,7 @@ from clearhead import attention
 from clearhead.insight.forward import probabilities
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.studies._panels import Curves
 from clearhead.studies.table import Values
 
 TYPES = {
@@ -24,6 +25,10 @@ DEVIATIONS = (0.0, 1.0, 1e2, 1e4)
 MASKS = ("none", "causal", "padding", "random", "additive")
 QUERIES, KEYS, HEAD_DIM = 37, 61, 16
 MOVES = ("moved_none", "moved", "moved_all")
+# A sum of n rounded terms has an error of at most about n machine epsilons (Higham 2002, 4.2).
+ROUNDING = 1.0
+MOVED = 0.05  # probabilities change by five points in the mean
+EPSILONS = "machine epsilons per key"
 
 
 def errors_of_random_rows(draws: int, seed: int) -> Values:
@@ -168,3 +173,23 @@ def _allowed(mask: str, generator: torch.Generator) -> Tensor | None:
     allowed = torch.rand(QUERIES, KEYS, generator=generator) < 0.2
     allowed[0] = False  # a row with no key
     return allowed
+
+
+PANELS = (
+    Curves(
+        measure=errors_by_type,
+        x=tuple(TYPES),
+        join=False,
+        xlabel="type of queries and keys",
+        ylabel=f"error of a row's sum ({EPSILONS})",
+        lines={ROUNDING: "rounding"},
+    ),
+    Curves(
+        measure=moves,
+        x=("not permuted", "last layer", "all layers"),
+        join=False,
+        xlabel="weights permuted over the patches",
+        ylabel="change of probabilities (total variation)",
+        lines={MOVED: "smallest that matters"},
+    ),
+)

@@ -20,6 +20,7 @@ from clearhead.insight.tokens import grid_of
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.studies._panels import Curves
 from clearhead.studies.measures import recall
 from clearhead.studies.measures.recall import FIRST_QUERY, RecallTexts
 from clearhead.studies.table import Values
@@ -198,3 +199,27 @@ def sorted_attention_distances(values: Values) -> dict[str, list[float]]:
     """Mean attention distance of each head, the smallest first: trained, untrained as sharp."""
     kinds = {"trained": "heads", "untrained, as sharp": "heads_untrained"}
     return {label: sorted(values[name]["distance"]) for label, name in kinds.items()}
+
+
+PANELS = (
+    Curves(
+        measure=distances,
+        x=("trained", "untrained, as sharp", "untrained"),
+        join=False,
+        xlabel="heads",
+        ylabel="heads apart (hundredths of the JS distance)",
+    ),
+    Curves(
+        measure=accuracies,
+        x=("own", "another head's", "mean"),
+        join=False,
+        ylim=(0, 100),
+        xlabel="weights of a head",
+        ylabel="accuracy on unseen data (%)",
+    ),
+    Curves(
+        measure=sorted_falls,
+        xlabel="heads, sorted by fall",
+        ylabel="fall of accuracy without the head (points)",
+    ),
+)

@@ -16,11 +16,19 @@ from clearhead.insight.metrics import partial_rank_correlations, rank_correlatio
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
+from clearhead.studies._panels import Curves
 from clearhead.studies.measures.recall import FIRST_QUERY, NUM_PAIRS, NUM_WORDS, RecallTexts
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, INK, RANDOM)
+BY_MAP = {
+    "correlation": f"Rank correlation ({', '.join(MAPS)})",
+    "beyond_ink": "The same given the ink, without ink",
+    "masking": "The same with masking in all layers",
+}
+OTHERS = {"masking in all layers": "masking", "signed Shapley values": "signed"}
+"""Other measures of influence than the size of the Shapley values"""
 
 
 def influence(model: VisionTransformer, dataset: ImageDataset, seed: int) -> Values:
@@ -106,3 +114,22 @@ def recall_influence(model: TextTransformer, texts: RecallTexts) -> Values:
 
 def _means(maps: dict[str, Tensor], measure: Callable[[Tensor], Tensor]) -> dict[str, float]:
     return {name: float(measure(x).mean()) for name, x in maps.items()}
+
+
+PANELS = (
+    Curves(measure=by_map("correlation"), x=MAPS, join=False, xlabel="", ylabel="rank correlation"),
+    Curves(
+        measure=by_map("beyond_ink"),
+        x=tuple(name for name in MAPS if name != "ink"),
+        join=False,
+        xlabel="",
+        ylabel="rank correlation, given the ink",
+    ),
+    Curves(
+        measure=by_map("masking"),
+        x=MAPS,
+        join=False,
+        xlabel="",
+        ylabel="rank correlation with masking",
+    ),
+)

@@ -1,6 +1,7 @@
 """What changes from layer to layer: receptive fields, attention distances, decodable classes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,12 +16,19 @@ from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
+from clearhead.studies._panels import Curves, Image
 from clearhead.studies.measures.recall import FIRST_QUERY, NUM_WORDS, RecallTexts
+from clearhead.studies.table import Cell, Measure
 
 # Pixels belong to the effective field from this share of the largest gradient on (Luo et al. 2016,
 # section 4).
 EFFECTIVE = 1 - 0.9545
 
+BY_LAYER = {
+    "seen": "effective field (share of the image)",
+    "distance": "mean attention distance (patches)",
+    "hubs": "queries that attend most to one key (share)",
+}
 NUM_DIRECTIONS = 4  # random ones, along which a unit of many channels is differentiated
 
 RIDGE = 1e-3  # of the probes, relative to the number of examples
@@ -51,6 +59,68 @@ def layer_fields(
             squares += gradient.square().sum(dim=1).mean(dim=0)
         fields.append((squares / NUM_DIRECTIONS).sqrt())
     return tuple(fields)
+
+
+def spread_by_layer(
+    model: ImageModel,
+    images: Float[Tensor, "images channels height width"],
+    fields: Iterable[Field],
+) -> dict[str, list[float]]:
+    """`seen`, the effective share of each field; of a ViT also attention distances and hubs."""
+    found = {"seen": [effective_share(field) for field in fields]}
+    if isinstance(model, VisionTransformer):
+        found |= {"distance": attention_distances(model, images), "hubs": hub_shares(model, images)}
+    return found
+
+
+def measure_layers(
+    model: VisionTransformer,
+    few: ImageDataset,
+    training: ImageDataset,
+    unseen: ImageDataset,
+    seed: int,
+) -> dict[str, list[float]]:
+    """`spread_by_layer` on a few images, and `probe_accuracies`."""
+    images = normalize(few.images, model.config)
+    fields = layer_fields(model, images, seed)
+    return spread_by_layer(model, images, fields) | probe_accuracies(model, training, unseen)
+
+
+def panels_by_layer(size: str, **options: Any) -> tuple[Curves, ...]:
+    """What `measure_layers` found in the model of a size, by layer."""
+    kinds = {x: BY_LAYER[x] for x in ("hubs", "seen")}
+    kinds["single"] = "accuracy of a probe on one patch's token (%)"
+    return (
+        distance_panel(4, 4, (size, "distance"), **options),
+        *(
+            Curves(
+                measure=(size, measure),
+                xlabel="layer",
+                ylabel=ylabel,
+                ylim=(0, None),
+                lines={10: "chance"} if measure == "single" else {},
+                **options,
+            )
+            for measure, ylabel in kinds.items()
+        ),
+    )
+
+
+def distance_panel(
+    rows: int, columns: int, measure: Measure = "distance", **options: Any
+) -> Curves:
+    """Attention distance by layer, beside that of uniform weights and its ceiling."""
+    return Curves(
+        measure=measure,
+        ylim=(0, None),
+        xlabel="layer",
+        ylabel=BY_LAYER["distance"],
+        lines={
+            uniform_distance(rows, columns): "uniform weights",
+            farthest_distance(rows, columns): "farthest patch",
+        },
+        **options,
+    )
 
 
 def theoretical_share(field: Field) -> float:
@@ -199,3 +269,16 @@ def _activations(model: ConvNet, x: Tensor) -> Iterator[Tensor]:
             x = module(x)
             if isinstance(module, nn.ReLU):
                 yield x
+
+
+FIELD_PANELS: tuple[Curves | Image, ...] = (
+    *(
+        Curves(measure=x, scale=100, xlabel="layer", ylabel=f"{kind} field (% of image)")
+        for x, kind in (("seen", "effective"), ("reached", "theoretical"))
+    ),
+    distance_panel(4, 4),
+    *(
+        Image(cell=Cell(f"{x} trained", "first_field"), title=f"{x}, first layer: gradients")
+        for x in ("ViT", "CNN")
+    ),
+)

@@ -8,6 +8,7 @@ verb alone is right in half of them.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,6 +28,7 @@ from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.studies._panels import Curves
 from clearhead.studies.table import Trial, Values
 from clearhead.training import TextTrainConfig, fit
 
@@ -310,3 +312,17 @@ def _masked_accuracies(model: TextTransformer, batch: PronounBatch, question: Qu
         name: referent_accuracy(model, batch, question, mask)
         for name, mask in zip(MASKED, masks, strict=True)
     }
+
+
+_shares = partial(Curves, join=False, scale=100, ylim=(0, 103), lines={50: "chance"})
+_by_model = partial(_shares, x=tuple(MODELS.values()), xlabel="model")
+PANELS = (
+    _by_model(measure=position_accuracies, ylabel="accuracy on the referent's position (%)"),
+    _by_model(measure=attention_accuracies, ylabel="referent has more weight (%)"),
+    _shares(
+        measure=masked_accuracies,
+        x=tuple(MASKED.values()),
+        xlabel="masked for “it”",
+        ylabel="accuracy at “it” (%)",
+    ),
+)

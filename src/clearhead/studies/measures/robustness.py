@@ -15,6 +15,7 @@ from clearhead.insight.measures import entropy
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
+from clearhead.studies._panels import Curves, side_by_side
 from clearhead.studies.measures.common_digit import CommonDigits
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
@@ -22,6 +23,9 @@ from clearhead.training.batches import generator_for
 BLANK = "noise on blank patches"
 ALL_CORRUPTIONS = (*CORRUPTIONS, BLANK)
 GRID = Grid(4, 4)  # that of the ViT, for all models
+
+LABELS = {"vit": "ViT", "uniform": "uniform attention", "cnn": "CNN"}
+"""The models on digits"""
 
 Weights = Float[Tensor, "images heads queries keys"]
 
@@ -144,6 +148,16 @@ def fall_under(model: str, *corruptions: str) -> Callable[[Values], float]:
     return lambda values: sum(values["falls"][model][x] for x in corruptions) / len(corruptions)
 
 
+def on_clean(values: Values) -> list[float]:
+    """The accuracy of each model on clean images, in per cent."""
+    return list(values["clean"].values())
+
+
+def mean_falls(values: Values) -> list[float]:
+    """The mean fall of each of `LABELS` under all corruptions of whole images."""
+    return [fall_under(name, *CORRUPTIONS)(values) for name in LABELS]
+
+
 def falls_of(model: str) -> Callable[[Values], list[float]]:
     """The falls of a model under each corruption."""
     return lambda values: list(values["falls"][model].values())
@@ -171,3 +185,38 @@ def _weights(model: VisionTransformer, pixels: Tensor) -> list[Weights]:
 
 def _share(mask: Bool[Tensor, " images"]) -> float:
     return float(mask.double().mean()) if len(mask) else 0.0
+
+
+PANELS = (
+    *(
+        Curves(
+            measure=falls_of(name),
+            x=ALL_CORRUPTIONS,
+            conditions=("digits",),
+            join=False,
+            ylim=(0, 100),
+            xlabel="corruption",
+            ylabel=f"fall of {label} (points)",
+        )
+        for name, label in LABELS.items()
+    ),
+    *(
+        side_by_side(
+            labels, ylabel, conditions=(x,), xlabel=xlabel, ylim=(0, None), lines={6.25: "uniform"}
+        )
+        for x, labels, ylabel, xlabel in (
+            (
+                "digits",
+                {"inked": "with ink", "blank": "blank"},
+                "weight of a patch with ink (%)",
+                "adjacent patch",
+            ),
+            (
+                "common digit",
+                {"twin": "same class", "others": "other class"},
+                "weight of a digit that decides (%)",
+                "digit in the other half",
+            ),
+        )
+    ),
+)

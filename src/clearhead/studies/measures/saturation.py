@@ -13,10 +13,11 @@ from clearhead import attention
 from clearhead.insight.measures import entropy
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
-from clearhead.studies._panels import Curves
+from clearhead.studies._panels import Curves, Points
 from clearhead.studies.measures.scores import SCALES
 from clearhead.studies.table import Values
 
+KEYS = 16  # as many as the digit classifier has
 NORMS = {"jacobian": "the softmax's Jacobian", "query_gradient": "∂weights/∂query"}
 
 
@@ -132,15 +133,27 @@ def zero_gap_density(keys: int) -> float:
     return float(keys * (keys - 1) * integral)
 
 
-PANELS = tuple(
-    Curves(
-        measure=curves_of(measure),
-        group="measure",
-        x="head_dims",
+PANELS: tuple[Curves | Points, ...] = (
+    *(
+        Curves(
+            measure=curves_of(measure),
+            group="measure",
+            x="head_dims",
+            xscale="log2",
+            yscale="log",
+            xlabel="d_k",
+            ylabel=f"{name}, mean over rows",
+        )
+        for measure, name in (("largest", "largest weight"), *NORMS.items())
+    ),
+    Points(
+        measure="largest",
+        x="head_dim",
+        group="scale",
+        conditions=("trained",),
         xscale="log2",
-        yscale="log",
         xlabel="d_k",
-        ylabel=f"{name}, mean over rows",
-    )
-    for measure, name in (("largest", "largest weight"), *NORMS.items())
+        ylabel="largest weight of trained classifiers",
+        lines={1 / KEYS: "uniform weights"},
+    ),
 )

@@ -13,6 +13,7 @@ from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, Recording, capture
+from clearhead.studies._panels import Curves, Points
 from clearhead.studies.measures.classifiers import classifier_of
 from clearhead.studies.table import Trial, Values
 
@@ -22,6 +23,8 @@ SCALES = {"unscaled": 0.0, "1/√d_k": -0.5, "1/d_k": -1.0}
 DISTRIBUTIONS = ("normal", "uniform", "signs")
 WIDTH = 64
 """Of the classifiers; d_k is this over the number of heads"""
+TRAINED = ("trained sqrt", "trained learned")
+"""Conditions: classifiers scaled by 1/√d_k, or by a learned factor for each head"""
 
 
 def variances_of_random_scores(pairs: int, head_dims: Sequence[int], seed: int) -> Values:
@@ -198,3 +201,35 @@ def _unscaled(record: AttentionRecord, factor: Tensor) -> tuple[Tensor, Tensor]:
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     rows = x.double().transpose(0, 1).flatten(1, 2)
     return rows.transpose(-2, -1) @ rows / rows.shape[1], rows.mean(dim=1)
+
+
+PANELS = (
+    Curves(
+        measure=variance_by_scale,
+        group="measure",
+        x="head_dims",
+        xscale="log2",
+        yscale="log",
+        xlabel="d_k",
+        ylabel="variance of the scores, independent components",
+        title="theory: d_k, 1, 1/d_k",
+    ),
+    Points(
+        measure=("heads", "per_component"),
+        x="head_dim",
+        conditions=TRAINED[:1],
+        xscale="log2",
+        yscale="log",
+        xlabel="d_k",
+        ylabel="variance of q·k / √d_k, each head",
+        title="standardised components",
+        lines={1: "independent components"},
+    ),
+    Points(
+        measure=("heads", "scaled"),
+        group="head_dim",
+        yscale="log",
+        xlabel="model, by d_k",
+        ylabel="variance of the scaled scores, each head",
+    ),
+)

@@ -86,7 +86,14 @@ def on_digits(name: str, *, examples: int, steps: int, **changes: Any) -> Traini
     )
 
 
-def on_common_digit(name: str, *, examples: int, epochs: int, **changes: Any) -> Training:
+def on_common_digit(
+    name: str,
+    *,
+    examples: int,
+    epochs: int,
+    rates: tuple[float, float] = (2e-2, 4e-2),
+    **changes: Any,
+) -> Training:
     """The training of one of `COMPARED_MODELS` on the common digit, with changes of its model.
 
     From small initial weights no model leaves the floor in as many steps (LOG.md, 2026-11-28).
@@ -97,7 +104,7 @@ def on_common_digit(name: str, *, examples: int, epochs: int, **changes: Any) ->
         examples=examples,
         epochs=epochs,
         batch_size=50,
-        rates=(2e-2, 4e-2),
+        rates=rates,
         fan_in=True,
     )
 

@@ -1,17 +1,17 @@
-// The answer in words, with its status as in `predict`, and the probabilities of all classes.
+// The prediction in words, with its status as in `predict`, and the probabilities of all classes.
 
 import { labelOf } from "../engine/predict";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import type { Store } from "../state/store";
 
-export function Answer({ store }: { store: Store }) {
+export function Predicted({ store }: { store: Store }) {
   const { config, result } = store;
   const { status, predictions, digit, run } = result.value;
   if (!run) {
     return (
-      <section class="answer" aria-label="Prediction">
-        <p class="answer-label rejected">–</p>
-        <p class="answer-words">{status === "small" ? "Very small: draw larger." : config.readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture."}</p>
+      <section class="predicted" aria-label="Prediction">
+        <p class="prediction-label rejected">–</p>
+        <p class="prediction-words">{status === "small" ? "Very small: draw larger." : config.readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture."}</p>
         <Classes store={store} />
       </section>
     );
@@ -19,9 +19,9 @@ export function Answer({ store }: { store: Store }) {
   const prediction = predictions[digit];
   const isSeveral = predictions.length > 1;
   return (
-    <section class="answer" aria-label="Prediction">
+    <section class="predicted" aria-label="Prediction">
       <Label status={prediction.status} name={config.classNames[prediction.best]} />
-      <p class="answer-words">
+      <p class="prediction-words">
         {sentenceOf(prediction, config.classNames, config.readsDigits)}
       </p>
       {isSeveral && (

@@ -1,23 +1,23 @@
-// From the last tokens to the answer: pooling, logits, softmax; and the logit lens.
+// From the last tokens to the prediction: pooling, logits, softmax; and the logit lens.
 
-import { css, isLight, largestSize, shareColour, signedColour, roundDomain } from "../draw/colours";
-import { VectorCanvas } from "../draw/canvas";
+import { css, isLight, largestSize, shareColour, roundDomain } from "../draw/colours";
 import { decimal, percent, scientific } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { TokenBars } from "../parts/bars";
+import { TokenBars, VectorStrip } from "../parts/bars";
 import { TableButton } from "../parts/controls";
-import { Formula, Frac, N, O, Power, Sub, Sum, V } from "../parts/formula";
+import { Formula, Frac, named } from "../parts/formula";
 import type { Store } from "../state/store";
 import { sentenceOf } from "../parts/prediction";
 import { DigitRail, Frame, Question } from "./frame";
 
-export function AnswerStep({ store }: { store: Store }) {
+export function PredictionStep({ store }: { store: Store }) {
   const { config, result } = store;
   const { run, predictions, digit, lens } = result.value;
   const prediction = predictions[digit];
   const { classNames } = config;
-  const names = classNames.map((name) => (name.length > 5 ? `${name.slice(0, 4)}…` : name));
+  const bars = { names: classNames.map((one) => (one.length > 5 ? `${one.slice(0, 4)}…` : one)), now: prediction?.best, height: 130 };
   const first = lens.length ? firstFinal(lens) : 0;
+  const name = named(classNames[prediction?.best ?? 0]);
   const sum = run ? run.logits.reduce((all, logit) => all + Math.exp(logit), 0) : 0;
   return (
     <Frame
@@ -29,16 +29,12 @@ export function AnswerStep({ store }: { store: Store }) {
           : `The ${config.patches} tokens of the last layer are normalised and averaged. One matrix turns the mean into a logit for each class, and softmax turns the logits into probabilities.`
       }
       formula={
-        run &&
-        prediction && (
+        run && prediction && (
           <Formula>
-            <V>P</V><O>(</O><N>{classNames[prediction.best]}</N><O>)</O>
-            <O>=</O>
-            <Frac top={<Power base={<V>e</V>}><Sub of="ℓ"><N>{classNames[prediction.best]}</N></Sub></Power>} bottom={<><Sum over={<V>c</V>} /><Power base={<V>e</V>}><Sub of="ℓ"><V>c</V></Sub></Power></>} />
-            <O>=</O>
-            <Frac top={<Power base={<V>e</V>}><N>{decimal(run.logits[prediction.best])}</N></Power>} bottom={<N>{sum > 1e5 ? scientific(sum, 2) : decimal(sum)}</N>} />
-            <O>=</O>
-            <N>{percent(run.probabilities[prediction.best])}</N>
+            {`P ( ${name} ) = `}
+            <Frac top={`e^ℓ_${name}`} bottom="∑_c e^ℓ_c" /><mo>=</mo>
+            <Frac top={`e^${decimal(run.logits[prediction.best])}`} bottom={sum > 1e5 ? scientific(sum, 2) : decimal(sum)} />
+            {` = ${percent(run.probabilities[prediction.best])}`}
           </Formula>
         )
       }
@@ -47,43 +43,25 @@ export function AnswerStep({ store }: { store: Store }) {
       {run && prediction && (
         <>
           <div class="strips">
-            <div class="strip-row">
-              <span>{config.numPrefixTokens > 0 ? "class token" : "mean of the tokens"}</span>
-              <VectorCanvas class="vector" values={run.pooled} domain={largestSize(run.pooled) || 1} />
-            </div>
+            <VectorStrip name={config.numPrefixTokens > 0 ? "class token" : "mean of the tokens"} values={run.pooled} domain={largestSize(run.pooled) || 1} />
           </div>
           <div class="pair">
             <section>
               <h3>Logits</h3>
-              <TokenBars
-                label="Logit of each class"
-                names={names}
-                values={run.logits}
-                domain={roundDomain(largestSize(run.logits))}
-                signed
-                height={130}
-                text={(value) => decimal(value, 1)}
-                colour={(value) => css(signedColour(Math.sign(value) * 0.8, 1))}
-                now={prediction.best}
-              />
+              <TokenBars label="Logit of each class" {...bars} values={run.logits} domain={roundDomain(largestSize(run.logits))} signed />
             </section>
             <section>
               <h3>Probabilities</h3>
               <TokenBars
                 label="Probability of each class"
-                names={names}
+                {...bars}
                 values={run.probabilities}
                 domain={1}
-                height={130}
                 text={(value) => (value >= 0.005 ? percent(value) : "")}
-                colour={() => "var(--accent)"}
-                now={prediction.best}
               />
             </section>
           </div>
-          <p class="revealed">
-            {sentenceOf(prediction, classNames, config.readsDigits)}
-          </p>
+          <p class="revealed">{sentenceOf(prediction, classNames, config.readsDigits)}</p>
           <section class="lens-holder">
             <div class="row">
               <h3>Logit lens: the prediction if the model ended after each layer</h3>
@@ -123,9 +101,8 @@ export function AnswerStep({ store }: { store: Store }) {
   );
 }
 
-/** The first layer from which on the lens gives the final answer. */
+/** The first layer from which on the lens gives the final prediction. */
 function firstFinal(lens: number[][]): number {
   const bests = lens.map(argmax);
-  const last = bests[bests.length - 1];
-  return bests.length - [...bests].reverse().findIndex((best, i, all) => best !== last || i === all.length) || 0;
+  return bests.findLastIndex((best) => best !== bests[bests.length - 1]) + 1;
 }

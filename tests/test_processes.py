@@ -1,0 +1,60 @@
+"""Worker processes end when the process that started them is killed."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DRIVER = """
+import os, signal, sys, time
+from joblib.externals.loky import ProcessPoolExecutor
+
+def start(path, killed_before):
+    from clearhead._processes import exit_with_parent
+
+    if not killed_before:
+        exit_with_parent()
+    driver = os.getppid()
+    with open(path + ".part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".part", path)
+    while os.getppid() == driver:
+        time.sleep(0.01)
+    exit_with_parent()
+    time.sleep(120)
+
+if __name__ == "__main__":
+    path, killed_before = sys.argv[1], sys.argv[2] == "before"
+    ProcessPoolExecutor(1, initializer=start, initargs=(path, killed_before)).submit(os.getpid)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_a_worker_ends_if_its_parent_is_killed_before_or_after_it_watches(
+    killed: str, tmp_path: Path
+) -> None:
+    script, noted = tmp_path / "driver.py", tmp_path / "pid"
+    script.write_text(DRIVER)
+    with (tmp_path / "errors").open("w") as errors:
+        subprocess.run([sys.executable, script, noted, killed], check=False, stderr=errors)
+    worker = int(noted.read_text())
+    until = time.monotonic() + 60
+    while is_running(worker) and time.monotonic() < until:
+        time.sleep(0.05)
+    if is_running(worker):
+        os.kill(worker, 9)
+        pytest.fail("the worker is still running")
