@@ -396,7 +396,8 @@ class Report:
         lines = [
             f"{self.digits} test digits, {self.models}; a digit has "
             f"{self.coalitions:,.0f} coalitions in the mean, which take "
-            f"{self.seconds[TRUTH]:.1f} s on one thread."
+            f"{self.seconds[TRUTH]:.1f} s on one thread. All times include what else the machine\n"
+            "computed meanwhile, and compare methods only roughly."
         ]
         for name in map(str, BASELINES if self.baselines else ()):
             correlation, seconds = (

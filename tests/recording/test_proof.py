@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 import clearhead as ch
 from clearhead.errors import UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord, Proof, Recording
+from clearhead.recording._proof import prove
 
 from .reference import normal
 
@@ -338,3 +339,17 @@ def test_large_attention_is_verified_in_parts(monkeypatch: pytest.MonkeyPatch) -
     error = recording.verify()[0].output_error
     assert error == pytest.approx(whole.output_error, rel=0.5, abs=1e-16)
     assert_rejected(PLANTED["one number wrong"](recording[0]))
+
+
+@pytest.mark.parametrize("code", [fused, steps])
+def test_rows_that_sum_to_less_than_one_and_weights_on_masked_keys_are_measured(
+    code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong softmax: uniform, and 0.7 in sum; the first query may attend to one of seven keys."""
+    recording = record_of(code)
+    monkeypatch.setattr(ch.attention, "weights", lambda masked: torch.full_like(masked, 0.1))
+    (record,) = recording.records
+    proof = prove(record)
+    assert proof.row_sum_error == pytest.approx(0.3)
+    assert proof.masked_mass == pytest.approx(0.6)
+    assert not proof.holds

@@ -182,7 +182,8 @@ def _masked_keys(record: AttentionRecord, stages: AttentionStages, batch: slice 
     """Which keys each query is masked from, read from the mask and not from the weights."""
     masked = stages.masked == -math.inf
     if stages.masked.shape == stages.scaled.shape:  # unless keys were added (attention sinks)
-        masked = masked | (stages.masked - stages.scaled <= MASK_THRESHOLD)
+        added = stages.masked - stages.scaled  # or filled in
+        masked = masked | (torch.minimum(added, stages.masked) <= MASK_THRESHOLD)
     mask = record.full_mask()
     if mask is None or record.pre_softmax:
         return masked
