@@ -1,4 +1,4 @@
-"""Atomic writing of files.
+"""Atomic writing of files, and folders that one process at a time works in.
 
 A file is written under a temporary name in its own folder, flushed to the disk and renamed over the
 old one; then the folder is flushed. A kill or a full disk at any moment leaves the old file or the
@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clearhead.errors import StorageError
+from filelock import FileLock, Timeout
+
+from clearhead.errors import ConfigError, StorageError
 
 TEMPORARY_PREFIX = ".clearhead-tmp-"
+LOCK = ".lock"
 
 KINDS = {
     stat.S_IFDIR: "folder",
@@ -104,6 +107,31 @@ def replaced_atomic(path: Path) -> Iterator[Path]:
         raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Work in a folder, which is made if it does not exist, while no other process does.
+
+    Raises:
+        ConfigError: If another process works in it.
+        StorageError: If it cannot be written.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"another process works in {folder}; wait for it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {_reason(error, folder)}") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def sha256(content: bytes) -> str:

@@ -240,7 +240,7 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
     out = tmp_path / "answers.jsonl"
     assert call(model, pictures, "--out", out) == 0
     output = capsys.readouterr()
-    assert output.out == f"{out}: 3 rows, 0 of them with an error\n"
+    assert output.out == f"{out}: 3 rows, 0 with an error\n"
     assert "1 × .txt" in output.err
     written = lines(out.read_text())
     assert call(model, pictures, "--json") == 0

@@ -148,7 +148,7 @@ def test_an_unfinished_job_continues_with_the_same_settings_only(
         with pytest.raises(ConfigError, match=f"another {name}"):
             run(network, **{"inputs": [folder], "out": out, **options})  # type: ignore[arg-type]
     assert run(model, [folder, folder], out, restart=True).rows == 12
-    with pytest.raises(ConfigError, match="exists; remove it"):
+    with pytest.raises(ConfigError, match="exists; name another"):
         run(model, [folder], out)
     assert run(model, [folder], out, restart=True).rows == 6
 

@@ -185,7 +185,7 @@ def test_a_folder_is_locked_against_a_second_run() -> None:
     from filelock import FileLock
 
     Path("r").mkdir()
-    with FileLock("r/.lock"), pytest.raises(ConfigError, match="another run uses r"):
+    with FileLock("r/.lock"), pytest.raises(ConfigError, match="another process works in r"):
         run_studies(["toy:STUDY"], workers=1, out="r")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clearhead._atomic import locked
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.training.checkpoint import load_checkpoint
 
@@ -112,6 +113,15 @@ def test_other_settings_or_images_in_the_same_folder_are_an_error(tmp_path: Path
         small_training(tmp_path, 1, label_smoothing=0.2)
     with pytest.raises(ConfigError, match="images"):
         small_training(tmp_path, 1, images=97)
+
+
+def test_a_folder_that_another_training_uses_is_left_alone(tmp_path: Path) -> None:
+    with locked(tmp_path / "m"):
+        with pytest.raises(ConfigError, match="another process works in"):
+            small_training(tmp_path / "m", 1)
+        assert [path.name for path in (tmp_path / "m").iterdir()] == [".lock"]
+    assert small_training(tmp_path / "m", 1).finished
+    assert not (tmp_path / "m" / ".lock").exists()
 
 
 def test_a_start_that_fails_does_not_block_the_corrected_settings(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import signal
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -236,8 +237,8 @@ def state_at(step: int) -> TrainingState[ch.VisionTransformer]:
 def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Run(tmp_path) as run:
-        run.on_start(state_at(7))
+    with closing(Run(tmp_path)) as run:
+        run.on_start(state_at(0))
         run.on_step(state_at(8), 0.3)
         run.on_epoch(state_at(14), METRICS)
     printed = capsys.readouterr()
@@ -361,7 +362,7 @@ def test_only_rank_0_prints_and_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    with Run(tmp_path / "none") as run:
+    with closing(Run(tmp_path / "none")) as run:
         run.on_start(state_at(0))
         run.on_step(state_at(1), 0.3)
         run.on_epoch(state_at(7), METRICS)
@@ -372,7 +373,7 @@ def test_only_rank_0_prints_and_writes(
 
 def test_tensorboard_gets_the_same_metrics(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with Run(tmp_path, tensorboard=True) as run:
+    with closing(Run(tmp_path, tensorboard=True)) as run:
         run.on_start(state_at(0))
         run.on_epoch(state_at(14), METRICS)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()

@@ -139,7 +139,8 @@ def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
     if json:
         print_json({"out": str(out), "rows": summary.rows, "errors": summary.errors})
     else:
-        print_line(f"{out}: {summary.rows:,} rows, {summary.errors:,} of them with an error")
+        rows = f"{summary.rows:,} row{'s' * (summary.rows != 1)}"
+        print_line(f"{out}: {rows}, {summary.errors:,} with an error")
     return int(summary.errors > 0)
 
 

@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from clearhead._atomic import remove_temporaries, replaced_atomic, write_atomic
+from clearhead._atomic import locked, remove_temporaries, replaced_atomic, write_atomic
 from clearhead.data import PictureRef, list_pictures
-from clearhead.errors import ConfigError, StorageError
+from clearhead.errors import ConfigError, StorageError, setting
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
 from clearhead.inference._prepare import check_num_workers
@@ -128,7 +126,9 @@ def predict_to_file(
         if restart:
             job.remove_files()
         elif out.exists() and not job.settings.exists():
-            raise ConfigError(f"{out} exists; remove it, name another file, or restart the job")
+            raise ConfigError(
+                f"{out} exists; name another file, or {setting('restart', True)} to replace it"
+            )
         left_out: Counter[str] = Counter()
         job.prepare(
             settings,
@@ -180,21 +180,15 @@ class _Job:
     def locked(self) -> Iterator[None]:
         """The folder, for this process alone; at the end it is kept if it has a job."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            held = FileLock(self.folder / ".lock").acquire(timeout=0)
-        except Timeout as error:
-            raise ConfigError(f"another process is working on {self.folder}") from error
-        except OSError as error:
-            raise StorageError(f"cannot write {self.folder}: {error.strerror}") from error
-        with held:
-            try:
-                yield
-            finally:
-                if not self.settings.exists():
-                    self.remove_files()
-                    (self.folder / ".lock").unlink(missing_ok=True)
-                    with suppress(OSError):
-                        self.folder.rmdir()
+            with locked(self.folder):
+                try:
+                    yield
+                finally:
+                    if not self.settings.exists():
+                        self.remove_files()
+        finally:
+            with suppress(OSError):  # unless it is empty
+                self.folder.rmdir()
 
     def part(self, index: int) -> Path:
         return self.folder / f"{index:06d}.jsonl"

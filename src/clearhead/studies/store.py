@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from clearhead._atomic import remove_temporaries
-from clearhead.errors import ConfigError, StorageError
+from clearhead._atomic import locked, remove_temporaries
+from clearhead.errors import ConfigError
 from clearhead.studies._environment import versions
 from clearhead.studies._records import file_name, read_json, read_log, read_outcomes, write_json
 from clearhead.studies.plan import Planned
@@ -167,19 +165,7 @@ def open_folder(
             seeds are registered and a design differs from the registered one.
         StorageError: The folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"another run uses {folder}; wait for it, or choose another folder with --out"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
-        ) from error
-    try:
+    with locked(folder):
         for item in studies if restart else ():
             shutil.rmtree(folder / file_name(item.study.name), ignore_errors=True)
         for place in (folder, *(path.parent for path in folder.glob("*/study.json"))):
@@ -196,8 +182,6 @@ def open_folder(
                 warnings.append(f"the design of {item.study.name} differs from that in {folder}")
             write_json(path, study)
         yield warnings
-    finally:
-        lock.release()
 
 
 def _claim_folder(

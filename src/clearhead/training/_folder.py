@@ -6,8 +6,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from io import StringIO
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
-from clearhead._atomic import write_atomic
+from clearhead._atomic import locked, write_atomic
 from clearhead.errors import CheckpointError, ConfigError, require, setting
 from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
@@ -74,8 +74,9 @@ class Run(Callback):
         self._batch_size, self._epochs, self._early_cost = 1, 1, 1.0
         self._started, self._epoch_started = time.monotonic(), (0, time.monotonic())
 
-    def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> "Run":
-        """Check that the folder is empty or holds the same training; a context manager.
+    @contextmanager
+    def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
+        """Work in the folder, if it is empty or holds the same training; a context manager.
 
         Args:
             config: The settings.
@@ -83,32 +84,37 @@ class Run(Callback):
             world: The processes; those after the first wait for it.
 
         Raises:
-            ConfigError: If the folder holds a training with other settings or data.
+            ConfigError: If the folder holds a training with other settings or data, or another
+                process works in it.
         """
         self._batch_size, self._epochs = config.batch_size, config.epochs
         self._early_cost = getattr(config, "early_patches", 1.0)
         ancestors = (self.folder, *self.folder.parents)
         self._new_folders = [folder for folder in ancestors if not folder.exists()]
         self._description = json.loads(json.dumps({"config": asdict(config), **data}))
-        if world.is_first:
-            if self._restart:
-                shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-                with suppress(OSError):
-                    (self.folder / RUN).unlink()
-            self._check_folder()
-        world.any(False)  # all wait until the folder is checked
-        return self
+        with locked(self.folder) if world.is_first else nullcontext():
+            try:
+                if world.is_first:
+                    if self._restart:
+                        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+                        with suppress(OSError):
+                            (self.folder / RUN).unlink()
+                    self._check_folder()
+                world.any(False)  # all wait until the folder is checked
+                yield
+            except BaseException:
+                if world.is_first and self._new_folders:
+                    self._remove_if_empty()
+                raise
+            finally:
+                self.close()
 
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+    def close(self) -> None:
+        """End the live line and the log for TensorBoard."""
         if self._bar is not None:
             self._bar.stop()
         if self._board is not None:
             self._board.close()
-        if error is not None and not self.silent and self._new_folders:
-            self._remove_if_empty()
 
     def _remove_if_empty(self) -> None:
         """Leave no folder behind if the training fails before its first checkpoint."""
