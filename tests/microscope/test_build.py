@@ -172,5 +172,5 @@ def test_a_page_has_few_example_pictures_as_its_model_takes_them() -> None:
     assert base64.b64decode(carried["image"]) == picture.tobytes()
     with pytest.raises(ConfigError, match="at most 20 pictures, got 21"):
         build_page(build(config), pictures={str(i): picture for i in range(21)})
-    with pytest.raises(ConfigError, match="this model reads digits"):
+    with pytest.raises(ConfigError, match="a digit classifier takes drawings"):
         build_page(load(), pictures={"red": picture})

@@ -61,8 +61,8 @@ def build_page(
 
     Raises:
         ConfigError: If the model is of another class or too large, or its weights exceed the range
-            of half precision, if there are more than 20 pictures, or
-            pictures for a model that reads digits.
+            of half precision, if there are more than 20 pictures, or pictures for a digit
+            classifier.
         ImageError: If a picture cannot be read.
     """
     from clearhead.inference import prepare, uses_digit_preprocessing
@@ -78,7 +78,7 @@ def build_page(
     if len(pictures := pictures or {}) > MAX_PICTURES:
         raise ConfigError(f"expected at most {MAX_PICTURES} pictures, got {len(pictures)}")
     if pictures and uses_digit_preprocessing(model.config):
-        raise ConfigError("this model reads digits, and its page has drawings; give no pictures")
+        raise ConfigError("the page of a digit classifier takes drawings; leave out the pictures")
     inputs = {label: prepare(x, model.config).pixels.numpy() for label, x in pictures.items()}
     tensors = {key: tensor.numpy(force=True) for key, tensor in model.state_dict().items()}
     logits = example_logits(model)
