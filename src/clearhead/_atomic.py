@@ -126,7 +126,7 @@ def locked(folder: Path) -> Iterator[None]:
             f"another process works in {folder}; wait for it, or choose another folder"
         ) from error
     except OSError as error:
-        raise StorageError(f"cannot write {folder}: {_reason(error, folder)}") from error
+        raise StorageError(f"cannot write {folder}: {_reason(error, folder / LOCK)}") from error
     try:
         yield
     finally:

@@ -170,8 +170,7 @@ def test_an_out_that_is_a_file_is_an_error_that_names_it(
     content = photo.read_bytes()
     assert main([*command(pictures, photo), *more]) == 1
     assert capsys.readouterr().err.endswith(
-        f"clearhead: cannot write {photo}/run.json: {photo} is a file, not a folder; "
-        "choose another folder\n"
+        f"clearhead: cannot write {photo}: {photo} is a file, not a folder; choose another folder\n"
     )
     assert photo.read_bytes() == content
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 import clearhead as ch
 from clearhead.cli.main import main
@@ -176,6 +176,25 @@ def test_a_recipe_learns_from_a_folder_of_a_few_dozen_images(
     assert trained.evaluation.total == 12
     assert trained.evaluation.correct >= 9  # by chance 4; 9 or more once in 260
     assert ch.load(tmp_path / "out").config.class_names == ("bar", "disc", "lattice")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["tiny", "small"])
+def test_recipes_for_other_images_learn_colour_images_of_32_pixels(
+    recipe: str, shapes: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(17)
+    for path in sorted(shapes.rglob("*.png")):
+        dark, light = (tuple(chance.randint(low, low + 100) for _ in range(3)) for low in (0, 155))
+        with Image.open(path) as drawing:
+            ImageOps.colorize(drawing.resize((32, 32)), dark, light).save(path)
+    trained = ch.train(
+        recipe, data=shapes, out=tmp_path / "out", compile=False, epochs=20, batch_size=8
+    )
+    config = ch.load(tmp_path / "out").config
+    assert (config.image_size, config.in_channels) == (32, 3)
+    assert trained.evaluation is not None
+    assert trained.evaluation.correct >= 9  # of 12; by chance 4; 9 or more once in 260
 
 
 def test_settings_that_are_given_are_not_adapted_to_few_images(

@@ -1,7 +1,7 @@
 // What pages of pictures and texts have in common: a head with the theme, and a foot.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 import { applyTheme, themeAfter, type State } from "../state/state";
 
@@ -14,7 +14,7 @@ interface Props {
 
 export function Report({ title, note, foot, children }: Props) {
   const [theme, setTheme] = useState<State["theme"]>("auto");
-  useEffect(() => applyTheme(theme), [theme]);
+  useLayoutEffect(() => applyTheme(theme), [theme]);
   return (
     <>
       <header class="top">
