@@ -19,6 +19,7 @@ export interface Settings {
   doubtful_below: number;
   rejected_below: number;
   threshold_temperature: number;
+  certainty_weights: number[];
   pos_embed: "learned" | "sincos" | "none";
   pool: "mean" | "class";
   attention_scale: AttentionScale;
@@ -49,9 +50,10 @@ export interface Config extends Shape {
   readsDigits: boolean; // a model of MNIST itself, whose input is a digit centred as in MNIST
   mean: number[];
   std: number[];
-  doubtfulBelow: number; // a prediction with a lower probability is doubtful
+  doubtfulBelow: number; // a prediction with a lower certainty is doubtful
   rejectedBelow: number; // below it, a picture gets no label
-  thresholdTemperature: number; // divides the logits for the probability compared with both
+  thresholdTemperature: number; // divides the logits for the softened probability
+  certaintyWeights: number[]; // of a logistic regression; without any, the certainty is that probability
 }
 
 export function readConfig(settings: Settings): Config {
@@ -87,6 +89,7 @@ export function readConfig(settings: Settings): Config {
     doubtfulBelow: settings.doubtful_below,
     rejectedBelow: settings.rejected_below,
     thresholdTemperature: settings.threshold_temperature,
+    certaintyWeights: settings.certainty_weights,
   };
 }
 

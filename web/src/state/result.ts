@@ -36,7 +36,7 @@ export function compute(model: Model, state: State): Result {
   return {
     status: "computed",
     inputs,
-    predictions: runs.map(({ logits }, i) => predictionOf(logits, config, state.images.length > 0 && state.wide.includes(i) ? [SEVERAL] : [])),
+    predictions: runs.map(({ logits }, i) => predictionOf(logits, inks[i], config, state.images.length > 0 && state.wide.includes(i) ? [SEVERAL] : [])),
     digit,
     ink: inks[digit],
     blank: blankPatches(inks[digit], config),
