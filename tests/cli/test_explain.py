@@ -144,6 +144,8 @@ def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
         (["--out", "x.pdf"], "--out names an HTML file or a folder, got 'x.pdf'"),
         (["--model", "hf:"], "hf: names no model"),
         (["--word", "it"], "--word and --head are for texts"),
+        (["--image-column", "x"], "--image-column x is for Parquet files, and none was given"),
+        (["--image-column", "x", "--model", "sentences"], "--image-column is for pictures"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
     ],
 )
