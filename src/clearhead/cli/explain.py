@@ -130,6 +130,10 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
+    if files := [word for word in words if Path(word).is_file()]:
+        raise ConfigError(
+            f"{files[0]} is a file, expected a text; for pictures give an image model with --model"
+        )
     layers, head = options.layer_choice(), options.head
     if head is not None and head < 1:
         raise ConfigError(f"--head counts from 1, got {head}")
