@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.propagation import gradients_on
+from clearhead.insight.relevance import gradients_on
 from clearhead.recording import AttentionRecord, Layers, intervene
 
 ACTIVATIONS = (F.gelu, F.silu, F.relu, F.tanh, torch.tanh)

@@ -31,17 +31,13 @@ from clearhead.insight.forward import (
 )
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
-from clearhead.insight.propagation import (
-    Readout,
+from clearhead.insight.propagation import Readout, max_flow, read_out, rollout, square_weights
+from clearhead.insight.relevance import (
     gradients_on,
-    max_flow,
     output_gradients,
-    read_out,
     readout_tokens,
     relevance_matrix,
-    rollout,
     scored,
-    square_weights,
 )
 from clearhead.insight.tokens import Grid, check_tokens, grid_of
 from clearhead.insight.weights import value_norms

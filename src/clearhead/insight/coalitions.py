@@ -9,7 +9,6 @@ halves the number of coalitions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -139,19 +138,17 @@ def shapley(
         classes = model_logits(model, images, batch_size=batch_size).argmax(1)
     generator = torch.Generator().manual_seed(seed)
     count = int(owners.max()) + 1
-    options: Any = {"model": model, "grid": grid, "score": score, "batch_size": batch_size}
+    options: Any = {"grid": grid, "score": score, "batch_size": batch_size}
     done: list[tuple[Solution, Tensor, int]] = []
-    for image, blank, target in zip(images, baseline.of(images), classes.tolist(), strict=True):
-        live = _live_players(image, blank, owners, grid)
-        game = partial(
-            _coalition_scores,
-            live=live,
-            owners=owners,
-            image=image,
-            blank=blank,
-            target=target,
-            **options,
-        )
+    for one in zip(images, baseline.of(images), classes.tolist(), strict=True):
+        live = _live_players(*one[:2], owners, grid)
+
+        def game(coalitions: Tensor, live: Tensor = live, one: Any = one) -> Tensor:
+            kept = torch.ones(len(coalitions), count + 1, dtype=torch.bool)
+            kept[:, live] = coalitions
+            # the last column is that of owner -1
+            return subset_scores(model, *one, kept[:, owners], **options)
+
         if len(live) <= max_exact_players:
             values = game(all_coalitions(len(live)))
             solution, ends, total = solve_exactly(values), values[[0, -1]], len(values)
@@ -175,20 +172,6 @@ def shapley(
         num_coalitions=torch.tensor(totals),
         seconds=(perf_counter() - start) / len(images),
     )
-
-
-def _coalition_scores(
-    coalitions: Bool[Tensor, "coalitions live"],
-    /,
-    *,
-    live: Int[Tensor, " live"],
-    owners: Int[Tensor, " patches"],
-    **arguments: Any,
-) -> Float[Tensor, " coalitions"]:
-    """The scores of coalitions of the players of one image that are not null."""
-    kept = torch.ones(len(coalitions), int(owners.max()) + 2, dtype=torch.bool)
-    kept[:, live] = coalitions
-    return subset_scores(kept=kept[:, owners], **arguments)  # the last column is that of owner -1
 
 
 def all_coalitions(players: int) -> Bool[Tensor, "coalitions players"]:
