@@ -157,24 +157,31 @@ def faithfulness(
 ) -> Faithfulness:
     """Measure maps by the change of the prediction when their patches are deleted or inserted.
 
-    The control is the mean over random orders of each image's patches, so that the comparison is
-    within the image. On digits a map beats random orders as soon as it separates foreground from
-    background: add `baseline.difference(images, grid)` as one more map, to see whether a map shows
-    more than that.
+    The measure is the area under the curve of the probability against the share of patches that are
+    deleted or inserted, the most important first (Petsiuk, Das & Saenko 2018, arXiv 1806.07421). A
+    map is compared with random orders of the patches of the same image. On digits every map that
+    separates foreground from background is better than random orders; add
+    `baseline.difference(images, grid)` as a map that does no more than that.
 
     Args:
-        model: The model.
-        images: Model inputs, normalised already.
-        maps: For each map and image a number for each patch, larger for more important.
+        model: A module, or a function from images to logits of shape (batch, classes).
+        images: Normalised images of shape (batch, channels, height, width), at least two.
+        maps: By name, the importance of each patch, of shape (batch, patches); the largest number
+            is the most important.
         grid: The patches.
         baseline: What replaces a patch.
-        classes: The class to follow for each image; by default the predicted one.
+        classes: The class of each image whose probability is measured, of shape (batch,); by
+            default the predicted one.
         num_orders: Random orders for each image.
         steps: Steps of a curve; by default one for each patch.
         seed: Seed of the random orders, and of the order of equally important patches.
         confidence: Coverage of the intervals.
         batch_size: Images in a forward pass.
         progress: Called after each curve.
+
+    Returns:
+        For each map the deletion and the insertion curve, and the gain over random orders with its
+        interval.
 
     Raises:
         InputError: If there are no maps or fewer than two images, or shapes do not match.

@@ -126,9 +126,9 @@ def ablate(
     """Remove each part in turn, in any model whose attention can be recorded.
 
     Args:
-        model: The model.
-        images: Model inputs, normalised already.
-        labels: The true classes.
+        model: A module, or a function from images to logits of shape (batch, classes).
+        images: Normalised images of shape (batch, channels, height, width).
+        labels: The true classes, of shape (batch,).
         parts: Which parts, or "layer" for each layer, "head" for each head of each layer, "patch"
             for each patch in all layers.
         method: What replaces a part. "mean" is the mean over the reference images of a head's
@@ -136,14 +136,15 @@ def ablate(
             contributes to every image alike, so that the drop is due to what depends on the image
             (as recommended by Wang et al. 2023, "Interpretability in the Wild", arXiv 2211.00593).
             "zero" is zeros. "mask", for patches, masks the patch for every query.
-        reference: Reference images; by default `images`.
+        reference: Reference images for "mean"; by default `images`.
         grid: The patches; needed to remove patches.
-        confidence: Coverage of the intervals.
+        confidence: Coverage of the intervals, between 0 and 1.
         batch_size: Images in a forward pass.
         progress: Called after each part.
 
     Returns:
-        The effects, in the order of the parts; each takes one forward pass of all images.
+        The effect of each part, in the order of the parts. Each takes one forward pass of all
+        images.
 
     Raises:
         ConfigError: For an unknown method, a method that does not suit a part, or a missing grid.

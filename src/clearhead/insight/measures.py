@@ -134,17 +134,22 @@ def measure_heads(
 
     Args:
         model: The model; it runs in evaluation mode.
-        inputs: Model inputs: normalised images, or arguments by name.
+        inputs: Normalised images of shape (images, channels, height, width), or a dictionary of the
+            model's arguments, whose tensors have one length.
         tokens: What the tokens stand for; by default the grid that the model declares.
         foreground: The foreground of the same images, for the measures that need it.
-        layers: Which layers to record, as in `capture`.
+        layers: The layers to record, as in `capture`; by default all.
         batch_size: Images in a forward pass.
+
+    Returns:
+        For each measure the mean over the images and its standard error, of shape (layers, heads).
 
     Raises:
         InputError: If there are no inputs, or the layers have other tokens or different shapes.
         ConfigError: If `batch_size` is below 1, or the model does not declare its grid.
     """
-    tokens, parts, names = tokens or grid_of(model), [], ()
+    tokens, parts = tokens or grid_of(model), []
+    names: tuple[str, ...] = ()
     with evaluation_mode(model), torch.no_grad():
         for batch in _batches(model, inputs, batch_size):
             with capture(layers) as recording:

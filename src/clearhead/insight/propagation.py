@@ -35,21 +35,21 @@ def rollout(
     """Attention rollout: R = Ã_L … Ã_2 Ã_1, with Ã = residual · I + (1 - residual) · A.
 
     (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv 2005.00928, with
-    residual 0.5.) A is the weights of a layer with its heads fused. Each row of Ã is scaled to sum
-    to 1, after the identity is added, as in the implementation that introduced `head_fusion` and
-    `discard_ratio` (github.com/jacobgil/vit-explain); a query token that attends to nothing keeps
-    its own. Rollout uses neither values nor MLPs nor the output: it shows where information could
-    have come from, not where it came from.
+    residual 0.5.) A is the mean, maximum or minimum over heads of a layer's weights. Each row of Ã
+    is then divided by its sum, as in the implementation that introduced `head_fusion` and
+    `discard_ratio` (github.com/jacobgil/vit-explain); the row of a query token that attends to
+    nothing is that of the identity. Rollout uses neither values nor MLPs nor the output: it shows
+    where information could have come from, not where it came from.
 
     Args:
         layers: A recording, or a sequence of records or weights, first layer first.
         residual: Share of the residual connection, from 0 to below 1.
-        head_fusion: Mean, maximum or minimum over the heads.
+        head_fusion: "mean", "max" or "min" over the heads.
         discard_ratio: Share of each layer's fused weights, the smallest, that is set to 0 first,
             but for the weight of the first token (often a class token) on itself.
 
     Returns:
-        R in float64; each row is a distribution over the input tokens.
+        R, of shape (batch, tokens, tokens), in float64; each row sums to 1 over the input tokens.
 
     Raises:
         InputError: Unless every layer attends from all tokens to the same tokens.
@@ -67,10 +67,11 @@ def max_flow(
 ) -> Float[Tensor, "batch tokens"]:
     """Maximum flow of attention from the output to each input token.
 
-    (Abnar & Zuidema 2020, arXiv 2005.00928, "attention flow".) The layers are a graph, in which an
-    edge from a query token to a key token has the capacity Ã of `rollout`; the value of an input
-    token is the maximum flow to it from the readout token. Several readout tokens share a source,
-    with equal capacities that sum to 1. Each token takes one run of Dinic's algorithm.
+    (Abnar & Zuidema 2020, arXiv 2005.00928, "attention flow".) The tokens of all layers are the
+    nodes of a graph; the edge from a query token to a key token has the capacity Ã of `rollout`.
+    The result is the maximum flow from the readout tokens to each input token, one at a time
+    (Dinic's algorithm). Edges from a source to the readout tokens have equal capacities, which sum
+    to 1.
 
     Args:
         layers: A recording, or a sequence of records or weights, first layer first.
@@ -78,7 +79,7 @@ def max_flow(
         residual: Share of the residual connection, from 0 to below 1.
 
     Returns:
-        The flows, between 0 and 1, in float64.
+        The flow to each input token, of shape (batch, tokens), between 0 and 1, in float64.
 
     Raises:
         InputError: Unless every layer attends from all tokens to the same tokens.

@@ -24,10 +24,10 @@ class Relevance:
     """Relevance of tokens for the score of each image, in units of the score; at least 0.
 
     Attributes:
-        score: The score, such as the logit of the class.
-        target: The class, where the score is a logit.
-        matrix: R without the identity: row i is what token i received through attention.
-        tokens: The row, or the mean of the rows, of the tokens in `readout`.
+        score: The score y, such as the logit of the class.
+        target: The class; None where a function computed the score.
+        matrix: R - I: row i is the relevance of each input token for token i of the last layer.
+        tokens: The mean of the rows of the tokens in `readout`.
         readout: The tokens from which the model computes its output.
     """
 
@@ -51,7 +51,7 @@ def class_relevance(
     score: Score | None = None,
     readout: Readout | None = None,
 ) -> Relevance:
-    """Which tokens contribute to the score of a class, in any self-attention model.
+    """The relevance of each token for the score of a class, in any self-attention model.
 
     Starting from R = I, each layer updates R ← R + Ā R, where Ā is the mean over heads of
     (∂y/∂A ⊙ A)⁺ and y is the score of the class (Chefer, Gur & Wolf 2021, "Generic
@@ -59,13 +59,19 @@ def class_relevance(
 
     Args:
         model: The model; it runs in evaluation mode.
-        inputs: Model inputs: a tensor, or arguments by name.
-        target: A class for all images, or one for each; by default the predicted class.
-        layers: Which layers to record, as in `capture`.
-        score: Function from the model's output to one number for each image; needed where the
-            output is not logits and has no `.logits`.
-        readout: The tokens from which the model computes its output; by default those whose output
-            in the last layer has a gradient.
+        inputs: Normalised images of shape (batch, channels, height, width), or a dictionary of the
+            model's arguments.
+        target: A class for all inputs, or one for each, of shape (batch,); by default the predicted
+            class.
+        layers: The layers to record, as in `capture`; by default all.
+        score: Function from the model's output to the scores, of shape (batch,); needed where the
+            output is neither logits nor an object with `.logits`.
+        readout: The tokens from which the model computes its output: an index, several, or "mean"
+            for all; by default those whose output in the last layer has a gradient.
+
+    Returns:
+        The relevance of each token, of shape (batch, tokens), with the matrix R - I, of shape
+        (batch, tokens, tokens), and the scores.
 
     Raises:
         InputError: If the output is not logits, `target` is not a class, or the layers attend to
@@ -213,6 +219,19 @@ def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int
     if not bool(((classes >= 0) & (classes < count)).all()):
         raise InputError(f"target must lie in 0 … {count - 1}, got {target}")
     return classes.long()
+
+
+def pixel_gradient(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    classes: Int[Tensor, " batch"],
+) -> Float[Tensor, "batch channels height width"]:
+    """The gradient of the logit of each image's class with respect to its pixels."""
+    with evaluation_mode(model), gradients_on(model):
+        pixels = images.detach().clone().requires_grad_()
+        y = logits_of(model(pixels)).gather(1, classes[:, None]).sum()
+        (gradient,) = torch.autograd.grad(y, pixels)
+    return gradient
 
 
 @contextmanager
