@@ -1,7 +1,7 @@
 import pytest
+from clearhead.studies.measures.mixers import BUDGETS, gap
 
 from clearhead.studies.claims.c10_convolution import STUDY
-from clearhead.studies.measures.mixers import BUDGETS, gap
 from clearhead.studies.measures.slopes import per_doubling
 from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import not_supported, part_outcomes

@@ -10,7 +10,7 @@ import pytest
 from clearhead.studies.claims.c08_number_of_heads import STUDY as HEADS
 from clearhead.studies.claims.c16_pronoun import STUDY as PRONOUN
 from clearhead.studies.hypotheses import Difference, Sample
-from clearhead.studies.plan import POWER, plan_study
+from clearhead.studies.registration import POWER, plan_study
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.table import Cell
 from clearhead.studies.verdict import LEVEL, judge_samples

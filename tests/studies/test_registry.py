@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.studies.plan import plan_study
+from clearhead.studies.registration import plan_study
 from clearhead.studies.registry import ENTRIES, Entry, find_source, load_study
 from clearhead.studies.verdict import MIN_SEEDS
 

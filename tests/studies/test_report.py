@@ -151,7 +151,7 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
         "Verdict: contradicted",
         "Score (points): with 2.88",
         "above 1 points",
-        " SD from the margin",
+        " standard deviations",
         "clearhead study run --all: 1 trials in 1.5 minutes, 2 at a time (local), on A, 2 cores",
         "Nobody (2020), A paper",
     ):
@@ -321,9 +321,9 @@ def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -
     unknown = replace(planned, name="unknown", distance=None)
     _, rows = plan_table([planned, unknown, replace(unknown, name="other")], {"unknown": 5.0})
     assert [row[-1] for row in rows] == [
-        "2 SD from the margin (3 s)",
-        "2 SD from the margin (10 s with the spread of this run)",
-        "2 SD from the margin",
+        "2 standard deviations (3 s)",
+        "2 standard deviations (10 s with the spread of this run)",
+        "2 standard deviations",
     ]
 
 

@@ -13,7 +13,6 @@ from clearhead.studies.stats import (
     inside_p,
     outside_p,
     paired_interval,
-    share_interval,
     smallest_effect,
 )
 
@@ -202,9 +201,3 @@ def test_the_same_numbers_give_the_same_results() -> None:
     for row, low, high in zip(rows, *paired_interval(rows), strict=True):
         assert paired_interval(row) == pytest.approx((low, high), rel=1e-9)
     np.testing.assert_allclose(above_p(rows, 0.1), [above_p(row, 0.1) for row in rows])
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 12), (1, 12), (12, 12), (3, 152)])
-def test_the_interval_of_a_share_is_the_exact_one(count: int, total: int) -> None:
-    exact = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
-    assert share_interval(count, total) == pytest.approx((exact.low, exact.high))

@@ -1,15 +1,18 @@
 """The studies of the project by name, found without importing them, and the loading of any study.
 
-A file `claims/c08_number_of_heads.py` holds the study "number-of-heads" of claim C8.
+A file `claims/c08_number_of_heads.py` holds the study "number-of-heads" of claim C8;
+`claims/notes.toml` what does not follow from it, what papers found, and further sources.
 """
 
 import ast
 import importlib
 import sys
+import tomllib
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clearhead.errors import ConfigError, did_you_mean
 
@@ -22,11 +25,7 @@ CLAIMS = "clearhead.studies.claims"
 
 @dataclass(frozen=True)
 class Entry:
-    """A study of the project.
-
-    Args:
-        module: The name of its file in `claims/`, without suffix.
-    """
+    """A study of the project, by the name of its file in `claims/`, without suffix."""
 
     module: str
 
@@ -60,26 +59,12 @@ class Entry:
         return str(ast.literal_eval(text))
 
 
-def _entries() -> tuple[Entry, ...]:
-    files = sorted(Path(file.name) for file in resources.files(CLAIMS).iterdir())
-    return tuple(Entry(file.stem) for file in files if file.match("c[0-9][0-9]_*.py"))
-
-
-ENTRIES = _entries()
+_FILES = sorted(Path(file.name) for file in resources.files(CLAIMS).iterdir())
+ENTRIES = tuple(Entry(file.stem) for file in _FILES if file.match("c[0-9][0-9]_*.py"))
 
 
 def find_source(name: str) -> str:
-    """MODULE:OBJECT of a study.
-
-    Args:
-        name: The name or the claim of a study of the project, or MODULE:OBJECT.
-
-    Returns:
-        MODULE:OBJECT.
-
-    Raises:
-        ConfigError: There is no such study.
-    """
+    """MODULE:OBJECT of a study, from its name or claim; raises `ConfigError` if there is none."""
     if ":" in name:
         return name
     for entry in ENTRIES:
@@ -91,16 +76,9 @@ def find_source(name: str) -> str:
 
 
 def load_study(source: str) -> "Study":
-    """Import a study.
+    """Import a study: MODULE:OBJECT, with the module on Python's path or in the current folder.
 
-    Args:
-        source: MODULE:OBJECT; the module is on Python's path or in the current folder.
-
-    Returns:
-        The study.
-
-    Raises:
-        ConfigError: There is no such module, or the object is not a `Study`.
+    Raises `ConfigError` if there is no such module, or the object is not a `Study`.
     """
     from clearhead.studies.study import Study
 
@@ -124,3 +102,20 @@ def load_study(source: str) -> "Study":
             f"{source!r} is not a Study: {attribute!r} in {module_name} is {type(study).__name__}"
         )
     return study
+
+
+def notes(claim: str) -> dict[str, Any]:
+    """The arguments `limits`, `literature` and `references` of a study, by its claim ("C8")."""
+    from clearhead.studies.study import Paper
+
+    found = _notes()[claim]
+    return {
+        "limits": tuple(found.get("limits", ())),
+        "literature": tuple(Paper(**paper) for paper in found.get("papers", ())),
+        "references": tuple(found.get("references", ())),
+    }
+
+
+@cache
+def _notes() -> dict[str, Any]:
+    return tomllib.loads((resources.files(CLAIMS) / "notes.toml").read_text("utf-8"))

@@ -8,6 +8,7 @@ records; `measure` runs one trial in a worker process, with one thread and its o
 import shlex
 import sys
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
-from clearhead.studies._environment import machine
-from clearhead.studies._records import log, read_outcomes, write_record
+from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.registry import find_source
 from clearhead.studies.store import (
@@ -85,8 +85,8 @@ def run_studies(
         raise ConfigError(f"first_seed must be at least 0, got {first_seed}")
     studies = _studies(names, budget, first_seed)
     folder = Path(out) if out is not None else default_folder(budget, first_seed)
-    with open_folder(folder, studies, budget, first_seed, restart=restart) as warnings:
-        failures = _measure_missing(folder, studies, engine, workers or cpu_count(), warnings)
+    with open_folder(folder, studies, budget, first_seed, restart=restart) as lines:
+        failures = _measure_missing(folder, studies, engine, workers or cpu_count(), lines)
     return replace(read_results(folder), failures=tuple(failures))
 
 
@@ -105,10 +105,9 @@ def _measure_missing(
     studies: Sequence[StudyTrials],
     engine: EngineName,
     workers: int,
-    warnings: Sequence[str],
+    lines: list[str],
 ) -> list[str]:
     tasks: list[Task] = []
-    lines = list(warnings)
     for item in studies:
         outcomes, damaged = read_outcomes(folder, item.trials)
         recorded = {outcome.trial.name for outcome in outcomes}
@@ -140,13 +139,9 @@ def _measure_missing(
 
 def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float) -> list[str]:
     """Record a trial; return its failure as a line, if it failed."""
-    trial = result.task.trial
-    event: dict[str, Any] = {
-        "study": trial.study,
-        "trial": trial.name,
-        "elapsed": round(elapsed, 3),
-    }
-    failures = []
+    trial, failures = result.task.trial, []
+    event: dict[str, Any] = {"study": trial.study, "trial": trial.name}
+    event["elapsed"] = round(elapsed, 3)
     if result.values is not None:
         write_record(folder, trial, result.values)
         used = {"trainings": result.trainings} if result.trainings else {}
@@ -237,7 +232,10 @@ def _python_paths() -> list[str]:
 @contextmanager
 def _loky() -> Iterator[None]:
     """Worker processes of this machine with one thread each, ended with the run."""
-    with parallel_config("loky", inner_max_num_threads=1):
+    with parallel_config("loky", inner_max_num_threads=1), warnings.catch_warnings():
+        # Loky replaces a worker between two trials if its memory has grown, as by a data set that
+        # is kept; it warns of that, but no trial is lost or measured twice.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         try:
             yield
         finally:
@@ -245,7 +243,7 @@ def _loky() -> Iterator[None]:
 
 
 class _Progress:
-    """One live line on a terminal, plain lines elsewhere; a context manager.
+    """One live line on a terminal, plain lines elsewhere.
 
     The time left follows from the mean time of the same study's trials so far, or of all trials.
     """

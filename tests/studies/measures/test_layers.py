@@ -18,7 +18,7 @@ from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import training_digits, unseen_digits
 from clearhead.studies.measures.layers import (
     effective_share,
-    farthest_distance,
+    grid_distances,
     hub_shares,
     layer_fields,
     layer_tokens,
@@ -27,12 +27,11 @@ from clearhead.studies.measures.layers import (
     recall_probes,
     ridge_accuracy,
     theoretical_share,
-    uniform_distance,
 )
-from clearhead.studies.measures.recall import (
+from clearhead.studies.measures.tasks import (
     FIRST_QUERY,
-    MODEL,
     NUM_WORDS,
+    RECALL_MODEL,
     RecallTexts,
     recall_texts,
 )
@@ -103,13 +102,11 @@ def test_the_effective_field_lies_in_the_own_patch_or_elsewhere() -> None:
     assert own_patch(field.tolist(), 7) == (49 / 56, 0.5)
 
 
-def test_uniform_attention_has_the_mean_distance_of_two_patches() -> None:
-    assert uniform_distance(1, 3) == pytest.approx((0 + 1 + 2 + 1 + 0 + 1 + 2 + 1 + 0) / 9)
-
-
-def test_the_farthest_patch_is_the_ceiling_of_a_distance() -> None:
-    assert farthest_distance(1, 3) == pytest.approx((2 + 1 + 2) / 3)
-    assert farthest_distance(2, 2) == pytest.approx(2**0.5)
+def test_the_distances_of_a_grid_are_those_of_its_patches() -> None:
+    row = grid_distances(1, 3)
+    assert row.tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
+    assert grid_distances(2, 2).amax(dim=1).tolist() == pytest.approx([2**0.5] * 4)
+    assert grid_distances(2, 2, p=float("inf")).max() == 1
 
 
 def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
@@ -162,7 +159,7 @@ def test_a_probe_reads_the_class_from_the_tokens_of_the_layer() -> None:
 
 def test_probes_of_recall_are_fitted_on_the_tokens_of_the_queries() -> None:
     torch.manual_seed(0)
-    model: TextTransformer = build(MODEL).eval()
+    model: TextTransformer = build(RECALL_MODEL).eval()
     texts = recall_texts("train", 200, 1), recall_texts("test", 50, 1)
     untrained = recall_probes(model, *texts)["single"]
     with torch.no_grad():  # the values themselves at the queries: a probe finds them

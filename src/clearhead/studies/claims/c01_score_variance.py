@@ -7,23 +7,12 @@ the conclusion is applied to trained models. Both versions are measured: indepen
 so that only independence is missing. For these the number is the departure of a head: the variance
 of q·k over d_k, or 1 over that if it is larger. It is judged for each d_k by itself, because a
 layer with small d_k has more heads. The classifiers are small; nothing follows for large models.
-
-Cost: quick 80, full about 430 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Bound, Cell, Exact, Grid, Part, PerBudget, Study, Summary
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.classifiers import inputs_of
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 # 20,000 pairs give a variance to about 1 %; the largest of 24 such errors is below a tenth.

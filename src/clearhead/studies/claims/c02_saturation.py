@@ -6,8 +6,6 @@ energy model (Derrida 1981). The mean norm of the softmax's Jacobian then falls 
 (`zero_gap_density`): slowly, because a few rows keep all of it. The gradient for the query, scale ·
 J · K, also grows with the length √d_k of the keys. So "its gradient vanishes" has two meanings, and
 both are judged. What scaling does to training is C3; trained classifiers are described here.
-
-Cost: quick 90, full about 410 seconds of one core, on two busy ones.
 """
 
 from clearhead.studies import (
@@ -21,11 +19,11 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._notes import notes
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
 from clearhead.studies.measures.saturation import KEYS
 from clearhead.studies.measures.scores import HEAD_DIMS, classifier_with_scale
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 ROWS = 2_000
@@ -110,7 +108,7 @@ STUDY = Study(
         Summary(
             name=f"Norms at d_k {LARGEST}, with 1/√d_k and unscaled: the Jacobian (mean, median "
             "row), ∂weights/∂query (mean, median row)",
-            measure=saturation.norms_at_largest,
+            measure=saturation.AT_LARGEST,
         ),
         Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
     ),

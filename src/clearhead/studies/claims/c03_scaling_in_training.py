@@ -12,14 +12,11 @@ for. So a third condition has no factor, but W_Q and W_K that are smaller at fir
 factor in training. A rate that suits one condition need not suit the other, so scaled and unscaled
 are also taken at their best of three; choosing by the digits that are reported favours both alike.
 To judge instability would take far more trainings.
-
-Cost, one busy core: 5 s a training; quick about 2 minutes, full about 13 minutes.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study
-from clearhead.studies._notes import notes
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study, Summary
 from clearhead.studies.measures import scaling
-from clearhead.studies.study import Summary
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Values
 
 SCALES, ALL = ("sqrt", "none"), ("sqrt", "none", "matched")

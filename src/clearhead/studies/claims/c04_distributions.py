@@ -10,27 +10,16 @@ to another prediction; Wiegreffe and Pinter (2019) argue that this asks too much
 tested here, on the map that is shown most: each row of the last layer's weights is permuted over
 the patches, and predictions should change. Passing would not make weights an explanation; whether
 stronger attention goes with stronger influence is C17.
-
-Cost: quick 75, full about 400 seconds of one core, on two busy ones.
 """
 
 from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 CONFIG = ViTConfig(embed_dim=32, depth=4)

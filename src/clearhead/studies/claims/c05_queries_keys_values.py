@@ -4,28 +4,16 @@ All three follow from softmax(Q Kᵀ / √d_k) and are checked by changing one t
 else changes: in random tensors, and in trained models by changing the output of one layer's `qkv`.
 Two things are easily read into the words and are no part of them; both are measured. Values of one
 layer do change the weights of the layers above. And the rows of two queries may be alike.
-
-Cost: quick 45, full about 280 seconds of one core, on two busy ones.
 """
 
 from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import (
-    Cell,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Cell, Exact, Grid, Part, PerBudget, Study, Summary, Trial, Values
 from clearhead.studies.measures import changes
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of
+from clearhead.studies.registry import notes
 
 CONFIG = ViTConfig(embed_dim=32, depth=4)
 IMAGES = {"images": 100}

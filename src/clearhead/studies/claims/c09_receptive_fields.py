@@ -3,16 +3,13 @@
 A ViT begins with patches of 7 × 7 pixels, 6 % of the image, and fields include the residual path,
 by which a token keeps its own patch. On 28 × 28 pixels six small convolutions and two poolings end
 up seeing everything; nothing follows for large images.
-
-Cost: quick 70, full about 620 seconds of one core, on two busy ones.
 """
 
 from clearhead.models.config import CNNConfig, ViTConfig
-from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget
-from clearhead.studies._notes import notes
+from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
-from clearhead.studies.study import Study, Summary
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Measure, Trial, Values
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))

@@ -6,29 +6,16 @@ patches differs: attention over all of them, or a 3 × 3 convolution between nei
 budgets on digits, each three times the one before, show how the difference depends on training: its
 slope. On 4 × 4 patches two convolutions reach nearly everything, so "global" is no advantage of
 reach alone. The common digit needs a comparison of distant patches by their content.
-
-Cost, one core: 30 s for all budgets on digits, 20 s for the common digit; quick about 100 s, full
-about 10 minutes.
 """
 
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Estimate,
-    Grid,
-    Part,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, mixers
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Study, Summary, Trial, Values
+from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.classifiers import accuracy_on
-from clearhead.studies.measures.mixers import BUDGETS, gap
-from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.measures.slopes import BUDGETS
+from clearhead.studies.measures.tasks import COMMON
+from clearhead.studies.registry import notes
 
-COMMON, POINTS = "common digit", "percentage points"
+POINTS = "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
 
@@ -36,9 +23,9 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 def run(trial: Trial) -> Values:
     """Accuracy of both mixers, after each budget, or on the common digit."""
     if trial.condition == COMMON:
-        conv = accuracy_on(gates.model_of(trial, "conv"), gates.unseen_of(trial))
-        return gates.floor_of(trial) | {"conv": conv}
-    return mixers.accuracies_by_steps(trial)
+        conv = accuracy_on(trainings.model_of(trial, "conv"), trainings.unseen_of(trial))
+        return trainings.floor_of(trial) | {"conv": conv}
+    return slopes.accuracies_by_steps(trial)
 
 
 def after(steps: int) -> Part:
@@ -71,7 +58,7 @@ STUDY = Study(
             conditions=("digits",),
             settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000},
         ),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
+        Grid(conditions=(COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
     ),
     run=run,
     parts=(
@@ -81,27 +68,29 @@ STUDY = Study(
             Estimate(
                 name="attention minus convolution, change with each tripling of the steps",
                 unit=POINTS,
-                first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
+                first=Cell(
+                    "digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, base=3.0)
+                ),
             ),
         ),
-        gates.part_on(
+        trainings.part_on(
             COMMON,
             "attention beats convolution between patches",
-            Difference(
-                name=f"{COMMON}: attention, against convolution between patches",
+            trainings.difference_in(
+                COMMON,
+                "attention, against convolution between patches",
+                *("with_attention", "conv"),
                 unit=POINTS,
-                first=Cell(COMMON, "with_attention"),
-                second=Cell(COMMON, "conv"),
                 margin=TASK_MARGIN,
             ),
         ),
     ),
-    panels=mixers.PANELS,
+    panels=slopes.PANELS_BY_MIXER,
     title="Blocks with attention and with convolution between patches",
     summaries=(
         Summary(
             name="Accuracy (%): no mixing, convolution, attention",
-            measure=lambda values: [values[x] for x in mixers.LABELS],
+            measure=["floor", "conv", "with_attention"],
         ),
     ),
     **notes("C10"),

@@ -6,22 +6,19 @@ probe on a single patch's token, fitted at each layer. Each is a slope over all 
 between "lower" and "upper" can move, at depths 2, 4 and 6. A mean distance is shown beside those of
 uniform weights and of the farthest patch. Where nearly all queries attend to one key, a hub or sink
 (Xiao et al. 2023; Darcet et al. 2023), distance says where that key is; their share is described.
-
-Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, full about 12 minutes.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, layers
-from clearhead.studies.measures.recall import recall_texts
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.measures import layers, trainings
 from clearhead.studies.measures.slopes import over_layers, per_doubling
-from clearhead.studies.study import Study, Summary
+from clearhead.studies.measures.tasks import COMMON, RECALL, recall_texts
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 DEPTHS = (2, 4, 6)
 IMAGES = {"images": 50, "unseen": 1_000}
 PROBED = 1_000  # images that a probe is fitted on
-COMMON, RECALL, POINTS = "common digit", "recall", "percentage points"
+POINTS = "percentage points"
 MEASURES = {
     "distance": ("mean attention distance", "patches", 0.1),
     "seen": ("effective receptive field of a patch's token", "share of the image", 0.05),
@@ -34,17 +31,17 @@ def run(trial: Trial) -> Values:
     """Layer by layer, at each depth or in one model."""
     if trial.condition == RECALL:
         texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
-        return gates.floor_of(trial) | layers.recall_probes(gates.model_of(trial), *texts)
-    few, unseen = gates.unseen_of(trial, "images"), gates.unseen_of(trial)
-    known = gates.training_of(trial, PROBED)
+        return trainings.floor_of(trial) | layers.recall_probes(trainings.model_of(trial), *texts)
+    few, unseen = trainings.images_of(trial, trial.settings["images"]), trainings.unseen_of(trial)
+    known = trainings.images_of(trial, PROBED, "train")
 
     def measured(**changes: int) -> Values:
-        model = gates.model_of(trial, "vit", **changes)
+        model = trainings.model_of(trial, "vit", **changes)
         return dict(layers.measure_layers(model, few, known, unseen, trial.seed))
 
     if trial.condition == "depths":
         return {str(depth): measured(depth=depth) for depth in trial.settings["depths"]}
-    return gates.floor_of(trial) | measured()
+    return trainings.floor_of(trial) | measured()
 
 
 def spreads(measure: str, depth: int) -> Part:
@@ -67,7 +64,7 @@ def combined(condition: str) -> Part:
         first=Cell(condition, over_layers("single")),
         margin=MEASURES["single"][2],
     )
-    return gates.part_on(condition, "what decides is combined in the last layer", hypothesis)
+    return trainings.part_on(condition, "what decides is combined in the last layer", hypothesis)
 
 
 def by_size(measure: str) -> Estimate:
@@ -93,9 +90,9 @@ STUDY = Study(
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("depths",), settings=IMAGES | gates.DIGITS | {"depths": DEPTHS}),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | IMAGES),
-        Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
+        Grid(conditions=("depths",), settings=IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS}),
+        Grid(conditions=(COMMON,), settings=trainings.ON_COMMON | IMAGES),
+        Grid(conditions=(RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
         Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
     ),
     run=run,

@@ -8,26 +8,17 @@ plain one that of tutorials, AdamW at 0.001 without warm-up. Touvron et al. 2021
 
 Rates were tuned for 30,000 parameters: errors by size are no scaling law, and a size that fails
 here may not fail after longer training.
-
-Cost, one busy core: a tiny training takes 32 s, in the plain set-up 23 s, one of 100,000 parameters
-75 s; nearest neighbours 10 s. Quick about 85 s, full about 14 minutes.
 """
 
 from clearhead.models.config import ViTConfig
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Grid,
-    Part,
-    PerBudget,
-    Points,
-    Study,
-    Summary,
+from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Points, Study, Summary
+from clearhead.studies.measures.classifiers import (
+    accuracy_on_unseen,
+    fit_in_set_up,
+    nearest_neighbours_accuracy,
+    training_digits,
 )
-from clearhead.studies._notes import notes
-from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_digits
-from clearhead.studies.measures.neighbours import nearest_neighbours_accuracy
-from clearhead.studies.measures.set_ups import fit_in_set_up
+from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 SIZES = {  # by their approximate numbers of parameters

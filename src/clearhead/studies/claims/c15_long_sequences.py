@@ -12,25 +12,13 @@ the gain by a second thread, which is not judged, is measured with two.
 "Efficiently" means that twice the length costs about twice as much, an exponent of at most 1.2.
 That this fails for time, and for memory of the explicit formula, follows from n² beforehand; a
 fused kernel gains a factor, not a power. Nothing follows for other hardware.
-
-Cost: quick 60, full about 360 seconds, in which nothing else may run (`exclusive`).
 """
 
 from functools import partial
 
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Curves,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Bound, Cell, Curves, Exact, Grid, Part, PerBudget, Study, Summary
 from clearhead.studies.measures import cost
+from clearhead.studies.registry import notes
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
 SETTINGS = {
@@ -49,8 +37,8 @@ def part(name: str, condition: str, measure: str, high: float) -> Part:
     cell = Cell(condition, cost.growth(cost.exponent, measure))
     title, unit = f"{condition} attention: exponent of {MEASURES[measure]}", "power of n"
     if measure == "chain":
-        return Part(name, (Exact(name=title, unit=unit, cells=(cell,), high=high),))
-    return Part(name, (Bound(name=title, unit=unit, first=cell, high=high),))
+        return Part.of(name, Exact(name=title, unit=unit, cells=(cell,), high=high))
+    return Part.of(name, Bound(name=title, unit=unit, first=cell, high=high))
 
 
 curves = partial(Curves, xscale="log2", yscale="log", xlabel="tokens in the sequence")

@@ -1,4 +1,4 @@
-"""What changes in attention when values, one query or one key are replaced.
+"""What changes if values, one query or one key are replaced, or tokens are permuted.
 
 In the results, `values`, `other_rows` and `other_columns` are the largest change of weights (of
 scores, for a key) that must not change; `own_row` and `own_column` the smallest change of those
@@ -8,17 +8,28 @@ that must.
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from clearhead.attention import attention_stages
+from clearhead.attention import MultiHeadAttention, attention_stages
+from clearhead.data import ImageDataset
+from clearhead.inference import predict_probabilities
+from clearhead.models.config import PosEmbed, ViTConfig
+from clearhead.models.layers import cut_patches
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
 from clearhead.studies._panels import Curves
-from clearhead.studies.table import Values
+from clearhead.studies.measures.classifiers import (
+    train_small_classifier,
+    training_digits,
+    unseen_digits,
+)
+from clearhead.studies.table import Trial, Values
 
 MAX_TOKENS, MAX_DIMS = 70, 40
 # In float64; matrix products may round differently when another row of them is changed.
@@ -31,6 +42,11 @@ REDUCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "other_columns": max,
     "own_column": min,
 }
+
+SMALL = ViTConfig(embed_dim=32, depth=2)
+POSITIONS: dict[str, PosEmbed] = {"learned": "learned", "sine-cosine": "sincos", "none": "none"}
+ONE_SHUFFLE = "learned, one shuffle"
+RATES = {"usual rate": 2e-2, "low rate": 6e-3}
 
 Projection = Float[Tensor, "images tokens heads head_dim"]
 Change = Callable[[Projection, Projection, Projection], None]
@@ -59,11 +75,6 @@ def changes_in_model(
             rows_apart(record.weights).mean(dim=0).tolist() for record in before.records
         ],
     }
-
-
-def drawn_changes(values: Values) -> list[float]:
-    """All five changes, on an axis that has no zero."""
-    return [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS]
 
 
 def apart_by_layer(values: Values) -> list[float]:
@@ -123,12 +134,11 @@ def _layer_changes(
     def one_key(query: Projection, key: Projection, value: Projection) -> None:
         key[:, column] = shuffled(key)[:, column] + 1
 
-    with _changed(model, layer, values):
-        other_values = _recorded(model, images)
-    with _changed(model, layer, one_query):
-        other_query = _recorded(model, images)
-    with _changed(model, layer, one_key):
-        other_key = _recorded(model, images)
+    after = []
+    for change in (values, one_query, one_key):
+        with _changed(model, layer, change):
+            after.append(_recorded(model, images))
+    other_values, other_query, other_key = after
     above = [
         float((before[place].weights - other_values[place].weights).abs().sum(dim=-1).mean() / 2)
         for place in range(layer + 1, len(before))
@@ -194,15 +204,108 @@ def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: reduce([x[name] for x in changes]) for name, reduce in REDUCTIONS.items()}
 
 
+def accuracies_with_positions(trial: Trial) -> Values:
+    """Train a small classifier with the positions of the condition; share of correct predictions.
+
+    Settings: `digits`, `epochs`, `unseen`, `rate` (see `RATES`). With `ONE_SHUFFLE` all digits,
+    of training and test, have their patches in the same random order.
+
+    Returns:
+        `accuracy` on unseen digits; `shuffled`, with the patches of each in an order of its own;
+        `error`, the `permutation_error` of the trained blocks.
+    """
+    settings = trial.settings
+    generator = torch.Generator().manual_seed(trial.seed)
+    patches = SMALL.grid[0] * SMALL.grid[1]
+    fixed = torch.randperm(patches, generator=generator)
+    training = training_digits(settings["digits"], trial.seed)
+    unseen = unseen_digits(settings["unseen"])
+    if trial.condition == ONE_SHUFFLE:
+        training, unseen = (shuffle_patches(digits, fixed) for digits in (training, unseen))
+    model = train_small_classifier(
+        replace(SMALL, pos_embed=POSITIONS.get(trial.condition, "learned")),
+        training,
+        epochs=settings["epochs"],
+        seed=trial.seed,
+        learning_rate=RATES[settings["rate"]],
+    )
+    orders = torch.rand(len(unseen), patches, generator=generator).argsort(dim=1)
+    tokens = torch.randn(5, patches, SMALL.embed_dim, generator=generator, dtype=torch.float64)
+    return {
+        "accuracy": _accuracy(model, unseen),
+        "shuffled": _accuracy(model, shuffle_patches(unseen, orders)),
+        "error": permutation_error(cast("VisionTransformer", model).blocks.double(), tokens, fixed),
+    }
+
+
+def errors_of_random_layers(layers: int, seed: int) -> Values:
+    """`permutation_error` of random attention layers in float64.
+
+    `error`: the largest; `error_with_positions`: the smallest with positions added to the tokens.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    alone, positioned = [], []
+    for _ in range(layers):
+        heads, head_dim, tokens = torch.randint(2, 20, (3,), generator=generator).tolist()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(1 << 40, (), generator=generator)))
+            layer = MultiHeadAttention(heads * head_dim, heads).double().eval()
+        for weight in layer.parameters():
+            nn.init.normal_(weight, generator=generator)
+        shape = (3, tokens, heads * head_dim)
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        positions = torch.randn(shape[1:], generator=generator, dtype=torch.float64)
+        order = derangement(tokens, generator)
+        alone.append(permutation_error(layer, x, order))
+        layer.register_forward_pre_hook(lambda _, x, added=positions: (x[0] + added,))
+        positioned.append(permutation_error(layer, x, order))
+    return {"error": max(alone), "error_with_positions": min(positioned)}
+
+
+def derangement(tokens: int, generator: torch.Generator) -> Int[Tensor, " tokens"]:
+    """A random order in which no token keeps its position."""
+    cycle = torch.randperm(tokens, generator=generator)
+    order = torch.empty_like(cycle)
+    order[cycle] = cycle.roll(1)
+    return order
+
+
+def permutation_error(
+    layer: nn.Module, x: Float[Tensor, "batch tokens embed_dim"], order: Int[Tensor, " tokens"]
+) -> float:
+    """The largest |layer(x)[order] - layer(x[order])|, over the largest output."""
+    with torch.no_grad():
+        expected, actual = layer(x)[:, order], layer(x[:, order])
+    return float((expected - actual).abs().max() / expected.abs().max())
+
+
+def shuffle_patches(
+    dataset: ImageDataset,
+    order: Int[Tensor, "*images patches"],
+    patch: tuple[int, int] = SMALL.patch_shape,
+) -> ImageDataset:
+    """Patch i of an image becomes patch order[i]: one order for all images, or one for each."""
+    images = dataset.images
+    cut = cut_patches(images.float(), patch)  # integers up to 255 stay exact
+    moved = cut.gather(1, order.expand(len(images), -1)[..., None].expand(cut.shape))
+    channels, height, width = images.shape[1:]
+    rows, columns = height // patch[0], width // patch[1]
+    grid = moved.reshape(len(images), rows, columns, channels, *patch)
+    shuffled = grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+    return replace(dataset, images=shuffled.to(images.dtype))
+
+
+def _accuracy(model: ImageModel, dataset: ImageDataset) -> float:
+    labels = predict_probabilities(model, dataset.images).argmax(dim=1)
+    return float((labels == dataset.labels).double().mean())
+
+
 PANELS = (
     Curves(
-        measure=drawn_changes,
+        measure=lambda values: [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS],
         x=(
-            "values",
-            "query: other rows",
-            "query: own row",
-            "key: other columns",
-            "key: own column",
+            *("values", "query: other rows", "query: own row"),
+            *("key: other columns", "key: own column"),
         ),
         join=False,
         yscale="log",

@@ -29,7 +29,7 @@ from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, capture, intervene
 from clearhead.studies._panels import Curves
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
@@ -46,12 +46,17 @@ MODELS: Mapping[str, str] = {
 }
 """The models of a trial, by their keys in its values"""
 
+KNOWN: Measure = [(model, "known", "place", "unseen") for model in MODELS]
+"""Accuracy on the referent's position, by model"""
+BY_MASK: Measure = [("asked at it", "cut_at_it", "noun", name) for name in MASKED]
+"""Accuracy at "it" of the model trained to predict there, by masked noun"""
+
 BATCH_SIZE, RATE, RATE_BIDIRECTIONAL = 32, 7e-3, 2.5e-3
 RIDGE = 1.0
 TINY = torch.finfo(torch.float32).tiny
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PronounBatch:
     """Sentences as model inputs, alone or each with a question.
 
@@ -85,12 +90,8 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
         compile=False,
     )
     start = fit(config).result
-    second = replace(
-        config,
-        model=bidirectional,
-        epochs=settings["epochs_on"],
-        learning_rate=RATE_BIDIRECTIONAL,
-    )
+    changes = {"epochs": settings["epochs_on"], "learning_rate": RATE_BIDIRECTIONAL}
+    second = replace(config, model=bidirectional, **changes)
     return {
         "causal": start,
         "asked at it": fit(second, model=start).result,
@@ -134,20 +135,10 @@ def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values
     }
 
 
-def position_accuracies(values: Values) -> list[float]:
-    """Accuracy on the referent's position, by model."""
-    return [float(values[model]["known"]["place"]["unseen"]) for model in MODELS]
-
-
 def attention_accuracies(values: Values) -> list[float]:
     """`attention_accuracy` by model: at "it", in causal models at the word before the answer."""
     where = ["at_answer" if "causal" in model else "at_it" for model in MODELS]
     return [attention_accuracy(*pair)(values) for pair in zip(MODELS, where, strict=True)]
-
-
-def masked_accuracies(values: Values) -> list[float]:
-    """Accuracy at "it" of the model trained to predict there, for each of `MASKED`."""
-    return [float(values["asked at it"]["cut_at_it"]["noun"][name]) for name in MASKED]
 
 
 def attention_accuracy(
@@ -292,9 +283,7 @@ def _batch(
     tokenizer = WordTokenizer(model.config.vocabulary)
     ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
     referent = torch.tensor([SECOND if x.referent == x.object else FIRST for x in items])
-    return PronounBatch(
-        ids=ids, position=position, referent=referent, distractor=FIRST + SECOND - referent
-    )
+    return PronounBatch(ids, position, referent, distractor=FIRST + SECOND - referent)
 
 
 def _attention(model: TextTransformer, batch: PronounBatch) -> Values:
@@ -317,10 +306,10 @@ def _masked_accuracies(model: TextTransformer, batch: PronounBatch, question: Qu
 _shares = partial(Curves, join=False, scale=100, ylim=(0, 103), lines={50: "chance"})
 _by_model = partial(_shares, x=tuple(MODELS.values()), xlabel="model")
 PANELS = (
-    _by_model(measure=position_accuracies, ylabel="accuracy on the referent's position (%)"),
+    _by_model(measure=KNOWN, ylabel="accuracy on the referent's position (%)"),
     _by_model(measure=attention_accuracies, ylabel="referent has more weight (%)"),
     _shares(
-        measure=masked_accuracies,
+        measure=BY_MASK,
         x=tuple(MASKED.values()),
         xlabel="masked for “it”",
         ylabel="accuracy at “it” (%)",

@@ -15,10 +15,17 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
 from clearhead.studies._panels import Curves, Points
 from clearhead.studies.measures.scores import SCALES
-from clearhead.studies.table import Values
+from clearhead.studies.table import Measure, Values
 
 KEYS = 16  # as many as the digit classifier has
 NORMS = {"jacobian": "the softmax's Jacobian", "query_gradient": "∂weights/∂query"}
+AT_LARGEST: Measure = [
+    ("measured", scale, name, -1)
+    for scale in ("1/√d_k", "unscaled")
+    for norm in NORMS
+    for name in (norm, f"{norm}_median")
+]
+"""Mean and median norms of random scores at the largest d_k"""
 
 
 def saturation_of_random_scores(
@@ -55,12 +62,6 @@ def saturation_in_model(
 def log2_norm(scale: str, measure: str) -> Callable[[Values], float]:
     """log₂ of a mean norm at the largest d_k, of random scores."""
     return lambda values: math.log2(values["measured"][scale][measure][-1])
-
-
-def norms_at_largest(values: Values) -> list[float]:
-    """Mean and median norms at the largest d_k, with 1/√d_k and unscaled, of random scores."""
-    norms = [name for norm in NORMS for name in (norm, f"{norm}_median")]
-    return [values["measured"][scale][x][-1] for scale in ("1/√d_k", "unscaled") for x in norms]
 
 
 def curves_of(measure: str) -> Callable[[Values], dict[str, list[float]]]:
