@@ -1,8 +1,7 @@
 import pytest
-from clearhead.studies.measures.head_counts import WIDTHS, gain
 
 from clearhead.studies.claims.c08_number_of_heads import STUDY
-from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.measures.slopes import WIDTHS, gain, per_doubling
 from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import made_up, not_supported, part_outcomes
 

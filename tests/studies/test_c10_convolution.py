@@ -1,8 +1,7 @@
 import pytest
-from clearhead.studies.measures.mixers import BUDGETS, gap
 
 from clearhead.studies.claims.c10_convolution import STUDY
-from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.measures.slopes import BUDGETS, gap, per_doubling
 from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import not_supported, part_outcomes
 
@@ -40,7 +39,7 @@ def test_the_common_digit_decides_once_attention_clears_the_floor() -> None:
 
 def test_the_gap_changes_with_each_tripling_of_the_steps() -> None:
     values = {str(steps): {"vit": 90.0 - lead, "conv": 90.0} for lead, steps in enumerate(BUDGETS)}
-    assert per_doubling(gap, BUDGETS, base=3.0)(values) == pytest.approx(
+    assert per_doubling(gap("vit", "conv"), BUDGETS, base=3.0)(values) == pytest.approx(
         -1.0, rel=0.1
     )  # 300 is 3.3 times 90
 
