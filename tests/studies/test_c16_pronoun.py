@@ -6,12 +6,12 @@ import torch
 from clearhead.data import vocabulary
 from clearhead.models.config import TextConfig
 from clearhead.studies.claims.c16_pronoun import CONDITION, STUDY
+from clearhead.studies.measures.classifiers import untrained
 from clearhead.studies.measures.pronouns import (
     MODELS,
     SPLITS,
     pronoun_measures,
     pronoun_models,
-    untrained_model,
 )
 from clearhead.studies.table import Outcome, Trial, Values
 from clearhead.studies.verdict import judge_samples
@@ -133,8 +133,7 @@ def test_untrained_models_show_no_difference() -> None:
     for seed in range(2):
         trial = Trial(study=STUDY.name, condition=CONDITION, seed=seed, settings=TINY)
         untrained, other = (
-            pronoun_measures(untrained_model(config, start), 25, seed)
-            for start in (seed, 50 + seed)
+            pronoun_measures(untrained(config, start), 25, seed) for start in (seed, 50 + seed)
         )
         values = {name: untrained if "untrained" in name else other for name in MODELS}
         outcomes.append(Outcome(trial=trial, values=values))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError
+from clearhead.studies.claims import ENTRIES
 from clearhead.studies.claims.c08_number_of_heads import STUDY
 from clearhead.studies.claims.c14_tiny_models import STUDY as TINY
 from clearhead.studies.registration import PACKAGE, check_registered, fingerprint, history, register
-from clearhead.studies.registry import ENTRIES
 from clearhead.studies.store import open_folder, read_results, study_trials
 
 

@@ -223,7 +223,11 @@ def test_values_do_not_depend_on_the_order_of_trials() -> None:
 
 
 def test_only_the_warning_of_replaced_workers_is_silent() -> None:
-    with warnings.catch_warnings(record=True) as shown, _loky():
-        warnings.warn("A worker stopped while some jobs were given to the executor.", stacklevel=1)
-        warnings.warn("Another warning", stacklevel=1)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with _loky():
+            warnings.warn(
+                "A worker stopped while some jobs were given to the executor.", stacklevel=1
+            )
+            warnings.warn("Another warning", stacklevel=1)
     assert [str(x.message) for x in shown] == ["Another warning"]

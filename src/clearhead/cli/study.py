@@ -54,7 +54,7 @@ class List:
     def run(self) -> int:
         """Print one line for each study."""
         from clearhead.cli.output import print_json, print_line
-        from clearhead.studies.registry import ENTRIES
+        from clearhead.studies.claims import ENTRIES
 
         if self.json:
             keys = ("name", "claim", "statement")
@@ -172,7 +172,7 @@ class Run:
     def run(self) -> int:
         """Measure, print verdicts; the exit code is 1 if a trial failed."""
         from clearhead.cli.output import print_remark, usage_error
-        from clearhead.studies.registry import ENTRIES, find_source
+        from clearhead.studies.claims import ENTRIES, find_source
         from clearhead.studies.runner import run_studies
 
         names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
@@ -250,7 +250,7 @@ def study(command: Command) -> int:
 
 def _load_studies(names: tuple[str, ...]) -> "list[Study]":
     """Those of these names, by default all of the project."""
-    from clearhead.studies.registry import ENTRIES, find_source, load_study
+    from clearhead.studies.claims import ENTRIES, find_source, load_study
 
     return [load_study(find_source(name)) for name in names or [x.name for x in ENTRIES]]
 

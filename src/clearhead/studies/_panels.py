@@ -132,16 +132,12 @@ class Points(_Plot):
                 y = self._numbers(cell)
                 axes.plot([at[x]] * len(y), y, "o", color=colour, ms=4, alpha=0.4)
             means = self._means(cells)
-            style = "-" if numeric else "_"
             label = None if key is None else study.labels.get(key, str(key))
-            axes.plot(
-                list(at.values()),
-                list(means.values()),
-                style,
-                color=plots.OUTLINE if key is None else colour,
-                ms=14,
-                label=label,
-            )
+            if key is None:
+                colour = plots.OUTLINE
+            style = "-" if numeric else "_"
+            x, y = list(at.values()), list(means.values())
+            axes.plot(x, y, style, color=colour, ms=14, label=label)
         self._finish(axes, len(groups))
         if not numeric or self.ticks or self.xscale != "linear":
             labels = [self.ticks.get(x, study.labels.get(x, str(x))) for x in xs]

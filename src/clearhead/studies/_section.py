@@ -13,10 +13,10 @@ from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
 from clearhead.studies._records import file_name
+from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Sample
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import Planned, history, plan_study, registered
-from clearhead.studies.registry import CLAIMS
 from clearhead.studies.store import Judged
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Table
@@ -30,27 +30,20 @@ DECISIVE = ("contradicted", "undecided", "supported", "by construction")
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One study of a report.
-
-    Attributes:
-        judged: Its result with verdict.
-        budget: The budget of the run.
-        samples: The measured hypotheses.
-        lines: Summaries.
-        svg: The figure, empty if there is none.
-        alt: The titles and axes of the figure in words.
-        small_svg: The figure of the comparisons, empty if there is none.
-        problems: What is missing, and why, one line each.
-    """
+    """One study of a report."""
 
     judged: Judged
     budget: Budget
     samples: tuple[Sample, ...] = ()
     lines: tuple[str, ...] = ()
+    """Summaries"""
     svg: bytes = b""
     alt: str = ""
+    """The figure, empty if there is none, and its titles and axes in words"""
     small_svg: bytes = b""
+    """The figure of the comparisons, empty if there is none"""
     problems: tuple[str, ...] = ()
+    """What is missing, and why, one line each"""
 
     @property
     def study(self) -> Study:

@@ -218,18 +218,7 @@ class Exact:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A hypothesis of a published study, with the values that were measured for it.
-
-    Args:
-        kind: its type
-        name: what is compared with what
-        unit: unit of the values
-        low: lower end of the predicted range
-        high: upper end
-        values: differences, one per seed; of "exact" every value; None if not measured
-        first: the first side of a comparison
-        second: the second side
-    """
+    """A hypothesis of a published study, with its values as in `Sample`; None if not measured."""
 
     kind: Kind
     name: str

@@ -17,9 +17,9 @@ import numpy as np
 
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._records import file_name
+from clearhead.studies.claims import load_study
 from clearhead.studies.hypotheses import Hypothesis, Recorded
 from clearhead.studies.registration import Planned, fingerprint
-from clearhead.studies.registry import load_study
 from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values

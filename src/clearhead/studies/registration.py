@@ -23,7 +23,7 @@ from clearhead.studies._records import git, read_json
 from clearhead.studies.hypotheses import Comparison, Hypothesis, Kind
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Cell, Measure, canonical
+from clearhead.studies.table import Budget, Measure, canonical
 from clearhead.studies.verdict import LEVEL, MIN_SEEDS
 
 POWER = 0.8
@@ -126,23 +126,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A change of a rule or a design after results were seen.
-
-    Attributes:
-        after: The run whose results were known.
-        kind: "rule" or "design".
-        what: What was changed.
-        why: The reason.
-        claims: The claims; empty for all.
-        verdicts: Verdicts that changed as a result, if any.
-    """
+    """A change of a rule or a design, made with the results of the run `after` known."""
 
     after: str
     kind: str
     what: str
     why: str = ""
     claims: tuple[str, ...] = ()
+    """Empty for all"""
     verdicts: str = ""
+    """Those that changed as a result"""
 
 
 @cache
@@ -191,21 +184,9 @@ def register(
     spreads: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     folder: Path | None = None,
 ) -> Path:
-    """Write the designs of studies to `registered.json`.
+    """Write the designs of studies to `registered.json`; the seeds must not have been used before.
 
-    Args:
-        studies: The studies.
-        budget: The budget of the run.
-        first_seed: The first seed of the run; later than all seeds that were used before.
-        spreads: Those of an earlier run, by study and hypothesis; see `plan_study`.
-        folder: The folder of the file; by default `registration_folder()`, where runs look for it.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ConfigError: The seeds were used before.
-        StorageError: The file cannot be written.
+    By default to `registration_folder()`, where runs look for it; for `spreads` see `plan_study`.
     """
     last = max(run.last_seed for run in history()[0])
     if first_seed <= last:
@@ -246,13 +227,9 @@ def registered() -> dict[str, Any]:
 def check_registered(
     studies: Iterable[Study], budget: Budget, first_seed: int
 ) -> dict[str, Any] | None:
-    """Compare studies with the registered designs, if this budget and first seed are registered.
+    """Date and commit of the registration of this budget and first seed; None if there is none.
 
-    Returns:
-        Date and commit of the registration; None if the run is not a registered one.
-
-    Raises:
-        ConfigError: A design differs from the registered one, or is not registered.
+    Raises `ConfigError` if a design differs from the registered one, or is not registered.
     """
     found = registered()
     if not found or (found["budget"], found["first_seed"]) != (budget, first_seed):
@@ -275,14 +252,12 @@ def check_registered(
 
 def _declared(hypothesis: Any) -> list[Any]:
     bounds = [str(x) for x in hypothesis.region]
-    cells = [_cell(cell) for cell in hypothesis.cells]
     constant = getattr(hypothesis, "second", None)
     constant = constant if isinstance(constant, int | float) else None
+    cells = [
+        [x.condition, _measure(x.measure), dict(x.settings), x.best_of] for x in hypothesis.cells
+    ]
     return [hypothesis.kind, hypothesis.name, hypothesis.unit, *bounds, constant, *cells]
-
-
-def _cell(cell: Cell) -> list[Any]:
-    return [cell.condition, _measure(cell.measure), dict(cell.settings), cell.best_of]
 
 
 def _measure(measure: Measure) -> Any:

@@ -9,12 +9,13 @@ import shlex
 import sys
 import time
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -27,7 +28,7 @@ from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
 from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
-from clearhead.studies.registry import find_source
+from clearhead.studies.claims import find_source
 from clearhead.studies.store import (
     Results,
     StudyTrials,
@@ -93,9 +94,8 @@ def run_studies(
 def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[StudyTrials, ...]:
     sources = dict.fromkeys(find_source(name) for name in names)
     studies = tuple(study_trials(source, budget, first_seed) for source in sources)
-    found = [item.study.name for item in studies]
-    for name in found:
-        if found.count(name) > 1:
+    for name, count in Counter(item.study.name for item in studies).items():
+        if count > 1:
             raise ConfigError(f"two of the studies have the name {name!r}; rename one of them")
     return studies
 
@@ -252,10 +252,8 @@ class _Progress:
         self._console = Console(file=sys.stderr, highlight=False)
         self._workers = workers
         self._total, self._done = total, total - len(tasks)
-        self._left: dict[str, int] = defaultdict(int)
+        self._left = Counter(task.trial.study for task in tasks)
         self._exclusive = {task.trial.study for task in tasks if task.exclusive}
-        for task in tasks:
-            self._left[task.trial.study] += 1
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._printed_at = time.monotonic()
         self._bar = Progress(
@@ -296,11 +294,10 @@ class _Progress:
             self._console.print(f"trial {self._done}/{self._total}  {study}  {left}", markup=False)
 
     def _seconds_left(self) -> float:
-        every = [value for values in self._seconds.values() for value in values]
-        mean = sum(every) / len(every) if every else 0.0
-        total = 0.0
-        for study, left in self._left.items():
-            own = self._seconds[study]
-            share = 1 if study in self._exclusive else self._workers
-            total += left * (sum(own) / len(own) if own else mean) / share
-        return total
+        every = [value for values in self._seconds.values() for value in values] or [0.0]
+        return sum(
+            left
+            * fmean(self._seconds[study] or every)
+            / (1 if study in self._exclusive else self._workers)
+            for study, left in self._left.items()
+        )

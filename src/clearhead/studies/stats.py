@@ -26,13 +26,12 @@ ROUNDING = 1e-12
 def paired_interval(
     differences: ArrayLike, *, resamples: int = RESAMPLES
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """An interval for the mean difference: the wider of bootstrap-t and Student's t on each side.
+    """A 95 % interval for the mean difference: on each side the wider of bootstrap-t and Student's.
 
     Bootstrap-t (Efron & Tibshirani 1993, ch. 12): t* = (m* − m) / se* over resamples, and the
     interval m − se · t*(1−α/2) … m − se · t*(α/2). It follows skewed differences, where Student's
-    is too short on one side; with few pairs or tied ones it can be too short itself, therefore
-    never shorter than Student's. Below five pairs it is Student's alone. Pairs that all differ by
-    the same give an interval of no width; fewer than two pairs give −∞ … ∞.
+    is too short on one side; with few pairs or tied ones it can be too short itself. Below five
+    pairs it is Student's alone. Equal pairs give no width, fewer than two pairs −∞ … ∞.
     """
     differences = np.asarray(differences, dtype=np.float64)
     pairs = differences.shape[-1]
@@ -121,15 +120,9 @@ def holm(p_values: ArrayLike) -> Float[Array, "*batch tests"]:
 
 
 def smallest_effect(pairs: int, level: float, *, power: float = 0.8) -> float:
-    """How far a mean must lie from a margin for a one-sided t test to find it.
+    """How far a mean must lie from a margin for a one-sided t test to find it with this power.
 
-    Args:
-        pairs: number of pairs
-        level: level of the test
-        power: probability of finding it
-
-    Returns:
-        The distance in standard deviations of the differences; from Student's non-central t.
+    In standard deviations of the differences; from Student's non-central t.
     """
     if pairs < 2:
         return float("inf")

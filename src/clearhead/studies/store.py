@@ -26,8 +26,8 @@ from clearhead.studies._records import (
     versions,
     write_json,
 )
+from clearhead.studies.claims import load_study
 from clearhead.studies.registration import Planned, check_registered, fingerprint
-from clearhead.studies.registry import load_study
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial
 from clearhead.studies.verdict import Verdict, judge_study

@@ -2,10 +2,11 @@
 
 Vaswani et al. (2017, section 3.2.1) suspect so for large d_k. In theory the scores of a query with
 independent components are nearly independent normal numbers of variance d_k, as in the random
-energy model (Derrida 1981). The mean norm of the softmax's Jacobian then falls like f/√d_k
-(`zero_gap_density`): slowly, because a few rows keep all of it. The gradient for the query, scale ·
-J · K, also grows with the length √d_k of the keys. So "its gradient vanishes" has two meanings, and
-both are judged. What scaling does to training is C3; trained classifiers are described here.
+energy model (Derrida 1981). The mean norm of the softmax's Jacobian then falls like f/√d_k, f the
+density at 0 of the gap between the two largest scores: slowly, because a few rows keep all of it.
+The gradient for the query, scale · J · K, also grows with the length √d_k of the keys. So "its
+gradient vanishes" has two meanings, and both are judged. What scaling does to training is C3;
+trained classifiers are described here.
 """
 
 from clearhead.studies import (
@@ -19,11 +20,11 @@ from clearhead.studies import (
     Study,
     Summary,
 )
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
 from clearhead.studies.measures.saturation import KEYS
 from clearhead.studies.measures.scores import HEAD_DIMS, classifier_with_scale
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 ROWS = 2_000

@@ -15,8 +15,8 @@ To judge instability would take far more trainings.
 """
 
 from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import scaling
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Values
 
 SCALES, ALL = ("sqrt", "none"), ("sqrt", "none", "matched")

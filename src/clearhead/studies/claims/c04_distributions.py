@@ -17,9 +17,9 @@ from typing import cast
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 CONFIG = ViTConfig(embed_dim=32, depth=4)

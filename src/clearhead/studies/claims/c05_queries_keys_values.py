@@ -11,9 +11,9 @@ from typing import cast
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Cell, Exact, Grid, Part, PerBudget, Study, Summary, Trial, Values
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import changes
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of
-from clearhead.studies.registry import notes
 
 CONFIG = ViTConfig(embed_dim=32, depth=4)
 IMAGES = {"images": 100}

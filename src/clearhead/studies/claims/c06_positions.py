@@ -14,8 +14,8 @@ Patches of 7 × 7 pixels hint at their place. Nothing follows for larger models 
 """
 
 from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import changes
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 CONDITIONS, RATES = tuple(changes.POSITIONS), tuple(changes.RATES)

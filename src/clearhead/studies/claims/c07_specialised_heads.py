@@ -10,9 +10,9 @@ and recall. In recall it is known what a head should attend to: the value of the
 
 from clearhead.insight.roles import MAX_SHIFT, shift_images
 from clearhead.studies import Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import heads, trainings
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=50, full=100), "unseen": 500}

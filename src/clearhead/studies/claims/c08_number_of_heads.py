@@ -18,11 +18,11 @@ from clearhead.studies import (
     Study,
     Summary,
 )
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.slopes import WIDTHS
 from clearhead.studies.measures.tasks import COMMON, RECALL, recall_accuracy
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}

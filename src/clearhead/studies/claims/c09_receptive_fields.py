@@ -7,9 +7,9 @@ up seeing everything; nothing follows for large images.
 
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Measure, Trial, Values
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))

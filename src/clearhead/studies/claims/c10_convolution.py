@@ -9,11 +9,11 @@ reach alone. The common digit needs a comparison of distant patches by their con
 """
 
 from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Study, Summary, Trial, Values
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.slopes import BUDGETS
 from clearhead.studies.measures.tasks import COMMON
-from clearhead.studies.registry import notes
 
 POINTS = "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0

@@ -25,9 +25,9 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies.claims import notes
 from clearhead.studies.measures.classifiers import accuracy_on_unseen
 from clearhead.studies.measures.trainings import on_digits, trained
-from clearhead.studies.registry import notes
 
 MODELS = ("vit", "uniform", "no-attention", "mlp")
 LABELS = {

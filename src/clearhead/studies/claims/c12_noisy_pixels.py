@@ -11,6 +11,7 @@ common digit, where it is known what is relevant, the digit of the same class in
 
 from clearhead.data import CORRUPTIONS
 from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import robustness
 from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
 from clearhead.studies.measures.tasks import COMMON, common_digits
@@ -23,7 +24,6 @@ from clearhead.studies.measures.trainings import (
     part_on,
     unseen_of,
 )
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 NOISES, OTHERS = ("shot noise", "impulse noise"), ("uniform", "cnn")

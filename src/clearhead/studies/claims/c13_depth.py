@@ -9,10 +9,10 @@ uniform weights and of the farthest patch. Where nearly all queries attend to on
 """
 
 from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import layers, trainings
 from clearhead.studies.measures.slopes import over_layers, per_doubling
 from clearhead.studies.measures.tasks import COMMON, RECALL, recall_texts
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 DEPTHS = (2, 4, 6)

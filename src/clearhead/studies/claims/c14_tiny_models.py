@@ -12,13 +12,13 @@ here may not fail after longer training.
 
 from clearhead.models.config import ViTConfig
 from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Points, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures.classifiers import (
     accuracy_on_unseen,
     fit_in_set_up,
     nearest_neighbours_accuracy,
     training_digits,
 )
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Trial, Values
 
 SIZES = {  # by their approximate numbers of parameters

@@ -17,8 +17,8 @@ fused kernel gains a factor, not a power. Nothing follows for other hardware.
 from functools import partial
 
 from clearhead.studies import Bound, Cell, Curves, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import cost
-from clearhead.studies.registry import notes
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
 SETTINGS = {

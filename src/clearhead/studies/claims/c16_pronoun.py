@@ -29,9 +29,9 @@ from clearhead.studies import (
     Trial,
     Values,
 )
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import MODELS, attention_accuracy
-from clearhead.studies.registry import notes
 
 CAUSAL, AT_IT, AFTERWARDS, UNTRAINED, UNTRAINED_CAUSAL = MODELS
 CONDITION, TRAINED = "models", (CAUSAL, AT_IT, AFTERWARDS)

@@ -13,9 +13,9 @@ from itertools import product, starmap
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
 from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import influence, trainings
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.registry import notes
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}

@@ -6,8 +6,7 @@ that must.
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,16 +14,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.attention import MultiHeadAttention, attention_stages
+from clearhead.attention import AttentionStages, MultiHeadAttention, attention_stages
 from clearhead.data import ImageDataset
 from clearhead.inference import predict_probabilities
 from clearhead.models.config import PosEmbed, ViTConfig
 from clearhead.models.layers import cut_patches
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import Recording, capture
+from clearhead.recording import AttentionRecord, Recording
 from clearhead.studies._panels import Curves
 from clearhead.studies.measures.classifiers import (
+    recorded,
     train_small_classifier,
     training_digits,
     unseen_digits,
@@ -48,8 +48,7 @@ POSITIONS: dict[str, PosEmbed] = {"learned": "learned", "sine-cosine": "sincos",
 ONE_SHUFFLE = "learned, one shuffle"
 RATES = {"usual rate": 2e-2, "low rate": 6e-3}
 
-Projection = Float[Tensor, "images tokens heads head_dim"]
-Change = Callable[[Projection, Projection, Projection], None]
+Stages = AttentionStages | AttentionRecord
 
 
 def changes_in_random_tensors(draws: int, seed: int) -> Values:
@@ -66,7 +65,7 @@ def changes_in_model(
     Also `weights_above`, for each layer but the last: total variation of the weights in the layers
     above when its values are replaced; and `rows_apart` of layers and heads.
     """
-    before = _recorded(model, images)
+    before = recorded(model, images)
     layers = [_layer_changes(model, images, before, x, seed) for x in range(len(before))]
     return {
         **_reduced(layers),
@@ -103,13 +102,14 @@ def _drawn_changes(generator: torch.Generator) -> dict[str, float]:
     row, column = size(queries, 0), size(keys, 0)
     other_query, other_key = query.clone(), key.clone()
     other_query[row], other_key[column] = drawn(head_dim), drawn(head_dim)
-    before = attention_stages(query, key, value)
-    other_values = attention_stages(query, key, drawn(keys, value_dim))
-    return {
-        "values": _largest(before.weights, other_values.weights),
-        **_query_change(before.weights, attention_stages(other_query, key, value).weights, row),
-        **_key_change(before.scores, attention_stages(query, other_key, value).scores, column),
-    }
+    return _changes(
+        attention_stages(query, key, value),
+        attention_stages(query, key, drawn(keys, value_dim)),
+        attention_stages(other_query, key, value),
+        attention_stages(query, other_key, value),
+        row,
+        column,
+    )
 
 
 def _layer_changes(
@@ -119,85 +119,53 @@ def _layer_changes(
     rows, columns = model.config.grid
     row, column = torch.randint(0, rows * columns, (2,), generator=generator).tolist()
 
-    def shuffled(x: Tensor) -> Tensor:
-        """The layer's own vectors, from other images and tokens, so of a similar size."""
-        vectors = x.flatten(0, 1)
-        order = torch.randperm(len(vectors), generator=generator)
-        return vectors[order].view_as(x)
+    def with_other(part: int, token: int | None = None) -> Recording:
+        """With other queries (0), keys (1) or values (2) in the layer, of one token or of all."""
 
-    def values(query: Projection, key: Projection, value: Projection) -> None:
-        value.copy_(shuffled(value))
+        def hook(module: Any, inputs: Any, output: Tensor) -> Tensor:
+            output = output.clone()
+            own = output.chunk(3, dim=-1)[part]
+            # its own vectors, from other images and tokens, so of a similar size
+            vectors = own.flatten(0, 1)
+            other = vectors[torch.randperm(len(vectors), generator=generator)].view_as(own)
+            if token is None:
+                own.copy_(other)
+            else:
+                own[:, token] = other[:, token] + 1
+            return output
 
-    def one_query(query: Projection, key: Projection, value: Projection) -> None:
-        query[:, row] = shuffled(query)[:, row] + 1
+        handle = cast("Any", model.blocks[layer]).attn.qkv.register_forward_hook(hook)
+        try:
+            return recorded(model, images)
+        finally:
+            handle.remove()
 
-    def one_key(query: Projection, key: Projection, value: Projection) -> None:
-        key[:, column] = shuffled(key)[:, column] + 1
-
-    after = []
-    for change in (values, one_query, one_key):
-        with _changed(model, layer, change):
-            after.append(_recorded(model, images))
-    other_values, other_query, other_key = after
+    values, query, key = with_other(2), with_other(0, row), with_other(1, column)
     above = [
-        float((before[place].weights - other_values[place].weights).abs().sum(dim=-1).mean() / 2)
+        float((before[place].weights - values[place].weights).abs().sum(dim=-1).mean() / 2)
         for place in range(layer + 1, len(before))
     ]
+    found = _changes(before[layer], values[layer], query[layer], key[layer], row, column)
+    return found | {"above": statistics.fmean(above) if above else 0.0}
+
+
+def _changes(
+    before: Stages, values: Stages, query: Stages, key: Stages, row: int, column: int
+) -> dict[str, float]:
+    """What changed with other values, another query in a row, another key in a column.
+
+    For a key, of scores, because with the softmax the weights of all keys depend on each other.
+    """
+    by_values, by_query = ((before.weights - x.weights).abs() for x in (values, query))
+    by_key = (before.scores - key.scores).abs()
+    rows, columns = (torch.arange(n) for n in by_key.shape[-2:])
     return {
-        "values": _largest(before[layer].weights, other_values[layer].weights),
-        **_query_change(before[layer].weights, other_query[layer].weights, row),
-        **_key_change(before[layer].scores, other_key[layer].scores, column),
-        "above": statistics.fmean(above) if above else 0.0,
+        "values": float(by_values.max()),
+        "other_rows": float(by_query[..., rows != row, :].max()),
+        "own_row": float(by_query[..., row, :].amax(dim=-1).min()),
+        "other_columns": float(by_key[..., columns != column].max()),
+        "own_column": float(by_key[..., column].amax(dim=-1).min()),
     }
-
-
-def _recorded(model: VisionTransformer, images: Tensor) -> Recording:
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    return recording
-
-
-@contextmanager
-def _changed(model: VisionTransformer, layer: int, change: Change) -> Iterator[None]:
-    """Inside the block, the projections of a layer are changed in place."""
-    heads = model.config.num_heads
-
-    def hook(module: Any, inputs: Any, output: Tensor) -> Tensor:
-        output = output.clone()
-        change(*(part.unflatten(-1, (heads, -1)) for part in output.chunk(3, dim=-1)))
-        return output
-
-    handle = cast("Any", model.blocks[layer]).attn.qkv.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _query_change(before: Tensor, after: Tensor, row: int) -> dict[str, float]:
-    others = torch.arange(before.shape[-2]) != row
-    return {
-        "other_rows": _largest(before[..., others, :], after[..., others, :]),
-        "own_row": _smallest_row(before[..., row, :], after[..., row, :]),
-    }
-
-
-def _key_change(before: Tensor, after: Tensor, column: int) -> dict[str, float]:
-    """Of scores, because with the softmax the weights of all keys depend on each other."""
-    others = torch.arange(before.shape[-1]) != column
-    return {
-        "other_columns": _largest(before[..., others], after[..., others]),
-        "own_column": _smallest_row(before[..., column], after[..., column]),
-    }
-
-
-def _largest(before: Tensor, after: Tensor) -> float:
-    return float((before - after).abs().max()) if before.numel() else 0.0
-
-
-def _smallest_row(before: Tensor, after: Tensor) -> float:
-    """The smallest over rows of the largest change in a row."""
-    return float((before - after).abs().amax(dim=-1).min())
 
 
 def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -207,12 +175,9 @@ def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
 def accuracies_with_positions(trial: Trial) -> Values:
     """Train a small classifier with the positions of the condition; share of correct predictions.
 
-    Settings: `digits`, `epochs`, `unseen`, `rate` (see `RATES`). With `ONE_SHUFFLE` all digits,
-    of training and test, have their patches in the same random order.
-
-    Returns:
-        `accuracy` on unseen digits; `shuffled`, with the patches of each in an order of its own;
-        `error`, the `permutation_error` of the trained blocks.
+    With `ONE_SHUFFLE` all digits, of training and test, have their patches in the same random
+    order. `shuffled` is the accuracy with the patches of each unseen digit in an order of its own,
+    `error` the `permutation_error` of the trained blocks.
     """
     settings = trial.settings
     generator = torch.Generator().manual_seed(trial.seed)

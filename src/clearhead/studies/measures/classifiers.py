@@ -13,10 +13,11 @@ only AdamW was tried for the CNN.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.data import ImageDataset, Split, load_dataset, normalize
@@ -25,6 +26,7 @@ from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
+from clearhead.recording import Recording, capture
 from clearhead.studies.table import Trial, Values
 from clearhead.training import Callback, TrainConfig, fit
 
@@ -126,20 +128,21 @@ def fit_in_set_up(
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:
-    """The model of a trial: shipped, trained or untrained, in evaluation mode.
-
-    The shipped model if the condition's name holds "shipped"; a small classifier if the settings
-    name `digits` and `epochs`; else one of `config` as initialised with the trial's seed.
-    """
+    """Shipped, if the condition's name holds that; trained, if the settings name digits; or not."""
     if "shipped" in trial.condition:
         return load()
-    settings = trial.settings
-    if "digits" in settings:
-        digits = training_digits(settings["digits"], trial.seed)
-        epochs = settings["epochs"]
+    if "digits" in trial.settings:
+        digits = training_digits(trial.settings["digits"], trial.seed)
+        epochs = trial.settings["epochs"]
         return train_small_classifier(config, digits, epochs=epochs, seed=trial.seed)
+    model: ImageModel = untrained(config, trial.seed)
+    return model
+
+
+def untrained(config: Any, seed: int) -> Any:
+    """A model as initialised with the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(trial.seed)
+        torch.manual_seed(seed)
         return build(config).eval()
 
 
@@ -203,3 +206,10 @@ def nearest_neighbours_accuracy(unseen: int, seed: int, training: int = 60_000) 
         nearest = closeness.topk(NEIGHBOURS).indices
         right += int(((labels[nearest] * votes).sum(dim=1).argmax(dim=1) == expected).sum())
     return 100 * right / unseen
+
+
+def recorded(model: nn.Module, inputs: Tensor) -> Recording:
+    """The attention of a forward pass."""
+    with torch.no_grad(), capture() as recording:
+        model(inputs)
+    return recording

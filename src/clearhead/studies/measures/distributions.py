@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from clearhead import attention
 from clearhead.insight.forward import probabilities
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import side_by_side
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.table import Values
 
 TYPES = {
@@ -101,8 +102,7 @@ def errors_and_moves_in_model(
     In total variation: `moved` with the last layer's rows permuted, each by itself; `moved_all`
     with those of all layers; `moved_none` with the last layer's weights as they are, the control.
     """
-    with torch.no_grad(), capture() as recording:
-        model(images)
+    recording = recorded(model, images)
     result: Values = {}
     for record in recording.records:
         result = merge_errors(result, row_errors(record.weights))

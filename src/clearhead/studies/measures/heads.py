@@ -19,8 +19,9 @@ from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_hea
 from clearhead.insight.tokens import grid_of
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import Curves, side_by_side
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.tasks import FIRST_QUERY, RecallTexts, recall_accuracy
 from clearhead.studies.table import Values
 from clearhead.training.batches import seed_of
@@ -138,13 +139,10 @@ def without_head(layer: int, head: int) -> Change:
     return change
 
 
-@torch.no_grad()
 def weights_on_answers(model: TextTransformer, texts: RecallTexts) -> Float[Tensor, "layers heads"]:
     """Weight of the queries on the values that they are about, mean over texts and queries."""
-    with capture() as recording:
-        model(texts.ids)
     values = (2 * texts.pairs + 1)[:, None, :, None]
-    rows = [x.weights[:, :, FIRST_QUERY:] for x in recording.records]
+    rows = [x.weights[:, :, FIRST_QUERY:] for x in recorded(model, texts.ids).records]
     found = [x.gather(3, values.expand(-1, x.shape[1], -1, -1))[..., 0] for x in rows]
     return torch.stack([x.double().mean(dim=(0, 2)) for x in found])
 

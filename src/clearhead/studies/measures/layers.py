@@ -15,8 +15,8 @@ from clearhead.models.baselines import ConvNet
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import capture
 from clearhead.studies._panels import Curves, Image
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_WORDS, RecallTexts
 from clearhead.studies.table import Cell, Measure
 
@@ -165,9 +165,7 @@ def hub_shares(model: ImageModel, images: Tensor) -> list[float]:
 
     Mean over images and heads; 1 means that all queries attend most to one key, a hub or sink.
     """
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    return [hub_share(record.weights) for record in recording.records]
+    return [hub_share(record.weights) for record in recorded(model, images).records]
 
 
 def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:

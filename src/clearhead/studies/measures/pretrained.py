@@ -19,6 +19,7 @@ from clearhead.insight.measures import entropy
 from clearhead.insight.metrics import rank_correlations
 from clearhead.insight.perturbation import Baseline
 from clearhead.recording import AttentionRecord, capture
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.distributions import moved, permute_weights, row_errors
 from clearhead.studies.measures.heads import exchange_weights
 from clearhead.studies.measures.layers import hub_share
@@ -79,9 +80,7 @@ def describe_classifier(
     each head gets another one's weights; C13: mean attention distance of each layer, in patches;
     C17: rank correlation of raw attention and rollout with the effect of occluding each patch.
     """
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    before, last = probabilities(model, images), len(recording) - 1
+    before, last = probabilities(model, images), len(recorded(model, images)) - 1
     effects = attribute("occlusion", model, images, grid=grid, baseline=Baseline(kind="mean"))
     distances = measure_heads(model, images, grid)["distance"].mean
     return {

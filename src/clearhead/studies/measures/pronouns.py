@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -24,11 +25,12 @@ from clearhead.data import (
 from clearhead.data.sentences import POSITIONS, NounSplit, Question
 from clearhead.data.tokenizer import MASK
 from clearhead.inference import pronoun_score
-from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
-from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import Curves
+from clearhead.studies.measures.classifiers import recorded, untrained
+from clearhead.studies.measures.layers import layer_tokens
 from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import TextTrainConfig, fit
 
@@ -96,16 +98,9 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
         "causal": start,
         "asked at it": fit(second, model=start).result,
         "asked afterwards": fit(replace(second, referent_prob=0.0), model=start).result,
-        "untrained": untrained_model(bidirectional, trial.seed),
-        "untrained causal": untrained_model(causal, trial.seed),
+        "untrained": untrained(bidirectional, trial.seed),
+        "untrained causal": untrained(causal, trial.seed),
     }
-
-
-def untrained_model(config: TextConfig, seed: int) -> TextTransformer:
-    """As initialised with the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(config).eval()
 
 
 def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values:
@@ -137,8 +132,10 @@ def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values
 
 def attention_accuracies(values: Values) -> list[float]:
     """`attention_accuracy` by model: at "it", in causal models at the word before the answer."""
-    where = ["at_answer" if "causal" in model else "at_it" for model in MODELS]
-    return [attention_accuracy(*pair)(values) for pair in zip(MODELS, where, strict=True)]
+    return [
+        attention_accuracy(model, "at_answer" if "causal" in model else "at_it")(values)
+        for model in MODELS
+    ]
 
 
 def attention_accuracy(
@@ -151,17 +148,10 @@ def attention_accuracy(
 
     def share(values: Values) -> float:
         attention = values[model][where]
-        layer, head = chosen_head(attention)
-        return float(attention[split]["named"][layer][head])
+        shares = np.array(attention["seen"]["named"])
+        return float(np.ravel(attention[split]["named"])[shares.argmax()])
 
     return share
-
-
-def chosen_head(attention: Values) -> tuple[int, int]:
-    """Layer and column of the largest share for noun pairs of training."""
-    shares = attention["seen"]["named"]
-    places = [(layer, head) for layer, row in enumerate(shares) for head in range(len(row))]
-    return max(places, key=lambda place: shares[place[0]][place[1]])
 
 
 def at_pronoun(model: TextTransformer, items: Sequence[PronounSentence]) -> PronounBatch:
@@ -179,16 +169,12 @@ def at_answer(model: TextTransformer, items: Sequence[PronounSentence]) -> Prono
     return _batch(model, items, texts, position)
 
 
-@torch.no_grad()
 def noun_weights(
     model: TextTransformer, batch: PronounBatch
 ) -> tuple[Float[Tensor, "layers heads sentences"], Float[Tensor, "layers heads sentences"]]:
     """Weights of the query token on the referent and on the distractor."""
-    with capture() as recording:
-        model(batch.ids)
-    rows = torch.stack(
-        [x.stages(queries=batch.position).weights[:, :, 0] for x in recording.records]
-    )
+    records = recorded(model, batch.ids).records
+    rows = torch.stack([x.stages(queries=batch.position).weights[:, :, 0] for x in records])
     rows = rows.permute(0, 2, 1, 3)  # layers, heads, sentences, keys
     sentences = torch.arange(len(batch.ids))
     return rows[:, :, sentences, batch.referent], rows[:, :, sentences, batch.distractor]
@@ -240,12 +226,8 @@ def final_states(
     model: TextTransformer, batch: PronounBatch
 ) -> Float[Tensor, "sentences embed_dim"]:
     """The query token after the last block."""
-    states: list[Tensor] = []
-    with model.norm.register_forward_pre_hook(
-        lambda _, inputs: states.append(inputs[0][:, batch.position])
-    ):
-        model(batch.ids)
-    return states[0].double()
+    *_, last = layer_tokens(model, batch.ids)
+    return last[:, batch.position].double()
 
 
 def probe_accuracy(

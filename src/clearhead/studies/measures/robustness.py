@@ -14,8 +14,8 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import capture
 from clearhead.studies._panels import Curves, side_by_side
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.layers import grid_distances
 from clearhead.studies.measures.tasks import CommonDigits
 from clearhead.studies.table import Values
@@ -44,15 +44,11 @@ def robustness(
 ) -> Values:
     """What corruption changes in the images that all models classify correctly at first.
 
-    All models start from the same images, all classified correctly, so that a fall does not depend
-    on the accuracy on clean images.
-
-    Returns:
-        `clean`: accuracy on all clean images, in per cent, by model; `common`: share of the images
-        that all models classify correctly; `falls`: per cent of these that a model classifies
-        wrongly, by model and corruption. For models with attention also `drift`, the divergence of
-        the weights from those on clean images, and `on_blank`, the attention on blank patches with
-        and without noise, in per cent.
+    So a fall does not depend on the accuracy on clean images. `clean`: that accuracy, in per cent,
+    by model; `common`: share of the images that all models classify correctly; `falls`: per cent of
+    these that a model classifies wrongly, by model and corruption. For models with attention also
+    `drift`, the divergence of the weights from those on clean images, and `on_blank`, the attention
+    on blank patches with and without noise, in per cent.
     """
     clean = {
         name: _evaluated(model, dataset.images, dataset.labels) for name, model in models.items()
@@ -151,21 +147,15 @@ def fall_under(model: str, *corruptions: str) -> Callable[[Values], float]:
 def _mean_weights(
     model: VisionTransformer, images: UInt8[Tensor, "images 1 28 28"]
 ) -> Float[Tensor, "images queries keys"]:
-    layers = _weights(model, normalize(images, model.config))
-    return torch.stack([x.double().mean(dim=1) for x in layers]).mean(dim=0)
+    records = recorded(model, normalize(images, model.config)).records
+    return torch.stack([x.weights.double().mean(dim=1) for x in records]).mean(dim=0)
 
 
 def _evaluated(model: ImageModel, images: Tensor, labels: Int[Tensor, " images"]) -> _Result:
     pixels = normalize(images, model.config)
     predicted = probabilities(model, pixels).argmax(dim=1)
-    weights = _weights(model, pixels) if isinstance(model, VisionTransformer) else []
-    return _Result(predicted == labels, weights)
-
-
-def _weights(model: VisionTransformer, pixels: Tensor) -> list[Weights]:
-    with torch.no_grad(), capture() as recording:
-        model(pixels)
-    return [record.weights for record in recording.records]
+    records = recorded(model, pixels).records if isinstance(model, VisionTransformer) else ()
+    return _Result(predicted == labels, [x.weights for x in records])
 
 
 def _share(mask: Bool[Tensor, " images"]) -> float:

@@ -14,9 +14,9 @@ from clearhead import attention
 from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import Recording, capture
+from clearhead.recording import Recording
 from clearhead.studies._panels import Curves, Points
-from clearhead.studies.measures.classifiers import classifier_of
+from clearhead.studies.measures.classifiers import classifier_of, recorded
 from clearhead.studies.table import Trial, Values
 
 HEAD_DIMS = (4, 8, 16, 32, 64, 128, 256, 512)
@@ -52,9 +52,7 @@ def independent_components(
     if distribution == "normal":
         return torch.randn(shape, generator=generator)
     uniform = torch.rand(shape, generator=generator)
-    if distribution == "uniform":
-        return (uniform - 0.5) * 12**0.5
-    return (uniform < 0.5).float() * 2 - 1
+    return (uniform - 0.5) * 12**0.5 if distribution == "uniform" else (uniform < 0.5) * 2.0 - 1
 
 
 def classifier_with_scale(trial: Trial) -> VisionTransformer:
@@ -73,13 +71,11 @@ def variances_in_model(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
 ) -> Values:
     """`head_variances`, and each head's factor over 1/√d_k."""
-    with torch.no_grad(), capture() as recording:
-        model(images)
     factors = scale_factors(model)
     head_dim = model.config.embed_dim // model.config.num_heads
     return {
         "head_dim": head_dim,
-        "heads": head_variances(recording, factors),
+        "heads": head_variances(recorded(model, images), factors),
         "relative_scale": (factors * head_dim**0.5).flatten().tolist(),
     }
 
@@ -97,10 +93,7 @@ def variance_by_scale(values: Values) -> dict[str, list[float]]:
 
 
 def median_departure(values: Values) -> float:
-    """How many times larger or smaller than d_k the variance of q·k is, in the median head.
-
-    Of standardised components (`variances_in_model`).
-    """
+    """Of the variance of standardised q·k from d_k, as a factor of at least 1; median head."""
     return float(statistics.median(max(x, 1 / x) for x in values["heads"]["per_component"]))
 
 
@@ -110,11 +103,6 @@ def prediction_errors_and_range(values: Values) -> list[float]:
     pairs = zip(heads["unscaled"], heads["if_unrelated"], strict=True)
     errors = [abs(x / y - 1) for x, y in pairs]
     return [statistics.median(errors), max(errors), min(heads["scaled"]), max(heads["scaled"])]
-
-
-def range_of_factors(values: Values) -> list[float]:
-    """The smallest and the largest learned factor over 1/√d_k."""
-    return [min(values["relative_scale"]), max(values["relative_scale"])]
 
 
 def score_variance(
@@ -159,14 +147,11 @@ def standardised(
 def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
     """The factor of each head's scores: 1/√d_k, 1, or a learned number."""
     rows = []
-    for layer in model.modules():
-        if not isinstance(layer, MultiHeadAttention):
-            continue
-        if layer.learned_scale is not None:
-            rows.append(layer.learned_scale.detach().flatten().double())
-        else:
-            factor = layer.head_dim**-0.5 if layer.scale is None else layer.scale
-            rows.append(torch.full((layer.num_heads,), factor, dtype=torch.float64))
+    for layer in (x for x in model.modules() if isinstance(x, MultiHeadAttention)):
+        factor = layer.head_dim**-0.5 if layer.scale is None else layer.scale
+        learned = layer.learned_scale
+        own = torch.full((layer.num_heads,), factor, dtype=torch.float64)
+        rows.append(own if learned is None else learned.detach().flatten().double())
     return torch.stack(rows)
 
 

@@ -65,18 +65,7 @@ CLEARED = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What determines a trained model, beside its seed.
-
-    Args:
-        task: MNIST's digits, or one of the tasks that need attention.
-        model: The configuration of the model.
-        examples: Number of training examples, drawn with the seed.
-        epochs: Passes over them; texts are seen once.
-        batch_size: Examples in a step.
-        rates: Peak learning rates of AdamW and of Muon.
-        fan_in: Whether the initial weights have the variance 1 / inputs (`fan_in_weights`) instead
-            of the models' own, 0.02².
-    """
+    """What determines a trained model, beside its seed."""
 
     task: Literal["digits", "common digit", "recall"]
     model: ModelConfig
@@ -84,7 +73,9 @@ class Training:
     epochs: int = 1
     batch_size: int
     rates: tuple[float, float]
+    """Peak learning rates of AdamW and of Muon"""
     fan_in: bool = False
+    """Whether initial weights are `fan_in_weights` instead of the models' own, of variance 0.02²"""
 
 
 def on_digits(name: str, *, examples: int, steps: int, **changes: Any) -> Training:
@@ -104,12 +95,7 @@ def training_of(trial: Trial, name: str = "vit", **changes: Any) -> Training:
     """The training on the task that a condition names, else on digits, with a trial's settings.
 
     From small initial weights no model leaves the floor of the common digit in as many steps
-    (LOG.md, 2026-11-28).
-
-    Args:
-        trial: The trial.
-        name: One of `COMPARED_MODELS`, for images.
-        changes: Of the model's configuration.
+    (LOG.md, 2026-11-28). `name` is one of `COMPARED_MODELS`, for images.
     """
     settings = trial.settings
     if trial.condition == RECALL:
@@ -182,12 +168,7 @@ def part_on(
 ) -> Part:
     """A part about a condition, which its name ends with; on the tasks with the floor as premise.
 
-    Args:
-        condition: The condition.
-        name: The name of the part.
-        hypothesis: What must hold.
-        variants: See `Part`.
-        label: In the name, instead of the condition.
+    With `label`, the name ends with that instead.
     """
     floor = difference_in(
         *(condition, "with attention, against the floor without", "with_attention", "floor"),
