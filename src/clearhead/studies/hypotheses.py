@@ -1,17 +1,10 @@
 """What studies test: hypotheses about conditions, each of a type and paired by seed.
 
-| type | predicts of the mean of `first` − `second` |
-|---|---|
-| `Difference` | more than `margin` |
-| `NonInferiority` | more than −`margin` |
-| `Equivalence` | within ± `margin` |
-| `Bound` | between `low` and `high`; for a measure against a constant |
-| `Estimate` | nothing: it is described |
-
-`Exact` is of another kind: it states what follows from a formula, for every single value.
+A comparison predicts something of the mean of `first` − `second`; `Exact` states what follows from
+a formula, for every single value.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,7 +17,7 @@ MIN_DISTINCT = 5
 """Distinct values from which a shifted copy of a series can be no coincidence"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Comparison:
     """The mean of `first` − `second` over seeds; use one of its types.
 
@@ -46,7 +39,7 @@ class Comparison:
     unit: str
     first: Cell
     second: Cell | float = 0.0
-    spread: float | None = None
+    spread: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.first == self.second:
@@ -177,7 +170,7 @@ class Estimate(Comparison):
     kind = "estimate"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Exact:
     """What follows from a formula: every single value lies in `low` … `high`, up to rounding.
 
@@ -194,8 +187,8 @@ class Exact:
     name: str
     unit: str
     cells: tuple[Cell, ...]
-    low: float = -inf
-    high: float = inf
+    low: float = field(default=-inf, kw_only=True)
+    high: float = field(default=inf, kw_only=True)
 
     @property
     def region(self) -> tuple[float, float]:

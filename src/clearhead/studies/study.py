@@ -15,7 +15,7 @@ study of your own is such a file anywhere on Python's path: `clearhead study run
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from clearhead.errors import ConfigError
@@ -37,7 +37,7 @@ class PerBudget:
     full: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Grid:
     """Conditions, crossed with settings and seeds.
 
@@ -49,6 +49,7 @@ class Grid:
     """
 
     conditions: tuple[str, ...]
+    _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict)
     vary: Mapping[str, Sequence[Any] | PerBudget] = field(default_factory=dict)
     num_seeds: int | PerBudget | None = None
@@ -134,7 +135,7 @@ class Paper:
     beside: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Summary:
     """Numbers that are described, not judged: mean and range over trials, by group.
 
@@ -149,6 +150,7 @@ class Summary:
 
     name: str
     measure: Measure
+    _: KW_ONLY
     conditions: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     by: str = "condition"

@@ -1,20 +1,9 @@
 """The one rule by which measured values become verdicts; no study has a rule of its own.
 
-**A comparison** gets the mean difference with its 95 % interval, and two p values: that the mean
-lies inside the predicted range (`p`), and outside of it (`p_against`). Both are adjusted by Holm's
-method over the family: all comparisons of the claim that predict something. It is supported if
-`p` is below 0.025, contradicted if `p_against` is, else undecided; and always undecided with fewer
-than six seeds. So a claim has a wrong support or contradiction in at most 5 % of the cases. The
-family is a claim, because each is cited by itself and adding a study must not change the others.
-
-**A premise** is tested in the same way, at the same level and outside of the family. While it is
-not supported, its part is undecided; it is never evidence.
-
-**What follows from a formula** (`Exact`) holds "by construction" if every value lies in its range.
-
-**A part** is supported (contradicted) if all its comparisons are; mixed if some are supported and
-some contradicted; else undecided. **A claim** takes its outcome from its parts in the same way,
-those by construction apart.
+docs/studies.md states it: comparisons by two one-sided p values each, adjusted by Holm's method
+over the claim; premises outside of that family; parts from their comparisons, the claim from its
+parts. The family is a claim, because each is cited by itself and adding a study must not change the
+others.
 """
 
 import math

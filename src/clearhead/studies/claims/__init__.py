@@ -25,19 +25,17 @@ CLAIMS = __name__
 
 @dataclass(frozen=True)
 class Entry:
-    """A study of the project, by the name of its file in `claims/`, without suffix."""
+    """A study of the project: its name, its claim ("C8"), and the name of its file."""
 
+    name: str
+    claim: str
     module: str
 
-    @property
-    def name(self) -> str:
-        """The name of the study."""
-        return self.module.partition("_")[2].replace("_", "-")
-
-    @property
-    def claim(self) -> str:
-        """The claim, such as "C8"."""
-        return f"C{int(self.module[1:3])}"
+    @classmethod
+    def of(cls, module: str) -> "Entry":
+        """From the name of its file, without suffix."""
+        number, _, name = module.partition("_")
+        return cls(name.replace("_", "-"), f"C{int(number[1:])}", module)
 
     @property
     def source(self) -> str:
@@ -47,20 +45,13 @@ class Entry:
     @property
     def statement(self) -> str:
         """The claim in words, read from the file's source: importing all studies takes seconds."""
-        file = resources.files(CLAIMS) / f"{self.module}.py"
-        (call,) = (
-            node.value
-            for node in ast.parse(file.read_text("utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Call)
-            and ast.unparse(node.targets[0]) == OBJECT
-        )
-        text = next(x.value for x in call.keywords if x.arg == "statement")
-        return str(ast.literal_eval(text))
+        tree = ast.parse((resources.files(CLAIMS) / f"{self.module}.py").read_text("utf-8"))
+        keywords = (x for x in ast.walk(tree) if isinstance(x, ast.keyword))
+        return next(str(ast.literal_eval(x.value)) for x in keywords if x.arg == "statement")
 
 
 _FILES = sorted(Path(file.name) for file in resources.files(CLAIMS).iterdir())
-ENTRIES = tuple(Entry(file.stem) for file in _FILES if file.match("c[0-9][0-9]_*.py"))
+ENTRIES = tuple(Entry.of(file.stem) for file in _FILES if file.match("c[0-9][0-9]_*.py"))
 
 
 def find_source(name: str) -> str:

@@ -60,9 +60,9 @@ STUDY = Study(
     "mean of rows.",
     seeds={"quick": 6, "full": 12},
     grid=(
-        Grid(conditions=("drawn",), settings=SCORES),
+        Grid(("drawn",), settings=SCORES),
         Grid(
-            conditions=("trained",),
+            ("trained",),
             settings=TRAINING,
             vary={"head_dim": TRAINED_HEAD_DIMS, "scale": ("none", "sqrt", "learned")},
             num_seeds=PerBudget(quick=2, full=3),  # described, not judged
@@ -73,9 +73,9 @@ STUDY = Study(
         Part.of(
             "unscaled softmax is nearly one-hot",
             Bound(
-                name=f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
-                unit="share",
-                first=Cell("drawn", ("measured", "unscaled", "largest", -1)),
+                f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
+                "share",
+                Cell("drawn", ("measured", "unscaled", "largest", -1)),
                 low=NEARLY_ONE_HOT,
             ),
         ),
@@ -83,10 +83,10 @@ STUDY = Study(
             Part.of(
                 f"the gradient vanishes ({name})",
                 Difference(
-                    name=f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
-                    unit="halvings",
-                    first=Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
-                    second=Cell("drawn", saturation.log2_norm("unscaled", measure)),
+                    f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
+                    "halvings",
+                    Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
+                    Cell("drawn", saturation.log2_norm("unscaled", measure)),
                     margin=HALVED,
                 ),
             )
@@ -95,10 +95,10 @@ STUDY = Study(
         Part.of(
             "scaled weights do not depend on d_k",
             Equivalence(
-                name=f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
-                unit="share",
-                first=AT_LARGEST,
-                second=AT_SMALLEST,
+                f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
+                "share",
+                AT_LARGEST,
+                AT_SMALLEST,
                 margin=STEADY,
             ),
         ),
@@ -107,11 +107,11 @@ STUDY = Study(
     title=f"Softmax of {KEYS} scores, independent components",
     summaries=(
         Summary(
-            name=f"Norms at d_k {LARGEST}, with 1/√d_k and unscaled: the Jacobian (mean, median "
+            f"Norms at d_k {LARGEST}, with 1/√d_k and unscaled: the Jacobian (mean, median "
             "row), ∂weights/∂query (mean, median row)",
-            measure=saturation.AT_LARGEST,
+            saturation.AT_LARGEST,
         ),
-        Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
+        Summary("Trained classifiers: mean largest weight", "largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
     **notes("C2"),

@@ -37,7 +37,7 @@ def compared(rate: str, condition: str) -> tuple[Part, Part]:
     whole = Cell(condition, "accuracy", {"rate": rate})
 
     def part(part: str, name: str, other: Cell) -> Part:
-        hypothesis = Difference(name=name, unit="share", first=whole, second=other, margin=NEEDED)
+        hypothesis = Difference(name, "share", whole, other, margin=NEEDED)
         return Part.of(f"{part} ({rate})", hypothesis)
 
     return (
@@ -81,10 +81,10 @@ STUDY = Study(
     "for all seeds.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("layers",), settings={"layers": 30}),
-        Grid(conditions=CONDITIONS, settings=TRAINING, vary={"rate": RATES}),
+        Grid(("layers",), settings={"layers": 30}),
+        Grid(CONDITIONS, settings=TRAINING, vary={"rate": RATES}),
         Grid(
-            conditions=(changes.ONE_SHUFFLE,),
+            (changes.ONE_SHUFFLE,),
             settings=TRAINING | {"rate": "low rate"},
             num_seeds=PerBudget(quick=1, full=3),
         ),
@@ -94,9 +94,9 @@ STUDY = Study(
         Part.of(
             "outputs permute with their tokens",
             Exact(
-                name="outputs of attention against permuted outputs, without positions",
-                unit="of the largest output",
-                cells=(Cell("layers", "error"),),
+                "outputs of attention against permuted outputs, without positions",
+                "of the largest output",
+                (Cell("layers", "error"),),
                 high=ROUNDING,
             ),
         ),
@@ -105,11 +105,11 @@ STUDY = Study(
     panels=(points("accuracy", ACCURACY), points("shuffled", SHUFFLED)),
     summaries=(
         *(
-            Summary(name=f"{name}, {rate}", measure=measure, settings={"rate": rate})
+            Summary(f"{name}, {rate}", measure, settings={"rate": rate})
             for rate in RATES
             for measure, name in (("accuracy", ACCURACY), ("shuffled", SHUFFLED))
         ),
-        Summary(name="Smallest difference with positions", measure="error_with_positions"),
+        Summary("Smallest difference with positions", "error_with_positions"),
     ),
     **notes("C6"),
 )

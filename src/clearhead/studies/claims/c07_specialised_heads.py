@@ -70,10 +70,10 @@ STUDY = Study(
     "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("small",), settings=IMAGES | trainings.ON_DIGITS),
-        Grid(conditions=(COMMON,), settings=IMAGES | trainings.ON_COMMON),
-        Grid(conditions=(RECALL,), settings={"unseen": 500} | trainings.ON_RECALL),
-        Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),
+        Grid(("small",), settings=IMAGES | trainings.ON_DIGITS),
+        Grid((COMMON,), settings=IMAGES | trainings.ON_COMMON),
+        Grid((RECALL,), settings={"unseen": 500} | trainings.ON_RECALL),
+        Grid(("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),
     ),
     run=run,
     parts=(
@@ -96,18 +96,11 @@ STUDY = Study(
     panels=heads.PANELS,
     summaries=(
         Summary(
-            name="Heads apart: trained, as sharp, untrained",
-            measure=["apart", "apart_sharp", "apart_fresh"],
+            "Heads apart: trained, as sharp, untrained", ["apart", "apart_sharp", "apart_fresh"]
         ),
-        Summary(name="Heads with a role (%)", measure=ROLE),
-        Summary(
-            name="Accuracy (%): own, exchanged, mean weights",
-            measure=["accuracy", "exchanged", "shared"],
-        ),
-        Summary(
-            name="Fall of accuracy without a head: mean, largest",
-            measure=heads.mean_and_largest_fall,
-        ),
+        Summary("Heads with a role (%)", ROLE),
+        Summary("Accuracy (%): own, exchanged, mean weights", ["accuracy", "exchanged", "shared"]),
+        Summary("Fall of accuracy without a head: mean, largest", heads.mean_and_largest_fall),
     ),
     labels=LABELS,
     **notes("C7"),

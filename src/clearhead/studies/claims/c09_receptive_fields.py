@@ -44,7 +44,7 @@ def half_of_image(who: str, condition: str) -> Part:
 
     def bound(what: str, measure: Measure) -> Bound:
         name = f"{who}, first layer: {what}"
-        return Bound(name=name, unit=SHARE, first=Cell(condition, measure), low=HALF, spread=0.1)
+        return Bound(name, SHARE, Cell(condition, measure), low=HALF, spread=0.1)
 
     return Part(
         f"the effective field of {who} after the first layer is at least half of the image",
@@ -59,7 +59,7 @@ def half_of_image(who: str, condition: str) -> Part:
 def larger_by_a_quarter(part: str, name: str, field: Cell) -> Part:
     """A field against that of the CNN after its first layer."""
     first = Cell("CNN trained", ("seen", 0))
-    return Part.of(part, Difference(name=name, unit=SHARE, first=field, second=first, margin=0.25))
+    return Part.of(part, Difference(name, SHARE, field, first, margin=0.25))
 
 
 STUDY = Study(
@@ -76,17 +76,17 @@ STUDY = Study(
     "square over digits and random directions), for the middle unit of each layer.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("ViT untrained", "CNN untrained", "shipped trained"), settings=IMAGES),
-        Grid(conditions=("ViT trained", "CNN trained"), settings=IMAGES | TRAINING),
+        Grid(("ViT untrained", "CNN untrained", "shipped trained"), settings=IMAGES),
+        Grid(("ViT trained", "CNN trained"), settings=IMAGES | TRAINING),
     ),
     run=run,
     parts=(
         Part.of(
             "each pixel can change a unit of a ViT's first layer",
             Exact(
-                name="trained ViTs, first layer: theoretical field",
-                unit=SHARE,
-                cells=tuple(Cell(x, ("reached", 0)) for x in TRAINED),
+                "trained ViTs, first layer: theoretical field",
+                SHARE,
+                tuple(Cell(x, ("reached", 0)) for x in TRAINED),
                 low=1.0,
             ),
         ),
@@ -105,11 +105,11 @@ STUDY = Study(
     ),
     panels=layers.FIELD_PANELS,
     summaries=(
-        *(Summary(name=f"By layer: {name}", measure=x) for x, name in layers.BY_LAYER.items()),
+        *(Summary(f"By layer: {name}", x) for x, name in layers.BY_LAYER.items()),
         Summary(
-            name="First layer: share of the effective field in the unit's own patch, and largest "
+            "First layer: share of the effective field in the unit's own patch, and largest "
             "relative gradient elsewhere",
-            measure=lambda values: layers.own_patch(values["first_field"], patch_size=7),
+            lambda values: layers.own_patch(values["first_field"], patch_size=7),
             conditions=TRAINED,
         ),
     ),

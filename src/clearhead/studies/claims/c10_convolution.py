@@ -33,10 +33,10 @@ def after(steps: int) -> Part:
     return Part.of(
         f"attention beats convolution between patches (digits, {steps} steps)",
         Difference(
-            name=f"attention, against convolution: {steps} steps",
-            unit=POINTS,
-            first=Cell("digits", (str(steps), "vit")),
-            second=Cell("digits", (str(steps), "conv")),
+            f"attention, against convolution: {steps} steps",
+            POINTS,
+            Cell("digits", (str(steps), "vit")),
+            Cell("digits", (str(steps), "conv")),
             margin=MARGIN,
             spread=1.5,  # second run, ViT against CNN
         ),
@@ -54,11 +54,8 @@ STUDY = Study(
     measure="Accuracy on 4,000 unseen digits or 1,000 unseen images, in per cent.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(
-            conditions=("digits",),
-            settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000},
-        ),
-        Grid(conditions=(COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
+        Grid(("digits",), settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000}),
+        Grid((COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
     ),
     run=run,
     parts=(
@@ -66,11 +63,9 @@ STUDY = Study(
         Part.of(
             "the difference changes with training (digits)",
             Estimate(
-                name="attention minus convolution, change with each tripling of the steps",
-                unit=POINTS,
-                first=Cell(
-                    "digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, base=3.0)
-                ),
+                "attention minus convolution, change with each tripling of the steps",
+                POINTS,
+                Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, base=3.0)),
             ),
         ),
         trainings.part_on(
@@ -89,8 +84,7 @@ STUDY = Study(
     title="Blocks with attention and with convolution between patches",
     summaries=(
         Summary(
-            name="Accuracy (%): no mixing, convolution, attention",
-            measure=["floor", "conv", "with_attention"],
+            "Accuracy (%): no mixing, convolution, attention", ["floor", "conv", "with_attention"]
         ),
     ),
     **notes("C10"),

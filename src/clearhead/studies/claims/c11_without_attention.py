@@ -53,17 +53,17 @@ def run(trial: Trial) -> Values:
 def trainings(digits: int, num_seeds: PerBudget | None) -> Grid:
     """All models on so many digits."""
     settings = {"digits": digits, "steps": STEPS[digits], "unseen": 4_000}
-    return Grid(conditions=MODELS, settings=settings, num_seeds=num_seeds)
+    return Grid(MODELS, settings=settings, num_seeds=num_seeds)
 
 
 def no_better(condition: str) -> Part:
     """The MLP is not worse than a Transformer without attention."""
     settings = {"digits": MANY, "steps": STEPS[MANY]}
     hypothesis = NonInferiority(
-        name=f"MLP, against {LABELS[condition]} ({MANY:,} digits)",
-        unit="percentage points",
-        first=Cell("mlp", "accuracy", settings),
-        second=Cell(condition, "accuracy", settings),
+        f"MLP, against {LABELS[condition]} ({MANY:,} digits)",
+        "percentage points",
+        Cell("mlp", "accuracy", settings),
+        Cell(condition, "accuracy", settings),
         margin=ALLOWANCE,
     )
     return Part(f"{LABELS[condition]}: no better than an MLP", (hypothesis,))
@@ -97,8 +97,8 @@ STUDY = Study(
     title="A Transformer's blocks with and without attention, and a plain MLP",
     summaries=tuple(
         Summary(
-            name=f"Accuracy on unseen digits (%), {steps} steps on {digits:,} training digits",
-            measure="accuracy",
+            f"Accuracy on unseen digits (%), {steps} steps on {digits:,} training digits",
+            "accuracy",
             settings={"digits": digits},
         )
         for digits, steps in STEPS.items()

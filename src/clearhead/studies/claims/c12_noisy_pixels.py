@@ -50,10 +50,10 @@ def falls_less(other: str, *corruptions: str) -> Part:
     """Another model falls further than the ViT."""
     what = " and ".join(corruptions)
     hypothesis = Difference(
-        name=f"fall of {LABELS[other]}, against the ViT: {what}",
-        unit=POINTS,
-        first=Cell("digits", fall_under(other, *corruptions)),
-        second=Cell("digits", fall_under("vit", *corruptions)),
+        f"fall of {LABELS[other]}, against the ViT: {what}",
+        POINTS,
+        Cell("digits", fall_under(other, *corruptions)),
+        Cell("digits", fall_under("vit", *corruptions)),
         margin=MARGIN,
         spread=4.0 if other == "uniform" else 9.0,  # of losses, second run
     )
@@ -95,8 +95,8 @@ STUDY = Study(
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings=ON_DIGITS | UNSEEN),
-        Grid(conditions=(COMMON,), settings=ON_COMMON | UNSEEN),
+        Grid(("digits",), settings=ON_DIGITS | UNSEEN),
+        Grid((COMMON,), settings=ON_COMMON | UNSEEN),
     ),
     run=run,
     parts=(
@@ -109,13 +109,13 @@ STUDY = Study(
     title="Noise: falls from equal starts, and what patches attend to",
     summaries=(
         *(
-            Summary(name=f"Accuracy on clean images (%), {label}", measure=("clean", name))
+            Summary(f"Accuracy on clean images (%), {label}", ("clean", name))
             for name, label in LABELS.items()
         ),
-        Summary(name="Share of the images that all models classify correctly", measure="common"),
+        Summary("Share of the images that all models classify correctly", "common"),
         Summary(
-            name="Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
-            measure=[fall_under(name, *CORRUPTIONS) for name in LABELS],
+            "Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
+            [fall_under(name, *CORRUPTIONS) for name in LABELS],
             conditions=("digits",),
         ),
     ),

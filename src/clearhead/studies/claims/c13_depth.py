@@ -48,9 +48,9 @@ def spreads(measure: str, depth: int) -> Part:
     """A measure changes from the first to the last layer, in classifiers of that depth."""
     name, unit, margin = MEASURES[measure]
     hypothesis = Difference(
-        name=f"{name}, change over {depth} layers",
-        unit=unit,
-        first=Cell("depths", over_layers((str(depth), measure))),
+        f"{name}, change over {depth} layers",
+        unit,
+        Cell("depths", over_layers((str(depth), measure))),
         margin=margin,
     )
     return Part.of(f"{name} grows with depth ({depth} layers)", hypothesis)
@@ -59,9 +59,9 @@ def spreads(measure: str, depth: int) -> Part:
 def combined(condition: str) -> Part:
     """The class can be read from a single token in the last layer more than in the first."""
     hypothesis = Difference(
-        name=f"{condition}: accuracy of a probe on one token, change over the layers",
-        unit=POINTS,
-        first=Cell(condition, over_layers("single")),
+        f"{condition}: accuracy of a probe on one token, change over the layers",
+        POINTS,
+        Cell(condition, over_layers("single")),
         margin=MEASURES["single"][2],
     )
     return trainings.part_on(condition, "what decides is combined in the last layer", hypothesis)
@@ -71,9 +71,9 @@ def by_size(measure: str) -> Estimate:
     """How the change over the layers depends on the depth."""
     name, unit, _ = MEASURES[measure]
     return Estimate(
-        name=f"{name}: change over the layers, with each doubling of the depth",
-        unit=unit,
-        first=Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
+        f"{name}: change over the layers, with each doubling of the depth",
+        unit,
+        Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
     )
 
 
@@ -90,10 +90,10 @@ STUDY = Study(
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("depths",), settings=IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS}),
-        Grid(conditions=(COMMON,), settings=trainings.ON_COMMON | IMAGES),
-        Grid(conditions=(RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
-        Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
+        Grid(("depths",), settings=IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS}),
+        Grid((COMMON,), settings=trainings.ON_COMMON | IMAGES),
+        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
+        Grid(("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
     ),
     run=run,
     parts=(
@@ -103,7 +103,7 @@ STUDY = Study(
     ),
     panels=layers.panels_by_layer(str(DEPTHS[-1]), conditions=("depths",)),
     summaries=tuple(
-        Summary(name=f"By layer, {what}: {name}", measure=measure, conditions=(what,))
+        Summary(f"By layer, {what}: {name}", measure, conditions=(what,))
         for what in (COMMON, RECALL, "shipped")
         for measure, name in (
             ("distance", "mean attention distance (patches)"),

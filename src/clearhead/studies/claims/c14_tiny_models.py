@@ -52,7 +52,7 @@ def run(trial: Trial) -> Values:
 def trainings(condition: str, size: str, num_seeds: PerBudget | None) -> Grid:
     """Trainings of a size."""
     settings = {"size": size, "epochs": EPOCHS} | SAMPLES
-    return Grid(conditions=(condition,), settings=settings, num_seeds=num_seeds)
+    return Grid((condition,), settings=settings, num_seeds=num_seeds)
 
 
 TWO = PerBudget(quick=0, full=2)
@@ -69,17 +69,17 @@ STUDY = Study(
     grid=(
         *(trainings("right", size, None if size == TINY else TWO) for size in SIZES),
         trainings("plain", TINY, TWO),
-        Grid(conditions=(BASELINE,), settings=SAMPLES),
+        Grid((BASELINE,), settings=SAMPLES),
     ),
     run=run,
     parts=(
         Part.of(
             f"ViTs of {TINY} parameters beat nearest neighbours",
             Difference(
-                name=f"a ViT of {TINY} parameters, against nearest neighbours",
-                unit="percentage points",
-                first=Cell("right", "accuracy", {"size": TINY}),
-                second=Cell(BASELINE, "accuracy"),
+                f"a ViT of {TINY} parameters, against nearest neighbours",
+                "percentage points",
+                Cell("right", "accuracy", {"size": TINY}),
+                Cell(BASELINE, "accuracy"),
                 margin=MARGIN,
                 spread=0.35,
             ),
@@ -97,12 +97,10 @@ STUDY = Study(
     ),
     title="Error rate by number of parameters",
     summaries=(
-        Summary(name="Accuracy (%), Muon", measure="accuracy", conditions=("right",), by="size"),
-        Summary(name="Accuracy (%), AdamW", measure="accuracy", conditions=("plain",), by="size"),
-        Summary(
-            name="Accuracy (%), nearest neighbours", measure="accuracy", conditions=(BASELINE,)
-        ),
-        Summary(name="Parameters", measure="parameters", settings={"size": TINY}),
+        Summary("Accuracy (%), Muon", "accuracy", conditions=("right",), by="size"),
+        Summary("Accuracy (%), AdamW", "accuracy", conditions=("plain",), by="size"),
+        Summary("Accuracy (%), nearest neighbours", "accuracy", conditions=(BASELINE,)),
+        Summary("Parameters", "parameters", settings={"size": TINY}),
     ),
     labels={"right": "Muon, warm-up, high rates", "plain": "AdamW at 0.001, no warm-up"},
     **notes("C14"),

@@ -50,11 +50,9 @@ def run(trial: Trial) -> Values:
 
 
 PREMISE = Bound(
-    name="accuracy on the position, least accurate trained model",
-    unit=SHARE,
-    first=Cell(
-        CONDITION, lambda values: min(values[x]["known"]["place"]["unseen"] for x in TRAINED)
-    ),
+    "accuracy on the position, least accurate trained model",
+    SHARE,
+    Cell(CONDITION, lambda values: min(values[x]["known"]["place"]["unseen"] for x in TRAINED)),
     low=CHANCE + KNOWN,
 )
 
@@ -69,10 +67,10 @@ def attention(model: str, untrained: str, where: str, words: str) -> Part:
     return part(
         f"{words} attends to the referent ({MODELS[model]})",
         Difference(
-            name=f"{words} attends to the referent: {MODELS[model]}, against untrained",
-            unit=SHARE,
-            first=Cell(CONDITION, attention_accuracy(model, where)),
-            second=Cell(CONDITION, attention_accuracy(untrained, where)),
+            f"{words} attends to the referent: {MODELS[model]}, against untrained",
+            SHARE,
+            Cell(CONDITION, attention_accuracy(model, where)),
+            Cell(CONDITION, attention_accuracy(untrained, where)),
             margin=FIFTH,
         ),
     )
@@ -91,7 +89,7 @@ STUDY = Study(
     measure="Share of sentences in which the chosen weight on the referent is the larger one "
     "(position alone gives 50 %); accuracy, by noun, when “it” cannot attend to one of the nouns.",
     seeds={"quick": 2, "full": 10},
-    grid=(Grid(conditions=(CONDITION,), settings=SETTINGS),),
+    grid=(Grid((CONDITION,), settings=SETTINGS),),
     run=run,
     parts=(
         attention(AT_IT, UNTRAINED, "at_it", "“it”"),
@@ -99,10 +97,10 @@ STUDY = Study(
         part(
             "“it” needs its referent",
             Difference(
-                name="accuracy at “it”: other noun masked, against the referent masked",
-                unit=SHARE,
-                first=Cell(CONDITION, (*MASKED, "other")),
-                second=Cell(CONDITION, (*MASKED, "right")),
+                "accuracy at “it”: other noun masked, against the referent masked",
+                SHARE,
+                Cell(CONDITION, (*MASKED, "other")),
+                Cell(CONDITION, (*MASKED, "right")),
                 margin=TENTH,
             ),
         ),
@@ -111,9 +109,9 @@ STUDY = Study(
     panels=pronouns.PANELS,
     title="Resolving “it” with pairs of nouns that were never together in training",
     summaries=(
-        Summary(name="Accuracy on the position, by model", measure=pronouns.KNOWN),
-        Summary(name="More weight on the referent", measure=pronouns.attention_accuracies),
-        Summary(name="Accuracy by masked noun", measure=pronouns.BY_MASK),
+        Summary("Accuracy on the position, by model", pronouns.KNOWN),
+        Summary("More weight on the referent", pronouns.attention_accuracies),
+        Summary("Accuracy by masked noun", pronouns.BY_MASK),
     ),
     labels={CONDITION: "models of one seed"},
     **notes("C16"),

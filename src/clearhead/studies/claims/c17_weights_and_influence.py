@@ -40,10 +40,10 @@ def correlates(condition: str, name: str, against: str, measure: str = "correlat
     """A map of weights against random numbers, or its partial correlation given the ink."""
     given_ink = measure == "beyond_ink"
     return Difference(
-        name=f"{condition}: {name}, {against}",
-        unit=CORRELATION,
-        first=Cell(condition, (measure, name)),
-        second=0.0 if given_ink else Cell(condition, (measure, RANDOM)),
+        f"{condition}: {name}, {against}",
+        CORRELATION,
+        Cell(condition, (measure, name)),
+        0.0 if given_ink else Cell(condition, (measure, RANDOM)),
         margin=INK_MARGIN if given_ink else MARGIN,
     )
 
@@ -87,10 +87,10 @@ STUDY = Study(
     "over the 4 pairs, mean over 200 texts.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings=IMAGES | trainings.ON_DIGITS),
-        Grid(conditions=(COMMON,), settings=trainings.ON_COMMON | MORE_IMAGES),
-        Grid(conditions=(RECALL,), settings=trainings.ON_RECALL | {"unseen": 200}),
-        Grid(conditions=("shipped",), settings={"images": 5}, num_seeds=THREE),
+        Grid(("digits",), settings=IMAGES | trainings.ON_DIGITS),
+        Grid((COMMON,), settings=trainings.ON_COMMON | MORE_IMAGES),
+        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 200}),
+        Grid(("shipped",), settings={"images": 5}, num_seeds=THREE),
     ),
     run=run,
     parts=(
@@ -101,8 +101,8 @@ STUDY = Study(
     panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
     summaries=(
-        *(Summary(name=x, measure=influence.by_map(name)) for name, x in influence.BY_MAP.items()),
-        Summary(name="Recall: weight on the pair in question (%)", measure="on_answer"),
+        *(Summary(x, influence.by_map(name)) for name, x in influence.BY_MAP.items()),
+        Summary("Recall: weight on the pair in question (%)", "on_answer"),
     ),
     labels={"shipped": "shipped model"},
     **notes("C17"),

@@ -145,16 +145,6 @@ def gradients_and_entropies(
     }
 
 
-def is_lost(values: Values) -> bool:
-    """Whether accuracy is below `LOST_BELOW`."""
-    return bool(values["lost"] > 0)
-
-
-def has_diverged(values: Values) -> bool:
-    """Whether the loss became NaN."""
-    return bool(values["not_a_number_after"] >= 0)
-
-
 def over_steps(measure: str, layer: int = 0) -> Callable[[Values], list[float]]:
     """A probed measure of a layer after each of the steps `PROBED`, mean over heads.
 
