@@ -102,7 +102,10 @@ def test_register_writes_to_the_current_folder_and_says_where(
         (["run", "toy:STUDY", "--workers", "0"], "workers must be at least 1, got 0"),
         (["report"], "there are no results in runs/studies/quick"),
         (["report", "--results", "void"], "there are no results in void"),
-        (["report", "--results", "toy.py"], "toy.py is not the JSON of a report; expected a folder of results, or what"),
+        (
+            ["report", "--results", "toy.py"],
+            "toy.py is not the JSON of a report; expected a folder of results, or what",
+        ),
     ],
 )
 def test_errors_are_one_line(
