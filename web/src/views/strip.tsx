@@ -33,9 +33,9 @@ const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
-  const { config, result, state } = useStore();
+  const { config, calm, state } = useStore();
   const { step, layer } = state.value;
-  const { ink, run } = result.value;
+  const { ink, run } = calm.value;
   const { patches, embedDim } = config;
   const strip = useRef<HTMLElement>(null);
   useEffect(() => {
@@ -127,9 +127,9 @@ function Flow() {
 
 function Layers() {
   const store = useStore();
-  const { config, state, result } = store;
+  const { config, state, calm } = store;
   const { layer: nowLayer, head: nowHead, step, removed } = state.value;
-  const { run } = result.value;
+  const { run } = calm.value;
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
@@ -181,26 +181,26 @@ function TokensThumb({ values, width }: { values: Float64Array; width: number })
 }
 
 function PatchThumb() {
-  const { config, result } = useStore();
+  const { config, calm } = useStore();
   const [rows, columns] = config.grid;
   return (
     <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
-      <InkCanvas ink={result.value.ink} config={config} />
+      <InkCanvas ink={calm.value.ink} config={config} />
       <span class="cuts" />
     </span>
   );
 }
 
 function PredictionThumb() {
-  const { config, result } = useStore();
-  const { predictions, run, digit } = result.value;
+  const { config, calm } = useStore();
+  const { predictions, run, digit } = calm.value;
   const label = run ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
   const status = predictions[digit]?.status ?? "rejected";
   return <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
 }
 
 function PredictionNote() {
-  const { run, predictions, digit } = useStore().result.value;
+  const { run, predictions, digit } = useStore().calm.value;
   if (!run) return <>nothing yet</>;
   const { best, status } = predictions[digit];
   return <>{status === "rejected" ? "not recognised" : percent(run.probabilities[best])}</>;
