@@ -1,7 +1,7 @@
 // Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in
 // clearhead.data.preprocessing.ink. Printed lines are not searched for.
 
-import { downsample, grid, rounded, type Grid } from "./image";
+import { downsample, grid, rounded, transposed, type Grid } from "./image";
 
 export interface Ink {
   values: Grid;
@@ -211,12 +211,6 @@ function sliding({ width, height, values }: Grid, window: number, extremum: (a: 
     size += step;
   }
   return grid(width, count, rows);
-}
-
-function transposed({ width, height, values }: Grid): Grid {
-  const result = grid(height, width);
-  for (let i = 0; i < values.length; i++) result.values[(i % width) * height + Math.floor(i / width)] = values[i];
-  return result;
 }
 
 /** The paper around a digit that may fill the picture. */
