@@ -1,8 +1,19 @@
 // The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
-import { downsample, grid, resizeArea, rounded, type Grid } from "./image";
-import { components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
+import type { Config, Size } from "../engine/config";
+import { downsample, fitted, grid, resizeArea, rounded, toGrey, type Grid, type Pixels } from "./image";
+import { SMALL_SIDE, components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
+
+/** Reasons to doubt that a picture shows one digit. */
+export const WARNINGS = [
+  "Several digits? Show one at a time.",
+  "Very little ink: draw larger.",
+  "More loops than a digit has.",
+  "A dot above or below: a letter or a punctuation mark?",
+  "A single stroke, more slanted or bent than a 1: a slash or a bracket?",
+];
+const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH] = WARNINGS.keys();
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
 const MIN_SEEN = 48; // of a digit's longer side in that; a smaller one is searched again in a crop
@@ -10,6 +21,12 @@ const MAX_ASPECT = 2.2; // width of a digit, relative to its height
 const SIDE = 28;
 const INK_SIDE = 20;
 const MIN_HEIGHT = 0.35; // of the highest digit
+const MIN_SIDE = 6; // of the ink
+const [MAX_LOOPS, MIN_LOOP] = [2, 0.008]; // areas are relative to the digit's box
+const LOOPS_SEEN = 32; // side of the ink; in smaller pictures noise makes loops
+const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the height of the stroke
+const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as standard deviations
+const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
 const MIN_INK = 0.15; // fainter ink is ignored when the size is measured
 const MAX_EROSION = 1; // on each side of a thick stroke; of 28 pixels
 const MIN_STROKE = 1.3; // thinner strokes are dilated to the normal width, thicker ones eroded to the last
@@ -18,7 +35,7 @@ const MAX_STROKE = 4;
 
 export interface Digit {
   pixels: Uint8Array; // the model input, 0 to 255
-  isWide: boolean; // whether it may be several digits that touch
+  warnings: number[]; // places in WARNINGS
 }
 
 /** Each digit in reading order. */
@@ -26,10 +43,45 @@ export function findDigits(grey: Grid): Digit[] {
   const ink = findInk(downsample(grey, WORK_SIDE).image);
   if (ink === null) return [];
   const groups = groupsOf(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes[number])) }));
-  return inReadingOrder(groups).map(({ numbers, box }) => ({
-    pixels: cutOut(grey, ink, numbers, box),
-    isWide: length(box, 0) > MAX_ASPECT * length(box, 1),
-  }));
+  return inReadingOrder(groups).map(({ numbers, box }) => {
+    const digit = cutOut(grey, ink, numbers, box);
+    if (Math.max(grey.width, grey.height) <= SMALL_SIDE) return digit;
+    const remarks = [...(hasDot(ink, numbers) ? [DOTTED] : []), ...(isSlash(digit.pixels) ? [SLASH] : [])];
+    return { ...digit, warnings: [...digit.warnings, ...remarks] };
+  });
+}
+
+/** Whether this is a single stroke, but slanted or bent more than a 1 is by writers. */
+function isSlash(pixels: Uint8Array): boolean {
+  const mass = pixels.reduce((sum, value) => sum + value, 0);
+  const mean = (of: (x: number, y: number) => number): number =>
+    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
+  const [left, top] = [mean((x) => x), mean((_, y) => y)];
+  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
+  const both = mean((x, y) => (x - left) * (y - top));
+  const spread = Math.hypot(across - down, 2 * both);
+  const largest = (across + down + spread) / 2;
+  if ((across + down - spread) / 2 >= MAX_BREADTH ** 2 * largest) return false;
+  const slant = Math.atan2(2 * both, down - across) / 2; // from the vertical
+  const [sin, cos] = [Math.sin(slant), Math.cos(slant)];
+  const bend = mean((x, y) => ((x - left) * cos - (y - top) * sin) * ((x - left) * sin + (y - top) * cos) ** 2);
+  const degrees = (slant * 180) / Math.PI;
+  return Math.abs(bend) > MAX_BEND * largest ** 1.5 || degrees <= MIN_SLANT || degrees >= MAX_SLANT;
+}
+
+/** Whether a round component is above or below the highest stroke, as in i, ! and ?. */
+function hasDot({ boxes, parts }: Ink, numbers: number[]): boolean {
+  const [left, top, right, bottom] = boxes[[...numbers].sort((a, b) => length(boxes[b], 1) - length(boxes[a], 1))[0]];
+  const high = bottom - top;
+  return [...new Set(parts)].some((number) => {
+    if (number === 0) return false;
+    const box = boxes[number];
+    const [small, large] = [length(box, 0), length(box, 1)].sort((a, b) => a - b);
+    const gap = Math.max(box[1] - bottom, top - box[3]);
+    const middle = (box[0] + box[2]) / 2;
+    const isRound = MIN_DOT * high < large && large < Math.min(MAX_DOT * high, 2 * small);
+    return left <= middle && middle <= right && isRound && gap > 0 && gap < MAX_DOT_GAP * high;
+  });
 }
 
 /** The components of each digit; dots, commas and minus signs left out. */
@@ -89,7 +141,7 @@ function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
 }
 
 /** The digit with these components; a small one from a crop of the picture around it. */
-function cutOut(grey: Grid, { values, parts, dark }: Ink, numbers: number[], box: Box): Uint8Array {
+function cutOut(grey: Grid, { values, parts, dark }: Ink, numbers: number[], box: Box): Digit {
   const { width, height } = values;
   const group = mapped(values, (_, i) => (numbers.includes(parts[i]) ? 1 : 0));
   const { factor } = downsample(grey, WORK_SIDE);
@@ -114,14 +166,29 @@ function clamped([left, top, right, bottom]: Box, { width, height }: Grid): Box 
 }
 
 /** The strokes of the core with their soft edges, scaled and centred. */
-function digitOf(values: Grid, core: Grid): Uint8Array {
+function digitOf(values: Grid, core: Grid): Digit {
   const box = boxOf(core, 0);
   const reach = Math.max(3, rounded(sideOf(box) / 12));
   const around = clamped([box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach], values);
   const ink = cropped(values, around);
   const near = nearTo(ink, cropped(core, around).values, reach);
-  const pixels = centred(toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0)))));
-  return Uint8Array.from(pixels, (value) => rounded(value * 255));
+  const strokes = cropped(mapped(ink, (value, i) => (near[i] ? value : 0)));
+  const pixels = centred(toInkSide(strokes), [SIDE, SIDE], MIN_INK, rounded).values;
+  const warnings = [
+    ...(length(box, 0) > MAX_ASPECT * length(box, 1) ? [SEVERAL] : []),
+    ...(Math.max(strokes.width, strokes.height) < MIN_SIDE ? [TOO_SMALL] : []),
+    ...(numLoops(cropped(core)) > MAX_LOOPS ? [MANY_LOOPS] : []),
+  ];
+  return { pixels: Uint8Array.from(pixels, (value) => rounded(value * 255)), warnings };
+}
+
+/** The areas that strokes enclose. */
+function numLoops({ width, height, values }: Grid): number {
+  if (Math.max(width, height) < LOOPS_SEEN) return 0;
+  const outside = new Uint8Array((width + 2) * (height + 2)).fill(1);
+  values.forEach((value, i) => (outside[(Math.floor(i / width) + 1) * (width + 2) + (i % width) + 1] = value ? 0 : 1));
+  const { areas } = components(outside, width + 2, height + 2, false);
+  return areas.filter((area) => area >= MIN_LOOP * values.length).length - 1; // without what is around the digit
 }
 
 /** Ink connected to the core and at most `reach` away. */
@@ -223,22 +290,27 @@ function cropped(ink: Grid, [left, top, right, bottom] = boxOf(ink, 0)): Grid {
   return result;
 }
 
-/** On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow. */
-function centred(ink: Grid): Float32Array {
-  const [left, top, right, bottom] = boxOf(ink, MIN_INK);
+/** Moved by whole pixels until the centre of mass is in the middle, as far as ink above a level stays in the image. */
+export function centred(ink: Grid, [high, wide]: Size, above: number, round: (value: number) => number): Grid {
+  const [left, top, right, bottom] = boxOf(ink, above);
   let [sum, x, y] = [0, 0, 0];
   ink.values.forEach((value, i) => {
     sum += value;
     x += value * (i % ink.width);
     y += value * Math.floor(i / ink.width);
   });
-  const place = (middle: number, start: number, stop: number): number =>
-    Math.min(Math.max(rounded(SIDE / 2 - middle), -start), SIDE - stop);
-  const [right0, down] = [place(x / sum, left, right), place(y / sum, top, bottom)];
-  const canvas = new Float32Array(SIDE * SIDE);
+  const across = Math.min(Math.max(round(wide / 2 - x / sum), -left), wide - right);
+  const down = Math.min(Math.max(round(high / 2 - y / sum), -top), high - bottom);
+  const result = grid(wide, high);
   ink.values.forEach((value, i) => {
-    const [u, v] = [(i % ink.width) + right0, Math.floor(i / ink.width) + down];
-    if (u >= 0 && v >= 0 && u < SIDE && v < SIDE) canvas[v * SIDE + u] = value;
+    const [u, v] = [(i % ink.width) + across, Math.floor(i / ink.width) + down];
+    if (u >= 0 && v >= 0 && u < wide && v < high) result.values[v * wide + u] = value;
   });
-  return canvas;
+  return result;
+}
+
+/** Each digit of a picture in reading order; for a model of other classes, the whole picture. */
+export function inputsOfPicture(pixels: Pixels, config: Config): Digit[] {
+  if (config.readsDigits) return findDigits(toGrey(pixels));
+  return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), warnings: [] }];
 }

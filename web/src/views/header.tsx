@@ -4,17 +4,16 @@ import { useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
 import { PAGES, themeAfter } from "../state/state";
-import type { Store } from "../state/store";
-import { saveCsv, savePng, saveSvg } from "./save";
+import { useStore } from "../state/store";
+import { save, type Kind } from "./save";
 import { STEP_NAMES } from "./strip";
 
-export function Header({ store }: { store: Store }) {
+const SAVED: [Kind, string][] = [["svg", "Figure, SVG"], ["png", "Figure, PNG"], ["csv", "Numbers, CSV"]];
+
+export function Header() {
+  const store = useStore();
   const { step, theme } = store.state.value;
   const menu = useRef<HTMLDetailsElement>(null);
-  const save = (kind: (store: Store) => void): void => {
-    if (menu.current) menu.current.open = false;
-    kind(store);
-  };
   const copy = async (): Promise<void> => {
     const link = `${location.href.split("#")[0]}#${store.hash()}`;
     try {
@@ -32,9 +31,9 @@ export function Header({ store }: { store: Store }) {
           <span class="lens" aria-hidden="true" /> Clearhead <span>microscope</span>
         </button>
       </h1>
-      <ShortPrediction store={store} />
+      <ShortPrediction />
       <div class="news">
-        <Changes store={store} />
+        <Changes />
         <p class="message" aria-hidden="true">{store.message.value}</p>
       </div>
       <nav class="tools" aria-label="Page">
@@ -47,9 +46,18 @@ export function Header({ store }: { store: Store }) {
         <details class="menu" ref={menu}>
           <summary>Save</summary>
           <div>
-            <button type="button" onClick={() => save(saveSvg)}>Figure, SVG</button>
-            <button type="button" onClick={() => save(savePng)}>Figure, PNG</button>
-            <button type="button" onClick={() => save(saveCsv)}>Numbers, CSV</button>
+            {SAVED.map(([kind, text]) => (
+              <button
+                type="button"
+                key={kind}
+                onClick={() => {
+                  if (menu.current) menu.current.open = false;
+                  void save(store, kind);
+                }}
+              >
+                {text}
+              </button>
+            ))}
           </div>
         </details>
         <button type="button" onClick={copy}>Copy link</button>
@@ -64,19 +72,21 @@ export function Header({ store }: { store: Store }) {
 }
 
 /** The prediction in two words, on small screens always in sight. */
-function ShortPrediction({ store }: { store: Store }) {
-  const { run, predictions, digit } = store.result.value;
+function ShortPrediction() {
+  const { config, result } = useStore();
+  const { run, predictions, digit } = result.value;
   if (!run) return null;
   const { best, status } = predictions[digit];
   return (
     <span class="short-prediction" aria-hidden="true">
-      {status === "rejected" ? "?" : store.config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
+      {status === "rejected" ? "?" : config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
     </span>
   );
 }
 
 /** What differs from the trained model, until it is reset. */
-function Changes({ store }: { store: Store }) {
+function Changes() {
+  const store = useStore();
   const changes = store.changes.value;
   if (changes.length === 0) return null;
   const { centred } = store.state.value;

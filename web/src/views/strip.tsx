@@ -9,7 +9,7 @@ import { headName } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { STEPS, type Step } from "../state/state";
-import type { Store } from "../state/store";
+import { useStore } from "../state/store";
 
 /** Names of the stops, short enough for the path. */
 export const STEP_NAMES: Record<Step, string> = {
@@ -32,11 +32,16 @@ export const STEP_NAMES: Record<Step, string> = {
 const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "heads"];
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
-export function Strip({ store }: { store: Store }) {
-  const { step, layer } = store.state.value;
-  const { config, result } = store;
-  const { ink, run } = result.value;
-  const { patches, embedDim } = config;
+export function Strip() {
+  const { config, calm, state } = useStore();
+  const { step, layer } = state.value;
+  const { ink, run, predictions, digit } = calm.value;
+  const { patches, embedDim, grid: [rows, columns] } = config;
+  const label = run ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
+  const { status = "rejected", best = 0 } = predictions[digit] ?? {};
+  const note = !run ? "nothing yet" : status === "rejected" ? "not recognised" : percent(run.probabilities[best]);
+  const tokens = run?.layers[0].input;
+  const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);
   useEffect(() => {
     const here = strip.current?.querySelector<HTMLElement>(".layer.here, .part.here");
@@ -46,27 +51,34 @@ export function Strip({ store }: { store: Store }) {
   }, [step, layer]);
   return (
     <nav class="strip" aria-label="The whole model" ref={strip}>
-      <Part store={store} steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
+      <Part steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
         <InkCanvas ink={ink} config={config} class="square" />
       </Part>
       <Flow />
-      <Part store={store} steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
-        <PatchThumb store={store} />
+      <Part steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
+        <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
+          <InkCanvas ink={ink} config={config} />
+          <span class="cuts" />
+        </span>
       </Part>
       <Flow />
-      <Part store={store} steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
-        {run ? <TokensThumb values={run.layers[0].input} width={embedDim} /> : <span class="none square" />}
+      <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
+        {tokens ? (
+          <NumberCanvas class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
+        ) : (
+          <span class="none square" />
+        )}
       </Part>
       <Flow />
       <div class={`part layers ${IN_LAYERS.includes(step) ? "here" : ""}`}>
-        <Layers store={store} />
-        <Stops store={store} steps={IN_LAYERS} />
+        <Layers />
+        <Stops steps={IN_LAYERS} />
       </div>
       <Flow />
-      <Part store={store} steps={["prediction"]} to="prediction" label="Prediction" note={<PredictionNote store={store} />}>
-        <PredictionThumb store={store} />
+      <Part steps={["prediction"]} to="prediction" label="Prediction" note={note}>
+        <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>
       </Part>
-      <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
+      <Part steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
         <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
       </Part>
     </nav>
@@ -74,17 +86,16 @@ export function Strip({ store }: { store: Store }) {
 }
 
 interface PartProps {
-  store: Store;
   steps: Step[];
   to: Step;
   label: string;
-  note: ComponentChildren;
+  note: string;
   children: ComponentChildren;
 }
 
-function Part({ store, steps, to, label, note, children }: PartProps) {
-  const { step } = store.state.value;
-  const isHere = steps.includes(step);
+function Part({ steps, to, label, note, children }: PartProps) {
+  const store = useStore();
+  const isHere = steps.includes(store.state.value.step);
   return (
     <div class={`part ${isHere ? "here" : ""}`}>
       <button type="button" class="open" aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
@@ -93,13 +104,14 @@ function Part({ store, steps, to, label, note, children }: PartProps) {
           <b>{label}</b> <span class="note">{note}</span>
         </span>
       </button>
-      <Stops store={store} steps={steps} />
+      <Stops steps={steps} />
     </div>
   );
 }
 
 /** The stops of the guided path in one part of the model. */
-function Stops({ store, steps }: { store: Store; steps: Step[] }) {
+function Stops({ steps }: { steps: Step[] }) {
+  const store = useStore();
   const now = store.state.value.step;
   return (
     <span class="stops">
@@ -125,10 +137,11 @@ function Flow() {
   return <span class="flow" aria-hidden="true" />;
 }
 
-function Layers({ store }: { store: Store }) {
-  const { config, state, result } = store;
+function Layers() {
+  const store = useStore();
+  const { config, state, calm } = store;
   const { layer: nowLayer, head: nowHead, step, removed } = state.value;
-  const { run } = result.value;
+  const { run } = calm.value;
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
@@ -164,42 +177,4 @@ function Layers({ store }: { store: Store }) {
 /** The weights of one head on the fixed scale. */
 export function WeightThumb({ weights, tokens }: { weights: Float64Array; tokens: number }) {
   return <NumberCanvas width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
-}
-
-function TokensThumb({ values, width }: { values: Float64Array; width: number }) {
-  const domain = largestSize(values) || 1;
-  return (
-    <NumberCanvas
-      class="square"
-      width={width}
-      height={values.length / width}
-      values={values}
-      colourAt={(i) => signedColour(values[i], domain)}
-    />
-  );
-}
-
-function PatchThumb({ store }: { store: Store }) {
-  const { config, result } = store;
-  const [rows, columns] = config.grid;
-  return (
-    <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
-      <InkCanvas ink={result.value.ink} config={config} />
-      <span class="cuts" />
-    </span>
-  );
-}
-
-function PredictionThumb({ store }: { store: Store }) {
-  const { predictions, status } = store.result.value;
-  const label = status === "computed" ? labelOf(predictions, store.config.classNames, store.config.readsDigits) : "–";
-  const state = predictions[store.result.value.digit]?.status ?? "rejected";
-  return <span class={`prediction-thumb square ${state} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
-}
-
-function PredictionNote({ store }: { store: Store }) {
-  const { run, predictions, digit } = store.result.value;
-  if (!run) return <>nothing yet</>;
-  const { best, status } = predictions[digit];
-  return <>{status === "rejected" ? "not recognised" : percent(run.probabilities[best])}</>;
 }
