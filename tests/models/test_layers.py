@@ -17,6 +17,7 @@ from clearhead.models.layers import (
     sincos_grid,
     sincos_sequence,
 )
+from clearhead.recording import capture
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -51,6 +52,17 @@ def test_an_encoder_passes_its_settings_to_every_block() -> None:
         assert isinstance(block, Block)
         assert block.attn.dropout == block.mlp.dropout.p == 0.25
         assert block.attn.learned_scale is not None
+
+
+def test_key_dropout_keeps_the_mask() -> None:
+    encoder = make_encoder()
+    encoder.key_dropout = 0.3
+    mask = torch.rand(2, 1, 5, 5, generator=torch.Generator().manual_seed(1)) > 0.4
+    with torch.no_grad(), capture() as recording:
+        encoder(torch.randn(2, 5, 14).double(), attn_mask=mask)
+    for record in recording.records:
+        assert not record.weights[~mask.expand_as(record.weights)].any()
+        assert (record.weights == 0).sum() > 7 * (~mask).sum()
 
 
 def test_a_slice_of_an_encoder_is_an_encoder() -> None:
