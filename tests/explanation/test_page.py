@@ -453,7 +453,7 @@ def test_a_text_with_one_query_has_a_row_for_each_layer(open_page: Open) -> None
     page = open_page(explanation)
     rows = table(page, "Table")
     for layer, part in enumerate(explanation.attention):
-        check_shares(" ".join(cells[layer + 1] for cells in rows), *part.weights[0].tolist())
+        check_shares(" ".join(rows[layer][1:]), *part.weights[0].tolist())
     entry(page, 0, 1, columns=10).click()
     readout = page.locator(".readout").inner_text()
     assert readout.startswith("L1: it attends to dog: ")

@@ -14,7 +14,8 @@ from clearhead.errors import ConfigError, InputError
 from clearhead.insight import METHODS, Baseline, Grid, attribute
 from clearhead.insight._attnlrp import attnlrp
 from clearhead.insight.attribution import RAW, RELEVANCE, ROLLOUT, VALUES
-from clearhead.insight.propagation import class_relevance, max_flow, rollout
+from clearhead.insight.propagation import max_flow, rollout
+from clearhead.insight.relevance import class_relevance
 from clearhead.insight.weights import value_norms
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture

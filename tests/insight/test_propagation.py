@@ -8,13 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.propagation import (
-    HeadFusion,
-    class_relevance,
-    read_out,
-    relevance_of,
-    rollout,
-)
+from clearhead.insight.propagation import HeadFusion, read_out, rollout
+from clearhead.insight.relevance import class_relevance, relevance_of
 from clearhead.recording import capture
 
 from .reference import bert, oblong_images, oblong_model, plain_logits

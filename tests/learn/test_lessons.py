@@ -9,7 +9,7 @@ from myst_nb.core.read import read_myst_markdown_notebook
 from myst_parser.config.main import MdParserConfig
 from nbformat import NotebookNode
 
-from clearhead.learn._check import exercises
+from clearhead.learn._exercises import EXERCISES
 from docs.learn import support
 from docs.learn.sphinx_extension import as_notebook
 
@@ -56,7 +56,7 @@ def test_each_lesson_has_the_exercises_of_its_number() -> None:
     assert len(LESSONS) == 7
     for number, path in enumerate(LESSONS, 1):
         text = path.read_text(encoding="utf-8")
-        names = [name for name in exercises() if f"**{name}**" in text]
+        names = [name for name in EXERCISES if f"**{name}**" in text]
         assert names == [f"{number}.{exercise}" for exercise in (1, 2, 3)]
 
 

@@ -271,6 +271,7 @@ def test_an_address_of_a_case_of_the_gallery_opens_it(microscope: Microscope) ->
 def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) -> None:
     microscope.show("gallery").click("Attention is not importance")
     microscope.settle().click("Compute exact Shapley values")
+    microscope.settle()
     microscope.page.wait_for_selector("figcaption:has-text('Exact')", timeout=30_000)
     rows = microscope.table()
     assert len(rows) == 16

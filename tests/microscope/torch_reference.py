@@ -35,8 +35,11 @@ class Switches:
             "temperature": self.temperature,
             "positions": self.positions,
             "removed": list(self.removed),
-            "values": {"layer": self.values[0], "mode": self.values[1]},
-            "mask": {"tokens": list(self.masked), "layer": layer, "head": head},
+            "values": self.values[1],
+            "masked": list(self.masked),
+            "scope": "model" if layer is None else "layer" if head is None else "head",
+            "layer": self.values[0] if layer is None else layer,
+            "head": head or 0,
         }
         object.__setattr__(self, "changes", changes)
 
@@ -45,7 +48,7 @@ class Switches:
 def every_stage(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"], use: Switches
 ) -> ndarray:
-    """All numbers of the forward pass, one row per image, in the order of `EVERY_STAGE` below."""
+    """All numbers of the forward pass, one row per image, in the order of web/test/bridge.ts."""
     tokens = model.patch_embed(images)
     if model.pos_embed is not None and use.positions:
         tokens = tokens + model.pos_embed
@@ -86,28 +89,3 @@ def _block(block: Block, x: Tensor, layer: int, use: Switches) -> tuple[list[Ten
     parts = (query, key, value, s.scores, s.scaled, s.masked, s.weights, s.context)
     by_head = torch.cat([part.flatten(2) for part in parts], dim=2)
     return [by_head, concatenated, projected, attended, thought, output], output
-
-
-# The same numbers out of the page's forward pass, for a function of (pixels of all images, use).
-EVERY_STAGE = """
-(pixels, { changes, length }) => {
-  const { model, forward, trainedSwitches } = clearhead;
-  const switches = { ...trainedSwitches(model.config), ...changes };
-  const rows = [];
-  for (let start = 0; start < pixels.length; start += length) {
-    const run = forward(model, pixels.slice(start, start + length), switches);
-    for (const layer of run.layers) {
-      for (const head of layer.heads)
-        rows.push(head.query, head.key, head.value, head.scores, head.scaled, head.masked,
-          head.weights, head.context);
-      rows.push(layer.concatenated, layer.projected, layer.afterAttention, layer.mlpOutput,
-        layer.output);
-    }
-    rows.push(run.pooled, run.logits);
-  }
-  const all = new Float64Array(rows.reduce((sum, row) => sum + row.length, 0));
-  let place = 0;
-  for (const row of rows) { all.set(row, place); place += row.length; }
-  return all;
-}
-"""

@@ -5,10 +5,10 @@ import { render } from "preact";
 
 import { readPayload, readTensors } from "./data/payload";
 import { readConfig } from "./engine/config";
-import { buildTextModel, readTextConfig } from "./engine/text";
+import { buildTextModel } from "./engine/text";
 import { buildModel } from "./engine/vit";
 import { applyTheme } from "./state/state";
-import { createStore } from "./state/store";
+import { StoreContext, createStore } from "./state/store";
 import { App } from "./views/app";
 import "./style/base.css";
 import "./style/layout.css";
@@ -21,8 +21,7 @@ function start(): void {
   const text = (id: string): string => document.getElementById(id)?.textContent ?? "";
   const payload = readPayload(document);
   const model = buildModel(readConfig(payload.settings), readTensors(text("weights"), payload.tensors));
-  const textTensors = readTensors(text("text-weights"), payload.text.tensors);
-  const textModel = buildTextModel(readTextConfig(payload.text.settings), textTensors);
+  const textModel = buildTextModel(payload.text.settings, readTensors(text("text-weights"), payload.text.tensors));
   const store = createStore(payload, model, textModel, location.hash);
   let timer = 0;
   let written = store.hash();
@@ -45,7 +44,7 @@ function start(): void {
     document.documentElement.toggleAttribute("data-settled", store.settled.value);
   });
   Object.assign(globalThis, { clearhead: { store } }); // for the tests, and for the curious
-  render(<App store={store} />, document.getElementById("app") as HTMLElement);
+  render(<StoreContext.Provider value={store}><App /></StoreContext.Provider>, document.getElementById("app") as HTMLElement);
 }
 
 start();

@@ -6,11 +6,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { readTensors, type Payload } from "../src/data/payload";
 import { erf, softmax } from "../src/engine/arithmetic";
 import { readConfig } from "../src/engine/config";
-import { trainedSwitches, type Switches } from "../src/engine/interventions";
+import { TRAINED, type Switches } from "../src/engine/interventions";
 import { lastLayer, measureHead, rollout } from "../src/engine/maps";
 import { blankPatches } from "../src/engine/patches";
-import { planShapley } from "../src/engine/shapley";
-import { buildTextModel, encode, forwardText, readTextConfig, wordLogits } from "../src/engine/text";
+import { planShapley } from "../src/engine/influence";
+import { buildTextModel, encode, forwardText, wordLogits } from "../src/engine/text";
 import { buildModel, forward, lens, type Run } from "../src/engine/vit";
 import { findDigits, type Digit } from "../src/preprocess/digits";
 import { fitted, toGrey } from "../src/preprocess/image";
@@ -25,9 +25,7 @@ const page = request.page === null ? "" : readFileSync(request.page, "utf8");
 const block = (id: string): string => new RegExp(`id="${id}">([^<]*)</script>`).exec(page)?.[1] ?? "";
 const payload: Payload | null = page ? JSON.parse(block("payload")) : null;
 const model = payload && buildModel(readConfig(payload.settings), readTensors(block("weights"), payload.tensors));
-const textModel =
-  payload &&
-  buildTextModel(readTextConfig(payload.text.settings), readTensors(block("text-weights"), payload.text.tensors));
+const textModel = payload && buildTextModel(payload.text.settings, readTensors(block("text-weights"), payload.text.tensors));
 
 function everyStage(run: Run): ArrayLike<number>[] {
   return [
@@ -54,8 +52,7 @@ function everyStage(run: Run): ArrayLike<number>[] {
 }
 
 function passed(images: number[][], changes: Partial<Switches> = {}): Run[] {
-  const switches = { ...trainedSwitches(model!.config), ...changes };
-  return images.map((pixels) => forward(model!, Float64Array.from(pixels), switches));
+  return images.map((pixels) => forward(model!, Float64Array.from(pixels), { ...TRAINED, ...changes }));
 }
 
 function pictured({ width, height, data }: { width: number; height: number; data: number[] }): Digit[] {

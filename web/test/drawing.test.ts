@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { css, isLight, roundDomain, shareColour, signedColour, weightColour } from "../src/draw/colours";
-import { figure } from "../src/draw/figure";
 import { arcs, headName, tokenName } from "../src/draw/geometry";
 import { decimal, percent, points, scientific } from "../src/draw/numbers";
 import { computeSentence, ending, swapped } from "../src/state/sentence";
@@ -57,18 +56,6 @@ test("names count from 1", () => {
   assert.equal(headName(2, 1), "L3 H2");
   assert.equal(tokenName(10, config()), "patch 11");
   assert.equal(tokenName(0, { numPrefixTokens: 1 }), "class token");
-});
-
-test("the figure stands alone, names what it shows, and escapes", () => {
-  const weights = new Float64Array(256).fill(1 / 16);
-  const svg = figure({
-    config: config(), ink: new Float64Array(784), weights, layer: 2, head: 1, query: 10, scale: "stretched", prediction: "<7> & more", changes: ["positions off"],
-  });
-  assert.ok(svg.startsWith("<svg xmlns="));
-  assert.ok(svg.includes("L3 H2: patch 11 attends most to patch 1"));
-  assert.ok(svg.includes("&lt;7&gt; &amp; more"));
-  assert.ok(svg.includes("changed: positions off; weights stretched to 6.3"));
-  assert.ok(!/url\(|href/.test(svg));
 });
 
 test("strokes and pictures survive an address", () => {

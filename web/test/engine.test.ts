@@ -5,7 +5,7 @@ import type { Config } from "../src/engine/config";
 import { noisy, shuffledOrder } from "../src/engine/interventions";
 import { blankPatches, cutPatches, reorderPatches } from "../src/engine/patches";
 import { labelOf, logOdds, predictionOf } from "../src/engine/predict";
-import { shapleyValues } from "../src/engine/shapley";
+import { shapleyValues } from "../src/engine/influence";
 import { encode, splitWords } from "../src/engine/text";
 import { config } from "./support";
 

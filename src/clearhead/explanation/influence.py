@@ -19,7 +19,8 @@ from clearhead.errors import CaptureError, ConfigError, InputError
 from clearhead.insight import Grid, Part, rollout, shapley
 from clearhead.insight.ablation import without_part
 from clearhead.insight.forward import probabilities
-from clearhead.insight.propagation import read_out, relevance_of
+from clearhead.insight.propagation import read_out
+from clearhead.insight.relevance import relevance_of
 from clearhead.recording import Recording
 
 NO_PREDICTION = "there is no prediction"

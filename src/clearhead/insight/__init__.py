@@ -4,9 +4,10 @@ Every function returns plain data; drawing is a separate step. Attention is reco
 through `clearhead.recording`, in the same way in any model.
 
 - `tokens`: the patches of an image or the words of a text; `foreground`: where the strokes are
-- `weights`, `tables`: the weights of one layer; `propagation`: rollout, maximum flow, relevance
-- `coalitions`: exact Shapley values of patches; `attribution`: all methods under one protocol, with
-  `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
+- `weights`, `tables`: the weights of one layer
+- `propagation`, `relevance`: rollout and maximum flow; relevance for one class
+- `coalitions`: exact Shapley values of patches
+- `attribution`: all methods under one protocol, with `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
 - `measures`, `roles`: what each head attends to, and which heads differ from untrained ones
 - `ablation`: accuracy without a head, layer or patch
 - `perturbation`, `_faithfulness`, `metrics`: whether a map shows what matters to a prediction

@@ -15,9 +15,9 @@ from .plots import query_figure as query_figure
 from .plots import save_figure as save_figure
 from .plots import stages_figure as stages_figure
 from .plots import tokens_figure as tokens_figure
-from .propagation import class_relevance as class_relevance
 from .propagation import max_flow as max_flow
 from .propagation import rollout as rollout
+from .relevance import class_relevance as class_relevance
 from .roles import describe_heads as describe_heads
 from .roles import head_roles as head_roles
 from .roles import untrained_heads as untrained_heads

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import logits_of
-from clearhead.insight.propagation import gradients_on
+from clearhead.insight.relevance import pixel_gradient
 from clearhead.recording import AttentionRecord, Layers, intervene
 
 ACTIVATIONS = (F.gelu, F.silu, F.relu, F.tanh, torch.tanh)
@@ -37,11 +35,8 @@ def attnlrp(
 
     The γ-rule, which the paper recommends for noisy convolutions, is not used.
     """
-    with evaluation_mode(model), gradients_on(model), intervene(_halved_products, layers), _Rules():
-        pixels = images.detach().clone().requires_grad_()
-        y = logits_of(model(pixels)).gather(1, classes[:, None]).sum()
-        (gradient,) = torch.autograd.grad(y, pixels)
-    return pixels.detach() * gradient
+    with intervene(_halved_products, layers), _Rules():
+        return images.detach() * pixel_gradient(model, images, classes)
 
 
 def _halved_products(record: AttentionRecord) -> Tensor:

@@ -5,8 +5,9 @@ The measure is the area under deletion and insertion curves (see `perturbation`)
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from statistics import fmean
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -34,13 +35,6 @@ class Gain:
     mean: float
     interval: tuple[float, float]
 
-    @classmethod
-    def of(cls, differences: Float[Tensor, " batch"], confidence: float) -> Self:
-        """From the differences of the images, of which there are at least two."""
-        interval = mean_interval(differences, confidence)
-        assert interval is not None  # noqa: S101
-        return cls(mean=float(differences.mean()), interval=interval)
-
     @property
     def verdict(self) -> Verdict:
         """Better or worse only where the interval excludes 0."""
@@ -52,6 +46,13 @@ class Gain:
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.mean:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _gain(differences: Float[Tensor, " batch"], confidence: float) -> Gain:
+    """From the differences of the images, of which there are at least two."""
+    interval = mean_interval(differences, confidence)
+    assert interval is not None  # noqa: S101
+    return Gain(mean=float(differences.mean()), interval=interval)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -73,11 +74,8 @@ class CurveResult:
         """The mean area under the curve."""
         return fmean(self.areas)
 
-    def __str__(self) -> str:
-        return f"area {self.area:.3f} against {fmean(self.random_areas):.3f}"
-
     def __repr__(self) -> str:
-        return f"CurveResult({self})"
+        return f"area {self.area:.3f} against {fmean(self.random_areas):.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +129,11 @@ class Faithfulness:
         for wanted in (name, over):
             if wanted not in self.maps:
                 raise InputError(f"no map named {wanted!r}; expected one of {', '.join(self.maps)}")
-        first, second = self.maps[name], self.maps[over]
-        deletion, insertion, other_deletion, other_insertion = torch.tensor(
-            [x.areas for y in (first, second) for x in (y.deletion, y.insertion)],
-            dtype=torch.float64,
+        first, second = (
+            torch.tensor([x.deletion.areas, x.insertion.areas], dtype=torch.float64).diff(dim=0)[0]
+            for x in (self.maps[name], self.maps[over])
         )
-        differences = ((other_deletion - deletion) + (insertion - other_insertion)) / 2
-        return Gain.of(differences, self.confidence)
+        return _gain((first - second) / 2, self.confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """All curves, areas and gains, as plain data."""
@@ -161,24 +157,31 @@ def faithfulness(
 ) -> Faithfulness:
     """Measure maps by the change of the prediction when their patches are deleted or inserted.
 
-    The control is the mean over random orders of each image's patches, so that the comparison is
-    within the image. On digits a map beats random orders as soon as it separates foreground from
-    background: add `baseline.difference(images, grid)` as one more map, to see whether a map shows
-    more than that.
+    The measure is the area under the curve of the probability against the share of patches that are
+    deleted or inserted, the most important first (Petsiuk, Das & Saenko 2018, arXiv 1806.07421). A
+    map is compared with random orders of the patches of the same image. On digits every map that
+    separates foreground from background is better than random orders; add
+    `baseline.difference(images, grid)` as a map that does no more than that.
 
     Args:
-        model: The model.
-        images: Model inputs, normalised already.
-        maps: For each map and image a number for each patch, larger for more important.
+        model: A module, or a function from images to logits of shape (batch, classes).
+        images: Normalised images of shape (batch, channels, height, width), at least two.
+        maps: By name, the importance of each patch, of shape (batch, patches); the largest number
+            is the most important.
         grid: The patches.
         baseline: What replaces a patch.
-        classes: The class to follow for each image; by default the predicted one.
+        classes: The class of each image whose probability is measured, of shape (batch,); by
+            default the predicted one.
         num_orders: Random orders for each image.
         steps: Steps of a curve; by default one for each patch.
         seed: Seed of the random orders, and of the order of equally important patches.
         confidence: Coverage of the intervals.
         batch_size: Images in a forward pass.
         progress: Called after each curve.
+
+    Returns:
+        For each map the deletion and the insertion curve, and the gain over random orders with its
+        interval.
 
     Raises:
         InputError: If there are no maps or fewer than two images, or shapes do not match.
@@ -188,15 +191,15 @@ def faithfulness(
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
     generator = torch.Generator().manual_seed(seed)
-    settings: dict[str, Any] = {"grid": grid, "baseline": baseline, "steps": steps}
-    total, done = num_orders + 2 * len(maps), 0
+    done = count(1)
 
     def deletion(order: Tensor) -> Curves:
-        nonlocal done
-        curves = deletion_curves(model, images, order, classes, batch_size=batch_size, **settings)
-        done += 1
+        curves = deletion_curves(
+            model, images, order, classes,
+            grid=grid, baseline=baseline, steps=steps, batch_size=batch_size,
+        )  # fmt: skip
         if progress is not None:
-            progress(done, total)
+            progress(next(done), num_orders + 2 * len(maps))
         return curves
 
     random = [
@@ -215,7 +218,7 @@ def faithfulness(
             name=name,
             deletion=_result(deleted, control, gains[0], confidence),
             insertion=_result(inserted, control.reversed(), gains[1], confidence),
-            gain=Gain.of((gains[0] + gains[1]) / 2, confidence),
+            gain=_gain((gains[0] + gains[1]) / 2, confidence),
         )
     return Faithfulness(
         maps=results,
@@ -235,7 +238,7 @@ def _result(
         random_curve=tuple(control.probabilities.mean(0).tolist()),
         areas=tuple(curves.areas.tolist()),
         random_areas=tuple(control.areas.tolist()),
-        gain=Gain.of(gains, confidence),
+        gain=_gain(gains, confidence),
     )
 
 

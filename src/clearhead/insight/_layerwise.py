@@ -13,12 +13,8 @@ from torch.nn import functional as F
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.propagation import (
-    gradients_on,
-    positive_contributions,
-    square_weights,
-    weight_gradient,
-)
+from clearhead.insight.propagation import square_weights
+from clearhead.insight.relevance import gradients_on, positive_contributions, weight_gradient
 from clearhead.recording import AttentionRecord, Layers, capture
 
 Images = Float[Tensor, "batch channels height width"]

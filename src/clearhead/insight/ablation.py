@@ -126,9 +126,9 @@ def ablate(
     """Remove each part in turn, in any model whose attention can be recorded.
 
     Args:
-        model: The model.
-        images: Model inputs, normalised already.
-        labels: The true classes.
+        model: A module, or a function from images to logits of shape (batch, classes).
+        images: Normalised images of shape (batch, channels, height, width).
+        labels: The true classes, of shape (batch,).
         parts: Which parts, or "layer" for each layer, "head" for each head of each layer, "patch"
             for each patch in all layers.
         method: What replaces a part. "mean" is the mean over the reference images of a head's
@@ -136,14 +136,15 @@ def ablate(
             contributes to every image alike, so that the drop is due to what depends on the image
             (as recommended by Wang et al. 2023, "Interpretability in the Wild", arXiv 2211.00593).
             "zero" is zeros. "mask", for patches, masks the patch for every query.
-        reference: Reference images; by default `images`.
+        reference: Reference images for "mean"; by default `images`.
         grid: The patches; needed to remove patches.
-        confidence: Coverage of the intervals.
+        confidence: Coverage of the intervals, between 0 and 1.
         batch_size: Images in a forward pass.
         progress: Called after each part.
 
     Returns:
-        The effects, in the order of the parts; each takes one forward pass of all images.
+        The effect of each part, in the order of the parts. Each takes one forward pass of all
+        images.
 
     Raises:
         ConfigError: For an unknown method, a method that does not suit a part, or a missing grid.
@@ -163,11 +164,8 @@ def ablate(
         raise ConfigError(
             'method="mask" removes patches only; heads and layers take "mean" or "zero"'
         )
-    means = None
-    if method == "mean":
-        means = reference_means(
-            model, images if reference is None else reference, batch_size=batch_size
-        )
+    reference = images if reference is None else reference
+    means = reference_means(model, reference, batch_size=batch_size) if method == "mean" else None
     labels = labels.cpu().long()  # uint8 would index as a mask
     before = probabilities(model, images, batch_size=batch_size)
     if labels.min() < 0 or labels.max() >= before.shape[1]:
@@ -202,20 +200,18 @@ def without_part(
         def change(record: AttentionRecord) -> Tensor | None:
             if part.layer not in (None, record.name):
                 return None
-            output, value = record.output, record.value
             if method == "mask" and key is not None:
                 new = _without_key(record, key)
             else:
-                index = 0 if key is None else 1
-                new = torch.zeros_like(value if index else output)
+                new = torch.zeros_like(record.output if key is None else record.value)
                 if method == "mean" and means is not None:
-                    mean = means[record.name][index].to(output)
+                    mean = means[record.name][0 if key is None else 1].to(new)
                     new = mean.expand(num_images, *mean.shape).reshape(new.shape)
                 if key is not None:
                     new = _with_value(record, key, new)
             if part.head is None:
                 return new
-            output = output.clone()
+            output = record.output.clone()
             output[..., part.head, :, :] = new[..., part.head, :, :]
             return output
 
@@ -230,19 +226,17 @@ def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -
 
     def summing(num_images: int) -> AbstractContextManager[None]:
         def add(record: AttentionRecord) -> None:
-            for_output, for_value = (
+            output, value = (
                 _by_image(x, num_images, record.name).double().sum(0)
                 for x in (record.output, record.value)
             )
-            if record.name in sums:
-                output, value = sums[record.name]
-                if (output.shape, value.shape) != (for_output.shape, for_value.shape):
-                    raise InputError(
-                        f"{record.name} has outputs of shapes {tuple(output.shape)} and "
-                        f"{tuple(for_output.shape)}, which have no mean; give images of one size"
-                    )
-                for_output, for_value = output + for_output, value + for_value
-            sums[record.name] = for_output, for_value
+            before = sums.get(record.name, (torch.zeros_like(output), torch.zeros_like(value)))
+            if (output.shape, value.shape) != (before[0].shape, before[1].shape):
+                raise InputError(
+                    f"{record.name} has outputs of shapes {tuple(before[0].shape)} and "
+                    f"{tuple(output.shape)}, which have no mean; give images of one size"
+                )
+            sums[record.name] = before[0] + output, before[1] + value
 
         return intervene(add)
 
@@ -258,8 +252,8 @@ def _checked_parts(
     if parts == "layer":
         return [Part(layer=layer) for layer in layers]
     if parts == "head":
-        heads = {name: range(record.shape[-3]) for name, record in layers.items()}
-        return [Part(layer=name, head=head) for name in layers for head in heads[name]]
+        heads = ((name, head) for name, x in layers.items() for head in range(x.shape[-3]))
+        return [Part(layer=name, head=head) for name, head in heads]
     if parts == "patch":
         parts = [Part(patch=patch) for patch in range(_needed(grid).num_patches)]
     elif isinstance(parts, str):
@@ -324,22 +318,18 @@ def _compare(
 ) -> Ablation:
     old, new = before.argmax(1), after.argmax(1)
     right, still_right = old == labels, new == labels
-    lost, gained, total = (
-        int((right & ~still_right).sum()),
-        int((~right & still_right).sum()),
-        len(labels),
-    )
+    lost, gained = int((right & ~still_right).sum()), int((~right & still_right).sum())
     falls = (before - after).gather(1, labels[:, None])[:, 0]
     return Ablation(
         part=part,
         method=method,
-        total=total,
+        total=len(labels),
         correct=int(right.sum()),
         lost=lost,
         gained=gained,
         changed=int((old != new).sum()),
-        drop=(lost - gained) / total,
-        interval=paired_proportion_interval(lost, gained, total, confidence),
+        drop=(lost - gained) / len(labels),
+        interval=paired_proportion_interval(lost, gained, len(labels), confidence),
         probability_drop=float(falls.mean()),
         probability_interval=mean_interval(falls, confidence),
     )

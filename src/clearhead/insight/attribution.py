@@ -26,22 +26,17 @@ from clearhead.insight.forward import (
     batches,
     check_score,
     device_of,
-    logits_of,
     probabilities,
 )
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
-from clearhead.insight.propagation import (
-    Readout,
-    gradients_on,
-    max_flow,
+from clearhead.insight.propagation import Readout, max_flow, read_out, rollout, square_weights
+from clearhead.insight.relevance import (
     output_gradients,
-    read_out,
+    pixel_gradient,
     readout_tokens,
     relevance_matrix,
-    rollout,
     scored,
-    square_weights,
 )
 from clearhead.insight.tokens import Grid, check_tokens, grid_of
 from clearhead.insight.weights import value_norms
@@ -67,50 +62,57 @@ def attribute(
     seed: int = 0,
     batch_size: int = 100,
 ) -> Float[Tensor, "batch patches"]:
-    """What each patch contributes to the prediction, by one of `insight.METHODS`.
+    """Attribute the prediction to the patches of each image, by one of `insight.METHODS`.
 
-    Of attention, for the tokens from which the model computes its output (found by gradients):
+    From attention alone, the row of the tokens from which the model computes its output (those
+    whose output in the last layer has a gradient):
 
-    - "raw attention": the last layer's weights, mean over heads
-    - "value-weighted": the last layer's ‖w · v W_O‖, mean over heads (Kobayashi et al. 2020)
-    - "rollout": `rollout` (Abnar & Zuidema 2020)
-    - "max-flow": `max_flow` (Abnar & Zuidema 2020)
+    - "raw attention": the weights of the last layer, mean over heads
+    - "value-weighted": ‖w · v W_O‖ of the last layer, mean over heads: `value_norms`
+      (Kobayashi et al. 2020, arXiv 2004.10102)
+    - "rollout", "max-flow": `rollout`, `max_flow` (Abnar & Zuidema 2020, arXiv 2005.00928)
 
-    Of attention and gradients, for the logit of the class:
+    From attention and gradients of y, the logit of the class:
 
-    - "relevance": `class_relevance` (Chefer, Gur & Wolf 2021)
-    - "legrad": gradients of the weights in every layer (arXiv 2404.03214)
-    - "tokentm": relevance with the change of the tokens in every layer (arXiv 2403.14552)
-    - "attnlrp": layer-wise relevance propagation (arXiv 2402.05602), summed over pixels
+    - "relevance": `class_relevance` (Chefer, Gur & Wolf 2021, arXiv 2103.15679)
+    - "legrad": gradients of the weights of every layer (Bousselham et al. 2024, arXiv 2404.03214)
+    - "tokentm": relevance, weighted by the change of the tokens in every layer (Wu et al. 2024,
+      arXiv 2403.14552)
+    - "attnlrp": layer-wise relevance propagation (Achtibat et al. 2024, arXiv 2402.05602), summed
+      over the pixels of the patch
 
-    Of gradients alone:
+    From gradients alone:
 
-    - "gradient": mean of |∂y/∂pixel|, the largest over channels (Simonyan et al. 2014)
-    - "gradient × input": sum of ∂y/∂pixel · (pixel - baseline)
-    - "integrated gradients": the same, with the mean gradient from the baseline to the image
-      (Sundararajan, Taly & Yan 2017)
+    - "gradient": mean over pixels of the largest |∂y/∂pixel| over channels (Simonyan et al. 2014,
+      arXiv 1312.6034)
+    - "gradient × input": sum over pixels of ∂y/∂pixel · (pixel - baseline)
+    - "integrated gradients": the same with the mean gradient on the line from the baseline to the
+      image (Sundararajan, Taly & Yan 2017, arXiv 1703.01365)
 
-    Of changed images, for `score`:
+    From changed images:
 
-    - "occlusion": the fall when the patch is replaced by the baseline
-    - "shapley": exact Shapley values, `shapley`
+    - "occlusion": the fall of `score` when the patch is replaced by the baseline
+    - "shapley": exact Shapley values of `score`: `shapley`
 
-    Controls: "ink" is the mean |pixel - baseline|, "random" random numbers.
+    Controls that do not use the model: "ink" is the mean |pixel - baseline|, "random" is uniform
+    random numbers.
 
     Args:
         method: Name of the method.
         model: The model; it runs in evaluation mode.
-        images: Model inputs, normalised already.
-        grid: The patches; by default as the model declares them.
-        baseline: What stands for a missing patch; by default black, for models with mean and std.
-        classes: The class of each image; by default the predicted one.
-        layers: Which layers to record, as in `capture`.
-        score: What "occlusion" and "shapley" measure.
+        images: Normalised images of shape (batch, channels, height, width).
+        grid: The patches; by default those that the model declares.
+        baseline: What replaces a patch or pixel; by default black, for models with mean and std.
+        classes: The class of each image, of shape (batch,); by default the predicted one.
+        layers: The layers to record, as in `capture`; by default all.
+        score: The score of the class for "occlusion" and "shapley": "log-odds", "logit" or
+            "probability".
         seed: Seed of "random".
         batch_size: Images in a forward pass.
 
     Returns:
-        One number for each patch, on the CPU, in float64; larger for more important.
+        The attribution of each patch, of shape (batch, patches), in float64 on the CPU; the largest
+        number is the most important.
 
     Raises:
         ConfigError: For an unknown method, or a missing grid or baseline.
@@ -184,11 +186,7 @@ class _Task:
     def pixel_gradient(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        with evaluation_mode(self.model), gradients_on(self.model):
-            pixels = images.detach().clone().requires_grad_()
-            y = logits_of(self.model(pixels)).gather(1, self.classes[:, None]).sum()
-            (gradient,) = torch.autograd.grad(y, pixels)
-        return gradient
+        return pixel_gradient(self.model, images, self.classes)
 
 
 def _value_weighted(task: _Task) -> Tensor:

@@ -9,7 +9,6 @@ halves the number of coalitions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -96,26 +95,31 @@ def shapley(
     batch_size: int = 512,
     progress: Progress | None = None,
 ) -> Shapley:
-    """Shapley values of the patches for the prediction of each image.
+    """Shapley values of the patches for the score of one class of each image.
 
-    Exact where an image has at most `max_exact_players` players that differ from the baseline: all
-    their coalitions are evaluated, in float32, and solved by a Möbius transform in float64.
-    Otherwise estimated from random orders, each with its reverse (Castro, Gómez & Tejada 2009;
-    Mitchell et al. 2022, arXiv 2104.12199).
+    The value of a coalition S is the score v(S) of the image in which all other players are
+    replaced by the baseline. Of n players, player i has the value
 
-    The default score, the log-odds of the predicted class, does not saturate: a digit recognised
-    with 99.9 % keeps its probability without any single patch, and most probabilities and
-    log-probabilities would hardly differ. It does not change with a constant added to all logits.
+        φ_i = Σ_{S ∌ i} |S|! (n - |S| - 1)! / n! · (v(S ∪ {i}) - v(S))    (Shapley 1953).
+
+    The values are exact where at most `max_exact_players` players differ from the baseline: all
+    their coalitions are evaluated. Otherwise they are estimated from random orders of the players,
+    each together with its reverse (Castro, Gómez & Tejada 2009; Mitchell et al. 2022, arXiv
+    2104.12199).
+
+    The default score is the log-odds of the predicted class. A probability near 1 hardly changes
+    when one patch is removed; the log-odds do. They do not depend on a constant that is added to
+    all logits.
 
     Args:
-        model: The model.
-        images: Model inputs, normalised already.
-        players: "patches", or for each patch the number of its player, from 0; patches with -1
-            are kept in every coalition.
-        grid: The patches; by default as the model declares them.
+        model: A module, or a function from images to logits of shape (images, classes).
+        images: Normalised images of shape (images, channels, height, width).
+        players: "patches", or a tensor of shape (patches,) with the number of each patch's player,
+            from 0; patches with -1 are kept in every coalition.
+        grid: The patches; by default those that the model declares.
         baseline: What replaces a player; by default black, for models with mean and std.
-        classes: The class of each image; by default the predicted one.
-        score: What of the class: "log-odds", "logit" or "probability".
+        classes: The class of each image, of shape (images,); by default the predicted one.
+        score: The score of that class: "log-odds", "logit" or "probability".
         max_exact_players: Up to how many players values are exact: n players that are not null have
             2ⁿ coalitions.
         num_permutations: Random orders (and as many reversed ones) where values are estimated.
@@ -123,8 +127,12 @@ def shapley(
         batch_size: Coalitions in a forward pass.
         progress: Called after each image.
 
+    Returns:
+        Values of shape (images, players), interactions of shape (images, players, players), and
+        the scores of image and baseline.
+
     Raises:
-        InputError: If images, players and grid do not match.
+        InputError: If images, players and grid do not match, or the logits are not finite.
         ConfigError: For an option out of range, or a missing grid or baseline.
     """
     grid = grid or grid_of(_module(model))
@@ -139,19 +147,21 @@ def shapley(
         classes = model_logits(model, images, batch_size=batch_size).argmax(1)
     generator = torch.Generator().manual_seed(seed)
     count = int(owners.max()) + 1
-    options: Any = {"model": model, "grid": grid, "score": score, "batch_size": batch_size}
+
+    def game_of(image: Tensor, blank: Tensor, target: int, live: Tensor) -> Game:
+        def game(coalitions: Tensor) -> Tensor:
+            kept = torch.ones(len(coalitions), count + 1, dtype=torch.bool)
+            kept[:, live] = coalitions
+            patches = kept[:, owners]  # the last column is that of owner -1
+            options: Any = {"grid": grid, "score": score, "batch_size": batch_size}
+            return subset_scores(model, image, blank, target, patches, **options)
+
+        return game
+
     done: list[tuple[Solution, Tensor, int]] = []
     for image, blank, target in zip(images, baseline.of(images), classes.tolist(), strict=True):
         live = _live_players(image, blank, owners, grid)
-        game = partial(
-            _coalition_scores,
-            live=live,
-            owners=owners,
-            image=image,
-            blank=blank,
-            target=target,
-            **options,
-        )
+        game = game_of(image, blank, target, live)
         if len(live) <= max_exact_players:
             values = game(all_coalitions(len(live)))
             solution, ends, total = solve_exactly(values), values[[0, -1]], len(values)
@@ -175,20 +185,6 @@ def shapley(
         num_coalitions=torch.tensor(totals),
         seconds=(perf_counter() - start) / len(images),
     )
-
-
-def _coalition_scores(
-    coalitions: Bool[Tensor, "coalitions live"],
-    /,
-    *,
-    live: Int[Tensor, " live"],
-    owners: Int[Tensor, " patches"],
-    **arguments: Any,
-) -> Float[Tensor, " coalitions"]:
-    """The scores of coalitions of the players of one image that are not null."""
-    kept = torch.ones(len(coalitions), int(owners.max()) + 2, dtype=torch.bool)
-    kept[:, live] = coalitions
-    return subset_scores(kept=kept[:, owners], **arguments)  # the last column is that of owner -1
 
 
 def all_coalitions(players: int) -> Bool[Tensor, "coalitions players"]:

@@ -134,30 +134,37 @@ def measure_heads(
 
     Args:
         model: The model; it runs in evaluation mode.
-        inputs: Model inputs: normalised images, or arguments by name.
+        inputs: Normalised images of shape (images, channels, height, width), or a dictionary of the
+            model's arguments, whose tensors have one length.
         tokens: What the tokens stand for; by default the grid that the model declares.
         foreground: The foreground of the same images, for the measures that need it.
-        layers: Which layers to record, as in `capture`.
+        layers: The layers to record, as in `capture`; by default all.
         batch_size: Images in a forward pass.
+
+    Returns:
+        For each measure the mean over the images and its standard error, of shape (layers, heads).
 
     Raises:
         InputError: If there are no inputs, or the layers have other tokens or different shapes.
         ConfigError: If `batch_size` is below 1, or the model does not declare its grid.
     """
     tokens, parts = tokens or grid_of(model), []
+    names: tuple[str, ...] = ()
     with evaluation_mode(model), torch.no_grad():
         for batch in _batches(model, inputs, batch_size):
             with capture(layers) as recording:
                 model(**batch) if isinstance(batch, Mapping) else model(batch)
-            parts.append(_Sample.of(recording, tokens))
-    return _summary(parts, tokens, foreground)
+            parts.append(_by_image(recording, tokens))
+            names = recording.names
+    return _summary(names, parts, tokens, foreground)
 
 
 def measure_records(
     layers: Records, tokens: Tokens, *, foreground: Foreground | None = None
 ) -> HeadMeasures:
     """The same for a recording, or weights of shape (batch, heads, tokens, tokens)."""
-    return _summary([_Sample.of(layers, tokens)], tokens, foreground)
+    names = tuple(name_of(record) for record in records_of(layers))
+    return _summary(names, [_by_image(layers, tokens)], tokens, foreground)
 
 
 def entropy(weights: Float[Tensor, "*batch keys"]) -> Float[Tensor, "*batch"]:
@@ -187,55 +194,42 @@ def _agreement(
     return result
 
 
-class _Sample(NamedTuple):
-    """Measures of each image, and the mean weight that each patch receives."""
-
-    layers: tuple[str, ...]
-    measures: dict[str, Float[Tensor, "images layers heads"]]
-    received: Float[Tensor, "images layers heads patches"]
-    agreement: Float[Tensor, "images layers heads heads"]
-
-    @classmethod
-    def of(cls, layers: Records, tokens: Tokens) -> "_Sample":
-        records = records_of(layers)
-        names = tuple(name_of(record) for record in records)
-        weights = [square_weights(record).cpu() for record in records]
-        for name, x in zip(names, weights, strict=True):
-            check_tokens(tokens, x.shape[-1], name)
-            if x.shape != weights[0].shape:
-                raise InputError(
-                    f"{name} has (batch, heads, tokens, tokens) {tuple(x.shape)}, the layers "
-                    f"before it {tuple(weights[0].shape)}; choose layers of one shape"
-                )
-        measures = [_geometric_measures(x, tokens) for x in weights]
-        return cls(
-            names,
-            {name: torch.stack([x[name] for x in measures], dim=1) for name in measures[0]},
-            torch.stack([x.mean(dim=-2) for x in weights], dim=1)[..., tokens.num_prefix_tokens :],
-            torch.stack([_agreement(x) for x in weights], dim=1),
-        )
+def _by_image(
+    layers: Records, tokens: Tokens
+) -> dict[str, Float[Tensor, "images layers heads *rest"]]:
+    """The measures of each image, weights received by patches, and agreements of heads."""
+    measures, first = [], None
+    for record in records_of(layers):
+        weights = square_weights(record).cpu()
+        check_tokens(tokens, weights.shape[-1], name_of(record))
+        first = weights.shape if first is None else first
+        if weights.shape != first:
+            raise InputError(
+                f"{name_of(record)} has (batch, heads, tokens, tokens) {tuple(weights.shape)}, the "
+                f"layers before it {tuple(first)}; choose layers of one shape"
+            )
+        measures.append(_of_layer(weights, tokens))
+    return {name: torch.stack([x[name] for x in measures], dim=1) for name in measures[0]}
 
 
-def _geometric_measures(
+def _of_layer(
     weights: Float[Tensor, "batch heads tokens tokens"], tokens: Tokens
-) -> dict[str, Float[Tensor, "batch heads"]]:
-    """All measures that need no foreground."""
+) -> dict[str, Float[Tensor, "batch heads *rest"]]:
+    """All that needs no foreground."""
     first = tokens.num_prefix_tokens
     nats = entropy(weights).mean(dim=-1)
     patches = weights[..., first:, first:]
     mass = patches.sum(dim=(-2, -1)).clamp_min(torch.finfo(weights.dtype).tiny)
     rows, columns = (coordinates(tokens)[:, None] - coordinates(tokens)[None]).abs().unbind(-1)
-    distances = {
-        "distance": (rows**2 + columns**2).sqrt(),
-        "horizontal": columns,
-        "vertical": rows,
-    }
+    distances = {"distance": rows.hypot(columns), "horizontal": columns, "vertical": rows}
     return {
         "entropy": nats,
         "relative_entropy": nats / math.log(max(tokens.num_tokens, 2)),
         "prefix": weights[..., :first].sum(dim=-1).mean(dim=-1),
         **{name: total / mass for name, total in _totals(patches, distances).items()},
         **_shares_and_lifts(patches, _share_kernels(rows, columns, tokens)),
+        "received": weights.mean(dim=-2)[..., first:],
+        "agreement": _agreement(weights),
     }
 
 
@@ -288,23 +282,26 @@ def _totals(
     return dict(zip(kernels, totals.unbind(dim=-1), strict=True))
 
 
-def _summary(parts: list[_Sample], tokens: Tokens, foreground: Foreground | None) -> HeadMeasures:
-    received = torch.cat([part.received for part in parts])
-    measures = {
-        name: torch.cat([part.measures[name] for part in parts]) for name in parts[0].measures
-    }
+def _summary(
+    layers: tuple[str, ...],
+    parts: list[dict[str, Tensor]],
+    tokens: Tokens,
+    foreground: Foreground | None,
+) -> HeadMeasures:
+    measures = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    received, agreement = measures.pop("received"), measures.pop("agreement")
     most_attended = received.mean(dim=0).argmax(dim=-1)
     patch = most_attended.expand(received.shape[:-1])[..., None]
     measures["fixed_patch"] = received.gather(-1, patch)[..., 0]
     if foreground is not None:
         measures |= _foreground_measures(received, tokens, foreground)
     return HeadMeasures(
-        layers=parts[0].layers,
+        layers=layers,
         tokens=tokens,
         num_images=len(received),
         estimates={name: _estimate(measures[name]) for name in MEASURES if name in measures},
         most_attended=most_attended,
-        agreement=torch.cat([part.agreement for part in parts]).mean(dim=0),
+        agreement=agreement.mean(dim=0),
     )
 
 

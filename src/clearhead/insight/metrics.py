@@ -71,7 +71,7 @@ def subset_falls(
     """Fall of the score of each image when each of its subsets of patches is replaced."""
     kept = torch.cat([torch.ones_like(subsets[:, :1]), ~subsets], dim=1)
     options: Any = {"grid": grid, "score": score, "batch_size": batch_size}
-    every = zip(images, baseline.of(images), kept, classes.tolist(), strict=True)
+    every = zip(images, baseline.of(images), classes.tolist(), kept, strict=True)
     scores = torch.stack([subset_scores(model, *one, **options) for one in every])
     return scores[:, :1] - scores[:, 1:]
 

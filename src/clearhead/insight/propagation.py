@@ -1,21 +1,17 @@
-"""Attention through all layers: rollout, maximum flow, and relevance for one class."""
+"""Attention through all layers: rollout and maximum flow."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
-from torch import Tensor, nn
+from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import logits_of
 from clearhead.insight.weights import Records, Weights, name_of, records_of
-from clearhead.recording import AttentionRecord, Layers, Recording, capture
+from clearhead.recording import AttentionRecord
 
 HeadFusion = Literal["mean", "max", "min"]
 FUSIONS: dict[str, Callable[..., Tensor]] = {
@@ -27,31 +23,6 @@ FUSIONS: dict[str, Callable[..., Tensor]] = {
 FLOW_UNIT = 2**26
 
 Readout = int | Sequence[int] | Literal["mean"]
-Inputs = Tensor | Mapping[str, Any]
-Score = Callable[[Any], Float[Tensor, " batch"]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Relevance:
-    """Relevance of tokens for the score of each image, in units of the score; at least 0.
-
-    Attributes:
-        score: The score, such as the logit of the class.
-        target: The class, where the score is a logit.
-        matrix: R without the identity: row i is what token i received through attention.
-        tokens: The row, or the mean of the rows, of the tokens in `readout`.
-        readout: The tokens from which the model computes its output.
-    """
-
-    score: Float[Tensor, " batch"]
-    target: Int[Tensor, " batch"] | None
-    matrix: Float[Tensor, "batch tokens tokens"]
-    tokens: Float[Tensor, "batch tokens"]
-    readout: tuple[int, ...]
-
-    def __repr__(self) -> str:
-        batch, tokens = self.tokens.shape
-        return f"Relevance({batch} images, {tokens} tokens, readout {self.readout})"
 
 
 def rollout(
@@ -64,21 +35,21 @@ def rollout(
     """Attention rollout: R = Ã_L … Ã_2 Ã_1, with Ã = residual · I + (1 - residual) · A.
 
     (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv 2005.00928, with
-    residual 0.5.) A is the weights of a layer with its heads fused. Each row of Ã is scaled to sum
-    to 1, after the identity is added, as in the implementation that introduced `head_fusion` and
-    `discard_ratio` (github.com/jacobgil/vit-explain); a query token that attends to nothing keeps
-    its own. Rollout uses neither values nor MLPs nor the output: it shows where information could
-    have come from, not where it came from.
+    residual 0.5.) A is the mean, maximum or minimum over heads of a layer's weights. Each row of Ã
+    is then divided by its sum, as in the implementation that introduced `head_fusion` and
+    `discard_ratio` (github.com/jacobgil/vit-explain); the row of a query token that attends to
+    nothing is that of the identity. Rollout uses neither values nor MLPs nor the output: it shows
+    where information could have come from, not where it came from.
 
     Args:
         layers: A recording, or a sequence of records or weights, first layer first.
         residual: Share of the residual connection, from 0 to below 1.
-        head_fusion: Mean, maximum or minimum over the heads.
+        head_fusion: "mean", "max" or "min" over the heads.
         discard_ratio: Share of each layer's fused weights, the smallest, that is set to 0 first,
             but for the weight of the first token (often a class token) on itself.
 
     Returns:
-        R in float64; each row is a distribution over the input tokens.
+        R, of shape (batch, tokens, tokens), in float64; each row sums to 1 over the input tokens.
 
     Raises:
         InputError: Unless every layer attends from all tokens to the same tokens.
@@ -96,10 +67,11 @@ def max_flow(
 ) -> Float[Tensor, "batch tokens"]:
     """Maximum flow of attention from the output to each input token.
 
-    (Abnar & Zuidema 2020, arXiv 2005.00928, "attention flow".) The layers are a graph, in which an
-    edge from a query token to a key token has the capacity Ã of `rollout`; the value of an input
-    token is the maximum flow to it from the readout token. Several readout tokens share a source,
-    with equal capacities that sum to 1. Each token takes one run of Dinic's algorithm.
+    (Abnar & Zuidema 2020, arXiv 2005.00928, "attention flow".) The tokens of all layers are the
+    nodes of a graph; the edge from a query token to a key token has the capacity Ã of `rollout`.
+    The result is the maximum flow from the readout tokens to each input token, one at a time
+    (Dinic's algorithm). Edges from a source to the readout tokens have equal capacities, which sum
+    to 1.
 
     Args:
         layers: A recording, or a sequence of records or weights, first layer first.
@@ -107,7 +79,7 @@ def max_flow(
         residual: Share of the residual connection, from 0 to below 1.
 
     Returns:
-        The flows, between 0 and 1, in float64.
+        The flow to each input token, of shape (batch, tokens), between 0 and 1, in float64.
 
     Raises:
         InputError: Unless every layer attends from all tokens to the same tokens.
@@ -158,113 +130,8 @@ def _mixed_with_residual(
         sums = step.sum(dim=-1, keepdim=True)
         step = torch.where(sums > 0, step / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
         first = step if first is None else first
-        _check_same_tokens(step, first, name_of(layer))
+        check_same_tokens(step, first, name_of(layer))
         yield step
-
-
-def class_relevance(
-    model: nn.Module,
-    inputs: Inputs,
-    target: int | Sequence[int] | Int[Tensor, " batch"] | None = None,
-    *,
-    layers: Layers = None,
-    score: Score | None = None,
-    readout: Readout | None = None,
-) -> Relevance:
-    """Which tokens contribute to the score of a class, in any self-attention model.
-
-    Starting from R = I, each layer updates R ← R + Ā R, where Ā is the mean over heads of
-    (∂y/∂A ⊙ A)⁺ and y is the score of the class (Chefer, Gur & Wolf 2021, "Generic
-    Attention-model Explainability", arXiv 2103.15679, equations 5 and 6).
-
-    Args:
-        model: The model; it runs in evaluation mode.
-        inputs: Model inputs: a tensor, or arguments by name.
-        target: A class for all images, or one for each; by default the predicted class.
-        layers: Which layers to record, as in `capture`.
-        score: Function from the model's output to one number for each image; needed where the
-            output is not logits and has no `.logits`.
-        readout: The tokens from which the model computes its output; by default those whose output
-            in the last layer has a gradient.
-
-    Raises:
-        InputError: If the output is not logits, `target` is not a class, or the layers attend to
-            different tokens.
-    """
-    y, classes, recording = scored(model, inputs, target, layers=layers, score=score)
-    return replace(relevance_of(y, recording, readout=readout), target=classes)
-
-
-def scored(
-    model: nn.Module,
-    inputs: Inputs,
-    target: int | Sequence[int] | Int[Tensor, " batch"] | None,
-    *,
-    layers: Layers,
-    score: Score | None = None,
-) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
-    """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
-    if isinstance(inputs, Tensor) and inputs.is_inference():
-        inputs = inputs.clone()
-    classes = None
-    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
-        output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
-        if score is None:
-            logits = logits_of(
-                output, advice="give score=..., a function from the output to a score for each"
-            )
-            classes = _classes(logits, target)
-            y = logits.gather(1, classes[:, None])[:, 0]
-        else:
-            y = score(output)
-    return y, classes, recording
-
-
-def relevance_of(
-    score: Float[Tensor, " batch"], recording: Recording, *, readout: Readout | None = None
-) -> Relevance:
-    """`class_relevance` for a score of each image, computed inside `capture(gradients=True)`.
-
-    Raises `InputError` if the score has no gradient with respect to a recorded layer.
-    """
-    gradients = output_gradients(score, recording.records)
-    matrix = relevance_matrix(recording.records, gradients)
-    if readout is None:
-        readout = readout_tokens(gradients[-1])
-    elif readout == "mean":
-        readout = range(matrix.shape[-1])
-    return Relevance(
-        score=score.detach(),
-        target=None,
-        matrix=matrix,
-        tokens=read_out(matrix, readout),
-        readout=(readout,) if isinstance(readout, int) else tuple(readout),
-    )
-
-
-def relevance_matrix(
-    records: Sequence[AttentionRecord],
-    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
-) -> Float[Tensor, "batch tokens tokens"]:
-    """R of `class_relevance` without the identity, from the gradients of the outputs."""
-    matrix: Tensor | None = None
-    for record, gradient in zip(records, gradients, strict=True):
-        step = positive_contributions(record, gradient).mean(dim=1)
-        matrix = _identity(step).expand_as(step) if matrix is None else matrix
-        _check_same_tokens(step, matrix, record.name)
-        matrix = matrix + step @ matrix
-    assert matrix is not None  # noqa: S101, an empty recording has no gradients
-    return matrix - _identity(matrix)
-
-
-def positive_contributions(
-    record: AttentionRecord, output_gradient: Float[Tensor, "batch heads queries value_dim"]
-) -> Float[Tensor, "batch heads tokens tokens"]:
-    """(∂y/∂A ⊙ A)⁺ of one layer, in float64."""
-    weights = square_weights(record).detach()
-    return (weight_gradient(record, output_gradient).double() * weights).clamp_min(0.0)
 
 
 def read_out(
@@ -317,91 +184,10 @@ def _check_one_pass(layers: Records) -> None:
         )
 
 
-def _check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
+def check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
+    """Raise `InputError` if a layer attends to other tokens than the one before it."""
     if new.shape != old.shape:
         raise InputError(
             f"{name} has (batch, tokens, tokens) {tuple(new.shape)}, the layer before it "
             f"{tuple(old.shape)}; choose layers over the same tokens: capture(layers=...)"
         )
-
-
-def output_gradients(
-    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord]
-) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
-    """∂y/∂output of every recorded attention."""
-    if score.dim() != 1:
-        raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
-    outputs = [record.raw_output for record in records]
-    if not score.requires_grad or not all(x.requires_grad for x in outputs):
-        raise InputError(
-            "the score or a recorded layer has no gradient; run the model inside "
-            "capture(gradients=True), without torch.no_grad, with parameters that require gradients"
-        )
-    with torch.inference_mode(False):
-        ones = torch.ones_like(score)
-        gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
-    pairs = list(zip(records, gradients, strict=True))
-    for record, gradient in pairs:
-        if gradient is None:
-            raise InputError(
-                f"the score does not depend on {record.name}; choose other layers: "
-                "capture(layers=..., gradients=True)"
-            )
-    return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
-
-
-def weight_gradient(
-    record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
-) -> Float[Tensor, "*batch heads queries keys"]:
-    """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
-
-    Where a model changes its weights before it multiplies them with the values (such as by mixing
-    heads), the gradient is propagated through that as well. Keys that are no tokens are left out.
-    """
-    weights = record.weights.detach()
-    value = record.expanded_heads()[1].detach().to(weights)
-    applied = output_gradient.to(weights) @ value.transpose(-2, -1)
-    if not record.post_softmax:
-        return applied
-    with torch.enable_grad():
-        leaf = weights.requires_grad_()
-        (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
-    return record.on_tokens(gradient)
-
-
-def readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:
-    """The tokens with a gradient; all where none has one."""
-    nonzero = (gradient != 0).any(dim=-1).flatten(0, 1).any(dim=0)
-    tokens: list[int] = nonzero.nonzero()[:, 0].tolist()
-    return tokens or list(range(len(nonzero)))
-
-
-def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int[Tensor, " batch"]:
-    if target is None:
-        return logits.detach().argmax(dim=1)
-    classes = torch.as_tensor(target, device=logits.device)
-    if classes.dim() == 0:
-        classes = classes.expand(len(logits))
-    count = logits.shape[1]
-    if classes.shape != logits.shape[:1] or classes.is_floating_point():
-        raise InputError(
-            f"target must be one class, or one for each of {len(logits)} images, got {target}"
-        )
-    if not bool(((classes >= 0) & (classes < count)).all()):
-        raise InputError(f"target must lie in 0 … {count - 1}, got {target}")
-    return classes.long()
-
-
-@contextmanager
-def gradients_on(model: nn.Module) -> Iterator[None]:
-    """Gradients on; a model whose parameters are all frozen is frozen again afterwards."""
-    parameters = [x for x in model.parameters() if x.is_floating_point()]
-    frozen = [] if any(x.requires_grad for x in parameters) else parameters
-    with torch.inference_mode(False), torch.enable_grad():
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-        try:
-            yield
-        finally:
-            for parameter in frozen:
-                parameter.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -108,16 +108,19 @@ def head_roles(
     """Measure the heads of a digit classifier and compare them with untrained ones.
 
     The baselines are untrained models of the same configuration, once as they are and once with
-    matched entropy. Images are shifted at random first, always in the same way: in MNIST every
-    centre of mass lies in one patch, so that a head which follows it could not be distinguished
-    from a head with a fixed patch.
+    matched entropy. The images are shifted at random first, with a fixed seed: in MNIST all centres
+    of mass lie in one patch, where a head that follows the centre of mass and a head with a fixed
+    patch would be measured alike.
 
     Args:
         model: A Vision Transformer of clearhead.
-        images: Images before normalisation.
+        images: Bytes of shape (batch, channels, height, width), before normalisation.
         seeds: Seeds of the untrained models.
         level: Family-wise error rate, as in `describe_heads`.
         max_shift: Largest shift in pixels in each direction.
+
+    Returns:
+        The role of each head, layer after layer.
 
     Raises:
         ConfigError: For another kind of model, or too few seeds for the level.
@@ -162,6 +165,9 @@ def describe_heads(
         level: Family-wise error rate.
         min_share: Smallest share of attention that can earn a label.
 
+    Returns:
+        The role of each head, layer after layer.
+
     Raises:
         InputError: If there is no baseline, or it has other layers, heads, images or measures.
         ConfigError: If a baseline has too few models for the level.
@@ -199,16 +205,19 @@ def untrained_heads(
 
     Args:
         config: The configuration.
-        images: Normalised images.
+        images: Normalised images of shape (batch, channels, height, width).
         foreground: The foreground of the same images.
         seeds: Seeds of the initial weights.
         match_entropy: The measures of the trained model.
+
+    Returns:
+        The measures of each untrained model, as `measure_heads` gives them.
     """
     results = []
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = VisionTransformer(replace(config, dropout=0.0)).eval().to(images.device)
+            model = VisionTransformer(config).eval().to(images.device)
         if match_entropy is not None:
             entropies = match_entropy["entropy"].mean.mean(dim=1)
             _match_entropies(model, images[:MATCHING_IMAGES], entropies.tolist())

@@ -94,6 +94,9 @@ def attention_table(
         max_keys: For each query, list this many keys with the largest weights, largest first, and
             sum the others in `rest`; by default all keys in the order of the tokens.
 
+    Returns:
+        The table; printed, it has one line for each pair of query and key.
+
     Raises:
         InputError: If the layer has other tokens, or `max_keys` is below 1.
     """

@@ -206,6 +206,9 @@ def grid_of(model: nn.Module, image_size: Size | None = None) -> Grid:
         image_size: Size of the images in pixels, one number or (height, width), where it differs
             from the size that the model was made for, as with DINOv2.
 
+    Returns:
+        Rows and columns of patches, and the names of the tokens before them.
+
     Raises:
         ConfigError: If the model does not declare its grid.
     """

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from clearhead.attention import AttentionStages
 from clearhead.errors import InputError
 from clearhead.insight.tokens import Grid, Tokens, check_tokens
 from clearhead.recording import AttentionRecord
@@ -107,8 +108,11 @@ def query_map(
         mean_heads: Whether to average over the heads; the mean counts as one head.
         queries: The query tokens, where they are not the key tokens.
 
+    Returns:
+        The weights of each head, arranged as the patches: (heads, rows, columns).
+
     Raises:
-        InputError: If the layer has other tokens, or no such query token.
+        InputError: If the layer has other tokens, or no such query token or image.
     """
     names = (queries or grid).names()
     rows = image_weights(attention, image, query=query)[0][:, 0]
@@ -143,8 +147,11 @@ def weight_matrix(
         image: Which image of the batch, from 0.
         mean_heads: Whether to average over the heads; the mean counts as one head.
 
+    Returns:
+        The weights, of shape (heads, queries, keys), with the names of queries and keys.
+
     Raises:
-        InputError: If the layer has other tokens.
+        InputError: If the layer has other tokens, or no such image.
     """
     name, queries = name_of(attention), queries or keys
     weights, _ = image_weights(attention, image)
@@ -169,14 +176,18 @@ def head_stages(
         image: Which image, from 0.
         head: Which head, from 0.
 
+    Returns:
+        Query, key, value and all stages of the head, and weights and contexts of all heads.
+
     Raises:
         InputError: If the layer has windows, or there is no such image or head.
     """
     sizes = _checked(attention, images=image, heads=head)
-    part, stages = attention.part(batch=image), attention.stages(batch=image)
+    part, every = attention.part(batch=image), attention.stages(batch=image)
     scale = part.scale
     if isinstance(scale, Tensor):
         scale = float(scale.expand(1, sizes["heads"], 1, 1)[0, head])
+    one = AttentionStages(*(x[0, head] for x in every))
     return HeadStages(
         layer=attention.name,
         head=head % sizes["heads"],
@@ -185,13 +196,9 @@ def head_stages(
         query=part.query[0, head],
         key=part.key[0, head],
         value=part.value[0, head],
-        scores=stages.scores[0, head],
-        scaled=stages.scaled[0, head],
-        masked=stages.masked[0, head],
-        weights=stages.weights[0, head],
-        context=stages.context[0, head],
-        all_weights=stages.weights[0],
-        all_contexts=stages.context[0],
+        **one._asdict(),
+        all_weights=every.weights[0],
+        all_contexts=every.context[0],
     )
 
 
@@ -228,6 +235,9 @@ def value_norms(
             (embed_dim, heads · value_dim). The part of it that belongs to the head maps a value to
             what is added to the residual stream; its bias belongs to no key and is left out. None:
             ‖w · v‖, without it.
+
+    Returns:
+        The norms, of shape (…, heads, queries, keys).
 
     Raises:
         InputError: If the projection has another shape.

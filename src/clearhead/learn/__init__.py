@@ -1,7 +1,7 @@
 """Support for the lessons in the documentation: checks of the exercises, and an example digit.
 
 - `_check`: `check`, and how an answer is compared with the right one and with typical mistakes
-- `_attention`, `_models`: the exercises of lessons 1 to 4 and 5 to 7
+- `_exercises`: the exercises, with right answers and typical mistakes
 - `_digit`: the digit of the lessons
 """
 

@@ -5,8 +5,8 @@ An answer is compared with the right one and with those that typical mistakes gi
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from types import SimpleNamespace
 from typing import Any
@@ -16,53 +16,11 @@ import torch
 from torch import Tensor
 
 from clearhead.errors import ConfigError
-
-Values = Mapping[str, Any]
-"""What an exercise gives, by name"""
-Solution = Callable[..., Any]
-"""From these values, by position, to an answer"""
+from clearhead.learn._exercises import EXERCISES, RIGHT, Exercise
 
 ROUNDED = 0.01  # of the largest number: an answer may be rounded to two digits
 EXACT = 1e-4
-FUNCTION_SEEDS = (0, 1, 2)
-RIGHT = "right"
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """The answer that a typical mistake gives, and what to do about it."""
-
-    answer: Solution
-    hint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exercise:
-    """An exercise of a lesson.
-
-    Attributes:
-        right: The right answer.
-        mistakes: Typical mistakes.
-        hint: For any other wrong answer.
-        given: The values, from a seed; without a function the seed is always 0.
-        is_function: Whether the answer is a function of the given values.
-    """
-
-    right: Solution
-    mistakes: tuple[Mistake, ...]
-    hint: str
-    given: Callable[[int], Values] = field(default=lambda seed: {})
-    is_function: bool = False
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """A function is tried on several values, so that no chance agreement counts."""
-        return FUNCTION_SEEDS if self.is_function else FUNCTION_SEEDS[:1]
-
-    @property
-    def right_shape(self) -> torch.Size:
-        """Shape of the right answer."""
-        return torch.as_tensor(self.right(*self.given(0).values())).shape
+FUNCTION_SEEDS = (0, 1, 2)  # several, so that no chance agreement counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +65,7 @@ def check(exercise: str, answer: object) -> CheckResult:
     name = str(exercise).strip()
     chosen = _exercise(name)
     try:
-        message = _judge(chosen, _answers(chosen, answer))
+        message = _message(chosen, answer)
     except _AnswerError as reason:
         message = str(reason)
     message = " ".join(message.split())
@@ -126,46 +84,56 @@ def given(exercise: str) -> SimpleNamespace:
     Raises:
         ConfigError: If there is no such exercise.
     """
-    return SimpleNamespace(**_exercise(str(exercise).strip()).given(0))
-
-
-def exercises() -> dict[str, Exercise]:
-    """All exercises by name, in the order of the lessons."""
-    from clearhead.learn._attention import EXERCISES as OF_ATTENTION
-    from clearhead.learn._models import EXERCISES as OF_MODELS
-
-    return OF_ATTENTION | OF_MODELS
+    return SimpleNamespace(**_exercise(str(exercise).strip()).given())
 
 
 def _exercise(name: str) -> Exercise:
-    known = exercises()
-    if name not in known:
-        raise ConfigError(f"expected an exercise, one of {', '.join(known)}; got {name!r}")
-    return known[name]
+    if name not in EXERCISES:
+        raise ConfigError(f"expected an exercise, one of {', '.join(EXERCISES)}; got {name!r}")
+    return EXERCISES[name]
 
 
 class _AnswerError(Exception):
     """An answer that cannot be compared, and why."""
 
 
-def _answers(exercise: Exercise, answer: object) -> list[Tensor]:
-    """The answer for each seed, or what the learner's function returns for its values."""
-    expected = "a number" if exercise.right_shape == () else "numbers"
-    if not exercise.is_function:
+def _message(exercise: Exercise, answer: object) -> str:
+    """The message for the known answer that equals this one, or the exercise's hint."""
+    seeds = FUNCTION_SEEDS if exercise.is_function else FUNCTION_SEEDS[:1]
+    known = [exercise.answers(*exercise.given(seed).values()) for seed in seeds]
+    expected = torch.as_tensor(known[0][RIGHT]).shape
+    if exercise.is_function:
+        results = _results(exercise, answer, seeds)
+    else:
+        numbers = "a number" if expected == () else "numbers"
         if callable(answer):
-            raise _AnswerError(f"Expected {expected}, got a function: give what it returns.")
-        return [_numbers(answer, f"Expected {expected}, got")]
-    names = list(exercise.given(0))
-    if not callable(answer):
-        got = type(answer).__name__
+            raise _AnswerError(f"Expected {numbers}, got a function: give what it returns.")
+        results = [_numbers(answer, f"Expected {numbers}, got")]
+    if not all(bool(result.isfinite().all()) for result in results):
+        return f"NaN or an infinite number is in your answer. {exercise.hint}"
+    for message in known[0]:
+        pairs = zip(results, (answers[message] for answers in known), strict=True)
+        if all(_is_close(*pair, is_function=exercise.is_function) for pair in pairs):
+            return message
+    shape = results[0].shape
+    if shape != expected and (exercise.is_function or _long(shape) != _long(expected)):
+        return f"Expected {_described(expected)}, got {_described(shape)}. {exercise.hint}"
+    return exercise.hint
+
+
+def _results(exercise: Exercise, function: object, seeds: tuple[int, ...]) -> list[Tensor]:
+    """What the learner's function returns for the values of each seed."""
+    names = list(exercise.given())
+    if not callable(function):
+        got = type(function).__name__
         text = f"Expected a function of {', '.join(names)}, got {got}: give the function itself."
         raise _AnswerError(text)
-    by_name = _takes_by_name(answer, names)
+    by_name = _takes_by_name(function, names)
     results = []
-    for seed in exercise.seeds:
+    for seed in seeds:
         values = exercise.given(seed)  # new ones: the function may change them
         try:
-            result = answer(**values) if by_name else answer(*values.values())
+            result = function(**values) if by_name else function(*values.values())
         except Exception as error:
             reason = _shortened(f"Your function raised {type(error).__name__}: {error}")
             raise _AnswerError(f"{reason}. {exercise.hint}") from error
@@ -192,43 +160,15 @@ def _takes_by_name(function: Callable[..., Any], names: list[str]) -> bool:
     return False
 
 
-def _judge(exercise: Exercise, answers: list[Tensor]) -> str:
-    if not all(bool(answer.isfinite().all()) for answer in answers):
-        return f"NaN or an infinite number is in your answer. {exercise.hint}"
-    values = [exercise.given(seed) for seed in exercise.seeds]
-
-    def equals(solution: Solution) -> bool:
-        expected = [solution(*x.values()) for x in values]
-        return all(
-            _is_close(one, other, exercise.is_function)
-            for one, other in zip(answers, expected, strict=True)
-        )
-
-    if equals(exercise.right):
-        return RIGHT
-    for mistake in exercise.mistakes:
-        if equals(mistake.answer):
-            return mistake.hint
-    shape, expected = answers[0].shape, exercise.right_shape
-    if shape != expected and (exercise.is_function or _long(shape) != _long(expected)):
-        return f"Expected {_described(expected)}, got {_described(shape)}. {exercise.hint}"
-    return exercise.hint
-
-
 def _numbers(answer: object, complaint: str) -> Tensor:
     """An answer as a tensor in double precision."""
-    original = answer
-    if isinstance(answer, str):
-        try:
-            answer = ast.literal_eval(answer.strip())
-        except (ValueError, SyntaxError):
-            raise _AnswerError(_shortened(f"{complaint} {original!r}.")) from None
     try:
-        if answer is None:
+        value = ast.literal_eval(answer.strip()) if isinstance(answer, str) else answer
+        if value is None:
             raise TypeError
-        return torch.from_numpy(np.array(_without_gradients(answer), dtype=np.float64))
-    except (TypeError, ValueError):
-        raise _AnswerError(_shortened(f"{complaint} {original!r}.")) from None
+        return torch.from_numpy(np.array(_without_gradients(value), dtype=np.float64))
+    except (TypeError, ValueError, SyntaxError):
+        raise _AnswerError(_shortened(f"{complaint} {answer!r}.")) from None
 
 
 def _without_gradients(answer: object) -> object:
@@ -246,7 +186,7 @@ def _shortened(text: str) -> str:
     return line if len(line) <= 200 else f"{line[:199]}…"
 
 
-def _is_close(answer: Tensor, solution: object, is_function: bool) -> bool:
+def _is_close(answer: Tensor, solution: object, *, is_function: bool) -> bool:
     """Compare an answer with a solution, where axes of length 1 count only in functions."""
     right = torch.as_tensor(solution)
     tolerance = EXACT if is_function or not right.is_floating_point() else ROUNDED

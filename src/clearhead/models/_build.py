@@ -29,7 +29,6 @@ def build(config: ImageModelConfig | TextConfig) -> Model:
 
     Args:
         config: The configuration; its class decides which model it is.
-
     """
     classes: dict[Any, Any] = {model.config_class: model for model in MODELS}
     model: Model = classes[type(config)](config)
@@ -62,7 +61,6 @@ def load(
     Raises:
         CheckpointError: If it is missing, damaged, or not of the expected class.
         ConfigError: If `source` is neither a name nor a folder.
-
     """
     shipped = (*SHIPPED, *SHIPPED_TEXT)
     if isinstance(source, str) and source.startswith(PREFIX) and expected is not TextTransformer:

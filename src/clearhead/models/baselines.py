@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.models.config import CNNConfig, MLPConfig
-from clearhead.models.layers import LAYER_NORM_EPS, Mlp, PatchEmbed, init_weights
+from clearhead.models.layers import LAYER_NORM_EPS, Mlp, PatchEmbed, initialise
 from clearhead.models.pretrained import ImageModel
 
 
@@ -67,7 +67,6 @@ class PatchMLP(ImageModel):
 
     Args:
         config: The configuration.
-
     """
 
     config_class = MLPConfig
@@ -85,8 +84,7 @@ class PatchMLP(ImageModel):
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
-        self.apply(init_weights)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        initialise(self)
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
@@ -103,7 +101,6 @@ class ConvNet(ImageModel):
 
     Args:
         config: The configuration.
-
     """
 
     config_class = CNNConfig

@@ -1,5 +1,7 @@
 """Layers that the models share: patch embedding, positions, MLP, Transformer block, encoder."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
@@ -22,7 +24,6 @@ def cut_patches(
 
     Returns:
         Each patch flattened as (channel, row, column).
-
     """
     rows, columns = (size // side for size, side in zip(images.shape[-2:], patch, strict=True))
     batch, channels = images.shape[:2]
@@ -43,7 +44,6 @@ class PatchEmbed(nn.Module):
         in_channels: Channels of an image.
         embed_dim: Size of a token's embedding.
         overlap: Pixels by which a patch extends into its neighbours on every side.
-
     """
 
     def __init__(
@@ -75,7 +75,6 @@ def sincos_grid(embed_dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 token
         embed_dim: Size of an embedding, divisible by 4: a quarter each for the sines and cosines of
         each axis.
         grid: Rows and columns.
-
     """
     rows, columns = torch.meshgrid(
         torch.arange(grid[0]).float(), torch.arange(grid[1]).float(), indexing="ij"
@@ -93,10 +92,28 @@ def sincos_sequence(embed_dim: int, tokens: int) -> Float[Tensor, "1 tokens embe
     Args:
         embed_dim: Size of an embedding, an even number.
         tokens: Length of the sequence.
-
     """
     angles = torch.arange(tokens).float()[:, None] * _frequencies(embed_dim // 2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)[None]
+
+
+def add_positions(
+    model: nn.Module,
+    config: ViTConfig | TextConfig,
+    tokens: int,
+    fixed: Callable[[], Float[Tensor, "1 positions embed_dim"]],
+) -> None:
+    """Add `pos_embed` to a model: a parameter, or a buffer of `fixed`, or None.
+
+    Tokens before the fixed positions have zeros.
+    """
+    if config.pos_embed == "sincos":
+        positions = fixed()
+        padding = (0, 0, tokens - positions.shape[1], 0)
+        model.register_buffer("pos_embed", F.pad(positions, padding))
+    else:
+        learned = nn.Parameter(torch.zeros(1, tokens, config.embed_dim))
+        model.register_parameter("pos_embed", learned if config.pos_embed == "learned" else None)
 
 
 def _frequencies(count: int) -> Tensor:
@@ -111,7 +128,6 @@ class Mlp(nn.Module):
         embed_dim: Size of a token's embedding.
         hidden_dim: Size between the two layers.
         dropout: Dropout probability after each layer.
-
     """
 
     def __init__(self, embed_dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
@@ -143,7 +159,6 @@ class Block(nn.Module):
         mlp_ratio: Hidden size of the MLP, as a multiple of embed_dim.
         dropout: Dropout probability.
         scale: Factor on the scores, as in `MultiHeadAttention`.
-
     """
 
     def __init__(
@@ -222,13 +237,19 @@ class Encoder(nn.Sequential):
         return x
 
 
-def init_weights(module: nn.Module) -> None:
-    """Initialise a layer, for `model.apply`.
+def initialise(model: nn.Module) -> None:
+    """Draw new weights, as in ViT and BERT.
 
-    Weights are normal with standard deviation 0.02, truncated at two deviations; biases are zero
-    (as in ViT and BERT).
+    Weights and learned positions are normal with standard deviation 0.02, those of layers truncated
+    at two deviations; biases are zero.
     """
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
-        nn.init.zeros_(module.bias)
+    model.apply(_initialise_layer)
+    if isinstance(positions := getattr(model, "pos_embed", None), nn.Parameter):
+        nn.init.trunc_normal_(positions, std=0.02)
+
+
+def _initialise_layer(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
+        nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)
+    if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
+        nn.init.zeros_(layer.bias)

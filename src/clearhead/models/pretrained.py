@@ -77,7 +77,6 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
 
         Raises:
             StorageError: If the files cannot be written; the old ones are kept.
-
         """
         folder = Path(save_directory)
         self._save_pretrained(folder)
@@ -99,7 +98,6 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         Args:
             folder: The folder of the saved model.
             measured: What was measured, such as an accuracy with its interval.
-
         """
         path = folder / CARD
         if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
@@ -115,7 +113,6 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
 
         Raises:
             CheckpointError: If it is missing or damaged, or of another class.
-
         """
         source = str(pretrained_model_name_or_path)
         saved = read_config(source, **download)

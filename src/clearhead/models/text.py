@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from clearhead.attention import causal_mask
 from clearhead.errors import ConfigError, InputError
 from clearhead.models.config import TextConfig
-from clearhead.models.layers import LAYER_NORM_EPS, Encoder, init_weights, sincos_sequence
+from clearhead.models.layers import (
+    LAYER_NORM_EPS,
+    Encoder,
+    add_positions,
+    initialise,
+    sincos_sequence,
+)
 from clearhead.models.pretrained import Pretrained
 
 
@@ -23,11 +29,11 @@ class TextTransformer(Pretrained):
 
     Raises:
         ConfigError: If the vocabulary is empty.
-
     """
 
     config_class = TextConfig
     config: TextConfig
+    pos_embed: Tensor | None
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -36,13 +42,12 @@ class TextTransformer(Pretrained):
         self.config = config
         words, embed_dim = len(config.vocabulary), config.embed_dim
         self.token_embed = nn.Embedding(words, embed_dim)
-        self._make_positions(config)
+        length = config.context_length
+        add_positions(self, config, length, lambda: sincos_sequence(embed_dim, length))
         self.blocks = Encoder.from_config(config)
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(embed_dim, words)
-        self.apply(init_weights)
-        if isinstance(self.pos_embed, nn.Parameter):
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        initialise(self)
 
     def forward(
         self,
@@ -61,7 +66,6 @@ class TextTransformer(Pretrained):
         Raises:
             InputError: If ids or mask have a wrong shape or type, or an id is not in the
                 vocabulary.
-
         """
         self._check(ids, padding_mask)
         mask = None if padding_mask is None else self._attn_mask(padding_mask)
@@ -103,14 +107,3 @@ class TextTransformer(Pretrained):
                 f"padding_mask must be bool of shape {tuple(ids.shape)} (True = a word), got "
                 f"{padding_mask.dtype} of shape {tuple(padding_mask.shape)}"
             )
-
-    def _make_positions(self, config: TextConfig) -> None:
-        self.pos_embed: Tensor | None
-        if config.pos_embed == "learned":
-            positions = torch.zeros(1, config.context_length, config.embed_dim)
-            self.pos_embed = nn.Parameter(positions)
-        elif config.pos_embed == "sincos":
-            positions = sincos_sequence(config.embed_dim, config.context_length)
-            self.register_buffer("pos_embed", positions)
-        else:
-            self.pos_embed = None

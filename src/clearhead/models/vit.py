@@ -9,7 +9,8 @@ from clearhead.models.layers import (
     LAYER_NORM_EPS,
     Encoder,
     PatchEmbed,
-    init_weights,
+    add_positions,
+    initialise,
     sincos_grid,
 )
 from clearhead.models.pretrained import ImageModel
@@ -24,11 +25,11 @@ class VisionTransformer(ImageModel):
 
     Args:
         config: The configuration; by default that of the digit classifier.
-
     """
 
     config_class = ViTConfig
     config: ViTConfig
+    pos_embed: Tensor | None
 
     def __init__(self, config: ViTConfig | None = None) -> None:
         super().__init__()
@@ -40,13 +41,12 @@ class VisionTransformer(ImageModel):
             nn.Parameter(torch.zeros(1, tokens, config.embed_dim)) if tokens else None
             for tokens in (int(config.pool == "class"), config.num_registers)
         )
-        self._make_positions(config)
+        tokens = config.num_prefix_tokens + config.grid[0] * config.grid[1]
+        add_positions(self, config, tokens, lambda: sincos_grid(config.embed_dim, config.grid))
         self.blocks = Encoder.from_config(config)
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
-        self.apply(init_weights)
-        if isinstance(self.pos_embed, nn.Parameter):
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        initialise(self)
         for token in (self.cls_token, self.reg_token):
             if token is not None:
                 nn.init.normal_(token, std=1e-6)
@@ -74,7 +74,6 @@ class VisionTransformer(ImageModel):
 
         Raises:
             InputError: If the images have another shape than the configuration, or are integers.
-
         """
         self.check_images(images)
         logits: Tensor = self.head(self.pooled(self.norm(self.blocks(self.embedded(images)))))
@@ -96,15 +95,3 @@ class VisionTransformer(ImageModel):
         """One vector per image: the mean of the patch tokens, or the class token."""
         patches = tokens[:, self.num_prefix_tokens :]
         return tokens[:, 0] if self.cls_token is not None else patches.mean(dim=1)
-
-    def _make_positions(self, config: ViTConfig) -> None:
-        self.pos_embed: Tensor | None
-        if config.pos_embed == "learned":
-            tokens = config.num_prefix_tokens + config.grid[0] * config.grid[1]
-            self.pos_embed = nn.Parameter(torch.zeros(1, tokens, config.embed_dim))
-        elif config.pos_embed == "sincos":
-            patches = sincos_grid(config.embed_dim, config.grid)
-            prefix = torch.zeros(1, config.num_prefix_tokens, config.embed_dim)
-            self.register_buffer("pos_embed", torch.cat([prefix, patches], dim=1))
-        else:
-            self.pos_embed = None

@@ -1,8 +1,7 @@
 // The page's data: one block of JSON, and weights in half precision (IEEE 754 binary16) and base64.
 
-import type { Settings } from "../engine/config";
+import { bytesOf } from "./base64";
 import type { Tensors } from "../engine/encoder";
-import type { TextSettings } from "../engine/text";
 import type { Stroke } from "../preprocess/strokes";
 
 export interface TensorName {
@@ -13,7 +12,7 @@ export interface TensorName {
 export interface Payload {
   name: string; // of the model
   version: string; // of Clearhead
-  settings: Settings;
+  settings: object; // a ViTConfig
   tensors: TensorName[];
   examples: { label: string; strokes: Stroke[] }[];
   logits: number[][]; // of the examples, by PyTorch in double precision
@@ -22,7 +21,7 @@ export interface Payload {
   pictures: { label: string; image: Uint8Array }[]; // examples of a model that does not read digits
   text: {
     name: string;
-    settings: TextSettings;
+    settings: object; // a TextConfig
     tensors: TensorName[];
     checks: { text: string; logits: number[] }[]; // logits of the last word, as above
   };
@@ -32,7 +31,7 @@ export function readPayload(page: Document): Payload {
   const payload = JSON.parse(page.getElementById("payload")?.textContent ?? "");
   const pictures = payload.pictures.map(({ label, image }: { label: string; image: string }) => ({
     label,
-    image: Uint8Array.from(atob(image), (sign) => sign.charCodeAt(0)),
+    image: bytesOf(image),
   }));
   return { ...payload, pictures };
 }
@@ -47,17 +46,17 @@ function sizeOf(shape: number[]): number {
 
 /** All tensors by name, from the text of an element of the page. */
 export function readTensors(base64: string, names: TensorName[]): Tensors {
-  const text = atob(base64.trim());
+  const bytes = bytesOf(base64);
   const tensors: Tensors = new Map();
   let place = 0;
   for (const { name, shape } of names) {
     const values = new Float64Array(sizeOf(shape));
     for (let i = 0; i < values.length; i++, place += 2) {
-      values[i] = HALVES[text.charCodeAt(place) + 256 * text.charCodeAt(place + 1)];
+      values[i] = HALVES[bytes[place] + 256 * bytes[place + 1]];
     }
     tensors.set(name, values);
   }
-  if (place !== text.length) throw new Error(`weights: expected ${place} bytes, got ${text.length}`);
+  if (place !== bytes.length) throw new Error(`weights: expected ${place} bytes, got ${bytes.length}`);
   return tensors;
 }
 

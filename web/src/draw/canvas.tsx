@@ -33,10 +33,9 @@ export function NumberCanvas({ width, height, colourAt, values, label, class: na
 }
 
 /** A model input: light ink on a dark ground as in training, or the picture in its colours. */
-export function InkCanvas(props: { ink: Float64Array; config: Layout; class?: string; label?: string }) {
-  const { ink, config } = props;
+export function InkCanvas({ ink, config, ...props }: { ink: Float64Array; config: Layout } & Partial<Props>) {
   const [height, width] = config.imageShape;
-  return <NumberCanvas {...props} width={width} height={height} values={ink} colourAt={(i) => inkColour(ink, i, config)} />;
+  return <NumberCanvas values={ink} {...props} width={width} height={height} colourAt={(i) => inkColour(ink, i, config)} />;
 }
 
 interface TintedProps {

@@ -18,21 +18,16 @@ export interface Stages {
 }
 
 /** Minus infinity at masked keys, and with `causal` at keys after the query. */
-export function masked(
-  scaled: Float64Array,
-  tokens: number,
-  maskedKeys: ReadonlySet<number>,
-  causal: boolean,
-): Float64Array {
-  if (maskedKeys.size === 0 && !causal) return scaled;
+function masked(scaled: Float64Array, tokens: number, maskedKeys: number[], causal: boolean): Float64Array {
+  if (maskedKeys.length === 0 && !causal) return scaled;
   return scaled.map((score, i) => {
     const [q, k] = [Math.floor(i / tokens), i % tokens];
-    return maskedKeys.has(k) || (causal && k > q) ? -Infinity : score;
+    return maskedKeys.includes(k) || (causal && k > q) ? -Infinity : score;
   });
 }
 
 /** Softmax of each row; zeros where all keys are masked. */
-export function weights(masked: Float64Array, tokens: number): Float64Array {
+function weights(masked: Float64Array, tokens: number): Float64Array {
   const result = zeros(masked.length);
   for (let start = 0; start < masked.length; start += tokens) {
     let largest = -Infinity;
@@ -49,7 +44,7 @@ export function weights(masked: Float64Array, tokens: number): Float64Array {
 }
 
 /** The weighted sum of the values: weights · V. */
-export function context(weights: Float64Array, value: Float64Array, tokens: number): Float64Array {
+function context(weights: Float64Array, value: Float64Array, tokens: number): Float64Array {
   const valueDim = value.length / tokens;
   const result = zeros(value.length);
   for (let q = 0; q < tokens; q++) {
@@ -67,21 +62,12 @@ export function stages(
   value: Float64Array,
   tokens: number,
   scale: number,
-  maskedKeys: ReadonlySet<number>,
+  maskedKeys: number[],
   causal: boolean,
 ): Stages {
-  const raw = linear(query, tokens, { weight: key, bias: null }, tokens); // Q Kᵀ
-  const scaled = times(raw, scale);
+  const scores = linear(query, tokens, { weight: key, bias: null }, tokens); // Q Kᵀ
+  const scaled = times(scores, scale);
   const allowed = masked(scaled, tokens, maskedKeys, causal);
   const rows = weights(allowed, tokens);
-  return {
-    query,
-    key,
-    value,
-    scores: raw,
-    scaled,
-    masked: allowed,
-    weights: rows,
-    context: context(rows, value, tokens),
-  };
+  return { query, key, value, scores, scaled, masked: allowed, weights: rows, context: context(rows, value, tokens) };
 }

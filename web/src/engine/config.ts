@@ -1,28 +1,6 @@
 // The configuration of a model, as in clearhead.models.config.
 
-export type AttentionScale = "sqrt" | "none" | "learned" | number;
 export type Size = [number, number]; // height and width
-
-/** A ViTConfig in JSON. */
-export interface Settings {
-  image_size: number | Size;
-  patch_size: number | Size;
-  in_channels: number;
-  embed_dim: number;
-  depth: number;
-  mlp_ratio: number;
-  num_heads: number;
-  num_classes: number;
-  class_names: string[];
-  mean: number[];
-  std: number[];
-  doubtful_below: number;
-  rejected_below: number;
-  threshold_temperature: number;
-  pos_embed: "learned" | "sincos" | "none";
-  pool: "mean" | "class";
-  attention_scale: AttentionScale;
-}
 
 /** What a block needs to know of its model. */
 export interface Shape {
@@ -31,63 +9,62 @@ export interface Shape {
   numHeads: number;
   headDim: number;
   hiddenDim: number; // of the MLP
-  attentionScale: AttentionScale;
+  attentionScale: "sqrt" | "none" | "learned" | number;
   causal?: boolean; // whether a token attends only to itself and earlier tokens
 }
 
-export interface Config extends Shape {
-  imageShape: Size;
-  patchShape: Size;
-  grid: Size; // rows and columns of patches
-  patches: number;
+/** The fields of a ViTConfig, except those that the page has under another name. */
+interface Settings {
+  imageSize: number | Size;
+  patchSize: number | Size;
   inChannels: number;
   depth: number;
   numClasses: number;
-  numPrefixTokens: number; // tokens before the first patch: the class token, if any
-  posEmbed: "learned" | "sincos" | "none";
   classNames: string[];
-  readsDigits: boolean; // a model of MNIST itself, whose input is a digit centred as in MNIST
   mean: number[];
   std: number[];
   doubtfulBelow: number; // a prediction with a lower probability is doubtful
   rejectedBelow: number; // below it, a picture gets no label
   thresholdTemperature: number; // divides the logits for the probability compared with both
+  posEmbed: "learned" | "sincos" | "none";
+  pool: "mean" | "class";
 }
 
-export function readConfig(settings: Settings): Config {
-  const imageShape = pair(settings.image_size);
-  const patchShape = pair(settings.patch_size);
+export interface Config extends Settings, Shape {
+  imageShape: Size;
+  patchShape: Size;
+  grid: Size; // rows and columns of patches
+  patches: number;
+  numPrefixTokens: number; // tokens before the first patch: the class token, if any
+  readsDigits: boolean; // a model of MNIST itself, whose input is a digit centred as in MNIST
+}
+
+export function readConfig(json: object): Config {
+  const settings = readSettings<Settings>(json);
+  const { classNames, inChannels, numClasses } = settings;
+  const [imageShape, patchShape] = [pair(settings.imageSize), pair(settings.patchSize)];
   const grid: Size = [imageShape[0] / patchShape[0], imageShape[1] / patchShape[1]];
   const patches = grid[0] * grid[1];
   const numPrefixTokens = settings.pool === "class" ? 1 : 0;
-  const isMnist =
-    settings.in_channels === 1 && imageShape.join() === "28,28" && settings.num_classes === 10;
   return {
+    ...settings,
     imageShape,
     patchShape,
     grid,
     patches,
     numPrefixTokens,
     tokens: patches + numPrefixTokens,
-    inChannels: settings.in_channels,
-    embedDim: settings.embed_dim,
-    depth: settings.depth,
-    numHeads: settings.num_heads,
-    headDim: settings.embed_dim / settings.num_heads,
-    hiddenDim: Math.floor(settings.embed_dim * settings.mlp_ratio),
-    numClasses: settings.num_classes,
-    attentionScale: settings.attention_scale,
-    posEmbed: settings.pos_embed,
-    classNames: settings.class_names.length
-      ? settings.class_names
-      : Array.from({ length: settings.num_classes }, (_, i) => String(i)),
-    readsDigits: isMnist && settings.class_names.length === 0,
-    mean: settings.mean,
-    std: settings.std,
-    doubtfulBelow: settings.doubtful_below,
-    rejectedBelow: settings.rejected_below,
-    thresholdTemperature: settings.threshold_temperature,
+    classNames: classNames.length ? classNames : Array.from({ length: numClasses }, (_, i) => String(i)),
+    readsDigits: !classNames.length && numClasses === 10 && inChannels === 1 && imageShape.join() === "28,28",
   };
+}
+
+/** A configuration of Python, with names in camel case and the sizes of a block. */
+export function readSettings<T>(json: object): T & Omit<Shape, "tokens"> {
+  const entries = Object.entries(json).map(([name, value]) => [name.replace(/_(.)/g, (_, letter) => letter.toUpperCase()), value]);
+  const settings = Object.fromEntries(entries);
+  const { embedDim, numHeads, mlpRatio } = settings;
+  return { ...settings, headDim: embedDim / numHeads, hiddenDim: Math.floor(embedDim * mlpRatio) };
 }
 
 /** The factor on the scores without experiments; a learned one is already in the queries. */

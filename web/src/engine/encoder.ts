@@ -3,7 +3,7 @@
 import { added, gelu, layerNorm, linear, times, zeros, type Linear, type Norm } from "./arithmetic";
 import { stages, type Stages } from "./attention";
 import { trainedScale, type Shape } from "./config";
-import { isRemoved, maskedIn, type Switches } from "./interventions";
+import { maskedIn, type Switches } from "./interventions";
 
 export type Tensors = Map<string, Float64Array>;
 
@@ -76,25 +76,17 @@ function attend(block: Block, normed: Float64Array, shape: Shape, layer: number,
     columns(qkv, 3 * embedDim, index * embedDim + head * headDim, headDim);
   return Array.from({ length: numHeads }, (_, head) => {
     const factor = block.learnedScale === null ? 1 : block.learnedScale[head];
-    const query = part(0, head);
+    const query = factor === 1 ? part(0, head) : times(part(0, head), factor);
     const value = changedValues(part(2, head), tokens, layer, switches);
-    return stages(
-      factor === 1 ? query : times(query, factor),
-      part(1, head),
-      value,
-      tokens,
-      scale,
-      maskedIn(switches, layer, head),
-      causal,
-    );
+    return stages(query, part(1, head), value, tokens, scale, maskedIn(switches, layer, head), causal);
   });
 }
 
-function joined(heads: Stages[], shape: Shape, layer: number, switches: Switches): Float64Array {
-  const { tokens, embedDim, headDim } = shape;
+function joined(heads: Stages[], shape: Shape, layer: number, { removed }: Switches): Float64Array {
+  const { tokens, embedDim, headDim, numHeads } = shape;
   const side = zeros(tokens * embedDim);
   heads.forEach(({ context }, head) => {
-    if (isRemoved(switches, layer, head)) return;
+    if (removed.includes(layer * numHeads + head)) return;
     for (let token = 0; token < tokens; token++) {
       side.set(context.subarray(token * headDim, (token + 1) * headDim), token * embedDim + head * headDim);
     }
@@ -103,10 +95,10 @@ function joined(heads: Stages[], shape: Shape, layer: number, switches: Switches
 }
 
 /** The values: unchanged, all zero, or in reversed order of the tokens. */
-function changedValues(value: Float64Array, tokens: number, layer: number, { values }: Switches): Float64Array {
-  if (values.mode === "trained" || values.layer !== layer) return value;
+function changedValues(value: Float64Array, tokens: number, layer: number, switches: Switches): Float64Array {
+  if (switches.values === "trained" || switches.layer !== layer) return value;
   const changed = new Float64Array(value.length);
-  if (values.mode === "zero") return changed;
+  if (switches.values === "zero") return changed;
   const width = value.length / tokens;
   for (let token = 0; token < tokens; token++) {
     changed.set(value.subarray(token * width, (token + 1) * width), (tokens - 1 - token) * width);

@@ -3,47 +3,35 @@
 import type { Config } from "./config";
 import { patchOf } from "./patches";
 
-/** Tokens that no query attends to; null is every layer, or every head. */
-export interface Mask {
-  tokens: number[];
-  layer: number | null;
-  head: number | null;
-}
-
-export type ValueMode = "trained" | "zero" | "reversed";
+export const SCOPES = ["head", "layer", "model"] as const;
+export const VALUE_MODES = ["trained", "zero", "reversed"] as const;
 
 export interface Switches {
   temperature: number; // divides the scores, in addition to √d_k
   positions: boolean;
-  removed: number[]; // heads, as layer · headsPerLayer + head
-  headsPerLayer: number;
-  values: { layer: number; mode: ValueMode };
-  mask: Mask;
+  removed: number[]; // heads, layer by layer
+  values: (typeof VALUE_MODES)[number]; // of the chosen layer
+  masked: number[]; // tokens that no query attends to
+  scope: (typeof SCOPES)[number]; // where they are masked
+  layer: number; // the chosen one
+  head: number;
 }
 
-export function trainedSwitches({ numHeads }: { numHeads: number }): Switches {
-  return {
-    temperature: 1,
-    positions: true,
-    removed: [],
-    headsPerLayer: numHeads,
-    values: { layer: 0, mode: "trained" },
-    mask: { tokens: [], layer: null, head: null },
-  };
-}
-
-export function isRemoved({ removed, headsPerLayer }: Switches, layer: number, head: number): boolean {
-  return removed.includes(layer * headsPerLayer + head);
-}
-
-const NONE: ReadonlySet<number> = new Set();
+export const TRAINED: Switches = {
+  temperature: 1,
+  positions: true,
+  removed: [],
+  values: "trained",
+  masked: [],
+  scope: "model",
+  layer: 0,
+  head: 0,
+};
 
 /** The tokens that no query attends to in this head. */
-export function maskedIn({ mask }: Switches, layer: number, head: number): ReadonlySet<number> {
-  if (mask.tokens.length === 0) return NONE;
-  if (mask.layer !== null && mask.layer !== layer) return NONE;
-  if (mask.head !== null && mask.head !== head) return NONE;
-  return new Set(mask.tokens);
+export function maskedIn(switches: Switches, layer: number, head: number): number[] {
+  const isHere = layer === switches.layer && (head === switches.head || switches.scope === "layer");
+  return switches.scope === "model" || isHere ? switches.masked : [];
 }
 
 /** The temperature that cancels √d_k: with T = 1/√d_k the factor on the scores is 1. */

@@ -4,21 +4,9 @@
 // clearhead.models.text. Words are split as in clearhead.data.tokenizer.
 
 import { added, layerNorm, linear, softmax, type Linear, type Norm } from "./arithmetic";
-import type { AttentionScale, Shape } from "./config";
+import { readSettings, type Shape } from "./config";
 import { readBlocks, readLinear, readTensor, runBlock, type Block, type LayerRun, type Tensors } from "./encoder";
-import { trainedSwitches, type Switches } from "./interventions";
-
-/** A TextConfig in JSON. */
-export interface TextSettings {
-  vocabulary: string[];
-  context_length: number;
-  embed_dim: number;
-  depth: number;
-  mlp_ratio: number;
-  num_heads: number;
-  attention_scale: AttentionScale;
-  causal: boolean;
-}
+import { TRAINED } from "./interventions";
 
 export interface TextConfig extends Omit<Shape, "tokens"> {
   vocabulary: string[];
@@ -35,7 +23,6 @@ export interface TextModel {
   blocks: Block[];
   norm: Norm;
   head: Linear;
-  switches: Switches;
 }
 
 export interface TextRun {
@@ -52,10 +39,7 @@ export function splitWords(text: string): string[] {
 }
 
 /** Words and their places in the vocabulary; unknown words have the place of [unknown]. */
-export function encode(
-  text: string,
-  placeOf: ReadonlyMap<string, number>,
-): { ids: number[]; words: string[]; unknown: string[] } {
+export function encode(text: string, placeOf: ReadonlyMap<string, number>) {
   const words = splitWords(text);
   return {
     ids: words.map((word) => placeOf.get(word) ?? placeOf.get(UNKNOWN) ?? 0),
@@ -64,21 +48,9 @@ export function encode(
   };
 }
 
-export function readTextConfig(settings: TextSettings): TextConfig {
-  return {
-    vocabulary: settings.vocabulary,
-    contextLength: settings.context_length,
-    embedDim: settings.embed_dim,
-    depth: settings.depth,
-    numHeads: settings.num_heads,
-    headDim: settings.embed_dim / settings.num_heads,
-    hiddenDim: Math.floor(settings.embed_dim * settings.mlp_ratio),
-    attentionScale: settings.attention_scale,
-    causal: settings.causal,
-  };
-}
-
-export function buildTextModel(config: TextConfig, tensors: Tensors): TextModel {
+/** From a TextConfig of Python and its tensors. */
+export function buildTextModel(json: object, tensors: Tensors): TextModel {
+  const config = readSettings<TextConfig>(json);
   return {
     config,
     placeOf: new Map(config.vocabulary.map((word, place) => [word, place])),
@@ -87,7 +59,6 @@ export function buildTextModel(config: TextConfig, tensors: Tensors): TextModel 
     blocks: readBlocks(tensors, config.depth),
     norm: readLinear(tensors, "norm"),
     head: readLinear(tensors, "head"),
-    switches: trainedSwitches(config),
   };
 }
 
@@ -102,7 +73,7 @@ export function forwardText(model: TextModel, ids: number[]): TextRun {
   let tokens = model.positions ? added(words, model.positions) : words;
   const layers: LayerRun[] = [];
   model.blocks.forEach((block, layer) => {
-    layers.push(runBlock(block, tokens, { ...config, tokens: ids.length }, layer, model.switches));
+    layers.push(runBlock(block, tokens, { ...config, tokens: ids.length }, layer, TRAINED));
     tokens = layers[layer].output;
   });
   return { layers, tokens: layerNorm(tokens, ids.length, model.norm) };

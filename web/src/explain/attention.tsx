@@ -6,12 +6,12 @@ import { TintedCanvas } from "../draw/canvas";
 import { largestSize, weightColour, type Colour } from "../draw/colours";
 import { headName, isDense, tokenName, tokenShort } from "../draw/geometry";
 import { multiple, percent, points } from "../draw/numbers";
-import { argmax } from "../engine/arithmetic";
+import { argmax, ranked, row } from "../engine/arithmetic";
 import { Slider, TableButton, type TableData } from "../parts/controls";
 import { DigitMap } from "../parts/digitmap";
 import { Matrix } from "../parts/matrix";
 import { Pair, pairLabel } from "../parts/readout";
-import { focusAt, moved } from "../parts/roving";
+import { gridEvents, moved } from "../parts/roving";
 import { ScaleChoice, WeightScale } from "../parts/scale";
 import { isSquare, layoutOf, nearestPlace, type Layer } from "./data";
 import { change, type PartProps } from "./picture";
@@ -34,7 +34,7 @@ function headOf({ data, weights, chosen }: Props, layer: Layer, head: number) {
     place,
     even: 1 / keys,
     query: queries[place],
-    row: weights.subarray(start + place * keys, start + (place + 1) * keys),
+    row: row(weights.subarray(start), place, keys),
     matrix: weights.subarray(start, start + queries.length * keys),
     title: headName(data.names.indexOf(layer.name), head) + (layer.windows > 1 ? `, window ${window + 1} of ${layer.windows}` : ""),
     keyName: (token: number): string => tokenName(token, layout),
@@ -114,9 +114,9 @@ export function Attention(props: Props) {
         </div>
       </div>
       <div class="row">
-        <TableButton text="Table of this query" data={() => queryTable(props, layer)} />
-        <TableButton text="Table of the matrix" data={() => matrixTable(props, layer)} />
-        <TableButton text="Table of all heads" data={() => headsTable(props)} />
+        <TableButton text="Table of this query" {...queryTable(props, layer)} />
+        <TableButton text="Table of the matrix" {...matrixTable(props, layer)} />
+        <TableButton text="Table of all heads" {...headsTable(props)} />
       </div>
     </section>
   );
@@ -139,18 +139,14 @@ function Masked({ data, layer, token }: Props & { layer: Layer; token: number })
 /** One query in every head. */
 function Heads(props: Props) {
   const { data, chosen, choose } = props;
-  const places = data.layers.flatMap(({ heads }, layer) => Array.from({ length: heads }, (_, head) => [layer, head]));
-  const onKeyDown = (event: KeyboardEvent): void => {
-    const { heads } = data.layers[chosen.layer];
-    const next = moved(event, [chosen.layer, chosen.head], data.layers.length, heads);
-    if (!next) return;
-    event.preventDefault();
-    const [layer, head] = [next[0], Math.min(next[1], data.layers[next[0]].heads - 1)];
-    choose({ layer, head, key: null });
-    focusAt(event.currentTarget as Element, "[role=gridcell]", places.findIndex((one) => one[0] === layer && one[1] === head));
+  const places = data.layers.flatMap(({ heads }, layer) => Array.from({ length: heads }, (_, head): [number, number] => [layer, head]));
+  const next = (event: KeyboardEvent, place: number): number | null => {
+    const to = moved(event, places[place], data.layers.length, data.layers[chosen.layer].heads);
+    return to && places.findLastIndex(([layer, head]) => layer === to[0] && head <= to[1]);
   };
+  const pick = (place: number): void => choose({ layer: places[place][0], head: places[place][1], key: null });
   return (
-    <div role="grid" id="heads" aria-label="Layers and heads" onKeyDown={onKeyDown}>
+    <div role="grid" id="heads" aria-label="Layers and heads" {...gridEvents({ name: "place", next, choose: pick })}>
       {data.layers.map((layer, i) => (
         <div role="row" key={i}>
           <span role="rowheader" title={layer.name}>L{data.names.indexOf(layer.name) + 1}</span>
@@ -163,12 +159,12 @@ function Heads(props: Props) {
               <div
                 role="gridcell"
                 key={head}
+                data-place={places.findIndex((one) => one[0] === i && one[1] === head)}
                 class={`thumb ${isNow ? "now" : ""}`}
                 tabIndex={isNow ? 0 : -1}
                 aria-selected={isNow}
                 aria-label={`${name}: attends most to ${keyName(best)}, ${percent(row[best])}`}
                 title={name}
-                onClick={() => choose({ layer: i, head, key: null })}
               >
                 <TintedCanvas prefix config={layout} ink={layer.on_grid ? props.ink : null} colours={Array.from(row, (weight) => weightColour(weight, chosen.scale, even, 1))} />
               </div>
@@ -183,14 +179,13 @@ function Heads(props: Props) {
 function queryTable(props: Props, layer: Layer): TableData {
   const { title, row, even, query, keyName, queryName, layout } = headOf(props, layer, props.chosen.head);
   const masking = layer.on_grid ? props.data.influence.masking.values : null;
-  let order = Array.from(row, (_, token) => token);
-  if (row.length > MAX_ROWS) order = order.sort((a, b) => row[b] - row[a] || a - b).slice(0, MAX_ROWS);
+  const order = row.length > MAX_ROWS ? ranked(row).slice(0, MAX_ROWS) : Array.from(row, (_, token) => token);
   const rest = 1 - order.reduce((sum, token) => sum + row[token], 0);
   const changeOf = (token: number): string => (token < layout.numPrefixTokens || !masking ? "" : points(-masking[token - layout.numPrefixTokens]));
   return {
     caption: `Weights of ${queryName(query)}, ${title}`,
     columns: ["key", "weight", "× uniform", ...(masking ? ["if masked, points"] : [])],
-    rows: [
+    rows: () => [
       ...order.map((token) => [keyName(token), percent(row[token]), multiple(row[token] / even), ...(masking ? [changeOf(token)] : [])]),
       ...(order.length < row.length ? [[`${row.length - order.length} others, together`, percent(Math.max(0, rest)), ""]] : []),
     ],
@@ -201,15 +196,17 @@ function queryTable(props: Props, layer: Layer): TableData {
 function matrixTable(props: Props, layer: Layer): TableData {
   const { title, matrix, keyName, queryName } = headOf(props, layer, props.chosen.head);
   const { keys, queries } = layer;
-  const keyTokens = Array.from({ length: keys }, (_, key) => key);
-  const rows = queries.map((query, place) => ({ name: queryName(query), row: matrix.subarray(place * keys, (place + 1) * keys) }));
-  const caption = `Attention matrix, ${title}`;
-  if (keys <= MAX_COLUMNS) {
-    return { caption, columns: ["query ↓ · key →", ...keyTokens.map(keyName)], rows: rows.map(({ name, row }) => [name, ...Array.from(row, percent)]) };
-  }
-  const largest = (row: Float64Array): string[] =>
-    [...keyTokens].sort((a, b) => row[b] - row[a] || a - b).slice(0, 3).map((key) => `${keyName(key)}: ${percent(row[key])}`);
-  return { caption, columns: ["query", "largest", "second", "third"], rows: rows.map(({ name, row }) => [name, ...largest(row)]) };
+  const isWide = keys > MAX_COLUMNS;
+  const largest = (weights: Float64Array): string[] => ranked(weights).slice(0, 3).map((key) => `${keyName(key)}: ${percent(weights[key])}`);
+  return {
+    caption: `Attention matrix, ${title}`,
+    columns: isWide ? ["query", "largest", "second", "third"] : ["query ↓ · key →", ...Array.from({ length: keys }, (_, key) => keyName(key))],
+    rows: () =>
+      queries.map((query, place) => {
+        const weights = row(matrix, place, keys);
+        return [queryName(query), ...(isWide ? largest(weights) : Array.from(weights, percent))];
+      }),
+  };
 }
 
 function headsTable(props: Props): TableData {
@@ -218,12 +215,13 @@ function headsTable(props: Props): TableData {
   return {
     caption: `Largest weight of ${queryName(query)} in every head`,
     columns: ["head", "key", "weight", "× uniform"],
-    rows: data.layers.flatMap((layer) =>
-      Array.from({ length: layer.heads }, (_, head) => {
-        const { row, title, keyName, even } = headOf(props, layer, head);
-        const best = argmax(row);
-        return [title, keyName(best), percent(row[best]), multiple(row[best] / even)];
-      }),
-    ),
+    rows: () =>
+      data.layers.flatMap((layer) =>
+        Array.from({ length: layer.heads }, (_, head) => {
+          const { row: weights, title, keyName, even } = headOf(props, layer, head);
+          const best = argmax(weights);
+          return [title, keyName(best), percent(weights[best]), multiple(weights[best] / even)];
+        }),
+      ),
   };
 }

@@ -1,5 +1,6 @@
 // The data of an explanation, as clearhead.explanation.page writes it.
 
+import { bytesOf } from "../data/base64";
 import type { Layout } from "../draw/geometry";
 import type { Size } from "../engine/config";
 
@@ -55,10 +56,6 @@ export interface TextData {
 }
 
 const ONE = 65535; // stands for a weight of 1
-
-export function bytesOf(base64: string): Uint8Array {
-  return Uint8Array.from(atob(base64.trim()), (sign) => sign.charCodeAt(0));
-}
 
 /** All weights, layer after layer, from 16-bit numbers. */
 export function readWeights(base64: string): Float64Array {

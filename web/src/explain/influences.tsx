@@ -4,7 +4,7 @@ import { largestSize, roundDomain, signedColour, weightColour } from "../draw/co
 import { isDense, tokenName } from "../draw/geometry";
 import { decimal, percent, points, signed } from "../draw/numbers";
 import { TableButton } from "../parts/controls";
-import { MeasureMap } from "../parts/measuremap";
+import { MeasureMap } from "../parts/digitmap";
 import { SignedScale } from "../parts/scale";
 import { layoutOf, type Measure } from "./data";
 import type { PartProps } from "./picture";
@@ -92,11 +92,9 @@ export function Influences({ data, ink, chosen, choose }: PartProps) {
       {layout && found.length > 0 && (
         <TableButton
           text="Table of these maps"
-          data={() => ({
-            caption: "What the prediction depends on",
-            columns: ["token", ...found.map((name) => `${MEASURES[name].title}, ${MEASURES[name].unit}`)],
-            rows: Array.from({ length: layout.tokens }, (_, token) => [tokenName(token, layout), ...found.map((name) => write[name](valuesOf(name)![token]))]),
-          })}
+          caption="What the prediction depends on"
+          columns={["token", ...found.map((name) => `${MEASURES[name].title}, ${MEASURES[name].unit}`)]}
+          rows={() => Array.from({ length: layout.tokens }, (_, token) => [tokenName(token, layout), ...found.map((name) => write[name](valuesOf(name)![token]))])}
         />
       )}
     </section>

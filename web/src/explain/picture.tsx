@@ -2,12 +2,13 @@
 
 import { useMemo, useState } from "preact/hooks";
 
+import { bytesOf } from "../data/base64";
 import type { ScaleMode } from "../draw/colours";
 import { percent, scientific } from "../draw/numbers";
 import { Table } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Attention } from "./attention";
-import { bytesOf, type PictureData } from "./data";
+import type { PictureData } from "./data";
 import { Influences } from "./influences";
 import { Report } from "./report";
 

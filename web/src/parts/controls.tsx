@@ -160,10 +160,12 @@ export function Player({ player, label, text }: { player: Playing; label: string
   );
 }
 
+type Rows = (string | number)[][];
+
 export interface TableData {
   caption: string;
   columns: string[];
-  rows: (string | number)[][];
+  rows: Rows | (() => Rows);
 }
 
 export function Table({ caption, columns, rows }: TableData) {
@@ -178,7 +180,7 @@ export function Table({ caption, columns, rows }: TableData) {
         </tr>
       </thead>
       <tbody>
-        {rows.map((row, i) => (
+        {(typeof rows === "function" ? rows() : rows).map((row, i) => (
           <tr key={i}>
             {row.map((value, j) => (j === 0 ? <th scope="row" key={j}>{value}</th> : <td key={j}>{value}</td>))}
           </tr>
@@ -189,19 +191,19 @@ export function Table({ caption, columns, rows }: TableData) {
 }
 
 /** A button that opens the numbers of a figure as a table. */
-export function TableButton({ data, text = "Table" }: { data: () => TableData; text?: string }) {
-  const [table, setTable] = useState<TableData | null>(null);
+export function TableButton({ text = "Table", ...table }: TableData & { text?: string }) {
+  const [isOpen, setOpen] = useState(false);
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    if (table) dialog.current?.showModal();
-  }, [table]);
+    if (isOpen) dialog.current?.showModal();
+  }, [isOpen]);
   return (
     <>
-      <button type="button" class="quiet" onClick={() => setTable(data())}>
+      <button type="button" class="quiet" onClick={() => setOpen(true)}>
         {text}
       </button>
-      {table && (
-        <dialog ref={dialog} class="sheet" aria-label={table.caption} onClose={() => setTable(null)}>
+      {isOpen && (
+        <dialog ref={dialog} class="sheet" aria-label={table.caption} onClose={() => setOpen(false)}>
           <form method="dialog">
             <button type="submit" class="close" aria-label="Close the table">✕</button>
           </form>

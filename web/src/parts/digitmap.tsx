@@ -1,10 +1,12 @@
 // The model input with its numbered patches, and arcs from the query to the patches it attends to.
 
+import type { ComponentChildren } from "preact";
+
 import { css, shareColour, type Colour } from "../draw/colours";
 import { InkCanvas, TintedCanvas } from "../draw/canvas";
 import { arcs, isDense, middle, prefixColumns, tokenName, tokenShort, type Layout } from "../draw/geometry";
 import { decimal, percent } from "../draw/numbers";
-import { focusAt, moved } from "./roving";
+import { gridEvents, moved } from "./roving";
 
 interface Props {
   label: string;
@@ -19,7 +21,6 @@ interface Props {
   values?: (token: number) => string; // written into the patches
   tint?: (token: number) => Colour; // of a patch below the ink, or of a frame around a patch of a photo
   nameAt?: (token: number) => string; // for assistive technology
-  selected?: (token: number) => boolean;
   choose: (token: number) => void;
   hover?: (token: number | null) => void;
   class?: string;
@@ -32,23 +33,6 @@ export function DigitMap(props: Props) {
   const even = 1 / config.tokens;
   const isPicture = config.inChannels >= 3 && !!(ink ?? address); // lines need a casing on bright colours
   const dense = isDense(config);
-  const selected = props.selected ?? ((token: number) => token === chosen);
-  const tokenAt = (target: EventTarget | null): number | null => {
-    const token = (target as Element | null)?.closest?.<HTMLElement>("[data-token]")?.dataset.token;
-    return token === undefined ? null : Number(token);
-  };
-  const onKeyDown = (event: KeyboardEvent): void => {
-    const token = tokenAt(event.target) ?? chosen;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      choose(token);
-      return;
-    }
-    const next = neighbour(event, token, config);
-    if (next === null) return;
-    event.preventDefault();
-    focusAt(event.currentTarget as Element, "[data-token]", next);
-  };
   const shown = query !== null && weights ? arcs(query, weights, config, dense ? Math.max(4 * even, 0.02) : even / 2) : [];
   const cell = (token: number) => token < config.tokens && (
     <div
@@ -56,14 +40,9 @@ export function DigitMap(props: Props) {
       key={token}
       data-token={token}
       tabIndex={token === chosen ? 0 : -1}
-      aria-selected={selected(token)}
+      aria-selected={token === chosen}
       aria-label={props.nameAt?.(token) ?? tokenName(token, config)}
-      class={[
-        "patch",
-        blank[token - first] ? "blank" : "",
-        token === query ? "query" : "",
-        token === props.key_ ? "key" : "",
-      ].join(" ")}
+      class={`patch ${blank[token - first] ? "blank" : ""} ${token === query ? "query" : ""} ${token === props.key_ ? "key" : ""}`}
       style={tint && (isPicture || token < first) ? { "--tint": css(tint(token)) } : undefined}
     >
       {(!dense || token < first) && <span class="number">{token < first ? tokenName(token, config).replace(" token", "") : tokenShort(token, config)}</span>}
@@ -93,30 +72,20 @@ export function DigitMap(props: Props) {
             );
           })}
           {query !== null && weights && <circle class="start" cx={middle(query, config)[0]} cy={middle(query, config)[1]} r={0.13} />}
-          {query !== null && weights &&
-            !dense &&
-            shown
-              .filter(({ weight }) => weight >= 1.6 * even)
-              .map(({ token, weight, end }) => (
-                <text key={token} x={end[0]} y={end[1] + 0.4} class="percent">
-                  {decimal(weight * 100, 0)}%
-                </text>
-              ))}
+          {shown
+            .filter(({ weight }) => !dense && weight >= 1.6 * even)
+            .map(({ token, weight, end }) => (
+              <text key={token} x={end[0]} y={end[1] + 0.4} class="percent">
+                {decimal(weight * 100, 0)}%
+              </text>
+            ))}
         </svg>
       </div>
       <div
         role="grid"
         aria-label={props.label}
         class="patches"
-        onClick={(event) => {
-          const token = tokenAt(event.target);
-          if (token !== null) choose(token);
-        }}
-        onKeyDown={onKeyDown}
-        onPointerOver={hover && ((event: PointerEvent) => hover(tokenAt(event.target)))}
-        onPointerLeave={hover && (() => hover(null))}
-        onFocusIn={hover && ((event: FocusEvent) => hover(tokenAt(event.target)))}
-        onFocusOut={hover && (() => hover(null))}
+        {...gridEvents({ name: "token", next: (event, token) => neighbour(event, token, config), choose, hover, isPicker: true })}
       >
         {first > 0 && (
           <div role="row" class="prefix" style={{ "--columns": prefixColumns(config) }}>
@@ -142,4 +111,41 @@ function neighbour(event: KeyboardEvent, token: number, { grid: [rows, columns],
   if (next === null) return null;
   if (next[0] < above) return Math.min(next[1], first - 1);
   return Math.min(first + (next[0] - above) * columns + Math.min(next[1], columns - 1), tokens - 1);
+}
+
+interface MeasureProps {
+  id?: string;
+  title: string;
+  note: string;
+  config: Layout;
+  ink?: Float64Array | null;
+  address?: string;
+  blank: boolean[];
+  chosen: number;
+  values: ArrayLike<number>; // of all tokens
+  signed?: { text: (value: number) => string; colour: (value: number) => Colour }; // by default, shares of 100 %
+  colour?: (share: number) => Colour; // of a share
+  choose: (token: number) => void;
+  children?: ComponentChildren;
+}
+
+/** One number for each patch, over the picture. */
+export function MeasureMap({ id, title, note, config, values, signed, colour = shareColour, children, ...others }: MeasureProps) {
+  const written = (token: number): string => (signed ? signed.text(values[token]) : decimal(values[token] * 100, 0));
+  return (
+    <figure id={id}>
+      <figcaption>
+        <b>{title}</b> <span class="small">{note}</span>
+      </figcaption>
+      <DigitMap
+        {...others}
+        label={title}
+        config={config}
+        values={written}
+        tint={(token) => (signed?.colour ?? colour)(values[token])}
+        nameAt={(token) => `${tokenName(token, config)}: ${written(token)}${signed ? "" : " percent"}`}
+      />
+      {children}
+    </figure>
+  );
 }

@@ -2,7 +2,7 @@
 
 import { NumberCanvas, GROUND } from "../draw/canvas";
 import { css, isLight, type Colour } from "../draw/colours";
-import { focusAt, moved } from "./roving";
+import { gridEvents, moved } from "./roving";
 
 interface Props {
   label: string;
@@ -74,21 +74,7 @@ function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, drawn, col
 
 function CellMatrix(props: Props) {
   const { rows, columns, chosen, shown = chosen, blank = [], choose, hover } = props;
-  const placeOf = (target: EventTarget | null): [number, number] | null => {
-    const index = (target as Element | null)?.closest?.<HTMLElement>("[data-place]")?.dataset.place;
-    return index === undefined ? null : [Math.floor(Number(index) / columns.length), Number(index) % columns.length];
-  };
-  const onKeyDown = (event: KeyboardEvent): void => {
-    const next = moved(event, chosen, rows.length, columns.length);
-    if (next === null) return;
-    event.preventDefault();
-    choose(...next);
-    focusAt(event.currentTarget as Element, "[data-place]", next[0] * columns.length + next[1]);
-  };
-  const onClick = (event: Event): void => {
-    const place = placeOf(event.target);
-    if (place) choose(...place);
-  };
+  const placeOf = (index: number): [number, number] => [Math.floor(index / columns.length), index % columns.length];
   const head = (text: string, i: number, axis: 0 | 1) => (
     <div
       role={axis === 0 ? "rowheader" : "columnheader"}
@@ -104,10 +90,15 @@ function CellMatrix(props: Props) {
       aria-label={props.label}
       class={`matrix ${props.class ?? ""}`}
       style={{ "--columns": columns.length }}
-      onKeyDown={onKeyDown}
-      onClick={onClick}
-      onPointerOver={hover && ((event: PointerEvent) => hover(placeOf(event.target)))}
-      onPointerLeave={hover && (() => hover(null))}
+      {...gridEvents({
+        name: "place",
+        next: (event, index) => {
+          const next = moved(event, placeOf(index), rows.length, columns.length);
+          return next && next[0] * columns.length + next[1];
+        },
+        choose: (index) => choose(...placeOf(index)),
+        hover: hover && ((index) => hover(index === null ? null : placeOf(index))),
+      })}
     >
       <div role="row" class="line">
         <div role="columnheader" class="head corner">q\k</div>

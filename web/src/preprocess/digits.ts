@@ -1,7 +1,8 @@
 // The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
-import { downsample, grid, resizeArea, rounded, type Grid } from "./image";
+import type { Config, Size } from "../engine/config";
+import { downsample, fitted, grid, resizeArea, rounded, toGrey, type Grid, type Pixels } from "./image";
 import { components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
@@ -120,8 +121,8 @@ function digitOf(values: Grid, core: Grid): Uint8Array {
   const around = clamped([box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach], values);
   const ink = cropped(values, around);
   const near = nearTo(ink, cropped(core, around).values, reach);
-  const pixels = centred(toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0)))));
-  return Uint8Array.from(pixels, (value) => rounded(value * 255));
+  const strokes = toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0))));
+  return Uint8Array.from(centred(strokes, [SIDE, SIDE], MIN_INK, rounded).values, (value) => rounded(value * 255));
 }
 
 /** Ink connected to the core and at most `reach` away. */
@@ -223,22 +224,27 @@ function cropped(ink: Grid, [left, top, right, bottom] = boxOf(ink, 0)): Grid {
   return result;
 }
 
-/** On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow. */
-function centred(ink: Grid): Float32Array {
-  const [left, top, right, bottom] = boxOf(ink, MIN_INK);
+/** Moved by whole pixels until the centre of mass is in the middle, as far as ink above a level stays in the image. */
+export function centred(ink: Grid, [high, wide]: Size, above: number, round: (value: number) => number): Grid {
+  const [left, top, right, bottom] = boxOf(ink, above);
   let [sum, x, y] = [0, 0, 0];
   ink.values.forEach((value, i) => {
     sum += value;
     x += value * (i % ink.width);
     y += value * Math.floor(i / ink.width);
   });
-  const place = (middle: number, start: number, stop: number): number =>
-    Math.min(Math.max(rounded(SIDE / 2 - middle), -start), SIDE - stop);
-  const [right0, down] = [place(x / sum, left, right), place(y / sum, top, bottom)];
-  const canvas = new Float32Array(SIDE * SIDE);
+  const across = Math.min(Math.max(round(wide / 2 - x / sum), -left), wide - right);
+  const down = Math.min(Math.max(round(high / 2 - y / sum), -top), high - bottom);
+  const result = grid(wide, high);
   ink.values.forEach((value, i) => {
-    const [u, v] = [(i % ink.width) + right0, Math.floor(i / ink.width) + down];
-    if (u >= 0 && v >= 0 && u < SIDE && v < SIDE) canvas[v * SIDE + u] = value;
+    const [u, v] = [(i % ink.width) + across, Math.floor(i / ink.width) + down];
+    if (u >= 0 && v >= 0 && u < wide && v < high) result.values[v * wide + u] = value;
   });
-  return canvas;
+  return result;
+}
+
+/** Each digit of a picture in reading order; for a model of other classes, the whole picture. */
+export function inputsOfPicture(pixels: Pixels, config: Config): Digit[] {
+  if (config.readsDigits) return findDigits(toGrey(pixels));
+  return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), isWide: false }];
 }

@@ -22,6 +22,18 @@ export function grid(width: number, height: number, values = new Float32Array(wi
   return { width, height, values };
 }
 
+/** The pixels of a picture file that the browser can decode. */
+export async function pixelsOf(file: Blob): Promise<Pixels> {
+  const bitmap = await createImageBitmap(file);
+  const canvas = document.createElement("canvas");
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("no canvas");
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+}
+
 /**
  * Luminance from 0 to 1 (ITU-R BT.601, with Pillow's weights). A transparent picture is put on black or
  * white, whichever its visible part differs from; if that has several colours, on their median.

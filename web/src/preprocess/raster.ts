@@ -5,9 +5,10 @@
 // browser is not used, because its filters differ.
 
 import type { Size } from "../engine/config";
+import { centred as toMiddle } from "./digits";
+import { grid, type Grid } from "./image";
 import { sideOf } from "./ink";
 import { CANVAS, boxOf, type Point, type Stroke } from "./strokes";
-
 
 const SAMPLES = 8; // per pixel and axis
 const INK_SHARE = 20 / 28;
@@ -19,12 +20,11 @@ export function rasterise(strokes: Stroke[], size: Size, centred = true): Float6
   if (box === null) return new Float64Array(size[0] * size[1]);
   const shorter = Math.min(...size);
   const pen = PEN_SHARE * shorter;
-  if (!centred) {
-    return inkOf(moved(strokes, [0, 0], shorter / CANVAS, 0), pen, size);
-  }
+  if (!centred) return Float64Array.from(inkOf(moved(strokes, [0, 0], shorter / CANVAS, 0), pen, size).values);
   const side = sideOf(box);
   const scale = side > 0 ? (INK_SHARE * shorter - pen) / side : 1;
-  return toMiddle(inkOf(moved(strokes, [box[0], box[1]], scale, pen / 2), pen, size), size);
+  const ink = inkOf(moved(strokes, [box[0], box[1]], scale, pen / 2), pen, size);
+  return Float64Array.from(toMiddle(ink, size, 0, (value) => Math.floor(value + 0.5)).values);
 }
 
 function moved(strokes: Stroke[], origin: Point, scale: number, margin: number): Stroke[] {
@@ -34,7 +34,7 @@ function moved(strokes: Stroke[], origin: Point, scale: number, margin: number):
 }
 
 /** The share of each pixel's samples under the pen. */
-function inkOf(strokes: Stroke[], pen: number, [high, wide]: Size): Float64Array {
+function inkOf(strokes: Stroke[], pen: number, [high, wide]: Size): Grid {
   const inked = new Uint8Array(high * SAMPLES * wide * SAMPLES);
   for (const stroke of strokes) {
     if (stroke.length === 1) markLine(inked, [high, wide], stroke[0], stroke[0], pen / 2);
@@ -42,13 +42,13 @@ function inkOf(strokes: Stroke[], pen: number, [high, wide]: Size): Float64Array
       markLine(inked, [high, wide], stroke[i - 1], stroke[i], pen / 2);
     }
   }
-  const ink = new Float64Array(high * wide);
+  const ink = grid(wide, high);
   for (let sample = 0; sample < inked.length; sample++) {
     const row = Math.floor(sample / (wide * SAMPLES) / SAMPLES);
     const column = Math.floor((sample % (wide * SAMPLES)) / SAMPLES);
-    ink[row * wide + column] += inked[sample];
+    ink.values[row * wide + column] += inked[sample] / SAMPLES ** 2; // exact in single precision
   }
-  return ink.map((count) => count / SAMPLES ** 2);
+  return ink;
 }
 
 /** Marks the samples within `radius` of the line from `start` to `end`. */
@@ -75,36 +75,4 @@ function samplesNear(start: number, end: number, radius: number, count: number):
   const first = Math.floor((Math.min(start, end) - radius) * SAMPLES) - 1;
   const last = Math.ceil((Math.max(start, end) + radius) * SAMPLES) + 1;
   return [Math.min(Math.max(first, 0), count), Math.min(Math.max(last, 0), count)];
-}
-
-/** Moved by whole pixels to the middle, as far as all ink stays in the image. */
-function toMiddle(ink: Float64Array, [high, wide]: Size): Float64Array {
-  const down = shiftToMiddle(sums(ink, high, wide, wide, 1));
-  const right = shiftToMiddle(sums(ink, wide, high, 1, wide));
-  const centred = new Float64Array(ink.length);
-  for (let row = 0; row < high; row++) {
-    for (let column = 0; column < wide; column++) {
-      const value = ink[row * wide + column];
-      if (value > 0) centred[(row + down) * wide + column + right] = value;
-    }
-  }
-  return centred;
-}
-
-/** Ink in each row (or column): `count` sums of `length` values. */
-function sums(ink: Float64Array, count: number, length: number, stride: number, step: number): number[] {
-  return Array.from({ length: count }, (_, i) => {
-    let sum = 0;
-    for (let j = 0; j < length; j++) sum += ink[i * stride + j * step];
-    return sum;
-  });
-}
-
-function shiftToMiddle(mass: number[]): number {
-  const total = mass.reduce((sum, value) => sum + value, 0);
-  const moment = mass.reduce((sum, value, i) => sum + value * i, 0);
-  const first = mass.findIndex((value) => value > 0);
-  const last = mass.length - 1 - [...mass].reverse().findIndex((value) => value > 0);
-  const shift = Math.floor(mass.length / 2 - moment / total + 0.5);
-  return Math.min(Math.max(shift, -first), mass.length - 1 - last);
 }

@@ -2,7 +2,7 @@
 
 import type { Payload } from "../data/payload";
 import { largestDifference } from "../engine/arithmetic";
-import { trainedSwitches } from "../engine/interventions";
+import { TRAINED } from "../engine/interventions";
 import { meanMeasures, measureHead, type Measures } from "../engine/maps";
 import { blankPatches, normalize } from "../engine/patches";
 import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
@@ -19,11 +19,7 @@ export interface Examples {
 }
 
 /** The work in pieces of one example or text. */
-export function planExamples(
-  model: Model,
-  textModel: TextModel,
-  payload: Pick<Payload, "examples" | "logits" | "text">,
-): { examples: Examples; pieces: (() => void)[] } {
+export function planExamples(model: Model, textModel: TextModel, payload: Payload) {
   const examples: Examples = { runs: [], difference: 0, done: false, failed: false };
   const check = (logits: ArrayLike<number>, expected: number[]): void => {
     const difference = largestDifference(logits, expected);
@@ -36,7 +32,7 @@ export function planExamples(
   });
   const drawings = payload.examples.map(({ label, strokes }, i) => () => {
     const ink = inkOf(strokes, model.config);
-    const run = forward(model, normalize(ink, model.config), trainedSwitches(model.config));
+    const run = forward(model, normalize(ink, model.config), TRAINED);
     examples.runs.push({ label, ink, blank: blankPatches(ink, model.config), run });
     check(run.logits, payload.logits[i]);
     examples.done = examples.runs.length === payload.examples.length;

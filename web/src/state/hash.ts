@@ -1,8 +1,11 @@
 // The whole state, with drawings and pictures, as the part of the address after #.
 
+import { base64Of, bytesOf } from "../data/base64";
 import type { Config } from "../engine/config";
+import { SCOPES, VALUE_MODES } from "../engine/interventions";
+import type { TextConfig } from "../engine/text";
 import { strokesFromText, strokesToText } from "../preprocess/strokes";
-import { MAX_LENGTH, PAGES, SCALE_MODES, SCOPES, STEPS, TEMPERATURES, THEMES, VALUE_MODES, type State } from "./state";
+import { MAX_LENGTH, PAGES, SCALE_MODES, STEPS, TEMPERATURES, THEMES, type State } from "./state";
 
 /** How a part of the state is written; `read` returns null for invalid text. */
 interface Field {
@@ -10,11 +13,7 @@ interface Field {
   read: (text: string) => any;
 }
 
-export interface TextSizes {
-  contextLength: number;
-  depth: number;
-  numHeads: number;
-}
+type TextSizes = Pick<TextConfig, "contextLength" | "depth" | "numHeads">;
 
 /** What each case of the gallery sets. */
 export type Cases = Partial<State>[];
@@ -115,21 +114,15 @@ function several(max: number): Field {
 function pictures(length: number): Field {
   return {
     write: (images: Uint8Array[]) =>
-      images
-        .map((image) => btoa(String.fromCharCode(...image)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", ""))
-        .join("."),
+      images.map((image) => base64Of(image).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")).join("."),
     read: (text) => {
       if (!/^[\w.-]*$/.test(text)) return null;
       try {
-        const images = text === "" ? [] : text.split(".").map(bytesOf);
+        const images = text === "" ? [] : text.replaceAll("-", "+").replaceAll("_", "/").split(".").map(bytesOf);
         return images.every((image) => image.length === length) ? images : null;
       } catch {
         return null;
       }
     },
   };
-}
-
-function bytesOf(text: string): Uint8Array {
-  return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (sign) => sign.charCodeAt(0));
 }

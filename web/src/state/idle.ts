@@ -6,15 +6,15 @@ interface Deadline {
   timeRemaining: () => number;
 }
 
-/** Runs the pieces one after the other in idle slices; calls `rest` after each slice. Returns a stop. */
-export function whenIdle(pieces: (() => void)[], rest: (done: boolean) => void): () => void {
+/** Runs the pieces one after the other in idle slices; calls `rest` after each slice with their number. Returns a stop. */
+export function whenIdle(pieces: (() => void)[], rest: (done: number) => void): () => void {
   let next = 0;
   let stopped = false;
   const slice = (deadline: Deadline): void => {
     if (stopped) return;
     do pieces[next++]();
     while (next < pieces.length && deadline.timeRemaining() > MIN_REMAINING);
-    rest(next >= pieces.length);
+    rest(next);
     if (next < pieces.length) later(slice);
   };
   if (pieces.length > 0) later(slice);

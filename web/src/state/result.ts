@@ -7,7 +7,7 @@ import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, lens, type Model, type Run } from "../engine/vit";
 import { rasterise } from "../preprocess/raster";
 import { digitsOf, isTooSmall, type Stroke } from "../preprocess/strokes";
-import { switchesOf, type State } from "./state";
+import type { State } from "./state";
 
 export interface Result {
   status: "empty" | "small" | "computed";
@@ -32,7 +32,7 @@ export function compute(model: Model, state: State): Result {
     return { status, inputs, predictions: [], digit: 0, ink, blank: blankPatches(ink, config), run: null, lens: [] };
   }
   const inks = inputs.map((input) => changedInput(input, state, config));
-  const runs = inks.map((ink) => forward(model, normalize(ink, config), switchesOf(state, config)));
+  const runs = inks.map((ink) => forward(model, normalize(ink, config), state));
   return {
     status: "computed",
     inputs,

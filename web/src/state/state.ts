@@ -2,7 +2,7 @@
 
 import type { ScaleMode } from "../draw/colours";
 import type { Config } from "../engine/config";
-import { unscaledTemperature, type Switches, type ValueMode } from "../engine/interventions";
+import { TRAINED, unscaledTemperature, type Switches } from "../engine/interventions";
 import type { Stroke } from "../preprocess/strokes";
 
 /** The stops of the guided path, in order. */
@@ -24,8 +24,6 @@ export const STEPS = [
 /** Pages beside the path. */
 export const PAGES = ["text", "about"] as const;
 export const SCALE_MODES = ["fixed", "even", "stretched"] as const;
-export const SCOPES = ["head", "layer", "model"] as const;
-export const VALUE_MODES = ["trained", "zero", "reversed"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
 export const MEAN = -1; // instead of a head: the mean of all heads
 export const MAX_LENGTH = 200; // characters of a sentence
@@ -33,10 +31,9 @@ export const TEMPERATURES = { min: 0.1, max: 4 };
 
 export type Step = (typeof STEPS)[number] | (typeof PAGES)[number];
 
-export interface State {
+/** Layers, heads and tokens count from 0. */
+export interface State extends Switches {
   step: Step;
-  layer: number; // from 0, as all places
-  head: number;
   query: number; // a token
   key: number; // a token
   scale: ScaleMode;
@@ -46,13 +43,7 @@ export interface State {
   wide: number[]; // which of them may be several digits that touch
   digit: number; // which of several digits is followed
   centred: boolean;
-  temperature: number;
-  positions: boolean;
   seed: number; // of the shuffled order of patches; 0 is unshuffled
-  removed: number[]; // heads, layer by layer
-  values: ValueMode; // of the chosen layer
-  masked: number[]; // tokens
-  scope: (typeof SCOPES)[number]; // of masking
   noisyPatches: number[];
   noise: number; // deviation
   case: number; // of the gallery, from 1; 0 for none
@@ -66,6 +57,7 @@ export interface State {
 export function firstState(config: Config, strokes: Stroke[]): State {
   const query = config.numPrefixTokens + Math.floor((config.patches * 2) / 3);
   return {
+    ...trainedState(),
     step: "draw",
     layer: Math.min(2, config.depth - 1),
     head: 0,
@@ -84,38 +76,13 @@ export function firstState(config: Config, strokes: Stroke[]): State {
     textLayer: 1,
     textHead: MEAN,
     theme: "auto",
-    ...trainedState(),
   };
 }
 
 /** The trained model: every experiment off. */
 export function trainedState() {
-  return {
-    temperature: 1,
-    positions: true,
-    seed: 0,
-    removed: [] as number[],
-    values: "trained" as ValueMode,
-    masked: [] as number[],
-    scope: "model" as State["scope"],
-    noisyPatches: [] as number[],
-    noise: 0.5,
-  };
-}
-
-export function switchesOf(state: State, config: Config): Switches {
-  return {
-    temperature: state.temperature,
-    positions: state.positions,
-    removed: state.removed,
-    headsPerLayer: config.numHeads,
-    values: { layer: state.layer, mode: state.values },
-    mask: {
-      tokens: state.masked,
-      layer: state.scope === "model" ? null : state.layer,
-      head: state.scope === "head" ? state.head : null,
-    },
-  };
+  const { layer, head, ...switches } = TRAINED; // these two are no experiment
+  return { ...switches, seed: 0, noisyPatches: [] as number[], noise: 0.5 };
 }
 
 /** Whether scaling is off: the temperature cancels √d_k. */

@@ -2,7 +2,7 @@
 
 import { countWeights } from "../data/payload";
 import { decimal, scientific } from "../draw/numbers";
-import type { Store } from "../state/store";
+import { useStore } from "../state/store";
 
 const SOURCES = [
   "Attention: Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762.",
@@ -11,7 +11,8 @@ const SOURCES = [
   "Colours: Nuñez, Anderton and Renslow 2018 (cividis).",
 ];
 
-export function About({ store }: { store: Store }) {
+export function About() {
+  const store = useStore();
   const { payload, config, examples } = store;
   const { accuracy, tensors } = payload;
   const { difference, failed, done, runs } = examples.value;

@@ -3,11 +3,12 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
-import type { Store } from "../state/store";
 import type { Step } from "../state/state";
+import { useStore } from "../state/store";
 import { About } from "./about";
 import { PredictionStep } from "./predictionstep";
 import { DrawStep } from "./drawstep";
+import { NoPicture } from "./frame";
 import { Gallery } from "./gallery";
 import { Header } from "./header";
 import { HeadsStep } from "./headsstep";
@@ -17,7 +18,7 @@ import { QkvStep, ScaleStep, ScoresStep, SoftmaxStep } from "./attentionsteps";
 import { Strip } from "./strip";
 import { TextPage } from "./text";
 
-const VIEWS: Record<Step, ComponentType<{ store: Store }>> = {
+const VIEWS: Record<Step, ComponentType> = {
   draw: DrawStep,
   pixels: PixelsStep,
   patches: PatchesStep,
@@ -34,10 +35,12 @@ const VIEWS: Record<Step, ComponentType<{ store: Store }>> = {
   text: TextPage,
   about: About,
 };
+const WITHOUT_PICTURE: Step[] = ["draw", "gallery", "text", "about"];
 
-export function App({ store }: { store: Store }) {
-  const { step } = store.state.value;
-  const View = VIEWS[step];
+export function App() {
+  const { state, result, message } = useStore();
+  const { step } = state.value;
+  const View = WITHOUT_PICTURE.includes(step) || result.value.run ? VIEWS[step] : NoPicture;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
   useEffect(() => {
@@ -49,13 +52,13 @@ export function App({ store }: { store: Store }) {
       <a class="skip" href="#open" onClick={(event) => { event.preventDefault(); main.current?.querySelector<HTMLElement>("h2")?.focus(); }}>
         Skip to the open part
       </a>
-      <Header store={store} />
-      {step !== "text" && step !== "about" && <Strip store={store} />}
+      <Header />
+      {step !== "text" && step !== "about" && <Strip />}
       <main ref={main} id="open" class="stage" data-step={step}>
-        <View store={store} key={step} />
+        <View key={step} />
       </main>
       <div class="hidden" role="status" aria-live="polite">
-        {store.message.value}
+        {message.value}
       </div>
     </>
   );

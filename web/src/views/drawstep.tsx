@@ -3,13 +3,15 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
-import { inputsOfPicture, pixelsOf } from "../preprocess/picture";
-import type { Store } from "../state/store";
+import { inputsOfPicture } from "../preprocess/digits";
+import { pixelsOf } from "../preprocess/image";
+import { useStore, type Store } from "../state/store";
 import { Predicted } from "./predicted";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
 
-export function DrawStep({ store }: { store: Store }) {
+export function DrawStep() {
+  const store = useStore();
   const { config } = store;
   const drop = usePictures(store);
   return (
@@ -19,34 +21,33 @@ export function DrawStep({ store }: { store: Store }) {
           {config.readsDigits ? "Draw a digit." : "Choose a picture."} Watch {config.patches} pieces of it exchange information
           until a small network says what it is.
         </h2>
-        <WayOn store={store} />
+        <WayOn />
       </div>
       <div class="opening-body">
         <section class={`source ${drop.isOver ? "over" : ""}`} aria-label="Picture">
-          {config.readsDigits ? <Pad store={store} /> : <PictureField store={store} />}
-          <Examples store={store} />
+          {config.readsDigits ? <Pad /> : <PictureField />}
+          <Examples />
           <PictureButton read={drop.read} error={drop.error} />
         </section>
         <section class="seen" aria-label="Model input">
           <h3>Model input</h3>
-          <DigitRail store={store} />
+          <DigitRail />
           <p class="small">
             {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. The lines show from which patches the chosen
             one takes information, at one place in the model. Point at another patch.
           </p>
         </section>
-        <Predicted store={store} />
+        <Predicted />
       </div>
     </>
   );
 }
 
-function PictureField({ store }: { store: Store }) {
-  const { images } = store.state.value;
-  const { config, result } = store;
+function PictureField() {
+  const { config, result, state } = useStore();
   return (
     <div class="picture-field">
-      {images.length ? (
+      {state.value.images.length ? (
         <InkCanvas ink={result.value.inputs[0]} config={config} label="Model input" />
       ) : (
         <p>Drop a picture here, paste one, or choose a file.</p>
@@ -55,7 +56,8 @@ function PictureField({ store }: { store: Store }) {
   );
 }
 
-function Examples({ store }: { store: Store }) {
+function Examples() {
+  const store = useStore();
   const { payload, config, state } = store;
   if (config.readsDigits) {
     return (

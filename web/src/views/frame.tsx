@@ -9,39 +9,38 @@ import { argmax, row } from "../engine/arithmetic";
 import { Choice } from "../parts/controls";
 import { Pair } from "../parts/readout";
 import { STEPS, type Step } from "../state/state";
-import { chosenHead, neighbour, shownPair, type Store } from "../state/store";
+import { chosenHead, neighbour, shownPair, useStore, type Store } from "../state/store";
 import { STEP_NAMES } from "./strip";
 
 interface FrameProps {
-  store: Store;
   title: string;
   text: ComponentChildren;
   formula?: ComponentChildren;
-  rail: ComponentChildren;
+  rail?: ComponentChildren; // by default the digit with its arcs
   children: ComponentChildren;
 }
 
-export function Frame({ store, title, text, formula, rail, children }: FrameProps) {
-  const { step } = store.state.value;
-  const place = (STEPS as readonly Step[]).indexOf(step);
+export function Frame({ title, text, formula, rail = <DigitRail />, children }: FrameProps) {
+  const { step } = useStore().state.value;
   return (
     <>
       <div class="step-head">
-        <p class="place">{place + 1} of {STEPS.length}</p>
+        <p class="place">{(STEPS as readonly Step[]).indexOf(step) + 1} of {STEPS.length}</p>
         <h2 tabIndex={-1}>{title}</h2>
-        <WayOn store={store} />
+        <WayOn />
         <p class="lead">{text}</p>
         {formula && <div class="formula">{formula}</div>}
       </div>
       <div class="step-body">
         <div class="rail">{rail}</div>
-        <div class="content">{store.result.value.run ? children : <Nothing store={store} />}</div>
+        <div class="content">{children}</div>
       </div>
     </>
   );
 }
 
-export function WayOn({ store }: { store: Store }) {
+export function WayOn() {
+  const store = useStore();
   const { step } = store.state.value;
   const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
   return (
@@ -60,38 +59,35 @@ export function WayOn({ store }: { store: Store }) {
   );
 }
 
-function Nothing({ store }: { store: Store }) {
+/** Instead of a step that needs a picture. */
+export function NoPicture() {
+  const store = useStore();
   return (
-    <p class="nothing">
-      There is no picture yet.{" "}
+    <div class="nothing">
+      <h2 tabIndex={-1}>There is no picture yet.</h2>
       <button type="button" class="primary" onClick={() => store.go("draw")}>
         {store.config.readsDigits ? "Draw one" : "Choose a picture"}
       </button>
-    </p>
+    </div>
   );
 }
 
 interface RailProps {
-  store: Store;
   question?: { id: string; isPatch: boolean }; // before the result is shown; one about a patch is answered on the digit
-  arcs?: boolean;
-  children?: ComponentChildren;
+  readout?: ComponentChildren; // instead of arcs and what they show
 }
 
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
-export function DigitRail({ store, question, arcs = true, children }: RailProps) {
+export function DigitRail({ question, readout }: RailProps) {
+  const store = useStore();
   const { config, result, state, hover } = store;
   const { query: chosen, attendedBy } = state.value;
   const pair = railPair(store);
   const [start, end] = attendedBy ? [pair.key, pair.query] : [pair.query, pair.key];
-  const head = chosenHead(store);
+  const head = readout === undefined ? chosenHead(store) : null;
   const isHidden = question !== undefined && store.guesses.value[question.id] === undefined;
   const isAsking = isHidden && question.isPatch;
-  const weights = head && !isRemoved(store) ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null;
-  const choose = (token: number): void => {
-    if (isAsking) store.guess(question.id, token);
-    else store.set({ query: token, key: strongest(store, token) });
-  };
+  const isShown = head && !isRemoved(store);
   return (
     <>
       <DigitMap
@@ -101,18 +97,21 @@ export function DigitRail({ store, question, arcs = true, children }: RailProps)
         ink={result.value.ink}
         blank={result.value.blank}
         chosen={chosen}
-        query={arcs && head ? start : null}
-        key_={arcs && head && !isRemoved(store) && (!isHidden || hover.value.key !== undefined) ? end : null}
-        weights={arcs && !isHidden ? weights : null}
+        query={head && start}
+        key_={isShown && (!isHidden || hover.value.key !== undefined) ? end : null}
+        weights={isShown && !isHidden ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null}
         nameAt={(token) => patchLabel(store, token, isAsking)}
-        choose={choose}
+        choose={(token) => {
+          if (isAsking) store.guess(question.id, token);
+          else store.set({ query: token, key: strongest(store, token) });
+        }}
         hover={(token) => {
-          if (token === null || !arcs) hover.value = {};
+          if (token === null || readout !== undefined) hover.value = {};
           else hover.value = attendedBy ? { query: token, key: chosen } : { query: chosen, key: token };
         }}
       />
-      {children ?? (arcs && <Readout store={store} hidden={isHidden} />)}
-      {arcs && !isHidden && (
+      {readout === undefined ? <Readout hidden={isHidden} /> : readout && <p class="readout">{readout}</p>}
+      {readout === undefined && !isHidden && (
         <Choice
           label="Direction of the lines"
           hideLabel
@@ -127,19 +126,18 @@ export function DigitRail({ store, question, arcs = true, children }: RailProps)
 
 function patchLabel(store: Store, token: number, isAsking: boolean): string {
   const { config, result, state } = store;
-  const name = tokenName(token, config);
-  const blank = result.value.blank[token - config.numPrefixTokens] ? ", blank" : "";
+  const name = tokenName(token, config) + (result.value.blank[token - config.numPrefixTokens] ? ", blank" : "");
   const head = chosenHead(store);
-  if (isAsking || !head) return name + blank;
-  if (token === state.value.query) return `${name}${blank}, query`;
   const { query, attendedBy } = state.value;
+  if (isAsking || !head) return name;
+  if (token === query) return `${name}, query`;
   const weight = head.weights[attendedBy ? token * config.tokens + query : query * config.tokens + token];
   const share = percent(weight).replace("\u202f%", " percent");
-  return attendedBy ? `${name}${blank}, attends to it with ${share}` : `${name}${blank}, gets ${share} of the attention`;
+  return attendedBy ? `${name}, attends to it with ${share}` : `${name}, gets ${share} of the attention`;
 }
 
 /** Whether the chosen head is removed. */
-export function isRemoved({ config, state }: Store): boolean {
+function isRemoved({ config, state }: Store): boolean {
   const { layer, head, removed } = state.value;
   return removed.includes(layer * config.numHeads + head);
 }
@@ -147,8 +145,7 @@ export function isRemoved({ config, state }: Store): boolean {
 /** The key with the largest weight of a query in the chosen head. */
 export function strongest(store: Store, query: number): number {
   const head = chosenHead(store);
-  if (!head) return query;
-  return argmax(row(head.weights, query, store.config.tokens));
+  return head ? argmax(row(head.weights, query, store.config.tokens)) : query;
 }
 
 /** The pair that is shown; where lines lead to the chosen token, from the one that attends to it most. */
@@ -165,34 +162,37 @@ function column(weights: Float64Array, index: number, tokens: number): Float64Ar
 }
 
 /** "L3 H2: patch 11 attends to patch 15 with 89 %". */
-function Readout({ store, hidden = false }: { store: Store; hidden?: boolean }) {
+function Readout({ hidden }: { hidden: boolean }) {
+  const store = useStore();
   const { config, state } = store;
   const { query, key } = railPair(store);
   const head = chosenHead(store);
-  const { layer, head: number } = state.value;
   if (!head) return <p class="readout">Lines appear with a picture.</p>;
-  const weight = head.weights[query * config.tokens + key];
-  const names = { head: headName(layer, number), query: tokenName(query, config), key_: tokenName(key, config) };
-  if (!hidden && !isRemoved(store)) return <p class="readout"><Pair {...names} weight={weight} even={1 / config.tokens} /></p>;
+  const names = { head: headName(state.value.layer, state.value.head), query: tokenName(query, config), key_: tokenName(key, config) };
   return (
     <p class="readout">
-      <b>{names.head}</b> {isRemoved(store) ? "is removed: its output is not used." : <>the query is <b>{names.query}</b>.</>}
+      {isRemoved(store) ? (
+        <><b>{names.head}</b> is removed: its output is not used.</>
+      ) : hidden ? (
+        <><b>{names.head}</b> the query is <b>{names.query}</b>.</>
+      ) : (
+        <Pair {...names} weight={head.weights[query * config.tokens + key]} even={1 / config.tokens} />
+      )}
     </p>
   );
 }
 
 interface QuestionProps {
-  store: Store;
   id: string;
   text: string;
   options?: string[]; // without them, a patch is chosen on the digit
   correct: number; // place of the option, or token
-  right?: (guess: number) => boolean;
-  explain: (guess: number, isRight: boolean) => string;
+  explain: string;
 }
 
 /** Predict, then reveal: a question that is answered or skipped before the result is shown. */
-export function Question({ store, id, text, options, correct, right, explain }: QuestionProps) {
+export function Question({ id, text, options, correct, explain }: QuestionProps) {
+  const store = useStore();
   const guess = store.guesses.value[id];
   if (guess === undefined) {
     return (
@@ -210,11 +210,11 @@ export function Question({ store, id, text, options, correct, right, explain }: 
       </div>
     );
   }
-  const isRight = right?.(guess) ?? guess === correct;
+  const isRight = guess === correct;
   return (
     <p class={`revealed ${guess < 0 ? "" : isRight ? "right" : "wrong"}`}>
       {guess >= 0 && <b>{isRight ? "Yes. " : "Not quite. "}</b>}
-      {explain(guess, isRight)}{" "}
+      {explain}{" "}
       <button type="button" class="quiet" onClick={() => store.guess(id, undefined)}>Predict again</button>
     </p>
   );
@@ -226,6 +226,29 @@ export function Try({ children }: { children: ComponentChildren }) {
     <div class="try">
       <span class="tag">Try</span> {children}
     </div>
+  );
+}
+
+/** What a change did to the prediction. */
+export function Effect() {
+  const { config, result, trained, changes } = useStore();
+  const [now, before] = [result.value, trained.value];
+  if (!now.run || !before.run || changes.value.length === 0) return null;
+  const { best } = before.predictions[before.digit];
+  const after = now.predictions[now.digit].best;
+  const { classNames } = config;
+  return (
+    <p class="effect">
+      {after === best ? (
+        <>
+          The prediction stays <b>{classNames[best]}</b>: {percent(before.run.probabilities[best])} → {percent(now.run.probabilities[best])}.
+        </>
+      ) : (
+        <>
+          The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[after]}</b>, {percent(now.run.probabilities[after])}.
+        </>
+      )}
+    </p>
   );
 }
 

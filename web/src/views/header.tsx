@@ -4,11 +4,12 @@ import { useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
 import { PAGES, themeAfter } from "../state/state";
-import type { Store } from "../state/store";
+import { useStore, type Store } from "../state/store";
 import { saveCsv, savePng, saveSvg } from "./save";
 import { STEP_NAMES } from "./strip";
 
-export function Header({ store }: { store: Store }) {
+export function Header() {
+  const store = useStore();
   const { step, theme } = store.state.value;
   const menu = useRef<HTMLDetailsElement>(null);
   const save = (kind: (store: Store) => void): void => {
@@ -32,9 +33,9 @@ export function Header({ store }: { store: Store }) {
           <span class="lens" aria-hidden="true" /> Clearhead <span>microscope</span>
         </button>
       </h1>
-      <ShortPrediction store={store} />
+      <ShortPrediction />
       <div class="news">
-        <Changes store={store} />
+        <Changes />
         <p class="message" aria-hidden="true">{store.message.value}</p>
       </div>
       <nav class="tools" aria-label="Page">
@@ -64,19 +65,21 @@ export function Header({ store }: { store: Store }) {
 }
 
 /** The prediction in two words, on small screens always in sight. */
-function ShortPrediction({ store }: { store: Store }) {
-  const { run, predictions, digit } = store.result.value;
+function ShortPrediction() {
+  const { config, result } = useStore();
+  const { run, predictions, digit } = result.value;
   if (!run) return null;
   const { best, status } = predictions[digit];
   return (
     <span class="short-prediction" aria-hidden="true">
-      {status === "rejected" ? "?" : store.config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
+      {status === "rejected" ? "?" : config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
     </span>
   );
 }
 
 /** What differs from the trained model, until it is reset. */
-function Changes({ store }: { store: Store }) {
+function Changes() {
+  const store = useStore();
   const changes = store.changes.value;
   if (changes.length === 0) return null;
   const { centred } = store.state.value;

@@ -3,13 +3,14 @@
 import { useRef, useState } from "preact/hooks";
 
 import { CANVAS, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
-import type { Store } from "../state/store";
+import { useStore } from "../state/store";
 
 const STEP = CANVAS / 28; // an arrow key moves the pen by one pixel of the model input
 const FAR = 4; // times as far with Shift
 const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-export function Pad({ store }: { store: Store }) {
+export function Pad() {
+  const store = useStore();
   const { strokes, images } = store.state.value;
   const svg = useRef<SVGSVGElement>(null);
   const [cursor, setCursor] = useState<{ at: Point; down: boolean } | null>(null);

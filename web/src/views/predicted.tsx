@@ -2,17 +2,20 @@
 
 import { labelOf } from "../engine/predict";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
-import type { Store } from "../state/store";
+import { useStore } from "../state/store";
 
-export function Predicted({ store }: { store: Store }) {
+export function Predicted() {
+  const store = useStore();
   const { config, result } = store;
   const { status, predictions, digit, run } = result.value;
   if (!run) {
     return (
       <section class="predicted" aria-label="Prediction">
         <p class="prediction-label rejected">–</p>
-        <p class="prediction-words">{status === "small" ? "Very small: draw larger." : config.readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture."}</p>
-        <Classes store={store} />
+        <p class="prediction-words">
+          {status === "small" ? "Very small: draw larger." : config.readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture."}
+        </p>
+        <Classes />
       </section>
     );
   }
@@ -34,15 +37,15 @@ export function Predicted({ store }: { store: Store }) {
           ))}
         </p>
       )}
-      <Classes store={store} />
+      <Classes />
     </section>
   );
 }
 
 const MAX_BARS = 10;
 
-export function Classes({ store }: { store: Store }) {
-  const { config, result } = store;
+function Classes() {
+  const { config, result } = useStore();
   const { run, predictions, digit } = result.value;
   const best = run && predictions[digit].status !== "rejected" ? predictions[digit].best : -1;
   const order = config.classNames.map((_, i) => i);

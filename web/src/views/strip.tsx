@@ -9,7 +9,7 @@ import { headName } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { STEPS, type Step } from "../state/state";
-import type { Store } from "../state/store";
+import { useStore } from "../state/store";
 
 /** Names of the stops, short enough for the path. */
 export const STEP_NAMES: Record<Step, string> = {
@@ -32,9 +32,9 @@ export const STEP_NAMES: Record<Step, string> = {
 const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "heads"];
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
-export function Strip({ store }: { store: Store }) {
-  const { step, layer } = store.state.value;
-  const { config, result } = store;
+export function Strip() {
+  const { config, result, state } = useStore();
+  const { step, layer } = state.value;
   const { ink, run } = result.value;
   const { patches, embedDim } = config;
   const strip = useRef<HTMLElement>(null);
@@ -46,27 +46,27 @@ export function Strip({ store }: { store: Store }) {
   }, [step, layer]);
   return (
     <nav class="strip" aria-label="The whole model" ref={strip}>
-      <Part store={store} steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
+      <Part steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
         <InkCanvas ink={ink} config={config} class="square" />
       </Part>
       <Flow />
-      <Part store={store} steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
-        <PatchThumb store={store} />
+      <Part steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
+        <PatchThumb />
       </Part>
       <Flow />
-      <Part store={store} steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
+      <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
         {run ? <TokensThumb values={run.layers[0].input} width={embedDim} /> : <span class="none square" />}
       </Part>
       <Flow />
       <div class={`part layers ${IN_LAYERS.includes(step) ? "here" : ""}`}>
-        <Layers store={store} />
-        <Stops store={store} steps={IN_LAYERS} />
+        <Layers />
+        <Stops steps={IN_LAYERS} />
       </div>
       <Flow />
-      <Part store={store} steps={["prediction"]} to="prediction" label="Prediction" note={<PredictionNote store={store} />}>
-        <PredictionThumb store={store} />
+      <Part steps={["prediction"]} to="prediction" label="Prediction" note={<PredictionNote />}>
+        <PredictionThumb />
       </Part>
-      <Part store={store} steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
+      <Part steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
         <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
       </Part>
     </nav>
@@ -74,7 +74,6 @@ export function Strip({ store }: { store: Store }) {
 }
 
 interface PartProps {
-  store: Store;
   steps: Step[];
   to: Step;
   label: string;
@@ -82,9 +81,9 @@ interface PartProps {
   children: ComponentChildren;
 }
 
-function Part({ store, steps, to, label, note, children }: PartProps) {
-  const { step } = store.state.value;
-  const isHere = steps.includes(step);
+function Part({ steps, to, label, note, children }: PartProps) {
+  const store = useStore();
+  const isHere = steps.includes(store.state.value.step);
   return (
     <div class={`part ${isHere ? "here" : ""}`}>
       <button type="button" class="open" aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
@@ -93,13 +92,14 @@ function Part({ store, steps, to, label, note, children }: PartProps) {
           <b>{label}</b> <span class="note">{note}</span>
         </span>
       </button>
-      <Stops store={store} steps={steps} />
+      <Stops steps={steps} />
     </div>
   );
 }
 
 /** The stops of the guided path in one part of the model. */
-function Stops({ store, steps }: { store: Store; steps: Step[] }) {
+function Stops({ steps }: { steps: Step[] }) {
+  const store = useStore();
   const now = store.state.value.step;
   return (
     <span class="stops">
@@ -125,7 +125,8 @@ function Flow() {
   return <span class="flow" aria-hidden="true" />;
 }
 
-function Layers({ store }: { store: Store }) {
+function Layers() {
+  const store = useStore();
   const { config, state, result } = store;
   const { layer: nowLayer, head: nowHead, step, removed } = state.value;
   const { run } = result.value;
@@ -179,8 +180,8 @@ function TokensThumb({ values, width }: { values: Float64Array; width: number })
   );
 }
 
-function PatchThumb({ store }: { store: Store }) {
-  const { config, result } = store;
+function PatchThumb() {
+  const { config, result } = useStore();
   const [rows, columns] = config.grid;
   return (
     <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
@@ -190,15 +191,16 @@ function PatchThumb({ store }: { store: Store }) {
   );
 }
 
-function PredictionThumb({ store }: { store: Store }) {
-  const { predictions, status } = store.result.value;
-  const label = status === "computed" ? labelOf(predictions, store.config.classNames, store.config.readsDigits) : "–";
-  const state = predictions[store.result.value.digit]?.status ?? "rejected";
-  return <span class={`prediction-thumb square ${state} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
+function PredictionThumb() {
+  const { config, result } = useStore();
+  const { predictions, run, digit } = result.value;
+  const label = run ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
+  const status = predictions[digit]?.status ?? "rejected";
+  return <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
 }
 
-function PredictionNote({ store }: { store: Store }) {
-  const { run, predictions, digit } = store.result.value;
+function PredictionNote() {
+  const { run, predictions, digit } = useStore().result.value;
   if (!run) return <>nothing yet</>;
   const { best, status } = predictions[digit];
   return <>{status === "rejected" ? "not recognised" : percent(run.probabilities[best])}</>;

@@ -1,20 +1,16 @@
 // Text: a sentence, which word attends to which, and the referent of "it".
 
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 
 import { countWeights } from "../data/payload";
-import { largestSize, weightColour } from "../draw/colours";
-import { decimal, multiple, percent } from "../draw/numbers";
-import { argmax, row } from "../engine/arithmetic";
+import { percent } from "../draw/numbers";
+import { row } from "../engine/arithmetic";
 import { splitWords } from "../engine/text";
-import { Choice, TableButton } from "../parts/controls";
-import { Matrix } from "../parts/matrix";
-import { pairLabel } from "../parts/readout";
-import { WeightScale } from "../parts/scale";
-import { WordStrip } from "../parts/words";
+import { Choice } from "../parts/controls";
+import { WordAttention } from "../parts/words";
 import { ENDINGS, computeSentence, ending, lastWord, pronounIn, swapped, weightsOf, type SentenceResult } from "../state/sentence";
-import { MAX_LENGTH, MEAN } from "../state/state";
-import type { Store } from "../state/store";
+import { MAX_LENGTH, MEAN, SCALE_MODES } from "../state/state";
+import { useStore } from "../state/store";
 
 const REASONS = {
   kind: "The question “Which one?” needs a sentence like “The dog chased the ball because it was hungry.”",
@@ -23,7 +19,8 @@ const REASONS = {
   long: "With the question “Which one?”, the sentence is too long for this model.",
 };
 
-export function TextPage({ store }: { store: Store }) {
+export function TextPage() {
+  const store = useStore();
   const { textModel, payload, state } = store;
   const { sentence } = state.value;
   const result = useMemo(() => computeSentence(textModel, sentence), [sentence]);
@@ -32,8 +29,8 @@ export function TextPage({ store }: { store: Store }) {
   return (
     <div class="text-page">
       <h2 tabIndex={-1}>Attention in a sentence</h2>
-      <SentenceField store={store} result={result} />
-      {result.run && <Words store={store} result={result} />}
+      <SentenceField result={result} />
+      {result.run && <Words result={result} />}
       <p class="small">
         This is a tiny model: {weights.toLocaleString("en-GB")} weights, {config.depth} layers, {config.vocabulary.length} words, trained on
         sentences from a small grammar. It has no knowledge of the world, and the words it attends to need not decide its prediction.
@@ -42,7 +39,8 @@ export function TextPage({ store }: { store: Store }) {
   );
 }
 
-function SentenceField({ store, result }: { store: Store; result: SentenceResult }) {
+function SentenceField({ result }: { result: SentenceResult }) {
+  const store = useStore();
   const { sentence, textLayer, textHead } = store.state.value;
   const { depth, numHeads, contextLength } = store.textModel.config;
   const set = (changed: string | null): void => {
@@ -84,66 +82,27 @@ function SentenceField({ store, result }: { store: Store; result: SentenceResult
   );
 }
 
-function Words({ store, result }: { store: Store; result: SentenceResult }) {
+function Words({ result: { words, run, question, predictions } }: { result: SentenceResult }) {
+  const store = useStore();
   const { textLayer, textHead, word, scale } = store.state.value;
-  const { words, run, question, predictions } = result;
-  const count = words.length;
-  const query = Math.min(word, count - 1);
   const weights = weightsOf(run!, textLayer, textHead);
-  const shares = row(weights, query, count);
-  const best = argmax(shares);
-  const [key, setKey] = useState<number | null>(null);
-  const shown = Math.min(key ?? best, count - 1);
-  const caption = `Attention of each word, L${textLayer + 1}${textHead === MEAN ? ", mean of all heads" : ` H${textHead + 1}`}`;
-  const nameAt = (from: number, to: number): string => pairLabel(words[from], words[to], weights[from * count + to], 1 / count);
+  const head = `L${textLayer + 1}${textHead === MEAN ? ", mean of heads" : ` H${textHead + 1}`}`;
+  const pick = (to: number): void => store.set({ word: to });
   return (
-    <>
-      <WordStrip
-        words={words}
-        weights={shares}
-        query={query}
-        choose={(next) => {
-          setKey(null);
-          store.set({ word: next });
-        }}
-      />
-      <p class="revealed">
-        “{words[query]}” attends most to “{words[best]}”: <b>{percent(shares[best])}</b>, {multiple(shares[best] * count)} the uniform weight.{" "}
-        {question === "applies" ? (
-          <>
-            “Which one?” The model predicts: {predictions.map(({ word: name, probability }) => `${name} ${percent(probability)}`).join(", ")}.
-          </>
-        ) : (
-          REASONS[question]
-        )}
-      </p>
-      <div class="row text-maps">
-        <Matrix
-          class="of-words"
-          label={caption}
-          rows={words}
-          columns={words}
-          colourAt={(from, to) => weightColour(weights[from * count + to], scale, 1 / count, largestSize(weights))}
-          textAt={(from, to) => (weights[from * count + to] * count >= 1.6 ? decimal(weights[from * count + to] * 100, 0) : "")}
-          nameAt={nameAt}
-          chosen={[query, shown]}
-          choose={(from, to) => {
-            setKey(to);
-            store.set({ word: from });
-          }}
-        />
-        <div class="aside">
-          <p class="readout">{nameAt(query, shown)}</p>
-          <WeightScale mode={scale} even={1 / count} largest={largestSize(weights)} />
-          <TableButton
-            data={() => ({
-              caption: `Words that “${words[query]}” attends to`,
-              columns: ["word", "weight", "× uniform"],
-              rows: words.map((name, i) => [name, percent(shares[i]), multiple(shares[i] * count)]),
-            })}
-          />
-        </div>
-      </div>
-    </>
+    <WordAttention
+      label={`Attention of each word, ${head}`}
+      words={words}
+      rows={words.map((name, query) => ({ name, head, query, weights: row(weights, query, words.length) }))}
+      row={Math.min(word, words.length - 1)}
+      pickQuery={pick}
+      pickRow={pick}
+      scale={scale}
+      modes={SCALE_MODES}
+      setScale={(mode) => store.set({ scale: mode })}
+    >
+      {question === "applies"
+        ? `“Which one?” The model predicts: ${predictions.map(({ word: name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`
+        : REASONS[question]}
+    </WordAttention>
   );
 }

@@ -1,0 +1,249 @@
+"""Relevance of tokens for one class, from attention and its gradients."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from clearhead.errors import InputError
+from clearhead.inference import evaluation_mode
+from clearhead.insight.forward import logits_of
+from clearhead.insight.propagation import Readout, check_same_tokens, read_out, square_weights
+from clearhead.recording import AttentionRecord, Layers, Recording, capture
+
+Inputs = Tensor | Mapping[str, Any]
+Score = Callable[[Any], Float[Tensor, " batch"]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relevance:
+    """Relevance of tokens for the score of each image, in units of the score; at least 0.
+
+    Attributes:
+        score: The score y, such as the logit of the class.
+        target: The class; None where a function computed the score.
+        matrix: R - I: row i is the relevance of each input token for token i of the last layer.
+        tokens: The mean of the rows of the tokens in `readout`.
+        readout: The tokens from which the model computes its output.
+    """
+
+    score: Float[Tensor, " batch"]
+    target: Int[Tensor, " batch"] | None
+    matrix: Float[Tensor, "batch tokens tokens"]
+    tokens: Float[Tensor, "batch tokens"]
+    readout: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        batch, tokens = self.tokens.shape
+        return f"Relevance({batch} images, {tokens} tokens, readout {self.readout})"
+
+
+def class_relevance(
+    model: nn.Module,
+    inputs: Inputs,
+    target: int | Sequence[int] | Int[Tensor, " batch"] | None = None,
+    *,
+    layers: Layers = None,
+    score: Score | None = None,
+    readout: Readout | None = None,
+) -> Relevance:
+    """The relevance of each token for the score of a class, in any self-attention model.
+
+    Starting from R = I, each layer updates R ← R + Ā R, where Ā is the mean over heads of
+    (∂y/∂A ⊙ A)⁺ and y is the score of the class (Chefer, Gur & Wolf 2021, "Generic
+    Attention-model Explainability", arXiv 2103.15679, equations 5 and 6).
+
+    Args:
+        model: The model; it runs in evaluation mode.
+        inputs: Normalised images of shape (batch, channels, height, width), or a dictionary of the
+            model's arguments.
+        target: A class for all inputs, or one for each, of shape (batch,); by default the predicted
+            class.
+        layers: The layers to record, as in `capture`; by default all.
+        score: Function from the model's output to the scores, of shape (batch,); needed where the
+            output is neither logits nor an object with `.logits`.
+        readout: The tokens from which the model computes its output: an index, several, or "mean"
+            for all; by default those whose output in the last layer has a gradient.
+
+    Returns:
+        The relevance of each token, of shape (batch, tokens), with the matrix R - I, of shape
+        (batch, tokens, tokens), and the scores.
+
+    Raises:
+        InputError: If the output is not logits, `target` is not a class, or the layers attend to
+            different tokens.
+    """
+    y, classes, recording = scored(model, inputs, target, layers=layers, score=score)
+    return replace(relevance_of(y, recording, readout=readout), target=classes)
+
+
+def scored(
+    model: nn.Module,
+    inputs: Inputs,
+    target: int | Sequence[int] | Int[Tensor, " batch"] | None,
+    *,
+    layers: Layers,
+    score: Score | None = None,
+) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
+    """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
+    if isinstance(inputs, Tensor) and inputs.is_inference():
+        inputs = inputs.clone()
+    classes = None
+    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
+        output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
+        if score is None:
+            logits = logits_of(
+                output, advice="give score=..., a function from the output to a score for each"
+            )
+            classes = _classes(logits, target)
+            y = logits.gather(1, classes[:, None])[:, 0]
+        else:
+            y = score(output)
+    return y, classes, recording
+
+
+def relevance_of(
+    score: Float[Tensor, " batch"], recording: Recording, *, readout: Readout | None = None
+) -> Relevance:
+    """`class_relevance` for a score of each image, computed inside `capture(gradients=True)`.
+
+    Raises `InputError` if the score has no gradient with respect to a recorded layer.
+    """
+    gradients = output_gradients(score, recording.records)
+    matrix = relevance_matrix(recording.records, gradients)
+    if readout is None:
+        readout = readout_tokens(gradients[-1])
+    elif readout == "mean":
+        readout = range(matrix.shape[-1])
+    return Relevance(
+        score=score.detach(),
+        target=None,
+        matrix=matrix,
+        tokens=read_out(matrix, readout),
+        readout=(readout,) if isinstance(readout, int) else tuple(readout),
+    )
+
+
+def relevance_matrix(
+    records: Sequence[AttentionRecord],
+    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
+) -> Float[Tensor, "batch tokens tokens"]:
+    """R of `class_relevance` without the identity, from the gradients of the outputs."""
+    matrix: Tensor | None = None
+    for record, gradient in zip(records, gradients, strict=True):
+        step = positive_contributions(record, gradient).mean(dim=1)
+        if matrix is not None:
+            check_same_tokens(step, matrix, record.name)
+            step = matrix + step + step @ matrix  # (I + step) (I + matrix) - I
+        matrix = step
+    assert matrix is not None  # noqa: S101, an empty recording has no gradients
+    return matrix
+
+
+def positive_contributions(
+    record: AttentionRecord, output_gradient: Float[Tensor, "batch heads queries value_dim"]
+) -> Float[Tensor, "batch heads tokens tokens"]:
+    """(∂y/∂A ⊙ A)⁺ of one layer, in float64."""
+    weights = square_weights(record).detach()
+    return (weight_gradient(record, output_gradient).double() * weights).clamp_min(0.0)
+
+
+def output_gradients(
+    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord]
+) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
+    """∂y/∂output of every recorded attention."""
+    if score.dim() != 1:
+        raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
+    outputs = [record.raw_output for record in records]
+    if not score.requires_grad or not all(x.requires_grad for x in outputs):
+        raise InputError(
+            "the score or a recorded layer has no gradient; run the model inside "
+            "capture(gradients=True), without torch.no_grad, with parameters that require gradients"
+        )
+    with torch.inference_mode(False):
+        ones = torch.ones_like(score)
+        gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
+    pairs = list(zip(records, gradients, strict=True))
+    for record, gradient in pairs:
+        if gradient is None:
+            raise InputError(
+                f"the score does not depend on {record.name}; choose other layers: "
+                "capture(layers=..., gradients=True)"
+            )
+    return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
+
+
+def weight_gradient(
+    record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
+) -> Float[Tensor, "*batch heads queries keys"]:
+    """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
+
+    Where a model changes its weights before it multiplies them with the values (such as by mixing
+    heads), the gradient is propagated through that as well. Keys that are no tokens are left out.
+    """
+    weights = record.weights.detach()
+    value = record.expanded_heads()[1].detach().to(weights)
+    applied = output_gradient.to(weights) @ value.transpose(-2, -1)
+    if not record.post_softmax:
+        return applied
+    with torch.enable_grad():
+        leaf = weights.requires_grad_()
+        (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
+    return record.on_tokens(gradient)
+
+
+def readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:
+    """The tokens with a gradient; all where none has one."""
+    nonzero = (gradient != 0).any(dim=-1).flatten(0, 1).any(dim=0)
+    tokens: list[int] = nonzero.nonzero()[:, 0].tolist()
+    return tokens or list(range(len(nonzero)))
+
+
+def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int[Tensor, " batch"]:
+    if target is None:
+        return logits.detach().argmax(dim=1)
+    classes = torch.as_tensor(target, device=logits.device)
+    if classes.dim() == 0:
+        classes = classes.expand(len(logits))
+    count = logits.shape[1]
+    if classes.shape != logits.shape[:1] or classes.is_floating_point():
+        raise InputError(
+            f"target must be one class, or one for each of {len(logits)} images, got {target}"
+        )
+    if not bool(((classes >= 0) & (classes < count)).all()):
+        raise InputError(f"target must lie in 0 … {count - 1}, got {target}")
+    return classes.long()
+
+
+def pixel_gradient(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    classes: Int[Tensor, " batch"],
+) -> Float[Tensor, "batch channels height width"]:
+    """The gradient of the logit of each image's class with respect to its pixels."""
+    with evaluation_mode(model), gradients_on(model):
+        pixels = images.detach().clone().requires_grad_()
+        y = logits_of(model(pixels)).gather(1, classes[:, None]).sum()
+        (gradient,) = torch.autograd.grad(y, pixels)
+    return gradient
+
+
+@contextmanager
+def gradients_on(model: nn.Module) -> Iterator[None]:
+    """Gradients on; a model whose parameters are all frozen is frozen again afterwards."""
+    parameters = [x for x in model.parameters() if x.is_floating_point()]
+    frozen = [] if any(x.requires_grad for x in parameters) else parameters
+    with torch.inference_mode(False), torch.enable_grad():
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)

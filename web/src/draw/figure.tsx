@@ -1,0 +1,115 @@
+// The digit with its arcs, and the matrix of weights, as one SVG that stands alone.
+
+import { render, type ComponentChildren } from "preact";
+
+import { css, shareColour, weightColour, type ScaleMode } from "./colours";
+import { inkColour } from "./canvas";
+import { arcs, headName, middle, tokenName, tokenShort } from "./geometry";
+import { decimal, exactPercent, percent } from "./numbers";
+import { argmax, row } from "../engine/arithmetic";
+import type { Config } from "../engine/config";
+
+interface Props {
+  config: Config;
+  ink: Float64Array;
+  weights: Float64Array; // of the head
+  layer: number;
+  head: number;
+  query: number;
+  scale: ScaleMode;
+  prediction: string;
+  changes: string[];
+}
+
+const SIDE = 280;
+const GAP = 40;
+const TOP = 58;
+
+export function figure(props: Props): string {
+  const holder = document.createElement("div");
+  render(<Figure {...props} />, holder);
+  return new XMLSerializer().serializeToString(holder.firstChild as Element);
+}
+
+function Figure(props: Props) {
+  const { config, layer, head, query, weights, scale, changes, prediction } = props;
+  const shares = row(weights, query, config.tokens);
+  const best = argmax(shares);
+  const title = `${headName(layer, head)}: ${tokenName(query, config)} attends most to ${tokenName(best, config)}, ${percent(shares[best])}`;
+  const scales = { even: "as multiples of the uniform weight", stretched: `stretched to ${percent(Math.max(...weights))}`, fixed: "from 0 to 100 %" };
+  const changed = changes.length ? `changed: ${changes.join(", ")}` : "trained model";
+  const high = (SIDE * config.imageShape[0]) / config.imageShape[1];
+  const [width, height] = [2 * SIDE + 2 * GAP + 20, TOP + Math.max(high, SIDE) + 52];
+  return (
+    <svg xmlns="http://www.w3.org/2000/svg" width={width} height={height} viewBox={`0 0 ${width} ${height}`} font-family="system-ui, sans-serif" font-size={11}>
+      <title>{title}</title>
+      <rect width={width} height={height} fill="#ffffff" />
+      <text x={20} y={28} font-size={16} font-weight={600}>{title}</text>
+      <text x={20} y={46} fill="#555c68">{prediction}</text>
+      <text x={20} y={height - 16} fill="#555c68">
+        {`${changed}; weights ${scales[scale]}; uniform weight ${exactPercent(1 / config.tokens)}; rows are queries, columns keys`}
+      </text>
+      <g transform={`translate(20 ${TOP})`}><Digit {...props} shares={shares} high={high} /></g>
+      <g transform={`translate(${20 + SIDE + GAP} ${TOP})`}><Weights {...props} /></g>
+    </svg>
+  );
+}
+
+function Digit({ config, ink, query, shares, high }: Props & { shares: Float64Array; high: number }) {
+  const { grid: [rows, columns], imageShape, tokens, patches } = config;
+  const [wide, tall] = [SIDE / columns, high / rows];
+  const [x, y] = middle(query, config);
+  const lines = [...Array(columns).keys()].map((i) => `M${i * wide} 0V${high}`).concat([...Array(rows).keys()].map((i) => `M0 ${i * tall}H${SIDE}`));
+  return (
+    <>
+      {Array.from({ length: imageShape[0] * imageShape[1] }, (_, i) => (
+        <Cell i={i} columns={imageShape[1]} wide={SIDE / imageShape[1]} high={high / imageShape[0]} fill={css(inkColour(ink, i, config))} />
+      ))}
+      <path d={lines.join("")} stroke="#ffffff" stroke-opacity={0.25} fill="none" />
+      {Array.from({ length: patches }, (_, patch) => (
+        <text x={(patch % columns) * wide + 4} y={Math.floor(patch / columns) * tall + 13} fill="#c9d1dc">{patch + 1}</text>
+      ))}
+      <g transform={`scale(${wide} ${tall})`}>
+        {arcs(query, shares, config, 1 / tokens / 2).map(({ path, end, width, weight }) => {
+          const colour = css(shareColour(Math.max(weight, 0.16)));
+          return (
+            <>
+              {path && <path d={path} fill="none" stroke={colour} stroke-width={width} stroke-linecap="round" />}
+              <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
+              {weight >= 1.6 / tokens && (
+                <text x={end[0]} y={end[1] + 0.4} font-size={0.17} text-anchor="middle" fill="#ffffff">{decimal(weight * 100, 0)}%</text>
+              )}
+            </>
+          );
+        })}
+        <circle cx={x} cy={y} r={0.13} fill="none" stroke="#ffffff" stroke-width={0.05} />
+      </g>
+    </>
+  );
+}
+
+function Weights({ config, weights, scale, query }: Props) {
+  const { tokens } = config;
+  const cell = SIDE / tokens;
+  const largest = Math.max(...weights);
+  const names: ComponentChildren = Array.from({ length: tokens }, (_, i) => (
+    <>
+      <text x={-5} y={(i + 0.7) * cell} text-anchor="end">{tokenShort(i, config)}</text>
+      <text x={(i + 0.5) * cell} y={SIDE + 13} text-anchor="middle">{tokenShort(i, config)}</text>
+    </>
+  ));
+  return (
+    <>
+      {Array.from(weights, (weight, i) => (
+        <Cell i={i} columns={tokens} wide={cell} high={cell} fill={css(weightColour(weight, scale, 1 / tokens, largest))} />
+      ))}
+      {tokens <= 20 && names}
+      <rect y={query * cell} width={SIDE} height={cell} fill="none" stroke="#ffffff" stroke-width={2} />
+    </>
+  );
+}
+
+/** Cell i of a grid; it overlaps the next one a little, so that no gap shows. */
+function Cell({ i, columns, wide, high, fill }: { i: number; columns: number; wide: number; high: number; fill: string }) {
+  return <rect x={(i % columns) * wide} y={Math.floor(i / columns) * high} width={wide + 0.2} height={high + 0.2} fill={fill} />;
+}
