@@ -35,8 +35,8 @@ class Recorder(Protocol):
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
 
-    def scripted_call(self, called: Any) -> None:
-        """Note a call of TorchScript."""
+    def scripted_call(self, called: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """Make a call of TorchScript."""
 
     def resumed(self) -> AbstractContextManager[Any]:
         """Record inside a call that the mode is handling."""

@@ -59,6 +59,11 @@ class History:
     softmax: Softmax | None = None
 
     @property
+    def is_scored(self) -> bool:
+        """Whether the product is one of activations, as scores are."""
+        return not any(isinstance(x, nn.Parameter) for x in self.product[:2])
+
+    @property
     def is_weights(self) -> bool:
         """Whether a softmax has been applied."""
         return self.form == "weights"
@@ -168,7 +173,7 @@ class OperationTracker:
     def _use(self, x: Tensor, operands: Sequence[Tensor]) -> None:
         """Note that weights are multiplied with activations."""
         history, softmax = self._histories.of(x), self._other_weights.of(x)
-        if history is not None:
+        if history is not None and history.is_scored:
             softmax = history.softmax
         if softmax is not None:
             softmax.multiplied |= any(
@@ -184,7 +189,7 @@ class OperationTracker:
             if history.is_weights and not history.is_completed_by(oriented):
                 return True
             if isinstance(oriented.second, nn.Parameter):
-                return not any(isinstance(x, nn.Parameter) for x in history.product[:2])
+                return history.is_scored
         return False
 
     def _multiplied(
@@ -229,7 +234,7 @@ class OperationTracker:
         operands = (*history.product[:2], values.second)
         if name is None or history.form != "scores" or min(x.dim() for x in operands) < 3:
             return
-        if not any(isinstance(x, nn.Parameter) for x in operands):
+        if history.is_scored and not isinstance(values.second, nn.Parameter):
             softmax = self._new_softmax(-1, values.first, history)
             softmax.refusal = f"its weights are computed by {name} and not by a softmax"
 
@@ -246,9 +251,7 @@ class OperationTracker:
         return tracked if softmax.products == 1 and not refusal else None
 
     def _new_softmax(self, dim: int, like: Tensor, history: History | None) -> Softmax:
-        scored = history is not None and not any(
-            isinstance(x, nn.Parameter) for x in history.product[:2]
-        )
+        scored = history is not None and history.is_scored
         axis: Any = {"dim": dim, "dims": like.dim(), "keys": like.shape[dim]}
         if history is not None and history.softmax is not None:  # known from its exponentials
             vars(history.softmax).update(axis)
@@ -373,6 +376,11 @@ class OperationTracker:
             else:
                 self._note_other_scores(origin, result)
 
+    def _lose(self, history: History, name: str, result: Any) -> None:
+        """Note scores after an operation that is not followed."""
+        if history.is_scored and history.softmax is None and not name.startswith("new_"):
+            self._note_other_scores(name, result)
+
     def _note_other_scores(self, origin: str, result: Any) -> None:
         for part in result if isinstance(result, list | tuple) else (result,):
             if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1:] > (1,):
@@ -401,8 +409,8 @@ class OperationTracker:
                 self._keep(args[0], history.then(cast_to(args[0].dtype)))
             return
         if not isinstance(result, Tensor) or not result.is_floating_point():
-            if step is not None and history.softmax is None:
-                self._note_other_scores(step.name, result)
+            if step is not None:
+                self._lose(history, step.name, result)
             return
         if step is None:
             self._keep(result, history)
@@ -411,10 +419,10 @@ class OperationTracker:
         elif result.numel() == followed.numel() or step.name in RESIZING:
             history = replace(history, precision=lowest_precision(history.precision, result.dtype))
             self._keep(result, history.then(step))
-        elif history.softmax is None:
-            self._note_other_scores(step.name, result)
-        elif step.name in PAIRED:
+        elif step.name in PAIRED and history.softmax is not None:
             self._use(followed, _activations(args, {}))
+        else:
+            self._lose(history, step.name, result)
 
     def _track_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
         """Store constant factors, also through changes of layout."""

@@ -191,9 +191,13 @@ class InterceptionMode(TorchFunctionMode):
         function = torch.nn.functional.scaled_dot_product_attention
         self._emit(fused_record(call, None, function, output, site), output, site)
 
-    def scripted_call(self, called: Any) -> None:
-        """Note a call of TorchScript, whose operations are not intercepted."""
+    def scripted_call(
+        self, called: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Make a call of TorchScript, which is followed as one operation."""
         self.call_sites.scripted_call(called)
+        result, _ = self.tracker.call("scripted", function, args, kwargs)
+        return result
 
     def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
         call = kernel.read(args, kwargs)
