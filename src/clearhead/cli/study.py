@@ -1,5 +1,6 @@
 """`clearhead study`: claims about attention, tested."""
 
+import inspect
 import shlex
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import AsJson
+from clearhead.cli.parsing import UsageError, options_of
 
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
@@ -29,12 +31,12 @@ PUBLISHED = Path("docs/results/trials.json.gz")
 
 Names = Annotated[
     Positional[tuple[str, ...]],
-    arg(metavar="NAME [NAME ...]", help=NAMES_HELP, help_behavior_hint=""),
+    arg(metavar="NAME [NAME ...]", help=NAMES_HELP),
 ]
-Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")]
-Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP, help_behavior_hint="")]
-Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP, help_behavior_hint="")]
-Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP, help_behavior_hint="")]
+Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP)]
+Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP)]
+Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP)]
+Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP)]
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,8 @@ class Describe:
     """
 
     inputs: Annotated[
-        Positional[tuple[str, ...]],
-        arg(metavar="INPUT ...", help="pictures or texts", help_behavior_hint=""),
-    ]
+        Positional[tuple[str, ...]], arg(metavar="INPUT [INPUT ...]", help="pictures or texts")
+    ] = ()
     model: Annotated[str, arg(help='"digits", "timm:NAME", "hf:OWNER/NAME" or a folder')] = "digits"
     json: AsJson = False
 
@@ -108,6 +109,10 @@ class Describe:
         from clearhead.cli.output import print_json, print_line
         from clearhead.studies.measures.pretrained import describe_model
 
+        if not self.inputs:
+            raise UsageError(
+                "expected pictures or texts; run `clearhead study describe --help` for help"
+            )
         found = describe_model(self.model, self.inputs)
         if self.json:
             print_json(found)
@@ -151,23 +156,23 @@ class Run:
     """
 
     names: Names = ()
-    all: Annotated[bool, arg(help="all studies", help_behavior_hint="")] = False
+    all: Annotated[bool, arg(help="all studies")] = False
     budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "quick"
     first_seed: Annotated[int, arg(metavar="N", help="the first seed")] = 0
     engine: Annotated[Literal["local", "ray"], arg(help=ENGINE_HELP)] = "local"
     workers: Workers = None
     out: Folder = None
-    restart: Annotated[bool, arg(help="discard earlier results", help_behavior_hint="")] = False
+    restart: Annotated[bool, arg(help="discard earlier results")] = False
 
     def run(self) -> int:
         """Measure, print verdicts; the exit code is 1 if a trial failed."""
-        from clearhead.cli.output import print_remark, usage_error
+        from clearhead.cli.output import print_remark
         from clearhead.studies.registry import ENTRIES, find_source
         from clearhead.studies.runner import run_studies
 
+        if bool(self.names) == self.all:
+            raise UsageError("expected either studies by name (`clearhead study list`) or --all")
         names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
-        if not names:
-            return usage_error("studies by name (`clearhead study list`) or --all", "study run")
         try:
             results = run_studies(
                 names,
@@ -193,7 +198,7 @@ class Report:
     results: Source = None
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="the page")] = Path("report.html")
     markdown: Markdown = None
-    json: Annotated[bool, arg(help="print everything as JSON", help_behavior_hint="")] = False
+    json: Annotated[bool, arg(help="print everything as JSON")] = False
 
     def run(self) -> int:
         """Write the report and print the paths, or the data."""
@@ -219,15 +224,18 @@ class Report:
         return 0
 
 
-Command = Annotated[
-    Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Plan, tyro.conf.subcommand("plan")]
-    | Annotated[Describe, tyro.conf.subcommand("describe")]
-    | Annotated[Register, tyro.conf.subcommand("register")]
-    | Annotated[Run, tyro.conf.subcommand("run")]
-    | Annotated[Report, tyro.conf.subcommand("report")],
-    arg(name=""),
-]
+SUBCOMMANDS = {
+    kind.__name__.lower(): options_of(kind())
+    for kind in (List, Plan, Describe, Register, Run, Report)
+}
+DESCRIPTIONS = {name: inspect.getdoc(type(x).__base__) or "" for name, x in SUBCOMMANDS.items()}
+
+if TYPE_CHECKING:
+    Command = List | Plan | Describe | Register | Run | Report
+else:
+    Command = Annotated[
+        tyro.extras.subcommand_type_from_defaults(SUBCOMMANDS, DESCRIPTIONS), arg(name="")
+    ]
 
 
 def study(command: Command) -> int:
