@@ -6,29 +6,31 @@ held by weak references and vanish with their tensors.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clearhead.recording import _products as products
-from clearhead.recording._products import Factor, Product, factor_of_call
-from clearhead.recording._softmax import (
+from clearhead.recording._history import (
     CARRIED,
     EXPONENTIAL,
     LOG_SOFTMAX,
     OTHER_EXPONENTIAL,
     OTHER_WEIGHTS,
+    RESIZING,
     SOFTMAX,
+    History,
     Normaliser,
     Softmax,
     TensorTable,
+    TrackedAttention,
     is_router,
     normaliser_of_call,
 )
-from clearhead.recording._steps import (
+from clearhead.recording._layout import (
     LAYOUT,
     PLACEHOLDER,
     Step,
@@ -36,71 +38,10 @@ from clearhead.recording._steps import (
     lowest_precision,
     step_of_call,
 )
+from clearhead.recording._products import Factor, Product, factor_of_call
 
-# Operations that may change the number of elements between product and softmax or values.
-RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
 PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """The operations applied to a product, before and after a softmax.
-
-    Between both, scores may be exponentials without their sum, or logarithms of weights.
-    """
-
-    product: Product
-    factors: tuple[Factor, Factor]
-    pre_softmax: tuple[Step, ...] = ()
-    post_softmax: tuple[Step, ...] = ()
-    precision: torch.dtype
-    form: Literal["scores", "exponentials", "logarithms", "weights"] = "scores"
-    softmax: Softmax | None = None
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether the product is one of activations, as scores are."""
-        return not any(isinstance(x, nn.Parameter) for x in self.product[:2])
-
-    @property
-    def is_weights(self) -> bool:
-        """Whether a softmax has been applied."""
-        return self.form == "weights"
-
-    @property
-    def dim(self) -> int:
-        """The axis of the softmax."""
-        return -1 if self.softmax is None else self.softmax.dim
-
-    @property
-    def dims(self) -> int:
-        """The number of axes of the softmax."""
-        return 0 if self.softmax is None else self.softmax.dims
-
-    def is_completed_by(self, product: Product) -> bool:
-        """Whether a product with the weights as first operand sums over the keys."""
-        if not self.is_weights or self.softmax is None:
-            return False
-        if not any(step.is_layout_only for step in self.post_softmax):  # axes in their places
-            order = product.first_order
-            return (product.dims - 1 if order is None else order[-1]) == self.dim
-        resized = any(step.name in RESIZING for step in self.post_softmax)
-        return resized or product.left.shape[-1] == self.softmax.keys
-
-    def then(self, step: Step) -> "History":
-        """The history with one more operation."""
-        if self.form in ("weights", "logarithms"):
-            return replace(self, post_softmax=(*self.post_softmax, step))
-        return replace(self, pre_softmax=(*self.pre_softmax, step))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackedAttention:
-    """A completed attention: the history of its weights, and the product with the values."""
-
-    history: History
-    values: Product
 
 
 class OperationTracker:

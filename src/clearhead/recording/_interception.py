@@ -20,6 +20,7 @@ from clearhead.recording._call_site import (
     NESTED,
     CallSite,
     CallSites,
+    PartsOfCalls,
     reject_compiled,
     reject_opaque,
 )
@@ -31,11 +32,9 @@ from clearhead.recording._compiled import (
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._explicit_record import explicit_record
-from clearhead.recording._fused import FusedCall, fused_record, read_call
 from clearhead.recording._kernels import WRAPPERS, Kernel, kernel_record
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._softmax import PartsOfCalls
+from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,

@@ -18,9 +18,8 @@ from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
 from clearhead.recording._compiled import ACTIVE
-from clearhead.recording._layout import Layout
+from clearhead.recording._layout import Layout, lowest_precision
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import lowest_precision
 from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
     DisableInterception,
