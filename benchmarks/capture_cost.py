@@ -5,8 +5,9 @@
 Each method is compared with the plain forward pass of the same model in the same library (random
 weights, 224 × 224, float32, no gradients). Time: methods alternate in one process; the result is
 the median over the rounds of the ratio to plain. Memory: each method runs in its own process; the
-result is the ratio of peak resident memory to plain. The last table has the processor time of capture
-in graphs of torch.compile, four layers of 196 tokens each. Needs timm, transformers and vit-pytorch.
+result is the ratio of peak resident memory to plain. The last table has the processor time of
+capture in graphs of torch.compile, four layers of 196 tokens each. Needs timm, transformers and
+vit-pytorch.
 
 | method | result |
 |---|---|
