@@ -15,6 +15,7 @@ from clearhead.cli.parsing import UsageError, options_of
 
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
+    from clearhead.studies.study import Study
 
 NAMES_HELP = 'studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT'
 BUDGET_HELP = "quick: few seeds, about 10 minutes for all on two cores; full: about an hour"
@@ -24,6 +25,10 @@ OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-f
 RESULTS_HELP = (
     "folder of the results, or published trials in a .json or .json.gz file (default: "
     "runs/studies/full if it exists, else …/quick, else those in docs/results of a clone)"
+)
+REGISTRATION_HELP = (
+    "folder of registered.json (default, where runs look for it: the root of the current "
+    "repository, in a clone of Clearhead its package, without a repository the current folder)"
 )
 MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
 
@@ -35,6 +40,7 @@ Names = Annotated[
 ]
 Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP)]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP)]
+RegistrationFolder = Annotated[Path | None, arg(metavar="FOLDER", help=REGISTRATION_HELP)]
 Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP)]
 Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP)]
 
@@ -48,7 +54,7 @@ class List:
     def run(self) -> int:
         """Print one line for each study."""
         from clearhead.cli.output import print_json, print_line
-        from clearhead.studies.registry import ENTRIES
+        from clearhead.studies.claims import ENTRIES
 
         if self.json:
             keys = ("name", "claim", "statement")
@@ -72,12 +78,9 @@ class Plan:
         """Print the plan of each study, by default of all."""
         from clearhead.cli.output import print_json, print_line
         from clearhead.studies._report_text import plan_line
-        from clearhead.studies.plan import plan_study
-        from clearhead.studies.registry import ENTRIES, find_source, load_study
+        from clearhead.studies.registration import plan_study
 
-        names = self.names or tuple(entry.name for entry in ENTRIES)
-        studies = [load_study(find_source(name)) for name in names]
-        known = _published_spreads()
+        known, studies = _published_spreads(), _load_studies(self.names)
         plans = [(x, plan_study(x, self.budget, known.get(x.name, {}))) for x in studies]
         if self.json:
             print_json({study.name: [x.to_dict() for x in plan] for study, plan in plans})
@@ -126,25 +129,30 @@ class Describe:
 
 @dataclass(frozen=True)
 class Register:
-    """Write designs, margins and seeds to a file that is committed before the run.
+    """Write designs, margins and seeds to registered.json, which is committed before the run.
 
-    A run with this budget and first seed is then refused if a design differs.
+    A run with this budget and first seed from the same repository or folder is then refused if a
+    design differs.
     """
 
+    names: Names = ()
     budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
     first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 4000
+    out: RegistrationFolder = None
 
     def run(self) -> int:
-        """Register all studies of the project."""
+        """Register studies, by default all of the project."""
         from clearhead.cli.output import print_line
         from clearhead.studies.registration import register
-        from clearhead.studies.registry import ENTRIES, load_study
 
-        studies = [load_study(entry.source) for entry in ENTRIES]
-        path = register(studies, self.budget, self.first_seed, _published_spreads())
+        studies = _load_studies(self.names)
+        path = register(studies, self.budget, self.first_seed, _published_spreads(), self.out)
         print_line(f"wrote {path}; commit and tag it before the run:")
         tag = f"studies-{self.budget}-{self.first_seed}"
-        print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
+        file = shlex.quote(str(path))
+        print_line(
+            f"git add {file} && git commit -m 'Register the studies' {file} && git tag {tag}"
+        )
         return 0
 
 
@@ -167,7 +175,7 @@ class Run:
     def run(self) -> int:
         """Measure, print verdicts; the exit code is 1 if a trial failed."""
         from clearhead.cli.output import print_remark
-        from clearhead.studies.registry import ENTRIES, find_source
+        from clearhead.studies.claims import ENTRIES, find_source
         from clearhead.studies.runner import run_studies
 
         if bool(self.names) == self.all:
@@ -244,6 +252,13 @@ def study(command: Command) -> int:
     Run `clearhead study COMMAND --help` for the options of a command.
     """
     return command.run()
+
+
+def _load_studies(names: tuple[str, ...]) -> "list[Study]":
+    """Those of these names, by default all of the project."""
+    from clearhead.studies.claims import ENTRIES, find_source, load_study
+
+    return [load_study(find_source(name)) for name in names or [x.name for x in ENTRIES]]
 
 
 def _published_spreads() -> dict[str, dict[str, float]]:
