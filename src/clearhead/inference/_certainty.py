@@ -31,7 +31,8 @@ def certainty_of(
         return soften(probabilities, temperature).amax(dim=1)
     intercept, *others = torch.tensor(weights, dtype=torch.float64)
     features = certainty_features(probabilities, images, temperature)
-    return (intercept + features @ torch.stack(others)).sigmoid()
+    log_odds: Tensor = intercept + features @ torch.stack(others)
+    return log_odds.sigmoid()
 
 
 def certainty_features(
