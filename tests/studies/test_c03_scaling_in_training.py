@@ -1,7 +1,7 @@
 import pytest
 
 from clearhead.studies.claims.c03_scaling_in_training import STUDY
-from clearhead.studies.measures.scaling import PROBED
+from clearhead.studies.measures.saturation import PROBED
 from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import made_up, part_outcomes, samples_of
 

@@ -54,18 +54,6 @@ def test_each_comparison_decides_its_part(
     assert not_supported(part_outcomes(STUDY, values)) == failing
 
 
-@pytest.mark.parametrize(("condition", "suffix"), [("common digit", COMMON), ("recall", RECALL)])
-def test_without_clearing_the_floor_a_task_decides_nothing(condition: str, suffix: str) -> None:
-    def values(trial: Trial) -> Values:
-        changes = {"floor": 80.0} if trial.condition == condition else {}
-        return heads(trial.condition, **changes)
-
-    found = part_outcomes(STUDY, values)
-
-    assert not_supported(found) == {name for name in found if name.endswith(suffix)}
-    assert {found[name] for name in not_supported(found)} == {"undecided"}
-
-
 @pytest.mark.usefixtures("small_trainings")
 @pytest.mark.parametrize(
     "condition",

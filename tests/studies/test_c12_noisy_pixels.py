@@ -31,7 +31,7 @@ def values_of(trial: Trial, **changes: dict[str, float] | float) -> Values:
         "on_blank": {"vit": on_blank},
     }
     if common:
-        floor = {"with_attention": 89.0, "floor": changes.get("floor", 33.0)}
+        floor = {"with_attention": 89.0, "floor": 33.0}
         return found | floor | {"twin": changes.get("twin", 20.0), "others": 10.0}
     return found | {"inked": changes.get("inked", 9.0), "blank": 4.0}
 
@@ -60,12 +60,6 @@ def test_each_comparison_decides_its_part(
     changes: dict[str, dict[str, float] | float], failing: set[str]
 ) -> None:
     assert not_supported(part_outcomes(STUDY, lambda x: values_of(x, **changes))) == failing
-
-
-def test_without_clearing_the_floor_the_common_digit_decides_nothing() -> None:
-    found = part_outcomes(STUDY, lambda x: values_of(x, floor=80.0))
-
-    assert not_supported(found) == {name for name in found if "common digit" in name}
 
 
 @pytest.mark.usefixtures("small_trainings")

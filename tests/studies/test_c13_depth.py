@@ -13,12 +13,12 @@ RISING = {
 }
 
 
-def values_of(trial: Trial, changes: dict[str, list[float]], floor: float = 33.0) -> Values:
+def values_of(trial: Trial, changes: dict[str, list[float]]) -> Values:
     if trial.condition == "depths":
         return {str(depth): RISING | changes for depth in DEPTHS}
     if trial.condition == "shipped":
         return dict(RISING)
-    return RISING | {"with_attention": 89.0, "floor": floor}
+    return RISING | {"with_attention": 89.0, "floor": 33.0}
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,6 @@ def test_the_change_over_the_layers_decides(changes: dict[str, list[float]], fai
 
     assert len(found) == (2 if failing else 0)  # two depths
     assert all(name.startswith(failing) for name in found)
-
-
-def test_without_clearing_the_floor_a_task_decides_nothing() -> None:
-    found = part_outcomes(STUDY, lambda x: values_of(x, {}, floor=80.0))
-
-    assert {name for name in found if name.startswith("what decides")} == not_supported(found)
 
 
 @pytest.mark.parametrize("condition", ["depths", "common digit", "recall"])

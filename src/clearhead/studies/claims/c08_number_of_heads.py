@@ -69,7 +69,6 @@ STUDY = Study(
     "the common digit and on recall, with 4 heads and 1.",
     measure="Accuracy on all 10,000 test digits, on 1,000 unseen images and on 500 unseen texts, "
     "in per cent.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("heads",), settings=DIGITS, vary={"heads": (1, 8, 32)}),
         Grid(("heads",), settings=DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),

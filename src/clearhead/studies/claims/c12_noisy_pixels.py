@@ -93,7 +93,6 @@ STUDY = Study(
     "the patches without ink.",
     measure="Per cent of the digits that all models classify correctly without noise (of 1,000) "
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("digits",), settings=ON_DIGITS | UNSEEN),
         Grid((COMMON,), settings=ON_COMMON | UNSEEN),
