@@ -214,11 +214,6 @@ def test_more_pictures_than_fit_in_one_batch_come_in_order(
     assert [line["image"] for line in lines(capsys.readouterr().out)] == [str(n) for n in names]
 
 
-def test_missing_pictures_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict"]) == 2
-    assert "expected a picture's file" in capsys.readouterr().err
-
-
 def test_a_missing_model_fails_before_any_picture_is_read(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

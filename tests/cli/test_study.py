@@ -118,16 +118,6 @@ def test_errors_are_one_line(
     assert printed.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["rn"], ["run", "x", "--budget", "huge"], ["list", "x"]]
-)
-def test_wrong_usage_gives_exit_code_2(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["study", *arguments]) == 2
-    assert "Traceback" not in capsys.readouterr().err
-
-
 def test_describe_prints_a_line_for_each_measure(capsys: pytest.CaptureFixture[str]) -> None:
     text = "the dog chased the ball because it was hungry ."
     assert main(["study", "describe", text, "--model", "sentences"]) == 0

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial, reduce
 from inspect import Signature, signature
 from operator import or_
@@ -10,11 +11,15 @@ from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import tyro
-from tyro import _errors as events  # tyro has no other access to the parts of its errors
 from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from clearhead.errors import did_you_mean
+
+try:  # the only access to the parts of tyro's errors; without it, tyro prints its own text
+    from tyro import _errors as events
+except ImportError:
+    events = None  # type: ignore[assignment]
 
 
 class UsageError(Exception):
@@ -35,7 +40,8 @@ def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -
     markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
     if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
         markers.append(tyro.conf.FlagCreatePairsOff)
-    with events.on_parse_error(partial(_raise_usage_error, command)):
+    raised = partial(_raise_usage_error, command)
+    with events.on_parse_error(raised) if events else nullcontext():
         call: Callable[[], Any] = tyro.cli(
             _deferred(command),
             prog=f"clearhead {name}",
@@ -173,12 +179,12 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     )
 
 
-def _raise_usage_error(command: Callable[..., object], event: events.ParseErrorEvent) -> NoReturn:
+def _raise_usage_error(command: Callable[..., object], event: "events.ParseErrorEvent") -> NoReturn:
     """Raise `UsageError` for an error of tyro's parser."""
     raise UsageError(_message(command, event))
 
 
-def _message(command: Callable[..., object], event: events.ParseErrorEvent) -> str:
+def _message(command: Callable[..., object], event: "events.ParseErrorEvent") -> str:
     help_hint = f"; run `{event.prog} --help` for help"
     match event:
         case (
