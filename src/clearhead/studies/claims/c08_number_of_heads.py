@@ -50,9 +50,7 @@ def run(trial: Trial) -> Values:
 def several_are_better(condition: str) -> Part:
     """Four heads against one where attention is needed."""
     hypothesis = trainings.difference_in(
-        *(condition, "4 heads, against 1", "with_attention", "one"),
-        unit=POINTS,
-        margin=TASK_MARGIN,
+        condition, "4 heads, against 1", "with_attention", "one", unit=POINTS, margin=TASK_MARGIN
     )
     return trainings.part_on(condition, "4 heads are better than 1", hypothesis)
 

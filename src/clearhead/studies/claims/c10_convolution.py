@@ -73,7 +73,8 @@ STUDY = Study(
             trainings.difference_in(
                 COMMON,
                 "attention, against convolution between patches",
-                *("with_attention", "conv"),
+                "with_attention",
+                "conv",
                 unit=POINTS,
                 margin=TASK_MARGIN,
             ),

@@ -62,11 +62,8 @@ def falls_less(other: str, *corruptions: str) -> Part:
 
 def attends(name: str, condition: str, first: str, second: str) -> Part:
     """More weight on what is relevant than on the rest."""
-    hypothesis = difference_in(
-        *(condition, f"weight on {first}, against {second}", first, second),
-        unit=WEIGHT,
-        margin=MIN_WEIGHT,
-    )
+    what = f"weight on {first}, against {second}"
+    hypothesis = difference_in(condition, what, first, second, unit=WEIGHT, margin=MIN_WEIGHT)
     return part_on(condition, name, hypothesis)
 
 
@@ -75,7 +72,8 @@ def avoids_noise(condition: str) -> Part:
     hypothesis = difference_in(
         condition,
         "attention on blank patches, without noise on them against with it",
-        *(("on_blank", "vit", kind) for kind in ("clean", "noisy")),
+        ("on_blank", "vit", "clean"),
+        ("on_blank", "vit", "noisy"),
         unit=WEIGHT,
         margin=MIN_SHIFT,
         spread=2.0,
