@@ -25,7 +25,9 @@ from clearhead.data.preprocessing.digits import (
     SEVERAL,
     SLASH,
     TOO_SMALL,
+    _belong_together,
 )
+from clearhead.data.preprocessing.scaling import as_in_mnist
 from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, photographed, printed, stroke
@@ -361,3 +363,21 @@ def test_the_corners_of_a_tight_crop_are_paper(width: int) -> None:
     crop = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     found, expected = (extract_digit(grey).pixels.ravel() for grey in (1 - crop, ink))
     assert np.corrcoef(found, expected)[0, 1] > 0.9
+
+
+def test_a_bar_high_above_a_stroke_belongs_to_it_but_a_dot_does_not() -> None:
+    five = (slice(21, 101), slice(0, 60))
+    assert _belong_together((slice(0, 4), slice(10, 50)), five)
+    assert not _belong_together((slice(0, 4), slice(28, 32)), five)
+
+
+def test_ink_of_nearly_the_right_size_is_not_resampled() -> None:
+    ink = np.zeros((19, 12), dtype=np.float32)
+    ink[:, 5] = ink[9] = 1
+    assert np.unique(as_in_mnist(ink)).tolist() == [0, 1]
+
+
+def test_very_thick_strokes_are_eroded() -> None:
+    ink = np.ones((100, 40), dtype=np.float32)
+    pixels = as_in_mnist(ink)
+    assert (pixels > 0.5).any(axis=0).sum() <= 7  # scaled alone, the stroke has 8 columns
