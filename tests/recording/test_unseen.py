@@ -258,6 +258,7 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
         elif code == "state space":  # the step of a Mamba
             step = (nn.Parameter(LOW) @ Q.mT)[..., None]
             (step * LOW[:, 0].exp()[:, None, None]).exp() @ V[:, :, :1, :1, None]
+            (step * LOW[0, :4].exp()).exp() @ V[:, :, :1, :4, None]
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "learned keys":
             (Q @ nn.Parameter(K.mT)).softmax(-1) @ nn.Parameter(V)
