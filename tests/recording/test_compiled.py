@@ -313,6 +313,15 @@ def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor],
     torch.testing.assert_close(compiled(X), expected)
 
 
+def test_attention_in_a_branch_is_rejected_in_eager_mode_too() -> None:
+    def run() -> None:
+        F.scaled_dot_product_attention(X, X, X)
+        chosen(X.abs())
+
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        run()
+
+
 class Experts(nn.Module):
     """Experts chosen by a router, and the step of a state space model."""
 

@@ -147,12 +147,7 @@ def _is_explicit(node: fx.Node) -> bool:
 def _contains_attention(node: fx.Node) -> bool:
     """Whether a call has a graph of its own, such as a checkpointed layer, with attention in it."""
     bodies = [body for x in node.all_input_nodes if (body := traced_body(x)) is not None]
-    return any(map(computes_attention, bodies))
-
-
-def computes_attention(body: fx.GraphModule) -> bool:
-    """Whether there is attention in a graph."""
-    graphs = (x.graph for x in body.modules() if isinstance(x, fx.GraphModule))
+    graphs = (x.graph for body in bodies for x in body.modules() if isinstance(x, fx.GraphModule))
     return any(_is_fused(x.target) or _is_explicit(x) for graph in graphs for x in graph.nodes)
 
 
