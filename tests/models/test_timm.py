@@ -78,9 +78,10 @@ def test_timm_builds_the_same_function_from_a_written_folder(
     assert again.config.mean == (0.4, 0.5, 0.6)
 
 
-def test_overlapping_patches_have_no_layer_in_timm() -> None:
-    with pytest.raises(ConfigError, match="patch_overlap 0, got 2"):
-        to_timm_state_dict(VisionTransformer(ViTConfig(patch_overlap=2)))
+@pytest.mark.parametrize("name", ["patch_overlap", "stem_channels"])
+def test_some_patches_have_no_layer_in_timm(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} 0, got 2"):
+        to_timm_state_dict(VisionTransformer(ViTConfig(**{name: 2})))
 
 
 @pytest.mark.parametrize(
