@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, require
 
 TIMEOUT = 15.0  # seconds for a cluster to respond
 NOT_FOUND = 3  # exit code of the probe
@@ -37,10 +37,9 @@ def ray_cluster(workers: int) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError("Ray is not installed; install the extra `ray`") from error
+    require("a Ray cluster", "ray", extra="ray")
+    import ray
+
     address = os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address and address != "local":

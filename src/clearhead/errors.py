@@ -93,12 +93,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def require(purpose: str, *packages: str) -> None:
-    """Raise `ConfigError` if one of the packages is not installed."""
-    if missing := [name for name in packages if find_spec(name) is None]:
-        raise ConfigError(
-            f"{purpose} needs packages that are not installed: pip install {' '.join(missing)}"
-        )
+def require(purpose: str, *modules: str, extra: str | None = None) -> None:
+    """Raise `ConfigError` if a module is not installed; the advice names packages, or an extra."""
+    if missing := [name for name in modules if not _is_installed(name)]:
+        packages = f"pip install {' '.join(missing)}"
+        advice = packages if extra is None else f"install the extra `{extra}`"
+        raise ConfigError(f"{purpose} needs packages that are not installed: {advice}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its package
+        return False
 
 
 _on_command_line: ContextVar[bool] = ContextVar("on_command_line", default=False)

@@ -143,14 +143,17 @@ def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
         (["--layers", "head*"], "there is no layer 'head*' among the 5: blocks.0.attn"),
         (["--out", "x.pdf"], "--out names an HTML file or a folder, got 'x.pdf'"),
         (["--model", "hf:"], "hf: names no model"),
+        (["--model", "sentences"], "../pictures/seven.png is a file, expected a text; for"),
         (["--word", "it"], "--word and --head are for texts"),
+        (["--image-column", "x"], "--image-column x is for Parquet files, and none was given"),
+        (["--image-column", "x", "--model", "sentences"], "--image-column is for pictures"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
     ],
 )
 def test_errors_are_one_line(
     pictures: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(pictures / "seven.png", *options) == 1
+    assert call("../pictures/seven.png", *options) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"clearhead: {message}")

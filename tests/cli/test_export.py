@@ -32,7 +32,10 @@ def test_json_has_file_and_accuracy(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "weights"
-    options = ["--precision", "float16", "--data", str(tmp_path / "missing"), "--json"]
+    options = ["--data", str(tmp_path / "missing"), "--json"]
+    assert main(["export", model, *options]) == 1
+    assert "--data is for --precision float16 and int8" in capsys.readouterr().err
+    options += ["--precision", "float16"]
     assert main(["export", model, "--to", "safetensors", "--out", str(out), *options]) == 1
     assert "missing" in capsys.readouterr().err
     assert main(["export", model, "--to", "safetensors", "--out", str(out), "--json"]) == 0

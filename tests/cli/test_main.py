@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from clearhead.cli.main import COMMANDS, main
+from clearhead.training.recipes import RECIPES
 
 HEAVY = ("torch", "scipy", "matplotlib", "huggingface_hub", "numpy", "PIL")
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -98,53 +99,66 @@ def test_an_argument_with_a_default_is_shown_as_optional(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "hint"),
+    ("line", "message"),
     [
-        (["info", "--modl", "x"], "--model"),
-        (["info", "--model"], "--model"),
-        (["evaluate", "--split", "tets"], "'test'"),
-        (["serve", "--port", "abc"], "--port"),
-        (["page", "extra"], "extra"),
-        (["train", "qiuck", "--out", "x"], "quick"),
-        (["train", "quick"], "--out"),
-        (["study", "rum"], "run"),
-        (["study", "run"], "--all"),
-        (["predict"], "clearhead predict --help"),
+        ("info --modl x", "unknown option --modl; did you mean --model?"),
+        ("info --zzz=x", "unknown option --zzz; run `clearhead info --help` for help"),
+        ("info --model", "expected a value: --model MODEL; run `clearhead info --help` for help"),
+        ("page extra", "unexpected argument 'extra'; run `clearhead page --help` for help"),
+        (
+            "evaluate --split tets",
+            "--split must be one of train, val, test, got 'tets'; did you mean test?",
+        ),
+        ("serve --prot 1", "unknown option --prot; did you mean --port?"),
+        ("serve --port abc", "--port: expected a whole number, got 'abc'"),
+        ("serve --port 99999", "port must be an integer from 0 to 65535, got 99999"),
+        ("train", f"expected one of {', '.join(RECIPES)}; run `clearhead train --help` for help"),
+        ("train qiuck --out x", "unexpected argument 'qiuck'; did you mean quick?"),
+        ("train quick", "expected --out FOLDER; run `clearhead train --help` for help"),
+        (
+            "train quick --out x --model.depht 3",
+            "unknown option --model.depht; did you mean --model.depth?",
+        ),
+        ("train quick --out x --warmup x", "--warmup: expected a number, got 'x'"),
+        (
+            "train quick --out x --model.image-size x",
+            "--model.image-size: expected one or two whole numbers, got 'x'",
+        ),
+        ("study rum", "unexpected argument 'rum'; did you mean run?"),
+        ("study run --workers 1.5", "--workers: expected a whole number, got '1.5'"),
+        ("study run", "expected either studies by name (`clearhead study list`) or --all"),
+        ("study run C5 --all", "expected either studies by name (`clearhead study list`) or --all"),
+        (
+            "study describe",
+            "expected pictures or texts; run `clearhead study describe --help` for help",
+        ),
+        ("attend", "expected a sentence; run `clearhead attend --help` for help"),
+        (
+            "predict",
+            "expected a picture's file, a folder, or - for stdin; run `clearhead predict --help` "
+            "for help",
+        ),
     ],
 )
-def test_wrong_usage_exits_2_with_a_hint(
-    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_usage_is_one_line(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert hint in err
-    assert "Traceback" not in err
+    assert main(line.split()) == (1 if "99999" in line else 2)
+    assert capsys.readouterr() == ("", f"clearhead: {message}\n")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["serve", "--port", "x"], "a whole number"),
-        (["study", "run", "--workers", "1.5"], "a whole number"),
-        (["train", "quick", "--out", "x", "--warmup", "x"], "a number"),
-        (["train", "quick", "--out", "x", "--model.image-size", "x"], "one or two whole numbers"),
-    ],
-)
-def test_a_wrong_number_is_an_error_without_names_of_types(
-    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"train {x}" for x in RECIPES), "study run"])
+def test_no_help_shows_a_type_or_value_of_python(
+    command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
-    err = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert f"{arguments[-2]}: expected {expected}, got '{arguments[-1]}'" in err
-    assert "class" not in err
-    assert "literal" not in err
+    assert main([*command.split(), "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert not re.findall(r"STR\b|\{None|\(default: (?:None|True|False)?\)", words)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["serve", "--port", "99999"],
         ["attend", "It was here.", "--layers", "99"],
         ["data", "nowhere"],
         ["info", "--model", "nowhere"],
@@ -205,6 +219,29 @@ def test_closed_output_ends_the_program_quietly() -> None:
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_behind_the_output_is_one_line_that_names_it() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "clearhead", "study", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=BUFFERED,
+            check=False,
+        )
+    expected = b"clearhead: standard output: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, expected)
+
+
+@pytest.mark.usefixtures("attempt")
+def test_a_library_without_a_cache_folder_prints_no_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = "__import__('logging').getLogger('matplotlib').warning('a temporary cache')"
+    assert main(["attempt", "--code", code]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("attempt")

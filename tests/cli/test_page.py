@@ -58,13 +58,17 @@ def test_a_saved_model_has_a_page(tmp_path: Path) -> None:
     assert '"name":"mine"' in (tmp_path / "p.html").read_text("utf-8")
 
 
-def test_example_pictures_have_the_names_of_their_files(tmp_path: Path) -> None:
+def test_example_pictures_have_the_names_of_their_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = ViTConfig(depth=1, embed_dim=12, num_heads=3, num_classes=2, class_names=("a", "b"))
     build(config).save_pretrained(tmp_path / "mine")
     Image.new("L", (40, 30), 128).save(tmp_path / "grey one.png")
     page = ["page", "--model", str(tmp_path / "mine"), "--out", str(tmp_path / "p.html")]
     assert main([*page, "--pictures", str(tmp_path / "grey one.png")]) == 0
     assert '"label":"grey one"' in (tmp_path / "p.html").read_text("utf-8")
+    assert main([*page, "--pictures", str(tmp_path / "grey one.png"), "grey one.jpg"]) == 1
+    assert "expected --pictures with different names" in capsys.readouterr().err
 
 
 def test_an_unsupported_model_is_an_error_of_one_line(

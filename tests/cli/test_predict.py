@@ -214,11 +214,6 @@ def test_more_pictures_than_fit_in_one_batch_come_in_order(
     assert [line["image"] for line in lines(capsys.readouterr().out)] == [str(n) for n in names]
 
 
-def test_missing_pictures_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict"]) == 2
-    assert "expected a picture's file" in capsys.readouterr().err
-
-
 def test_a_missing_model_fails_before_any_picture_is_read(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +255,8 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
         (["--out", "a.txt"], ".jsonl, .csv, .parquet"),
         (["-", "--out", "a.csv"], "stdin"),
         (["--workers", "0", "--out", "a.csv"], "at least 1"),
+        (["--image-column", "x"], "--image-column x is for Parquet files, and none was given"),
+        (["--image-column", "x", "--out", "a.csv"], "--image-column x is for Parquet files"),
     ],
 )
 def test_options_that_do_not_fit_are_named(
@@ -267,6 +264,13 @@ def test_options_that_do_not_fit_are_named(
 ) -> None:
     assert call(model, "a.png", *options) == 1
     assert message in capsys.readouterr().err
+
+
+def test_single_is_for_models_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = CNNConfig(widths=(2,), num_classes=2, class_names=("cat", "dog"))
+    build(config).save_pretrained(tmp_path / "pets")
+    assert call(str(tmp_path / "pets"), "a.png", "--single") == 1
+    assert "--single is for models of digits" in capsys.readouterr().err
 
 
 def test_without_a_terminal_a_job_prints_lines_with_rate_and_time_left(

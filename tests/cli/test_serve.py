@@ -47,23 +47,6 @@ def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[s
     assert output.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (["--port", "70000"], "port"),
-        (["--max-concurrency", "0"], "max_concurrency"),
-        (["--prot", "1"], "--port"),
-    ],
-)
-def test_settings_out_of_range_are_named(
-    arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["serve", *arguments]) in (1, 2)
-    output = capsys.readouterr()
-    assert name in output.err
-    assert "Traceback" not in output.err
-
-
 def test_a_missing_model_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "nowhere"]) == 1
     assert "no model at 'nowhere'" in capsys.readouterr().err

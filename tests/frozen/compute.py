@@ -362,7 +362,7 @@ UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped train
 
 def trials() -> Json:
     """A smaller trial of each condition of each study; and the machine."""
-    from clearhead.studies.registry import ENTRIES, load_study
+    from clearhead.studies.claims import ENTRIES, load_study
 
     small = []
     for entry in ENTRIES:
@@ -380,7 +380,7 @@ def trials() -> Json:
 
 def trial_values(record: Json) -> Json:
     """The values of a trial, to nine digits."""
-    from clearhead.studies.registry import find_source, load_study
+    from clearhead.studies.claims import find_source, load_study
     from clearhead.studies.table import Trial
 
     trial = Trial(**{key: record[key] for key in ("study", "condition", "seed", "settings")})

@@ -8,20 +8,20 @@ import { readFileSync } from "node:fs";
 
 import { readTensors } from "../../web/src/data/payload";
 import { readConfig } from "../../web/src/engine/config";
-import { trainedSwitches } from "../../web/src/engine/interventions";
+import { TRAINED } from "../../web/src/engine/interventions";
 import { normalize } from "../../web/src/engine/patches";
-import { buildTextModel, encode, forwardText, readTextConfig, wordLogits } from "../../web/src/engine/text";
+import { buildTextModel, encode, forwardText, wordLogits } from "../../web/src/engine/text";
 import { buildModel, forward } from "../../web/src/engine/vit";
 
 const { payload, weights, textWeights, digits, sentences } = JSON.parse(readFileSync(0, "utf-8"));
 const { settings, tensors, text } = payload;
 const config = readConfig(settings);
 const model = buildModel(config, readTensors(weights, tensors));
-const textModel = buildTextModel(readTextConfig(text.settings), readTensors(textWeights, text.tensors));
+const textModel = buildTextModel(text.settings, readTensors(textWeights, text.tensors));
 
 const runs = digits.map((pixels: number[]) => {
   const values = Float64Array.from(pixels, (value) => value / 255);
-  return forward(model, normalize(values, config), trainedSwitches(config));
+  return forward(model, normalize(values, config), TRAINED);
 });
 const result = {
   logits: runs.map((run: ReturnType<typeof forward>) => run.logits),

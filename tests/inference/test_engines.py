@@ -107,6 +107,14 @@ def test_the_rows_of_a_job_are_the_same_with_an_engine(tmp_path: Path) -> None:
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
+def test_an_engine_needs_no_cache_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path / "file"))
+    assert load_engine(random_model(), "onnxruntime").name == "onnxruntime"
+
+
 def test_another_model_has_another_file_in_the_cache() -> None:
     model = random_model()
     before = _engines._cached(model, ".onnx")

@@ -41,6 +41,12 @@ def oblong_images(count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, 2, 35, 33, generator=generator, dtype=torch.float64)
 
 
+def cell(patch: int) -> tuple[slice, slice]:
+    """Rows and columns of the pixels of one patch of these images."""
+    row, column = divmod(patch, 3)
+    return slice(7 * row, 7 * row + 7), slice(11 * column, 11 * column + 11)
+
+
 def product(layer: int, head: int, weights: Tensor, values: Tensor) -> Tensor:
     return weights @ values
 

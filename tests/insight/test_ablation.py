@@ -9,9 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import clearhead as ch
 from clearhead.attention import MultiHeadAttention
-from clearhead.data import ImageDataset, normalize
 from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
 from clearhead.insight.ablation import Method, Part, ablate, reference_means, without_part
 from clearhead.insight.forward import Model, probabilities
@@ -345,13 +343,3 @@ def test_negative_numbers_missing_means_and_undefined_means_are_refused() -> Non
     for function, message in zip(shortened, ("have no mean", "assigned to images"), strict=True):
         with pytest.raises(InputError, match=message):
             reference_means(function, torch.randn(5, 7, 10), batch_size=3)
-
-
-def test_the_shipped_classifier_needs_attention_but_no_single_head(
-    mnist_test: ImageDataset,
-) -> None:
-    model = ch.load()
-    images, labels = normalize(mnist_test.images[:200], model.config), mnist_test.labels[:200]
-    whole, head = ablate(model, images, labels, [Part(), Part(layer="blocks.5.attn", head=1)])
-    assert whole.interval[0] > 0.5
-    assert abs(head.drop) < 0.05

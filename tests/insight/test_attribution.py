@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight import METHODS, Baseline, Grid, attribute
-from clearhead.insight._attnlrp import attnlrp
-from clearhead.insight.attribution import RAW, RELEVANCE, ROLLOUT, VALUES
+from clearhead.insight import METHODS, Baseline, Grid, attribute, shapley
+from clearhead.insight._attnlrp import ACTIVATIONS, _Rules, attnlrp
+from clearhead.insight.attribution import INK, RANDOM, RAW, RELEVANCE, ROLLOUT, VALUES
+from clearhead.insight.forward import model_logits
 from clearhead.insight.propagation import max_flow, rollout
 from clearhead.insight.relevance import class_relevance
 from clearhead.insight.weights import value_norms
@@ -21,12 +22,7 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
 from tests.torchvision_operators import TORCHVISION
 
-from .reference import (
-    oblong_images,
-    oblong_model,
-    plain_logits,
-    transformers_vit,
-)
+from .reference import cell, oblong_images, oblong_model, plain_logits, transformers_vit
 
 __all__ = ["TORCHVISION"]
 GRID, BASELINE = Grid(5, 3), Baseline(value=(0.3, -0.2))
@@ -69,6 +65,7 @@ def test_maps_of_attention_are_rows_of_the_readout_tokens(pool: str, prefix: int
         RELEVANCE: class_relevance(model, images, TARGETS).tokens[:, prefix:],
         VALUES: row(value_norms(last, projection).mean(1)),
         "max-flow": max_flow(recording, readout=readout)[:, prefix:],
+        INK: cells((images - BASELINE.of(images)).abs()).mean(2),
     }
     for name, importance in expected.items():
         result = explained(name, model, images, batch_size=2)
@@ -137,9 +134,7 @@ def test_occlusion_is_the_fall_of_the_log_odds_without_a_patch() -> None:
 
     with torch.no_grad():
         for patch in (0, 4, 14):
-            changed = images.clone()
-            rows, columns = patch // 3 * 7, patch % 3 * 11
-            part = (slice(None), slice(None), slice(rows, rows + 7), slice(columns, columns + 11))
+            changed, part = images.clone(), (..., *cell(patch))
             changed[part] = BASELINE.of(images)[part]
             fall = log_odds(images) - log_odds(changed)
             torch.testing.assert_close(result[:, patch], fall)
@@ -300,6 +295,25 @@ def test_attnlrp_follows_its_rules_layer_by_layer() -> None:
     torch.testing.assert_close(explained("attnlrp", model, images), result.sum(2))
 
 
+@pytest.mark.parametrize("function", [*ACTIVATIONS, F.tanh, nn.Tanh(), nn.ReLU()])
+def test_relevance_passes_activations_unchanged(function: Callable[[Tensor], Tensor]) -> None:
+    x = torch.linspace(-2, 2, 7, dtype=torch.float64, requires_grad=True)  # 0 among them
+    with _Rules():
+        y = function(x)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(x * gradient, y)
+
+
+def test_random_numbers_are_determined_by_the_seed_and_differ_between_images() -> None:
+    model, images = oblong_model(), oblong_images(3)
+    one, same, other = (
+        explained(RANDOM, model, images, seed=seed, batch_size=2) for seed in (4, 4, 5)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert len(one.unique()) == one.numel()
+
+
 def torchvision_vit() -> nn.Module:
     from torchvision.models import VisionTransformer as TorchvisionVit
 
@@ -326,6 +340,17 @@ def test_all_methods_explain_models_of_other_libraries(make: Callable[[], nn.Mod
     torch.testing.assert_close(
         attribute(RAW, model, images, **options), recording[-1].weights.mean(1)[:, 0, 1:].double()
     )
+    for score in ("logit", "probability"):
+        exact = shapley(model, images, score=score, **options)
+        result = attribute("shapley", model, images, score=score, **options)
+        torch.testing.assert_close(result, exact.values)
+    without_first = images.clone()
+    without_first[:, :, : images.shape[2] // 3, :7] = 0.0
+    with torch.no_grad():
+        fall = model_logits(model, images) - model_logits(model, without_first)
+    result = attribute("occlusion", model, images, score="logit", **options)[:, 0]
+    predicted = model_logits(model, images).argmax(1, keepdim=True)
+    torch.testing.assert_close(result, fall.gather(1, predicted)[:, 0])
     with pytest.raises(InputError, match="10 tokens"):
         attribute(RAW, model, images, grid=Grid(3, 3, 2), baseline=Baseline())
 

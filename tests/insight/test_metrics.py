@@ -126,6 +126,8 @@ def test_additive_maps_have_no_infidelity_and_full_sensitivity() -> None:
     np.testing.assert_allclose(sensitivity_n(one, subsets, falls), 1.0)
     np.testing.assert_allclose(sensitivity_n(-one, subsets, falls), -1.0)
     np.testing.assert_allclose(infidelity(-one, subsets, falls), falls.square().mean(1))
+    unscaled = (falls - falls / 3.0).square().mean(1)
+    np.testing.assert_allclose(infidelity(one, subsets, falls, scale=False), unscaled)
     noisy = falls + torch.randn(3, 60, generator=generator, dtype=torch.float64)
     sums = torch.einsum("isp,ip->is", subsets.double(), one)
     by_size = [
@@ -152,6 +154,20 @@ def test_randomised_models_lose_what_was_learned_from_the_output_downwards() -> 
     assert torch.equal(every(images), randomised(model, 0)(images))
     fixed = torch.rand(2, 15)
     assert randomisation_correlations(lambda _: fixed, model).tolist() == pytest.approx([1.0, 1.0])
+
+    def explain(one: torch.nn.Module) -> torch.Tensor:
+        return one.get_parameter("head.weight").detach()[:2, :13]
+
+    among = torch.rand(2, 13, generator=torch.Generator().manual_seed(0)) > 0.3
+    result = randomisation_correlations(explain, model, seeds=(3, 4), among=among)
+    expected = torch.stack(
+        [
+            rank_correlations(explain(model), explain(randomised(model, seed)), among=among)
+            for seed in (3, 4)
+        ]
+    )
+    assert float((expected[0] - expected[1]).abs().min()) > 0.01
+    torch.testing.assert_close(result, expected.mean(0))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from clearhead.insight.perturbation import (
 from clearhead.insight.tokens import Grid
 from clearhead.models.config import ViTConfig
 
-from .reference import oblong_images, oblong_model, plain_probabilities
+from .reference import cell, oblong_images, oblong_model, plain_probabilities
 
 GRID = Grid(5, 3)
 CONSTANT = Baseline(value=(0.3, -0.2))
@@ -74,9 +74,8 @@ def test_the_difference_from_each_images_own_mean_is_that_of_each_patch() -> Non
     change = (IMAGES - IMAGES.mean(dim=(2, 3), keepdim=True)).abs()
     result = Baseline(kind="mean").difference(IMAGES, GRID)
     for patch in range(15):
-        row, column = divmod(patch, 3)
-        cell = change[:, :, 7 * row : 7 * row + 7, 11 * column : 11 * column + 11]
-        torch.testing.assert_close(result[:, patch], cell.mean((1, 2, 3)))
+        expected = change[(..., *cell(patch))].mean((1, 2, 3))
+        torch.testing.assert_close(result[:, patch], expected)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +119,7 @@ def with_patches(image: Tensor, background: Tensor, patches: list[int]) -> Tenso
     """`background` with these patches of the image."""
     out = background.clone()
     for patch in patches:
-        rows = slice(patch // 3 * 7, patch // 3 * 7 + 7)
-        columns = slice(patch % 3 * 11, patch % 3 * 11 + 11)
-        out[:, rows, columns] = image[:, rows, columns]
+        out[(..., *cell(patch))] = image[(..., *cell(patch))]
     return out
 
 

@@ -66,6 +66,15 @@ def test_a_token_that_attends_to_nothing_keeps_its_own() -> None:
     assert torch.equal(result[0], torch.eye(3, dtype=torch.float64))
 
 
+def test_places_of_a_static_cache_without_weight_are_left_out() -> None:
+    weights = torch.rand(1, 2, 3, 3, dtype=torch.float64).softmax(-1)
+    padded = nn.functional.pad(weights, (0, 2))
+    torch.testing.assert_close(rollout([padded]), rollout([weights]))
+    padded[0, 1, 2, 4] = 0.1
+    with pytest.raises(InputError, match="from all tokens to all tokens"):
+        rollout([padded])
+
+
 def test_the_readout_is_one_token_some_or_all() -> None:
     matrix = rollout(random_layers())
     torch.testing.assert_close(read_out(matrix, 0), matrix[:, 0])
@@ -207,6 +216,21 @@ def test_gradients_go_through_a_mixing_of_heads() -> None:
     with capture(gradients=True) as recording:
         weights = torch.softmax(query @ key.transpose(-2, -1) * 0.5, dim=-1)
         output = mixing(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ value
+    score = output.pow(2).sum(dim=(1, 2, 3))
+    (gradient,) = torch.autograd.grad(score.sum(), weights, retain_graph=True)
+    expected = (gradient * weights).clamp_min(0).mean(dim=1)
+    torch.testing.assert_close(relevance_of(score, recording).matrix, expected.detach())
+
+
+def test_gradients_leave_out_the_column_of_an_attention_sink() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, 5, 4, dtype=torch.float64).unbind()
+    query.requires_grad_()
+    with capture(gradients=True) as recording:
+        scores = query @ key.transpose(-2, -1) * 0.5
+        with_sink = torch.cat([scores, torch.ones(2, 3, 5, 1).double()], dim=-1)
+        weights = torch.softmax(with_sink, dim=-1)[..., :-1]
+        output = weights @ value
     score = output.pow(2).sum(dim=(1, 2, 3))
     (gradient,) = torch.autograd.grad(score.sum(), weights, retain_graph=True)
     expected = (gradient * weights).clamp_min(0).mean(dim=1)

@@ -13,6 +13,7 @@ from clearhead.insight.measures import Estimate, HeadMeasures, measure_heads, me
 from clearhead.insight.roles import (
     NO_CLEAR_ROLE,
     ROLES,
+    _largest_z,
     describe_heads,
     head_roles,
     shift_images,
@@ -97,6 +98,18 @@ def test_a_fixed_patch_is_labelled_as_such_and_not_as_local() -> None:
         "L2 H3 (weights): one fixed patch: patch 12 (row 3, column 2) [fixed"
     )
     assert role.to_dict()["label"] == role.label
+    with_prefix = replace(planted(pattern("fixed_patch")), tokens=Grid(4, 5, 2))
+    assert describe_heads(with_prefix, UNTRAINED)[-1].label == role.label
+    many = replace(role, evidence=3 * role.evidence)
+    assert many.label == f"{role.label}; {role.label}"
+
+
+def test_z_scores_leave_out_the_model_itself() -> None:
+    largest = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for model, z in enumerate(_largest_z(largest)):
+        others = largest[[other for other in range(5) if other != model]]
+        expected = (largest[model] - others.mean(0)) / others.std(0)
+        assert float(z) == pytest.approx(float(expected.max()))
 
 
 SPREAD = {"row_lift": 0.01, "foreground_lift": 0.2, "background_lift": 0.03, "prefix": 1.0}
@@ -124,14 +137,20 @@ def test_an_untrained_model_earns_a_label_as_often_as_the_level_claims() -> None
 
 def test_a_share_that_is_small_or_uncertain_or_in_one_baseline_is_no_role() -> None:
     trained = planted(pattern("row_lift"))
-    mean, error = trained["row_lift"]
-    assert error is not None
+    mean, _ = trained["row_lift"]
     value = float(mean[1, 2])
     assert describe_heads(trained, UNTRAINED, min_share=value - 0.01)[-1].label != NO_CLEAR_ROLE
     assert describe_heads(trained, UNTRAINED, min_share=value + 0.01)[-1].label == NO_CLEAR_ROLE
-    uncertain = {**trained.estimates, "row_lift": Estimate(mean, error + 1.0)}
-    role = describe_heads(replace(trained, estimates=uncertain), UNTRAINED)[-1]
-    assert "row_lift" not in [x.measure for x in role.evidence]
+    weak = planted(pattern("row_lift"), share=0.1)
+    assert 0.05 < float(weak["row_lift"].mean[1, 2]) < 0.1
+    assert describe_heads(weak, UNTRAINED, min_share=0.05)[-1].label != NO_CLEAR_ROLE
+    assert describe_heads(weak, UNTRAINED)[-1].label == NO_CLEAR_ROLE
+    row = describe_heads(trained, UNTRAINED)[-1].evidence[0]
+    for share, found in ((0.99, True), (1.01, False)):  # of the largest error
+        limit = share * (row.value - row.threshold) / 1.96
+        uncertain = {**trained.estimates, "row_lift": Estimate(mean, torch.full_like(mean, limit))}
+        role = describe_heads(replace(trained, estimates=uncertain), UNTRAINED)[-1]
+        assert ("row_lift" in [x.measure for x in role.evidence]) is found
     rows = pattern("row_lift")
     harder = [planted(rows, layer=0, head=0, seed=seed, share=0.6) for seed in range(19)]
     assert describe_heads(trained, UNTRAINED, harder)[-1].label == NO_CLEAR_ROLE

@@ -2,11 +2,13 @@
 
 from itertools import combinations, permutations
 from math import factorial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
@@ -14,7 +16,7 @@ from clearhead.insight import Baseline, Grid, shapley
 from clearhead.insight.coalitions import all_coalitions, estimate, solve_exactly
 from clearhead.insight.forward import Score
 
-from .reference import oblong_images, oblong_model, plain_logits
+from .reference import cell, oblong_images, oblong_model, plain_logits
 
 GRID = Grid(5, 3)
 BASELINE = Baseline(value=(0.3, -0.2))
@@ -109,10 +111,8 @@ def test_coalitions_are_images_with_the_other_players_replaced(score: Score) -> 
             changed = images[image : image + 1].clone()
             for patch, player in enumerate(GROUPS.tolist()):
                 if player >= 0 and not number >> player & 1:
-                    rows = slice(patch // 3 * 7, patch // 3 * 7 + 7)
-                    columns = slice(patch % 3 * 11, patch % 3 * 11 + 11)
                     for channel, value in enumerate(BASELINE.value):
-                        changed[0, channel, rows, columns] = value
+                        changed[(0, channel, *cell(patch))] = value
             logits = plain_logits(model, changed)[0]
             game[number] = score_of(logits, int(result.classes[image]), score)
         values, pairs = by_orders(game, 4)
@@ -155,6 +155,22 @@ def test_estimates_agree_with_exact_values_within_their_margins() -> None:
     assert float(result.values.sum()) == pytest.approx(float(game[-1] - game[0]))
 
 
+def test_margins_are_students_over_pairs_of_orders() -> None:
+    game, numbers = random_game(5), 2 ** torch.arange(5)
+    result = estimate(lambda x: game[x.long() @ numbers], 5, 4, torch.Generator().manual_seed(3))
+    generator, changes = torch.Generator().manual_seed(3), np.empty((4, 2, 5))
+    for pair in changes:
+        order = torch.randperm(5, generator=generator).tolist()
+        for change, one in zip(pair, (order, order[::-1]), strict=True):
+            for place, player in enumerate(one):
+                before, after = (sum(2**x for x in one[:n]) for n in (place, place + 1))
+                change[player] = game[after] - game[before]
+    means = changes.mean(axis=1)
+    low, high = stats.t.interval(0.95, 3, means.mean(axis=0), stats.sem(means))
+    np.testing.assert_allclose(result.values, means.mean(axis=0))
+    np.testing.assert_allclose(result.margins, (high - low) / 2)
+
+
 def test_more_than_16_players_are_estimated() -> None:
     grid, weights = Grid(3, 6), torch.linspace(-1, 2, 18)
 
@@ -162,18 +178,36 @@ def test_more_than_16_players_are_estimated() -> None:
         return (grid.patch_means(images).flatten(1) @ weights)[:, None] * torch.tensor([1.0, 0.0])
 
     images = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.5
-    images[1, :, :2] = 0.0
+    images[1, :, :2, :2] = 0.0
+    began = perf_counter()
     result = shapley(
         linear, images, grid=grid, baseline=Baseline(), score="logit", num_permutations=3
     )
+    assert 0 < 2 * result.seconds <= perf_counter() - began
     assert not result.is_exact
-    assert result.num_coalitions.tolist() == [2 + 3 * 2 * 19, 2**12]
+    assert result.num_coalitions.tolist() == [2 + 3 * 2 * 19, 2**16]
     expected = grid.patch_means(images).flatten(1) * weights
     torch.testing.assert_close(result.values, expected.double(), atol=1e-5, rtol=1e-5)
     assert float(result.margins.max()) < 1e-5
     assert result.margins[1].eq(0).all()
     assert "2 images, 18 players, estimated" in repr(result)
     assert len(result.to_dict()["values"][0]) == 18
+
+
+@torch.no_grad()
+def test_the_seed_determines_the_orders_of_an_estimate() -> None:
+    options: dict[str, Any] = {
+        "grid": GRID, "baseline": BASELINE, "max_exact_players": 3, "num_permutations": 2
+    }  # fmt: skip
+    results = [
+        shapley(oblong_model(), oblong_images(1), GROUPS, seed=seed, **options)
+        for seed in (0, 0, 1)
+    ]
+    assert not results[0].is_exact
+    assert torch.equal(results[0].values, results[1].values)
+    assert not torch.allclose(results[0].values, results[2].values)
+    for result in results:  # each order sums to the whole
+        torch.testing.assert_close(result.values.sum(1), result.full - result.empty)
 
 
 @pytest.mark.parametrize(

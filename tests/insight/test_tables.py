@@ -64,6 +64,10 @@ def test_keys_behind_the_mask_are_not_visible_and_have_no_uniform_weight() -> No
     assert [str(row) for row in table.rows[1:3]] == ["The → cat: –", "The → sat: –"]
     assert table.rows[0].multiple == pytest.approx(1.0)
     assert str(table).splitlines()[2] == "The → cat    –"
+    mask = torch.zeros(3, 3).masked_fill(torch.ones(3, 3).triu(1).bool(), -10_000.0)
+    with capture() as recording:
+        torch.nn.functional.scaled_dot_product_attention(query, query, query, attn_mask=mask)
+    assert attention_table(recording[0], SENTENCE, head=1).rows == table.rows
 
 
 def test_a_small_weight_is_not_shown_as_zero() -> None:

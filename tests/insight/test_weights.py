@@ -51,6 +51,7 @@ def test_a_map_holds_the_weights_of_its_query_arranged_as_the_patches(
     np.testing.assert_allclose(result.patches.flatten(1), expected[:, 1:])
     np.testing.assert_allclose(result.prefix[:, 0], expected[:, 0])
     mean = query_map(attention, 11 - 16, GRID, image=3, mean_heads=True)
+    assert mean.index == 11
     np.testing.assert_allclose(mean.patches[0].flatten(), expected[:, 1:].mean(axis=0))
     np.testing.assert_allclose(mean.prefix[0], expected[:, :1].mean(axis=0))
 
@@ -103,6 +104,16 @@ def test_the_stages_of_a_causal_layer_with_grouped_queries_keep_its_mask() -> No
     torch.testing.assert_close(stages.context, stages.weights @ value[0, 2])
 
 
+def test_the_stages_have_the_scale_of_their_head() -> None:
+    query, key, value = torch.randn(3, 2, 5, 7, 4).unbind()
+    scales = torch.rand(5, 1, 1)  # one for each head, as in Swin v2
+    with capture() as recording:
+        torch.softmax(query @ key.mT * scales, dim=-1) @ value
+    stages = head_stages(recording[0], 20, head=3)
+    assert stages.scale == pytest.approx(float(scales[3]))
+    torch.testing.assert_close(stages.scaled, stages.scores * stages.scale)
+
+
 def test_norms_are_weight_times_norm_of_value(recording: Recording) -> None:
     record = recording[1]
     weights, value = record.weights.numpy(), record.value.numpy()
@@ -124,6 +135,17 @@ def test_with_the_projection_norms_are_those_added_to_the_residual_stream(
     assert torch.equal(result, value_norms(record, projection.weight))
     with pytest.raises(InputError, match=r"heads · value_dim = 14\), .* got \(14, 13\)"):
         value_norms(record, torch.zeros(14, 13))
+
+
+def test_norms_are_those_of_the_weights_after_a_mixing_of_heads() -> None:
+    query, key, value = torch.randn(3, 2, 3, 5, 4).unbind()
+    mixing = torch.randn(3, 3)  # some weights become negative
+    with capture() as recording:
+        weights = torch.softmax(query @ key.mT, dim=-1)
+        mixed = torch.einsum("gh,bhqk->bgqk", mixing, weights)
+        mixed @ value
+    expected = mixed.abs() * value.norm(dim=-1)[..., None, :]
+    torch.testing.assert_close(value_norms(recording[0], None), expected)
 
 
 def test_grouped_queries_share_their_values() -> None:

@@ -4,11 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearhead.errors import InputError
 from clearhead.models import (
     CNNConfig,
     ConvNet,
-    ImageModel,
     MLPConfig,
     PatchMLP,
     VisionTransformer,
@@ -83,13 +81,6 @@ def test_a_baseline_has_the_parameters_of_the_vision_transformer_within_one_per_
 ) -> None:
     baseline, vit = (sum(x.numel() for x in m.parameters()) for m in (kind(), VisionTransformer()))
     assert baseline == pytest.approx(vit, rel=0.01)
-
-
-@pytest.mark.unchecked
-@pytest.mark.parametrize("model", [PatchMLP(), ConvNet()], ids=lambda model: type(model).__name__)
-def test_images_of_another_shape_are_an_error(model: ImageModel) -> None:
-    with pytest.raises(InputError, match=r"^images must be \(batch, 1, 28, 28\), got \(2, 1, 27"):
-        model(torch.zeros(2, 1, 27, 28))
 
 
 def test_the_convolution_between_patches_reaches_neighbours_alone() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save
 
 from clearhead._atomic import TEMPORARY_PREFIX, sha256
 from clearhead.errors import CheckpointError, ClearheadError, StorageError
@@ -169,20 +167,6 @@ def test_every_flipped_byte_of_the_settings_is_an_error_or_has_no_effect(folder:
     assert harmless < len(content) / 3
 
 
-def test_truncated_settings_are_an_error(folder: Path) -> None:
-    content = (folder / CONFIG).read_bytes()
-    assert content.endswith(b"}\n")
-    for length in (*range(0, len(content), 3), *range(len(content) - 20, len(content) - 1)):
-        (folder / CONFIG).write_bytes(content[:length])
-        assert "config.json" in refusal(folder)
-
-
-def test_settings_of_another_model_are_an_error(folder: Path, tmp_path: Path) -> None:
-    trained(seed=1).save_pretrained(tmp_path / "other")
-    shutil.copy(tmp_path / "other" / CONFIG, folder / CONFIG)
-    assert "model.safetensors is damaged" in refusal(folder)
-
-
 def test_settings_changed_by_hand_need_their_digest_removed(folder: Path) -> None:
     saved = json.loads((folder / CONFIG).read_bytes())
     saved["model"]["class_names"] = ["x", "y", "z"]
@@ -218,11 +202,7 @@ def test_settings_changed_by_hand_need_their_digest_removed(folder: Path) -> Non
             lambda saved: saved["model"].update(depth="six"),
             "depth must be an integer of at least 1, got 'six'",
         ),
-        (lambda saved: saved["model"].update(depth=1.0), "depth must be an integer"),
-        (lambda saved: saved["model"].update(embed_dim=4.0), "embed_dim must be an integer"),
         (lambda saved: saved["model"].update(image_size=[6, 9, 9]), "image_size must be one"),
-        (lambda saved: saved["model"].update(attention_scale="root"), "attention_scale must be"),
-        (lambda saved: saved["model"].update(attention_scale=None), "scale must be"),
         (lambda saved: saved["model"].update(depth=2), "blocks.1.attn.proj.bias is missing from"),
         (lambda saved: saved["model"].update(pos_embed="none"), "pos_embed is not known to the"),
         (
@@ -298,13 +278,6 @@ def test_no_pickle_is_ever_read(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "boom").exists()
     pickle.loads(bomb)
     assert (tmp_path / "boom").exists()  # the bomb works
-
-
-def test_a_safetensors_file_of_another_model_is_an_error(folder: Path) -> None:
-    other = save({"weight": torch.zeros(3)})
-    (folder / WEIGHTS).write_bytes(other)
-    edited(folder, lambda saved: saved.update(sha256=sha256(other)))
-    assert "blocks.0.attn.proj.bias is missing from" in refusal(folder)
 
 
 def test_a_model_of_another_class_is_an_error(folder: Path) -> None:

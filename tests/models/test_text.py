@@ -99,26 +99,6 @@ def test_padding_before_the_words_or_alone_gives_no_nan(causal: bool) -> None:
     recording.verify()
 
 
-def test_only_a_causal_model_ignores_later_words() -> None:
-    ids = some_ids()
-    later = ids.clone()
-    later[:, 3:] = (later[:, 3:] + 1) % 13
-    for mask in (None, torch.ones(2, 5, dtype=torch.bool)):
-        causal, both = made(causal=True), made()
-        torch.testing.assert_close(
-            causal(ids, mask)[:, :3], causal(later, mask)[:, :3], rtol=0, atol=1e-12
-        )
-        assert not torch.allclose(both(ids, mask)[:, :3], both(later, mask)[:, :3])
-
-
-def test_the_order_of_words_matters_only_with_positions() -> None:
-    ids, order = some_ids(), torch.tensor([3, 0, 4, 1, 2])
-    free = made(pos_embed="none")
-    torch.testing.assert_close(free(ids)[:, order], free(ids[:, order]), rtol=0, atol=1e-12)
-    placed = made(pos_embed="learned")
-    assert not torch.allclose(placed(ids)[:, order], placed(ids[:, order]))
-
-
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("ids", "mask", "message"),
@@ -162,10 +142,3 @@ def test_a_model_of_another_class_than_expected_is_an_error(tmp_path: Path) -> N
     assert isinstance(load(tmp_path / "words"), TextTransformer)
     with pytest.raises(CheckpointError, match="holds a VisionTransformer, expected a TextT"):
         load(tmp_path / "image", TextTransformer)
-
-
-def test_dropout_acts_in_training_alone() -> None:
-    model, ids = made(dropout=0.5), some_ids()
-    assert model(ids).equal(model(ids))
-    model.train()
-    assert not model(ids).equal(model(ids))

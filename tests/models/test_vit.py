@@ -94,18 +94,8 @@ def test_an_overlapping_patch_is_a_convolution_larger_than_its_stride() -> None:
     images, projection = images_for(model), model.patch_embed.proj
     assert projection.weight.shape == (20, 2, 13, 17)
     padded = F.pad(images, (3, 3, 3, 3))
-    patches = torch.stack(
-        [
-            padded[:, :, y : y + 13, x : x + 17].flatten(1)
-            for y in range(0, 35, 7)
-            for x in (0, 11, 22)
-        ],
-        dim=1,
-    )
-    expected = F.linear(patches, projection.weight.flatten(1), projection.bias)
+    expected = F.conv2d(padded, projection.weight, projection.bias, stride=(7, 11)).flatten(2).mT
     torch.testing.assert_close(model.patch_embed(images), expected, atol=1e-12, rtol=0)
-    by_convolution = projection(images).flatten(2).mT
-    torch.testing.assert_close(model.patch_embed(images), by_convolution, atol=1e-12, rtol=0)
 
 
 def test_a_stem_is_two_convolutions_before_the_patches() -> None:
@@ -146,33 +136,6 @@ def test_key_dropout_hides_that_share_of_keys_from_queries_while_training() -> N
     assert all((record.weights > 0).all() for record in recording.values())
 
 
-def shuffled(images: Tensor, patch: tuple[int, int]) -> Tensor:
-    """The images with their patches in another order, each patch as it is."""
-    height, width = patch
-    rows, columns = images.shape[2] // height, images.shape[3] // width
-    order = torch.randperm(rows * columns, generator=torch.Generator().manual_seed(0)).tolist()
-    moved = torch.zeros_like(images)
-    for place, source in enumerate(order):
-        y, x = divmod(place, columns)
-        v, u = divmod(source, columns)
-        moved[:, :, y * height : (y + 1) * height, x * width : (x + 1) * width] = images[
-            :, :, v * height : (v + 1) * height, u * width : (u + 1) * width
-        ]
-    return moved
-
-
-@pytest.mark.parametrize("pool", ["mean", "class"])
-@pytest.mark.parametrize("pos_embed", ["none", "learned", "sincos"])
-def test_the_order_of_patches_matters_only_with_positions(pool: str, pos_embed: str) -> None:
-    model = build(pool=pool, pos_embed=pos_embed)
-    images = images_for(model)
-    one, other = model(images), model(shuffled(images, (7, 11)))
-    if pos_embed == "none":
-        torch.testing.assert_close(one, other, atol=1e-11, rtol=0)
-    else:
-        assert not one.isclose(other, atol=1e-4).all()
-
-
 def test_grid_and_prefix_tokens_are_attributes() -> None:
     model = build(pool="class")
     assert (model.grid, model.num_prefix_tokens) == ((5, 3), 1)
@@ -190,14 +153,6 @@ def test_fixed_positions_are_saved_but_not_trained_and_the_class_token_has_none(
     assert model.pos_embed is not None
     assert not model.pos_embed[:, 0].any()
     assert model.pos_embed[:, 1:].any(-1).all()
-
-
-@pytest.mark.parametrize("scale", ["none", "learned", 0.37])
-def test_the_attention_scale_applies_to_every_block(scale: str | float) -> None:
-    plain, other = build(), build(attention_scale=scale)
-    missing = other.load_state_dict(plain.state_dict(), strict=False).missing_keys
-    assert len(missing) == (3 if scale == "learned" else 0)
-    assert not other(images_for(plain)).isclose(plain(images_for(plain)), atol=1e-6).all()
 
 
 def test_dropout_acts_in_training_alone() -> None:
@@ -219,17 +174,15 @@ def test_initial_weights_are_small_and_determined_by_the_seed() -> None:
         assert x.equal(y), name
         if name.endswith("weight") and x.dim() > 1:
             assert 0.015 < x.std() < 0.025, name
+            assert name == "pos_embed" or x.abs().max() <= 0.04, name
         elif name.endswith("bias") and name != "patch_embed.proj.bias":
             assert not x.any(), name
 
 
 def test_an_image_alone_and_among_others_gives_the_same_logits() -> None:
     model = build()
-    images = images_for(model, 7)
-    whole = model(images)
-    for index in range(7):
-        alone = model(images[index : index + 1])
-        torch.testing.assert_close(alone, whole[index : index + 1], atol=1e-12, rtol=0)
+    images = images_for(model, 2)
+    torch.testing.assert_close(model(images[1:]), model(images)[1:], atol=1e-12, rtol=0)
     assert model(images[:0]).shape == (0, 13)
 
 

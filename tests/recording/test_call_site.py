@@ -1,7 +1,9 @@
 """Attention that cannot be recorded raises an error with an alternative, and leaves no trace."""
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -215,10 +217,27 @@ def test_torchscript_is_noticed_where_no_other_attention_is_near() -> None:
     assert_rejected(lambda: run(nn.Sequential(nn.ReLU(), traced)), "TorchScript (1)")
 
 
-def test_calls_of_torchscript_are_as_before_after_a_capture() -> None:
-    before = (torch.jit.ScriptFunction.__call__, torch.jit.ScriptModule.__call__)
+def test_a_method_of_a_scripted_module_is_rejected() -> None:
+    class Scripted(nn.Module):
+        @torch.jit.export
+        def attend(self, q: Tensor) -> Tensor:
+            return torch.matmul(torch.softmax(torch.matmul(q, q.transpose(-2, -1)), -1), q)
+
+        def forward(self, q: Tensor) -> Tensor:
+            return q
+
+    with warnings.catch_warnings(action="ignore"):
+        scripted = torch.jit.script(Scripted())
+    assert_rejected(lambda: scripted.attend(Q), "TorchScript")
+
+
+def test_wrapped_functions_are_as_before_after_a_capture() -> None:
+    def wrapped() -> tuple[Any, ...]:
+        scripted = (torch.jit.ScriptFunction.__call__, torch._C.ScriptMethod.__call__)
+        return (*scripted, threading.Thread.start, ThreadPoolExecutor.submit)
+
+    before = wrapped()
     with ch.capture(), ch.capture():
-        assert torch.jit.ScriptFunction.__call__ is not before[0]
+        assert all(x is not y for x, y in zip(before, wrapped(), strict=True))
         F.scaled_dot_product_attention(Q, Q, Q)
-    assert (torch.jit.ScriptFunction.__call__, torch.jit.ScriptModule.__call__) == before
-    assert "__call__" not in vars(torch.jit.ScriptModule)
+    assert all(x is y for x, y in zip(before, wrapped(), strict=True))

@@ -335,16 +335,6 @@ def test_threads_record_separately() -> None:
         np.testing.assert_array_equal(recording[0].weights, again[0].weights)
 
 
-def test_the_error_of_a_model_in_another_thread_names_threads() -> None:
-    def run_in_a_thread() -> None:
-        thread = threading.Thread(target=Model(1), args=(X,))
-        thread.start()
-        thread.join()
-
-    with pytest.raises(NothingCapturedError, match="thread"), ch.capture():
-        run_in_a_thread()
-
-
 @both
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("inside", [False, True])

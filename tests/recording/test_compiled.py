@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
 from clearhead.errors import CaptureError
@@ -264,6 +265,65 @@ def test_what_a_compiled_graph_cannot_record_is_rejected(options: Any, capture: 
     compiled = torch.compile(Model(**options), backend="eager")
     with pytest.raises(CaptureError, match="compile"), capture:
         compiled(X)
+
+
+def checkpointed(q: Tensor) -> Tensor:
+    context: Tensor = checkpoint(
+        lambda x: F.scaled_dot_product_attention(x, x, x), q, use_reentrant=False
+    )
+    return context
+
+
+def chosen(q: Tensor) -> Tensor:
+    attended: Tensor = torch.cond(
+        q.sum() > 0, lambda x: F.scaled_dot_product_attention(x, x, x), torch.cos, (q,)
+    )
+    return attended
+
+
+def exponentials(q: Tensor) -> Tensor:
+    weights = (q @ q.mT).exp()
+    return weights @ q / weights.sum(-1, keepdim=True)
+
+
+SEPARATE: dict[str, Callable[[Tensor], Tensor]] = {
+    "checkpointed layer": checkpointed,
+    "branch": chosen,
+    "exponentials": exponentials,
+    "log_softmax": lambda q: (q @ q.mT).log_softmax(-1).exp() @ q,
+    "two axes": lambda q: (q[0] @ q[0].mT).softmax(-1) @ q[0],
+    "sums": lambda q: (
+        (q[:, :, None] * q[:, None]).sum(-1).softmax(-1)[..., None] * q[:, None]
+    ).sum(2),
+    "multi_dot": lambda q: torch.linalg.multi_dot([q[0], q[0].mT]).softmax(-1) @ q[0],
+    "distances": lambda q: (-torch.cdist(q, q)).softmax(-1) @ q,
+    "sigmoid": lambda q: (q @ q.mT).sigmoid() @ q,
+}
+
+
+@pytest.mark.parametrize("code", SEPARATE.values(), ids=SEPARATE)
+def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor], Tensor]) -> None:
+    def run(x: Tensor) -> Tensor:
+        return 2.0 * code(F.scaled_dot_product_attention(x, x, x))
+
+    compiled = torch.compile(run, backend="aot_eager")
+    expected = compiled(X)
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        compiled(X)
+    torch.testing.assert_close(compiled(X), expected)
+
+
+def test_a_router_in_a_compiled_graph_is_not_taken_for_attention() -> None:
+    experts = nn.Linear(12, 4)
+
+    def run(x: Tensor) -> Tensor:
+        x = F.scaled_dot_product_attention(x, x, x)
+        outputs = torch.stack([x * n for n in range(4)], -2)
+        chosen: Tensor = experts(x).softmax(-1)
+        return (chosen[..., None] * outputs).sum(-2)
+
+    recording, _ = recorded(torch.compile(run, backend="eager", fullgraph=True))
+    assert recording.names == ("attention",)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

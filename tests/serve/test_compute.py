@@ -11,16 +11,17 @@ from clearhead.inference import EngineModel, ModelInput, Prediction, predict_inp
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve._compute import Result, Work, attention_weights, compute
+from clearhead.serve._bodies import Decoded
+from clearhead.serve._compute import Result, attention_weights, compute
 
 from .reference import attention_in_float64
 from .server import tensor
 
 
-def work(number: int, images: int = 1) -> Work:
+def work(number: int, images: int = 1) -> Decoded:
     """Images of one grey value, the number."""
     pixels = torch.full((1, 28, 28), number, dtype=torch.uint8)
-    return Work(inputs=(ModelInput(pixels),) * images)
+    return Decoded(inputs=(ModelInput(pixels),) * images)
 
 
 def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) -> None:
@@ -28,10 +29,10 @@ def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) 
         return tuple(ModelInput(torch.from_numpy(row)) for row in tensor(rows, seed))
 
     batch = [
-        Work(inputs=inputs(2, seed=1)),
-        Work(inputs=inputs(3, seed=2), explain=True),
-        Work(inputs=inputs(1, seed=3)),
-        Work(inputs=inputs(1, seed=4), explain=True),
+        Decoded(inputs=inputs(2, seed=1)),
+        Decoded(inputs=inputs(3, seed=2), explain=True),
+        Decoded(inputs=inputs(1, seed=3)),
+        Decoded(inputs=inputs(1, seed=4), explain=True),
     ]
     for result, one in zip(compute(model, batch), batch, strict=True):
         assert isinstance(result, Result)
@@ -56,7 +57,7 @@ def test_with_an_engine_the_attention_is_still_that_of_the_model(model: ImageMod
 
 
 def test_a_request_that_breaks_the_forward_pass_fails_alone(model: ImageModel) -> None:
-    broken = Work(inputs=(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)),))
+    broken = Decoded(inputs=(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)),))
     first, second, third = compute(model, [work(1), broken, work(2, 2)])
     assert isinstance(second, RuntimeError)
     for result, one in ((first, work(1)), (third, work(2, 2))):

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,17 @@ def test_their_commands_have_known_options(command: list[str]) -> None:
     assert main([*command, "--help"]) == 0
     assert main([*command, "--unknown"]) == 2
     assert main([*command, "--port", "99999"]) == 1  # all options are accepted, before the port
+
+
+def test_the_image_is_built_from_files_of_the_project_and_no_others() -> None:
+    copied = [*re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE)]
+    names = {name for line in copied for name in line.split()}
+    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert names == {line[1:] for line in ignore if line.startswith("!")}
+    assert ignore[1] == "*"
+    assert all((DEPLOY.parent / name).exists() for name in names)
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert {project["readme"], *project["license-files"]} <= names
 
 
 def test_the_kserve_manifest_fits_the_server(model: ImageModel) -> None:

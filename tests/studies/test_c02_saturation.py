@@ -1,10 +1,9 @@
 import pytest
 
 from clearhead.studies.claims.c02_saturation import STUDY
-from clearhead.studies.measures.saturation import saturation_of_random_scores
 from clearhead.studies.measures.scores import HEAD_DIMS, SCALES
 from clearhead.studies.table import Trial, Values
-from tests.studies.made_up import made_up, outcomes_of, samples_of, supported
+from tests.studies.made_up import outcomes_of
 
 TRAINED = {"relative_entropy": 0.9, "largest": 0.3, "jacobian": 0.2, "accuracy": 0.9}
 NAMES = ("largest", "jacobian", "jacobian_median", "query_gradient", "query_gradient_median")
@@ -40,28 +39,3 @@ def test_each_finding_is_about_its_own_measure(
         return random_scores(changes) if trial.condition == "drawn" else TRAINED
 
     assert outcomes_of(STUDY, values) == outcomes
-
-
-@pytest.mark.parametrize(
-    ("exponents", "outcomes"),
-    [
-        # In the mean the gradient for the query grows, though it vanishes in most rows.
-        ({}, [True, True, False, True]),
-        ({"1/√d_k": 0.0}, [True, False, False, False]),  # a scale that does nothing
-        ({"unscaled": -0.5}, [False, False, False, True]),
-    ],
-)
-def test_measured_scores_saturate_unless_they_are_scaled(
-    monkeypatch: pytest.MonkeyPatch, exponents: dict[str, float], outcomes: list[bool]
-) -> None:
-    for scale, exponent in exponents.items():
-        monkeypatch.setitem(SCALES, scale, exponent)
-
-    def values(trial: Trial) -> Values:
-        if trial.condition == "trained":
-            return TRAINED
-        return saturation_of_random_scores(100, 16, (HEAD_DIMS[0], HEAD_DIMS[-1]), trial.seed)
-
-    measured = made_up(STUDY, values, seeds=range(2))
-
-    assert [supported(x) for x in samples_of(STUDY, measured)] == outcomes

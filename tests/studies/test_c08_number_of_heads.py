@@ -1,8 +1,7 @@
 import pytest
 
 from clearhead.studies.claims.c08_number_of_heads import STUDY
-from clearhead.studies.measures.head_counts import WIDTHS, gain
-from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.measures.slopes import WIDTHS
 from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import made_up, not_supported, part_outcomes
 
@@ -39,11 +38,6 @@ def test_where_attention_is_needed_four_heads_are_compared_with_one() -> None:
 
     tasks = ("common digit", "recall")
     assert not_supported(found) == {f"4 heads are better than 1 ({x})" for x in tasks}
-
-
-def test_the_gain_changes_with_the_width() -> None:
-    gains = {"16": {"1": 80.0, "8": 85.0}, "32": {"1": 85.0, "8": 88.0}, "64": {"1": 90, "8": 91}}
-    assert per_doubling(gain, WIDTHS)(gains) == pytest.approx(-2.0)
 
 
 def test_the_line_joins_means_over_the_seeds_that_all_numbers_of_heads_have() -> None:

@@ -1,8 +1,7 @@
 import pytest
 
 from clearhead.studies.claims.c10_convolution import STUDY
-from clearhead.studies.measures.mixers import BUDGETS, gap
-from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.measures.slopes import BUDGETS
 from clearhead.studies.table import Trial, Values
 from tests.studies.made_up import not_supported, part_outcomes
 
@@ -36,13 +35,6 @@ def test_the_common_digit_decides_once_attention_clears_the_floor() -> None:
     assert (not_supported(even), even[ON_TASK]) == ({ON_TASK}, "contradicted")
     low = part_outcomes(STUDY, lambda x: values_of(x, (2.0,) * 3, floor=80.0))
     assert (not_supported(low), low[ON_TASK]) == ({ON_TASK}, "undecided")
-
-
-def test_the_gap_changes_with_each_tripling_of_the_steps() -> None:
-    values = {str(steps): {"vit": 90.0 - lead, "conv": 90.0} for lead, steps in enumerate(BUDGETS)}
-    assert per_doubling(gap, BUDGETS, base=3.0)(values) == pytest.approx(
-        -1.0, rel=0.1
-    )  # 300 is 3.3 times 90
 
 
 @pytest.mark.usefixtures("small_trainings")

@@ -14,9 +14,9 @@ A, B = Cell("a", "x"), Cell("b", "x")
 
 def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> None:
     hypotheses = (
-        Difference(name="more", unit="points", first=A, second=B, margin=0.5),
-        Equivalence(name="equal", unit="points", first=A, second=B, margin=0.25),
-        Bound(name="below", unit="points", first=A, high=3.0),
+        Difference("more", "points", A, B, margin=0.5),
+        Equivalence("equal", "points", A, B, margin=0.25),
+        Bound("below", "points", A, high=3.0),
     )
     findings = judge_samples([Sample(x, (1.9, 2.0, 2.1, 2.0, 1.9, 2.1)) for x in hypotheses])
 
@@ -37,7 +37,7 @@ def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> 
 
 
 def test_a_comparison_that_was_not_measured_cannot_be_drawn() -> None:
-    hypothesis = Difference(name="more", unit="points", first=A, second=B, margin=0.5)
+    hypothesis = Difference("more", "points", A, B, margin=0.5)
     with pytest.raises(InputError, match="more: expected an estimate"):
         draw_findings(judge_samples([hypothesis]))
 

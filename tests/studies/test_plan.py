@@ -10,7 +10,7 @@ import pytest
 from clearhead.studies.claims.c08_number_of_heads import STUDY as HEADS
 from clearhead.studies.claims.c16_pronoun import STUDY as PRONOUN
 from clearhead.studies.hypotheses import Difference, Sample
-from clearhead.studies.plan import POWER, plan_study
+from clearhead.studies.registration import POWER, plan_study
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.table import Cell
 from clearhead.studies.verdict import LEVEL, judge_samples
@@ -56,7 +56,7 @@ def test_a_spread_of_an_earlier_run_is_used_where_none_is_declared() -> None:
 @pytest.mark.parametrize("seeds", [8, 12])
 def test_an_effect_of_the_planned_size_is_mostly_found(seeds: int) -> None:
     distance = smallest_effect(seeds, LEVEL)
-    hypothesis = Difference(name="a", unit="1", first=Cell("a", "x"), margin=2.0)
+    hypothesis = Difference("a", "1", Cell("a", "x"), margin=2.0)
     rows = np.random.default_rng(4).normal(2.0 + distance, 1.0, size=(300, seeds)).tolist()
     found = [judge_samples([Sample(hypothesis, tuple(row))])[0].outcome for row in rows]
     # The bootstrap asks a little more than Student's t, by which power is computed.

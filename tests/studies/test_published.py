@@ -2,14 +2,16 @@
 
 import gzip
 import json
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from clearhead.studies import Finding, judge, read_published
+from clearhead.studies import Finding, Table, judge, read_published
 
 TRIALS = Path(__file__).parents[2] / "docs" / "results" / "trials.json.gz"
 
@@ -91,3 +93,28 @@ def test_published_values_are_those_of_the_trials() -> None:
     assert first_part("number-of-heads") == tuple(heads)
     models = (measured("convolution", "digits", "90", name) for name in ("vit", "conv"))
     assert first_part("convolution") == tuple(models)
+
+
+def reordered(values: Any) -> Any:
+    """The same JSON, with the keys of every object in the opposite order."""
+    if isinstance(values, dict):
+        return {key: reordered(values[key]) for key in reversed(values)}
+    return [reordered(x) for x in values] if isinstance(values, list) else values
+
+
+@pytest.mark.slow
+def test_figures_and_summaries_do_not_depend_on_the_order_of_keys() -> None:
+    """Records have sorted keys, a trial that was just measured has others."""
+    checked = 0
+    for result in read_published(TRIALS).studies:
+        study, table = result.study, Table(result.outcomes)
+        for item in (*study.panels, *study.summaries):
+            measure: Any = getattr(item, "measure", None)
+            rows = table.having(measure).outcomes if measure else ()
+            for outcome in {x.trial.condition: x for x in rows}.values():
+                other = replace(outcome, values=reordered(outcome.values))
+                found = json.dumps([x.measure(measure) for x in (outcome, other)])
+                first, second = json.loads(found)
+                assert list(first) == list(second) if isinstance(first, dict) else first == second
+                checked += 1
+    assert checked > 100

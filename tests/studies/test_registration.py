@@ -8,20 +8,18 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.studies import registration
+from clearhead.studies.claims import ENTRIES
 from clearhead.studies.claims.c08_number_of_heads import STUDY
 from clearhead.studies.claims.c14_tiny_models import STUDY as TINY
-from clearhead.studies.registration import check_registered, fingerprint, history, register
-from clearhead.studies.registry import ENTRIES
+from clearhead.studies.registration import PACKAGE, check_registered, fingerprint, history, register
 from clearhead.studies.store import open_folder, read_results, study_trials
 
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = tmp_path / "registered.json"
-    files = {"registered.json": file, "history.toml": registration._file("history.toml")}
-    monkeypatch.setattr(registration, "_file", files.__getitem__)
-    return file
+    """Where a registration is written from the current folder, which is in no repository."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "registered.json"
 
 
 def other(**changes: Any) -> Any:
@@ -69,6 +67,32 @@ def test_a_registered_run_with_another_design_is_refused(registered: Path) -> No
             check_registered(studies, "full", 4000)
 
 
+def test_a_registration_is_written_to_the_repository_of_the_current_folder(
+    registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = PACKAGE / registered.name
+    before = package.read_bytes()
+    repository = registered.parent / "own"
+    for folder in (repository / ".git", repository / "deep" / "er"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(repository / "deep" / "er")
+    assert register([TINY], "full", 4000) == repository / registered.name
+    assert check_registered([TINY], "full", 4000) is not None
+    clone = repository / "src" / "clearhead" / "studies"
+    clone.mkdir(parents=True)
+    assert register([TINY], "full", 4000) == clone / registered.name
+    assert register([TINY], "full", 4000, folder=repository / "deep") == (
+        repository / "deep" / registered.name
+    )
+    assert package.read_bytes() == before
+
+
+def test_another_file_of_that_name_is_refused(registered: Path) -> None:
+    registered.write_text('{"first_seed": 3}')
+    with pytest.raises(ConfigError, match=r"registered\.json is no registration"):
+        check_registered([TINY], "full", 4000)
+
+
 def test_seeds_that_were_used_cannot_be_registered(registered: Path) -> None:
     with pytest.raises(ConfigError, match="seeds up to 3011 were used before"):
         register([STUDY], "full", 3011)
@@ -96,5 +120,6 @@ def test_history_names_known_claims_and_runs_in_order() -> None:
     runs, changes = history()
     seeds = [seed for run in runs for seed in (run.first_seed, run.last_seed)]
     assert seeds == sorted(seeds)
+    assert {change.after for change in changes} <= {run.name for run in runs}
     assert {claim for change in changes for claim in change.claims} <= {x.claim for x in ENTRIES}
     assert {change.kind for change in changes} == {"rule", "design"}

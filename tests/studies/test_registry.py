@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.studies.plan import plan_study
-from clearhead.studies.registry import ENTRIES, Entry, find_source, load_study
+from clearhead.studies.claims import ENTRIES, Entry, find_source, load_study
+from clearhead.studies.registration import plan_study
 from clearhead.studies.verdict import MIN_SEEDS
 
 
@@ -65,7 +65,7 @@ def test_a_study_is_loaded_from_the_current_folder() -> None:
 
 def test_listing_imports_no_study() -> None:
     code = (
-        "import sys; from clearhead.studies.registry import ENTRIES; "
+        "import sys; from clearhead.studies.claims import ENTRIES; "
         "[entry.statement for entry in ENTRIES]; "
         "print({'torch', 'numpy', 'scipy', 'matplotlib'} & sys.modules.keys())"
     )

@@ -151,7 +151,7 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
         "Verdict: contradicted",
         "Score (points): with 2.88",
         "above 1 points",
-        " SD from the margin",
+        " standard deviations",
         "clearhead study run --all: 1 trials in 1.5 minutes, 2 at a time (local), on A, 2 cores",
         "Nobody (2020), A paper",
     ):
@@ -271,18 +271,18 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     assert [p_value(p) for p in (None, 1.0, 0.0156, 1e-9)] == ["", "1", "0.016", "<0.0001"]
     cell = Cell("a", "x")
     exact = [
-        Exact(name="", unit="%", cells=(cell,), low=0, high=2),
-        Exact(name="", unit="1", cells=(cell,), low=0),
-        Exact(name="", unit="s", cells=(cell,), high=2),
+        Exact("", "%", (cell,), low=0, high=2),
+        Exact("", "1", (cell,), low=0),
+        Exact("", "s", (cell,), high=2),
     ]
     findings = judge_samples([Sample(x, (1.0, 1.0)) for x in exact])
     assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
     compared = (
-        Difference(name="", unit="s", first=cell, margin=1),
-        Equivalence(name="", unit="s", first=cell, margin=1),
-        NonInferiority(name="", unit="s", first=cell, margin=1),
-        Bound(name="", unit="s", first=cell, high=2),
-        Estimate(name="", unit="s", first=cell),
+        Difference("", "s", cell, margin=1),
+        Equivalence("", "s", cell, margin=1),
+        NonInferiority("", "s", cell, margin=1),
+        Bound("", "s", cell, high=2),
+        Estimate("", "s", cell),
     )
     texts = [predicted(x) for x in judge_samples(compared)]
     assert texts == ["above 1 s", "within ± 1 s", "above −1 s", "below 2 s", ""]
@@ -304,7 +304,7 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     offsets = np.linspace(-0.1, 0.1, 12)
     samples = [
         Sample(
-            Difference(name=name, unit="1", first=Cell("a", "x"), margin=5.0),
+            Difference(name, "1", Cell("a", "x"), margin=5.0),
             tuple((mean + offsets).tolist()),
         )
         for name, mean in zip(("one", "two"), means, strict=True)
@@ -321,9 +321,9 @@ def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -
     unknown = replace(planned, name="unknown", distance=None)
     _, rows = plan_table([planned, unknown, replace(unknown, name="other")], {"unknown": 5.0})
     assert [row[-1] for row in rows] == [
-        "2 SD from the margin (3 s)",
-        "2 SD from the margin (10 s with the spread of this run)",
-        "2 SD from the margin",
+        "2 standard deviations (3 s)",
+        "2 standard deviations (10 s with the spread of this run)",
+        "2 standard deviations",
     ]
 
 

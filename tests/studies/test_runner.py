@@ -2,13 +2,14 @@
 
 import importlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clearhead.errors import ConfigError
-from clearhead.studies.runner import run_studies
+from clearhead.studies.runner import _loky, run_studies
 from clearhead.studies.store import judge, read_results
 
 TRIALS = 24
@@ -219,3 +220,14 @@ def test_values_do_not_depend_on_the_order_of_trials() -> None:
     run_studies(["hidden:STUDY"], workers=1, out="r")
     assert records(Path("r")) == whole
     assert len(started_trials()) == TRIALS + 3
+
+
+def test_only_the_warning_of_replaced_workers_is_silent() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with _loky():
+            warnings.warn(
+                "A worker stopped while some jobs were given to the executor.", stacklevel=1
+            )
+            warnings.warn("Another warning", stacklevel=1)
+    assert [str(x.message) for x in shown] == ["Another warning"]

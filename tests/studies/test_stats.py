@@ -13,7 +13,6 @@ from clearhead.studies.stats import (
     inside_p,
     outside_p,
     paired_interval,
-    share_interval,
     smallest_effect,
 )
 
@@ -69,15 +68,6 @@ def test_the_bootstrap_agrees_with_a_plain_loop() -> None:
     np.testing.assert_allclose(paired_interval(differences), (low, high), rtol=0.04)
 
 
-def test_the_interval_is_equivariant_to_shift_and_scale() -> None:
-    differences = np.random.default_rng(6).normal(size=9)
-    low, high = paired_interval(differences)
-    np.testing.assert_allclose(
-        paired_interval(5 + 3 * differences), (5 + 3 * low, 5 + 3 * high), rtol=1e-9
-    )
-    np.testing.assert_allclose(paired_interval(-differences)[0], -high, rtol=0.05)
-
-
 @pytest.mark.parametrize("pairs", [2, 3, 6, 30])
 def test_equal_differences_have_an_interval_of_width_0(pairs: int) -> None:
     assert paired_interval(np.full(pairs, 0.1)) == pytest.approx((0.1, 0.1), abs=1e-15)
@@ -86,14 +76,6 @@ def test_equal_differences_have_an_interval_of_width_0(pairs: int) -> None:
 
 def test_the_interval_of_one_pair_is_infinite() -> None:
     assert [float(end) for end in paired_interval([3.0])] == [-np.inf, np.inf]
-
-
-@pytest.mark.parametrize("pairs", [6, 12, 20])
-@pytest.mark.parametrize("shape", ["normal", "rounded"])
-def test_false_positives_are_as_rare_as_the_level(shape: str, pairs: int) -> None:
-    rows = DRAWS[shape](np.random.default_rng(pairs), (SETS, pairs))
-    for sign in (1, -1):
-        assert (above_p(sign * rows, 0.0, resamples=999) <= 0.025).mean() <= 0.025 + 0.0105
 
 
 def test_a_bound_outside_the_interval_has_a_p_below_0_025() -> None:
@@ -116,33 +98,12 @@ def test_p_is_never_below_student_t() -> None:
     )
 
 
-def test_the_p_of_the_bootstrap_agrees_with_a_plain_loop() -> None:
-    differences = np.random.default_rng(3).lognormal(size=11)
-    error = differences.std(ddof=1) / np.sqrt(11)
-    t = (differences.mean() - 0.9) / error
-    generator = np.random.default_rng(4)
-    drawn = [generator.choice(differences, 11) for _ in range(8_000)]
-    ratios = [(x.mean() - differences.mean()) / (x.std(ddof=1) / np.sqrt(11)) for x in drawn]
-    expected = max(float(np.mean(np.array(ratios) >= t)), stats.t.sf(t, 10))
-    assert above_p(differences, 0.9) == pytest.approx(expected, rel=0.1)
-
-
 def test_ties_are_no_evidence_and_equal_differences_are_exact() -> None:
     assert above_p([0.0] * 8, 0.0) == 1.0
     assert above_p([0.3] * 6, 0.3) == 1.0
     assert above_p([0.3] * 6, 0.2) == 0.0
     assert above_p([0.1, -0.1] * 4, 0.0) >= 0.5
     assert above_p([5.0], 0.0) == 1.0
-
-
-@pytest.mark.parametrize("true", [-1.0, 1.0])
-def test_equivalence_is_rarely_found_where_the_difference_equals_the_margin(
-    true: float,
-) -> None:
-    rows = np.random.default_rng(9).normal(true, 0.7, size=(SETS, 12))
-    found = (inside_p(rows, -1.0, 1.0, resamples=999) <= 0.025).mean()
-    assert 0.01 <= found <= 0.0355
-    assert (inside_p(rows - true, -1.0, 1.0, resamples=999) <= 0.025).mean() > 0.85
 
 
 def test_p_inside_is_the_larger_and_outside_twice_the_smaller_of_two_sides() -> None:
@@ -172,22 +133,6 @@ def test_holm_agrees_with_examples() -> None:
     np.testing.assert_allclose(holm([0.6, 0.6, 0.6]), [1.0] * 3)
 
 
-def test_holm_keeps_the_family_wise_error_rate_below_alpha() -> None:
-    generator = np.random.default_rng(11)
-    families = stats.ttest_1samp(generator.normal(size=(SETS, 20, 10)), 0.0, axis=-1).pvalue
-    assert np.mean(np.min(families, axis=-1) <= 0.05) > 0.5
-    assert np.mean(holm(families).min(axis=-1) <= 0.05) <= 0.065
-
-
-def test_holm_keeps_the_error_rate_beside_true_differences() -> None:
-    generator = np.random.default_rng(12)
-    rows = generator.normal(size=(SETS // 2, 12, 10))
-    rows[:, :6] += 3.0
-    adjusted = holm(stats.ttest_1samp(rows, 0.0, axis=-1).pvalue)
-    assert (adjusted[:, :6] <= 0.05).mean() > 0.9
-    assert (adjusted[:, 6:].min(axis=-1) <= 0.05).mean() <= 0.065
-
-
 def test_the_effect_size_of_few_pairs_is_hardly_biased() -> None:
     rows = np.random.default_rng(13).normal(0.8, 1.0, size=(6_000, 6))
     sizes = [hedges_g(row) for row in rows]
@@ -202,9 +147,3 @@ def test_the_same_numbers_give_the_same_results() -> None:
     for row, low, high in zip(rows, *paired_interval(rows), strict=True):
         assert paired_interval(row) == pytest.approx((low, high), rel=1e-9)
     np.testing.assert_allclose(above_p(rows, 0.1), [above_p(row, 0.1) for row in rows])
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 12), (1, 12), (12, 12), (3, 152)])
-def test_the_interval_of_a_share_is_the_exact_one(count: int, total: int) -> None:
-    exact = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
-    assert share_interval(count, total) == pytest.approx((exact.low, exact.high))

@@ -58,11 +58,7 @@ def test_a_cell_needs_outcomes_and_only_one_per_seed() -> None:
 
 def test_a_comparison_pairs_by_seed_and_refuses_other_seeds() -> None:
     comparison = Difference(
-        name="b minus a",
-        unit="1",
-        first=Cell("b", "score"),
-        second=Cell("a", "score", {"size": 3}),
-        margin=1.0,
+        "b minus a", "1", Cell("b", "score"), Cell("a", "score", {"size": 3}), margin=1.0
     )
     assert comparison.sample(TABLE).values == (9.0, 18.0)
     shifted = [outcome("a", seed, seed**2, size=3) for seed in (1, 2, 3)]
@@ -73,9 +69,7 @@ def test_a_comparison_pairs_by_seed_and_refuses_other_seeds() -> None:
 
 @pytest.mark.parametrize("shift", [-3, -1, 1, 2])
 def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) -> None:
-    comparison = Difference(
-        name="b minus a", unit="1", first=Cell("b", "score"), second=Cell("a", "score"), margin=1.0
-    )
+    comparison = Difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
 
     def outcomes(shift: int, noise: float) -> Table:
         seeds = range(100, 112)
@@ -89,9 +83,7 @@ def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) 
 
 
 def test_few_distinct_values_are_no_shifted_copy() -> None:
-    comparison = Difference(
-        name="b minus a", unit="1", first=Cell("b", "score"), second=Cell("a", "score"), margin=1.0
-    )
+    comparison = Difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
     shares = [0.0, 0.5, 0.5, 1.0, 0.5, 0.5]
     rows = [outcome("a", seed, x) for seed, x in enumerate(shares)]
     rows += [outcome("b", seed, x) for seed, x in enumerate([*shares[1:], 1.0])]
@@ -100,11 +92,7 @@ def test_few_distinct_values_are_no_shifted_copy() -> None:
 
 def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
     comparison = Difference(
-        name="best a, against 5",
-        unit="1",
-        first=Cell("a", "score", best_of="size"),
-        second=5,
-        margin=1.0,
+        "best a, against 5", "1", Cell("a", "score", best_of="size"), 5, margin=1.0
     )
     rows = [outcome("a", seed, 10.0 * size - seed, size=size) for seed in (1, 2) for size in (3, 4)]
     assert comparison.sample(Table(rows)).values == (34.0, 33.0)
@@ -147,7 +135,7 @@ def test_a_hypothesis_that_predicts_nothing_is_refused(
 
 
 def test_what_is_exact_takes_every_value_of_its_cells() -> None:
-    exact = Exact(name="", unit="", cells=(Cell("a", "score"), Cell("b", "score")), low=0)
+    exact = Exact("", "", (Cell("a", "score"), Cell("b", "score")), low=0)
     assert exact.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
 
 
@@ -167,7 +155,7 @@ def test_groups_are_by_condition_or_setting() -> None:
 
 def test_a_grid_crosses_conditions_settings_and_seeds() -> None:
     grid = Grid(
-        conditions=("a", "b"),
+        ("a", "b"),
         settings={"digits": PerBudget(quick=10, full=100)},
         vary={"heads": (1, 2), "rate": PerBudget(quick=(0.1,), full=(0.1, 0.2))},
         num_seeds=PerBudget(quick=1, full=None),
@@ -198,7 +186,7 @@ def study(*hypotheses: Hypothesis, grid: tuple[Grid, ...], **fields: Any) -> Stu
 
 
 def difference(first: Cell, second: Cell) -> Difference:
-    return Difference(name="a, b", unit="1", first=first, second=second, margin=1.0)
+    return Difference("a, b", "1", first, second, margin=1.0)
 
 
 A, B = Cell("a", "score"), Cell("b", "score")
@@ -207,18 +195,18 @@ A, B = Cell("a", "score"), Cell("b", "score")
 @pytest.mark.parametrize(
     ("hypotheses", "grid", "message"),
     [
-        ((difference(A, Cell("c", "x")),), (Grid(conditions=("a", "b")),), "no condition 'c'"),
+        ((difference(A, Cell("c", "x")),), (Grid(("a", "b")),), "no condition 'c'"),
         (
             (difference(A, B),),
-            (Grid(conditions=("a",)), Grid(conditions=("b",), num_seeds=2)),
+            (Grid(("a",)), Grid(("b",), num_seeds=2)),
             r"x, a, b: .*'full' .*\[0, 1, 2.*; \[0, 1\]; give both sides the same seeds",
         ),
         (
             (difference(A, B),),
-            (Grid(conditions=("a", "b"), vary={"size": (1, 2)}),),
+            (Grid(("a", "b"), vary={"size": (1, 2)}),),
             r"seeds \[0, 0, 1, 1\].*once each",
         ),
-        ((difference(A, B),) * 2, (Grid(conditions=("a", "b")),), "several named {'a, b'}"),
+        ((difference(A, B),) * 2, (Grid(("a", "b")),), "several named {'a, b'}"),
     ],
 )
 def test_a_study_that_cannot_be_paired_by_seed_is_refused(
@@ -230,23 +218,23 @@ def test_a_study_that_cannot_be_paired_by_seed_is_refused(
 
 
 def test_literature_names_a_hypothesis() -> None:
-    grid = (Grid(conditions=("a", "b")),)
+    grid = (Grid(("a", "b")),)
     papers = (Paper(source="Somebody 2020", found="2 points", beside="a, c"),)
     with pytest.raises(ConfigError, match=r"none named \{'a, c'\}"):
         study(difference(A, B), grid=grid, literature=papers)
 
 
 def test_a_part_has_comparisons_or_what_is_exact() -> None:
-    exact = Exact(name="", unit="", cells=(A,), low=0)
+    exact = Exact("", "", (A,), low=0)
     for hypotheses in ((), (difference(A, B), exact)):
         with pytest.raises(ConfigError, match="part 'p': expected comparisons or what is exact"):
             Part("p", hypotheses)
 
 
 def test_a_summary_gives_mean_and_range_of_each_group() -> None:
-    summary = Summary(name="Score", measure="score", conditions=("b",))
+    summary = Summary("Score", "score", conditions=("b",))
     assert summary.text(TABLE, {"b": "B!"}) == "Score: B! 15 (10 to 20, n = 2)"
-    by_size = Summary(name="List", measure=("nested", "list"), conditions=("a",), by="size")
+    by_size = Summary("List", ("nested", "list"), conditions=("a",), by="size")
     assert by_size.text(TABLE, {}) == "List: size 3 1.5, -1.5; size 4 7, -7"
-    above = Summary(name="Above 1", measure=lambda values: values["score"] > 1, by="size")
+    above = Summary("Above 1", lambda values: values["score"] > 1, by="size")
     assert "size 3 1 of 2 (95 % interval 1% to 99%)" in above.text(TABLE, {})

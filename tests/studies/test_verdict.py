@@ -1,14 +1,11 @@
 """The rule: known samples, simulated reports, planted faults, and another implementation."""
 
-import json
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from clearhead.studies.hypotheses import (
     Bound,
@@ -108,7 +105,7 @@ def test_the_interval_of_a_share_is_not_negative() -> None:
     values = (0.49, 0.98, *(1.0,) * 8)
     share, difference_of_shares = judge_samples(
         [
-            Sample(Bound(name="a", unit="share", first=Cell("first", "c"), low=0.8), values),
+            Sample(Bound("a", "share", Cell("first", "c"), low=0.8), values),
             Sample(difference(unit="share"), values),
         ]
     )
@@ -140,7 +137,7 @@ def test_what_is_exact_is_checked_for_every_value(
 
 
 def test_an_estimate_is_described() -> None:
-    estimate = Estimate(name="s", unit="1", first=FIRST, second=SECOND)
+    estimate = Estimate("s", "1", FIRST, SECOND)
     described, decided = judge_samples([sample(estimate, 3.0), sample(difference(), 3.0)])
     assert described.outcome == "described"
     assert described.interval is not None
@@ -163,7 +160,7 @@ def study(*parts: Part) -> Study:
     words: dict[str, Any] = dict.fromkeys(
         ("name", "claim", "statement", "question", "conditions", "measure"), "x"
     )
-    grid = (Grid(conditions=("first", "second")),)
+    grid = (Grid(("first", "second")),)
     return Study(**words, seeds={"full": 12}, grid=grid, run=lambda _: {}, parts=parts)
 
 
@@ -184,7 +181,7 @@ def table(measures: dict[str, float], *, spread: float = 0.01) -> Table:
 def beyond(measure: str, margin: float = 1.0) -> Difference:
     cells = (Cell(condition, measure) for condition in ("first", "second"))
     first, second = cells
-    return Difference(name=measure, unit="1", first=first, second=second, margin=margin)
+    return Difference(measure, "1", first, second, margin=margin)
 
 
 def verdict(*parts: Part, spread: float = 0.01, **means: float) -> Verdict:
@@ -221,7 +218,7 @@ def test_a_part_that_is_not_measured_leaves_the_claim_open() -> None:
 
 
 def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() -> None:
-    described = Part.of("three", Estimate(name="c", unit="1", first=Cell("first", "c")))
+    described = Part.of("three", Estimate("c", "1", Cell("first", "c")))
     gated = [Part(x, AB[1:], premises=(beyond("premise"),)) for x in ("two", "four")]
     found = verdict(described, *gated, Part("one", AB[:1]), a=YES, b=YES, c=1.0, premise=NO)
     assert found.sentence == (
@@ -231,7 +228,7 @@ def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() 
 
 
 def test_what_holds_by_construction_is_no_support() -> None:
-    row = Part("rows", (Exact(name="rows", unit="1", cells=(Cell("first", "c"),), low=-9, high=9),))
+    row = Part("rows", (Exact("rows", "1", (Cell("first", "c"),), low=-9, high=9),))
     assert verdict(row, c=1.0).outcome == "by construction"
     assert verdict(row, Part("a", AB[:1]), a=NO, c=1.0).outcome == "contradicted"
     assert verdict(row, Part("a", AB[:1]), a=YES, c=50.0).outcome == "mixed"
@@ -271,12 +268,6 @@ def test_sensitivity_shows_outcomes_for_other_margins_cut_offs_and_families() ->
     assert adjusted.sensitivity["adjusted over all 10000 comparisons of the report"] == "undecided"
 
 
-def test_a_verdict_converts_to_json_types() -> None:
-    found = verdict(Part("one", AB[:1], premises=AB[1:]), a=YES, b=NO)
-    again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert again["parts"][0]["findings"][0]["outcome"] == "supported"
-
-
 REPORTS = 2_000
 
 
@@ -300,47 +291,3 @@ def test_simulated_claims_at_their_margins_are_rarely_decided(shape: str) -> Non
     equal, outside = false_shares(rows, -margins, margins)
     assert equal <= LEVEL + error
     assert outside <= LEVEL + error
-
-
-def test_simulated_claims_without_any_effect_are_never_supported() -> None:
-    rows = np.random.default_rng(2).normal(size=(REPORTS, 3, 12))
-    support, against = false_shares(rows, np.full(3, 1.0), np.full(3, np.inf))
-    assert support <= 0.001
-    assert against > 0.8
-    equal, outside = false_shares(rows, np.full(3, -1.0), np.full(3, 1.0))
-    assert equal > 0.5
-    assert outside <= 0.001
-
-
-def other_outcomes(rows: Sequence[Sequence[float]], margins: Sequence[float]) -> list[str]:
-    """The rule for differences with scipy and loops, Student's t alone."""
-    tests = [
-        [stats.ttest_1samp(row, margin, alternative=side).pvalue for side in ("greater", "less")]
-        for row, margin in zip(rows, margins, strict=True)
-    ]
-    found = ["undecided"] * len(rows)
-    for column, outcome in enumerate(("supported", "contradicted")):
-        p_values = [row[column] for row in tests]
-        for rank, place in enumerate(sorted(range(len(rows)), key=lambda k: p_values[k])):
-            if p_values[place] >= 0.025 / (len(rows) - rank):
-                break
-            found[place] = outcome
-    return found
-
-
-def test_outcomes_agree_with_another_implementation() -> None:
-    generator = np.random.default_rng(3)
-    agreed = total = 0
-    for _ in range(60):
-        rows = (generator.normal(size=(4, 12)) + generator.uniform(-1, 3, size=(4, 1))).tolist()
-        margins = [1.0, 0.5, 1.0, 2.0]
-        samples = [
-            Sample(difference(margin=margin), tuple(row))
-            for row, margin in zip(rows, margins, strict=True)
-        ]
-        for one, other in zip(judge_samples(samples), other_outcomes(rows, margins), strict=True):
-            # The bootstrap can only make a decision more careful.
-            assert one.outcome in (other, "undecided")
-            agreed += one.outcome == other
-            total += 1
-    assert agreed > 0.9 * total

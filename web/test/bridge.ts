@@ -79,7 +79,7 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   rasterise: ({ strokes, size, centred }) => [rasterise(strokes, size, centred)],
   digits: (strokes: Stroke[]) => [digitsOf(strokes).map((digit) => digit.length)],
   picture: ({ width, height, data }) => pictured({ width, height, data }).map((digit) => digit.pixels),
-  wide: (picture) => [pictured(picture).map((digit) => Number(digit.isWide))],
+  warnings: (picture) => pictured(picture).flatMap(({ warnings }) => [[warnings.length], warnings]),
   fitted: ({ pixels, size, channels }) => [
     fitted({ ...pixels, data: Uint8ClampedArray.from(pixels.data) }, size, channels),
   ],

@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from clearhead.cli.explain import Options
+from clearhead.cli.parsing import UsageError
 
 MODEL_HELP = (
     '"sentences" (bidirectional), "sentences-causal", a folder with a saved text model, or '
@@ -39,7 +40,7 @@ class TextOptions(Options):
     word: Annotated[
         str | None,
         arg(
-            metavar="STR",
+            metavar="WORD",
             help="the query word",
             help_behavior_hint="(default: the pronoun, or every word)",
         ),
@@ -48,20 +49,18 @@ class TextOptions(Options):
         int | None,
         arg(metavar="INT", help="one head, from 1", help_behavior_hint="(default: the mean)"),
     ] = None
-    json: Annotated[bool, arg(help="print JSON", help_behavior_hint="")] = False
+    json: Annotated[bool, arg(help="print JSON")] = False
 
 
 TEXT_DEFAULTS = TextOptions()
-Text = Positional[
-    Annotated[tuple[str, ...], arg(metavar="TEXT ...", help=TEXT_HELP, help_behavior_hint="")]
-]
+Text = Positional[Annotated[tuple[str, ...], arg(metavar="TEXT ...", help=TEXT_HELP)]]
 
 
 def attend(
     text: Text,
     *,
     model: Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)] = "sentences",
-    options: Annotated[TextOptions, arg(name="")] = TEXT_DEFAULTS,
+    options: TextOptions = TEXT_DEFAULTS,
 ) -> int:
     """Show which tokens the words of a text attend to, in per cent.
 
@@ -71,12 +70,11 @@ def attend(
     beside it.
     """
     from clearhead.cli.explain import explain_text, open_model
-    from clearhead.cli.output import usage_error
     from clearhead.errors import ConfigError
     from clearhead.explanation import TextModel
 
     if not text:
-        return usage_error("a sentence", "attend")
+        raise UsageError("expected a sentence; run `clearhead attend --help` for help")
     classifier = open_model(model)
     if not isinstance(classifier, TextModel):
         raise ConfigError(

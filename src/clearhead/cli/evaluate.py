@@ -26,7 +26,7 @@ PICTURE_HELP = "also plot examples, mistakes and the confusion matrix into this 
 DATA_HINT = "(default: what the model was trained on)"
 Data = Annotated[str | None, arg(metavar="DATA", help=DATA_HELP, help_behavior_hint=DATA_HINT)]
 Split = Annotated[Literal["train", "val", "test"], arg(help="the part of the data set")]
-Picture = Annotated[Path | None, arg(metavar="FILE", help=PICTURE_HELP, help_behavior_hint="")]
+Picture = Annotated[Path | None, arg(metavar="FILE", help=PICTURE_HELP)]
 
 
 def evaluate(

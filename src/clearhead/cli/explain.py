@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from clearhead.cli.options import ClassifierSource, ImageColumn, Images
+from clearhead.cli.options import ClassifierSource, ImageColumn, Images, check_given
 
 if TYPE_CHECKING:
     from clearhead.explanation import ImageClassifier, TextExplanation, TextModel
@@ -39,7 +39,7 @@ class Options:
     word: Annotated[
         str | None,
         arg(
-            metavar="STR",
+            metavar="WORD",
             help="texts: the query word",
             help_behavior_hint="(default: the pronoun, or every word)",
         ),
@@ -52,16 +52,15 @@ class Options:
             help_behavior_hint="(default: the mean)",
         ),
     ] = None
-    png: Annotated[bool, arg(help="write a figure as PNG too", help_behavior_hint="")] = False
-    svg: Annotated[bool, arg(help="write a figure as SVG too", help_behavior_hint="")] = False
+    png: Annotated[bool, arg(help="write a figure as PNG too")] = False
+    svg: Annotated[bool, arg(help="write a figure as SVG too")] = False
     json: Annotated[
         bool,
         arg(
             help="print JSON; for pictures one line each, and the data beside the page",
-            help_behavior_hint="",
         ),
     ] = False
-    csv: Annotated[bool, arg(help="write the data as CSV too", help_behavior_hint="")] = False
+    csv: Annotated[bool, arg(help="write the data as CSV too")] = False
 
     def formats(self, *names: str) -> list[str]:
         """Those of the named file formats that are chosen."""
@@ -81,7 +80,6 @@ class Options:
 
 
 DEFAULTS = Options()
-ExplainOptions = Annotated[Options, arg(name="")]
 
 
 def explain(
@@ -89,7 +87,7 @@ def explain(
     *,
     model: ClassifierSource = "digits",
     image_column: ImageColumn = None,
-    options: ExplainOptions = DEFAULTS,
+    options: Options = DEFAULTS,
 ) -> int:
     """Explain predictions: one HTML page for each picture.
 
@@ -100,14 +98,14 @@ def explain(
 
     With a text model the arguments are a text; see `clearhead attend`.
     """
-    from clearhead.cli.output import usage_error
     from clearhead.errors import ConfigError
     from clearhead.explanation import TextModel
 
-    if not images:
-        return usage_error("a picture's file, a folder, or - for stdin", "explain")
+    check_given(images, "explain")
     classifier = open_model(model)
     if isinstance(classifier, TextModel):
+        if image_column is not None:
+            raise ConfigError("--image-column is for pictures, and this is a text; leave it out")
         return explain_text(classifier, images, options)
     if options.word is not None or options.head is not None:
         raise ConfigError("--word and --head are for texts; give a text model with --model")
@@ -132,6 +130,10 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
+    if files := [word for word in words if Path(word).is_file()]:
+        raise ConfigError(
+            f"{files[0]} is a file, expected a text; for pictures give an image model with --model"
+        )
     layers, head = options.layer_choice(), options.head
     if head is not None and head < 1:
         raise ConfigError(f"--head counts from 1, got {head}")

@@ -17,7 +17,7 @@ CALIBRATION_IMAGES = 256
 Model = Annotated[Positional[str], arg(metavar="[MODEL]", help=MODEL_HELP)]
 Format = Annotated[ExportFormat, arg(help="the format of the file")]
 OUT_HELP = "the file, or for timm the folder (default: the model's name in this folder)"
-Out = Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")]
+Out = Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP)]
 DATA_HELP = "data set for the accuracy of float16 and int8, and for the calibration of int8"
 
 Data = Annotated[str | None, arg(metavar="DATA", help=DATA_HELP, help_behavior_hint=DATA_HINT)]
@@ -29,9 +29,7 @@ def export(
     to: Format = "onnx",
     out: Out = None,
     precision: Annotated[Precision, arg(help="of weights and computation")] = "float32",
-    attention: Annotated[
-        bool, arg(help="attention weights as a second output", help_behavior_hint="")
-    ] = False,
+    attention: Annotated[bool, arg(help="attention weights as a second output")] = False,
     data: Data = None,
     json: AsJson = False,
 ) -> None:
@@ -43,10 +41,13 @@ def export(
     """
     from clearhead import inference
     from clearhead.cli.output import fetching, print_json, print_line
+    from clearhead.errors import ConfigError
     from clearhead.inference._export import SUFFIXES
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
+    if data is not None and precision == "float32":
+        raise ConfigError("--data is for --precision float16 and int8; leave it out")
     classifier = load(model, ImageModel)
     path = out or Path(f"{_name(model, precision)}{SUFFIXES[to]}")
     dataset = calibration = None

@@ -6,14 +6,15 @@ Exit codes: 0 success, 1 the command failed, 2 wrong usage, 130 interrupted, 141
 
 import importlib
 import io
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from clearhead.errors import ClearheadError, command_line_messages, did_you_mean
 
@@ -52,13 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        with suppress(OSError, ValueError):  # the interpreter flushes stdout once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         return OUTPUT_CLOSED
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        return _fail(reason if error.filename is None else f"{error.filename}: {reason}")
+        name = error.filename
+        if name is None and not _is_writable(sys.stdout):
+            name = "standard output"
+        return _fail(reason if name is None else f"{name}: {reason}")
     return code
+
+
+def _is_writable(stream: TextIO) -> bool:
+    """Whether what is left in its buffer can be written; if not, it is discarded."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        _discard(stream)
+        return False
+    return True
+
+
+def _discard(stream: TextIO) -> None:
+    """Write to nowhere from now on: the interpreter flushes the stream once more."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -86,25 +105,19 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
-    import tyro
+    from clearhead.cli.parsing import UsageError, parse
 
-    from clearhead.cli.options import NUMBERS
-
-    function = getattr(importlib.import_module(f"clearhead.cli.{name}"), name)
-    markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
-    if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
-        markers.append(tyro.conf.FlagCreatePairsOff)
+    command = getattr(importlib.import_module(f"clearhead.cli.{name}"), name)
     try:
-        run = tyro.cli(
-            _deferred(function),
-            prog=f"clearhead {name}",
-            args=arguments,
-            config=markers,
-            registry=NUMBERS,
-        )
+        call = parse(name, command, arguments)
         with command_line_messages(), warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
-            code = run()
+            # matplotlib says which folder it uses for its cache if its own cannot be written
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)
+            code = call()
+    except UsageError as error:
+        _fail(str(error))
+        code = WRONG_USAGE
     except SystemExit as stop:
         code = stop.code
     return code if isinstance(code, int) else 0
@@ -118,16 +131,6 @@ def _show_warning(
         sys.stderr.write(f"clearhead: {message}\n")
     else:
         default(message, category, filename, *rest)
-
-
-def _deferred(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:
-    """Returns the call instead of making it: tyro reports a ValueError inside as wrong usage."""
-
-    @wraps(function)
-    def defer(*args: Any, **kwargs: Any) -> Callable[[], object]:
-        return partial(function, *args, **kwargs)
-
-    return defer
 
 
 def _help() -> str:

@@ -1,11 +1,12 @@
 """Options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from clearhead.cli.parsing import UsageError
 from clearhead.inference._names import EngineChoice
 
 if TYPE_CHECKING:
@@ -36,60 +37,21 @@ ModelSource = Annotated[str, arg(metavar="MODEL", help=MODEL_HELP)]
 ClassifierSource = Annotated[str, arg(metavar="MODEL", help=CLASSIFIER_HELP)]
 Images = Annotated[
     Positional[tuple[str, ...]],
-    arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP, help_behavior_hint=""),
+    arg(metavar="IMAGE [IMAGE ...]", help=IMAGES_HELP),
 ]
-ImageColumn = Annotated[str | None, arg(metavar="NAME", help=COLUMN_HELP, help_behavior_hint="")]
-DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP, help_behavior_hint="")]
+ImageColumn = Annotated[str | None, arg(metavar="NAME", help=COLUMN_HELP)]
+DataRoot = Annotated[Path | None, arg(metavar="FOLDER", help=ROOT_HELP)]
 EngineOption = Annotated[EngineChoice, arg(help=ENGINE_HELP)]
-AsJson = Annotated[bool, arg(help="print JSON", help_behavior_hint="")]
+AsJson = Annotated[bool, arg(help="print JSON")]
 
 
-NUMBERS = ConstructorRegistry()
-"""Makes tyro's errors for numbers name what was expected instead of Python's types"""
-
-
-@NUMBERS.primitive_rule
-def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    kinds = {
-        int: (int, "a whole number"),
-        float: (float, "a number"),
-        int | tuple[int, int]: (int, "one or two whole numbers"),
-    }
-    for kind, (convert, expected) in kinds.items():
-        if info.type in (kind, kind | None):
-
-            def parse(given: list[str], convert: Any = convert, expected: str = expected) -> Any:
-                try:
-                    numbers = tuple(map(convert, given))
-                except ValueError:
-                    message = f"expected {expected}, got {' '.join(given)!r}"
-                    raise ValueError(message) from None
-                return numbers if len(numbers) > 1 else numbers[0]
-
-            single = isinstance(kind, type)
-            return PrimitiveConstructorSpec(
-                nargs=1 if single else (1, 2),
-                metavar=convert.__name__.upper() if single else "INT [INT]",
-                instance_from_str=parse,
-                is_instance=lambda value: value is None or isinstance(value, int | float | tuple),
-                str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
-            )
-    choices = [arg for arg in get_args(info.type) if arg is not type(None)]
-    if (
-        type(None) in get_args(info.type)
-        and len(choices) == 1
-        and get_origin(choices[0]) is Literal
-    ):
-        words = get_args(choices[0])
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=f"{{{','.join(words)}}}",
-            instance_from_str=lambda given: given[0],
-            is_instance=lambda value: value is None or value in words,
-            str_from_instance=lambda value: [str(value)],
-            choices=words,
+def check_given(images: Sequence[str], command: str) -> None:
+    """Raise `UsageError` if there is no picture to work on."""
+    if not images:
+        raise UsageError(
+            "expected a picture's file, a folder, or - for stdin; run "
+            f"`clearhead {command} --help` for help"
         )
-    return None
 
 
 def warn_if_unused(root: Path | None, source: str) -> None:

@@ -84,9 +84,3 @@ def percent(fraction: float | None) -> str:
 def percent_range(interval: tuple[float, float] | None) -> str:
     """Format an interval in per cent without the sign; "" for None."""
     return "" if interval is None else f"{percent(interval[0])} – {percent(interval[1])}"
-
-
-def usage_error(expected: str, command: str) -> int:
-    """Print which argument is missing and return the exit code for wrong usage."""
-    print_remark(f"expected {expected}; run `clearhead {command} --help` for help")
-    return 2

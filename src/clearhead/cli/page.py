@@ -21,9 +21,7 @@ def page(
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help=OUT_HELP)] = Path(
         "microscope.html"
     ),
-    pictures: Annotated[
-        tuple[Path, ...], arg(metavar="FILE …", help=PICTURES_HELP, help_behavior_hint="")
-    ] = (),
+    pictures: Annotated[tuple[Path, ...], arg(metavar="FILE …", help=PICTURES_HELP)] = (),
 ) -> None:
     """Write the microscope: an interactive HTML page that runs a model and shows its attention.
 
@@ -43,6 +41,7 @@ def page(
 
 def build(model: str, pictures: Sequence[Path] = ()) -> str:
     """Build the page; for the shipped model this needs no torch."""
+    from clearhead.errors import ConfigError
     from clearhead.microscope import build_page, shipped_page
 
     if model == "digits" and not pictures:
@@ -50,4 +49,6 @@ def build(model: str, pictures: Sequence[Path] = ()) -> str:
     from clearhead.models import ImageModel, load
 
     named = {path.stem: path for path in pictures}
+    if len(named) < len(pictures):
+        raise ConfigError("expected --pictures with different names, which label them on the page")
     return build_page(load(model, ImageModel), name=Path(model).name, pictures=named)

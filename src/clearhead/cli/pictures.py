@@ -13,16 +13,12 @@ STDIN = "-"
 def list_inputs(images: Iterable[str], image_column: str | None = None) -> "list[PictureRef]":
     """List the pictures; a line on stderr names each other file in a folder."""
     from clearhead.cli.output import print_remark
-    from clearhead.data import PictureRef, list_pictures
+    from clearhead.data import list_pictures
 
     def report(path: str) -> None:
         print_remark(f"{path}: left out, its suffix is not that of a picture")
 
-    refs: list[PictureRef] = []
-    for name in images:
-        listed = list_pictures([name], image_column=image_column, on_left_out=report)
-        refs += [PictureRef(STDIN)] if name == STDIN else listed
-    return refs
+    return list(list_pictures(images, image_column=image_column, on_left_out=report))
 
 
 def picture_reader(image_column: str | None = None) -> "Callable[[PictureRef], ImageSource]":

@@ -17,11 +17,13 @@ from clearhead.cli.options import (
     ImageColumn,
     Images,
     ModelSource,
+    check_given,
     with_engine,
 )
 
 if TYPE_CHECKING:
     from clearhead.inference import JobSummary, ModelLike, Prediction
+    from clearhead.models import ImageModel
 
 COLUMNS = ("image", "status", "label", "label %", "runner-up", "runner-up %", "warnings")
 SECONDS_BETWEEN_LINES = 10.0
@@ -37,16 +39,14 @@ def predict(
     images: Images,
     *,
     model: ModelSource = "digits",
-    single: Annotated[bool, arg(help="one digit in each picture", help_behavior_hint="")] = False,
+    single: Annotated[bool, arg(help="one digit in each picture")] = False,
     engine: EngineOption = "torch",
     json: AsJson = False,
-    out: Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP, help_behavior_hint="")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP)] = None,
     image_column: ImageColumn = None,
     runner: Annotated[Literal["local", "ray"], arg(help=RUNNER_HELP)] = "local",
-    workers: Annotated[
-        int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")
-    ] = None,
-    restart: Annotated[bool, arg(help=RESTART_HELP, help_behavior_hint="")] = False,
+    workers: Annotated[int | None, arg(metavar="N", help=WORKERS_HELP)] = None,
+    restart: Annotated[bool, arg(help=RESTART_HELP)] = False,
 ) -> int:
     """Classify pictures of digits, or of the classes that the model was trained on.
 
@@ -58,18 +58,14 @@ def predict(
     classes for each digit. With --out the predictions of any number of pictures are written to a
     file; after an interruption, the same command continues.
     """
-    from clearhead.cli.output import usage_error
     from clearhead.cli.pictures import STDIN
     from clearhead.errors import ConfigError
-    from clearhead.models import load
-    from clearhead.models.pretrained import ImageModel
 
-    if not images:
-        return usage_error("a picture's file, a folder, or - for stdin", "predict")
+    check_given(images, "predict")
     if out is None:
         if runner != "local" or workers is not None or restart:
             raise ConfigError("--runner, --workers and --restart need --out FILE")
-        classifier = with_engine(load(model, ImageModel), engine)
+        classifier = with_engine(_load(model, single=single), engine)
         return _print(classifier, images, image_column, single=single, json=json)
     if STDIN in images:
         raise ConfigError("--out needs pictures that can be read again, not - (stdin)")
@@ -81,7 +77,7 @@ def predict(
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     with job_progress() as on_progress:
         summary = predict_to_file(
-            load(model, ImageModel),
+            _load(model, single=single),
             images,
             out,
             single=single,
@@ -93,6 +89,17 @@ def predict(
             on_progress=on_progress,
         )
     return _print_summary(summary, out, json=json)
+
+
+def _load(model: str, *, single: bool) -> "ImageModel":
+    from clearhead.errors import ConfigError
+    from clearhead.inference import uses_digit_preprocessing
+    from clearhead.models import ImageModel, load
+
+    classifier = load(model, ImageModel)
+    if single and not uses_digit_preprocessing(classifier.config):
+        raise ConfigError(f"--single is for models of digits, and {model} is none; leave it out")
+    return classifier
 
 
 def _print(

@@ -2,9 +2,7 @@
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from clearhead.cli.options import ModelSource
 from clearhead.serve.config import ServeConfig
@@ -16,10 +14,8 @@ INTERRUPTED = 130
 DEFAULTS = ServeConfig()
 REQUIRED = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
-Settings = Annotated[ServeConfig, tyro.conf.arg(name="")]
 
-
-def serve(*, model: ModelSource = "digits", settings: Settings = DEFAULTS) -> int:
+def serve(*, model: ModelSource = "digits", settings: ServeConfig = DEFAULTS) -> int:
     """Serve a model over HTTP: POST a picture to /v1/predict, /v1/explain; see /openapi.json.
 
     Stops on SIGTERM or Ctrl-C once the requests in progress are done; at once on a second one.

@@ -1,5 +1,6 @@
 """`clearhead study`: claims about attention, tested."""
 
+import inspect
 import shlex
 import sys
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ import tyro
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import AsJson
+from clearhead.cli.parsing import UsageError, options_of
 
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
+    from clearhead.studies.study import Study
 
 NAMES_HELP = 'studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT'
 BUDGET_HELP = "quick: few seeds, about 10 minutes for all on two cores; full: about an hour"
@@ -23,18 +26,23 @@ RESULTS_HELP = (
     "folder of the results, or published trials in a .json or .json.gz file (default: "
     "runs/studies/full if it exists, else …/quick, else those in docs/results of a clone)"
 )
+REGISTRATION_HELP = (
+    "folder of registered.json (default, where runs look for it: the root of the current "
+    "repository, in a clone of Clearhead its package, without a repository the current folder)"
+)
 MARKDOWN_HELP = "write Markdown too, with the figures in a folder of this name"
 
 PUBLISHED = Path("docs/results/trials.json.gz")
 
 Names = Annotated[
     Positional[tuple[str, ...]],
-    arg(metavar="NAME [NAME ...]", help=NAMES_HELP, help_behavior_hint=""),
+    arg(metavar="NAME [NAME ...]", help=NAMES_HELP),
 ]
-Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP, help_behavior_hint="")]
-Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP, help_behavior_hint="")]
-Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP, help_behavior_hint="")]
-Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP, help_behavior_hint="")]
+Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP)]
+Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP)]
+RegistrationFolder = Annotated[Path | None, arg(metavar="FOLDER", help=REGISTRATION_HELP)]
+Source = Annotated[Path | None, arg(metavar="PATH", help=RESULTS_HELP)]
+Markdown = Annotated[Path | None, arg(metavar="FILE", help=MARKDOWN_HELP)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class List:
     def run(self) -> int:
         """Print one line for each study."""
         from clearhead.cli.output import print_json, print_line
-        from clearhead.studies.registry import ENTRIES
+        from clearhead.studies.claims import ENTRIES
 
         if self.json:
             keys = ("name", "claim", "statement")
@@ -70,12 +78,9 @@ class Plan:
         """Print the plan of each study, by default of all."""
         from clearhead.cli.output import print_json, print_line
         from clearhead.studies._report_text import plan_line
-        from clearhead.studies.plan import plan_study
-        from clearhead.studies.registry import ENTRIES, find_source, load_study
+        from clearhead.studies.registration import plan_study
 
-        names = self.names or tuple(entry.name for entry in ENTRIES)
-        studies = [load_study(find_source(name)) for name in names]
-        known = _published_spreads()
+        known, studies = _published_spreads(), _load_studies(self.names)
         plans = [(x, plan_study(x, self.budget, known.get(x.name, {}))) for x in studies]
         if self.json:
             print_json({study.name: [x.to_dict() for x in plan] for study, plan in plans})
@@ -97,9 +102,8 @@ class Describe:
     """
 
     inputs: Annotated[
-        Positional[tuple[str, ...]],
-        arg(metavar="INPUT ...", help="pictures or texts", help_behavior_hint=""),
-    ]
+        Positional[tuple[str, ...]], arg(metavar="INPUT [INPUT ...]", help="pictures or texts")
+    ] = ()
     model: Annotated[str, arg(help='"digits", "timm:NAME", "hf:OWNER/NAME" or a folder')] = "digits"
     json: AsJson = False
 
@@ -108,6 +112,10 @@ class Describe:
         from clearhead.cli.output import print_json, print_line
         from clearhead.studies.measures.pretrained import describe_model
 
+        if not self.inputs:
+            raise UsageError(
+                "expected pictures or texts; run `clearhead study describe --help` for help"
+            )
         found = describe_model(self.model, self.inputs)
         if self.json:
             print_json(found)
@@ -121,25 +129,30 @@ class Describe:
 
 @dataclass(frozen=True)
 class Register:
-    """Write designs, margins and seeds to a file that is committed before the run.
+    """Write designs, margins and seeds to registered.json, which is committed before the run.
 
-    A run with this budget and first seed is then refused if a design differs.
+    A run with this budget and first seed from the same repository or folder is then refused if a
+    design differs.
     """
 
+    names: Names = ()
     budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "full"
     first_seed: Annotated[int, arg(metavar="N", help="the first seed of the run")] = 4000
+    out: RegistrationFolder = None
 
     def run(self) -> int:
-        """Register all studies of the project."""
+        """Register studies, by default all of the project."""
         from clearhead.cli.output import print_line
         from clearhead.studies.registration import register
-        from clearhead.studies.registry import ENTRIES, load_study
 
-        studies = [load_study(entry.source) for entry in ENTRIES]
-        path = register(studies, self.budget, self.first_seed, _published_spreads())
+        studies = _load_studies(self.names)
+        path = register(studies, self.budget, self.first_seed, _published_spreads(), self.out)
         print_line(f"wrote {path}; commit and tag it before the run:")
         tag = f"studies-{self.budget}-{self.first_seed}"
-        print_line(f"git commit -m 'Register the studies' {path} && git tag {tag}")
+        file = shlex.quote(str(path))
+        print_line(
+            f"git add {file} && git commit -m 'Register the studies' {file} && git tag {tag}"
+        )
         return 0
 
 
@@ -151,23 +164,23 @@ class Run:
     """
 
     names: Names = ()
-    all: Annotated[bool, arg(help="all studies", help_behavior_hint="")] = False
+    all: Annotated[bool, arg(help="all studies")] = False
     budget: Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)] = "quick"
     first_seed: Annotated[int, arg(metavar="N", help="the first seed")] = 0
     engine: Annotated[Literal["local", "ray"], arg(help=ENGINE_HELP)] = "local"
     workers: Workers = None
     out: Folder = None
-    restart: Annotated[bool, arg(help="discard earlier results", help_behavior_hint="")] = False
+    restart: Annotated[bool, arg(help="discard earlier results")] = False
 
     def run(self) -> int:
         """Measure, print verdicts; the exit code is 1 if a trial failed."""
-        from clearhead.cli.output import print_remark, usage_error
-        from clearhead.studies.registry import ENTRIES, find_source
+        from clearhead.cli.output import print_remark
+        from clearhead.studies.claims import ENTRIES, find_source
         from clearhead.studies.runner import run_studies
 
+        if bool(self.names) == self.all:
+            raise UsageError("expected either studies by name (`clearhead study list`) or --all")
         names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
-        if not names:
-            return usage_error("studies by name (`clearhead study list`) or --all", "study run")
         try:
             results = run_studies(
                 names,
@@ -193,7 +206,7 @@ class Report:
     results: Source = None
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="the page")] = Path("report.html")
     markdown: Markdown = None
-    json: Annotated[bool, arg(help="print everything as JSON", help_behavior_hint="")] = False
+    json: Annotated[bool, arg(help="print everything as JSON")] = False
 
     def run(self) -> int:
         """Write the report and print the paths, or the data."""
@@ -219,15 +232,18 @@ class Report:
         return 0
 
 
-Command = Annotated[
-    Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Plan, tyro.conf.subcommand("plan")]
-    | Annotated[Describe, tyro.conf.subcommand("describe")]
-    | Annotated[Register, tyro.conf.subcommand("register")]
-    | Annotated[Run, tyro.conf.subcommand("run")]
-    | Annotated[Report, tyro.conf.subcommand("report")],
-    arg(name=""),
-]
+SUBCOMMANDS = {
+    kind.__name__.lower(): options_of(kind())
+    for kind in (List, Plan, Describe, Register, Run, Report)
+}
+DESCRIPTIONS = {name: inspect.getdoc(type(x).__base__) or "" for name, x in SUBCOMMANDS.items()}
+
+if TYPE_CHECKING:
+    Command = List | Plan | Describe | Register | Run | Report
+else:
+    Command = Annotated[
+        tyro.extras.subcommand_type_from_defaults(SUBCOMMANDS, DESCRIPTIONS), arg(name="")
+    ]
 
 
 def study(command: Command) -> int:
@@ -236,6 +252,13 @@ def study(command: Command) -> int:
     Run `clearhead study COMMAND --help` for the options of a command.
     """
     return command.run()
+
+
+def _load_studies(names: tuple[str, ...]) -> "list[Study]":
+    """Those of these names, by default all of the project."""
+    from clearhead.studies.claims import ENTRIES, find_source, load_study
+
+    return [load_study(find_source(name)) for name in names or [x.name for x in ENTRIES]]
 
 
 def _published_spreads() -> dict[str, dict[str, float]]:

@@ -1,12 +1,12 @@
 """`clearhead train`: train a recipe, with any of its settings changed."""
 
-import dataclasses
 import inspect
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import arg
 
 from clearhead.cli.options import DataRoot, warn_if_unused
+from clearhead.cli.parsing import options_of, settings_of
 from clearhead.training.config import TextTrainConfig, TrainConfig
 from clearhead.training.recipes import RECIPES
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from clearhead.inference import Evaluation, PronounScore
 
 INTERRUPTED = 130
+DEVICE_HELP = '"auto", "cpu", "cuda", "cuda:N" or "mps"'
 FITTED = ("image_size", "in_channels", "patch_size", "num_classes")
 Size = int | tuple[int, int]
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 PAIRS = {
     "seen": "met together",
@@ -42,23 +44,19 @@ def _options(name: str) -> TrainConfig | TextTrainConfig:
     required = dict.fromkeys(inspect.signature(RECIPES[name]).parameters, "")
     config = RECIPES[name](**required)
     types: dict[str, Any] = {"start": Annotated[str | None, arg(metavar="MODEL")]}
-    values: dict[str, Any] = dict(vars(config))
+    unset = dict.fromkeys(required, tyro.MISSING)
     if isinstance(config, TrainConfig):
         for field, adapted in (("epochs", "more"), ("batch_size", "fewer")):
-            types[field] = _unset(int, f"{values[field]}, {adapted} for few images")
-            values[field] = None
+            types[field] = _unset(int, f"{vars(config)[field]}, {adapted} for few images")
+            unset[field] = None
+        model = {}
         kinds = get_type_hints(type(config.model))
-        unset: dict[str, Any] = {}
         for field, value in vars(config.model).items():
             if kinds[field] in (int, float, Size) or get_origin(kinds[field]) is Literal:
                 fits = ", or what fits the images" if field in FITTED else ""
-                unset[field] = _unset(kinds[field], f"{value}{fits}")
-        model = type(config.model)
-        types["model"] = _subclass(model, model.__name__, unset)
-        values["model"] = types["model"](**vars(config.model) | dict.fromkeys(unset))
-
-    kind = _subclass(type(config), name, types)
-    options: TrainConfig | TextTrainConfig = kind(**values | dict.fromkeys(required, tyro.MISSING))
+                model[field] = _unset(kinds[field], f"{value}{fits}")
+        unset["model"] = options_of(config.model, types=model, values=dict.fromkeys(model))
+    options: TrainConfig | TextTrainConfig = options_of(config, name, types, unset)
     return options
 
 
@@ -67,26 +65,14 @@ def _unset(kind: Any, default: object) -> Any:
     return Annotated[kind | None, arg(help_behavior_hint=f"(default: {default})")]
 
 
-def _subclass(base: type, name: str, types: dict[str, Any]) -> Any:
-    """A dataclass with other types of some fields; `clearhead.train` validates their values."""
-    return dataclasses.make_dataclass(
-        name,
-        [(field, kind, dataclasses.field(default=None)) for field, kind in types.items()],
-        bases=(base,),
-        namespace={"__post_init__": lambda options: None},
-        frozen=True,
-        kw_only=True,
-    )
-
-
-OPTIONS = {name: _options(name) for name in RECIPES}
+SUBCOMMANDS = {name: _options(name) for name in RECIPES}
 
 if TYPE_CHECKING:
     Recipe = TrainConfig | TextTrainConfig
 else:
     Recipe = Annotated[
         tyro.extras.subcommand_type_from_defaults(
-            OPTIONS,
+            SUBCOMMANDS,
             {name: (recipe.__doc__ or "").split("\n")[0] for name, recipe in RECIPES.items()},
         ),
         arg(name=""),
@@ -101,7 +87,7 @@ def train(
         Path, arg(metavar="FOLDER", help="folder for the model, metrics, log and checkpoints")
     ],
     root: DataRoot = None,
-    device: Annotated[str, arg(help='"auto", "cpu", "cuda", "cuda:N" or "mps"')] = "auto",
+    device: Annotated[str, arg(metavar="DEVICE", help=DEVICE_HELP)] = "auto",
     restart: Annotated[Flag, arg(help="discard the training in the folder")] = False,
     tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
@@ -115,11 +101,13 @@ def train(
     from clearhead.training.distributed import is_first
 
     name = type(recipe).__name__
-    settings = _typed(recipe, OPTIONS[name])
-    if isinstance(recipe, TrainConfig) and "model" in settings:
-        settings["model"] = _typed(recipe.model, OPTIONS[name].model)
+    settings = _typed(recipe, SUBCOMMANDS[name])
+    _print_unused(settings, recipe)
     if isinstance(recipe, TrainConfig):
         warn_if_unused(root, recipe.data)
+        if "model" in settings:
+            settings["model"] = _typed(recipe.model, SUBCOMMANDS[name].model)
+    settings = {key: settings_of(x) if is_dataclass(x) else x for key, x in settings.items()}
     with stop_on_signals() as stop, fetching() as report:
         trained = clearhead.train(
             name,
@@ -151,6 +139,23 @@ def train(
 def _typed(options: object, defaults: object) -> dict[str, Any]:
     """The options that were typed."""
     return {key: value for key, value in vars(options).items() if value != vars(defaults)[key]}
+
+
+def _print_unused(typed: Mapping[str, Any], options: Any) -> None:
+    """Name the settings that have no effect beside the others."""
+    from clearhead.cli.output import print_remark
+    from clearhead.errors import setting
+
+    needed = {"matrix_learning_rate": ("--optimizer muon", options.optimizer == "muon")}
+    if isinstance(options, TrainConfig):
+        needed["distill_temperature"] = ("--teachers", options.teachers)
+        needed["label_smoothing"] = ("a training without --teachers", not options.teachers)
+    else:
+        for name in ("mask_prob", "cloze_prob", "cue_prob", "referent_prob"):
+            needed[name] = ("a bidirectional model", not options.model.causal)
+    for name, (need, is_given) in needed.items():
+        if name in typed and not is_given:
+            print_remark(f"{setting(name)} has no effect; it needs {need}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 from clearhead.data._parquet import PARQUET_SUFFIXES, ParquetImages
 from clearhead.data.folder import find_files
 from clearhead.data.preprocessing.image import MAX_BYTES, SUFFIXES, ImageSource
-from clearhead.errors import DataError, ImageError
+from clearhead.errors import ConfigError, DataError, ImageError, setting
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".tgz", ".zip")
 NO_PICTURES = "no pictures in it; give another, or picture files"
@@ -68,8 +68,20 @@ def list_pictures(
         their order there. An input without a picture is one reference with an `error`.
 
     Raises:
-        ConfigError: If pyarrow is needed and missing, or `image_column` is needed or wrong.
+        ConfigError: If pyarrow is needed and missing, or `image_column` is needed, wrong or unused.
     """
+    has_parquet = image_column is None
+    for ref in _list(inputs, image_column, on_left_out):
+        has_parquet = has_parquet or Path(ref.path).suffix.lower() in PARQUET_SUFFIXES
+        yield ref
+    if not has_parquet:
+        name = setting("image_column", image_column)
+        raise ConfigError(f"{name} is for Parquet files, and none was given; leave it out")
+
+
+def _list(
+    inputs: Iterable[str], image_column: str | None, on_left_out: Callable[[str], None]
+) -> Iterator[PictureRef]:
     for given in inputs:
         matches = [given]
         if not os.path.lexists(given) and glob.has_magic(given):

@@ -10,6 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -21,7 +22,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import replaced_atomic, sha256, write_atomic
 from clearhead.data import cache_folder
-from clearhead.errors import ConfigError, did_you_mean, require
+from clearhead.errors import ConfigError, StorageError, did_you_mean, require
 from clearhead.inference._copy import ModelCopy
 from clearhead.inference._graph import (
     IMAGES,
@@ -150,7 +151,7 @@ def _fastest(model: ImageModel, batch_size: int) -> EngineModel:
             continue
         try:
             engines[name] = load_engine(model, name).run
-        except ConfigError as error:
+        except (ConfigError, StorageError) as error:
             unused[name] = str(error)
     seconds = _seconds(engines, example_images(model, batch_size))
     best = min(seconds, key=lambda name: seconds[name])
@@ -243,22 +244,25 @@ def run_package(file: Path) -> Engine:
 def _onnxruntime(model: ImageModel) -> Engine:
     require("engine 'onnxruntime'", "onnxruntime")
     _check_float32(model, "onnxruntime")
-    run = run_onnx(_onnx_file(model).read_bytes())
+    run = run_onnx(_onnx_content(model))
     return lambda images: run(images)[0]
 
 
 def _openvino(model: ImageModel) -> Engine:
     require("engine 'openvino'", "openvino")
     _check_float32(model, "openvino")
-    run = run_openvino(_onnx_file(model))
+    run = run_openvino(_onnx_content(model))
     return lambda images: run(images)[0]
 
 
-def _onnx_file(model: ImageModel) -> Path:
+def _onnx_content(model: ImageModel) -> bytes:
     path = _cached(model, ".onnx")
-    if not path.exists():
-        write_atomic(path, to_onnx(trace(model)).SerializeToString())
-    return path
+    if path.exists():
+        return path.read_bytes()
+    content: bytes = to_onnx(trace(model)).SerializeToString()
+    with suppress(StorageError):  # the cache saves time, and may be read-only
+        write_atomic(path, content)
+    return content
 
 
 def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
@@ -277,9 +281,9 @@ def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
 
 
 def run_openvino(
-    file: Path, precision: Literal["f32", "bf16"] = "f32"
+    source: Path | bytes, precision: Literal["f32", "bf16"] = "f32"
 ) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """All outputs of a model file, by OpenVINO on as many threads as torch has."""
+    """All outputs of a model file or its bytes, by OpenVINO on as many threads as torch has."""
     import openvino
 
     settings = {
@@ -287,7 +291,8 @@ def run_openvino(
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(source), "CPU", settings)
     request, lock = compiled.create_infer_request(), threading.Lock()
 
     def run(images: Tensor) -> tuple[Tensor, ...]:

@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from clearhead.insight.relevance import pixel_gradient
 from clearhead.recording import AttentionRecord, Layers, intervene
 
-ACTIVATIONS = (F.gelu, F.silu, F.relu, F.tanh, torch.tanh)
+# As torch calls them: F.tanh calls the method.
+ACTIVATIONS = (F.gelu, F.silu, F.relu, torch.relu, Tensor.relu, torch.tanh, Tensor.tanh)
 
 
 def attnlrp(

@@ -296,10 +296,8 @@ def _match_entropies(model: VisionTransformer, images: Tensor, entropies: list[f
         with capture(layer) as recording:
             model(images)
         attention = cast("MultiHeadAttention", model.blocks[layer].attn)
-        queries = slice(0, attention.num_heads * attention.head_dim)
-        factor = _matching_factor(recording[0].scaled.double(), target)
-        attention.qkv.weight[queries] *= factor
-        attention.qkv.bias[queries] *= factor
+        queries = slice(0, attention.num_heads * attention.head_dim)  # their initial bias is 0
+        attention.qkv.weight[queries] *= _matching_factor(recording[0].scaled.double(), target)
 
 
 def _matching_factor(scaled: Tensor, target: float) -> float:

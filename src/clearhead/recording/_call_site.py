@@ -8,11 +8,12 @@ from itertools import takewhile
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from torch import fx, jit, nn
+from torch import fx, nn
 
 from clearhead.errors import CaptureError
 from clearhead.recording._torch_internals import (
     OPERATORS,
+    SCRIPT_METHOD,
     call_while_compiling,
     in_backward_pass,
 )
@@ -152,7 +153,7 @@ class CallSites:
         if "softmax" not in graph and "scaled_dot_product" not in graph:
             return
         path = self.here().path
-        if isinstance(called, jit.ScriptModule):
+        if isinstance(called, SCRIPT_METHOD):
             raise CaptureError(SCRIPTED.format(path))
         self.scripted[path] = called.name
 

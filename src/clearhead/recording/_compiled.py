@@ -2,23 +2,29 @@
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import takewhile
 from threading import local
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx
-from torch.nn import functional as F
+from torch import Tensor, fx, nn
 
 from clearhead.errors import CaptureError
+from clearhead.recording import _softmax
 from clearhead.recording._call_site import reject_compiled, reject_opaque
 from clearhead.recording._fused import FusedCall
+from clearhead.recording._products import FUNCTIONS, MULTIPLY, OTHER_FUNCTIONS
+from clearhead.recording._softmax import EXPONENTIAL, OTHER_EXPONENTIAL, OTHER_WEIGHTS
+from clearhead.recording._steps import LAYOUT
 from clearhead.recording._torch_internals import (
     DisableInterception,
     call_while_compiling,
     compiled_module_path,
     is_compiler_running,
+    traced_body,
     traced_graph,
 )
 
@@ -32,6 +38,12 @@ class Recorder(Protocol):
     def scripted_call(self, called: Any) -> None:
         """Note a call of TorchScript."""
 
+    def resumed(self) -> AbstractContextManager[Any]:
+        """Record inside a call that the mode is handling."""
+
+    def for_thread(self) -> AbstractContextManager[Any]:
+        """A mode for a thread that is started now."""
+
 
 class _Active(local):
     def __init__(self) -> None:
@@ -41,7 +53,12 @@ class _Active(local):
 ACTIVE = _Active()
 """The active modes of each thread; a graph refers to them by their number."""
 
-SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, F.softmin, F.gumbel_softmax)
+CHECKED = "checked by clearhead"
+PRODUCTS = FUNCTIONS | OTHER_FUNCTIONS
+SOFTMAX = _softmax.SOFTMAX | _softmax.LOG_SOFTMAX | {"softmin", "gumbel_softmax"}
+WEIGHTS = SOFTMAX | EXPONENTIAL | OTHER_EXPONENTIAL | OTHER_WEIGHTS
+PAIRED = MULTIPLY | {"addcmul"}
+ADD = frozenset("add add_ iadd __add__ __iadd__".split())
 
 
 class _Outputs:
@@ -94,13 +111,92 @@ def traced_call(
     """A call as the compiler traces it: attention is followed by the operator that records it."""
     if _is_fused(function):
         return _recorded(level, function(*args, **kwargs), *args, **kwargs)
-    if (
-        function in SOFTMAX and (args[0] if args else kwargs["input"]).dim() > 2
-    ):  # attention as separate operations
-        reject_compiled()
     if method := _checked(function):
         return getattr(args[0], method)(*args[1:], **kwargs)
-    return function(*args, **kwargs)
+    result = function(*args, **kwargs)
+    if not torch.compiler.is_exporting():
+        _reject_unseen()
+    elif _is_softmax(function):
+        reject_compiled()
+    return result
+
+
+def _reject_unseen() -> None:
+    """Raise if a new operation of the graph is attention that cannot be recorded there."""
+    for node in takewhile(lambda x: CHECKED not in x.meta, reversed(traced_graph().nodes)):
+        if _is_explicit(node) or _contains_attention(node):
+            reject_compiled()
+        node.meta[CHECKED] = True
+
+
+def _is_explicit(node: fx.Node) -> bool:
+    """Whether a call multiplies weights with activations: attention as separate operations."""
+    name, activations = _name(node), [x for x in node.all_input_nodes if not _is_parameter(x)]
+    if len(activations) < 2 or (name not in PRODUCTS and name not in PAIRED):
+        return False
+    weights = {x for y in activations for x in _behind(y, _adds) if _name(x) in WEIGHTS}
+    for x in weights:
+        dims = (y.dim() for y in map(_example, (x, *activations)) if isinstance(y, Tensor))
+        if _name(x) in OTHER_WEIGHTS and min(dims, default=0) < 3:
+            continue
+        if (name in PRODUCTS and _name(x) in SOFTMAX) or any(map(_is_score, _behind(x))):
+            return True
+    return False
+
+
+def _contains_attention(node: fx.Node) -> bool:
+    """Whether a call has a graph of its own, such as a checkpointed layer, with attention in it."""
+    bodies = [body for x in node.all_input_nodes if (body := traced_body(x)) is not None]
+    return any(map(computes_attention, bodies))
+
+
+def computes_attention(body: fx.GraphModule) -> bool:
+    """Whether there is attention in a graph."""
+    graphs = (x.graph for x in body.modules() if isinstance(x, fx.GraphModule))
+    return any(_is_fused(x.target) or _is_explicit(x) for graph in graphs for x in graph.nodes)
+
+
+def _behind(node: fx.Node, stop: Callable[[fx.Node], bool] = lambda _: False) -> Iterator[fx.Node]:
+    """The calls that a tensor is computed by, up to products."""
+    nodes = dict.fromkeys([node])
+    remaining = [node]
+    for x in remaining:
+        yield x
+        if _name(x) not in PRODUCTS and not _is_fused(x.target) and not stop(x):
+            remaining += [y for y in x.all_input_nodes if y not in nodes]
+            nodes |= dict.fromkeys(x.all_input_nodes)
+
+
+def _adds(node: fx.Node) -> bool:
+    """Whether it adds two tensors, as weights are not, but a residual stream is."""
+    return _name(node) in ADD and len(node.all_input_nodes) > 1
+
+
+def _is_score(node: fx.Node) -> bool:
+    """Whether it is a product of activations, or a sum of elementwise ones."""
+    name, inputs = _name(node), node.all_input_nodes
+    if name in ("sum", "mean"):
+        return (
+            _name(inputs[0]) in PAIRED
+            and sum(not _is_parameter(x) for x in inputs[0].all_input_nodes) > 1
+        )
+    return name in PRODUCTS and sum(not _is_parameter(x) for x in inputs) > 1
+
+
+def _is_parameter(node: fx.Node) -> bool:
+    while _name(node) in LAYOUT and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return isinstance(_example(node), nn.Parameter)
+
+
+def _example(node: fx.Node) -> Any:
+    return node.meta.get("example_value")
+
+
+def _name(node: fx.Node) -> str:
+    """The name of the called function or method."""
+    target = node.target
+    return target if isinstance(target, str) else str(getattr(target, "__name__", ""))
 
 
 def _recorded(
@@ -144,7 +240,7 @@ def _from_inputs() -> tuple[int, ...]:
 
 
 def _memory(node: fx.Node) -> int | None:
-    x = node.meta.get("example_value")
+    x = _example(node)
     return x.untyped_storage()._cdata if isinstance(x, Tensor) else None
 
 
@@ -159,6 +255,10 @@ def _is_fused(function: Any) -> bool:
     return getattr(function, "__name__", "") == "scaled_dot_product_attention"
 
 
+def _is_softmax(function: Any) -> bool:
+    return getattr(function, "__name__", "") in SOFTMAX
+
+
 def _checked(function: Any) -> str:
     """The name of a tensor's method written in Python, which the compiler traces by name only."""
     name = str(getattr(function, "__name__", ""))
@@ -169,10 +269,12 @@ def _checked(function: Any) -> str:
     return name if getattr(function, "__module__", "") == "torch._tensor" else ""
 
 
+call_while_compiling(_reject_unseen)
 call_while_compiling(_path)
 call_while_compiling(_number)
 call_while_compiling(_from_inputs)
 call_while_compiling(_is_fused)
+call_while_compiling(_is_softmax)
 call_while_compiling(_checked)
 
 

@@ -7,6 +7,7 @@ held by weak references and vanish with their tensors.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from clearhead.recording._softmax import (
     EXPONENTIAL,
     LOG_SOFTMAX,
     OTHER_EXPONENTIAL,
+    OTHER_WEIGHTS,
     SOFTMAX,
     Normaliser,
     Softmax,
@@ -37,6 +39,7 @@ from clearhead.recording._steps import (
 
 # Operations that may change the number of elements between product and softmax or values.
 RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
+PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
 
 
@@ -105,6 +108,8 @@ class OperationTracker:
         self._factors: TensorTable[Factor] = TensorTable()
         self._normalisers: TensorTable[Normaliser] = TensorTable()
         self._sums: TensorTable[TrackedAttention] = TensorTable()  # of values, not yet divided
+        self._pairs: TensorTable[str] = TensorTable()  # elementwise products, not yet summed
+        self._other_scores: TensorTable[str] = TensorTable()  # by functions that are not followed
         self._other_weights: TensorTable[Softmax] = TensorTable()  # of scores of unknown origin
         self.softmaxes: list[Softmax] = []
 
@@ -117,16 +122,20 @@ class OperationTracker:
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
     ) -> tuple[Any, TrackedAttention | None]:
         """Make the call; return its result, and the attention that it completes, if any."""
-        if name in products.FUNCTIONS:
+        if name == "pow" and not isinstance(args[0], Tensor):
+            name = "__rpow__"
+        if name in products.FUNCTIONS or name in products.OTHER_FUNCTIONS:
             product = products.read_product(name, args, kwargs)
-            if product is not None:
-                for x, other in (product[:2], product[1::-1]):
-                    softmax = self._other_weights.of(x)
-                    if softmax is not None and not isinstance(other, nn.Parameter):
-                        softmax.multiplied = True
-                if not self._is_mixing(product):
-                    result = function(*args, **kwargs)
-                    return result, self._multiplied(name, product, args, kwargs, result)
+            pair = _activations(args, kwargs) if product is None else product[:2]
+            for x in pair:
+                self._use(x, pair)
+            if product is None and len(pair) > 1:
+                result = function(*args, **kwargs)
+                self._other_scores.put(result, name)
+                return result, None
+            if product is not None and not self._is_mixing(product):
+                result = function(*args, **kwargs)
+                return result, self._multiplied(name, product, args, kwargs, result)
         if name in SOFTMAX or name in LOG_SOFTMAX:
             result = function(*args, **kwargs)
             self._softmax(name, args, kwargs, result)
@@ -137,9 +146,7 @@ class OperationTracker:
         if followed is None:
             result = function(*args, **kwargs)
             self._track_factor(name, args, result)
-            if self._normalisers or self._other_weights or self._sums:
-                return result, self._not_followed(name, args, result)
-            return result, None
+            return result, self._not_followed(name, args, kwargs, result)
         history = self._histories.of(followed)
         step = step_of_call(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
@@ -150,13 +157,23 @@ class OperationTracker:
 
     def clear(self) -> None:
         """Release all tensors."""
-        for table in (self._histories, self._factors, self._normalisers, self._sums):
-            table.clear()
-        self._other_weights.clear()
+        for table in vars(self).values():
+            if isinstance(table, TensorTable):
+                table.clear()
 
     def _keep(self, x: Tensor, history: History) -> None:
         if len(history.pre_softmax) + len(history.post_softmax) <= MAX_HISTORY:
             self._histories.put(x, history)
+
+    def _use(self, x: Tensor, operands: Sequence[Tensor]) -> None:
+        """Note that weights are multiplied with activations."""
+        history, softmax = self._histories.of(x), self._other_weights.of(x)
+        if history is not None:
+            softmax = history.softmax
+        if softmax is not None:
+            softmax.multiplied |= any(
+                y is not x and not isinstance(y, nn.Parameter) for y in operands
+            )
 
     def _is_mixing(self, product: Product) -> bool:
         """Whether the product mixes scores or weights among heads, before the values."""
@@ -190,6 +207,7 @@ class OperationTracker:
                 return None
             if history.is_completed_by(values):
                 return self._completed(tracked, "its output has other terms" if added else "")
+            self._check_other_weights(history, values)
         history = History(
             product=product,
             factors=(self.factor(product.first), self.factor(product.second)),
@@ -203,6 +221,17 @@ class OperationTracker:
                 history = history.then(Step("add", torch.add, (PLACEHOLDER, base * beta)))
         self._keep(result, history)
         return None
+
+    def _check_other_weights(self, history: History, values: Product) -> None:
+        """Note attention whose weights are another function of the scores than a softmax."""
+        names = (step.name for step in history.pre_softmax)
+        name = next((name for name in names if name in OTHER_WEIGHTS), None)
+        operands = (*history.product[:2], values.second)
+        if name is None or history.form != "scores" or min(x.dim() for x in operands) < 3:
+            return
+        if not any(isinstance(x, nn.Parameter) for x in operands):
+            softmax = self._new_softmax(-1, values.first, history)
+            softmax.refusal = f"its weights are computed by {name} and not by a softmax"
 
     def _completed(self, tracked: TrackedAttention, refusal: str = "") -> TrackedAttention | None:
         """The attention, unless its weights were recorded before, or it is refused."""
@@ -236,9 +265,12 @@ class OperationTracker:
         history = self._histories.of(x)
         if history is not None and history.form != "scores":
             history = None
-        if not isinstance(dim, int) or result.dim() < 2:
+        origin = self._other_scores.of(x)
+        if not isinstance(dim, int) or result.dim() < (2 if origin is None else 1):
             return
         softmax = self._new_softmax(dim % result.dim(), result, history)
+        if origin is not None:
+            softmax.origin = origin
         if name == "_sparse_softmax":
             softmax.refusal = "its scores are a sparse tensor"
         elif history is None:
@@ -287,8 +319,11 @@ class OperationTracker:
         known = self._normalisers.of(args[1]) if len(args) == 2 else None
         return known if known is not None and name in known.removed_by else None
 
-    def _not_followed(self, name: str, args: Sequence[Any], result: Any) -> TrackedAttention | None:
-        """Follow normalisers, exponentials · values, and weights of scores of unknown origin."""
+    def _not_followed(
+        self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+    ) -> TrackedAttention | None:
+        """Follow normalisers, exponentials · values, and scores and weights of unknown origin."""
+        self._follow_other_scores(name, args, kwargs, result)
         x = args[0] if args else None
         if self._normalisers and (name in LAYOUT or name == "__getitem__"):
             normaliser = self._normalisers.of(x)
@@ -309,6 +344,39 @@ class OperationTracker:
         history = replace(undivided.history, form="weights", softmax=softmax)
         tracked = replace(undivided, history=history)
         return self._completed(tracked) if history.is_completed_by(tracked.values) else None
+
+    def _follow_other_scores(
+        self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """Note scores by functions that are not followed, and uses of their softmax."""
+        if name in PAIRED:
+            pair = _activations(args, kwargs)
+            if len(pair) > 1 and result.dim() > 1:
+                self._pairs.put(result, "a sum of elementwise products")
+                for x in pair:
+                    softmax = self._other_weights.of(x)
+                    if softmax is not None and softmax.origin and x.numel() < result.numel():
+                        self._use(x, pair)
+        elif self._pairs and name in ("sum", "mean"):
+            origin = self._pairs.of(args[0]) if args else None
+            if origin is not None:
+                self._other_scores.put(result, origin)
+        if self._other_scores:
+            tensors = _activations(args, kwargs)
+            origin = next(filter(None, map(self._other_scores.of, tensors)), None)
+            if origin is None:
+                return
+            if name in EXPONENTIAL or name in OTHER_EXPONENTIAL:
+                softmax = self._new_softmax(result.dim() - 1, result, None)
+                softmax.origin = origin
+                self._other_weights.put(result, softmax)
+            else:
+                self._note_other_scores(origin, result)
+
+    def _note_other_scores(self, origin: str, result: Any) -> None:
+        for part in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1:] > (1,):
+                self._other_scores.put(part, origin)
 
     def _followed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Tensor]:
         if not self._histories:
@@ -333,6 +401,8 @@ class OperationTracker:
                 self._keep(args[0], history.then(cast_to(args[0].dtype)))
             return
         if not isinstance(result, Tensor) or not result.is_floating_point():
+            if step is not None and history.softmax is None:
+                self._note_other_scores(step.name, result)
             return
         if step is None:
             self._keep(result, history)
@@ -341,6 +411,10 @@ class OperationTracker:
         elif result.numel() == followed.numel() or step.name in RESIZING:
             history = replace(history, precision=lowest_precision(history.precision, result.dtype))
             self._keep(result, history.then(step))
+        elif history.softmax is None:
+            self._note_other_scores(step.name, result)
+        elif step.name in PAIRED:
+            self._use(followed, _activations(args, {}))
 
     def _track_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
         """Store constant factors, also through changes of layout."""
@@ -362,6 +436,12 @@ class OperationTracker:
                 if isinstance(factor, Tensor) or factor != 1.0:
                     self._factors.put(result, factor)
                 return
+
+
+def _activations(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors among the arguments, and in lists, that are no parameters."""
+    parts = (x if isinstance(x, list | tuple) else (x,) for x in (*args, *kwargs.values()))
+    return [x for x in chain(*parts) if isinstance(x, Tensor) and not isinstance(x, nn.Parameter)]
 
 
 def _is_whole(args: Sequence[Any]) -> bool:

@@ -1,14 +1,16 @@
 """Interception of torch function calls: which of them compute attention."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from threading import RLock
 from types import FrameType, FunctionType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 
 from clearhead.errors import CaptureError, InputError
@@ -21,7 +23,13 @@ from clearhead.recording._call_site import (
     reject_compiled,
     reject_opaque,
 )
-from clearhead.recording._compiled import ACTIVE, OUTPUTS, in_compiled_graph, traced_call
+from clearhead.recording._compiled import (
+    ACTIVE,
+    OUTPUTS,
+    computes_attention,
+    in_compiled_graph,
+    traced_call,
+)
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._explicit_record import explicit_record
 from clearhead.recording._fused import FusedCall, fused_record, read_call
@@ -31,6 +39,7 @@ from clearhead.recording._softmax import PartsOfCalls
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
+    function_modes,
     in_backward_pass,
     is_batched,
 )
@@ -71,6 +80,9 @@ class InterceptionMode(TorchFunctionMode):
         self._calls: dict[str, int] = {}
         self._repeated: dict[str, int] = {}
         self._parts = PartsOfCalls()
+        self._lock = RLock()
+        self._is_open = True
+        self._of_threads: list[InterceptionMode] = []
 
     def __torch_function__(
         self,
@@ -85,11 +97,13 @@ class InterceptionMode(TorchFunctionMode):
             if not self.records_compiled:
                 reject_compiled()
             return traced_call(self.level, func, args, kwargs)
-        if in_compiled_graph():
+        if not self._is_open or in_compiled_graph():
+            if any(isinstance(x, fx.GraphModule) and computes_attention(x) for x in args):
+                reject_compiled()
             return func(*args, **kwargs)
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
-            with self:
+            with self.resumed():
                 return _without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
@@ -119,21 +133,47 @@ class InterceptionMode(TorchFunctionMode):
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):
             raise CaptureError(NESTED) from None
 
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Intercept the calls inside a function that this mode was called with."""
+        if self in function_modes():
+            yield
+            return
+        super().__enter__()  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def for_thread(self) -> "InterceptionMode":
+        """A mode for a thread that is started inside the block, with the same records."""
+        mode = InterceptionMode(self._on_attention, compiled=self.records_compiled)
+        mode._calls, mode._repeated, mode._lock = self._calls, self._repeated, self._lock
+        self._of_threads.append(mode)
+        return mode
+
     def clear(self) -> None:
-        """Release models and tensors."""
-        self.tracker.clear()
-        self.call_sites.clear()
-        self._parts.clear()
+        """Release models and tensors, also in threads that are still running."""
+        with self._lock:
+            self._is_open = False
+            self.tracker.clear()
+            self.call_sites.clear()
+            self._parts.clear()
+        for mode in self._of_threads:
+            mode.clear()
 
     def parts(self) -> dict[str, tuple[str, ...]]:
         """The records that are parts of one attention, by the path of the module."""
-        return self._parts.by_path()
+        parts = self._parts.by_path()
+        for mode in self._of_threads:
+            parts |= mode.parts()
+        return parts
 
     def unseen(self) -> tuple[tuple[str, str], ...]:
         """Path and reason of what may be attention and is not recorded as a whole."""
         composed = (
             (path, f"it computes attention in {len(names)} parts of different sizes")
-            for path, names in self.parts().items()
+            for path, names in self._parts.by_path().items()
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
@@ -142,7 +182,8 @@ class InterceptionMode(TorchFunctionMode):
             for path, name in self.call_sites.scripted.items()
         )
         followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
-        return (*composed, *followed, *scripted)
+        in_threads = (x for mode in self._of_threads for x in mode.unseen())
+        return tuple(dict.fromkeys((*composed, *followed, *scripted, *in_threads)))
 
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
@@ -176,6 +217,10 @@ class InterceptionMode(TorchFunctionMode):
     def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         if is_batched(record.query):
             raise CaptureError(BATCHED)
+        with self._lock:
+            return self._numbered(record, output, site) if self._is_open else output
+
+    def _numbered(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         count = self._calls.get(record.name, 0) + 1
         if in_backward_pass() and (repeated := self._repeated.get(record.name, 0)) < count - 1:
             self._repeated[record.name] = repeated + 1

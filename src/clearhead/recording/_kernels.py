@@ -3,8 +3,11 @@
 import inspect
 import sys
 from collections.abc import Callable
-from functools import update_wrapper
-from threading import Lock
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as futures_thread
+from contextlib import ExitStack
+from functools import update_wrapper, wraps
+from threading import Lock, Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +21,12 @@ from clearhead.recording._compiled import ACTIVE
 from clearhead.recording._layout import Layout
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._steps import lowest_precision
-from clearhead.recording._torch_internals import DisableInterception
+from clearhead.recording._torch_internals import (
+    SCRIPT_METHOD,
+    DisableInterception,
+    custom_operator_bodies,
+    is_compiler_running,
+)
 
 
 class KernelCall(NamedTuple):
@@ -172,16 +180,54 @@ def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _visible(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a custom operator, with interception of the calls inside it."""
+
+    @wraps(body)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as stack:
+            for recorder in ACTIVE.recorders:
+                stack.enter_context(recorder.resumed())
+            return body(*args, **kwargs)
+
+    return call
+
+
+def _inherited(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is called in another thread, with the modes that are active in this one."""
+    recorders = () if is_compiler_running() else ACTIVE.recorders
+    modes = [recorder.for_thread() for recorder in recorders]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode)
+            return function(*args, **kwargs)
+
+    return call if modes else function
+
+
+def _start(thread: Thread) -> None:
+    if getattr(thread, "_target", None) is not futures_thread._worker:  # its tasks are, one by one
+        thread.run = _inherited(thread.run)  # type: ignore[method-assign]
+    START(thread)
+
+
+def _submit(executor: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return SUBMIT(executor, _inherited(function), *args, **kwargs)
+
+
 class _Wrappers:
     """Replaces the functions in all modules that imported them, while any capture is active.
 
-    The same with calls of TorchScript, in the classes of scripted objects.
+    The same with calls of TorchScript, in the classes of scripted functions and methods, with the
+    start of threads, and with the Python functions of custom operators.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._count = 0
-        self._replaced: list[tuple[dict[str, Any], str, Any]] = []
+        self._replaced: list[tuple[dict[Any, Any], Any, Any]] = []
         self._num_modules = 0
         self._importers: dict[Any, list[dict[str, Any]]] = {}
 
@@ -194,8 +240,14 @@ class _Wrappers:
                 function = getattr(sys.modules.get(package), name, None)
                 if function is not None:
                     self._replace(name, function, Kernel(function, *KERNELS[package, name]))
-            for scripted in (jit.ScriptFunction, jit.ScriptModule):
-                setattr(scripted, "__call__", _noted(scripted.__call__))  # noqa: B010
+            for bodies in custom_operator_bodies():
+                for device, body in bodies.items():
+                    self._replaced.append((bodies, device, body))
+                    bodies[device] = _visible(body)
+            for scripted, call in SCRIPTED_CALLS.items():
+                setattr(scripted, "__call__", _noted(call))  # noqa: B010
+            Thread.start = _start  # type: ignore[method-assign, assignment]
+            ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
 
     def remove(self) -> None:
         with self._lock:
@@ -204,8 +256,9 @@ class _Wrappers:
                 for namespace, name, function in self._replaced:
                     namespace[name] = function
                 self._replaced.clear()
-                setattr(jit.ScriptFunction, "__call__", SCRIPT_FUNCTION_CALL)  # noqa: B010
-                del jit.ScriptModule.__call__
+                for scripted, call in SCRIPTED_CALLS.items():
+                    setattr(scripted, "__call__", call)  # noqa: B010
+                Thread.start, ThreadPoolExecutor.submit = START, SUBMIT  # type: ignore[method-assign]
 
     def _replace(self, name: str, function: Any, wrapper: Any) -> None:
         for namespace in (*self._find_importers(name, function), vars(sys.modules["__main__"])):
@@ -229,5 +282,6 @@ class _Wrappers:
         return self._importers[function]
 
 
-SCRIPT_FUNCTION_CALL = jit.ScriptFunction.__call__
+SCRIPTED_CALLS = {scripted: scripted.__call__ for scripted in (jit.ScriptFunction, SCRIPT_METHOD)}
+START, SUBMIT = Thread.start, ThreadPoolExecutor.submit
 WRAPPERS = _Wrappers()

@@ -47,11 +47,21 @@ Axis = TypeVar("Axis", int, int | None)
 # The axes of the operands and of the result, as in `torch.einsum`.
 EQUATIONS = {
     **dict.fromkeys(
-        "mm matmul __matmul__ __rmatmul__ bmm baddbmm addmm".split(), "...ij,...jk->...ik"
+        "mm matmul __matmul__ __rmatmul__ linalg_matmul bmm baddbmm addmm linalg_multi_dot "
+        "chain_matmul".split(),
+        "...ij,...jk->...ik",
     ),
     "linear": "...ij,kj->...ik",
 }
-FUNCTIONS = frozenset([*EQUATIONS, "einsum", "tensordot"])
+FUNCTIONS = frozenset([*EQUATIONS, "einsum", "tensordot", "inner"])
+
+# Products, and other functions of pairs of vectors, that are not followed.
+OTHER_FUNCTIONS = frozenset(
+    "addbmm addbmm_ baddbmm_ addmm_ mv addmv addmv_ dot vdot outer ger kron cdist bilinear "
+    "linalg_vecdot cosine_similarity pairwise_distance embedding_bag conv1d conv2d conv3d "
+    "_sparse_mm sparse_sampled_addmm hspmm smm sspaddmm _int_mm _scaled_mm _grouped_mm "
+    "grouped_mm".split()
+)
 
 # The names of operands given by keyword, in their order.
 OPERANDS = ("input", "mat1", "batch1", "a", "other", "mat2", "batch2", "weight", "b")
@@ -105,6 +115,8 @@ def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Prod
     if name == "einsum":
         equation, *operands = operands
         operands = operands[0] if len(operands) == 1 else operands
+    elif name == "linalg_multi_dot":
+        operands = list(operands[0])
     elif name in ("baddbmm", "addmm"):
         operands = operands[1:]
     elif name == "__rmatmul__":
@@ -114,6 +126,10 @@ def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Prod
             pass
         case _:
             return None
+    if name != "linear" and any(isinstance(x, Tensor) for x in operands[2:]):
+        return None
+    if name == "inner":
+        equation = _of_tensordot(left.dim(), right.dim(), ([-1], [-1]))
     if name == "tensordot":
         equation = _of_tensordot(left.dim(), right.dim(), kwargs.get("dims", operands[2:]))
     if equation is None or (name == "linear" and isinstance(right, nn.Parameter)):

@@ -16,7 +16,12 @@ from clearhead.recording._steps import CASTS, LAYOUT
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
 EXPONENTIAL = frozenset(["exp", "exp_", "special_exp"])
-OTHER_EXPONENTIAL = frozenset(["exp2", "exp2_", "special_exp2", "__rpow__"])  # not followed
+OTHER_EXPONENTIAL = frozenset(
+    "exp2 exp2_ special_exp2 expm1 expm1_ special_expm1 __rpow__".split()
+)  # not followed
+OTHER_WEIGHTS = frozenset(
+    "sigmoid sigmoid_ special_expit relu relu_ softplus elu silu square pow __pow__".split()
+)
 SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 
@@ -25,6 +30,7 @@ CARRIED = (
     LAYOUT
     | CASTS
     | EXPONENTIAL
+    | DIVIDE
     | frozenset(
         "dropout dropout_ masked_fill masked_fill_ nan_to_num pad cat stack narrow __getitem__ "
         "chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
@@ -75,6 +81,7 @@ class Softmax:
     dims: int
     keys: int
     scored: bool
+    origin: str = ""
     products: int = 0
     refusal: str = ""
     multiplied: bool = False
@@ -86,9 +93,12 @@ class Softmax:
         if self.products:
             several = f"the record has the first of {self.products} products of its weights"
             return several if self.products > 1 else None
-        if self.scored and self.dims > 2:
+        if self.scored and (self.dims > 2 or self.multiplied):
             return "no product of its weights with values was recognised"
-        return "no product of queries and keys was recognised" if self.multiplied else None
+        if not self.multiplied:
+            return None
+        known = f"its scores come from {self.origin}, which is not followed"
+        return known if self.origin else "no product of queries and keys was recognised"
 
 
 @dataclass(eq=False, kw_only=True)

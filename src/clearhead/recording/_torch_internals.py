@@ -1,6 +1,6 @@
 """The private parts of torch that recording needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 OperatorOverload = torch._ops.OpOverload
 OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
+SCRIPT_METHOD = torch._C.ScriptMethod
 DisableInterception = torch._C.DisableTorchFunction
 """A context manager in which calls do not reach `__torch_function__`."""
 
@@ -15,6 +16,19 @@ DisableInterception = torch._C.DisableTorchFunction
 def version_of(x: Tensor) -> int:
     """How often a tensor was changed in place."""
     return x._version
+
+
+def function_modes() -> list[Any]:
+    """The modes that intercept calls of this thread now; not one that handles a call."""
+    modes: list[Any] = torch.overrides._get_current_function_mode_stack()
+    return modes
+
+
+def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
+    """The Python functions of each operator made by `torch.library.custom_op`, by device."""
+    for operator in list(torch._library.custom_ops.OPDEFS.values()):
+        if operator._namespace != "clearhead":
+            yield operator._backend_fns
 
 
 def in_backward_pass() -> bool:
@@ -56,6 +70,12 @@ def traced_graph() -> fx.Graph:
     """The graph that the compiler makes now."""
     graph: fx.Graph = _tracing().graph
     return graph
+
+
+def traced_body(node: fx.Node) -> fx.GraphModule | None:
+    """The graph that a node of the traced graph refers to, such as a checkpointed layer."""
+    body = _tracing().nn_modules.get(node.target) if node.op == "get_attr" else None
+    return body if isinstance(body, fx.GraphModule) else None
 
 
 def is_compiler_running() -> bool:

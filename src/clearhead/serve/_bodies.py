@@ -44,10 +44,12 @@ class BodyHeaders(NamedTuple):
 class Decoded:
     """The model inputs of a request: a picture, or the images of a tensor.
 
-    Of a tensor also the request's id and the outputs that it wants, each with whether as binary.
+    Of a picture also whether its attention is wanted; of a tensor the request's id, and the outputs
+    that it wants, each with whether as binary.
     """
 
     inputs: tuple[ModelInput, ...]
+    explain: bool = False
     request_id: str | None = None
     outputs: tuple[tuple[str, bool], ...] = ()
     binary: bool = False
@@ -74,7 +76,8 @@ class BodyDecoder(NamedTuple):
             if kind == "tensor":
                 return self._tensor(body, headers.json_size)
             picture = _picture(body, headers.content_type)
-            return Decoded((prepare(picture, self.config, single=kind == "digit"),))
+            single = kind == "digit"
+            return Decoded((prepare(picture, self.config, single=single),), explain=single)
         except (ImageError, InputError) as error:
             raise HTTPException(400 if kind == "tensor" else 422, str(error)) from None
 

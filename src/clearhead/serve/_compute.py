@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from jaxtyping import Float, UInt8
@@ -9,16 +10,9 @@ from torch import Tensor
 
 from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
-from clearhead.inference import EngineModel, ModelInput, ModelLike, Prediction, predict_inputs
+from clearhead.inference import EngineModel, ModelLike, Prediction, predict_inputs
 from clearhead.recording import capture
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Work:
-    """The model inputs of one request, and whether their attention is wanted too."""
-
-    inputs: tuple[ModelInput, ...]
-    explain: bool = False
+from clearhead.serve._bodies import Decoded
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +23,7 @@ class Result:
     attention: Float[Tensor, "images layers heads queries keys"] | None = None
 
 
-def compute(model: ModelLike, batch: Sequence[Work]) -> list[Result | Exception]:
+def compute(model: ModelLike, batch: Sequence[Decoded]) -> list[Result | Exception]:
     """Results of a batch in one forward pass; after a failure, of each request alone.
 
     An image that makes the forward pass fail thus fails only its own request.
@@ -39,20 +33,18 @@ def compute(model: ModelLike, batch: Sequence[Work]) -> list[Result | Exception]
     except Exception as error:  # noqa: BLE001 - raised in the request that it belongs to
         if len(batch) == 1:
             return [error]
-        return [result for work in batch for result in compute(model, [work])]
+        return [result for request in batch for result in compute(model, [request])]
 
 
-def _forward(model: ModelLike, batch: Sequence[Work]) -> list[Result]:
-    predictions = iter(predict_inputs(model, [item for work in batch for item in work.inputs]))
-    explained = [item.pixels for work in batch if work.explain for item in work.inputs]
+def _forward(model: ModelLike, batch: Sequence[Decoded]) -> list[Result]:
+    predictions = iter(predict_inputs(model, [item for x in batch for item in x.inputs]))
+    explained = [item.pixels for x in batch if x.explain for item in x.inputs]
     attention = iter(attention_weights(model, torch.stack(explained)) if explained else ())
     results = []
-    for work in batch:
-        count = range(len(work.inputs))
-        weights = torch.stack([next(attention) for _ in count]) if work.explain else None
-        results.append(
-            Result(predictions=tuple(next(predictions) for _ in count), attention=weights)
-        )
+    for request in batch:
+        count = len(request.inputs)
+        weights = torch.stack([*islice(attention, count)]) if request.explain else None
+        results.append(Result(predictions=tuple(islice(predictions, count)), attention=weights))
     return results
 
 

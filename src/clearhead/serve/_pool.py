@@ -32,7 +32,7 @@ from PIL import Image
 
 from clearhead.inference import ModelCopy, ModelLike, predict_inputs, prepare
 from clearhead.serve._bodies import BodyDecoder, BodyHeaders, Decoded, Kind
-from clearhead.serve._compute import Result, Work, compute
+from clearhead.serve._compute import Result, compute
 from clearhead.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Pool:
                 self._replace(worker)
                 continue
             batch = self._take()
-            reply = worker.call(pickle.dumps([call.job for call in batch]))
+            reply = worker.call([call.job for call in batch])
             limit = self.seconds if len(batch) == 1 else self.seconds / 2
             timer = self.loop.call_later(limit, worker.kill)
             reply.add_done_callback(partial(self._finish, worker, timer, batch))
@@ -239,10 +239,10 @@ class _Worker(asyncio.Protocol):
         self.transport, _ = await self.loop.create_connection(lambda: self, sock=self.socket)
         await self.reply
 
-    def call(self, message: bytes) -> "asyncio.Future[Any]":
-        """The result of a pickled call, or its exception; `EOFError` if the process ends."""
+    def call(self, jobs: list[Job]) -> "asyncio.Future[Any]":
+        """The outcomes of a batch; `EOFError` if the process ends."""
         self.reply = self.loop.create_future()
-        self.transport.write(len(message).to_bytes(LENGTH) + message)
+        self.transport.write(_message(jobs))
         return self.reply
 
     def data_received(self, data: bytes) -> None:
@@ -277,16 +277,17 @@ def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> No
     threading.Thread(target=_exit_with_server, daemon=True).start()
     model = copy.load()
     _warm_up(model)
-    with connection, connection.makefile("rwb") as file:
-        _send(file, None)
-        while size := int.from_bytes(file.read(LENGTH)):
-            _send(file, process(decode, model, pickle.loads(file.read(size))))  # noqa: S301 - the server's
+    with connection, connection.makefile("rb") as requests:
+        connection.sendall(_message(None))
+        while size := int.from_bytes(requests.read(LENGTH)):
+            jobs = pickle.loads(requests.read(size))  # noqa: S301 - the server's
+            connection.sendall(_message(process(decode, model, jobs)))
 
 
-def _send(file: Any, result: Any) -> None:
-    message = pickle.dumps(result)
-    file.write(len(message).to_bytes(LENGTH) + message)
-    file.flush()
+def _message(content: Any) -> bytes:
+    """Pickled content, with its length in front."""
+    pickled = pickle.dumps(content)
+    return len(pickled).to_bytes(LENGTH) + pickled
 
 
 def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
@@ -299,12 +300,8 @@ def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
         except Exception as error:  # noqa: BLE001 - raised in the server
             decoded.append(error)
         times.append(time.monotonic())
-    works = [
-        Work(inputs=one.inputs, explain=job.kind == "digit")
-        for job, one in zip(jobs, decoded, strict=True)
-        if isinstance(one, Decoded)
-    ]
-    computed = iter(compute(model, works))
+    requests = [one for one in decoded if isinstance(one, Decoded)]
+    computed = iter(compute(model, requests))
     results = [
         _result(job.kind, one, next(computed) if isinstance(one, Decoded) else one)
         for job, one in zip(jobs, decoded, strict=True)
@@ -313,7 +310,7 @@ def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
         results,
         [end - start for start, end in pairwise(times)],
         time.monotonic() - times[-1],
-        sum(len(work.inputs) for work in works),
+        sum(len(request.inputs) for request in requests),
     )
 
 

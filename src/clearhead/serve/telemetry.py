@@ -2,19 +2,15 @@
 
 from starlette.types import ASGIApp
 
-from clearhead.errors import ConfigError
+from clearhead.errors import require
 
 EXCLUDED = "/v2/health/live,/v2/health/ready,/metrics"
 
 
 def check_installed() -> None:
     """Raise `ConfigError` if OpenTelemetry is not installed."""
-    try:
-        import opentelemetry.exporter.otlp.proto.http
-        import opentelemetry.instrumentation.asgi
-        import opentelemetry.sdk.trace  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("telemetry needs OpenTelemetry; install the extra `otel`") from error
+    names = ("exporter.otlp.proto.http", "instrumentation.asgi", "sdk.trace")
+    require("telemetry", *(f"opentelemetry.{name}" for name in names), extra="otel")
 
 
 def traced(app: ASGIApp) -> ASGIApp:

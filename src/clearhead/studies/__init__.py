@@ -1,14 +1,11 @@
 """Claims about attention, each tested by experiments.
 
 - `study`: what a study is and how to write one; `hypotheses`: what it tests; `table`: trials and
-  measured values, paired by seed
-- `plan`: hypotheses and the smallest effects they can find, before a run
+  measured values, paired by seed; `_panels`: standard figures
+- `claims/`: one claim a file, each with a `STUDY`; `measures/`: what their trials measure
+- `registration`: plans, and designs fixed before a run
+- `runner`: every trial measured once, here or on Ray; `store`: the folder of results
 - `stats`, `verdict`: intervals and tests; the rule from measured values to a verdict
-- `_panels`: standard figures
-- `measures/`: what trials measure; `claims/`: one claim a file, each with a `STUDY`
-- `registry`: names of the studies; `runner`: every trial measured once, here or on Ray; `store`:
-  the folder of results
-- `registration`: designs fixed before a run, and the changes made after results were seen
 - `report`: verdicts, figures and raw data as HTML, Markdown, JSON and CSV; `published`: a report's
   trials read again
 """

@@ -11,9 +11,9 @@ from .hypotheses import Exact as Exact
 from .hypotheses import Hypothesis as Hypothesis
 from .hypotheses import NonInferiority as NonInferiority
 from .hypotheses import Sample as Sample
-from .plan import Planned as Planned
-from .plan import plan_study as plan_study
 from .published import read_published as read_published
+from .registration import Planned as Planned
+from .registration import plan_study as plan_study
 from .report import StudyReport as StudyReport
 from .report import report_studies as report_studies
 from .report import write_study_report as write_study_report

@@ -9,7 +9,7 @@ import numpy as np
 from clearhead.errors import InputError
 from clearhead.insight import plots
 from clearhead.studies.study import Study
-from clearhead.studies.table import Cell, Measure, Table, Trial, Values
+from clearhead.studies.table import Cell, Measure, Table, Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,6 @@ class _Plot:
         group: "condition", or the setting that gives colours and the legend
         conditions: which trials; all that have the measure by default
         settings: settings that the trials must have
-        keep: a further condition on trials, beyond `conditions` and `settings`
         scale: factor of the measure: 100 for per cent
         xscale: of matplotlib: "linear", "log", or "log2"
         yscale: the same
@@ -65,7 +64,6 @@ class _Plot:
     group: str = "condition"
     conditions: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    keep: Callable[[Trial], bool] | None = None
     scale: float = 1.0
     xscale: str = "linear"
     yscale: str = "linear"
@@ -73,9 +71,7 @@ class _Plot:
     lines: Mapping[float, str] = field(default_factory=dict)
 
     def _rows(self, table: Table) -> Table:
-        rows = table.where(*self.conditions, **self.settings).having(self.measure)
-        keep = self.keep
-        return rows if keep is None else Table(x for x in rows.outcomes if keep(x.trial))
+        return table.where(*self.conditions, **self.settings).having(self.measure)
 
     def _colour(self, study: Study, key: Any, place: int) -> str:
         """Of a group; a condition has the same colour in all panels of a study."""
@@ -136,16 +132,12 @@ class Points(_Plot):
                 y = self._numbers(cell)
                 axes.plot([at[x]] * len(y), y, "o", color=colour, ms=4, alpha=0.4)
             means = self._means(cells)
-            style = "-" if numeric else "_"
             label = None if key is None else study.labels.get(key, str(key))
-            axes.plot(
-                list(at.values()),
-                list(means.values()),
-                style,
-                color=plots.OUTLINE if key is None else colour,
-                ms=14,
-                label=label,
-            )
+            if key is None:
+                colour = plots.OUTLINE
+            style = "-" if numeric else "_"
+            x, y = list(at.values()), list(means.values())
+            axes.plot(x, y, style, color=colour, ms=14, label=label)
         self._finish(axes, len(groups))
         if not numeric or self.ticks or self.xscale != "linear":
             labels = [self.ticks.get(x, study.labels.get(x, str(x))) for x in xs]
@@ -158,16 +150,11 @@ class Points(_Plot):
     def _means(self, cells: Mapping[Any, Table]) -> dict[Any, float]:
         seeds = [{row.trial.seed for row in cell.outcomes} for cell in cells.values()]
         shared = set.intersection(*seeds)
-        return {
-            x: float(
-                np.mean(
-                    self._numbers(
-                        Table(r for r in cell.outcomes if not shared or r.trial.seed in shared)
-                    )
-                )
-            )
+        counted = {
+            x: Table(row for row in cell.outcomes if not shared or row.trial.seed in shared)
             for x, cell in cells.items()
         }
+        return {x: float(np.mean(self._numbers(cell))) for x, cell in counted.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,21 +210,11 @@ class Curves(_Plot):
         return across
 
 
-def side_by_side(labels: Mapping[str, str], ylabel: str, **options: Any) -> Curves:
-    """Several measures of a trial, on one axis.
-
-    Args:
-        labels: the keys of the measures in the values, with their labels
-        ylabel: label of the y-axis, with the unit
-        options: further ones of `Curves`
-    """
-    return Curves(
-        measure=lambda values: [values[key] for key in labels],
-        x=tuple(labels.values()),
-        join=False,
-        ylabel=ylabel,
-        **{"xlabel": "", **options},
-    )
+def side_by_side(labels: Mapping[Any, str], ylabel: str, **options: Any) -> Curves:
+    """Several measures of a trial on one axis, by their labels; `options` are those of `Curves`."""
+    options = {"xlabel": ""} | options
+    x = tuple(labels.values())
+    return Curves(measure=[*labels], x=x, join=False, ylabel=ylabel, **options)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
-from math import isfinite
+from math import inf, isfinite
+from types import MappingProxyType
 from typing import Any
 
 from clearhead.studies.hypotheses import Sample
-from clearhead.studies.plan import Planned
-from clearhead.studies.registration import Change
+from clearhead.studies.registration import Change, Planned
 from clearhead.studies.study import Study
 from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 
@@ -26,12 +26,8 @@ EVIDENCE_HEAD = (
     *("effect size", "p", "p against", "note"),
 )
 PLAN_HEAD = (
-    "part",
-    "hypothesis",
-    "type",
-    "predicted",
-    "seeds",
-    "smallest effect that can be found",
+    *("part", "hypothesis", "type", "predicted", "seeds"),
+    "distance of the mean from the margin that is decided with 80 % power",
 )
 CHANGE_HEAD = ("after the", "claims", "of", "change", "reason", "verdicts changed")
 LITERATURE_HEAD = ("paper", "setting", "found there", "found here")
@@ -122,48 +118,37 @@ def sensitivity_table(verdict: Verdict) -> TableText | None:
 
 
 def plan_table(plan: Iterable[Planned], spreads: Mapping[str, float]) -> TableText:
-    """One row per hypothesis, with the smallest effect that it can find.
-
-    Args:
-        plan: The hypotheses.
-        spreads: Standard deviations of the differences in the run, by name, for those hypotheses
-            whose spread was unknown before it.
-    """
-    rows: list[tuple[str, ...]] = [
-        (
-            x.part,
-            x.name,
-            str(x.kind),
-            predicted(x),
-            "" if x.seeds is None else f"{x.seeds}",
-            smallest_text(x, spreads.get(x.name)),
-        )
+    """One row per hypothesis; `spreads`, of the run, where the spread was unknown before it."""
+    return PLAN_HEAD, [
+        (x.part, x.name, x.kind, predicted(x), f"{x.seeds or ''}", smallest_text(x, spreads))
         for x in plan
     ]
-    return PLAN_HEAD, rows
 
 
 def plan_line(planned: Planned) -> str:
     """A hypothesis in a line: name, type, predicted range, seeds, smallest effect."""
-    seeds = "" if planned.seeds is None else f"{planned.seeds} seeds"
-    facts = (str(planned.kind), predicted(planned), seeds, smallest_text(planned))
+    smallest = smallest_text(planned)
+    if isfinite(planned.distance_in_sd or inf):
+        smallest = f"decided with 80 % power from this distance to the margin on: {smallest}"
+    seeds = f"{planned.seeds} seeds" if planned.seeds else ""
+    facts = (planned.kind, predicted(planned), seeds, smallest)
     return f"{planned.name}: {'; '.join(filter(None, facts))}"
 
 
-def smallest_text(planned: Planned, spread: float | None = None) -> str:
-    """How far from its margin a mean must lie to be decided; `spread`: as found in the run."""
+def smallest_text(planned: Planned, spreads: Mapping[str, float] = MappingProxyType({})) -> str:
+    """How far from its margin a mean must lie to be decided; `spreads`: as found in the run."""
     distance, in_unit = planned.distance_in_sd, planned.distance
-    if distance is None:
-        return ""
-    if not isfinite(distance):
-        return "none: too few seeds"
-    text = f"{number(distance)} SD from the margin"
+    if distance is None or not isfinite(distance):
+        return "" if distance is None else "never decided: too few seeds"
+    text = f"{number(distance)} standard deviations"
+    if in_unit is None and planned.name not in spreads:
+        return text
     if in_unit is None:
-        found = "" if spread is None else with_unit(number(distance * spread), planned.unit)
-        return f"{text} ({found} with the spread of this run)" if found else text
+        in_unit = distance * spreads[planned.name]
+        return f"{text} ({with_unit(number(in_unit), planned.unit)} with the spread of this run)"
     text += f" ({with_unit(number(in_unit), planned.unit)})"
     if planned.low is not None and planned.high is not None:
-        text += "; less power to support it" if 2 * in_unit > planned.high - planned.low else ""
+        text += ", with less power to support it" * (2 * in_unit > planned.high - planned.low)
     return text
 
 
@@ -184,15 +169,12 @@ def change_table(changes: Iterable[Change]) -> TableText | None:
 
 def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     """Caption, headings and rows of the values behind a hypothesis, at most 100 rows."""
-    head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    head: tuple[str, ...] = ("trial", "value")
+    columns: tuple[Sequence[float], ...] = (range(1, len(sample.values) + 1), sample.values)
     if sample.first and sample.second:
         head = ("seed", "first", "second", "difference")
         columns = (sample.first.seeds, sample.first.values, sample.second.values, sample.values)
-        rows = [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
-    else:
-        head = ("trial", "value")
-        rows = [(f"{place}", repr(x)) for place, x in enumerate(sample.values, start=1)]
+    rows = [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
     caption = f"{sample.hypothesis.name}, {sample.hypothesis.unit}".rstrip(", ")
     if len(rows) > MAX_RAW_ROWS:
         caption += f" (the first {MAX_RAW_ROWS} of {len(rows):,})"
@@ -200,12 +182,7 @@ def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...
 
 
 def shared_trainings(log: Iterable[dict[str, Any]], claims: Mapping[str, str]) -> list[str]:
-    """Which studies measured the same trained models, and how many of them.
-
-    Args:
-        log: The log of the runs.
-        claims: The claims by the names of their studies.
-    """
+    """Which studies measured the same trained models, and how many; `claims` by study."""
     users: dict[str, set[str]] = {}
     for event in log:
         for training in event.get("trainings", ()):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clearhead.explanation import data_uri
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
 from clearhead.studies._records import file_name
+from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Sample
-from clearhead.studies.plan import Planned, plan_study
 from clearhead.studies.published import part_to_dict
-from clearhead.studies.registration import Change, history, registered
-from clearhead.studies.registry import CLAIMS
+from clearhead.studies.registration import Planned, history, plan_study, registered
 from clearhead.studies.store import Judged
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Table
@@ -25,30 +25,25 @@ from clearhead.studies.verdict import NOT_DECIDING, Finding
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DECISIVE = ("contradicted", "undecided", "supported", "by construction")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One study of a report.
-
-    Attributes:
-        judged: Its result with verdict.
-        budget: The budget of the run.
-        samples: The measured hypotheses.
-        lines: Summaries.
-        svg: The figure, empty if there is none.
-        alt: The titles and axes of the figure in words.
-        small_svg: The figure of the comparisons, empty if there is none.
-        problems: What is missing, and why, one line each.
-    """
+    """One study of a report."""
 
     judged: Judged
     budget: Budget
     samples: tuple[Sample, ...] = ()
     lines: tuple[str, ...] = ()
+    """Summaries"""
     svg: bytes = b""
     alt: str = ""
+    """The figure, empty if there is none, and its titles and axes in words"""
     small_svg: bytes = b""
+    """The figure of the comparisons, empty if there is none"""
     problems: tuple[str, ...] = ()
+    """What is missing, and why, one line each"""
 
     @property
     def study(self) -> Study:
@@ -80,18 +75,15 @@ class Section:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Every hypothesis that was judged, premises first."""
-        verdict = self.judged.verdict
-        if verdict is None:
-            return ()
-        return tuple(x for part in verdict.parts for x in (*part.premises, *part.findings))
+        parts = self.judged.verdict.parts if self.judged.verdict else ()
+        return tuple(x for part in parts for x in (*part.premises, *part.findings))
 
     @property
     def decisive(self) -> str:
         """The first result that keeps the claim from being supported, else the first result."""
         findings = self.judged.verdict.findings if self.judged.verdict else ()
-        order = ("contradicted", "undecided", "supported", "by construction")
-        ranked = [x for outcome in order for x in findings if x.outcome == outcome]
-        line = text.result_line(ranked[0]) if ranked else ""
+        ranked = (x for outcome in DECISIVE for x in findings if x.outcome == outcome)
+        line = next(map(text.result_line, ranked), "")
         condition, colon, rest = line.partition(": ")
         line = f"{self.study.labels.get(condition, condition)}{colon}{rest}"
         return line[:1].upper() + line[1:]
@@ -108,44 +100,39 @@ class Section:
         return plan_study(self.study, self.budget)
 
     @property
-    def changes(self) -> tuple[Change, ...]:
-        """Changes of this claim's design or rule after results were seen."""
-        if not self.judged.result.source.startswith(CLAIMS):
-            return ()
-        return tuple(x for x in history()[1] if self.study.claim in x.claims)
+    def is_of_project(self) -> bool:
+        """Whether it is a study of the project, not of a user's own."""
+        return self.judged.result.source.startswith(CLAIMS)
 
     @property
     def tables(self) -> list[tuple[str, text.TableText]]:
         """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
         study, verdict = self.study, self.judged.verdict
-        tables: dict[str, text.TableText | None] = {}
-        if verdict:
-            tables["Hypotheses"] = text.evidence_table(verdict.parts)
-            tables["What papers found"] = text.literature_table(study, self.findings)
-            tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
-        tables["Changes after results were seen"] = text.change_table(self.changes)
+        changes = [x for x in history()[1] if self.is_of_project and study.claim in x.claims]
         spreads = {
             x.hypothesis.name: float(np.std(x.values, ddof=1))
             for x in self.samples
             if len(x.values) > 1
         }
+        tables: dict[str, text.TableText | None] = {}
+        if verdict:
+            tables["Hypotheses"] = text.evidence_table(verdict.parts)
+            tables["What papers found"] = text.literature_table(study, self.findings)
+            tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
+        tables["Changes after results were seen"] = text.change_table(changes)
         tables["Plan"] = text.plan_table(self.plan, spreads)
         return [(title, table) for title, table in tables.items() if table]
 
     def to_dict(self) -> dict[str, Any]:
         """The study, its verdict, the evidence and every trial, as JSON types."""
         study, judged = self.study, self.judged
+        words = ("name", "claim", "statement", "question", "conditions", "measure")
         return {
-            "name": study.name,
+            **{key: getattr(study, key) for key in words},
             "source": judged.result.source,
-            "claim": study.claim,
             "fingerprint": judged.result.fingerprint,
             "seeds": study.seeds[self.budget],
             "num_trials": judged.result.num_planned,
-            "statement": study.statement,
-            "question": study.question,
-            "conditions": study.conditions,
-            "measure": study.measure,
             "limits": list(study.limits),
             "literature": [asdict(x) for x in study.literature],
             "references": list(study.references),
@@ -155,15 +142,7 @@ class Section:
             "problems": list(self.problems),
             "plan": [x.to_dict() for x in self.plan],
             "parts": [part_to_dict(part, Table(judged.result.outcomes)) for part in study.parts],
-            "trials": [
-                {
-                    "condition": outcome.trial.condition,
-                    "seed": outcome.trial.seed,
-                    "settings": dict(outcome.trial.settings),
-                    "values": outcome.values,
-                }
-                for outcome in judged.result.outcomes
-            ],
+            "trials": [x.trial.to_dict() | {"values": x.values} for x in judged.result.outcomes],
         }
 
     def to_csv(self) -> str:
@@ -179,40 +158,38 @@ class Section:
                 writer.writerow([trial.study, trial.condition, trial.seed, settings, measure, cell])
         return file.getvalue()
 
+    @property
+    def downloads(self) -> dict[str, str]:
+        """Names and data URIs of the files with raw data inside the page."""
+        data = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return {
+            f"{self.file_name}.json": data_uri(data.encode(), "application/json"),
+            f"{self.file_name}.csv": data_uri(self.to_csv().encode(), "text/csv"),
+        }
+
 
 def section_of(judged: Judged, budget: Budget) -> Section:
     """Describe and draw a study; what cannot be made is named in `problems`."""
-    problems = judged.result.damaged
-    if judged.verdict is None:
-        return Section(judged=judged, budget=budget, problems=problems)
-    study, outcomes = judged.result.study, judged.result.outcomes
-    table = Table(outcomes)
-    samples = [x.sample(table) for x in study.hypotheses if x.is_measured(table)]
-    drawn = [x for x in judged.verdict.findings if x.kind != "exact" and x.interval]
-    lines: tuple[str, ...] = ()
-    svg, alt, small = b"", "", b""
-    try:
-        small = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
-        published = judged.result.published
-        lines = published.lines if published else study.text(outcomes)
-        if study.panels:
-            figure = study.figure(outcomes)
-            svg, alt = figure_bytes(figure, "svg"), _in_words(figure)
-        elif published:
-            svg, alt = published.figure, f"Figure of {study.claim}, as it was published"
-    except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
-        reason = f"{type(error).__name__}: {error}"
-        problems = (*problems, f"text or figure cannot be made ({reason})")
-    return Section(
-        judged=judged,
-        budget=budget,
-        samples=tuple(samples),
-        lines=lines,
-        svg=svg,
-        alt=alt,
-        small_svg=small,
-        problems=problems,
-    )
+    made: dict[str, Any] = {"problems": judged.result.damaged}
+    if judged.verdict:
+        study, published = judged.result.study, judged.result.published
+        table = Table(judged.result.outcomes)
+        made["samples"] = tuple(x.sample(table) for x in study.hypotheses if x.is_measured(table))
+        drawn = [x for x in judged.verdict.findings if x.kind != "exact" and x.interval]
+        try:
+            made["small_svg"] = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
+            made["lines"] = study.text(table.outcomes)
+            if study.panels:
+                figure = study.figure(table.outcomes)
+                made |= {"svg": figure_bytes(figure, "svg"), "alt": _in_words(figure)}
+            elif published:  # its design was changed since then
+                made["lines"] = published.lines
+                alt = f"Figure of {study.claim}, as it was published"
+                made |= {"svg": published.figure, "alt": alt}
+        except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
+            reason = f"{type(error).__name__}: {error}"
+            made["problems"] += (f"text or figure cannot be made ({reason})",)
+    return Section(judged=judged, budget=budget, **made)
 
 
 def _in_words(figure: "Figure") -> str:

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from clearhead._processes import exit_with_parent
-from clearhead.studies.registry import load_study
+from clearhead.studies.claims import load_study
 from clearhead.studies.table import Trial, Values, canonical
 
 _USED: list[str] = []
@@ -44,12 +44,7 @@ class Measured:
 def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
     """Measure one trial in this process: the same values in any process with the same code.
 
-    Args:
-        task: The trial.
-        paths: Folders to add to Python's path, for studies outside the package.
-
-    Returns:
-        Its values, or the error that its code raised.
+    `paths` are folders to add to Python's path, for studies outside the package.
     """
     exit_with_parent()
     sys.path.extend(path for path in paths if path not in sys.path)
@@ -72,10 +67,7 @@ def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
 
 
 def _seed_everything(seed: int) -> None:
-    """One thread, and the global random state of a new process.
-
-    Studies use generators of their own; a library that they call may not.
-    """
+    """One thread, and the global random state of a new process, for libraries that use it."""
     random.seed(seed)
     if "numpy" in sys.modules:
         import numpy as np

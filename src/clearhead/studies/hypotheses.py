@@ -1,18 +1,10 @@
 """What studies test: hypotheses about conditions, each of a type and paired by seed.
 
-| type | predicts of the mean of `first` − `second` |
-|---|---|
-| `Difference` | more than `margin` |
-| `NonInferiority` | more than −`margin` |
-| `Equivalence` | within ± `margin` |
-| `Bound` | between `low` and `high`; for a measure against a constant |
-| `Estimate` | nothing: it is described |
-
-`Exact` is of another kind: it states what follows from a formula, for every single value.
+A comparison predicts something of the mean of `first` − `second`; `Exact` states what follows from
+a formula, for every single value.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from typing import Any, ClassVar, Literal, Self
 
@@ -25,7 +17,7 @@ MIN_DISTINCT = 5
 """Distinct values from which a shifted copy of a series can be no coincidence"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Comparison:
     """The mean of `first` − `second` over seeds; use one of its types.
 
@@ -47,7 +39,7 @@ class Comparison:
     unit: str
     first: Cell
     second: Cell | float = 0.0
-    spread: float | None = None
+    spread: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.first == self.second:
@@ -64,7 +56,7 @@ class Comparison:
         return tuple(x for x in (self.first, self.second) if isinstance(x, Cell))
 
     def scaled(self, factor: float) -> Self:
-        """With another margin, if it has one."""
+        """With `factor` times the margin, if it has one."""
         return self
 
     def is_measured(self, table: Table) -> bool:
@@ -78,13 +70,13 @@ class Comparison:
             InputError: outcomes are missing, the sides have different seeds, or one side is the
                 other one with shifted seeds
         """
-        first = table.series(self.first)
-        if isinstance(self.second, Cell):
-            second = table.series(self.second)
+        first, second = table.series(self.first), self.second
+        if isinstance(second, Cell):
+            other = table.series(second)
         else:
-            second = Series.constant(self.second, first)
+            other = Series(first.seeds, (float(second),) * len(first))
         try:
-            return Sample(self, first - second, first, second)
+            return Sample(self, first - other, first, other)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 
@@ -93,13 +85,20 @@ class Comparison:
 class _WithMargin(Comparison):
     margin: float
 
+    ends: ClassVar[tuple[float, float]]
+    """Of the predicted range, in margins"""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.margin > 0:
             raise ConfigError(f"{self.name}: margin must be above 0, got {self.margin}")
 
+    @property
+    def region(self) -> tuple[float, float]:
+        low, high = self.ends
+        return low * self.margin, high * self.margin
+
     def scaled(self, factor: float) -> Self:
-        """With `factor` times the margin."""
         return replace(self, margin=factor * self.margin)
 
 
@@ -112,11 +111,7 @@ class Difference(_WithMargin):
     """
 
     kind = "difference"
-
-    @property
-    def region(self) -> tuple[float, float]:
-        """Margin … ∞."""
-        return self.margin, inf
+    ends = (1, inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +123,7 @@ class NonInferiority(_WithMargin):
     """
 
     kind = "non-inferiority"
-
-    @property
-    def region(self) -> tuple[float, float]:
-        """−margin … ∞."""
-        return -self.margin, inf
+    ends = (-1, inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +135,7 @@ class Equivalence(_WithMargin):
     """
 
     kind = "equivalence"
-
-    @property
-    def region(self) -> tuple[float, float]:
-        """−margin … margin."""
-        return -self.margin, self.margin
+    ends = (-1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +159,7 @@ class Bound(Comparison):
 
     @property
     def region(self) -> tuple[float, float]:
-        """Low … high."""
+        """From `low` to `high`."""
         return self.low, self.high
 
 
@@ -183,7 +170,7 @@ class Estimate(Comparison):
     kind = "estimate"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Exact:
     """What follows from a formula: every single value lies in `low` … `high`, up to rounding.
 
@@ -200,12 +187,12 @@ class Exact:
     name: str
     unit: str
     cells: tuple[Cell, ...]
-    low: float = -inf
-    high: float = inf
+    low: float = field(default=-inf, kw_only=True)
+    high: float = field(default=inf, kw_only=True)
 
     @property
     def region(self) -> tuple[float, float]:
-        """Low … high."""
+        """From `low` to `high`."""
         return self.low, self.high
 
     def scaled(self, factor: float) -> Self:
@@ -217,29 +204,14 @@ class Exact:
         return all(map(table.has, self.cells))
 
     def sample(self, table: Table) -> "Sample":
-        """The measured values.
-
-        Raises:
-            InputError: a cell has no outcomes
-        """
+        """The measured values; raises `InputError` if a cell has no outcomes."""
         rows = (table.rows(cell).values(cell.measure) for cell in self.cells)
         return Sample(self, tuple(float(x) for values in rows for x in values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A hypothesis of a published study, with the values that were measured for it.
-
-    Args:
-        kind: its type
-        name: what is compared with what
-        unit: unit of the values
-        low: lower end of the predicted range
-        high: upper end
-        values: differences, one per seed; of "exact" every value; None if not measured
-        first: the first side of a comparison
-        second: the second side
-    """
+    """A hypothesis of a published study, with its values as in `Sample`; None if not measured."""
 
     kind: Kind
     name: str
@@ -262,27 +234,21 @@ class Recorded:
             return self
         return replace(self, low=factor * self.low, high=factor * self.high)
 
-    def sample(self, table: Table) -> "Sample":
-        """The recorded values.
-
-        Raises:
-            InputError: it was not measured
-        """
-        if self.values is None:
-            raise InputError(f"{self.name}: expected recorded values, got none")
-        return Sample(self, self.values, self.first, self.second)
-
     def is_measured(self, table: Table) -> bool:
         """Whether there are values."""
         return self.values is not None
 
+    def sample(self, table: Table) -> "Sample":
+        """The recorded values; raises `InputError` if it was not measured."""
+        if self.values is None:
+            raise InputError(f"{self.name}: expected recorded values, got none")
+        return Sample(self, self.values, self.first, self.second)
+
     @classmethod
     def of(cls, hypothesis: "Hypothesis", table: Table) -> "Recorded":
         """A hypothesis with its values in a table."""
-        low, high = hypothesis.region
-        found = cls(
-            kind=hypothesis.kind, name=hypothesis.name, unit=hypothesis.unit, low=low, high=high
-        )
+        (low, high), name, unit = hypothesis.region, hypothesis.name, hypothesis.unit
+        found = cls(kind=hypothesis.kind, name=name, unit=unit, low=low, high=high)
         if not hypothesis.is_measured(table):
             return found
         sample = hypothesis.sample(table)
@@ -291,29 +257,30 @@ class Recorded:
     def to_dict(self) -> dict[str, Any]:
         """As JSON types: None for what is not finite, the values of both sides without seeds."""
         found: dict[str, Any] = {"kind": self.kind, "name": self.name, "unit": self.unit}
-        found |= {"low": _finite(self.low), "high": _finite(self.high)}
-        found["values"] = None if self.values is None else [_finite(x) for x in self.values]
+        found["low"], found["high"] = _finite(self.region)
+        found["values"] = None if self.values is None else _finite(self.values)
         if self.first and self.second:
             found["seeds"] = list(self.first.seeds)
-            found["first"] = [_finite(x) for x in self.first.values]
-            found["second"] = [_finite(x) for x in self.second.values]
+            found["first"] = _finite(self.first.values)
+            found["second"] = _finite(self.second.values)
         return found
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Recorded":
         """From `to_dict`; None becomes NaN in values and infinity in bounds."""
-        values = data["values"]
+
+        def numbers(key: str) -> tuple[float, ...]:
+            return tuple(nan if x is None else x for x in data[key])
+
         first, second = (
-            Series(tuple(data["seeds"]), tuple(map(_number, data[side]))) if side in data else None
+            Series(tuple(data["seeds"]), numbers(side)) if side in data else None
             for side in ("first", "second")
         )
         return cls(
-            kind=data["kind"],
-            name=data["name"],
-            unit=data["unit"],
+            **{key: data[key] for key in ("kind", "name", "unit")},
             low=-inf if data["low"] is None else data["low"],
             high=inf if data["high"] is None else data["high"],
-            values=None if values is None else tuple(map(_number, values)),
+            values=None if data["values"] is None else numbers("values"),
             first=first,
             second=second,
         )
@@ -349,19 +316,14 @@ class Sample:
             )
 
 
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    return nan if value is None else value
+def _finite(values: tuple[float, ...]) -> list[float | None]:
+    return [x if isfinite(x) else None for x in values]
 
 
 def _shifted(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
-    def overlaps(a: tuple[float, ...], b: tuple[float, ...]) -> Iterable[tuple[float, ...]]:
-        return (a[k:] for k in range(1, len(a)) if a[k:] == b[:-k])
-
-    if first == second:
-        return False
-    copies = (*overlaps(first, second), *overlaps(second, first))
-    return any(len(set(copy)) >= MIN_DISTINCT for copy in copies)
+    """Whether the end of one series is the beginning of the other."""
+    return first != second and any(
+        a[k:] == b[:-k] and len(set(a[k:])) >= MIN_DISTINCT
+        for a, b in ((first, second), (second, first))
+        for k in range(1, len(a))
+    )

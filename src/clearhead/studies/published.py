@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ import numpy as np
 
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._records import file_name
-from clearhead.studies.hypotheses import Recorded
-from clearhead.studies.plan import Planned
-from clearhead.studies.registration import fingerprint
-from clearhead.studies.registry import load_study
+from clearhead.studies.claims import load_study
+from clearhead.studies.hypotheses import Hypothesis, Recorded
+from clearhead.studies.registration import Planned, fingerprint
 from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
 
-NOT_DECLARED = ("panels", "title", "labels", "grid", "limits", "literature", "references")
+NOT_DECLARED = (
+    *("panels", "title", "labels", "grid", "summaries", "limits", "literature", "references"),
+)
 """What does not affect verdicts: taken from today's study if its design is still the same"""
 
 
@@ -59,19 +61,14 @@ def read_published(path: str | Path) -> Results:
             log=tuple(data["log"]),
         )
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise CorruptDataError(f"{path} is not the JSON of a report ({reason})") from error
+        raise CorruptDataError(
+            f"{path} is not the JSON of a report; expected a folder of results, or what `clearhead "
+            "study report --json` printed, as .json or .json.gz"
+        ) from error
 
 
 def spreads(path: str | Path) -> dict[str, dict[str, float]]:
-    """Standard deviations of differences between seeds in published trials.
-
-    Args:
-        path: A file that `read_published` can read.
-
-    Returns:
-        By study and hypothesis; hypotheses with fewer than three seeds are left out.
-    """
+    """Standard deviations of differences over three or more seeds, by study and hypothesis."""
     return {
         result.study.name: {
             x.name: float(np.std(x.values or (), ddof=1))
@@ -84,25 +81,26 @@ def spreads(path: str | Path) -> dict[str, dict[str, float]]:
 
 def part_to_dict(part: Part, table: Table) -> dict[str, Any]:
     """A part with the values of its hypotheses, as JSON types."""
+
+    def recorded(hypotheses: Iterable[Hypothesis]) -> list[dict[str, Any]]:
+        return [Recorded.of(x, table).to_dict() for x in hypotheses]
+
     return {
         "name": part.name,
-        "hypotheses": [Recorded.of(x, table).to_dict() for x in part.hypotheses],
-        "premises": [Recorded.of(x, table).to_dict() for x in part.premises],
-        "variants": {
-            name: [Recorded.of(x, table).to_dict() for x in variant]
-            for name, variant in part.variants.items()
-        },
+        "hypotheses": recorded(part.hypotheses),
+        "premises": recorded(part.premises),
+        "variants": {name: recorded(variant) for name, variant in part.variants.items()},
     }
 
 
 def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResult:
     """A study as it was published, with today's figure and notes if its design is the same."""
+    words = ("name", "claim", "statement", "question", "conditions", "measure")
     study = Study(
-        **{key: data[key] for key in ("name", "claim", "statement", "question", "conditions")},
-        measure=data["measure"],
+        **{key: data[key] for key in words},
         seeds={budget: data["seeds"]},
         run=_run_published,
-        parts=tuple(_published_part(part) for part in data["parts"]),
+        parts=tuple(map(_published_part, data["parts"])),
         limits=tuple(data["limits"]),
         literature=tuple(Paper(**paper) for paper in data["literature"]),
         references=tuple(data["references"]),
@@ -115,6 +113,12 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
     if not study.panels:
         damaged = ("the design of this study was changed after this run",)
     figure = folder / f"{file_name(study.name)}.svg"
+    published = Published(
+        data["num_trials"],
+        tuple(data["text"]),
+        tuple(map(Planned.from_dict, data["plan"])),
+        figure.read_bytes() if figure.is_file() else b"",
+    )
     outcomes = []
     for item in data["trials"]:
         facts = {key: item[key] for key in ("condition", "seed", "settings")}
@@ -125,13 +129,8 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
         tuple(outcome.trial for outcome in outcomes),
         tuple(outcomes),
         damaged,
-        fingerprint=data["fingerprint"],
-        published=Published(
-            data["num_trials"],
-            tuple(data["text"]),
-            tuple(map(Planned.from_dict, data["plan"])),
-            figure.read_bytes() if figure.is_file() else b"",
-        ),
+        data["fingerprint"],
+        published,
     )
 
 

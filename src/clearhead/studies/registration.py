@@ -1,4 +1,4 @@
-"""Designs that are fixed before a run, and the changes that were made after results were seen.
+"""Before a run: its plan, the registered designs, and what changed after results were seen.
 
 `registered.json` holds the registered designs: hypotheses, margins, seeds and a fingerprint of each
 study. It is committed and tagged before the run, which checks it. `history.toml` lists earlier runs
@@ -8,37 +8,113 @@ and every change of a rule or a design made with their results known; reports pr
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from math import inf, isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError
-from clearhead.studies._environment import git
-from clearhead.studies.plan import plan_study
+from clearhead.studies._records import git, read_json
+from clearhead.studies.hypotheses import Comparison, Hypothesis, Kind
+from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Cell, Measure, canonical
+from clearhead.studies.table import Budget, Measure, canonical
 from clearhead.studies.verdict import LEVEL, MIN_SEEDS
 
-REGISTERED, HISTORY = "registered.json", "history.toml"
+POWER = 0.8
+REGISTERED = "registered.json"
+PACKAGE = Path(str(resources.files("clearhead.studies")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A hypothesis with its seeds and power.
+
+    Attributes:
+        part: The part that it belongs to.
+        name: Its name.
+        kind: Its type.
+        unit: Its unit.
+        low: Lower end of the predicted range of the mean difference; None: no end.
+        high: Its upper end.
+        seeds: The number of seeds; None for `Exact`.
+        distance_in_sd: How far the mean must lie from an end of the range to be decided with 80 %
+            power at the strictest level of Holm's method, in standard deviations of the
+            differences; None if it decides nothing, infinite with too few seeds.
+        distance: The same in its unit, if the spread is known.
+    """
+
+    part: str
+    name: str
+    kind: Kind
+    unit: str
+    low: float | None
+    high: float | None
+    seeds: int | None = None
+    distance_in_sd: float | None = None
+    distance: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types, with None for what is infinite."""
+        return {
+            key: None if isinstance(value, float) and not isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Planned":
+        """From `to_dict`; a distance that is not finite becomes infinite again."""
+        planned = cls(**data)
+        decides = planned.seeds is not None and planned.kind != "estimate"
+        return replace(planned, distance_in_sd=(planned.distance_in_sd or inf) if decides else None)
+
+
+def plan_study(
+    study: Study, budget: Budget, spreads: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Planned, ...]:
+    """Every hypothesis of a study, premises first, with the smallest effect it can find.
+
+    Args:
+        study: The study.
+        budget: "quick" or "full".
+        spreads: Standard deviations of the differences in an earlier run, by the names of the
+            hypotheses, for those that declare no spread.
+
+    Returns:
+        One entry for each premise and hypothesis of each part.
+    """
+
+    def planned(part: str, hypothesis: Hypothesis, level: float) -> Planned:
+        low, high = (end if isfinite(end) else None for end in hypothesis.region)
+        kind, name, unit = hypothesis.kind, hypothesis.name, hypothesis.unit
+        found = Planned(part=part, name=name, kind=kind, unit=unit, low=low, high=high)
+        if not isinstance(hypothesis, Comparison):
+            return found
+        seeds = study.seeds_of(hypothesis, budget)
+        if kind == "estimate":
+            return replace(found, seeds=seeds)
+        distance = smallest_effect(seeds, level, power=POWER) if seeds >= MIN_SEEDS else inf
+        spread = hypothesis.spread or spreads.get(name)
+        in_unit = None if spread is None else distance * spread
+        return replace(found, seeds=seeds, distance_in_sd=distance, distance=in_unit)
+
+    strictest = LEVEL / max(1, study.num_tests)
+    return tuple(
+        planned(part.name, hypothesis, level)
+        for part in study.parts
+        for level, group in ((LEVEL, part.premises), (strictest, part.hypotheses))
+        for hypothesis in group
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An earlier run, with the seeds that it used.
-
-    Attributes:
-        name: Such as "second full run".
-        date: When it was.
-        first_seed: Its first seed.
-        last_seed: Its last seed.
-        commit: The commit that measured it, as far as there is one.
-        note: Further remarks.
-    """
+    """An earlier run: its seeds, the commit that measured it as far as there is one, remarks."""
 
     name: str
     date: str
@@ -50,36 +126,26 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A change of a rule or a design after results were seen.
-
-    Attributes:
-        after: The run whose results were known.
-        kind: "rule" or "design".
-        what: What was changed.
-        why: The reason.
-        claims: The claims; empty for all.
-        verdicts: Verdicts that changed as a result, if any.
-    """
+    """A change of a rule or a design, made with the results of the run `after` known."""
 
     after: str
     kind: str
     what: str
     why: str = ""
     claims: tuple[str, ...] = ()
+    """Empty for all"""
     verdicts: str = ""
+    """Those that changed as a result"""
 
 
 @cache
 def history() -> tuple[tuple[Run, ...], tuple[Change, ...]]:
     """Earlier runs and changes, in the order of time."""
-    data = tomllib.loads(_file(HISTORY).read_text("utf-8"))
+    data = tomllib.loads((PACKAGE / "history.toml").read_text("utf-8"))
     runs = tuple(Run(**run) for run in data["run"])
     changes = tuple(
         Change(**change | {"claims": tuple(change.get("claims", ()))}) for change in data["change"]
     )
-    unknown = {change.after for change in changes} - {run.name for run in runs}
-    if unknown:
-        raise ConfigError(f"{HISTORY}: changes after unknown runs: {', '.join(sorted(unknown))}")
     return runs, changes
 
 
@@ -100,25 +166,27 @@ def fingerprint(study: Study, budget: Budget) -> str:
     return sha256(canonical(design).encode())[:16]
 
 
+def registration_folder() -> Path:
+    """Where registrations are written: in a clone of Clearhead the package.
+
+    Elsewhere the root of the current repository, or without one the current folder.
+    """
+    here = Path.cwd()
+    root = next((x for x in (here, *here.parents) if (x / ".git").exists()), here)
+    package = root / "src" / "clearhead" / "studies"
+    return package if package.is_dir() else root
+
+
 def register(
     studies: Iterable[Study],
     budget: Budget,
     first_seed: int,
     spreads: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    folder: Path | None = None,
 ) -> Path:
-    """Write the designs of studies to `registered.json`.
+    """Write the designs of studies to `registered.json`; the seeds must not have been used before.
 
-    Args:
-        studies: The studies.
-        budget: The budget of the run.
-        first_seed: The first seed of the run; later than all seeds that were used before.
-        spreads: Those of an earlier run, by study and hypothesis; see `plan_study`.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ConfigError: The seeds were used before.
+    By default to `registration_folder()`, where runs look for it; for `spreads` see `plan_study`.
     """
     last = max(run.last_seed for run in history()[0])
     if first_seed <= last:
@@ -142,21 +210,26 @@ def register(
         "rule": {"level": LEVEL, "min_seeds": MIN_SEEDS, "family": "claim", "adjustment": "Holm"},
         "studies": designs,
     }
-    path = Path(str(_file(REGISTERED)))
+    path = (folder or registration_folder()) / REGISTERED
     write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return path
+
+
+def registered() -> dict[str, Any]:
+    """What `register` wrote: here, or else in the package; empty if nothing is registered."""
+    here, package = registration_folder() / REGISTERED, PACKAGE / REGISTERED
+    content = read_json(here) or read_json(package) or {}
+    if content and not {"budget", "first_seed", "studies"} <= content.keys():
+        raise ConfigError(f"{here} is no registration; rename it, or make one: `study register`")
+    return content
 
 
 def check_registered(
     studies: Iterable[Study], budget: Budget, first_seed: int
 ) -> dict[str, Any] | None:
-    """Compare studies with the registered designs, if this budget and first seed are registered.
+    """Date and commit of the registration of this budget and first seed; None if there is none.
 
-    Returns:
-        Date and commit of the registration; None if the run is not a registered one.
-
-    Raises:
-        ConfigError: A design differs from the registered one, or is not registered.
+    Raises `ConfigError` if a design differs from the registered one, or is not registered.
     """
     found = registered()
     if not found or (found["budget"], found["first_seed"]) != (budget, first_seed):
@@ -171,33 +244,21 @@ def check_registered(
             f"the designs of {', '.join(changed)} differ from those registered on {found['date']} "
             f"for seeds from {first_seed}; take another --first-seed, or register again"
         )
-    return {"date": found["date"], "commit": git("log", "-1", "--format=%h", "--", REGISTERED)}
-
-
-def registered() -> dict[str, Any]:
-    """What `register` wrote; empty if nothing is registered."""
-    file = _file(REGISTERED)
-    content: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
-    return content
-
-
-def _file(name: str) -> Any:
-    return resources.files("clearhead.studies") / name
+    here = registration_folder()
+    folder = here if (here / REGISTERED).is_file() else PACKAGE
+    commit = git("log", "-1", "--format=%h", "--", REGISTERED, folder=folder)
+    return {"date": found["date"], "commit": commit}
 
 
 def _declared(hypothesis: Any) -> list[Any]:
     bounds = [str(x) for x in hypothesis.region]
-    cells = [_cell(cell) for cell in hypothesis.cells]
     constant = getattr(hypothesis, "second", None)
     constant = constant if isinstance(constant, int | float) else None
+    cells = [
+        [x.condition, _measure(x.measure), dict(x.settings), x.best_of] for x in hypothesis.cells
+    ]
     return [hypothesis.kind, hypothesis.name, hypothesis.unit, *bounds, constant, *cells]
 
 
-def _cell(cell: Cell) -> list[Any]:
-    return [cell.condition, _measure(cell.measure), dict(cell.settings), cell.best_of]
-
-
 def _measure(measure: Measure) -> Any:
-    if isinstance(measure, str | tuple):
-        return measure
-    return f"{measure.__module__}.{measure.__qualname__}"
+    return f"{measure.__module__}.{measure.__qualname__}" if callable(measure) else measure

@@ -4,7 +4,6 @@
 `clearhead.studies.published` reads.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from clearhead.explanation import data_uri, render_page
 from clearhead.studies import _report_text as text
 from clearhead.studies._section import Section, section_of
 from clearhead.studies.registration import Change, history, registered
-from clearhead.studies.registry import CLAIMS
 from clearhead.studies.store import Results, judge
 
 PACKAGE = "clearhead.studies"
@@ -60,7 +58,8 @@ class StudyReport:
             after = [x for x in self.changes if x.after == run.name]
             measured = results.versions.get("commit", "")
             if run.commit and measured.startswith(run.commit) and after:
-                counts = _counted(Counter(x.kind for x in after))
+                kinds = Counter(x.kind for x in after)
+                counts = " and ".join(f"{n} {kind}{'s' * (n > 1)}" for kind, n in kinds.items())
                 notes.append(
                     f"These trials are those of the {run.name} ({run.date}). After its results "
                     f"were known, {counts} changed; its trials are judged by today's rules: see "
@@ -76,29 +75,7 @@ class StudyReport:
     @property
     def changes(self) -> tuple[Change, ...]:
         """All changes after results were seen; empty for studies of a user's own."""
-        of_project = any(x.judged.result.source.startswith(CLAIMS) for x in self.sections)
-        return history()[1] if of_project else ()
-
-    @property
-    def change_table(self) -> text.TableText | None:
-        """One row per change."""
-        return text.change_table(self.changes)
-
-    @property
-    def versions(self) -> str:
-        """What measured: names and versions in a line."""
-        return ", ".join(f"{name} {version}" for name, version in self.results.versions.items())
-
-    @property
-    def shared_trainings(self) -> list[str]:
-        """Which studies measured the same trained models."""
-        claims = {x.study.name: x.study.claim for x in self.sections}
-        return text.shared_trainings(self.results.log, claims)
-
-    @property
-    def runs(self) -> list[str]:
-        """Each run that added trials: command, number of trials, time, machine."""
-        return text.run_lines(self.results.log)
+        return history()[1] if any(x.is_of_project for x in self.sections) else ()
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, verdicts, evidence, every trial and the log, as JSON types."""
@@ -112,6 +89,18 @@ class StudyReport:
             "log": list(results.log),
         }
 
+    @property
+    def _texts(self) -> dict[str, Any]:
+        """What both templates of the first page contain."""
+        results = self.results
+        claims = {x.study.name: x.study.claim for x in self.sections}
+        return {
+            "report": self,
+            "versions": ", ".join(f"{name} {x}" for name, x in results.versions.items()),
+            "change_table": text.change_table(self.changes),
+            "runs": [*text.run_lines(results.log), *text.shared_trainings(results.log, claims)],
+        }
+
     def to_html(self) -> str:
         """The report as an HTML page without scripts that includes figures and raw data."""
         return render_page(
@@ -119,10 +108,9 @@ class StudyReport:
             package=PACKAGE,
             styles=("base.css", "report.css"),
             title="Claims about attention, tested",
-            report=self,
-            downloads=_downloads,
             raw_table=text.raw_table,
             svg=lambda content: data_uri(content, "image/svg+xml"),
+            **self._texts,
         )
 
     def to_markdown(self, folder: str) -> dict[str, bytes]:
@@ -142,7 +130,7 @@ class StudyReport:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        first = environment.get_template("report.md").render(report=self, folder=folder)
+        first = environment.get_template("report.md").render(folder=folder, **self._texts)
         template = environment.get_template("study.md")
         files = {"": first.encode()}
         for section in self.sections:
@@ -203,18 +191,3 @@ def write_study_report(
 def _escape_markdown(value: object) -> str:
     """A value as literal text in one line of Markdown."""
     return " ".join(str(value).translate(MARKDOWN_SIGNS).split())
-
-
-def _downloads(section: Section) -> list[tuple[str, str]]:
-    """Names and addresses of the files with raw data inside the page."""
-    data = json.dumps(section.to_dict(), ensure_ascii=False, allow_nan=False)
-    name = section.file_name
-    return [
-        (f"{name}.json", data_uri(data.encode(), "application/json")),
-        (f"{name}.csv", data_uri(section.to_csv().encode(), "text/csv")),
-    ]
-
-
-def _counted(counts: Counter[str]) -> str:
-    """1 rule and 2 designs."""
-    return " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())

@@ -8,12 +8,14 @@ records; `measure` runs one trial in a worker process, with one thread and its o
 import shlex
 import sys
 import time
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -24,10 +26,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from clearhead._ray import ray_cluster
 from clearhead.errors import ConfigError
-from clearhead.studies._environment import machine
-from clearhead.studies._records import log, read_outcomes, write_record
+from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
-from clearhead.studies.registry import find_source
+from clearhead.studies.claims import find_source
 from clearhead.studies.store import (
     Results,
     StudyTrials,
@@ -85,17 +86,16 @@ def run_studies(
         raise ConfigError(f"first_seed must be at least 0, got {first_seed}")
     studies = _studies(names, budget, first_seed)
     folder = Path(out) if out is not None else default_folder(budget, first_seed)
-    with open_folder(folder, studies, budget, first_seed, restart=restart) as warnings:
-        failures = _measure_missing(folder, studies, engine, workers or cpu_count(), warnings)
+    with open_folder(folder, studies, budget, first_seed, restart=restart) as lines:
+        failures = _measure_missing(folder, studies, engine, workers or cpu_count(), lines)
     return replace(read_results(folder), failures=tuple(failures))
 
 
 def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[StudyTrials, ...]:
     sources = dict.fromkeys(find_source(name) for name in names)
     studies = tuple(study_trials(source, budget, first_seed) for source in sources)
-    found = [item.study.name for item in studies]
-    for name in found:
-        if found.count(name) > 1:
+    for name, count in Counter(item.study.name for item in studies).items():
+        if count > 1:
             raise ConfigError(f"two of the studies have the name {name!r}; rename one of them")
     return studies
 
@@ -105,10 +105,9 @@ def _measure_missing(
     studies: Sequence[StudyTrials],
     engine: EngineName,
     workers: int,
-    warnings: Sequence[str],
+    lines: list[str],
 ) -> list[str]:
     tasks: list[Task] = []
-    lines = list(warnings)
     for item in studies:
         outcomes, damaged = read_outcomes(folder, item.trials)
         recorded = {outcome.trial.name for outcome in outcomes}
@@ -140,13 +139,9 @@ def _measure_missing(
 
 def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float) -> list[str]:
     """Record a trial; return its failure as a line, if it failed."""
-    trial = result.task.trial
-    event: dict[str, Any] = {
-        "study": trial.study,
-        "trial": trial.name,
-        "elapsed": round(elapsed, 3),
-    }
-    failures = []
+    trial, failures = result.task.trial, []
+    event: dict[str, Any] = {"study": trial.study, "trial": trial.name}
+    event["elapsed"] = round(elapsed, 3)
     if result.values is not None:
         write_record(folder, trial, result.values)
         used = {"trainings": result.trainings} if result.trainings else {}
@@ -237,7 +232,10 @@ def _python_paths() -> list[str]:
 @contextmanager
 def _loky() -> Iterator[None]:
     """Worker processes of this machine with one thread each, ended with the run."""
-    with parallel_config("loky", inner_max_num_threads=1):
+    with parallel_config("loky", inner_max_num_threads=1), warnings.catch_warnings():
+        # Loky replaces a worker between two trials if its memory has grown, as by a data set that
+        # is kept; it warns of that, but no trial is lost or measured twice.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         try:
             yield
         finally:
@@ -245,7 +243,7 @@ def _loky() -> Iterator[None]:
 
 
 class _Progress:
-    """One live line on a terminal, plain lines elsewhere; a context manager.
+    """One live line on a terminal, plain lines elsewhere.
 
     The time left follows from the mean time of the same study's trials so far, or of all trials.
     """
@@ -254,10 +252,8 @@ class _Progress:
         self._console = Console(file=sys.stderr, highlight=False)
         self._workers = workers
         self._total, self._done = total, total - len(tasks)
-        self._left: dict[str, int] = defaultdict(int)
+        self._left = Counter(task.trial.study for task in tasks)
         self._exclusive = {task.trial.study for task in tasks if task.exclusive}
-        for task in tasks:
-            self._left[task.trial.study] += 1
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._printed_at = time.monotonic()
         self._bar = Progress(
@@ -298,11 +294,10 @@ class _Progress:
             self._console.print(f"trial {self._done}/{self._total}  {study}  {left}", markup=False)
 
     def _seconds_left(self) -> float:
-        every = [value for values in self._seconds.values() for value in values]
-        mean = sum(every) / len(every) if every else 0.0
-        total = 0.0
-        for study, left in self._left.items():
-            own = self._seconds[study]
-            share = 1 if study in self._exclusive else self._workers
-            total += left * (sum(own) / len(own) if own else mean) / share
-        return total
+        every = [value for values in self._seconds.values() for value in values] or [0.0]
+        return sum(
+            left
+            * fmean(self._seconds[study] or every)
+            / (1 if study in self._exclusive else self._workers)
+            for study, left in self._left.items()
+        )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
-from scipy.stats import binomtest, nct
+from scipy.stats import nct
 
 Array = np.ndarray
 
@@ -24,15 +24,14 @@ ROUNDING = 1e-12
 
 
 def paired_interval(
-    differences: ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    differences: ArrayLike, *, resamples: int = RESAMPLES
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """An interval for the mean difference: the wider of bootstrap-t and Student's t on each side.
+    """A 95 % interval for the mean difference: on each side the wider of bootstrap-t and Student's.
 
     Bootstrap-t (Efron & Tibshirani 1993, ch. 12): t* = (m* − m) / se* over resamples, and the
     interval m − se · t*(1−α/2) … m − se · t*(α/2). It follows skewed differences, where Student's
-    is too short on one side; with few pairs or tied ones it can be too short itself, therefore
-    never shorter than Student's. Below five pairs it is Student's alone. Pairs that all differ by
-    the same give an interval of no width; fewer than two pairs give −∞ … ∞.
+    is too short on one side; with few pairs or tied ones it can be too short itself. Below five
+    pairs it is Student's alone. Equal pairs give no width, fewer than two pairs −∞ … ∞.
     """
     differences = np.asarray(differences, dtype=np.float64)
     pairs = differences.shape[-1]
@@ -40,18 +39,18 @@ def paired_interval(
         nothing = np.full(differences.shape[:-1], np.inf)
         return -nothing, nothing
     mean, error = _mean_and_error(differences)
-    tail = (1 - confidence) / 2
+    tail = (1 - 0.95) / 2
     high = np.full(mean.shape, stdtrit(pairs - 1, 1 - tail))
     low = -high
     if pairs >= MIN_PAIRS_FOR_BOOTSTRAP:
-        ratios = np.sort(_studentised(differences, resamples, seed), axis=-1)
+        ratios = np.sort(_studentised(differences, resamples), axis=-1)
         low = np.fmin(low, _quantile(ratios, tail, np.floor))
         high = np.fmax(high, _quantile(ratios, 1 - tail, np.ceil))
     return mean - error * high, mean - error * low
 
 
 def above_p(
-    differences: ArrayLike, threshold: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+    differences: ArrayLike, threshold: ArrayLike, *, resamples: int = RESAMPLES
 ) -> Float[Array, "*batch"]:
     """The p of the one-sided test that the mean lies above `threshold`.
 
@@ -69,7 +68,7 @@ def above_p(
     t = np.where(np.isnan(t), -np.inf, t)  # no spread, and the mean at the threshold
     p: Array = stdtr(pairs - 1, -t)
     if pairs >= MIN_PAIRS_FOR_BOOTSTRAP:
-        ratios = _studentised(differences, resamples, seed)
+        ratios = _studentised(differences, resamples)
         hits = (ratios >= t[..., None]).sum(axis=-1)
         share = (1 + hits) / (1 + np.isfinite(ratios).sum(axis=-1))
         p = np.where(np.isfinite(t), np.maximum(p, share), p)
@@ -121,15 +120,9 @@ def holm(p_values: ArrayLike) -> Float[Array, "*batch tests"]:
 
 
 def smallest_effect(pairs: int, level: float, *, power: float = 0.8) -> float:
-    """How far a mean must lie from a margin for a one-sided t test to find it.
+    """How far a mean must lie from a margin for a one-sided t test to find it with this power.
 
-    Args:
-        pairs: number of pairs
-        level: level of the test
-        power: probability of finding it
-
-    Returns:
-        The distance in standard deviations of the differences; from Student's non-central t.
+    In standard deviations of the differences; from Student's non-central t.
     """
     if pairs < 2:
         return float("inf")
@@ -155,15 +148,6 @@ def hedges_g(differences: ArrayLike) -> float | None:
     return float(factor * differences.mean() / differences.std(ddof=1))
 
 
-def share_interval(count: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval (Clopper & Pearson 1934) for a proportion, from `count` of `total`.
-
-    For 0 of 12 it reaches to 0.26: an event that did not occur in few trials need not be rare.
-    """
-    interval = binomtest(count, total).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
-
-
 def _mean_and_error(
     differences: Float[Array, "*batch pairs"],
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -172,14 +156,14 @@ def _mean_and_error(
 
 
 @cache
-def _resample_counts(pairs: int, resamples: int, seed: int) -> Float[Array, "pairs resamples"]:
+def _resample_counts(pairs: int, resamples: int) -> Float[Array, "pairs resamples"]:
     """The share of each pair in each resample."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     return generator.multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples).T / pairs
 
 
 def _studentised(
-    differences: Float[Array, "*batch pairs"], resamples: int, seed: int
+    differences: Float[Array, "*batch pairs"], resamples: int
 ) -> Float[Array, "*batch resamples"]:
     """(m* − m) / se* of every resample, NaN for those that do not vary.
 
@@ -187,7 +171,7 @@ def _studentised(
     matrices give all means and variances.
     """
     pairs = differences.shape[-1]
-    counts = _resample_counts(pairs, resamples, seed)
+    counts = _resample_counts(pairs, resamples)
     centred = differences - differences.mean(axis=-1, keepdims=True)
     means = centred @ counts
     variances = (centred**2 @ counts - means**2) * pairs / (pairs - 1)

@@ -18,11 +18,16 @@ from typing import Any
 
 from clearhead._atomic import locked, remove_temporaries
 from clearhead.errors import ConfigError
-from clearhead.studies._environment import versions
-from clearhead.studies._records import file_name, read_json, read_log, read_outcomes, write_json
-from clearhead.studies.plan import Planned
-from clearhead.studies.registration import check_registered, fingerprint
-from clearhead.studies.registry import load_study
+from clearhead.studies._records import (
+    file_name,
+    read_json,
+    read_log,
+    read_outcomes,
+    versions,
+    write_json,
+)
+from clearhead.studies.claims import load_study
+from clearhead.studies.registration import Planned, check_registered, fingerprint
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial
 from clearhead.studies.verdict import Verdict, judge_study
@@ -39,19 +44,15 @@ class StudyTrials:
 
 @dataclass(frozen=True)
 class Published:
-    """What follows from the code of a published study, as it was when it was published.
-
-    Args:
-        num_trials: The number of its trials, measured or not.
-        lines: Its summaries.
-        plan: Its plan.
-        figure: Its figure as SVG, if there is a file of its name beside the trials.
-    """
+    """What follows from the code of a published study, as it was when it was published."""
 
     num_trials: int
+    """Measured or not"""
     lines: tuple[str, ...]
+    """Summaries"""
     plan: tuple[Planned, ...]
     figure: bytes = b""
+    """SVG, if there is a file of the study's name beside the trials"""
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,7 @@ def default_folder(budget: Budget, first_seed: int) -> Path:
 
 
 def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
-    """A study with its trials, each once.
-
-    Raises:
-        ConfigError: The study has no seeds for this budget, no trials, or another study's.
-    """
+    """A study with its trials; raises `ConfigError` if it has none, or another study's."""
     study = load_study(source)
     if budget not in study.seeds:
         raise ConfigError(
@@ -148,30 +145,18 @@ def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
 def open_folder(
     folder: Path, studies: Sequence[StudyTrials], budget: Budget, first_seed: int, *, restart: bool
 ) -> Iterator[list[str]]:
-    """Lock a folder for measuring these studies.
+    """Lock a folder, made if needed, for measuring these studies.
 
-    Args:
-        folder: The folder, made if it does not exist.
-        studies: The studies.
-        budget: Their budget.
-        first_seed: Their first seed.
-        restart: Whether to remove their earlier results.
-
-    Yields:
-        Warnings: what differs between the code that measured earlier results and this one.
-
-    Raises:
-        ConfigError: The folder is in use, or has results of another budget or first seed; or the
-            seeds are registered and a design differs from the registered one.
-        StorageError: The folder cannot be written.
+    Yields warnings: what differs between the code that measured earlier results and this one.
+    Raises `ConfigError` if the folder is in use, has results of another budget or first seed, or if
+    the seeds are registered with another design.
     """
     with locked(folder):
         for item in studies if restart else ():
             shutil.rmtree(folder / file_name(item.study.name), ignore_errors=True)
         for place in (folder, *(path.parent for path in folder.glob("*/study.json"))):
             remove_temporaries(place)
-        declared = [item.study for item in studies]
-        registration = check_registered(declared, budget, first_seed)
+        registration = check_registered([item.study for item in studies], budget, first_seed)
         warnings = _claim_folder(folder, {"budget": budget, "first_seed": first_seed}, registration)
         for item in studies:
             study = {"name": item.study.name, "claim": item.study.claim, "source": item.source}
@@ -201,15 +186,13 @@ def _claim_folder(
         raise ConfigError(
             f"{folder} has results with {'; '.join(differing)}; choose another folder with --out"
         )
-    now, before = versions(), old["versions"]
-    changed = [
+    before = old["versions"]
+    changed = "; ".join(
         f"{name} {before.get(name, 'unknown')}, now {value}"
-        for name, value in now.items()
+        for name, value in versions().items()
         if before.get(name) != value
-    ]
-    if not changed:
-        return []
-    return [f"earlier results in {folder} were measured with {'; '.join(changed)}"]
+    )
+    return [f"earlier results in {folder} were measured with {changed}"] if changed else []
 
 
 def read_results(folder: str | Path) -> Results:
@@ -236,25 +219,10 @@ def read_results(folder: str | Path) -> Results:
     for item in sorted(found, key=lambda study: (_claim_number(study["claim"]), study["name"])):
         planned = study_trials(item["source"], settings["budget"], settings["first_seed"])
         outcomes, damaged = read_outcomes(folder, planned.trials)
-        studies.append(
-            StudyResult(
-                planned.source,
-                planned.study,
-                planned.trials,
-                outcomes,
-                damaged,
-                fingerprint=item.get("fingerprint", ""),
-            )
-        )
-    return Results(
-        folder=folder,
-        budget=settings["budget"],
-        first_seed=settings["first_seed"],
-        versions=settings["versions"],
-        registration=settings.get("registration"),
-        studies=tuple(studies),
-        log=tuple(read_log(folder)),
-    )
+        facts = (planned.source, planned.study, planned.trials, outcomes, damaged)
+        studies.append(StudyResult(*facts, fingerprint=item.get("fingerprint", "")))
+    log = tuple(read_log(folder))
+    return Results(folder=folder, studies=tuple(studies), log=log, **settings)
 
 
 def judge(results: Results) -> tuple[Judged, ...]:

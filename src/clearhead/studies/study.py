@@ -3,35 +3,19 @@
 Everything is fixed before a result is seen, and nearly all of it is data, so that a claim file
 reads like a registration (`claims/c08_number_of_heads.py` is a short example). It has, in order:
 
-1. a docstring: what is done and why, and what it costs
+1. a docstring: what is done and why
 2. constants: sizes and the margins, each with the reason for its value
-3. `run(trial)`: one trial, given its condition, settings and seed; it calls models and
-   `clearhead.studies.measures`, and returns a dict. What could serve another claim, or has a
-   formula of its own, belongs in `measures/`, with a test there
-4. `STUDY = Study(...)`:
+3. `run(trial)`: one trial, given its condition, settings and seed, as a dict; what could serve
+   another claim, or has a formula of its own, belongs in `measures/`
+4. `STUDY = Study(...)`
 
-   - `question`, `conditions`, `measure`: the design in words
-   - `grid`: which trials there are. Each `Grid` crosses conditions with the values of `vary` and
-     takes all seeds, or the first `num_seeds`. `PerBudget(quick, full)` stands for any value that
-     depends on the budget.
-   - `parts`: what decides. Each `Part` is one prediction, with a verdict of its own: the
-     hypotheses that must hold (`clearhead.studies.hypotheses` has the types), the premises without
-     which they decide nothing, and the same hypotheses with other cut-offs (`variants`).
-     A `Cell` names condition, measure and settings: `Cell("vit", "accuracy", {"digits": 1_000})`.
-     A measure is a key of the values, a path into them, or a function of them.
-   - `literature`: what papers found, beside which of our numbers
-   - `panels`: standard figures: `Points`, `Curves`, `Image`; the differences have theirs anyway
-   - `summaries`: numbers that are described but do not affect the verdict
-   - `limits`: what does not follow; no measured numbers
-
-The order of trials does not matter. Both sides of a comparison have the same seeds: a study whose
-grid does not give them is rejected. A study of your own is such a file anywhere on Python's path,
-and runs as `clearhead study run MODULE:STUDY`.
+Both sides of a comparison have the same seeds: a study whose grid does not give them is rejected. A
+study of your own is such a file anywhere on Python's path: `clearhead study run MODULE:STUDY`.
 """
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from clearhead.errors import ConfigError
@@ -53,7 +37,7 @@ class PerBudget:
     full: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Grid:
     """Conditions, crossed with settings and seeds.
 
@@ -65,6 +49,7 @@ class Grid:
     """
 
     conditions: tuple[str, ...]
+    _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict)
     vary: Mapping[str, Sequence[Any] | PerBudget] = field(default_factory=dict)
     num_seeds: int | PerBudget | None = None
@@ -150,7 +135,7 @@ class Paper:
     beside: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Summary:
     """Numbers that are described, not judged: mean and range over trials, by group.
 
@@ -165,15 +150,13 @@ class Summary:
 
     name: str
     measure: Measure
+    _: KW_ONLY
     conditions: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     by: str = "condition"
 
     def text(self, table: Table, labels: Mapping[str, str]) -> str:
-        """One line, such as "accuracy (%): ViT 93.1 (92.0 to 94.2, n = 12); CNN …".
-
-        Empty if no trial has the measure.
-        """
+        """Such as "accuracy (%): ViT 93.1 (92 to 94.2, n = 12); CNN …"; empty without values."""
         rows = table.where(*self.conditions, **self.settings).having(self.measure)
         if not rows:
             return ""
@@ -283,10 +266,9 @@ class Study:
         return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
 
     def seeds_of(self, comparison: Comparison, budget: Budget) -> int:
-        """The number of seeds of a comparison.
+        """The number of seeds of a comparison; raises `ConfigError` if its sides have not the same.
 
-        Raises:
-            ConfigError: its sides have different seeds, or a side has several trials of a seed
+        Nor may a side have several trials of a seed.
         """
         seeds = range(min(self.seeds[budget], MAX_SEEDS_CHECKED))
         table = Table(Outcome(trial=x, values={}) for x in self.trials(budget, seeds))
@@ -324,9 +306,9 @@ def _mean_and_range(values: Sequence[Any]) -> str:
         columns = zip(*values, strict=True)
         return ", ".join(f"{sum(column) / len(column):.3g}" for column in columns)
     if isinstance(values[0], bool):
-        from clearhead.studies.stats import share_interval
+        from scipy.stats import binomtest
 
-        low, high = share_interval(sum(values), len(values))
+        low, high = binomtest(sum(values), len(values)).proportion_ci(method="exact")
         return f"{sum(values)} of {len(values)} (95 % interval {low:.0%} to {high:.0%})"
     mean = sum(values) / len(values)
     return f"{mean:.4g} ({min(values):.4g} to {max(values):.4g}, n = {len(values)})"

@@ -11,8 +11,8 @@ from clearhead.errors import InputError
 Budget = Literal["quick", "full"]
 Values = dict[str, Any]
 """Measured values of a trial as JSON: numbers, strings, lists and dicts of these; never NaN"""
-Measure = str | tuple[str | int, ...] | Callable[[Values], Any]
-"""A key of the values, a path of keys and indices, or a function of the values"""
+Measure = str | tuple[str | int, ...] | Callable[[Values], Any] | list["Measure"]
+"""A key of the values, a path of keys and indices, a function of the values, or a list of these"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,10 @@ class Trial:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return f"{self.condition}-{self.seed}-{digest}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Condition, seed and settings."""
+        return {"condition": self.condition, "seed": self.seed, "settings": dict(self.settings)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -47,13 +51,11 @@ class Outcome:
     values: Values
 
     def measure(self, measure: Measure) -> Any:
-        """The value of a measure.
-
-        Raises:
-            KeyError, IndexError: this outcome has no such value
-        """
+        """The value of a measure; raises `KeyError` or `IndexError` if there is none."""
         if callable(measure):
             return measure(self.values)
+        if isinstance(measure, list):
+            return [self.measure(x) for x in measure]
         found: Any = self.values
         for step in (measure,) if isinstance(measure, str) else measure:
             found = found[step]
@@ -96,20 +98,11 @@ class Series:
                 f"{len(self.seeds)} seeds"
             )
 
-    @classmethod
-    def constant(cls, value: float, like: "Series") -> "Series":
-        """The same number for each seed of another series."""
-        return cls(like.seeds, (float(value),) * len(like.seeds))
-
     def __len__(self) -> int:
         return len(self.values)
 
     def __sub__(self, other: "Series") -> tuple[float, ...]:
-        """Differences, paired by seed.
-
-        Raises:
-            InputError: the two series have different seeds
-        """
+        """Differences, paired by seed; raises `InputError` if the seeds differ."""
         if self.seeds != other.seeds:
             raise InputError(
                 f"paired values need the same seeds, got {list(self.seeds)} and "
@@ -164,22 +157,14 @@ class Table:
         return bool(rows) and len(rows.having(cell.measure)) == len(rows)
 
     def rows(self, cell: Cell) -> "Table":
-        """The rows of a cell, ordered by seed, possibly several per seed.
-
-        Raises:
-            InputError: there is none
-        """
+        """The rows of a cell, ordered by seed, possibly several per seed, at least one."""
         found = self.where(cell.condition, **cell.settings)
         if not found:
             raise InputError(f"expected outcomes of {cell}, got none; run all trials")
         return Table(sorted(found.outcomes, key=lambda row: row.trial.seed))
 
     def series(self, cell: Cell) -> Series:
-        """One number per seed.
-
-        Raises:
-            InputError: there is no outcome, or two with the same seed
-        """
+        """One number per seed; raises `InputError` for no outcome, or two with the same seed."""
         if cell.best_of:
             levels = self.rows(cell).groups(cell.best_of).values()
             single = replace(cell, best_of="")

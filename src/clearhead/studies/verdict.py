@@ -1,25 +1,15 @@
 """The one rule by which measured values become verdicts; no study has a rule of its own.
 
-**A comparison** gets the mean difference with its 95 % interval, and two p values: that the mean
-lies inside the predicted range (`p`), and outside of it (`p_against`). Both are adjusted by Holm's
-method over the family: all comparisons of the claim that predict something. It is supported if
-`p` is below 0.025, contradicted if `p_against` is, else undecided; and always undecided with fewer
-than six seeds. So a claim has a wrong support or contradiction in at most 5 % of the cases. The
-family is a claim, because each is cited by itself and adding a study must not change the others.
-
-**A premise** is tested in the same way, at the same level and outside of the family. While it is
-not supported, its part is undecided; it is never evidence.
-
-**What follows from a formula** (`Exact`) holds "by construction" if every value lies in its range.
-
-**A part** is supported (contradicted) if all its comparisons are; mixed if some are supported and
-some contradicted; else undecided. **A claim** takes its outcome from its parts in the same way,
-those by construction apart.
+docs/studies.md states it: comparisons by two one-sided p values each, adjusted by Holm's method
+over the claim; premises outside of that family; parts from their comparisons, the claim from its
+parts. The family is a claim, because each is cited by itself and adding a study must not change the
+others.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -61,21 +51,26 @@ class Finding:
     low: float | None
     """Lower end of the predicted range; None: no end"""
     high: float | None
-    n: int
+    n: int = 0
     """Seeds of a comparison, values of `Exact`"""
-    estimate: float | None
+    estimate: float | None = None
     """Mean difference; of `Exact` the median"""
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
     """95 % interval of the mean difference; of `Exact` the smallest and largest value"""
-    p: float | None
+    p: float | None = None
     """That the mean lies in the predicted range, adjusted over the claim"""
-    p_against: float | None
+    p_against: float | None = None
     """That it lies outside, adjusted over the claim"""
-    effect_size: float | None
+    effect_size: float | None = None
     """Mean difference in standard deviations of the differences; None for a bound"""
-    outcome: Outcome
+    outcome: Outcome = "not measured"
     note: str = ""
     """Why a comparison is undecided, or what was measured, in a few words"""
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether it belongs to the family: a comparison that predicts something."""
+        return self.p is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +91,7 @@ class PartVerdict:
     findings: tuple[Finding, ...]
     premises: tuple[Finding, ...] = ()
     failed: tuple[str, ...] = ()
-    sensitivity: Mapping[str, Outcome]
+    sensitivity: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,22 +143,23 @@ def judge_study(study: Study, table: Table, *, report_family: int = 0) -> Verdic
     Raises:
         InputError: The sides of a comparison have different seeds.
     """
-    parts = _judge_parts(study.parts, table)
     others = _sensitivity(study.parts, table, report_family)
     variants = {name for part in study.parts for name in part.variants}
     parts = [
         replace(
-            part,
+            verdict,
             sensitivity={
-                key: judged[place].outcome
-                for key, judged in others.items()
-                if key not in variants - study.parts[place].variants.keys()
-                and any(_is_claimed(x) for x in part.findings)
+                name: judged[place].outcome
+                for name, judged in others.items()
+                if name not in variants - part.variants.keys()
+                and any(x.is_claimed for x in verdict.findings)
             },
         )
-        for place, part in enumerate(parts)
+        for place, (part, verdict) in enumerate(
+            zip(study.parts, _judge_parts(study.parts, table), strict=True)
+        )
     ]
-    family = sum(_is_claimed(x) for part in parts for x in part.findings)
+    family = sum(x.is_claimed for part in parts for x in part.findings)
     empirical = [part.outcome for part in parts if part.outcome != "by construction"]
     outcome = _combined(empirical) if empirical else "by construction"
     return Verdict(outcome=outcome, parts=tuple(parts), family=family)
@@ -182,38 +178,31 @@ def judge_samples(
         The findings, in the same order.
     """
     findings = [_described(x) for x in samples]
-    claimed = [place for place, x in enumerate(findings) if _is_claimed(x)]
+    claimed = [place for place, x in enumerate(findings) if x.is_claimed]
     for name in ("p", "p_against"):
         raw = [getattr(findings[place], name) for place in claimed]
         adjusted = [min(1.0, x * family) for x in raw] if family else holm(raw).tolist()
         for place, p in zip(claimed, adjusted, strict=True):
             findings[place] = replace(findings[place], **{name: p})
-    for place in claimed:
-        finding = findings[place]
-        outcome = _decided(finding)
-        findings[place] = replace(finding, outcome=outcome, note=_observed(finding, outcome))
-    return tuple(findings)
+    return tuple(_decided(x) if x.is_claimed else x for x in findings)
 
 
 def _judge_parts(parts: Sequence[Part], table: Table, *, family: int = 0) -> list[PartVerdict]:
     samples = [_samples(part.hypotheses, table) for part in parts]
     findings = iter(judge_samples((x for part in samples for x in part), family=family))
-    return [_part_verdict(part, [next(findings) for _ in part.hypotheses], table) for part in parts]
+    return [
+        _part_verdict(part, tuple(islice(findings, len(part.hypotheses))), table) for part in parts
+    ]
 
 
-def _part_verdict(part: Part, findings: Sequence[Finding], table: Table) -> PartVerdict:
-    premises = tuple(x for one in _samples(part.premises, table) for x in judge_samples([one]))
+def _part_verdict(part: Part, findings: tuple[Finding, ...], table: Table) -> PartVerdict:
+    premises = tuple(judge_samples([x])[0] for x in _samples(part.premises, table))
     failed = tuple(x.name for x in premises if x.outcome not in ("supported", "by construction"))
     outcome = _combined([x.outcome for x in findings])
     if failed and outcome not in ("not measured", "described"):
         outcome = "undecided"
     return PartVerdict(
-        name=part.name,
-        outcome=outcome,
-        findings=tuple(findings),
-        premises=premises,
-        failed=failed,
-        sensitivity={},
+        name=part.name, outcome=outcome, findings=findings, premises=premises, failed=failed
     )
 
 
@@ -254,20 +243,8 @@ def _described(sample: Sample | Hypothesis) -> Finding:
     """A finding with p values that are not adjusted, and without the outcome of a comparison."""
     hypothesis = sample.hypothesis if isinstance(sample, Sample) else sample
     low, high = (x if math.isfinite(x) else None for x in hypothesis.region)
-    finding = Finding(
-        kind=hypothesis.kind,
-        name=hypothesis.name,
-        unit=hypothesis.unit,
-        low=low,
-        high=high,
-        n=0,
-        estimate=None,
-        interval=None,
-        p=None,
-        p_against=None,
-        effect_size=None,
-        outcome="not measured",
-    )
+    kind, name, unit = hypothesis.kind, hypothesis.name, hypothesis.unit
+    finding = Finding(kind=kind, name=name, unit=unit, low=low, high=high)
     if not isinstance(sample, Sample):
         return finding
     values = sample.values
@@ -324,26 +301,24 @@ def _group_name(outcome: str, failed: Sequence[str]) -> str:
     return f"{name}, premise{plural} not supported ({'; '.join(failed)})" if failed else name
 
 
-def _is_claimed(finding: Finding) -> bool:
-    return finding.p is not None
-
-
-def _decided(finding: Finding) -> Outcome:
+def _decided(finding: Finding) -> Finding:
+    """With the outcome that follows from its adjusted p values."""
+    outcome: Outcome = "undecided"
+    note = finding.note
     if finding.n < MIN_SEEDS or finding.p is None or finding.p_against is None:
-        return "undecided"
+        return replace(finding, note=note or f"fewer than {MIN_SEEDS} seeds")
     if finding.p < LEVEL:
-        return "supported"
-    return "contradicted" if finding.p_against < LEVEL else "undecided"
+        outcome = "supported"
+    elif finding.p_against < LEVEL:
+        outcome, note = "contradicted", note or _observed(finding)
+    return replace(finding, outcome=outcome, note=note)
 
 
-def _observed(finding: Finding, outcome: Outcome) -> str:
-    """What else there is to say: too few seeds, or a difference smaller than its margin."""
-    if finding.note or finding.n < MIN_SEEDS:
-        return finding.note or f"fewer than {MIN_SEEDS} seeds"
-    margin = finding.low if finding.kind == "difference" else None
-    if margin is None or finding.interval is None or outcome != "contradicted":
+def _observed(finding: Finding) -> str:
+    """What was found instead of a difference."""
+    if finding.kind != "difference" or finding.low is None or finding.interval is None:
         return ""
-    low, high = finding.interval
+    margin, (low, high) = finding.low, finding.interval
     if low <= 0 <= high:
         return "no difference" if low >= -margin else ""
     side = "less" if high < 0 else "more"

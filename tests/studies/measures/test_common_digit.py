@@ -8,8 +8,8 @@ import torch
 
 from clearhead.data import ImageDataset, Split
 from clearhead.errors import ConfigError
-from clearhead.studies.measures import common_digit
-from clearhead.studies.measures.common_digit import FLOOR, CommonDigits, common_digits
+from clearhead.studies.measures import tasks
+from clearhead.studies.measures.tasks import CommonDigits, common_digits
 
 pytestmark = pytest.mark.usefixtures("mnist_test")
 COUNT = 500
@@ -65,7 +65,7 @@ def test_no_weighting_of_counts_in_the_halves_beats_the_floor(made: CommonDigits
         scores = upper * counts[0] + lower * counts[1]
         best = scores == scores.amax(dim=1, keepdim=True)
         right = best.gather(1, made.dataset.labels[:, None])[:, 0] / best.sum(dim=1)
-        assert right.mean() <= FLOOR + 1e-6, (upper, lower)
+        assert right.mean() <= 1 / 3 + 1e-6, (upper, lower)
 
 
 def test_images_depend_on_the_seed_and_the_split_alone() -> None:
@@ -88,7 +88,7 @@ def test_digits_come_from_their_own_split_and_class(
         images[:, :, 3:25, 3:25] = (brightness[name] + 4 * labels)[:, None, None, None]
         return ImageDataset(name, images, labels, tuple("0123456789"))
 
-    monkeypatch.setattr(common_digit, "whole_dataset", squares)
+    monkeypatch.setattr(tasks, "whole_dataset", squares)
     made = common_digits(split, 10, 0)
     patches = made.dataset.images[:, 0].unfold(1, 7, 7).unfold(2, 7, 7).flatten(1, 2)
     middles = patches[:, :, 3, 3].gather(1, made.places.flatten(1))
@@ -104,11 +104,11 @@ def test_counts_that_cannot_be_balanced_are_refused() -> None:
 def test_a_digit_is_cropped_around_its_ink_and_averaged() -> None:
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     image[0, 6:26, 10:16] = 200  # 20 rows and 6 columns
-    (cropped,) = common_digit._cropped(image)
+    (cropped,) = tasks._cropped(image)
     rows, columns = (cropped > 0).any(1).nonzero()[:, 0], (cropped > 0).any(0).nonzero()[:, 0]
     assert (len(rows), len(columns)) == (20, 6)
     assert abs(int(rows[0]) - (20 - int(rows[-1]))) <= 1
     assert abs(int(columns[0]) - (20 - int(columns[-1]))) <= 1
-    small = common_digit._small(cropped[None, None])
+    small = tasks._small(cropped[None, None])
     assert small.shape == (1, 1, 7, 7)
     assert int(small.max()) == 255

@@ -23,9 +23,9 @@ from clearhead.studies.measures.heads import (
     weights_on_answers,
     without_head,
 )
-from clearhead.studies.measures.recall import (
+from clearhead.studies.measures.tasks import (
     FIRST_QUERY,
-    MODEL,
+    RECALL_MODEL,
     RecallTexts,
     recall_accuracy,
     recall_texts,
@@ -128,7 +128,7 @@ def test_without_a_head_its_output_is_the_mean_over_the_inputs() -> None:
 
 def text_model() -> TextTransformer:
     torch.manual_seed(4)
-    model: TextTransformer = build(MODEL).eval()
+    model: TextTransformer = build(RECALL_MODEL).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model

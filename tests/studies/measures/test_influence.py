@@ -20,11 +20,11 @@ from clearhead.studies.measures.influence import (
     influence,
     recall_influence,
 )
-from clearhead.studies.measures.recall import (
+from clearhead.studies.measures.tasks import (
     FIRST_QUERY,
-    MODEL,
     NUM_PAIRS,
     NUM_WORDS,
+    RECALL_MODEL,
     recall_texts,
 )
 from tests.studies.made_up import random_classifier, random_images
@@ -77,7 +77,7 @@ def test_influence_is_the_size_of_the_shapley_values() -> None:
 
 def test_the_influence_of_pairs_is_their_exact_shapley_value() -> None:
     torch.manual_seed(4)
-    model: TextTransformer = build(MODEL).eval()
+    model: TextTransformer = build(RECALL_MODEL).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     texts = recall_texts("test", 6, 2)

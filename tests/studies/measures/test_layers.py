@@ -1,7 +1,3 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -14,11 +10,11 @@ from clearhead.models.baselines import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.layers import Mlp
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import training_digits, unseen_digits
 from clearhead.studies.measures.layers import (
     effective_share,
-    farthest_distance,
+    grid_distances,
+    hub_share,
     hub_shares,
     layer_fields,
     layer_tokens,
@@ -27,12 +23,11 @@ from clearhead.studies.measures.layers import (
     recall_probes,
     ridge_accuracy,
     theoretical_share,
-    uniform_distance,
 )
-from clearhead.studies.measures.recall import (
+from clearhead.studies.measures.tasks import (
     FIRST_QUERY,
-    MODEL,
     NUM_WORDS,
+    RECALL_MODEL,
     RecallTexts,
     recall_texts,
 )
@@ -103,13 +98,11 @@ def test_the_effective_field_lies_in_the_own_patch_or_elsewhere() -> None:
     assert own_patch(field.tolist(), 7) == (49 / 56, 0.5)
 
 
-def test_uniform_attention_has_the_mean_distance_of_two_patches() -> None:
-    assert uniform_distance(1, 3) == pytest.approx((0 + 1 + 2 + 1 + 0 + 1 + 2 + 1 + 0) / 9)
-
-
-def test_the_farthest_patch_is_the_ceiling_of_a_distance() -> None:
-    assert farthest_distance(1, 3) == pytest.approx((2 + 1 + 2) / 3)
-    assert farthest_distance(2, 2) == pytest.approx(2**0.5)
+def test_the_distances_of_a_grid_are_those_of_its_patches() -> None:
+    row = grid_distances(1, 3)
+    assert row.tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
+    assert grid_distances(2, 2).amax(dim=1).tolist() == pytest.approx([2**0.5] * 4)
+    assert grid_distances(2, 2, p=float("inf")).max() == 1
 
 
 def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
@@ -117,22 +110,8 @@ def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
     weights = torch.full((5, 2, 16, 16), 0.01)
     weights[:, 0, :, 5] = 0.85
     weights[:, 1, :8, 3] = weights[:, 1, 8:, 4] = 0.85
-    with patched_weights(weights):
-        assert hub_shares(vit(), IMAGES) == pytest.approx([0.75, 0.75])
-
-
-@contextmanager
-def patched_weights(weights: torch.Tensor) -> Iterator[None]:
-    """Records of these weights for every layer."""
-    record = SimpleNamespace(weights=weights)
-
-    @contextmanager
-    def capture() -> Iterator[SimpleNamespace]:
-        yield SimpleNamespace(records=[record, record])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "capture", capture)
-        yield
+    assert hub_share(weights) == pytest.approx(0.75)
+    assert len(hub_shares(vit(), IMAGES)) == 2
 
 
 def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:
@@ -162,7 +141,7 @@ def test_a_probe_reads_the_class_from_the_tokens_of_the_layer() -> None:
 
 def test_probes_of_recall_are_fitted_on_the_tokens_of_the_queries() -> None:
     torch.manual_seed(0)
-    model: TextTransformer = build(MODEL).eval()
+    model: TextTransformer = build(RECALL_MODEL).eval()
     texts = recall_texts("train", 200, 1), recall_texts("test", 50, 1)
     untrained = recall_probes(model, *texts)["single"]
     with torch.no_grad():  # the values themselves at the queries: a probe finds them

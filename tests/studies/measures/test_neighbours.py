@@ -3,8 +3,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from clearhead.data import load_dataset
-from clearhead.studies.measures.classifiers import unseen_digits
-from clearhead.studies.measures.neighbours import nearest_neighbours_accuracy
+from clearhead.studies.measures.classifiers import nearest_neighbours_accuracy, unseen_digits
 
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")

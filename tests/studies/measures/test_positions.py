@@ -6,7 +6,7 @@ from torch import nn
 
 from clearhead.attention import MultiHeadAttention
 from clearhead.data import ImageDataset
-from clearhead.studies.measures.positions import (
+from clearhead.studies.measures.changes import (
     ONE_SHUFFLE,
     RATES,
     accuracies_with_positions,

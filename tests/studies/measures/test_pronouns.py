@@ -23,7 +23,6 @@ from clearhead.studies.measures.pronouns import (
     at_pronoun,
     attention_accuracy,
     certainty,
-    chosen_head,
     final_states,
     noun_weights,
     probe_accuracy,
@@ -197,5 +196,4 @@ def test_the_head_is_chosen_where_it_is_not_measured() -> None:
         "seen": {"named": [[0.2, 0.7], [0.6, 0.1]]},
         "unseen": {"named": [[0.3, 0.4], [1.0, 0.9]]},
     }
-    assert chosen_head(attention) == (0, 1)
     assert attention_accuracy("some")({"some": {"at_it": attention}}) == 0.4

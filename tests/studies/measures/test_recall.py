@@ -3,11 +3,11 @@
 import torch
 
 from clearhead.models import TextTransformer, build
-from clearhead.studies.measures.recall import (
+from clearhead.studies.measures.tasks import (
     FIRST_QUERY,
-    MODEL,
     NUM_PAIRS,
     NUM_WORDS,
+    RECALL_MODEL,
     VOCABULARY,
     recall_accuracy,
     recall_texts,
@@ -54,7 +54,7 @@ def test_texts_depend_on_the_seed_and_the_split() -> None:
 def test_accuracy_is_that_of_the_largest_logit_at_the_queries() -> None:
     texts = recall_texts("test", 20, 1)
     torch.manual_seed(0)
-    model: TextTransformer = build(MODEL).eval()
+    model: TextTransformer = build(RECALL_MODEL).eval()
     logits = torch.zeros(20, texts.ids.shape[1], len(VOCABULARY))
     logits[:, FIRST_QUERY:].scatter_(2, texts.answers[:, :, None], 1.0)
     logits[0, FIRST_QUERY:] = -logits[0, FIRST_QUERY:]

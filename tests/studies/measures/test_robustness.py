@@ -7,18 +7,17 @@ from clearhead.insight import Foreground
 from clearhead.models import ImageModel, VisionTransformer, build, load
 from clearhead.recording import capture
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, unseen_digits
-from clearhead.studies.measures.common_digit import common_digits
 from clearhead.studies.measures.robustness import (
     BLANK,
     GRID,
     divergence,
     fall_under,
-    falls_of,
     noisy_blanks,
     relevance_of_neighbours,
     relevance_of_twins,
     robustness,
 )
+from clearhead.studies.measures.tasks import common_digits
 from clearhead.training.batches import generator_for
 
 
@@ -95,7 +94,6 @@ def test_uniform_attention_cannot_drift_and_a_cnn_has_none() -> None:
 def test_a_fall_is_the_mean_over_corruptions() -> None:
     values = {"falls": {"vit": {"fog": 10.0, "shear": 30.0, "scale": 90.0}}}
     assert fall_under("vit", "fog", "shear")(values) == 20.0
-    assert falls_of("vit")(values) == [10.0, 30.0, 90.0]
 
 
 @pytest.mark.usefixtures("mnist_test")

@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
@@ -12,7 +14,6 @@ from clearhead.studies.measures.saturation import (
     query_gradient_norm,
     saturation_in_model,
     saturation_of_random_scores,
-    zero_gap_density,
 )
 from clearhead.studies.measures.scores import SCALES
 
@@ -38,6 +39,17 @@ def test_the_gradient_for_the_query_is_that_of_autograd() -> None:
     jacobian = torch.autograd.functional.jacobian(weights, query)
     found = query_gradient_norm(weights(query)[None], key[None], 0.3)
     assert float(found) == pytest.approx(float(jacobian.norm()))
+
+
+def zero_gap_density(keys: int) -> float:
+    """The density at 0 of the gap between the two largest of `keys` standard normal numbers.
+
+    n (n - 1) ∫ φ(x)² Φ(x)ⁿ⁻² dx. For scores of a large standard deviation σ, the mean norm of the
+    Jacobian is this over σ: two keys share the weight, the norm is 2 p (1 - p), and the integral of
+    that over the gap is 1. The random energy model (Derrida 1981) is the same.
+    """
+    integral, _ = quad(lambda x: norm.pdf(x) ** 2 * norm.cdf(x) ** (keys - 2), -10, 10)
+    return float(keys * (keys - 1) * integral)
 
 
 def test_the_density_of_a_zero_gap_is_that_of_random_numbers() -> None:

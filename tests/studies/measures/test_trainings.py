@@ -10,13 +10,14 @@ import torch
 from clearhead.models.config import MLPConfig, ViTConfig
 from clearhead.studies.measures import trainings
 from clearhead.studies.measures.classifiers import accuracy_on, training_digits
-from clearhead.studies.measures.recall import FIRST_QUERY, MODEL, recall_texts
+from clearhead.studies.measures.tasks import COMMON, FIRST_QUERY, RECALL_MODEL, recall_texts
 from clearhead.studies.measures.trainings import Training, fan_in_weights, on_digits, trained
+from clearhead.studies.table import Trial
 from clearhead.training import TrainConfig, initial_model
 from clearhead.training.step import train_step
 
-RECALL = Training(task="recall", model=MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
-COMMON = Training(
+TEXTS = Training(task="recall", model=RECALL_MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
+IMAGES = Training(
     task="common digit",
     model=ViTConfig(depth=1, embed_dim=8, num_heads=2),
     examples=40,
@@ -49,7 +50,7 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_a_training_runs_once_for_each_seed_and_gives_the_same_model(
     num_trained: list[int],
 ) -> None:
-    first, again, other = (trained(RECALL, seed) for seed in (3, 3, 4))
+    first, again, other = (trained(TEXTS, seed) for seed in (3, 3, 4))
     assert num_trained == [3, 4]
     assert all(torch.equal(x, weights(again)[name]) for name, x in weights(first).items())
     assert not torch.equal(first.head.weight, other.head.weight)
@@ -58,9 +59,8 @@ def test_a_training_runs_once_for_each_seed_and_gives_the_same_model(
 
 @pytest.mark.usefixtures("mnist_train")
 def test_images_are_trained_from_weights_of_variance_1_over_inputs(num_trained: list[int]) -> None:
-    model = trained(COMMON, 0)
-    assert COMMON.steps == 4
-    assert model.config == COMMON.model
+    model = trained(IMAGES, 0)
+    assert model.config == IMAGES.model
     assert (
         0.2 < float(model.blocks[0].attn.qkv.weight.detach().std()) < 0.5
     )  # 1/√8, after four steps
@@ -70,22 +70,22 @@ def test_images_are_trained_from_weights_of_variance_1_over_inputs(num_trained: 
 def test_any_change_and_any_damage_trains_again(num_trained: list[int], tmp_path: Path) -> None:
     digests = {
         trainings.digest(training, seed)
-        for training in (RECALL, replace(RECALL, examples=64), replace(RECALL, rates=(0.01, 0.01)))
+        for training in (TEXTS, replace(TEXTS, examples=64), replace(TEXTS, rates=(0.01, 0.01)))
         for seed in (0, 1)
     }
     assert len(digests) == 6
-    trained(RECALL, 0)
+    trained(TEXTS, 0)
     (weights_file,) = tmp_path.rglob("model.safetensors")
     weights_file.write_bytes(weights_file.read_bytes()[:-1])
-    trained(RECALL, 0)
-    trained(RECALL, 0)
+    trained(TEXTS, 0)
+    trained(TEXTS, 0)
     assert num_trained == [0, 0]
 
 
 def test_a_change_of_the_code_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = trainings.digest(RECALL, 0)
+    before = trainings.digest(TEXTS, 0)
     monkeypatch.setattr(trainings, "_code", lambda: "other")
-    assert trainings.digest(RECALL, 0) != before
+    assert trainings.digest(TEXTS, 0) != before
 
 
 def test_recall_is_trained_on_the_answers_alone(
@@ -99,7 +99,7 @@ def test_recall_is_trained_on_the_answers_alone(
         return step(*arguments, **options)
 
     monkeypatch.setattr(trainings, "train_step", observed)
-    trained(RECALL, 0)
+    trained(TEXTS, 0)
     assert num_trained == [0]
     texts = recall_texts("train", 48, 0)
     assert torch.equal(torch.cat([ids for ids, _ in seen]), texts.ids)
@@ -132,5 +132,41 @@ def test_a_model_fits_its_training_digits() -> None:
 
 def test_a_training_on_digits_has_the_steps_and_changes_that_are_given() -> None:
     training = on_digits("vit", examples=300, steps=12, depth=5)
-    assert (training.steps, training.batch_size) == (12, 100)
+    assert (training.epochs, training.batch_size) == (4, 100)
     assert cast("ViTConfig", training.model).depth == 5
+
+
+def task(condition: str, **settings: Any) -> Trial:
+    return Trial(study="s", condition=condition, seed=3, settings={"unseen": 50} | settings)
+
+
+@pytest.mark.usefixtures("small_trainings")
+def test_a_floor_has_the_accuracy_with_and_without_attention() -> None:
+    for trial in (task(COMMON, examples=100, epochs=1), task("recall", examples=64)):
+        found = trainings.floor_of(trial)
+        assert found.keys() == {"with_attention", "floor"}
+        assert all(0 <= x <= 100 for x in found.values())
+    assert trainings.floor_of(task("digits")) == {}
+
+
+def test_a_trial_can_set_the_rates_of_the_common_digit() -> None:
+    usual = trainings.training_of(task(COMMON, **trainings.ON_COMMON))
+    next_one = trainings.training_of(task(COMMON, **trainings.NEXT_ON_COMMON))
+    assert next_one == replace(usual, rates=(1e-2, 2e-2))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_trainings")
+@pytest.mark.parametrize(
+    ("trial", "least", "most"),  # accuracy with attention, and without: one of four, or three
+    [
+        (task("recall", **trainings.ON_RECALL), 90, 35),
+        (task(COMMON, **trainings.ON_COMMON), 70, 45),
+    ],
+)
+def test_a_task_is_learnt_with_attention_and_not_without(
+    trial: Trial, least: float, most: float
+) -> None:
+    found = trainings.floor_of(trial)
+    assert found["with_attention"] > least
+    assert found["floor"] < most

@@ -17,23 +17,27 @@ interface ChoiceProps<T> {
   hideLabel?: boolean;
 }
 
-/** One of several values: a group of radio buttons that looks like one control. */
-export function Choice<T extends string | number>({ label, value, choose, hideLabel, ...props }: ChoiceProps<T>) {
-  const options = props.options.map((one): Option<T> => (typeof one === "object" ? one : { value: one, text: String(one) }));
-  const onKeyDown = (event: KeyboardEvent): void => {
+/** Arrow keys in a group of radio buttons, of which those at `places` can be chosen. */
+export function radioKeys(places: number[], now: number, choose: (place: number) => void) {
+  return (event: KeyboardEvent): void => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    const place = options.findIndex((option) => option.value === value);
-    const next = (Math.max(0, place) + by + options.length) % options.length;
-    choose(options[next].value);
+    const next = places[(Math.max(0, places.indexOf(now)) + by + places.length) % places.length];
+    choose(next);
     (event.currentTarget as Element).querySelectorAll("button")[next].focus();
   };
-  const isKnown = options.some((option) => option.value === value);
+}
+
+/** One of several values: a group of radio buttons that looks like one control. */
+export function Choice<T extends string | number>({ label, value, choose, hideLabel, ...props }: ChoiceProps<T>) {
+  const options = props.options.map((one): Option<T> => (typeof one === "object" ? one : { value: one, text: String(one) }));
+  const values = options.map((option) => option.value);
+  const places = values.map((_, i) => i);
   return (
     <div class="labelled">
       {!hideLabel && <span class="label" aria-hidden="true">{label}</span>}
-      <div class="choice" role="radiogroup" aria-label={label} onKeyDown={onKeyDown}>
+      <div class="choice" role="radiogroup" aria-label={label} onKeyDown={radioKeys(places, values.indexOf(value), (place) => choose(values[place]))}>
         {options.map((option, i) => (
           <button
             type="button"
@@ -41,7 +45,7 @@ export function Choice<T extends string | number>({ label, value, choose, hideLa
             key={option.value}
             aria-checked={option.value === value}
             aria-label={option.name}
-            tabIndex={option.value === value || (!isKnown && i === 0) ? 0 : -1}
+            tabIndex={i === Math.max(0, values.indexOf(value)) ? 0 : -1}
             onClick={() => choose(option.value)}
           >
             {option.text}
@@ -89,48 +93,23 @@ export function Slider({ label, min, max, step, value, text, change }: SliderPro
   );
 }
 
-interface Playing {
-  at: number; // steps done
-  last: number;
-  playing: boolean;
-  set: (at: number) => void;
-  play: () => void;
-}
+type Playing = ReturnType<typeof usePlayer>;
 
 /** The steps of a mechanism; all are done until the learner plays it. `on` begins it anew. */
-export function usePlayer(last: number, on: unknown[], interval = 450): Playing {
-  const [at, set] = useState(last);
+export function usePlayer(last: number, on: unknown[], interval = 450) {
+  const [at, setAt] = useState(last); // steps done
   const [playing, setPlaying] = useState(false);
-  useEffect(() => {
-    set(last);
-    setPlaying(false);
-  }, [last, ...on]);
+  const set = (to: number, isPlaying = false): void => {
+    setAt(Math.max(0, Math.min(last, to)));
+    setPlaying(isPlaying && to < last);
+  };
+  useEffect(() => set(last), [last, ...on]);
   useEffect(() => {
     if (!playing) return undefined;
-    if (at >= last) {
-      setPlaying(false);
-      return undefined;
-    }
-    const timer = setTimeout(() => set(at + 1), interval);
+    const timer = setTimeout(() => set(at + 1, true), interval);
     return () => clearTimeout(timer);
   }, [playing, at, last]);
-  const play = (): void => {
-    if (playing) setPlaying(false);
-    else {
-      if (at >= last) set(0);
-      setPlaying(true);
-    }
-  };
-  return {
-    at: Math.min(at, last),
-    last,
-    playing,
-    set: (to) => {
-      setPlaying(false);
-      set(Math.max(0, Math.min(last, to)));
-    },
-    play,
-  };
+  return { at: Math.min(at, last), last, playing, set, play: () => set(playing || at < last ? at : 0, !playing) };
 }
 
 /** Play, step back and forth, and a slider through the steps. */

@@ -6,7 +6,7 @@ import type { ComponentChildren } from "preact";
 import { css, largestSize, shareColour, weightColour, type ScaleMode } from "../draw/colours";
 import { decimal, multiple, percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { TableButton } from "./controls";
+import { TableButton, radioKeys } from "./controls";
 import { Matrix } from "./matrix";
 import { pairLabel } from "./readout";
 import { ScaleChoice, WeightScale } from "./scale";
@@ -112,16 +112,7 @@ function WordStrip({ words, weights, query, queries = words.map((_, i) => i), ch
   return (
     <div class="words-holder">
       <WordArcs query={query} weights={weights} />
-      <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": words.length }}
-        onKeyDown={(event) => {
-          const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-          if (!by) return;
-          event.preventDefault();
-          const next = queries[(queries.indexOf(query) + by + queries.length) % queries.length];
-          choose(next);
-          event.currentTarget.querySelectorAll("button")[next].focus();
-        }}
-      >
+      <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": words.length }} onKeyDown={radioKeys(queries, query, choose)}>
         {words.map((text, i) => (
           <button type="button" role="radio" key={i} aria-checked={i === query} disabled={!queries.includes(i)} tabIndex={i === query ? 0 : -1} style={{ "--share": weights[i] || 0 }} title={text} onClick={() => choose(i)}>
             {text}

@@ -3,7 +3,16 @@
 
 import type { Config, Size } from "../engine/config";
 import { downsample, fitted, grid, resizeArea, rounded, toGrey, type Grid, type Pixels } from "./image";
-import { components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
+import { SMALL_SIDE, components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
+
+/** Reasons to doubt that a picture shows one digit. */
+export const WARNINGS = [
+  "Several digits? Show one at a time.",
+  "Very little ink: draw larger.",
+  "More loops than a digit has.",
+  "A dot above or below: a letter or a punctuation mark?",
+];
+const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED] = WARNINGS.keys();
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
 const MIN_SEEN = 48; // of a digit's longer side in that; a smaller one is searched again in a crop
@@ -11,6 +20,10 @@ const MAX_ASPECT = 2.2; // width of a digit, relative to its height
 const SIDE = 28;
 const INK_SIDE = 20;
 const MIN_HEIGHT = 0.35; // of the highest digit
+const MIN_SIDE = 6; // of the ink
+const [MAX_LOOPS, MIN_LOOP] = [2, 0.008]; // areas are relative to the digit's box
+const LOOPS_SEEN = 32; // side of the ink; in smaller pictures noise makes loops
+const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the height of the stroke
 const MIN_INK = 0.15; // fainter ink is ignored when the size is measured
 const MAX_EROSION = 1; // on each side of a thick stroke; of 28 pixels
 const MIN_STROKE = 1.3; // thinner strokes are dilated to the normal width, thicker ones eroded to the last
@@ -19,7 +32,7 @@ const MAX_STROKE = 4;
 
 export interface Digit {
   pixels: Uint8Array; // the model input, 0 to 255
-  isWide: boolean; // whether it may be several digits that touch
+  warnings: number[]; // places in WARNINGS
 }
 
 /** Each digit in reading order. */
@@ -27,10 +40,26 @@ export function findDigits(grey: Grid): Digit[] {
   const ink = findInk(downsample(grey, WORK_SIDE).image);
   if (ink === null) return [];
   const groups = groupsOf(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes[number])) }));
-  return inReadingOrder(groups).map(({ numbers, box }) => ({
-    pixels: cutOut(grey, ink, numbers, box),
-    isWide: length(box, 0) > MAX_ASPECT * length(box, 1),
-  }));
+  return inReadingOrder(groups).map(({ numbers, box }) => {
+    const digit = cutOut(grey, ink, numbers, box);
+    const isDotted = Math.max(grey.width, grey.height) > SMALL_SIDE && hasDot(ink, numbers);
+    return isDotted ? { ...digit, warnings: [...digit.warnings, DOTTED] } : digit;
+  });
+}
+
+/** Whether a round component is above or below the highest stroke, as in i, ! and ?. */
+function hasDot({ boxes, parts }: Ink, numbers: number[]): boolean {
+  const [left, top, right, bottom] = boxes[[...numbers].sort((a, b) => length(boxes[b], 1) - length(boxes[a], 1))[0]];
+  const high = bottom - top;
+  return [...new Set(parts)].some((number) => {
+    if (number === 0) return false;
+    const box = boxes[number];
+    const [small, large] = [length(box, 0), length(box, 1)].sort((a, b) => a - b);
+    const gap = Math.max(box[1] - bottom, top - box[3]);
+    const middle = (box[0] + box[2]) / 2;
+    const isRound = MIN_DOT * high < large && large < Math.min(MAX_DOT * high, 2 * small);
+    return left <= middle && middle <= right && isRound && gap > 0 && gap < MAX_DOT_GAP * high;
+  });
 }
 
 /** The components of each digit; dots, commas and minus signs left out. */
@@ -90,7 +119,7 @@ function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
 }
 
 /** The digit with these components; a small one from a crop of the picture around it. */
-function cutOut(grey: Grid, { values, parts, dark }: Ink, numbers: number[], box: Box): Uint8Array {
+function cutOut(grey: Grid, { values, parts, dark }: Ink, numbers: number[], box: Box): Digit {
   const { width, height } = values;
   const group = mapped(values, (_, i) => (numbers.includes(parts[i]) ? 1 : 0));
   const { factor } = downsample(grey, WORK_SIDE);
@@ -115,14 +144,29 @@ function clamped([left, top, right, bottom]: Box, { width, height }: Grid): Box 
 }
 
 /** The strokes of the core with their soft edges, scaled and centred. */
-function digitOf(values: Grid, core: Grid): Uint8Array {
+function digitOf(values: Grid, core: Grid): Digit {
   const box = boxOf(core, 0);
   const reach = Math.max(3, rounded(sideOf(box) / 12));
   const around = clamped([box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach], values);
   const ink = cropped(values, around);
   const near = nearTo(ink, cropped(core, around).values, reach);
-  const strokes = toInkSide(cropped(mapped(ink, (value, i) => (near[i] ? value : 0))));
-  return Uint8Array.from(centred(strokes, [SIDE, SIDE], MIN_INK, rounded).values, (value) => rounded(value * 255));
+  const strokes = cropped(mapped(ink, (value, i) => (near[i] ? value : 0)));
+  const pixels = centred(toInkSide(strokes), [SIDE, SIDE], MIN_INK, rounded).values;
+  const warnings = [
+    ...(length(box, 0) > MAX_ASPECT * length(box, 1) ? [SEVERAL] : []),
+    ...(Math.max(strokes.width, strokes.height) < MIN_SIDE ? [TOO_SMALL] : []),
+    ...(numLoops(cropped(core)) > MAX_LOOPS ? [MANY_LOOPS] : []),
+  ];
+  return { pixels: Uint8Array.from(pixels, (value) => rounded(value * 255)), warnings };
+}
+
+/** The areas that strokes enclose. */
+function numLoops({ width, height, values }: Grid): number {
+  if (Math.max(width, height) < LOOPS_SEEN) return 0;
+  const outside = new Uint8Array((width + 2) * (height + 2)).fill(1);
+  values.forEach((value, i) => (outside[(Math.floor(i / width) + 1) * (width + 2) + (i % width) + 1] = value ? 0 : 1));
+  const { areas } = components(outside, width + 2, height + 2, false);
+  return areas.filter((area) => area >= MIN_LOOP * values.length).length - 1; // without what is around the digit
 }
 
 /** Ink connected to the core and at most `reach` away. */
@@ -246,5 +290,5 @@ export function centred(ink: Grid, [high, wide]: Size, above: number, round: (va
 /** Each digit of a picture in reading order; for a model of other classes, the whole picture. */
 export function inputsOfPicture(pixels: Pixels, config: Config): Digit[] {
   if (config.readsDigits) return findDigits(toGrey(pixels));
-  return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), isWide: false }];
+  return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), warnings: [] }];
 }

@@ -87,21 +87,17 @@ export function resizeArea(image: Grid, height: number, width: number): Grid {
   return separable(image, areaWeights(image.width, width), areaWeights(image.height, height));
 }
 
-interface Weights {
-  first: number[];
-  rows: Float64Array[];
-}
+/** Weights of successive inputs, from `first` on, for each output. */
+type Weights = { first: number; weights: Float64Array }[];
 
 function areaWeights(inputs: number, outputs: number): Weights {
   const size = inputs / outputs;
-  const first: number[] = [];
-  const rows = Array.from({ length: outputs }, (_, i) => {
+  return Array.from({ length: outputs }, (_, i) => {
     const [low, high] = [i * size, (i + 1) * size];
-    first.push(Math.floor(low));
-    const count = Math.min(inputs, Math.ceil(high - 1e-9)) - first[i];
-    return Float64Array.from({ length: count }, (_, j) => (Math.min(high, first[i] + j + 1) - Math.max(low, first[i] + j)) / size);
+    const first = Math.floor(low);
+    const count = Math.min(inputs, Math.ceil(high - 1e-9)) - first;
+    return { first, weights: Float64Array.from({ length: count }, (_, j) => (Math.min(high, first + j + 1) - Math.max(low, first + j)) / size) };
   });
-  return { first, rows };
 }
 
 /** Pillow's bicubic filter (a = −0.5), which averages where the image shrinks; `box` is left, top, right, bottom. */
@@ -112,17 +108,14 @@ function resizeBicubic(image: Grid, height: number, width: number, [left, top, r
 function cubicWeights(inputs: number, outputs: number, low: number, high: number): Weights {
   const scale = (high - low) / outputs;
   const stretch = Math.max(scale, 1);
-  const first: number[] = [];
-  const rows = Array.from({ length: outputs }, (_, i) => {
+  return Array.from({ length: outputs }, (_, i) => {
     const centre = low + (i + 0.5) * scale;
-    const start = Math.max(0, Math.floor(centre - 2 * stretch + 0.5));
+    const first = Math.max(0, Math.floor(centre - 2 * stretch + 0.5));
     const stop = Math.min(inputs, Math.floor(centre + 2 * stretch + 0.5));
-    first.push(start);
-    const row = Float64Array.from({ length: stop - start }, (_, j) => cubic((start + j - centre + 0.5) / stretch));
-    const sum = row.reduce((all, value) => all + value, 0);
-    return row.map((value) => value / sum);
+    const weights = Float64Array.from({ length: stop - first }, (_, j) => cubic((first + j - centre + 0.5) / stretch));
+    const sum = weights.reduce((all, value) => all + value, 0);
+    return { first, weights: weights.map((value) => value / sum) };
   });
-  return { first, rows };
 }
 
 function cubic(x: number): number {
@@ -132,22 +125,24 @@ function cubic(x: number): number {
 }
 
 function separable(image: Grid, across: Weights, down: Weights): Grid {
-  const wide = grid(across.rows.length, image.height);
-  for (let y = 0; y < image.height; y++) {
-    across.rows.forEach((row, x) => {
+  return transposed(resizedRows(transposed(resizedRows(image, across)), down));
+}
+
+function resizedRows({ width, height, values }: Grid, across: Weights): Grid {
+  const result = grid(across.length, height);
+  for (let y = 0; y < height; y++) {
+    across.forEach(({ first, weights }, x) => {
       let sum = 0;
-      for (let j = 0; j < row.length; j++) sum += row[j] * image.values[y * image.width + across.first[x] + j];
-      wide.values[y * wide.width + x] = sum;
+      for (let j = 0; j < weights.length; j++) sum += weights[j] * values[y * width + first + j];
+      result.values[y * across.length + x] = sum;
     });
   }
-  const result = grid(wide.width, down.rows.length);
-  down.rows.forEach((row, y) => {
-    for (let x = 0; x < wide.width; x++) {
-      let sum = 0;
-      for (let j = 0; j < row.length; j++) sum += row[j] * wide.values[(down.first[y] + j) * wide.width + x];
-      result.values[y * wide.width + x] = sum;
-    }
-  });
+  return result;
+}
+
+export function transposed({ width, height, values }: Grid): Grid {
+  const result = grid(height, width);
+  for (let i = 0; i < values.length; i++) result.values[(i % width) * height + Math.floor(i / width)] = values[i];
   return result;
 }
 

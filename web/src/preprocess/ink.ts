@@ -1,7 +1,7 @@
 // Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in
 // clearhead.data.preprocessing.ink. Printed lines are not searched for.
 
-import { downsample, grid, rounded, type Grid } from "./image";
+import { downsample, grid, rounded, transposed, type Grid } from "./image";
 
 export interface Ink {
   values: Grid;
@@ -14,7 +14,7 @@ export interface Ink {
 export type Box = [number, number, number, number];
 
 const THUMB_SIDE = 64;
-const SMALL_SIDE = 48; // smaller pictures are scans of one digit
+export const SMALL_SIDE = 48; // smaller pictures are scans of one digit
 const MAX_STROKE = 0.35; // width, of the longer side
 const USUAL_STROKE = 0.06;
 const MIN_THIN = 0.15;
@@ -67,8 +67,8 @@ interface Components {
   areas: number[];
 }
 
-/** Components of neighbours in eight directions. */
-export function components(mask: Uint8Array, width: number, height: number): Components {
+/** Components of neighbours in eight directions, or without diagonals in four. */
+export function components(mask: Uint8Array, width: number, height: number, diagonals = true): Components {
   const labels = new Int32Array(mask.length);
   const boxes: Box[] = [[0, 0, 0, 0]];
   const areas = [0];
@@ -91,7 +91,7 @@ export function components(mask: Uint8Array, width: number, height: number): Com
       for (let dy = -1; dy <= 1; dy++) {
         for (let dx = -1; dx <= 1; dx++) {
           const [nx, ny] = [x + dx, y + dy];
-          if (nx < 0 || ny < 0 || nx >= width || ny >= height) continue;
+          if (nx < 0 || ny < 0 || nx >= width || ny >= height || (dx && dy && !diagonals)) continue;
           const near = ny * width + nx;
           if (mask[near] && !labels[near]) {
             labels[near] = label;
@@ -211,12 +211,6 @@ function sliding({ width, height, values }: Grid, window: number, extremum: (a: 
     size += step;
   }
   return grid(width, count, rows);
-}
-
-function transposed({ width, height, values }: Grid): Grid {
-  const result = grid(height, width);
-  for (let i = 0; i < values.length; i++) result.values[(i % width) * height + Math.floor(i / width)] = values[i];
-  return result;
 }
 
 /** The paper around a digit that may fill the picture. */

@@ -4,6 +4,7 @@ import { base64Of, bytesOf } from "../data/base64";
 import type { Config } from "../engine/config";
 import { SCOPES, VALUE_MODES } from "../engine/interventions";
 import type { TextConfig } from "../engine/text";
+import { WARNINGS } from "../preprocess/digits";
 import { strokesFromText, strokesToText } from "../preprocess/strokes";
 import { MAX_LENGTH, PAGES, SCALE_MODES, STEPS, TEMPERATURES, THEMES, type State } from "./state";
 
@@ -29,7 +30,7 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
     attendedBy: truth,
     strokes: { write: strokesToText, read: strokesFromText },
     images: pictures(config.inChannels * config.imageShape[0] * config.imageShape[1]),
-    wide: several(100),
+    doubts: several(100 * WARNINGS.length),
     digit: whole(1, 100),
     centred: truth,
     temperature: number(TEMPERATURES.min, TEMPERATURES.max),

@@ -5,6 +5,7 @@ import { noisy, shuffledOrder } from "../engine/interventions";
 import { blankPatches, normalize, reorderPatches } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, lens, type Model, type Run } from "../engine/vit";
+import { WARNINGS } from "../preprocess/digits";
 import { rasterise } from "../preprocess/raster";
 import { digitsOf, isTooSmall, type Stroke } from "../preprocess/strokes";
 import type { State } from "./state";
@@ -20,8 +21,6 @@ export interface Result {
   lens: number[][]; // probabilities after layer 0, 1, …
 }
 
-const SEVERAL = "Several digits? Show one at a time."; // as in clearhead.data.preprocessing
-
 export function compute(model: Model, state: State): Result {
   const { config } = model;
   const inputs = inputsOf(state, config);
@@ -36,13 +35,19 @@ export function compute(model: Model, state: State): Result {
   return {
     status: "computed",
     inputs,
-    predictions: runs.map(({ logits }, i) => predictionOf(logits, config, state.images.length > 0 && state.wide.includes(i) ? [SEVERAL] : [])),
+    predictions: runs.map(({ logits }, i) => predictionOf(logits, config, warningsOf(state, i))),
     digit,
     ink: inks[digit],
     blank: blankPatches(inks[digit], config),
     run: runs[digit],
     lens: lens(model, runs[digit]),
   };
+}
+
+/** Reasons to doubt an image of an uploaded picture. */
+function warningsOf({ images, doubts }: State, image: number): string[] {
+  const first = image * WARNINGS.length;
+  return images.length ? WARNINGS.filter((_, i) => doubts.includes(first + i)) : [];
 }
 
 /** The model inputs of the picture, or else of each digit of the drawing. */
@@ -81,7 +86,7 @@ export function cachedCompute(model: Model): (state: State) => Result {
 /** The cache's key: all that a result depends on. */
 function partsThatCount(state: State): unknown[] {
   const { strokes, images, digit, centred, temperature, positions, seed, noise } = state;
-  const lists = [state.wide, state.removed, state.masked, state.noisyPatches].map(String);
+  const lists = [state.doubts, state.removed, state.masked, state.noisyPatches].map(String);
   const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
   const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
   return [strokes, images, digit, centred, temperature, positions, seed, noise, ...lists, ...place];

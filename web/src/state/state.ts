@@ -40,7 +40,7 @@ export interface State extends Switches {
   attendedBy: boolean; // arcs from the tokens that attend to the chosen one
   strokes: Stroke[];
   images: Uint8Array[]; // model inputs of an uploaded picture, 0 to 255; used instead of strokes
-  wide: number[]; // which of them may be several digits that touch
+  doubts: number[]; // place of the image × number of WARNINGS + place of the warning
   digit: number; // which of several digits is followed
   centred: boolean;
   seed: number; // of the shuffled order of patches; 0 is unshuffled
@@ -67,7 +67,7 @@ export function firstState(config: Config, strokes: Stroke[]): State {
     attendedBy: false,
     strokes,
     images: [],
-    wide: [],
+    doubts: [],
     digit: 0,
     centred: true,
     case: 0,

@@ -17,6 +17,8 @@ import { planExamples, usualMeasures } from "./examples";
 import { cachedCompute, type Result } from "./result";
 import { firstState, isUnscaled, STEPS, trainedState, type State, type Step } from "./state";
 
+const HELD = 250; // milliseconds
+
 export type Store = ReturnType<typeof createStore>;
 
 export function createStore(payload: Payload, model: Model, textModel: TextModel, hash: string) {
@@ -34,6 +36,16 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const hover = signal<{ query?: number; key?: number }>({}); // tokens under the pointer or the keyboard's focus
   const guesses = signal<Record<string, number>>({}); // answers to the questions of the path; -1 is skipped
   const drawing = signal(false); // whether a stroke is being drawn; slow views wait
+  const held = signal(result.peek()); // the result while a stroke is drawn, now and then
+  effect(() => {
+    if (!drawing.value) return undefined;
+    const hold = (): void => {
+      held.value = result.peek();
+    };
+    hold();
+    const timer = setInterval(hold, HELD);
+    return () => clearInterval(timer);
+  });
   const plan = planExamples(model, textModel, payload);
   const examples = signal(plan.examples);
   whenIdle(plan.pieces, () => {
@@ -53,6 +65,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     textModel,
     state,
     result,
+    calm: computed(() => (drawing.value ? held.value : result.value)), // for what is slow to draw
     trained: computed(() => resultOf({ ...state.value, ...trainedState() })), // the unchanged model and picture
     changes: computed(() => changesOf(state.value, config)), // of the trained model or its input, in words
     hover,

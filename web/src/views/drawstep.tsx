@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
-import { inputsOfPicture } from "../preprocess/digits";
+import { WARNINGS, inputsOfPicture } from "../preprocess/digits";
 import { pixelsOf } from "../preprocess/image";
 import { useStore, type Store } from "../state/store";
 import { Predicted } from "./predicted";
@@ -118,8 +118,8 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
-      const wide = inputs.flatMap(({ isWide }, i) => (isWide ? [i] : []));
-      store.set({ images: inputs.map((input) => input.pixels), wide, digit: 0, strokes: [] });
+      const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
+      store.set({ images: inputs.map(({ pixels }) => pixels), doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");

@@ -4,18 +4,16 @@ import { useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
 import { PAGES, themeAfter } from "../state/state";
-import { useStore, type Store } from "../state/store";
-import { saveCsv, savePng, saveSvg } from "./save";
+import { useStore } from "../state/store";
+import { save, type Kind } from "./save";
 import { STEP_NAMES } from "./strip";
+
+const SAVED: [Kind, string][] = [["svg", "Figure, SVG"], ["png", "Figure, PNG"], ["csv", "Numbers, CSV"]];
 
 export function Header() {
   const store = useStore();
   const { step, theme } = store.state.value;
   const menu = useRef<HTMLDetailsElement>(null);
-  const save = (kind: (store: Store) => void): void => {
-    if (menu.current) menu.current.open = false;
-    kind(store);
-  };
   const copy = async (): Promise<void> => {
     const link = `${location.href.split("#")[0]}#${store.hash()}`;
     try {
@@ -48,9 +46,18 @@ export function Header() {
         <details class="menu" ref={menu}>
           <summary>Save</summary>
           <div>
-            <button type="button" onClick={() => save(saveSvg)}>Figure, SVG</button>
-            <button type="button" onClick={() => save(savePng)}>Figure, PNG</button>
-            <button type="button" onClick={() => save(saveCsv)}>Numbers, CSV</button>
+            {SAVED.map(([kind, text]) => (
+              <button
+                type="button"
+                key={kind}
+                onClick={() => {
+                  if (menu.current) menu.current.open = false;
+                  void save(store, kind);
+                }}
+              >
+                {text}
+              </button>
+            ))}
           </div>
         </details>
         <button type="button" onClick={copy}>Copy link</button>

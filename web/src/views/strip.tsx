@@ -33,10 +33,15 @@ const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
-  const { config, result, state } = useStore();
+  const { config, calm, state } = useStore();
   const { step, layer } = state.value;
-  const { ink, run } = result.value;
-  const { patches, embedDim } = config;
+  const { ink, run, predictions, digit } = calm.value;
+  const { patches, embedDim, grid: [rows, columns] } = config;
+  const label = run ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
+  const { status = "rejected", best = 0 } = predictions[digit] ?? {};
+  const note = !run ? "nothing yet" : status === "rejected" ? "not recognised" : percent(run.probabilities[best]);
+  const tokens = run?.layers[0].input;
+  const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);
   useEffect(() => {
     const here = strip.current?.querySelector<HTMLElement>(".layer.here, .part.here");
@@ -51,11 +56,18 @@ export function Strip() {
       </Part>
       <Flow />
       <Part steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
-        <PatchThumb />
+        <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
+          <InkCanvas ink={ink} config={config} />
+          <span class="cuts" />
+        </span>
       </Part>
       <Flow />
       <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
-        {run ? <TokensThumb values={run.layers[0].input} width={embedDim} /> : <span class="none square" />}
+        {tokens ? (
+          <NumberCanvas class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
+        ) : (
+          <span class="none square" />
+        )}
       </Part>
       <Flow />
       <div class={`part layers ${IN_LAYERS.includes(step) ? "here" : ""}`}>
@@ -63,8 +75,8 @@ export function Strip() {
         <Stops steps={IN_LAYERS} />
       </div>
       <Flow />
-      <Part steps={["prediction"]} to="prediction" label="Prediction" note={<PredictionNote />}>
-        <PredictionThumb />
+      <Part steps={["prediction"]} to="prediction" label="Prediction" note={note}>
+        <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>
       </Part>
       <Part steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
         <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
@@ -77,7 +89,7 @@ interface PartProps {
   steps: Step[];
   to: Step;
   label: string;
-  note: ComponentChildren;
+  note: string;
   children: ComponentChildren;
 }
 
@@ -127,9 +139,9 @@ function Flow() {
 
 function Layers() {
   const store = useStore();
-  const { config, state, result } = store;
+  const { config, state, calm } = store;
   const { layer: nowLayer, head: nowHead, step, removed } = state.value;
-  const { run } = result.value;
+  const { run } = calm.value;
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
@@ -165,43 +177,4 @@ function Layers() {
 /** The weights of one head on the fixed scale. */
 export function WeightThumb({ weights, tokens }: { weights: Float64Array; tokens: number }) {
   return <NumberCanvas width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
-}
-
-function TokensThumb({ values, width }: { values: Float64Array; width: number }) {
-  const domain = largestSize(values) || 1;
-  return (
-    <NumberCanvas
-      class="square"
-      width={width}
-      height={values.length / width}
-      values={values}
-      colourAt={(i) => signedColour(values[i], domain)}
-    />
-  );
-}
-
-function PatchThumb() {
-  const { config, result } = useStore();
-  const [rows, columns] = config.grid;
-  return (
-    <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
-      <InkCanvas ink={result.value.ink} config={config} />
-      <span class="cuts" />
-    </span>
-  );
-}
-
-function PredictionThumb() {
-  const { config, result } = useStore();
-  const { predictions, run, digit } = result.value;
-  const label = run ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
-  const status = predictions[digit]?.status ?? "rejected";
-  return <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>;
-}
-
-function PredictionNote() {
-  const { run, predictions, digit } = useStore().result.value;
-  if (!run) return <>nothing yet</>;
-  const { best, status } = predictions[digit];
-  return <>{status === "rejected" ? "not recognised" : percent(run.probabilities[best])}</>;
 }

@@ -7,21 +7,10 @@ the conclusion is applied to trained models. Both versions are measured: indepen
 so that only independence is missing. For these the number is the departure of a head: the variance
 of q·k over d_k, or 1 over that if it is larger. It is judged for each d_k by itself, because a
 layer with small d_k has more heads. The classifiers are small; nothing follows for large models.
-
-Cost: quick 80, full about 430 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Bound, Cell, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.classifiers import inputs_of
 from clearhead.studies.table import Trial, Values
@@ -58,11 +47,11 @@ STUDY = Study(
     "with 1/d_k; departure from variance d_k: how many times larger or smaller.",
     seeds={"quick": 2, "full": 6},
     grid=(
-        Grid(conditions=("drawn",), settings={"pairs": PAIRS, "head_dims": scores.HEAD_DIMS}),
-        Grid(conditions=("shipped",), settings=IMAGES),
-        Grid(conditions=(SQRT,), settings=TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
+        Grid(("drawn",), settings={"pairs": PAIRS, "head_dims": scores.HEAD_DIMS}),
+        Grid(("shipped",), settings=IMAGES),
+        Grid((SQRT,), settings=TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
         Grid(
-            conditions=(LEARNED,),
+            (LEARNED,),
             settings=TRAINING | {"scale": "learned"},
             vary=HEAD_DIMS,
             num_seeds=PerBudget(quick=1, full=3),  # described, not judged
@@ -73,9 +62,9 @@ STUDY = Study(
         Part.of(
             "independent components have variance d_k",
             Exact(
-                name="variance of q·k / √d_k, independent components: largest distance from 1",
-                unit="1",
-                cells=(Cell("drawn", scores.largest_distance),),
+                "variance of q·k / √d_k, independent components: largest distance from 1",
+                "1",
+                (Cell("drawn", scores.largest_distance),),
                 high=NEAR,
             ),
         ),
@@ -83,9 +72,9 @@ STUDY = Study(
             "trained, standardised components do so too",
             *(
                 Bound(
-                    name=f"departure from variance d_k, median head, d_k {head_dim}",
-                    unit="times",
-                    first=Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
+                    f"departure from variance d_k, median head, d_k {head_dim}",
+                    "times",
+                    Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
                     high=NEAR_WHEN_TRAINED,
                 )
                 for head_dim in HEAD_DIMS["head_dim"].full
@@ -95,17 +84,20 @@ STUDY = Study(
     panels=scores.PANELS,
     summaries=(
         Summary(
-            name="Departure of the median head from variance d_k, 1/√d_k (times)",
-            measure=scores.median_departure,
+            "Departure of the median head from variance d_k, 1/√d_k (times)",
+            scores.median_departure,
             conditions=(SQRT,),
             by="head_dim",
         ),
         Summary(
-            name="Variance of q·k, predicted from means and covariances: median and largest error "
+            "Variance of q·k, predicted from means and covariances: median and largest error "
             "(relative); scaled scores: smallest and largest variance of a head",
-            measure=scores.prediction_errors_and_range,
+            scores.prediction_errors_and_range,
         ),
-        Summary(name="Learned factor over 1/√d_k: range", measure=scores.range_of_factors),
+        Summary(
+            "Learned factor over 1/√d_k: range",
+            lambda values: [f(values["relative_scale"]) for f in (min, max)],
+        ),
     ),
     labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},
     **notes("C1"),

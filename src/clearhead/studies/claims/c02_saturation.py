@@ -2,12 +2,11 @@
 
 Vaswani et al. (2017, section 3.2.1) suspect so for large d_k. In theory the scores of a query with
 independent components are nearly independent normal numbers of variance d_k, as in the random
-energy model (Derrida 1981). The mean norm of the softmax's Jacobian then falls like f/√d_k
-(`zero_gap_density`): slowly, because a few rows keep all of it. The gradient for the query, scale ·
-J · K, also grows with the length √d_k of the keys. So "its gradient vanishes" has two meanings, and
-both are judged. What scaling does to training is C3; trained classifiers are described here.
-
-Cost: quick 90, full about 410 seconds of one core, on two busy ones.
+energy model (Derrida 1981). The mean norm of the softmax's Jacobian then falls like f/√d_k, f the
+density at 0 of the gap between the two largest scores: slowly, because a few rows keep all of it.
+The gradient for the query, scale · J · K, also grows with the length √d_k of the keys. So "its
+gradient vanishes" has two meanings, and both are judged. What scaling does to training is C3;
+trained classifiers are described here.
 """
 
 from clearhead.studies import (
@@ -21,7 +20,7 @@ from clearhead.studies import (
     Study,
     Summary,
 )
-from clearhead.studies._notes import notes
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
 from clearhead.studies.measures.saturation import KEYS
@@ -61,9 +60,9 @@ STUDY = Study(
     "mean of rows.",
     seeds={"quick": 6, "full": 12},
     grid=(
-        Grid(conditions=("drawn",), settings=SCORES),
+        Grid(("drawn",), settings=SCORES),
         Grid(
-            conditions=("trained",),
+            ("trained",),
             settings=TRAINING,
             vary={"head_dim": TRAINED_HEAD_DIMS, "scale": ("none", "sqrt", "learned")},
             num_seeds=PerBudget(quick=2, full=3),  # described, not judged
@@ -74,9 +73,9 @@ STUDY = Study(
         Part.of(
             "unscaled softmax is nearly one-hot",
             Bound(
-                name=f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
-                unit="share",
-                first=Cell("drawn", ("measured", "unscaled", "largest", -1)),
+                f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
+                "share",
+                Cell("drawn", ("measured", "unscaled", "largest", -1)),
                 low=NEARLY_ONE_HOT,
             ),
         ),
@@ -84,10 +83,10 @@ STUDY = Study(
             Part.of(
                 f"the gradient vanishes ({name})",
                 Difference(
-                    name=f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
-                    unit="halvings",
-                    first=Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
-                    second=Cell("drawn", saturation.log2_norm("unscaled", measure)),
+                    f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
+                    "halvings",
+                    Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
+                    Cell("drawn", saturation.log2_norm("unscaled", measure)),
                     margin=HALVED,
                 ),
             )
@@ -96,10 +95,10 @@ STUDY = Study(
         Part.of(
             "scaled weights do not depend on d_k",
             Equivalence(
-                name=f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
-                unit="share",
-                first=AT_LARGEST,
-                second=AT_SMALLEST,
+                f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
+                "share",
+                AT_LARGEST,
+                AT_SMALLEST,
                 margin=STEADY,
             ),
         ),
@@ -108,11 +107,11 @@ STUDY = Study(
     title=f"Softmax of {KEYS} scores, independent components",
     summaries=(
         Summary(
-            name=f"Norms at d_k {LARGEST}, with 1/√d_k and unscaled: the Jacobian (mean, median "
+            f"Norms at d_k {LARGEST}, with 1/√d_k and unscaled: the Jacobian (mean, median "
             "row), ∂weights/∂query (mean, median row)",
-            measure=saturation.norms_at_largest,
+            saturation.AT_LARGEST,
         ),
-        Summary(name="Trained classifiers: mean largest weight", measure="largest", by="scale"),
+        Summary("Trained classifiers: mean largest weight", "largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
     **notes("C2"),

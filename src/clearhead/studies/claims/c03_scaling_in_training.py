@@ -12,14 +12,11 @@ for. So a third condition has no factor, but W_Q and W_K that are smaller at fir
 factor in training. A rate that suits one condition need not suit the other, so scaled and unscaled
 are also taken at their best of three; choosing by the digits that are reported favours both alike.
 To judge instability would take far more trainings.
-
-Cost, one busy core: 5 s a training; quick about 2 minutes, full about 13 minutes.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study
-from clearhead.studies._notes import notes
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import scaling
-from clearhead.studies.study import Summary
 from clearhead.studies.table import Values
 
 SCALES, ALL = ("sqrt", "none"), ("sqrt", "none", "matched")
@@ -41,10 +38,10 @@ def compared(name: str, other: str, settings: Values, *, best: bool = False) -> 
     what = "unscaled" if other == "none" else "unscaled with first scores of the same size"
     best_of = "rate" if best else ""
     return Difference(
-        name=f"scaled, against {what}: {name}",
-        unit=POINTS,
-        first=Cell("sqrt", "accuracy", settings, best_of=best_of),
-        second=Cell(other, "accuracy", settings, best_of=best_of),
+        f"scaled, against {what}: {name}",
+        POINTS,
+        Cell("sqrt", "accuracy", settings, best_of=best_of),
+        Cell(other, "accuracy", settings, best_of=best_of),
         margin=MARGIN,
         spread=3.5,  # second run
     )
@@ -62,9 +59,9 @@ STUDY = Study(
     "30 %, or a loss of NaN); norms of gradients of W_Q and W_K, and entropy, over time.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=ALL, settings=SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
-        Grid(conditions=ALL, settings=SHORT | UNIT | {"rate": "usual"}),
-        Grid(conditions=SCALES, settings=SHORT | UNIT, vary={"rate": ("low", "high")}),
+        Grid(ALL, settings=SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
+        Grid(ALL, settings=SHORT | UNIT | {"rate": "usual"}),
+        Grid(SCALES, settings=SHORT | UNIT, vary={"rate": ("low", "high")}),
     ),
     run=scaling.train_with_scale,
     parts=(
@@ -84,10 +81,10 @@ STUDY = Study(
             "smaller first scores make up for a part",
             tuple(
                 Estimate(
-                    name=f"first scores of the same size, against larger ones: {name}",
-                    unit=POINTS,
-                    first=Cell("matched", "accuracy", settings),
-                    second=Cell("none", "accuracy", settings),
+                    f"first scores of the same size, against larger ones: {name}",
+                    POINTS,
+                    Cell("matched", "accuracy", settings),
+                    Cell("none", "accuracy", settings),
                 )
                 for name, settings in DECIDING.items()
             ),
@@ -102,16 +99,13 @@ STUDY = Study(
         ),
     ),
     summaries=(
-        *(
-            Summary(name=f"Accuracy (%), {x}", measure="accuracy", settings=DECIDING[x])
-            for x in DECIDING
-        ),
+        *(Summary(f"Accuracy (%), {x}", "accuracy", settings=DECIDING[x]) for x in DECIDING),
         Summary(
-            name="Lost trainings at ten times the usual rate, variance 1",
-            measure=scaling.is_lost,
+            "Lost trainings at ten times the usual rate, variance 1",
+            lambda values: values["lost"] > 0,
             settings=UNIT | {"rate": "high"},
         ),
-        Summary(name="Trainings with a loss of NaN", measure=scaling.has_diverged),
+        Summary("Trainings with a loss of NaN", lambda values: values["not_a_number_after"] >= 0),
     ),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},
     **notes("C3"),

@@ -10,25 +10,14 @@ to another prediction; Wiegreffe and Pinter (2019) argue that this asks too much
 tested here, on the map that is shown most: each row of the last layer's weights is permuted over
 the patches, and predictions should change. Passing would not make weights an explanation; whether
 stronger attention goes with stronger influence is C17.
-
-Cost: quick 75, full about 400 seconds of one core, on two busy ones.
 """
 
 from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import distributions
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
 from clearhead.studies.table import Trial, Values
@@ -61,24 +50,24 @@ STUDY = Study(
     "probabilities with the model's weights and with each row permuted over its keys.",
     seeds={"quick": 3, "full": 12},
     grid=(
-        Grid(conditions=("random",), settings={"draws": 3}),
-        Grid(conditions=("shipped",), settings=IMAGES),
-        Grid(conditions=("trained",), settings=IMAGES | TRAINING),
+        Grid(("random",), settings={"draws": 3}),
+        Grid(("shipped",), settings=IMAGES),
+        Grid(("trained",), settings=IMAGES | TRAINING),
     ),
     run=run,
     parts=(
         Part.of(
             "rows are probability distributions",
             Exact(
-                name="rows of weights: largest distance of a sum from 1",
-                unit=distributions.EPSILONS,
-                cells=tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
+                "rows of weights: largest distance of a sum from 1",
+                distributions.EPSILONS,
+                tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
                 high=distributions.ROUNDING,
             ),
             Exact(
-                name="weights: farthest outside 0 … 1, or on a masked key",
-                unit="share",
-                cells=tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
+                "weights: farthest outside 0 … 1, or on a masked key",
+                "share",
+                tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
                 low=0.0,
                 high=0.0,
             ),
@@ -87,10 +76,10 @@ STUDY = Study(
             Part.of(
                 f"permuting the last layer's weights changes predictions ({name})",
                 Difference(
-                    name=f"{name}: change of probabilities, weights permuted or not",
-                    unit="total variation",
-                    first=Cell(condition, "moved"),
-                    second=Cell(condition, "moved_none"),
+                    f"{name}: change of probabilities, weights permuted or not",
+                    "total variation",
+                    Cell(condition, "moved"),
+                    Cell(condition, "moved_none"),
                     margin=distributions.MOVED,
                 ),
             )
@@ -99,11 +88,9 @@ STUDY = Study(
     ),
     panels=distributions.PANELS,
     summaries=(
-        Summary(name="Rows with a key, per trial", measure="rows"),
-        Summary(
-            name=f"Largest distance of a sum from 1 ({distributions.EPSILONS})", measure="sum_error"
-        ),
-        Summary(name="Change, all layers' weights permuted", measure="moved_all"),
+        Summary("Rows with a key, per trial", "rows"),
+        Summary(f"Largest distance of a sum from 1 ({distributions.EPSILONS})", "sum_error"),
+        Summary("Change, all layers' weights permuted", "moved_all"),
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
     **notes("C4"),

@@ -4,26 +4,14 @@ All three follow from softmax(Q Kᵀ / √d_k) and are checked by changing one t
 else changes: in random tensors, and in trained models by changing the output of one layer's `qkv`.
 Two things are easily read into the words and are no part of them; both are measured. Values of one
 layer do change the weights of the layers above. And the rows of two queries may be alike.
-
-Cost: quick 45, full about 280 seconds of one core, on two busy ones.
 """
 
 from typing import cast
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies import (
-    Cell,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Cell, Exact, Grid, Part, PerBudget, Study, Summary, Trial, Values
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import changes
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of
 
@@ -48,7 +36,7 @@ def run(trial: Trial) -> Values:
 def unchanged(name: str, measure: str, unit: str, high: float = changes.ROUNDING) -> Exact:
     """A change that must not exceed rounding, in all conditions."""
     cells = tuple(Cell(condition, measure) for condition in ("random", "shipped", "trained"))
-    return Exact(name=name, unit=unit, cells=cells, high=high)
+    return Exact(name, unit, cells, high=high)
 
 
 STUDY = Study(
@@ -62,9 +50,9 @@ STUDY = Study(
     measure="Largest change of weights or scores where none may be, smallest where one must be.",
     seeds={"quick": 2, "full": 8},
     grid=(
-        Grid(conditions=("random",), settings={"draws": 50}),
-        Grid(conditions=("shipped",), settings=IMAGES),
-        Grid(conditions=("trained",), settings=IMAGES | TRAINING),
+        Grid(("random",), settings={"draws": 50}),
+        Grid(("shipped",), settings=IMAGES),
+        Grid(("trained",), settings=IMAGES | TRAINING),
     ),
     run=run,
     parts=(
@@ -81,21 +69,17 @@ STUDY = Study(
                 f"another query: {LARGEST} in the weights of any other query", "other_rows", SHARE
             ),
             Exact(
-                name="random tensors, another query or key: smallest change of what is its own",
-                unit="1",
-                cells=(
-                    Cell("random", lambda values: min(values["own_row"], values["own_column"])),
-                ),
+                "random tensors, another query or key: smallest change of what is its own",
+                "1",
+                (Cell("random", lambda values: min(values["own_row"], values["own_column"])),),
                 low=CHANGED,
             ),
         ),
     ),
     panels=changes.PANELS,
     summaries=(
-        Summary(name="Weights of the layers above when values change", measure="weights_above"),
-        Summary(
-            name="Distance between rows of two queries, by layer", measure=changes.apart_by_layer
-        ),
+        Summary("Weights of the layers above when values change", "weights_above"),
+        Summary("Distance between rows of two queries, by layer", changes.apart_by_layer),
     ),
     labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
     **notes("C5"),

@@ -11,17 +11,14 @@ positions grow with the tokens, but in pilots at the usual rate tokens outgrew s
 that shuffling hardly mattered. The claim names no rate, so it must hold at both.
 
 Patches of 7 × 7 pixels hint at their place. Nothing follows for larger models or longer training.
-
-Cost: quick 150, full about 1,200 seconds of one core, on two busy ones.
 """
 
-from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import positions
-from clearhead.studies.study import Summary
+from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study, Summary
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import changes
 from clearhead.studies.table import Trial, Values
 
-CONDITIONS, RATES = tuple(positions.POSITIONS), tuple(positions.RATES)
+CONDITIONS, RATES = tuple(changes.POSITIONS), tuple(changes.RATES)
 TRAINING = {"digits": 5_000, "epochs": PerBudget(quick=2, full=3), "unseen": 2_000}
 ROUNDING = 1e-12  # of the largest output, in float64
 NEEDED = 0.02  # of accuracy: two digits in a hundred
@@ -31,28 +28,30 @@ ACCURACY, SHUFFLED = "accuracy on unseen digits", "accuracy with their patches s
 def run(trial: Trial) -> Values:
     """How far outputs are from permuting with their tokens; or a classifier's accuracies."""
     if trial.condition == "layers":
-        return positions.errors_of_random_layers(trial.settings["layers"], trial.seed)
-    return positions.accuracies_with_positions(trial)
+        return changes.errors_of_random_layers(trial.settings["layers"], trial.seed)
+    return changes.accuracies_with_positions(trial)
 
 
 def compared(rate: str, condition: str) -> tuple[Part, Part]:
     """With positions against none; whole digits against shuffled ones."""
     whole = Cell(condition, "accuracy", {"rate": rate})
-    sides = {
-        f"digits need {condition} positions ({rate})": (
+
+    def part(part: str, name: str, other: Cell) -> Part:
+        hypothesis = Difference(name, "share", whole, other, margin=NEEDED)
+        return Part.of(f"{part} ({rate})", hypothesis)
+
+    return (
+        part(
+            f"digits need {condition} positions",
             f"{rate}: accuracy with {condition} positions against none",
             Cell("none", "accuracy", {"rate": rate}),
         ),
-        f"{condition} positions restore order ({rate})": (
+        part(
+            f"{condition} positions restore order",
             f"{rate}, {condition} positions: whole digits against shuffled patches",
             Cell(condition, "shuffled", {"rate": rate}),
         ),
-    }
-    needed, restored = (
-        Part.of(part, Difference(name=name, unit="share", first=whole, second=other, margin=NEEDED))
-        for part, (name, other) in sides.items()
     )
-    return needed, restored
 
 
 def points(measure: str, name: str) -> Points:
@@ -82,10 +81,10 @@ STUDY = Study(
     "for all seeds.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("layers",), settings={"layers": 30}),
-        Grid(conditions=CONDITIONS, settings=TRAINING, vary={"rate": RATES}),
+        Grid(("layers",), settings={"layers": 30}),
+        Grid(CONDITIONS, settings=TRAINING, vary={"rate": RATES}),
         Grid(
-            conditions=(positions.ONE_SHUFFLE,),
+            (changes.ONE_SHUFFLE,),
             settings=TRAINING | {"rate": "low rate"},
             num_seeds=PerBudget(quick=1, full=3),
         ),
@@ -95,9 +94,9 @@ STUDY = Study(
         Part.of(
             "outputs permute with their tokens",
             Exact(
-                name="outputs of attention against permuted outputs, without positions",
-                unit="of the largest output",
-                cells=(Cell("layers", "error"),),
+                "outputs of attention against permuted outputs, without positions",
+                "of the largest output",
+                (Cell("layers", "error"),),
                 high=ROUNDING,
             ),
         ),
@@ -106,11 +105,11 @@ STUDY = Study(
     panels=(points("accuracy", ACCURACY), points("shuffled", SHUFFLED)),
     summaries=(
         *(
-            Summary(name=f"{name}, {rate}", measure=measure, settings={"rate": rate})
+            Summary(f"{name}, {rate}", measure, settings={"rate": rate})
             for rate in RATES
             for measure, name in (("accuracy", ACCURACY), ("shuffled", SHUFFLED))
         ),
-        Summary(name="Smallest difference with positions", measure="error_with_positions"),
+        Summary("Smallest difference with positions", "error_with_positions"),
     ),
     **notes("C6"),
 )

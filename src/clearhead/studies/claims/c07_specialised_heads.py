@@ -6,20 +6,16 @@ a layer farther apart? Do they have roles (a measure beyond every untrained head
 level of 5 %)? Does it matter which head has which weights? On plain digits, blocks without
 attention are as accurate (C11), so two tasks that need attention are measured too: the common digit
 and recall. In recall it is known what a head should attend to: the value of the queried key.
-
-Cost, one busy core: 8 s a trial and the shared trainings; quick about 90 s, full about 9 minutes.
 """
 
 from clearhead.insight.roles import MAX_SHIFT, shift_images
-from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, heads
-from clearhead.studies.measures.recall import recall_texts
-from clearhead.studies.study import Summary
+from clearhead.studies import Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import heads, trainings
+from clearhead.studies.measures.tasks import COMMON, RECALL
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=50, full=100), "unseen": 500}
-COMMON, RECALL = "common digit", "recall"
 APART, ROLES = "hundredths of the JS distance", "percentage points of heads"
 POINTS, WEIGHT = "percentage points", "share of the attention"
 # 5 of 100; one head in four; one point of accuracy; a fifth of all attention
@@ -30,32 +26,29 @@ ROLE, NO_ROLE = map(heads.share_with_role, ("roles", "roles_untrained"))
 
 def run(trial: Trial) -> Values:
     """Compare the heads of a model with untrained ones, and exchange their weights."""
-    model, seed = gates.model_of(trial), trial.seed
+    model, seed = trainings.model_of(trial), trial.seed
     if trial.condition == RECALL:
-        texts = recall_texts("test", trial.settings["unseen"], seed)
+        texts = trainings.texts_of(trial)
         accuracy = heads.accuracy_on_recall(model, texts)
         found = heads.specialised_head(model, texts)
     else:
-        shown = gates.unseen_of(trial, "images").images
+        shown = trainings.images_of(trial, trial.settings["images"]).images
         if trial.condition != COMMON:
             shown = shift_images(shown, MAX_SHIFT, seed)
-        accuracy = heads.accuracy_on_images(model, gates.unseen_of(trial))
+        accuracy = heads.accuracy_on_images(model, trainings.unseen_of(trial))
         found = heads.compare_with_untrained(model, shown, seed)
     other = heads.accuracies_with_other_weights(model, accuracy)
-    return gates.floor_of(trial) | found | other
+    return trainings.floor_of(trial) | found | other
 
 
 def part(name: str, condition: str, first: Measure, what: str, second: Measure, unit: str) -> Part:
     """Trained heads against a control; on tasks that need attention, with a premise."""
-    hypothesis = Difference(
-        name=f"{condition}: {what}",
-        unit=unit,
-        first=Cell(condition, first),
-        second=Cell(condition, second),
-        margin=MARGINS[unit],
-        spread=SPREADS.get(unit) if condition == "small" else None,
+    spread = SPREADS.get(unit) if condition == "small" else None
+    margin = MARGINS[unit]
+    hypothesis = trainings.difference_in(
+        condition, what, first, second, unit=unit, margin=margin, spread=spread
     )
-    return Part.of(f"{name} ({LABELS[condition]})", hypothesis, premises=gates.premises(condition))
+    return trainings.part_on(condition, name, hypothesis, label=LABELS[condition])
 
 
 LABELS = {"small": "digits", COMMON: COMMON, RECALL: RECALL, "shipped": "shipped model"}
@@ -77,10 +70,10 @@ STUDY = Study(
     "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("small",), settings=IMAGES | gates.DIGITS),
-        Grid(conditions=(COMMON,), settings=IMAGES | gates.COMMON_DIGIT),
-        Grid(conditions=(RECALL,), settings={"unseen": 500} | gates.RECALL),
-        Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),
+        Grid(("small",), settings=IMAGES | trainings.ON_DIGITS),
+        Grid((COMMON,), settings=IMAGES | trainings.ON_COMMON),
+        Grid((RECALL,), settings={"unseen": 500} | trainings.ON_RECALL),
+        Grid(("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=2)),
     ),
     run=run,
     parts=(
@@ -102,10 +95,12 @@ STUDY = Study(
     ),
     panels=heads.PANELS,
     summaries=(
-        Summary(name="Heads apart: trained, as sharp, untrained", measure=heads.distances),
-        Summary(name="Heads with a role (%)", measure=ROLE),
-        Summary(name="Accuracy (%): own, exchanged, mean weights", measure=heads.accuracies),
-        Summary(name="Fall of accuracy without a head: mean, largest", measure=heads.falls),
+        Summary(
+            "Heads apart: trained, as sharp, untrained", ["apart", "apart_sharp", "apart_fresh"]
+        ),
+        Summary("Heads with a role (%)", ROLE),
+        Summary("Accuracy (%): own, exchanged, mean weights", ["accuracy", "exchanged", "shared"]),
+        Summary("Fall of accuracy without a head: mean, largest", heads.mean_and_largest_fall),
     ),
     labels=LABELS,
     **notes("C7"),

@@ -5,23 +5,28 @@ their dimension. "Better features" is the accuracy of a linear head on unseen da
 and 32 heads at width 64 decide; the gain of 8 heads over 1 at widths 16, 32 and 64 shows how it
 depends on size. The same is measured on the common digit and recall, which need attention, with 1
 and 4 heads: these are the models of other claims. All numbers of heads have the same rates.
-
-Cost, one busy core: 4 to 9 s for a hundred steps at width 64; quick 100 s, full about 17 minutes.
 """
 
-from clearhead.studies import Cell, Difference, Equivalence, Estimate, Grid, Part, PerBudget
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, head_counts
+from clearhead.studies import (
+    Cell,
+    Difference,
+    Equivalence,
+    Estimate,
+    Grid,
+    Part,
+    PerBudget,
+    Study,
+    Summary,
+)
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.classifiers import accuracy_on
-from clearhead.studies.measures.head_counts import WIDTHS, gain
-from clearhead.studies.measures.recall import recall_accuracy, recall_texts
-from clearhead.studies.measures.slopes import per_doubling
-from clearhead.studies.study import Study, Summary
+from clearhead.studies.measures.slopes import WIDTHS
+from clearhead.studies.measures.tasks import COMMON, RECALL, recall_accuracy
 from clearhead.studies.table import Trial, Values
 
 DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
 TWO, SIX = (PerBudget(quick=0, full=seeds) for seeds in (2, 6))  # described, not judged
-COMMON, RECALL = "common digit", "recall"
 POINTS = "percentage points"
 MARGIN = 0.5  # percentage points: fifty digits more or less in 10,000
 TASK_MARGIN = 2.0  # where accuracies differ by tens of points
@@ -31,27 +36,25 @@ def run(trial: Trial) -> Values:
     """Accuracy by number of heads: one number, several widths, or a task that needs attention."""
     settings = trial.settings
     if trial.condition == "heads":
-        return head_counts.accuracy_with_heads(trial, WIDTHS[-1], settings["heads"])
+        return slopes.accuracy_with_heads(trial, WIDTHS[-1], settings["heads"])
     if trial.condition == "widths":
-        return head_counts.accuracies_by_width(trial)
-    single = gates.model_of(trial, num_heads=1)
+        return slopes.accuracies_by_width(trial)
+    single = trainings.model_of(trial, num_heads=1)
     if trial.condition == COMMON:
-        one = accuracy_on(single, gates.unseen_of(trial))
+        one = accuracy_on(single, trainings.unseen_of(trial))
     else:
-        one = recall_accuracy(single, recall_texts("test", settings["unseen"], trial.seed))
-    return gates.floor_of(trial) | {"one": one}
+        one = recall_accuracy(single, trainings.texts_of(trial))
+    return trainings.floor_of(trial) | {"one": one}
 
 
 def several_are_better(condition: str) -> Part:
     """Four heads against one where attention is needed."""
-    hypothesis = Difference(
-        name=f"{condition}: 4 heads, against 1",
+    hypothesis = trainings.difference_in(
+        *(condition, "4 heads, against 1", "with_attention", "one"),
         unit=POINTS,
-        first=Cell(condition, "with_attention"),
-        second=Cell(condition, "one"),
         margin=TASK_MARGIN,
     )
-    return gates.part_on(condition, "4 heads are better than 1", hypothesis)
+    return trainings.part_on(condition, "4 heads are better than 1", hypothesis)
 
 
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
@@ -68,48 +71,34 @@ STUDY = Study(
     "in per cent.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("heads",), settings=DIGITS, vary={"heads": (1, 8, 32)}),
-        Grid(conditions=("heads",), settings=DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),
-        Grid(conditions=("widths",), settings=DIGITS | {"widths": WIDTHS}, num_seeds=SIX),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
-        Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
+        Grid(("heads",), settings=DIGITS, vary={"heads": (1, 8, 32)}),
+        Grid(("heads",), settings=DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),
+        Grid(("widths",), settings=DIGITS | {"widths": WIDTHS}, num_seeds=SIX),
+        Grid((COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
+        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
     ),
     run=run,
     parts=(
         Part.of(
             "8 heads are better than 1 (digits)",
-            Difference(
-                name="8 heads, against 1",
-                unit=POINTS,
-                first=ENOUGH,
-                second=ONE,
-                margin=MARGIN,
-                spread=0.5,
-            ),
+            Difference("8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5),
         ),
         Part.of(
             "32 heads are as good as 8 (digits)",
-            Equivalence(
-                name="32 heads, against 8",
-                unit=POINTS,
-                first=MANY,
-                second=ENOUGH,
-                margin=MARGIN,
-                spread=0.6,
-            ),
+            Equivalence("32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6),
         ),
         Part.of(
             "the gain depends on the width (digits)",
             Estimate(
-                name="gain of 8 heads over 1, change with each doubling of the width",
-                unit=POINTS,
-                first=Cell("widths", per_doubling(gain, WIDTHS)),
+                "gain of 8 heads over 1, change with each doubling of the width",
+                POINTS,
+                Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
             ),
         ),
         *map(several_are_better, (COMMON, RECALL)),
     ),
-    panels=head_counts.PANELS,
+    panels=slopes.PANELS_BY_HEADS,
     title="The number of heads at constant width and constant parameters",
-    summaries=(Summary(name="Accuracy on unseen digits (%)", measure="accuracy", by="heads"),),
+    summaries=(Summary("Accuracy on unseen digits (%)", "accuracy", by="heads"),),
     **notes("C8"),
 )

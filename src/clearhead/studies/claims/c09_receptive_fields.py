@@ -3,16 +3,13 @@
 A ViT begins with patches of 7 × 7 pixels, 6 % of the image, and fields include the residual path,
 by which a token keeps its own patch. On 28 × 28 pixels six small convolutions and two poolings end
 up seeing everything; nothing follows for large images.
-
-Cost: quick 70, full about 620 seconds of one core, on two busy ones.
 """
 
 from clearhead.models.config import CNNConfig, ViTConfig
-from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget
-from clearhead.studies._notes import notes
+from clearhead.studies import Bound, Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.classifiers import accuracy_on_unseen, classifier_of, inputs_of
-from clearhead.studies.study import Study, Summary
 from clearhead.studies.table import Measure, Trial, Values
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
@@ -47,7 +44,7 @@ def half_of_image(who: str, condition: str) -> Part:
 
     def bound(what: str, measure: Measure) -> Bound:
         name = f"{who}, first layer: {what}"
-        return Bound(name=name, unit=SHARE, first=Cell(condition, measure), low=HALF, spread=0.1)
+        return Bound(name, SHARE, Cell(condition, measure), low=HALF, spread=0.1)
 
     return Part(
         f"the effective field of {who} after the first layer is at least half of the image",
@@ -62,7 +59,7 @@ def half_of_image(who: str, condition: str) -> Part:
 def larger_by_a_quarter(part: str, name: str, field: Cell) -> Part:
     """A field against that of the CNN after its first layer."""
     first = Cell("CNN trained", ("seen", 0))
-    return Part.of(part, Difference(name=name, unit=SHARE, first=field, second=first, margin=0.25))
+    return Part.of(part, Difference(name, SHARE, field, first, margin=0.25))
 
 
 STUDY = Study(
@@ -79,17 +76,17 @@ STUDY = Study(
     "square over digits and random directions), for the middle unit of each layer.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("ViT untrained", "CNN untrained", "shipped trained"), settings=IMAGES),
-        Grid(conditions=("ViT trained", "CNN trained"), settings=IMAGES | TRAINING),
+        Grid(("ViT untrained", "CNN untrained", "shipped trained"), settings=IMAGES),
+        Grid(("ViT trained", "CNN trained"), settings=IMAGES | TRAINING),
     ),
     run=run,
     parts=(
         Part.of(
             "each pixel can change a unit of a ViT's first layer",
             Exact(
-                name="trained ViTs, first layer: theoretical field",
-                unit=SHARE,
-                cells=tuple(Cell(x, ("reached", 0)) for x in TRAINED),
+                "trained ViTs, first layer: theoretical field",
+                SHARE,
+                tuple(Cell(x, ("reached", 0)) for x in TRAINED),
                 low=1.0,
             ),
         ),
@@ -108,11 +105,11 @@ STUDY = Study(
     ),
     panels=layers.FIELD_PANELS,
     summaries=(
-        *(Summary(name=f"By layer: {name}", measure=x) for x, name in layers.BY_LAYER.items()),
+        *(Summary(f"By layer: {name}", x) for x, name in layers.BY_LAYER.items()),
         Summary(
-            name="First layer: share of the effective field in the unit's own patch, and largest "
+            "First layer: share of the effective field in the unit's own patch, and largest "
             "relative gradient elsewhere",
-            measure=lambda values: layers.own_patch(values["first_field"], patch_size=7),
+            lambda values: layers.own_patch(values["first_field"], patch_size=7),
             conditions=TRAINED,
         ),
     ),

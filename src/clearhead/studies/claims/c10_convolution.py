@@ -6,29 +6,16 @@ patches differs: attention over all of them, or a 3 × 3 convolution between nei
 budgets on digits, each three times the one before, show how the difference depends on training: its
 slope. On 4 × 4 patches two convolutions reach nearly everything, so "global" is no advantage of
 reach alone. The common digit needs a comparison of distant patches by their content.
-
-Cost, one core: 30 s for all budgets on digits, 20 s for the common digit; quick about 100 s, full
-about 10 minutes.
 """
 
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Estimate,
-    Grid,
-    Part,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, mixers
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Study, Summary, Trial, Values
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.classifiers import accuracy_on
-from clearhead.studies.measures.mixers import BUDGETS, gap
-from clearhead.studies.measures.slopes import per_doubling
+from clearhead.studies.measures.slopes import BUDGETS
+from clearhead.studies.measures.tasks import COMMON
 
-COMMON, POINTS = "common digit", "percentage points"
+POINTS = "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
 
@@ -36,9 +23,9 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 def run(trial: Trial) -> Values:
     """Accuracy of both mixers, after each budget, or on the common digit."""
     if trial.condition == COMMON:
-        conv = accuracy_on(gates.model_of(trial, "conv"), gates.unseen_of(trial))
-        return gates.floor_of(trial) | {"conv": conv}
-    return mixers.accuracies_by_steps(trial)
+        conv = accuracy_on(trainings.model_of(trial, "conv"), trainings.unseen_of(trial))
+        return trainings.floor_of(trial) | {"conv": conv}
+    return slopes.accuracies_by_steps(trial)
 
 
 def after(steps: int) -> Part:
@@ -46,10 +33,10 @@ def after(steps: int) -> Part:
     return Part.of(
         f"attention beats convolution between patches (digits, {steps} steps)",
         Difference(
-            name=f"attention, against convolution: {steps} steps",
-            unit=POINTS,
-            first=Cell("digits", (str(steps), "vit")),
-            second=Cell("digits", (str(steps), "conv")),
+            f"attention, against convolution: {steps} steps",
+            POINTS,
+            Cell("digits", (str(steps), "vit")),
+            Cell("digits", (str(steps), "conv")),
             margin=MARGIN,
             spread=1.5,  # second run, ViT against CNN
         ),
@@ -67,11 +54,8 @@ STUDY = Study(
     measure="Accuracy on 4,000 unseen digits or 1,000 unseen images, in per cent.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(
-            conditions=("digits",),
-            settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000},
-        ),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | {"unseen": 1_000}),
+        Grid(("digits",), settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000}),
+        Grid((COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
     ),
     run=run,
     parts=(
@@ -79,29 +63,28 @@ STUDY = Study(
         Part.of(
             "the difference changes with training (digits)",
             Estimate(
-                name="attention minus convolution, change with each tripling of the steps",
-                unit=POINTS,
-                first=Cell("digits", per_doubling(gap, BUDGETS, base=3.0)),
+                "attention minus convolution, change with each tripling of the steps",
+                POINTS,
+                Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, base=3.0)),
             ),
         ),
-        gates.part_on(
+        trainings.part_on(
             COMMON,
             "attention beats convolution between patches",
-            Difference(
-                name=f"{COMMON}: attention, against convolution between patches",
+            trainings.difference_in(
+                COMMON,
+                "attention, against convolution between patches",
+                *("with_attention", "conv"),
                 unit=POINTS,
-                first=Cell(COMMON, "with_attention"),
-                second=Cell(COMMON, "conv"),
                 margin=TASK_MARGIN,
             ),
         ),
     ),
-    panels=mixers.PANELS,
+    panels=slopes.PANELS_BY_MIXER,
     title="Blocks with attention and with convolution between patches",
     summaries=(
         Summary(
-            name="Accuracy (%): no mixing, convolution, attention",
-            measure=lambda values: [values[x] for x in mixers.LABELS],
+            "Accuracy (%): no mixing, convolution, attention", ["floor", "conv", "with_attention"]
         ),
     ),
     **notes("C10"),

@@ -7,20 +7,28 @@ The ViT is compared with a CNN and with the same ViT with uniform attention, aft
 training. Noise on blank patches leaves the digit unchanged; whether attention moves off it shows
 whether the ViT ignores it. Relevant neighbours are, on digits, adjacent patches with ink; in the
 common digit, where it is known what is relevant, the digit of the same class in the other half.
-
-Cost, one busy core: 20 s a trial and the shared trainings; quick about 60 s, full about 7 minutes.
 """
 
+from clearhead.data import CORRUPTIONS
 from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, robustness
-from clearhead.studies.measures.common_digit import common_digits
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import robustness
 from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
+from clearhead.studies.measures.tasks import COMMON, common_digits
+from clearhead.studies.measures.trainings import (
+    ON_COMMON,
+    ON_DIGITS,
+    difference_in,
+    floor_of,
+    model_of,
+    part_on,
+    unseen_of,
+)
 from clearhead.studies.table import Trial, Values
 
 NOISES, OTHERS = ("shot noise", "impulse noise"), ("uniform", "cnn")
 POINTS, WEIGHT = "percentage points", "% of the attention"
-COMMON, UNSEEN = "common digit", {"unseen": 1_000}
+UNSEEN = {"unseen": 1_000}
 MARGIN = 2.0  # percentage points, of falls of ten and more
 MIN_SHIFT = 5.0  # percentage points of all attention
 MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
@@ -28,12 +36,12 @@ MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
 
 def run(trial: Trial) -> Values:
     """Falls of all models from the same digits, and what the ViT attends to."""
-    seed, unseen = trial.seed, gates.unseen_of(trial)
+    seed, unseen = trial.seed, unseen_of(trial)
     if trial.condition == COMMON:
-        model, places = gates.model_of(trial), common_digits("test", len(unseen), seed)
+        model, places = model_of(trial), common_digits("test", len(unseen), seed)
         found = robustness.robustness({"vit": model}, unseen, seed, (BLANK,))
-        return gates.floor_of(trial) | found | robustness.relevance_of_twins(model, places)
-    models = {name: gates.model_of(trial, name) for name in LABELS}
+        return floor_of(trial) | found | robustness.relevance_of_twins(model, places)
+    models = {name: model_of(trial, name) for name in LABELS}
     found = robustness.robustness(models, unseen, seed)
     return found | robustness.relevance_of_neighbours(models["vit"], unseen)
 
@@ -42,10 +50,10 @@ def falls_less(other: str, *corruptions: str) -> Part:
     """Another model falls further than the ViT."""
     what = " and ".join(corruptions)
     hypothesis = Difference(
-        name=f"fall of {LABELS[other]}, against the ViT: {what}",
-        unit=POINTS,
-        first=Cell("digits", fall_under(other, *corruptions)),
-        second=Cell("digits", fall_under("vit", *corruptions)),
+        f"fall of {LABELS[other]}, against the ViT: {what}",
+        POINTS,
+        Cell("digits", fall_under(other, *corruptions)),
+        Cell("digits", fall_under("vit", *corruptions)),
         margin=MARGIN,
         spread=4.0 if other == "uniform" else 9.0,  # of losses, second run
     )
@@ -54,27 +62,25 @@ def falls_less(other: str, *corruptions: str) -> Part:
 
 def attends(name: str, condition: str, first: str, second: str) -> Part:
     """More weight on what is relevant than on the rest."""
-    hypothesis = Difference(
-        name=f"{condition}: weight on {first}, against {second}",
+    hypothesis = difference_in(
+        *(condition, f"weight on {first}, against {second}", first, second),
         unit=WEIGHT,
-        first=Cell(condition, first),
-        second=Cell(condition, second),
         margin=MIN_WEIGHT,
     )
-    return gates.part_on(condition, name, hypothesis)
+    return part_on(condition, name, hypothesis)
 
 
 def avoids_noise(condition: str) -> Part:
     """Attention moves off blank patches when they are noisy."""
-    hypothesis = Difference(
-        name=f"{condition}: attention on blank patches, without noise on them against with it",
+    hypothesis = difference_in(
+        condition,
+        "attention on blank patches, without noise on them against with it",
+        *(("on_blank", "vit", kind) for kind in ("clean", "noisy")),
         unit=WEIGHT,
-        first=Cell(condition, ("on_blank", "vit", "clean")),
-        second=Cell(condition, ("on_blank", "vit", "noisy")),
         margin=MIN_SHIFT,
         spread=2.0,
     )
-    return gates.part_on(condition, "attention avoids noisy patches", hypothesis)
+    return part_on(condition, "attention avoids noisy patches", hypothesis)
 
 
 STUDY = Study(
@@ -89,8 +95,8 @@ STUDY = Study(
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings=gates.DIGITS | UNSEEN),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | UNSEEN),
+        Grid(("digits",), settings=ON_DIGITS | UNSEEN),
+        Grid((COMMON,), settings=ON_COMMON | UNSEEN),
     ),
     run=run,
     parts=(
@@ -102,11 +108,14 @@ STUDY = Study(
     panels=robustness.PANELS,
     title="Noise: falls from equal starts, and what patches attend to",
     summaries=(
-        Summary(name="Accuracy on clean images (%), by model", measure=robustness.on_clean),
-        Summary(name="Share of the images that all models classify correctly", measure="common"),
+        *(
+            Summary(f"Accuracy on clean images (%), {label}", ("clean", name))
+            for name, label in LABELS.items()
+        ),
+        Summary("Share of the images that all models classify correctly", "common"),
         Summary(
-            name="Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
-            measure=robustness.mean_falls,
+            "Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
+            [fall_under(name, *CORRUPTIONS) for name in LABELS],
             conditions=("digits",),
         ),
     ),

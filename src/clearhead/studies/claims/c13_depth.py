@@ -6,22 +6,19 @@ probe on a single patch's token, fitted at each layer. Each is a slope over all 
 between "lower" and "upper" can move, at depths 2, 4 and 6. A mean distance is shown beside those of
 uniform weights and of the farthest patch. Where nearly all queries attend to one key, a hub or sink
 (Xiao et al. 2023; Darcet et al. 2023), distance says where that key is; their share is described.
-
-Cost, one busy core: 15 s a trial and the shared trainings; quick about 80 s, full about 12 minutes.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, layers
-from clearhead.studies.measures.recall import recall_texts
+from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import layers, trainings
 from clearhead.studies.measures.slopes import over_layers, per_doubling
-from clearhead.studies.study import Study, Summary
+from clearhead.studies.measures.tasks import COMMON, RECALL, recall_texts
 from clearhead.studies.table import Trial, Values
 
 DEPTHS = (2, 4, 6)
 IMAGES = {"images": 50, "unseen": 1_000}
 PROBED = 1_000  # images that a probe is fitted on
-COMMON, RECALL, POINTS = "common digit", "recall", "percentage points"
+POINTS = "percentage points"
 MEASURES = {
     "distance": ("mean attention distance", "patches", 0.1),
     "seen": ("effective receptive field of a patch's token", "share of the image", 0.05),
@@ -34,26 +31,26 @@ def run(trial: Trial) -> Values:
     """Layer by layer, at each depth or in one model."""
     if trial.condition == RECALL:
         texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
-        return gates.floor_of(trial) | layers.recall_probes(gates.model_of(trial), *texts)
-    few, unseen = gates.unseen_of(trial, "images"), gates.unseen_of(trial)
-    known = gates.training_of(trial, PROBED)
+        return trainings.floor_of(trial) | layers.recall_probes(trainings.model_of(trial), *texts)
+    few, unseen = trainings.images_of(trial, trial.settings["images"]), trainings.unseen_of(trial)
+    known = trainings.images_of(trial, PROBED, "train")
 
     def measured(**changes: int) -> Values:
-        model = gates.model_of(trial, "vit", **changes)
+        model = trainings.model_of(trial, "vit", **changes)
         return dict(layers.measure_layers(model, few, known, unseen, trial.seed))
 
     if trial.condition == "depths":
         return {str(depth): measured(depth=depth) for depth in trial.settings["depths"]}
-    return gates.floor_of(trial) | measured()
+    return trainings.floor_of(trial) | measured()
 
 
 def spreads(measure: str, depth: int) -> Part:
     """A measure changes from the first to the last layer, in classifiers of that depth."""
     name, unit, margin = MEASURES[measure]
     hypothesis = Difference(
-        name=f"{name}, change over {depth} layers",
-        unit=unit,
-        first=Cell("depths", over_layers((str(depth), measure))),
+        f"{name}, change over {depth} layers",
+        unit,
+        Cell("depths", over_layers((str(depth), measure))),
         margin=margin,
     )
     return Part.of(f"{name} grows with depth ({depth} layers)", hypothesis)
@@ -62,21 +59,21 @@ def spreads(measure: str, depth: int) -> Part:
 def combined(condition: str) -> Part:
     """The class can be read from a single token in the last layer more than in the first."""
     hypothesis = Difference(
-        name=f"{condition}: accuracy of a probe on one token, change over the layers",
-        unit=POINTS,
-        first=Cell(condition, over_layers("single")),
+        f"{condition}: accuracy of a probe on one token, change over the layers",
+        POINTS,
+        Cell(condition, over_layers("single")),
         margin=MEASURES["single"][2],
     )
-    return gates.part_on(condition, "what decides is combined in the last layer", hypothesis)
+    return trainings.part_on(condition, "what decides is combined in the last layer", hypothesis)
 
 
 def by_size(measure: str) -> Estimate:
     """How the change over the layers depends on the depth."""
     name, unit, _ = MEASURES[measure]
     return Estimate(
-        name=f"{name}: change over the layers, with each doubling of the depth",
-        unit=unit,
-        first=Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
+        f"{name}: change over the layers, with each doubling of the depth",
+        unit,
+        Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
     )
 
 
@@ -93,10 +90,10 @@ STUDY = Study(
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("depths",), settings=IMAGES | gates.DIGITS | {"depths": DEPTHS}),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | IMAGES),
-        Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 500}),
-        Grid(conditions=("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
+        Grid(("depths",), settings=IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS}),
+        Grid((COMMON,), settings=trainings.ON_COMMON | IMAGES),
+        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
+        Grid(("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
     ),
     run=run,
     parts=(
@@ -106,7 +103,7 @@ STUDY = Study(
     ),
     panels=layers.panels_by_layer(str(DEPTHS[-1]), conditions=("depths",)),
     summaries=tuple(
-        Summary(name=f"By layer, {what}: {name}", measure=measure, conditions=(what,))
+        Summary(f"By layer, {what}: {name}", measure, conditions=(what,))
         for what in (COMMON, RECALL, "shipped")
         for measure, name in (
             ("distance", "mean attention distance (patches)"),

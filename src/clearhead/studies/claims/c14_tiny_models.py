@@ -8,26 +8,17 @@ plain one that of tutorials, AdamW at 0.001 without warm-up. Touvron et al. 2021
 
 Rates were tuned for 30,000 parameters: errors by size are no scaling law, and a size that fails
 here may not fail after longer training.
-
-Cost, one busy core: a tiny training takes 32 s, in the plain set-up 23 s, one of 100,000 parameters
-75 s; nearest neighbours 10 s. Quick about 85 s, full about 14 minutes.
 """
 
 from clearhead.models.config import ViTConfig
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Grid,
-    Part,
-    PerBudget,
-    Points,
-    Study,
-    Summary,
+from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Points, Study, Summary
+from clearhead.studies.claims import notes
+from clearhead.studies.measures.classifiers import (
+    accuracy_on_unseen,
+    fit_in_set_up,
+    nearest_neighbours_accuracy,
+    training_digits,
 )
-from clearhead.studies._notes import notes
-from clearhead.studies.measures.classifiers import accuracy_on_unseen, training_digits
-from clearhead.studies.measures.neighbours import nearest_neighbours_accuracy
-from clearhead.studies.measures.set_ups import fit_in_set_up
 from clearhead.studies.table import Trial, Values
 
 SIZES = {  # by their approximate numbers of parameters
@@ -61,7 +52,7 @@ def run(trial: Trial) -> Values:
 def trainings(condition: str, size: str, num_seeds: PerBudget | None) -> Grid:
     """Trainings of a size."""
     settings = {"size": size, "epochs": EPOCHS} | SAMPLES
-    return Grid(conditions=(condition,), settings=settings, num_seeds=num_seeds)
+    return Grid((condition,), settings=settings, num_seeds=num_seeds)
 
 
 TWO = PerBudget(quick=0, full=2)
@@ -78,17 +69,17 @@ STUDY = Study(
     grid=(
         *(trainings("right", size, None if size == TINY else TWO) for size in SIZES),
         trainings("plain", TINY, TWO),
-        Grid(conditions=(BASELINE,), settings=SAMPLES),
+        Grid((BASELINE,), settings=SAMPLES),
     ),
     run=run,
     parts=(
         Part.of(
             f"ViTs of {TINY} parameters beat nearest neighbours",
             Difference(
-                name=f"a ViT of {TINY} parameters, against nearest neighbours",
-                unit="percentage points",
-                first=Cell("right", "accuracy", {"size": TINY}),
-                second=Cell(BASELINE, "accuracy"),
+                f"a ViT of {TINY} parameters, against nearest neighbours",
+                "percentage points",
+                Cell("right", "accuracy", {"size": TINY}),
+                Cell(BASELINE, "accuracy"),
                 margin=MARGIN,
                 spread=0.35,
             ),
@@ -106,12 +97,10 @@ STUDY = Study(
     ),
     title="Error rate by number of parameters",
     summaries=(
-        Summary(name="Accuracy (%), Muon", measure="accuracy", conditions=("right",), by="size"),
-        Summary(name="Accuracy (%), AdamW", measure="accuracy", conditions=("plain",), by="size"),
-        Summary(
-            name="Accuracy (%), nearest neighbours", measure="accuracy", conditions=(BASELINE,)
-        ),
-        Summary(name="Parameters", measure="parameters", settings={"size": TINY}),
+        Summary("Accuracy (%), Muon", "accuracy", conditions=("right",), by="size"),
+        Summary("Accuracy (%), AdamW", "accuracy", conditions=("plain",), by="size"),
+        Summary("Accuracy (%), nearest neighbours", "accuracy", conditions=(BASELINE,)),
+        Summary("Parameters", "parameters", settings={"size": TINY}),
     ),
     labels={"right": "Muon, warm-up, high rates", "plain": "AdamW at 0.001, no warm-up"},
     **notes("C14"),

@@ -12,24 +12,12 @@ the gain by a second thread, which is not judged, is measured with two.
 "Efficiently" means that twice the length costs about twice as much, an exponent of at most 1.2.
 That this fails for time, and for memory of the explicit formula, follows from n² beforehand; a
 fused kernel gains a factor, not a power. Nothing follows for other hardware.
-
-Cost: quick 60, full about 360 seconds, in which nothing else may run (`exclusive`).
 """
 
 from functools import partial
 
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Curves,
-    Exact,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies._notes import notes
+from clearhead.studies import Bound, Cell, Curves, Exact, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
 from clearhead.studies.measures import cost
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
@@ -49,8 +37,8 @@ def part(name: str, condition: str, measure: str, high: float) -> Part:
     cell = Cell(condition, cost.growth(cost.exponent, measure))
     title, unit = f"{condition} attention: exponent of {MEASURES[measure]}", "power of n"
     if measure == "chain":
-        return Part(name, (Exact(name=title, unit=unit, cells=(cell,), high=high),))
-    return Part(name, (Bound(name=title, unit=unit, first=cell, high=high),))
+        return Part.of(name, Exact(title, unit, (cell,), high=high))
+    return Part.of(name, Bound(title, unit, cell, high=high))
 
 
 curves = partial(Curves, xscale="log2", yscale="log", xlabel="tokens in the sequence")
@@ -66,7 +54,7 @@ STUDY = Study(
     measure="Processor seconds (minimum of several runs), peak bytes of torch's allocator, longest "
     "chain in autograd's graph; slopes of log against log, overall and between lengths.",
     seeds={"quick": 4, "full": 12},
-    grid=(Grid(conditions=CONDITIONS, settings=SETTINGS),),
+    grid=(Grid(CONDITIONS, settings=SETTINGS),),
     run=cost.costs_by_length,
     parts=(
         part("the chain of operations does not grow", "explicit", "chain", PARALLEL),
@@ -88,7 +76,7 @@ STUDY = Study(
     ),
     title="One head of 64 components, batch 1, float32, one thread",
     summaries=tuple(
-        Summary(name=f"{name} of {MEASURES[measure]}", measure=cost.growth(of, measure))
+        Summary(f"{name} of {MEASURES[measure]}", cost.growth(of, measure))
         for name, of in (("Exponent", cost.exponent), ("Local slopes", cost.local_slopes))
         for measure in ("seconds", "bytes")
     ),

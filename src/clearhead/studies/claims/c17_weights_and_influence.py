@@ -7,46 +7,43 @@ all orders in which patches can be added, its size, for the log-odds of the pred
 in all layers, which favours rollout, is a variant. Ink is both attended to and needed, so that on
 digits only the partial correlation given the ink speaks for a map; in the other tasks it is not
 enough to attend to ink or to any pair.
-
-Cost, one core, without the shared trainings: quick about 55 s, full about 6 minutes.
 """
 
 from itertools import product, starmap
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
-from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study
-from clearhead.studies._notes import notes
-from clearhead.studies.measures import gates, influence
-from clearhead.studies.measures.recall import recall_texts
-from clearhead.studies.study import Summary
+from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.claims import notes
+from clearhead.studies.measures import influence, trainings
+from clearhead.studies.measures.tasks import COMMON, RECALL
 from clearhead.studies.table import Measure, Trial, Values
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
 MORE_IMAGES = {"images": PerBudget(quick=100, full=200), "unseen": 1_000}
 THREE = PerBudget(quick=0, full=3)  # described, not judged
-COMMON, RECALL, CORRELATION = "common digit", "recall", "rank correlation"
+CORRELATION = "rank correlation"
 MARGIN, INK_MARGIN = 0.3, 0.1  # medium, and beyond the ink small (Cohen 1988)
 
 
 def run(trial: Trial) -> Values:
     """How weights correlate with influence, in one model."""
-    model = gates.model_of(trial)
+    model = trainings.model_of(trial)
     if trial.condition == RECALL:
-        texts = recall_texts("test", trial.settings["unseen"], trial.seed)
-        found = influence.recall_influence(model, texts)
+        found = influence.recall_influence(model, trainings.texts_of(trial))
     else:
-        found = influence.influence(model, gates.unseen_of(trial, "images"), trial.seed)
-    return gates.floor_of(trial) | found
+        images = trainings.images_of(trial, trial.settings["images"])
+        found = influence.influence(model, images, trial.seed)
+    return trainings.floor_of(trial) | found
 
 
 def correlates(condition: str, name: str, against: str, measure: str = "correlation") -> Difference:
     """A map of weights against random numbers, or its partial correlation given the ink."""
     given_ink = measure == "beyond_ink"
     return Difference(
-        name=f"{condition}: {name}, {against}",
-        unit=CORRELATION,
-        first=Cell(condition, (measure, name)),
-        second=0.0 if given_ink else Cell(condition, (measure, RANDOM)),
+        f"{condition}: {name}, {against}",
+        CORRELATION,
+        Cell(condition, (measure, name)),
+        0.0 if given_ink else Cell(condition, (measure, RANDOM)),
         margin=INK_MARGIN if given_ink else MARGIN,
     )
 
@@ -54,7 +51,7 @@ def correlates(condition: str, name: str, against: str, measure: str = "correlat
 def shows_more_than_ink(condition: str, name: str) -> Part:
     """Weights correlate with Shapley values beyond where the ink is."""
     hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
-    return gates.part_on(condition, f"{name} shows more than ink", hypothesis)
+    return trainings.part_on(condition, f"{name} shows more than ink", hypothesis)
 
 
 def shows_influence(condition: str, name: str) -> Part:
@@ -64,19 +61,16 @@ def shows_influence(condition: str, name: str) -> Part:
         for what, measure in influence.OTHERS.items()
     }
     hypothesis = correlates(condition, name, "against random numbers")
-    return gates.part_on(condition, f"{name} shows influence", hypothesis, variants)
+    return trainings.part_on(condition, f"{name} shows influence", hypothesis, variants)
 
 
 def in_recall(name: str, measure: Measure) -> Part:
     """The weights of a query on the pairs, in one layer of the text model."""
-    hypothesis = Difference(
-        name=f"{RECALL}: weights of the {name} layer, against random numbers",
-        unit=CORRELATION,
-        first=Cell(RECALL, measure),
-        second=Cell(RECALL, "random"),
-        margin=MARGIN,
+    what = f"weights of the {name} layer, against random numbers"
+    hypothesis = trainings.difference_in(
+        RECALL, what, measure, "random", unit=CORRELATION, margin=MARGIN
     )
-    return gates.part_on(RECALL, f"weights of the {name} layer show influence", hypothesis)
+    return trainings.part_on(RECALL, f"weights of the {name} layer show influence", hypothesis)
 
 
 STUDY = Study(
@@ -93,10 +87,10 @@ STUDY = Study(
     "over the 4 pairs, mean over 200 texts.",
     seeds={"quick": 2, "full": 12},
     grid=(
-        Grid(conditions=("digits",), settings=IMAGES | gates.DIGITS),
-        Grid(conditions=(COMMON,), settings=gates.COMMON_DIGIT | MORE_IMAGES),
-        Grid(conditions=(RECALL,), settings=gates.RECALL | {"unseen": 200}),
-        Grid(conditions=("shipped",), settings={"images": 5}, num_seeds=THREE),
+        Grid(("digits",), settings=IMAGES | trainings.ON_DIGITS),
+        Grid((COMMON,), settings=trainings.ON_COMMON | MORE_IMAGES),
+        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 200}),
+        Grid(("shipped",), settings={"images": 5}, num_seeds=THREE),
     ),
     run=run,
     parts=(
@@ -107,8 +101,8 @@ STUDY = Study(
     panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
     summaries=(
-        *(Summary(name=x, measure=influence.by_map(name)) for name, x in influence.BY_MAP.items()),
-        Summary(name="Recall: weight on the pair in question (%)", measure="on_answer"),
+        *(Summary(x, influence.by_map(name)) for name, x in influence.BY_MAP.items()),
+        Summary("Recall: weight on the pair in question (%)", "on_answer"),
     ),
     labels={"shipped": "shipped model"},
     **notes("C17"),

@@ -1,20 +1,11 @@
 """Measures that studies use, on models and on tensors.
 
-- `classifiers`: digit classifiers trained for a trial, and their accuracy
-- `common_digit`, `recall`: two tasks that need attention; `gates`: how far models get without it
-- `trainings`: trainings that several studies share
-- `slopes`: changes over layers and sizes
-- `scores`: variance of q·k; `saturation`: of the softmax, and its gradients
-- `scaling`: trainings with and without the factor 1/√d_k
-- `distributions`: rows of weights as distributions, and predictions with permuted weights
-- `changes`: what changes in attention when values, one query or one key are replaced
-- `positions`: permuted tokens and shuffled patches
-- `heads`: how heads of a layer differ, and predictions with exchanged weights
-- `layers`: receptive fields, attention distances and decodable classes, layer by layer
-- `robustness`: falls under corruption from equal starts, and what patches attend to
-- `influence`: exact Shapley values of patches and words, and rank correlations with maps
-- `neighbours`: classification by nearest neighbours
+- `classifiers`: digit classifiers trained for a trial; `tasks`: two tasks that need attention;
+  `trainings`: trainings that studies share, and how far models get without attention
+- `scores`, `saturation`, `scaling`: variance of q·k, of the softmax, and trainings without 1/√d_k
+- `distributions`, `changes`: properties of the formula, and of positions, on tensors and models
+- `heads`, `layers`, `slopes`: what differs between heads and layers, and changes with size
+- `robustness`, `influence`: predictions under corruption, and without patches or words
+- `pronouns`: text models and how they resolve "it"; `cost`: time and memory
 - `pretrained`: measures of six claims on a pretrained model
-- `pronouns`: text models trained for a trial, and how they resolve "it"
-- `cost`: time, memory, and attention computed in blocks
 """

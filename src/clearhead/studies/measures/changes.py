@@ -1,4 +1,4 @@
-"""What changes in attention when values, one query or one key are replaced.
+"""What changes if values, one query or one key are replaced, or tokens are permuted.
 
 In the results, `values`, `other_rows` and `other_columns` are the largest change of weights (of
 scores, for a key) that must not change; `own_row` and `own_column` the smallest change of those
@@ -6,19 +6,30 @@ that must.
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from clearhead.attention import attention_stages
+from clearhead.attention import AttentionStages, MultiHeadAttention, attention_stages
+from clearhead.data import ImageDataset
+from clearhead.inference import predict_probabilities
+from clearhead.models.config import PosEmbed, ViTConfig
+from clearhead.models.layers import cut_patches
+from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import Recording, capture
+from clearhead.recording import AttentionRecord, Recording
 from clearhead.studies._panels import Curves
-from clearhead.studies.table import Values
+from clearhead.studies.measures.classifiers import (
+    recorded,
+    train_small_classifier,
+    training_digits,
+    unseen_digits,
+)
+from clearhead.studies.table import Trial, Values
 
 MAX_TOKENS, MAX_DIMS = 70, 40
 # In float64; matrix products may round differently when another row of them is changed.
@@ -32,8 +43,12 @@ REDUCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "own_column": min,
 }
 
-Projection = Float[Tensor, "images tokens heads head_dim"]
-Change = Callable[[Projection, Projection, Projection], None]
+SMALL = ViTConfig(embed_dim=32, depth=2)
+POSITIONS: dict[str, PosEmbed] = {"learned": "learned", "sine-cosine": "sincos", "none": "none"}
+ONE_SHUFFLE = "learned, one shuffle"
+RATES = {"usual rate": 2e-2, "low rate": 6e-3}
+
+Stages = AttentionStages | AttentionRecord
 
 
 def changes_in_random_tensors(draws: int, seed: int) -> Values:
@@ -50,7 +65,7 @@ def changes_in_model(
     Also `weights_above`, for each layer but the last: total variation of the weights in the layers
     above when its values are replaced; and `rows_apart` of layers and heads.
     """
-    before = _recorded(model, images)
+    before = recorded(model, images)
     layers = [_layer_changes(model, images, before, x, seed) for x in range(len(before))]
     return {
         **_reduced(layers),
@@ -59,11 +74,6 @@ def changes_in_model(
             rows_apart(record.weights).mean(dim=0).tolist() for record in before.records
         ],
     }
-
-
-def drawn_changes(values: Values) -> list[float]:
-    """All five changes, on an axis that has no zero."""
-    return [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS]
 
 
 def apart_by_layer(values: Values) -> list[float]:
@@ -92,13 +102,14 @@ def _drawn_changes(generator: torch.Generator) -> dict[str, float]:
     row, column = size(queries, 0), size(keys, 0)
     other_query, other_key = query.clone(), key.clone()
     other_query[row], other_key[column] = drawn(head_dim), drawn(head_dim)
-    before = attention_stages(query, key, value)
-    other_values = attention_stages(query, key, drawn(keys, value_dim))
-    return {
-        "values": _largest(before.weights, other_values.weights),
-        **_query_change(before.weights, attention_stages(other_query, key, value).weights, row),
-        **_key_change(before.scores, attention_stages(query, other_key, value).scores, column),
-    }
+    return _changes(
+        attention_stages(query, key, value),
+        attention_stages(query, key, drawn(keys, value_dim)),
+        attention_stages(other_query, key, value),
+        attention_stages(query, other_key, value),
+        row,
+        column,
+    )
 
 
 def _layer_changes(
@@ -108,101 +119,158 @@ def _layer_changes(
     rows, columns = model.config.grid
     row, column = torch.randint(0, rows * columns, (2,), generator=generator).tolist()
 
-    def shuffled(x: Tensor) -> Tensor:
-        """The layer's own vectors, from other images and tokens, so of a similar size."""
-        vectors = x.flatten(0, 1)
-        order = torch.randperm(len(vectors), generator=generator)
-        return vectors[order].view_as(x)
+    def with_other(part: int, token: int | None = None) -> Recording:
+        """With other queries (0), keys (1) or values (2) in the layer, of one token or of all."""
 
-    def values(query: Projection, key: Projection, value: Projection) -> None:
-        value.copy_(shuffled(value))
+        def hook(module: Any, inputs: Any, output: Tensor) -> Tensor:
+            output = output.clone()
+            own = output.chunk(3, dim=-1)[part]
+            # its own vectors, from other images and tokens, so of a similar size
+            vectors = own.flatten(0, 1)
+            other = vectors[torch.randperm(len(vectors), generator=generator)].view_as(own)
+            if token is None:
+                own.copy_(other)
+            else:
+                own[:, token] = other[:, token] + 1
+            return output
 
-    def one_query(query: Projection, key: Projection, value: Projection) -> None:
-        query[:, row] = shuffled(query)[:, row] + 1
+        handle = cast("Any", model.blocks[layer]).attn.qkv.register_forward_hook(hook)
+        try:
+            return recorded(model, images)
+        finally:
+            handle.remove()
 
-    def one_key(query: Projection, key: Projection, value: Projection) -> None:
-        key[:, column] = shuffled(key)[:, column] + 1
-
-    with _changed(model, layer, values):
-        other_values = _recorded(model, images)
-    with _changed(model, layer, one_query):
-        other_query = _recorded(model, images)
-    with _changed(model, layer, one_key):
-        other_key = _recorded(model, images)
+    values, query, key = with_other(2), with_other(0, row), with_other(1, column)
     above = [
-        float((before[place].weights - other_values[place].weights).abs().sum(dim=-1).mean() / 2)
+        float((before[place].weights - values[place].weights).abs().sum(dim=-1).mean() / 2)
         for place in range(layer + 1, len(before))
     ]
+    found = _changes(before[layer], values[layer], query[layer], key[layer], row, column)
+    return found | {"above": statistics.fmean(above) if above else 0.0}
+
+
+def _changes(
+    before: Stages, values: Stages, query: Stages, key: Stages, row: int, column: int
+) -> dict[str, float]:
+    """What changed with other values, another query in a row, another key in a column.
+
+    For a key, of scores, because with the softmax the weights of all keys depend on each other.
+    """
+    by_values, by_query = ((before.weights - x.weights).abs() for x in (values, query))
+    by_key = (before.scores - key.scores).abs()
+    rows, columns = (torch.arange(n) for n in by_key.shape[-2:])
     return {
-        "values": _largest(before[layer].weights, other_values[layer].weights),
-        **_query_change(before[layer].weights, other_query[layer].weights, row),
-        **_key_change(before[layer].scores, other_key[layer].scores, column),
-        "above": statistics.fmean(above) if above else 0.0,
+        "values": float(by_values.max()),
+        "other_rows": float(by_query[..., rows != row, :].max()),
+        "own_row": float(by_query[..., row, :].amax(dim=-1).min()),
+        "other_columns": float(by_key[..., columns != column].max()),
+        "own_column": float(by_key[..., column].amax(dim=-1).min()),
     }
-
-
-def _recorded(model: VisionTransformer, images: Tensor) -> Recording:
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    return recording
-
-
-@contextmanager
-def _changed(model: VisionTransformer, layer: int, change: Change) -> Iterator[None]:
-    """Inside the block, the projections of a layer are changed in place."""
-    heads = model.config.num_heads
-
-    def hook(module: Any, inputs: Any, output: Tensor) -> Tensor:
-        output = output.clone()
-        change(*(part.unflatten(-1, (heads, -1)) for part in output.chunk(3, dim=-1)))
-        return output
-
-    handle = cast("Any", model.blocks[layer]).attn.qkv.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _query_change(before: Tensor, after: Tensor, row: int) -> dict[str, float]:
-    others = torch.arange(before.shape[-2]) != row
-    return {
-        "other_rows": _largest(before[..., others, :], after[..., others, :]),
-        "own_row": _smallest_row(before[..., row, :], after[..., row, :]),
-    }
-
-
-def _key_change(before: Tensor, after: Tensor, column: int) -> dict[str, float]:
-    """Of scores, because with the softmax the weights of all keys depend on each other."""
-    others = torch.arange(before.shape[-1]) != column
-    return {
-        "other_columns": _largest(before[..., others], after[..., others]),
-        "own_column": _smallest_row(before[..., column], after[..., column]),
-    }
-
-
-def _largest(before: Tensor, after: Tensor) -> float:
-    return float((before - after).abs().max()) if before.numel() else 0.0
-
-
-def _smallest_row(before: Tensor, after: Tensor) -> float:
-    """The smallest over rows of the largest change in a row."""
-    return float((before - after).abs().amax(dim=-1).min())
 
 
 def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: reduce([x[name] for x in changes]) for name, reduce in REDUCTIONS.items()}
 
 
+def accuracies_with_positions(trial: Trial) -> Values:
+    """Train a small classifier with the positions of the condition; share of correct predictions.
+
+    With `ONE_SHUFFLE` all digits, of training and test, have their patches in the same random
+    order. `shuffled` is the accuracy with the patches of each unseen digit in an order of its own,
+    `error` the `permutation_error` of the trained blocks.
+    """
+    settings = trial.settings
+    generator = torch.Generator().manual_seed(trial.seed)
+    patches = SMALL.grid[0] * SMALL.grid[1]
+    fixed = torch.randperm(patches, generator=generator)
+    training = training_digits(settings["digits"], trial.seed)
+    unseen = unseen_digits(settings["unseen"])
+    if trial.condition == ONE_SHUFFLE:
+        training, unseen = (shuffle_patches(digits, fixed) for digits in (training, unseen))
+    model = train_small_classifier(
+        replace(SMALL, pos_embed=POSITIONS.get(trial.condition, "learned")),
+        training,
+        epochs=settings["epochs"],
+        seed=trial.seed,
+        learning_rate=RATES[settings["rate"]],
+    )
+    orders = torch.rand(len(unseen), patches, generator=generator).argsort(dim=1)
+    tokens = torch.randn(5, patches, SMALL.embed_dim, generator=generator, dtype=torch.float64)
+    return {
+        "accuracy": _accuracy(model, unseen),
+        "shuffled": _accuracy(model, shuffle_patches(unseen, orders)),
+        "error": permutation_error(cast("VisionTransformer", model).blocks.double(), tokens, fixed),
+    }
+
+
+def errors_of_random_layers(layers: int, seed: int) -> Values:
+    """`permutation_error` of random attention layers in float64.
+
+    `error`: the largest; `error_with_positions`: the smallest with positions added to the tokens.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    alone, positioned = [], []
+    for _ in range(layers):
+        heads, head_dim, tokens = torch.randint(2, 20, (3,), generator=generator).tolist()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(1 << 40, (), generator=generator)))
+            layer = MultiHeadAttention(heads * head_dim, heads).double().eval()
+        for weight in layer.parameters():
+            nn.init.normal_(weight, generator=generator)
+        shape = (3, tokens, heads * head_dim)
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        positions = torch.randn(shape[1:], generator=generator, dtype=torch.float64)
+        order = derangement(tokens, generator)
+        alone.append(permutation_error(layer, x, order))
+        layer.register_forward_pre_hook(lambda _, x, added=positions: (x[0] + added,))
+        positioned.append(permutation_error(layer, x, order))
+    return {"error": max(alone), "error_with_positions": min(positioned)}
+
+
+def derangement(tokens: int, generator: torch.Generator) -> Int[Tensor, " tokens"]:
+    """A random order in which no token keeps its position."""
+    cycle = torch.randperm(tokens, generator=generator)
+    order = torch.empty_like(cycle)
+    order[cycle] = cycle.roll(1)
+    return order
+
+
+def permutation_error(
+    layer: nn.Module, x: Float[Tensor, "batch tokens embed_dim"], order: Int[Tensor, " tokens"]
+) -> float:
+    """The largest |layer(x)[order] - layer(x[order])|, over the largest output."""
+    with torch.no_grad():
+        expected, actual = layer(x)[:, order], layer(x[:, order])
+    return float((expected - actual).abs().max() / expected.abs().max())
+
+
+def shuffle_patches(
+    dataset: ImageDataset,
+    order: Int[Tensor, "*images patches"],
+    patch: tuple[int, int] = SMALL.patch_shape,
+) -> ImageDataset:
+    """Patch i of an image becomes patch order[i]: one order for all images, or one for each."""
+    images = dataset.images
+    cut = cut_patches(images.float(), patch)  # integers up to 255 stay exact
+    moved = cut.gather(1, order.expand(len(images), -1)[..., None].expand(cut.shape))
+    channels, height, width = images.shape[1:]
+    rows, columns = height // patch[0], width // patch[1]
+    grid = moved.reshape(len(images), rows, columns, channels, *patch)
+    shuffled = grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+    return replace(dataset, images=shuffled.to(images.dtype))
+
+
+def _accuracy(model: ImageModel, dataset: ImageDataset) -> float:
+    labels = predict_probabilities(model, dataset.images).argmax(dim=1)
+    return float((labels == dataset.labels).double().mean())
+
+
 PANELS = (
     Curves(
-        measure=drawn_changes,
+        measure=lambda values: [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS],
         x=(
-            "values",
-            "query: other rows",
-            "query: own row",
-            "key: other columns",
-            "key: own column",
+            *("values", "query: other rows", "query: own row"),
+            *("key: other columns", "key: own column"),
         ),
         join=False,
         yscale="log",

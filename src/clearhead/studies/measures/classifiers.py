@@ -13,11 +13,12 @@ only AdamW was tried for the CNN.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clearhead.data import ImageDataset, Split, load_dataset, normalize
 from clearhead.errors import ConfigError
@@ -25,11 +26,13 @@ from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.models import build, load
 from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
+from clearhead.recording import Recording, capture
 from clearhead.studies.table import Trial, Values
 from clearhead.training import Callback, TrainConfig, fit
 
 BATCH_SIZE = 100
 SMALL_BATCH_SIZE = 32
+NEIGHBOURS = 3
 
 Config = ViTConfig | CNNConfig | MLPConfig
 
@@ -43,22 +46,18 @@ class ComparedModel:
     matrix_learning_rate: float = 6e-2
 
 
-COMPARED_MODELS: Mapping[str, ComparedModel] = MappingProxyType(
-    {
-        "vit": ComparedModel(config=ViTConfig(depth=2, embed_dim=32)),
-        # All weights are equal: tokens are mixed, but independently of their content.
-        "uniform": ComparedModel(config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0)),
-        # Tokens are mixed in the mean before the head only.
-        "no-attention": ComparedModel(config=MLPConfig(depth=2, embed_dim=32)),
-        # As the ViT, with a convolution between patches in place of attention.
-        "conv": ComparedModel(
-            config=MLPConfig(depth=2, embed_dim=32, mlp_ratio=4.0, patch_conv=True)
-        ),
-        # One patch as large as the image: a residual MLP on all 784 pixels.
-        "mlp": ComparedModel(config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28)),
-        "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), learning_rate=1e-2),
-    }
-)
+COMPARED_MODELS: Mapping[str, ComparedModel] = {
+    "vit": ComparedModel(config=ViTConfig(depth=2, embed_dim=32)),
+    # All weights are equal: tokens are mixed, but independently of their content.
+    "uniform": ComparedModel(config=ViTConfig(depth=2, embed_dim=32, attention_scale=0.0)),
+    # Tokens are mixed in the mean before the head only.
+    "no-attention": ComparedModel(config=MLPConfig(depth=2, embed_dim=32)),
+    # As the ViT, with a convolution between patches in place of attention.
+    "conv": ComparedModel(config=MLPConfig(depth=2, embed_dim=32, mlp_ratio=4.0, patch_conv=True)),
+    # One patch as large as the image: a residual MLP on all 784 pixels.
+    "mlp": ComparedModel(config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28)),
+    "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), learning_rate=1e-2),
+}
 
 
 def training_digits(count: int, seed: int) -> ImageDataset:
@@ -78,11 +77,7 @@ def fit_classifier(
     model: ImageModel | None = None,
     callback: Callback | None = None,
 ) -> ImageModel:
-    """Train on all of `dataset` in float32, without compilation; from `model`'s weights if given.
-
-    Raises:
-        DivergenceError: If the loss becomes NaN.
-    """
+    """Train on all of `dataset` in float32, not compiled; from `model`'s weights if given."""
     config = replace(config, precision="float32", compile=False)
     return fit(config, dataset, model=model, callback=callback).result
 
@@ -97,8 +92,7 @@ def train_small_classifier(
 ) -> ImageModel:
     """A classifier trained on all of `dataset` without augmentation, in a few seconds.
 
-    Muon with small batches and high rates gives the highest accuracy with few images: accuracy 88 %
-    after two epochs of 6,000 digits, with three layers of width 32.
+    Muon with small batches and high rates gives the highest accuracy with few images.
     """
     config = TrainConfig(
         model=model,
@@ -114,21 +108,41 @@ def train_small_classifier(
     return fit_classifier(config, dataset)
 
 
-def classifier_of(trial: Trial, config: Config) -> ImageModel:
-    """The model of a trial: shipped, trained or untrained, in evaluation mode.
+def fit_in_set_up(
+    model: Config, dataset: ImageDataset, *, plain: bool, epochs: int, batch_size: int, seed: int
+) -> ImageModel:
+    """A classifier trained with Muon, warm-up and high rates; or, as in tutorials, with AdamW."""
+    rates = COMPARED_MODELS["vit"]
+    config = TrainConfig(
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="adamw" if plain else "muon",
+        learning_rate=1e-3 if plain else rates.learning_rate,
+        matrix_learning_rate=rates.matrix_learning_rate,
+        warmup=0.0 if plain else 0.1,
+        label_smoothing=0.0,
+        seed=seed,
+    )
+    return fit_classifier(config, dataset)
 
-    The shipped model if the condition's name holds "shipped"; a small classifier if the settings
-    name `digits` and `epochs`; else one of `config` as initialised with the trial's seed.
-    """
+
+def classifier_of(trial: Trial, config: Config) -> ImageModel:
+    """Shipped, if the condition's name holds that; trained, if the settings name digits; or not."""
     if "shipped" in trial.condition:
         return load()
-    settings = trial.settings
-    if "digits" in settings:
-        digits = training_digits(settings["digits"], trial.seed)
-        epochs = settings["epochs"]
+    if "digits" in trial.settings:
+        digits = training_digits(trial.settings["digits"], trial.seed)
+        epochs = trial.settings["epochs"]
         return train_small_classifier(config, digits, epochs=epochs, seed=trial.seed)
+    model: ImageModel = untrained(config, trial.seed)
+    return model
+
+
+def untrained(config: Any, seed: int) -> Any:
+    """A model as initialised with the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(trial.seed)
+        torch.manual_seed(seed)
         return build(config).eval()
 
 
@@ -171,3 +185,31 @@ def _drawn(split: Split, count: int, seed: int) -> ImageDataset:
         raise ConfigError(f"count must lie in 1 … {len(whole):,} for {split}, got {count:,}")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:count]
     return replace(whole, images=whole.images[order], labels=whole.labels[order])
+
+
+def nearest_neighbours_accuracy(unseen: int, seed: int, training: int = 60_000) -> float:
+    """Accuracy, in per cent, of a vote of the three nearest of the first `training` digits.
+
+    With Euclidean distances of pixels, on the test digits that `unseen_digits` draws; of classes
+    with as many votes, the one with the nearest digit.
+    """
+    whole, digits = whole_dataset("train"), unseen_digits(unseen, seed)
+    known = whole.images[:training].flatten(1).float() / 255
+    labels = F.one_hot(whole.labels[:training], 10).double()
+    half_norms = known.square().sum(dim=1) / 2
+    votes = 1 - torch.arange(NEIGHBOURS).double()[:, None] / (10 * NEIGHBOURS)
+    right = 0
+    for images, expected in zip(
+        digits.images.flatten(1).split(500), digits.labels.split(500), strict=True
+    ):
+        closeness = torch.addmm(-half_norms, images.float() / 255, known.T)
+        nearest = closeness.topk(NEIGHBOURS).indices
+        right += int(((labels[nearest] * votes).sum(dim=1).argmax(dim=1) == expected).sum())
+    return 100 * right / unseen
+
+
+def recorded(model: nn.Module, inputs: Tensor) -> Recording:
+    """The attention of a forward pass."""
+    with torch.no_grad(), capture() as recording:
+        model(inputs)
+    return recording

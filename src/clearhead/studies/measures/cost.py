@@ -4,8 +4,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from clearhead.studies.table import Trial, Values
 
 Computation = Callable[[], Any]
 
-
+ROWS, COLUMNS = 128, 512
+"""Of the blocks of scores in streamed attention"""
 THREADS = 2
 """Of the gain by threads"""
 
@@ -62,11 +62,14 @@ def processor_seconds(compute: Computation, repeats: int) -> float:
 
 def speedup(compute: Computation, repeats: int, threads: int = 2) -> float:
     """Wall time with one thread divided by that with several; other processes disturb it."""
-    with _threads(1):
-        alone = _fastest(compute, repeats, time.perf_counter)
-    with _threads(threads):
-        together = _fastest(compute, repeats, time.perf_counter)
-    return alone / together
+    walls, before = [], torch.get_num_threads()
+    try:
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            walls.append(_fastest(compute, repeats, time.perf_counter))
+    finally:
+        torch.set_num_threads(before)
+    return walls[0] / walls[1]
 
 
 def num_cores() -> int:
@@ -134,23 +137,16 @@ def growth(
 
 
 def sequence_layer(name: str, width: int, seed: int = 0) -> Callable[[Tensor], Any]:
-    """One head of attention, computed in one of three ways, or an LSTM.
-
-    Args:
-        name: "explicit", "fused", "streamed" or "recurrent"
-        width: components of a token
-        seed: for the weights of the LSTM; attention has none here
-    """
+    """One head of attention, "explicit", "fused" or "streamed"; or "recurrent", an LSTM."""
     if name == "recurrent":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return nn.LSTM(width, width, batch_first=True)
-    ways: dict[str, Callable[..., Any]] = {
+    attend: Callable[..., Any] = {
         "explicit": lambda q, k, v: attention.attention_stages(q, k, v).context,
         "fused": nn.functional.scaled_dot_product_attention,
         "streamed": streamed_attention,
-    }
-    attend = ways[name]
+    }[name]
     # with an axis of heads: without one torch uses the explicit formula
     return lambda x: attend(x[:, None], x[:, None], x[:, None])
 
@@ -175,19 +171,6 @@ def _fastest(compute: Computation, repeats: int, clock: Callable[[], float]) -> 
         compute()
         times.append(clock() - before)
     return min(times)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-ROWS, COLUMNS = 128, 512
 
 
 def streamed_attention(

@@ -1,17 +1,19 @@
 """How far rows of attention weights are from distributions; and what permuting them changes."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from clearhead import attention
 from clearhead.insight.forward import probabilities
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies._panels import Curves
+from clearhead.recording import AttentionRecord, intervene
+from clearhead.studies._panels import side_by_side
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.table import Values
 
 TYPES = {
@@ -24,7 +26,6 @@ DEVIATIONS = (0.0, 1.0, 1e2, 1e4)
 """Standard deviations of the scaled scores"""
 MASKS = ("none", "causal", "padding", "random", "additive")
 QUERIES, KEYS, HEAD_DIM = 37, 61, 16
-MOVES = ("moved_none", "moved", "moved_all")
 # A sum of n rounded terms has an error of at most about n machine epsilons (Higham 2002, 4.2).
 ROUNDING = 1.0
 MOVED = 0.05  # probabilities change by five points in the mean
@@ -36,13 +37,10 @@ def errors_of_random_rows(draws: int, seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
     result: Values = {}
     by_type = dict.fromkeys(TYPES, 0.0)
-    for name, dtype in TYPES.items():
-        for deviation in DEVIATIONS:
-            for mask in MASKS:
-                for _ in range(draws):
-                    errors = errors_of_drawn_rows(dtype, deviation, mask, generator)
-                    by_type[name] = max(by_type[name], errors["sum_error"])
-                    result = merge_errors(result, errors)
+    for name, deviation, mask, _ in product(TYPES, DEVIATIONS, MASKS, range(draws)):
+        errors = errors_of_drawn_rows(TYPES[name], deviation, mask, generator)
+        by_type[name] = max(by_type[name], errors["sum_error"])
+        result = merge_errors(result, errors)
     return {**result, "sum_error_by_type": by_type}
 
 
@@ -72,16 +70,11 @@ def row_errors(
     weights: Float[Tensor, "*batch queries keys"],
     allowed: Bool[Tensor, "*batch queries keys"] | None = None,
 ) -> dict[str, float]:
-    """How far rows of weights are from distributions.
+    """How far rows of weights are from distributions; rows without an allowed key must be zeros.
 
-    Args:
-        weights: The weights.
-        allowed: Which keys a query may attend to; rows without any must be zeros.
-
-    Returns:
-        `sum_error`: largest distance of a sum from 1, in machine epsilons per key; `outside`: how
-        far a weight lies outside 0 … 1; `forbidden`: largest weight of a masked key;
-        `not_numbers`: number of weights that are NaN or infinite; `rows`: rows with a key.
+    `sum_error`: largest distance of a sum from 1, in machine epsilons per key; `outside`: how far a
+    weight lies outside 0 … 1; `forbidden`: largest weight of a masked key; `not_numbers`: number of
+    weights that are NaN or infinite; `rows`: rows with a key.
     """
     allowed = torch.ones_like(weights, dtype=torch.bool) if allowed is None else allowed
     some = allowed.any(dim=-1)
@@ -109,26 +102,33 @@ def errors_and_moves_in_model(
     In total variation: `moved` with the last layer's rows permuted, each by itself; `moved_all`
     with those of all layers; `moved_none` with the last layer's weights as they are, the control.
     """
-    with torch.no_grad(), capture() as recording:
-        model(images)
+    recording = recorded(model, images)
     result: Values = {}
     for record in recording.records:
         result = merge_errors(result, row_errors(record.weights))
     before = probabilities(model, images)
     last = len(recording) - 1
 
-    def moved(layers: int | None, change: Callable[[AttentionRecord], Tensor]) -> float:
-        after = probabilities(model, images, around=lambda _: intervene(change, layers))
-        return float((before - after).abs().sum(dim=1).mean() / 2)
-
     return {
         **result,
-        "moved": moved(last, permute_weights(seed)),
-        "moved_all": moved(None, permute_weights(seed)),
-        "moved_none": moved(last, lambda record: record.context_from(record.weights)),
+        "moved": moved(model, images, before, permute_weights(seed), last),
+        "moved_all": moved(model, images, before, permute_weights(seed), None),
+        "moved_none": moved(model, images, before, lambda x: x.context_from(x.weights), last),
         "accuracy": float((before.argmax(dim=1) == labels).double().mean()),
         "largest_in_last_layer": float(recording[last].weights.amax(dim=-1).mean()),
     }
+
+
+def moved(
+    model: nn.Module,
+    images: Tensor,
+    before: Tensor,
+    change: Callable[[AttentionRecord], Tensor],
+    layers: int | None,
+) -> float:
+    """Total variation of probabilities from those before, with the attention of layers changed."""
+    after = probabilities(model, images, around=lambda _: intervene(change, layers))
+    return float((before - after).abs().sum(dim=1).mean() / 2)
 
 
 def permute_weights(seed: int) -> Callable[[AttentionRecord], Tensor]:
@@ -152,16 +152,6 @@ def outside_or_forbidden(values: Values) -> float:
     return float(max(values["outside"], values["forbidden"]))
 
 
-def errors_by_type(values: Values) -> list[float]:
-    """The largest error of a sum for each of `TYPES`."""
-    return [values["sum_error_by_type"][name] for name in TYPES]
-
-
-def moves(values: Values) -> list[float]:
-    """How far probabilities move: none, last layer, all layers."""
-    return [values[name] for name in MOVES]
-
-
 def _allowed(mask: str, generator: torch.Generator) -> Tensor | None:
     if mask == "none":
         return None
@@ -176,20 +166,16 @@ def _allowed(mask: str, generator: torch.Generator) -> Tensor | None:
 
 
 PANELS = (
-    Curves(
-        measure=errors_by_type,
-        x=tuple(TYPES),
-        join=False,
+    side_by_side(
+        {("sum_error_by_type", name): name for name in TYPES},
+        f"error of a row's sum ({EPSILONS})",
         xlabel="type of queries and keys",
-        ylabel=f"error of a row's sum ({EPSILONS})",
         lines={ROUNDING: "rounding"},
     ),
-    Curves(
-        measure=moves,
-        x=("not permuted", "last layer", "all layers"),
-        join=False,
+    side_by_side(
+        {"moved_none": "not permuted", "moved": "last layer", "moved_all": "all layers"},
+        "change of probabilities (total variation)",
         xlabel="weights permuted over the patches",
-        ylabel="change of probabilities (total variation)",
         lines={MOVED: "smallest that matters"},
     ),
 )

@@ -19,10 +19,10 @@ from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_hea
 from clearhead.insight.tokens import grid_of
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies._panels import Curves
-from clearhead.studies.measures import recall
-from clearhead.studies.measures.recall import FIRST_QUERY, RecallTexts
+from clearhead.recording import AttentionRecord, intervene
+from clearhead.studies._panels import Curves, side_by_side
+from clearhead.studies.measures.classifiers import recorded
+from clearhead.studies.measures.tasks import FIRST_QUERY, RecallTexts, recall_accuracy
 from clearhead.studies.table import Values
 from clearhead.training.batches import seed_of
 
@@ -86,7 +86,7 @@ def accuracy_on_recall(model: TextTransformer, texts: RecallTexts) -> Accuracy:
 
     def accuracy(change: Change | None) -> float:
         with nullcontext() if change is None else intervene(change):
-            return recall.recall_accuracy(model, texts)
+            return recall_accuracy(model, texts)
 
     return accuracy
 
@@ -139,13 +139,10 @@ def without_head(layer: int, head: int) -> Change:
     return change
 
 
-@torch.no_grad()
 def weights_on_answers(model: TextTransformer, texts: RecallTexts) -> Float[Tensor, "layers heads"]:
     """Weight of the queries on the values that they are about, mean over texts and queries."""
-    with capture() as recording:
-        model(texts.ids)
     values = (2 * texts.pairs + 1)[:, None, :, None]
-    rows = [x.weights[:, :, FIRST_QUERY:] for x in recording.records]
+    rows = [x.weights[:, :, FIRST_QUERY:] for x in recorded(model, texts.ids).records]
     found = [x.gather(3, values.expand(-1, x.shape[1], -1, -1))[..., 0] for x in rows]
     return torch.stack([x.double().mean(dim=(0, 2)) for x in found])
 
@@ -175,50 +172,25 @@ def share_with_role(measure: str) -> Callable[[Values], float]:
     return lambda values: 100 * statistics.fmean(x != NO_CLEAR_ROLE for x in values[measure])
 
 
-def distances(values: Values) -> list[float]:
-    """Between heads: trained, untrained and as sharp, untrained."""
-    return [values[name] for name in ("apart", "apart_sharp", "apart_fresh")]
-
-
-def accuracies(values: Values) -> list[float]:
-    """With own weights, those of another head, and the mean."""
-    return [values[name] for name in ("accuracy", "exchanged", "shared")]
-
-
-def falls(values: Values) -> list[float]:
-    """Mean and largest fall of accuracy without a head."""
+def mean_and_largest_fall(values: Values) -> list[float]:
+    """Of accuracy without a head."""
     return [statistics.fmean(values["falls"]), max(values["falls"])]
 
 
-def sorted_falls(values: Values) -> list[float]:
-    """Falls of accuracy without each head, the largest first."""
-    return sorted(values["falls"], reverse=True)
-
-
-def sorted_attention_distances(values: Values) -> dict[str, list[float]]:
-    """Mean attention distance of each head, the smallest first: trained, untrained as sharp."""
-    kinds = {"trained": "heads", "untrained, as sharp": "heads_untrained"}
-    return {label: sorted(values[name]["distance"]) for label, name in kinds.items()}
-
-
 PANELS = (
-    Curves(
-        measure=distances,
-        x=("trained", "untrained, as sharp", "untrained"),
-        join=False,
+    side_by_side(
+        {"apart": "trained", "apart_sharp": "untrained, as sharp", "apart_fresh": "untrained"},
+        "heads apart (hundredths of the JS distance)",
         xlabel="heads",
-        ylabel="heads apart (hundredths of the JS distance)",
     ),
-    Curves(
-        measure=accuracies,
-        x=("own", "another head's", "mean"),
-        join=False,
+    side_by_side(
+        {"accuracy": "own", "exchanged": "another head's", "shared": "mean"},
+        "accuracy on unseen data (%)",
         ylim=(0, 100),
         xlabel="weights of a head",
-        ylabel="accuracy on unseen data (%)",
     ),
     Curves(
-        measure=sorted_falls,
+        measure=lambda values: sorted(values["falls"], reverse=True),
         xlabel="heads, sorted by fall",
         ylabel="fall of accuracy without the head (points)",
     ),

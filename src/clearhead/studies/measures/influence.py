@@ -17,7 +17,7 @@ from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
 from clearhead.studies._panels import Curves
-from clearhead.studies.measures.recall import FIRST_QUERY, NUM_PAIRS, NUM_WORDS, RecallTexts
+from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_PAIRS, NUM_WORDS, RecallTexts
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
@@ -116,20 +116,17 @@ def _means(maps: dict[str, Tensor], measure: Callable[[Tensor], Tensor]) -> dict
     return {name: float(measure(x).mean()) for name, x in maps.items()}
 
 
-PANELS = (
-    Curves(measure=by_map("correlation"), x=MAPS, join=False, xlabel="", ylabel="rank correlation"),
+PANELS = tuple(
     Curves(
-        measure=by_map("beyond_ink"),
-        x=tuple(name for name in MAPS if name != "ink"),
+        measure=by_map(measure),
+        x=tuple(name for name in MAPS if name != INK or measure != "beyond_ink"),
         join=False,
         xlabel="",
-        ylabel="rank correlation, given the ink",
-    ),
-    Curves(
-        measure=by_map("masking"),
-        x=MAPS,
-        join=False,
-        xlabel="",
-        ylabel="rank correlation with masking",
-    ),
+        ylabel=ylabel,
+    )
+    for measure, ylabel in (
+        ("correlation", "rank correlation"),
+        ("beyond_ink", "rank correlation, given the ink"),
+        ("masking", "rank correlation with masking"),
+    )
 )

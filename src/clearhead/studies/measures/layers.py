@@ -15,9 +15,9 @@ from clearhead.models.baselines import ConvNet
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import capture
 from clearhead.studies._panels import Curves, Image
-from clearhead.studies.measures.recall import FIRST_QUERY, NUM_WORDS, RecallTexts
+from clearhead.studies.measures.classifiers import recorded
+from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_WORDS, RecallTexts
 from clearhead.studies.table import Cell, Measure
 
 # Pixels belong to the effective field from this share of the largest gradient on (Luo et al. 2016,
@@ -39,14 +39,11 @@ Field = Float[Tensor, "height width"]
 def layer_fields(
     model: ImageModel, images: Float[Tensor, "images channels height width"], seed: int
 ) -> tuple[Field, ...]:
-    """For each layer, gradients of its middle unit with respect to the pixels.
+    """For each layer of a ViT or CNN, gradients of its middle unit with respect to the pixels.
 
     The unit is the token of a patch, or all channels of a place. Root mean square over images and
     random directions in the unit's channels (Luo et al. 2016, "Understanding the Effective
     Receptive Field", arXiv 1701.04128).
-
-    Raises:
-        ConfigError: the model is neither a ViT nor a CNN
     """
     generator = torch.Generator().manual_seed(seed)
     pixels = images.clone().requires_grad_()
@@ -91,7 +88,7 @@ def panels_by_layer(size: str, **options: Any) -> tuple[Curves, ...]:
     kinds = {x: BY_LAYER[x] for x in ("hubs", "seen")}
     kinds["single"] = "accuracy of a probe on one patch's token (%)"
     return (
-        distance_panel(4, 4, (size, "distance"), **options),
+        distance_panel((size, "distance"), **options),
         *(
             Curves(
                 measure=(size, measure),
@@ -106,18 +103,17 @@ def panels_by_layer(size: str, **options: Any) -> tuple[Curves, ...]:
     )
 
 
-def distance_panel(
-    rows: int, columns: int, measure: Measure = "distance", **options: Any
-) -> Curves:
-    """Attention distance by layer, beside that of uniform weights and its ceiling."""
+def distance_panel(measure: Measure = "distance", **options: Any) -> Curves:
+    """Attention distance by layer, on 4 × 4 patches, beside that of uniform weights."""
+    distances = grid_distances(4, 4)
     return Curves(
         measure=measure,
         ylim=(0, None),
         xlabel="layer",
         ylabel=BY_LAYER["distance"],
         lines={
-            uniform_distance(rows, columns): "uniform weights",
-            farthest_distance(rows, columns): "farthest patch",
+            float(distances.mean()): "uniform weights",
+            float(distances.amax(dim=1).mean()): "farthest patch",
         },
         **options,
     )
@@ -154,16 +150,14 @@ def attention_distances(model: ImageModel, images: Tensor) -> list[float]:
     return distances
 
 
-def uniform_distance(rows: int, columns: int) -> float:
-    """Attention distance of uniform weights on a grid of patches, in patches."""
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-    return float(torch.cdist(places, places).mean())
+def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "patches patches"]:
+    """Distances between the patches of a grid, Euclidean by default.
 
-
-def farthest_distance(rows: int, columns: int) -> float:
-    """Mean distance of a patch from the patch farthest from it: the largest attention distance."""
+    Their mean is the attention distance of uniform weights; the mean of the largest in each row is
+    the largest attention distance that there can be.
+    """
     places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-    return float(torch.cdist(places, places).amax(dim=1).mean())
+    return torch.cdist(places, places, p=p)
 
 
 def hub_shares(model: ImageModel, images: Tensor) -> list[float]:
@@ -171,14 +165,13 @@ def hub_shares(model: ImageModel, images: Tensor) -> list[float]:
 
     Mean over images and heads; 1 means that all queries attend most to one key, a hub or sink.
     """
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    shares = []
-    for record in recording.records:
-        weights = record.weights
-        attended = F.one_hot(weights.argmax(dim=-1), weights.shape[-1]).double()
-        shares.append(float(attended.mean(dim=-2).amax(dim=-1).mean()))
-    return shares
+    return [hub_share(record.weights) for record in recorded(model, images).records]
+
+
+def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
+    """See `hub_shares`, of one layer."""
+    attended = F.one_hot(weights.argmax(dim=-1), weights.shape[-1]).double()
+    return float(attended.mean(dim=-2).amax(dim=-1).mean())
 
 
 def probe_accuracies(
@@ -214,11 +207,8 @@ def recall_probes(
     states = []
     for texts in (training, unseen):
         with torch.no_grad():
-            x, layers = model.embedded(texts.ids), []
-            for block in model.blocks:
-                x = block(x)
-                layers.append(x[:, FIRST_QUERY:].flatten(0, 1).double())
-        states.append(layers)
+            tokens = layer_tokens(model, texts.ids)
+            states.append([x[:, FIRST_QUERY:].flatten(0, 1).double() for x in tokens])
     known, expected = (x.answers.flatten() - NUM_WORDS for x in (training, unseen))
     pairs = zip(*states, strict=True)
     return {"single": [ridge_accuracy(train, known, test, expected) for train, test in pairs]}
@@ -241,9 +231,9 @@ def ridge_accuracy(
     return 100 * float((predicted == expected).double().mean())
 
 
-def layer_tokens(model: VisionTransformer, images: Tensor) -> Iterator[Tensor]:
+def layer_tokens(model: VisionTransformer | TextTransformer, inputs: Tensor) -> Iterator[Tensor]:
     """The tokens after each block."""
-    x = model.embedded(images)
+    x = model.embedded(inputs)
     for block in model.blocks:
         x = block(x)
         yield x
@@ -276,7 +266,7 @@ FIELD_PANELS: tuple[Curves | Image, ...] = (
         Curves(measure=x, scale=100, xlabel="layer", ylabel=f"{kind} field (% of image)")
         for x, kind in (("seen", "effective"), ("reached", "theoretical"))
     ),
-    distance_panel(4, 4),
+    distance_panel(),
     *(
         Image(cell=Cell(f"{x} trained", "first_field"), title=f"{x}, first layer: gradients")
         for x in ("ViT", "CNN")

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from clearhead.errors import InputError
 from clearhead.explanation import TextModel, open_classifier
@@ -19,25 +18,18 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy
 from clearhead.insight.metrics import rank_correlations
 from clearhead.insight.perturbation import Baseline
-from clearhead.recording import AttentionRecord, capture, intervene
-from clearhead.studies.measures.distributions import permute_weights, row_errors
+from clearhead.recording import AttentionRecord, capture
+from clearhead.studies.measures.classifiers import recorded
+from clearhead.studies.measures.distributions import moved, permute_weights, row_errors
 from clearhead.studies.measures.heads import exchange_weights
+from clearhead.studies.measures.layers import hub_share
 from clearhead.studies.measures.saturation import softmax_measures
 from clearhead.studies.measures.scores import score_variance, standardised
 from clearhead.studies.table import Values
 
 
 def describe_model(source: str, inputs: Sequence[str]) -> Values:
-    """All measures that suit a model, on pictures or texts; see the functions below.
-
-    Args:
-        source: A model as `clearhead explain` takes it, such as "timm:NAME" or "hf:FOLDER".
-        inputs: Pictures for an image classifier, texts for a text model.
-
-    Raises:
-        InputError: There is no input, or no grid of patches.
-        ConfigError: There is no such model.
-    """
+    """All measures that suit a model, as `clearhead explain` takes it, on pictures or texts."""
     if not inputs:
         raise InputError("expected pictures or texts to run the model on, got none")
     opened = open_classifier(source)
@@ -58,13 +50,8 @@ def describe_attention(runs: Sequence[Callable[[], Any]]) -> Values:
     C1: departure of the variance of q·k from d_k for standardised components, median head; variance
     of the scaled scores. C2: largest weight, entropy over that of uniform weights. C4: largest
     distance of a row's sum from 1, in machine epsilons per key. C7: Jensen-Shannon distance between
-    heads. C13: share of queries that attend most to the same key.
-
-    Args:
-        runs: Each runs the model on one input, of a text or an image.
-
-    Raises:
-        InputError: There is no attention in them, or not the same in all.
+    heads. C13: share of queries that attend most to the same key. Each of `runs` runs the model on
+    one text or image; raises `InputError` if they have not the same layers of attention.
     """
     passes = []
     for run in runs:
@@ -93,19 +80,14 @@ def describe_classifier(
     each head gets another one's weights; C13: mean attention distance of each layer, in patches;
     C17: rank correlation of raw attention and rollout with the effect of occluding each patch.
     """
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    before, last = probabilities(model, images), len(recording) - 1
-
-    def moved(change: Callable[[AttentionRecord], Tensor], layers: int | None) -> float:
-        after = probabilities(model, images, around=lambda _: intervene(change, layers))
-        return float((before - after).abs().sum(dim=1).mean() / 2)
-
+    before, last = probabilities(model, images), len(recorded(model, images)) - 1
     effects = attribute("occlusion", model, images, grid=grid, baseline=Baseline(kind="mean"))
     distances = measure_heads(model, images, grid)["distance"].mean
     return {
-        "C4 change, last layer permuted": moved(permute_weights(seed), last),
-        "C7 change, weights of other heads": moved(exchange_weights(1), None),
+        "C4 change, last layer permuted": moved(model, images, before, permute_weights(seed), last),
+        "C7 change, weights of other heads": moved(
+            model, images, before, exchange_weights(1), None
+        ),
         "C13 attention distance": distances.mean(dim=1).tolist(),
         **{
             f"C17 {name} and occlusion": float(
@@ -136,7 +118,6 @@ def _layer_measures(record: AttentionRecord) -> dict[str, float]:
     if key.shape[1] != query.shape[1]:  # grouped queries share a key
         key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     ratios = score_variance(standardised(query), standardised(key)) / query.shape[-1]
-    attended = F.one_hot(weights.argmax(dim=-1), weights.shape[-1]).double()
     softmax = softmax_measures(record.masked.double().flatten(0, -2))
     return {
         "C1 departure from variance d_k": float(torch.maximum(ratios, 1 / ratios).median()),
@@ -145,5 +126,5 @@ def _layer_measures(record: AttentionRecord) -> dict[str, float]:
         "C2 relative entropy": softmax["relative_entropy"],
         "C4 error of a sum": row_errors(record.weights)["sum_error"],
         "C7 heads apart": heads_apart(weights),
-        "C13 queries on one key": float(attended.mean(dim=-2).amax(dim=-1).mean()),
+        "C13 queries on one key": hub_share(weights),
     }

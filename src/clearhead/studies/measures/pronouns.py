@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -24,12 +25,13 @@ from clearhead.data import (
 from clearhead.data.sentences import POSITIONS, NounSplit, Question
 from clearhead.data.tokenizer import MASK
 from clearhead.inference import pronoun_score
-from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
-from clearhead.recording import AttentionRecord, capture, intervene
+from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import Curves
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.classifiers import recorded, untrained
+from clearhead.studies.measures.layers import layer_tokens
+from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
@@ -46,12 +48,17 @@ MODELS: Mapping[str, str] = {
 }
 """The models of a trial, by their keys in its values"""
 
+KNOWN: Measure = [(model, "known", "place", "unseen") for model in MODELS]
+"""Accuracy on the referent's position, by model"""
+BY_MASK: Measure = [("asked at it", "cut_at_it", "noun", name) for name in MASKED]
+"""Accuracy at "it" of the model trained to predict there, by masked noun"""
+
 BATCH_SIZE, RATE, RATE_BIDIRECTIONAL = 32, 7e-3, 2.5e-3
 RIDGE = 1.0
 TINY = torch.finfo(torch.float32).tiny
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PronounBatch:
     """Sentences as model inputs, alone or each with a question.
 
@@ -85,26 +92,15 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
         compile=False,
     )
     start = fit(config).result
-    second = replace(
-        config,
-        model=bidirectional,
-        epochs=settings["epochs_on"],
-        learning_rate=RATE_BIDIRECTIONAL,
-    )
+    changes = {"epochs": settings["epochs_on"], "learning_rate": RATE_BIDIRECTIONAL}
+    second = replace(config, model=bidirectional, **changes)
     return {
         "causal": start,
         "asked at it": fit(second, model=start).result,
         "asked afterwards": fit(replace(second, referent_prob=0.0), model=start).result,
-        "untrained": untrained_model(bidirectional, trial.seed),
-        "untrained causal": untrained_model(causal, trial.seed),
+        "untrained": untrained(bidirectional, trial.seed),
+        "untrained causal": untrained(causal, trial.seed),
     }
-
-
-def untrained_model(config: TextConfig, seed: int) -> TextTransformer:
-    """As initialised with the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(config).eval()
 
 
 def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values:
@@ -134,20 +130,12 @@ def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values
     }
 
 
-def position_accuracies(values: Values) -> list[float]:
-    """Accuracy on the referent's position, by model."""
-    return [float(values[model]["known"]["place"]["unseen"]) for model in MODELS]
-
-
 def attention_accuracies(values: Values) -> list[float]:
     """`attention_accuracy` by model: at "it", in causal models at the word before the answer."""
-    where = ["at_answer" if "causal" in model else "at_it" for model in MODELS]
-    return [attention_accuracy(*pair)(values) for pair in zip(MODELS, where, strict=True)]
-
-
-def masked_accuracies(values: Values) -> list[float]:
-    """Accuracy at "it" of the model trained to predict there, for each of `MASKED`."""
-    return [float(values["asked at it"]["cut_at_it"]["noun"][name]) for name in MASKED]
+    return [
+        attention_accuracy(model, "at_answer" if "causal" in model else "at_it")(values)
+        for model in MODELS
+    ]
 
 
 def attention_accuracy(
@@ -160,17 +148,10 @@ def attention_accuracy(
 
     def share(values: Values) -> float:
         attention = values[model][where]
-        layer, head = chosen_head(attention)
-        return float(attention[split]["named"][layer][head])
+        shares = np.array(attention["seen"]["named"])
+        return float(np.ravel(attention[split]["named"])[shares.argmax()])
 
     return share
-
-
-def chosen_head(attention: Values) -> tuple[int, int]:
-    """Layer and column of the largest share for noun pairs of training."""
-    shares = attention["seen"]["named"]
-    places = [(layer, head) for layer, row in enumerate(shares) for head in range(len(row))]
-    return max(places, key=lambda place: shares[place[0]][place[1]])
 
 
 def at_pronoun(model: TextTransformer, items: Sequence[PronounSentence]) -> PronounBatch:
@@ -188,16 +169,12 @@ def at_answer(model: TextTransformer, items: Sequence[PronounSentence]) -> Prono
     return _batch(model, items, texts, position)
 
 
-@torch.no_grad()
 def noun_weights(
     model: TextTransformer, batch: PronounBatch
 ) -> tuple[Float[Tensor, "layers heads sentences"], Float[Tensor, "layers heads sentences"]]:
     """Weights of the query token on the referent and on the distractor."""
-    with capture() as recording:
-        model(batch.ids)
-    rows = torch.stack(
-        [x.stages(queries=batch.position).weights[:, :, 0] for x in recording.records]
-    )
+    records = recorded(model, batch.ids).records
+    rows = torch.stack([x.stages(queries=batch.position).weights[:, :, 0] for x in records])
     rows = rows.permute(0, 2, 1, 3)  # layers, heads, sentences, keys
     sentences = torch.arange(len(batch.ids))
     return rows[:, :, sentences, batch.referent], rows[:, :, sentences, batch.distractor]
@@ -249,12 +226,8 @@ def final_states(
     model: TextTransformer, batch: PronounBatch
 ) -> Float[Tensor, "sentences embed_dim"]:
     """The query token after the last block."""
-    states: list[Tensor] = []
-    with model.norm.register_forward_pre_hook(
-        lambda _, inputs: states.append(inputs[0][:, batch.position])
-    ):
-        model(batch.ids)
-    return states[0].double()
+    *_, last = layer_tokens(model, batch.ids)
+    return last[:, batch.position].double()
 
 
 def probe_accuracy(
@@ -292,9 +265,7 @@ def _batch(
     tokenizer = WordTokenizer(model.config.vocabulary)
     ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
     referent = torch.tensor([SECOND if x.referent == x.object else FIRST for x in items])
-    return PronounBatch(
-        ids=ids, position=position, referent=referent, distractor=FIRST + SECOND - referent
-    )
+    return PronounBatch(ids, position, referent, distractor=FIRST + SECOND - referent)
 
 
 def _attention(model: TextTransformer, batch: PronounBatch) -> Values:
@@ -317,10 +288,10 @@ def _masked_accuracies(model: TextTransformer, batch: PronounBatch, question: Qu
 _shares = partial(Curves, join=False, scale=100, ylim=(0, 103), lines={50: "chance"})
 _by_model = partial(_shares, x=tuple(MODELS.values()), xlabel="model")
 PANELS = (
-    _by_model(measure=position_accuracies, ylabel="accuracy on the referent's position (%)"),
+    _by_model(measure=KNOWN, ylabel="accuracy on the referent's position (%)"),
     _by_model(measure=attention_accuracies, ylabel="referent has more weight (%)"),
     _shares(
-        measure=masked_accuracies,
+        measure=BY_MASK,
         x=tuple(MASKED.values()),
         xlabel="masked for “it”",
         ylabel="accuracy at “it” (%)",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -14,9 +14,10 @@ from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import entropy
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import capture
 from clearhead.studies._panels import Curves, side_by_side
-from clearhead.studies.measures.common_digit import CommonDigits
+from clearhead.studies.measures.classifiers import recorded
+from clearhead.studies.measures.layers import grid_distances
+from clearhead.studies.measures.tasks import CommonDigits
 from clearhead.studies.table import Values
 from clearhead.training.batches import generator_for
 
@@ -43,15 +44,11 @@ def robustness(
 ) -> Values:
     """What corruption changes in the images that all models classify correctly at first.
 
-    All models start from the same images, all classified correctly, so that a fall does not depend
-    on the accuracy on clean images.
-
-    Returns:
-        `clean`: accuracy on all clean images, in per cent, by model; `common`: share of the images
-        that all models classify correctly; `falls`: per cent of these that a model classifies
-        wrongly, by model and corruption. For models with attention also `drift`, the divergence of
-        the weights from those on clean images, and `on_blank`, the attention on blank patches with
-        and without noise, in per cent.
+    So a fall does not depend on the accuracy on clean images. `clean`: that accuracy, in per cent,
+    by model; `common`: share of the images that all models classify correctly; `falls`: per cent of
+    these that a model classifies wrongly, by model and corruption. For models with attention also
+    `drift`, the divergence of the weights from those on clean images, and `on_blank`, the attention
+    on blank patches with and without noise, in per cent.
     """
     clean = {
         name: _evaluated(model, dataset.images, dataset.labels) for name, model in models.items()
@@ -114,8 +111,7 @@ def relevance_of_neighbours(model: VisionTransformer, dataset: ImageDataset) -> 
     """
     weights = _mean_weights(model, dataset.images)
     ink = Foreground.of(dataset.images, GRID)
-    places = torch.cartesian_prod(torch.arange(GRID.rows), torch.arange(GRID.columns)).double()
-    distances = torch.cdist(places, places, p=torch.inf)
+    distances = grid_distances(GRID.rows, GRID.columns, p=torch.inf)
     pairs = (distances == 1) & ink.mask[:, :, None]
     kinds = {"inked": ink.mask, "blank": ink.background}
     return {
@@ -148,49 +144,29 @@ def fall_under(model: str, *corruptions: str) -> Callable[[Values], float]:
     return lambda values: sum(values["falls"][model][x] for x in corruptions) / len(corruptions)
 
 
-def on_clean(values: Values) -> list[float]:
-    """The accuracy of each model on clean images, in per cent."""
-    return list(values["clean"].values())
-
-
-def mean_falls(values: Values) -> list[float]:
-    """The mean fall of each of `LABELS` under all corruptions of whole images."""
-    return [fall_under(name, *CORRUPTIONS)(values) for name in LABELS]
-
-
-def falls_of(model: str) -> Callable[[Values], list[float]]:
-    """The falls of a model under each corruption."""
-    return lambda values: list(values["falls"][model].values())
-
-
 def _mean_weights(
     model: VisionTransformer, images: UInt8[Tensor, "images 1 28 28"]
 ) -> Float[Tensor, "images queries keys"]:
-    layers = _weights(model, normalize(images, model.config))
-    return torch.stack([x.double().mean(dim=1) for x in layers]).mean(dim=0)
+    records = recorded(model, normalize(images, model.config)).records
+    return torch.stack([x.weights.double().mean(dim=1) for x in records]).mean(dim=0)
 
 
 def _evaluated(model: ImageModel, images: Tensor, labels: Int[Tensor, " images"]) -> _Result:
     pixels = normalize(images, model.config)
     predicted = probabilities(model, pixels).argmax(dim=1)
-    weights = _weights(model, pixels) if isinstance(model, VisionTransformer) else []
-    return _Result(predicted == labels, weights)
-
-
-def _weights(model: VisionTransformer, pixels: Tensor) -> list[Weights]:
-    with torch.no_grad(), capture() as recording:
-        model(pixels)
-    return [record.weights for record in recording.records]
+    records = recorded(model, pixels).records if isinstance(model, VisionTransformer) else ()
+    return _Result(predicted == labels, [x.weights for x in records])
 
 
 def _share(mask: Bool[Tensor, " images"]) -> float:
     return float(mask.double().mean()) if len(mask) else 0.0
 
 
+WEIGHTS: dict[str, Any] = {"ylim": (0, None), "lines": {6.25: "uniform"}}
 PANELS = (
     *(
         Curves(
-            measure=falls_of(name),
+            measure=[("falls", name, x) for x in ALL_CORRUPTIONS],
             x=ALL_CORRUPTIONS,
             conditions=("digits",),
             join=False,
@@ -200,23 +176,18 @@ PANELS = (
         )
         for name, label in LABELS.items()
     ),
-    *(
-        side_by_side(
-            labels, ylabel, conditions=(x,), xlabel=xlabel, ylim=(0, None), lines={6.25: "uniform"}
-        )
-        for x, labels, ylabel, xlabel in (
-            (
-                "digits",
-                {"inked": "with ink", "blank": "blank"},
-                "weight of a patch with ink (%)",
-                "adjacent patch",
-            ),
-            (
-                "common digit",
-                {"twin": "same class", "others": "other class"},
-                "weight of a digit that decides (%)",
-                "digit in the other half",
-            ),
-        )
+    side_by_side(
+        {"inked": "with ink", "blank": "blank"},
+        "weight of a patch with ink (%)",
+        conditions=("digits",),
+        xlabel="adjacent patch",
+        **WEIGHTS,
+    ),
+    side_by_side(
+        {"twin": "same class", "others": "other class"},
+        "weight of a digit that decides (%)",
+        conditions=("common digit",),
+        xlabel="digit in the other half",
+        **WEIGHTS,
     ),
 )

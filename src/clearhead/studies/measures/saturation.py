@@ -5,20 +5,25 @@ from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
-from scipy.integrate import quad
-from scipy.stats import norm
 from torch import Tensor
 
 from clearhead import attention
 from clearhead.insight.measures import entropy
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import capture
 from clearhead.studies._panels import Curves, Points
+from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.scores import SCALES
-from clearhead.studies.table import Values
+from clearhead.studies.table import Measure, Values
 
 KEYS = 16  # as many as the digit classifier has
 NORMS = {"jacobian": "the softmax's Jacobian", "query_gradient": "∂weights/∂query"}
+AT_LARGEST: Measure = [
+    ("measured", scale, name, -1)
+    for scale in ("1/√d_k", "unscaled")
+    for norm in NORMS
+    for name in (norm, f"{norm}_median")
+]
+"""Mean and median norms of random scores at the largest d_k"""
 
 
 def saturation_of_random_scores(
@@ -46,21 +51,13 @@ def saturation_in_model(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
 ) -> Values:
     """`softmax_measures` over all layers, heads and queries."""
-    with torch.no_grad(), capture() as recording:
-        model(images)
-    rows = torch.stack([record.masked.double() for record in recording.records])
+    rows = torch.stack([x.masked.double() for x in recorded(model, images).records])
     return dict(softmax_measures(rows.flatten(0, -2)))
 
 
 def log2_norm(scale: str, measure: str) -> Callable[[Values], float]:
     """log₂ of a mean norm at the largest d_k, of random scores."""
     return lambda values: math.log2(values["measured"][scale][measure][-1])
-
-
-def norms_at_largest(values: Values) -> list[float]:
-    """Mean and median norms at the largest d_k, with 1/√d_k and unscaled, of random scores."""
-    norms = [name for norm in NORMS for name in (norm, f"{norm}_median")]
-    return [values["measured"][scale][x][-1] for scale in ("1/√d_k", "unscaled") for x in norms]
 
 
 def curves_of(measure: str) -> Callable[[Values], dict[str, list[float]]]:
@@ -120,17 +117,6 @@ def query_gradient_norm(
     centred = key - (weights[:, None] @ key)
     norms: Tensor = torch.linalg.vector_norm(weights[..., None] * centred, dim=(1, 2))
     return scale * norms
-
-
-def zero_gap_density(keys: int) -> float:
-    """The density at 0 of the gap between the two largest of `keys` standard normal numbers.
-
-    n (n - 1) ∫ φ(x)² Φ(x)ⁿ⁻² dx. For scores of a large standard deviation σ, the mean norm of the
-    Jacobian is this over σ: two keys share the weight, the norm is 2 p (1 - p), and the integral of
-    that over the gap is 1. The random energy model (Derrida 1981) is the same.
-    """
-    integral, _ = quad(lambda x: norm.pdf(x) ** 2 * norm.cdf(x) ** (keys - 2), -10, 10)
-    return float(keys * (keys - 1) * integral)
 
 
 PANELS: tuple[Curves | Points, ...] = (

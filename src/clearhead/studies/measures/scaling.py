@@ -86,13 +86,10 @@ def train_with_scale(trial: Trial) -> Values:
 def initial_weights(config: TrainConfig, *, unit: bool, matched: bool) -> VisionTransformer:
     """Initial weights of a training, with other ones for queries and keys.
 
-    Args:
-        config: The training; its seed draws the weights.
-        unit: Whether queries and keys have variance 1, as the argument for the factor supposes
-            (Vaswani et al. 2017, section 3.2.1); the usual initial weights of a ViT, of standard
-            deviation 0.02, make them far smaller. Tokens have variance 1 after a LayerNorm, so
-            weights of variance 1/width do it.
-        matched: Whether W_Q and W_K are multiplied by d_k^(-1/4), and scores by 1/√d_k.
+    With `unit`, queries and keys have variance 1, as the argument for the factor supposes (Vaswani
+    et al. 2017, section 3.2.1): tokens have variance 1 after a LayerNorm, so weights of variance
+    1/width do it; a ViT's usual ones, of standard deviation 0.02, give far smaller ones. With
+    `matched`, W_Q and W_K are multiplied by d_k^(-1/4), and scores by 1/√d_k.
     """
     model: VisionTransformer = initial_model(config)
     generator = torch.Generator().manual_seed(config.seed)
@@ -148,21 +145,10 @@ def gradients_and_entropies(
     }
 
 
-def is_lost(values: Values) -> bool:
-    """Whether accuracy is below `LOST_BELOW`."""
-    return bool(values["lost"] > 0)
-
-
-def has_diverged(values: Values) -> bool:
-    """Whether the loss became NaN."""
-    return bool(values["not_a_number_after"] >= 0)
-
-
 def over_steps(measure: str, layer: int = 0) -> Callable[[Values], list[float]]:
     """A probed measure of a layer after each of the steps `PROBED`, mean over heads.
 
-    Raises:
-        IndexError: The training was shorter or diverged.
+    `IndexError`, so no such measure, if the training was shorter or diverged.
     """
 
     def values_of(values: Values) -> list[float]:

@@ -1,7 +1,9 @@
 """The variance of scores q·k: of random components, and of queries and keys of models."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 from typing import cast
 
 import torch
@@ -12,9 +14,9 @@ from clearhead import attention
 from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import AttentionRecord, Recording, capture
+from clearhead.recording import Recording
 from clearhead.studies._panels import Curves, Points
-from clearhead.studies.measures.classifiers import classifier_of
+from clearhead.studies.measures.classifiers import classifier_of, recorded
 from clearhead.studies.table import Trial, Values
 
 HEAD_DIMS = (4, 8, 16, 32, 64, 128, 256, 512)
@@ -30,18 +32,16 @@ TRAINED = ("trained sqrt", "trained learned")
 def variances_of_random_scores(pairs: int, head_dims: Sequence[int], seed: int) -> Values:
     """Variance of the scaled scores: distribution → scale → one number for each d_k."""
     generator = torch.Generator().manual_seed(seed)
-    variance: dict[str, dict[str, list[float]]] = {}
-    for distribution in DISTRIBUTIONS:
-        variance[distribution] = {scale: [] for scale in SCALES}
-        for head_dim in head_dims:
-            query, key = (
-                independent_components(distribution, (pairs, 1, head_dim), generator)
-                for _ in range(2)
-            )
-            scores = attention.scores(query, key)
-            for scale, exponent in SCALES.items():
-                scaled = attention.scaled(scores, float(head_dim) ** exponent)
-                variance[distribution][scale].append(float(scaled.double().var(correction=0)))
+    variance: dict[str, dict[str, list[float]]] = {
+        distribution: {scale: [] for scale in SCALES} for distribution in DISTRIBUTIONS
+    }
+    for distribution, head_dim in product(DISTRIBUTIONS, head_dims):
+        shape = (pairs, 1, head_dim)
+        query, key = (independent_components(distribution, shape, generator) for _ in range(2))
+        scores = attention.scores(query, key)
+        for scale, exponent in SCALES.items():
+            scaled = attention.scaled(scores, float(head_dim) ** exponent)
+            variance[distribution][scale].append(float(scaled.double().var(correction=0)))
     return {"head_dims": list(head_dims), "variance": variance}
 
 
@@ -52,9 +52,7 @@ def independent_components(
     if distribution == "normal":
         return torch.randn(shape, generator=generator)
     uniform = torch.rand(shape, generator=generator)
-    if distribution == "uniform":
-        return (uniform - 0.5) * 12**0.5
-    return (uniform < 0.5).float() * 2 - 1
+    return (uniform - 0.5) * 12**0.5 if distribution == "uniform" else (uniform < 0.5) * 2.0 - 1
 
 
 def classifier_with_scale(trial: Trial) -> VisionTransformer:
@@ -73,13 +71,11 @@ def variances_in_model(
     model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
 ) -> Values:
     """`head_variances`, and each head's factor over 1/√d_k."""
-    with torch.no_grad(), capture() as recording:
-        model(images)
     factors = scale_factors(model)
     head_dim = model.config.embed_dim // model.config.num_heads
     return {
         "head_dim": head_dim,
-        "heads": head_variances(recording, factors),
+        "heads": head_variances(recorded(model, images), factors),
         "relative_scale": (factors * head_dim**0.5).flatten().tolist(),
     }
 
@@ -97,10 +93,7 @@ def variance_by_scale(values: Values) -> dict[str, list[float]]:
 
 
 def median_departure(values: Values) -> float:
-    """How many times larger or smaller than d_k the variance of q·k is, in the median head.
-
-    Of standardised components (`variances_in_model`).
-    """
+    """Of the variance of standardised q·k from d_k, as a factor of at least 1; median head."""
     return float(statistics.median(max(x, 1 / x) for x in values["heads"]["per_component"]))
 
 
@@ -110,11 +103,6 @@ def prediction_errors_and_range(values: Values) -> list[float]:
     pairs = zip(heads["unscaled"], heads["if_unrelated"], strict=True)
     errors = [abs(x / y - 1) for x, y in pairs]
     return [statistics.median(errors), max(errors), min(heads["scaled"]), max(heads["scaled"])]
-
-
-def range_of_factors(values: Values) -> list[float]:
-    """The smallest and the largest learned factor over 1/√d_k."""
-    return [min(values["relative_scale"]), max(values["relative_scale"])]
 
 
 def score_variance(
@@ -136,10 +124,11 @@ def variance_if_unrelated(
     This is the variance of q·k if q and k are independent of each other, while the components of
     each may be correlated. It is d_k only where both M are the identity and one mean is 0.
     """
-    moments, means = zip(*(_moments(x) for x in (query, key)), strict=True)
-    total: Tensor = (moments[0] * moments[1]).sum(dim=(-2, -1))
-    centre: Tensor = (means[0] * means[1]).sum(dim=-1)
-    return total - centre**2
+    rows = [x.double().transpose(0, 1).flatten(1, 2) for x in (query, key)]
+    moments, others = (x.mT @ x / x.shape[1] for x in rows)
+    means, other_means = (x.mean(dim=1) for x in rows)
+    total: Tensor = (moments * others).sum(dim=(-2, -1))
+    return total - (means * other_means).sum(dim=-1) ** 2
 
 
 def standardised(
@@ -158,14 +147,11 @@ def standardised(
 def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
     """The factor of each head's scores: 1/√d_k, 1, or a learned number."""
     rows = []
-    for layer in model.modules():
-        if not isinstance(layer, MultiHeadAttention):
-            continue
-        if layer.learned_scale is not None:
-            rows.append(layer.learned_scale.detach().flatten().double())
-        else:
-            factor = layer.head_dim**-0.5 if layer.scale is None else layer.scale
-            rows.append(torch.full((layer.num_heads,), factor, dtype=torch.float64))
+    for layer in (x for x in model.modules() if isinstance(x, MultiHeadAttention)):
+        factor = layer.head_dim**-0.5 if layer.scale is None else layer.scale
+        learned = layer.learned_scale
+        own = torch.full((layer.num_heads,), factor, dtype=torch.float64)
+        rows.append(own if learned is None else learned.detach().flatten().double())
     return torch.stack(rows)
 
 
@@ -178,29 +164,18 @@ def head_variances(
     `if_unrelated`: predicted for `unscaled` from moments alone; `per_component`: with every
     component of q and k standardised, over d_k.
     """
-    result: dict[str, list[float]] = {
-        name: [] for name in ("scaled", "unscaled", "if_unrelated", "per_component")
-    }
+    result: dict[str, list[float]] = defaultdict(list)
     for record, factor in zip(recording.records, factors, strict=True):
-        query, key = _unscaled(record, factor)
+        # a learned factor is part of the recorded query
+        in_query = factor / torch.as_tensor(record.scale, dtype=torch.float64)
+        query, key = record.query.double() / in_query[:, None, None], record.key.double()
         unscaled = score_variance(query, key)
         standard = score_variance(standardised(query), standardised(key)) / query.shape[-1]
         result["scaled"] += (unscaled * factor**2).tolist()
         result["unscaled"] += unscaled.tolist()
         result["if_unrelated"] += variance_if_unrelated(query, key).tolist()
         result["per_component"] += standard.tolist()
-    return result
-
-
-def _unscaled(record: AttentionRecord, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and keys; a learned factor, which the recorded query contains, is divided out."""
-    in_query = factor / torch.as_tensor(record.scale, dtype=torch.float64)
-    return record.query.double() / in_query[:, None, None], record.key.double()
-
-
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    rows = x.double().transpose(0, 1).flatten(1, 2)
-    return rows.transpose(-2, -1) @ rows / rows.shape[1], rows.mean(dim=1)
+    return dict(result)
 
 
 PANELS = (

@@ -1,10 +1,22 @@
-"""How a measure changes with size or layer: slopes of a straight line by least squares."""
+"""How measures change with layers and sizes; accuracy by the number of heads, and by mixer.
+
+Slopes are those of a straight line by least squares.
+"""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from clearhead.models.config import ViTConfig
+from clearhead.studies._panels import Curves, Points, side_by_side
+from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on, accuracy_on_unseen
+from clearhead.studies.measures.tasks import COMMON, RECALL
+from clearhead.studies.measures.trainings import Training, on_digits, train, trained, unseen_of
 from clearhead.studies.table import Measure, Outcome, Trial, Values
+
+WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
+MIXERS = {"vit": "attention", "conv": "convolution between patches"}
+BUDGETS = (90, 300, 900)  # steps; 300 are the trainings of other claims
 
 _NOBODY = Trial(study="", condition="", seed=0)
 
@@ -37,3 +49,96 @@ def per_doubling(
         return slope(x, [measure(values[str(size)]) for size in sizes])
 
     return change
+
+
+def gap(first: str | int, second: str | int) -> Callable[[Values], float]:
+    """The difference of two values."""
+    return lambda values: float(values[str(first)] - values[str(second)])
+
+
+def accuracy_with_heads(trial: Trial, width: int, num_heads: int) -> Values:
+    """The accuracy of a digit classifier of that width, with so many heads."""
+    settings, rates = trial.settings, COMPARED_MODELS["vit"]
+    slower = min(1.0, 32 / width)  # halved for twice the width that the rates were tuned for
+    training = Training(
+        task="digits",
+        model=ViTConfig(depth=2, embed_dim=width, num_heads=num_heads),
+        examples=settings["digits"],
+        epochs=settings["epochs"],
+        batch_size=min(100, settings["digits"]),
+        rates=(slower * rates.learning_rate, slower * rates.matrix_learning_rate),
+    )
+    model = train(training, trial.seed)
+    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
+
+
+def accuracies_by_width(trial: Trial) -> Values:
+    """Width → number of heads → accuracy."""
+    return {
+        str(width): {
+            str(heads): accuracy_with_heads(trial, width, heads)["accuracy"]
+            for heads in FEW_AND_MANY
+        }
+        for width in trial.settings["widths"]
+    }
+
+
+def accuracies_by_steps(trial: Trial) -> Values:
+    """Number of steps → mixer → accuracy on unseen digits, in per cent."""
+    unseen, digits, seed = unseen_of(trial), trial.settings["digits"], trial.seed
+    return {
+        str(steps): {
+            name: accuracy_on(trained(on_digits(name, examples=digits, steps=steps), seed), unseen)
+            for name in MIXERS
+        }
+        for steps in trial.settings["budgets"]
+    }
+
+
+gain = gap(FEW_AND_MANY[1], FEW_AND_MANY[0])
+"""Of many heads over few, at one width"""
+
+PANELS_BY_HEADS = (
+    Points(
+        measure="accuracy",
+        x="heads",
+        xscale="log2",
+        xlabel="heads (dimension of each)",
+        ylabel="accuracy on unseen digits (%)",
+        title="line: means over the seeds that all numbers of heads have",
+        ticks={heads: f"{heads}\n({64 // heads})" for heads in (1, 2, 4, 8, 16, 32)},
+    ),
+    Curves(
+        measure=lambda values: [gain(values[str(width)]) for width in WIDTHS],
+        conditions=("widths",),
+        x=WIDTHS,
+        xscale="log2",
+        xlabel="width",
+        ylabel="gain of 8 heads over 1 (points)",
+    ),
+    side_by_side(
+        {"floor": "no attention", "one": "1 head", "with_attention": "4 heads"},
+        "accuracy on unseen data (%)",
+        conditions=(COMMON, RECALL),
+    ),
+)
+PANELS_BY_MIXER = (
+    Curves(
+        measure=lambda values: {
+            label: [100 - values[str(x)][name] for x in BUDGETS] for name, label in MIXERS.items()
+        },
+        group="measure",
+        conditions=("digits",),
+        x=BUDGETS,
+        xscale="log",
+        yscale="log",
+        xlabel="training steps",
+        ylabel="error rate on unseen digits (%)",
+    ),
+    side_by_side(
+        {"floor": "no mixing", "conv": "convolution", "with_attention": "attention"},
+        "accuracy on the common digit (%)",
+        conditions=(COMMON,),
+        ylim=(0, 100),
+    ),
+)

@@ -1,0 +1,261 @@
+"""Command lines, parsed by tyro: types, help and errors in the words of a command line."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial, reduce
+from inspect import Signature, signature
+from operator import or_
+from types import NoneType
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+import tyro
+from tyro.conf import arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from clearhead.errors import did_you_mean
+
+try:  # the only access to the parts of tyro's errors; without it, tyro prints its own text
+    from tyro import _errors as events
+except ImportError:
+    events = None  # type: ignore[assignment]
+
+
+class UsageError(Exception):
+    """A command line that the command does not accept; one line."""
+
+
+def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -> Callable[[], Any]:
+    """The call of a command that a command line describes.
+
+    Raises:
+        UsageError: The command does not accept it.
+        SystemExit: The help was printed.
+    """
+    if not arguments and (known := subcommands(command)):
+        raise UsageError(
+            f"expected one of {', '.join(known)}; run `clearhead {name} --help` for help"
+        )
+    markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
+    if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
+        markers.append(tyro.conf.FlagCreatePairsOff)
+    raised = partial(_raise_usage_error, command)
+    with events.on_parse_error(raised) if events else nullcontext():
+        call: Callable[[], Any] = tyro.cli(
+            _deferred(command),
+            prog=f"clearhead {name}",
+            args=arguments,
+            config=markers,
+            registry=REGISTRY,
+        )
+    return call
+
+
+def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], object]]:
+    """Returns the call instead of making it: tyro reports a ValueError inside as wrong usage.
+
+    The fields of a parameter whose default is a dataclass are options themselves.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters = dict(signature(command).parameters)
+    settings = []
+    for name, parameter in parameters.items():
+        kind, default = with_hint(hints[name]), parameter.default
+        if dataclasses.is_dataclass(default):
+            default = options_of(default)
+            settings.append(name)
+            kind = Annotated[type(default), arg(name="")]
+        parameters[name] = parameter.replace(annotation=kind, default=default)
+
+    def defer(**given: Any) -> Callable[[], object]:
+        def call() -> object:
+            return command(**given | {name: settings_of(given[name]) for name in settings})
+
+        return call
+
+    defer.__doc__ = command.__doc__
+    defer.__signature__ = Signature([*parameters.values()])  # type: ignore[attr-defined]
+    defer.__annotations__ = {name: x.annotation for name, x in parameters.items()}
+    return defer
+
+
+def with_hint(kind: Any) -> Any:
+    """The type of an option whose help has no default if that is unset, empty or off."""
+    metadata = getattr(kind, "__metadata__", ())
+    bare = get_args(kind)[0] if metadata else kind
+    return Annotated[(bare, arg(help_behavior_hint=_default_hint), *metadata)]
+
+
+def _default_hint(default: str) -> str:
+    words = {"": "", "None": "", "False": "", "True": "(default: on)"}
+    return words.get(default, f"(default: {default})")
+
+
+def options_of(
+    settings: Any,
+    name: str | None = None,
+    types: Mapping[str, Any] = {},
+    values: Mapping[str, Any] = {},
+) -> Any:
+    """The settings of a dataclass as options: default values in a subclass.
+
+    Args:
+        settings: The default values.
+        name: The name of the subclass.
+        types: Other types of some fields.
+        values: Other default values of some fields.
+
+    Returns:
+        An instance that validates nothing; `settings_of` does.
+    """
+    base, defaults = type(settings), vars(settings) | dict(values)
+    kinds = get_type_hints(base, include_extras=True)
+    for field, value in defaults.items():
+        if dataclasses.is_dataclass(value):
+            defaults[field] = value if field in values else options_of(value)
+            kinds[field] = type(defaults[field])
+        else:
+            kinds[field] = with_hint(types.get(field, kinds[field]))
+    subclass: Any = dataclasses.make_dataclass(
+        name or base.__name__,
+        [(field, kind, dataclasses.field(default=None)) for field, kind in kinds.items()],
+        bases=(base,),
+        namespace={"__post_init__": lambda options: None},
+        frozen=True,
+        kw_only=True,
+    )
+    return subclass(**defaults)
+
+
+def settings_of(options: Any) -> Any:
+    """The dataclass that `options_of` was given, with the values of the options."""
+    base: Any = type(options).__base__
+    return base(**vars(options))
+
+
+REGISTRY = ConstructorRegistry()
+KINDS: dict[Any, tuple[Callable[[str], Any], str, str]] = {
+    str: (str, "TEXT", "a text"),
+    int: (int, "INT", "a whole number"),
+    float: (float, "FLOAT", "a number"),
+    int | tuple[int, int]: (int, "INT [INT]", "one or two whole numbers"),
+}
+
+
+@REGISTRY.primitive_rule
+def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Help and errors without Python's types; `None` is no value of an optional option."""
+    kind = info.type
+    if NoneType in get_args(kind):
+        kind = reduce(or_, (part for part in get_args(kind) if part is not NoneType))
+    if get_origin(kind) is Literal:
+        words = get_args(kind)
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(words)}}}",
+            instance_from_str=lambda given: given[0],
+            is_instance=lambda value: value is None or value in words,
+            str_from_instance=lambda value: [str(value)],
+            choices=words,
+        )
+    if kind not in KINDS:
+        return None
+    convert, metavar, expected = KINDS[kind]
+
+    def parse_values(given: list[str]) -> Any:
+        try:
+            values = tuple(map(convert, given))
+        except ValueError:
+            raise ValueError(f"expected {expected}, got {' '.join(given)!r}") from None
+        return values if len(values) > 1 else values[0]
+
+    return PrimitiveConstructorSpec(
+        nargs=(1, 2) if " " in metavar else 1,
+        metavar=metavar,
+        instance_from_str=parse_values,
+        is_instance=lambda value: value is None or isinstance(value, str | int | float | tuple),
+        str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
+    )
+
+
+def _raise_usage_error(command: Callable[..., object], event: "events.ParseErrorEvent") -> NoReturn:
+    """Raise `UsageError` for an error of tyro's parser."""
+    raise UsageError(_message(command, event))
+
+
+def _message(command: Callable[..., object], event: "events.ParseErrorEvent") -> str:
+    help_hint = f"; run `{event.prog} --help` for help"
+    match event:
+        case (
+            events.UnrecognizedArgs(tokens=[_, *_] as tokens)
+            | events.MissingArgs(unrecognized_tokens=[_, *_] as tokens)
+        ):
+            return _unknown(command, tokens, help_hint)
+        case events.MissingArgs(missing_arguments=missing):
+            return f"expected {' and '.join(_shown(x.arg) for x in missing)}{help_hint}"
+        case events.MissingSubcommand(subcommand_spec=choice):
+            return f"expected one of {', '.join(choice.parser_from_name)}{help_hint}"
+        case events.BadValue(argument=option):
+            return f"expected a value: {_shown(option)}{help_hint}"
+        case events.InvalidChoice(argument=option, value=value, choices=choices):
+            hint = did_you_mean(value, choices)
+            return f"{_name(option)} must be one of {', '.join(choices)}, got {value!r}{hint}"
+        case events.InstantiationFailure(argument=option, message=message):
+            return f"{_name(option)}: {message}" if option else message
+    return f"wrong usage{help_hint}"
+
+
+def _unknown(command: Callable[..., object], tokens: list[str], help_hint: str) -> str:
+    """Name the first unknown option, or else the first argument that is one too many."""
+    unknown = next((token for token in tokens if token.startswith("-")), tokens[0])
+    unknown = unknown.partition("=")[0]
+    if unknown.startswith("-"):
+        return (
+            f"unknown option {unknown}{did_you_mean(unknown, option_names(command)) or help_hint}"
+        )
+    known = subcommands(command)
+    return f"unexpected argument {unknown!r}{did_you_mean(unknown, known) or help_hint}"
+
+
+def option_names(command: Callable[..., object]) -> set[str]:
+    """All options of a command and of its subcommands."""
+    names: set[str] = set()
+    for name, parameter in signature(command).parameters.items():
+        default = parameter.default  # the fields of a dataclass are options themselves
+        names |= set(
+            _names(_values(default) if dataclasses.is_dataclass(default) else {name: default})
+        )
+    for options in subcommands(command).values():
+        names |= set(_names(_values(options)))
+    return names
+
+
+def subcommands(command: Callable[..., object]) -> Mapping[str, Any]:
+    """The dataclass of each subcommand, or its default values."""
+    known: Mapping[str, Any] = getattr(sys.modules[command.__module__], "SUBCOMMANDS", {})
+    return known
+
+
+def _values(options: Any) -> dict[str, Any]:
+    return {field.name: getattr(options, field.name, None) for field in dataclasses.fields(options)}
+
+
+def _names(values: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    for name, value in values.items():
+        option = prefix + name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from _names(_values(value), f"{option}.")
+        else:
+            yield option
+
+
+def _name(option: Any) -> str:
+    lowered = option.lowered
+    return str(lowered.metavar if option.is_positional() else lowered.name_or_flags[-1])
+
+
+def _shown(option: Any) -> str:
+    """An option with the word for its value, as in the help."""
+    name = _name(option)
+    return name if option.is_positional() else f"{name} {option.lowered.metavar or ''}".strip()

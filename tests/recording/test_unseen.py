@@ -1,0 +1,422 @@
+"""Attention that is not recorded, or only in part, is named in a warning and in `unseen`."""
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import clearhead as ch
+
+from .reference import assert_stages, attention, normal, softmax, triple
+from .test_explicit import PRODUCTS, flat
+
+Q, K, V = triple()
+PLAIN = attention(Q, K, V)
+SCALE = 11**-0.5
+LOW = normal(11, 11, seed=6)
+INDICES = torch.arange(7).repeat(5, 1)
+
+Code = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q @ k.mT * SCALE).softmax(-1) @ v
+
+
+def of_one_head(code: Code) -> Code:
+    """The code with tensors of two axes."""
+    return lambda q, k, v: code(q[0, 0], k[0, 0], v[0, 0]).expand(2, 3, 5, 13)
+
+
+def per_head_slices(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT * SCALE).softmax(-1)
+    return torch.stack([weights[:, head] @ v[:, head] for head in range(3)], 1)
+
+
+def unbound_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT * SCALE).softmax(-1).unbind(1)
+    return torch.stack([w @ x for w, x in zip(weights, v.unbind(1), strict=True)], 1)
+
+
+def scores_of_each_head_in_a_buffer(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = q.new_zeros(2, 3, 5, 7)
+    for head in range(3):
+        scores[:, head] = q[:, head] @ k[:, head].mT * SCALE
+    return scores.softmax(-1) @ v
+
+
+def scores_without_a_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return ((q[..., :, None, :] * k[..., None, :, :]).sum(-1) * SCALE).softmax(-1) @ v
+
+
+def context_without_a_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT * SCALE).softmax(-1)
+    return (weights[..., None] * v[..., None, :, :]).sum(-2)
+
+
+def sum_with_a_residual(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (flat(q) @ flat(k).mT * SCALE).softmax(-1)
+    return torch.baddbmm(torch.ones(6, 5, 13).double(), weights, flat(v))
+
+
+def exponentials_times_a_reciprocal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    exponentials = (q @ k.mT * SCALE).exp()
+    return (exponentials * exponentials.sum(-1, keepdim=True).reciprocal()) @ v
+
+
+def exponentials_divided_by_their_norm(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.normalize((q @ k.mT * SCALE).exp(), p=1, dim=-1) @ v
+
+
+def powers_of_two(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    powers = torch.exp2(q @ k.mT * SCALE)
+    return powers / powers.sum(-1, keepdim=True) @ v
+
+
+def sparse_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = (q[0, 0] @ k[0, 0].mT * SCALE).to_sparse()
+    context: Tensor = torch.sparse.mm(torch.sparse.softmax(scores, -1), v[0, 0])
+    return context.expand(2, 3, 5, 13)
+
+
+def scores_per_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.stack([(k @ row).softmax(-1) @ v for row in q])
+
+
+def dot_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = [torch.stack([torch.dot(row, column) for column in k]) for row in q]
+    return torch.stack([(row.softmax(-1)[:, None] * v).sum(0) for row in scores])
+
+
+def largest_scores(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    values, indices = (q @ k.mT).topk(3)
+    chosen = (
+        v[:, :, None].expand(-1, -1, 5, -1, -1).gather(-2, indices[..., None].expand(*[-1] * 4, 13))
+    )
+    return torch.einsum("bhqk,bhqkd->bhqd", values.softmax(-1), chosen)
+
+
+def running_maximum(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    largest = torch.full((2, 3, 5, 1), -math.inf).double()
+    total, context = torch.zeros_like(largest), torch.zeros_like(largest)
+    for keys, values in zip(k.split(3, 2), v.split(3, 2), strict=True):
+        scores = q @ keys.mT * SCALE
+        new = torch.maximum(largest, scores.amax(-1, keepdim=True))
+        weights, factor = (scores - new).exp(), (largest - new).exp()
+        total = total * factor + weights.sum(-1, keepdim=True)
+        context, largest = context * factor + weights @ values, new
+    return context / total
+
+
+def kernel_of_distances(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = torch.exp(-(torch.cdist(q, k) ** 2) / 2)
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+def powers(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = torch.pow(math.e, q @ k.mT)
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+def squares(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.mT) ** 2
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+def both_without_a_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q[..., :, None, :] * k[..., None, :, :]).sum(-1).softmax(-1)
+    return (weights[..., None] * v[..., None, :, :]).sum(-2)
+
+
+# Attention, and what the reason says.
+NOT_RECORDED: dict[str, tuple[Code, str]] = {
+    "reciprocal": (exponentials_times_a_reciprocal, "weights with values"),
+    "norm": (exponentials_divided_by_their_norm, "weights with values"),
+    "powers of two": (powers_of_two, "weights with values"),
+    "powers": (powers, "weights with values"),
+    "sparse softmax": (sparse_softmax, "sparse"),
+    "slices": (per_head_slices, "weights with values"),
+    "unbound heads": (unbound_heads, "weights with values"),
+    "buffer": (scores_of_each_head_in_a_buffer, "queries and keys"),
+    "scores by sums": (scores_without_a_product, "elementwise products"),
+    "context by sums": (context_without_a_product, "weights with values"),
+    "both by sums": (both_without_a_product, "elementwise products"),
+    "residual": (sum_with_a_residual, "other terms"),
+    "largest scores": (largest_scores, "topk"),
+    "running maximum": (running_maximum, "weights with values"),
+    "distances": (lambda q, k, v: (-torch.cdist(q, k)).softmax(-1) @ v, "cdist"),
+    "kernel of distances": (kernel_of_distances, "cdist"),
+    "cosine": (
+        lambda q, k, v: (
+            F.cosine_similarity(q[..., None, :], k[..., None, :, :], -1).softmax(-1) @ v
+        ),
+        "cosine_similarity",
+    ),
+    "vecdot": (
+        lambda q, k, v: torch.linalg.vecdot(q[..., None, :], k[..., None, :, :]).softmax(-1) @ v,
+        "vecdot",
+    ),
+    "einsum of three": (
+        lambda q, k, v: torch.einsum("bhid,de,bhje->bhij", q, LOW, k).softmax(-1) @ v,
+        "einsum",
+    ),
+    "einsum of three with values": (
+        lambda q, k, v: torch.einsum("bhij,bhjd,h->bhid", (q @ k.mT).softmax(-1), v, LOW[0, :3]),
+        "weights with values",
+    ),
+    "multi_dot of three": (
+        of_one_head(lambda q, k, v: torch.linalg.multi_dot([q, LOW, k.mT]).softmax(-1) @ v),
+        "multi_dot",
+    ),
+    "chain_matmul of three": (
+        of_one_head(lambda q, k, v: torch.chain_matmul(q, LOW, k.mT).softmax(-1) @ v),
+        "chain_matmul",
+    ),
+    "addbmm": (
+        of_one_head(lambda q, k, v: torch.addbmm(LOW[:5, :7], q[None], k.mT[None]).softmax(-1) @ v),
+        "addbmm",
+    ),
+    "in place": (
+        of_one_head(lambda q, k, v: LOW[:5, :7].clone().addmm_(q, k.mT).softmax(-1) @ v),
+        "addmm_",
+    ),
+    "context by sums, two axes": (
+        of_one_head(lambda q, k, v: ((q @ k.mT).softmax(-1)[..., None] * v).sum(-2)),
+        "weights with values",
+    ),
+    "one query at a time": (of_one_head(scores_per_query), "matmul"),
+    "dot products": (of_one_head(dot_products), "dot"),
+    "bags": (
+        of_one_head(
+            lambda q, k, v: F.embedding_bag(
+                INDICES, v, mode="sum", per_sample_weights=(q @ k.mT).softmax(-1)
+            )
+        ),
+        "weights with values",
+    ),
+    "sigmoid": (lambda q, k, v: (q @ k.mT).sigmoid() @ v, "sigmoid"),
+    "squares": (squares, "pow"),
+}
+
+
+class Encoder(nn.Module):
+    """An ordinary attention, and another one."""
+
+    def __init__(self, other: Code) -> None:
+        super().__init__()
+        self.ordinary, self.other = Attention(explicit), Attention(other)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        result: Tensor = self.ordinary(q, k, v) + self.other(q, k, v)
+        return result
+
+
+class Attention(nn.Module):
+    def __init__(self, code: Code) -> None:
+        super().__init__()
+        self.code = code
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.code(q, k, v).reshape(2, 3, 5, 13)
+
+
+@pytest.mark.filterwarnings("ignore:.*chain_matmul")
+@pytest.mark.parametrize(("code", "reason"), NOT_RECORDED.values(), ids=NOT_RECORDED)
+def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -> None:
+    with pytest.warns(UserWarning, match="other: "), ch.capture() as recording:
+        Encoder(code)(Q, K, V)
+    assert recording.names == ("ordinary",)
+    assert all(text.startswith("other: ") for text in recording.unseen)
+    assert any(reason in text for text in recording.unseen)
+    with ch.capture("ordinary") as recording:  # no warning about layers that were not chosen
+        Encoder(code)(Q, K, V)
+    with pytest.warns(UserWarning, match="other: "), ch.intervene(lambda record: None):
+        Encoder(code)(Q, K, V)
+    with pytest.raises(ch.errors.NothingCapturedError, match="may be attention"), ch.capture():
+        code(Q, K, V)
+
+
+@pytest.mark.parametrize("code", [*PRODUCTS, "fused", "dropout", "learned keys", "classes"])
+def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
+    head = nn.Linear(13, 4).double()
+
+    def run() -> None:
+        if code in PRODUCTS:
+            scores, context = PRODUCTS[code]
+            context((scores(Q, K) * SCALE).softmax(-1), V)
+        elif code == "dropout":
+            F.dropout((Q @ K.mT).softmax(-1), 0.3) @ V
+        elif code == "learned keys":
+            (Q @ nn.Parameter(K.mT)).softmax(-1) @ nn.Parameter(V)
+        else:
+            F.scaled_dot_product_attention(Q, K, V)
+        if code == "classes":
+            (F.scaled_dot_product_attention(Q, K, V) @ nn.Parameter(V[0, 0].mT)).softmax(-1).topk(2)
+            F.log_softmax(head(V), -1)
+            head(V).softmax(-1)
+
+    with ch.capture() as recording:
+        run()
+    assert recording.unseen == ()
+
+
+def test_one_softmax_that_weights_two_values_is_one_record() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        weights = (q @ k.mT * SCALE).softmax(-1)
+        return weights @ v + weights @ v.cos()
+
+    with pytest.warns(UserWarning, match="first of 2 products"), ch.capture() as recording:
+        code(Q, K, V)
+    assert len(recording) == 1
+    assert_stages(recording[0], PLAIN)
+
+
+def test_a_router_is_not_taken_for_attention() -> None:
+    experts = nn.Parameter(normal(13, 4, seed=5))
+
+    def code() -> None:
+        context = F.scaled_dot_product_attention(Q, K, V)
+        chosen = (context @ experts).softmax(-1)
+        outputs = torch.stack([context.mean(2) * n for n in range(4)], 2)
+        chosen @ outputs
+
+    with pytest.warns(UserWarning, match="router"), ch.capture() as recording:
+        code()
+    assert recording.names == ("attention",)
+
+
+class BlockSparseAttention(nn.Module):
+    """The first queries attend to all keys, the others to the first four keys."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        first = explicit(q[:, :, :2], k, v)
+        return torch.cat([first, explicit(q[:, :, 2:], k[:, :, :4], v[:, :, :4])], 2)
+
+
+class SelfAndCrossAttention(nn.Module):
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return explicit(explicit(q, q, q), k, v)
+
+
+def test_parts_of_one_attention_are_not_shown_as_a_whole() -> None:
+    model = nn.ModuleList([BlockSparseAttention(), SelfAndCrossAttention()])
+    with pytest.warns(UserWarning, match="2 parts"), ch.capture() as recording:
+        [layer(Q, K, V) for layer in model]
+    assert recording.names == ("SelfAndCrossAttention", "SelfAndCrossAttention#2")
+    assert len(recording.unseen) == 1
+    with pytest.raises(ch.errors.NothingCapturedError, match="2 parts"), ch.capture():
+        model[0](Q, K, V)
+    with ch.capture() as recording:  # calls of one layer with other numbers of tokens are whole
+        model[1](Q, K, V)
+        model[1](Q[:, :, :3], K, V)
+    assert len(recording) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*chain_matmul")
+@pytest.mark.parametrize(
+    ("scores", "context"),
+    [
+        (
+            lambda q, k: torch.linalg.multi_dot([q, k.mT]),
+            lambda w, v: torch.linalg.multi_dot([w, v]),
+        ),
+        (lambda q, k: torch.chain_matmul(q, k.mT), torch.chain_matmul),
+        (torch.inner, lambda w, v: torch.inner(w, v.mT)),
+        (lambda q, k: torch.linalg.matmul(q, k.mT), torch.linalg.matmul),
+    ],
+    ids=["multi_dot", "chain_matmul", "inner", "linalg.matmul"],
+)
+def test_products_of_two_axes(
+    scores: Callable[..., Tensor], context: Callable[..., Tensor]
+) -> None:
+    q, k, v = Q[0, 0], K[0, 0], V[0, 0]
+    with ch.capture() as recording:
+        context((scores(q, k) * SCALE).softmax(-1), v)
+    recording.verify()
+    np.testing.assert_allclose(
+        recording[0].weights[0, 0], softmax((q @ k.mT * SCALE).numpy()), atol=1e-12
+    )
+
+
+@torch.library.custom_op("clearhead_tests::core", mutates_args=())
+def core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return explicit(q, k, v)
+
+
+@core.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return q.new_empty(2, 3, 5, 13)
+
+
+@pytest.mark.unchecked  # compiles
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_python_function_of_a_custom_operator_is_recorded(compiled: bool) -> None:
+    run = torch.compile(core, backend="aot_eager") if compiled else core
+    with torch.no_grad(), ch.capture() as recording:
+        run(Q, K, V)
+    assert_stages(recording[-1], PLAIN)
+
+
+def in_a_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def in_a_pool(function: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(function).result()
+
+
+@pytest.mark.parametrize("start", [in_a_thread, in_a_pool])
+def test_attention_in_a_thread_started_inside_the_block_is_recorded(
+    start: Callable[[Callable[[], object]], None],
+) -> None:
+    model = Encoder(both_without_a_product)
+
+    def run() -> None:
+        explicit(Q, K, V)
+        start(lambda: model(Q, K, V))
+        start(lambda: model(Q, K, V))
+
+    with pytest.warns(UserWarning, match="other: "), ch.capture() as recording:
+        run()
+    assert recording.names == ("attention", "ordinary", "ordinary#2")
+    assert_stages(recording[2], PLAIN)
+    assert len(recording.unseen) == 1
+
+
+def test_a_pool_from_before_the_block_is_recorded_for_its_tasks_inside_only() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(explicit, Q, K, V).result()
+        with ch.capture() as recording:
+            explicit(Q, K, V)
+            pool.submit(explicit, Q, K, V).result()
+        pool.submit(explicit, Q, K, V).result()
+    assert len(recording.verify()) == 2
+
+
+def test_a_thread_that_outlives_the_block_is_recorded_until_its_end() -> None:
+    proceed, ended = threading.Event(), threading.Event()
+    outputs = []
+
+    def run() -> None:
+        outputs.append(explicit(Q, K, V))
+        proceed.set()
+        ended.wait()
+        outputs.append(explicit(Q, K, V))
+
+    with ch.capture() as recording:
+        thread = threading.Thread(target=run)
+        thread.start()
+        proceed.wait()
+    ended.set()
+    thread.join()
+    assert len(recording.verify()) == 1
+    assert outputs[0].equal(outputs[1])
