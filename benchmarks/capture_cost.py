@@ -5,7 +5,9 @@
 Each method is compared with the plain forward pass of the same model in the same library (random
 weights, 224 × 224, float32, no gradients). Time: methods alternate in one process; the result is
 the median over the rounds of the ratio to plain. Memory: each method runs in its own process; the
-result is the ratio of peak resident memory to plain. Needs timm, transformers and vit-pytorch.
+result is the ratio of peak resident memory to plain. The last table has the processor time of
+capture in graphs of torch.compile, four layers of 196 tokens each. Needs timm, transformers and
+vit-pytorch.
 
 | method | result |
 |---|---|
@@ -35,13 +37,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.torchvision_operators import TORCHVISION  # before timm and transformers
 
 assert TORCHVISION is None or TORCHVISION.ns == "torchvision"
 from timm import create_model
 from timm.layers.config import set_fused_attn
+from timm.models.vision_transformer import Block
 from timm.utils.attention_extract import AttentionExtract
 from transformers import ViTConfig, ViTModel
 from vit_pytorch import ViT
@@ -149,21 +152,38 @@ METHODS: dict[str, dict[str, Callable[[], Method]]] = {
 }
 
 
-def time_ratios(library: str, images: Tensor, rounds: int) -> dict[str, float]:
+def time_ratios(
+    methods: dict[str, Method],
+    images: Tensor,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Median over the rounds of each method's time divided by that of plain in the same round."""
-    methods = {name: build() for name, build in METHODS[library].items()}
     for run in methods.values():
         run(images)
     ratios: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
         seconds = {}
         for name, run in methods.items():
-            start = time.perf_counter()
+            start = clock()
             run(images)
-            seconds[name] = time.perf_counter() - start
+            seconds[name] = clock() - start
         for name in methods:
             ratios[name].append(seconds[name] / seconds["plain"])
     return {name: median(values) for name, values in ratios.items()}
+
+
+def compiled_table(rounds: int) -> Table:
+    """The processor time of compiled models with capture, divided by that without."""
+    table = Table("width", "batch", "clearhead / plain", title="torch.compile")
+    for width, batch in ((64, 4), (128, 1), (128, 4), (128, 8), (256, 4)):
+        blocks = nn.Sequential(*(Block(dim=width, num_heads=4) for _ in range(4))).eval()
+        compiled = torch.compile(blocks)
+        methods = {"plain": plain(compiled), "clearhead": captured(compiled)}
+        tokens = torch.randn(batch, 196, width)
+        ratios = time_ratios(methods, tokens, 5 * rounds, time.process_time)
+        table.add_row(str(width), str(batch), f"{ratios['clearhead']:.2f}")
+    return table
 
 
 def peak_memory(library: str, method: str, options: argparse.Namespace) -> float:
@@ -203,13 +223,15 @@ def main() -> None:
         )
         for library in METHODS:
             Console().print(table_of(library, images, options))
+        Console().print(compiled_table(options.rounds))
 
 
 def table_of(library: str, images: Tensor, options: argparse.Namespace) -> Table:
     table = Table("method", title=library)
     table.add_column("time / plain", justify="right")
     table.add_column("peak memory / plain", justify="right")
-    times = time_ratios(library, images, options.rounds)
+    methods = {name: build() for name, build in METHODS[library].items()}
+    times = time_ratios(methods, images, options.rounds)
     plain_memory = peak_memory(library, "plain", options)
     for name, ratio in times.items():
         memory = peak_memory(library, name, options) / plain_memory

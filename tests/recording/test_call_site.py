@@ -217,6 +217,21 @@ def test_torchscript_is_noticed_where_no_other_attention_is_near() -> None:
     assert_rejected(lambda: run(nn.Sequential(nn.ReLU(), traced)), "TorchScript (1)")
 
 
+def soft_cap(scores: Tensor, cap: float) -> Tensor:
+    return (scores / cap).tanh() * cap
+
+
+def test_a_scripted_function_of_the_scores_is_followed() -> None:
+    with warnings.catch_warnings(action="ignore"):
+        scripted = torch.jit.script(soft_cap)
+    with ch.capture() as recording, ch.capture() as inner:
+        scripted(Q @ Q.mT, 2.0).softmax(-1) @ Q
+    expected = (((Q @ Q.mT).double() / 2.0).tanh() * 2.0).softmax(-1)
+    for record in (recording[0], inner[0]):
+        torch.testing.assert_close(record.weights.double(), expected, atol=1e-6, rtol=1e-5)
+    recording.verify()
+
+
 def test_a_method_of_a_scripted_module_is_rejected() -> None:
     class Scripted(nn.Module):
         @torch.jit.export

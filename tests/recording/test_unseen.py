@@ -242,7 +242,10 @@ def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -
         code(Q, K, V)
 
 
-@pytest.mark.parametrize("code", [*PRODUCTS, "fused", "dropout", "learned keys", "classes"])
+OTHERS = ["fused", "dropout", "learned keys", "classes", "state space"]
+
+
+@pytest.mark.parametrize("code", [*PRODUCTS, *OTHERS])
 def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
     head = nn.Linear(13, 4).double()
 
@@ -252,6 +255,10 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
             context((scores(Q, K) * SCALE).softmax(-1), V)
         elif code == "dropout":
             F.dropout((Q @ K.mT).softmax(-1), 0.3) @ V
+        elif code == "state space":  # the step of a Mamba
+            step = (nn.Parameter(LOW) @ Q.mT)[..., None]
+            (step * LOW[:, 0].exp()[:, None, None]).exp() @ V[:, :, :1, :1, None]
+            F.scaled_dot_product_attention(Q, K, V)
         elif code == "learned keys":
             (Q @ nn.Parameter(K.mT)).softmax(-1) @ nn.Parameter(V)
         else:

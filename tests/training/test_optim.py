@@ -12,7 +12,7 @@ from clearhead.training.checkpoint import optimizer_tensors, restore_optimizers
 from clearhead.training.optim import (
     Muon,
     make_optimizers,
-    orthogonalize,
+    orthogonalizers,
     set_learning_rate,
     warmup_cosine,
 )
@@ -75,14 +75,21 @@ def matrices_with_gradients() -> list[nn.Parameter]:
 
 def test_orthogonalised_matrices_are_the_polynomial_of_the_singular_values() -> None:
     generator = torch.Generator().manual_seed(1)
-    matrices = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)
-    matrices *= torch.tensor([1e-3, 1.0, 1e3]).view(3, 1, 1)
-    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
-    values = values / values.square().sum(dim=1, keepdim=True).sqrt()
-    for _ in range(5):
-        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
-    expected = left @ torch.diag_embed(values) @ right
-    torch.testing.assert_close(orthogonalize(matrices), expected)
+    scales = ((5, 1e-3), (7, 1.0), (11, 1e3))
+    matrices = [scale * torch.randn(5, n, generator=generator).double() for n, scale in scales]
+    for matrix, factor in zip(matrices, orthogonalizers(matrices), strict=True):
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        values = values / values.norm()
+        for _ in range(5):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        torch.testing.assert_close(factor @ matrix, left @ torch.diag(values) @ right)
+
+
+def test_small_singular_values_grow_despite_the_rounding_of_float32() -> None:
+    left, right = (torch.linalg.qr(torch.randn(n, 13).double()).Q for n in (13, 17))
+    matrix = left @ torch.diag(torch.logspace(0, -6, 13).double()) @ right.mT
+    exact, rounded = (orthogonalizers([x])[0].double() @ matrix for x in (matrix, matrix.float()))
+    assert (rounded - exact).norm() < 0.01 * exact.norm()
 
 
 def test_muon_is_torchs_up_to_the_rounding_of_bfloat16() -> None:

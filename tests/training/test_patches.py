@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clearhead.models import VisionTransformer, ViTConfig, build
 from clearhead.training import Callback, TrainingState, fit
-from clearhead.training.patches import kept_patches
+from clearhead.training.step import kept_patches
 
 from .small_run import MODEL, small_config, small_dataset
 

@@ -31,6 +31,9 @@ from clearhead.attention.stages import (
 # it is slower, but on torch's own samples the kernel was off by up to 0.012 (LOG.md, 2026-11-21).
 SMALL_MATRIX = 64 * 64
 
+# Below it torch's softmax on a CPU takes three times as long over neighbours as over rows.
+FEW_KEYS = 16
+
 # Fused CUDA kernels fail from this product of batch and heads on (pytorch#142228, #146704).
 CUDA_BATCH_LIMIT = 65_535
 
@@ -141,8 +144,11 @@ def _without_mask(query: Tensor, key: Tensor, value: Tensor, scale: float | None
     if not torch.is_autocast_enabled(query.device.type):
         query, key, value = (at_least_float32(x) for x in (query, key, value))
     # autocast computes the products in half precision; the softmax is faster in float32
-    raw = at_least_float32(scores(query, key))
     factor = default_scale(query.shape[-1]) if scale is None else scale
+    if key.shape[-2] < FEW_KEYS:
+        raw = at_least_float32(scores(key, query))
+        return context(torch.softmax(scaled(raw, factor), dim=-2).mT, value)
+    raw = at_least_float32(scores(query, key))
     return context(torch.softmax(scaled(raw, factor), dim=-1), value)
 
 

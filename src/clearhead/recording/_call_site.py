@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from torch import fx, nn
 
 from clearhead.errors import CaptureError
+from clearhead.recording._record import AttentionRecord
 from clearhead.recording._torch_internals import (
     OPERATORS,
     SCRIPT_METHOD,
@@ -199,3 +200,38 @@ def _submodule(module: nn.Module, path: str | None) -> nn.Module:
         return module.get_submodule(path)
     except AttributeError:
         return module
+
+
+ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
+
+
+class PartsOfCalls:
+    """Finds records that are parts of one attention: blocks of tokens, or landmarks.
+
+    One call of a layer named as attention computes them, for different numbers of queries, or for
+    more than two numbers of keys (two are self-attention and cross-attention).
+    """
+
+    def __init__(self) -> None:
+        self._site: CallSite | None = None  # kept, so that no other call is taken for it
+        self._records: list[tuple[str, tuple[int, int]]] = []
+        self._parts: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+
+    def add(self, site: CallSite, record: AttentionRecord) -> None:
+        """Note a record and the call that computed it."""
+        if site.call is None or not ATTENTION_LAYER.search(type(site.module).__name__):
+            return
+        if self._site is None or self._site[1:] != site[1:]:  # one graph calls several modules
+            self._site, self._records = site, []
+        self._records.append((record.name, (record.query.shape[-2], record.value.shape[-2])))
+        sizes = {size for _, size in self._records}
+        if len(sizes) > 2 or len({size[0] for size in sizes}) > 1:
+            self._parts[self._records[0][0]] = self._records
+
+    def by_path(self) -> dict[str, tuple[str, ...]]:
+        """The names of the parts, by the path of the module."""
+        return {path: tuple(name for name, _ in parts) for path, parts in self._parts.items()}
+
+    def clear(self) -> None:
+        """Release the call."""
+        self._site = None

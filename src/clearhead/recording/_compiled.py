@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from clearhead.errors import CaptureError
-from clearhead.recording import _softmax
+from clearhead.recording import _history
 from clearhead.recording._call_site import reject_compiled, reject_opaque
-from clearhead.recording._fused import FusedCall
+from clearhead.recording._history import EXPONENTIAL, OTHER_EXPONENTIAL, OTHER_WEIGHTS
+from clearhead.recording._layout import LAYOUT
 from clearhead.recording._products import FUNCTIONS, MULTIPLY, OTHER_FUNCTIONS
-from clearhead.recording._softmax import EXPONENTIAL, OTHER_EXPONENTIAL, OTHER_WEIGHTS
-from clearhead.recording._steps import LAYOUT
+from clearhead.recording._record_of_call import FusedCall
 from clearhead.recording._torch_internals import (
     DisableInterception,
     call_while_compiling,
@@ -35,8 +35,8 @@ class Recorder(Protocol):
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
 
-    def scripted_call(self, called: Any) -> None:
-        """Note a call of TorchScript."""
+    def scripted_call(self, called: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """Make a call of TorchScript."""
 
     def resumed(self) -> AbstractContextManager[Any]:
         """Record inside a call that the mode is handling."""
@@ -55,7 +55,7 @@ ACTIVE = _Active()
 
 CHECKED = "checked by clearhead"
 PRODUCTS = FUNCTIONS | OTHER_FUNCTIONS
-SOFTMAX = _softmax.SOFTMAX | _softmax.LOG_SOFTMAX | {"softmin", "gumbel_softmax"}
+SOFTMAX = _history.SOFTMAX | _history.LOG_SOFTMAX | {"softmin", "gumbel_softmax"}
 WEIGHTS = SOFTMAX | EXPONENTIAL | OTHER_EXPONENTIAL | OTHER_WEIGHTS
 PAIRED = MULTIPLY | {"addcmul"}
 ADD = frozenset("add add_ iadd __add__ __iadd__".split())

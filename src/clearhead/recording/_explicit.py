@@ -6,29 +6,31 @@ held by weak references and vanish with their tensors.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clearhead.recording import _products as products
-from clearhead.recording._products import Factor, Product, factor_of_call
-from clearhead.recording._softmax import (
+from clearhead.recording._history import (
     CARRIED,
     EXPONENTIAL,
     LOG_SOFTMAX,
     OTHER_EXPONENTIAL,
     OTHER_WEIGHTS,
+    RESIZING,
     SOFTMAX,
+    History,
     Normaliser,
     Softmax,
     TensorTable,
+    TrackedAttention,
     is_router,
     normaliser_of_call,
 )
-from clearhead.recording._steps import (
+from clearhead.recording._layout import (
     LAYOUT,
     PLACEHOLDER,
     Step,
@@ -36,66 +38,10 @@ from clearhead.recording._steps import (
     lowest_precision,
     step_of_call,
 )
+from clearhead.recording._products import Factor, Product, factor_of_call
 
-# Operations that may change the number of elements between product and softmax or values.
-RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
 PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """The operations applied to a product, before and after a softmax.
-
-    Between both, scores may be exponentials without their sum, or logarithms of weights.
-    """
-
-    product: Product
-    factors: tuple[Factor, Factor]
-    pre_softmax: tuple[Step, ...] = ()
-    post_softmax: tuple[Step, ...] = ()
-    precision: torch.dtype
-    form: Literal["scores", "exponentials", "logarithms", "weights"] = "scores"
-    softmax: Softmax | None = None
-
-    @property
-    def is_weights(self) -> bool:
-        """Whether a softmax has been applied."""
-        return self.form == "weights"
-
-    @property
-    def dim(self) -> int:
-        """The axis of the softmax."""
-        return -1 if self.softmax is None else self.softmax.dim
-
-    @property
-    def dims(self) -> int:
-        """The number of axes of the softmax."""
-        return 0 if self.softmax is None else self.softmax.dims
-
-    def is_completed_by(self, product: Product) -> bool:
-        """Whether a product with the weights as first operand sums over the keys."""
-        if not self.is_weights or self.softmax is None:
-            return False
-        if not any(step.is_layout_only for step in self.post_softmax):  # axes in their places
-            order = product.first_order
-            return (product.dims - 1 if order is None else order[-1]) == self.dim
-        resized = any(step.name in RESIZING for step in self.post_softmax)
-        return resized or product.left.shape[-1] == self.softmax.keys
-
-    def then(self, step: Step) -> "History":
-        """The history with one more operation."""
-        if self.form in ("weights", "logarithms"):
-            return replace(self, post_softmax=(*self.post_softmax, step))
-        return replace(self, pre_softmax=(*self.pre_softmax, step))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackedAttention:
-    """A completed attention: the history of its weights, and the product with the values."""
-
-    history: History
-    values: Product
 
 
 class OperationTracker:
@@ -168,7 +114,7 @@ class OperationTracker:
     def _use(self, x: Tensor, operands: Sequence[Tensor]) -> None:
         """Note that weights are multiplied with activations."""
         history, softmax = self._histories.of(x), self._other_weights.of(x)
-        if history is not None:
+        if history is not None and history.is_scored:
             softmax = history.softmax
         if softmax is not None:
             softmax.multiplied |= any(
@@ -184,7 +130,7 @@ class OperationTracker:
             if history.is_weights and not history.is_completed_by(oriented):
                 return True
             if isinstance(oriented.second, nn.Parameter):
-                return not any(isinstance(x, nn.Parameter) for x in history.product[:2])
+                return history.is_scored
         return False
 
     def _multiplied(
@@ -229,7 +175,7 @@ class OperationTracker:
         operands = (*history.product[:2], values.second)
         if name is None or history.form != "scores" or min(x.dim() for x in operands) < 3:
             return
-        if not any(isinstance(x, nn.Parameter) for x in operands):
+        if history.is_scored and not isinstance(values.second, nn.Parameter):
             softmax = self._new_softmax(-1, values.first, history)
             softmax.refusal = f"its weights are computed by {name} and not by a softmax"
 
@@ -246,9 +192,7 @@ class OperationTracker:
         return tracked if softmax.products == 1 and not refusal else None
 
     def _new_softmax(self, dim: int, like: Tensor, history: History | None) -> Softmax:
-        scored = history is not None and not any(
-            isinstance(x, nn.Parameter) for x in history.product[:2]
-        )
+        scored = history is not None and history.is_scored
         axis: Any = {"dim": dim, "dims": like.dim(), "keys": like.shape[dim]}
         if history is not None and history.softmax is not None:  # known from its exponentials
             vars(history.softmax).update(axis)
@@ -373,6 +317,11 @@ class OperationTracker:
             else:
                 self._note_other_scores(origin, result)
 
+    def _lose(self, history: History, name: str, result: Any) -> None:
+        """Note scores after an operation that is not followed."""
+        if history.is_scored and history.softmax is None and not name.startswith("new_"):
+            self._note_other_scores(name, result)
+
     def _note_other_scores(self, origin: str, result: Any) -> None:
         for part in result if isinstance(result, list | tuple) else (result,):
             if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1:] > (1,):
@@ -401,8 +350,8 @@ class OperationTracker:
                 self._keep(args[0], history.then(cast_to(args[0].dtype)))
             return
         if not isinstance(result, Tensor) or not result.is_floating_point():
-            if step is not None and history.softmax is None:
-                self._note_other_scores(step.name, result)
+            if step is not None:
+                self._lose(history, step.name, result)
             return
         if step is None:
             self._keep(result, history)
@@ -411,10 +360,10 @@ class OperationTracker:
         elif result.numel() == followed.numel() or step.name in RESIZING:
             history = replace(history, precision=lowest_precision(history.precision, result.dtype))
             self._keep(result, history.then(step))
-        elif history.softmax is None:
-            self._note_other_scores(step.name, result)
-        elif step.name in PAIRED:
+        elif step.name in PAIRED and history.softmax is not None:
             self._use(followed, _activations(args, {}))
+        else:
+            self._lose(history, step.name, result)
 
     def _track_factor(self, name: str, args: Sequence[Any], result: Any) -> None:
         """Store constant factors, also through changes of layout."""

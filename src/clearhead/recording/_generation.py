@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from clearhead.attention.stages import share_heads
 from clearhead.errors import CaptureError
-from clearhead.recording._layout import Layout
+from clearhead.recording._layout import PLACEHOLDER, Layout, Step
 from clearhead.recording._proof import MASK_THRESHOLD
 from clearhead.recording._record import AttentionRecord, Versions, map_tensors
-from clearhead.recording._steps import PLACEHOLDER, Step
 
 
 class _Growth(NamedTuple):

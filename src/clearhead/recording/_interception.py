@@ -20,6 +20,7 @@ from clearhead.recording._call_site import (
     NESTED,
     CallSite,
     CallSites,
+    PartsOfCalls,
     reject_compiled,
     reject_opaque,
 )
@@ -31,11 +32,9 @@ from clearhead.recording._compiled import (
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._explicit_record import explicit_record
-from clearhead.recording._fused import FusedCall, fused_record, read_call
 from clearhead.recording._kernels import WRAPPERS, Kernel, kernel_record
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._softmax import PartsOfCalls
+from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
@@ -191,9 +190,13 @@ class InterceptionMode(TorchFunctionMode):
         function = torch.nn.functional.scaled_dot_product_attention
         self._emit(fused_record(call, None, function, output, site), output, site)
 
-    def scripted_call(self, called: Any) -> None:
-        """Note a call of TorchScript, whose operations are not intercepted."""
+    def scripted_call(
+        self, called: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Make a call of TorchScript, which is followed as one operation."""
         self.call_sites.scripted_call(called)
+        result, _ = self.tracker.call("scripted", function, args, kwargs)
+        return result
 
     def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
         call = kernel.read(args, kwargs)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
-from functools import update_wrapper, wraps
+from functools import partial, update_wrapper, wraps
 from threading import Lock, Thread
 from typing import Any, NamedTuple
 
@@ -18,9 +18,8 @@ from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
 from clearhead.recording._compiled import ACTIVE
-from clearhead.recording._layout import Layout
+from clearhead.recording._layout import Layout, lowest_precision
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import lowest_precision
 from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
     DisableInterception,
@@ -170,12 +169,13 @@ class Kernel:
 
 
 def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The call of a scripted object, noted by the active modes of the thread."""
+    """The call of a scripted object, intercepted by the active modes of the thread."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for recorder in ACTIVE.recorders:
-            recorder.scripted_call(self)
-        return original(self, *args, **kwargs)
+        function = partial(original, self)
+        for recorder in () if torch.compiler.is_compiling() else ACTIVE.recorders:
+            function = partial(recorder.scripted_call, self, function)
+        return function(*args, **kwargs)
 
     return call
 

@@ -1,8 +1,10 @@
-"""The axis order of a model's tensors, and back."""
+"""The axes of a model's tensors, and operations between the stages that can be replayed."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -121,3 +123,179 @@ def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes:
 def _number(module: Any, name: str) -> int | None:
     number = getattr(module, name, None)
     return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+# Functions that change the layout and no values.
+LAYOUT = frozenset(
+    "view reshape transpose permute contiguous unflatten flatten unsqueeze squeeze expand "
+    "swapaxes swapdims movedim moveaxis clone view_as reshape_as expand_as t T mT".split()
+)
+
+# Functions that change the type only.
+CASTS = frozenset("to type_as float half bfloat16 double type".split())
+
+
+DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
+
+
+class Placeholder:
+    """The position of the tensor in a step's arguments."""
+
+
+PLACEHOLDER = Placeholder()
+
+
+@dataclass(frozen=True, repr=False)
+class Step:
+    """A function call to replay, with a placeholder for the scores or weights.
+
+    It is replayed in the type, the autocast state and, for dropout, the random state of the
+    original call, so that it returns the same values.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = (PLACEHOLDER,)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    dtype: torch.dtype | None = None
+    random_state: Tensor | None = None
+    autocast: torch.dtype | None = None
+
+    def __repr__(self) -> str:
+        return f"Step({self.name})"
+
+    @property
+    def is_layout_only(self) -> bool:
+        """Whether it changes the layout or the type only."""
+        return self.name in LAYOUT or self.name in CASTS
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether it selects a part of the elements."""
+        return self.name in ("__getitem__", "narrow")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Replay the call on `x`."""
+        x = x if self.dtype is None else x.to(self.dtype)
+        if _in_place(self.name):
+            x = x.clone()
+        call = self.with_arguments(lambda arg: arg is PLACEHOLDER, lambda _: x)
+        if self.random_state is None:
+            with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+                result = self.function(*call.args, **call.kwargs)
+        else:
+            result = with_random_state(
+                self.random_state, x, self.function, *call.args, **call.kwargs
+            )
+        return x if self.name == "__setitem__" else result
+
+    def tensors(self) -> Iterable[Tensor]:
+        """The tensors among its arguments."""
+        tensors: list[Tensor] = []
+        self.changed(lambda x: tensors.append(x) or x)  # type: ignore[func-returns-value]
+        return tensors
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
+        """The step with a function applied to each tensor among its arguments."""
+        return self.with_arguments(lambda arg: isinstance(arg, Tensor), change)
+
+    def with_arguments(self, chosen: Callable[[Any], bool], new: Callable[[Any], Any]) -> "Step":
+        """The step with the chosen arguments, and items of lists, replaced."""
+
+        def replaced(arg: Any) -> Any:
+            if chosen(arg):
+                return new(arg)
+            if type(arg) in (list, tuple):
+                return type(arg)(new(part) if chosen(part) else part for part in arg)
+            return arg
+
+        kwargs = {name: replaced(arg) for name, arg in self.kwargs.items()}
+        return replace(self, args=tuple(map(replaced, self.args)), kwargs=kwargs)
+
+
+def step_of_call(
+    name: str,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    followed: Tensor,
+) -> Step | None:
+    """A call as a step, with a placeholder for one tensor; None if it leaves all elements as is."""
+    drops = name in DROPOUT and _drops(args, kwargs)
+    if name in DROPOUT and not drops:
+        return None
+    step = Step(
+        name=_property_name(function) if name == "__get__" else name,
+        function=function,
+        args=tuple(args),
+        kwargs={key: arg for key, arg in kwargs.items() if key != "out"},
+        dtype=followed.dtype,
+        random_state=random_state(followed) if drops else None,
+        autocast=autocast_dtype(followed),
+    )
+    return step.with_arguments(lambda arg: arg is followed, lambda _: PLACEHOLDER)
+
+
+def cast_to(dtype: torch.dtype) -> Step:
+    """A change of the type."""
+    return Step("to", Tensor.to, (PLACEHOLDER, dtype))
+
+
+def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
+    p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
+    return bool(training) and p > 0.0
+
+
+def _property_name(function: Callable[..., Any]) -> str:
+    """The name of the attribute that a `__get__` reads, such as `T` or `mT`."""
+    return str(getattr(getattr(function, "__self__", None), "__name__", "__get__"))
+
+
+def run(steps: Iterable[Step], x: Tensor) -> Tensor:
+    """Replay steps in order."""
+    for step in steps:
+        x = step(x)
+    return x
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The type of autocast on the device of `x`; None where autocast is off."""
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
+def random_state(x: Tensor) -> Tensor:
+    """The state of the generator that dropout uses on the device of `x`."""
+    if x.device.type == "cuda":
+        return torch.cuda.get_rng_state(x.device)
+    return torch.get_rng_state()
+
+
+def with_random_state(
+    state: Tensor, x: Tensor, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Call `function` from a random state, and restore the generators."""
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        if x.device.type == "cuda":
+            torch.cuda.set_rng_state(state, x.device)
+        else:
+            torch.set_rng_state(state)
+        return function(*args, **kwargs)
+
+
+def _in_place(name: str) -> bool:
+    dunder = name.startswith("__")
+    return (
+        name == "__setitem__"
+        or (dunder and name.startswith("__i"))
+        or (name.endswith("_") and not dunder)
+    )
+
+
+def lowest_precision(*dtypes: torch.dtype) -> torch.dtype:
+    """The type with the lowest precision."""
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)

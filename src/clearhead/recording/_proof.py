@@ -10,9 +10,8 @@ from torch import Tensor
 
 from clearhead.attention.stages import HALF, AttentionStages
 from clearhead.errors import UnfaithfulCaptureError
-from clearhead.recording._layout import Layout
+from clearhead.recording._layout import Layout, run
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import run
 
 MAX_ELEMENTS = 1 << 24
 """Elements of attention matrices that are computed at a time."""

@@ -13,8 +13,7 @@ from clearhead import attention
 from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
-from clearhead.recording._layout import Layout
-from clearhead.recording._steps import Step, run
+from clearhead.recording._layout import Layout, Step, run
 from clearhead.recording._torch_internals import DisableInterception, version_of
 
 Index = int | slice | Sequence[int] | None
@@ -72,7 +71,7 @@ class AttentionRecord:
         return f"AttentionRecord({self.name}: {' × '.join(map(str, self.shape))})"
 
     def _repr_html_(self) -> str:
-        from clearhead.recording._html import records_table
+        from clearhead.recording._recording import records_table
 
         return records_table([self])
 

@@ -5,7 +5,7 @@
 - `loop`: `fit`, the training loop; `step`: `train_step`; `start`: the initial weights
 - `fitting`: settings that follow from the images
 - `batches`, `texts`: batches of images and of texts
-- `optim`: optimisers and the learning rate; `patches`: fewer patches; `checkpoint`: checkpoints
+- `optim`: optimisers and the learning rate; `checkpoint`: checkpoints
 - `distributed`: processes, devices, precision
 """
 

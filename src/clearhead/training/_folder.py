@@ -45,12 +45,6 @@ class Run(Callback):
 
     On a terminal progress is one live line, elsewhere a line per epoch. In a training with several
     processes only the first writes and prints.
-
-    Args:
-        folder: The folder.
-        restart: Whether to discard a training that it holds.
-        tensorboard: Whether to write a log for TensorBoard too.
-        progress: Whether to print.
     """
 
     def __init__(
@@ -76,17 +70,7 @@ class Run(Callback):
 
     @contextmanager
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
-        """Work in the folder, if it is empty or holds the same training; a context manager.
-
-        Args:
-            config: The settings.
-            data: The kind of the data, and its fingerprint.
-            world: The processes; those after the first wait for it.
-
-        Raises:
-            ConfigError: If the folder holds a training with other settings or data, or another
-                process works in it.
-        """
+        """Work in the folder, if it is empty or holds a training with these settings and data."""
         self._batch_size, self._epochs = config.batch_size, config.epochs
         self._early_cost = getattr(config, "early_patches", 1.0)
         ancestors = (self.folder, *self.folder.parents)

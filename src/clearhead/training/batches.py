@@ -43,13 +43,7 @@ def generator_for(*key: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a training.
-
-    Attributes:
-        data: The training data.
-        config: The settings.
-        world: The processes that share a batch.
-    """
+    """The batches of a training, which the processes of `world` share."""
 
     data: Any
     config: Any
@@ -82,9 +76,6 @@ def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDa
     """The data set with as many drawn digits and non-digits as the configuration says.
 
     Non-digits have the label of an additional last class.
-
-    Raises:
-        ConfigError: If there should be any, but the images are not those of digits.
     """
     generated = config.drawn_digits + config.non_digits
     if generated == 0:

@@ -31,13 +31,7 @@ class Teachers:
 
     @classmethod
     def load(cls, config: TrainConfig, world: World) -> "Teachers | None":
-        """The models that `config.teachers` names; None if it names none.
-
-        Raises:
-            ConfigError: If a teacher's images, their normalisation or its classes differ from the
-                model's.
-            CheckpointError: If a teacher cannot be loaded.
-        """
+        """The models that `config.teachers` names; None if it names none."""
         models = tuple(load(name, ImageModel).to(world.device) for name in config.teachers)
         for name, model in zip(config.teachers, models, strict=True):
             for setting in SHARED:
@@ -62,11 +56,6 @@ class Teachers:
         Where the most probable class is not the label, the two exchange their probabilities (Wen et
         al. 2019, "Preparing Lessons: Improve Knowledge Distillation with Better Supervision", arXiv
         1911.07471). For a label beyond the classes, an image that shows none, all are equal.
-
-        Args:
-            images: Normalised images.
-            labels: Their classes.
-            step: The step of the training.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.models[step % len(self.models)](images)

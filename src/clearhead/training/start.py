@@ -67,18 +67,8 @@ def transfer(model: ImageModel, start: ImageModel, name: str = "the start model"
     """Copy the weights that fit from a model of other size, depth, channels or classes.
 
     The head keeps the rows of classes that both models name alike; learned positions are
-    interpolated; a patch embedding is adapted between grey and colour.
-
-    Args:
-        model: The model that is changed.
-        start: The model to copy from.
-        name: What to call it.
-
-    Returns:
-        A line that lists what was copied, and what was not.
-
-    Raises:
-        ConfigError: If nothing but the head's rows fits.
+    interpolated; a patch embedding is adapted between grey and colour. Returns a line that lists
+    what was copied, and what was not; if nothing but the head's rows fits, raises `ConfigError`.
     """
     ours, theirs, notes = model.state_dict(), start.state_dict(), []
     taken: dict[str, Tensor] = {}
@@ -109,15 +99,7 @@ def transfer(model: ImageModel, start: ImageModel, name: str = "the start model"
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Keep parameters as they are.
-
-    Args:
-        model: The model; its parameters that match no longer require gradients.
-        patterns: Names with wildcards, such as "blocks.*" or "patch_embed.*".
-
-    Raises:
-        ConfigError: If a pattern matches no parameter, or all are frozen.
-    """
+    """Exclude parameters from training, by names with wildcards such as "blocks.*"."""
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         matched = [name for name in names if fnmatchcase(name, pattern)]

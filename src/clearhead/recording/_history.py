@@ -1,17 +1,15 @@
-"""Softmaxes: in one call, or from exponentials and their sum; and what became of each."""
+"""What is known of tracked tensors: their operations so far, and their softmax."""
 
-import re
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from clearhead.recording._call_site import CallSite
-from clearhead.recording._products import DIVIDE, Product
-from clearhead.recording._record import AttentionRecord
-from clearhead.recording._steps import CASTS, LAYOUT
+from clearhead.recording._layout import CASTS, LAYOUT, Step
+from clearhead.recording._products import DIVIDE, Factor, Product
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
@@ -36,6 +34,9 @@ CARRIED = (
         "chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
     )
 )
+
+# Operations that may change the number of elements between product and softmax or values.
+RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
 
 Value = TypeVar("Value")
 
@@ -133,36 +134,61 @@ def is_router(keys: Tensor, values: Product) -> bool:
     return isinstance(keys, nn.Parameter) and not isinstance(values.second, nn.Parameter)
 
 
-ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The operations applied to a product, before and after a softmax.
 
-
-class PartsOfCalls:
-    """Finds records that are parts of one attention: blocks of tokens, or landmarks.
-
-    One call of a layer named as attention computes them, for different numbers of queries, or for
-    more than two numbers of keys (two are self-attention and cross-attention).
+    Between both, scores may be exponentials without their sum, or logarithms of weights.
     """
 
-    def __init__(self) -> None:
-        self._site: CallSite | None = None  # kept, so that no other call is taken for it
-        self._records: list[tuple[str, tuple[int, int]]] = []
-        self._parts: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+    product: Product
+    factors: tuple[Factor, Factor]
+    pre_softmax: tuple[Step, ...] = ()
+    post_softmax: tuple[Step, ...] = ()
+    precision: torch.dtype
+    form: Literal["scores", "exponentials", "logarithms", "weights"] = "scores"
+    softmax: Softmax | None = None
 
-    def add(self, site: CallSite, record: AttentionRecord) -> None:
-        """Note a record and the call that computed it."""
-        if site.call is None or not ATTENTION_LAYER.search(type(site.module).__name__):
-            return
-        if self._site is None or self._site[1:] != site[1:]:  # one graph calls several modules
-            self._site, self._records = site, []
-        self._records.append((record.name, (record.query.shape[-2], record.value.shape[-2])))
-        sizes = {size for _, size in self._records}
-        if len(sizes) > 2 or len({size[0] for size in sizes}) > 1:
-            self._parts[self._records[0][0]] = self._records
+    @property
+    def is_scored(self) -> bool:
+        """Whether the product is one of activations, as scores are."""
+        return not any(isinstance(x, nn.Parameter) for x in self.product[:2])
 
-    def by_path(self) -> dict[str, tuple[str, ...]]:
-        """The names of the parts, by the path of the module."""
-        return {path: tuple(name for name, _ in parts) for path, parts in self._parts.items()}
+    @property
+    def is_weights(self) -> bool:
+        """Whether a softmax has been applied."""
+        return self.form == "weights"
 
-    def clear(self) -> None:
-        """Release the call."""
-        self._site = None
+    @property
+    def dim(self) -> int:
+        """The axis of the softmax."""
+        return -1 if self.softmax is None else self.softmax.dim
+
+    @property
+    def dims(self) -> int:
+        """The number of axes of the softmax."""
+        return 0 if self.softmax is None else self.softmax.dims
+
+    def is_completed_by(self, product: Product) -> bool:
+        """Whether a product with the weights as first operand sums over the keys."""
+        if not self.is_weights or self.softmax is None:
+            return False
+        if not any(step.is_layout_only for step in self.post_softmax):  # axes in their places
+            order = product.first_order
+            return (product.dims - 1 if order is None else order[-1]) == self.dim
+        resized = any(step.name in RESIZING for step in self.post_softmax)
+        return resized or product.left.shape[-1] == self.softmax.keys
+
+    def then(self, step: Step) -> "History":
+        """The history with one more operation."""
+        if self.form in ("weights", "logarithms"):
+            return replace(self, post_softmax=(*self.post_softmax, step))
+        return replace(self, pre_softmax=(*self.pre_softmax, step))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedAttention:
+    """A completed attention: the history of its weights, and the product with the values."""
+
+    history: History
+    values: Product
