@@ -99,7 +99,7 @@ def test_an_overlapping_patch_is_a_convolution_larger_than_its_stride() -> None:
 
 
 def test_a_stem_is_two_convolutions_before_the_patches() -> None:
-    model = build(stem_channels=3).eval()
+    model: Any = build(stem_channels=3).eval()
     images = images_for(model)
     for norm in (model.stem[1], model.stem[4]):
         norm.running_mean.uniform_(-0.5, 0.5)
