@@ -10,7 +10,7 @@ const outdir = place < 0 ? join(root, "../src/clearhead") : process.argv[place +
 
 await build({
   entryPoints: {
-    "microscope/bundle/microscope": join(root, "src/main.tsx"),
+    "microscope/assets/microscope": join(root, "src/main.tsx"),
     "explanation/assets/explanation": join(root, "src/explain.tsx"),
     "explanation/assets/base": join(root, "src/style/document.css"),
   },

@@ -13,7 +13,7 @@ def test_the_page_is_written_to_out(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "deep" / "look.html"
     assert main(["page", "-o", str(file)]) == 0
     page = file.read_text("utf-8")
-    assert page.startswith("<!DOCTYPE html>")
+    assert page.startswith("<!doctype html>")
     shown = capsys.readouterr()
     assert shown.out == f"wrote {file} ({len(page.encode()) / 1e6:.2f} MB); open it in a browser\n"
     assert shown.err == ""

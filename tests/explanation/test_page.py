@@ -397,7 +397,8 @@ def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched
     for _ in range(12):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(
-            "(document.activeElement.ariaLabel || document.activeElement.innerText)"
+            "(({ ariaLabel, labels, innerText }) =>"
+            " ariaLabel || labels?.[0]?.innerText || innerText)(document.activeElement)"
         ))  # fmt: skip
     wanted = ["Theme: auto", "0–100 %", "patch 7, query", "patch 7 attends to patch 6", "L4 H4",
               "Table of this query", "Table of the matrix", "Table of all heads"]  # fmt: skip
@@ -442,7 +443,7 @@ def test_a_text_shows_the_selected_query_layer_and_head(open_page: Open) -> None
     assert text.startswith(f"L1 H2 “cat” attends most to “{explanation.tokens[best]}”: ")
     check_shares(text, float(row[best]))
     assert multiple(text) == pytest.approx(2 * float(row[best]), abs=0.06)  # two visible tokens
-    assert page.locator(".words button").nth(2).inner_text().split() == ["sat", "masked"]
+    assert page.locator(".words label").nth(2).inner_text().split() == ["sat", "masked"]
     rows = table(page, "Table")
     assert rows[1][3:] == ["–", "–"]
     check_shares(" ".join(rows[1][1:3]), *row[:2].tolist())

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import METHODS, Baseline, Grid, attribute, shapley
-from clearhead.insight._attnlrp import ACTIVATIONS, _Rules, attnlrp
+from clearhead.insight._attnlrp import _Rules, attnlrp
 from clearhead.insight.attribution import INK, RANDOM, RAW, RELEVANCE, ROLLOUT, VALUES
 from clearhead.insight.forward import model_logits
 from clearhead.insight.propagation import max_flow, rollout
@@ -295,7 +295,9 @@ def test_attnlrp_follows_its_rules_layer_by_layer() -> None:
     torch.testing.assert_close(explained("attnlrp", model, images), result.sum(2))
 
 
-@pytest.mark.parametrize("function", [*ACTIVATIONS, F.tanh, nn.Tanh(), nn.ReLU()])
+@pytest.mark.parametrize(
+    "function", [F.gelu, F.silu, F.relu, torch.relu, F.tanh, torch.tanh, nn.Tanh(), nn.ReLU()]
+)
 def test_relevance_passes_activations_unchanged(function: Callable[[Tensor], Tensor]) -> None:
     x = torch.linspace(-2, 2, 7, dtype=torch.float64, requires_grad=True)  # 0 among them
     with _Rules():

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from clearhead import microscope
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.microscope import build_page, shipped, shipped_page
-from clearhead.microscope._build import FOLDER
 from clearhead.microscope._payload import check_config, examples, rounded
 from clearhead.microscope._reference import example_logits, rounded_model
 from clearhead.microscope.shipped import FACTS, MODELS
@@ -24,9 +24,10 @@ from clearhead.models.vit import VisionTransformer
 from tests.microscope.node import need_npm, run
 
 BUNDLES = (
-    *("microscope/bundle/microscope.css", "microscope/bundle/microscope.js"),
     *(f"explanation/assets/{name}" for name in ("base.css", "explanation.css", "explanation.js")),
+    *("microscope/assets/microscope.css", "microscope/assets/microscope.js"),
 )
+PACKAGE = Path(microscope.__file__).parents[1]
 
 
 def test_the_bundles_are_a_fresh_build_of_their_sources(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_the_bundles_are_a_fresh_build_of_their_sources(tmp_path: Path) -> None:
     built = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*.*")}
     assert sorted(built) == sorted(BUNDLES)
     for name, path in built.items():
-        shipped_file = FOLDER.parent / name
+        shipped_file = PACKAGE / name
         assert path.read_bytes() == shipped_file.read_bytes(), "run npm run build, and commit"
 
 
@@ -46,7 +47,7 @@ def test_the_tests_of_the_sources_pass_under_node() -> None:
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_nothing_in_a_bundle_ends_the_element_it_is_written_into(name: str) -> None:
-    text = (FOLDER.parent / name).read_text("utf-8")
+    text = (PACKAGE / name).read_text("utf-8")
     assert "</script" not in text
     assert "</style" not in text
 

@@ -1,29 +1,18 @@
 """Builds the page: one HTML file with style, script, settings and weights that makes no requests.
 
 Script and style are built from `web/` at the root of the repository, by `npm run build`, into
-`bundle/`, which the package ships.
+`assets/`, which the package ships.
 """
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib import resources
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from numpy import ndarray
 
 from clearhead.errors import ConfigError
-from clearhead.microscope._payload import (
-    Accuracy,
-    check_config,
-    rounded,
-    settings_block,
-    weights_block,
-)
+from clearhead.explanation.html import render_page
+from clearhead.microscope._payload import Accuracy, check_config, payload, rounded, weights_block
 from clearhead.microscope.shipped import DIGITS, SENTENCES, read_shipped
 from clearhead.models.config import ViTConfig
 
@@ -32,13 +21,6 @@ if TYPE_CHECKING:
     from clearhead.models.pretrained import ImageModel
 
 MAX_PICTURES = 20
-FOLDER = Path(str(resources.files("clearhead.microscope")))
-
-# Nothing may be fetched. Only the style and the script that were built in may run.
-_POLICY = (
-    "default-src 'none'; connect-src 'none'; img-src data: blob:; base-uri 'none'; "
-    "form-action 'none'; script-src '{script}'; style-src '{style}'"
-)
 
 
 def build_page(
@@ -115,15 +97,15 @@ def _assemble(
     roles: Sequence[str] | None = None,
     pictures: Mapping[str, ndarray] = MappingProxyType({}),
 ) -> str:
-    script, style = (
-        (FOLDER / "bundle" / f"microscope.{kind}").read_text("utf-8") for kind in ("js", "css")
-    )
     text_model = read_shipped(SENTENCES)
-    parts = {
-        "policy": _POLICY.format(script=_digest(script), style=_digest(style)),
-        "name": escape(name),
-        "style": style,
-        "payload": settings_block(
+    return render_page(
+        "microscope.html",
+        package="clearhead.microscope",
+        styles=("microscope.css",),
+        scripts=("microscope.js",),
+        title="Clearhead microscope",
+        name=name,
+        payload=payload(
             config,
             tensors,
             name=name,
@@ -133,13 +115,6 @@ def _assemble(
             text_model=text_model,
             pictures=pictures,
         ),
-        "weights": weights_block(tensors),
-        "text_weights": weights_block(text_model.tensors),
-        "script": script,
-    }
-    template = (FOLDER / "microscope.html").read_text("utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+        weights=weights_block(tensors),
+        text_weights=weights_block(text_model.tensors),
+    )

@@ -91,7 +91,7 @@ def rounded(tensors: Mapping[str, ndarray]) -> dict[str, ndarray]:
     return halves
 
 
-def settings_block(
+def payload(
     config: ViTConfig,
     tensors: Mapping[str, ndarray],
     *,
@@ -101,9 +101,9 @@ def settings_block(
     roles: Sequence[str] | None,
     text_model: "ShippedModel",
     pictures: Mapping[str, UInt8[ndarray, "channels height width"]],
-) -> str:
-    """Everything but the weights, as JSON that is safe inside HTML."""
-    carried: dict[str, Any] = {
+) -> dict[str, Any]:
+    """Everything but the weights, as JSON has it."""
+    return {
         "name": name,
         "version": version("clearhead"),
         "settings": asdict(config),
@@ -123,8 +123,6 @@ def settings_block(
             "checks": text_model.facts["checks"],
         },
     }
-    written = json.dumps(carried, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return written.replace("<", "\\u003c")
 
 
 def _shapes(tensors: Mapping[str, ndarray]) -> list[dict[str, Any]]:

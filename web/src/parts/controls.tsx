@@ -1,6 +1,6 @@
 // Controls: choices, switches, sliders, a player of steps, and the table behind a figure.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
 interface Option<T> {
@@ -17,40 +17,22 @@ interface ChoiceProps<T> {
   hideLabel?: boolean;
 }
 
-/** Arrow keys in a group of radio buttons, of which those at `places` can be chosen. */
-export function radioKeys(places: number[], now: number, choose: (place: number) => void) {
-  return (event: KeyboardEvent): void => {
-    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    const next = places[(Math.max(0, places.indexOf(now)) + by + places.length) % places.length];
-    choose(next);
-    (event.currentTarget as Element).querySelectorAll("button")[next].focus();
-  };
-}
-
 /** One of several values: a group of radio buttons that looks like one control. */
-export function Choice<T extends string | number>({ label, value, choose, hideLabel, ...props }: ChoiceProps<T>) {
-  const options = props.options.map((one): Option<T> => (typeof one === "object" ? one : { value: one, text: String(one) }));
-  const values = options.map((option) => option.value);
-  const places = values.map((_, i) => i);
+export function Choice<T extends string | number>({ label, options, value, choose, hideLabel }: ChoiceProps<T>) {
+  const name = useId();
   return (
     <div class="labelled">
       {!hideLabel && <span class="label" aria-hidden="true">{label}</span>}
-      <div class="choice" role="radiogroup" aria-label={label} onKeyDown={radioKeys(places, values.indexOf(value), (place) => choose(values[place]))}>
-        {options.map((option, i) => (
-          <button
-            type="button"
-            role="radio"
-            key={option.value}
-            aria-checked={option.value === value}
-            aria-label={option.name}
-            tabIndex={i === Math.max(0, values.indexOf(value)) ? 0 : -1}
-            onClick={() => choose(option.value)}
-          >
-            {option.text}
-          </button>
-        ))}
+      <div class="choice" role="radiogroup" aria-label={label}>
+        {options.map((one) => {
+          const option: Option<T> = typeof one === "object" ? one : { value: one, text: String(one) };
+          return (
+            <label key={option.value} class="button">
+              <input type="radio" name={name} checked={option.value === value} aria-label={option.name} onChange={() => choose(option.value)} />
+              {option.text}
+            </label>
+          );
+        })}
       </div>
     </div>
   );

@@ -1,12 +1,12 @@
 // Attention between words: the words of a query in a line, and the matrix of all rows.
 
-import { useState } from "preact/hooks";
+import { useId, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
 import { css, largestSize, shareColour, weightColour, type ScaleMode } from "../draw/colours";
 import { decimal, multiple, percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { TableButton, radioKeys } from "./controls";
+import { TableButton } from "./controls";
 import { Matrix } from "./matrix";
 import { pairLabel } from "./readout";
 import { ScaleChoice, WeightScale } from "./scale";
@@ -108,16 +108,18 @@ interface StripProps {
 
 /** The words, with arcs from the query word to the words it attends to. */
 function WordStrip({ words, weights, query, queries = words.map((_, i) => i), choose }: StripProps) {
+  const name = useId();
   const written = (weight: number): string => (Number.isNaN(weight) ? "masked" : weight >= 0.005 ? percent(weight) : "");
   return (
     <div class="words-holder">
       <WordArcs query={query} weights={weights} />
-      <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": words.length }} onKeyDown={radioKeys(queries, query, choose)}>
+      <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": words.length }}>
         {words.map((text, i) => (
-          <button type="button" role="radio" key={i} aria-checked={i === query} disabled={!queries.includes(i)} tabIndex={i === query ? 0 : -1} style={{ "--share": weights[i] || 0 }} title={text} onClick={() => choose(i)}>
+          <label key={i} class="button" style={{ "--share": weights[i] || 0 }} title={text}>
+            <input type="radio" name={name} checked={i === query} disabled={!queries.includes(i)} onChange={() => choose(i)} />
             {text}
             <span>{written(weights[i])}</span>
-          </button>
+          </label>
         ))}
       </div>
     </div>

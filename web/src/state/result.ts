@@ -15,9 +15,10 @@ export interface Result {
   inputs: Float64Array[]; // one model input for each digit, 0 to 1, without noise and shuffling
   predictions: Prediction[]; // of all digits
   digit: number; // the digit that is followed
+  prediction: Prediction | null; // of it; null without a drawing, as run
   ink: Float64Array; // its model input, with noise and shuffling
   blank: boolean[]; // which patches are blank
-  run: Run | null; // null without a drawing
+  run: Run | null;
   lens: number[][]; // probabilities after layer 0, 1, …
 }
 
@@ -28,15 +29,17 @@ export function compute(model: Model, state: State): Result {
   if (inputs.length === 0) {
     const ink = new Float64Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
     const status = state.strokes.length ? "small" : "empty";
-    return { status, inputs, predictions: [], digit: 0, ink, blank: blankPatches(ink, config), run: null, lens: [] };
+    return { status, inputs, predictions: [], digit: 0, prediction: null, ink, blank: blankPatches(ink, config), run: null, lens: [] };
   }
   const inks = inputs.map((input) => changedInput(input, state, config));
   const runs = inks.map((ink) => forward(model, normalize(ink, config), state));
+  const predictions = runs.map(({ logits }, i) => predictionOf(logits, config, warningsOf(state, i)));
   return {
     status: "computed",
     inputs,
-    predictions: runs.map(({ logits }, i) => predictionOf(logits, config, warningsOf(state, i))),
+    predictions,
     digit,
+    prediction: predictions[digit],
     ink: inks[digit],
     blank: blankPatches(inks[digit], config),
     run: runs[digit],

@@ -139,10 +139,10 @@ export function useShown() {
   const store = useStore();
   const { config, result } = store;
   const state = store.state.value;
-  const { run, predictions, digit, ...others } = result.value;
-  if (!run) throw new Error("no picture"); // steps that need one are not opened
+  const { run, prediction, digit, ...others } = result.value;
+  if (!run || !prediction) throw new Error("no picture"); // steps that need one are not opened
   const layer = run.layers[state.layer];
-  return { store, config, ...state, ...others, run, layerRun: layer, stages: layer.heads[state.head], prediction: predictions[digit] };
+  return { store, config, ...state, ...others, run, layerRun: layer, stages: layer.heads[state.head], prediction };
 }
 
 /** The query and key that are shown: those under the pointer or focus, else the chosen ones. */

@@ -253,9 +253,8 @@ export function ScaleStep() {
 
 /** Whether the trained model makes the same prediction without scaling. */
 function staysUnscaled(store: Store): boolean {
-  const trained = store.trained.value;
   const without = store.resultOf({ ...store.state.value, temperature: unscaledTemperature(store.config) });
-  return trained.predictions[trained.digit]?.best === without.predictions[without.digit]?.best;
+  return store.trained.value.prediction?.best === without.prediction?.best;
 }
 
 const BRACKETS = [

@@ -232,21 +232,16 @@ export function Try({ children }: { children: ComponentChildren }) {
 /** What a change did to the prediction. */
 export function Effect() {
   const { config, result, trained, changes } = useStore();
-  const [now, before] = [result.value, trained.value];
-  if (!now.run || !before.run || changes.value.length === 0) return null;
-  const { best } = before.predictions[before.digit];
-  const after = now.predictions[now.digit].best;
+  const [now, before] = [result.value.prediction, trained.value.prediction];
+  if (!now || !before || changes.value.length === 0) return null;
+  const { best, probabilities } = before;
   const { classNames } = config;
   return (
     <p class="effect">
-      {after === best ? (
-        <>
-          The prediction stays <b>{classNames[best]}</b>: {percent(before.run.probabilities[best])} → {percent(now.run.probabilities[best])}.
-        </>
+      {now.best === best ? (
+        <>The prediction stays <b>{classNames[best]}</b>: {percent(probabilities[best])} → {percent(now.probabilities[best])}.</>
       ) : (
-        <>
-          The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[after]}</b>, {percent(now.run.probabilities[after])}.
-        </>
+        <>The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[now.best]}</b>, {percent(now.probabilities[now.best])}.</>
       )}
     </p>
   );

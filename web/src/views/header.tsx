@@ -74,12 +74,12 @@ export function Header() {
 /** The prediction in two words, on small screens always in sight. */
 function ShortPrediction() {
   const { config, result } = useStore();
-  const { run, predictions, digit } = result.value;
-  if (!run) return null;
-  const { best, status } = predictions[digit];
+  const { prediction } = result.value;
+  if (!prediction) return null;
+  const { best, status, probabilities } = prediction;
   return (
     <span class="short-prediction" aria-hidden="true">
-      {status === "rejected" ? "?" : config.classNames[best]} <span>{percent(run.probabilities[best])}</span>
+      {status === "rejected" ? "?" : config.classNames[best]} <span>{percent(probabilities[best])}</span>
     </span>
   );
 }

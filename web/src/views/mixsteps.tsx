@@ -10,7 +10,7 @@ import { Choice, Player, TableButton, Toggle, usePlayer } from "../parts/control
 import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
 import { toggled } from "../state/state";
-import { shownPair, useShown, type Store } from "../state/store";
+import { shownPair, useShown } from "../state/store";
 import { DigitRail, Effect, Frame, Question, Try, sentence } from "./frame";
 
 const MAX_TERMS = 5; // of the sum that have a line of their own
@@ -98,7 +98,7 @@ export function MixStep() {
         id={`mask ${target}`}
         text={`${sentence(tokenName(target, config))} gets the largest weight. If no query may attend to it, in any layer, does the prediction change?`}
         options={["no", "yes"]}
-        correct={predictedWithout(store, target) === best ? 0 : 1}
+        correct={store.resultOf({ ...store.state.value, masked: [target], scope: "model" }).prediction?.best === best ? 0 : 1}
         explain="A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on."
       />
       <Try>
@@ -116,11 +116,6 @@ export function MixStep() {
       </Try>
     </Frame>
   );
-}
-
-function predictedWithout(store: Store, token: number): number {
-  const result = store.resultOf({ ...store.state.value, masked: [token], scope: "model" });
-  return result.predictions[result.digit]?.best ?? -1;
 }
 
 export function JoinStep() {

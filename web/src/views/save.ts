@@ -27,9 +27,9 @@ export async function save(store: Store, kind: Kind): Promise<void> {
 }
 
 function svgOf({ config, result, state, changes }: Store, weights: Float64Array): Blob {
-  const { ink, predictions, digit } = result.value;
-  const prediction = sentenceOf(predictions[digit], config.classNames, config.readsDigits);
-  return new Blob([figure({ ...state.value, config, ink, weights, prediction, changes: changes.value })], { type: "image/svg+xml" });
+  const { ink, prediction } = result.value;
+  const said = sentenceOf(prediction!, config.classNames, config.readsDigits);
+  return new Blob([figure({ ...state.value, config, ink, weights, prediction: said, changes: changes.value })], { type: "image/svg+xml" });
 }
 
 async function pngOf(store: Store, weights: Float64Array): Promise<Blob> {

@@ -35,11 +35,11 @@ const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 export function Strip() {
   const { config, calm, state } = useStore();
   const { step, layer } = state.value;
-  const { ink, run, predictions, digit } = calm.value;
+  const { ink, run, prediction, predictions } = calm.value;
   const { patches, embedDim, grid: [rows, columns] } = config;
-  const label = run ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
-  const { status = "rejected", best = 0 } = predictions[digit] ?? {};
-  const note = !run ? "nothing yet" : status === "rejected" ? "not recognised" : percent(run.probabilities[best]);
+  const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
+  const status = prediction?.status ?? "rejected";
+  const note = !prediction ? "nothing yet" : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
   const tokens = run?.layers[0].input;
   const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);
