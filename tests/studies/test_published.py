@@ -3,7 +3,6 @@
 import gzip
 import json
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -69,30 +68,6 @@ def test_every_published_outcome_follows_from_the_trials() -> None:
             assert near or finding.outcome == outcome_of(n, for_p, against), finding
             close, checked = close + near, checked + 1
     assert close <= 0.1 * checked
-
-
-@pytest.mark.slow
-def test_published_values_are_those_of_the_trials() -> None:
-    """By the raw trials of two claims: accuracies by seed, selected here by their settings."""
-    studies = {x["name"]: x for x in json.loads(gzip.decompress(TRIALS.read_bytes()))["studies"]}
-
-    def measured(study: str, condition: str, *path: str, **settings: float) -> list[float]:
-        rows = [
-            trial
-            for trial in studies[study]["trials"]
-            if trial["condition"] == condition and settings.items() <= trial["settings"].items()
-        ]
-        rows.sort(key=lambda row: row["seed"])
-        return [reduce(dict.__getitem__, path, row["values"]) for row in rows]
-
-    def first_part(study: str) -> tuple[list[float], list[float]]:
-        (hypothesis,) = studies[study]["parts"][0]["hypotheses"]
-        return hypothesis["first"], hypothesis["second"]
-
-    heads = (measured("number-of-heads", "heads", "accuracy", heads=count) for count in (8, 1))
-    assert first_part("number-of-heads") == tuple(heads)
-    models = (measured("convolution", "digits", "90", name) for name in ("vit", "conv"))
-    assert first_part("convolution") == tuple(models)
 
 
 def reordered(values: Any) -> Any:

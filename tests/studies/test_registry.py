@@ -38,6 +38,15 @@ def test_trials_differ_and_have_their_seeds_and_study(entry: Entry) -> None:
     assert study.exclusive == (entry.claim == "C15")
 
 
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_parts_about_the_two_tasks_suppose_that_attention_is_needed(entry: Entry) -> None:
+    for part in load_study(entry.source).parts:
+        conditions = {cell.condition for x in part.hypotheses for cell in x.cells}
+        floors = [x.name for x in part.premises]
+        for task in conditions & {"common digit", "recall"}:
+            assert floors == [f"{task}: with attention, against the floor without"]
+
+
 def test_a_study_is_found_by_name_and_by_claim() -> None:
     source = "clearhead.studies.claims.c08_number_of_heads:STUDY"
     assert {find_source(name) for name in ("number-of-heads", "C8", "c8")} == {source}

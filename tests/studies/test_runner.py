@@ -65,17 +65,6 @@ def test_recorded_trials_are_not_measured_again() -> None:
     assert len(started_trials()) == TRIALS + 3
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("toys")
-def test_a_null_study_gives_no_difference() -> None:
-    judged = judge(run_studies(["toy:STUDY", "null:STUDY"], workers=1, out="r"))
-    verdicts = {one.result.study.name: one.verdict for one in judged}
-    assert verdicts["null"] is not None
-    assert verdicts["null"].family == 1
-    assert verdicts["null"].findings[0].note == "no difference"
-    assert verdicts["null"].outcome == "contradicted"
-
-
 @pytest.mark.usefixtures("toys")
 def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixture[str]) -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")

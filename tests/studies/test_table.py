@@ -217,6 +217,11 @@ def test_a_study_that_cannot_be_paired_by_seed_is_refused(
         study(*twice, grid=grid)
 
 
+def test_the_seeds_of_a_comparison_are_counted_however_many_they_are() -> None:
+    many = replace(study(difference(A, B), grid=(Grid(("a", "b")),)), seeds={"full": 60})
+    assert many.seeds_of(difference(A, B), "full") == 60
+
+
 def test_literature_names_a_hypothesis() -> None:
     grid = (Grid(("a", "b")),)
     papers = (Paper(source="Somebody 2020", found="2 points", beside="a, c"),)

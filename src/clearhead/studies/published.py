@@ -24,9 +24,8 @@ from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
 
-NOT_DECLARED = (
-    *("panels", "title", "labels", "grid", "summaries", "limits", "literature", "references"),
-)
+NOTES = ("limits", "literature", "references")
+NOT_DECLARED = ("panels", "title", "labels", "grid", "summaries", *NOTES)
 """What does not affect verdicts: taken from today's study if its design is still the same"""
 
 

@@ -125,7 +125,7 @@ def default_folder(budget: Budget, first_seed: int) -> Path:
 
 
 def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
-    """A study with its trials; raises `ConfigError` if it has none, or another study's."""
+    """A study with its trials; raises `ConfigError` if it has none."""
     study = load_study(source)
     if budget not in study.seeds:
         raise ConfigError(
@@ -134,10 +134,8 @@ def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
         )
     seeds = range(first_seed, first_seed + study.seeds[budget])
     trials = {trial.name: trial for trial in study.trials(budget, seeds)}
-    others = sorted({trial.study for trial in trials.values()} - {study.name})
-    if others or not trials:
-        got = f"trials of {others}" if others else "no trials"
-        raise ConfigError(f"study {study.name} has {got}; a study needs trials of its own")
+    if not trials:
+        raise ConfigError(f"study {study.name} has no trials for the budget {budget!r}")
     return StudyTrials(source, study, tuple(trials.values()))
 
 

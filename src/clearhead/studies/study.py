@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_SEEDS_CHECKED = 50  # by which a study's pairing is checked; a grid repeats itself
-
 
 @dataclass(frozen=True)
 class PerBudget:
@@ -186,7 +184,7 @@ class Study:
         question: the research question
         conditions: what is compared, on which data, with how much training
         measure: what is measured, with its unit
-        seeds: number of seeds for each budget
+        seeds: number of seeds for each budget; by default 2 and 12
         grid: which trials there are
         run: measures one trial, in a process with one thread; the same values wherever it runs
         parts: what decides
@@ -210,7 +208,7 @@ class Study:
     question: str
     conditions: str
     measure: str
-    seeds: Mapping[Budget, int]
+    seeds: Mapping[Budget, int] = field(default_factory=lambda: {"quick": 2, "full": 12})
     grid: tuple[Grid, ...] = ()
     run: Callable[[Trial], Values]
     parts: tuple[Part, ...] = ()
@@ -270,8 +268,8 @@ class Study:
 
         Nor may a side have several trials of a seed.
         """
-        seeds = range(min(self.seeds[budget], MAX_SEEDS_CHECKED))
-        table = Table(Outcome(trial=x, values={}) for x in self.trials(budget, seeds))
+        trials = self.trials(budget, range(self.seeds[budget]))
+        table = Table(Outcome(trial=x, values={}) for x in trials)
         sides = []
         for cell in comparison.cells:
             rows = table.where(cell.condition, **cell.settings)

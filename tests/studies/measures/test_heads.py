@@ -30,7 +30,7 @@ from clearhead.studies.measures.tasks import (
     recall_accuracy,
     recall_texts,
 )
-from tests.studies.made_up import random_classifier, random_images
+from tests.studies.random_models import random_classifier, random_images
 
 
 def classifier() -> VisionTransformer:

@@ -27,7 +27,7 @@ from clearhead.studies.measures.tasks import (
     RECALL_MODEL,
     recall_texts,
 )
-from tests.studies.made_up import random_classifier, random_images
+from tests.studies.random_models import random_classifier, random_images
 
 
 def sharp_model() -> VisionTransformer:

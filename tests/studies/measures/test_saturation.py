@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from clearhead.models.config import ViTConfig
-from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.saturation import (
     jacobian_norm,
     query_gradient_norm,
-    saturation_in_model,
     saturation_of_random_scores,
 )
 from clearhead.studies.measures.scores import SCALES
@@ -68,13 +65,3 @@ def test_random_scores_agree_with_theory_where_d_k_is_large() -> None:
             )
     expected = zero_gap_density(16) / math.sqrt(256)
     assert measured["unscaled"]["jacobian"] == pytest.approx([expected], rel=0.1)
-
-
-def test_attention_of_an_untrained_model_is_almost_uniform() -> None:
-    torch.manual_seed(3)
-    model = VisionTransformer(ViTConfig(depth=2, embed_dim=12, num_heads=3)).eval()
-
-    found = saturation_in_model(model, torch.randn(4, 1, 28, 28))
-
-    assert 0.95 < found["relative_entropy"] <= 1
-    assert 1 / 16 <= found["largest"] < 0.1

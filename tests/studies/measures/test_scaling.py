@@ -10,7 +10,7 @@ from clearhead.errors import DivergenceError
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
-from clearhead.studies.measures import scaling
+from clearhead.studies.measures import saturation
 from clearhead.studies.measures.classifiers import training_digits
 from clearhead.studies.table import Trial
 from clearhead.training import TrainConfig, initial_model
@@ -28,7 +28,7 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
     images = torch.randn(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
 
     with torch.no_grad(), capture() as recording:
-        scaling.initial_weights(CONFIG, unit=True, matched=False)(images)
+        saturation.initial_weights(CONFIG, unit=True, matched=False)(images)
 
     for record in recording.records:
         assert float(record.query.var()) == pytest.approx(1, rel=0.35)
@@ -38,9 +38,9 @@ def test_queries_and_keys_begin_with_variance_1_and_so_scores_with_variance_d_k(
 
 def test_all_other_weights_are_those_of_the_seed() -> None:
     usual = initial_model(CONFIG).state_dict()
-    changed = scaling.initial_weights(CONFIG, unit=True, matched=False).state_dict()
+    changed = saturation.initial_weights(CONFIG, unit=True, matched=False).state_dict()
     other_seed = TrainConfig(model=CONFIG.model, seed=6)
-    other = scaling.initial_weights(other_seed, unit=True, matched=False).state_dict()
+    other = saturation.initial_weights(other_seed, unit=True, matched=False).state_dict()
 
     for name, weight in usual.items():
         drawn = name.endswith("qkv.weight")
@@ -59,7 +59,7 @@ def test_matched_first_scores_are_those_with_the_factor(unit: bool) -> None:
         model = ViTConfig(depth=2, num_heads=1, attention_scale=scale)
         config = replace(CONFIG, model=model)
         with torch.no_grad(), capture() as recording:
-            scaling.initial_weights(config, unit=unit, matched=matched)(images)
+            saturation.initial_weights(config, unit=unit, matched=matched)(images)
         scores.append(recording[0].scaled)
     torch.testing.assert_close(*scores, rtol=1e-3, atol=1e-5)
 
@@ -70,7 +70,7 @@ def test_gradients_and_entropies_are_those_of_loss_and_weights(mnist_train: obje
     digits = training_digits(40, 1)
     images = normalize(digits.images, model.config)
 
-    found = scaling.gradients_and_entropies(model, images, digits.labels)
+    found = saturation.gradients_and_entropies(model, images, digits.labels)
 
     assert all(parameter.grad is None for parameter in model.parameters())
     torch.nn.functional.cross_entropy(model(images), digits.labels).backward()
@@ -88,7 +88,7 @@ def test_gradients_and_entropies_are_those_of_loss_and_weights(mnist_train: obje
 def test_a_training_is_probed_and_without_the_factor_attention_is_sharper(
     mnist_train: object,
 ) -> None:
-    scaled, unscaled = (scaling.train_with_scale(trial(scale)) for scale in ("sqrt", "none"))
+    scaled, unscaled = (saturation.train_with_scale(trial(scale)) for scale in ("sqrt", "none"))
 
     assert [probe["step"] for probe in scaled["probes"]] == [5]
     assert scaled["not_a_number_after"] == -1
@@ -105,8 +105,8 @@ def test_a_training_with_a_loss_of_nan_is_lost(
         callback.steps = 7
         raise DivergenceError("planted")
 
-    monkeypatch.setattr(scaling, "fit_classifier", diverge)
+    monkeypatch.setattr(saturation, "fit_classifier", diverge)
 
-    measured = scaling.train_with_scale(trial("none", first="small"))
+    measured = saturation.train_with_scale(trial("none", first="small"))
 
     assert measured == {"accuracy": 0.0, "lost": 100.0, "not_a_number_after": 7, "probes": []}

@@ -16,7 +16,7 @@ To judge instability would take far more trainings.
 
 from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study, Summary
 from clearhead.studies.claims import notes
-from clearhead.studies.measures import scaling
+from clearhead.studies.measures import saturation
 from clearhead.studies.table import Values
 
 SCALES, ALL = ("sqrt", "none"), ("sqrt", "none", "matched")
@@ -57,13 +57,12 @@ STUDY = Study(
     "W_K; warm-up and clipped gradients; 1,000 digits of MNIST, 200 steps of 50.",
     measure="Accuracy on 2,000 test digits drawn with the seed, in per cent; lost trainings (below "
     "30 %, or a loss of NaN); norms of gradients of W_Q and W_K, and entropy, over time.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(ALL, settings=SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
         Grid(ALL, settings=SHORT | UNIT | {"rate": "usual"}),
         Grid(SCALES, settings=SHORT | UNIT, vary={"rate": ("low", "high")}),
     ),
-    run=scaling.train_with_scale,
+    run=saturation.train_with_scale,
     parts=(
         *(
             Part(f"training is less effective ({name})", (compared(name, "none", settings),))
@@ -93,8 +92,8 @@ STUDY = Study(
     panels=(
         Points(measure="accuracy", x="rate", settings=UNIT, xlabel="rate", ylabel=ACCURACY),
         *(
-            scaling.probe_curves(measure, ylabel, name, settings)
-            for measure, ylabel in scaling.PROBED_MEASURES.items()
+            saturation.probe_curves(measure, ylabel, name, settings)
+            for measure, ylabel in saturation.PROBED_MEASURES.items()
             for name, settings in DECIDING.items()
         ),
     ),

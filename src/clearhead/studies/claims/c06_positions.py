@@ -79,7 +79,6 @@ STUDY = Study(
     "and one on a single fixed shuffle, described only.",
     measure="Largest difference over the largest output; accuracy on 2,000 unseen digits, the same "
     "for all seeds.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("layers",), settings={"layers": 30}),
         Grid(CONDITIONS, settings=TRAINING, vary={"rate": RATES}),

@@ -68,7 +68,6 @@ STUDY = Study(
     "one for each seed, shared with other claims. The shipped model is described.",
     measure="Jensen-Shannon distance between heads of a layer and share of heads with a role, on "
     "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("small",), settings=IMAGES | trainings.ON_DIGITS),
         Grid((COMMON,), settings=IMAGES | trainings.ON_COMMON),

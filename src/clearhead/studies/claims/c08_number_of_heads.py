@@ -50,9 +50,7 @@ def run(trial: Trial) -> Values:
 def several_are_better(condition: str) -> Part:
     """Four heads against one where attention is needed."""
     hypothesis = trainings.difference_in(
-        *(condition, "4 heads, against 1", "with_attention", "one"),
-        unit=POINTS,
-        margin=TASK_MARGIN,
+        condition, "4 heads, against 1", "with_attention", "one", unit=POINTS, margin=TASK_MARGIN
     )
     return trainings.part_on(condition, "4 heads are better than 1", hypothesis)
 
@@ -69,7 +67,6 @@ STUDY = Study(
     "the common digit and on recall, with 4 heads and 1.",
     measure="Accuracy on all 10,000 test digits, on 1,000 unseen images and on 500 unseen texts, "
     "in per cent.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("heads",), settings=DIGITS, vary={"heads": (1, 8, 32)}),
         Grid(("heads",), settings=DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),

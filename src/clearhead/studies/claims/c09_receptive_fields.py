@@ -74,7 +74,6 @@ STUDY = Study(
     "(width 64, six blocks, one set of weights); gradients on 50 unseen digits for each seed.",
     measure="Share of pixels with any gradient, and with 4.55 % of the largest or more (root mean "
     "square over digits and random directions), for the middle unit of each layer.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("ViT untrained", "CNN untrained", "shipped trained"), settings=IMAGES),
         Grid(("ViT trained", "CNN trained"), settings=IMAGES | TRAINING),

@@ -52,7 +52,6 @@ STUDY = Study(
     "with a 3 × 3 convolution; 90, 300 and 900 steps of 100 on 3,000 digits of MNIST, no "
     "augmentation; and the common digit, beside blocks without any mixing.",
     measure="Accuracy on 4,000 unseen digits or 1,000 unseen images, in per cent.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("digits",), settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000}),
         Grid((COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
@@ -74,7 +73,8 @@ STUDY = Study(
             trainings.difference_in(
                 COMMON,
                 "attention, against convolution between patches",
-                *("with_attention", "conv"),
+                "with_attention",
+                "conv",
                 unit=POINTS,
                 margin=TASK_MARGIN,
             ),

@@ -79,7 +79,6 @@ STUDY = Study(
     "uniform attention 4,224 parameters (15 %) have no effect. Beside them the ViT, and 100 "
     "and 1,000 digits.",
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
-    seeds={"quick": 2, "full": 12},
     grid=tuple(trainings(x, None if x == MANY else PerBudget(quick=0, full=2)) for x in STEPS),
     run=run,
     parts=(no_better("no-attention"), no_better("uniform")),

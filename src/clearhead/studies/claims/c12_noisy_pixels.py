@@ -62,11 +62,8 @@ def falls_less(other: str, *corruptions: str) -> Part:
 
 def attends(name: str, condition: str, first: str, second: str) -> Part:
     """More weight on what is relevant than on the rest."""
-    hypothesis = difference_in(
-        *(condition, f"weight on {first}, against {second}", first, second),
-        unit=WEIGHT,
-        margin=MIN_WEIGHT,
-    )
+    what = f"weight on {first}, against {second}"
+    hypothesis = difference_in(condition, what, first, second, unit=WEIGHT, margin=MIN_WEIGHT)
     return part_on(condition, name, hypothesis)
 
 
@@ -75,7 +72,8 @@ def avoids_noise(condition: str) -> Part:
     hypothesis = difference_in(
         condition,
         "attention on blank patches, without noise on them against with it",
-        *(("on_blank", "vit", kind) for kind in ("clean", "noisy")),
+        ("on_blank", "vit", "clean"),
+        ("on_blank", "vit", "noisy"),
         unit=WEIGHT,
         margin=MIN_SHIFT,
         spread=2.0,
@@ -93,7 +91,6 @@ STUDY = Study(
     "the patches without ink.",
     measure="Per cent of the digits that all models classify correctly without noise (of 1,000) "
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("digits",), settings=ON_DIGITS | UNSEEN),
         Grid((COMMON,), settings=ON_COMMON | UNSEEN),

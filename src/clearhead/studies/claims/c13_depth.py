@@ -88,7 +88,6 @@ STUDY = Study(
     measure="By layer: mean attention distance in patches; share of pixels with 4.55 % of the "
     "largest gradient or more, the residual path included; accuracy on 1,000 unseen images of a "
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("depths",), settings=IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS}),
         Grid((COMMON,), settings=trainings.ON_COMMON | IMAGES),

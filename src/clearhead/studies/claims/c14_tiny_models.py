@@ -65,7 +65,6 @@ STUDY = Study(
     f"{EPOCHS} times in batches of {BATCH_SIZE}, no augmentation, at rates tuned for 30 k; "
     "beside them a plain set-up, with another optimiser, rate and warm-up.",
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         *(trainings("right", size, None if size == TINY else TWO) for size in SIZES),
         trainings("plain", TINY, TWO),

@@ -85,7 +85,6 @@ STUDY = Study(
     measure="Spearman's correlation over the 16 patches of an image with the size of their exact "
     "Shapley values, mean over 20 unseen images (quick: 10), and partial, given the ink; in recall "
     "over the 4 pairs, mean over 200 texts.",
-    seeds={"quick": 2, "full": 12},
     grid=(
         Grid(("digits",), settings=IMAGES | trainings.ON_DIGITS),
         Grid((COMMON,), settings=trainings.ON_COMMON | MORE_IMAGES),

@@ -269,8 +269,11 @@ PANELS = (
     Curves(
         measure=lambda values: [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS],
         x=(
-            *("values", "query: other rows", "query: own row"),
-            *("key: other columns", "key: own column"),
+            "values",
+            "query: other rows",
+            "query: own row",
+            "key: other columns",
+            "key: own column",
         ),
         join=False,
         yscale="log",

@@ -170,9 +170,11 @@ def part_on(
 
     With `label`, the name ends with that instead.
     """
-    floor = difference_in(
-        *(condition, "with attention, against the floor without", "with_attention", "floor"),
-        unit="percentage points",
+    floor = Difference(
+        f"{condition}: with attention, against the floor without",
+        "percentage points",
+        Cell(condition, "with_attention"),
+        Cell(condition, "floor"),
         margin=CLEARED,
     )
     premises = (floor,) if condition in (COMMON, RECALL) else ()
@@ -180,11 +182,11 @@ def part_on(
 
 
 def difference_in(
-    condition: str, what: str, first: Measure, second: Measure, **options: Any
+    condition: str, what: str, first: Measure, second: Measure, *, unit: str, **options: Any
 ) -> Difference:
     """Of two measures of the same trials; `options` are those of `Difference`."""
     one, other = Cell(condition, first), Cell(condition, second)
-    return Difference(name=f"{condition}: {what}", first=one, second=other, **options)
+    return Difference(f"{condition}: {what}", unit, one, other, **options)
 
 
 def trained(training: Training, seed: int) -> Any:
