@@ -177,6 +177,7 @@ def compiled_table(rounds: int) -> Table:
     """The processor time of compiled models with capture, divided by that without."""
     table = Table("width", "batch", "clearhead / plain", title="torch.compile")
     for width, batch in ((64, 4), (128, 1), (128, 4), (128, 8), (256, 4)):
+        torch.compiler.reset()  # its limit of recompilations is one for all widths
         blocks = nn.Sequential(*(Block(dim=width, num_heads=4) for _ in range(4))).eval()
         compiled = torch.compile(blocks)
         methods = {"plain": plain(compiled), "clearhead": captured(compiled)}

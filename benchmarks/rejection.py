@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import clearhead as ch
-from clearhead.inference import predict_probabilities, soften, wilson_interval
+from clearhead.inference import certainty_of, predict_probabilities, wilson_interval
 
 FONTS = (
     "liberation/LiberationSans-Regular liberation/LiberationSerif-Regular "
@@ -186,9 +186,13 @@ def main() -> None:
     options = parser.parse_args()
     model = ch.load(options.model)
     test = ch.load_dataset("mnist", "test").images
-    certainty = soften(predict_probabilities(model, test), model.config.threshold_temperature)
+
+    def certainty(images: torch.Tensor) -> torch.Tensor:
+        rows, config = predict_probabilities(model, images), model.config
+        return certainty_of(rows, images, config.threshold_temperature, config.certainty_weights)
+
     if options.flagged is not None:
-        below = float(certainty.amax(1).quantile(options.flagged))
+        below = float(certainty(test).quantile(options.flagged))
         model.config = replace(model.config, doubtful_below=below, rejected_below=0.0)
     below = model.config.doubtful_below
     title = f"{options.model}: accepted without a remark, in % (doubtful below {below:.3f})"
@@ -197,9 +201,7 @@ def main() -> None:
         table.add_column(column, justify="right")
 
     def add(name: str, tensors: torch.Tensor, pictures: list[Picture]) -> None:
-        probabilities = predict_probabilities(model, tensors)
-        certainty = soften(probabilities, model.config.threshold_temperature).amax(1)
-        accepted = int((certainty >= below).sum())
+        accepted = int((certainty(tensors) >= below).sum())
         states = Counter(
             "several" if name == STACKED and len(prediction.digits) == 2 else prediction.status
             for prediction in ch.predict(model, pictures)

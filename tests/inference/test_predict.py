@@ -24,7 +24,10 @@ from clearhead.inference import (
     LOW_CONFIDENCE,
     NOT_RECOGNISED,
     Prediction,
+    certainty_features,
+    certainty_of,
     evaluation_mode,
+    fit_certainty,
     predict,
     predict_each,
     prediction_of,
@@ -533,20 +536,60 @@ def test_evaluation_mode_accepts_what_is_not_a_module() -> None:
         assert function("seven") == 5
 
 
+def certainty_model(weights: tuple[float, ...] = (), below: float = 0.0) -> ImageModel:
+    config = {"threshold_temperature": 4, "certainty_weights": weights, "doubtful_below": below}
+    return random_model(CNNConfig(widths=(2,), **config))  # type: ignore[arg-type]
+
+
 def test_thresholds_apply_to_the_softened_probability_of_the_label() -> None:
     logits = torch.tensor([[6.0, 1.0, -2.0]])
-    softened = float((logits / 4).softmax(1).amax())
-    torch.testing.assert_close(soften(logits.softmax(1), 4), (logits / 4).softmax(1).double())
-    row, pixels = logits.double().softmax(1)[0].tolist(), torch.zeros(1, 2, 2, dtype=torch.uint8)
-    for offset, status in ((-1e-4, "confident"), (1e-4, "doubtful")):
-        prediction = prediction_of(
-            row,
-            ("a", "b", "c"),
-            (),
-            pixels,
-            doubtful_below=softened + offset,
-            rejected_below=0.0,
-            threshold_temperature=4,
-        )
-        assert prediction.status == status
-        assert prediction.probability == row[0]
+    softened = (logits / 4).softmax(1).double()
+    torch.testing.assert_close(soften(logits.softmax(1), 4), softened)
+    image = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    assert float(certainty_of(logits.double().softmax(1), image, 4)) == pytest.approx(
+        float(softened.amax()), rel=1e-6
+    )
+
+
+def test_the_certainty_is_a_logistic_regression_on_logits_and_numbers_of_strokes() -> None:
+    logits = torch.tensor([[6.0, 1.0, -2.0], [0.0, 0.5, 0.0]], dtype=torch.float64)
+    image = torch.zeros(2, 1, 7, 5, dtype=torch.uint8)
+    image[0, 0, 2] = 255  # one stroke across all 5 columns, and across 1 of 7 rows
+    image[0, 0, 4, :2] = 51  # a faint one, across 2 columns
+    features = certainty_features(logits.softmax(1), image, 4)
+    softened = (logits / 4).softmax(1).amax(1).log()
+    counts = torch.tensor([[7 / 5 - 2 * 0.8 / 5, 1.2, 1.2 / 7, 1.0], [0, 0, 0, 0]]).double()
+    expected = torch.cat(
+        [softened[:, None], logits.std(1, correction=0)[:, None], counts, counts**2], 1
+    )
+    torch.testing.assert_close(features, expected, atol=1e-7, rtol=0)
+    weights = torch.linspace(-1, 1, 11, dtype=torch.float64)
+    found = certainty_of(logits.softmax(1), image, 4, tuple(weights.tolist()))
+    torch.testing.assert_close(found, (weights[0] + expected @ weights[1:]).sigmoid())
+
+
+def test_weights_of_the_certainty_equal_those_of_scikit_learn() -> None:
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    torch.manual_seed(0)
+    features = torch.randn(211, 3).double() * torch.tensor([1.0, 10.0, 0.1]) + 3
+    is_right = (features[:, 0] + 2 * torch.randn(211) > 3).double()
+    intercept, *others = fit_certainty(features, is_right)
+    scaled = (features - features.mean(0)) / features.std(0)
+    reference = sklearn.LogisticRegression(tol=1e-8).fit(scaled, is_right)
+    slopes = torch.tensor(others, dtype=torch.float64)
+    np.testing.assert_allclose(slopes * features.std(0), reference.coef_[0], rtol=1e-3)
+    found = intercept + float(features.mean(0) @ slopes)
+    assert found == pytest.approx(reference.intercept_[0], rel=1e-3)
+
+
+def test_predict_compares_the_certainty_with_the_thresholds() -> None:
+    picture = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(picture).line((60, 40, 90, 160), 0, 14)
+    weights = (0.3, 0.5, -0.2, 1.0, -0.1, 0.2, 0.1, 0.0, 0.1, -0.3, 0.2)
+    prediction = predict(certainty_model(), picture, single=True)
+    assert prediction.image is not None
+    row = torch.tensor([prediction.probabilities])
+    certainty = float(certainty_of(row, prediction.image[None], 4, weights))
+    for offset, status in ((-1e-6, "confident"), (1e-6, "doubtful")):
+        found = predict(certainty_model(weights, certainty + offset), picture, single=True)
+        assert (found.status, found.probability) == (status, prediction.probability)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clearhead.data import WordTokenizer, rasterise
 from clearhead.data.preprocessing.strokes import CANVAS
+from clearhead.inference import certainty_of
 from clearhead.insight import shapley
 from clearhead.microscope._payload import examples
 from clearhead.microscope._reference import example_pixels
@@ -207,6 +208,20 @@ def test_strokes_side_by_side_are_several_digits_and_crossing_ones_are_one(bridg
     assert [tuple(map(int, counts)) for counts in found] == list(cases)
     (alone,) = bridge.call(("digits", [one, dot]))
     assert alone.tolist() == [2]  # all strokes of what is one digit
+
+
+@pytest.mark.parametrize("weights", [(), tuple(np.linspace(-1, 1, 11))])
+def test_the_certainty_of_predictions_is_the_same_as_in_python(
+    weights: tuple[float, ...], bridge: Bridge, page_file: Path, pixels: Tensor
+) -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(len(pixels), 10, dtype=torch.float64)
+    images = (255 * torch.rand(len(pixels), 1, 28, 28)).byte()
+    given = {"logits": logits.tolist(), "inks": (images.double() / 255).flatten(1).tolist()}
+    settings = {"weights": weights, "temperature": 3}
+    found = bridge.call(("certainty", given | settings), page=page_file)
+    expected = certainty_of(logits.softmax(1), images, 3, weights)
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=1e-6)
 
 
 def test_softmax_and_erf_are_finite_and_exact(bridge: Bridge) -> None:

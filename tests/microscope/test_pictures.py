@@ -14,6 +14,7 @@ from clearhead.data.preprocessing.digits import (
     DOTTED,
     MANY_LOOPS,
     SEVERAL,
+    SLASH,
     TOO_SMALL,
     find_digits,
 )
@@ -127,12 +128,24 @@ def test_a_digit_has_the_warnings_that_it_has_in_python(
     ImageDraw.Draw(dotted).ellipse([92, 45, 108, 61], fill=0)
     tiny = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(tiny).rectangle([100, 100, 103, 104], fill=0)
-    drawn = [touching, looped, dotted, tiny, scene(mnist_test, (0, 10, 70, 90), (1, 125, 70, 90))]
+    slash, bracket = (Image.new("L", (200, 200), 255) for _ in range(2))
+    ImageDraw.Draw(slash).line([(30, 20), (150, 160)], fill=0, width=9)
+    curve = [(117, 20), (88, 60), (80, 100), (88, 140), (117, 180)]
+    ImageDraw.Draw(bracket).line(curve, fill=0, width=9)
+    drawn = [
+        slash,
+        bracket,
+        touching,
+        looped,
+        dotted,
+        tiny,
+        scene(mnist_test, (0, 10, 70, 90), (1, 125, 70, 90)),
+    ]
     expected = [
         [number for digit in find_digits(to_grey(one)) for number in coded(digit.warnings)]
         for one in drawn
     ]
-    assert {number for one in expected for number in one[1:]} >= {0, 1, 2, 3}
+    assert {number for one in expected for number in one[1:]} >= {0, 1, 2, 3, 4}
     found = bridge.call(*[("warnings", picture(one)) for one in drawn])
     assert [one.tolist() for one in found] == expected
 
@@ -141,7 +154,7 @@ def coded(warnings: tuple[str, ...]) -> list[int]:
     """The number of warnings, and their places in the page's list."""
     return [
         len(warnings),
-        *sorted((SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED).index(w) for w in warnings),
+        *sorted((SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH).index(w) for w in warnings),
     ]
 
 

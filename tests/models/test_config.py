@@ -107,6 +107,7 @@ POSITIVE = "must be an integer of at least 1, got"
             {"mean": (0.1, 0.2)},
             "mean needs 1 or 1 numbers (one per channel), got 2",
         ),
+        (ImageModelConfig, {"certainty_weights": (1.0,)}, "none or 11 numbers, got 1"),
         (ImageModelConfig, {"in_channels": 3, "std": (0.1, 0.2)}, "std needs 1 or 3 numbers"),
         (ImageModelConfig, {"std": (0.0,)}, "above 0 and finite, got (0.0,)"),
         (ImageModelConfig, {"std": (float("nan"),)}, "above 0 and finite, got (nan,)"),

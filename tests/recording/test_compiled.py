@@ -313,17 +313,36 @@ def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor],
     torch.testing.assert_close(compiled(X), expected)
 
 
-def test_a_router_in_a_compiled_graph_is_not_taken_for_attention() -> None:
-    experts = nn.Linear(12, 4)
+def test_attention_in_a_branch_is_rejected_in_eager_mode_too() -> None:
+    def run() -> None:
+        F.scaled_dot_product_attention(X, X, X)
+        chosen(X.abs())
 
-    def run(x: Tensor) -> Tensor:
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        run()
+
+
+class Experts(nn.Module):
+    """Experts chosen by a router, and the step of a state space model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.rate = nn.Linear(12, 4), nn.Parameter(normal(12, 12).float())
+        self.weights = nn.Parameter(normal(4, 12, 12).float())
+
+    def forward(self, x: Tensor) -> Tensor:
         x = F.scaled_dot_product_attention(x, x, x)
-        outputs = torch.stack([x * n for n in range(4)], -2)
-        chosen: Tensor = experts(x).softmax(-1)
-        return (chosen[..., None] * outputs).sum(-2)
+        chosen: Tensor = self.router(x).softmax(-1)
+        best, index = chosen.max(-1, keepdim=True)
+        weights = self.weights[index[:, 0, 0]]
+        outputs = F.silu(x @ weights) @ weights
+        state = ((x @ -self.rate.exp()).exp() * x) @ x.mT
+        return best * outputs + state @ (x * (x * x).mean(-1, keepdim=True).rsqrt())
 
-    recording, _ = recorded(torch.compile(run, backend="eager", fullgraph=True))
-    assert recording.names == ("attention",)
+
+def test_experts_and_states_in_a_compiled_graph_are_not_taken_for_attention() -> None:
+    recording, _ = recorded(torch.compile(Experts(), backend="eager", fullgraph=True))
+    assert recording.names == ("Experts",)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -16,9 +16,10 @@ from PIL import Image, ImageOps
 import clearhead as ch
 from clearhead.data import split_dataset
 from clearhead.data.config import AugmentConfig
+from clearhead.data.drawn import drawn_digits
 from clearhead.errors import ConfigError, DataError, command_line_messages
-from clearhead.inference import predict_probabilities, soften
-from clearhead.models import CNNConfig
+from clearhead.inference import certainty_of, predict_probabilities
+from clearhead.models import CNNConfig, build
 from clearhead.training import (
     TextTrainConfig,
     TrainConfig,
@@ -104,13 +105,23 @@ def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: 
     assert trained.evaluation.confusion == plain.evaluation.confusion
 
 
-def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("digits", [False, True])
+def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(
+    digits: bool, tmp_path: Path
+) -> None:
     model, held_out = initial_model(small_config()).eval(), small_dataset(800)
+    if digits:
+        small = ch.ViTConfig(patch_size=14, embed_dim=4, num_heads=1, depth=1)
+        model, held_out = build(small).eval(), drawn_digits(800)
     measured = calibrate(model, held_out)["held_out"]
+    assert len(measured["certainty_weights"]) == (11 if digits else 0)
     model.save_pretrained(tmp_path)
     loaded = ch.load(tmp_path)
     probabilities = predict_probabilities(loaded, held_out.images)
-    certainty = soften(probabilities, loaded.config.threshold_temperature).amax(1)
+    config = loaded.config
+    certainty = certainty_of(
+        probabilities, held_out.images, config.threshold_temperature, config.certainty_weights
+    )
     for name, share in (("doubtful_below", 8), ("rejected_below", 2)):
         threshold = getattr(loaded.config, name)
         assert threshold == measured[name]

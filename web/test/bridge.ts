@@ -9,6 +9,7 @@ import { readConfig } from "../src/engine/config";
 import { TRAINED, type Switches } from "../src/engine/interventions";
 import { lastLayer, measureHead, rollout } from "../src/engine/maps";
 import { blankPatches } from "../src/engine/patches";
+import { certaintyOf } from "../src/engine/predict";
 import { planShapley } from "../src/engine/influence";
 import { buildTextModel, encode, forwardText, wordLogits } from "../src/engine/text";
 import { buildModel, forward, lens, type Run } from "../src/engine/vit";
@@ -61,6 +62,11 @@ function pictured({ width, height, data }: { width: number; height: number; data
 
 const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   stages: ({ images, changes }) => passed(images, changes).flatMap(everyStage),
+  certainty: ({ logits, inks, weights, temperature }) =>
+    logits.map((row: number[], i: number) => {
+      const settings = { ...model!.config, thresholdTemperature: temperature, certaintyWeights: weights };
+      return [certaintyOf(row, Float64Array.from(inks[i]), settings)];
+    }),
   lens: ({ images }) => passed(images).flatMap((run) => lens(model!, run)),
   maps: ({ images }) => passed(images).flatMap((run) => [lastLayer(run, model!.config), rollout(run, model!.config)]),
   measures: ({ images, inks }) =>

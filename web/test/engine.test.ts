@@ -11,8 +11,9 @@ import { config } from "./support";
 
 test("thresholds and temperature decide between confident, doubtful and rejected", () => {
   const logits = [4, 1, 0];
+  const blank = new Float64Array(784);
   const at = (doubtfulBelow: number, rejectedBelow: number, thresholdTemperature = 1) =>
-    predictionOf(logits, { ...config(), doubtfulBelow, rejectedBelow, thresholdTemperature }).status;
+    predictionOf(logits, blank, { ...config(), doubtfulBelow, rejectedBelow, thresholdTemperature }).status;
   const certainty = Math.exp(4) / (Math.exp(4) + Math.exp(1) + 1);
   assert.equal(at(0, 0), "confident");
   assert.equal(at(certainty + 1e-9, 0), "doubtful");
@@ -20,7 +21,7 @@ test("thresholds and temperature decide between confident, doubtful and rejected
   const softened = Math.exp(0.5) / (Math.exp(0.5) + Math.exp(0.125) + 1);
   assert.equal(at(softened - 1e-9, 0, 8), "confident");
   assert.equal(at(softened + 1e-9, 0, 8), "doubtful");
-  assert.equal(predictionOf(logits, { ...config(), doubtfulBelow: 0, rejectedBelow: 0 }, ["wide"]).status, "doubtful");
+  assert.equal(predictionOf(logits, blank, { ...config(), doubtfulBelow: 0, rejectedBelow: 0 }, ["wide"]).status, "doubtful");
 });
 
 test("several digits have one label, with ? for a rejected one", () => {

@@ -18,6 +18,7 @@ export function config(): Config {
     doubtful_below: 0.5,
     rejected_below: 0.2,
     threshold_temperature: 1,
+    certainty_weights: [],
     pos_embed: "learned",
     pool: "mean",
     attention_scale: "sqrt",

@@ -50,7 +50,8 @@ class ImageClassifier:
         class_names: the classes in the order of the logits; empty for a model without classes.
         preprocess: makes a model input of a picture.
         warnings: remarks that hold for every picture.
-        doubtful_below, rejected_below, threshold_temperature: as in `ImageModelConfig`.
+        doubtful_below, rejected_below, threshold_temperature, certainty_weights: as in
+            `ImageModelConfig`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ImageClassifier:
     doubtful_below: float = ImageModelConfig.doubtful_below
     rejected_below: float = ImageModelConfig.rejected_below
     threshold_temperature: float = ImageModelConfig.threshold_temperature
+    certainty_weights: tuple[float, ...] = ImageModelConfig.certainty_weights
 
     def grid(self, model_input: ImageInput) -> Grid | None:
         """The grid of patches for pictures of this size; None if undeclared by the model."""
@@ -175,6 +177,7 @@ def _images(model: ImageModel, name: str) -> ImageClassifier:
         doubtful_below=config.doubtful_below,
         rejected_below=config.rejected_below,
         threshold_temperature=config.threshold_temperature,
+        certainty_weights=config.certainty_weights,
     )
 
 

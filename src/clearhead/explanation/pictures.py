@@ -20,7 +20,7 @@ from clearhead.explanation.influence import (
     measure_shapley,
     rounded,
 )
-from clearhead.inference import Prediction, evaluation_mode, prediction_of
+from clearhead.inference import Prediction, certainty_of, evaluation_mode, prediction_of
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
@@ -160,14 +160,21 @@ def explain_picture(
             grid = None  # no layer attends over all of its tokens
         names = classifier.class_names
         is_empty = not names or model_input.is_empty
+        probabilities = logits.detach().double().softmax(0)
+        certainty = certainty_of(
+            probabilities[None],
+            model_input.pixels[None],
+            classifier.threshold_temperature,
+            classifier.certainty_weights,
+        )
         prediction = prediction_of(
-            () if is_empty else logits.detach().double().softmax(0).tolist(),
+            () if is_empty else probabilities.tolist(),
             names,
             (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings),
             model_input.pixels,
+            certainty=float(certainty),
             doubtful_below=classifier.doubtful_below,
             rejected_below=classifier.rejected_below,
-            threshold_temperature=classifier.threshold_temperature,
         )
         score = None if is_empty else logits.max()[None]
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)

@@ -1,3 +1,6 @@
+from ._certainty import certainty_features as certainty_features
+from ._certainty import certainty_of as certainty_of
+from ._certainty import fit_certainty as fit_certainty
 from ._copy import ModelCopy as ModelCopy
 from ._engines import Engine as Engine
 from ._engines import EngineModel as EngineModel

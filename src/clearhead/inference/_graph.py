@@ -124,6 +124,7 @@ def model_metadata(model: ImageModel) -> dict[str, str]:
         "doubtful_below": config.doubtful_below,
         "rejected_below": config.rejected_below,
         "threshold_temperature": config.threshold_temperature,
+        "certainty_weights": config.certainty_weights,
         "config": asdict(config),
     }
     text = {name: x if isinstance(x, str) else json.dumps(x) for name, x in values.items()}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clearhead.data import ImageSource, normalize
 from clearhead.errors import ConfigError, ImageError, InputError
+from clearhead.inference._certainty import certainty_of
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._prediction import (
     Prediction,
@@ -154,23 +155,25 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
     """
     if not inputs:
         return []
-    flat = [item for picture in inputs for item in _all_inputs(picture)]
-    rows = predict_probabilities(model, torch.stack([item.pixels for item in flat]), BATCH_SIZE)
     config = model.config
+    flat = [item for picture in inputs for item in _all_inputs(picture)]
+    images = torch.stack([item.pixels for item in flat])
+    rows = predict_probabilities(model, images, BATCH_SIZE)
+    temperature = config.threshold_temperature
+    certainties = certainty_of(rows, images, temperature, config.certainty_weights)
     predictions = (
         prediction_of(
             row if item.found else (),
             config.labels,
             item.warnings,
             item.pixels,
-            box=item.box,
+            certainty=certainty,
             doubtful_below=config.doubtful_below,
             rejected_below=config.rejected_below,
-            threshold_temperature=config.threshold_temperature,
+            box=item.box,
         )
-        for row, item in zip(rows.tolist(), flat, strict=True)
+        for row, certainty, item in zip(rows.tolist(), certainties.tolist(), flat, strict=True)
     )
-    temperature = config.threshold_temperature
     return [_prediction_for(picture, predictions, temperature) for picture in inputs]
 
 

@@ -111,10 +111,13 @@ def prediction_of(
     *,
     doubtful_below: float,
     rejected_below: float,
-    threshold_temperature: float = 1.0,
+    certainty: float | None = None,
     box: Box | None = None,
 ) -> Prediction:
-    """The prediction with these probabilities; without any, one that is rejected."""
+    """The prediction with these probabilities; without any, one that is rejected.
+
+    The thresholds apply to the certainty, by default the label's probability.
+    """
     step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
     image = pixels if step == 1 else pixels[:, ::step, ::step].clone()
     values = tuple(probabilities)
@@ -124,7 +127,7 @@ def prediction_of(
     )
     if best is None:
         return prediction
-    certainty = _certainty(values, threshold_temperature)
+    certainty = values[best] if certainty is None else certainty
     if certainty < rejected_below:
         return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
     return replace(

@@ -24,6 +24,8 @@ from clearhead.errors import ConfigError
 PosEmbed = Literal["learned", "sincos", "none"]
 Pool = Literal["mean", "class"]
 
+CERTAINTY_WEIGHTS = 11  # an intercept, and one for each of the certainty's features
+
 SCALE = Rule(
     '"sqrt", "none", "learned" or a number',
     lambda scale: number("").accepts(scale) or scale in ("sqrt", "none", "learned"),
@@ -70,9 +72,11 @@ class ImageModelConfig(ModelConfig):
     """A picture whose most probable class has a lower probability gets no label."""
     threshold_temperature: float = 1.0
     """The logits are divided by it for the probability that is compared with these thresholds."""
+    certainty_weights: tuple[float, ...] = ()
+    """If given, the thresholds apply to a logistic regression with these weights instead."""
 
     def __post_init__(self) -> None:
-        _freeze_lists(self, "image_size", "class_names", "mean", "std")
+        _freeze_lists(self, "image_size", "class_names", "mean", "std", "certainty_weights")
         _check_size(self, "image_size")
         validate(
             self,
@@ -84,7 +88,13 @@ class ImageModelConfig(ModelConfig):
             doubtful_below=between(0, 1),
             rejected_below=between(0, 1),
             threshold_temperature=above(0),
+            certainty_weights=all_of(number("a finite number")),
         )
+        if len(self.certainty_weights) not in (0, CERTAINTY_WEIGHTS):
+            raise ConfigError(
+                f"certainty_weights must be none or {CERTAINTY_WEIGHTS} numbers, got "
+                f"{len(self.certainty_weights)}"
+            )
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(
                 f"class_names has {len(self.class_names)} names for num_classes "

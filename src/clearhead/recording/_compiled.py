@@ -16,7 +16,6 @@ from clearhead.errors import CaptureError
 from clearhead.recording import _history
 from clearhead.recording._call_site import reject_compiled, reject_opaque
 from clearhead.recording._history import EXPONENTIAL, OTHER_EXPONENTIAL, OTHER_WEIGHTS
-from clearhead.recording._layout import LAYOUT
 from clearhead.recording._products import FUNCTIONS, MULTIPLY, OTHER_FUNCTIONS
 from clearhead.recording._record_of_call import FusedCall
 from clearhead.recording._torch_internals import (
@@ -134,7 +133,8 @@ def _is_explicit(node: fx.Node) -> bool:
     name, activations = _name(node), [x for x in node.all_input_nodes if not _is_parameter(x)]
     if len(activations) < 2 or (name not in PRODUCTS and name not in PAIRED):
         return False
-    weights = {x for y in activations for x in _behind(y, _adds) if _name(x) in WEIGHTS}
+    names = WEIGHTS if name in PRODUCTS else SOFTMAX
+    weights = {x for y in activations for x in _behind(y, _adds) if _name(x) in names}
     for x in weights:
         dims = (y.dim() for y in map(_example, (x, *activations)) if isinstance(y, Tensor))
         if _name(x) in OTHER_WEIGHTS and min(dims, default=0) < 3:
@@ -147,12 +147,7 @@ def _is_explicit(node: fx.Node) -> bool:
 def _contains_attention(node: fx.Node) -> bool:
     """Whether a call has a graph of its own, such as a checkpointed layer, with attention in it."""
     bodies = [body for x in node.all_input_nodes if (body := traced_body(x)) is not None]
-    return any(map(computes_attention, bodies))
-
-
-def computes_attention(body: fx.GraphModule) -> bool:
-    """Whether there is attention in a graph."""
-    graphs = (x.graph for x in body.modules() if isinstance(x, fx.GraphModule))
+    graphs = (x.graph for body in bodies for x in body.modules() if isinstance(x, fx.GraphModule))
     return any(_is_fused(x.target) or _is_explicit(x) for graph in graphs for x in graph.nodes)
 
 
@@ -163,8 +158,14 @@ def _behind(node: fx.Node, stop: Callable[[fx.Node], bool] = lambda _: False) ->
     for x in remaining:
         yield x
         if _name(x) not in PRODUCTS and not _is_fused(x.target) and not stop(x):
-            remaining += [y for y in x.all_input_nodes if y not in nodes]
-            nodes |= dict.fromkeys(x.all_input_nodes)
+            inputs = dict.fromkeys(y for y in x.all_input_nodes if not _is_index(y))
+            remaining += [y for y in inputs if y not in nodes]
+            nodes |= inputs
+
+
+def _is_index(node: fx.Node) -> bool:
+    x = _example(node)
+    return isinstance(x, Tensor) and not x.is_floating_point()
 
 
 def _adds(node: fx.Node) -> bool:
@@ -184,9 +185,15 @@ def _is_score(node: fx.Node) -> bool:
 
 
 def _is_parameter(node: fx.Node) -> bool:
-    while _name(node) in LAYOUT and node.all_input_nodes:
-        node = node.all_input_nodes[0]
-    return isinstance(_example(node), nn.Parameter)
+    """Whether a tensor is computed from parameters alone."""
+    remaining, known = [node], {node}
+    while remaining:
+        x = remaining.pop()
+        if not x.all_input_nodes and not isinstance(_example(x), nn.Parameter):
+            return False
+        remaining += [y for y in x.all_input_nodes if y not in known]
+        known.update(x.all_input_nodes)
+    return True
 
 
 def _example(node: fx.Node) -> Any:

@@ -17,9 +17,7 @@ EXPONENTIAL = frozenset(["exp", "exp_", "special_exp"])
 OTHER_EXPONENTIAL = frozenset(
     "exp2 exp2_ special_exp2 expm1 expm1_ special_expm1 __rpow__".split()
 )  # not followed
-OTHER_WEIGHTS = frozenset(
-    "sigmoid sigmoid_ special_expit relu relu_ softplus elu silu square pow __pow__".split()
-)
+OTHER_WEIGHTS = frozenset("sigmoid sigmoid_ special_expit relu relu_ square pow __pow__".split())
 SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 

@@ -10,7 +10,7 @@ from types import FrameType, FunctionType
 from typing import Any, Self
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from clearhead.errors import CaptureError, InputError
@@ -27,7 +27,6 @@ from clearhead.recording._call_site import (
 from clearhead.recording._compiled import (
     ACTIVE,
     OUTPUTS,
-    computes_attention,
     in_compiled_graph,
     traced_call,
 )
@@ -97,8 +96,6 @@ class InterceptionMode(TorchFunctionMode):
                 reject_compiled()
             return traced_call(self.level, func, args, kwargs)
         if not self._is_open or in_compiled_graph():
-            if any(isinstance(x, fx.GraphModule) and computes_attention(x) for x in args):
-                reject_compiled()
             return func(*args, **kwargs)
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):

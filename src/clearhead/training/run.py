@@ -12,20 +12,27 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from clearhead._atomic import write_atomic
 from clearhead.data import DownloadProgress, ImageDataset, Source, split_dataset
+from clearhead.data.drawn import drawn_digits
+from clearhead.data.outliers import non_digits
 from clearhead.errors import ConfigError
 from clearhead.inference import (
     Evaluation,
     PronounScore,
+    certainty_features,
+    certainty_of,
     check_dataset,
     evaluate,
+    fit_certainty,
     fit_temperature,
     predict_probabilities,
     pronoun_scores,
     save_evaluation_plot,
-    soften,
+    uses_digit_preprocessing,
 )
 from clearhead.models import Model
 from clearhead.models.pretrained import RUN, ImageModel
@@ -45,6 +52,7 @@ NOT_CONFIDENT = (0.01, 0.0025)
 """Shares of held-out images below `doubtful_below` and `rejected_below`"""
 # A model accepted 4.4 % of generated non-digits at this temperature, 7.5 % at 1 (LOG.md).
 THRESHOLD_TEMPERATURE = 8.0
+CALIBRATION_SEED = 1_000_003  # of generated images; no training uses it
 
 
 @dataclass(frozen=True, repr=False)
@@ -198,9 +206,10 @@ def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
     The logits are divided by the temperature that fits best (Guo et al. 2017, "On Calibration of
     Modern Neural Networks", arXiv 1706.04599), in the head's weights; labels do not change. Then
     the thresholds are set so that of these images 1 % are not confident, and 0.25 % rejected. They
-    apply to the probabilities at a high temperature, where outliers stand out more (Liang et al.
-    2018, "Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks",
-    arXiv 1706.02690).
+    apply to a certainty that is based on the probabilities at a high temperature, where outliers
+    stand out more (Liang et al. 2018, "Enhancing the Reliability of Out-of-distribution Image
+    Detection in Neural Networks", arXiv 1706.02690); for digits also on the spread of the logits
+    and on the numbers of strokes.
 
     Args:
         model: The model, in evaluation mode; the weight and the bias of its head are changed, and
@@ -215,19 +224,45 @@ def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
     with torch.no_grad():
         for parameter in model.head.parameters():
             parameter.div_(temperature)
-    probabilities = predict_probabilities(model, held_out.images)
-    certainty = soften(probabilities, THRESHOLD_TEMPERATURE).amax(dim=1)
-    shares = torch.tensor(NOT_CONFIDENT, dtype=certainty.dtype)
-    doubtful, rejected = certainty.quantile(shares, interpolation="lower").tolist()
-    thresholds = {
-        "doubtful_below": doubtful,
-        "rejected_below": rejected,
-        "threshold_temperature": THRESHOLD_TEMPERATURE,
-    }
+    thresholds = fit_thresholds(model, held_out)
     model.config = replace(model.config, **thresholds)
     calibrated = evaluate(model, held_out)
     measures = {name: getattr(calibrated, name) for name in ("total", "accuracy", "nll", "ece")}
     return {"held_out": {"temperature": temperature, **thresholds, **measures}}
+
+
+def fit_thresholds(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
+    """The settings of a model that decide which predictions are confident.
+
+    For a model of MNIST itself, among them the weights of a logistic regression that separates the
+    held-out digits and drawn ones, as far as they are predicted right, from generated images
+    without a digit.
+    """
+
+    def features(images: UInt8[Tensor, "n 1 28 28"]) -> Float[Tensor, "n features"]:
+        rows = predict_probabilities(model, images)
+        return certainty_features(rows, images, THRESHOLD_TEMPERATURE)
+
+    probabilities = predict_probabilities(model, held_out.images)
+    weights: tuple[float, ...] = ()
+    if uses_digit_preprocessing(model.config):
+        drawn = drawn_digits(len(held_out) * 3 // 10, CALIBRATION_SEED)
+        others = non_digits(len(held_out), held_out, CALIBRATION_SEED)
+        drawn_right = predict_probabilities(model, drawn.images).argmax(dim=1) == drawn.labels
+        right = probabilities.argmax(dim=1) == held_out.labels
+        weights = fit_certainty(
+            torch.cat([features(images) for images in (held_out.images, drawn.images, others)]),
+            torch.cat([right, drawn_right, torch.zeros(len(others))]).double(),
+        )
+    certainty = certainty_of(probabilities, held_out.images, THRESHOLD_TEMPERATURE, weights)
+    shares = torch.tensor(NOT_CONFIDENT, dtype=certainty.dtype)
+    doubtful, rejected = certainty.quantile(shares, interpolation="lower").tolist()
+    return {
+        "doubtful_below": doubtful,
+        "rejected_below": rejected,
+        "threshold_temperature": THRESHOLD_TEMPERATURE,
+        "certainty_weights": weights,
+    }
 
 
 def _train(

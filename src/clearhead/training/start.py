@@ -24,6 +24,7 @@ FREE = (
     "doubtful_below",
     "rejected_below",
     "threshold_temperature",
+    "certainty_weights",
 )
 """Model settings that no weight depends on: they are the training's, not the start model's"""
 

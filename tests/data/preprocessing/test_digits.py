@@ -18,7 +18,16 @@ from clearhead.data import (
     normalize,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import DOTTED, MANY_LOOPS, NO_DIGIT, SEVERAL, TOO_SMALL
+from clearhead.data.preprocessing.digits import (
+    DOTTED,
+    MANY_LOOPS,
+    NO_DIGIT,
+    SEVERAL,
+    SLASH,
+    TOO_SMALL,
+    _belong_together,
+)
+from clearhead.data.preprocessing.scaling import as_in_mnist
 from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, photographed, printed, stroke
@@ -315,6 +324,27 @@ def test_a_dot_above_or_below_is_flagged(text: str, warned: bool) -> None:
         assert (DOTTED in read(printed(text, font=font)).warnings) is warned
 
 
+@pytest.mark.parametrize(
+    ("points", "warned"),
+    [
+        ([(100, 20), (100, 180)], False),
+        ([(130, 20), (70, 180)], False),  # as writers slant a 1
+        ([(60, 60), (100, 20), (100, 180)], False),
+        ([(20, 20), (180, 180)], True),
+        ([(190, 30), (10, 170)], True),
+        ([(20, 100), (180, 100)], True),
+        ([(117, 20), (88, 60), (80, 100), (88, 140), (117, 180)], True),
+        ([(83, 20), (112, 60), (120, 100), (112, 140), (83, 180)], True),
+    ],
+)
+def test_a_stroke_that_writers_do_not_use_for_a_one_is_flagged(
+    points: list[tuple[int, int]], warned: bool
+) -> None:
+    picture = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(picture).line(points, 0, 9, joint="curve")
+    assert (SLASH in read(picture).warnings) is warned
+
+
 @pytest.mark.parametrize("number", [2, 3, 5, 7])
 @pytest.mark.parametrize("width", [14, 20])
 def test_the_paper_of_a_tight_crop_is_not_taken_for_ink(number: int, width: int) -> None:
@@ -324,3 +354,30 @@ def test_the_paper_of_a_tight_crop_is_not_taken_for_ink(number: int, width: int)
     expected = extract_digit(ink).pixels.ravel()
     for grey in (crop, 1 - crop):
         assert np.corrcoef(extract_digit(grey).pixels.ravel(), expected)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("width", [40, 50])
+def test_the_corners_of_a_tight_crop_are_paper(width: int) -> None:
+    ink = stroke(1, width).astype(np.float32)
+    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    crop = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    found, expected = (extract_digit(grey).pixels.ravel() for grey in (1 - crop, ink))
+    assert np.corrcoef(found, expected)[0, 1] > 0.9
+
+
+def test_a_bar_high_above_a_stroke_belongs_to_it_but_a_dot_does_not() -> None:
+    five = (slice(21, 101), slice(0, 60))
+    assert _belong_together((slice(0, 4), slice(10, 50)), five)
+    assert not _belong_together((slice(0, 4), slice(28, 32)), five)
+
+
+def test_ink_of_nearly_the_right_size_is_not_resampled() -> None:
+    ink = np.zeros((19, 12), dtype=np.float32)
+    ink[:, 5] = ink[9] = 1
+    assert np.unique(as_in_mnist(ink)).tolist() == [0, 1]
+
+
+def test_very_thick_strokes_are_eroded() -> None:
+    ink = np.ones((100, 40), dtype=np.float32)
+    pixels = as_in_mnist(ink)
+    assert (pixels > 0.5).any(axis=0).sum() <= 7  # scaled alone, the stroke has 8 columns

@@ -42,10 +42,11 @@ def test_the_teeth_of_a_comb_are_removed_and_a_digit_between_them_is_kept(teeth:
     assert left[digit].all()
 
 
-def test_ones_on_a_rule_are_kept() -> None:
+@pytest.mark.parametrize("pen", [2, 5])
+def test_ones_on_a_rule_are_kept(pen: int) -> None:
     rule = np.zeros((120, 240), dtype=bool)
     rule[110:112] = True
     ones = np.zeros_like(rule)
     for number, top in enumerate((60, 71, 55)):
-        ones[top:110, 60 + 40 * number : 65 + 40 * number] = True
+        ones[top:110, 60 + 40 * number : 60 + pen + 40 * number] = True
     assert without_lines(rule | ones, np.zeros_like(rule))[ones].mean() > 0.9

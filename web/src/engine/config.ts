@@ -23,9 +23,10 @@ interface Settings {
   classNames: string[];
   mean: number[];
   std: number[];
-  doubtfulBelow: number; // a prediction with a lower probability is doubtful
+  doubtfulBelow: number; // a prediction with a lower certainty is doubtful
   rejectedBelow: number; // below it, a picture gets no label
-  thresholdTemperature: number; // divides the logits for the probability compared with both
+  thresholdTemperature: number; // divides the logits for the softened probability
+  certaintyWeights: number[]; // of a logistic regression; without any, the certainty is that probability
   posEmbed: "learned" | "sincos" | "none";
   pool: "mean" | "class";
 }

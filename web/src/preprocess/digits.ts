@@ -11,8 +11,9 @@ export const WARNINGS = [
   "Very little ink: draw larger.",
   "More loops than a digit has.",
   "A dot above or below: a letter or a punctuation mark?",
+  "A single stroke, more slanted or bent than a 1: a slash or a bracket?",
 ];
-const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED] = WARNINGS.keys();
+const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH] = WARNINGS.keys();
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
 const MIN_SEEN = 48; // of a digit's longer side in that; a smaller one is searched again in a crop
@@ -24,6 +25,8 @@ const MIN_SIDE = 6; // of the ink
 const [MAX_LOOPS, MIN_LOOP] = [2, 0.008]; // areas are relative to the digit's box
 const LOOPS_SEEN = 32; // side of the ink; in smaller pictures noise makes loops
 const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the height of the stroke
+const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as standard deviations
+const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
 const MIN_INK = 0.15; // fainter ink is ignored when the size is measured
 const MAX_EROSION = 1; // on each side of a thick stroke; of 28 pixels
 const MIN_STROKE = 1.3; // thinner strokes are dilated to the normal width, thicker ones eroded to the last
@@ -42,9 +45,28 @@ export function findDigits(grey: Grid): Digit[] {
   const groups = groupsOf(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes[number])) }));
   return inReadingOrder(groups).map(({ numbers, box }) => {
     const digit = cutOut(grey, ink, numbers, box);
-    const isDotted = Math.max(grey.width, grey.height) > SMALL_SIDE && hasDot(ink, numbers);
-    return isDotted ? { ...digit, warnings: [...digit.warnings, DOTTED] } : digit;
+    if (Math.max(grey.width, grey.height) <= SMALL_SIDE) return digit;
+    const remarks = [...(hasDot(ink, numbers) ? [DOTTED] : []), ...(isSlash(digit.pixels) ? [SLASH] : [])];
+    return { ...digit, warnings: [...digit.warnings, ...remarks] };
   });
+}
+
+/** Whether this is a single stroke, but slanted or bent more than a 1 is by writers. */
+function isSlash(pixels: Uint8Array): boolean {
+  const mass = pixels.reduce((sum, value) => sum + value, 0);
+  const mean = (of: (x: number, y: number) => number): number =>
+    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
+  const [left, top] = [mean((x) => x), mean((_, y) => y)];
+  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
+  const both = mean((x, y) => (x - left) * (y - top));
+  const spread = Math.hypot(across - down, 2 * both);
+  const largest = (across + down + spread) / 2;
+  if ((across + down - spread) / 2 >= MAX_BREADTH ** 2 * largest) return false;
+  const slant = Math.atan2(2 * both, down - across) / 2; // from the vertical
+  const [sin, cos] = [Math.sin(slant), Math.cos(slant)];
+  const bend = mean((x, y) => ((x - left) * cos - (y - top) * sin) * ((x - left) * sin + (y - top) * cos) ** 2);
+  const degrees = (slant * 180) / Math.PI;
+  return Math.abs(bend) > MAX_BEND * largest ** 1.5 || degrees <= MIN_SLANT || degrees >= MAX_SLANT;
 }
 
 /** Whether a round component is above or below the highest stroke, as in i, ! and ?. */

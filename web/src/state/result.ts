@@ -33,7 +33,7 @@ export function compute(model: Model, state: State): Result {
   }
   const inks = inputs.map((input) => changedInput(input, state, config));
   const runs = inks.map((ink) => forward(model, normalize(ink, config), state));
-  const predictions = runs.map(({ logits }, i) => predictionOf(logits, config, warningsOf(state, i)));
+  const predictions = runs.map(({ logits }, i) => predictionOf(logits, inks[i], config, warningsOf(state, i)));
   return {
     status: "computed",
     inputs,

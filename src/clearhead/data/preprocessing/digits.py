@@ -34,12 +34,16 @@ MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
 MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
 MIN_DOT, MAX_DOT, MAX_DOT_GAP = 0.05, 0.4, 0.4  # relative to the height of the stroke
+MAX_BREADTH = 0.3  # of a single stroke: deviation of the ink across it, relative to that along it
+# At most 1 in 500 ones of MNIST's training digits is beyond each of these.
+MIN_SLANT, MAX_SLANT, MAX_BEND = -48.0, 32.0, 0.17
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
 TOO_SMALL = "very little ink: draw larger"
 MANY_LOOPS = "more loops than a digit has"
+SLASH = "a single stroke, more slanted or bent than a 1: a slash or a bracket?"
 DOTTED = "a dot above or below: a letter or a punctuation mark?"
 
 
@@ -186,8 +190,26 @@ def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
 def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
     """One of the digits that were found."""
     digit = _measured(grey, ink, group)
-    is_dotted = max(grey.shape) > SMALL_SIDE and _has_dot(ink, group)
-    return replace(digit, warnings=(*digit.warnings, DOTTED)) if is_dotted else digit
+    if max(grey.shape) <= SMALL_SIDE:
+        return digit  # too coarse for the following
+    remarks = {DOTTED: _has_dot(ink, group), SLASH: _is_slash(digit.pixels)}
+    warnings = (warning for warning, is_true in remarks.items() if is_true)
+    return replace(digit, warnings=(*digit.warnings, *warnings))
+
+
+def _is_slash(pixels: UInt8[ndarray, "28 28"]) -> bool:
+    """Whether this is a single stroke, but slanted or bent more than a 1 is by writers."""
+    ys, xs = np.nonzero(pixels)
+    weights = pixels[ys, xs] / pixels.sum(dtype=float)
+    points = np.stack([xs - weights @ xs, ys - weights @ ys])
+    variances, axes = np.linalg.eigh((weights * points) @ points.T)
+    if variances[0] >= MAX_BREADTH**2 * variances[1]:
+        return False
+    across, along = axes.T @ points
+    bend = abs(weights @ (across * along**2)) / variances[1] ** 1.5
+    right, down = axes[:, 1]
+    slant = np.degrees(np.arctan2(right * np.sign(down), abs(down)))
+    return bool(bend > MAX_BEND or not MIN_SLANT < slant < MAX_SLANT)
 
 
 def _has_dot(ink: Ink, group: Mask) -> bool:
