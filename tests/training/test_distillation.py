@@ -1,8 +1,6 @@
 """Distillation: what a model learns from teachers, and from which one at each step."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,23 +11,16 @@ from torch import nn
 from clearhead.data import normalize
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig, build
-from clearhead.training import fit
-from clearhead.training.batches import ImageBatches
-from clearhead.training.distillation import Teachers, distillation_loss
+from clearhead.training import TrainConfig, fit
+from clearhead.training.batches import ImageBatches, Teachers
 from clearhead.training.distributed import ALONE
 from clearhead.training.fitting import fitted
-from clearhead.training.step import labels_of
+from clearhead.training.step import distillation_loss, labels_of
 from clearhead.training.texts import NO_LABEL
 
-from .small_run import MODEL, small_config, small_dataset, small_training
+from .small_run import MODEL, small_config, small_dataset
 
 TEMPERATURE = 2.5
-
-
-@pytest.fixture(autouse=True)
-def _without_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than these trainings."""
-    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +45,12 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return tuple(map(str, folders))
 
 
+def loaded(config: TrainConfig) -> Teachers:
+    teachers = Teachers.load(config, ALONE)
+    assert teachers is not None
+    return teachers
+
+
 def test_the_loss_is_the_softened_cross_entropy() -> None:
     random = np.random.default_rng(3)
     logits = random.normal(size=(7, 5))
@@ -68,8 +65,7 @@ def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
 ) -> None:
     model = fitted(MODEL, small_dataset())
     config = small_config(teachers=teachers, model=model, distill_temperature=TEMPERATURE)
-    both = Teachers.load(config, ALONE)
-    assert both is not None
+    both = loaded(config)
     torch.manual_seed(0)
     images = torch.rand(11, 1, 6, 6)
     for step in range(4):
@@ -84,8 +80,7 @@ def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
     teachers: tuple[str, ...],
 ) -> None:
     config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
-    both = Teachers.load(config, ALONE)
-    assert both is not None
+    both = loaded(config)
     images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     answers = both.targets(images, torch.full((7,), 2), 0)
     for labels in (torch.arange(7) % 3, torch.full((7,), 1)):
@@ -99,8 +94,7 @@ def test_an_image_of_no_class_has_equal_probabilities_and_no_label(
     teachers: tuple[str, ...],
 ) -> None:
     config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
-    both = Teachers.load(config, ALONE)
-    assert both is not None
+    both = loaded(config)
     targets = both.targets(torch.rand(2, 1, 6, 6), torch.tensor([1, 3]), 0)
     assert targets[1].tolist() == pytest.approx([1 / 3] * 3)
     assert labels_of(targets).tolist() == [1, NO_LABEL]
@@ -114,8 +108,7 @@ def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
         6, teachers=teachers[:1], model=fitted(MODEL, small_dataset()), learning_rate=2e-2
     )
     images = normalize(data.images, config.model)
-    only = Teachers.load(config, ALONE)
-    assert only is not None
+    only = loaded(config)
     with torch.no_grad():
         answers = only.models[0](images).softmax(dim=1)
     labelled = replace(data, labels=answers.argmax(dim=1))
@@ -134,23 +127,6 @@ def test_teachers_see_the_images_without_their_style(teachers: tuple[str, ...]) 
     )
     assert torch.equal(targets, same)
     assert not torch.isclose(images, changed).all(dim=(1, 2, 3)).any()
-
-
-def test_a_training_with_teachers_resumes_with_the_same_bits(
-    tmp_path: Path, teachers: tuple[str, ...]
-) -> None:
-    settings: dict[str, Any] = {
-        "teachers": teachers,
-        "distill_temperature": TEMPERATURE,
-        "holdout": 0.2,
-    }
-    whole = small_training(tmp_path / "whole", 2, **settings)
-    steps = iter(range(20))
-    stopped = small_training(tmp_path / "cut", 2, stop=lambda: next(steps) > 6, **settings)
-    assert not stopped.finished
-    resumed = small_training(tmp_path / "cut", 2, **settings)
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
 def test_a_teacher_of_other_images_is_refused(teachers: tuple[str, ...]) -> None:

@@ -1,9 +1,10 @@
 """`fit` trains in memory, counts what it should, and stops at a loss that is not finite."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,10 +14,13 @@ from torch.nn import functional as F
 from clearhead.data import AugmentConfig
 from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
-from clearhead.models import CNNConfig, MLPConfig, build, load
-from clearhead.training import Callback, TrainingState, fit, initial_model, loop
+from clearhead.models import CNNConfig, MLPConfig, VisionTransformer, ViTConfig, build, load
+from clearhead.training import Callback, TrainConfig, TrainingState, fit, initial_model, loop
 from clearhead.training.batches import ImageBatches, class_probabilities
 from clearhead.training.checkpoint import load_checkpoint
+from clearhead.training.distributed import ALONE
+from clearhead.training.optim import make_optimizers
+from clearhead.training.step import kept_patches, train_step
 
 from .small_run import MODEL, small_config, small_dataset
 
@@ -101,9 +105,43 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_the_weights(
     assert all(bool(torch.isfinite(t).all()) for t in checkpoint.tensors.values())
 
 
-def test_a_learning_rate_far_too_high_is_a_divergence() -> None:
-    with pytest.raises(DivergenceError):
-        fit(small_config(40, optimizer="adamw", learning_rate=1e30), small_dataset())
+def one_batch(config: TrainConfig) -> tuple[TrainingState[Any], tuple[torch.Tensor, torch.Tensor]]:
+    """A new state for ten steps, and the first batch."""
+    model = initial_model(config).train()
+    batches = ImageBatches(small_dataset(), config, ALONE)
+    state = TrainingState(model, None, make_optimizers(model, config), total_steps=10)
+    return state, batches.batch(0, batches.order(0))
+
+
+def test_a_step_is_the_clipped_step_of_torch_at_the_rate_of_the_schedule() -> None:
+    config = small_config(
+        model=replace(MODEL, dropout=0.0, key_dropout=0.0), optimizer="adamw", warmup=0.9,
+        label_smoothing=0.3, clip_norm=0.1, weight_decay=0.0,
+    )  # fmt: skip
+    state, (images, labels) = one_batch(config)
+    other = deepcopy(state.model)
+    reference = torch.optim.AdamW(other.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
+    for step in range(3):
+        train_step(state.model, state, (images, labels), config, ALONE, bfloat16=False)
+        reference.zero_grad()
+        F.cross_entropy(other(images), labels, label_smoothing=0.3).backward()
+        assert nn.utils.clip_grad_norm_(other.parameters(), 0.1) > 0.1
+        reference.param_groups[0]["lr"] = config.learning_rate * (step + 1) / 10
+        reference.step()
+    torch.testing.assert_close(state.model.state_dict(), other.state_dict())
+
+
+def test_dropout_is_drawn_from_seed_and_step() -> None:
+    config = small_config(learning_rate=1e-12, matrix_learning_rate=1e-12)
+    state, batch = one_batch(config)
+
+    def loss_at(step: int, seed: int = 0) -> float:
+        state.step = step
+        seeded = replace(config, seed=seed)
+        return train_step(state.model, state, batch, seeded, ALONE, bfloat16=False)
+
+    assert loss_at(1) == pytest.approx(loss_at(1), abs=1e-6)
+    assert len({round(loss_at(*key), 4) for key in ((1, 0), (2, 0), (1, 1))}) == 3
 
 
 def test_images_of_another_size_are_an_error() -> None:
@@ -189,3 +227,48 @@ def test_the_target_of_images_without_a_class_is_uniform() -> None:
     rows = -(targets * logits.log_softmax(1)).sum(1)
     other = F.cross_entropy(logits[1:2], torch.tensor([1]), label_smoothing=0.2)
     torch.testing.assert_close(rows.sum() - rows[1], smoothed - other)
+
+
+SIX_PATCHES = ViTConfig(image_size=(6, 9), patch_size=3, embed_dim=8, depth=1, num_heads=2)
+
+
+def images_with_contrast(patches: list[int]) -> torch.Tensor:
+    """An image of zeros, with one bright pixel in each of the patches."""
+    images = torch.zeros(1, 1, 6, 9)
+    for strength, patch in enumerate(patches, start=1):
+        images[0, 0, patch // 3 * 3 + 1, patch % 3 * 3 + 1] = strength
+    return images
+
+
+@pytest.mark.parametrize("pool", ["mean", "class"])
+def test_the_blocks_get_the_patches_of_the_highest_contrast_in_their_order(
+    pool: Literal["mean", "class"],
+) -> None:
+    torch.manual_seed(0)
+    model = build(replace(SIX_PATCHES, pool=pool))
+    assert isinstance(model, VisionTransformer)
+    images = torch.cat([images_with_contrast([5, 1, 4]), images_with_contrast([0, 2, 3])])
+    tokens = model.embedded(images)
+    prefix = [0] if pool == "class" else []
+    rows = [[*prefix, *(len(prefix) + patch for patch in kept)] for kept in ([1, 4, 5], [0, 2, 3])]
+    kept = torch.stack([image[row] for image, row in zip(tokens, rows, strict=True)])
+    expected = model.head(model.pooled(model.norm(model.blocks(kept))))
+    whole = model(images)
+    with kept_patches(model, images, 0.5):
+        result = model(images)
+    torch.testing.assert_close(result, expected)
+    assert not torch.allclose(result, whole)
+    torch.testing.assert_close(model(images), whole)
+
+
+def test_a_training_sees_all_patches_in_its_last_third() -> None:
+    seen: list[int] = []
+
+    class Hooked(Callback):
+        def on_start(self, state: TrainingState[Any]) -> None:
+            state.model.get_submodule("blocks.0").register_forward_pre_hook(
+                lambda _, args: seen.append(args[0].shape[1])
+            )
+
+    fit(small_config(2, model=MODEL, early_patches=0.5), small_dataset(), callback=Hooked())
+    assert seen == [2] * 10 + [4] * 4

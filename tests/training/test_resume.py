@@ -17,12 +17,6 @@ from clearhead.training.checkpoint import load_checkpoint
 from .small_run import small_training, start_processes, train_often_saved
 
 
-@pytest.fixture(autouse=True)
-def _without_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than these trainings."""
-    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
-
-
 def digest_of(out: Path) -> dict[str, str]:
     """SHA-256 of what must not depend on interruptions."""
     checkpoints = out / "checkpoints"

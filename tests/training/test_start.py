@@ -131,9 +131,8 @@ def test_patterns_that_match_nothing_or_everything_are_refused(
 
 
 def test_a_recipe_takes_the_model_of_its_start_with_another_class(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
     options: dict[str, Any] = {"device": "cpu", "compile": False, "epochs": 1}
     small = {"embed_dim": 20, "num_heads": 5, "depth": 2, "pool": "class"}
     first = ch.train(

@@ -25,9 +25,13 @@ from clearhead.data import (
 from clearhead.data.augment import Distortion
 from clearhead.data.styles import apply_style
 from clearhead.errors import ConfigError
+from clearhead.models import load
+from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
-from clearhead.training.distillation import Teachers
-from clearhead.training.distributed import World
+from clearhead.training.distributed import World, uses_bfloat16
+
+SHARED = ("image_size", "in_channels", "num_classes", "class_names", "mean", "std")
+"""Settings that a teacher has in common with the model that is trained"""
 
 
 def seed_of(*key: int | str) -> int:
@@ -108,6 +112,57 @@ def class_probabilities(
 
 
 @dataclass(frozen=True)
+class Teachers:
+    """The teachers of a training, one per step in turn.
+
+    Cross entropy is linear in the target, so that on average this gives the gradient of the mean of
+    their probabilities, for the time of one.
+    """
+
+    models: tuple[ImageModel, ...]
+    temperature: float
+    bfloat16: bool
+
+    @classmethod
+    def load(cls, config: TrainConfig, world: World) -> "Teachers | None":
+        """The models that `config.teachers` names; None if it names none."""
+        models = tuple(load(name, ImageModel).to(world.device) for name in config.teachers)
+        for name, model in zip(config.teachers, models, strict=True):
+            for setting in SHARED:
+                own, other = (getattr(x, setting) for x in (config.model, model.config))
+                if own != other:
+                    raise ConfigError(
+                        f"the teacher {name} has {setting} {other}, expected {own} as in the model "
+                        "that is trained; choose another teacher"
+                    )
+        bfloat16 = uses_bfloat16(config, world.device)
+        return cls(models, config.distill_temperature, bfloat16) if models else None
+
+    @torch.no_grad()
+    def targets(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        labels: Int[Tensor, " batch"],
+        step: int,
+    ) -> Float[Tensor, "batch classes"]:
+        """The probabilities to learn: softmax(logits / T) of this step's teacher, corrected.
+
+        Where the most probable class is not the label, the two exchange their probabilities (Wen et
+        al. 2019, "Preparing Lessons: Improve Knowledge Distillation with Better Supervision", arXiv
+        1911.07471). For a label beyond the classes, an image that shows none, all are equal.
+        """
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.models[step % len(self.models)](images)
+        probabilities = (logits.float() / self.temperature).softmax(dim=1)
+        classes = probabilities.shape[1]
+        label = labels.clamp(max=classes - 1)[:, None]
+        most, top = probabilities.max(dim=1, keepdim=True)
+        other = probabilities.gather(1, label)
+        corrected: Tensor = probabilities.scatter(1, top, other).scatter(1, label, most)
+        return corrected.masked_fill((labels >= classes)[:, None], 1 / classes)
+
+
+@dataclass(frozen=True)
 class ImageBatches(Batches):
     """The batches of a training on images."""
 
@@ -123,7 +178,8 @@ class ImageBatches(Batches):
         With teachers or non-digits, the labels are probabilities of shape (batch, classes).
         """
         config, (indices, size, part) = self.config, self.part(step, order)
-        images, labels = to_float(self.data.images[indices]), self.data.labels[indices]
+        images = to_float(self.data.images.index_select(0, indices))  # faster than an index
+        labels = self.data.labels[indices]
         distortion = self._distortion(step, size, part)
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))

@@ -16,10 +16,9 @@ from clearhead.inference import check_dataset
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.batches import Batches, ImageBatches, with_generated_images
+from clearhead.training.batches import Batches, ImageBatches, Teachers, with_generated_images
 from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
 from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
-from clearhead.training.distillation import Teachers
 from clearhead.training.distributed import (
     ALONE,
     World,

@@ -21,7 +21,6 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.training.batches import seed_of
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from clearhead.training.config import BaseTrainConfig, TrainConfig
-from clearhead.training.distillation import distillation_loss
 from clearhead.training.distributed import World
 from clearhead.training.optim import set_learning_rate, warmup_cosine
 from clearhead.training.texts import NO_LABEL
@@ -165,6 +164,19 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of("dropout", seed, step, world.rank))
         yield
+
+
+def distillation_loss(
+    logits: Float[Tensor, "batch classes"],
+    targets: Float[Tensor, "batch classes"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """T² times the cross entropy of softmax(logits / T), from targets that were softened too.
+
+    (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531; T² keeps
+    the size of the gradient.)
+    """
+    return F.cross_entropy(logits.float() / temperature, targets) * temperature**2
 
 
 def labels_of(targets: Tensor) -> Tensor:
