@@ -3,12 +3,12 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from functools import partial, reduce
-from inspect import Signature, signature
+from functools import reduce
+from inspect import Parameter, Signature, signature
+from itertools import pairwise
 from operator import or_
 from types import NoneType
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import arg
@@ -16,14 +16,16 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from clearhead.errors import did_you_mean
 
-try:  # the only access to the parts of tyro's errors; without it, tyro prints its own text
-    from tyro import _errors as events
-except ImportError:
-    events = None  # type: ignore[assignment]
-
 
 class UsageError(Exception):
     """A command line that the command does not accept; one line."""
+
+
+class ValueRefusedError(Exception):
+    """A value that an option does not accept: the value, and what was expected.
+
+    Not a `ValueError`: tyro catches these and prints a box of several lines.
+    """
 
 
 def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -> Callable[[], Any]:
@@ -40,16 +42,29 @@ def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -
     markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
     if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
         markers.append(tyro.conf.FlagCreatePairsOff)
-    raised = partial(_raise_usage_error, command)
-    with events.on_parse_error(raised) if events else nullcontext():
-        call: Callable[[], Any] = tyro.cli(
+    try:
+        call, unknown = tyro.cli(
             _deferred(command),
             prog=f"clearhead {name}",
             args=arguments,
             config=markers,
             registry=REGISTRY,
+            return_unknown_args=True,
+            console_outputs=not {"-h", "--help"}.isdisjoint(arguments),
         )
-    return call
+    except ValueRefusedError as error:
+        value, expected = error.args
+        raise UsageError(f"{_option_before(value, arguments)}{expected}") from None
+    except SystemExit as error:
+        if not error.code:  # after the help
+            raise
+        problem = _incomplete(command, arguments)
+    else:
+        if not unknown:
+            return call
+        problem = _unknown(command, unknown)
+    hint = "" if "did you mean" in problem else f"; run `clearhead {name} --help` for help"
+    raise UsageError(problem + hint)
 
 
 def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], object]]:
@@ -154,10 +169,9 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         return PrimitiveConstructorSpec(
             nargs=1,
             metavar=f"{{{','.join(words)}}}",
-            instance_from_str=lambda given: given[0],
+            instance_from_str=lambda given: _choice(given[0], words),
             is_instance=lambda value: value is None or value in words,
             str_from_instance=lambda value: [str(value)],
-            choices=words,
         )
     if kind not in KINDS:
         return None
@@ -167,7 +181,8 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         try:
             values = tuple(map(convert, given))
         except ValueError:
-            raise ValueError(f"expected {expected}, got {' '.join(given)!r}") from None
+            found = " ".join(given)
+            raise ValueRefusedError(found, f"expected {expected}, got {found!r}") from None
         return values if len(values) > 1 else values[0]
 
     return PrimitiveConstructorSpec(
@@ -179,43 +194,54 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     )
 
 
-def _raise_usage_error(command: Callable[..., object], event: "events.ParseErrorEvent") -> NoReturn:
-    """Raise `UsageError` for an error of tyro's parser."""
-    raise UsageError(_message(command, event))
+def _choice(given: str, words: Sequence[str]) -> str:
+    if given not in words:
+        hint = did_you_mean(given, words)
+        message = f"expected one of {', '.join(words)}, got {given!r}{hint}"
+        raise ValueRefusedError(given, message)
+    return given
 
 
-def _message(command: Callable[..., object], event: "events.ParseErrorEvent") -> str:
-    help_hint = f"; run `{event.prog} --help` for help"
-    match event:
-        case (
-            events.UnrecognizedArgs(tokens=[_, *_] as tokens)
-            | events.MissingArgs(unrecognized_tokens=[_, *_] as tokens)
-        ):
-            return _unknown(command, tokens, help_hint)
-        case events.MissingArgs(missing_arguments=missing):
-            return f"expected {' and '.join(_shown(x.arg) for x in missing)}{help_hint}"
-        case events.MissingSubcommand(subcommand_spec=choice):
-            return f"expected one of {', '.join(choice.parser_from_name)}{help_hint}"
-        case events.BadValue(argument=option):
-            return f"expected a value: {_shown(option)}{help_hint}"
-        case events.InvalidChoice(argument=option, value=value, choices=choices):
-            hint = did_you_mean(value, choices)
-            return f"{_name(option)} must be one of {', '.join(choices)}, got {value!r}{hint}"
-        case events.InstantiationFailure(argument=option, message=message):
-            return f"{_name(option)}: {message}" if option else message
-    return f"wrong usage{help_hint}"
+def _option_before(value: str, arguments: Sequence[str]) -> str:
+    """The option that has this value, with a colon; empty if there is none, or more than one."""
+    first = value.split(" ", maxsplit=1)[0]
+    options = [
+        option
+        for option, given in pairwise(" ".join(arguments).replace("=", " ").split(" "))
+        if given == first and option.startswith("--")
+    ]
+    return f"{options[0]}: " if len(options) == 1 else ""
 
 
-def _unknown(command: Callable[..., object], tokens: list[str], help_hint: str) -> str:
+def _incomplete(command: Callable[..., object], arguments: Sequence[str]) -> str:
+    """What a command line lacks that tyro did not accept; or its first unknown option."""
+    named = [x.partition("=")[0] for x in arguments if x.startswith("--")]
+    options = option_names(command)
+    if unknown := [x for x in named if not {x, x.replace("no-", "", 1)} & options]:
+        return _unknown(command, unknown)
+    known = subcommands(command)
+    if known and known.keys().isdisjoint(arguments):
+        given = [x for x in arguments[:1] if not x.startswith("-")]
+        return _unknown(command, given) if given else f"expected one of {', '.join(known)}"
+    if arguments and arguments[-1].startswith("-"):
+        return f"expected a value after {arguments[-1]}"
+    parameters = list(signature(command).parameters.values())[bool(known) :]
+    required = [x.name for x in parameters if x.default is Parameter.empty]
+    for chosen in known.keys() & set(arguments):
+        required += [
+            name for name, value in _values(known[chosen]).items() if value is tyro.MISSING
+        ]
+    missing = [option for option in _names(dict.fromkeys(required)) if option not in named]
+    return f"expected {' and '.join(missing)}" if missing else "wrong usage"
+
+
+def _unknown(command: Callable[..., object], tokens: Sequence[str]) -> str:
     """Name the first unknown option, or else the first argument that is one too many."""
     unknown = next((token for token in tokens if token.startswith("-")), tokens[0])
     unknown = unknown.partition("=")[0]
     if unknown.startswith("-"):
-        return (
-            f"unknown option {unknown}{did_you_mean(unknown, option_names(command)) or help_hint}"
-        )
-    known = subcommands(command)
-    return f"unexpected argument {unknown!r}{did_you_mean(unknown, known) or help_hint}"
+        return f"unknown option {unknown}{did_you_mean(unknown, option_names(command))}"
+    return f"unexpected argument {unknown!r}{did_you_mean(unknown, subcommands(command))}"
 
 
 def option_names(command: Callable[..., object]) -> set[str]:
@@ -248,14 +274,3 @@ def _names(values: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
             yield from _names(_values(value), f"{option}.")
         else:
             yield option
-
-
-def _name(option: Any) -> str:
-    lowered = option.lowered
-    return str(lowered.metavar if option.is_positional() else lowered.name_or_flags[-1])
-
-
-def _shown(option: Any) -> str:
-    """An option with the word for its value, as in the help."""
-    name = _name(option)
-    return name if option.is_positional() else f"{name} {option.lowered.metavar or ''}".strip()
