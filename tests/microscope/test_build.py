@@ -132,6 +132,7 @@ def test_facts_of_other_weights_are_refused(
         (ViTConfig(num_classes=41), "at most 40 classes, this one has 41"),
         (ViTConfig(depth=17), "at most 16 layers, this one has 17"),
         (ViTConfig(num_heads=32), "at most 16 heads per layer, this one has 32"),
+        (ViTConfig(stem_channels=3), "with stem_channels 0, this one has 3"),
         (ViTConfig(patch_overlap=2), "with patch_overlap 0, this one has 2"),
         (ViTConfig(num_registers=1), "with num_registers 0, this one has 1"),
     ],

@@ -12,7 +12,7 @@ from clearhead.models import (
     VisionTransformer,
     ViTConfig,
 )
-from clearhead.models.baselines import PatchConv, conv_stage
+from clearhead.models.baselines import PatchConv
 
 CONFIG = MLPConfig(
     image_size=(35, 33), patch_size=(7, 11), in_channels=2, embed_dim=13, depth=3, num_classes=5
@@ -65,13 +65,6 @@ def test_the_cnn_halves_the_image_between_stages() -> None:
         stage.register_forward_hook(lambda *call: sizes.append(tuple(call[2].shape)))
     assert model(torch.randn(3, 2, 23, 29)).shape == (3, 13)
     assert sizes == [(3, 3, 23, 29), (3, 5, 11, 14), (3, 7, 5, 7)]
-
-
-def test_a_stage_is_two_convolutions_with_batch_norm_and_relu() -> None:
-    stage = conv_stage(2, 3).eval()
-    kinds = [type(layer).__name__ for layer in stage]
-    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU"] * 2
-    assert (stage(torch.randn(2, 2, 5, 7)) >= 0).all()
 
 
 def test_a_shifted_digit_far_from_the_edge_has_the_same_logits() -> None:

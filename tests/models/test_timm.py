@@ -78,9 +78,16 @@ def test_timm_builds_the_same_function_from_a_written_folder(
     assert again.config.mean == (0.4, 0.5, 0.6)
 
 
-def test_overlapping_patches_have_no_layer_in_timm() -> None:
-    with pytest.raises(ConfigError, match="patch_overlap 0, got 2"):
-        to_timm_state_dict(VisionTransformer(ViTConfig(patch_overlap=2)))
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ViTConfig(patch_overlap=2), "patch_overlap 0, got 2"),
+        (ViTConfig(stem_channels=3), "stem_channels 0, got 3"),
+    ],
+)
+def test_some_patches_have_no_layer_in_timm(config: ViTConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        to_timm_state_dict(VisionTransformer(config))
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,30 @@ def test_an_overlapping_patch_is_a_convolution_larger_than_its_stride() -> None:
     torch.testing.assert_close(model.patch_embed(images), expected, atol=1e-12, rtol=0)
 
 
+def test_a_stem_is_two_convolutions_before_the_patches() -> None:
+    model: Any = build(stem_channels=3).eval()
+    images = images_for(model)
+    for norm in (model.stem[1], model.stem[4]):
+        norm.running_mean.uniform_(-0.5, 0.5)
+        norm.running_var.uniform_(0.5, 2)
+    features = images
+    for i in (0, 3):
+        norm = model.stem[i + 1]
+        features = F.conv2d(features, model.stem[i].weight, padding=1)
+        features = (features - norm.running_mean[:, None, None]) / (
+            norm.running_var[:, None, None] + norm.eps
+        ).sqrt()
+        features = (features * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
+    tokens = F.conv2d(
+        features,
+        model.patch_embed.proj.weight,
+        model.patch_embed.proj.bias,
+        stride=model.config.patch_shape,
+    )
+    expected = tokens.flatten(2).mT + model.pos_embed
+    torch.testing.assert_close(model.embedded(images), expected, atol=1e-12, rtol=0)
+
+
 def test_key_dropout_hides_that_share_of_keys_from_queries_while_training() -> None:
     model = build(image_size=28, patch_size=7, embed_dim=28, num_heads=7, key_dropout=0.3)
     images = images_for(model, batch=17)

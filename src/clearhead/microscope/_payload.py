@@ -55,7 +55,7 @@ def check_config(config: ViTConfig) -> None:
 
     The page computes patches that do not overlap, and has no registers.
     """
-    for name in ("patch_overlap", "num_registers"):
+    for name in ("stem_channels", "patch_overlap", "num_registers"):
         if value := getattr(config, name):
             raise ConfigError(
                 f"the microscope shows models with {name} 0, this one has {value}; choose another "

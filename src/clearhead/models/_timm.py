@@ -28,13 +28,14 @@ def to_timm_state_dict(model: VisionTransformer) -> dict[str, Tensor]:
         Copies of its tensors, on the CPU, under timm's names.
 
     Raises:
-        ConfigError: If its patches overlap, for which timm has no layer.
+        ConfigError: If its patches overlap or follow convolutions; timm has no such layers.
     """
-    if model.config.patch_overlap:
-        raise ConfigError(
-            "timm's Vision Transformer has no overlapping patches; expected a model with "
-            f"patch_overlap 0, got {model.config.patch_overlap}"
-        )
+    for name in ("stem_channels", "patch_overlap"):
+        if value := getattr(model.config, name):
+            raise ConfigError(
+                "timm's Vision Transformer has no convolutions before its patches and no overlap; "
+                f"expected a model with {name} 0, got {value}"
+            )
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     for name, layer in model.blocks.named_children():
         attention: Any = layer.attn

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.models.config import CNNConfig, MLPConfig
-from clearhead.models.layers import LAYER_NORM_EPS, Mlp, PatchEmbed, initialise
+from clearhead.models.layers import LAYER_NORM_EPS, Mlp, PatchEmbed, conv_stage, initialise
 from clearhead.models.pretrained import ImageModel
 
 
@@ -127,15 +127,3 @@ class ConvNet(ImageModel):
             x = stage(self.pool(x))
         logits: Tensor = self.head(x.mean(dim=(2, 3)))
         return logits
-
-
-def conv_stage(in_channels: int, width: int) -> nn.Sequential:
-    """Two 3 × 3 convolutions, each with batch norm and ReLU."""
-    layers: list[nn.Module] = []
-    for channels in (in_channels, width):
-        layers += [
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        ]
-    return nn.Sequential(*layers)

@@ -159,6 +159,8 @@ class PatchModelConfig(ImageModelConfig):
 class ViTConfig(PatchModelConfig):
     """The Vision Transformer; the default is the digit classifier: 16 patches of 7 × 7 pixels."""
 
+    stem_channels: int = 0
+    """Channels of two 3 × 3 convolutions before the image is cut into patches; 0 for none."""
     patch_overlap: int = 0
     """Pixels by which each patch extends into its neighbours on every side."""
     num_heads: int = 4
@@ -181,6 +183,7 @@ class ViTConfig(PatchModelConfig):
         validate(
             self,
             **ENCODER,
+            stem_channels=integer(0),
             patch_overlap=integer(0),
             num_registers=integer(0),
             key_dropout=at_least_and_below(0, 1),

@@ -66,6 +66,18 @@ class PatchEmbed(nn.Module):
         return F.linear(patches, weight.flatten(1), self.proj.bias)
 
 
+def conv_stage(in_channels: int, width: int) -> nn.Sequential:
+    """Two 3 × 3 convolutions, each with batch norm and ReLU."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, width):
+        layers += [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)
+
+
 def sincos_grid(embed_dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 tokens embed_dim"]:
     """Fixed position embedding of a grid: sine and cosine of column and row.
 

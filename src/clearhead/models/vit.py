@@ -10,6 +10,7 @@ from clearhead.models.layers import (
     Encoder,
     PatchEmbed,
     add_positions,
+    conv_stage,
     initialise,
     sincos_grid,
 )
@@ -34,8 +35,10 @@ class VisionTransformer(ImageModel):
     def __init__(self, config: ViTConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ViTConfig()
+        channels = config.stem_channels or config.in_channels
+        self.stem = conv_stage(config.in_channels, channels) if config.stem_channels else None
         self.patch_embed = PatchEmbed(
-            config.patch_shape, config.in_channels, config.embed_dim, config.patch_overlap
+            config.patch_shape, channels, config.embed_dim, config.patch_overlap
         )
         self.cls_token, self.reg_token = (
             nn.Parameter(torch.zeros(1, tokens, config.embed_dim)) if tokens else None
@@ -83,6 +86,8 @@ class VisionTransformer(ImageModel):
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
         """The input of the first block: class token and registers, if any, patches; positions."""
+        if self.stem is not None:
+            images = self.stem(images.to(memory_format=torch.channels_last))
         tokens: Tensor = self.patch_embed(images)
         for token in (self.reg_token, self.cls_token):
             if token is not None:

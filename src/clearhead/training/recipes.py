@@ -156,22 +156,27 @@ def digits_distil(start: str) -> TrainConfig:
 
 
 def sharp() -> TrainConfig:
-    """A digit classifier whose patches of 11 × 11 pixels overlap: 309,514 parameters, 16 tokens.
+    """A digit classifier with two convolutions before its patches: 304,474 parameters, 16 tokens.
 
-    Train the recipe `teacher` first.
+    Train the recipe `teacher` first, with seeds 0 and 1. (Convolutional stems: Xiao et al. 2021,
+    "Early Convolutions Help Transformers See Better", arXiv 2106.14881.)
 
     Command: `clearhead train sharp --out runs/sharp`
-    Hardware: not trained yet.
-    Time: not trained yet; about 20 % more than `digits_distil` for an epoch.
-    Accuracy: not trained yet.
+    Hardware: one of two cores of a machine with other work (Intel Xeon, Sapphire Rapids), no GPU.
+    Time: 88 minutes.
+    Accuracy: 99.60 %, one seed.
     """
     return replace(
         digits_distil(""),
         start=None,
-        model=ViTConfig(patch_overlap=2),
-        epochs=150,
+        model=ViTConfig(stem_channels=16, depth=5),
+        teachers=("runs/teacher", "runs/teacher-1"),
+        epochs=85,
         matrix_learning_rate=1e-2,
         learning_rate=3e-3,
+        augment=AugmentConfig(rotate=9, scale=0.09, shear=8, shift=1.2, elastic=0.65, style=0.1),
+        drawn_digits=0.0,
+        non_digits=0.0,
     )
 
 
