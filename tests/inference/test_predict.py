@@ -153,7 +153,7 @@ def test_the_thresholds_of_the_model_decide_the_status(
     probability: float, status: str, warnings: tuple[str, ...]
 ) -> None:
     model = constant_model(probability, doubtful_below=0.8, rejected_below=0.7)
-    prediction = predict(model, drawn(0))
+    prediction = predict(model, drawn(2))
     assert (prediction.status, prediction.warnings) == (status, warnings)
     assert max(prediction.probabilities) == pytest.approx(probability)
     labels = (prediction.label, prediction.runner_up)
