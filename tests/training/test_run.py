@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 import clearhead as ch
 from clearhead.data import split_dataset
@@ -130,15 +130,28 @@ def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
-    """A folder with twenty pictures of each of three classes, of the small data set enlarged."""
-    dataset = small_dataset(90)
-    for label, name in enumerate(("bar", "disc", "lattice")):
+    """Twenty pictures of each of three shapes, at random positions, sizes and intensities."""
+    chance = random.Random(13)
+    for name in ("bar", "disc", "lattice"):
         folder = tmp_path / "shapes" / name
         folder.mkdir(parents=True)
-        for number, image in enumerate(dataset.images[dataset.labels == label][:20]):
-            picture = Image.fromarray(image[0].numpy()).resize((41, 43), Image.Resampling.NEAREST)
-            picture.save(folder / f"{number}.png")
+        for number in range(20):
+            drawing = Image.new("L", (41, 43), chance.randint(0, 60))
+            _draw(ImageDraw.Draw(drawing), name, chance)
+            drawing.save(folder / f"{number}.png")
     return tmp_path / "shapes"
+
+
+def _draw(pen: ImageDraw.ImageDraw, name: str, chance: random.Random) -> None:
+    x, y, size = chance.randint(14, 27), chance.randint(14, 27), chance.randint(8, 12)
+    ink = chance.randint(150, 255)
+    if name == "bar":
+        pen.rectangle((x - size, y - 2, x + size, y + 2), fill=ink)
+    elif name == "disc":
+        pen.ellipse((x - size, y - size, x + size, y + size), fill=ink)
+    else:
+        for step in range(-size, size + 1, 6):
+            pen.line((x + step, y - size, x + step, y + size), fill=ink, width=2)
 
 
 @pytest.mark.slow
