@@ -50,3 +50,10 @@ def test_ones_on_a_rule_are_kept(pen: int) -> None:
     for number, top in enumerate((60, 71, 55)):
         ones[top:110, 60 + 40 * number : 60 + pen + 40 * number] = True
     assert without_lines(rule | ones, np.zeros_like(rule))[ones].mean() > 0.9
+
+
+@pytest.mark.parametrize("margin", [3, 4])
+def test_an_upright_stroke_in_a_strip_is_no_line(margin: int) -> None:
+    mask = np.zeros((20 + 2 * margin, 112), dtype=bool)
+    mask[margin:-margin, 67:70] = True
+    assert np.array_equal(without_lines(mask, np.zeros_like(mask)), mask)

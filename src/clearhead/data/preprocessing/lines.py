@@ -18,6 +18,9 @@ MAX_THICKNESS, MIN_LENGTH = 0.07, 0.1  # of the longer side
 MIN_PIXELS = 18  # of a line's length
 MIN_COVERAGE = 0.75  # of the columns between the ends of a line
 MAX_GAP = 5  # in pixels
+MAX_MARGIN = (
+    0.1  # of a line's length, from its end to the border; that of digits in a strip is larger
+)
 MAX_RATIO = 1.5  # of a line's thickness to that of a line where it ends; strokes are thicker
 FRAME_SLACK, COMB_SLACK = 0.25, 0.1  # difference of the ends of equal lines, of their length
 MAX_LINES = 60  # in one direction
@@ -164,7 +167,7 @@ def _is_anchored(line: Line, outside: Mask, others: list[Line], like: list[Line]
     at_border = at_lines = 0
     for x, inward in ((line.start, 1), (line.stop, -1)):
         y = line.y(x)
-        margin = near + line.thickness
+        margin = min(near + line.thickness, MAX_MARGIN * (line.stop - line.start))
         is_outside = [_at(outside, line, x + inward * step * near) for step in (-1, 2)]
         if min(x, width - x, y, height - y) <= margin or is_outside == [True, False]:
             at_border += 1
