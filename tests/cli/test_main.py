@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from clearhead.cli.main import COMMANDS, main
+from clearhead.cli.parsing import parse
 from clearhead.training.recipes import RECIPES
 
 HEAVY = ("torch", "scipy", "matplotlib", "huggingface_hub", "numpy", "PIL")
@@ -126,6 +127,40 @@ def test_an_argument_with_a_default_is_shown_as_optional(
             "--model.image-size: expected one or two whole numbers, got 'y'",
         ),
         ("study rum", "unexpected argument 'rum'; did you mean run?"),
+        (
+            "info --model --json",
+            "expected a value after --model; run `clearhead info --help` for help",
+        ),
+        (
+            "train quick --warmup -1e-3 --model.embed_dim=-3",
+            "expected --out; run `clearhead train --help` for help",
+        ),
+        (
+            "train quick --out x --seed --epochs 3",
+            "expected a value after --seed; run `clearhead train --help` for help",
+        ),
+        (
+            "train --out tiny",
+            f"expected one of {', '.join(RECIPES)}; run `clearhead train --help` for help",
+        ),
+        ("predict x --runner a=b", "--runner: expected one of local, ray, got 'a=b'"),
+        ("predict --images x", "unknown option --images; did you mean --image-column?"),
+        (
+            "info -",
+            "unexpected argument '-'; run `clearhead info --help` for help",
+        ),
+        (
+            "study --all run",
+            "expected --all after run; run `clearhead study --help` for help",
+        ),
+        (
+            "study run --json",
+            "unknown option --json; run `clearhead study --help` for help",
+        ),
+        (
+            "study list list",
+            "unexpected argument 'list'; run `clearhead study --help` for help",
+        ),
         ("study run --workers 1.5", "--workers: expected a whole number, got '1.5'"),
         ("study run", "expected either studies by name (`clearhead study list`) or --all"),
         ("study run C5 --all", "expected either studies by name (`clearhead study list`) or --all"),
@@ -146,6 +181,38 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     assert main(line.split()) == (1 if "99999" in line else 2)
     assert capsys.readouterr() == ("", f"clearhead: {message}\n")
+
+
+def test_an_unknown_option_of_two_lines_is_shown_in_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["info", "--zz\nz"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "clearhead: unknown option --zz\\nz; run `clearhead info --help` for help"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "usage"),
+    [
+        ("info --model --help", "usage: clearhead info "),
+        ("train quick --out --help", "usage: clearhead train quick "),
+        ("train --help quick", "usage: clearhead train "),
+    ],
+)
+def test_help_may_stand_in_place_of_a_value(
+    line: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 0
+    out, err = capsys.readouterr()
+    assert (out.startswith(usage), err) == (True, "")
+
+
+def test_none_is_the_name_of_a_file_as_any_other_text() -> None:
+    def command(*, out: Path | None = None) -> Path | None:
+        return out
+
+    assert parse("command", command, ["--out", "None"])() == Path("None")
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"train {x}" for x in RECIPES), "study run"])

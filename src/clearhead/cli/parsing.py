@@ -2,11 +2,12 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from inspect import Parameter, Signature, signature
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from operator import or_
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -35,13 +36,19 @@ def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -
         UsageError: The command does not accept it.
         SystemExit: The help was printed.
     """
-    if not arguments and (known := subcommands(command)):
+    known = subcommands(command)
+    if known and not arguments:
         raise UsageError(
             f"expected one of {', '.join(known)}; run `clearhead {name} --help` for help"
         )
     markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
     if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
         markers.append(tyro.conf.FlagCreatePairsOff)
+    options = list(takewhile(lambda x: x != "--", arguments))
+    asks_for_help = not {"-h", "--help"}.isdisjoint(options)
+    if asks_for_help:  # also where tyro would expect a value
+        before = takewhile(lambda x: x not in ("-h", "--help"), options)
+        arguments = [*[x for x in before if x in known][:1], "--help"]
     try:
         call, unknown = tyro.cli(
             _deferred(command),
@@ -50,7 +57,7 @@ def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -
             config=markers,
             registry=REGISTRY,
             return_unknown_args=True,
-            console_outputs=not {"-h", "--help"}.isdisjoint(arguments),
+            console_outputs=asks_for_help,
         )
     except ValueRefusedError as error:
         value, expected = error.args
@@ -62,7 +69,7 @@ def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -
     else:
         if not unknown:
             return call
-        problem = _unknown(command, unknown)
+        problem = _unknown(command, unknown, arguments)
     hint = "" if "did you mean" in problem else f"; run `clearhead {name} --help` for help"
     raise UsageError(problem + hint)
 
@@ -149,9 +156,11 @@ def settings_of(options: Any) -> Any:
     return base(**vars(options))
 
 
+POSITIONAL = get_args(tyro.conf.Positional[str])[-1]
 REGISTRY = ConstructorRegistry()
 KINDS: dict[Any, tuple[Callable[[str], Any], str, str]] = {
     str: (str, "TEXT", "a text"),
+    Path: (Path, "PATH", "a path"),
     int: (int, "INT", "a whole number"),
     float: (float, "FLOAT", "a number"),
     int | tuple[int, int]: (int, "INT [INT]", "one or two whole numbers"),
@@ -189,7 +198,9 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         nargs=(1, 2) if " " in metavar else 1,
         metavar=metavar,
         instance_from_str=parse_values,
-        is_instance=lambda value: value is None or isinstance(value, str | int | float | tuple),
+        is_instance=lambda value: (
+            value is None or isinstance(value, str | Path | int | float | tuple)
+        ),
         str_from_instance=lambda x: list(map(str, x if isinstance(x, tuple) else (x,))),
     )
 
@@ -205,56 +216,92 @@ def _choice(given: str, words: Sequence[str]) -> str:
 def _option_before(value: str, arguments: Sequence[str]) -> str:
     """The option that has this value, with a colon; empty if there is none, or more than one."""
     first = value.split(" ", maxsplit=1)[0]
-    options = [
-        option
-        for option, given in pairwise(" ".join(arguments).replace("=", " ").split(" "))
-        if given == first and option.startswith("--")
+    words = [
+        word
+        for token in arguments
+        for word in (token.split("=", maxsplit=1) if token.startswith("--") else token.split(" "))
     ]
+    options = [x for x, after in pairwise(words) if after == first and x.startswith("--")]
     return f"{options[0]}: " if len(options) == 1 else ""
 
 
 def _incomplete(command: Callable[..., object], arguments: Sequence[str]) -> str:
     """What a command line lacks that tyro did not accept; or its first unknown option."""
-    named = [x.partition("=")[0] for x in arguments if x.startswith("--")]
-    options = option_names(command)
-    if unknown := [x for x in named if not {x, x.replace("no-", "", 1)} & options]:
-        return _unknown(command, unknown)
-    known = subcommands(command)
-    if known and known.keys().isdisjoint(arguments):
+    named = [_option(x) for x in arguments if x.startswith("--")]
+    known, chosen = subcommands(command), _chosen(command, arguments)
+    options = _defaults(command, chosen)
+    if unknown := [x for x in named if not {x, x.replace("no-", "", 1)} & options.keys()]:
+        return _unknown(command, unknown, arguments)
+    if known and not chosen:
         given = [x for x in arguments[:1] if not x.startswith("-")]
-        return _unknown(command, given) if given else f"expected one of {', '.join(known)}"
-    if arguments and arguments[-1].startswith("-"):
-        return f"expected a value after {arguments[-1]}"
-    parameters = list(signature(command).parameters.values())[bool(known) :]
-    required = [x.name for x in parameters if x.default is Parameter.empty]
-    for chosen in known.keys() & set(arguments):
-        required += [
-            name for name, value in _values(known[chosen]).items() if value is tyro.MISSING
-        ]
-    missing = [option for option in _names(dict.fromkeys(required)) if option not in named]
-    return f"expected {' and '.join(missing)}" if missing else "wrong usage"
+        if given:
+            return _unknown(command, given, arguments)
+        return f"expected one of {', '.join(known)}"
+    for token, after in pairwise([*arguments, "--"]):
+        default = options.get(_option(token), False)
+        if "=" not in token and _is_option(after) and not isinstance(default, bool | tuple):
+            return f"expected a value after {token}"
+    required = [x for x, default in options.items() if default in (Parameter.empty, tyro.MISSING)]
+    if missing := [x for x in required if x not in named]:
+        return f"expected {' and '.join(missing)}"
+    return f"expected one of {', '.join(known)}" if known else "wrong usage"
 
 
-def _unknown(command: Callable[..., object], tokens: Sequence[str]) -> str:
+def _unknown(
+    command: Callable[..., object], tokens: Sequence[str], arguments: Sequence[str]
+) -> str:
     """Name the first unknown option, or else the first argument that is one too many."""
-    unknown = next((token for token in tokens if token.startswith("-")), tokens[0])
-    unknown = unknown.partition("=")[0]
-    if unknown.startswith("-"):
-        return f"unknown option {unknown}{did_you_mean(unknown, option_names(command))}"
-    return f"unexpected argument {unknown!r}{did_you_mean(unknown, subcommands(command))}"
+    token = next(filter(_is_option, tokens), tokens[0])
+    if not _is_option(token):
+        known = [x for x in subcommands(command) if x != token]
+        return f"unexpected argument {token!r}{did_you_mean(token, known)}"
+    option, chosen = _option(token), _chosen(command, arguments)
+    options = _defaults(command, chosen)
+    if option in options:
+        return f"expected {option} after {chosen}"
+    shown = repr(option)[1:-1]  # one line
+    return f"unknown option {shown}{did_you_mean(option, options)}"
 
 
-def option_names(command: Callable[..., object]) -> set[str]:
-    """All options of a command and of its subcommands."""
-    names: set[str] = set()
-    for name, parameter in signature(command).parameters.items():
-        default = parameter.default  # the fields of a dataclass are options themselves
-        names |= set(
-            _names(_values(default) if dataclasses.is_dataclass(default) else {name: default})
-        )
-    for options in subcommands(command).values():
-        names |= set(_names(_values(options)))
-    return names
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word != "-" and not _is_number(word)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _option(token: str) -> str:
+    """The name of the option that a word of the command line gives."""
+    return token.partition("=")[0].replace("_", "-")
+
+
+def _chosen(command: Callable[..., object], arguments: Sequence[str]) -> str | None:
+    return next((x for x in arguments if x in subcommands(command)), None)
+
+
+def _defaults(command: Callable[..., object], chosen: str | None) -> dict[str, Any]:
+    """The default value of each option of a command and of the chosen subcommand, or of all."""
+    known = subcommands(command)
+    hints = get_type_hints(command, include_extras=True)
+    parameters = list(signature(command).parameters.values())[bool(known) :]
+    found: dict[str, Any] = {}
+    for each in parameters:
+        if dataclasses.is_dataclass(each.default):  # its fields are options themselves
+            found |= _named(_values(each.default))
+        elif not _is_positional(hints[each.name]):
+            found |= _named({each.name: each.default})
+    for options in [known[chosen]] if chosen else known.values():
+        found |= _named(_values(options))
+    return found
+
+
+def _is_positional(kind: Any) -> bool:
+    return POSITIONAL in getattr(kind, "__metadata__", ())
 
 
 def subcommands(command: Callable[..., object]) -> Mapping[str, Any]:
@@ -264,13 +311,24 @@ def subcommands(command: Callable[..., object]) -> Mapping[str, Any]:
 
 
 def _values(options: Any) -> dict[str, Any]:
-    return {field.name: getattr(options, field.name, None) for field in dataclasses.fields(options)}
+    kinds = get_type_hints(
+        options if isinstance(options, type) else type(options), include_extras=True
+    )
+    return {
+        field.name: getattr(options, field.name, None)
+        for field in dataclasses.fields(options)
+        if not _is_positional(kinds[field.name])
+    }
 
 
-def _names(values: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+def _named(values: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:
+    """The same values by the names of their options."""
+    named: dict[str, Any] = {}
     for name, value in values.items():
         option = prefix + name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            yield from _names(_values(value), f"{option}.")
-        else:
-            yield option
+        named |= (
+            _named(_values(value), f"{option}.")
+            if dataclasses.is_dataclass(value)
+            else {option: value}
+        )
+    return named
