@@ -82,6 +82,14 @@ def test_timm_models_get_the_input_of_their_own_transform(timm_folder: Path, pho
     assert torch.equal(plain.pixels, colour.expand(3, 48, 32))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_number_type_is_explained(
+    dtype: torch.dtype, digits: list[Path]
+) -> None:
+    explanation = ch.explain(ch.load().to(dtype), digits[4])
+    assert explanation.prediction.label == ch.predict(ch.load(), digits[4]).label
+
+
 def test_transformers_models_get_the_input_of_their_own_processor(
     hf_folder: Path, photo: Path
 ) -> None:

@@ -162,7 +162,7 @@ def _images(model: ImageModel, name: str) -> ImageClassifier:
     def preprocess(image: ImageSource) -> ImageInput:
         prepared = prepare(image, config, single=True)
         return ImageInput(
-            inputs=normalize(prepared.pixels[None], config),
+            inputs=normalize(prepared.pixels[None], config).to(next(model.parameters()).dtype),
             pixels=prepared.pixels,
             is_ink=uses_digit_preprocessing(config),
             warnings=prepared.warnings,
