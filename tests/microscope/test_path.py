@@ -40,6 +40,16 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
         assert wide <= 0, step
 
 
+def test_formulas_are_whole_on_a_phone(microscope: Microscope) -> None:
+    microscope.size(390, 844)
+    for step in STEPS:
+        cut = microscope.show(step).evaluate(
+            """() => [...document.querySelectorAll(".formula")].map(
+              (formula) => formula.scrollWidth - formula.clientWidth)"""
+        )
+        assert not any(cut), step
+
+
 def test_the_first_screen_has_a_sentence_a_pad_and_a_prediction(microscope: Microscope) -> None:
     microscope.show()
     assert microscope.text("h2").startswith("Draw a digit. Watch 16 pieces of it")

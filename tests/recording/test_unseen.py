@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
 
@@ -242,7 +244,10 @@ def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -
         code(Q, K, V)
 
 
-OTHERS = ["fused", "dropout", "learned keys", "classes", "state space"]
+OTHERS = [
+    *["fused", "dropout", "learned keys", "classes", "computed weights", "mean class"],
+    *["state space", "checkpointing"],
+]
 
 
 @pytest.mark.parametrize("code", [*PRODUCTS, *OTHERS])
@@ -268,6 +273,14 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
             (F.scaled_dot_product_attention(Q, K, V) @ nn.Parameter(V[0, 0].mT)).softmax(-1).topk(2)
             F.log_softmax(head(V), -1)
             head(V).softmax(-1)
+        if code == "computed weights":
+            F.linear(V, F.normalize(head.weight, dim=-1)).log_softmax(-1)
+            weight_norm(nn.Linear(13, 4).double())(V).softmax(-1)
+        if code == "mean class":
+            head(V).softmax(-1) @ torch.arange(4.0).double()
+        if code == "checkpointing":  # computed again up to the last product
+            query = Q.clone().requires_grad_()
+            checkpoint(explicit, query, K, V, use_reentrant=False).sum().backward()
 
     with ch.capture() as recording:
         run()

@@ -39,6 +39,7 @@ from clearhead.recording._layout import (
     step_of_call,
 )
 from clearhead.recording._products import Factor, Product, factor_of_call
+from clearhead.recording._torch_internals import in_backward_pass
 
 PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
@@ -116,9 +117,10 @@ class OperationTracker:
         history, softmax = self._histories.of(x), self._other_weights.of(x)
         if history is not None and history.is_scored:
             softmax = history.softmax
-        if softmax is not None:
+        if softmax is not None:  # a mean of numbers over classes is none of values over tokens
+            axes = 1 if softmax.scored or softmax.origin else 2
             softmax.multiplied |= any(
-                y is not x and not isinstance(y, nn.Parameter) for y in operands
+                y is not x and not isinstance(y, nn.Parameter) and y.dim() >= axes for y in operands
             )
 
     def _is_mixing(self, product: Product) -> bool:
@@ -198,7 +200,10 @@ class OperationTracker:
             vars(history.softmax).update(axis)
             return history.softmax
         softmax = Softmax(module=self._innermost(), scored=scored, **axis)
-        self.softmaxes.append(softmax)
+        if scored and history is not None:
+            softmax.operand_dims = min(x.dim() for x in history.product[:2])
+        if not in_backward_pass() or all(x.module is not softmax.module for x in self.softmaxes):
+            self.softmaxes.append(softmax)  # checkpointing may stop before the product with values
         return softmax
 
     def _softmax(

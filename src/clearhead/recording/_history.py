@@ -70,6 +70,8 @@ class Softmax:
     Attributes:
         module: The module that computed it; None outside modules.
         scored: Whether its input comes from a product of two tensors.
+        operand_dims: The smaller number of axes of these; weights that a classifier computes from
+            its parameters have two.
         products: How many products it was recognised in as the weights of values.
         refusal: Why it is not recorded although it was recognised.
         multiplied: Whether its result, not recognised as weights, was multiplied with a tensor.
@@ -80,6 +82,7 @@ class Softmax:
     dims: int
     keys: int
     scored: bool
+    operand_dims: int = 0
     origin: str = ""
     products: int = 0
     refusal: str = ""
@@ -92,7 +95,7 @@ class Softmax:
         if self.products:
             several = f"the record has the first of {self.products} products of its weights"
             return several if self.products > 1 else None
-        if self.scored and (self.dims > 2 or self.multiplied):
+        if self.scored and (min(self.dims, self.operand_dims) > 2 or self.multiplied):
             return "no product of its weights with values was recognised"
         if not self.multiplied:
             return None

@@ -78,7 +78,13 @@ export function QkvStep() {
           compared with all keys. <b class="k">Key</b>: the vector that queries are compared with. <b class="v">Value</b>: the vector that is added up by the weights.
         </>
       }
-      formula={<Formula>{"*q = *W_Q LN ( *x ) + *b_Q ,\u2003 *k = *W_K LN ( *x ) + *b_K ,\u2003 *v = *W_V LN ( *x ) + *b_V"}</Formula>}
+      formula={
+        <>
+          <Formula>{"*q = *W_Q LN ( *x ) + *b_Q ,"}</Formula>
+          <Formula>{"*k = *W_K LN ( *x ) + *b_K ,"}</Formula>
+          <Formula>{"*v = *W_V LN ( *x ) + *b_V"}</Formula>
+        </>
+      }
       rail={<DigitRail readout={<><b>{name}</b>, {token}</>} />}
     >
       <div class="strips">
