@@ -23,8 +23,9 @@ class Options:
         Path | None,
         arg(
             metavar="PATH",
-            help="the page; for several pictures a folder, or PAGE.html for PAGE-NAME.html",
-            help_behavior_hint="(default: NAME-explained.html here)",
+            help="the HTML page; for several inputs a folder, or PAGE.html for PAGE-NAME.html",
+            help_behavior_hint="(default: NAME-explained.html here; for a text none, or "
+            "text-explained.html with a format)",
         ),
     ] = None
     layers: Annotated[
@@ -33,7 +34,8 @@ class Options:
             metavar="LAYER [LAYER ...]",
             help="layers to show: numbers from 1 (-1 is the last), names, or patterns "
             '("blocks.*"); for a text, their single heads',
-            help_behavior_hint="(default: as many as fit into the page)",
+            help_behavior_hint="(default: as many as fit into the page; for a text the mean over "
+            "the heads of every layer)",
         ),
     ] = ()
     word: Annotated[
@@ -55,10 +57,7 @@ class Options:
     png: Annotated[bool, arg(help="write a figure as PNG too")] = False
     svg: Annotated[bool, arg(help="write a figure as SVG too")] = False
     json: Annotated[
-        bool,
-        arg(
-            help="print JSON; for pictures one line each, and the data beside the page",
-        ),
+        bool, arg(help="print JSON, a line for each input; write the data beside the page too")
     ] = False
     csv: Annotated[bool, arg(help="write the data as CSV too")] = False
 

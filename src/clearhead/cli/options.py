@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from clearhead.cli.parsing import UsageError
+from clearhead.errors import ConfigError
 from clearhead.inference._names import EngineChoice
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ AsJson = Annotated[bool, arg(help="print JSON")]
 
 
 def check_given(images: Sequence[str], command: str) -> None:
-    """Raise `UsageError` if there is no picture to work on."""
+    """Raise `ConfigError` if there is no picture to work on."""
     if not images:
-        raise UsageError(
+        raise ConfigError(
             "expected a picture's file, a folder, or - for stdin; run "
             f"`clearhead {command} --help` for help"
         )

@@ -11,7 +11,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import AsJson
-from clearhead.cli.parsing import UsageError, options_of
+from clearhead.cli.parsing import options_of
+from clearhead.errors import ConfigError
 
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
@@ -113,7 +114,7 @@ class Describe:
         from clearhead.studies.measures.pretrained import describe_model
 
         if not self.inputs:
-            raise UsageError(
+            raise ConfigError(
                 "expected pictures or texts; run `clearhead study describe --help` for help"
             )
         found = describe_model(self.model, self.inputs)
@@ -179,7 +180,7 @@ class Run:
         from clearhead.studies.runner import run_studies
 
         if bool(self.names) == self.all:
-            raise UsageError("expected either studies by name (`clearhead study list`) or --all")
+            raise ConfigError("expected either studies by name (`clearhead study list`) or --all")
         names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
         try:
             results = run_studies(
