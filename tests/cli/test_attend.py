@@ -34,7 +34,7 @@ def test_the_weights_of_the_pronoun_are_a_table_of_percentages(
             share = 100 * float(part.weights[0, place])
             assert cell == "<1" if share < 1 else abs(float(cell) - share) <= 0.5
     assert "uniform weight: 10; verified: the weights of all 2 layers" in output.out
-    assert "prediction for the question “which one ?”, in per cent: dog" in output.out
+    assert "predicted after the text and “which one ?”, in per cent: dog" in output.out
 
 
 def test_without_a_pronoun_there_is_a_table_for_each_layer(

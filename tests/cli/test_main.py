@@ -55,6 +55,7 @@ def test_no_command_prints_the_help_to_stderr(capsys: pytest.CaptureFixture[str]
         ("evalute", "did you mean evaluate?"),
         ("Train", "did you mean train?"),
         ("--verson", "did you mean --version?"),
+        ("version", "did you mean --version?"),
         ("zzz", f"expected one of {', '.join(COMMANDS)}"),
         ("", "expected one of"),
     ],
@@ -117,6 +118,7 @@ def test_an_argument_with_a_default_is_shown_as_optional(
         ("train", f"expected one of {', '.join(RECIPES)}; run `clearhead train --help` for help"),
         ("train qiuck --out x", ", ".join(RECIPES)),
         ("train quick", "--out FOLDER"),
+        ("train tiny --out x", "--data TEXT"),
         ("train -- tiny", "--out FOLDER"),
         ("train quick --out x --model.depht 3", "--model.depth INT"),
         ("train quick --out x --epochs 0", "epochs must be an integer of at least 1, got 0"),
@@ -147,8 +149,9 @@ def test_wrong_usage_on_a_terminal_is_the_same_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = []
-    for colour in ("", "1"):
-        monkeypatch.setenv("FORCE_COLOR", colour)
+    for term in ("dumb", "xterm"):
+        monkeypatch.setenv("TERM", term)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         assert main(["info", "--modl", "x"]) == 2
         lines.append(capsys.readouterr().err)
     assert lines[0] == lines[1]

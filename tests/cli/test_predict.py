@@ -153,10 +153,10 @@ def test_a_terminal_shows_the_progress_on_stderr(
     monkeypatch.setattr(stderr, "isatty", lambda: terminal)
     monkeypatch.setattr("sys.stderr", stderr)
     monkeypatch.setenv("TERM", "xterm")
-    with progress(3) as advance:
+    with progress() as show:
         for number in range(3):
             print_line(f"row {number}")
-            advance()
+            show(number + 1, 3)
     assert ("3/3" in stderr.getvalue()) == terminal
     assert capsys.readouterr().out.splitlines() == ["row 0", "row 1", "row 2"]
 

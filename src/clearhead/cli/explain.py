@@ -168,7 +168,7 @@ def _print_text(explanation: "TextExplanation") -> None:
     if explanation.prediction is not None:
         question, words = explanation.prediction.question, explanation.prediction.words
         predicted = ", ".join(f"{word} {number(probability)}" for word, probability in words)
-        print_line(f"prediction for the question “{question}”, in per cent: {predicted}")
+        print_line(f"predicted after the text and “{question}”, in per cent: {predicted}")
 
 
 def _explain_pictures(
@@ -177,8 +177,8 @@ def _explain_pictures(
     image_column: str | None,
     options: Options,
 ) -> int:
+    from clearhead.cli.options import STDIN, list_inputs, picture_reader
     from clearhead.cli.output import print_json, print_remark
-    from clearhead.cli.pictures import STDIN, list_inputs, picture_reader
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
@@ -200,7 +200,7 @@ def _explain_pictures(
             failed = True
             row["error"] = str(error).removeprefix(f"{name}: ")
             if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", name):
-                row["error"] += "; a text needs a text model: give --model sentences"
+                row["error"] += "; for a text use `clearhead attend`, or give --model sentences"
             print_remark(f"{name}: {row['error']}")
         if options.json:
             print_json(row, indent=None)

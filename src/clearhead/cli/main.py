@@ -99,9 +99,8 @@ def _run(arguments: list[str]) -> int:
         case [name, *rest] if name in COMMANDS:
             return _run_command(name, rest)
     name = arguments[0]
-    kind, known = "command", list(COMMANDS)
-    if name.startswith("-"):
-        kind, known = "option", ["--help", "--version"]
+    kind = "option" if name.startswith("-") else "command"
+    known = [*COMMANDS, "--help", "--version"]
     hint = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
     return _fail(f"unknown {kind} {name!r}{hint}", WRONG_USAGE)
 

@@ -218,7 +218,12 @@ class Report:
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
         found = (path for path in (full, quick, PUBLISHED) if path.exists())
-        path = self.results or next(found, quick)
+        path = self.results or next(found, None)
+        if path is None:
+            raise ConfigError(
+                f"there are no results in {full.parent}; `clearhead study run --all` makes them, "
+                f"--results names others, and a clone of Clearhead has the published ones"
+            )
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
             for problem in (section.judged.unjudged, *section.problems):
