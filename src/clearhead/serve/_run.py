@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -18,6 +19,7 @@ from typing import Any
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.config import LOGGING_CONFIG
 
 from clearhead.errors import ConfigError
 from clearhead.serve.app import Application
@@ -143,31 +145,19 @@ def address_of(config: ServeConfig, listener: socket.socket) -> str:
 
 
 def _log_config(config: ServeConfig) -> dict[str, Any]:
-    """Lines with time and level on stderr."""
-    start = "%(asctime)s %(levelname)s "
-    handlers = {
-        name: {"class": "logging.StreamHandler", "formatter": name}
-        for name in ("default", "access")
-    }
-    level = config.log_level.upper()
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "default": {"format": f"{start}%(message)s"},
-            "access": {
-                "()": "uvicorn.logging.AccessFormatter",
-                "fmt": f'{start}%(client_addr)s "%(request_line)s" %(status_code)s',
-                "use_colors": False,
-            },
-        },
-        "handlers": handlers,
-        "loggers": {
-            "uvicorn": {"handlers": ["default"], "level": level, "propagate": False},
-            "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-            "clearhead": {"handlers": ["default"], "level": level, "propagate": False},
-        },
-    }
+    """That of uvicorn, with time and level in each line, all on stderr."""
+    logs: dict[str, Any] = deepcopy(LOGGING_CONFIG)
+    for name, text in (
+        ("default", "%(message)s"),
+        ("access", '%(client_addr)s "%(request_line)s" %(status_code)s'),
+    ):
+        formatter = {"fmt": f"%(asctime)s %(levelname)s {text}", "use_colors": False}
+        logs["formatters"][name] |= formatter
+        logs["handlers"][name]["stream"] = "ext://sys.stderr"
+    own = {"handlers": ["default"], "level": config.log_level.upper(), "propagate": False}
+    access = logs["loggers"]["uvicorn.access"]
+    logs["loggers"] = {"uvicorn": own, "uvicorn.access": access, "clearhead": own}
+    return logs
 
 
 def listen(config: ServeConfig) -> socket.socket:
