@@ -42,10 +42,10 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
         assert outcome.values == toy.run(outcome.trial)
     used = {tuple(event["trainings"]) for event in results.log if event["event"] == "trial"}
     assert used == {(f"training {seed}",) for seed in range(8)}
-    (judged,) = judge(results)
-    assert judged.verdict is not None
-    assert judged.verdict.outcome == "supported"
-    finding = judged.verdict.findings[0]
+    (section,) = judge(results)
+    assert section.verdict is not None
+    assert section.verdict.outcome == "supported"
+    finding = section.verdict.findings[0]
     assert finding.n == 8
     assert finding.p is not None
     assert finding.p < 0.025

@@ -13,6 +13,7 @@ from clearhead.studies.hypotheses import (
     Exact,
     Hypothesis,
     NonInferiority,
+    Sample,
 )
 from clearhead.studies.study import Grid, Paper, Part, PerBudget, Study, Summary
 from clearhead.studies.table import Budget, Cell, Outcome, Series, Table, Trial, Values
@@ -114,7 +115,7 @@ def test_each_type_predicts_its_range(
 ) -> None:
     hypothesis = kind(name="", unit="", first=Cell("a", "score"), **fields)
     assert hypothesis.region == region
-    doubled = hypothesis.scaled(2).region
+    doubled = Sample.of(hypothesis).scaled(2).region
     assert doubled == (tuple(2 * x for x in region) if "margin" in fields else region)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError
 from clearhead.studies._records import git, read_json
-from clearhead.studies.hypotheses import Comparison, Hypothesis, Kind
+from clearhead.studies.hypotheses import Comparison, Declared, Hypothesis, declared
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Measure, canonical
@@ -32,16 +32,11 @@ PACKAGE = Path(str(resources.files("clearhead.studies")))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class Planned(Declared):
     """A hypothesis with its seeds and power.
 
     Attributes:
         part: The part that it belongs to.
-        name: Its name.
-        kind: Its type.
-        unit: Its unit.
-        low: Lower end of the predicted range of the mean difference; None: no end.
-        high: Its upper end.
         seeds: The number of seeds; None for `Exact`.
         distance_in_sd: How far the mean must lie from an end of the range to be decided with 80 %
             power at the strictest level of Holm's method, in standard deviations of the
@@ -50,11 +45,6 @@ class Planned:
     """
 
     part: str
-    name: str
-    kind: Kind
-    unit: str
-    low: float | None
-    high: float | None
     seeds: int | None = None
     distance_in_sd: float | None = None
     distance: float | None = None
@@ -90,16 +80,14 @@ def plan_study(
     """
 
     def planned(part: str, hypothesis: Hypothesis, level: float) -> Planned:
-        low, high = (end if isfinite(end) else None for end in hypothesis.region)
-        kind, name, unit = hypothesis.kind, hypothesis.name, hypothesis.unit
-        found = Planned(part=part, name=name, kind=kind, unit=unit, low=low, high=high)
+        found = Planned(part=part, **declared(hypothesis))
         if not isinstance(hypothesis, Comparison):
             return found
         seeds = study.seeds_of(hypothesis, budget)
-        if kind == "estimate":
+        if found.kind == "estimate":
             return replace(found, seeds=seeds)
         distance = smallest_effect(seeds, level, power=POWER) if seeds >= MIN_SEEDS else inf
-        spread = hypothesis.spread or spreads.get(name)
+        spread = hypothesis.spread or spreads.get(found.name)
         in_unit = None if spread is None else distance * spread
         return replace(found, seeds=seeds, distance_in_sd=distance, distance=in_unit)
 
