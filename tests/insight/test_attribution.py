@@ -322,17 +322,22 @@ def test_relevance_passes_element_wise_functions_unchanged(
     torch.testing.assert_close(x * gradient, weight * expected)
 
 
-def test_affine_functions_and_softmax_keep_their_gradients() -> None:
-    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
-    for function in (
+@pytest.mark.parametrize(
+    "function",
+    [
         lambda x: (2 * x - 0.3) / 5,
         lambda x: (x / 7**0.5).softmax(-1),
         lambda x: (x / 7**0.5).exp() / (x / 7**0.5).exp().sum(-1, keepdim=True),
-    ):
-        (expected,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
-        with _Rules():
-            (gradient,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
-        torch.testing.assert_close(gradient, expected)
+    ],
+)
+def test_affine_functions_and_softmax_keep_their_gradients(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
+    with _Rules():
+        (gradient,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_a_gate_and_what_it_multiplies_get_half_of_the_relevance_each() -> None:

@@ -210,7 +210,7 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
     (tmp_path / "toy.svg").write_bytes(figure)
     path.write_text(json.dumps(data))
     again = report_studies(read_published(path))
-    differences = report.sections[1].samples[0].values
+    differences = np.array(report.sections[1].samples[0].values)
     found = spreads(path)["toy"]["score, with minus without"]
     assert found == pytest.approx(np.std(differences, ddof=1))
     for old, new in zip(report.sections[1:], again.sections[1:], strict=True):

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError
+from clearhead.studies._section import judge
 from clearhead.studies.runner import _loky, run_studies
-from clearhead.studies.store import judge, read_results
+from clearhead.studies.store import read_results
 
 TRIALS = 24
 

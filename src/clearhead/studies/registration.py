@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 from clearhead._atomic import sha256, write_atomic
-from clearhead.errors import ConfigError
-from clearhead.studies._records import git, read_json
+from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.studies._records import git
 from clearhead.studies.hypotheses import Comparison, Declared, Hypothesis, declared
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
@@ -198,18 +198,30 @@ def register(
         "rule": {"level": LEVEL, "min_seeds": MIN_SEEDS, "family": "claim", "adjustment": "Holm"},
         "studies": designs,
     }
-    path = (folder or registration_folder()) / REGISTERED
+    folder = folder or registration_folder()
+    path = folder / REGISTERED
+    if path.exists() and not _read(folder):
+        raise ConfigError(f"{path} holds no registration; rename it, or choose a folder with --out")
     write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return path
 
 
 def registered() -> dict[str, Any]:
     """What `register` wrote: here, or else in the package; empty if nothing is registered."""
-    here, package = registration_folder() / REGISTERED, PACKAGE / REGISTERED
-    content = read_json(here) or read_json(package) or {}
-    if content and not {"budget", "first_seed", "studies"} <= content.keys():
-        raise ConfigError(f"{here} is no registration; rename it, or make one: `study register`")
-    return content
+    return _read(registration_folder()) or _read(PACKAGE)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What `register` wrote to a folder; empty without such a file, or if it holds other things."""
+    path = folder / REGISTERED
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CorruptDataError(f"{path} is damaged ({error}); restore or remove it") from error
+    known = isinstance(content, dict) and {"budget", "first_seed", "studies"} <= content.keys()
+    return content if known else {}
 
 
 def check_registered(
@@ -233,7 +245,7 @@ def check_registered(
             f"for seeds from {first_seed}; take another --first-seed, or register again"
         )
     here = registration_folder()
-    folder = here if (here / REGISTERED).is_file() else PACKAGE
+    folder = here if _read(here) else PACKAGE
     commit = git("log", "-1", "--format=%h", "--", REGISTERED, folder=folder)
     return {"date": found["date"], "commit": commit}
 
