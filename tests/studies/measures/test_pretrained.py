@@ -124,7 +124,7 @@ def test_our_models_are_described_by_name_and_measures_are_those_of_the_records(
     assert "C13 attention distance" not in found
     with pytest.raises(InputError, match="got none"):
         describe_model("digits", [])
-    with pytest.raises(InputError, match=r"\.py is a file, expected a text; sentences is a text"):
+    with pytest.raises(InputError, match=r"\.py is a file, and sentences takes texts"):
         describe_model("sentences", [__file__])
     with pytest.raises(CaptureError, match="no attention"):
         describe_attention([lambda: torch.zeros(1)])

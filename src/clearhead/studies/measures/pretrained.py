@@ -33,8 +33,8 @@ def describe_model(source: str, inputs: Sequence[str]) -> Values:
         raise InputError("expected pictures or texts to run the model on, got none")
     opened = open_classifier(source)
     if isinstance(opened, TextModel):
-        for text in filter(os.path.isfile, inputs):
-            raise InputError(f"{text} is a file, expected a text; {source} is a text model")
+        if file := next(filter(os.path.isfile, inputs), None):
+            raise InputError(f"{file} is a file, and {source} takes texts; give an image model")
         return describe_attention([opened.tokenize(text).run for text in inputs])
     pictures = [opened.preprocess(picture) for picture in inputs]
     runs = [partial(opened.model, x.inputs) for x in pictures]
