@@ -58,13 +58,14 @@ function PictureField() {
 
 function Examples() {
   const store = useStore();
-  const { payload, config, state } = store;
+  const { payload, config } = store;
+  const { strokes: now, images } = store.calm.value.state;
   if (config.readsDigits) {
     return (
       <div class="examples" role="group" aria-label="Examples">
         {[...new Set(payload.examples.map(({ label }) => label))].map((label) => {
           const drawings = payload.examples.filter((example) => example.label === label).map(({ strokes }) => strokes);
-          const shown = drawings.indexOf(state.value.strokes);
+          const shown = drawings.indexOf(now);
           const next = drawings[(shown + 1) % drawings.length];
           return (
             <button type="button" key={label} aria-pressed={shown >= 0} aria-label={`Example ${label}`} onClick={() => store.set({ strokes: next, images: [], digit: 0 })}>
@@ -79,7 +80,7 @@ function Examples() {
   return (
     <div class="examples pictures" role="group" aria-label="Examples">
       {payload.pictures.map(({ label, image }, i) => (
-        <button type="button" key={i} aria-pressed={state.value.images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
+        <button type="button" key={i} aria-pressed={images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
           <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />
           {label}
         </button>

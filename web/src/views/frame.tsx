@@ -41,7 +41,7 @@ export function Frame({ title, text, formula, rail = <DigitRail />, children }: 
 
 export function WayOn() {
   const store = useStore();
-  const { step } = store.state.value;
+  const { step } = store.calm.value.state;
   const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
   return (
     <div class="way">

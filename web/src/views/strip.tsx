@@ -33,9 +33,8 @@ const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
-  const { config, calm, state } = useStore();
-  const { step, layer } = state.value;
-  const { ink, run, prediction, predictions } = calm.value;
+  const { config, calm } = useStore();
+  const { state: { step, layer }, result: { ink, run, prediction, predictions } } = calm.value;
   const { patches, embedDim, grid: [rows, columns] } = config;
   const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
   const status = prediction?.status ?? "rejected";
@@ -52,19 +51,19 @@ export function Strip() {
   return (
     <nav class="strip" aria-label="The whole model" ref={strip}>
       <Part steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
-        <InkCanvas ink={ink} config={config} class="square" />
+        <InkCanvas lazy ink={ink} config={config} class="square" />
       </Part>
       <Flow />
       <Part steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
         <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
-          <InkCanvas ink={ink} config={config} />
+          <InkCanvas lazy ink={ink} config={config} />
           <span class="cuts" />
         </span>
       </Part>
       <Flow />
       <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
         {tokens ? (
-          <NumberCanvas class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
+          <NumberCanvas lazy class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
         ) : (
           <span class="none square" />
         )}
@@ -95,7 +94,7 @@ interface PartProps {
 
 function Part({ steps, to, label, note, children }: PartProps) {
   const store = useStore();
-  const isHere = steps.includes(store.state.value.step);
+  const isHere = steps.includes(store.calm.value.state.step);
   return (
     <div class={`part ${isHere ? "here" : ""}`}>
       <button type="button" class="open" aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
@@ -112,7 +111,7 @@ function Part({ steps, to, label, note, children }: PartProps) {
 /** The stops of the guided path in one part of the model. */
 function Stops({ steps }: { steps: Step[] }) {
   const store = useStore();
-  const now = store.state.value.step;
+  const now = store.calm.value.state.step;
   return (
     <span class="stops">
       {steps.map((step) => (
@@ -139,9 +138,8 @@ function Flow() {
 
 function Layers() {
   const store = useStore();
-  const { config, state, calm } = store;
-  const { layer: nowLayer, head: nowHead, step, removed } = state.value;
-  const { run } = calm.value;
+  const { config, calm } = store;
+  const { state: { layer: nowLayer, head: nowHead, step, removed }, result: { run } } = calm.value;
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
@@ -176,5 +174,5 @@ function Layers() {
 
 /** The weights of one head on the fixed scale. */
 export function WeightThumb({ weights, tokens }: { weights: Float64Array; tokens: number }) {
-  return <NumberCanvas width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
+  return <NumberCanvas lazy width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
 }
