@@ -163,7 +163,8 @@ def test_printed_and_touching_digits_are_found_as_in_python(
         expected = np.stack([digit.pixels for digit in find_digits(to_grey(shown))])
         np.testing.assert_allclose(pixels.reshape(expected.shape), expected, atol=1)
     model = load()
-    read = [predict(model, list(np.uint8(pixels.reshape(-1, 28, 28)))) for pixels in found]
+    digits = [pixels.reshape(-1, 28, 28).astype(np.uint8) for pixels in found]
+    read = [[predict(model, digit) for digit in one] for one in digits]
     for shown, one in zip(rows, read, strict=False):
         assert "".join(digit.label or "?" for digit in one) == predict(model, shown).label
     for one in read[len(rows) :]:  # the page does not part them
