@@ -3,6 +3,11 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
+import { arcs, headName } from "../draw/geometry";
+import { exactPercent, percent } from "../draw/numbers";
+import { argmax, row } from "../engine/arithmetic";
+import { meanOf } from "../engine/maps";
+import { Player, usePlayer } from "../parts/controls";
 import { WARNINGS, inputsOfPicture } from "../preprocess/digits";
 import { pixelsOf } from "../preprocess/image";
 import { useStore, type Store } from "../state/store";
@@ -29,17 +34,42 @@ export function DrawStep() {
           <Examples />
           <PictureButton read={drop.read} error={drop.error} />
         </section>
-        <section class="seen" aria-label="Model input">
-          <h3>Model input</h3>
-          <DigitRail />
-          <p class="small">
-            {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. The lines show from which patches the chosen
-            one takes information, at one place in the model. Point at another patch.
-          </p>
-        </section>
+        <Seen />
         <Predicted />
       </div>
     </>
+  );
+}
+
+/** The model input with the chosen patch's lines or, on request, the lines of all patches in one layer after the other. */
+function Seen() {
+  const { config, result, calm } = useStore();
+  const { classNames, depth, numHeads, patches, patchShape, tokens } = config;
+  const { layer, head } = calm.value.state;
+  const { run, lens } = result.value;
+  const player = usePlayer(depth, [run], 1200, 0);
+  const { at } = player;
+  const shown = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : null;
+  const lines = shown && Array.from({ length: tokens }, (_, query) => arcs(query, row(shown, query, tokens), config, 1.6 / tokens).slice(-2));
+  const best = argmax(lens[at] ?? []);
+  return (
+    <section class="seen" aria-label="Model input">
+      <h3>Model input</h3>
+      {lines ? (
+        <DigitRail
+          lines={lines.flat().filter(({ path }) => path)}
+          readout={<>In <b>layer {at}</b>, each patch takes most from these. Ending here, the model would predict <b>{classNames[best]}</b>, {percent(lens[at][best])}.</>}
+        />
+      ) : (
+        <DigitRail />
+      )}
+      {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
+      <p class="small">
+        {at
+          ? `Mean of the ${numHeads} heads of a layer. After the last layer, the mean of all patches decides.`
+          : `${patches} patches of ${patchShape.join(" × ")} pixels. Lines show where the chosen one takes information from, in ${headName(layer, head)}: layer ${layer + 1}, head ${head + 1}, one of ${depth * numHeads} such places. The uniform weight is an equal share, ${exactPercent(1 / tokens)}. Choose another patch.`}
+      </p>
+    </section>
   );
 }
 
@@ -124,6 +154,7 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");
+      store.say("");
     }
   };
   useEffect(() => {

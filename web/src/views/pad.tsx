@@ -2,6 +2,7 @@
 
 import { useRef, useState } from "preact/hooks";
 
+import { InkCanvas } from "../draw/canvas";
 import { CANVAS, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
 import { useStore } from "../state/store";
 
@@ -111,9 +112,15 @@ export function Pad() {
         }}
         onBlur={() => setCursor(null)}
       >
-        {images.length === 0 && <Strokes strokes={strokes} />}
+        {images.length > 0 ? (
+          <foreignObject width={CANVAS} height={CANVAS} class="opened">
+            <InkCanvas ink={store.result.value.ink} config={store.config} />
+          </foreignObject>
+        ) : (
+          <Strokes strokes={strokes} />
+        )}
         {(strokes.length === 0 || isExample || images.length > 0) && (
-          <text class={`pad-hint ${strokes.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
+          <text class={`pad-hint ${strokes.length || images.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
             {images.length ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
           </text>
         )}
@@ -121,7 +128,7 @@ export function Pad() {
       </svg>
       <div class="pad-tools">
         <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>
-        <button type="button" disabled={strokes.length === 0} onClick={clear}>Clear</button>
+        <button type="button" disabled={strokes.length === 0 && images.length === 0} onClick={clear}>Clear</button>
         <button
           type="button"
           aria-pressed={tapping}

@@ -10,6 +10,7 @@ import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { STEPS, type Step } from "../state/state";
 import { useStore } from "../state/store";
+import { gridEvents, moved } from "../parts/roving";
 
 /** Names of the stops, short enough for the path. */
 export const STEP_NAMES: Record<Step, string> = {
@@ -38,7 +39,7 @@ export function Strip() {
   const { patches, embedDim, grid: [rows, columns] } = config;
   const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
   const status = prediction?.status ?? "rejected";
-  const note = !prediction ? "nothing yet" : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
+  const note = !prediction ? "nothing yet" : predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
   const tokens = run?.layers[0].input;
   const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);
@@ -143,7 +144,19 @@ function Layers() {
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
-    <div class="columns" style={{ "--across": across }}>
+    <div
+      class="columns"
+      style={{ "--across": across }}
+      {...gridEvents({
+        name: "head",
+        isPicker: true,
+        choose: (place) => store.pickHead(Math.floor(place / config.numHeads), place % config.numHeads, IN_LAYERS.includes(step) ? step : "softmax"),
+        next: (event, place) => {
+          const to = moved(event, [place % config.numHeads, Math.floor(place / config.numHeads)], config.numHeads, config.depth);
+          return to && to[1] * config.numHeads + to[0];
+        },
+      })}
+    >
       {Array.from({ length: config.depth }, (_, layer) => (
         <div class={`layer ${layer === nowLayer && (isInHead || step === "join") ? "here" : ""}`} key={layer} role="group" aria-label={`Layer ${layer + 1}`}>
           <span class="thumbs">
@@ -157,15 +170,16 @@ function Layers() {
                   class={`thumb ${isNow ? "now" : ""} ${isRemoved ? "removed" : ""}`}
                   aria-label={`${headName(layer, head)}${isRemoved ? ", removed" : ""}`}
                   aria-current={isNow && isInHead ? "location" : undefined}
-                  title={headName(layer, head)}
-                  onClick={() => store.pickHead(layer, head, IN_LAYERS.includes(step) ? step : "softmax")}
+                  title={`${headName(layer, head)}: layer ${layer + 1}, head ${head + 1}`}
+                  data-head={layer * config.numHeads + head}
+                  tabIndex={isNow ? 0 : -1}
                 >
                   {run && !isRemoved && <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
                 </button>
               );
             })}
           </span>
-          <span class="layer-name">L{layer + 1}</span>
+          <span class="layer-name" title={`Layer ${layer + 1}`}>L{layer + 1}</span>
         </div>
       ))}
     </div>
