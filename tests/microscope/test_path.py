@@ -135,7 +135,9 @@ def test_a_mechanism_plays_when_it_is_first_shown(microscope: Microscope) -> Non
     with microscope.media(reduced_motion="no-preference"):
         microscope.show("patches")
         assert microscope.page.locator(".piece.out").count() < 16
-        microscope.page.wait_for_function("() => document.querySelectorAll('.piece.out').length > 1")
+        microscope.page.wait_for_function(
+            "() => document.querySelectorAll('.piece.out').length > 1"
+        )
     microscope.show("qkv").show("patches")
     assert microscope.page.locator(".piece.out").count() == 16
 
