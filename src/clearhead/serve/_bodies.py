@@ -1,7 +1,5 @@
 """Request bodies: pictures, forms, JSON with base64, and tensors, compressed or not."""
 
-import binascii
-import json
 import zlib
 from base64 import b64decode
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from fastapi import HTTPException, Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from clearhead.errors import ImageError, InputError
 from clearhead.inference import ModelInput, prepare
@@ -26,18 +24,20 @@ ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content-Encoding, and zlib's number for it"""
 
 
-class BodyHeaders(NamedTuple):
-    """The headers that describe a body."""
+class Job(NamedTuple):
+    """The body of a request, what it is, and the headers that describe it."""
 
+    kind: Kind
+    body: bytes
     content_type: str = ""
     content_encoding: str = ""
     json_size: str = ""
 
     @classmethod
-    def of(cls, request: Request) -> "BodyHeaders":
-        """Those of a request."""
+    def of(cls, kind: Kind, body: bytes, request: Request) -> "Job":
+        """That of a request whose body was read."""
         names = ("content-type", "content-encoding", JSON_SIZE)
-        return cls(*(request.headers.get(name, "") for name in names))
+        return cls(kind, body, *(request.headers.get(name, "") for name in names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +64,22 @@ class BodyDecoder(NamedTuple):
     body_limit: int
     """Bytes of a body after decompression"""
 
-    def __call__(self, kind: Kind, body: bytes, headers: BodyHeaders) -> Decoded:
+    def __call__(self, job: Job) -> Decoded:
         """Decode a body.
 
         Raises:
             HTTPException: 422 for an unreadable picture, 400 for a wrong tensor, 413 and 415 for a
                 compressed body that is too large or cannot be decompressed.
         """
-        body = self._decompressed(body, headers.content_encoding.strip().lower())
+        body = self._decompressed(job.body, job.content_encoding.strip().lower())
         try:
-            if kind == "tensor":
-                return self._tensor(body, headers.json_size)
-            picture = _picture(body, headers.content_type)
-            single = kind == "digit"
+            if job.kind == "tensor":
+                return self._tensor(body, job.json_size)
+            picture = _picture(body, job.content_type)
+            single = job.kind == "digit"
             return Decoded((prepare(picture, self.config, single=single),), explain=single)
         except (ImageError, InputError) as error:
-            raise HTTPException(400 if kind == "tensor" else 422, str(error)) from None
+            raise HTTPException(400 if job.kind == "tensor" else 422, str(error)) from None
 
     def _decompressed(self, body: bytes, encoding: str) -> bytes:
         if encoding in ("", "identity"):
@@ -146,26 +146,22 @@ def _picture(body: bytes, content_type: str) -> bytes:
     return body
 
 
+class _PictureInJson(BaseModel, extra="forbid", strict=True):
+    image: str
+
+
 def _file_in_json(body: bytes) -> bytes:
     wanted = 'expected {"image": "…"} with a picture file in base64'
     try:
-        content = json.loads(body)
-        if not isinstance(content, dict) or set(content) != {"image"}:
-            raise ImageError(wanted)
-        text = content["image"]
-        if not isinstance(text, str):
-            raise ImageError(wanted)
+        text = _PictureInJson.model_validate_json(body).image
         if text.startswith("data:"):  # as a canvas's toDataURL makes it
             text = text.partition(",")[2]
         return b64decode(text, validate=True)
-    except (ValueError, RecursionError, binascii.Error) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{wanted}, got invalid {_kind_of(error)}") from error
-
-
-def _kind_of(error: Exception) -> str:
-    return "base64" if isinstance(error, binascii.Error) else "JSON"
+    except ValidationError as error:
+        is_json = error.errors()[0]["type"] != "json_invalid"
+        raise ImageError(wanted if is_json else f"{wanted}, got invalid JSON") from error
+    except ValueError as error:
+        raise ImageError(f"{wanted}, got invalid base64") from error
 
 
 def _file_in_form(body: bytes, content_type: str) -> bytes:
