@@ -11,7 +11,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import AsJson
-from clearhead.cli.parsing import UsageError, options_of
+from clearhead.cli.parsing import options_of
+from clearhead.errors import ConfigError
 
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
@@ -113,7 +114,7 @@ class Describe:
         from clearhead.studies.measures.pretrained import describe_model
 
         if not self.inputs:
-            raise UsageError(
+            raise ConfigError(
                 "expected pictures or texts; run `clearhead study describe --help` for help"
             )
         found = describe_model(self.model, self.inputs)
@@ -179,7 +180,7 @@ class Run:
         from clearhead.studies.runner import run_studies
 
         if bool(self.names) == self.all:
-            raise UsageError("expected either studies by name (`clearhead study list`) or --all")
+            raise ConfigError("expected either studies by name (`clearhead study list`) or --all")
         names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
         try:
             results = run_studies(
@@ -217,7 +218,12 @@ class Report:
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
         found = (path for path in (full, quick, PUBLISHED) if path.exists())
-        path = self.results or next(found, quick)
+        path = self.results or next(found, None)
+        if path is None:
+            raise ConfigError(
+                f"there are no results in {full.parent}; `clearhead study run --all` makes them, "
+                f"--results names others, and a clone of Clearhead has the published ones"
+            )
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
             for problem in (section.judged.unjudged, *section.problems):

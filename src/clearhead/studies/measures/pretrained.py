@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ def describe_model(source: str, inputs: Sequence[str]) -> Values:
         raise InputError("expected pictures or texts to run the model on, got none")
     opened = open_classifier(source)
     if isinstance(opened, TextModel):
+        if file := next((text for text in inputs if Path(text).is_file()), None):
+            raise InputError(f"{file} is a file, and {source} takes texts; give an image model")
         return describe_attention([opened.tokenize(text).run for text in inputs])
     pictures = [opened.preprocess(picture) for picture in inputs]
     runs = [partial(opened.model, x.inputs) for x in pictures]
