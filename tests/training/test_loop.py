@@ -111,7 +111,7 @@ def test_long_trainings_advise_huge_pages_for_the_memory_of_tensors(
             advised.append((start.value or 0, size.value, advice))
             return 0
 
-    monkeypatch.setattr(loop.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr("clearhead.training.loop.ctypes.CDLL", lambda name: Library())
     monkeypatch.setattr(loop, "HEAP_STEPS", 3)
     fit(small_config(1), small_dataset())
     address = torch.empty(20_000).data_ptr()
