@@ -226,7 +226,7 @@ class Report:
             )
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
-            for problem in (section.judged.unjudged, *section.problems):
+            for problem in (section.unjudged, *section.problems):
                 if problem:
                     print_remark(f"study {section.study.name}: {problem}")
         written = write_study_report(report, self.out, markdown=self.markdown)
@@ -277,17 +277,15 @@ def _published_spreads() -> dict[str, dict[str, float]]:
 def _print_verdicts(results: "Results", sources: set[str]) -> None:
     """For each of these studies the verdict, its parts, and the decisive result."""
     from clearhead.cli.output import print_line
-    from clearhead.studies._section import Section
-    from clearhead.studies.store import judge
+    from clearhead.studies._section import judge
 
-    judged = [x for x in judge(results) if x.result.source in sources]
-    sections = [Section(judged=x, budget=results.budget) for x in judged]
+    sections = [x for x in judge(results) if x.result.source in sources]
     few = ": few seeds, for a first look" if results.budget == "quick" else ""
     print_line(f"Verdicts, budget {results.budget}{few}")
     width = max(len(section.study.name) for section in sections)
     for section in sections:
-        print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.verdict}")
-        verdict = section.judged.verdict
+        print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.outcome}")
+        verdict = section.verdict
         for line in (verdict.sentence, section.decisive) if verdict else ():
             print_line(f"       {line}")
     command = shlex.join(["clearhead", "study", "report", "--results", str(results.folder)])
