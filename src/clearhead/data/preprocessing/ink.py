@@ -39,6 +39,7 @@ MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
 MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
 MIN_SCAN = 16  # smaller images have no frame
+MIN_CROPPED, MAX_CROPPED = 0.6, 2.2  # height relative to others, and aspect, of cropped digits
 BORDER = 0.12  # of each side, where the remains of a frame may be
 MAX_PARTS = 40
 EIGHT = np.ones((3, 3), dtype=bool)  # neighbours of a pixel
@@ -129,7 +130,26 @@ def _find_ink(grey: Grey, dark: bool) -> Ink | None:
     # Of a scan, whose digit may fill it, the paper is the median of the lighter half.
     middle = (float(grey.max()) + float(grey.min())) / 2
     paper = np.full_like(grey, median(grey[grey >= middle]))
-    return _strokes(grey, paper, dark, is_free=False)
+    ink = _strokes(grey, paper, dark, is_free=False)
+    if ink is None and max(grey.shape) <= SMALL_SIDE:
+        ink = _strokes(grey, _plane(grey), dark, is_free=False)
+    return ink
+
+
+def _plane(grey: Grey) -> Grey:
+    """The light of a scan, by least squares through its border."""
+    rows, columns = np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j]
+    places = np.stack([np.ones_like(rows), rows, columns], axis=-1)
+    border = np.ones(grey.shape, dtype=bool)
+    border[2:-2, 2:-2] = False
+    values = grey[border]
+    for _ in range(3):  # without what differs
+        fit = places[border] @ np.linalg.lstsq(places[border], values, rcond=None)[0]
+        error = np.abs(values - fit)
+        kept = error <= 2 * median(error) + GREY_LEVEL
+        border[border], values = kept, values[kept]
+    plane = places @ np.linalg.lstsq(places[border], values, rcond=None)[0]
+    return np.asarray(plane, dtype=np.float32)
 
 
 def _inside(grey: Grey, ink: Ink) -> Ink | None:
@@ -198,10 +218,12 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     for rim in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         free[rim] = False
     free[0] = False
+    within = free.copy()
+    free |= _tightly_cropped(boxes, free, mask.shape)
     if is_free:
         longest = lengths[free].max(initial=0)
         for number, (rows, columns) in enumerate(boxes, 1):
-            if free[number] and (areas[number] < 4 or lengths[number] > 0.3 * longest):
+            if within[number] and (areas[number] < 4 or lengths[number] > 0.3 * longest):
                 free[number] = areas[number] >= 4 and not _is_cut(
                     labels, number, (rows, columns), grey
                 )
@@ -223,6 +245,30 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     if num_kept > (MAX_PARTS if is_free else MAX_PARTS // 4):
         return np.zeros_like(labels)
     return labels if num_kept == count else np.asarray(np.where(kept[labels], labels, 0))
+
+
+def _tightly_cropped(
+    boxes: list[tuple[slice, slice]], free: Bool[ndarray, " parts"], shape: tuple[int, ...]
+) -> Bool[ndarray, " parts"]:
+    """Which components are digits of a text that is cropped tightly, as far as others are free.
+
+    Those at the border are as high as the others, and the ink reaches two opposite sides of a
+    single line of text, or all four sides.
+    """
+    nothing = np.zeros_like(free)
+    sides = np.array([[*(s.start for s in box), *(s.stop for s in box)] for box in boxes]).T
+    top, left, bottom, right = sides
+    heights, widths = bottom - top, right - left
+    tallest = heights[free[1:]].max(initial=0)
+    is_digit = (heights >= MIN_CROPPED * tallest) & (MIN_CROPPED * heights <= tallest)
+    is_digit &= widths <= MAX_CROPPED * heights
+    if not tallest or not is_digit.any():
+        return nothing
+    is_line = shape[1] > shape[0] and tallest >= MIN_CROPPED * shape[0]
+    low, high = sides[:2, is_digit].min(axis=1), sides[2:, is_digit].max(axis=1)
+    if is_line or ((low <= 0).all() and (high >= shape).all()):
+        nothing[1:] = is_digit
+    return nothing
 
 
 def _hugs_border(mask: Mask) -> bool:
