@@ -132,6 +132,7 @@ def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_p
         str(path),
         path.read_bytes(),
         bytearray(path.read_bytes()),
+        memoryview(path.read_bytes()),
         pixels,
         torch.from_numpy(pixels.copy())[None],
         pixels / 255,
