@@ -143,7 +143,7 @@ def test_the_picture_is_drawn_and_the_result_still_shown(
 def test_an_unsupported_picture_format_is_refused_before_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 1
+    assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 2
     expected = f"clearhead: the picture is a PNG; name it {tmp_path / 'a.png'}\n"
     assert capsys.readouterr().err == expected
 
@@ -155,7 +155,7 @@ def test_a_data_set_with_other_classes_is_an_error_of_one_line(
         (tmp_path / name).mkdir()
         for index in range(5):
             Image.new("L", (30, 20)).save(tmp_path / name / f"{index}.png")
-    assert call(model, tmp_path) == 1
+    assert call(model, tmp_path) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"clearhead: the model has 3 classes, {tmp_path.name} has 2;")

@@ -36,6 +36,7 @@ def serve(*, model: ModelSource = "digits", settings: ServeConfig = DEFAULTS) ->
         check_installed()
     if settings.name is None:
         settings = replace(settings, name=name_of(model))
+    print_remark(f"loading {model}")
     classifier = load(model, ImageModel)
     if settings.engine == "auto":
         ready = load_engine(classifier, batch_size=settings.max_batch)

@@ -23,11 +23,9 @@ from clearhead.errors import ConfigError
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve import telemetry
-from clearhead.serve._limits import ConcurrencyLimit
 from clearhead.serve._pages import Page, docs_page
-from clearhead.serve._service import Service
+from clearhead.serve._service import ConcurrencyLimit, Service
 from clearhead.serve.config import ServeConfig
-from clearhead.serve.metrics import CONTENT_TYPE
 from clearhead.serve.protocol import protocol_routes
 from clearhead.serve.schemas import (
     PICTURE_BODY,
@@ -36,6 +34,7 @@ from clearhead.serve.schemas import (
     PredictionResponse,
     error_responses,
 )
+from clearhead.serve.telemetry import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
 
