@@ -82,7 +82,9 @@ def predict(
     """
     check_image_model(model, "predict")
     model = with_engine(model, engine)
-    if isinstance(images, ImageSource | bytearray | memoryview) or not isinstance(images, Iterable):
+    if isinstance(images, memoryview):  # an iterable of numbers
+        images = bytes(images)
+    if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
     predictions: list[Prediction] = []
     for result in predict_each(model, images, single=single, num_workers=num_workers):

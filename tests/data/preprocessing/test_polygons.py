@@ -6,7 +6,7 @@ from clearhead.data.preprocessing.digits import POLYGON
 
 from .drawings import FONTS, printed
 
-FIGURES = {
+FIGURES: dict[str, list[tuple[float, float]]] = {
     "diamond": [(0, -1), (0.8, 0), (0, 1), (-0.8, 0)],
     "house": [(-0.7, 1), (-0.7, -0.2), (0, -1), (0.7, -0.2), (0.7, 1)],
     "triangle": [(0, -1), (0.9, 0.8), (-0.9, 0.8)],

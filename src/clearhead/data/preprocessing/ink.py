@@ -254,7 +254,7 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
 
 
 def _tightly_cropped(
-    boxes: list[tuple[slice, slice]], free: Bool[ndarray, " parts"], shape: tuple[int, ...]
+    boxes: list[tuple[slice, ...]], free: Bool[ndarray, " parts"], shape: tuple[int, ...]
 ) -> Bool[ndarray, " parts"]:
     """Which components are digits of a text that is cropped tightly, as far as others are free.
 
