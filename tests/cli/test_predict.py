@@ -250,6 +250,7 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["https://host/a.png"], "https://host/a.png is an address; download the picture"),
         (["--restart"], "need --out"),
         (["--runner", "ray"], "need --out"),
         (["--out", "a.txt"], ".jsonl, .csv, .parquet"),

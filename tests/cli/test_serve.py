@@ -63,12 +63,12 @@ def test_an_interrupt_has_its_own_exit_code(
 def test_several_workers_have_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def run_workers(make: Any, settings: Any, **_: Any) -> bool:
+    def run(make: Any, settings: Any, **_: Any) -> bool:
         counts.append(settings.workers)
         assert pickle.loads(pickle.dumps(make)).args == ("digits", settings)
         return False
 
-    monkeypatch.setattr("clearhead.serve.run_workers", run_workers)
+    monkeypatch.setattr("clearhead.serve.run", run)
     assert main(["serve", "--workers", "3"]) == 0
     assert counts == [3]
 

@@ -80,47 +80,24 @@ class DrainingServer(uvicorn.Server):
 
 
 def run(
-    app: Application, config: ServeConfig, *, on_start: Callable[[str], None] = lambda _: None
+    make: Callable[[], Application],
+    config: ServeConfig,
+    *,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Serve until SIGTERM or SIGINT.
+
+    Of several workers, one that ends by itself is replaced. The limits of `config`, except
+    `model_processes`, hold for each worker; /metrics has the sums of all.
 
     It changes its process: environment variables of child processes, signal handlers, logging. A
     script calls it under `if __name__ == "__main__":`, for it starts processes of
     `multiprocessing`.
 
     Args:
-        app: The application, from `make_app`.
-        config: The configuration that `app` was made with.
+        make: Makes the application, with `make_app`; pickled, and called in each worker.
+        config: The configuration that the application is made with.
         on_start: Called with the address once the server is ready.
-
-    Returns:
-        Whether it was interrupted by SIGINT (Ctrl-C).
-
-    Raises:
-        ConfigError: The address is not available.
-    """
-    with listen(config) as listener:
-        server = DrainingServer(app, config, lambda: on_start(address_of(config, listener)))
-        os.environ.update(ENVIRONMENT)
-        server.run(sockets=[listener])
-    return server.interrupted
-
-
-def run_workers(
-    make: Callable[[], Application],
-    config: ServeConfig,
-    *,
-    on_start: Callable[[str], None] = lambda _: None,
-) -> bool:
-    """As `run`, with `config.workers` processes that share the address.
-
-    A process that ends by itself is replaced. The limits of `config`, except `model_processes`,
-    hold for each process; /metrics has the sums of all.
-
-    Args:
-        make: Makes the application in each process; it is pickled.
-        config: The configuration that the applications are made with.
-        on_start: Called with the address once all processes are ready.
 
     Returns:
         Whether it was interrupted by SIGINT (Ctrl-C).
@@ -130,10 +107,15 @@ def run_workers(
     """
     with listen(config) as listener, tempfile.TemporaryDirectory("clearhead") as folder:
         os.environ.update(ENVIRONMENT)
+        report = partial(on_start, address_of(config, listener))
+        if config.workers == 1:
+            server = DrainingServer(make(), config, report)
+            server.run(sockets=[listener])
+            return server.interrupted
         os.environ[METRICS_FOLDER] = folder  # inherited; read on import
-        supervisor = _Supervisor(partial(_serve, make, config, listener), config.workers)
         try:
-            return supervisor.run(lambda: on_start(address_of(config, listener)))
+            supervisor = _Supervisor(partial(_serve, make, config, listener), config.workers)
+            return supervisor.run(report)
         finally:
             del os.environ[METRICS_FOLDER]
 

@@ -77,15 +77,15 @@ export function Slider({ label, min, max, step, value, text, change }: SliderPro
 
 type Playing = ReturnType<typeof usePlayer>;
 
-/** The steps of a mechanism; all are done until the learner plays it. `on` begins it anew. */
-export function usePlayer(last: number, on: unknown[], interval = 450) {
-  const [at, setAt] = useState(last); // steps done
+/** The steps of a mechanism; by default all are done until the learner plays it. `on` begins it anew. */
+export function usePlayer(last: number, on: unknown[], interval = 450, first = last) {
+  const [at, setAt] = useState(first); // steps done
   const [playing, setPlaying] = useState(false);
   const set = (to: number, isPlaying = false): void => {
     setAt(Math.max(0, Math.min(last, to)));
     setPlaying(isPlaying && to < last);
   };
-  useEffect(() => set(last), [last, ...on]);
+  useEffect(() => set(first), [last, ...on]);
   useEffect(() => {
     if (!playing) return undefined;
     const timer = setTimeout(() => set(at + 1, true), interval);

@@ -1,6 +1,6 @@
 // The state as signals, what is computed from it, and what the pointer and the focus rest on.
 
-import { batch, computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 
@@ -10,6 +10,7 @@ import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
+import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
 import { stateFromHash, stateToHash } from "./hash";
 import { whenIdle } from "./idle";
@@ -35,17 +36,11 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const message = signal(""); // of the live region
   const hover = signal<{ query?: number; key?: number }>({}); // tokens under the pointer or the keyboard's focus
   const guesses = signal<Record<string, number>>({}); // answers to the questions of the path; -1 is skipped
-  const drawing = signal(false); // whether a stroke is being drawn; slow views wait
-  const held = signal(result.peek()); // the result while a stroke is drawn, now and then
-  effect(() => {
-    if (!drawing.value) return undefined;
-    const hold = (): void => {
-      held.value = result.peek();
-    };
-    hold();
-    const timer = setInterval(hold, HELD);
-    return () => clearInterval(timer);
-  });
+  const drawn = signal<Stroke[] | null>(null); // the strokes while one is being drawn
+  const drawing = computed(() => drawn.value !== null); // slow views wait
+  const latest = computed(() => ({ state: state.value, result: result.value }));
+  const held = signal(latest.peek()); // while a stroke is drawn, now and then
+  const calm = computed(() => (drawing.value ? held.value : latest.value));
   const plan = planExamples(model, textModel, payload);
   const examples = signal(plan.examples);
   whenIdle(plan.pieces, () => {
@@ -58,6 +53,20 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
       state.value = { ...state.value, ...changes };
     });
   };
+  const drawnState = (strokes: Stroke[]): Partial<State> => ({ strokes, images: [], digit: 0 });
+  effect(() => {
+    if (!drawing.value) return undefined;
+    const hold = (): void => {
+      held.value = latest.peek();
+    };
+    hold();
+    const timer = setInterval(hold, HELD);
+    const stop = followed(drawn, (strokes) => resultOf({ ...state.peek(), ...drawnState(strokes) }), (strokes) => set(drawnState(strokes)));
+    return () => {
+      stop();
+      clearInterval(timer);
+    };
+  });
   return {
     payload,
     config,
@@ -65,11 +74,17 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     textModel,
     state,
     result,
-    calm: computed(() => (drawing.value ? held.value : result.value)), // for what is slow to draw
+    calm, // for all but the digit and its prediction
     trained: computed(() => resultOf({ ...state.value, ...trainedState() })), // the unchanged model and picture
-    changes: computed(() => changesOf(state.value, config)), // of the trained model or its input, in words
+    changes: computed(() => changesOf(calm.value.state, config)), // of the trained model or its input, in words
     hover,
-    drawing,
+    drawn,
+    /** The strokes of the pad; those that are being drawn count once they are computed. */
+    draw: (strokes: Stroke[], isDrawing = false): void =>
+      batch(() => {
+        drawn.value = isDrawing ? strokes : null;
+        if (!isDrawing) set(drawnState(strokes));
+      }),
     pinned: signal<{ name: string; run: Run } | null>(null), // a result that others are compared with
     message,
     guesses,
@@ -104,6 +119,27 @@ function strongestKey({ run }: Result, { layer, head, query }: Pick<State, "laye
   return run && argmax(row(run.layers[layer].heads[head].weights, query, tokens));
 }
 
+/** While strokes change: in one frame, they are computed; in the next one, what follows from them is drawn. Returns a stop. */
+function followed<T>(changing: ReadonlySignal<T | null>, compute: (now: T) => void, draw: (now: T) => void): () => void {
+  let last: T | null = null;
+  let isStopped = false;
+  const next = (): void => {
+    const now = changing.peek();
+    if (isStopped || now === null) return;
+    if (now !== last) compute(now);
+    requestAnimationFrame(() => {
+      if (isStopped) return;
+      if (now !== last) draw(now);
+      last = now;
+      requestAnimationFrame(() => setTimeout(next));
+    });
+  };
+  setTimeout(next);
+  return () => {
+    isStopped = true;
+  };
+}
+
 /** The influence of masking and of removing heads, computed after each change, when the browser is idle. */
 function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNow: () => State) {
   const influence = signal<Influence | null>(null);
@@ -112,9 +148,10 @@ function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNo
   let last: Run | null | undefined;
   effect(() => {
     const run = runNow(); // undefined while a stroke is drawn
-    if (run === undefined || run === last) return;
+    if (run !== undefined && run === last) return;
     stop();
     last = run;
+    if (run === undefined) return;
     influence.value = null;
     settled.value = run === null;
     if (run === null) return;

@@ -38,9 +38,9 @@ const VIEWS: Record<Step, ComponentType> = {
 const WITHOUT_PICTURE: Step[] = ["draw", "gallery", "text", "about"];
 
 export function App() {
-  const { state, result, message } = useStore();
-  const { step } = state.value;
-  const View = WITHOUT_PICTURE.includes(step) || result.value.run ? VIEWS[step] : NoPicture;
+  const { calm, message } = useStore();
+  const { state: { step }, result } = calm.value;
+  const View = WITHOUT_PICTURE.includes(step) || result.run ? VIEWS[step] : NoPicture;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
   useEffect(() => {

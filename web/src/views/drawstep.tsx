@@ -3,6 +3,11 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
+import { arcs, headName } from "../draw/geometry";
+import { exactPercent, percent } from "../draw/numbers";
+import { argmax, row } from "../engine/arithmetic";
+import { meanOf } from "../engine/maps";
+import { Player, usePlayer } from "../parts/controls";
 import { WARNINGS, inputsOfPicture } from "../preprocess/digits";
 import { pixelsOf } from "../preprocess/image";
 import { useStore, type Store } from "../state/store";
@@ -29,17 +34,42 @@ export function DrawStep() {
           <Examples />
           <PictureButton read={drop.read} error={drop.error} />
         </section>
-        <section class="seen" aria-label="Model input">
-          <h3>Model input</h3>
-          <DigitRail />
-          <p class="small">
-            {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. The lines show from which patches the chosen
-            one takes information, at one place in the model. Point at another patch.
-          </p>
-        </section>
+        <Seen />
         <Predicted />
       </div>
     </>
+  );
+}
+
+/** The model input with the chosen patch's lines or, on request, the lines of all patches in one layer after the other. */
+function Seen() {
+  const { config, result, calm } = useStore();
+  const { classNames, depth, numHeads, tokens } = config;
+  const { layer, head } = calm.value.state;
+  const { run, lens } = result.value;
+  const player = usePlayer(depth, [run], 1200, 0);
+  const { at } = player;
+  const shown = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : null;
+  const lines = shown && Array.from({ length: tokens }, (_, query) => arcs(query, row(shown, query, tokens), config, 1.6 / tokens).slice(-2));
+  const best = argmax(lens[at] ?? []);
+  return (
+    <section class="seen" aria-label="Model input">
+      <h3>Model input</h3>
+      {lines ? (
+        <DigitRail
+          lines={lines.flat().filter(({ path }) => path)}
+          readout={<>In <b>layer {at}</b>, each patch takes most from these. Ending here, the model would predict <b>{classNames[best]}</b>, {percent(lens[at][best])}.</>}
+        />
+      ) : (
+        <DigitRail />
+      )}
+      {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
+      <p class="small">
+        {at
+          ? `Mean of the ${numHeads} heads of a layer. After the last layer, the mean of all patches decides.`
+          : `Lines show where the chosen patch takes information from, in ${headName(layer, head)}: layer ${layer + 1}, head ${head + 1}, one of ${depth * numHeads}. Uniform is an equal share, ${exactPercent(1 / tokens)}.`}
+      </p>
+    </section>
   );
 }
 
@@ -58,13 +88,14 @@ function PictureField() {
 
 function Examples() {
   const store = useStore();
-  const { payload, config, state } = store;
+  const { payload, config } = store;
+  const { strokes: now, images } = store.calm.value.state;
   if (config.readsDigits) {
     return (
       <div class="examples" role="group" aria-label="Examples">
         {[...new Set(payload.examples.map(({ label }) => label))].map((label) => {
           const drawings = payload.examples.filter((example) => example.label === label).map(({ strokes }) => strokes);
-          const shown = drawings.indexOf(state.value.strokes);
+          const shown = drawings.indexOf(now);
           const next = drawings[(shown + 1) % drawings.length];
           return (
             <button type="button" key={label} aria-pressed={shown >= 0} aria-label={`Example ${label}`} onClick={() => store.set({ strokes: next, images: [], digit: 0 })}>
@@ -79,7 +110,7 @@ function Examples() {
   return (
     <div class="examples pictures" role="group" aria-label="Examples">
       {payload.pictures.map(({ label, image }, i) => (
-        <button type="button" key={i} aria-pressed={state.value.images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
+        <button type="button" key={i} aria-pressed={images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
           <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />
           {label}
         </button>
@@ -123,6 +154,7 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");
+      store.say("");
     }
   };
   useEffect(() => {

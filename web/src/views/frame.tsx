@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 
-import { headName, tokenName } from "../draw/geometry";
+import { headName, tokenName, type Arc } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { DigitMap } from "../parts/digitmap";
 import { argmax, row } from "../engine/arithmetic";
@@ -41,7 +41,7 @@ export function Frame({ title, text, formula, rail = <DigitRail />, children }: 
 
 export function WayOn() {
   const store = useStore();
-  const { step } = store.state.value;
+  const { step } = store.calm.value.state;
   const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
   return (
     <div class="way">
@@ -62,23 +62,32 @@ export function WayOn() {
 /** Instead of a step that needs a picture. */
 export function NoPicture() {
   const store = useStore();
+  const examples = store.config.readsDigits ? store.payload.examples.filter(({ label }) => label === "7") : [];
   return (
-    <div class="nothing">
-      <h2 tabIndex={-1}>There is no picture yet.</h2>
-      <button type="button" class="primary" onClick={() => store.go("draw")}>
-        {store.config.readsDigits ? "Draw one" : "Choose a picture"}
-      </button>
-    </div>
+    <>
+      <div class="step-head">
+        <h2 tabIndex={-1}>{STEP_NAMES[store.calm.value.state.step]}</h2>
+        <WayOn />
+      </div>
+      <div class="nothing">
+        <p>There is no picture yet.</p>
+        <button type="button" class="primary" onClick={() => store.go("draw")}>
+          {store.config.readsDigits ? "Draw one" : "Choose a picture"}
+        </button>{" "}
+        {examples.length > 0 && <button type="button" onClick={() => store.draw(examples[0].strokes)}>Use an example</button>}
+      </div>
+    </>
   );
 }
 
 interface RailProps {
   question?: { id: string; isPatch: boolean }; // before the result is shown; one about a patch is answered on the digit
   readout?: ComponentChildren; // instead of arcs and what they show
+  lines?: Arc[]; // with a readout: other lines
 }
 
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
-export function DigitRail({ question, readout }: RailProps) {
+export function DigitRail({ question, readout, lines }: RailProps) {
   const store = useStore();
   const { config, result, state, hover } = store;
   const { query: chosen, attendedBy } = state.value;
@@ -100,6 +109,7 @@ export function DigitRail({ question, readout }: RailProps) {
         query={head && start}
         key_={isShown && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={isShown && !isHidden ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null}
+        lines={lines}
         nameAt={(token) => patchLabel(store, token, isAsking)}
         choose={(token) => {
           if (isAsking) store.guess(question.id, token);

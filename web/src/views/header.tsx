@@ -12,7 +12,7 @@ const SAVED: [Kind, string][] = [["svg", "Figure, SVG"], ["png", "Figure, PNG"],
 
 export function Header() {
   const store = useStore();
-  const { step, theme } = store.state.value;
+  const { step, theme } = store.calm.value.state;
   const menu = useRef<HTMLDetailsElement>(null);
   const copy = async (): Promise<void> => {
     const link = `${location.href.split("#")[0]}#${store.hash()}`;
@@ -89,7 +89,7 @@ function Changes() {
   const store = useStore();
   const changes = store.changes.value;
   if (changes.length === 0) return null;
-  const { centred } = store.state.value;
+  const { centred } = store.calm.value.state;
   const isModel = changes.length > (centred ? 0 : 1);
   return (
     <div class="changes">

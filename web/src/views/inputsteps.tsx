@@ -74,13 +74,14 @@ export function PixelsStep() {
         </div>
         <div class="aside">
           <p class="readout">
-            {place === null && "Point at a pixel to read its number."}
+            {place === null && "Point at or touch a pixel to read its number."}
             {place && <>Row {place[0] + 1}, column {place[1] + 1}: <b>{decimal(ink[place[0] * wide + place[1]])}</b></>}
             {place && (readsDigits ? " of full ink (0 is paper, 1 is ink)" : " in the first channel")}
           </p>
           {readsDigits && (
             <p class="small">
-              The cross marks the centre of mass, ({decimal(x, 1)}, {decimal(y, 1)}); the middle is ({wide / 2}, {high / 2}).
+              The cross marks the centre of mass, the mean position of the ink: ({decimal(x, 1)}, {decimal(y, 1)}).
+              {centred && ` Whole pixels bring it as near as they can to (${wide / 2 + 0.5}, ${high / 2 + 0.5}), where MNIST has it.`}
             </p>
           )}
           <TableButton
@@ -108,7 +109,7 @@ function massCentre(ink: Float64Array, { imageShape: [high, wide] }: Config): [n
 export function PatchesStep() {
   const { store, config, ink, blank, query, noisyPatches, noise } = useShown();
   const { patches, grid: [rows, columns], patchShape, numPrefixTokens } = config;
-  const player = usePlayer(patches, [], 160);
+  const player = usePlayer(patches, [], 160, 0);
   const cut = cutPatches(ink, config);
   const chosen = query - numPrefixTokens;
   const numBlank = blank.filter(Boolean).length;

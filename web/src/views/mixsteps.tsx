@@ -135,7 +135,7 @@ export function JoinStep() {
   return (
     <Frame
       title="Heads join, then an MLP processes each token alone"
-      text={`The contexts of all ${numHeads} heads, side by side, go through one matrix and are added to the token. Then a small network changes each token by itself. That is one layer; it happens ${config.depth} times.`}
+      text={`The contexts of all ${numHeads} heads, side by side, go through one matrix and are added to the token. Then a small network, the MLP, changes each token by itself. That is one layer; it happens ${config.depth} times.`}
       formula={
         <Formula>
           {`*x ← *x + *W_O [ ${contexts.slice(0, 4).map((_, i) => `*z^${i + 1}`).join(" ; ")} ${numHeads > 4 ? "…" : ""} ] ,\u2003 *x ← *x + MLP ( LN ( *x ) )`}
