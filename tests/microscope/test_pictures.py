@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy import ndarray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from clearhead.data.preprocessing.digits import (
     DOTTED,
@@ -19,9 +19,9 @@ from clearhead.data.preprocessing.digits import (
     find_digits,
 )
 from clearhead.data.preprocessing.image import to_grey
-from clearhead.inference import prepare
+from clearhead.inference import predict, prepare
 from clearhead.microscope import build_page
-from clearhead.models import build
+from clearhead.models import build, load
 from clearhead.models.config import ViTConfig
 from tests.microscope.driver import PAGES, Microscope
 from tests.microscope.node import Bridge
@@ -113,6 +113,62 @@ def test_small_digits_are_prepared_as_in_python(bridge: Bridge, mnist_test: "Ima
     difference = np.abs(pixels.reshape(expected.shape) - expected)
     assert difference.mean() < 1.0
     assert np.quantile(difference, 0.99) <= 12
+
+
+def printed(*lines: str, size: int = 60, gap: int = 0, rule: int = 0) -> Image.Image:
+    """Lines of printed digits, perhaps above a rule at this height."""
+    picture = Image.new("L", (40 + size * max(map(len, lines)), 40 + 2 * size * len(lines)), 255)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
+    for row, line in enumerate(lines):
+        x = 20.0
+        for digit in line:
+            draw.text((x, 20 + 2 * size * row), digit, fill=0, font=font)
+            x += draw.textlength(digit, font=font) + gap
+    if rule:
+        draw.line([(0, rule), (picture.width, rule)], fill=0, width=3)
+    return picture
+
+
+def touching(digits: "ImageDataset", *indices: int, overlap: int) -> Image.Image:
+    """Digits of the test set, written into each other."""
+    paper = np.zeros((120, 60 * len(indices) + 60), np.uint8)
+    x = 20
+    for index in indices:
+        ink = np.asarray(Image.fromarray(digits.images[index, 0].numpy()).resize((84, 84)))
+        columns = np.flatnonzero(ink.max(axis=0) > 80)
+        ink = ink[:, columns[0] : columns[-1] + 1][:, : paper.shape[1] - x]
+        part = paper[18:102, x : x + ink.shape[1]]
+        np.maximum(part, ink, out=part)
+        x += ink.shape[1] - overlap
+    return Image.fromarray(255 - paper)
+
+
+def test_printed_and_touching_digits_are_found_as_in_python(
+    bridge: Bridge, mnist_test: "ImageDataset"
+) -> None:
+    rows = [
+        printed("427"),
+        printed("1905", size=30),
+        printed("836", gap=12),
+        printed("427", "516"),
+        printed("427", rule=150),
+        printed("60", size=100),
+    ]
+    joined = [
+        touching(mnist_test, *indices, overlap=overlap)
+        for *indices, overlap in ((3, 4, 8), (0, 18, 10), (4, 7, 9, 9), (18, 18, 6))
+    ]
+    found = bridge.call(*[("picture", picture(one)) for one in [*rows, *joined]])
+    for shown, pixels in zip([*rows, *joined], found, strict=True):
+        expected = np.stack([digit.pixels for digit in find_digits(to_grey(shown))])
+        np.testing.assert_allclose(pixels.reshape(expected.shape), expected, atol=1)
+    model = load()
+    digits = [pixels.reshape(-1, 28, 28).astype(np.uint8) for pixels in found]
+    read = [[predict(model, digit) for digit in one] for one in digits]
+    for shown, one in zip(rows, read, strict=False):
+        assert "".join(digit.label or "?" for digit in one) == predict(model, shown).label
+    for one in read[len(rows) :]:  # the page does not part them
+        assert "confident" not in {digit.status for digit in one}
 
 
 def test_a_digit_has_the_warnings_that_it_has_in_python(

@@ -40,9 +40,14 @@ def test_ink_is_light_and_the_arc_ends_in_the_colour_of_its_weight(
 def test_a_thumbnail_of_the_strip_has_the_colours_of_the_matrix(microscope: Microscope) -> None:
     microscope.show("softmax")
     thumb, cells = microscope.evaluate(
-        """() => {
-          const canvas = document.querySelector(".thumb.now canvas");
-          const { data } = canvas.getContext("2d").getImageData(0, 0, 16, 16);
+        """async () => {
+          const copy = new OffscreenCanvas(16, 16).getContext("2d", { willReadFrequently: true });
+          let data = [0];
+          while (!data.at(-1)) {  // the strip may be drawn a few frames later
+            await new Promise(requestAnimationFrame);
+            copy.drawImage(document.querySelector(".thumb.now canvas"), 0, 0);
+            data = copy.getImageData(0, 0, 16, 16).data;
+          }
           const cells = [...document.querySelectorAll(".matrix [data-place]")];
           return [[...data].filter((_, i) => i % 4 < 3), cells.flatMap((cell) =>
             getComputedStyle(cell).backgroundColor.match(/\\d+/g).map(Number))];

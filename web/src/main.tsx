@@ -27,7 +27,7 @@ function start(): void {
   let written = store.hash();
   const write = (): void => {
     const hash = store.hash();
-    if (hash === written) return;
+    if (hash === written || store.drawn.peek()) return; // after a stroke, the state changes again
     written = hash;
     history.replaceState(null, "", `#${hash}`);
   };

@@ -12,24 +12,52 @@ interface Props {
   values: unknown; // a change of this draws the canvas again
   class?: string;
   label?: string; // without one, the canvas is hidden from assistive technology
+  lazy?: boolean; // whether it may be drawn in a later frame
 }
 
 /** One canvas pixel for each number, row by row. */
-export function NumberCanvas({ width, height, colourAt, values, label, class: name = "" }: Props) {
+export function NumberCanvas({ width, height, colourAt, values, label, lazy, class: name = "" }: Props) {
   const ref = useRef<HTMLCanvasElement>(null);
+  const image = useRef<ImageData | null>(null);
   useLayoutEffect(() => {
     const context = ref.current?.getContext("2d");
-    if (!context) return;
-    const image = context.createImageData(width, height);
-    for (let i = 0; i < width * height; i++) {
-      const colour = colourAt(i);
-      for (let channel = 0; channel < 3; channel++) image.data[4 * i + channel] = colour[channel];
-      image.data[4 * i + 3] = 255;
-    }
-    context.putImageData(image, 0, 0);
+    if (!context) return undefined;
+    const draw = (): void => {
+      if (image.current?.width !== width || image.current.height !== height) image.current = new ImageData(width, height);
+      const { data } = image.current;
+      for (let i = 0, at = 0; i < width * height; i++, at += 4) {
+        const colour = colourAt(i);
+        data[at] = colour[0];
+        data[at + 1] = colour[1];
+        data[at + 2] = colour[2];
+        data[at + 3] = 255;
+      }
+      context.putImageData(image.current, 0, 0);
+    };
+    return lazy ? soon(draw) : draw();
   }, [values, width, height]);
   const named = label ? ({ role: "img", "aria-label": label } as const) : ({ "aria-hidden": true } as const);
   return <canvas ref={ref} width={width} height={height} class={`numbers ${name}`} {...named} />;
+}
+
+const waiting = new Set<() => void>();
+const BUDGET = 4; // milliseconds of each frame for canvases that can wait
+
+/** Draws in one of the next frames, after canvases that wait already. Returns a stop. */
+function soon(draw: () => void): () => void {
+  if (waiting.size === 0) requestAnimationFrame(drawWaiting);
+  waiting.add(draw);
+  return () => waiting.delete(draw);
+}
+
+function drawWaiting(): void {
+  const start = performance.now();
+  for (const draw of waiting) {
+    waiting.delete(draw);
+    draw();
+    if (performance.now() - start > BUDGET) break;
+  }
+  if (waiting.size > 0) requestAnimationFrame(drawWaiting);
 }
 
 /** A model input: light ink on a dark ground as in training, or the picture in its colours. */

@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 
 import { css, shareColour, type Colour } from "../draw/colours";
 import { InkCanvas, TintedCanvas } from "../draw/canvas";
-import { arcs, isDense, middle, prefixColumns, tokenName, tokenShort, type Layout } from "../draw/geometry";
+import { arcs, isDense, middle, prefixColumns, tokenName, tokenShort, type Arc, type Layout } from "../draw/geometry";
 import { decimal, percent } from "../draw/numbers";
 import { gridEvents, moved } from "./roving";
 
@@ -18,6 +18,7 @@ interface Props {
   query?: number | null; // where arcs begin
   key_?: number | null; // the key token that is marked
   weights?: ArrayLike<number> | null; // of the query's row
+  lines?: Arc[]; // instead of arcs from the query
   values?: (token: number) => string; // written into the patches
   tint?: (token: number) => Colour; // of a patch below the ink, or of a frame around a patch of a photo
   nameAt?: (token: number) => string; // for assistive technology
@@ -33,7 +34,7 @@ export function DigitMap(props: Props) {
   const even = 1 / config.tokens;
   const isPicture = config.inChannels >= 3 && !!(ink ?? address); // lines need a casing on bright colours
   const dense = isDense(config);
-  const shown = query !== null && weights ? arcs(query, weights, config, dense ? Math.max(4 * even, 0.02) : even / 2) : [];
+  const shown = props.lines ? props.lines : query !== null && weights ? arcs(query, weights, config, dense ? Math.max(4 * even, 0.02) : even / 2) : [];
   const cell = (token: number) => token < config.tokens && (
     <div
       role="gridcell"
@@ -64,7 +65,7 @@ export function DigitMap(props: Props) {
           {shown.map(({ token, path, width, weight, end }) => {
             const colour = css(shareColour(Math.max(weight, isPicture ? 0.6 : 0.16)));
             return (
-              <g key={`${query} ${token}`} class={token === props.key_ ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }}>
+              <g key={`${token} ${path}`} class={token === props.key_ ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }}>
                 {path && isPicture && <path class="casing" d={path} pathLength={1} stroke-width={width + 0.04} />}
                 {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
                 <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
@@ -73,7 +74,7 @@ export function DigitMap(props: Props) {
           })}
           {query !== null && weights && <circle class="start" cx={middle(query, config)[0]} cy={middle(query, config)[1]} r={0.13} />}
           {shown
-            .filter(({ weight }) => !dense && weight >= 1.6 * even)
+            .filter(({ weight }) => !dense && !props.lines && weight >= 1.6 * even)
             .map(({ token, weight, end }) => (
               <text key={token} x={end[0]} y={end[1] + 0.4} class="percent">
                 {decimal(weight * 100, 0)}%

@@ -43,10 +43,12 @@ function inkOf(strokes: Stroke[], pen: number, [high, wide]: Size): Grid {
     }
   }
   const ink = grid(wide, high);
-  for (let sample = 0; sample < inked.length; sample++) {
-    const row = Math.floor(sample / (wide * SAMPLES) / SAMPLES);
-    const column = Math.floor((sample % (wide * SAMPLES)) / SAMPLES);
-    ink.values[row * wide + column] += inked[sample] / SAMPLES ** 2; // exact in single precision
+  let sample = 0;
+  for (let y = 0; y < high * SAMPLES; y++) {
+    const row = Math.floor(y / SAMPLES) * wide;
+    for (let x = 0; x < wide * SAMPLES; x++) {
+      if (inked[sample++]) ink.values[row + Math.floor(x / SAMPLES)] += 1 / SAMPLES ** 2; // exact in single precision
+    }
   }
   return ink;
 }
@@ -61,6 +63,7 @@ function markLine(inked: Uint8Array, [high, wide]: Size, start: Point, end: Poin
   for (let row = rows[0]; row < rows[1]; row++) {
     const y = (row + 0.5) / SAMPLES;
     for (let column = columns[0]; column < columns[1]; column++) {
+      if (inked[row * wide * SAMPLES + column]) continue; // successive lines overlap
       const x = (column + 0.5) / SAMPLES;
       const along = ((x - start[0]) * across + (y - start[1]) * down) / length;
       const nearest = Math.min(Math.max(along, 0), 1);

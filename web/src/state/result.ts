@@ -92,5 +92,5 @@ function partsThatCount(state: State): unknown[] {
   const lists = [state.doubts, state.removed, state.masked, state.noisyPatches].map(String);
   const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
   const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
-  return [strokes, images, digit, centred, temperature, positions, seed, noise, ...lists, ...place];
+  return [strokes, images.length ? images : null, digit, centred, temperature, positions, seed, noise, ...lists, ...place];
 }

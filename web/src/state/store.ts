@@ -1,6 +1,6 @@
 // The state as signals, what is computed from it, and what the pointer and the focus rest on.
 
-import { batch, computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 
@@ -10,6 +10,7 @@ import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
+import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
 import { stateFromHash, stateToHash } from "./hash";
 import { whenIdle } from "./idle";
@@ -28,6 +29,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
   if (payload.pictures.length) first.images = [payload.pictures[0].image];
   first.key = strongestKey(resultOf(first), first, config) ?? first.key;
+  const turned = { by: 0 };
   const cases = casesOf(config).map((one) => one.state(payload, config));
   const restored = (written: string): State => stateFromHash(written, first, config, textModel.config, cases);
   const state = signal(restored(hash));
@@ -35,17 +37,11 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const message = signal(""); // of the live region
   const hover = signal<{ query?: number; key?: number }>({}); // tokens under the pointer or the keyboard's focus
   const guesses = signal<Record<string, number>>({}); // answers to the questions of the path; -1 is skipped
-  const drawing = signal(false); // whether a stroke is being drawn; slow views wait
-  const held = signal(result.peek()); // the result while a stroke is drawn, now and then
-  effect(() => {
-    if (!drawing.value) return undefined;
-    const hold = (): void => {
-      held.value = result.peek();
-    };
-    hold();
-    const timer = setInterval(hold, HELD);
-    return () => clearInterval(timer);
-  });
+  const drawn = signal<Stroke[] | null>(null); // the strokes while one is being drawn
+  const drawing = computed(() => drawn.value !== null); // slow views wait
+  const latest = computed(() => ({ state: state.value, result: result.value }));
+  const held = signal(latest.peek()); // while a stroke is drawn, now and then
+  const calm = computed(() => (drawing.value ? held.value : latest.value));
   const plan = planExamples(model, textModel, payload);
   const examples = signal(plan.examples);
   whenIdle(plan.pieces, () => {
@@ -58,6 +54,20 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
       state.value = { ...state.value, ...changes };
     });
   };
+  const drawnState = (strokes: Stroke[]): Partial<State> => ({ strokes, images: [], digit: 0 });
+  effect(() => {
+    if (!drawing.value) return undefined;
+    const hold = (): void => {
+      held.value = latest.peek();
+    };
+    hold();
+    const timer = setInterval(hold, HELD);
+    const stop = followed(drawn, (strokes) => resultOf({ ...state.peek(), ...drawnState(strokes) }), (strokes) => set(drawnState(strokes)));
+    return () => {
+      stop();
+      clearInterval(timer);
+    };
+  });
   return {
     payload,
     config,
@@ -65,11 +75,17 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     textModel,
     state,
     result,
-    calm: computed(() => (drawing.value ? held.value : result.value)), // for what is slow to draw
+    calm, // for all but the digit and its prediction
     trained: computed(() => resultOf({ ...state.value, ...trainedState() })), // the unchanged model and picture
-    changes: computed(() => changesOf(state.value, config)), // of the trained model or its input, in words
+    changes: computed(() => changesOf(calm.value.state, config)), // of the trained model or its input, in words
     hover,
-    drawing,
+    drawn,
+    /** The strokes of the pad; those that are being drawn count once they are computed. */
+    draw: (strokes: Stroke[], isDrawing = false): void =>
+      batch(() => {
+        drawn.value = isDrawing ? strokes : null;
+        if (!isDrawing) set(drawnState(strokes));
+      }),
     pinned: signal<{ name: string; run: Run } | null>(null), // a result that others are compared with
     message,
     guesses,
@@ -81,7 +97,16 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     usual: computed(() => (examples.value.done ? usualMeasures(examples.value, model) : null)), // measures of each head
     ...influenceOf(model, () => (drawing.value ? undefined : result.value.run), () => state.peek()),
     set,
-    go: (step: Step): void => set({ step }),
+    /** Opens a step; `by` is 1 or -1 if Next or Back, or their keys, led to it. */
+    go: (step: Step, by = 0): void => {
+      turned.by = by;
+      set({ step });
+    },
+    turned,
+    flow: signal(0), // the layer that the opening shows; 0 for none
+    photo: signal<{ images: Uint8Array[]; address: string } | null>(null), // the last opened picture, with its model inputs
+    first,
+    isExample: false, // whether there is no picture, and the results are those of an example
     /** Also chooses the key that the query attends to most. */
     pickHead: (layer: number, head: number, step = state.value.step): void => {
       const { query, key } = state.value;
@@ -99,9 +124,43 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   };
 }
 
+/** The store with the results of an example, for the texts of steps while there is no picture. */
+export function withExample(store: Store): Store {
+  const { config, state, first: { strokes, images }, resultOf } = store;
+  const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
+  const picture = { strokes, images: strokes.length + images.length ? images : [blank], digit: 0 };
+  return { ...store, isExample: true, result: computed(() => resultOf({ ...state.value, ...picture })) };
+}
+
+/** The probabilities after the layer that the opening shows, unless it is the last one. */
+export function earlyShares({ flow, result, config }: Store): number[] | undefined {
+  return flow.value > 0 && flow.value < config.depth ? result.value.lens[flow.value] : undefined;
+}
+
 /** The key that a query attends to most in a head; null without a picture. */
 function strongestKey({ run }: Result, { layer, head, query }: Pick<State, "layer" | "head" | "query">, { tokens }: Config): number | null {
   return run && argmax(row(run.layers[layer].heads[head].weights, query, tokens));
+}
+
+/** While strokes change: in one frame, they are computed; in the next one, what follows from them is drawn. Returns a stop. */
+function followed<T>(changing: ReadonlySignal<T | null>, compute: (now: T) => void, draw: (now: T) => void): () => void {
+  let last: T | null = null;
+  let isStopped = false;
+  const next = (): void => {
+    const now = changing.peek();
+    if (isStopped || now === null) return;
+    if (now !== last) compute(now);
+    requestAnimationFrame(() => {
+      if (isStopped) return;
+      if (now !== last) draw(now);
+      last = now;
+      requestAnimationFrame(() => setTimeout(next));
+    });
+  };
+  setTimeout(next);
+  return () => {
+    isStopped = true;
+  };
 }
 
 /** The influence of masking and of removing heads, computed after each change, when the browser is idle. */
@@ -112,9 +171,10 @@ function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNo
   let last: Run | null | undefined;
   effect(() => {
     const run = runNow(); // undefined while a stroke is drawn
-    if (run === undefined || run === last) return;
+    if (run !== undefined && run === last) return;
     stop();
     last = run;
+    if (run === undefined) return;
     influence.value = null;
     settled.value = run === null;
     if (run === null) return;

@@ -74,8 +74,9 @@ export function QkvStep() {
       title="Each token makes a query, a key and a value"
       text={
         <>
-          Three matrices of {name} turn the normalised token into three vectors. <b class="q">Query</b>: the vector
-          compared with all keys. <b class="k">Key</b>: the vector that queries are compared with. <b class="v">Value</b>: the vector that is added up by the weights.
+          In each layer, several heads work side by side. {name} is head {head + 1} of layer {layer + 1}. Three matrices turn each token into three vectors, as in a
+          search: the <b class="q">query</b> is what is searched for, the <b class="k">key</b> is the title it is compared with, and the <b class="v">value</b> is the content that
+          is passed on.
         </>
       }
       formula={
@@ -95,7 +96,7 @@ export function QkvStep() {
       ))}
       <div class="row">
         <p class="small">
-          {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          LN scales the token to mean 0 and deviation 1; b is a constant. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
         </p>
         <TableButton
           caption={`Query, key and value of ${token}, ${name}`}
@@ -122,7 +123,7 @@ export function ScoresStep() {
   const isAsking = store.guesses.value[id] === undefined;
   const isHidden = isAsking && store.hover.value.key === undefined; // the chosen key is the right guess
   const pair = isHidden ? shown.pairOf(shown.pair.query, shown.pair.query) : shown.pair;
-  const player = usePlayer(config.headDim, [query, key, name], 380);
+  const player = usePlayer(config.headDim, [query, key, name], 250, !isAsking);
   const scores = row(stages.scores, query, config.tokens);
   const best = argmax(scores);
   const [q, k] = pair.short;
@@ -186,10 +187,10 @@ export function ScaleStep() {
   const root = config.attentionScale === "sqrt";
   return (
     <Frame
-      title={root ? "Dividing by √d keeps softmax from becoming one-hot" : "Scores are scaled before softmax"}
+      title={root ? "Dividing by √d keeps the weight from going to one key alone" : "Scores are scaled before softmax"}
       text={
         root
-          ? `Longer vectors give larger scores. Dividing by √d, with d = ${config.headDim} components, keeps them moderate at any length, so that more than one key can get weight and gradients do not vanish.`
+          ? `Longer vectors give larger scores. Dividing by √d, with d = ${config.headDim} components, keeps them moderate at any length, so that more than one key can get weight, and the model can be trained.`
           : `This model multiplies its scores by ${decimal(trainedScale(config), 3)} before softmax.`
       }
       formula={
@@ -243,7 +244,7 @@ export function ScaleStep() {
             text="What if the trained model runs without the division, in every layer?"
             options={["the prediction stays", "the prediction changes"]}
             correct={staysUnscaled(store) ? 0 : 1}
-            explain="Rows become nearly one-hot: each query takes the value of one key alone. The model was trained with the division, so its weights do not fit scores of that size."
+            explain="Nearly all weight goes to one key: each query takes the value of one token alone. The model was trained with the division, so its weights do not fit scores of that size."
           />
           <Try>
             <Toggle on={!isOff} toggle={() => store.set({ temperature: isOff ? 1 : unscaledTemperature(config) })}>
@@ -272,10 +273,10 @@ const BRACKETS = [
 
 export function SoftmaxStep() {
   const { store, config, stages, pair, query, temperature, name, names } = useHead();
-  const player = usePlayer(2, [query, name], 1100);
   const id = `softmax ${query} ${name}`;
   const best = strongest(store, query);
   const isAsking = store.guesses.value[id] === undefined;
+  const player = usePlayer(2, [query, name], 1100, !isAsking);
   const [q, k] = pair.short;
   const even = 1 / config.tokens;
   const parts = [

@@ -1,8 +1,14 @@
 // The opening: one sentence, a large pad or picture, and the prediction beside it.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
+import { arcs, tokenName } from "../draw/geometry";
+import { percent } from "../draw/numbers";
+import { row } from "../engine/arithmetic";
+import { meanOf } from "../engine/maps";
+import { Player, isMotionWanted, usePlayer } from "../parts/controls";
+import { Term } from "../parts/term";
 import { WARNINGS, inputsOfPicture } from "../preprocess/digits";
 import { pixelsOf } from "../preprocess/image";
 import { useStore, type Store } from "../state/store";
@@ -29,17 +35,72 @@ export function DrawStep() {
           <Examples />
           <PictureButton read={drop.read} error={drop.error} />
         </section>
-        <section class="seen" aria-label="Model input">
-          <h3>Model input</h3>
-          <DigitRail />
-          <p class="small">
-            {config.patches} numbered patches of {config.patchShape.join(" × ")} pixels. The lines show from which patches the chosen
-            one takes information, at one place in the model. Point at another patch.
-          </p>
-        </section>
+        <Seen />
         <Predicted />
       </div>
     </>
+  );
+}
+
+const PER_LAYER = 650; // milliseconds
+
+/** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
+function Seen() {
+  const { config, result, state, flow, payload } = useStore();
+  const { depth, numHeads, patches, patchShape, tokens } = config;
+  const { strokes, images } = state.value;
+  const { run } = result.value;
+  const player = usePlayer(depth, [run], PER_LAYER, false, 0);
+  const { at } = player;
+  const picture = images.length ? images : strokes;
+  const known = useRef(picture);
+  useEffect(() => {
+    const isChosen = images.length > 0 || payload.examples.some((example) => example.strokes === strokes);
+    if (isChosen && picture !== known.current && isMotionWanted()) player.set(0, true);
+    known.current = picture;
+  }, [picture]);
+  useEffect(() => {
+    flow.value = at;
+    return () => {
+      flow.value = 0;
+    };
+  }, [at]);
+  const mean = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : new Float64Array();
+  const lines = [...Array(mean.length / tokens).keys()].flatMap((query) =>
+    arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
+      .filter(({ path }) => path)
+      .slice(-2)
+      .map((arc) => ({ ...arc, query })),
+  );
+  const top = lines.reduce((best, line) => (line.weight > best.weight ? line : best), lines[0]);
+  return (
+    <section class="seen" aria-label="Model input">
+      <h3>Model input</h3>
+      {at > 0 ? (
+        <DigitRail
+          lines={lines}
+          readout={
+            <>
+              <b>Layer {at} of {depth}:</b>{" "}
+              {top ? `${tokenName(top.query, config)} takes the largest share, ${percent(top.weight)}, from ${tokenName(top.token, config)}.` : "all patches take about the same from each."}
+            </>
+          }
+        />
+      ) : (
+        <DigitRail />
+      )}
+      {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
+      <p class="small">
+        {at > 0 ? (
+          `Two strongest lines of each patch, on average over the ${numHeads} heads of the layer. Beside it: what the model would predict if it ended there.`
+        ) : (
+          <>
+            {patches} patches of {patchShape.join(" × ")} pixels. In {depth} <Term name="layer">layers</Term> of {numHeads} <Term name="head">heads</Term> each, they take
+            information from each other. Shown is one patch in one head; choose another patch.
+          </>
+        )}
+      </p>
+    </section>
   );
 }
 
@@ -58,13 +119,14 @@ function PictureField() {
 
 function Examples() {
   const store = useStore();
-  const { payload, config, state } = store;
+  const { payload, config } = store;
+  const { strokes: now, images } = store.calm.value.state;
   if (config.readsDigits) {
     return (
       <div class="examples" role="group" aria-label="Examples">
         {[...new Set(payload.examples.map(({ label }) => label))].map((label) => {
           const drawings = payload.examples.filter((example) => example.label === label).map(({ strokes }) => strokes);
-          const shown = drawings.indexOf(state.value.strokes);
+          const shown = drawings.indexOf(now);
           const next = drawings[(shown + 1) % drawings.length];
           return (
             <button type="button" key={label} aria-pressed={shown >= 0} aria-label={`Example ${label}`} onClick={() => store.set({ strokes: next, images: [], digit: 0 })}>
@@ -79,7 +141,7 @@ function Examples() {
   return (
     <div class="examples pictures" role="group" aria-label="Examples">
       {payload.pictures.map(({ label, image }, i) => (
-        <button type="button" key={i} aria-pressed={state.value.images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
+        <button type="button" key={i} aria-pressed={images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
           <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />
           {label}
         </button>
@@ -108,21 +170,36 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
   );
 }
 
+const PAD_SIDE = 600; // pixels are enough for the pad
+
+/** The address of a picture of this width. */
+async function addressOf(file: Blob, width: number): Promise<string> {
+  const bitmap = await createImageBitmap(file, { resizeWidth: width });
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width, height: bitmap.height });
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+  return canvas.toDataURL();
+}
+
 /** Pictures that are dropped on the page, pasted or chosen. */
 function usePictures(store: Store): { isOver: boolean; error: string; read: (file: Blob) => void } {
   const [isOver, setOver] = useState(false);
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const inputs = inputsOfPicture(await pixelsOf(file), store.config);
+      const pixels = await pixelsOf(file);
+      const inputs = inputsOfPicture(pixels, store.config);
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
-      store.set({ images: inputs.map(({ pixels }) => pixels), doubts, digit: 0, strokes: [] });
+      const images = inputs.map((input) => input.pixels);
+      store.photo.value = { images, address: await addressOf(file, Math.min(pixels.width, PAD_SIDE)) };
+      store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");
+      store.say("");
     }
   };
   useEffect(() => {

@@ -2,12 +2,14 @@
 
 import type { ComponentChildren } from "preact";
 
-import { headName, tokenName } from "../draw/geometry";
+import { headName, tokenName, type Arc } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { DigitMap } from "../parts/digitmap";
 import { argmax, row } from "../engine/arithmetic";
+import type { Prediction } from "../engine/predict";
 import { Choice } from "../parts/controls";
 import { Pair } from "../parts/readout";
+import { Term } from "../parts/term";
 import { STEPS, type Step } from "../state/state";
 import { chosenHead, neighbour, shownPair, useStore, type Store } from "../state/store";
 import { STEP_NAMES } from "./strip";
@@ -21,7 +23,8 @@ interface FrameProps {
 }
 
 export function Frame({ title, text, formula, rail = <DigitRail />, children }: FrameProps) {
-  const { step } = useStore().state.value;
+  const { state, isExample } = useStore();
+  const { step } = state.value;
   return (
     <>
       <div class="step-head">
@@ -29,29 +32,34 @@ export function Frame({ title, text, formula, rail = <DigitRail />, children }: 
         <h2 tabIndex={-1}>{title}</h2>
         <WayOn />
         <p class="lead">{text}</p>
-        {formula && <div class="formula">{formula}</div>}
+        {formula && !isExample && <div class="formula">{formula}</div>}
       </div>
-      <div class="step-body">
-        <div class="rail">{rail}</div>
-        <div class="content">{children}</div>
-      </div>
+      {isExample ? (
+        <NoPicture />
+      ) : (
+        <div class="step-body">
+          <div class="rail">{rail}</div>
+          <div class="content">{children}</div>
+        </div>
+      )}
     </>
   );
 }
 
 export function WayOn() {
   const store = useStore();
-  const { step } = store.state.value;
+  const { step } = store.calm.value.state;
   const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
   return (
     <div class="way">
+      <span class="keys small" aria-hidden="true">Keys: ← →</span>
       {back && (
-        <button type="button" onClick={() => store.go(back)}>
+        <button type="button" class="back" aria-keyshortcuts="ArrowLeft" onClick={() => store.go(back, -1)}>
           <span aria-hidden="true">← </span>Back
         </button>
       )}
       {next && (
-        <button type="button" class="primary" onClick={() => store.go(next)}>
+        <button type="button" class="primary" aria-keyshortcuts="ArrowRight" onClick={() => store.go(next, 1)}>
           Next: {STEP_NAMES[next]}<span aria-hidden="true"> →</span>
         </button>
       )}
@@ -59,15 +67,17 @@ export function WayOn() {
   );
 }
 
-/** Instead of a step that needs a picture. */
-export function NoPicture() {
+/** Instead of the content of a step, which needs a picture. */
+function NoPicture() {
   const store = useStore();
+  const { strokes, images } = store.first;
   return (
     <div class="nothing">
-      <h2 tabIndex={-1}>There is no picture yet.</h2>
-      <button type="button" class="primary" onClick={() => store.go("draw")}>
-        {store.config.readsDigits ? "Draw one" : "Choose a picture"}
-      </button>
+      <p>There is no picture yet.</p>
+      {strokes.length + images.length > 0 && (
+        <button type="button" class="primary" onClick={() => store.set({ strokes, images, digit: 0 })}>Use the example</button>
+      )}{" "}
+      <button type="button" onClick={() => store.go("draw")}>{store.config.readsDigits ? "Draw a digit" : "Choose a picture"}</button>
     </div>
   );
 }
@@ -75,10 +85,11 @@ export function NoPicture() {
 interface RailProps {
   question?: { id: string; isPatch: boolean }; // before the result is shown; one about a patch is answered on the digit
   readout?: ComponentChildren; // instead of arcs and what they show
+  lines?: Arc[]; // with a readout: other lines
 }
 
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
-export function DigitRail({ question, readout }: RailProps) {
+export function DigitRail({ question, readout, lines }: RailProps) {
   const store = useStore();
   const { config, result, state, hover } = store;
   const { query: chosen, attendedBy } = state.value;
@@ -100,6 +111,7 @@ export function DigitRail({ question, readout }: RailProps) {
         query={head && start}
         key_={isShown && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={isShown && !isHidden ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null}
+        lines={lines}
         nameAt={(token) => patchLabel(store, token, isAsking)}
         choose={(token) => {
           if (isAsking) store.guess(question.id, token);
@@ -168,7 +180,8 @@ function Readout({ hidden }: { hidden: boolean }) {
   const { query, key } = railPair(store);
   const head = chosenHead(store);
   if (!head) return <p class="readout">Lines appear with a picture.</p>;
-  const names = { head: headName(state.value.layer, state.value.head), query: tokenName(query, config), key_: tokenName(key, config) };
+  const name = headName(state.value.layer, state.value.head);
+  const names = { head: <Term name="head">{name}</Term>, query: tokenName(query, config), key_: tokenName(key, config) };
   return (
     <p class="readout">
       {isRemoved(store) ? (
@@ -176,7 +189,7 @@ function Readout({ hidden }: { hidden: boolean }) {
       ) : hidden ? (
         <><b>{names.head}</b> the query is <b>{names.query}</b>.</>
       ) : (
-        <Pair {...names} weight={head.weights[query * config.tokens + key]} even={1 / config.tokens} />
+        <Pair {...names} verb={<Term name="attends to" />} uniform={<Term name="uniform weight" />} weight={head.weights[query * config.tokens + key]} even={1 / config.tokens} />
       )}
     </p>
   );
@@ -231,19 +244,24 @@ export function Try({ children }: { children: ComponentChildren }) {
 
 /** What a change did to the prediction. */
 export function Effect() {
-  const { config, result, trained, changes } = useStore();
+  const { result, trained, changes } = useStore();
   const [now, before] = [result.value.prediction, trained.value.prediction];
   if (!now || !before || changes.value.length === 0) return null;
-  const { best, probabilities } = before;
-  const { classNames } = config;
+  return <p class="effect"><Change before={before} now={now} /></p>;
+}
+
+/** "The prediction changes from 7 to 4, 35 %, which is too uncertain to be recognised." */
+export function Change({ before: { best, probabilities }, now }: { before: Prediction; now: Prediction }) {
+  const { classNames } = useStore().config;
   return (
-    <p class="effect">
+    <>
       {now.best === best ? (
-        <>The prediction stays <b>{classNames[best]}</b>: {percent(probabilities[best])} → {percent(now.probabilities[best])}.</>
+        <>The prediction stays <b>{classNames[best]}</b>: {percent(probabilities[best])} → {percent(now.probabilities[best])}</>
       ) : (
-        <>The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[now.best]}</b>, {percent(now.probabilities[now.best])}.</>
+        <>The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[now.best]}</b>, {percent(now.probabilities[now.best])}</>
       )}
-    </p>
+      {now.status === "rejected" && ", too uncertain to be recognised"}.
+    </>
   );
 }
 

@@ -10,13 +10,14 @@ import { largestDifference, norm, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
 import { VectorStrip } from "../parts/bars";
+import { Term } from "../parts/term";
 import { Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
 import { CANVAS } from "../preprocess/strokes";
 import { toggled } from "../state/state";
 import { useShown } from "../state/store";
-import { DigitRail, Effect, Frame, Question, Try } from "./frame";
+import { Change, DigitRail, Effect, Frame, Question, Try } from "./frame";
 import { Strokes } from "./pad";
 
 export function PixelsStep() {
@@ -74,13 +75,14 @@ export function PixelsStep() {
         </div>
         <div class="aside">
           <p class="readout">
-            {place === null && "Point at a pixel to read its number."}
+            {place === null && "Point at or touch a pixel to read its number."}
             {place && <>Row {place[0] + 1}, column {place[1] + 1}: <b>{decimal(ink[place[0] * wide + place[1]])}</b></>}
             {place && (readsDigits ? " of full ink (0 is paper, 1 is ink)" : " in the first channel")}
           </p>
           {readsDigits && (
             <p class="small">
-              The cross marks the centre of mass, ({decimal(x, 1)}, {decimal(y, 1)}); the middle is ({wide / 2}, {high / 2}).
+              The cross marks the centre of mass, the mean position of the ink: ({decimal(x, 1)}, {decimal(y, 1)}).
+              {centred && ` Whole pixels bring it as near as they can to (${wide / 2 + 0.5}, ${high / 2 + 0.5}), where MNIST has it.`}
             </p>
           )}
           <TableButton
@@ -121,6 +123,7 @@ export function PatchesStep() {
       rail={<DigitRail readout={`${tokenName(query, config)}${blank[chosen] ? " is blank." : " is chosen."}`} />}
     >
       <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }}>
+        <span class="emptied small">{player.at === patches && `All ${patches} are in the list.`}</span>
         {Array.from({ length: patches }, (_, patch) => {
           const isOut = patch < player.at;
           const across = isOut ? half : columns;
@@ -212,10 +215,10 @@ export function TokensStep() {
         <>
           <Question
             id="shuffle"
-            text="Without positions, the patches are put in another order. Does the prediction change?"
+            text="Suppose positions are left out, and the patches put in another order. Does the prediction change?"
             options={["yes", "no"]}
             correct={1}
-            explain="Attention adds up over all patches, in whatever order. Try it: both switches, then look at the logits."
+            explain="Attention adds up over all patches, in whatever order. Try it: switch positions off, then shuffle."
           />
           <Try>
             <Toggle on={positions} toggle={() => store.set({ positions: !positions })}>Positions</Toggle>
@@ -228,13 +231,15 @@ export function TokensStep() {
   );
 }
 
-/** The largest change of a logit by the order of patches alone. */
+/** What the order of the patches alone changes. */
 function ShuffleProof() {
-  const { store, run } = useShown();
-  const still = store.resultOf({ ...store.state.value, seed: 0 }).run;
+  const { store, run, prediction } = useShown();
+  const still = store.resultOf({ ...store.state.value, seed: 0 });
+  const largest = largestDifference(run.logits, still.run?.logits ?? []);
   return (
     <p class="effect" data-number="shuffle">
-      By the order alone, logits change by at most {scientific(largestDifference(run.logits, still?.logits ?? []))}.
+      <Change before={still.prediction!} now={prediction} /> By the order alone, <Term name="logit">logits</Term> change by at most{" "}
+      {largest < 0.001 ? `${scientific(largest)}, which is rounding` : decimal(largest, 1)}.
     </p>
   );
 }

@@ -2,6 +2,7 @@
 
 import { useRef, useState } from "preact/hooks";
 
+import { InkCanvas } from "../draw/canvas";
 import { CANVAS, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
 import { useStore } from "../state/store";
 
@@ -11,19 +12,21 @@ const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], 
 
 export function Pad() {
   const store = useStore();
-  const { strokes, images } = store.state.value;
+  const { strokes, images } = store.drawn.value ? { strokes: store.drawn.value, images: [] } : store.state.value;
+  const photo = store.photo.value;
   const svg = useRef<SVGSVGElement>(null);
   const [cursor, setCursor] = useState<{ at: Point; down: boolean } | null>(null);
   const [tapping, setTapping] = useState(false);
   const tool = useRef({ pointer: -1, line: false, cleared: [] as Stroke[] }).current;
   const isExample = store.payload.examples.some((example) => example.strokes === strokes);
-  const put = (changed: Stroke[]): void => store.set({ strokes: changed, images: [], digit: 0 });
-  const begin = (point: Point): void => put([...(isExample || images.length ? [] : store.state.value.strokes), [onCanvas(point)]]);
+  const now = (): Stroke[] => store.drawn.peek() ?? store.state.peek().strokes;
+  const put = (changed: Stroke[]): void => store.draw(changed, tool.pointer >= 0);
+  const begin = (point: Point): void => put([...(isExample || images.length ? [] : now()), [onCanvas(point)]]);
   const draw = (point: Point): void => {
-    const now = store.state.value.strokes;
-    const last = now[now.length - 1] ?? [];
+    const strokes = now();
+    const last = strokes[strokes.length - 1] ?? [];
     const longer = extended(last, point);
-    if (longer !== last) put([...now.slice(0, -1), longer]);
+    if (longer !== last) put([...strokes.slice(0, -1), longer]);
   };
   const pointOf = (event: PointerEvent): Point => {
     const box = svg.current!.getBoundingClientRect();
@@ -41,7 +44,6 @@ export function Pad() {
     }
     tool.pointer = event.pointerId;
     svg.current?.setPointerCapture(event.pointerId);
-    store.drawing.value = true;
     begin(pointOf(event));
   };
   const onPointerMove = (event: PointerEvent): void => {
@@ -52,7 +54,7 @@ export function Pad() {
   const lift = (event: PointerEvent): void => {
     if (event.pointerId !== tool.pointer) return;
     tool.pointer = -1;
-    store.drawing.value = false;
+    put(now());
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     const pen = cursor ?? { at: [140, 60] as Point, down: false };
@@ -80,17 +82,16 @@ export function Pad() {
   };
   const undo = (): void => {
     tool.line = false;
-    const now = store.state.value.strokes;
-    if (now.length === 0 && tool.cleared.length === 0) return;
-    put(now.length ? now.slice(0, -1) : tool.cleared);
-    store.say(now.length ? "Stroke removed." : "Drawing restored.");
+    if (strokes.length === 0 && tool.cleared.length === 0) return;
+    put(strokes.length ? strokes.slice(0, -1) : tool.cleared);
+    store.say(strokes.length ? "Stroke removed." : "Drawing restored.");
     tool.cleared = [];
   };
   const clear = (): void => {
     tool.line = false;
     if (strokes.length) tool.cleared = strokes;
     put([]);
-    store.say("Pad cleared. Undo restores the drawing.");
+    store.say(images.length ? "Picture removed." : "Pad cleared. Undo restores the drawing.");
   };
   return (
     <div class="pad-holder">
@@ -112,9 +113,17 @@ export function Pad() {
         }}
         onBlur={() => setCursor(null)}
       >
-        {images.length === 0 && <Strokes strokes={strokes} />}
+        {photo?.images === images ? (
+          <image href={photo.address} width={CANVAS} height={CANVAS} />
+        ) : images.length > 0 ? (
+          <foreignObject width={CANVAS} height={CANVAS} class="opened">
+            <InkCanvas ink={store.result.value.ink} config={store.config} />
+          </foreignObject>
+        ) : (
+          <Strokes strokes={strokes} />
+        )}
         {(strokes.length === 0 || isExample || images.length > 0) && (
-          <text class={`pad-hint ${strokes.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
+          <text class={`pad-hint ${strokes.length || images.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
             {images.length ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
           </text>
         )}
@@ -122,7 +131,7 @@ export function Pad() {
       </svg>
       <div class="pad-tools">
         <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>
-        <button type="button" disabled={strokes.length === 0} onClick={clear}>Clear</button>
+        <button type="button" disabled={strokes.length === 0 && images.length === 0} onClick={clear}>{images.length ? "Remove picture" : "Clear"}</button>
         <button
           type="button"
           aria-pressed={tapping}

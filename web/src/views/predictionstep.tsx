@@ -26,7 +26,7 @@ export function PredictionStep() {
   return (
     <Frame
       title="One vector, one number for each class, one prediction"
-      text={`${pooled} into a logit for each class, and softmax turns the logits into probabilities.`}
+      text={`${pooled} into one score for each class, its logit, and softmax turns the logits into probabilities.`}
       formula={
         <Formula>
           {`P ( ${name} ) = `}
@@ -46,8 +46,8 @@ export function PredictionStep() {
           <TokenBars label="Logit of each class" {...bars} values={run.logits} domain={roundDomain(largestSize(run.logits))} signed />
         </section>
         <section>
-          <h3>Probabilities</h3>
-          <TokenBars label="Probability of each class" {...bars} values={run.probabilities} domain={1} text={(value) => (value >= 0.005 ? percent(value) : "")} />
+          <h3>Probabilities, %</h3>
+          <TokenBars label="Probability of each class" {...bars} values={run.probabilities} domain={1} text={(value) => (value >= 0.005 ? percent(value).replace("\u202f%", "") : "")} />
         </section>
       </div>
       <p class="revealed">{sentenceOf(prediction, classNames, config.readsDigits)}</p>
@@ -62,7 +62,7 @@ export function PredictionStep() {
         </div>
         <Question
           id="lens"
-          text={`After which of the ${depth} layers does the final prediction, ${classNames[best]}, come first and stay?`}
+          text={`After which of the ${depth} layers (0: before the first) does the final prediction, ${classNames[best]}, come first and stay?`}
           options={lens.map((_, i) => String(i))}
           correct={first}
           explain={`From layer ${first} on, the prediction is ${classNames[best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}

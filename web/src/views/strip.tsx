@@ -10,6 +10,7 @@ import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { STEPS, type Step } from "../state/state";
 import { useStore } from "../state/store";
+import { gridEvents, moved } from "../parts/roving";
 
 /** Names of the stops, short enough for the path. */
 export const STEP_NAMES: Record<Step, string> = {
@@ -33,13 +34,13 @@ const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
-  const { config, calm, state } = useStore();
-  const { step, layer } = state.value;
-  const { ink, run, prediction, predictions } = calm.value;
+  const store = useStore();
+  const { config, calm } = store;
+  const { state: { step, layer }, result: { ink, run, prediction, predictions } } = calm.value;
   const { patches, embedDim, grid: [rows, columns] } = config;
   const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
   const status = prediction?.status ?? "rejected";
-  const note = !prediction ? "nothing yet" : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
+  const note = !prediction ? "nothing yet" : predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
   const tokens = run?.layers[0].input;
   const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);
@@ -49,22 +50,28 @@ export function Strip() {
     const [box, holder] = [here.getBoundingClientRect(), strip.current.getBoundingClientRect()];
     strip.current.scrollLeft += box.left + box.width / 2 - holder.left - holder.width / 2;
   }, [step, layer]);
+  const events = gridEvents({
+    name: "stop",
+    isPicker: true,
+    choose: (stop) => store.go(STEPS[stop]),
+    next: (event, stop) => moved(event, [0, stop], 1, STEPS.length)?.[1] ?? null,
+  });
   return (
-    <nav class="strip" aria-label="The whole model" ref={strip}>
+    <nav class="strip" aria-label="The whole model. Arrow keys move between its steps" ref={strip} {...events}>
       <Part steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
-        <InkCanvas ink={ink} config={config} class="square" />
+        <InkCanvas lazy ink={ink} config={config} class="square" />
       </Part>
       <Flow />
       <Part steps={["patches"]} to="patches" label="Patches" note={`${patches} pieces`}>
         <span class="square patch-thumb" style={{ "--rows": rows, "--columns": columns }}>
-          <InkCanvas ink={ink} config={config} />
+          <InkCanvas lazy ink={ink} config={config} />
           <span class="cuts" />
         </span>
       </Part>
       <Flow />
       <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
         {tokens ? (
-          <NumberCanvas class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
+          <NumberCanvas lazy class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
         ) : (
           <span class="none square" />
         )}
@@ -79,7 +86,7 @@ export function Strip() {
         <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>
       </Part>
       <Part steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
-        <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
+        <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4 or 9" : "!"}</span>
       </Part>
     </nav>
   );
@@ -95,10 +102,10 @@ interface PartProps {
 
 function Part({ steps, to, label, note, children }: PartProps) {
   const store = useStore();
-  const isHere = steps.includes(store.state.value.step);
+  const isHere = steps.includes(store.calm.value.state.step);
   return (
     <div class={`part ${isHere ? "here" : ""}`}>
-      <button type="button" class="open" aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
+      <button type="button" class="open" tabIndex={-1} aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
         {children}
         <span class="caption">
           <b>{label}</b> <span class="note">{note}</span>
@@ -112,7 +119,7 @@ function Part({ steps, to, label, note, children }: PartProps) {
 /** The stops of the guided path in one part of the model. */
 function Stops({ steps }: { steps: Step[] }) {
   const store = useStore();
-  const now = store.state.value.step;
+  const now = store.calm.value.state.step;
   return (
     <span class="stops">
       {steps.map((step) => (
@@ -122,8 +129,9 @@ function Stops({ steps }: { steps: Step[] }) {
           class="stop"
           aria-current={step === now ? "step" : undefined}
           title={STEP_NAMES[step]}
+          data-stop={(STEPS as readonly Step[]).indexOf(step)}
+          tabIndex={step === now ? 0 : -1}
           aria-label={`${(STEPS as readonly Step[]).indexOf(step) + 1} ${STEP_NAMES[step]}${step === now ? ": you are here" : ""}`}
-          onClick={() => store.go(step)}
         >
           <span class="dot" aria-hidden="true" />
           {steps.length > 1 && <span class="stop-name" aria-hidden="true">{STEP_NAMES[step]}</span>}
@@ -139,15 +147,28 @@ function Flow() {
 
 function Layers() {
   const store = useStore();
-  const { config, state, calm } = store;
-  const { layer: nowLayer, head: nowHead, step, removed } = state.value;
-  const { run } = calm.value;
+  const { config, calm, flow } = store;
+  const { state: { layer, head: nowHead, step, removed }, result: { run } } = calm.value;
+  const nowLayer = flow.value > 0 ? flow.value - 1 : layer;
+  const isFlowing = step === "draw" && flow.value > 0;
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
-    <div class="columns" style={{ "--across": across }}>
+    <div
+      class="columns"
+      style={{ "--across": across }}
+      {...gridEvents({
+        name: "head",
+        isPicker: true,
+        choose: (place) => store.pickHead(Math.floor(place / config.numHeads), place % config.numHeads, IN_LAYERS.includes(step) ? step : "softmax"),
+        next: (event, place) => {
+          const to = moved(event, [place % config.numHeads, Math.floor(place / config.numHeads)], config.numHeads, config.depth);
+          return to && to[1] * config.numHeads + to[0];
+        },
+      })}
+    >
       {Array.from({ length: config.depth }, (_, layer) => (
-        <div class={`layer ${layer === nowLayer && (isInHead || step === "join") ? "here" : ""}`} key={layer} role="group" aria-label={`Layer ${layer + 1}`}>
+        <div class={`layer ${layer === nowLayer && (isInHead || isFlowing || step === "join") ? "here" : ""}`} key={layer} role="group" aria-label={`Layer ${layer + 1}`}>
           <span class="thumbs">
             {Array.from({ length: config.numHeads }, (_, head) => {
               const isRemoved = removed.includes(layer * config.numHeads + head);
@@ -156,18 +177,19 @@ function Layers() {
                 <button
                   type="button"
                   key={head}
-                  class={`thumb ${isNow ? "now" : ""} ${isRemoved ? "removed" : ""}`}
+                  class={`thumb ${isNow && !isFlowing ? "now" : ""} ${isRemoved ? "removed" : ""}`}
                   aria-label={`${headName(layer, head)}${isRemoved ? ", removed" : ""}`}
                   aria-current={isNow && isInHead ? "location" : undefined}
-                  title={headName(layer, head)}
-                  onClick={() => store.pickHead(layer, head, IN_LAYERS.includes(step) ? step : "softmax")}
+                  title={`${headName(layer, head)}: layer ${layer + 1}, head ${head + 1}`}
+                  data-head={layer * config.numHeads + head}
+                  tabIndex={isNow ? 0 : -1}
                 >
                   {run && !isRemoved && <WeightThumb weights={run.layers[layer].heads[head].weights} tokens={config.tokens} />}
                 </button>
               );
             })}
           </span>
-          <span class="layer-name">L{layer + 1}</span>
+          <span class="layer-name" title={`Layer ${layer + 1}`}>L{layer + 1}</span>
         </div>
       ))}
     </div>
@@ -176,5 +198,5 @@ function Layers() {
 
 /** The weights of one head on the fixed scale. */
 export function WeightThumb({ weights, tokens }: { weights: Float64Array; tokens: number }) {
-  return <NumberCanvas width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
+  return <NumberCanvas lazy width={tokens} height={tokens} values={weights} colourAt={(i) => shareColour(weights[i])} />;
 }
