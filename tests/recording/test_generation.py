@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import clearhead as ch
 from clearhead.errors import CaptureError
 
 from .models import T5, bart, gpt2, gpt_oss, hf_model, llama
-from .reference import assert_close, generator
+from .reference import assert_close, attention, generator, normal
 
 PROMPT = torch.randint(5, 90, (2, 7), generator=generator())
 PADDING = torch.ones_like(PROMPT)
@@ -168,6 +169,29 @@ def test_two_generations_are_refused() -> None:
         generate(model)
     with pytest.raises(CaptureError, match="one call of generate"):
         recording.generated()
+
+
+def test_a_prompt_in_several_steps_is_refused() -> None:
+    with ch.capture() as recording:
+        generate(llama(), prefill_chunk_size=3)
+    with pytest.raises(CaptureError, match="prefill_chunk_size"):
+        recording.generated()
+
+
+def test_steps_may_repeat_the_keys_that_the_first_step_shares_among_heads() -> None:
+    query, key, value = (normal(1, heads, 5, 4, seed=heads) for heads in (6, 2, 2))
+    repeated = [x.repeat_interleave(3, dim=1) for x in (key, value)]
+    with ch.capture() as recording:
+        q, k, v = (x[..., :3, :] for x in (query, key, value))
+        F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        for count in (4, 5):
+            q, k, v = (x[..., :count, :] for x in (query, *repeated))
+            F.scaled_dot_product_attention(q[..., -1:, :], k, v)
+    (record,) = recording.generated().records
+    assert record.weights.shape == (1, 6, 3, 5)
+    assert_close(
+        record.weights, attention(query, repeated[0], repeated[1], causal=True).weights[..., 2:, :]
+    )
 
 
 def test_changed_queries_of_an_earlier_step_are_noticed() -> None:

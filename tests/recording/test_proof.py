@@ -17,7 +17,7 @@ from clearhead.errors import UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord, Proof, Recording
 from clearhead.recording._proof import prove
 
-from .reference import normal
+from .reference import assert_close, normal, record_one, triple
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MASK = torch.ones(7, 7, dtype=torch.bool).tril()
@@ -315,6 +315,20 @@ def test_a_model_whose_own_output_is_nan_is_named() -> None:
     assert "all keys of 21 queries are masked" in str(caught.value)
     assert "queries, keys or values are NaN" in str(caught.value)
     assert "differ" not in str(caught.value)
+
+
+AFTER_SOFTMAX: dict[str, Code] = {
+    "nan_to_num": lambda q, k, v: (q @ k.mT).softmax(-1).nan_to_num(0.0) @ v,
+    "a mask": lambda q, k, v: (q @ k.mT).softmax(-1) * torch.ones(5, 7).tril().to(q) @ v,
+    "a sink": lambda q, k, v: torch.cat([q @ k.mT, q[..., :1]], dim=-1).softmax(-1)[..., :7] @ v,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("code", AFTER_SOFTMAX)
+def test_steps_after_the_softmax_are_accepted_in_every_type(code: str, dtype: torch.dtype) -> None:
+    record, output = record_one(AFTER_SOFTMAX[code], *triple(dtype=dtype))
+    assert_close(record.context_from(record.applied_weights), output, dtype)
 
 
 def test_faults_under_dropout_are_rejected() -> None:

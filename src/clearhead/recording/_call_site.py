@@ -18,6 +18,7 @@ from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
     call_while_compiling,
     graph_task,
+    is_of_inductor,
 )
 
 # Names of kernels that compute attention in one opaque call.
@@ -179,7 +180,11 @@ class CallSites:
         """The modules whose methods are running, innermost first, and the frames of these."""
         for of_method in self._frames(frame):
             code = of_method.f_code
-            if code.co_argcount and code.co_varnames[0] == "self":
+            if (
+                code.co_argcount
+                and code.co_varnames[0] == "self"
+                and not is_of_inductor(of_method)  # f_locals would keep its buffers alive
+            ):
                 owner = of_method.f_locals.get("self")
                 if isinstance(owner, nn.Module):
                     yield owner, of_method

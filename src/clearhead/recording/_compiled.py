@@ -23,6 +23,7 @@ from clearhead.recording._torch_internals import (
     call_while_compiling,
     compiled_module_path,
     is_compiler_running,
+    is_of_inductor,
     traced_body,
     traced_graph,
 )
@@ -69,7 +70,6 @@ class _Outputs:
 OUTPUTS = _Outputs()
 
 
-@torch.library.custom_op("clearhead::record", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def _record(
     query: Tensor,
     key: Tensor,
@@ -99,9 +99,18 @@ def _record(
         return output.new_empty(0)
 
 
-@_record.register_fake
-def _(query: Tensor, *args: Any) -> Tensor:
-    return query.new_empty(0)
+# as a plain kernel, since the layers that custom_op adds take longer than the recording itself
+OPERATORS = torch.library.Library("clearhead", "FRAGMENT")
+OPERATORS.define(
+    "record(Tensor query, Tensor key, Tensor value, Tensor? attn_mask, Tensor output, "
+    "bool is_causal, float? scale, bool enable_gqa, str path, int level, int[] copied, "
+    "Tensor? previous) -> Tensor",
+    tags=(torch.Tag.cudagraph_unsafe,),
+)
+OPERATORS.impl("record", _record, "CompositeExplicitAutograd")
+torch.library.register_fake(
+    "clearhead::record", lambda query, *_: query.new_empty(0), lib=OPERATORS
+)
 
 
 def traced_call(
@@ -225,7 +234,7 @@ def _recorded(
     tensors = [x if x is None else x.detach() for x in (query, key, value, attn_mask, output)]
     previous = OUTPUTS.mark if number else None
     options = (is_causal, scale, enable_gqa, _path(), level, list(copied), previous)
-    OUTPUTS.mark = _record(*tensors, *options)
+    OUTPUTS.mark = torch.ops.clearhead.record.default(*tensors, *options)
     setattr(OUTPUTS, f"call_{number}", tensors)
     return output
 
@@ -285,8 +294,11 @@ call_while_compiling(_is_softmax)
 call_while_compiling(_checked)
 
 
-def in_compiled_graph() -> bool:
-    """Whether the intercepted function is called by the compiler, or by a graph that it made."""
+def in_compiled_graph(known: dict[str, bool]) -> bool:
+    """Whether the intercepted function is called by the compiler, or by a graph that it made.
+
+    `known` has the result for the files of generated code, as graphs call many functions.
+    """
     if is_compiler_running():
         return True
     frame: FrameType | None = sys._getframe(2)
@@ -294,25 +306,30 @@ def in_compiled_graph() -> bool:
         frame = frame.f_back
     if frame is None or not _is_generated(frame):
         return False
-    while frame is not None:
-        if frame.f_code.co_filename.endswith("_dynamo/eval_frame.py"):
-            return True
+    file = frame.f_code.co_filename
+    if file not in known:
+        known[file] = caller_of_graph(frame) is not None
+    return known[file]
+
+
+def caller_of_graph(frame: FrameType | None) -> FrameType | None:
+    """The frame in which the compiler calls code that it made; None if there is none."""
+    while frame is not None and not frame.f_code.co_filename.endswith("_dynamo/eval_frame.py"):
         frame = frame.f_back
-    return False
+    return frame
 
 
 def _is_generated(frame: FrameType) -> bool:
     made_by_fx = frame.f_code.co_filename.startswith("<eval_with_key>")
-    return made_by_fx or _module(frame).startswith(INDUCTOR)
+    return made_by_fx or is_of_inductor(frame)
 
 
 def _module(frame: FrameType) -> str:
     return frame.f_globals.get("__name__") or ""
 
 
-# Modules between the caller and an intercepted function, and those that torch.compile writes.
+# Modules between the caller and an intercepted function.
 DISPATCHERS = frozenset(
     ["clearhead.recording._interception"]
     + [f"torch.{x}" for x in ("_ops", "overrides", "nn.functional", "functional", "_tensor")]
 )
-INDUCTOR = "torch._inductor.runtime.compile_tasks"

@@ -128,10 +128,17 @@ class _Part(NamedTuple):
 def _joined(path: str, records: list[AttentionRecord]) -> AttentionRecord:
     """The last query of the first step and all queries of the others, over all keys."""
     parts: list[_Part] = []
+    key_heads = min(record.key.shape[-3] for record in records)
     for record in records:
         record.check_not_modified()
-        grouped = _with_key_heads(record, records[-1].key.shape[-3])
+        grouped = _with_key_heads(record, key_heads)
         parts.append(_following(grouped, parts[-1]) if parts else _first(grouped))
+    if any(record.query.shape[-2] > 1 for record in records[1:]):
+        raise CaptureError(
+            f"{path}: a step after the first has several queries; generated() expects the prompt "
+            "in one step and one new token in each other step (neither prefill_chunk_size nor an "
+            "assistant model)"
+        )
     new = [part.columns(before.stop, part.stop) for before, part in pairwise(parts)]
     pieces = [parts[0].columns(0, parts[0].stop), *new]
     key, value = (torch.cat(x, dim=-2) for x in zip(*pieces, strict=True))

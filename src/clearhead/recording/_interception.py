@@ -76,6 +76,7 @@ class InterceptionMode(TorchFunctionMode):
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
         self._numbers = CallNumbers()
+        self._graphs: dict[str, bool] = {}
         self._parts = PartsOfCalls()
         self._lock = RLock()
         self._is_open = True
@@ -94,7 +95,7 @@ class InterceptionMode(TorchFunctionMode):
             if not self.records_compiled:
                 reject_compiled()
             return traced_call(self.level, func, args, kwargs)
-        if not self._is_open or in_compiled_graph():
+        if not self._is_open or in_compiled_graph(self._graphs):
             return func(*args, **kwargs)
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):

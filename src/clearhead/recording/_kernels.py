@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
-from functools import partial, update_wrapper, wraps
+from functools import cached_property, partial, update_wrapper, wraps
 from threading import Lock, Thread
 from typing import Any, NamedTuple
 
@@ -145,7 +145,10 @@ class Kernel:
     ) -> None:
         update_wrapper(self, function)
         self.function, self._read, self._must_be_default = function, read, must_be_default
-        self._signature = inspect.signature(function)
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, or the active modes."""

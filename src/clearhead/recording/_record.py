@@ -220,7 +220,9 @@ class AttentionRecord:
         """Other weights · V, in the type of the model's output."""
         with interception_disabled(weights):
             _, value = self.expanded_heads()
-            return attention.context(weights, at_least_float32(value)).to(self.raw_output.dtype)
+            value = at_least_float32(value)
+            context = attention.context(_as_wide(weights, value), _as_wide(value, weights))
+            return context.to(self.raw_output.dtype)
 
     @property
     def is_modified(self) -> bool:

@@ -27,9 +27,12 @@ def function_modes() -> list[Any]:
 
 
 def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
-    """The Python functions of each operator made by `torch.library.custom_op`, by device."""
+    """The Python functions of each operator made by `torch.library.custom_op`, by device.
+
+    Those of torch, more than a hundred, are left out.
+    """
     for operator in list(torch._library.custom_ops.OPDEFS.values()):
-        if operator._namespace != "clearhead":
+        if not getattr(operator._init_fn, "__module__", "").startswith("torch."):
             yield operator._backend_fns
 
 
@@ -103,3 +106,9 @@ def traced_body(node: fx.Node) -> fx.GraphModule | None:
 def is_compiler_running() -> bool:
     """Whether the compiler is at work in this thread, and calls the model without data."""
     return torch._guards.TracingContext.try_get() is not None
+
+
+def is_of_inductor(frame: FrameType) -> bool:
+    """Whether a function is one that the default compiler has written."""
+    name = frame.f_globals.get("__name__") or ""
+    return name.startswith("torch._inductor.runtime.compile_tasks")
