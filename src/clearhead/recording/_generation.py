@@ -86,7 +86,10 @@ def _extends(record: AttentionRecord, before: AttentionRecord) -> bool:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    try:
+        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    except RuntimeError:  # tensors without data, such as those of the device "meta"
+        return False
 
 
 def generated(records: Mapping[str, AttentionRecord]) -> dict[str, AttentionRecord]:

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
@@ -276,23 +276,24 @@ class _Wrappers:
                 kernels[id(function)] = Kernel(function, *how)
         # A search of thousands of modules takes longer than many a forward pass, so it is repeated
         # only after imports. Functions of other packages may be stored anywhere at any time.
-        packages = {package for package, _ in KERNELS if not package.startswith("torch.")}
-        if self._num_modules != len(sys.modules) or not packages.isdisjoint(sys.modules):
+        is_loaded = any(x in sys.modules for x, _ in KERNELS if not x.startswith("torch."))
+        if self._num_modules != len(sys.modules) or is_loaded:
             self._num_modules = len(sys.modules)
-            self._holders = _find_holders(list(sys.modules.values()), set(kernels))
-        for holder in (*self._holders, *_find_holders([sys.modules["__main__"]], set(kernels))):
-            if holder.namespace.get(holder.name) is holder.function:
+            namespaces = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+            tables = [x for names in namespaces for x in list(names.values()) if type(x) is dict]
+            self._holders = _find_holders([*namespaces, *tables], kernels)
+        for holder in (*self._holders, *_find_holders([vars(sys.modules["__main__"])], kernels)):
+            kernel = kernels.get(id(holder.function))
+            if kernel is not None and holder.namespace.get(holder.name) is holder.function:
                 self._replaced.append(holder)
-                holder.namespace[holder.name] = kernels[id(holder.function)]
+                holder.namespace[holder.name] = kernel
 
 
-def _find_holders(modules: Sequence[Any], ids: set[int]) -> list[_Holder]:
-    """Where modules hold these functions: under any name, and in their tables."""
-    namespaces = [getattr(module, "__dict__", {}) for module in modules]
-    tables = [x for names in namespaces for x in list(names.values()) if type(x) is dict]
+def _find_holders(namespaces: Sequence[dict[Any, Any]], ids: Container[int]) -> list[_Holder]:
+    """Where these functions are stored, under any name."""
     return [
         _Holder(namespace, name, x)
-        for namespace in (*namespaces, *tables)
+        for namespace in namespaces
         for name, x in list(namespace.items())
         if id(x) in ids
     ]

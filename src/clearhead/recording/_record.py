@@ -296,8 +296,12 @@ def _indices(index: int | slice | Sequence[int], count: int, what: str) -> slice
 @contextmanager
 def interception_disabled(x: Tensor) -> Iterator[None]:
     """Compute without interception by an enclosing capture, and without autocast."""
-    with DisableInterception(), torch.autocast(x.device.type, enabled=False):
-        yield
+    with DisableInterception():
+        if not torch.amp.is_autocast_available(x.device.type):  # such as "meta"
+            yield
+            return
+        with torch.autocast(x.device.type, enabled=False):
+            yield
 
 
 def _versions_now(record: AttentionRecord) -> Versions:
