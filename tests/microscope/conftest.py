@@ -33,8 +33,8 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Bridge:
 
 @pytest.fixture(scope="session")
 def opened(browser: "Browser", page_file: Path) -> Iterator[Microscope]:
-    """The page, opened once; `microscope` gives it to each test in its first state."""
-    with browser.new_context(viewport=USUAL) as context:
+    """The page, opened once, without motion; `microscope` gives each test its first state."""
+    with browser.new_context(viewport=USUAL, reduced_motion="reduce") as context:
         context.add_init_script(IDLE_ON_DEMAND)
         yield Microscope(context.new_page(), page_file)
 

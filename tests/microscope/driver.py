@@ -104,7 +104,8 @@ class Microscope:
         try:
             yield
         finally:
-            self.page.emulate_media(**dict.fromkeys(features, "null"))  # type: ignore[arg-type]
+            usual = dict.fromkeys(features, "null") | {"reduced_motion": "reduce"}
+            self.page.emulate_media(**usual)  # type: ignore[arg-type]
 
     def press(self, *keys: str) -> None:
         for key in keys:

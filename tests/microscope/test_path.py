@@ -65,7 +65,9 @@ def test_the_path_leads_through_all_steps_and_back(microscope: Microscope) -> No
     for _ in STEPS[1:]:
         microscope.click("Next")
         seen.append(microscope.state("step"))
-        assert microscope.evaluate("() => document.activeElement.tagName") == "H2"
+        focused = microscope.evaluate("() => document.activeElement.textContent")
+        assert focused.startswith("Next") or seen[-1] == "gallery"
+        assert microscope.message() == microscope.text("h2") or seen[-1] == "gallery"
         (here,) = microscope.texts(".stop[aria-current=step]")
         assert here or seen[-1] in ("pixels", "patches", "tokens", "prediction", "gallery")
     assert tuple(seen) == STEPS
@@ -74,6 +76,105 @@ def test_the_path_leads_through_all_steps_and_back(microscope: Microscope) -> No
         assert microscope.state("step") == step
     microscope.show("mix")
     microscope.page.wait_for_url("**/*#step=mix")
+
+
+def test_arrow_keys_turn_steps_and_few_tabs_lead_to_the_pad(microscope: Microscope) -> None:
+    microscope.show()
+    microscope.press("ArrowRight", "ArrowRight", "ArrowLeft")
+    assert microscope.state("step") == "pixels"
+    microscope.show("softmax").patch(11).focus()
+    microscope.press("ArrowRight")  # moves within the picture
+    assert microscope.state("step") == "softmax"
+    microscope.show().evaluate("() => { document.activeElement.blur(); document.body.focus() }")
+    tabs = 0
+    while microscope.evaluate("() => document.activeElement.classList[0]") != "pad":
+        microscope.press("Tab")
+        tabs += 1
+        assert tabs <= 12
+    microscope.page.locator(".stop[tabindex='0']").focus()
+    microscope.press("ArrowRight", "ArrowRight", "Enter")
+    assert microscope.state("step") == "patches"
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (820, 1180), (390, 844), (320, 700)])
+def test_next_is_on_the_first_screen_of_the_opening(
+    size: tuple[int, int], microscope: Microscope
+) -> None:
+    microscope.size(*size).show()
+    assert microscope.evaluate(VISIBLE, ".way .primary")
+
+
+def test_the_exchange_runs_through_all_layers_after_an_example_is_chosen(
+    microscope: Microscope,
+) -> None:
+    microscope.show()
+    slider = microscope.page.get_by_label("Watch the patches exchange information: step")
+    slider.fill("3")
+    microscope.frames()
+    assert microscope.text(".strip .layer.here .layer-name") == "L3"
+    assert "Layer 3 of 6: " in microscope.text(".readout")
+    assert microscope.page.locator(".arcs .arc").count() > 16
+    lens = microscope.evaluate("() => clearhead.store.result.value.lens[3]")
+    shown = [number(text) / 100 for text in microscope.texts("[data-number=probability]")]
+    assert shown == pytest.approx(lens, abs=0.0051)
+    slider.fill("0")
+    assert microscope.frames().page.locator(".strip .layer.here").count() == 0
+    microscope.click("Example 3")  # without motion, nothing plays
+    assert slider.input_value() == "0"
+    with microscope.media(reduced_motion="no-preference"):
+        microscope.click("Example 4")
+        microscope.page.wait_for_function("() => clearhead.store.flow.value === 2")
+        microscope.click("Pause")
+        microscope.evaluate("() => clearhead.store.draw([[[60, 60], [200, 70], [120, 220]]])")
+        microscope.page.wait_for_timeout(800)
+        assert slider.input_value() == "0"
+
+
+def test_a_mechanism_plays_when_it_is_first_shown(microscope: Microscope) -> None:
+    microscope.show()
+    with microscope.media(reduced_motion="no-preference"):
+        microscope.show("patches")
+        assert microscope.page.locator(".piece.out").count() < 16
+        microscope.page.wait_for_function(
+            "() => document.querySelectorAll('.piece.out').length > 1"
+        )
+    microscope.show("qkv").show("patches")
+    assert microscope.page.locator(".piece.out").count() == 16
+
+
+def test_a_masked_patch_keeps_its_switch(microscope: Microscope) -> None:
+    microscope.show("mix", reveal=False).click("Just show me")
+    said = microscope.text(".revealed")
+    for on in ("true", "false"):
+        switch = microscope.page.get_by_role("switch", name="Mask patch 15")
+        switch.click()
+        assert microscope.frames().text(".revealed") == said
+        assert switch.get_attribute("aria-checked") == on
+
+
+def test_terms_explain_themselves(microscope: Microscope) -> None:
+    microscope.show()
+    term = microscope.page.get_by_role("button", name="uniform weight")
+    assert "divided by the number of patches" in microscope.evaluate(
+        "term => document.getElementById(term.getAttribute('aria-describedby')).textContent",
+        term.element_handle(),
+    )
+    term.focus()
+    microscope.press("Enter")
+    assert microscope.page.locator(".meaning:popover-open").is_visible()
+    microscope.press("Escape")
+    assert microscope.page.locator(".meaning:popover-open").count() == 0
+
+
+def test_steps_keep_their_texts_without_a_picture(microscope: Microscope) -> None:
+    for step in STEPS[1:-1]:
+        microscope.show(step)
+        texts = microscope.texts(".step-head h2, .step-head .lead")
+        microscope.show(step, strokes="")
+        assert microscope.texts(".step-head h2, .step-head .lead") == texts
+        assert microscope.page.locator(".way .primary").is_visible()
+    microscope.click("Use the example")
+    assert microscope.page.locator(".nothing").count() == 0
 
 
 def test_a_click_in_the_strip_opens_the_part(microscope: Microscope) -> None:
@@ -248,7 +349,11 @@ def test_shuffled_patches_change_logits_only_with_positions(microscope: Microsco
     microscope.show("tokens", positions=0, seed=5)
     assert number(microscope.text("[data-number=shuffle]").split("at most")[1]) < 1e-10
     microscope.show("tokens", seed=5)
-    assert number(microscope.text("[data-number=shuffle]").split("at most")[1]) > 0.01
+    shown = microscope.text("[data-number=shuffle]")
+    assert number(shown.split("at most")[1]) > 0.01
+    assert "×" not in shown
+    assert re.match("The prediction changes from 7 to ", shown)
+    assert "the model is unchanged" in microscope.text(".changes")
 
 
 def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) -> None:

@@ -10,6 +10,8 @@ export interface Prediction {
   best: number; // class; if rejected, the closest
   second: number;
   probabilities: number[];
+  certainty?: number;
+  rejectedBelow?: number; // a prediction with a lower certainty is rejected
   warnings: string[]; // reasons to doubt, besides low confidence
 }
 
@@ -20,7 +22,7 @@ export function predictionOf(logits: number[], ink: Float64Array, config: Config
   const [best, second] = ranked(logits);
   const isDoubtful = certainty < doubtfulBelow || warnings.length > 0;
   const status = certainty < rejectedBelow ? "rejected" : isDoubtful ? "doubtful" : "confident";
-  return { status, best, second: second ?? best, probabilities: softmax(logits), warnings };
+  return { status, best, second: second ?? best, probabilities: softmax(logits), certainty, rejectedBelow, warnings };
 }
 
 /** As `certainty_of` in clearhead.inference. */

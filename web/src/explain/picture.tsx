@@ -65,7 +65,7 @@ function Prediction({ data }: { data: PictureData }) {
         </figcaption>
       </figure>
       <div class="predicted">
-        {classes.length > 0 && <Label status={status} name={names[best]} />}
+        {classes.length > 0 && <Label status={status} name={status === "rejected" ? "?" : names[best]} />}
         <p class="prediction-words" id="prediction">
           {classes.length > 0 ? sentenceOf({ status, best, second, probabilities }, names, picture.ink) : "No prediction."}
         </p>

@@ -1,6 +1,6 @@
 // Controls: choices, switches, sliders, a player of steps, and the table behind a figure.
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
 interface Option<T> {
@@ -77,15 +77,28 @@ export function Slider({ label, min, max, step, value, text, change }: SliderPro
 
 type Playing = ReturnType<typeof usePlayer>;
 
-/** The steps of a mechanism; by default all are done until the learner plays it. `on` begins it anew. */
-export function usePlayer(last: number, on: unknown[], interval = 450, first = last) {
-  const [at, setAt] = useState(first); // steps done
+/** Whether the user has nothing against motion. */
+export function isMotionWanted(): boolean {
+  return matchMedia("(prefers-reduced-motion: no-preference)").matches;
+}
+
+/**
+ * The steps of a mechanism. It plays by itself when it is first shown, if motion is wanted, and rests at
+ * its end after a change of `on`.
+ */
+export function usePlayer(last: number, on: unknown[], interval = 450, isShown = true, rest = last) {
+  const waits = useRef(rest > 0 && isMotionWanted());
+  const [at, setAt] = useState(waits.current ? 0 : rest); // steps done
   const [playing, setPlaying] = useState(false);
   const set = (to: number, isPlaying = false): void => {
     setAt(Math.max(0, Math.min(last, to)));
     setPlaying(isPlaying && to < last);
   };
-  useEffect(() => set(first), [last, ...on]);
+  useLayoutEffect(() => {
+    const begins = isShown && waits.current;
+    set(waits.current ? 0 : rest, begins);
+    if (begins) waits.current = false;
+  }, [last, isShown, ...on]);
   useEffect(() => {
     if (!playing) return undefined;
     const timer = setTimeout(() => set(at + 1, true), interval);

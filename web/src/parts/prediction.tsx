@@ -6,7 +6,7 @@ import type { Prediction } from "../engine/predict";
 type Said = Pick<Prediction, "status" | "best" | "second" | "probabilities"> & Partial<Prediction>;
 
 /** What the pages say of a prediction. */
-export function sentenceOf({ status, best, second, probabilities, warnings = [] }: Said, names: string[], isDigit: boolean): string {
+export function sentenceOf({ status, best, second, probabilities, certainty, rejectedBelow = 0, warnings = [] }: Said, names: string[], isDigit: boolean): string {
   const warned = warnings.map((warning) => ` ${warning}`).join("");
   if (status === "confident") {
     const next = probabilities[second] >= 0.1 ? ` Next is ${names[second]}, ${percent(probabilities[second])}.` : "";
@@ -15,15 +15,16 @@ export function sentenceOf({ status, best, second, probabilities, warnings = [] 
   if (status === "doubtful") {
     return `Doubtful: ${names[best]} ${percent(probabilities[best])}, or ${names[second]} ${percent(probabilities[second])}.${warned}`;
   }
-  return `Not recognised as ${isDigit ? "a digit" : "one of its classes"}. The closest is ${names[best]}, ${percent(probabilities[best])}.`;
+  const unlike = `Not recognised as ${isDigit ? "a digit" : "one of its classes"}`;
+  const why = certainty === undefined ? "" : `: its certainty, ${percent(certainty)}, is below the threshold of ${percent(rejectedBelow)}`;
+  return `${unlike}${why}. The closest is ${names[best]}, ${percent(probabilities[best])}.`;
 }
 
-/** The label in large letters, "?" if the picture is rejected. */
-export function Label({ status, name }: { status: Prediction["status"]; name: string }) {
-  const isRejected = status === "rejected";
+/** The label in large letters: "?" for a rejected picture. */
+export function Label({ status, name }: { status: Prediction["status"] | "empty"; name: string }) {
   return (
-    <p class={`prediction-label ${status} ${!isRejected && name.length > 3 ? "long" : ""}`}>
-      {isRejected ? "?" : name}
+    <p class={`prediction-label ${status} ${name.length > 3 ? "long" : ""}`}>
+      {name}
       {status === "doubtful" && <span class="mark">?</span>}
     </p>
   );

@@ -1,21 +1,24 @@
 // One pair of a query and a key in words.
 
+import type { ComponentChildren } from "preact";
+
 import { multiple, percent } from "../draw/numbers";
 
 interface Props {
-  head: string; // "L3 H2"
+  head: ComponentChildren; // "L3 H2"
   query: string;
   key_: string;
   weight: number;
   even: number; // the uniform weight
+  verb?: ComponentChildren;
+  uniform?: ComponentChildren;
 }
 
 /** "L3 H2 patch 11 attends to patch 15 with 89 %, 14× the uniform weight." */
-export function Pair({ head, query, key_, weight, even }: Props) {
+export function Pair({ head, query, key_, weight, even, verb = "attends to", uniform = "uniform weight" }: Props) {
   return (
     <>
-      <b>{head}</b> {query} attends to {query === key_ ? "itself" : key_} with <b>{percent(weight)}</b>, {multiple(weight / even)} the uniform
-      weight.
+      <b>{head}</b> {query} {verb} {query === key_ ? "itself" : key_} with <b>{percent(weight)}</b>, {multiple(weight / even)} the {uniform}.
     </>
   );
 }

@@ -85,6 +85,11 @@ export function trainedState() {
   return { ...switches, seed: 0, noisyPatches: [] as number[], noise: 0.5 };
 }
 
+/** Whether the model itself is changed, not only its input. */
+export function isModelChanged({ temperature, positions, removed, values, masked }: State): boolean {
+  return temperature !== 1 || !positions || values !== "trained" || removed.length + masked.length > 0;
+}
+
 /** Whether scaling is off: the temperature cancels √d_k. */
 export function isUnscaled(state: Pick<State, "temperature">, config: Config): boolean {
   return config.attentionScale === "sqrt" && state.temperature === unscaledTemperature(config);

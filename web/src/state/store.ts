@@ -29,6 +29,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
   const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
   if (payload.pictures.length) first.images = [payload.pictures[0].image];
   first.key = strongestKey(resultOf(first), first, config) ?? first.key;
+  const turned = { by: 0 };
   const cases = casesOf(config).map((one) => one.state(payload, config));
   const restored = (written: string): State => stateFromHash(written, first, config, textModel.config, cases);
   const state = signal(restored(hash));
@@ -96,7 +97,16 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     usual: computed(() => (examples.value.done ? usualMeasures(examples.value, model) : null)), // measures of each head
     ...influenceOf(model, () => (drawing.value ? undefined : result.value.run), () => state.peek()),
     set,
-    go: (step: Step): void => set({ step }),
+    /** Opens a step; `by` is 1 or -1 if Next or Back, or their keys, led to it. */
+    go: (step: Step, by = 0): void => {
+      turned.by = by;
+      set({ step });
+    },
+    turned,
+    flow: signal(0), // the layer that the opening shows; 0 for none
+    photo: signal<{ images: Uint8Array[]; address: string } | null>(null), // the last opened picture, with its model inputs
+    first,
+    isExample: false, // whether there is no picture, and the results are those of an example
     /** Also chooses the key that the query attends to most. */
     pickHead: (layer: number, head: number, step = state.value.step): void => {
       const { query, key } = state.value;
@@ -112,6 +122,19 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
       message.value = text;
     },
   };
+}
+
+/** The store with the results of an example, for the texts of steps while there is no picture. */
+export function withExample(store: Store): Store {
+  const { config, state, first: { strokes, images }, resultOf } = store;
+  const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
+  const picture = { strokes, images: strokes.length + images.length ? images : [blank], digit: 0 };
+  return { ...store, isExample: true, result: computed(() => resultOf({ ...state.value, ...picture })) };
+}
+
+/** The probabilities after the layer that the opening shows, unless it is the last one. */
+export function earlyShares({ flow, result, config }: Store): number[] | undefined {
+  return flow.value > 0 && flow.value < config.depth ? result.value.lens[flow.value] : undefined;
 }
 
 /** The key that a query attends to most in a head; null without a picture. */

@@ -123,7 +123,7 @@ export function ScoresStep() {
   const isAsking = store.guesses.value[id] === undefined;
   const isHidden = isAsking && store.hover.value.key === undefined; // the chosen key is the right guess
   const pair = isHidden ? shown.pairOf(shown.pair.query, shown.pair.query) : shown.pair;
-  const player = usePlayer(config.headDim, [query, key, name], 380);
+  const player = usePlayer(config.headDim, [query, key, name], 250, !isAsking);
   const scores = row(stages.scores, query, config.tokens);
   const best = argmax(scores);
   const [q, k] = pair.short;
@@ -273,10 +273,10 @@ const BRACKETS = [
 
 export function SoftmaxStep() {
   const { store, config, stages, pair, query, temperature, name, names } = useHead();
-  const player = usePlayer(2, [query, name], 1100);
   const id = `softmax ${query} ${name}`;
   const best = strongest(store, query);
   const isAsking = store.guesses.value[id] === undefined;
+  const player = usePlayer(2, [query, name], 1100, !isAsking);
   const [q, k] = pair.short;
   const even = 1 / config.tokens;
   const parts = [

@@ -1,13 +1,14 @@
 // The opening: one sentence, a large pad or picture, and the prediction beside it.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
-import { arcs, headName } from "../draw/geometry";
-import { exactPercent, percent } from "../draw/numbers";
-import { argmax, row } from "../engine/arithmetic";
+import { arcs, tokenName } from "../draw/geometry";
+import { percent } from "../draw/numbers";
+import { row } from "../engine/arithmetic";
 import { meanOf } from "../engine/maps";
-import { Player, usePlayer } from "../parts/controls";
+import { Player, isMotionWanted, usePlayer } from "../parts/controls";
+import { Term } from "../parts/term";
 import { WARNINGS, inputsOfPicture } from "../preprocess/digits";
 import { pixelsOf } from "../preprocess/image";
 import { useStore, type Store } from "../state/store";
@@ -41,33 +42,63 @@ export function DrawStep() {
   );
 }
 
-/** The model input with the chosen patch's lines or, on request, the lines of all patches in one layer after the other. */
+const PER_LAYER = 650; // milliseconds
+
+/** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
 function Seen() {
-  const { config, result, calm } = useStore();
-  const { classNames, depth, numHeads, tokens } = config;
-  const { layer, head } = calm.value.state;
-  const { run, lens } = result.value;
-  const player = usePlayer(depth, [run], 1200, 0);
+  const { config, result, state, flow, payload } = useStore();
+  const { depth, numHeads, patches, patchShape, tokens } = config;
+  const { strokes, images } = state.value;
+  const { run } = result.value;
+  const player = usePlayer(depth, [run], PER_LAYER, false, 0);
   const { at } = player;
-  const shown = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : null;
-  const lines = shown && Array.from({ length: tokens }, (_, query) => arcs(query, row(shown, query, tokens), config, 1.6 / tokens).slice(-2));
-  const best = argmax(lens[at] ?? []);
+  const picture = images.length ? images : strokes;
+  const known = useRef(picture);
+  useEffect(() => {
+    const isChosen = images.length > 0 || payload.examples.some((example) => example.strokes === strokes);
+    if (isChosen && picture !== known.current && isMotionWanted()) player.set(0, true);
+    known.current = picture;
+  }, [picture]);
+  useEffect(() => {
+    flow.value = at;
+    return () => {
+      flow.value = 0;
+    };
+  }, [at]);
+  const mean = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : new Float64Array();
+  const lines = [...Array(mean.length / tokens).keys()].flatMap((query) =>
+    arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
+      .filter(({ path }) => path)
+      .slice(-2)
+      .map((arc) => ({ ...arc, query })),
+  );
+  const top = lines.reduce((best, line) => (line.weight > best.weight ? line : best), lines[0]);
   return (
     <section class="seen" aria-label="Model input">
       <h3>Model input</h3>
-      {lines ? (
+      {at > 0 ? (
         <DigitRail
-          lines={lines.flat().filter(({ path }) => path)}
-          readout={<>In <b>layer {at}</b>, each patch takes most from these. Ending here, the model would predict <b>{classNames[best]}</b>, {percent(lens[at][best])}.</>}
+          lines={lines}
+          readout={
+            <>
+              <b>Layer {at} of {depth}:</b>{" "}
+              {top ? `${tokenName(top.query, config)} takes the largest share, ${percent(top.weight)}, from ${tokenName(top.token, config)}.` : "all patches take about the same from each."}
+            </>
+          }
         />
       ) : (
         <DigitRail />
       )}
       {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
       <p class="small">
-        {at
-          ? `Mean of the ${numHeads} heads of a layer. After the last layer, the mean of all patches decides.`
-          : `Lines show where the chosen patch takes information from, in ${headName(layer, head)}: layer ${layer + 1}, head ${head + 1}, one of ${depth * numHeads}. Uniform is an equal share, ${exactPercent(1 / tokens)}.`}
+        {at > 0 ? (
+          `Two strongest lines of each patch, on average over the ${numHeads} heads of the layer. Beside it: what the model would predict if it ended there.`
+        ) : (
+          <>
+            {patches} patches of {patchShape.join(" × ")} pixels. In {depth} <Term name="layer">layers</Term> of {numHeads} <Term name="head">heads</Term> each, they take
+            information from each other. Shown is one patch in one head; choose another patch.
+          </>
+        )}
       </p>
     </section>
   );
@@ -139,18 +170,32 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
   );
 }
 
+const PAD_SIDE = 600; // pixels are enough for the pad
+
+/** The address of a picture of this width. */
+async function addressOf(file: Blob, width: number): Promise<string> {
+  const bitmap = await createImageBitmap(file, { resizeWidth: width });
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width, height: bitmap.height });
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+  return canvas.toDataURL();
+}
+
 /** Pictures that are dropped on the page, pasted or chosen. */
 function usePictures(store: Store): { isOver: boolean; error: string; read: (file: Blob) => void } {
   const [isOver, setOver] = useState(false);
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const inputs = inputsOfPicture(await pixelsOf(file), store.config);
+      const pixels = await pixelsOf(file);
+      const inputs = inputsOfPicture(pixels, store.config);
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
-      store.set({ images: inputs.map(({ pixels }) => pixels), doubts, digit: 0, strokes: [] });
+      const images = inputs.map((input) => input.pixels);
+      store.photo.value = { images, address: await addressOf(file, Math.min(pixels.width, PAD_SIDE)) };
+      store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
       setError("This file is not a picture that the browser can open.");

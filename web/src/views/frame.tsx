@@ -6,8 +6,10 @@ import { headName, tokenName, type Arc } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { DigitMap } from "../parts/digitmap";
 import { argmax, row } from "../engine/arithmetic";
+import type { Prediction } from "../engine/predict";
 import { Choice } from "../parts/controls";
 import { Pair } from "../parts/readout";
+import { Term } from "../parts/term";
 import { STEPS, type Step } from "../state/state";
 import { chosenHead, neighbour, shownPair, useStore, type Store } from "../state/store";
 import { STEP_NAMES } from "./strip";
@@ -21,7 +23,8 @@ interface FrameProps {
 }
 
 export function Frame({ title, text, formula, rail = <DigitRail />, children }: FrameProps) {
-  const { step } = useStore().state.value;
+  const { state, isExample } = useStore();
+  const { step } = state.value;
   return (
     <>
       <div class="step-head">
@@ -29,12 +32,16 @@ export function Frame({ title, text, formula, rail = <DigitRail />, children }: 
         <h2 tabIndex={-1}>{title}</h2>
         <WayOn />
         <p class="lead">{text}</p>
-        {formula && <div class="formula">{formula}</div>}
+        {formula && !isExample && <div class="formula">{formula}</div>}
       </div>
-      <div class="step-body">
-        <div class="rail">{rail}</div>
-        <div class="content">{children}</div>
-      </div>
+      {isExample ? (
+        <NoPicture />
+      ) : (
+        <div class="step-body">
+          <div class="rail">{rail}</div>
+          <div class="content">{children}</div>
+        </div>
+      )}
     </>
   );
 }
@@ -45,13 +52,14 @@ export function WayOn() {
   const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
   return (
     <div class="way">
+      <span class="keys small" aria-hidden="true">Keys: ← →</span>
       {back && (
-        <button type="button" onClick={() => store.go(back)}>
+        <button type="button" class="back" aria-keyshortcuts="ArrowLeft" onClick={() => store.go(back, -1)}>
           <span aria-hidden="true">← </span>Back
         </button>
       )}
       {next && (
-        <button type="button" class="primary" onClick={() => store.go(next)}>
+        <button type="button" class="primary" aria-keyshortcuts="ArrowRight" onClick={() => store.go(next, 1)}>
           Next: {STEP_NAMES[next]}<span aria-hidden="true"> →</span>
         </button>
       )}
@@ -59,24 +67,18 @@ export function WayOn() {
   );
 }
 
-/** Instead of a step that needs a picture. */
-export function NoPicture() {
+/** Instead of the content of a step, which needs a picture. */
+function NoPicture() {
   const store = useStore();
-  const examples = store.config.readsDigits ? store.payload.examples.filter(({ label }) => label === "7") : [];
+  const { strokes, images } = store.first;
   return (
-    <>
-      <div class="step-head">
-        <h2 tabIndex={-1}>{STEP_NAMES[store.calm.value.state.step]}</h2>
-        <WayOn />
-      </div>
-      <div class="nothing">
-        <p>There is no picture yet.</p>
-        <button type="button" class="primary" onClick={() => store.go("draw")}>
-          {store.config.readsDigits ? "Draw one" : "Choose a picture"}
-        </button>{" "}
-        {examples.length > 0 && <button type="button" onClick={() => store.draw(examples[0].strokes)}>Use an example</button>}
-      </div>
-    </>
+    <div class="nothing">
+      <p>There is no picture yet.</p>
+      {strokes.length + images.length > 0 && (
+        <button type="button" class="primary" onClick={() => store.set({ strokes, images, digit: 0 })}>Use the example</button>
+      )}{" "}
+      <button type="button" onClick={() => store.go("draw")}>{store.config.readsDigits ? "Draw a digit" : "Choose a picture"}</button>
+    </div>
   );
 }
 
@@ -178,7 +180,8 @@ function Readout({ hidden }: { hidden: boolean }) {
   const { query, key } = railPair(store);
   const head = chosenHead(store);
   if (!head) return <p class="readout">Lines appear with a picture.</p>;
-  const names = { head: headName(state.value.layer, state.value.head), query: tokenName(query, config), key_: tokenName(key, config) };
+  const name = headName(state.value.layer, state.value.head);
+  const names = { head: <Term name="head">{name}</Term>, query: tokenName(query, config), key_: tokenName(key, config) };
   return (
     <p class="readout">
       {isRemoved(store) ? (
@@ -186,7 +189,7 @@ function Readout({ hidden }: { hidden: boolean }) {
       ) : hidden ? (
         <><b>{names.head}</b> the query is <b>{names.query}</b>.</>
       ) : (
-        <Pair {...names} weight={head.weights[query * config.tokens + key]} even={1 / config.tokens} />
+        <Pair {...names} verb={<Term name="attends to" />} uniform={<Term name="uniform weight" />} weight={head.weights[query * config.tokens + key]} even={1 / config.tokens} />
       )}
     </p>
   );
@@ -241,19 +244,24 @@ export function Try({ children }: { children: ComponentChildren }) {
 
 /** What a change did to the prediction. */
 export function Effect() {
-  const { config, result, trained, changes } = useStore();
+  const { result, trained, changes } = useStore();
   const [now, before] = [result.value.prediction, trained.value.prediction];
   if (!now || !before || changes.value.length === 0) return null;
-  const { best, probabilities } = before;
-  const { classNames } = config;
+  return <p class="effect"><Change before={before} now={now} /></p>;
+}
+
+/** "The prediction changes from 7 to 4, 35 %, which is too uncertain to be recognised." */
+export function Change({ before: { best, probabilities }, now }: { before: Prediction; now: Prediction }) {
+  const { classNames } = useStore().config;
   return (
-    <p class="effect">
+    <>
       {now.best === best ? (
-        <>The prediction stays <b>{classNames[best]}</b>: {percent(probabilities[best])} → {percent(now.probabilities[best])}.</>
+        <>The prediction stays <b>{classNames[best]}</b>: {percent(probabilities[best])} → {percent(now.probabilities[best])}</>
       ) : (
-        <>The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[now.best]}</b>, {percent(now.probabilities[now.best])}.</>
+        <>The prediction changes from <b>{classNames[best]}</b> to <b>{classNames[now.best]}</b>, {percent(now.probabilities[now.best])}</>
       )}
-    </p>
+      {now.status === "rejected" && ", too uncertain to be recognised"}.
+    </>
   );
 }
 

@@ -3,8 +3,10 @@
 import { useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
-import { PAGES, themeAfter } from "../state/state";
-import { useStore } from "../state/store";
+import { argmax } from "../engine/arithmetic";
+import { labelOf } from "../engine/predict";
+import { PAGES, isModelChanged, themeAfter } from "../state/state";
+import { earlyShares, useStore } from "../state/store";
 import { save, type Kind } from "./save";
 import { STEP_NAMES } from "./strip";
 
@@ -73,13 +75,15 @@ export function Header() {
 
 /** The prediction in two words, on small screens always in sight. */
 function ShortPrediction() {
-  const { config, result } = useStore();
-  const { prediction } = result.value;
+  const store = useStore();
+  const { classNames, readsDigits } = store.config;
+  const { prediction, predictions } = store.result.value;
+  const early = earlyShares(store);
   if (!prediction) return null;
-  const { best, status, probabilities } = prediction;
   return (
     <span class="short-prediction" aria-hidden="true">
-      {status === "rejected" ? "?" : config.classNames[best]} <span>{percent(probabilities[best])}</span>
+      {early ? classNames[argmax(early)] : labelOf(predictions, classNames, readsDigits)}{" "}
+      <span>{early ? `${percent(Math.max(...early))}, layer ${store.flow.value}` : percent(prediction.probabilities[prediction.best])}</span>
     </span>
   );
 }
@@ -89,20 +93,18 @@ function Changes() {
   const store = useStore();
   const changes = store.changes.value;
   if (changes.length === 0) return null;
-  const { centred } = store.calm.value.state;
-  const isModel = changes.length > (centred ? 0 : 1);
   return (
     <div class="changes">
       <span>
         <b>Changed:</b> {changes.join(", ")}
-        {isModel && " – not the trained model"}
+        {isModelChanged(store.calm.value.state) ? " – not the trained model" : " – the model is unchanged"}
       </span>
       <button
         type="button"
         onClick={() => {
           store.set({ centred: true });
           store.reset();
-          store.say("Back to the trained model.");
+          store.say("All changes are undone.");
         }}
       >
         Reset

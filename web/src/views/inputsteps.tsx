@@ -10,13 +10,14 @@ import { largestDifference, norm, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
 import { VectorStrip } from "../parts/bars";
+import { Term } from "../parts/term";
 import { Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
 import { CANVAS } from "../preprocess/strokes";
 import { toggled } from "../state/state";
 import { useShown } from "../state/store";
-import { DigitRail, Effect, Frame, Question, Try } from "./frame";
+import { Change, DigitRail, Effect, Frame, Question, Try } from "./frame";
 import { Strokes } from "./pad";
 
 export function PixelsStep() {
@@ -109,7 +110,7 @@ function massCentre(ink: Float64Array, { imageShape: [high, wide] }: Config): [n
 export function PatchesStep() {
   const { store, config, ink, blank, query, noisyPatches, noise } = useShown();
   const { patches, grid: [rows, columns], patchShape, numPrefixTokens } = config;
-  const player = usePlayer(patches, [], 160, 0);
+  const player = usePlayer(patches, [], 160);
   const cut = cutPatches(ink, config);
   const chosen = query - numPrefixTokens;
   const numBlank = blank.filter(Boolean).length;
@@ -122,6 +123,7 @@ export function PatchesStep() {
       rail={<DigitRail readout={`${tokenName(query, config)}${blank[chosen] ? " is blank." : " is chosen."}`} />}
     >
       <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }}>
+        <span class="emptied small">{player.at === patches && `All ${patches} are in the list.`}</span>
         {Array.from({ length: patches }, (_, patch) => {
           const isOut = patch < player.at;
           const across = isOut ? half : columns;
@@ -213,10 +215,10 @@ export function TokensStep() {
         <>
           <Question
             id="shuffle"
-            text="Without positions, the patches are put in another order. Does the prediction change?"
+            text="Suppose positions are left out, and the patches put in another order. Does the prediction change?"
             options={["yes", "no"]}
             correct={1}
-            explain="Attention adds up over all patches, in whatever order. Try it: both switches, then look at the logits."
+            explain="Attention adds up over all patches, in whatever order. Try it: switch positions off, then shuffle."
           />
           <Try>
             <Toggle on={positions} toggle={() => store.set({ positions: !positions })}>Positions</Toggle>
@@ -229,13 +231,15 @@ export function TokensStep() {
   );
 }
 
-/** The largest change of a logit by the order of patches alone. */
+/** What the order of the patches alone changes. */
 function ShuffleProof() {
-  const { store, run } = useShown();
-  const still = store.resultOf({ ...store.state.value, seed: 0 }).run;
+  const { store, run, prediction } = useShown();
+  const still = store.resultOf({ ...store.state.value, seed: 0 });
+  const largest = largestDifference(run.logits, still.run?.logits ?? []);
   return (
     <p class="effect" data-number="shuffle">
-      By the order alone, logits change by at most {scientific(largestDifference(run.logits, still?.logits ?? []))}.
+      <Change before={still.prediction!} now={prediction} /> By the order alone, <Term name="logit">logits</Term> change by at most{" "}
+      {largest < 0.001 ? `${scientific(largest)}, which is rounding` : decimal(largest, 1)}.
     </p>
   );
 }

@@ -10,8 +10,8 @@ import { Choice, Player, TableButton, Toggle, usePlayer } from "../parts/control
 import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
 import { toggled } from "../state/state";
-import { shownPair, useShown } from "../state/store";
-import { DigitRail, Effect, Frame, Question, Try, sentence } from "./frame";
+import { shownPair, useShown, type Store } from "../state/store";
+import { DigitRail, Effect, Frame, Question, Try } from "./frame";
 
 const MAX_TERMS = 5; // of the sum that have a line of their own
 
@@ -29,7 +29,7 @@ export function MixStep() {
   const player = usePlayer(terms.length, [query, layer, head, masked.length], 700);
   const { key } = shownPair(store);
   const domain = largestSize(...listed.map(valueOf), row(stages.context, query, headDim)) || 1;
-  const target = order[0];
+  const target = masked[0] ?? order[0]; // a masked token has no weight, but keeps the switch
   const { best } = prediction;
   const changeOf = (token: number): string => {
     const after = store.influence.value?.masked[token];
@@ -96,9 +96,9 @@ export function MixStep() {
       </div>
       <Question
         id={`mask ${target}`}
-        text={`${sentence(tokenName(target, config))} gets the largest weight. If no query may attend to it, in any layer, does the prediction change?`}
+        text={`If no query may attend to ${tokenName(target, config)}${masked.length ? "" : ", which gets the largest weight here"}, in any layer, does the prediction change?`}
         options={["no", "yes"]}
-        correct={store.resultOf({ ...store.state.value, masked: [target], scope: "model" }).prediction?.best === best ? 0 : 1}
+        correct={isMaskingHarmless(store, target) ? 0 : 1}
         explain="A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on."
       />
       <Try>
@@ -116,6 +116,12 @@ export function MixStep() {
       </Try>
     </Frame>
   );
+}
+
+/** Whether the prediction stays if no query attends to the token. */
+function isMaskingHarmless({ resultOf, state }: Store, token: number): boolean {
+  const [without, within] = [[token], []].map((masked) => resultOf({ ...state.value, masked, scope: "model" }).prediction?.best);
+  return without === within;
 }
 
 export function JoinStep() {

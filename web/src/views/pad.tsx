@@ -13,6 +13,7 @@ const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], 
 export function Pad() {
   const store = useStore();
   const { strokes, images } = store.drawn.value ? { strokes: store.drawn.value, images: [] } : store.state.value;
+  const photo = store.photo.value;
   const svg = useRef<SVGSVGElement>(null);
   const [cursor, setCursor] = useState<{ at: Point; down: boolean } | null>(null);
   const [tapping, setTapping] = useState(false);
@@ -90,7 +91,7 @@ export function Pad() {
     tool.line = false;
     if (strokes.length) tool.cleared = strokes;
     put([]);
-    store.say("Pad cleared. Undo restores the drawing.");
+    store.say(images.length ? "Picture removed." : "Pad cleared. Undo restores the drawing.");
   };
   return (
     <div class="pad-holder">
@@ -112,7 +113,9 @@ export function Pad() {
         }}
         onBlur={() => setCursor(null)}
       >
-        {images.length > 0 ? (
+        {photo?.images === images ? (
+          <image href={photo.address} width={CANVAS} height={CANVAS} />
+        ) : images.length > 0 ? (
           <foreignObject width={CANVAS} height={CANVAS} class="opened">
             <InkCanvas ink={store.result.value.ink} config={store.config} />
           </foreignObject>
@@ -128,7 +131,7 @@ export function Pad() {
       </svg>
       <div class="pad-tools">
         <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>
-        <button type="button" disabled={strokes.length === 0 && images.length === 0} onClick={clear}>Clear</button>
+        <button type="button" disabled={strokes.length === 0 && images.length === 0} onClick={clear}>{images.length ? "Remove picture" : "Clear"}</button>
         <button
           type="button"
           aria-pressed={tapping}

@@ -34,7 +34,8 @@ const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
-  const { config, calm } = useStore();
+  const store = useStore();
+  const { config, calm } = store;
   const { state: { step, layer }, result: { ink, run, prediction, predictions } } = calm.value;
   const { patches, embedDim, grid: [rows, columns] } = config;
   const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
@@ -49,8 +50,14 @@ export function Strip() {
     const [box, holder] = [here.getBoundingClientRect(), strip.current.getBoundingClientRect()];
     strip.current.scrollLeft += box.left + box.width / 2 - holder.left - holder.width / 2;
   }, [step, layer]);
+  const events = gridEvents({
+    name: "stop",
+    isPicker: true,
+    choose: (stop) => store.go(STEPS[stop]),
+    next: (event, stop) => moved(event, [0, stop], 1, STEPS.length)?.[1] ?? null,
+  });
   return (
-    <nav class="strip" aria-label="The whole model" ref={strip}>
+    <nav class="strip" aria-label="The whole model. Arrow keys move between its steps" ref={strip} {...events}>
       <Part steps={["draw", "pixels"]} to={step === "draw" ? "pixels" : "draw"} label="Picture" note={`${config.imageShape.join(" × ")} pixels`}>
         <InkCanvas lazy ink={ink} config={config} class="square" />
       </Part>
@@ -79,7 +86,7 @@ export function Strip() {
         <span class={`prediction-thumb square ${status} ${label.length > 2 ? "long" : ""}`}>{label}</span>
       </Part>
       <Part steps={["gallery"]} to="gallery" label="Gallery" note="what to keep">
-        <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4/9" : "!"}</span>
+        <span class="gallery-thumb square" aria-hidden="true">{config.readsDigits ? "4 or 9" : "!"}</span>
       </Part>
     </nav>
   );
@@ -98,7 +105,7 @@ function Part({ steps, to, label, note, children }: PartProps) {
   const isHere = steps.includes(store.calm.value.state.step);
   return (
     <div class={`part ${isHere ? "here" : ""}`}>
-      <button type="button" class="open" aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
+      <button type="button" class="open" tabIndex={-1} aria-current={isHere ? "location" : undefined} onClick={() => store.go(to)}>
         {children}
         <span class="caption">
           <b>{label}</b> <span class="note">{note}</span>
@@ -122,8 +129,9 @@ function Stops({ steps }: { steps: Step[] }) {
           class="stop"
           aria-current={step === now ? "step" : undefined}
           title={STEP_NAMES[step]}
+          data-stop={(STEPS as readonly Step[]).indexOf(step)}
+          tabIndex={step === now ? 0 : -1}
           aria-label={`${(STEPS as readonly Step[]).indexOf(step) + 1} ${STEP_NAMES[step]}${step === now ? ": you are here" : ""}`}
-          onClick={() => store.go(step)}
         >
           <span class="dot" aria-hidden="true" />
           {steps.length > 1 && <span class="stop-name" aria-hidden="true">{STEP_NAMES[step]}</span>}
@@ -139,8 +147,10 @@ function Flow() {
 
 function Layers() {
   const store = useStore();
-  const { config, calm } = store;
-  const { state: { layer: nowLayer, head: nowHead, step, removed }, result: { run } } = calm.value;
+  const { config, calm, flow } = store;
+  const { state: { layer, head: nowHead, step, removed }, result: { run } } = calm.value;
+  const nowLayer = flow.value > 0 ? flow.value - 1 : layer;
+  const isFlowing = step === "draw" && flow.value > 0;
   const isInHead = IN_HEAD.includes(step);
   const across = Math.ceil(Math.sqrt(config.numHeads));
   return (
@@ -158,7 +168,7 @@ function Layers() {
       })}
     >
       {Array.from({ length: config.depth }, (_, layer) => (
-        <div class={`layer ${layer === nowLayer && (isInHead || step === "join") ? "here" : ""}`} key={layer} role="group" aria-label={`Layer ${layer + 1}`}>
+        <div class={`layer ${layer === nowLayer && (isInHead || isFlowing || step === "join") ? "here" : ""}`} key={layer} role="group" aria-label={`Layer ${layer + 1}`}>
           <span class="thumbs">
             {Array.from({ length: config.numHeads }, (_, head) => {
               const isRemoved = removed.includes(layer * config.numHeads + head);
@@ -167,7 +177,7 @@ function Layers() {
                 <button
                   type="button"
                   key={head}
-                  class={`thumb ${isNow ? "now" : ""} ${isRemoved ? "removed" : ""}`}
+                  class={`thumb ${isNow && !isFlowing ? "now" : ""} ${isRemoved ? "removed" : ""}`}
                   aria-label={`${headName(layer, head)}${isRemoved ? ", removed" : ""}`}
                   aria-current={isNow && isInHead ? "location" : undefined}
                   title={`${headName(layer, head)}: layer ${layer + 1}, head ${head + 1}`}
